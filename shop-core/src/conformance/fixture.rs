@@ -1,0 +1,140 @@
+//! What a test needs of the implementation that it proves.
+
+use std::fmt::Debug;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use crate::record::LogRecord;
+
+/// The most records of a batch that the sources of a [`LogFixture`] hand out: small, so that few records make
+/// several batches.
+pub const BATCH_RECORDS: usize = 10;
+
+/// A log that nobody else uses.
+#[async_trait]
+pub trait LogFixture: Debug + Send + Sync {
+    /// What the log can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// A writer.
+    async fn sink(&self) -> Arc<dyn PurchaseSink>;
+
+    /// A new member of `group`, which hands out at most [`BATCH_RECORDS`] records a batch.
+    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource>;
+
+    /// Where the log keeps its dead letters.
+    async fn dead_letters(&self) -> Arc<dyn DeadLetters>;
+
+    /// All dead letters that the log keeps.
+    async fn kept_dead_letters(&self) -> Vec<DeadLetter>;
+
+    /// Appends a record as another producer might have written it; offset and time are the log's. Not called
+    /// unless [`Capabilities::foreign_records`] is set.
+    async fn append(&self, record: LogRecord);
+}
+
+/// A store that nobody else uses, and the way to read it.
+#[async_trait]
+pub trait StoreFixture: Debug + Send + Sync {
+    /// What the store can do.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// The way in.
+    async fn store(&self) -> Arc<dyn PurchaseStore>;
+
+    /// The way out.
+    async fn query(&self) -> Arc<dyn PurchaseQuery>;
+}
+
+/// What a backend can do beyond what all must. Everything, unless it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Partitions move between the members of a group while both live. A log that is read by one member at a
+    /// time, as long as that member lives, has nothing to revoke.
+    pub revokes: bool,
+    /// Records can be appended as other producers write them.
+    pub foreign_records: bool,
+    /// Purchases can have the id of an old document.
+    pub object_ids: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { revokes: true, foreign_records: true, object_ids: true }
+    }
+}
+
+impl Capabilities {
+    /// The same, but partitions stay with a member until it leaves.
+    #[must_use]
+    pub const fn without_revocations(mut self) -> Self {
+        self.revokes = false;
+        self
+    }
+
+    /// The same, but nobody else writes into the log.
+    #[must_use]
+    pub const fn without_foreign_records(mut self) -> Self {
+        self.foreign_records = false;
+        self
+    }
+
+    /// The same, but every id is a UUID.
+    #[must_use]
+    pub const fn without_object_ids(mut self) -> Self {
+        self.object_ids = false;
+        self
+    }
+}
+
+/// Says that a promise is not asked for, because the backend has declared that it cannot be kept.
+pub(super) fn declared(can: bool, what: &str) -> bool {
+    if !can {
+        eprintln!("not asked for: this backend has declared that it has no {what}");
+    }
+    can
+}
+
+/// Long enough for any backend on a busy machine; only a broken promise takes as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The result of `future`, which must come.
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let Ok(result) = tokio::time::timeout(PATIENCE, future).await else {
+        panic!("{what}: did not happen within {PATIENCE:?}")
+    };
+    result
+}
+
+/// Waits until `source` is so many records behind: some logs learn of it only now and then.
+pub(super) async fn lag_of(source: &dyn PurchaseSource, records: u64) {
+    while !source.lag().await.is_ok_and(|lag| lag.total() == records) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Polls `future` once and leaves it where it is.
+pub(super) async fn poll_once<F: Future + Unpin + Send>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
+}
+
+/// Says that a test is skipped, as there is no `server`, and why.
+///
+/// # Panics
+/// When `required`, names with commas between them, has the server's: then a skip is a failure.
+pub fn skip(server: &str, required: Option<&str>, why: &str) {
+    let is_required = required.is_some_and(|names| names.split(',').any(|name| name.trim() == server));
+    assert!(!is_required, "a test needs {server}, but {why}");
+    eprintln!("skipped: {why}");
+}

@@ -1,0 +1,497 @@
+//! What every log promises: [`PurchaseSink`], [`PurchaseSource`] and [`DeadLetters`](crate::ports::DeadLetters)
+//! together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::fixture::{declared, lag_of, poll_once, soon};
+use super::sample::{at, id, price, purchase, purchase_of, purchases};
+use super::{BATCH_RECORDS, LogFixture};
+use crate::ports::{
+    Batch, CommitOutcome, DeadLetter, Interruption, Position, PurchaseSink, PurchaseSource, Reason,
+    Revocation, RevocationCause, SourceEvent,
+};
+use crate::record::{Headers, LogRecord, decode, header};
+use crate::{ErrorKind, Purchase, PurchaseId, RequestContext};
+
+const GROUP: &str = "group";
+const DEADLINE: Duration = Duration::from_secs(10);
+
+async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
+    for purchase in purchases {
+        soon("publish", sink.publish(purchase)).await.expect("publish");
+    }
+}
+
+async fn next(source: &dyn PurchaseSource) -> SourceEvent {
+    soon("next", source.next()).await.expect("next")
+}
+
+/// Batches with `count` records in all; revocations on the way are let through at once.
+async fn read(source: &dyn PurchaseSource, count: usize) -> Vec<Batch> {
+    let (mut batches, mut found) = (Vec::new(), 0);
+    while found < count {
+        match next(source).await {
+            SourceEvent::Batch(batch) => {
+                found += batch.records.len();
+                batches.push(batch);
+            }
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Closed => panic!("the source was closed after {found} of {count} records"),
+        }
+    }
+    batches
+}
+
+/// The ids in `batches`.
+fn ids(batches: &[Batch]) -> BTreeSet<PurchaseId> {
+    let decoded = |batch: &Batch| {
+        let records = batch.records.iter();
+        records.map(|record| decode(record, &batch.partition).expect("a purchase").id).collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(decoded).collect()
+}
+
+fn expected(numbers: std::ops::Range<u64>) -> BTreeSet<PurchaseId> {
+    numbers.map(id).collect()
+}
+
+/// The position after each batch's partition.
+fn positions(batches: &[Batch]) -> Vec<Position> {
+    let mut ends = BTreeMap::new();
+    for batch in batches {
+        let last = batch.records.last().expect("a batch is never empty");
+        ends.insert(batch.partition.clone(), last.offset + 1);
+    }
+    ends.into_iter().map(|(partition, next)| Position::new(partition, next)).collect()
+}
+
+async fn commit(source: &dyn PurchaseSource, positions: &[Position]) -> Vec<CommitOutcome> {
+    soon("commit", source.commit(positions)).await.expect("commit")
+}
+
+/// Every published purchase is delivered, in the order of its partition, in batches of one partition and
+/// epoch.
+pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    publish(&*sink, &purchases(0..35)).await;
+    let batches = read(&*source, 35).await;
+    assert_eq!(ids(&batches), expected(0..35));
+    let mut ends = BTreeMap::new();
+    for batch in &batches {
+        for record in &batch.records {
+            let before = ends.insert((batch.partition.index, batch.partition.epoch), record.offset);
+            assert!(before.is_none_or(|before| before < record.offset), "offsets rise");
+        }
+    }
+    sink.check().await.expect("check of the sink");
+    source.check().await.expect("check of the source");
+    fixture.dead_letters().await.check().await.expect("check of the dead letters");
+}
+
+/// A receipt names the purchase that it is about.
+pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
+    let sink = fixture.sink().await;
+    let mut places = BTreeSet::new();
+    for purchase in purchases(0..5) {
+        let receipt = soon("publish", sink.publish(&purchase)).await.expect("publish");
+        assert_eq!(receipt.id, purchase.id);
+        if let Some(position) = receipt.position {
+            assert!(places.insert(position), "no two records stand at one place");
+        }
+    }
+}
+
+/// Publishing a purchase again may put it into the log twice, with the same id.
+pub async fn publishing_again_keeps_the_id(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    publish(&*sink, &[purchase(1), purchase(1), purchase(2)]).await;
+    let mut seen = BTreeSet::new();
+    while seen != expected(1..3) {
+        seen.extend(ids(&read(&*source, 1).await));
+    }
+}
+
+/// The record holds user, name, price with its scale, and time; its headers hold the request's context.
+pub async fn records_hold_what_was_published(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let mut published = purchase_of("ünï \"quoted\" 😀", 7);
+    published.price = price("1195.30");
+    published.timestamp = at(1);
+    let context = RequestContext::new(
+        Some("request-7".into()),
+        Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+    );
+    published.context = Some(Box::new(context.clone()));
+    publish(&*sink, std::slice::from_ref(&published)).await;
+    let batches = read(&*source, 1).await;
+    let record = &batches[0].records[0];
+    let delivered = decode(record, &batches[0].partition).expect("a purchase");
+    assert_eq!(delivered.price.to_string(), "1195.30");
+    assert_eq!(delivered, Purchase { context: None, ..published });
+    let header =
+        |name: &str| record.headers.get(name).map(|value| String::from_utf8(value.to_vec()).unwrap());
+    assert_eq!(header(header::REQUEST_ID), context.request_id);
+    assert_eq!(header(header::TRACEPARENT), context.traceparent);
+}
+
+/// Purchases of one user are delivered in the order in which they were acknowledged.
+pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let users = (0..4_u64).map(|user| {
+        let sink = Arc::clone(&sink);
+        tokio::spawn(async move {
+            let mine = (0..15).map(|number| purchase_of(&format!("user-{user}"), user * 100 + number));
+            publish(&*sink, &mine.collect::<Vec<_>>()).await;
+        })
+    });
+    for user in users.collect::<Vec<_>>() {
+        user.await.expect("publish");
+    }
+    let mut last = BTreeMap::new();
+    for batch in read(&*source, 60).await {
+        for record in &batch.records {
+            let purchase = decode(record, &batch.partition).expect("a purchase");
+            let before = last.insert(purchase.user_id, purchase.id);
+            assert!(before.is_none_or(|before| before < purchase.id), "{before:?} before {:?}", purchase.id);
+        }
+    }
+}
+
+/// A publish that was polled once and then dropped takes place all the same.
+pub async fn a_dropped_publish_is_not_taken_back(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    for purchase in purchases(0..10) {
+        let mut call = sink.publish(&purchase);
+        if let Poll::Ready(receipt) = poll_once(&mut call).await {
+            receipt.expect("publish");
+        }
+    }
+    assert_eq!(ids(&read(&*source, 10).await), expected(0..10));
+}
+
+/// A closed sink refuses, and what it has acknowledged stays.
+pub async fn a_closed_sink_refuses_and_keeps(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    publish(&*sink, &purchases(0..5)).await;
+    soon("close", sink.close(DEADLINE)).await.expect("close");
+    let error = soon("publish", sink.publish(&purchase(5))).await.expect_err("the sink is closed");
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    assert_eq!(ids(&read(&*source, 5).await), expected(0..5));
+    publish(&*fixture.sink().await, &[purchase(5)]).await;
+    assert_eq!(ids(&read(&*source, 1).await), expected(5..6), "another sink goes on");
+}
+
+/// A batch holds at most the number of records that its source was made with.
+pub async fn batches_keep_to_their_limit(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &purchases(0..35)).await;
+    let source = fixture.source(GROUP).await;
+    for batch in read(&*source, 35).await {
+        assert!((1..=BATCH_RECORDS).contains(&batch.records.len()), "{} records", batch.records.len());
+    }
+}
+
+/// A group that nobody has seen before starts at the earliest record.
+pub async fn a_new_group_starts_at_the_earliest(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &purchases(0..5)).await;
+    for group in ["first", "second"] {
+        let source = fixture.source(group).await;
+        assert_eq!(ids(&read(&*source, 5).await), expected(0..5), "{group}");
+    }
+}
+
+/// What one group reads and commits is nothing to another.
+pub async fn groups_are_independent(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &purchases(0..5)).await;
+    let (one, two) = (fixture.source("one").await, fixture.source("two").await);
+    let batches = read(&*one, 5).await;
+    commit(&*one, &positions(&batches)).await;
+    assert_eq!(ids(&read(&*two, 5).await), expected(0..5));
+}
+
+/// What was not committed comes again to the group's next member.
+pub async fn uncommitted_records_come_again(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &purchases(0..5)).await;
+    let source = fixture.source(GROUP).await;
+    read(&*source, 5).await;
+    soon("close", source.close(DEADLINE)).await.expect("close");
+    let source = fixture.source(GROUP).await;
+    assert_eq!(ids(&read(&*source, 5).await), expected(0..5));
+}
+
+/// What was committed does not come again to the group's next member.
+pub async fn committed_records_stay_away(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    publish(&*sink, &purchases(0..5)).await;
+    let batches = read(&*source, 5).await;
+    let outcomes = commit(&*source, &positions(&batches)).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Committed), "{outcomes:?}");
+    soon("close", source.close(DEADLINE)).await.expect("close");
+    publish(&*sink, &purchases(5..8)).await;
+    let source = fixture.source(GROUP).await;
+    assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
+}
+
+/// A commit answers for each position, in the order of the call.
+pub async fn commit_answers_each_position(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &purchases(0..5)).await;
+    let source = fixture.source(GROUP).await;
+    let good = positions(&read(&*source, 5).await);
+    let mut mixed = good.clone();
+    let mut of_no_epoch = good[0].clone();
+    of_no_epoch.partition.epoch += 1_000;
+    mixed.insert(0, of_no_epoch);
+    let outcomes = commit(&*source, &mixed).await;
+    assert_eq!(outcomes[0], CommitOutcome::Fenced);
+    assert_eq!(outcomes[1..], vec![CommitOutcome::Committed; good.len()]);
+    assert_eq!(commit(&*source, &[]).await, []);
+}
+
+/// A `next` that is dropped while it waits loses nothing.
+pub async fn a_dropped_next_loses_nothing(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let mut seen = BTreeSet::new();
+    let mut note = |event: SourceEvent| match event {
+        SourceEvent::Batch(batch) => seen.extend(ids(&[batch])),
+        SourceEvent::Revoked(revocation) => revocation.done(),
+        SourceEvent::Closed => panic!("nobody has closed the source"),
+    };
+    for purchase in purchases(0..30) {
+        let mut call = source.next();
+        if let Poll::Ready(event) = poll_once(&mut call).await {
+            note(event.expect("next"));
+        }
+        drop(call);
+        publish(&*sink, std::slice::from_ref(&purchase)).await;
+    }
+    publish(&*sink, &[purchase(30)]).await;
+    while seen.len() < 31 {
+        seen.extend(ids(&read(&*source, 1).await));
+    }
+    assert_eq!(seen, expected(0..31));
+}
+
+/// A rebalance waits for the member that is to give a partition up.
+pub async fn a_revocation_is_waited_for(fixture: &dyn LogFixture) {
+    if !declared(fixture.capabilities().revokes, "revocations") {
+        return;
+    }
+    let first = fixture.source(GROUP).await;
+    publish(&*fixture.sink().await, &purchases(0..40)).await;
+    let batches = read(&*first, 40).await;
+    let second = fixture.source(GROUP).await;
+    let revocation = revocation_of(&*first, &*second).await;
+    assert_eq!(revocation.cause, RevocationCause::Rebalance);
+    assert!(!revocation.partitions.is_empty() && !revocation.grace.is_zero());
+    // Commits count until the revocation is done; nobody else is given the partitions before.
+    let outcomes = commit(&*first, &positions(&batches)).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Committed), "{outcomes:?}");
+    let given_up = revocation.partitions.clone();
+    revocation.done();
+    publish(&*fixture.sink().await, &purchases(40..120)).await;
+    let mut seen = BTreeSet::new();
+    while seen.len() < 80 {
+        let event = tokio::select! {
+            event = next(&*first) => event,
+            event = next(&*second) => event,
+        };
+        match event {
+            SourceEvent::Batch(batch) => {
+                assert!(!given_up.contains(&batch.partition), "its epoch is over");
+                let new = ids(&[batch]);
+                assert!(new.iter().all(|id| !expected(0..40).contains(id)), "committed before the hand-over");
+                seen.extend(new);
+            }
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Closed => panic!("nobody has closed the source"),
+        }
+    }
+}
+
+/// A revocation that nobody ends is over with its grace: another member gets the partitions, and the commits of
+/// the old epoch are fenced.
+pub async fn a_revocation_ends_with_its_grace(fixture: &dyn LogFixture) {
+    if !declared(fixture.capabilities().revokes, "revocations") {
+        return;
+    }
+    let first = fixture.source(GROUP).await;
+    publish(&*fixture.sink().await, &purchases(0..40)).await;
+    let batches = read(&*first, 40).await;
+    let second = fixture.source(GROUP).await;
+    let revocation = revocation_of(&*first, &*second).await;
+    // Held, not ended: the second member is given the partitions all the same, from the start.
+    let again = read(&*second, 1).await;
+    let lost: Vec<_> = again.iter().map(|batch| batch.partition.index).collect();
+    let mut old = positions(&batches);
+    old.retain(|position| lost.contains(&position.partition.index));
+    assert!(!old.is_empty());
+    let outcomes = commit(&*first, &old).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Fenced), "{outcomes:?}");
+    revocation.done();
+}
+
+/// Who asks for interruptions is given no batch, and is told of a revocation and of the end.
+pub async fn an_interruption_is_no_batch(fixture: &dyn LogFixture) {
+    let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
+    publish(&*sink, &purchases(0..5)).await;
+    // There is something to be read, as this shows; it is left where it is.
+    let mut all = ids(&read(&*first, 1).await);
+    publish(&*sink, &purchases(5..40)).await;
+    let mut call = first.interruption();
+    assert!(poll_once(&mut call).await.is_pending());
+    drop(call);
+    if fixture.capabilities().revokes {
+        let second = fixture.source(GROUP).await;
+        let told = tokio::select! {
+            interruption = soon("interruption", first.interruption()) => interruption.expect("interruption"),
+            event = next(&*second) => panic!("before it was given up: {event:?}"),
+        };
+        let Interruption::Revoked(revocation) = told else { panic!("a revocation: {told:?}") };
+        drop(revocation);
+        soon("close", second.close(DEADLINE)).await.expect("close");
+    }
+    while all.len() < 40 {
+        all.extend(ids(&read(&*first, 1).await));
+    }
+    soon("close", first.close(DEADLINE)).await.expect("close");
+    let told = soon("interruption", first.interruption()).await.expect("interruption");
+    assert!(matches!(told, Interruption::Closed), "{told:?}");
+}
+
+/// The revocation that `member` is told of once `newcomer` has joined.
+async fn revocation_of(member: &dyn PurchaseSource, newcomer: &dyn PurchaseSource) -> Revocation {
+    loop {
+        let (event, of_member) = tokio::select! {
+            event = next(member) => (event, true),
+            event = next(newcomer) => (event, false),
+        };
+        match event {
+            SourceEvent::Revoked(revocation) if of_member => return revocation,
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Batch(batch) => assert!(of_member, "{:?} was not given up yet", batch.partition),
+            SourceEvent::Closed => panic!("nobody has closed the source"),
+        }
+    }
+}
+
+/// A commit of an epoch that is over moves nothing.
+pub async fn an_epoch_that_is_over_is_fenced(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &purchases(0..5)).await;
+    let first = fixture.source(GROUP).await;
+    let old = positions(&read(&*first, 5).await);
+    soon("close", first.close(DEADLINE)).await.expect("close");
+    let second = fixture.source(GROUP).await;
+    let batches = read(&*second, 5).await;
+    assert!(
+        positions(&batches).iter().all(|position| !old.contains(position)),
+        "a new owner has a new epoch"
+    );
+    for source in [&first, &second] {
+        match soon("commit", source.commit(&old)).await {
+            Ok(outcomes) => {
+                assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Fenced), "{outcomes:?}");
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
+        }
+    }
+    soon("close", second.close(DEADLINE)).await.expect("close");
+    let third = fixture.source(GROUP).await;
+    assert_eq!(ids(&read(&*third, 5).await), expected(0..5), "nothing was moved");
+}
+
+/// The lag of a member is what its group has not committed.
+pub async fn lag_is_what_is_not_committed(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    publish(&*sink, &purchases(0..25)).await;
+    let batches = read(&*source, 25).await;
+    soon("a lag of what was read", lag_of(&*source, 25)).await;
+    commit(&*source, &positions(&batches)).await;
+    publish(&*sink, &purchases(25..27)).await;
+    soon("a lag of what came later", lag_of(&*source, 2)).await;
+}
+
+/// A closed source says so, and another member of the group gets its partitions.
+pub async fn a_closed_source_hands_over(fixture: &dyn LogFixture) {
+    let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
+    publish(&*sink, &purchases(0..5)).await;
+    let batches = read(&*first, 5).await;
+    commit(&*first, &positions(&batches)).await;
+    let second = fixture.source(GROUP).await;
+    soon("close", first.close(DEADLINE)).await.expect("close");
+    loop {
+        match next(&*first).await {
+            SourceEvent::Closed => break,
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Batch(batch) => panic!("a closed source has handed out {:?}", batch.partition),
+        }
+    }
+    publish(&*sink, &purchases(5..25)).await;
+    assert_eq!(ids(&read(&*second, 20).await), expected(5..25));
+}
+
+/// A record of another producer is delivered as it stands, whatever it holds.
+pub async fn foreign_records_are_delivered_as_they_stand(fixture: &dyn LogFixture) {
+    if !declared(fixture.capabilities().foreign_records, "records of other producers") {
+        return;
+    }
+    let source = fixture.source(GROUP).await;
+    for record in foreign_records() {
+        fixture.append(record.clone()).await;
+        let batches = read(&*source, 1).await;
+        let found = &batches[0].records[0];
+        assert_eq!((&found.key, &found.value), (&record.key, &record.value));
+        assert_eq!(found.headers, record.headers);
+    }
+}
+
+fn foreign_records() -> [LogRecord; 3] {
+    let headers =
+        Headers::builder().with("odd", Some(b"\xff\x00")).with("none", None).with("odd", Some(b"")).build();
+    let binary = Bytes::from_static(b"\x00\xff\xfe not text");
+    [
+        LogRecord::new(0, at(0), Some(binary.clone())).with_key(Some(binary)).with_headers(headers),
+        LogRecord::new(1, at(0), Some(Bytes::new())).with_key(Some(Bytes::from_static(b"k"))),
+        LogRecord::new(2, at(0), None).with_key(Some(Bytes::from_static(b"k"))),
+    ]
+}
+
+async fn letters(fixture: &dyn LogFixture) -> Vec<DeadLetter> {
+    let source = fixture.source(GROUP).await;
+    publish(&*fixture.sink().await, &purchases(0..1)).await;
+    let partition = read(&*source, 1).await[0].partition.clone();
+    let records = foreign_records().into_iter();
+    records.map(|record| DeadLetter::new(record, partition.clone(), Reason::conflict(), 3)).collect()
+}
+
+/// A dead letter holds bytes, key and headers as the record had them, its place, and why it is dead.
+pub async fn dead_letters_are_byte_identical(fixture: &dyn LogFixture) {
+    let letters = letters(fixture).await;
+    soon("put", fixture.dead_letters().await.put(&letters)).await.expect("put");
+    let mut kept = fixture.kept_dead_letters().await;
+    kept.sort_by_key(|letter| letter.record.offset);
+    assert_eq!(kept.len(), letters.len());
+    for (kept, put) in kept.iter().zip(&letters) {
+        assert_eq!(kept.record, put.record);
+        assert_eq!(
+            (&kept.partition.topic, kept.partition.index),
+            (&put.partition.topic, put.partition.index)
+        );
+        assert_eq!((&kept.reason, kept.attempts, &kept.version), (&put.reason, put.attempts, &put.version));
+    }
+}
+
+/// Letters that are put again are still there; at the worst, twice.
+pub async fn dead_letters_may_be_put_again(fixture: &dyn LogFixture) {
+    let letters = letters(fixture).await;
+    let port = fixture.dead_letters().await;
+    for _ in 0..2 {
+        soon("put", port.put(&letters)).await.expect("put");
+    }
+    let kept: BTreeSet<u64> =
+        fixture.kept_dead_letters().await.iter().map(|letter| letter.record.offset).collect();
+    assert_eq!(kept, letters.iter().map(|letter| letter.record.offset).collect());
+}

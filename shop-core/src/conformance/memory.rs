@@ -1,0 +1,76 @@
+//! The fixture of the implementations in memory: what the macros' examples use, and half of many a pipeline
+//! test of another implementation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
+use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
+use crate::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use crate::record::LogRecord;
+
+/// A log and a store in memory.
+#[derive(Debug)]
+pub struct MemoryFixture {
+    log: InMemoryLog,
+    store: InMemoryStore,
+    capabilities: Capabilities,
+}
+
+impl MemoryFixture {
+    /// A log made with `options`, except for the size of its batches and the grace of its rebalances.
+    #[must_use]
+    pub fn new(options: InMemoryLogOptions) -> Self {
+        // A single partition stays with its member as long as that lives.
+        let capabilities = Capabilities { revokes: options.partitions > 1, ..Capabilities::default() };
+        let (batch_records, grace) = (BATCH_RECORDS, Duration::from_secs(1));
+        let log = InMemoryLog::new(InMemoryLogOptions { batch_records, grace, ..options });
+        Self { log, store: InMemoryStore::new(), capabilities }
+    }
+}
+
+impl Default for MemoryFixture {
+    fn default() -> Self {
+        Self::new(InMemoryLogOptions::default())
+    }
+}
+
+#[async_trait]
+impl LogFixture for MemoryFixture {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn sink(&self) -> Arc<dyn PurchaseSink> {
+        Arc::new(self.log.sink())
+    }
+
+    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+        Arc::new(self.log.source(group))
+    }
+
+    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(self.log.dead_letters())
+    }
+
+    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
+        self.log.dead_letters().all()
+    }
+
+    async fn append(&self, record: LogRecord) {
+        drop(self.log.append(record));
+    }
+}
+
+#[async_trait]
+impl StoreFixture for MemoryFixture {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.store.clone())
+    }
+}

@@ -1,0 +1,40 @@
+//! The kit that proves a log or a store: every line of `# Behavior` in [`ports`](crate::ports) is a function
+//! here, and every implementation of this workspace passes the same ones.
+//!
+//! To prove your own, write a [`LogFixture`] or a [`StoreFixture`] that makes a fresh one for each test, and
+//! call the macro in a test file. Your crate needs `shop-core` with feature `conformance` and `tokio` with
+//! `macros` and `rt-multi-thread` among its dev-dependencies.
+//!
+//! ```
+//! use shop_core::conformance::{MemoryFixture, store_suite};
+//!
+//! // One `#[tokio::test]` for each promise, in a module `my_store`.
+//! store_suite!(my_store, async { MemoryFixture::default() });
+//! ```
+//!
+//! What a backend cannot do is declared in its [`Capabilities`] and printed by the test; no test is left out
+//! by hand. The kit is not bound to semantic versioning: a minor release may ask for more.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "this is test code: a broken promise ends the test"
+)]
+
+mod fixture;
+pub mod log;
+mod memory;
+pub mod pipeline;
+#[cfg(test)]
+mod promises_test;
+pub mod query;
+mod sample;
+pub mod store;
+mod suites;
+
+pub use fixture::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, skip};
+pub use memory::MemoryFixture;
+
+pub use crate::{log_suite, pipeline_suite, store_suite};

@@ -1,0 +1,384 @@
+//! What [`Ingest`] promises between any log and any store, with faults on the way.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::fixture::{declared, soon};
+use super::sample::{at, id, price, purchase, purchase_of, purchases};
+use super::{LogFixture, StoreFixture};
+use crate::fault::{Call, Fault, Faults};
+use crate::ingest::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
+use crate::ports::{PurchaseQuery, ReasonKind, Selector, SourceEvent};
+use crate::record::{LogRecord, decode};
+use crate::{Purchase, PurchaseId, Result, Total};
+
+const GROUP: &str = "group";
+
+fn options() -> IngestOptions {
+    IngestOptions {
+        commit_interval: Duration::from_millis(5),
+        drain: Duration::from_secs(10),
+        retry_min: Duration::from_millis(5),
+        retry_max: Duration::from_millis(40),
+        ..IngestOptions::default()
+    }
+}
+
+/// Those of a pipeline that leaves what is not done by then, and commits what is.
+fn soon_gone() -> IngestOptions {
+    IngestOptions { drain: Duration::from_secs(1), ..options() }
+}
+
+/// An ingest that runs beside the test.
+struct Running {
+    monitor: IngestMonitor,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<Tally>>,
+}
+
+impl Running {
+    /// Starts a member of the group between the two, with `faults` around every port.
+    async fn start(
+        log: &dyn LogFixture,
+        store: &dyn StoreFixture,
+        faults: &Faults,
+        options: IngestOptions,
+    ) -> Self {
+        let ingest = Ingest::new(
+            faults.source(log.source(GROUP).await),
+            faults.store(store.store().await),
+            faults.dead_letters(log.dead_letters().await),
+            options,
+        );
+        let monitor = ingest.monitor();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+        Self { monitor, stop, task }
+    }
+
+    /// Waits until so many records have come to their end.
+    async fn carried(&self, count: u64) {
+        let ended = |tally: &Tally| tally.inserted + tally.duplicates + tally.dead_lettered;
+        soon("carry all records", self.monitor.wait_for(|status| ended(&status.tally) >= count)).await;
+    }
+
+    /// Shuts down in order.
+    async fn stop(self) -> Result<Tally> {
+        let _stopped_by_itself = self.stop.send(());
+        soon("shut down", self.task).await.expect("no panic")
+    }
+
+    /// Stops as a crash does: nothing is drained and nothing committed.
+    async fn crash(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+}
+
+async fn publish(log: &dyn LogFixture, purchases: &[Purchase]) {
+    let sink = log.sink().await;
+    for purchase in purchases {
+        soon("publish", sink.publish(purchase)).await.expect("publish");
+    }
+}
+
+/// All ids in the store, each once, and the sum right.
+async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purchase]) {
+    for purchase in purchases {
+        assert_eq!(query.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
+    }
+    let total = Total::of(purchases.iter().map(|purchase| purchase.price)).unwrap();
+    let summary = query.summary(&Selector::All).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent), (purchases.len() as u64, total));
+}
+
+/// The ids that the group's next member is given, until each of `markers`, published now, is among them.
+async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -> BTreeSet<PurchaseId> {
+    publish(log, markers).await;
+    let source = log.source(GROUP).await;
+    let mut seen = BTreeSet::new();
+    while !markers.iter().all(|marker| seen.contains(&marker.id)) {
+        match soon("next", source.next()).await.expect("next") {
+            SourceEvent::Batch(batch) => {
+                let decoded = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
+                seen.extend(decoded.map(|purchase| purchase.id));
+            }
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Closed => panic!("nobody has closed the source"),
+        }
+    }
+    soon("close", source.close(Duration::from_secs(10))).await.expect("close");
+    seen
+}
+
+/// Of `purchases`, at least one is not stored, and all of those are given to the group's next member.
+async fn assert_comes_again(log: &dyn LogFixture, store: &dyn StoreFixture, purchases: &[Purchase]) {
+    let query = store.query().await;
+    let mut not_stored = BTreeSet::new();
+    for purchase in purchases {
+        if query.get(&purchase.id).await.unwrap().is_none() {
+            not_stored.insert(purchase.id);
+        }
+    }
+    assert!(!not_stored.is_empty());
+    // One of each user, at the end of that user's partition: whatever stands before it was delivered by then.
+    let users: BTreeSet<_> = purchases.iter().map(|purchase| &purchase.user_id).collect();
+    let markers: Vec<_> =
+        (1_000..).zip(users).map(|(number, user)| purchase_of(user.as_str(), number)).collect();
+    let seen = delivered_next(log, &markers).await;
+    assert!(not_stored.is_subset(&seen), "committed, but neither stored nor put aside");
+}
+
+/// Everything that was acknowledged is stored once, and a shutdown leaves nothing to be delivered again.
+pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let all = purchases(0..100);
+    publish(log, &all[..50]).await;
+    let running = Running::start(log, store, &Faults::new(), options()).await;
+    publish(log, &all[50..]).await;
+    running.carried(100).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (100, 0, 0));
+    assert_stored(&*store.query().await, &all).await;
+    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+}
+
+/// What is delivered twice is stored once.
+pub async fn redelivery_stores_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.always(Call::Next, Fault::DeliverTwice);
+    let all = purchases(0..60);
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, options()).await;
+    running.carried(120).await;
+    running.stop().await.expect("a clean end");
+    assert_stored(&*store.query().await, &all).await;
+    assert_eq!(log.kept_dead_letters().await.len(), 0);
+}
+
+/// A store that is away is waited for: nothing is put aside, and everything is stored when it is back.
+pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.always(Call::Insert, Fault::away());
+    let all = purchases(0..200);
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, options()).await;
+    let away = |count: u64| {
+        let faults = faults.clone();
+        running.monitor.wait_for(move |status| {
+            status.troubles.contains_key(&Part::Store) && faults.calls(Call::Insert) >= count
+        })
+    };
+    let status = soon("notice the outage", away(1)).await;
+    assert!(status.in_flight <= options().in_flight, "what is in flight is bounded");
+    assert_eq!(status.phase, Phase::Running);
+    faults.mend(Call::Insert);
+    running.carried(200).await;
+    let status =
+        soon("the trouble is over", running.monitor.wait_for(|status| status.troubles.is_empty())).await;
+    assert_eq!(status.tally.dead_lettered, 0);
+    running.stop().await.expect("a clean end");
+    assert_stored(&*store.query().await, &all).await;
+    assert_eq!(log.kept_dead_letters().await.len(), 0);
+}
+
+/// An insert whose answer is lost, or is known for half of its purchases only, is made again for what is
+/// unknown.
+pub async fn unknown_outcomes_are_tried_again(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    for fault in
+        [Fault::LoseAnswer, Fault::LeaveHalfOut, Fault::away(), Fault::LeaveHalfOut, Fault::LoseAnswer]
+    {
+        faults.once(Call::Insert, fault);
+    }
+    let all = purchases(0..40);
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, options()).await;
+    running.carried(40).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted + tally.duplicates, tally.dead_lettered), (40, 0));
+    assert_stored(&*store.query().await, &all).await;
+}
+
+/// After a crash between insert and commit everything comes again, and nothing is stored twice.
+pub async fn a_crash_before_commit_doubles_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.always(Call::Commit, Fault::away());
+    let all = purchases(0..30);
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, options()).await;
+    running.carried(30).await;
+    running.crash().await;
+    // The script of the first run stays as it is: a commit that was on its way must not come through now.
+    let running = Running::start(log, store, &Faults::new(), options()).await;
+    running.carried(30).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.duplicates), (0, 30));
+    assert_stored(&*store.query().await, &all).await;
+}
+
+/// The position never passes a batch that is not stored, however far the batches behind it are, and not on the
+/// way out either.
+pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.once(Call::Insert, Fault::Delay(Duration::from_secs(600)));
+    // One user, so that all of it is in one partition.
+    let all: Vec<_> = (0..60).map(|number| purchase_of("one", number)).collect();
+    publish(log, &all[..10]).await;
+    let running = Running::start(log, store, &faults, soon_gone()).await;
+    let first_insert = async {
+        while faults.calls(Call::Insert) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Tasks may run in another order than they were started in, and the slow batch is to be the first.
+    soon("begin to insert", first_insert).await;
+    publish(log, &all[10..]).await;
+    running.carried(50).await;
+    // In order, not by a crash: the last thing that it does is to commit all that it believes to be durable.
+    running.stop().await.expect("a clean end");
+    assert_comes_again(log, store, &all).await;
+}
+
+/// A shutdown finishes what is on its way and commits it: nothing of it comes again.
+pub async fn a_shutdown_finishes_what_is_on_its_way(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.always(Call::Insert, Fault::Delay(Duration::from_millis(200)));
+    let all = purchases(0..100);
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, IngestOptions { in_flight: 2, ..options() }).await;
+    soon("read", running.monitor.wait_for(|status| status.in_flight > 0)).await;
+    running.stop().await.expect("a clean end");
+    let query = store.query().await;
+    let mut stored = BTreeSet::new();
+    for purchase in &all {
+        stored.extend(query.get(&purchase.id).await.unwrap().map(|purchase| purchase.id));
+    }
+    assert!(!stored.is_empty());
+    // One of each of the five users.
+    let next = delivered_next(log, &purchases(100..105)).await;
+    assert!(stored.is_disjoint(&next), "what was stored comes again");
+    assert_eq!(stored.len() + next.len(), 105, "committed, but neither stored nor put aside");
+}
+
+/// A record that is no purchase is put aside byte for byte, and the good ones pass.
+pub async fn poison_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let poison = Bytes::from_static(b"{\"not\": \"a purchase\xff\"");
+    let faults = Faults::new();
+    let mut all = purchases(0..40);
+    if declared(log.capabilities().foreign_records, "records of other producers") {
+        publish(log, &all[..20]).await;
+        log.append(LogRecord::new(0, at(0), Some(poison.clone()))).await;
+        publish(log, &all[20..]).await;
+    } else {
+        faults.once(Call::Next, Fault::Poison(poison.clone()));
+        publish(log, &all).await;
+    }
+    let running = Running::start(log, store, &faults, options()).await;
+    running.carried(if log.capabilities().foreign_records { 41 } else { 40 }).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!(tally.dead_lettered, 1);
+    let letters = log.kept_dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].record.value.as_ref(), Some(&poison));
+    assert_eq!(letters[0].reason.kind(), ReasonKind::Undecodable);
+    if !log.capabilities().foreign_records {
+        let query = store.query().await;
+        let mut stored = Vec::new();
+        for purchase in all {
+            if query.get(&purchase.id).await.unwrap().is_some() {
+                stored.push(purchase);
+            }
+        }
+        assert_eq!(stored.len(), 39);
+        all = stored;
+    }
+    assert_stored(&*store.query().await, &all).await;
+}
+
+/// A purchase whose id is taken by another is put aside as a conflict; the first stays.
+pub async fn a_conflict_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let first = purchase(1);
+    let other = Purchase { price: price("999"), ..first.clone() };
+    publish(log, std::slice::from_ref(&first)).await;
+    let running = Running::start(log, store, &Faults::new(), options()).await;
+    running.carried(1).await;
+    publish(log, &[other, first.clone(), purchase(2)]).await;
+    running.carried(4).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (2, 1, 1));
+    let letters = log.kept_dead_letters().await;
+    assert_eq!((letters.len(), letters[0].reason.kind()), (1, ReasonKind::Conflict));
+    assert_stored(&*store.query().await, &[first, purchase(2)]).await;
+}
+
+/// Dead letters are kept before the position moves: a record that could not be put aside comes again.
+pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.always(Call::PutDeadLetters, Fault::away());
+    faults.once(Call::Next, Fault::Poison(Bytes::from_static(b"poison")));
+    let all = purchases(0..5);
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, soon_gone()).await;
+    let troubled = running.monitor.wait_for(|status| status.troubles.contains_key(&Part::DeadLetters));
+    soon("notice that letters cannot be kept", troubled).await;
+    // In order, so that it commits all that it believes to be durable.
+    running.stop().await.expect("a clean end");
+    assert_eq!(log.kept_dead_letters().await.len(), 0);
+    assert_comes_again(log, store, &all).await;
+}
+
+/// Too many dead letters stop the pipeline with a clear error; a restart counts afresh and goes on behind
+/// those that were put aside.
+pub async fn too_many_dead_letters_stop_it(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    if !declared(log.capabilities().foreign_records, "records of other producers") {
+        return;
+    }
+    for _ in 0..20 {
+        log.append(LogRecord::new(0, at(0), Some(Bytes::from_static(b"poison")))).await;
+    }
+    let limited =
+        IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(8), in_flight: 1, ..options() };
+    for kept in [8, 16] {
+        let running = Running::start(log, store, &Faults::new(), limited.clone()).await;
+        let status = soon("stop", running.monitor.wait_for(|status| status.phase == Phase::Stopped)).await;
+        assert!(status.failure.is_some());
+        let error = running.stop().await.expect_err("it has stopped by itself");
+        assert!(error.to_string().contains("8 records in a row"), "{error}");
+        assert_eq!(log.kept_dead_letters().await.len(), kept);
+    }
+    let unlimited = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..options() };
+    let running = Running::start(log, store, &Faults::new(), unlimited).await;
+    running.carried(4).await;
+    running.stop().await.expect("a clean end");
+    assert_eq!(log.kept_dead_letters().await.len(), 20);
+}
+
+/// Members that come and go while batches are slow leave nothing unstored and nothing doubled.
+pub async fn members_may_come_and_go(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.always(Call::Insert, Fault::Delay(Duration::from_millis(5)));
+    let all = purchases(0..300);
+    publish(log, &all[..100]).await;
+    let first = Running::start(log, store, &faults, options()).await;
+    first.carried(20).await;
+    let second = Running::start(log, store, &faults, options()).await;
+    publish(log, &all[100..200]).await;
+    second.crash().await;
+    let third = Running::start(log, store, &faults, options()).await;
+    first.stop().await.expect("a clean end");
+    publish(log, &all[200..]).await;
+    let query = store.query().await;
+    let everything = async {
+        while query.summary(&Selector::All).await.unwrap().count < 300 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("store everything", everything).await;
+    third.stop().await.expect("a clean end");
+    assert_stored(&*query, &all).await;
+    assert_eq!(log.kept_dead_letters().await.len(), 0);
+}

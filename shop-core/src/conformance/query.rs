@@ -1,0 +1,254 @@
+//! What every [`PurchaseQuery`] promises.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+
+use super::StoreFixture;
+use super::fixture::soon;
+use super::sample::{at, id, price, purchase, purchase_of, purchases};
+use crate::ports::{
+    Cursor, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, PurchaseStore, Selector,
+};
+use crate::{ErrorKind, Purchase, Timestamp, Total};
+
+async fn fill(store: &dyn PurchaseStore, purchases: &[Purchase]) {
+    let outcomes = soon("insert", store.insert(purchases.into())).await.expect("insert");
+    assert_eq!(outcomes.len(), purchases.len());
+}
+
+async fn page(query: &dyn PurchaseQuery, selector: &Selector, request: &PageRequest) -> Page {
+    soon("page", query.page(selector, request)).await.expect("page")
+}
+
+fn limit(count: u16) -> PageLimit {
+    PageLimit::new(count).unwrap()
+}
+
+fn user(id: &str) -> Selector {
+    Selector::User(id.parse().unwrap())
+}
+
+fn name(text: &str) -> Selector {
+    Selector::Name(text.parse().unwrap())
+}
+
+/// All items of a listing, in pages of `count`, with the size of each page.
+async fn listed(
+    query: &dyn PurchaseQuery,
+    selector: &Selector,
+    order: ListOrder,
+    count: u16,
+) -> (Vec<Purchase>, Vec<usize>) {
+    let (mut items, mut sizes) = (Vec::new(), Vec::new());
+    let mut request = PageRequest::first(order, limit(count));
+    loop {
+        let Page { items: found, next } = page(query, selector, &request).await;
+        sizes.push(found.len());
+        items.extend(found);
+        match next {
+            Some(cursor) => request = request.starting_at(Some(cursor)),
+            None => return (items, sizes),
+        }
+    }
+}
+
+/// A page holds the purchases of its selector and no others.
+pub async fn a_selector_sees_its_own(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let users = ["a", "b", "c"].into_iter().cycle();
+    let mut all: Vec<_> = users.zip(0..30).map(|(user, number)| purchase_of(user, number)).collect();
+    // A name that is somebody else's id, and two users with one name.
+    all[0].user_name = "b".parse().unwrap();
+    all[1].user_name = "b".parse().unwrap();
+    fill(&*store, &all).await;
+    for selector in [user("a"), user("b"), user("name of a"), name("b"), name("name of c"), Selector::All] {
+        let expected: Vec<_> = all.iter().filter(|purchase| selector.matches(purchase)).cloned().collect();
+        let (items, _) = listed(&*query, &selector, ListOrder::OldestFirst, 7).await;
+        assert_eq!(items, expected, "{selector:?}");
+    }
+}
+
+/// Pages are ordered by time and then by id, newest or oldest first.
+pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    // Ids run against times, and many purchases share one time.
+    let make = |number: u64| {
+        let millis = i64::try_from((97 - number) / 5).unwrap();
+        Purchase { timestamp: at(millis), ..purchase_of("u", number) }
+    };
+    let mut all: Vec<_> = (0..97).map(make).collect();
+    fill(&*store, &all).await;
+    all.sort_by_key(|purchase| (purchase.timestamp, purchase.id));
+    let (oldest, _) = listed(&*query, &user("u"), ListOrder::OldestFirst, 10).await;
+    assert_eq!(oldest, all);
+    all.reverse();
+    for selector in [user("u"), name("name of u"), Selector::All] {
+        let (newest, _) = listed(&*query, &selector, ListOrder::NewestFirst, 9).await;
+        assert_eq!(newest, all, "{selector:?}");
+    }
+}
+
+/// Purchases at the first and at the last time that there is are paged as all others are.
+pub async fn the_ends_of_time_are_no_exception(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let times = [Timestamp::MIN, at(0), Timestamp::MAX];
+    let make = |number: u64| Purchase {
+        timestamp: times[usize::try_from(number / 4).unwrap()],
+        ..purchase_of("u", number)
+    };
+    let mut all: Vec<_> = (0..12).map(make).collect();
+    fill(&*store, &all).await;
+    for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+        for limit in [1, 3, 4, 100] {
+            let (items, _) = listed(&*query, &user("u"), order, limit).await;
+            assert_eq!(items, all, "{order:?} {limit}");
+        }
+        all.reverse();
+    }
+}
+
+/// A page holds as much as its limit says, and `next` is `None` exactly at the end.
+pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
+    fill(&*store, &all).await;
+    for (count, sizes) in
+        [(20, vec![20]), (10, vec![10, 10]), (19, vec![19, 1]), (7, vec![7, 7, 6]), (1_000, vec![20])]
+    {
+        let (items, found) = listed(&*query, &user("u"), ListOrder::NewestFirst, count).await;
+        assert_eq!((items.len(), found), (20, sizes), "limit {count}");
+    }
+    let (none, sizes) = listed(&*query, &user("nobody"), ListOrder::NewestFirst, 10).await;
+    assert_eq!((none.len(), sizes), (0, vec![0]));
+}
+
+/// Each page may have a limit of its own.
+pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
+    fill(&*store, &all).await;
+    let mut request = PageRequest::first(ListOrder::OldestFirst, limit(3));
+    let mut found = Vec::new();
+    for count in [3, 1, 10, 5, 1] {
+        request.limit = limit(count);
+        let page = page(&*query, &user("u"), &request).await;
+        assert_eq!(page.items.len(), usize::from(count));
+        found.extend(page.items);
+        request = request.starting_at(page.next);
+    }
+    assert_eq!(found, all);
+    assert_eq!(request.cursor, None);
+}
+
+/// A scan sees everything that was there throughout, and nothing twice, while others insert before, at and
+/// behind where it stands.
+pub async fn a_scan_sees_what_was_there_throughout(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    // Of every three, one is there from the start, and one comes during the scan in either order.
+    let of = |kind: u64| (0..100).map(move |number| purchase_of("u", number * 3 + kind)).collect::<Vec<_>>();
+    let before = of(1);
+    fill(&*store, &before).await;
+    for (order, during) in [(ListOrder::NewestFirst, of(0)), (ListOrder::OldestFirst, of(2))] {
+        let mut request = PageRequest::first(order, limit(4));
+        let mut seen = Vec::new();
+        // From both ends inwards, so that some fall before and some behind the place of the scan.
+        let (earlier, later) = during.split_at(50);
+        let mut inserts = earlier.chunks(4).zip(later.rchunks(4));
+        loop {
+            let found = page(&*query, &user("u"), &request).await;
+            seen.extend(found.items.iter().map(|purchase| purchase.id));
+            if let Some((few, others)) = inserts.next() {
+                fill(&*store, few).await;
+                fill(&*store, others).await;
+            }
+            match found.next {
+                Some(cursor) => request = request.starting_at(Some(cursor)),
+                None => break,
+            }
+        }
+        let ids: BTreeSet<_> = seen.iter().copied().collect();
+        assert_eq!(ids.len(), seen.len(), "nothing twice");
+        assert!(before.iter().all(|purchase| ids.contains(&purchase.id)), "everything that was there");
+        assert!(seen.len() > before.len(), "some of what came meanwhile is seen too");
+    }
+    let scanned: Vec<_> =
+        Arc::clone(&query).scan(Selector::All, ListOrder::OldestFirst).try_collect().await.unwrap();
+    assert_eq!(scanned.len(), 300);
+}
+
+/// A cursor of another selector or order, or one that nobody gave out, is invalid.
+pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    fill(&*store, &purchases(0..20)).await;
+    let first = PageRequest::first(ListOrder::NewestFirst, limit(2));
+    let cursor = page(&*query, &user("user-1"), &first).await.next.expect("there are more");
+    let of_another_order =
+        PageRequest::first(ListOrder::OldestFirst, limit(2)).starting_at(Some(cursor.clone()));
+    let made_up = Cursor::from_text("bm9ib2R5IGdhdmUgdGhpcyBvdXQ".into());
+    for (selector, request) in [
+        (user("user-2"), first.clone().starting_at(Some(cursor.clone()))),
+        (name("user-1"), first.clone().starting_at(Some(cursor.clone()))),
+        (Selector::All, first.clone().starting_at(Some(cursor))),
+        (user("user-1"), of_another_order),
+        (user("user-1"), first.starting_at(Some(made_up))),
+    ] {
+        let error = soon("page", query.page(&selector, &request)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{selector:?}: {error}");
+    }
+}
+
+/// Sums are exact, and count everything of their selector.
+pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let prices = ["0.1", "0.2", "1000000000000000", "0.00000001", "29.99"];
+    let mut all = purchases(0..10);
+    for (number, purchase) in all.iter_mut().enumerate() {
+        purchase.price = price(prices[number % 5]);
+        purchase.user_id = ["a", "b"][number / 5].parse().unwrap();
+    }
+    fill(&*store, &all).await;
+    let exact: Total = "1000000000000030.29000001".parse().unwrap();
+    let twice: Total = "2000000000000060.58000002".parse().unwrap();
+    for (selector, count, total) in [(user("a"), 5, exact), (user("b"), 5, exact), (Selector::All, 10, twice)]
+    {
+        let summary = soon("summary", query.summary(&selector)).await.expect("summary");
+        assert_eq!((summary.count, summary.total_spent), (count, total), "{selector:?}");
+    }
+    let summary = query.summary(&name("name of user-0")).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent), (2, "0.2".parse().unwrap()));
+    // Nor is a sum that is very small an exception.
+    for (user, text) in [("d", "0.00000001"), ("e", "0.00000000")] {
+        fill(&*store, &[Purchase { price: price(text), ..purchase_of(user, u64::from(user.as_bytes()[0])) }])
+            .await;
+        let summary = query.summary(&self::user(user)).await.unwrap();
+        assert_eq!((summary.count, summary.total_spent), (1, text.parse().unwrap()));
+    }
+    // A zero with decimals is a zero: it neither spoils a sum nor changes it.
+    let free = |number: u64, text: &str| Purchase { price: price(text), ..purchase_of("c", number) };
+    fill(&*store, &[free(20, "5"), free(21, "0.00"), free(22, "0.000")]).await;
+    let summary = query.summary(&user("c")).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent), (3, "5".parse().unwrap()));
+}
+
+/// Who has bought nothing has an empty page and a sum of zero.
+pub async fn nobody_has_bought_nothing(fixture: &dyn StoreFixture) {
+    let query = fixture.query().await;
+    for selector in [user("nobody"), name("nobody"), Selector::All] {
+        let summary = soon("summary", query.summary(&selector)).await.expect("summary");
+        assert_eq!((summary.count, summary.total_spent), (0, Total::ZERO));
+        let first = page(&*query, &selector, &PageRequest::default()).await;
+        assert_eq!((first.items.len(), first.next), (0, None));
+    }
+}
+
+/// A purchase is found by its id, and an unknown one is not.
+pub async fn get_finds_by_id(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    fill(&*store, &purchases(0..10)).await;
+    for number in 0..10 {
+        assert_eq!(query.get(&id(number)).await.unwrap(), Some(purchase(number)));
+    }
+    assert_eq!(query.get(&id(10)).await.unwrap(), None);
+}

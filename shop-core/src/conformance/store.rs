@@ -1,0 +1,193 @@
+//! What every [`PurchaseStore`] promises.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::future::join_all;
+
+use super::StoreFixture;
+use super::fixture::{declared, poll_once, soon};
+use super::sample::{at, id, price, purchase, purchases};
+use crate::ports::{InsertOutcome, PurchaseQuery, PurchaseStore, Selector};
+use crate::{Price, Purchase, PurchaseId, RequestContext, Timestamp};
+
+async fn insert(store: &dyn PurchaseStore, batch: &[Purchase]) -> Vec<InsertOutcome> {
+    soon("insert", store.insert(batch.into())).await.expect("insert")
+}
+
+async fn get(query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
+    soon("get", query.get(id)).await.expect("get")
+}
+
+/// One letter for each outcome.
+fn letters(outcomes: &[InsertOutcome]) -> String {
+    let letter = |outcome: &InsertOutcome| match outcome {
+        InsertOutcome::Inserted => 'i',
+        InsertOutcome::Duplicate => 'd',
+        InsertOutcome::Conflict => 'c',
+        InsertOutcome::Rejected(_) => 'r',
+        InsertOutcome::Unknown(_) => 'u',
+    };
+    outcomes.iter().map(letter).collect()
+}
+
+/// `purchase` with the same id and another price.
+fn contradicting(purchase: &Purchase) -> Purchase {
+    let other = if purchase.price == Price::ZERO { price("1") } else { Price::ZERO };
+    Purchase { price: other, ..purchase.clone() }
+}
+
+/// One outcome for each purchase, in the order of the batch.
+pub async fn outcomes_match_their_batch(fixture: &dyn StoreFixture) {
+    let store = fixture.store().await;
+    let known = purchases(0..3);
+    assert_eq!(letters(&insert(&*store, &known).await), "iii");
+    let mixed = [
+        purchase(10),
+        known[2].clone(),
+        contradicting(&known[0]),
+        purchase(11),
+        contradicting(&known[1]),
+        known[1].clone(),
+        purchase(12),
+    ];
+    assert_eq!(letters(&insert(&*store, &mixed).await), "idcicdi");
+}
+
+/// A purchase with a new id is stored, and seen as soon as its insert is answered.
+pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    for purchase in purchases(0..5) {
+        assert_eq!(get(&*query, &purchase.id).await, None);
+        assert_eq!(letters(&insert(&*store, std::slice::from_ref(&purchase)).await), "i");
+        assert_eq!(get(&*query, &purchase.id).await.as_ref(), Some(&purchase));
+    }
+    store.check().await.expect("check of the store");
+    query.check().await.expect("check of the query");
+}
+
+/// Text, price with its scale, and time come back as they were given; the request's context does not.
+pub async fn purchases_are_kept_as_given(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let long = "ä".repeat(128);
+    let texts = ["u1", " u1 ", "joe b", "ünï—😀", "<img src=x>", "..%2Fhealth", "$gt", "a.b", "'; --", &long];
+    let prices =
+        ["0", "0.00", "0.00000001", "1195.30", "29.99", "999999999999999.99999999", "1000000000000000"];
+    let times = [Timestamp::MIN, at(-1), at(1), Timestamp::MAX];
+    let mut given = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        let mut purchase = purchase(number as u64);
+        purchase.user_id = text.parse().unwrap();
+        purchase.user_name = text.parse().unwrap();
+        purchase.price = price(prices[number % prices.len()]);
+        purchase.timestamp = times[number % times.len()];
+        given.push(purchase);
+    }
+    if declared(fixture.capabilities().object_ids, "ids of old documents") {
+        given.push(Purchase { id: PurchaseId::from_object_id([7; 12]), ..purchase(99) });
+    }
+    let context = RequestContext::new(Some("r-1".into()), Some("00-a-b-01".into()));
+    let sent: Vec<_> = given
+        .iter()
+        .map(|purchase| Purchase { context: Some(Box::new(context.clone())), ..purchase.clone() })
+        .collect();
+    insert(&*store, &sent).await;
+    for purchase in given {
+        let kept = get(&*query, &purchase.id).await.expect("stored");
+        assert_eq!(kept.price.to_string(), purchase.price.to_string(), "the scale is kept");
+        assert_eq!(kept, purchase);
+    }
+}
+
+/// The same id with the same content is a duplicate: the first document and its time stay.
+pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let first = purchase(120);
+    insert(&*store, std::slice::from_ref(&first)).await;
+    let later = Purchase { timestamp: at(9_999), ..first.clone() };
+    let same_value = Purchase { price: price("1.2"), ..first.clone() };
+    assert_eq!(letters(&insert(&*store, &[first.clone(), later, same_value]).await), "ddd");
+    assert_eq!(get(&*query, &first.id).await, Some(first));
+    assert_eq!(query.summary(&Selector::All).await.unwrap().count, 1);
+}
+
+/// The same id with other content is a conflict: the first document stays.
+pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let first = purchase(1);
+    insert(&*store, std::slice::from_ref(&first)).await;
+    let others = [
+        contradicting(&first),
+        Purchase { user_id: "somebody".parse().unwrap(), ..first.clone() },
+        Purchase { user_name: "somebody".parse().unwrap(), ..first.clone() },
+    ];
+    assert_eq!(letters(&insert(&*store, &others).await), "ccc");
+    assert_eq!(get(&*query, &first.id).await.as_ref(), Some(&first));
+    let summary = query.summary(&Selector::All).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent.to_string()), (1, first.price.to_string()));
+}
+
+/// Duplicates and conflicts are found within one batch too.
+pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let (one, two) = (purchase(1), purchase(2));
+    let batch =
+        [one.clone(), one.clone(), two.clone(), contradicting(&one), one.clone(), contradicting(&two)];
+    assert_eq!(letters(&insert(&*store, &batch).await), "idicdc");
+    assert_eq!(get(&*query, &one.id).await, Some(one));
+    assert_eq!(query.summary(&Selector::All).await.unwrap().count, 2);
+}
+
+/// Of many calls that insert the same purchases at the same time, each purchase is inserted by one.
+pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let batch: Arc<[Purchase]> = purchases(0..50).into();
+    let calls = (0..8).map(|_| {
+        let (store, batch) = (Arc::clone(&store), Arc::clone(&batch));
+        tokio::spawn(async move { store.insert(batch).await })
+    });
+    let mut inserted = 0;
+    for call in soon("racing inserts", join_all(calls)).await {
+        let outcomes = letters(&call.unwrap().expect("insert"));
+        assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
+        inserted += outcomes.matches('i').count();
+    }
+    assert_eq!(inserted, 50);
+    assert_eq!(query.summary(&Selector::All).await.unwrap().count, 50);
+}
+
+/// A conflict in the middle of a batch does not keep the others out.
+pub async fn a_conflict_does_not_keep_others_out(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    insert(&*store, &[purchase(5)]).await;
+    let mut batch = purchases(0..10);
+    batch[5] = contradicting(&batch[5]);
+    assert_eq!(letters(&insert(&*store, &batch).await), "iiiiiciiii");
+    for number in 0..10 {
+        assert_eq!(get(&*query, &id(number)).await, Some(purchase(number)));
+    }
+}
+
+/// An empty batch is answered with no outcomes.
+pub async fn an_empty_batch_is_fine(fixture: &dyn StoreFixture) {
+    let store = fixture.store().await;
+    assert_eq!(letters(&insert(&*store, &[]).await), "");
+}
+
+/// After an insert was dropped half-way, each purchase is stored or not, and inserting again makes it whole.
+pub async fn a_dropped_insert_leaves_the_store_whole(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let batch = purchases(0..100);
+    for _ in 0..5 {
+        let mut call = store.insert(batch.as_slice().into());
+        if let Poll::Ready(outcomes) = poll_once(&mut call).await {
+            outcomes.expect("insert");
+        }
+    }
+    let outcomes = letters(&insert(&*store, &batch).await);
+    assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
+    for purchase in batch {
+        assert_eq!(get(&*query, &purchase.id).await, Some(purchase));
+    }
+    assert_eq!(query.summary(&Selector::All).await.unwrap().count, 100);
+}

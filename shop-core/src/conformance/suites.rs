@@ -1,0 +1,132 @@
+//! The macros that make one named test of each promise.
+
+/// One `#[tokio::test]` for each promise of a log, in a module of the given name; the expression makes a
+/// fresh [`LogFixture`](crate::conformance::LogFixture). With `if` before it, the expression answers an `Option`:
+/// without a fixture, because a server is not there, the tests say nothing.
+#[macro_export]
+macro_rules! log_suite {
+    ($name:ident, if $fixture:expr) => {
+        $crate::log_suite!(@cases $name, $fixture);
+    };
+    ($name:ident, $fixture:expr) => {
+        $crate::log_suite!(@cases $name, async { Some($fixture.await) });
+    };
+    (@cases $name:ident, $fixture:expr) => {
+        $crate::conformance_cases!($name, fixture = $fixture, log, (&fixture);
+            published_records_are_delivered,
+            receipts_name_their_purchase,
+            publishing_again_keeps_the_id,
+            records_hold_what_was_published,
+            one_users_records_keep_their_order,
+            a_dropped_publish_is_not_taken_back,
+            a_closed_sink_refuses_and_keeps,
+            batches_keep_to_their_limit,
+            a_new_group_starts_at_the_earliest,
+            groups_are_independent,
+            uncommitted_records_come_again,
+            committed_records_stay_away,
+            commit_answers_each_position,
+            a_dropped_next_loses_nothing,
+            a_revocation_is_waited_for,
+            a_revocation_ends_with_its_grace,
+            an_interruption_is_no_batch,
+            an_epoch_that_is_over_is_fenced,
+            lag_is_what_is_not_committed,
+            a_closed_source_hands_over,
+            foreign_records_are_delivered_as_they_stand,
+            dead_letters_are_byte_identical,
+            dead_letters_may_be_put_again,
+        );
+    };
+}
+
+/// One `#[tokio::test]` for each promise of a store, in a module of the given name; the expression makes a
+/// fresh [`StoreFixture`](crate::conformance::StoreFixture).
+#[macro_export]
+macro_rules! store_suite {
+    ($name:ident, if $fixture:expr) => {
+        $crate::store_suite!(@cases $name, $fixture);
+    };
+    ($name:ident, $fixture:expr) => {
+        $crate::store_suite!(@cases $name, async { Some($fixture.await) });
+    };
+    (@cases $name:ident, $fixture:expr) => {
+        mod $name {
+            #[allow(unused_imports, reason = "the fixture may stand beside the macro or be given by its path")]
+            use super::*;
+
+            $crate::conformance_cases!(store, fixture = $fixture, store, (&fixture);
+                outcomes_match_their_batch,
+                a_new_purchase_is_stored,
+                purchases_are_kept_as_given,
+                a_duplicate_changes_nothing,
+                a_conflict_changes_nothing,
+                a_batch_may_repeat_itself,
+                racing_inserts_store_once,
+                a_conflict_does_not_keep_others_out,
+                an_empty_batch_is_fine,
+                a_dropped_insert_leaves_the_store_whole,
+            );
+            $crate::conformance_cases!(query, fixture = $fixture, query, (&fixture);
+                a_selector_sees_its_own,
+                pages_are_ordered_both_ways,
+                the_ends_of_time_are_no_exception,
+                next_is_none_exactly_at_the_end,
+                the_limit_may_change,
+                a_scan_sees_what_was_there_throughout,
+                a_foreign_cursor_is_invalid,
+                sums_are_exact,
+                nobody_has_bought_nothing,
+                get_finds_by_id,
+            );
+        }
+    };
+}
+
+/// One `#[tokio::test]` for each promise of the pipeline, in a module of the given name; the expression makes
+/// a pair of a fresh [`LogFixture`](crate::conformance::LogFixture) and a fresh
+/// [`StoreFixture`](crate::conformance::StoreFixture).
+#[macro_export]
+macro_rules! pipeline_suite {
+    ($name:ident, if $fixtures:expr) => {
+        $crate::pipeline_suite!(@cases $name, $fixtures);
+    };
+    ($name:ident, $fixtures:expr) => {
+        $crate::pipeline_suite!(@cases $name, async { Some($fixtures.await) });
+    };
+    (@cases $name:ident, $fixtures:expr) => {
+        $crate::conformance_cases!($name, fixtures = $fixtures, pipeline, (&fixtures.0, &fixtures.1);
+            everything_is_stored_once,
+            redelivery_stores_once,
+            an_outage_is_waited_for,
+            unknown_outcomes_are_tried_again,
+            a_crash_before_commit_doubles_nothing,
+            the_position_waits_for_a_slow_batch,
+            a_shutdown_finishes_what_is_on_its_way,
+            poison_is_put_aside,
+            a_conflict_is_put_aside,
+            the_position_waits_for_the_dead_letters,
+            too_many_dead_letters_stop_it,
+            members_may_come_and_go,
+        );
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($name:ident, $fixture:ident = $make:expr, $suite:ident, $arguments:tt; $($case:ident,)+) => {
+        mod $name {
+            #[allow(unused_imports, reason = "the fixture may stand beside the macro or be given by its path")]
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let Some($fixture) = $make.await else { return };
+                    $crate::conformance::$suite::$case $arguments.await;
+                }
+            )+
+        }
+    };
+}

@@ -1,0 +1,146 @@
+//! The primary key of a purchase.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// The identity of one purchase, and its primary key in every store.
+///
+/// Either a UUID, or the 24 hex digits of the ObjectId that a replaced system's document was stored
+/// under. Ids order as MongoDB orders them in one `_id` index: UUIDs (text) before ObjectIds.
+///
+/// ```
+/// use shop_core::PurchaseId;
+///
+/// let id: PurchaseId = "0190163d-8694-739b-aea5-966c26f8ad91".parse()?;
+/// assert_eq!(id.to_string(), "0190163d-8694-739b-aea5-966c26f8ad91");
+/// # Ok::<(), shop_core::InvalidPurchaseId>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PurchaseId(Form);
+
+// The order of the variants is the order of the ids.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Form {
+    Uuid(Uuid),
+    Object([u8; 12]),
+}
+
+/// A text that is no [`PurchaseId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a purchase id is a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91, or 24 hex digits")]
+pub struct InvalidPurchaseId;
+
+impl PurchaseId {
+    /// The id whose UUID is `uuid`.
+    #[must_use]
+    pub const fn from_uuid(uuid: Uuid) -> Self {
+        Self(Form::Uuid(uuid))
+    }
+
+    /// The id of an old document, from the twelve bytes of its ObjectId.
+    #[must_use]
+    pub const fn from_object_id(bytes: [u8; 12]) -> Self {
+        Self(Form::Object(bytes))
+    }
+
+    /// The UUID, unless this is the id of an old document.
+    #[must_use]
+    pub const fn as_uuid(&self) -> Option<&Uuid> {
+        match &self.0 {
+            Form::Uuid(uuid) => Some(uuid),
+            Form::Object(_) => None,
+        }
+    }
+
+    /// The ObjectId's bytes, if this is the id of an old document.
+    #[must_use]
+    pub const fn as_object_id(&self) -> Option<&[u8; 12]> {
+        match &self.0 {
+            Form::Uuid(_) => None,
+            Form::Object(bytes) => Some(bytes),
+        }
+    }
+}
+
+impl From<Uuid> for PurchaseId {
+    fn from(uuid: Uuid) -> Self {
+        Self::from_uuid(uuid)
+    }
+}
+
+impl FromStr for PurchaseId {
+    type Err = InvalidPurchaseId;
+
+    /// Reads the hyphenated form of a UUID in either case, or 24 hex digits.
+    ///
+    /// The other spellings of a UUID (32 bare digits, braces, `urn:uuid:`) are refused: a key of 32 hex
+    /// digits is far more often a hash than a UUID, and a key that *is* an id is shared by all users.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.len() {
+            36 => Uuid::try_parse(text).map(Self::from_uuid).map_err(|_malformed| InvalidPurchaseId),
+            24 => {
+                let mut bytes = [0; 12];
+                match data_encoding::HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes) {
+                    Ok(12) => Ok(Self::from_object_id(bytes)),
+                    _ => Err(InvalidPurchaseId),
+                }
+            }
+            _ => Err(InvalidPurchaseId),
+        }
+    }
+}
+
+impl fmt::Display for PurchaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Form::Uuid(uuid) => fmt::Display::fmt(&uuid.hyphenated(), f),
+            Form::Object(bytes) => fmt::Display::fmt(&data_encoding::HEXLOWER.encode_display(bytes), f),
+        }
+    }
+}
+
+impl fmt::Debug for PurchaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_read_back_as_written() {
+        for text in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
+            let id: PurchaseId = text.parse().unwrap();
+            assert_eq!(id.to_string(), text);
+        }
+        let upper: PurchaseId = "65A1F0C2D3E4B5A697887766".parse().unwrap();
+        assert_eq!(upper.to_string(), "65a1f0c2d3e4b5a697887766");
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in [
+            "",
+            "0190163d8694739baea5966c26f8ad91",
+            "{0190163d-8694-739b-aea5-966c26f8ad91}",
+            "urn:uuid:0190163d-8694-739b-aea5-966c26f8ad91",
+            "0190163d-8694-739b-aea5-966c26f8ad9x",
+            "65a1f0c2d3e4b5a69788776",
+            "65a1f0c2d3e4b5a69788776g",
+            "ééééééééééééééé7766",
+        ] {
+            assert_eq!(text.parse::<PurchaseId>(), Err(InvalidPurchaseId), "{text}");
+        }
+    }
+
+    #[test]
+    fn uuids_order_before_object_ids() {
+        let uuid: PurchaseId = "ffffffff-ffff-ffff-ffff-ffffffffffff".parse().unwrap();
+        let object: PurchaseId = "000000000000000000000000".parse().unwrap();
+        assert!(uuid < object);
+    }
+}

@@ -1,0 +1,17 @@
+//! What a purchase is: types that cannot hold nonsense, and the rules of identity and content.
+
+mod id;
+mod identity;
+mod key;
+mod price;
+mod purchase;
+mod timestamp;
+mod user;
+
+pub use id::{InvalidPurchaseId, PurchaseId};
+pub use identity::{ForeignOrigin, foreign_id, keyed_id};
+pub use key::{IdempotencyKey, InvalidKey};
+pub use price::{InvalidPrice, Price, SumTooLarge, Total};
+pub use purchase::{NewPurchase, Purchase, RequestContext};
+pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use user::{InvalidText, UserId, UserName};

@@ -1,0 +1,331 @@
+//! Exact money: what one purchase cost, and what many cost together.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+
+/// What a purchase cost: an exact decimal from 0 to 10^15 with at most 8 decimals.
+///
+/// Prices are equal by value (`29.9 == 29.90`) and keep the scale that they were given with.
+///
+/// ```
+/// use shop_core::Price;
+///
+/// let price: Price = "1195.30".parse()?;
+/// assert_eq!(price.to_string(), "1195.30");
+/// assert_eq!(price, "1195.3".parse()?);
+/// # Ok::<(), shop_core::InvalidPrice>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Price(Decimal);
+
+/// Why a value is no [`Price`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidPrice {
+    /// Not a decimal number, or one beyond every number format (`NaN`, `Infinity`, `1e999`).
+    #[error("must be a valid number")]
+    NotANumber,
+    /// Below zero.
+    #[error("must not be negative")]
+    Negative,
+    /// Above [`Price::MAX`].
+    #[error("must not be larger than 1000000000000000")]
+    TooLarge,
+    /// More decimals than [`Price::MAX_DECIMALS`].
+    #[error("must not have more than 8 decimals")]
+    TooManyDecimals,
+}
+
+impl Price {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+    /// The highest price, 10^15.
+    pub const MAX: Self = Self(Decimal::from_parts(2_764_472_320, 232_830, 0, false, 0));
+    /// The most decimals that a price may have.
+    pub const MAX_DECIMALS: u32 = 8;
+
+    /// The value.
+    #[must_use]
+    pub const fn as_decimal(&self) -> &Decimal {
+        &self.0
+    }
+}
+
+impl TryFrom<Decimal> for Price {
+    type Error = InvalidPrice;
+
+    fn try_from(value: Decimal) -> Result<Self, Self::Error> {
+        if value.is_zero() {
+            // Drops the sign of a negative zero.
+            let zero = Decimal::new(0, value.scale().min(Self::MAX_DECIMALS));
+            return Ok(Self(zero));
+        }
+        if value.is_sign_negative() {
+            return Err(InvalidPrice::Negative);
+        }
+        if value > Self::MAX.0 {
+            return Err(InvalidPrice::TooLarge);
+        }
+        if value.scale() > Self::MAX_DECIMALS {
+            return Err(InvalidPrice::TooManyDecimals);
+        }
+        Ok(Self(value))
+    }
+}
+
+impl FromStr for Price {
+    type Err = InvalidPrice;
+
+    /// Reads decimal text, with an exponent or without one: `29.99`, `1e2`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(['e', 'E']) {
+            None => plain(text).and_then(Self::try_from),
+            Some((mantissa, exponent)) => with_exponent(plain(mantissa)?, exponent).and_then(Self::try_from),
+        }
+    }
+}
+
+/// The digits of the highest price.
+const MAX_WHOLE_DIGITS: usize = 16;
+
+/// Reads decimal text without an exponent.
+fn plain(text: &str) -> Result<Decimal, InvalidPrice> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    // The parser below would also take `1_000`.
+    if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
+        return Err(InvalidPrice::NotANumber);
+    }
+    Decimal::from_str_exact(text).map_err(|_too_many_digits| {
+        if text.starts_with('-') {
+            InvalidPrice::Negative
+        } else if whole.trim_start_matches('0').len() > MAX_WHOLE_DIGITS {
+            InvalidPrice::TooLarge
+        } else {
+            InvalidPrice::TooManyDecimals
+        }
+    })
+}
+
+/// `mantissa` times ten to the power of `exponent`, exactly.
+fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPrice> {
+    /// Beyond the largest double: other systems read such text as infinity, which is not a number here.
+    const LARGEST_EXPONENT: i32 = 308;
+    let exponent: i32 = exponent.parse().map_err(|_no_integer| InvalidPrice::NotANumber)?;
+    if exponent > LARGEST_EXPONENT {
+        return Err(InvalidPrice::NotANumber);
+    }
+    if mantissa.is_zero() {
+        return Ok(Decimal::ZERO);
+    }
+    if mantissa.is_sign_negative() {
+        return Err(InvalidPrice::Negative);
+    }
+    let (mut units, mut scale) = (mantissa.mantissa(), i64::from(mantissa.scale()) - i64::from(exponent));
+    // Zeros at the end would count as decimals that the value does not have.
+    while scale > i64::from(Price::MAX_DECIMALS) && units % 10 == 0 {
+        (units, scale) = (units / 10, scale - 1);
+    }
+    let Ok(scale) = u32::try_from(scale) else {
+        let power = u32::try_from(-scale).ok().and_then(|power| 10_i128.checked_pow(power));
+        let units = power.and_then(|power| units.checked_mul(power));
+        let value = units.and_then(|units| Decimal::try_from_i128_with_scale(units, 0).ok());
+        return value.ok_or(InvalidPrice::TooLarge);
+    };
+    Decimal::try_from_i128_with_scale(units, scale).map_err(|_scale| InvalidPrice::TooManyDecimals)
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The exact sum of many prices.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Total(Decimal);
+
+/// A sum with more digits than can be held exactly: 28.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the sum is no number, or has more digits than can be held exactly")]
+pub struct SumTooLarge;
+
+impl Total {
+    /// The sum of nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// The sum `value`, as a store has it.
+    #[must_use]
+    pub const fn from_decimal(value: Decimal) -> Self {
+        Self(value)
+    }
+
+    /// The value.
+    #[must_use]
+    pub const fn as_decimal(&self) -> &Decimal {
+        &self.0
+    }
+
+    /// This sum and one price more.
+    ///
+    /// # Errors
+    /// [`SumTooLarge`] instead of a rounded sum.
+    pub fn plus(self, price: Price) -> Result<Self, SumTooLarge> {
+        self.and(Self(price.0))
+    }
+
+    /// This sum and another one.
+    ///
+    /// # Errors
+    /// [`SumTooLarge`] instead of a rounded sum.
+    pub fn and(self, other: Self) -> Result<Self, SumTooLarge> {
+        // An addition of zero leaves the other as it is, scale and all.
+        if self.0.is_zero() || other.0.is_zero() {
+            return Ok(if other.0.is_zero() { self } else { other });
+        }
+        let sum = self.0.checked_add(other.0).ok_or(SumTooLarge)?;
+        // Too many digits make the addition round, which shows as a smaller scale.
+        if sum.scale() == self.0.scale().max(other.0.scale()) { Ok(Self(sum)) } else { Err(SumTooLarge) }
+    }
+
+    /// The sum of all `prices`.
+    ///
+    /// # Errors
+    /// [`SumTooLarge`] instead of a rounded sum.
+    pub fn of(prices: impl IntoIterator<Item = Price>) -> Result<Self, SumTooLarge> {
+        prices.into_iter().try_fold(Self::ZERO, Self::plus)
+    }
+
+    /// The sum rounded half to even to `decimals` decimals.
+    #[must_use]
+    pub fn rounded(self, decimals: u32) -> Self {
+        Self(self.0.round_dp(decimals))
+    }
+}
+
+impl FromStr for Total {
+    type Err = SumTooLarge;
+
+    /// Reads decimal text, such as the sum in an answer of another service.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| SumTooLarge)
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn price(text: &str) -> Price {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_scale_is_kept() {
+        for text in ["1195.30", "0", "0.00000001", "29.99", "1000000000000000", "0.0"] {
+            assert_eq!(price(text).to_string(), text);
+        }
+        assert_eq!(price("1e2").to_string(), "100");
+        assert_eq!(price("2.50e1").to_string(), "25.0");
+        assert_eq!(price("1.0e-8").to_string(), "0.00000001");
+        assert_eq!(price("90e-9").to_string(), "0.00000009");
+        assert_eq!(price("0e32").to_string(), "0");
+        assert_eq!(price("+5").to_string(), "5");
+        assert_eq!(price("-0.00").to_string(), "0.00");
+        assert_eq!(Price::MAX.to_string(), "1000000000000000");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (text, why) in [
+            ("", InvalidPrice::NotANumber),
+            ("abc", InvalidPrice::NotANumber),
+            ("NaN", InvalidPrice::NotANumber),
+            ("Infinity", InvalidPrice::NotANumber),
+            ("0x10", InvalidPrice::NotANumber),
+            ("1_000", InvalidPrice::NotANumber),
+            ("1,5", InvalidPrice::NotANumber),
+            ("1e999", InvalidPrice::NotANumber),
+            ("1e", InvalidPrice::NotANumber),
+            ("-", InvalidPrice::NotANumber),
+            ("1.2.3", InvalidPrice::NotANumber),
+            ("--1", InvalidPrice::NotANumber),
+            ("-0.01", InvalidPrice::Negative),
+            ("-1e30", InvalidPrice::Negative),
+            ("1000000000000000.01", InvalidPrice::TooLarge),
+            ("1e16", InvalidPrice::TooLarge),
+            ("1e30", InvalidPrice::TooLarge),
+            ("99999999999999999999999999999999", InvalidPrice::TooLarge),
+            ("0.123456789", InvalidPrice::TooManyDecimals),
+            ("1e-9", InvalidPrice::TooManyDecimals),
+            ("1e-40", InvalidPrice::TooManyDecimals),
+            ("1e-999999999999", InvalidPrice::NotANumber),
+            ("1e-+5", InvalidPrice::NotANumber),
+            ("1e5e5", InvalidPrice::NotANumber),
+            ("0.00000000000000012345678901249e20", InvalidPrice::TooManyDecimals),
+            ("0.00000000000000000000000000001e0", InvalidPrice::TooManyDecimals),
+            ("12345678901234567890123456789012e-3", InvalidPrice::TooLarge),
+            (".", InvalidPrice::NotANumber),
+            ("0.1234567890123456789012345678901234", InvalidPrice::TooManyDecimals),
+        ] {
+            assert_eq!(text.parse::<Price>(), Err(why), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sums_are_exact_or_an_error() {
+        let total = Total::of([price("0.1"), price("0.2")]).unwrap();
+        assert_eq!(total.to_string(), "0.3");
+        let total = Total::of(["29.99", "15.50", "42.00"].map(price)).unwrap();
+        assert_eq!(total.to_string(), "87.49");
+        for zeros in [["5", "0.00"], ["0.00", "5"], ["0", "5.0"], ["5.0", "0"]] {
+            assert_eq!(Total::of(zeros.map(price)).unwrap(), Total::of([price("5")]).unwrap(), "{zeros:?}");
+        }
+        let near_limit = Total::from_decimal(Decimal::MAX);
+        assert_eq!(near_limit.plus(price("0.1")), Err(SumTooLarge));
+        assert_eq!(near_limit.plus(price("1")), Err(SumTooLarge));
+    }
+
+    #[test]
+    fn rounding_is_half_to_even() {
+        for (exact, rounded) in [("0.125", "0.12"), ("0.135", "0.14"), ("2.5", "2.5"), ("0.30", "0.30")] {
+            assert_eq!(Total::of([price(exact)]).unwrap().rounded(2).to_string(), rounded);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_price_reads_back_as_written(units in 0_i64..=1_000_000_000_000_000, decimals in 0_u32..=8) {
+            let text = Decimal::new(units, decimals).to_string();
+            prop_assert_eq!(price(&text).to_string(), text);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[-+0-9.eE]{0,40}") {
+            let _unused = text.parse::<Price>();
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A purchase, before and after it has an identity.
+
+use uuid::Uuid;
+
+use super::identity::keyed_id;
+use super::{IdempotencyKey, Price, PurchaseId, Timestamp, UserId, UserName};
+
+/// A purchase as somebody asks for it: checked, but without an identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewPurchase {
+    /// What makes the purchase repeatable; without one every call is a purchase of its own.
+    pub key: Option<IdempotencyKey>,
+    /// Who bought.
+    pub user_id: UserId,
+    /// The buyer's name.
+    pub user_name: UserName,
+    /// What it cost.
+    pub price: Price,
+    /// When it was made; the time of receipt when absent.
+    pub timestamp: Option<Timestamp>,
+}
+
+impl NewPurchase {
+    /// A purchase of `price` by the user, made now, without a key.
+    #[must_use]
+    pub const fn new(user_id: UserId, user_name: UserName, price: Price) -> Self {
+        Self { key: None, user_id, user_name, price, timestamp: None }
+    }
+
+    /// The same purchase, repeatable by `key`.
+    #[must_use]
+    pub fn with_key(mut self, key: IdempotencyKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The same purchase, made at `timestamp`.
+    #[must_use]
+    pub const fn made_at(mut self, timestamp: Timestamp) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// Gives the purchase its identity.
+    ///
+    /// `received` is the time of receipt, used when the purchase names none. `fresh` is the id of a purchase
+    /// without a key, asked for only then: a UUIDv7 outside of tests.
+    pub fn identified(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
+        let id = self.key.as_ref().map_or_else(|| fresh().into(), |key| keyed_id(&self.user_id, key));
+        Purchase {
+            id,
+            user_id: self.user_id,
+            user_name: self.user_name,
+            price: self.price,
+            timestamp: self.timestamp.unwrap_or(received),
+            context: None,
+        }
+    }
+}
+
+/// A purchase with an identity: what goes into the log and into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Purchase {
+    /// The primary key in every store.
+    pub id: PurchaseId,
+    /// Who bought.
+    pub user_id: UserId,
+    /// The buyer's name.
+    pub user_name: UserName,
+    /// What it cost.
+    pub price: Price,
+    /// When it was made.
+    pub timestamp: Timestamp,
+    /// The request that brought it in: carried in the log's headers, never stored with the purchase.
+    pub context: Option<Box<RequestContext>>,
+}
+
+impl Purchase {
+    /// A purchase with all that is stored of it.
+    #[must_use]
+    pub const fn new(
+        id: PurchaseId,
+        user_id: UserId,
+        user_name: UserName,
+        price: Price,
+        timestamp: Timestamp,
+    ) -> Self {
+        Self { id, user_id, user_name, price, timestamp, context: None }
+    }
+
+    /// The purchase as a store keeps it: the context belongs to the request that brought it in.
+    #[must_use]
+    pub fn without_context(mut self) -> Self {
+        self.context = None;
+        self
+    }
+
+    /// Whether both say the same: equal user id, user name and price by value. Times are not compared, as a
+    /// repeated call has a new time of receipt.
+    ///
+    /// Two purchases with one id are a duplicate if they say the same, and a conflict if not.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.user_id == other.user_id && self.user_name == other.user_name && self.price == other.price
+    }
+}
+
+/// The request that a purchase came with, for whoever follows it through the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RequestContext {
+    /// The request's id.
+    pub request_id: Option<String>,
+    /// The W3C trace context of the request, as its `traceparent` header had it.
+    pub traceparent: Option<String>,
+}
+
+impl RequestContext {
+    /// A context with the given members.
+    #[must_use]
+    pub const fn new(request_id: Option<String>, traceparent: Option<String>) -> Self {
+        Self { request_id, traceparent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buy(user: &str, name: &str, price: &str) -> NewPurchase {
+        NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), price.parse().unwrap())
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    fn fresh() -> Uuid {
+        Uuid::from_u128(7)
+    }
+
+    #[test]
+    fn without_a_key_the_id_is_fresh() {
+        let purchase = buy("u1", "ada", "1").identified(at(5), fresh);
+        assert_eq!((purchase.id, purchase.timestamp), (fresh().into(), at(5)));
+    }
+
+    #[test]
+    fn with_a_key_no_fresh_id_is_asked_for() {
+        let repeatable = buy("u1", "ada", "1").with_key("order-7".parse().unwrap()).made_at(at(3));
+        let once = repeatable.clone().identified(at(5), || unreachable!());
+        let again = repeatable.identified(at(6), || unreachable!());
+        assert_eq!(once, again);
+        assert_eq!(once.timestamp, at(3));
+    }
+
+    #[test]
+    fn content_is_user_name_and_price_by_value() {
+        let base = buy("u1", "ada", "29.90").identified(at(5), fresh);
+        assert!(base.same_content(&buy("u1", "ada", "29.9").identified(at(9), fresh)));
+        for other in [buy("u2", "ada", "29.9"), buy("u1", "eva", "29.9"), buy("u1", "ada", "29.91")] {
+            assert!(!base.same_content(&other.identified(at(5), fresh)));
+        }
+    }
+}

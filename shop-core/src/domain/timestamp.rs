@@ -1,0 +1,171 @@
+//! When a purchase was made.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// An instant with millisecond precision, from year 1 to year 9999; written as RFC 3339 in UTC.
+///
+/// ```
+/// use shop_core::Timestamp;
+///
+/// let at: Timestamp = "2026-03-01T10:00:00.25+01:00".parse()?;
+/// assert_eq!(at.to_string(), "2026-03-01T09:00:00.250Z");
+/// # Ok::<(), shop_core::InvalidTimestamp>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(i64);
+
+/// A value that is no [`Timestamp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be RFC 3339 text such as 2026-03-01T09:00:00Z, from year 1 to 9999-12-30T22:00:00Z")]
+pub struct InvalidTimestamp;
+
+impl Timestamp {
+    /// 0001-01-01T00:00:00.000Z: earlier years have no RFC 3339 text.
+    pub const MIN: Self = Self(-62_135_596_800_000);
+    /// 9999-12-30T22:00:00.000Z: from here on it may be year 10000 somewhere.
+    pub const MAX: Self = Self(253_402_207_200_000);
+
+    /// The instant so many milliseconds after 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp`] outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    pub const fn from_millis(millis: i64) -> Result<Self, InvalidTimestamp> {
+        if millis < Self::MIN.0 || millis > Self::MAX.0 { Err(InvalidTimestamp) } else { Ok(Self(millis)) }
+    }
+
+    /// The instant that somebody wrote as a number: of seconds after 1970-01-01T00:00:00Z, or of milliseconds.
+    ///
+    /// # Errors
+    /// As [`from_epoch_seconds`](Self::from_epoch_seconds).
+    pub fn from_epoch_number(number: f64) -> Result<Self, InvalidTimestamp> {
+        /// From here on it is milliseconds: as seconds this is the year 5138, as milliseconds 1973.
+        const LEAST_MILLIS: f64 = 1e11;
+        Self::from_epoch_seconds(if number.abs() >= LEAST_MILLIS { number / 1_000.0 } else { number })
+    }
+
+    /// The instant so many seconds after 1970-01-01T00:00:00Z, rounded to milliseconds.
+    ///
+    /// # Errors
+    /// [`InvalidTimestamp`] for a NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    pub fn from_epoch_seconds(seconds: f64) -> Result<Self, InvalidTimestamp> {
+        let millis = (seconds * 1_000.0).round();
+        // Every integer in the range is far below 2^53, so the comparison and the conversion are exact.
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "within 2^53")]
+        if millis >= Self::MIN.0 as f64 && millis <= Self::MAX.0 as f64 {
+            Ok(Self(millis as i64))
+        } else {
+            Err(InvalidTimestamp)
+        }
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The instant `duration` later, at most [`MAX`](Self::MAX).
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(millis).min(Self::MAX.0))
+    }
+
+    /// The instant `duration` earlier, at least [`MIN`](Self::MIN).
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis).max(Self::MIN.0))
+    }
+
+    fn from_jiff(instant: jiff::Timestamp) -> Result<Self, InvalidTimestamp> {
+        // Floor, not truncation: an instant before 1970 must not move to a later millisecond.
+        let nanos = instant.as_nanosecond().div_euclid(1_000_000);
+        i64::try_from(nanos).map_err(|_too_large| InvalidTimestamp).and_then(Self::from_millis)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads RFC 3339 text; text without a zone counts as UTC, a finer fraction is cut to milliseconds.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let zoned = text.parse::<jiff::Timestamp>();
+        let instant = zoned.or_else(|error| {
+            // A zone that is there, but cannot be applied, must not be taken for none.
+            let has_zone = text.get(10..).is_some_and(|time| time.contains(['+', '-', 'Z', 'z', '[']));
+            let naive = if has_zone { Err(error) } else { text.parse::<jiff::civil::DateTime>() };
+            naive.and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive))
+        });
+        instant.map_err(|_malformed| InvalidTimestamp).and_then(Self::from_jiff)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => write!(f, "{instant:.3}"),
+            Err(_) => Err(fmt::Error),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> String {
+        text.parse::<Timestamp>().unwrap().to_string()
+    }
+
+    #[test]
+    fn every_usual_form_becomes_utc_milliseconds() {
+        assert_eq!(read("2026-03-01T09:00:00Z"), "2026-03-01T09:00:00.000Z");
+        assert_eq!(read("2026-03-01T09:00:00.1239Z"), "2026-03-01T09:00:00.123Z");
+        assert_eq!(read("2026-03-01T10:00:00+01:00"), "2026-03-01T09:00:00.000Z");
+        assert_eq!(read("2026-03-01T09:00:00.123456"), "2026-03-01T09:00:00.123Z");
+        assert_eq!(read("2026-03-01 09:00:00"), "2026-03-01T09:00:00.000Z");
+        assert_eq!(read("1969-12-31T23:59:59.9999Z"), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in
+            ["2026-03-01T10:00:00[Europe/Berlin]", "9999-12-30T21:00:00-05:00", "2026-03-01T10:00:00+99:00"]
+        {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
+        for text in
+            ["", "yesterday", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "-000001-01-01T00:00:00Z"]
+        {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
+        for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+            assert_eq!(Timestamp::from_epoch_seconds(seconds), Err(InvalidTimestamp));
+        }
+        assert_eq!(Timestamp::from_millis(i64::MAX), Err(InvalidTimestamp));
+    }
+
+    #[test]
+    fn epoch_seconds_are_rounded() {
+        // In binary this is 1700000000.1229999…: cutting instead of rounding would lose a millisecond.
+        let at = Timestamp::from_epoch_seconds(1_700_000_000.123).unwrap();
+        assert_eq!(at.as_millis(), 1_700_000_000_123);
+    }
+
+    #[test]
+    fn the_ends_of_the_range_have_a_text() {
+        assert_eq!(Timestamp::MIN.to_string(), "0001-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00.000Z");
+        assert_eq!(Timestamp::MAX.saturating_add(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.saturating_sub(Duration::MAX), Timestamp::MIN);
+    }
+}

@@ -1,0 +1,130 @@
+//! Places between two steps at which a test may end the process, as a crash would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fail::FailScenario;
+use futures_util::FutureExt;
+
+use crate::ports::{
+    CommitOutcome, DeadLetter, DeadLetters, InsertOutcome, Interruption, Lag, Position, PurchaseSink,
+    PurchaseSource, PurchaseStore, Receipt, SourceEvent,
+};
+use crate::{Purchase, Result};
+
+/// The names of all failpoints, in the order in which a purchase comes by. Each is before or after a step that
+/// reaches a disk.
+///
+/// With the action `return`, for example by `FAILPOINTS=inserted=3*off->return`, the process ends on the spot
+/// (<https://docs.rs/fail/0.5.1/fail/>).
+pub const FAILPOINTS: [&str; 10] = [
+    "before-publish",
+    "publish-on-its-way",
+    "published",
+    "before-insert",
+    "inserted",
+    "before-dead-letters",
+    "dead-letters-put",
+    "before-commit",
+    "committed",
+    "before-close",
+];
+
+/// Reads `FAILPOINTS` from the environment, for as long as the process lives.
+pub fn set_up_failpoints() {
+    std::mem::forget(FailScenario::setup());
+}
+
+fn reached(point: &'static str) {
+    // Without unwinding, and without anything that an orderly end would do.
+    let _not_to_end_here: Option<()> = fail::eval(point, |_| std::process::abort());
+}
+
+/// `port` with a failpoint before and after each step.
+#[derive(Debug)]
+pub struct Failpoints<P: ?Sized>(pub Arc<P>);
+
+#[async_trait]
+impl PurchaseSink for Failpoints<dyn PurchaseSink> {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        reached("before-publish");
+        let mut publish = self.0.publish(purchase);
+        // Polled once, it is on its way.
+        let early = (&mut publish).now_or_never();
+        reached("publish-on-its-way");
+        let receipt = match early {
+            Some(receipt) => receipt,
+            None => publish.await,
+        };
+        reached("published");
+        receipt
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        self.0.close(deadline).await
+    }
+}
+
+#[async_trait]
+impl PurchaseStore for Failpoints<dyn PurchaseStore> {
+    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        reached("before-insert");
+        let outcomes = self.0.insert(batch).await;
+        reached("inserted");
+        outcomes
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Failpoints<dyn DeadLetters> {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        reached("before-dead-letters");
+        let put = self.0.put(letters).await;
+        reached("dead-letters-put");
+        put
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+}
+
+#[async_trait]
+impl PurchaseSource for Failpoints<dyn PurchaseSource> {
+    async fn next(&self) -> Result<SourceEvent> {
+        self.0.next().await
+    }
+
+    async fn interruption(&self) -> Result<Interruption> {
+        self.0.interruption().await
+    }
+
+    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+        reached("before-commit");
+        let outcomes = self.0.commit(positions).await;
+        reached("committed");
+        outcomes
+    }
+
+    async fn lag(&self) -> Result<Lag> {
+        self.0.lag().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        reached("before-close");
+        self.0.close(deadline).await
+    }
+}

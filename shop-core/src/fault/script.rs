@@ -1,0 +1,238 @@
+//! Which call goes wrong, and how.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::wrappers::{FaultyDeadLetters, FaultyQuery, FaultySink, FaultySource, FaultyStore};
+use crate::ports::{DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use crate::{Error, ErrorKind, Outcome, Result};
+
+/// A call of a port that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Call {
+    /// [`PurchaseSink::publish`].
+    Publish,
+    /// [`PurchaseSource::next`].
+    Next,
+    /// [`PurchaseSource::commit`].
+    Commit,
+    /// [`PurchaseStore::insert`].
+    Insert,
+    /// [`DeadLetters::put`].
+    PutDeadLetters,
+    /// `page`, `summary` and `get` of [`PurchaseQuery`].
+    Query,
+    /// `check` of any port.
+    Check,
+}
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The call is not made, and answers this error.
+    Refuse(Error),
+    /// The call is made, but its answer is lost: the error's outcome is unknown.
+    LoseAnswer,
+    /// The call is made after this time.
+    Delay(Duration),
+    /// Of an insert: every second purchase is left out, and its outcome is unknown.
+    LeaveHalfOut,
+    /// Of a next: the batch comes a second time right after the first.
+    DeliverTwice,
+    /// Of a next: the first record of the batch has this value instead of its own.
+    Poison(Bytes),
+    /// Of an insert, a put or a commit: the outcome is unknown at once, and the call is made after this time all
+    /// the same, as a request is that outlives its deadline.
+    Outlive(Duration),
+    /// Of a commit: it is answered as made, but was not, as by a log that has lost it.
+    Forget,
+}
+
+impl Fault {
+    /// The other side cannot be reached.
+    #[must_use]
+    pub fn away() -> Self {
+        let error = Error::new(ErrorKind::Unavailable, "away on purpose").with_outcome(Outcome::NotApplied);
+        Self::Refuse(error.with_origin("fault"))
+    }
+}
+
+impl Fault {
+    /// The name of the variant.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Refuse(_) => "Refuse",
+            Self::LoseAnswer => "LoseAnswer",
+            Self::Delay(_) => "Delay",
+            Self::LeaveHalfOut => "LeaveHalfOut",
+            Self::DeliverTwice => "DeliverTwice",
+            Self::Poison(_) => "Poison",
+            Self::Outlive(_) => "Outlive",
+            Self::Forget => "Forget",
+        }
+    }
+
+    fn must_fit(&self, call: Call) {
+        let fits = match self {
+            Self::Refuse(_) => true,
+            Self::LoseAnswer | Self::Delay(_) => call != Call::Next,
+            Self::LeaveHalfOut => call == Call::Insert,
+            Self::DeliverTwice | Self::Poison(_) => call == Call::Next,
+            Self::Outlive(_) => matches!(call, Call::Insert | Call::PutDeadLetters | Call::Commit),
+            Self::Forget => call == Call::Commit,
+        };
+        assert!(fits, "{self:?} cannot happen to {call:?}");
+    }
+}
+
+/// A script of faults, shared by all ports that it wraps. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    script: Arc<Mutex<Script>>,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    once: BTreeMap<Call, VecDeque<Fault>>,
+    always: BTreeMap<Call, Fault>,
+    calls: BTreeMap<Call, u64>,
+    suffered: BTreeMap<(Call, &'static str), u64>,
+}
+
+impl Faults {
+    /// A script in which nothing goes wrong yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next `call` that has no fault of its own yet goes wrong.
+    ///
+    /// # Panics
+    /// When that cannot happen to such a call: a test of nothing is no test.
+    pub fn once(&self, call: Call, fault: Fault) {
+        fault.must_fit(call);
+        self.script().once.entry(call).or_default().push_back(fault);
+    }
+
+    /// Every `call` goes wrong until it is [mended](Self::mend), after those that were told
+    /// [`once`](Self::once).
+    ///
+    /// # Panics
+    /// When that cannot happen to such a call.
+    pub fn always(&self, call: Call, fault: Fault) {
+        fault.must_fit(call);
+        self.script().always.insert(call, fault);
+    }
+
+    /// No `call` goes wrong any more.
+    pub fn mend(&self, call: Call) {
+        let mut script = self.script();
+        script.always.remove(&call);
+        script.once.remove(&call);
+    }
+
+    /// How often `call` was made, faults included.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> u64 {
+        self.script().calls.get(&call).copied().unwrap_or_default()
+    }
+
+    /// How often each fault has happened so far, by the name of its variant: a fault that was told but never
+    /// happened has tested nothing.
+    #[must_use]
+    pub fn suffered(&self) -> BTreeMap<(Call, &'static str), u64> {
+        self.script().suffered.clone()
+    }
+
+    /// `sink`, going wrong by this script.
+    #[must_use]
+    pub fn sink(&self, sink: Arc<dyn PurchaseSink>) -> Arc<dyn PurchaseSink> {
+        Arc::new(FaultySink { inner: sink, faults: self.clone() })
+    }
+
+    /// `source`, going wrong by this script.
+    #[must_use]
+    pub fn source(&self, source: Arc<dyn PurchaseSource>) -> Arc<dyn PurchaseSource> {
+        Arc::new(FaultySource::new(source, self.clone()))
+    }
+
+    /// `store`, going wrong by this script.
+    #[must_use]
+    pub fn store(&self, store: Arc<dyn PurchaseStore>) -> Arc<dyn PurchaseStore> {
+        Arc::new(FaultyStore { inner: store, faults: self.clone() })
+    }
+
+    /// `query`, going wrong by this script.
+    #[must_use]
+    pub fn query(&self, query: Arc<dyn PurchaseQuery>) -> Arc<dyn PurchaseQuery> {
+        Arc::new(FaultyQuery { inner: query, faults: self.clone() })
+    }
+
+    /// `letters`, going wrong by this script.
+    #[must_use]
+    pub fn dead_letters(&self, letters: Arc<dyn DeadLetters>) -> Arc<dyn DeadLetters> {
+        Arc::new(FaultyDeadLetters { inner: letters, faults: self.clone() })
+    }
+
+    /// What goes wrong with this `call`, if anything.
+    pub(super) fn take(&self, call: Call) -> Option<Fault> {
+        let mut script = self.script();
+        *script.calls.entry(call).or_default() += 1;
+        let once = script.once.get_mut(&call).and_then(VecDeque::pop_front);
+        let fault = once.or_else(|| script.always.get(&call).cloned())?;
+        *script.suffered.entry((call, fault.name())).or_default() += 1;
+        Some(fault)
+    }
+
+    /// Makes a call whose only faults are to be refused, to be late, or to lose its answer.
+    pub(super) async fn around<T>(
+        &self,
+        call: Call,
+        made: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        self.suffer(self.take(call), made).await
+    }
+
+    /// Makes a call that suffers `fault`.
+    pub(super) async fn suffer<T>(
+        &self,
+        fault: Option<Fault>,
+        made: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        match fault {
+            Some(Fault::Refuse(error)) => return Err(error),
+            Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+            Some(Fault::LoseAnswer) => {
+                made.await?;
+                return Err(no_answer());
+            }
+            _ => {}
+        }
+        made.await
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes `call` after `time`, whoever waits for it or not; answers that nobody knows what became of it.
+pub(super) fn outlive<T>(time: Duration, call: impl Future<Output = Result<T>> + Send + 'static) -> Error {
+    // Nobody is to wait for it: that is the fault. It ends with the runtime at the latest.
+    tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        drop(call.await);
+    });
+    no_answer()
+}
+
+fn no_answer() -> Error {
+    let error = Error::new(ErrorKind::DeadlineExceeded, "the answer was lost on purpose");
+    error.with_outcome(Outcome::Unknown).with_origin("fault")
+}

@@ -1,0 +1,59 @@
+//! Faults that last longer than the call that suffers them, on time that is paused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Call, Fault, Faults};
+use crate::memory::{InMemoryLog, InMemoryStore};
+use crate::ports::{CommitOutcome, Position, PurchaseSink, PurchaseSource, PurchaseStore, SourceEvent};
+use crate::{Outcome, Purchase, PurchaseId, Timestamp};
+
+fn purchase() -> Purchase {
+    Purchase::new(
+        PurchaseId::from_uuid(uuid::Uuid::from_u128(1)),
+        "u1".parse().unwrap(),
+        "ada".parse().unwrap(),
+        "1".parse().unwrap(),
+        Timestamp::from_millis(0).unwrap(),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_insert_that_outlives_its_answer_is_made_once() {
+    let (faults, store) = (Faults::new(), InMemoryStore::new());
+    faults.once(Call::Insert, Fault::Outlive(Duration::from_secs(5)));
+    let error = faults.store(Arc::new(store.clone())).insert(Arc::new([purchase()])).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert!(store.all().is_empty());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(store.all(), [purchase()]);
+    assert_eq!(faults.suffered().into_iter().collect::<Vec<_>>(), [((Call::Insert, "Outlive"), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_is_forgotten_moves_nothing() {
+    let (faults, log) = (Faults::new(), InMemoryLog::default());
+    log.sink().publish(&purchase()).await.unwrap();
+    let source = faults.source(Arc::new(log.source("group")));
+    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
+    let position = [Position::new(batch.partition, 1)];
+    faults.once(Call::Commit, Fault::Forget);
+    for moved in [0, 1] {
+        assert_eq!(source.commit(&position).await.unwrap(), [CommitOutcome::Committed]);
+        assert_eq!(log.committed("group").values().sum::<u64>(), moved);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_uses_no_fault_up() {
+    let (faults, log) = (Faults::new(), InMemoryLog::default());
+    let inner = Arc::new(log.source("group"));
+    let source = faults.source(Arc::clone(&inner) as _);
+    faults.once(Call::Next, Fault::DeliverTwice);
+    inner.lose_membership();
+    assert!(matches!(source.next().await.unwrap(), SourceEvent::Revoked(_)));
+    log.sink().publish(&purchase()).await.unwrap();
+    for _ in 0..2 {
+        assert!(matches!(source.next().await.unwrap(), SourceEvent::Batch(_)));
+    }
+}

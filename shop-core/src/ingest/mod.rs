@@ -1,0 +1,120 @@
+//! From the log into the store: nothing lost, nothing twice.
+//!
+//! ```text
+//! source ─▶ batches, each carried by a task of its own ─▶ store
+//!   ▲          decode · insert · put aside what is bad  ─▶ dead letters
+//!   └── commit ◀─ per partition, the unbroken prefix of what is durable
+//! ```
+//!
+//! - A record's position is committed only when the record, and every one before it in its partition, is in
+//!   the store or among the dead letters.
+//! - An outage is waited for, with growing pauses; only a record that can never be stored is put aside.
+//! - What is in flight is bounded in batches and bytes. When it is full the source is not asked, and pauses.
+//! - A revocation and a shutdown take the same road: read no more, finish what is on its way as far as the
+//!   time allows, commit what is durable, leave. What ends later is ignored; it is delivered again, and its
+//!   ids make that harmless.
+
+mod carry;
+mod coordinator;
+mod departure;
+mod gauge;
+#[cfg(test)]
+mod leaving_test;
+mod observer;
+#[cfg(test)]
+mod observer_test;
+#[cfg(test)]
+mod odd_source_test;
+mod options;
+mod progress;
+mod status;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+pub use observer::{CarriedBatch, IngestObserver};
+pub use options::{DeadLetterLimit, IngestOptions};
+pub use status::{IngestMonitor, IngestStatus, Part, Phase, Tally};
+
+use crate::Result;
+use crate::ports::{DeadLetters, PurchaseSource, PurchaseStore};
+use carry::Carrier;
+use coordinator::Coordinator;
+use gauge::DeadLetterGauge;
+use status::StatusBoard;
+
+/// Carries purchases from a log into a store, as one member of a consumer group.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::ingest::{Ingest, IngestOptions};
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_core::ports::PurchaseSink;
+/// use shop_core::{Clock, NewPurchase, SystemClock};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+/// let new = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
+/// log.sink().publish(&new.identified(SystemClock.now(), || SystemClock.fresh_id())).await?;
+///
+/// let ingest = Ingest::new(
+///     Arc::new(log.source("purchase-group")),
+///     Arc::new(store.clone()),
+///     Arc::new(log.dead_letters()),
+///     IngestOptions::default(),
+/// );
+/// let monitor = ingest.monitor();
+/// ingest.run(async move { drop(monitor.wait_for(|status| status.tally.inserted == 1).await) }).await?;
+/// assert_eq!(store.all().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Ingest {
+    source: Arc<dyn PurchaseSource>,
+    carrier: Carrier,
+    observer: Option<Arc<dyn IngestObserver>>,
+}
+
+impl Ingest {
+    /// A pipeline from `source` into `store` that puts bad records aside in `dead_letters`. It does nothing
+    /// until it is [run](Self::run).
+    #[must_use]
+    pub fn new(
+        source: Arc<dyn PurchaseSource>,
+        store: Arc<dyn PurchaseStore>,
+        dead_letters: Arc<dyn DeadLetters>,
+        options: IngestOptions,
+    ) -> Self {
+        let gauge = Mutex::new(DeadLetterGauge::new(options.dead_letter_limit));
+        let carrier = Carrier { store, dead_letters, options, gauge, status: StatusBoard::new() };
+        Self { source, carrier, observer: None }
+    }
+
+    /// The same pipeline, which tells `observer` of every batch.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn IngestObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// A view of this pipeline's state that outlives it.
+    #[must_use]
+    pub fn monitor(&self) -> IngestMonitor {
+        self.carrier.status.monitor(Arc::downgrade(&self.source))
+    }
+
+    /// Runs until `shutdown` completes or the source is closed, then drains, commits, and closes the source.
+    ///
+    /// # Errors
+    /// When it stopped by itself: too many dead letters, or a defect. What was committed before stands.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the pipeline without draining; what was begun ends by itself, nothing is lost, and
+    /// what was not committed is delivered again.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Tally> {
+        Coordinator::new(self.source, Arc::new(self.carrier), self.observer).run(shutdown).await
+    }
+}

@@ -1,0 +1,235 @@
+//! The pipeline on a source that does what a source should not, or seldom does.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::{Ingest, IngestMonitor, IngestOptions, Phase, Tally};
+use crate::memory::{InMemoryLog, InMemoryStore};
+use crate::ports::{
+    Batch, CommitOutcome, Interruption, Lag, Partition, Position, PurchaseSource, Revocation,
+    RevocationCause, SourceEvent,
+};
+use crate::record::LogRecord;
+use crate::{Error, ErrorKind, Result, Retry, Timestamp};
+
+type Answer<T> = Box<dyn FnOnce() -> Result<T> + Send>;
+
+/// Says what it is told to, then nothing more.
+struct Odd {
+    tell: mpsc::UnboundedSender<Answer<SourceEvent>>,
+    events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Answer<SourceEvent>>>,
+    /// What commits answer; when there is none left, that everything is committed.
+    commits: Mutex<VecDeque<Answer<Vec<CommitOutcome>>>>,
+    /// What was asked to be committed.
+    asked: Mutex<Vec<(u64, u64)>>,
+}
+
+impl std::fmt::Debug for Odd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Odd").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl PurchaseSource for Odd {
+    async fn next(&self) -> Result<SourceEvent> {
+        match self.events.lock().await.recv().await {
+            Some(event) => event(),
+            None => pending().await,
+        }
+    }
+
+    async fn interruption(&self) -> Result<Interruption> {
+        pending().await
+    }
+
+    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+        let asked = positions.iter().map(|position| (position.partition.epoch, position.next));
+        self.asked.lock().unwrap().extend(asked);
+        let answer = self.commits.lock().unwrap().pop_front();
+        answer.map_or_else(|| Ok(vec![CommitOutcome::Committed; positions.len()]), |answer| answer())
+    }
+
+    async fn lag(&self) -> Result<Lag> {
+        Err(Error::new(ErrorKind::Unsupported, "nobody asks"))
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, _deadline: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Odd {
+    fn new() -> Self {
+        let (tell, events) = mpsc::unbounded_channel();
+        Self { tell, events: events.into(), commits: Mutex::default(), asked: Mutex::default() }
+    }
+
+    fn tell(&self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) {
+        self.tell.send(Box::new(event)).unwrap_or_else(|_gone| panic!("nobody listens"));
+    }
+
+    fn says(self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) -> Self {
+        self.tell(event);
+        self
+    }
+
+    /// Hands over the records at `offsets`.
+    fn delivers(self, epoch: u64, offsets: std::ops::Range<u64>) -> Self {
+        self.says(move || Ok(SourceEvent::Batch(batch(epoch, offsets))))
+    }
+
+    fn answers(self, answer: impl FnOnce() -> Result<Vec<CommitOutcome>> + Send + 'static) -> Self {
+        self.commits.lock().unwrap().push_back(Box::new(answer));
+        self
+    }
+
+    fn start(self) -> Running {
+        let source = Arc::new(self);
+        let store = InMemoryStore::new();
+        let letters = Arc::new(InMemoryLog::default().dead_letters());
+        let options = IngestOptions { jitter_seed: Some(1), ..IngestOptions::default() };
+        let ingest = Ingest::new(Arc::clone(&source) as _, Arc::new(store), letters, options);
+        let monitor = ingest.monitor();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+        Running { source, monitor, stop, task }
+    }
+}
+
+struct Running {
+    source: Arc<Odd>,
+    monitor: IngestMonitor,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<Tally>>,
+}
+
+impl Running {
+    async fn has_inserted(&self, count: u64) {
+        self.monitor.wait_for(|status| status.tally.inserted >= count).await;
+    }
+
+    async fn stop(self) -> Vec<(u64, u64)> {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+        self.source.asked.lock().unwrap().clone()
+    }
+
+    async fn fails(self) -> Error {
+        let error = self.task.await.unwrap().unwrap_err();
+        let status = self.monitor.status();
+        assert!(status.phase == Phase::Stopped && status.failure.is_some(), "{status:?}");
+        error
+    }
+}
+
+fn partition(epoch: u64) -> Partition {
+    Partition::new("cluster".into(), "purchases".into(), 0, epoch)
+}
+
+fn batch(epoch: u64, offsets: std::ops::Range<u64>) -> Batch {
+    let record = |offset| {
+        let value = format!(r#"{{"username":"ada","userid":"u{offset}","price":1}}"#);
+        LogRecord::new(offset, Timestamp::from_millis(0).unwrap(), Some(value.into()))
+    };
+    Batch::new(partition(epoch), offsets.map(record).collect())
+}
+
+fn away(retry: Retry) -> Error {
+    Error::new(ErrorKind::Unavailable, "away").with_retry(retry)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_batch_moves_nothing() {
+    let running = Odd::new().delivers(1, 0..0).delivers(1, 7..9).start();
+    running.has_inserted(2).await;
+    assert_eq!(running.stop().await, [(1, 9)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_is_over_does_not_come_back() {
+    let (fence, fenced) = oneshot::channel();
+    let answer = move || {
+        fence.send(()).unwrap();
+        Ok(vec![CommitOutcome::Fenced])
+    };
+    let running = Odd::new().delivers(4, 0..2).answers(answer).start();
+    fenced.await.unwrap();
+    let source = Arc::clone(&running.source);
+    source.tell(|| Ok(SourceEvent::Batch(batch(4, 2..4))));
+    source.tell(|| Ok(SourceEvent::Batch(batch(5, 4..7))));
+    source.tell(|| Ok(revoked(5, RevocationCause::Lost, Duration::ZERO)));
+    source.tell(|| Ok(SourceEvent::Batch(batch(5, 7..8))));
+    source.tell(|| Ok(SourceEvent::Batch(batch(6, 4..8))));
+    running.monitor.wait_for(|status| status.tally.inserted + status.tally.duplicates >= 2 + 4).await;
+    assert_eq!(running.stop().await, [(4, 2), (6, 8)], "epoch 4 once, nothing of the lost epoch 5");
+}
+
+fn revoked(epoch: u64, cause: RevocationCause, grace: Duration) -> SourceEvent {
+    SourceEvent::Revoked(Revocation::new(vec![partition(epoch)], cause, grace, || ()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_without_an_outcome_for_each_position_stops_the_pipeline() {
+    let running = Odd::new().delivers(1, 0..2).answers(|| Ok(Vec::new())).start();
+    let source = Arc::clone(&running.source);
+    assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
+    assert!(source.asked.lock().unwrap().len() <= 2, "once more on the way out, not in a circle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_stops_the_pipeline() {
+    let running = Odd::new().delivers(1, 0..2).answers(|| panic!("on purpose")).start();
+    assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
+
+    let running = Odd::new().says(|| panic!("on purpose")).start();
+    let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
+    assert!(status.failure.is_some() && running.task.await.unwrap_err().is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_an_error_asks_for_is_kept() {
+    const PAUSE: Duration = Duration::from_secs(30);
+    let begun = Instant::now();
+    let running = Odd::new()
+        .says(|| Err(away(Retry::After(PAUSE))))
+        .delivers(1, 0..2)
+        .answers(|| Err(away(Retry::After(PAUSE))))
+        .start();
+    running.has_inserted(2).await;
+    assert!(begun.elapsed() >= PAUSE, "reading: {:?}", begun.elapsed());
+    running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+    running.monitor.wait_for(|status| status.troubles.is_empty()).await;
+    assert!(begun.elapsed() >= 2 * PAUSE, "committing: {:?}", begun.elapsed());
+    assert_eq!(running.stop().await, [(1, 2), (1, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_quiet_after_an_error_counts_as_well() {
+    let running = Odd::new().says(|| Err(away(Retry::Safe))).start();
+    running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+    running.monitor.wait_for(|status| status.troubles.is_empty()).await;
+    assert_eq!(running.stop().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_without_an_end_does_not_outlast_the_drain() {
+    let odd = Odd::new().delivers(1, 0..2).says(|| Ok(revoked(1, RevocationCause::Rebalance, Duration::MAX)));
+    // Nothing can be committed, so that nothing but the time ends the departure.
+    let odd = (0..1_000).fold(odd, |odd, _| odd.answers(|| Err(away(Retry::Safe))));
+    let running = odd.start();
+    running.has_inserted(2).await;
+    let asked = Instant::now();
+    running.stop().await;
+    assert!(asked.elapsed() <= IngestOptions::default().drain, "{:?}", asked.elapsed());
+}

@@ -1,0 +1,61 @@
+//! How domain types stand in JSON: for `#[serde(with = "…")]`.
+
+/// A value with a text form, as JSON text.
+pub mod text {
+    use std::borrow::Cow;
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    /// Writes the value's text.
+    ///
+    /// # Errors
+    /// As the serializer.
+    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    /// Reads the value from its text.
+    ///
+    /// # Errors
+    /// As the deserializer, and when the text is not one of the value.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+/// An exact decimal, as a JSON number with all its digits; read from a number or from numeric text.
+pub mod number {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+    use serde_json::value::RawValue;
+
+    /// Writes the value's digits.
+    ///
+    /// # Errors
+    /// As the serializer, and when the value's text is no JSON number.
+    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(value.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    /// Reads the value from its digits.
+    ///
+    /// # Errors
+    /// As the deserializer, and when the number is not one of the value.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        raw.get().trim_matches('"').parse().map_err(D::Error::custom)
+    }
+}

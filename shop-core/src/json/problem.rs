@@ -1,0 +1,70 @@
+//! The RFC 9457 problems of `/v1`: what stands in them besides the standard members.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ErrorKind, Outcome};
+
+/// The members that a problem has besides those of RFC 9457.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ProblemMembers {
+    /// The member or parameter of the request that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Of a buy that failed: `not_sent`, or `unknown` when it may have taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// Of a buy that failed: the `Idempotency-Key` with which repeating it is harmless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+impl ProblemMembers {
+    /// The word for `outcome`.
+    #[must_use]
+    pub const fn outcome_word(outcome: Outcome) -> &'static str {
+        match outcome {
+            Outcome::NotApplied => "not_sent",
+            Outcome::Unknown => "unknown",
+        }
+    }
+
+    /// The outcome that the word stands for: unknown unless it says otherwise.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self.outcome.as_deref() {
+            Some("not_sent") => Outcome::NotApplied,
+            _ => Outcome::Unknown,
+        }
+    }
+}
+
+/// The `type` of the 404 that says that no purchase with this id is stored: it tells such an answer from one of
+/// a server that has no such path.
+pub const UNKNOWN_PURCHASE: &str = "/problems/unknown-purchase";
+
+const KINDS: [(ErrorKind, &str); 11] = [
+    (ErrorKind::Invalid, "/problems/invalid"),
+    (ErrorKind::TooLarge, "/problems/too-large"),
+    (ErrorKind::Conflict, "/problems/conflict"),
+    (ErrorKind::Denied, "/problems/denied"),
+    (ErrorKind::Unavailable, "/problems/unavailable"),
+    (ErrorKind::Overloaded, "/problems/overloaded"),
+    (ErrorKind::DeadlineExceeded, "/problems/deadline-exceeded"),
+    (ErrorKind::Closed, "/problems/closed"),
+    (ErrorKind::Unsupported, "/problems/unsupported"),
+    (ErrorKind::Corrupt, "/problems/corrupt"),
+    (ErrorKind::Internal, "/problems/internal"),
+];
+
+/// The `type` of a problem of `kind`.
+#[must_use]
+pub fn problem_type(kind: ErrorKind) -> &'static str {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or("about:blank", |(_, text)| text)
+}
+
+/// The kind that a problem's `type` stands for, if it is one of ours.
+#[must_use]
+pub fn kind_of_problem(problem_type: &str) -> Option<ErrorKind> {
+    KINDS.iter().find(|(_, text)| *text == problem_type).map(|(kind, _)| *kind)
+}

@@ -1,0 +1,134 @@
+//! One member of a JSON object, as it was sent.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{InvalidPrice, Price, Timestamp};
+
+/// A JSON value that is looked at only as far as asked: exact, and without an allocation for plain text.
+#[derive(Debug, Clone, Copy)]
+pub struct Scalar<'a>(&'a str);
+
+impl<'a> Scalar<'a> {
+    /// The text, if the value is one.
+    #[must_use]
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if inner.contains('\\') {
+            return serde_json::from_str(self.0).ok().map(Cow::Owned);
+        }
+        Some(Cow::Borrowed(inner))
+    }
+
+    /// The text, or the digits of an integer.
+    #[must_use]
+    pub fn text_or_integer(&self) -> Option<Cow<'a, str>> {
+        let digits = self.0.strip_prefix('-').unwrap_or(self.0);
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            Some(Cow::Borrowed(self.0))
+        } else {
+            self.text()
+        }
+    }
+
+    /// The number, as near as a double comes to it. Not for money.
+    #[must_use]
+    pub fn float(&self) -> Option<f64> {
+        self.is_number().then(|| self.0.parse().ok())?
+    }
+
+    /// The price, from a number or from numeric text; white space around the text is allowed.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn price(&self) -> Result<Price, InvalidPrice> {
+        if self.is_number() {
+            return self.0.parse();
+        }
+        let text = self.text().ok_or(InvalidPrice::NotANumber)?;
+        text.trim_ascii().parse()
+    }
+
+    /// The time, from text with or without a zone, or from a number of seconds or of milliseconds.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        if let Some(text) = self.text() {
+            return text.parse().ok();
+        }
+        Timestamp::from_epoch_number(self.float()?).ok()
+    }
+
+    /// Whether the value is `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.0 == "null"
+    }
+
+    /// Whether the value is a number.
+    #[must_use]
+    pub fn is_number(&self) -> bool {
+        self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+    }
+
+    /// The value as JSON.
+    #[must_use]
+    pub const fn as_json(&self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
+    }
+}
+
+/// Equal when the same value was written in the same way.
+impl PartialEq for Scalar<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(json: &str) -> Scalar<'_> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn text_is_unescaped_once() {
+        assert_eq!(scalar(r#""a b""#).text().unwrap(), "a b");
+        assert_eq!(scalar(r#""a\"\u00e4\\n""#).text().unwrap(), "a\"ä\\n");
+        assert_eq!(scalar(r#""\ud800""#).text(), None);
+        for json in ["1", "null", "true", "[]", "{}"] {
+            assert_eq!(scalar(json).text(), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn integers_count_as_text_where_asked() {
+        assert_eq!(scalar("5").text_or_integer().unwrap(), "5");
+        assert_eq!(scalar("-5").text_or_integer().unwrap(), "-5");
+        assert_eq!(scalar("123456789012345678901234").text_or_integer().unwrap(), "123456789012345678901234");
+        for json in ["5.0", "1e3", "true", "null", "[5]"] {
+            assert_eq!(scalar(json).text_or_integer(), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn prices_are_numbers_or_numeric_text() {
+        for (json, price) in
+            [("29.99", "29.99"), (r#""1195.30""#, "1195.30"), (r#"" 5 ""#, "5"), ("1e2", "100")]
+        {
+            assert_eq!(scalar(json).price().unwrap().to_string(), price);
+        }
+        for json in ["true", "null", "[5]", "{}", r#""0x10""#, r#""""#, r#""NaN""#, "1e999"] {
+            assert_eq!(scalar(json).price(), Err(InvalidPrice::NotANumber), "{json}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The bodies of `/v1`, shared by the services and their client. Unknown members are ignored, so that an
+//! older client understands a newer service.
+
+use serde::{Deserialize, Serialize};
+
+use super::{number, text};
+use crate::ports::{Cursor, Durability, Page, Receipt, RecordPosition, Summary};
+use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};
+
+/// What is sent to buy.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct NewPurchaseBody<'a> {
+    /// The buyer's name.
+    #[serde(with = "text")]
+    pub username: &'a UserName,
+    /// Who bought.
+    #[serde(with = "text")]
+    pub userid: &'a UserId,
+    /// What it cost.
+    #[serde(with = "number")]
+    pub price: Price,
+    /// When it was made; the time of receipt when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<String>,
+}
+
+impl<'a> From<&'a NewPurchase> for NewPurchaseBody<'a> {
+    fn from(purchase: &'a NewPurchase) -> Self {
+        Self {
+            username: &purchase.user_name,
+            userid: &purchase.user_id,
+            price: purchase.price,
+            timestamp: purchase.timestamp.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// A purchase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PurchaseBody {
+    /// Its id.
+    #[serde(with = "text")]
+    pub id: PurchaseId,
+    /// The buyer's name.
+    #[serde(with = "text")]
+    pub username: UserName,
+    /// Who bought.
+    #[serde(with = "text")]
+    pub userid: UserId,
+    /// What it cost.
+    #[serde(with = "number")]
+    pub price: Price,
+    /// When it was made.
+    #[serde(with = "text")]
+    pub timestamp: Timestamp,
+}
+
+impl From<Purchase> for PurchaseBody {
+    fn from(purchase: Purchase) -> Self {
+        Self {
+            id: purchase.id,
+            username: purchase.user_name,
+            userid: purchase.user_id,
+            price: purchase.price,
+            timestamp: purchase.timestamp,
+        }
+    }
+}
+
+impl From<PurchaseBody> for Purchase {
+    fn from(body: PurchaseBody) -> Self {
+        Self::new(body.id, body.userid, body.username, body.price, body.timestamp)
+    }
+}
+
+/// The answer to a buy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PublishedBody {
+    /// What was bought.
+    pub purchase: PurchaseBody,
+    /// The proof that it is durable.
+    pub receipt: ReceiptBody,
+}
+
+impl PublishedBody {
+    /// The answer about `purchase`.
+    #[must_use]
+    pub fn new(purchase: Purchase, receipt: Receipt) -> Self {
+        Self { purchase: purchase.into(), receipt: receipt.into() }
+    }
+}
+
+/// A receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ReceiptBody {
+    /// The purchase that it is about.
+    #[serde(with = "text")]
+    pub id: PurchaseId,
+    /// What the purchase survives.
+    pub durability: DurabilityName,
+    /// How many brokers hold a copy, if the durability is `broker`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Where it stands in the log, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<PositionBody>,
+}
+
+/// The name of a durability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DurabilityName {
+    /// [`Durability::Memory`].
+    Memory,
+    /// [`Durability::LocalDisk`].
+    LocalDisk,
+    /// [`Durability::Broker`].
+    Broker,
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PositionBody {
+    /// The topic.
+    pub topic: String,
+    /// The number of the partition.
+    pub partition: u32,
+    /// The offset in the partition.
+    pub offset: u64,
+}
+
+impl From<Receipt> for ReceiptBody {
+    fn from(receipt: Receipt) -> Self {
+        let (durability, replicas) = match receipt.durability {
+            Durability::Memory => (DurabilityName::Memory, None),
+            Durability::LocalDisk => (DurabilityName::LocalDisk, None),
+            Durability::Broker { replicas } => (DurabilityName::Broker, Some(replicas)),
+        };
+        let position = receipt.position.map(|RecordPosition { topic, partition, offset }| PositionBody {
+            topic,
+            partition,
+            offset,
+        });
+        Self { id: receipt.id, durability, replicas, position }
+    }
+}
+
+impl From<ReceiptBody> for Receipt {
+    fn from(body: ReceiptBody) -> Self {
+        let durability = match body.durability {
+            DurabilityName::Memory => Durability::Memory,
+            DurabilityName::LocalDisk => Durability::LocalDisk,
+            DurabilityName::Broker => Durability::Broker { replicas: body.replicas.unwrap_or(1) },
+        };
+        let receipt = Self::new(body.id, durability);
+        match body.position {
+            Some(at) => receipt.at(RecordPosition::new(at.topic, at.partition, at.offset)),
+            None => receipt,
+        }
+    }
+}
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PageBody {
+    /// The purchases.
+    pub items: Vec<PurchaseBody>,
+    /// Where the next page begins; `null` at the end.
+    pub next: Option<String>,
+}
+
+impl From<Page> for PageBody {
+    fn from(page: Page) -> Self {
+        Self {
+            items: page.items.into_iter().map(PurchaseBody::from).collect(),
+            next: page.next.map(|cursor| cursor.as_str().to_owned()),
+        }
+    }
+}
+
+impl From<PageBody> for Page {
+    fn from(body: PageBody) -> Self {
+        let items = body.items.into_iter().map(Purchase::from).collect();
+        Self::new(items, body.next.map(Cursor::from_text))
+    }
+}
+
+/// What many purchases come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SummaryBody {
+    /// How many there are.
+    pub count: u64,
+    /// What they cost together, exactly.
+    #[serde(with = "number")]
+    pub total_spent: Total,
+}
+
+impl From<Summary> for SummaryBody {
+    fn from(summary: Summary) -> Self {
+        Self { count: summary.count, total_spent: summary.total_spent }
+    }
+}
+
+impl From<SummaryBody> for Summary {
+    fn from(body: SummaryBody) -> Self {
+        Self::new(body.count, body.total_spent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PURCHASE: &str = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","username":"a\"da","userid":"u1","price":1195.30,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
+
+    #[test]
+    fn a_purchase_reads_back_as_written_with_its_scale() {
+        let body: PurchaseBody = serde_json::from_str(PURCHASE).unwrap();
+        assert_eq!(body.price.to_string(), "1195.30");
+        assert_eq!(serde_json::to_string(&body).unwrap(), PURCHASE);
+        assert_eq!(PurchaseBody::from(Purchase::from(body.clone())), body);
+    }
+
+    #[test]
+    fn a_receipt_says_only_what_is_known() {
+        let id: PurchaseId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let local = ReceiptBody::from(Receipt::new(id, Durability::LocalDisk));
+        assert_eq!(
+            serde_json::to_string(&local).unwrap(),
+            r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"local_disk"}"#
+        );
+        let full = Receipt::new(id, Durability::Broker { replicas: 3 }).at(RecordPosition::new(
+            "purchases".into(),
+            2,
+            7,
+        ));
+        let json = serde_json::to_string(&ReceiptBody::from(full.clone())).unwrap();
+        assert!(json.contains(r#""durability":"broker","replicas":3"#), "{json}");
+        assert_eq!(Receipt::from(serde_json::from_str::<ReceiptBody>(&json).unwrap()), full);
+    }
+
+    #[test]
+    fn a_sum_is_a_number_with_all_its_digits() {
+        let total: Total = "87.4900".parse().unwrap();
+        let json = serde_json::to_string(&SummaryBody::from(Summary::new(3, total))).unwrap();
+        assert_eq!(json, r#"{"count":3,"total_spent":87.4900}"#);
+    }
+}

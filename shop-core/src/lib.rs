@@ -1,0 +1,41 @@
+//! The domain of purchase tracking, the ports through which it meets the world, and the pipeline between
+//! them. No I/O, no driver, no HTTP: those are in the crates beside this one.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`domain`] | what a purchase is: types that cannot hold nonsense, the rules of identity and content |
+//! | [`ports`] | what a log and a store must be able to do: [`PurchaseSink`](ports::PurchaseSink), [`PurchaseSource`](ports::PurchaseSource), [`PurchaseStore`](ports::PurchaseStore), [`PurchaseQuery`](ports::PurchaseQuery), [`DeadLetters`](ports::DeadLetters) |
+//! | [`record`] | what stands in a log, and the codec for it |
+//! | [`ingest`] | from the log into the store: nothing lost, nothing twice |
+//! | [`letters`] | dead letters as an operator meets them: kept, replayed, dropped |
+//! | [`verify`] | the whole log against the store: what is missing, what is there twice |
+//! | [`memory`] | a log and a store in memory, for tests and to learn from |
+//! | [`json`] | JSON as it is read from anybody, and the bodies of our own API |
+//! | `fault` | wrappers that break a port on purpose (feature `fault`) |
+//! | `conformance` | the kit that proves a log or a store of your own (feature `conformance`) |
+
+mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod domain;
+mod error;
+#[cfg(feature = "fault")]
+pub mod fault;
+pub mod ingest;
+pub mod json;
+pub mod letters;
+pub mod memory;
+pub mod ports;
+pub mod record;
+pub mod verify;
+
+pub use bytes::Bytes;
+pub use clock::{Clock, SystemClock};
+pub use domain::{
+    ForeignOrigin, IdempotencyKey, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText,
+    InvalidTimestamp, NewPurchase, Price, Purchase, PurchaseId, RequestContext, SumTooLarge, Timestamp,
+    Total, UserId, UserName, foreign_id, keyed_id,
+};
+pub use error::{Error, ErrorKind, Outcome, Result, Retry};
+pub use rust_decimal::Decimal;
+pub use uuid::Uuid;

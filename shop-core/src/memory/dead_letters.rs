@@ -1,0 +1,44 @@
+//! Dead letters of the log in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::lock;
+use super::log::Shared;
+use crate::Result;
+use crate::ports::{DeadLetter, DeadLetters};
+
+/// Keeps the dead letters of an [`InMemoryLog`](super::InMemoryLog), each once.
+#[derive(Debug, Clone)]
+pub struct InMemoryDeadLetters {
+    log: Arc<Shared>,
+}
+
+impl InMemoryDeadLetters {
+    pub(super) const fn new(log: Arc<Shared>) -> Self {
+        Self { log }
+    }
+
+    /// All letters, in the order of partitions and offsets.
+    #[must_use]
+    pub fn all(&self) -> Vec<DeadLetter> {
+        lock(&self.log.state).dead_letters.values().cloned().collect()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for InMemoryDeadLetters {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        let mut state = lock(&self.log.state);
+        for letter in letters {
+            let place = (letter.partition.index, letter.record.offset);
+            state.dead_letters.entry(place).or_insert_with(|| letter.clone());
+        }
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}

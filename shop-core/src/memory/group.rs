@@ -1,0 +1,299 @@
+//! A consumer group: who owns which partition, since when, and how they are shared anew.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::ports::{CommitOutcome, RevocationCause};
+
+/// Which partitions a rebalance takes from their owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rebalancing {
+    /// Only those that are to move; the others are read on meanwhile.
+    Cooperative,
+    /// All of them, from all members, before any is given out again.
+    Eager,
+}
+
+pub(super) type MemberId = u64;
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) committed: BTreeMap<u32, u64>,
+    members: BTreeMap<MemberId, Member>,
+    epochs: BTreeMap<u32, u64>,
+    rebalancing: Rebalancing,
+    grace: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    owned: BTreeMap<u32, Owned>,
+    events: VecDeque<(Vec<(u32, u64)>, RevocationCause)>,
+}
+
+#[derive(Debug)]
+struct Owned {
+    epoch: u64,
+    fetch: u64,
+    /// When the rebalance takes the partition whatever its owner does.
+    revoked_at: Option<Instant>,
+}
+
+impl Group {
+    pub(super) fn new(partitions: u32, rebalancing: Rebalancing, grace: Duration) -> Self {
+        Self {
+            committed: BTreeMap::new(),
+            members: BTreeMap::new(),
+            epochs: (0..partitions).map(|index| (index, 0)).collect(),
+            rebalancing,
+            grace,
+        }
+    }
+
+    pub(super) fn join(&mut self, member: MemberId) {
+        self.members.insert(member, Member::default());
+        self.rebalance();
+    }
+
+    pub(super) fn leave(&mut self, member: MemberId) {
+        if self.members.remove(&member).is_some() {
+            self.rebalance();
+        }
+    }
+
+    /// Throws a member out, as a coordinator does that has not heard from it: its partitions are gone before
+    /// it learns of it. It is a member again at once, without partitions.
+    pub(super) fn expel(&mut self, member: MemberId) {
+        let Some(expelled) = self.members.get_mut(&member) else { return };
+        let lost = expelled.owned.iter().map(|(index, owned)| (*index, owned.epoch)).collect();
+        expelled.owned.clear();
+        expelled.events.push_back((lost, RevocationCause::Lost));
+        // The others are served first, so that the partitions really change hands where that is possible.
+        let turn = self.members.remove(&member);
+        self.rebalance();
+        self.members.extend(turn.map(|expelled| (member, expelled)));
+        self.rebalance();
+    }
+
+    pub(super) fn has(&self, member: MemberId) -> bool {
+        self.members.contains_key(&member)
+    }
+
+    /// What `member` is to be told before it gets any more records.
+    pub(super) fn take_event(&mut self, member: MemberId) -> Option<(Vec<(u32, u64)>, RevocationCause)> {
+        self.members.get_mut(&member)?.events.pop_front()
+    }
+
+    /// The partitions that `member` may read on from: index, epoch and offset.
+    pub(super) fn readable(&self, member: MemberId) -> impl Iterator<Item = (u32, u64, u64)> {
+        let owned = self.members.get(&member).into_iter().flat_map(|member| &member.owned);
+        owned
+            .filter(|(_, owned)| owned.revoked_at.is_none())
+            .map(|(index, owned)| (*index, owned.epoch, owned.fetch))
+    }
+
+    pub(super) fn advance(&mut self, member: MemberId, partition: u32, fetch: u64) {
+        let owned = self.members.get_mut(&member).and_then(|member| member.owned.get_mut(&partition));
+        if let Some(owned) = owned {
+            owned.fetch = fetch;
+        }
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        member: MemberId,
+        partition: u32,
+        epoch: u64,
+        next: u64,
+    ) -> CommitOutcome {
+        let owned = self.members.get(&member).and_then(|member| member.owned.get(&partition));
+        if owned.is_some_and(|owned| owned.epoch == epoch) {
+            self.committed.insert(partition, next);
+            CommitOutcome::Committed
+        } else {
+            CommitOutcome::Fenced
+        }
+    }
+
+    /// The owner has given `partitions` up, or has abandoned them.
+    pub(super) fn give_up(&mut self, member: MemberId, partitions: &[(u32, u64)]) {
+        let Some(member) = self.members.get_mut(&member) else { return };
+        for (index, epoch) in partitions {
+            if member.owned.get(index).is_some_and(|owned| owned.epoch == *epoch) {
+                member.owned.remove(index);
+            }
+        }
+        self.rebalance();
+    }
+
+    /// Takes partitions whose grace is over; answers when the next grace ends.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let mut next = None::<Instant>;
+        let mut expired = false;
+        for member in self.members.values_mut() {
+            member.owned.retain(|_, owned| match owned.revoked_at {
+                Some(at) if at <= now => {
+                    expired = true;
+                    false
+                }
+                at => {
+                    next = next.into_iter().chain(at).min();
+                    true
+                }
+            });
+        }
+        if expired {
+            self.rebalance();
+        }
+        next
+    }
+
+    /// Shares the partitions out: revokes what is to move, gives out what nobody owns.
+    fn rebalance(&mut self) {
+        let wanted = self.wanted();
+        let moves = self.members.iter().any(|(id, member)| {
+            let keeps =
+                |(index, owned): (&u32, &Owned)| owned.revoked_at.is_some() || wanted.get(index) == Some(id);
+            !member.owned.iter().all(keeps)
+        });
+        if moves {
+            self.revoke(&wanted);
+        }
+        let revoking = self.members.values().flat_map(|member| member.owned.values());
+        let all_given_up = revoking.into_iter().all(|owned| owned.revoked_at.is_none());
+        if self.rebalancing == Rebalancing::Cooperative || all_given_up {
+            self.give_out(&wanted);
+        }
+    }
+
+    /// Which member each partition should go to: shares differ by one at the most, and everybody keeps as
+    /// much as that allows.
+    fn wanted(&self) -> BTreeMap<u32, MemberId> {
+        let mut wanted = BTreeMap::new();
+        let mut free: BTreeSet<u32> = self.epochs.keys().copied().collect();
+        let (partitions, members) = (self.epochs.len(), self.members.len().max(1));
+        let (share, mut extra) = (partitions / members, partitions % members);
+        let mut room = BTreeMap::new();
+        // Those that own most are asked first, so that the larger shares stay where they are.
+        let mut by_size: Vec<_> = self.members.iter().collect();
+        by_size.sort_by_key(|(id, member)| (std::cmp::Reverse(member.owned.len()), **id));
+        for (id, member) in by_size {
+            let quota = share + usize::from(extra > 0);
+            extra = extra.saturating_sub(1);
+            for index in member.owned.keys().take(quota) {
+                wanted.insert(*index, *id);
+                free.remove(index);
+            }
+            room.insert(*id, quota - member.owned.len().min(quota));
+        }
+        for (id, room) in room {
+            for _ in 0..room {
+                wanted.extend(free.pop_first().map(|index| (index, id)));
+            }
+        }
+        wanted
+    }
+
+    fn revoke(&mut self, wanted: &BTreeMap<u32, MemberId>) {
+        let until = Instant::now() + self.grace;
+        for (id, member) in &mut self.members {
+            let mut revoked = Vec::new();
+            for (index, owned) in &mut member.owned {
+                let moves = self.rebalancing == Rebalancing::Eager || wanted.get(index) != Some(id);
+                if moves && owned.revoked_at.is_none() {
+                    owned.revoked_at = Some(until);
+                    revoked.push((*index, owned.epoch));
+                }
+            }
+            if !revoked.is_empty() {
+                member.events.push_back((revoked, RevocationCause::Rebalance));
+            }
+        }
+    }
+
+    fn give_out(&mut self, wanted: &BTreeMap<u32, MemberId>) {
+        for (index, id) in wanted {
+            let is_owned = self.members.values().any(|member| member.owned.contains_key(index));
+            let Some(member) = self.members.get_mut(id).filter(|_| !is_owned) else { continue };
+            let epoch = self.epochs.entry(*index).or_default();
+            *epoch += 1;
+            let fetch = self.committed.get(index).copied().unwrap_or_default();
+            member.owned.insert(*index, Owned { epoch: *epoch, fetch, revoked_at: None });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(rebalancing: Rebalancing) -> Group {
+        Group::new(5, rebalancing, Duration::from_secs(3))
+    }
+
+    fn owns(group: &Group, member: MemberId) -> Vec<u32> {
+        group.readable(member).map(|(index, ..)| index).collect()
+    }
+
+    fn give_up_all(group: &mut Group, member: MemberId) -> usize {
+        let mut count = 0;
+        while let Some((partitions, _)) = group.take_event(member) {
+            count += partitions.len();
+            group.give_up(member, &partitions);
+        }
+        count
+    }
+
+    #[tokio::test]
+    async fn cooperative_moves_only_what_must_move() {
+        let mut group = group(Rebalancing::Cooperative);
+        group.join(1);
+        assert_eq!(owns(&group, 1), [0, 1, 2, 3, 4]);
+        group.join(2);
+        assert_eq!(owns(&group, 1), [0, 1, 2], "two are revoked, three are read on");
+        assert!(owns(&group, 2).is_empty());
+        assert_eq!(give_up_all(&mut group, 1), 2);
+        assert_eq!(owns(&group, 2), [3, 4]);
+        group.leave(1);
+        assert_eq!(owns(&group, 2), [0, 1, 2, 3, 4]);
+        assert_eq!(give_up_all(&mut group, 2), 0);
+    }
+
+    #[tokio::test]
+    async fn eager_takes_all_before_it_gives_any() {
+        let mut group = group(Rebalancing::Eager);
+        group.join(1);
+        group.join(2);
+        assert_eq!((owns(&group, 1), owns(&group, 2)), (vec![], vec![]));
+        assert_eq!(give_up_all(&mut group, 1), 5);
+        assert_eq!((owns(&group, 1).len(), owns(&group, 2).len()), (3, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_give_up_is_fenced_when_the_grace_is_over() {
+        let mut group = group(Rebalancing::Cooperative);
+        group.join(1);
+        group.join(2);
+        let now = Instant::now();
+        let at = group.expire(now).unwrap();
+        assert_eq!(at, now + Duration::from_secs(3));
+        assert_eq!(group.commit(1, 4, 1, 7), CommitOutcome::Committed, "commits count during the grace");
+        assert_eq!(group.expire(at), None);
+        assert_eq!(group.commit(1, 4, 1, 8), CommitOutcome::Fenced);
+        assert_eq!(group.readable(2).collect::<Vec<_>>(), [(3, 2, 0), (4, 2, 7)]);
+    }
+
+    #[tokio::test]
+    async fn who_is_expelled_loses_everything_at_once() {
+        let mut group = group(Rebalancing::Cooperative);
+        group.join(1);
+        group.expel(1);
+        let (lost, cause) = group.take_event(1).unwrap();
+        assert_eq!((lost.len(), cause), (5, RevocationCause::Lost));
+        assert_eq!(group.commit(1, 0, 1, 3), CommitOutcome::Fenced);
+        assert_eq!(group.commit(1, 0, 2, 3), CommitOutcome::Committed, "it is a member again");
+    }
+}

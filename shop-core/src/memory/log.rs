@@ -1,0 +1,164 @@
+//! The log itself: partitions of records, and the groups that read them.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::sync::Notify;
+
+use super::group::{Group, Rebalancing};
+use super::{InMemoryDeadLetters, InMemorySink, InMemorySource, lock};
+use crate::ports::{Batch, DeadLetter, Partition, RecordPosition};
+use crate::record::LogRecord;
+use crate::{Clock, Result, SystemClock};
+
+/// A partitioned log in memory, with consumer groups.
+///
+/// Clones share the log.
+#[derive(Debug, Clone)]
+pub struct InMemoryLog {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// How an [`InMemoryLog`] is made.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct InMemoryLogOptions {
+    /// The number of partitions, 1 unless chosen; 0 counts as 1.
+    pub partitions: u32,
+    /// The most records of a batch, 1,000 unless chosen.
+    pub batch_records: usize,
+    /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
+    pub batch_bytes: usize,
+    /// How long a rebalance waits for partitions to be given up, 3 s unless chosen.
+    pub grace: Duration,
+    /// Which partitions a rebalance takes away, only those that move unless chosen.
+    pub rebalancing: Rebalancing,
+    /// What gives records their time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for InMemoryLogOptions {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            batch_records: 1_000,
+            batch_bytes: 1 << 20,
+            grace: Duration::from_secs(3),
+            rebalancing: Rebalancing::Cooperative,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: InMemoryLogOptions,
+    pub(super) cluster: Arc<str>,
+    pub(super) topic: Arc<str>,
+    pub(super) state: Mutex<State>,
+    /// Told after every change that somebody may wait for.
+    pub(super) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) partitions: BTreeMap<u32, Vec<LogRecord>>,
+    pub(super) groups: BTreeMap<String, Group>,
+    pub(super) dead_letters: BTreeMap<(u32, u64), DeadLetter>,
+    pub(super) last_member: u64,
+}
+
+impl Default for InMemoryLog {
+    fn default() -> Self {
+        Self::new(InMemoryLogOptions::default())
+    }
+}
+
+impl InMemoryLog {
+    /// An empty log.
+    #[must_use]
+    pub fn new(mut options: InMemoryLogOptions) -> Self {
+        options.partitions = options.partitions.max(1);
+        options.batch_records = options.batch_records.max(1);
+        let partitions = (0..options.partitions).map(|index| (index, Vec::new())).collect();
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                cluster: "memory".into(),
+                topic: "purchases".into(),
+                state: Mutex::new(State { partitions, ..State::default() }),
+                changed: Notify::new(),
+            }),
+        }
+    }
+
+    /// A new writer.
+    #[must_use]
+    pub fn sink(&self) -> InMemorySink {
+        InMemorySink::new(Arc::clone(&self.shared))
+    }
+
+    /// A new member of `group`, which takes its share of the partitions from the others.
+    #[must_use]
+    pub fn source(&self, group: &str) -> InMemorySource {
+        InMemorySource::join(Arc::clone(&self.shared), group)
+    }
+
+    /// Where this log keeps its dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> InMemoryDeadLetters {
+        InMemoryDeadLetters::new(Arc::clone(&self.shared))
+    }
+
+    /// Appends a record as another producer might have written it: its offset and time are set here.
+    #[must_use]
+    pub fn append(&self, record: LogRecord) -> RecordPosition {
+        self.shared.append(record)
+    }
+
+    /// All records that the log holds now, by partition. Nobody joins a group for it.
+    pub fn records(&self) -> impl Stream<Item = Result<Batch>> + Send + use<> {
+        let held = lock(&self.shared.state).partitions.clone();
+        let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
+        stream::iter(held.into_iter().map(move |(index, records)| {
+            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0);
+            Ok(Batch::new(partition, records))
+        }))
+    }
+
+    /// Where `group` stands: the next offset of each partition in which it has committed.
+    #[must_use]
+    pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
+        let state = lock(&self.shared.state);
+        state.groups.get(group).map(|group| group.committed.clone()).unwrap_or_default()
+    }
+}
+
+impl Shared {
+    pub(super) fn append(&self, mut record: LogRecord) -> RecordPosition {
+        let partition = self.partition_of(record.key.as_deref());
+        let position = {
+            let mut state = lock(&self.state);
+            let records = state.partitions.entry(partition).or_default();
+            record.offset = records.len() as u64;
+            record.time = self.options.clock.now();
+            let position = RecordPosition::new(self.topic.to_string(), partition, record.offset);
+            records.push(record);
+            position
+        };
+        self.changed.notify_waiters();
+        position
+    }
+
+    /// Records of one key go to one partition; those without a key to the first.
+    fn partition_of(&self, key: Option<&[u8]>) -> u32 {
+        let Some(key) = key else { return 0 };
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let index = hasher.finish() % u64::from(self.options.partitions);
+        u32::try_from(index).unwrap_or_default()
+    }
+}

@@ -1,0 +1,25 @@
+//! A log and a store in memory: real implementations of every port, for tests and to learn from.
+//!
+//! They keep the same promises as the adapters that outlive a process, and pass the same conformance kit;
+//! only their durability is [`Memory`](crate::ports::Durability::Memory). Given a clock of their own and
+//! tokio's paused time they are deterministic: no threads, and nothing that iterates in a random order.
+
+mod dead_letters;
+mod group;
+mod log;
+mod sink;
+mod source;
+mod store;
+
+pub use dead_letters::InMemoryDeadLetters;
+pub use group::Rebalancing;
+pub use log::{InMemoryLog, InMemoryLogOptions};
+pub use sink::InMemorySink;
+pub use source::InMemorySource;
+pub use store::InMemoryStore;
+
+/// The guard of a mutex whether or not another holder has panicked: every change to the state behind it is
+/// made whole before anything can panic.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,51 @@
+//! The writing end of the log in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::log::Shared;
+use crate::ports::{Durability, PurchaseSink, Receipt};
+use crate::record::{LogRecord, encode};
+use crate::{Error, ErrorKind, Purchase, Result, Timestamp};
+
+/// Writes into an [`InMemoryLog`](super::InMemoryLog).
+#[derive(Debug)]
+pub struct InMemorySink {
+    log: Arc<Shared>,
+    closed: AtomicBool,
+}
+
+impl InMemorySink {
+    pub(super) const fn new(log: Arc<Shared>) -> Self {
+        Self { log, closed: AtomicBool::new(false) }
+    }
+}
+
+#[async_trait]
+impl PurchaseSink for InMemorySink {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.check().await?;
+        let encoded = encode(purchase)?;
+        // The log sets offset and time.
+        let record = LogRecord::new(0, Timestamp::MIN, Some(encoded.value))
+            .with_key(Some(encoded.key))
+            .with_headers(encoded.headers);
+        let position = self.log.append(record);
+        Ok(Receipt::new(purchase.id, Durability::Memory).at(position))
+    }
+
+    async fn check(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").with_origin("memory log"));
+        }
+        Ok(())
+    }
+
+    async fn close(&self, _deadline: Duration) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}

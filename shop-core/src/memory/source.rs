@@ -1,0 +1,182 @@
+//! The reading end of the log in memory: one member of a group.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::group::{Group, MemberId};
+use super::lock;
+use super::log::{Shared, State};
+use crate::Result;
+use crate::ports::{
+    Batch, CommitOutcome, Interruption, Lag, Partition, Position, PurchaseSource, Revocation,
+    RevocationCause, SourceEvent,
+};
+use crate::record::LogRecord;
+
+/// Reads an [`InMemoryLog`](super::InMemoryLog) as a member of a group, until it is closed or dropped.
+#[derive(Debug)]
+pub struct InMemorySource {
+    log: Arc<Shared>,
+    group: String,
+    member: MemberId,
+}
+
+/// What a look at the log has found.
+enum Found {
+    Event(SourceEvent),
+    /// Nothing now; perhaps when a grace is over.
+    Wait(Option<Instant>),
+}
+
+impl InMemorySource {
+    pub(super) fn join(log: Arc<Shared>, group: &str) -> Self {
+        let member = {
+            let mut state = lock(&log.state);
+            state.last_member += 1;
+            let member = state.last_member;
+            let options = &log.options;
+            let new = || Group::new(options.partitions, options.rebalancing, options.grace);
+            state.groups.entry(group.to_owned()).or_insert_with(new).join(member);
+            member
+        };
+        log.changed.notify_waiters();
+        Self { log, group: group.to_owned(), member }
+    }
+
+    /// Loses the membership, as if the coordinator had not heard from this member for too long. It comes back
+    /// by itself.
+    pub fn lose_membership(&self) {
+        self.with_group(|group| group.expel(self.member));
+    }
+
+    fn with_group<T>(&self, change: impl FnOnce(&mut Group) -> T) -> Option<T> {
+        let result = lock(&self.log.state).groups.get_mut(&self.group).map(change);
+        self.log.changed.notify_waiters();
+        result
+    }
+
+    /// What there is for a reader that has room, or for one that has none.
+    fn look(&self, has_room: bool) -> Found {
+        let mut state = lock(&self.log.state);
+        let State { partitions, groups, .. } = &mut *state;
+        let Some(group) = groups.get_mut(&self.group).filter(|group| group.has(self.member)) else {
+            return Found::Event(SourceEvent::Closed);
+        };
+        let grace_ends = group.expire(Instant::now());
+        if let Some((revoked, cause)) = group.take_event(self.member) {
+            return Found::Event(SourceEvent::Revoked(self.revocation(revoked, cause)));
+        }
+        let records = |index: u32| partitions.get(&index).map(Vec::as_slice).unwrap_or_default();
+        let readable =
+            group.readable(self.member).find(|(index, _, fetch)| *fetch < records(*index).len() as u64);
+        let Some((index, epoch, fetch)) = readable.filter(|_| has_room) else {
+            return Found::Wait(grace_ends);
+        };
+        let batch = self.cut(records(index), fetch);
+        group.advance(self.member, index, fetch + batch.len() as u64);
+        Found::Event(SourceEvent::Batch(Batch::new(self.partition(index, epoch), batch)))
+    }
+
+    async fn wait(&self, has_room: bool) -> SourceEvent {
+        loop {
+            // Listening begins before the look, so that no change falls between the two.
+            let changed = self.log.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.look(has_room) {
+                Found::Event(event) => return event,
+                Found::Wait(None) => changed.await,
+                Found::Wait(Some(until)) => tokio::select! {
+                    biased;
+                    () = changed => {}
+                    () = tokio::time::sleep_until(until) => {}
+                },
+            }
+        }
+    }
+
+    /// The records of one batch from offset `fetch` on.
+    fn cut(&self, records: &[LogRecord], fetch: u64) -> Vec<LogRecord> {
+        let start = usize::try_from(fetch).unwrap_or(usize::MAX).min(records.len());
+        let options = &self.log.options;
+        let mut bytes = 0;
+        let fits = |record: &&LogRecord| {
+            let first = bytes == 0;
+            bytes += record.size();
+            first || bytes <= options.batch_bytes
+        };
+        records[start..].iter().take(options.batch_records).take_while(fits).cloned().collect()
+    }
+
+    fn partition(&self, index: u32, epoch: u64) -> Partition {
+        Partition::new(Arc::clone(&self.log.cluster), Arc::clone(&self.log.topic), index, epoch)
+    }
+
+    fn revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
+        let partitions = revoked.iter().map(|(index, epoch)| self.partition(*index, *epoch)).collect();
+        let (log, group, member) = (Arc::clone(&self.log), self.group.clone(), self.member);
+        Revocation::new(partitions, cause, self.log.options.grace, move || {
+            if let Some(group) = lock(&log.state).groups.get_mut(&group) {
+                group.give_up(member, &revoked);
+            }
+            log.changed.notify_waiters();
+        })
+    }
+}
+
+#[async_trait]
+impl PurchaseSource for InMemorySource {
+    async fn next(&self) -> Result<SourceEvent> {
+        Ok(self.wait(true).await)
+    }
+
+    async fn interruption(&self) -> Result<Interruption> {
+        loop {
+            match self.wait(false).await {
+                SourceEvent::Revoked(revocation) => return Ok(Interruption::Revoked(revocation)),
+                SourceEvent::Closed => return Ok(Interruption::Closed),
+                // Not handed to a reader without room.
+                SourceEvent::Batch(_) => {}
+            }
+        }
+    }
+
+    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+        let outcomes = self.with_group(|group| {
+            let commit =
+                |at: &Position| group.commit(self.member, at.partition.index, at.partition.epoch, at.next);
+            positions.iter().map(commit).collect()
+        });
+        Ok(outcomes.unwrap_or_default())
+    }
+
+    async fn lag(&self) -> Result<Lag> {
+        let state = lock(&self.log.state);
+        let group = state.groups.get(&self.group);
+        let behind = |(index, ..): (u32, u64, u64)| {
+            let end = state.partitions.get(&index).map_or(0, |records| records.len() as u64);
+            let next = group.and_then(|group| group.committed.get(&index)).copied().unwrap_or_default();
+            (index, end - next)
+        };
+        let records = group.into_iter().flat_map(|group| group.readable(self.member)).map(behind).collect();
+        Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, _deadline: Duration) -> Result<()> {
+        self.with_group(|group| group.leave(self.member));
+        Ok(())
+    }
+}
+
+impl Drop for InMemorySource {
+    fn drop(&mut self) {
+        self.with_group(|group| group.leave(self.member));
+    }
+}

@@ -1,0 +1,197 @@
+//! Where a page ended: what a client gives back to get the next one.
+
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use uuid::Uuid;
+
+use super::{ListOrder, Selector};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
+
+/// An opaque text that leads to the next page of one listing.
+///
+/// It pins the selector and the order that it was given out for, and nothing else: no state is kept for it,
+/// it never expires, and any replica can answer it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Cursor(String);
+
+/// The place in the order at which a page ended: what an adapter resumes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Keyset {
+    /// The time of the last purchase of the page.
+    pub timestamp: Timestamp,
+    /// Its id.
+    pub id: PurchaseId,
+}
+
+impl Keyset {
+    /// The place of `purchase`.
+    #[must_use]
+    pub const fn of(purchase: &Purchase) -> Self {
+        Self { timestamp: purchase.timestamp, id: purchase.id }
+    }
+}
+
+// Layout: version, selector's kind, order, digest of the selector's text, milliseconds, id.
+const VERSION: u8 = 1;
+const HEAD: usize = 3 + 16 + 8;
+const UUID_ID: usize = HEAD + 16;
+const OBJECT_ID: usize = HEAD + 12;
+
+impl Cursor {
+    /// The cursor behind `last`, the last purchase of a page of this listing.
+    #[must_use]
+    pub fn after(selector: &Selector, order: ListOrder, last: &Purchase) -> Self {
+        let mut bytes = Vec::with_capacity(UUID_ID);
+        bytes.extend_from_slice(&[VERSION, kind(selector), direction(order)]);
+        bytes.extend_from_slice(&digest(selector));
+        bytes.extend_from_slice(&last.timestamp.as_millis().to_be_bytes());
+        if let Some(uuid) = last.id.as_uuid() {
+            bytes.extend_from_slice(uuid.as_bytes());
+        }
+        if let Some(object_id) = last.id.as_object_id() {
+            bytes.extend_from_slice(object_id);
+        }
+        Self(BASE64URL_NOPAD.encode(&bytes))
+    }
+
+    /// A cursor that a client gave back. Whether it fits is found when it is [resumed](Self::resume).
+    #[must_use]
+    pub const fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text to give to a client.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this cursor was given out for a listing of `selector`.
+    #[must_use]
+    pub fn is_of(&self, selector: &Selector) -> bool {
+        self.decoded().is_some_and(|bytes| bytes[1] == kind(selector) && bytes[3..19] == digest(selector))
+    }
+
+    /// The place to go on from, for the listing of `selector` in `order`.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when the cursor was not given out for that listing.
+    pub fn resume(&self, selector: &Selector, order: ListOrder) -> Result<Keyset> {
+        let foreign = || {
+            Error::new(ErrorKind::Invalid, "the cursor is not one of this listing: start without a cursor")
+                .with_context("field", "cursor")
+        };
+        let bytes = self.decoded().ok_or_else(foreign)?;
+        let fits =
+            bytes[1] == kind(selector) && bytes[2] == direction(order) && bytes[3..19] == digest(selector);
+        if !fits {
+            return Err(foreign());
+        }
+        let (millis, id) = bytes[19..].split_first_chunk().ok_or_else(foreign)?;
+        let timestamp = Timestamp::from_millis(i64::from_be_bytes(*millis)).map_err(|_range| foreign())?;
+        let id = match id.len() {
+            16 => Uuid::from_slice(id).map(PurchaseId::from_uuid).map_err(|_length| foreign())?,
+            _ => id.try_into().map(PurchaseId::from_object_id).map_err(|_length| foreign())?,
+        };
+        Ok(Keyset { timestamp, id })
+    }
+
+    /// The bytes, if they have the length and version of a cursor.
+    fn decoded(&self) -> Option<Vec<u8>> {
+        let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
+        let bytes = (self.0.len() <= longest).then(|| BASE64URL_NOPAD.decode(self.0.as_bytes()).ok())??;
+        let known = matches!(bytes.len(), UUID_ID | OBJECT_ID) && bytes[0] == VERSION;
+        known.then_some(bytes)
+    }
+}
+
+const fn kind(selector: &Selector) -> u8 {
+    match selector {
+        Selector::User(_) => 1,
+        Selector::Name(_) => 2,
+        Selector::All => 3,
+    }
+}
+
+const fn direction(order: ListOrder) -> u8 {
+    match order {
+        ListOrder::NewestFirst => 1,
+        ListOrder::OldestFirst => 2,
+    }
+}
+
+/// The selector's text in 16 bytes: a cursor stays short whatever the name.
+fn digest(selector: &Selector) -> [u8; 16] {
+    let text = match selector {
+        Selector::User(id) => id.as_str(),
+        Selector::Name(name) => name.as_str(),
+        Selector::All => "",
+    };
+    *Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).as_bytes()
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purchase(id: &str) -> Purchase {
+        let at = Timestamp::from_millis(-5).unwrap();
+        let (user, name) = ("u1".parse().unwrap(), "ada".parse().unwrap());
+        Purchase::new(id.parse().unwrap(), user, name, crate::Price::ZERO, at)
+    }
+
+    fn user(id: &str) -> Selector {
+        Selector::User(id.parse().unwrap())
+    }
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place() {
+        for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
+            let last = purchase(id);
+            let cursor = Cursor::after(&user("u1"), ListOrder::NewestFirst, &last);
+            let resumed = Cursor::from_text(cursor.to_string()).resume(&user("u1"), ListOrder::NewestFirst);
+            assert_eq!(resumed.unwrap(), Keyset::of(&last));
+            assert!(cursor.is_of(&user("u1")));
+        }
+    }
+
+    #[test]
+    fn any_other_listing_is_refused() {
+        let cursor = Cursor::after(
+            &user("u1"),
+            ListOrder::NewestFirst,
+            &purchase("0190163d-8694-739b-aea5-966c26f8ad91"),
+        );
+        let name = Selector::Name("u1".parse().unwrap());
+        for selector in [user("u2"), name, Selector::All] {
+            assert!(!cursor.is_of(&selector));
+            let error = cursor.resume(&selector, ListOrder::NewestFirst).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+        }
+        assert!(cursor.resume(&user("u1"), ListOrder::OldestFirst).is_err());
+    }
+
+    #[test]
+    fn rubbish_is_refused() {
+        let long = "A".repeat(100_000);
+        for text in ["", "x", "ä", "AAAA", &long, "AQEBAAAAAAAAAAAAAAAAAAAAAP__________AAAAAAAAAAAAAAAAAAAA"]
+        {
+            let cursor = Cursor::from_text(text.to_owned());
+            assert!(cursor.resume(&user("u1"), ListOrder::NewestFirst).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Conveniences for callers, on every implementation of a port.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{Stream, TryStreamExt, stream};
+
+use super::{InsertOutcome, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector};
+use crate::{Error, ErrorKind, Purchase, Result};
+
+/// What callers do with a store again and again.
+#[async_trait]
+pub trait PurchaseStoreExt: PurchaseStore {
+    /// Stores one purchase.
+    ///
+    /// # Errors
+    /// As [`PurchaseStore::insert`]; an unknown outcome is an error here.
+    async fn insert_one(&self, purchase: Purchase) -> Result<InsertOutcome> {
+        match self.insert(Arc::new([purchase])).await?.pop() {
+            Some(InsertOutcome::Unknown(error)) => Err(error),
+            Some(outcome) => Ok(outcome),
+            None => Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a purchase")),
+        }
+    }
+}
+
+impl<T: PurchaseStore + ?Sized> PurchaseStoreExt for T {}
+
+/// What callers do with a query again and again.
+///
+/// The streams own their query, so they live as long as whoever reads them.
+pub trait PurchaseQueryExt: PurchaseQuery {
+    /// All pages of a listing, from the one that `first` asks for to the end; each is asked for when the one
+    /// before was taken.
+    fn pages(
+        self: Arc<Self>,
+        selector: Selector,
+        first: PageRequest,
+    ) -> impl Stream<Item = Result<Page>> + Send + 'static {
+        let start = Some((self, selector, first));
+        stream::try_unfold(start, |state| async move {
+            let Some((query, selector, request)) = state else { return Ok(None) };
+            let page = query.page(&selector, &request).await?;
+            let following = page.leads_to(&request)?;
+            let following = following.map(|cursor| (query, selector, request.starting_at(Some(cursor))));
+            Ok(Some((page, following)))
+        })
+    }
+
+    /// All purchases of a listing, one after the other; pages are asked for as they are needed.
+    fn scan(
+        self: Arc<Self>,
+        selector: Selector,
+        order: ListOrder,
+    ) -> impl Stream<Item = Result<Purchase>> + Send + 'static {
+        self.pages(selector, PageRequest::first(order, PageLimit::MAX))
+            .map_ok(|page| stream::iter(page.items.into_iter().map(Ok)))
+            .try_flatten()
+    }
+}
+
+impl<T: PurchaseQuery + ?Sized> PurchaseQueryExt for T {}

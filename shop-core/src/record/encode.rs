@@ -1,0 +1,71 @@
+//! From a purchase to what we write into a log.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{Headers, HeadersBuilder, SCHEMA_VERSION, header};
+use crate::json::{number, text};
+use crate::{Error, ErrorKind, Price, Purchase, Result, Timestamp};
+
+/// A purchase in the form in which we write it into a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodedPurchase {
+    /// The user id, so that a partitioned log keeps each user's purchases in order.
+    pub key: Bytes,
+    /// Id, schema, and the request's context.
+    pub headers: Headers,
+    /// JSON with exactly `username`, `userid`, `price` and `timestamp`.
+    pub value: Bytes,
+}
+
+// A type of its own: one `Serialize` for JSON and another format would store exact numbers wrongly there.
+#[derive(Serialize)]
+struct Value<'a> {
+    username: &'a str,
+    userid: &'a str,
+    #[serde(with = "number")]
+    price: Price,
+    #[serde(with = "text")]
+    timestamp: Timestamp,
+}
+
+/// The record of `purchase`.
+///
+/// # Errors
+/// [`Internal`](ErrorKind::Internal) if a purchase has no JSON, which would be a defect of this crate.
+pub fn encode(purchase: &Purchase) -> Result<EncodedPurchase> {
+    let value = Value {
+        username: purchase.user_name.as_str(),
+        userid: purchase.user_id.as_str(),
+        price: purchase.price,
+        timestamp: purchase.timestamp,
+    };
+    let value = serde_json::to_vec(&value).map_err(|error| {
+        Error::new(ErrorKind::Internal, "a purchase could not be written as JSON").with_source(error)
+    })?;
+    Ok(EncodedPurchase {
+        key: Bytes::copy_from_slice(purchase.user_id.as_str().as_bytes()),
+        headers: headers(purchase),
+        value: value.into(),
+    })
+}
+
+fn headers(purchase: &Purchase) -> Headers {
+    // 36 characters of id, 55 of traceparent, 36 of request id, the names, and 8 bytes of lengths for each.
+    const USUAL: usize = 256;
+    let id = purchase.id.to_string();
+    let mut headers = HeadersBuilder::with_capacity(USUAL)
+        .with(header::PURCHASE_ID, Some(id.as_bytes()))
+        .with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
+    if let Some(context) = &purchase.context {
+        let named = [(header::TRACEPARENT, &context.traceparent), (header::REQUEST_ID, &context.request_id)];
+        for (name, value) in named {
+            headers = match value {
+                Some(value) => headers.with(name, Some(value.as_bytes())),
+                None => headers,
+            };
+        }
+    }
+    headers.build()
+}

@@ -1,0 +1,119 @@
+//! Every format that may stand in a log: ours, and those of the replaced systems' own producers.
+
+use bytes::Bytes;
+
+use super::{Headers, LogRecord, UndecodableRecord, decode, encode, header};
+use crate::ports::Partition;
+use crate::{NewPurchase, Purchase, RequestContext, Timestamp};
+
+const RECORD_TIME: &str = "2026-03-01T09:00:00.500Z";
+
+fn partition() -> Partition {
+    Partition::new("cluster".into(), "purchases".into(), 3, 1)
+}
+
+fn record(value: &str) -> LogRecord {
+    LogRecord::new(42, RECORD_TIME.parse().unwrap(), Some(Bytes::copy_from_slice(value.as_bytes())))
+}
+
+fn read(value: &str) -> Result<Purchase, UndecodableRecord> {
+    decode(&record(value), &partition())
+}
+
+/// user id | user name | price | timestamp
+fn shown(value: &str) -> String {
+    let purchase = read(value).unwrap();
+    format!("{}|{}|{}|{}", purchase.user_id, purchase.user_name, purchase.price, purchase.timestamp)
+}
+
+#[test]
+fn what_we_write_we_read() {
+    let id = uuid::Uuid::from_u128(9);
+    let new = NewPurchase::new("u\"1".parse().unwrap(), "ada é".parse().unwrap(), "1195.30".parse().unwrap());
+    let mut purchase = new.identified("2026-03-01T08:00:00.001Z".parse().unwrap(), || id);
+    purchase.context = Some(Box::new(RequestContext::new(Some("r-1".into()), Some("00-aa-bb-01".into()))));
+
+    let encoded = encode(&purchase).unwrap();
+    let value = std::str::from_utf8(&encoded.value).unwrap();
+    assert_eq!(
+        value,
+        r#"{"username":"ada é","userid":"u\"1","price":1195.30,"timestamp":"2026-03-01T08:00:00.001Z"}"#
+    );
+    assert_eq!(encoded.key, "u\"1");
+    assert_eq!(encoded.headers.get(header::REQUEST_ID), Some(&b"r-1"[..]));
+    assert_eq!(encoded.headers.get(header::TRACEPARENT), Some(&b"00-aa-bb-01"[..]));
+
+    let stored = decode(&record(value).with_headers(encoded.headers), &partition()).unwrap();
+    assert_eq!(stored, Purchase { context: None, ..purchase });
+}
+
+/// What each of the replaced systems' own producers wrote, and what becomes of it.
+#[test]
+fn the_replaced_systems_records_are_read() {
+    let samples: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("../../fixtures/records.json")).unwrap();
+    for sample in &samples {
+        let value = sample["value"].as_str().unwrap();
+        let Some(stored) = sample["stored"].as_object() else {
+            let error = read(value).unwrap_err().to_string();
+            assert!(error.starts_with(sample["refused"].as_str().unwrap()), "{sample}: {error}");
+            continue;
+        };
+        let member = |name: &str| stored[name].as_str().unwrap_or(RECORD_TIME);
+        let (user, time) = (member("userid"), member("timestamp"));
+        let expected = format!("{user}|{}|{}|{time}", member("username"), member("price"));
+        assert_eq!(shown(value), expected, "{sample}");
+    }
+}
+
+#[test]
+fn a_time_that_is_none_gives_way_to_that_of_the_record() {
+    for time in ["null", r#""""#, "1e300", "true", "[1]"] {
+        let value = format!(r#"{{"username":"a","userid":"u","price":1,"timestamp":{time}}}"#);
+        assert_eq!(shown(&value), format!("u|a|1|{RECORD_TIME}"), "{value}");
+    }
+}
+
+#[test]
+fn what_is_no_purchase_says_why() {
+    for (value, why) in [
+        (r#"["ada","u1",5]"#, "the value is no JSON object"),
+        ("{\"username\":\"\u{0}\"", "the value is no JSON object"),
+        (r#"{"username":"ada","userid":"u1"}"#, "price is missing"),
+        (r#"{"username":"ada","userid":{"a":1},"price":1}"#, "userid is neither text nor an integer"),
+        (r#"{"username":"ada","userid":"u1","price":null}"#, "price must be a valid number"),
+    ] {
+        let error = read(value).unwrap_err().to_string();
+        assert!(error.starts_with(why), "{value}: {error}");
+    }
+    let tombstone = LogRecord::new(1, RECORD_TIME.parse().unwrap(), None);
+    assert_eq!(decode(&tombstone, &partition()), Err(UndecodableRecord::Empty));
+}
+
+#[test]
+fn the_id_comes_from_the_header_or_from_the_place() {
+    let value = r#"{"username":"ada","userid":"u1","price":1}"#;
+    let with = |name: &str, text: &[u8]| {
+        let headers = Headers::builder().with("other", None).with(name, Some(text)).build();
+        decode(&record(value).with_headers(headers), &partition())
+    };
+    let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+    assert_eq!(with(header::PURCHASE_ID, id.as_bytes()).unwrap().id.to_string(), id);
+    assert_eq!(with(header::PURCHASE_ID, b"65a1f0c2d3e4b5a697887766").unwrap().id.as_uuid(), None);
+    assert_eq!(with(header::PURCHASE_ID, b"\xff"), Err(UndecodableRecord::BadId));
+    assert_eq!(with(header::SCHEMA, b"2"), Err(UndecodableRecord::UnknownSchema("2".into())));
+    assert!(with(header::SCHEMA, b"1").is_ok());
+
+    // Without a header the place decides: the same at every delivery, another one elsewhere.
+    let here = read(value).unwrap().id;
+    assert_eq!(here, read(value).unwrap().id);
+    let mut elsewhere = record(value);
+    elsewhere.offset = 43;
+    assert_ne!(here, decode(&elsewhere, &partition()).unwrap().id);
+    let mut later = record(value);
+    later.time = Timestamp::from_millis(0).unwrap();
+    assert_ne!(here, decode(&later, &partition()).unwrap().id);
+    let mut next_epoch = partition();
+    next_epoch.epoch += 1;
+    assert_eq!(here, decode(&record(value), &next_epoch).unwrap().id);
+}

@@ -1,0 +1,172 @@
+//! The headers of a record.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// An ordered list of names, each with a value or with none; a name may come more than once.
+///
+/// All of them stand in one buffer, so that a record costs one allocation for its headers at the most, and a
+/// log can keep them as they are: each name and value behind its length, 32 bits little-endian; `u32::MAX`
+/// stands for a value that is not there.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Headers(Bytes);
+
+/// Bytes that are no [`Headers`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record's headers are damaged")]
+pub struct InvalidHeaders;
+
+const NO_VALUE: u32 = u32::MAX;
+
+impl Headers {
+    /// No headers.
+    pub const EMPTY: Self = Self(Bytes::new());
+
+    /// A builder for new headers.
+    #[must_use]
+    pub fn builder() -> HeadersBuilder {
+        HeadersBuilder::default()
+    }
+
+    /// Headers from the bytes that [`as_bytes`](Self::as_bytes) gave.
+    ///
+    /// # Errors
+    /// [`InvalidHeaders`] for any other bytes.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, InvalidHeaders> {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            (_, rest) = split_header(rest).ok_or(InvalidHeaders)?;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The buffer, to be kept as it is.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// All names and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        let mut rest = &self.0[..];
+        std::iter::from_fn(move || {
+            let (header, following) = split_header(rest)?;
+            rest = following;
+            Some(header)
+        })
+    }
+
+    /// The last value under `name`: a header set again replaces the one before, as elsewhere in the field.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().filter(|(found, _)| *found == name).last().and_then(|(_, value)| value)
+    }
+}
+
+type Header<'a> = (&'a str, Option<&'a [u8]>);
+
+fn split_header(bytes: &[u8]) -> Option<(Header<'_>, &[u8])> {
+    let (name, rest) = split_part(bytes)?;
+    let name = std::str::from_utf8(name?).ok()?;
+    let (value, rest) = split_part(rest)?;
+    Some(((name, value), rest))
+}
+
+fn split_part(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length);
+    if length == NO_VALUE {
+        return Some((None, rest));
+    }
+    let (part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((Some(part), rest))
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |value: Option<&[u8]>| value.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        f.debug_map().entries(self.iter().map(|(name, value)| (name, shown(value)))).finish()
+    }
+}
+
+/// Builds [`Headers`].
+#[derive(Debug, Default)]
+pub struct HeadersBuilder(BytesMut);
+
+impl HeadersBuilder {
+    /// Room for so many bytes of names, values and their lengths.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(BytesMut::with_capacity(bytes))
+    }
+
+    /// Into `buffer`, which must be empty and may be one that many records share: see
+    /// [`build_in`](Self::build_in).
+    #[must_use]
+    pub fn on(buffer: BytesMut) -> Self {
+        debug_assert!(buffer.is_empty(), "what stands in the buffer would be taken for headers");
+        Self(buffer)
+    }
+
+    /// Appends a header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Option<&[u8]>) -> Self {
+        self.part(Some(name.as_bytes()));
+        self.part(value);
+        self
+    }
+
+    fn part(&mut self, part: Option<&[u8]>) {
+        // A part of 4 GiB fits into no log; were there one, it would be cut, not mistaken for another.
+        let part = part.map(|bytes| &bytes[..bytes.len().min(NO_VALUE as usize - 1)]);
+        let length = part.map_or(NO_VALUE, |bytes| u32::try_from(bytes.len()).unwrap_or(NO_VALUE - 1));
+        self.0.put_u32_le(length);
+        self.0.extend_from_slice(part.unwrap_or_default());
+    }
+
+    /// The finished headers.
+    #[must_use]
+    pub fn build(self) -> Headers {
+        Headers(self.0.freeze())
+    }
+
+    /// The finished headers, and what room is left behind them.
+    #[must_use]
+    pub fn build_in(mut self) -> (Headers, BytesMut) {
+        (Headers(self.0.split().freeze()), self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_repetition_and_absence_are_kept() {
+        let headers = Headers::builder()
+            .with("a", Some(b"1"))
+            .with("", Some(b""))
+            .with("b", None)
+            .with("a", Some(b"\xff\x00"))
+            .build();
+        let again = Headers::from_bytes(headers.as_bytes().clone()).unwrap();
+        let all: Vec<_> = again.iter().collect();
+        assert_eq!(
+            all,
+            [("a", Some(&b"1"[..])), ("", Some(&b""[..])), ("b", None), ("a", Some(&b"\xff\x00"[..]))]
+        );
+        assert_eq!(again.get("a"), Some(&b"\xff\x00"[..]));
+        assert_eq!((again.get("b"), again.get("c")), (None, None));
+    }
+
+    #[test]
+    fn damaged_bytes_are_refused() {
+        let good = Headers::builder().with("name", Some(b"value")).build();
+        for length in 1..good.as_bytes().len() {
+            assert_eq!(Headers::from_bytes(good.as_bytes().slice(..length)), Err(InvalidHeaders));
+        }
+        let no_name = Bytes::from_static(&[0xff; 8]);
+        assert_eq!(Headers::from_bytes(no_name), Err(InvalidHeaders));
+        let not_utf8 = Bytes::from_static(&[1, 0, 0, 0, 0xff, 0, 0, 0, 0]);
+        assert_eq!(Headers::from_bytes(not_utf8), Err(InvalidHeaders));
+    }
+}

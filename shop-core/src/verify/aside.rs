@@ -1,0 +1,58 @@
+//! What a log has put aside, as little of it as can be held to the records.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+
+use futures_util::{Stream, TryStreamExt};
+
+use crate::letters::{PutAside, Settlement};
+use crate::{PurchaseId, Result};
+
+/// Ids of places and purchases.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    kept: BTreeSet<PurchaseId>,
+    settled: BTreeSet<PurchaseId>,
+    replayed: BTreeSet<PurchaseId>,
+}
+
+/// What the log's side knows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    DeadLettered,
+    Settled,
+}
+
+impl Aside {
+    pub(super) async fn read(all: impl Stream<Item = Result<PutAside>> + Send) -> Result<Self> {
+        let mut aside = Self::default();
+        let mut all = pin!(all);
+        while let Some(put_aside) = all.try_next().await? {
+            match put_aside {
+                PutAside::Kept(letter) => {
+                    aside.kept.insert(letter.place());
+                }
+                PutAside::Settled(letter) => {
+                    aside.settled.insert(letter.place);
+                    let replayed = letter.settlement == Settlement::Replayed;
+                    aside.replayed.extend(letter.purchase.filter(|_| replayed));
+                }
+            }
+        }
+        Ok(aside)
+    }
+
+    /// What is known of the record at `place`.
+    pub(super) fn fate(&self, place: &PurchaseId) -> Option<Fate> {
+        // Whatever was settled before: a letter that is kept waits for somebody now.
+        if self.kept.contains(place) {
+            return Some(Fate::DeadLettered);
+        }
+        self.settled.contains(place).then_some(Fate::Settled)
+    }
+
+    /// Whether a record with this id was replayed: then somebody has chosen which of two contents is to be stored.
+    pub(super) fn was_replayed(&self, id: &PurchaseId) -> bool {
+        self.replayed.contains(id)
+    }
+}

@@ -1,0 +1,218 @@
+//! The whole log against the store: is anything missing, is anything there twice?
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use futures_util::{StreamExt, stream};
+//! use shop_core::letters::PutAside;
+//! use shop_core::memory::{InMemoryLog, InMemoryStore};
+//! use shop_core::verify::{Verify, VerifyOptions};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> shop_core::Result<()> {
+//! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+//! let letters = || stream::iter(log.dead_letters().all()).map(|letter| Ok(PutAside::Kept(letter)));
+//!
+//! let verify = Verify::new(Arc::new(store), VerifyOptions::default());
+//! let verified = verify.run(log.records(), letters, |_progress| ()).await?;
+//! assert!(verified.is_clean());
+//! assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 0");
+//! # Ok(())
+//! # }
+//! ```
+
+mod aside;
+mod twice;
+#[cfg(test)]
+mod verify_test;
+mod walk;
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, TryStreamExt};
+
+use crate::letters::PutAside;
+use crate::ports::{Batch, PurchaseQuery, RecordPosition};
+use crate::{PurchaseId, Result};
+
+use walk::Walk;
+
+/// Holds a store to what a log says.
+///
+/// # What it asks
+/// - Of every record of the log, whether its purchase is stored with the same content, its letter is kept among the
+///   dead letters, or its letter was settled by hand. A record of which nothing is true is
+///   [missing](Verified::missing); one whose id is stored with other content, though, is
+///   [differing](Verified::differing).
+/// - Of the store, whether a scan yields an id [twice](Verified::twice). While documents are migrated, which moves
+///   them, an id may be met twice that is there once.
+///
+/// What was published after the walk began is not looked at. A record that was published before may still be on its
+/// way: what is not found is looked for again until nothing more of it has turned up for
+/// [`wait`](VerifyOptions::wait), so that a pipeline that runs is waited for as long as it gets on.
+///
+/// # What it costs
+/// Time: one `get` of the store for each record, [`lookups`](VerifyOptions::lookups) at a time, and one scan of the
+/// store if it has up to [`ids_at_once`](VerifyOptions::ids_at_once) purchases; two with up to twice as many, four with
+/// up to four times as many, and so on. Memory: the ids of that many purchases and of all letters, kept or settled, at
+/// some 30 bytes each; one batch of the log; the purchases of [`pending`](VerifyOptions::pending) records.
+#[derive(Debug, Clone)]
+pub struct Verify {
+    query: Arc<dyn PurchaseQuery>,
+    options: VerifyOptions,
+}
+
+/// How a [`Verify`] works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    /// How long nothing more turns up before what was not found is missing, 10 s unless chosen. It is looked for
+    /// again once even if this is zero.
+    pub wait: Duration,
+    /// How many lookups are under way at a time, 32 unless chosen; 0 counts as 1.
+    pub lookups: usize,
+    /// The most records that are not found yet and waited for together, 10,000 unless chosen: with more the walk
+    /// pauses for them.
+    pub pending: usize,
+    /// About the most ids of the store that are remembered at a time, 2,000,000 unless chosen.
+    pub ids_at_once: usize,
+    /// The most findings of each kind that are named, 20 unless chosen; the others are counted.
+    pub named: usize,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self {
+            wait: Duration::from_secs(10),
+            lookups: 32,
+            pending: 10_000,
+            ids_at_once: 2_000_000,
+            named: 20,
+        }
+    }
+}
+
+/// How far a verification has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// The records of the log that were looked at.
+    pub records: u64,
+    /// Those of them that were not found yet, and are looked for again.
+    pub waiting: u64,
+    /// The purchases of the store that were scanned; some more than once in a large store.
+    pub scanned: u64,
+}
+
+/// What a verification has found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The records of the log that were looked at.
+    pub records: u64,
+    /// The purchases of the store.
+    pub purchases: u64,
+    /// Records whose letters are kept among the dead letters.
+    pub dead_lettered: u64,
+    /// Records whose letters were replayed or dropped. What was replayed stands in the log once more, and is held to
+    /// the same there.
+    pub settled: u64,
+    /// Records that are nowhere.
+    pub missing: Findings<Unaccounted>,
+    /// Records whose id is stored with other content, and that are no dead letters.
+    pub differing: Findings<Unaccounted>,
+    /// Ids that the store has more than once.
+    pub twice: Findings<PurchaseId>,
+}
+
+impl Verified {
+    /// Whether nothing is missing, nothing is there twice, and nothing is stored with other content.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.missing.count == 0 && self.differing.count == 0 && self.twice.count == 0
+    }
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { missing, twice, dead_lettered, .. } = self;
+        write!(f, "missing {}, twice {}, dead-lettered {dead_lettered}", missing.count, twice.count)
+    }
+}
+
+/// How many there are, and which, as far as they are to be named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Findings<T> {
+    /// All of them.
+    pub count: u64,
+    /// The first of them.
+    pub named: Vec<T>,
+}
+
+impl<T> Default for Findings<T> {
+    fn default() -> Self {
+        Self { count: 0, named: Vec::new() }
+    }
+}
+
+impl<T> Findings<T> {
+    fn add(&mut self, finding: T, most: usize) {
+        self.count += 1;
+        if self.named.len() < most {
+            self.named.push(finding);
+        }
+    }
+}
+
+/// A record that the store does not account for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unaccounted {
+    /// The id of its purchase; that of its place, if it is no purchase.
+    pub id: PurchaseId,
+    /// Where it stands.
+    pub position: RecordPosition,
+}
+
+impl Verify {
+    /// Holds the store behind `query` to logs.
+    #[must_use]
+    pub const fn new(query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Self {
+        Self { query, options }
+    }
+
+    /// Walks through `log`, which ends where the log's end was when it began. `letters` gives what the log has put
+    /// aside by now; it is asked for at the beginning, and again before anything is called missing. `told` hears how
+    /// far it has come, after each batch and page.
+    ///
+    /// # Errors
+    /// Those of the streams and of the store, as they are. Nothing was changed; it may be begun again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the verification and leaves nothing behind.
+    pub async fn run<F, S>(
+        &self,
+        log: impl Stream<Item = Result<Batch>> + Send,
+        letters: F,
+        told: impl Fn(VerifyProgress) + Send + Sync,
+    ) -> Result<Verified>
+    where
+        F: Fn() -> S + Send + Sync,
+        S: Stream<Item = Result<PutAside>> + Send,
+    {
+        let mut walk = Walk::begin(self, &letters, &told).await?;
+        let mut log = pin!(log);
+        while let Some(batch) = log.try_next().await? {
+            walk.batch(&batch).await?;
+        }
+        let mut verified = walk.end().await?;
+        let progress = VerifyProgress { records: verified.records, ..VerifyProgress::default() };
+        let scanned = |scanned| told(VerifyProgress { scanned, ..progress });
+        (verified.purchases, verified.twice) = twice::scan(&self.query, &self.options, scanned).await?;
+        Ok(verified)
+    }
+}

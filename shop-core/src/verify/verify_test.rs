@@ -1,0 +1,272 @@
+//! What a verification finds, on a log and a store in memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+
+use super::{Unaccounted, Verified, Verify, VerifyOptions};
+use crate::fault::{Call, Fault, Faults};
+use crate::letters::{PutAside, SettledLetter, Settlement};
+use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
+use crate::ports::{
+    DeadLetter, DeadLetters, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore,
+    PurchaseStoreExt, Reason, RecordPosition, Selector, Summary,
+};
+use crate::record::LogRecord;
+use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
+
+fn purchase(number: u128) -> Purchase {
+    Purchase::new(
+        PurchaseId::from_uuid(Uuid::from_u128(number)),
+        format!("u{}", number % 3).parse().unwrap(),
+        "ada".parse().unwrap(),
+        "29.99".parse().unwrap(),
+        Timestamp::from_millis(i64::try_from(number).unwrap()).unwrap(),
+    )
+}
+
+fn poison() -> LogRecord {
+    LogRecord::new(0, Timestamp::MIN, Some("no purchase".into()))
+}
+
+/// A log, a store, and what was settled.
+struct World {
+    log: InMemoryLog,
+    store: InMemoryStore,
+    settled: Vec<SettledLetter>,
+}
+
+impl World {
+    /// Purchases 0 to 29, in both.
+    async fn new() -> Self {
+        let options = InMemoryLogOptions { partitions: 3, ..InMemoryLogOptions::default() };
+        let world = Self { log: InMemoryLog::new(options), store: InMemoryStore::new(), settled: Vec::new() };
+        for number in 0..30 {
+            world.publish(&purchase(number)).await;
+            world.insert(purchase(number)).await;
+        }
+        world
+    }
+
+    async fn publish(&self, purchase: &Purchase) -> RecordPosition {
+        self.log.sink().publish(purchase).await.unwrap().position.unwrap()
+    }
+
+    async fn insert(&self, purchase: Purchase) {
+        assert!(matches!(self.store.insert_one(purchase).await.unwrap(), InsertOutcome::Inserted));
+    }
+
+    /// Puts aside the record at `position`.
+    async fn put_aside(&self, position: &RecordPosition) -> DeadLetter {
+        let batches: Vec<_> = self.log.records().map(Result::unwrap).collect().await;
+        let batch = batches.iter().find(|batch| batch.partition.index == position.partition).unwrap();
+        let record = batch.records.iter().find(|record| record.offset == position.offset).unwrap();
+        let letter = DeadLetter::new(record.clone(), batch.partition.clone(), Reason::conflict(), 1);
+        self.log.dead_letters().put(std::slice::from_ref(&letter)).await.unwrap();
+        letter
+    }
+
+    fn settle(&mut self, letter: &DeadLetter, settlement: Settlement) {
+        self.settled.push(SettledLetter::new(letter.place(), letter.purchase_id(), settlement));
+    }
+
+    fn letters(&self) -> impl futures_util::Stream<Item = Result<PutAside>> + Send + use<> {
+        let mut kept = self.log.dead_letters().all();
+        kept.retain(|letter| self.settled.iter().all(|settled| settled.place != letter.place()));
+        let kept = kept.into_iter().map(PutAside::Kept);
+        let settled = self.settled.clone().into_iter().map(PutAside::Settled);
+        stream::iter(kept.chain(settled).map(Ok).collect::<Vec<_>>())
+    }
+
+    async fn verify(&self) -> Verified {
+        self.verify_by(Arc::new(self.store.clone()), VerifyOptions::default()).await.unwrap()
+    }
+
+    async fn verify_by(&self, query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Result<Verified> {
+        Verify::new(query, options).run(self.log.records(), || self.letters(), |_| ()).await
+    }
+}
+
+fn ids(findings: &[Unaccounted]) -> BTreeSet<PurchaseId> {
+    findings.iter().map(|finding| finding.id).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_has_everything_is_clean() {
+    let world = World::new().await;
+    // Published again, as after a retry: it is one purchase.
+    world.publish(&purchase(7)).await;
+    let verified = world.verify().await;
+    assert!(verified.is_clean(), "{verified:?}");
+    assert_eq!((verified.records, verified.purchases), (31, 30));
+    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_nowhere_is_missing_and_named_up_to_a_bound() {
+    let world = World::new().await;
+    for number in 100..150 {
+        world.publish(&purchase(number)).await;
+    }
+    let mut options = VerifyOptions::default();
+    (options.pending, options.named) = (8, 5);
+    let verified = world.verify_by(Arc::new(world.store.clone()), options).await.unwrap();
+    assert_eq!((verified.missing.count, verified.missing.named.len()), (50, 5));
+    assert!(!verified.is_clean());
+    let all: BTreeSet<_> = (100..150).map(|number| purchase(number).id).collect();
+    assert!(ids(&verified.missing.named).is_subset(&all), "{verified:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_no_purchase_is_missing_unless_it_was_put_aside() {
+    let world = World::new().await;
+    let position = world.log.append(poison());
+    let verified = world.verify().await;
+    assert_eq!(verified.missing.named[0].position, position);
+    let letter = world.put_aside(&position).await;
+    let verified = world.verify().await;
+    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
+    assert!(verified.is_clean());
+    assert_eq!(letter.stood_at().offset, position.offset);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_is_dead_lettered_or_differing() {
+    let mut world = World::new().await;
+    let mut other = purchase(7);
+    other.price = "1".parse().unwrap();
+    let position = world.publish(&other).await;
+    let verified = world.verify().await;
+    assert_eq!(ids(&verified.differing.named), BTreeSet::from([other.id]));
+    assert!(!verified.is_clean() && verified.missing.count == 0, "{verified:?}");
+
+    let letter = world.put_aside(&position).await;
+    let verified = world.verify().await;
+    assert!(verified.is_clean() && verified.dead_lettered == 1, "{verified:?}");
+
+    // The one that was stored is taken out, the other one replayed: the log still has both.
+    world.settle(&letter, Settlement::Replayed);
+    world.publish(&other).await;
+    world.store = InMemoryStore::new();
+    for number in (0..30).filter(|number| *number != 7) {
+        world.insert(purchase(number)).await;
+    }
+    world.insert(other).await;
+    let verified = world.verify().await;
+    assert!(verified.is_clean(), "{verified:?}");
+    assert_eq!((verified.settled, verified.dead_lettered), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_dropped_is_settled() {
+    let mut world = World::new().await;
+    let position = world.log.append(poison());
+    let letter = world.put_aside(&position).await;
+    world.settle(&letter, Settlement::Dropped);
+    let verified = world.verify().await;
+    assert!(verified.is_clean(), "{verified:?}");
+    assert_eq!((verified.settled, verified.dead_lettered), (1, 0));
+}
+
+/// Stores a purchase with each of the first lookups for one, as a pipeline does that lags behind.
+#[derive(Debug)]
+struct Lagging {
+    store: InMemoryStore,
+    late: Vec<Purchase>,
+    lookups: AtomicUsize,
+}
+
+#[async_trait]
+impl PurchaseQuery for Lagging {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        self.store.page(selector, request).await
+    }
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        self.store.summary(selector).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        let found = self.store.get(id).await?;
+        if found.is_none() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let next = self.late.get(self.lookups.fetch_add(1, Ordering::Relaxed)).cloned();
+            self.store.insert(next.into_iter().collect()).await?;
+        }
+        Ok(found)
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_is_waited_for() {
+    let world = World::new().await;
+    let late: Vec<_> = (100..160).map(purchase).collect();
+    for purchase in &late {
+        world.publish(purchase).await;
+    }
+    let query = Lagging { store: world.store.clone(), late, lookups: AtomicUsize::new(0) };
+    let mut options = VerifyOptions::default();
+    // One at a time, so that the whole takes a minute: far longer than the wait, which begins anew with each.
+    (options.lookups, options.wait) = (1, Duration::from_secs(10));
+    let verified = world.verify_by(Arc::new(query), options).await.unwrap();
+    assert!(verified.is_clean() && verified.purchases == 90, "{verified:?}");
+}
+
+/// Yields every page twice over, as a store does that has everything twice.
+#[derive(Debug)]
+struct Doubling(InMemoryStore);
+
+#[async_trait]
+impl PurchaseQuery for Doubling {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        let page = self.0.page(selector, request).await?;
+        let odd = page.items.iter().filter(|purchase| purchase.id.as_uuid().unwrap().as_u128() % 2 == 1);
+        let odd: Vec<_> = odd.cloned().collect();
+        Ok(Page::new([page.items, odd.clone(), odd].concat(), page.next))
+    }
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        self.0.summary(selector).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        self.0.get(id).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_twice_is_found_however_few_ids_are_remembered() {
+    let world = World::new().await;
+    for at_once in [0, 1, 7, 100] {
+        let mut options = VerifyOptions::default();
+        (options.ids_at_once, options.named) = (at_once, 100);
+        let query = Arc::new(Doubling(world.store.clone()));
+        let verified = world.verify_by(query, options).await.unwrap();
+        assert_eq!((verified.twice.count, verified.purchases), (15, 60), "{at_once}");
+        let odd: BTreeSet<_> = (0..30).filter(|number| number % 2 == 1).map(|n| purchase(n).id).collect();
+        assert_eq!(verified.twice.named.into_iter().collect::<BTreeSet<_>>(), odd, "{at_once}");
+        assert_eq!(verified.missing.count, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_and_not_called_a_loss() {
+    let world = World::new().await;
+    let faults = Faults::new();
+    let query = faults.query(Arc::new(world.store.clone()));
+    faults.once(Call::Query, Fault::away());
+    let error = world.verify_by(query, VerifyOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}

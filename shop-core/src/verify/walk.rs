@@ -1,0 +1,167 @@
+//! The walk through the log: each record is looked for, and what is not found is looked for again.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::aside::{Aside, Fate};
+use super::{Unaccounted, Verified, Verify, VerifyProgress};
+use crate::letters::PutAside;
+use crate::ports::{Batch, PurchaseQuery, RecordPosition};
+use crate::record::{decode, place_id};
+use crate::{Purchase, PurchaseId, Result};
+
+/// The first pause before what was not found is looked for again; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) struct Walk<'a, F, T> {
+    verify: &'a Verify,
+    letters: &'a F,
+    told: &'a T,
+    aside: Aside,
+    waiting: Vec<Sought>,
+    /// When something that was waited for has turned up, or the waiting began.
+    last_found: Option<Instant>,
+    verified: Verified,
+}
+
+/// A record that is looked for.
+#[derive(Debug)]
+struct Sought {
+    place: PurchaseId,
+    partition: u32,
+    offset: u64,
+    topic: Arc<str>,
+    /// That of its purchase; that of its place, if it is none.
+    id: PurchaseId,
+    /// What it says; nothing when it is no purchase.
+    purchase: Option<Purchase>,
+    /// Whether its id is stored with other content.
+    differs: bool,
+}
+
+impl<F, S, T> Walk<'_, F, T>
+where
+    F: Fn() -> S + Send + Sync,
+    S: Stream<Item = Result<PutAside>> + Send,
+    T: Fn(VerifyProgress) + Send + Sync,
+{
+    pub(super) async fn begin<'a>(verify: &'a Verify, letters: &'a F, told: &'a T) -> Result<Walk<'a, F, T>> {
+        let aside = Aside::read(letters()).await?;
+        let (waiting, verified) = (Vec::new(), Verified::default());
+        Ok(Walk { verify, letters, told, aside, waiting, last_found: None, verified })
+    }
+
+    pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
+        let mut sought = Vec::new();
+        for record in &batch.records {
+            self.verified.records += 1;
+            let place = place_id(record, &batch.partition);
+            match self.aside.fate(&place) {
+                Some(fate) => self.count(fate),
+                None => {
+                    let purchase = decode(record, &batch.partition).ok();
+                    let id = purchase.as_ref().map_or(place, |purchase| purchase.id);
+                    let (partition, offset) = (batch.partition.index, record.offset);
+                    let topic = Arc::clone(&batch.partition.topic);
+                    sought.push(Sought { place, partition, offset, topic, id, purchase, differs: false });
+                }
+            }
+        }
+        let not_found = self.look(sought).await?;
+        self.waiting.extend(not_found);
+        self.tell();
+        if self.waiting.len() >= self.verify.options.pending.max(1) {
+            self.wait().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn end(mut self) -> Result<Verified> {
+        self.wait().await?;
+        Ok(self.verified)
+    }
+
+    fn count(&mut self, fate: Fate) {
+        match fate {
+            Fate::DeadLettered => self.verified.dead_lettered += 1,
+            Fate::Settled => self.verified.settled += 1,
+        }
+    }
+
+    fn tell(&self) {
+        let waiting = self.waiting.len() as u64;
+        (self.told)(VerifyProgress { records: self.verified.records, waiting, scanned: 0 });
+    }
+
+    /// Those of `sought` that are not stored as they are.
+    async fn look(&self, sought: Vec<Sought>) -> Result<Vec<Sought>> {
+        let lookups = stream::iter(sought).map(|sought| look_for(&*self.verify.query, sought));
+        let found = lookups.buffered(self.verify.options.lookups.max(1));
+        found.try_filter_map(|not_found| std::future::ready(Ok(not_found))).try_collect().await
+    }
+
+    /// Waits until everything that was not found has turned up, or nothing more does.
+    async fn wait(&mut self) -> Result<()> {
+        let mut pause = FIRST_PAUSE;
+        while !self.waiting.is_empty() {
+            let before = self.waiting.len();
+            let sought = std::mem::take(&mut self.waiting);
+            self.waiting = self.look(sought).await?;
+            let since = *self.last_found.get_or_insert_with(Instant::now);
+            let left = self.verify.options.wait.saturating_sub(since.elapsed());
+            if self.waiting.len() == before && left.is_zero() {
+                // What was put aside since the walk began.
+                self.aside = Aside::read((self.letters)()).await?;
+                self.take_put_aside();
+                if self.waiting.len() == before {
+                    self.give_up();
+                    break;
+                }
+            }
+            if self.waiting.len() < before {
+                self.last_found = Some(Instant::now());
+                pause = FIRST_PAUSE;
+            }
+            self.tell();
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Ok(())
+    }
+
+    fn take_put_aside(&mut self) {
+        for sought in std::mem::take(&mut self.waiting) {
+            let chosen = sought.differs && self.aside.was_replayed(&sought.id);
+            match self.aside.fate(&sought.place).or(chosen.then_some(Fate::Settled)) {
+                Some(fate) => self.count(fate),
+                None => self.waiting.push(sought),
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        let most = self.verify.options.named;
+        for Sought { id, topic, partition, offset, differs, .. } in std::mem::take(&mut self.waiting) {
+            let position = RecordPosition::new(topic.to_string(), partition, offset);
+            let Verified { missing, differing, .. } = &mut self.verified;
+            let findings = if differs { differing } else { missing };
+            findings.add(Unaccounted { id, position }, most);
+        }
+    }
+}
+
+/// `None` when it is stored as it is.
+async fn look_for(query: &dyn PurchaseQuery, mut sought: Sought) -> Result<Option<Sought>> {
+    let Some(purchase) = &sought.purchase else { return Ok(Some(sought)) };
+    let stored = query.get(&purchase.id).await?;
+    if stored.as_ref().is_some_and(|stored| stored.same_content(purchase)) {
+        return Ok(None);
+    }
+    sought.differs = stored.is_some();
+    Ok(Some(sought))
+}

@@ -1,0 +1,79 @@
+//! The kit on the implementations in memory: bare, behind `Box` and behind `Arc`, with one partition and with
+//! several, cooperative and eager.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shop_core::conformance::{
+    Capabilities, LogFixture, MemoryFixture, StoreFixture, log_suite, pipeline_suite, store_suite,
+};
+use shop_core::memory::{InMemoryLogOptions, Rebalancing};
+use shop_core::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use shop_core::record::LogRecord;
+
+fn partitions(partitions: u32, rebalancing: Rebalancing) -> MemoryFixture {
+    let mut options = InMemoryLogOptions::default();
+    options.partitions = partitions;
+    options.rebalancing = rebalancing;
+    MemoryFixture::new(options)
+}
+
+/// The same ports behind one more pointer.
+#[derive(Debug, Default)]
+struct Boxed(MemoryFixture);
+
+#[async_trait]
+impl LogFixture for Boxed {
+    fn capabilities(&self) -> Capabilities {
+        LogFixture::capabilities(&self.0)
+    }
+
+    async fn sink(&self) -> Arc<dyn PurchaseSink> {
+        let sink: Box<dyn PurchaseSink> = Box::new(self.0.sink().await);
+        Arc::new(sink)
+    }
+
+    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+        let source: Box<dyn PurchaseSource> = Box::new(self.0.source(group).await);
+        Arc::new(source)
+    }
+
+    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        let letters: Box<dyn DeadLetters> = Box::new(self.0.dead_letters().await);
+        Arc::new(letters)
+    }
+
+    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
+        self.0.kept_dead_letters().await
+    }
+
+    async fn append(&self, record: LogRecord) {
+        self.0.append(record).await;
+    }
+}
+
+#[async_trait]
+impl StoreFixture for Boxed {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        let store: Box<dyn PurchaseStore> = Box::new(self.0.store().await);
+        Arc::new(store)
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        let query: Box<dyn PurchaseQuery> = Box::new(self.0.query().await);
+        Arc::new(query)
+    }
+}
+
+log_suite!(one_partition, async { MemoryFixture::default() });
+log_suite!(five_partitions, async { partitions(5, Rebalancing::Cooperative) });
+log_suite!(five_partitions_eager, async { partitions(5, Rebalancing::Eager) });
+log_suite!(boxed_log, async { Boxed::default() });
+store_suite!(memory_store, async { MemoryFixture::default() });
+store_suite!(boxed_store, async { Boxed::default() });
+pipeline_suite!(pipeline_one_partition, async { (MemoryFixture::default(), MemoryFixture::default()) });
+pipeline_suite!(pipeline_five_partitions, async {
+    (partitions(5, Rebalancing::Cooperative), MemoryFixture::default())
+});
+pipeline_suite!(pipeline_eager, async { (partitions(5, Rebalancing::Eager), MemoryFixture::default()) });
+pipeline_suite!(pipeline_boxed, async { (Boxed::default(), Boxed::default()) });

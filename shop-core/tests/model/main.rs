@@ -1,0 +1,104 @@
+//! Ingest against a model: whatever happens to its members, its log and its store, in whatever order, the
+//! position never passes what is not durable, everything that was acknowledged is stored, and nothing twice.
+//!
+//! Each case is a plan, made from a seed by proptest, and runs on one thread and on time of its own: the same
+//! plan does the same each time. A failure prints the seed, and the smallest plan that still fails.
+//!
+//! - `PROPTEST_CASES` says how many cases each of the tests runs.
+//! - `SHOP_TEST_SEED` runs the case of that seed alone.
+
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod driver;
+mod oracle;
+mod plan;
+mod publisher;
+mod summary;
+mod watch;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Mutex;
+
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use shop_core::memory::Rebalancing;
+
+use summary::Summary;
+
+/// From so many cases on, every kind of step and event must have happened.
+const MANY: u32 = 5_000;
+
+/// `SHOP_TEST_SEED`, if there is one.
+#[expect(clippy::disallowed_methods, reason = "a failure is replayed by the seed that it has printed")]
+fn chosen_seed() -> Option<u64> {
+    std::env::var("SHOP_TEST_SEED").ok().map(|text| text.parse().unwrap())
+}
+
+/// A runner for the one case that `seed` stands for.
+fn runner(seed: u64) -> TestRunner {
+    TestRunner::new(Config {
+        cases: 1,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: 5_000,
+        ..Config::default()
+    })
+}
+
+/// Runs the case of `seed`; fails with the smallest plan that fails.
+fn run_case(seed: u64, rebalancing: Rebalancing, total: &Mutex<Summary>) {
+    let result = runner(seed).run(&plan::plans(), |plan| {
+        let ran = driver::run(&plan, rebalancing);
+        total.lock().unwrap().add_all(&ran.summary);
+        ran.violation.map_or(Ok(()), |violation| Err(TestCaseError::fail(violation)))
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(violation, plan)) => {
+            panic!(
+                "{violation}\nthis plan does it: {plan:#?}\nSHOP_TEST_SEED={seed} shows it again, in this test"
+            )
+        }
+        Err(TestError::Abort(why)) => panic!("no case could be made: {why}"),
+    }
+}
+
+fn run_cases(rebalancing: Rebalancing) {
+    let total = Mutex::new(Summary::default());
+    if let Some(seed) = chosen_seed() {
+        return run_case(seed, rebalancing, &total);
+    }
+    let (cases, first) = (Config::default().cases, RandomState::new().hash_one(0));
+    (0..u64::from(cases)).for_each(|case| run_case(first.wrapping_add(case), rebalancing, &total));
+    let total = total.into_inner().unwrap();
+    println!("{rebalancing:?}: {cases} cases, seeds from {first}\n{total}");
+    if cases >= MANY {
+        assert_eq!(total.never_happened(), Vec::<&str>::new(), "of that nothing was tested");
+    }
+}
+
+#[test]
+fn a_cooperative_group_loses_nothing_and_doubles_nothing() {
+    run_cases(Rebalancing::Cooperative);
+}
+
+#[test]
+fn an_eager_group_loses_nothing_and_doubles_nothing() {
+    run_cases(Rebalancing::Eager);
+}
+
+/// What a seed has shown, it shows again.
+#[test]
+fn a_plan_does_the_same_each_time() {
+    for seed in 0..20 {
+        let plan = plan::plans().new_tree(&mut runner(seed)).unwrap().current();
+        let [first, second] = [(); 2].map(|()| driver::run(&plan, Rebalancing::Cooperative));
+        assert_eq!(first.trace, second.trace, "{plan:#?}");
+        assert!(!first.trace.is_empty());
+    }
+}

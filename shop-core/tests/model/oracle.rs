@@ -1,0 +1,332 @@
+//! What may be true of a log and a store, whatever has happened to the pipeline between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use shop_core::ports::{
+    Batch, CommitOutcome, DeadLetter, InsertOutcome, Partition, Position, ReasonKind, RevocationCause,
+};
+use shop_core::record::LogRecord;
+use shop_core::{Purchase, PurchaseId};
+use tokio::time::Instant;
+
+use crate::summary::Summary;
+
+/// What is known of everything that was published, and of what became of it. Every effect on the log and the
+/// store is entered at the moment when it happens, and checked then.
+#[derive(Debug, Clone)]
+pub(crate) struct Oracle {
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Debug)]
+struct Book {
+    started: Instant,
+    /// Of each partition, its records.
+    published: BTreeMap<u32, Vec<Published>>,
+    /// The contents with which ids were published.
+    contents: BTreeMap<PurchaseId, Vec<Purchase>>,
+    stored: BTreeMap<PurchaseId, Purchase>,
+    letters: BTreeMap<(u32, u64), LogRecord>,
+    delivered: BTreeSet<(u32, u64)>,
+    /// The last owner and the last epoch that a partition was delivered in.
+    owners: BTreeMap<u32, (u64, u64)>,
+    /// What each member has been handed and has not given up, with the end of it.
+    handed: BTreeMap<(u64, u32), Handed>,
+    committed: BTreeMap<u32, u64>,
+    violation: Option<String>,
+    summary: Summary,
+    /// Everything that happened, with its time: two runs of one plan have the same.
+    trace: Vec<(u128, &'static str, u64)>,
+}
+
+#[derive(Debug)]
+struct Published {
+    record: LogRecord,
+    /// `None` for poison.
+    purchase: Option<Purchase>,
+    /// It was found in the store or among the dead letters, which both keep what they have.
+    durable: bool,
+}
+
+#[derive(Debug)]
+struct Handed {
+    epoch: u64,
+    next: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new() -> Self {
+        let book = Book {
+            started: Instant::now(),
+            published: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            letters: BTreeMap::new(),
+            delivered: BTreeSet::new(),
+            owners: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            violation: None,
+            summary: Summary::default(),
+            trace: Vec::new(),
+        };
+        Self { book: Arc::new(Mutex::new(book)) }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap()
+    }
+
+    pub(crate) fn count(&self, what: &'static str) {
+        self.book().note(what, 0);
+    }
+
+    /// Something that must not be.
+    pub(crate) fn accuse(&self, violation: String) {
+        self.book().accuse(violation);
+    }
+
+    pub(crate) fn published(&self, partition: u32, record: LogRecord, purchase: Option<Purchase>) {
+        let mut book = self.book();
+        if let Some(purchase) = &purchase {
+            book.contents.entry(purchase.id).or_default().push(purchase.clone());
+        }
+        book.published.entry(partition).or_default().push(Published { record, purchase, durable: false });
+    }
+
+    /// The first thing that must not be, if there was one.
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.book().violation.clone()
+    }
+
+    pub(crate) fn delivered(&self, member: u64, batch: &Batch) {
+        let mut book = self.book();
+        let (index, epoch) = (batch.partition.index, batch.partition.epoch);
+        for record in &batch.records {
+            book.expect_identical(index, record, "delivered");
+            if !book.delivered.insert((index, record.offset)) {
+                book.note("event: a record is redelivered", record.offset);
+            }
+        }
+        book.note("event: a batch is delivered", u64::from(index));
+        match book.owners.insert(index, (member, epoch)) {
+            Some((owner, _)) if owner != member => {
+                book.note("event: a partition goes to another member", epoch);
+            }
+            Some((_, last)) if last != epoch => book.note("event: a partition comes back", epoch),
+            _ => {}
+        }
+        let next = batch.records.last().map_or(0, |last| last.offset + 1);
+        book.handed.insert((member, index), Handed { epoch, next });
+    }
+
+    pub(crate) fn inserted(&self, batch: &[Purchase], outcomes: &[InsertOutcome]) {
+        let mut book = self.book();
+        for (purchase, outcome) in batch.iter().zip(outcomes) {
+            book.inserted(purchase, outcome);
+        }
+    }
+
+    pub(crate) fn put(&self, letters: &[DeadLetter]) {
+        let mut book = self.book();
+        letters.iter().for_each(|letter| book.put(letter));
+    }
+
+    pub(crate) fn committed(&self, positions: &[Position], outcomes: &[CommitOutcome]) {
+        let mut book = self.book();
+        for (position, outcome) in positions.iter().zip(outcomes) {
+            if *outcome == CommitOutcome::Fenced {
+                book.note("event: a commit is fenced", position.next);
+                continue;
+            }
+            let (index, epoch) = (position.partition.index, position.partition.epoch);
+            book.note("event: a position is committed", position.next);
+            book.committed.insert(index, position.next);
+            if book.owners.get(&index).is_some_and(|(_, newest)| epoch < *newest) {
+                book.accuse(format!("{position:?} was committed, but its epoch is over"));
+            }
+            book.expect_durable_before(index, position.next);
+        }
+    }
+
+    /// Whether all that `member` was handed of these partitions is committed; forgets that it was handed it.
+    pub(crate) fn given_up(&self, member: u64, partitions: &[Partition]) -> bool {
+        let mut book = self.book();
+        let mut all = true;
+        for Partition { index, epoch, .. } in partitions {
+            let Some(handed) = book.handed.get(&(member, *index)) else { continue };
+            // It may have the partition again by now, in a later epoch.
+            if handed.epoch == *epoch {
+                all &= book.committed.get(index) >= Some(&handed.next);
+                book.handed.remove(&(member, *index));
+            }
+        }
+        all
+    }
+
+    /// As [`given_up`](Self::given_up), of everything that the member still has.
+    pub(crate) fn left(&self, member: u64) -> bool {
+        let mut book = self.book();
+        let mut all = true;
+        let handed = std::mem::take(&mut book.handed);
+        for ((owner, index), handed) in handed {
+            if owner == member {
+                all &= book.committed.get(&index) >= Some(&handed.next);
+            } else {
+                book.handed.insert((owner, index), handed);
+            }
+        }
+        all
+    }
+
+    pub(crate) fn revoked(&self, cause: RevocationCause) {
+        self.count(match cause {
+            RevocationCause::Lost => "event: a membership is lost",
+            _ => "event: partitions are revoked",
+        });
+    }
+
+    /// Holds what the log and the store have against the book.
+    pub(crate) fn check(&self, committed: &BTreeMap<u32, u64>, stored: &[Purchase], letters: &[DeadLetter]) {
+        let mut book = self.book();
+        for (index, next) in committed {
+            book.expect_durable_before(*index, *next);
+        }
+        if &book.committed != committed {
+            let known = book.committed.clone();
+            book.accuse(format!("the log stands at {committed:?}, but was told {known:?}"));
+        }
+        if !book.stored.values().eq(stored) {
+            book.accuse(format!("the store holds {stored:?}, which is not what was first inserted"));
+        }
+        let kept =
+            letters.iter().map(|letter| ((letter.partition.index, letter.record.offset), &letter.record));
+        if !book.letters.iter().map(|(place, record)| (*place, record)).eq(kept) {
+            book.accuse("the dead letters are not those that were put".to_owned());
+        }
+    }
+
+    /// What is still missing of the end of everything: all stored or put aside, all committed.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let mut book = self.book();
+        let ends: Vec<(u32, u64)> =
+            book.published.iter().map(|(index, records)| (*index, records.len() as u64)).collect();
+        for (index, end) in ends {
+            if book.committed.get(&index) != Some(&end) {
+                return Some(format!(
+                    "partition {index} has {end} records: {:?}",
+                    book.committed.get(&index)
+                ));
+            }
+            if let Some(offset) = book.first_not_durable(index, end) {
+                return Some(format!("record {offset} of partition {index} is neither stored nor put aside"));
+            }
+        }
+        let lost = book.contents.keys().find(|id| !book.stored.contains_key(id));
+        lost.map(|id| format!("{id} was acknowledged and is not stored"))
+    }
+
+    /// What has happened, and when.
+    pub(crate) fn trace(&self) -> Vec<(u128, &'static str, u64)> {
+        self.book().trace.clone()
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        self.book().summary.clone()
+    }
+}
+
+impl Book {
+    fn note(&mut self, what: &'static str, number: u64) {
+        self.summary.add(what, 1);
+        self.trace.push((self.started.elapsed().as_micros(), what, number));
+    }
+
+    fn accuse(&mut self, violation: String) {
+        self.violation.get_or_insert(violation);
+    }
+
+    fn expect_identical(&mut self, index: u32, record: &LogRecord, what: &str) {
+        let offset = usize::try_from(record.offset).unwrap();
+        let published = self.published.get(&index).and_then(|records| records.get(offset));
+        let is_identical = published.is_some_and(|published| {
+            let ours = &published.record;
+            (&ours.key, &ours.headers, &ours.value) == (&record.key, &record.headers, &record.value)
+        });
+        if !is_identical {
+            self.accuse(format!("{what}, but not published like this: {index}, {record:?}"));
+        }
+    }
+
+    fn inserted(&mut self, purchase: &Purchase, outcome: &InsertOutcome) {
+        let published = self.contents.get(&purchase.id);
+        if !published.is_some_and(|contents| contents.contains(purchase)) {
+            self.accuse(format!("inserted, but never published: {purchase:?}"));
+        }
+        let (is_right, what) = match self.stored.get(&purchase.id) {
+            None => (matches!(outcome, InsertOutcome::Inserted), "event: a purchase is inserted"),
+            Some(first) if first.same_content(purchase) => {
+                (matches!(outcome, InsertOutcome::Duplicate), "event: a duplicate is inserted")
+            }
+            Some(_) => (matches!(outcome, InsertOutcome::Conflict), "event: a conflict is inserted"),
+        };
+        self.note(what, 0);
+        if !is_right {
+            let stored = self.stored.get(&purchase.id);
+            self.accuse(format!("{outcome:?} is wrong for {purchase:?}: {stored:?} was stored"));
+        }
+        self.stored.entry(purchase.id).or_insert_with(|| purchase.clone());
+    }
+
+    fn put(&mut self, letter: &DeadLetter) {
+        let (index, offset) = (letter.partition.index, letter.record.offset);
+        self.expect_identical(index, &letter.record, "put aside");
+        let published = self.published.get(&index).and_then(|all| all.get(usize::try_from(offset).unwrap()));
+        let purchase = published.and_then(|published| published.purchase.as_ref());
+        let (is_right, what) = match purchase {
+            None => (letter.reason.kind() == ReasonKind::Undecodable, "event: poison is put aside"),
+            Some(purchase) => {
+                let first = self.stored.get(&purchase.id);
+                let conflicts = first.is_some_and(|first| !first.same_content(purchase));
+                (conflicts && letter.reason.kind() == ReasonKind::Conflict, "event: a conflict is put aside")
+            }
+        };
+        if !is_right {
+            self.accuse(format!("put aside without a reason: {letter:?}"));
+        }
+        self.note(what, offset);
+        if self.letters.insert((index, offset), letter.record.clone()).is_some() {
+            self.note("event: a letter is put again", offset);
+        }
+    }
+
+    fn expect_durable_before(&mut self, index: u32, next: u64) {
+        if let Some(offset) = self.first_not_durable(index, next) {
+            let record = format!("record {offset}, neither stored nor put aside");
+            self.accuse(format!("the position {next} of partition {index} is past {record}"));
+        }
+    }
+
+    /// The first record before offset `next` that is neither stored with its content nor put aside.
+    fn first_not_durable(&mut self, index: u32, next: u64) -> Option<u64> {
+        let Self { published, stored, letters, .. } = self;
+        let records = published.get_mut(&index).map(Vec::as_mut_slice).unwrap_or_default();
+        for offset in 0..next {
+            let Some(published) = records.get_mut(usize::try_from(offset).unwrap()) else {
+                return Some(offset);
+            };
+            if !published.durable {
+                let same = |purchase: &Purchase| {
+                    stored.get(&purchase.id).is_some_and(|first| first.same_content(purchase))
+                };
+                published.durable =
+                    letters.contains_key(&(index, offset)) || published.purchase.as_ref().is_some_and(same);
+            }
+            if !published.durable {
+                return Some(offset);
+            }
+        }
+        None
+    }
+}

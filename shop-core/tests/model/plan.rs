@@ -1,0 +1,243 @@
+//! What may happen to a pipeline: plans are data, so that one that fails can be made smaller.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use shop_core::fault::{Call, Fault};
+
+/// The most members that a plan starts beside each other, those that are leaving not counted.
+pub(crate) const MOST_MEMBERS: usize = 3;
+
+/// One case: how the pipeline is set up, and what happens to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) setting: Setting,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What stays as it is for a whole case. Times are in milliseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    pub(crate) partitions: u32,
+    pub(crate) batch_records: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) grace: u64,
+    pub(crate) drain: u64,
+    /// How long every insert takes; a put and a commit take half of it.
+    pub(crate) latency: u64,
+    /// Dead letters in a row that are too many; 0 is off.
+    pub(crate) dead_letter_limit: usize,
+    pub(crate) jitter_seed: u64,
+}
+
+/// What happens next. A number chooses one of the members that run.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Publish(Vec<Item>),
+    /// So many milliseconds go by.
+    Pass(u64),
+    /// Every task gets so many turns, and no time goes by.
+    Turns(u32),
+    /// The next call there goes wrong.
+    Trouble(Place, Trouble),
+    StoreAway,
+    StoreBack,
+    LettersAway,
+    LettersBack,
+    /// A member starts, unless there are enough.
+    Join,
+    /// The member shuts down in order.
+    Leave(usize),
+    Crash(Crash),
+    /// The member's membership is lost, and it learns of it afterwards.
+    Expel(usize),
+}
+
+/// A member ends at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Crash {
+    pub(crate) member: usize,
+    /// How many milliseconds its group believes that it lives.
+    pub(crate) lingers: u64,
+    /// Whether the requests that it had sent still arrive.
+    pub(crate) arrives: bool,
+}
+
+/// A record to be published. A number chooses one of those that were published before.
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    /// A purchase of this user.
+    Fresh(u8),
+    /// The same id, the same content, a later time.
+    Again(usize),
+    /// The same id, another price.
+    OtherPrice(usize),
+    /// The same id, another user, so perhaps another partition.
+    OtherUser(usize),
+    /// No purchase, in one of several ways, with this user's key.
+    Poison(Poison, u8),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Poison {
+    NotJson,
+    Tombstone,
+    BadId,
+    UnknownSchema,
+    NoPrice,
+}
+
+/// Whose next call goes wrong.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Insert,
+    Put,
+    /// The commit of a member.
+    Commit(usize),
+    /// The reading of a member.
+    Next(usize),
+}
+
+/// What goes wrong; times are in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trouble {
+    Refuse,
+    LoseAnswer,
+    HalfOut,
+    Delay(u64),
+    Outlive(u64),
+    Twice,
+    Forget,
+}
+
+impl Place {
+    pub(crate) const fn call(self) -> Call {
+        match self {
+            Self::Insert => Call::Insert,
+            Self::Put => Call::PutDeadLetters,
+            Self::Commit(_) => Call::Commit,
+            Self::Next(_) => Call::Next,
+        }
+    }
+}
+
+impl Trouble {
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Self::Refuse => Fault::away(),
+            Self::LoseAnswer => Fault::LoseAnswer,
+            Self::HalfOut => Fault::LeaveHalfOut,
+            Self::Delay(millis) => Fault::Delay(Duration::from_millis(millis)),
+            Self::Outlive(millis) => Fault::Outlive(Duration::from_millis(millis)),
+            Self::Twice => Fault::DeliverTwice,
+            Self::Forget => Fault::Forget,
+        }
+    }
+}
+
+impl Step {
+    /// The word for it in the summary.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Publish(_) => "step: publish",
+            Self::Pass(_) => "step: time passes",
+            Self::Turns(_) => "step: turns",
+            Self::Trouble(Place::Insert, _) => "step: trouble with an insert",
+            Self::Trouble(Place::Put, _) => "step: trouble with dead letters",
+            Self::Trouble(Place::Commit(_), _) => "step: trouble with a commit",
+            Self::Trouble(Place::Next(_), _) => "step: trouble with a read",
+            Self::StoreAway => "step: the store goes away",
+            Self::StoreBack => "step: the store comes back",
+            Self::LettersAway => "step: the dead letters go away",
+            Self::LettersBack => "step: the dead letters come back",
+            Self::Join => "step: join",
+            Self::Leave(_) => "step: leave",
+            Self::Crash(_) => "step: crash",
+            Self::Expel(_) => "step: lose membership",
+        }
+    }
+}
+
+pub(crate) fn plans() -> impl Strategy<Value = Plan> {
+    (settings(), prop::collection::vec(step(), 1..80)).prop_map(|(setting, steps)| Plan { setting, steps })
+}
+
+fn settings() -> impl Strategy<Value = Setting> {
+    let time = || prop_oneof![5..60_u64, 60..1_500_u64];
+    let latency = prop_oneof![1 => Just(0), 2 => 1..30_u64];
+    let limit = prop_oneof![3 => Just(0), 1 => 2..6_usize];
+    let sizes = (1..=4_u32, 1..=4_usize, 1..=4_usize);
+    (sizes, time(), time(), latency, limit, any::<u64>()).prop_map(
+        |((partitions, batch_records, in_flight), grace, drain, latency, limit, jitter_seed)| Setting {
+            partitions,
+            batch_records,
+            in_flight,
+            grace,
+            // Too little for an insert, a put and a commit, and no member would come past a limit of dead
+            // letters: each would give up what the next one begins with.
+            drain: drain.max(8 * latency),
+            latency,
+            dead_letter_limit: limit,
+            jitter_seed,
+        },
+    )
+}
+
+fn millis() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => 1..10_u64, 3 => 10..100_u64, 1 => 100..1_500_u64]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let crash = (0..MOST_MEMBERS, millis(), any::<bool>());
+    prop_oneof![
+        8 => prop::collection::vec(item(), 1..8).prop_map(Step::Publish),
+        6 => millis().prop_map(Step::Pass),
+        6 => (1..8_u32).prop_map(Step::Turns),
+        10 => trouble().prop_map(|(place, trouble)| Step::Trouble(place, trouble)),
+        1 => Just(Step::StoreAway),
+        1 => Just(Step::StoreBack),
+        1 => Just(Step::LettersAway),
+        1 => Just(Step::LettersBack),
+        4 => Just(Step::Join),
+        2 => (0..MOST_MEMBERS).prop_map(Step::Leave),
+        2 => crash.prop_map(|(member, lingers, arrives)| Step::Crash(Crash { member, lingers, arrives })),
+        2 => (0..MOST_MEMBERS).prop_map(Step::Expel),
+    ]
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let poison = prop::sample::select(vec![
+        Poison::NotJson,
+        Poison::Tombstone,
+        Poison::BadId,
+        Poison::UnknownSchema,
+        Poison::NoPrice,
+    ]);
+    prop_oneof![
+        8 => (0..5_u8).prop_map(Item::Fresh),
+        1 => (0..100_usize).prop_map(Item::Again),
+        1 => (0..100_usize).prop_map(Item::OtherPrice),
+        1 => (0..100_usize).prop_map(Item::OtherUser),
+        1 => (poison, 0..5_u8).prop_map(|(poison, user)| Item::Poison(poison, user)),
+    ]
+}
+
+fn trouble() -> impl Strategy<Value = (Place, Trouble)> {
+    let any_call = || {
+        prop_oneof![
+            Just(Trouble::Refuse),
+            Just(Trouble::LoseAnswer),
+            millis().prop_map(Trouble::Delay),
+            millis().prop_map(Trouble::Outlive),
+        ]
+    };
+    let insert = prop_oneof![4 => any_call(), 1 => Just(Trouble::HalfOut)];
+    let commit = prop_oneof![4 => any_call(), 1 => Just(Trouble::Forget)];
+    let next = prop_oneof![Just(Trouble::Refuse), Just(Trouble::Twice)];
+    prop_oneof![
+        4 => insert.prop_map(|trouble| (Place::Insert, trouble)),
+        2 => any_call().prop_map(|trouble| (Place::Put, trouble)),
+        2 => (0..MOST_MEMBERS, commit).prop_map(|(member, trouble)| (Place::Commit(member), trouble)),
+        1 => (0..MOST_MEMBERS, next).prop_map(|(member, trouble)| (Place::Next(member), trouble)),
+    ]
+}

@@ -1,0 +1,126 @@
+//! Publishes what a plan asks for, on time and with ids that are the same in every run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shop_core::memory::InMemoryLog;
+use shop_core::ports::PurchaseSink;
+use shop_core::record::{Headers, LogRecord, encode, header};
+use shop_core::{Bytes, Clock, NewPurchase, Price, Purchase, Timestamp, UserId, Uuid};
+use tokio::time::Instant;
+
+use crate::oracle::Oracle;
+use crate::plan::{Item, Poison};
+
+/// 2026-01-01T00:00:00Z.
+const START: i64 = 1_767_225_600_000;
+
+/// The time of day goes with tokio's clock; ids are counted.
+#[derive(Debug)]
+pub(crate) struct VirtualClock {
+    started: Instant,
+    ids: AtomicU64,
+}
+
+impl VirtualClock {
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), ids: AtomicU64::new(0) }
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(START).unwrap().saturating_add(self.started.elapsed())
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        let number = self.ids.fetch_add(1, Ordering::Relaxed);
+        Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(number))
+    }
+}
+
+/// The edge, and another producer that writes poison.
+pub(crate) struct Publisher {
+    log: InMemoryLog,
+    clock: Arc<VirtualClock>,
+    oracle: Oracle,
+    purchases: Vec<Purchase>,
+}
+
+fn user(number: u8) -> UserId {
+    format!("user-{number}").parse().unwrap()
+}
+
+impl Publisher {
+    pub(crate) const fn new(log: InMemoryLog, clock: Arc<VirtualClock>, oracle: Oracle) -> Self {
+        Self { log, clock, oracle, purchases: Vec::new() }
+    }
+
+    pub(crate) async fn publish(&mut self, items: &[Item]) {
+        for item in items {
+            match item {
+                Item::Poison(poison, user) => self.poison(*poison, *user),
+                Item::Fresh(user) => self.buy(*user).await,
+                Item::Again(earlier) => self.repeat(*earlier, |_| ()).await,
+                Item::OtherPrice(earlier) => {
+                    self.repeat(*earlier, |purchase| purchase.price = price(9_999)).await;
+                }
+                Item::OtherUser(earlier) => {
+                    self.repeat(*earlier, |purchase| purchase.user_id = "somebody else".parse().unwrap())
+                        .await;
+                }
+            }
+        }
+    }
+
+    async fn buy(&mut self, number: u8) {
+        let cents = self.purchases.len();
+        let new = NewPurchase::new(user(number), "ada".parse().unwrap(), price(cents));
+        let purchase = new.identified(self.clock.now(), || self.clock.fresh_id());
+        self.purchases.push(purchase.clone());
+        self.send(purchase).await;
+    }
+
+    /// Publishes one of the earlier purchases under its id again, with a change.
+    async fn repeat(&self, earlier: usize, change: impl FnOnce(&mut Purchase)) {
+        let Some(earlier) = self.purchases.get(earlier % self.purchases.len().max(1)) else { return };
+        let mut purchase = earlier.clone();
+        purchase.timestamp = self.clock.now();
+        change(&mut purchase);
+        self.send(purchase).await;
+    }
+
+    async fn send(&self, purchase: Purchase) {
+        let receipt = self.log.sink().publish(&purchase).await.unwrap();
+        let position = receipt.position.unwrap();
+        let encoded = encode(&purchase).unwrap();
+        let record = LogRecord::new(position.offset, self.clock.now(), Some(encoded.value))
+            .with_key(Some(encoded.key))
+            .with_headers(encoded.headers);
+        self.oracle.published(position.partition, record, Some(purchase));
+    }
+
+    fn poison(&self, poison: Poison, number: u8) {
+        let id = Uuid::from_u128(7).to_string();
+        let good = Bytes::from_static(br#"{"username":"ada","userid":"u1","price":1}"#);
+        let headers = |name, value: &[u8]| Headers::builder().with(name, Some(value)).build();
+        let (value, headers) = match poison {
+            Poison::NotJson => (Some(Bytes::from_static(b"\xff\x00{")), Headers::EMPTY),
+            Poison::Tombstone => (None, headers(header::PURCHASE_ID, id.as_bytes())),
+            Poison::BadId => (Some(good), headers(header::PURCHASE_ID, b"seven")),
+            Poison::UnknownSchema => (Some(good), headers(header::SCHEMA, b"2")),
+            Poison::NoPrice => {
+                (Some(Bytes::from_static(br#"{"username":"ada","userid":"u1"}"#)), Headers::EMPTY)
+            }
+        };
+        let key = Bytes::copy_from_slice(user(number).as_str().as_bytes());
+        let mut record = LogRecord::new(0, self.clock.now(), value).with_key(Some(key)).with_headers(headers);
+        let position = self.log.append(record.clone());
+        record.offset = position.offset;
+        self.oracle.published(position.partition, record, None);
+    }
+}
+
+fn price(cents: usize) -> Price {
+    format!("{}.{:02}", cents / 100, cents % 100).parse().unwrap()
+}

@@ -1,0 +1,90 @@
+//! How often what really happened: an interleaving that is never reached shows nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use shop_core::fault::Call;
+
+/// Counts of steps and events.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Summary(BTreeMap<String, u64>);
+
+/// What a long run must have seen at least once each.
+const EVENTS: [&str; 46] = [
+    "step: publish",
+    "step: time passes",
+    "step: turns",
+    "step: trouble with an insert",
+    "step: trouble with dead letters",
+    "step: trouble with a commit",
+    "step: trouble with a read",
+    "step: the store goes away",
+    "step: the store comes back",
+    "step: the dead letters go away",
+    "step: the dead letters come back",
+    "step: join",
+    "step: leave",
+    "step: crash",
+    "step: lose membership",
+    "event: a batch is delivered",
+    "event: a record is redelivered",
+    "event: a purchase is inserted",
+    "event: a duplicate is inserted",
+    "event: a conflict is inserted",
+    "event: an insert ends after its member has crashed",
+    "event: an insert ends after the membership was lost",
+    "event: poison is put aside",
+    "event: a conflict is put aside",
+    "event: a letter is put again",
+    "event: a position is committed",
+    "event: a commit is fenced",
+    "event: partitions are revoked",
+    "event: a revocation is drained in time",
+    "event: a revocation is out of time",
+    "event: a membership is lost",
+    "event: a partition goes to another member",
+    "event: a partition comes back",
+    "event: a member crashes with batches in flight",
+    "event: a member restarts",
+    "event: a member leaves and nothing comes again",
+    "event: a member stops at the limit of dead letters",
+    "event: everything is carried without a restart",
+    "fault: Insert LeaveHalfOut",
+    "fault: Insert LoseAnswer",
+    "fault: Insert Outlive",
+    "fault: PutDeadLetters LoseAnswer",
+    "fault: PutDeadLetters Refuse",
+    "fault: Commit Forget",
+    "fault: Commit Outlive",
+    "fault: Next DeliverTwice",
+];
+
+impl Summary {
+    pub(crate) fn add(&mut self, what: &str, times: u64) {
+        match self.0.get_mut(what) {
+            Some(count) => *count += times,
+            None => drop(self.0.insert(what.to_owned(), times)),
+        }
+    }
+
+    pub(crate) fn add_faults(&mut self, suffered: &BTreeMap<(Call, &'static str), u64>) {
+        for ((call, fault), times) in suffered {
+            self.add(&format!("fault: {call:?} {fault}"), *times);
+        }
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        other.0.iter().for_each(|(what, times)| self.add(what, *times));
+    }
+
+    /// What has not happened although it should have.
+    pub(crate) fn never_happened(&self) -> Vec<&'static str> {
+        EVENTS.into_iter().filter(|what| !self.0.contains_key(*what)).collect()
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(what, times)| writeln!(f, "{times:>10}  {what}"))
+    }
+}

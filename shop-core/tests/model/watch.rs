@@ -1,0 +1,182 @@
+//! The ports of the log and the store, watched by the oracle where calls take effect.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
+use shop_core::ports::{
+    CommitOutcome, DeadLetter, DeadLetters, InsertOutcome, Interruption, Lag, Position, PurchaseSource,
+    PurchaseStore, Revocation, RevocationCause, SourceEvent,
+};
+use shop_core::{Purchase, Result};
+use tokio::time::Instant;
+
+use crate::oracle::Oracle;
+
+/// One member's connection to everything.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) member: u64,
+    pub(crate) oracle: Oracle,
+    pub(crate) latency: Duration,
+    /// Nothing that the member sends arrives any more.
+    pub(crate) cut: AtomicBool,
+    /// The member has crashed.
+    pub(crate) gone: AtomicBool,
+    /// How often its membership was lost.
+    pub(crate) losses: AtomicU64,
+    /// Something happened to the member that may keep it from leaving partitions in order.
+    pub(crate) disturbed: AtomicBool,
+    /// When it was told to shut down, and how long that may take until what is on its way is given up.
+    pub(crate) leaving: Mutex<Option<(Instant, Duration)>>,
+}
+
+impl Line {
+    /// The way to the other side.
+    async fn send(&self, time: Duration) {
+        if !time.is_zero() {
+            tokio::time::sleep(time).await;
+        }
+        if self.cut.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    }
+
+    fn is_undisturbed(&self) -> bool {
+        !self.disturbed.load(Ordering::Relaxed) && !self.gone.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct WatchedSource {
+    pub(crate) inner: Arc<InMemorySource>,
+    pub(crate) line: Arc<Line>,
+}
+
+impl WatchedSource {
+    /// The same revocation; when the member ends it in time, nothing of what it was handed may come again.
+    fn watch(&self, revocation: Revocation) -> Revocation {
+        let (cause, grace) = (revocation.cause, revocation.grace);
+        let (partitions, line) = (revocation.partitions.clone(), Arc::clone(&self.line));
+        line.oracle.revoked(cause);
+        if cause == RevocationCause::Lost {
+            line.losses.fetch_add(1, Ordering::Relaxed);
+        }
+        let drained_by = Instant::now() + grace / 4 * 3;
+        Revocation::new(partitions.clone(), cause, grace, move || {
+            let all = line.oracle.given_up(line.member, &partitions);
+            let is_leaving = line.leaving.lock().unwrap().is_some();
+            if cause == RevocationCause::Rebalance && line.is_undisturbed() && !is_leaving {
+                let in_time = Instant::now() < drained_by;
+                line.oracle.count(if in_time {
+                    "event: a revocation is drained in time"
+                } else {
+                    "event: a revocation is out of time"
+                });
+                if in_time && !all {
+                    line.oracle.accuse(format!("{partitions:?} were given up before they were drained"));
+                }
+            }
+            revocation.done();
+        })
+    }
+}
+
+#[async_trait]
+impl PurchaseSource for WatchedSource {
+    async fn next(&self) -> Result<SourceEvent> {
+        Ok(match self.inner.next().await? {
+            SourceEvent::Batch(batch) => {
+                self.line.oracle.delivered(self.line.member, &batch);
+                SourceEvent::Batch(batch)
+            }
+            SourceEvent::Revoked(revocation) => SourceEvent::Revoked(self.watch(revocation)),
+            other => other,
+        })
+    }
+
+    async fn interruption(&self) -> Result<Interruption> {
+        Ok(match self.inner.interruption().await? {
+            Interruption::Revoked(revocation) => Interruption::Revoked(self.watch(revocation)),
+            other => other,
+        })
+    }
+
+    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+        self.line.send(self.line.latency / 2).await;
+        let outcomes = self.inner.commit(positions).await?;
+        self.line.oracle.committed(positions, &outcomes);
+        Ok(outcomes)
+    }
+
+    async fn lag(&self) -> Result<Lag> {
+        self.inner.lag().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        let all = self.line.oracle.left(self.line.member);
+        let leaving = *self.line.leaving.lock().unwrap();
+        let in_time = leaving.is_some_and(|(asked, drain)| asked.elapsed() < drain);
+        if in_time && self.line.is_undisturbed() {
+            self.line.oracle.count("event: a member leaves and nothing comes again");
+            if !all {
+                self.line.oracle.accuse(format!("member {} left before it was drained", self.line.member));
+            }
+        }
+        self.inner.close(deadline).await
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct WatchedStore {
+    pub(crate) inner: InMemoryStore,
+    pub(crate) line: Arc<Line>,
+}
+
+#[async_trait]
+impl PurchaseStore for WatchedStore {
+    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        let losses = self.line.losses.load(Ordering::Relaxed);
+        self.line.send(self.line.latency).await;
+        let outcomes = self.inner.insert(Arc::clone(&batch)).await?;
+        if self.line.losses.load(Ordering::Relaxed) > losses {
+            self.line.oracle.count("event: an insert ends after the membership was lost");
+        }
+        if self.line.gone.load(Ordering::Relaxed) {
+            self.line.oracle.count("event: an insert ends after its member has crashed");
+        }
+        self.line.oracle.inserted(&batch, &outcomes);
+        Ok(outcomes)
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct WatchedDeadLetters {
+    pub(crate) inner: InMemoryDeadLetters,
+    pub(crate) line: Arc<Line>,
+}
+
+#[async_trait]
+impl DeadLetters for WatchedDeadLetters {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        self.line.send(self.line.latency / 2).await;
+        self.inner.put(letters).await?;
+        self.line.oracle.put(letters);
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+}
