@@ -1,0 +1,198 @@
+//! Opening a database file: ours, of a version that we know, and set up to be durable.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use shop_core::{Error, ErrorKind, Result};
+
+use super::error::{from_io, from_sqlite};
+use super::lock::{FileLock, Identity, Turn};
+
+/// One of our kinds of database file.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// The file's name without its ending.
+    pub(super) name: &'static str,
+    /// What tells our files from others: SQLite's `application_id`.
+    pub(super) application_id: i32,
+    /// What makes each version from the one before; as many as the version's number.
+    pub(super) migrations: &'static [&'static str],
+}
+
+/// A file of some kind in the data folder.
+#[derive(Debug, Clone)]
+pub(super) struct Database {
+    kind: &'static Kind,
+    folder: PathBuf,
+    /// The largest size that the file may have, in bytes.
+    max_bytes: Option<u64>,
+}
+
+/// How long SQLite waits for a lock that a program which is not ours may hold: less than anybody waits for an
+/// answer. Among our own processes the lock file sees to it that nobody waits here.
+const BUSY: Duration = Duration::from_secs(1);
+/// A write-ahead log that has grown is cut back to this size.
+const WAL_BYTES: i64 = 64 << 20;
+
+/// What a file says of itself.
+#[derive(Debug)]
+struct Found {
+    is_new: bool,
+    version: usize,
+}
+
+impl Database {
+    pub(super) fn new(kind: &'static Kind, folder: &Path, max_bytes: Option<u64>) -> Self {
+        Self { kind, folder: folder.to_owned(), max_bytes }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.join(format!("{}.db", self.kind.name))
+    }
+
+    /// Makes folder and file if they are missing, and brings the file to our version.
+    pub(super) fn create(&self) -> Result<(Connection, WriteLock)> {
+        make_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
+        let lock = FileLock::open(&self.folder.join(format!("{}.lock", self.kind.name)))?;
+        let turn = lock.turn()?;
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        // Looked at before anything is changed: another program's file stays as it is.
+        let found = self.look_at(&connection)?;
+        self.sqlite(set_up(&connection, &found))?;
+        self.demand_wal(&connection)?;
+        self.sqlite(self.migrate(&connection, found.version))?;
+        if let Some(bytes) = self.max_bytes {
+            self.sqlite(limit_size(&connection, bytes))?;
+        }
+        drop(turn);
+        let file = Identity::of(&self.path())?;
+        Ok((connection, WriteLock { lock, file }))
+    }
+
+    /// Another connection, which only reads. The file must be there.
+    pub(super) fn reader(&self) -> Result<Connection> {
+        // Not SQLITE_OPEN_READ_ONLY: the last reader to leave must be able to clean up the write-ahead log.
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        self.demand_wal(&connection)?;
+        self.sqlite(connection.pragma_update(None, "query_only", true))?;
+        Ok(connection)
+    }
+
+    fn open(&self, flags: OpenFlags) -> Result<Connection> {
+        // Every connection stays with one thread, so SQLite needs no mutex of its own.
+        let opened = Connection::open_with_flags(self.path(), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+        self.sqlite(opened.and_then(|connection| {
+            // First of all, so that everything after it waits for locks instead of failing.
+            connection.busy_timeout(BUSY)?;
+            connection.set_prepared_statement_cache_capacity(32);
+            Ok(connection)
+        }))
+    }
+
+    fn look_at(&self, connection: &Connection) -> Result<Found> {
+        let number = |pragma: &str| {
+            self.sqlite(connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)))
+        };
+        let (application, version) = (number("application_id")?, number("user_version")?);
+        let is_new = application == 0 && version == 0 && number("schema_version")? == 0;
+        if !is_new && application != self.kind.application_id {
+            let message =
+                "the file is another program's database: move it away, or choose another data folder";
+            return Err(self.refused(message).with_context("application_id", application));
+        }
+        let (known, version) = (self.kind.migrations.len(), usize::try_from(version).unwrap_or_default());
+        if version > known {
+            let message =
+                "the file was written by a newer version of this program: use that version or a later one";
+            return Err(self
+                .refused(message)
+                .with_context("file_version", version)
+                .with_context("known", known));
+        }
+        Ok(Found { is_new, version })
+    }
+
+    fn demand_wal(&self, connection: &Connection) -> Result<()> {
+        let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+        if self.sqlite(mode)? == "wal" {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the file system has no write-ahead log: use a local disk")
+            .with_origin("embedded database")
+            .with_context("file", self.path().display()))
+    }
+
+    fn migrate(&self, connection: &Connection, version: usize) -> rusqlite::Result<()> {
+        let missing = &self.kind.migrations[version..];
+        if missing.is_empty() {
+            return Ok(());
+        }
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
+            missing.concat(),
+            self.kind.application_id,
+            self.kind.migrations.len(),
+        ))
+    }
+
+    fn sqlite<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
+        result.map_err(|error| from_sqlite(error, &self.path()))
+    }
+
+    fn refused(&self, message: &str) -> Error {
+        Error::new(ErrorKind::Corrupt, message)
+            .with_origin("embedded database")
+            .with_context("file", self.path().display())
+    }
+}
+
+/// Makes `folder`, and sees to it that it is still there after a power cut.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(folder)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// What must be as we need it, whoever has changed it.
+fn set_up(connection: &Connection, found: &Found) -> rusqlite::Result<()> {
+    if found.is_new {
+        // Of effect only in a file that is still empty, which the write-ahead log ends.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    }
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES)
+}
+
+fn limit_size(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = i64::try_from(bytes / u64::from(page)).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "max_page_count", pages)
+}
+
+/// The lock that processes take in turns around each write. SQLite's own waiting is unfair: of four busy
+/// processes one was starved to a five-thousandth of another's rate.
+#[derive(Debug)]
+pub(super) struct WriteLock {
+    lock: FileLock,
+    file: Identity,
+}
+
+impl WriteLock {
+    /// Waits for this process's turn, which lasts as long as the answer lives.
+    ///
+    /// # Errors
+    /// When lock or file was deleted or replaced: what is written then, nobody will find.
+    pub(super) fn turn(&self) -> Result<Turn<'_>> {
+        let turn = self.lock.turn()?;
+        self.file.still_there()?;
+        Ok(turn)
+    }
+}

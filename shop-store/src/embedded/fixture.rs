@@ -1,0 +1,75 @@
+//! The fixture of the embedded log and store, for the conformance kit.
+
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shop_core::conformance::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
+use shop_core::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use shop_core::record::LogRecord;
+use tempfile::TempDir;
+
+use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
+
+/// A log and a store in a folder that goes with the fixture.
+#[derive(Debug)]
+pub struct EmbeddedFixture {
+    log: EmbeddedLog,
+    store: EmbeddedStore,
+    _folder: TempDir,
+}
+
+impl EmbeddedFixture {
+    /// An empty log and an empty store.
+    ///
+    /// # Panics
+    /// When the folder for temporary files cannot be used.
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let options = EmbeddedLogOptions { batch_records: BATCH_RECORDS, ..EmbeddedLogOptions::default() };
+        let log = EmbeddedLog::open(folder.path(), options).await.expect("a log");
+        let store =
+            EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("a store");
+        Self { log, store, _folder: folder }
+    }
+}
+
+#[async_trait]
+impl LogFixture for EmbeddedFixture {
+    /// Whoever reads the log reads all of it as long as it lives.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default().without_revocations()
+    }
+
+    async fn sink(&self) -> Arc<dyn PurchaseSink> {
+        Arc::new(self.log.sink())
+    }
+
+    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+        Arc::new(self.log.source(group).expect("a source"))
+    }
+
+    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(self.log.dead_letters())
+    }
+
+    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
+        self.log.dead_letters().all().await.expect("the dead letters")
+    }
+
+    async fn append(&self, record: LogRecord) {
+        self.log.append(record).await.expect("append");
+    }
+}
+
+#[async_trait]
+impl StoreFixture for EmbeddedFixture {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.store.clone())
+    }
+}

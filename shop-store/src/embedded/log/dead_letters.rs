@@ -1,0 +1,101 @@
+//! Dead letters, beside the records that they were.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rusqlite::{Connection, Row, params};
+use shop_core::ports::{DeadLetter, DeadLetters, Partition, Reason, ReasonKind};
+use shop_core::record::{Headers, LogRecord};
+use shop_core::{Result, Timestamp};
+
+use super::Shared;
+use super::position::{signed, unsigned};
+use crate::embedded::error::from_sqlite;
+use crate::embedded::readers::Readers;
+
+/// Keeps the dead letters of an [`EmbeddedLog`](super::EmbeddedLog), each once.
+#[derive(Debug, Clone)]
+pub struct EmbeddedDeadLetters {
+    pub(super) log: Arc<Shared>,
+}
+
+/// What is read of a letter.
+pub(super) const COLUMNS: &str =
+    "topic, partition, offset, time, key, headers, value, reason, detail, attempts, version";
+
+impl EmbeddedDeadLetters {
+    pub(super) const fn new(log: Arc<Shared>) -> Self {
+        Self { log }
+    }
+
+    /// All letters, in the order of their offsets.
+    ///
+    /// # Errors
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file cannot be read.
+    pub async fn all(&self) -> Result<Vec<DeadLetter>> {
+        let (cluster, path) = (Arc::clone(&self.log.cluster), self.log.database.path());
+        // A reader of its own: nobody who writes waits for it.
+        let reader = Readers::start(&self.log.database, &self.log.writer, 1, 1)?;
+        reader
+            .read(move |connection| select(connection, &cluster).map_err(|error| from_sqlite(error, &path)))
+            .await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for EmbeddedDeadLetters {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        let letters = letters.to_vec();
+        self.log
+            .writer
+            .write(move |connection| letters.iter().try_for_each(|letter| insert(connection, letter)))
+            .await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.log.writer.check().await
+    }
+}
+
+fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO dead_letters
+               (topic, partition, offset, time, key, headers, value, reason, detail, attempts, version)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+    let DeadLetter { record, partition, reason, attempts, version, .. } = letter;
+    connection.prepare_cached(sql)?.execute(params![
+        &*partition.topic,
+        partition.index,
+        signed(record.offset),
+        record.time.as_millis(),
+        record.key.as_deref(),
+        &record.headers.as_bytes()[..],
+        record.value.as_deref(),
+        reason.kind().as_str(),
+        reason.detail(),
+        attempts,
+        version,
+    ])?;
+    Ok(())
+}
+
+fn select(connection: &Connection, cluster: &Arc<str>) -> rusqlite::Result<Vec<DeadLetter>> {
+    let sql = format!("SELECT {COLUMNS} FROM dead_letters ORDER BY offset");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let letters = statement.query_map([], |row| letter(row, cluster))?;
+    letters.collect()
+}
+
+pub(super) fn letter(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
+    let bytes = |column: usize| row.get::<_, Option<Vec<u8>>>(column).map(|bytes| bytes.map(Bytes::from));
+    let topic: String = row.get(0)?;
+    let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
+    let time = Timestamp::from_millis(row.get(3)?).unwrap_or(Timestamp::MIN);
+    let headers = bytes(5)?.and_then(|bytes| Headers::from_bytes(bytes).ok()).unwrap_or_default();
+    let record =
+        LogRecord::new(unsigned(row.get(2)?), time, bytes(6)?).with_key(bytes(4)?).with_headers(headers);
+    let kind = ReasonKind::from_word(&row.get::<_, String>(7)?).unwrap_or(ReasonKind::Refused);
+    let mut letter = DeadLetter::new(record, partition, Reason::of_letter(kind, row.get(8)?), row.get(9)?);
+    letter.version = row.get(10)?;
+    Ok(letter)
+}

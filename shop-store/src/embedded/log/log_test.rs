@@ -1,0 +1,237 @@
+//! What only this log promises: turns between processes, retention, a full disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use shop_core::ports::{CommitOutcome, Position, PurchaseSink, PurchaseSource, SourceEvent};
+use shop_core::record::LogRecord;
+use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
+use uuid::Uuid;
+
+use super::{EmbeddedLog, EmbeddedLogOptions};
+
+/// A clock that stands where it is put.
+#[derive(Debug, Default)]
+pub(super) struct SetClock(pub(super) AtomicI64);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+fn record(bytes: usize) -> LogRecord {
+    LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; bytes])))
+}
+
+fn purchase(number: u128) -> Purchase {
+    Purchase::new(
+        PurchaseId::from_uuid(Uuid::from_u128(number)),
+        "u1".parse().unwrap(),
+        "ada".parse().unwrap(),
+        "29.99".parse().unwrap(),
+        Timestamp::MIN,
+    )
+}
+
+async fn offsets(source: &dyn PurchaseSource, count: usize) -> (Vec<u64>, Position) {
+    let (mut offsets, mut position) = (Vec::new(), None);
+    while offsets.len() < count {
+        let event = tokio::time::timeout(Duration::from_secs(20), source.next()).await.unwrap().unwrap();
+        let SourceEvent::Batch(batch) = event else { panic!("{event:?}") };
+        offsets.extend(batch.records.iter().map(|record| record.offset));
+        position = Some(Position::new(batch.partition, offsets[offsets.len() - 1] + 1));
+    }
+    (offsets, position.unwrap())
+}
+
+#[tokio::test]
+async fn who_waits_gets_its_turn_when_the_reader_is_gone_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let two = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let group = "a group/with: odd ü ".repeat(20);
+    for number in 0..10 {
+        two.sink().publish(&purchase(number)).await.unwrap();
+    }
+    let first = one.source(&group).unwrap();
+    assert_eq!(offsets(&first, 10).await.0, (1..=10).collect::<Vec<_>>());
+    // Only now, so that it is the first one's turn.
+    let second = two.source(&group).unwrap();
+    second.check().await.expect("who waits for its turn is well");
+    drop(first);
+    assert_eq!(offsets(&second, 10).await.0, (1..=10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn who_is_fenced_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    log.sink().publish(&purchase(1)).await.unwrap();
+    let source = log.source("group").unwrap();
+    let (_, position) = offsets(&source, 1).await;
+    // As another process does that has a turn of its own, since somebody has deleted the lock file.
+    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    connection.execute("UPDATE groups SET epoch = epoch + 1", []).unwrap();
+    assert_eq!(source.commit(std::slice::from_ref(&position)).await.unwrap(), [CommitOutcome::Fenced]);
+    let (read, again) = offsets(&source, 1).await;
+    assert_eq!((read, again.partition.epoch), (vec![1], position.partition.epoch + 2));
+    assert_eq!(source.commit(&[again]).await.unwrap(), [CommitOutcome::Committed]);
+}
+
+#[tokio::test]
+async fn what_nobody_would_find_again_is_not_acknowledged() {
+    for name in ["log.db", "log.lock"] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+        let sink = log.sink();
+        sink.publish(&purchase(1)).await.unwrap();
+        std::fs::rename(folder.path().join(name), folder.path().join("elsewhere")).unwrap();
+        let error = sink.publish(&purchase(2)).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
+        assert!(error.to_string().contains("restart") && error.to_string().contains(name), "{error}");
+        assert!(sink.check().await.is_err());
+        std::fs::rename(folder.path().join("elsewhere"), folder.path().join(name)).unwrap();
+        sink.check().await.expect("it was only away");
+    }
+}
+
+#[tokio::test]
+async fn what_is_closed_is_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    sink.publish(&purchase(1)).await.unwrap();
+    offsets(&source, 1).await;
+    let wal = folder.path().join("log.db-wal");
+    assert!(wal.exists());
+    let closed = log.closed();
+    source.close(Duration::from_secs(20)).await.unwrap();
+    source.close(Duration::from_secs(20)).await.expect("closed is closed");
+    drop((log, sink, source));
+    tokio::time::timeout(Duration::from_secs(20), closed).await.unwrap();
+    assert!(!wal.exists());
+}
+
+#[tokio::test]
+async fn another_programs_file_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let error = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("another program's"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert!(!folder.path().join("log.db-wal").exists());
+}
+
+#[tokio::test]
+async fn who_does_not_get_its_turn_to_open_gives_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = std::fs::File::create(folder.path().join("log.lock")).unwrap();
+    lock.lock().unwrap();
+    tokio::time::pause();
+    let error = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("another process"), "{error}");
+}
+
+#[tokio::test]
+async fn consumed_records_go_when_they_are_old_and_offsets_are_never_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let options = EmbeddedLogOptions {
+        clock: Arc::clone(&clock) as _,
+        retention: Duration::from_secs(10),
+        ..EmbeddedLogOptions::default()
+    };
+    let log = EmbeddedLog::open(folder.path(), options.clone()).await.unwrap();
+    for _ in 0..2_500 {
+        log.append(record(500)).await.unwrap();
+    }
+    let source = log.source("group").unwrap();
+    let (read, end) = offsets(&source, 2_500).await;
+    assert_eq!(read.len(), 2_500);
+    source.commit(&[end]).await.unwrap();
+    // Another group has not read them: they stay.
+    let behind = log.source("behind").unwrap();
+    let (_, somewhere) = offsets(&behind, 1_000).await;
+    behind.commit(&[Position::new(somewhere.partition, 2_001)]).await.unwrap();
+    for source in [&source, &behind] {
+        source.close(Duration::from_secs(5)).await.unwrap();
+    }
+    clock.0.store(60_000, Ordering::Relaxed);
+
+    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let kept =
+        || connection.query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(kept(), 2_500);
+    let source = log.source("group").unwrap();
+    let deleted = async {
+        while kept() > 500 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), deleted).await.unwrap();
+    source.close(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(kept(), 500, "what one group has not consumed stays");
+    let mode: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+    assert_eq!(mode, 2, "incremental");
+    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).unwrap();
+    assert!(free < 100, "{free} pages are free: the file shrinks");
+
+    connection.execute("DELETE FROM records", []).unwrap();
+    let position = log.append(record(1)).await.unwrap();
+    assert_eq!(position.offset, 2_501);
+}
+
+#[tokio::test]
+async fn a_full_disk_acknowledges_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = EmbeddedLogOptions { max_bytes: Some(300_000), ..EmbeddedLogOptions::default() };
+    let log = EmbeddedLog::open(folder.path(), small).await.unwrap();
+    let sink = log.sink();
+    sink.publish(&purchase(1)).await.unwrap();
+    let error = log.append(record(1_000_000)).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
+    // It passes: what fits is still taken, and only what was acknowledged is there.
+    sink.check().await.expect("a small write fits");
+    sink.publish(&purchase(2)).await.unwrap();
+    let source = log.source("group").unwrap();
+    assert_eq!(offsets(&source, 2).await.0, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let narrow = EmbeddedLogOptions { queue: 2, ..EmbeddedLogOptions::default() };
+    let log = EmbeddedLog::open(folder.path(), narrow).await.unwrap();
+    // Another process's turn to write, which does not end.
+    let lock = std::fs::File::options().write(true).open(folder.path().join("log.lock")).unwrap();
+    lock.lock().unwrap();
+    let waiting: Vec<_> = (0..10)
+        .map(|_| {
+            let log = log.clone();
+            tokio::spawn(async move { log.append(record(1)).await })
+        })
+        .collect();
+    // Two wait in the queue, and at most two are in the writer's hands: the others are answered.
+    while waiting.iter().filter(|call| call.is_finished()).count() < 6 {
+        tokio::task::yield_now().await;
+    }
+    lock.unlock().unwrap();
+    let mut refused = 0;
+    for call in waiting {
+        if let Err(error) = call.await.unwrap() {
+            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Overloaded, Outcome::NotApplied));
+            refused += 1;
+        }
+    }
+    assert!((6..=8).contains(&refused), "{refused} of 10 were refused");
+}

@@ -1,0 +1,215 @@
+//! The log: records, positions and dead letters in `log.db`.
+
+mod dead_letters;
+#[cfg(test)]
+mod log_test;
+mod position;
+mod reading;
+mod retention;
+mod settling;
+#[cfg(test)]
+mod settling_test;
+mod sink;
+mod source;
+mod walking;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::OptionalExtension;
+use shop_core::{Clock, Result, SystemClock};
+
+use super::database::{Database, Kind};
+use super::writer::Writer;
+
+pub use dead_letters::EmbeddedDeadLetters;
+pub use sink::EmbeddedSink;
+pub use source::EmbeddedSource;
+
+/// AUTOINCREMENT: an offset is never used again, even if the newest records are deleted.
+const VERSION_1: &str = "
+    CREATE TABLE log (cluster TEXT NOT NULL) STRICT;
+    CREATE TABLE records (
+        offset INTEGER PRIMARY KEY AUTOINCREMENT,
+        time INTEGER NOT NULL,
+        key BLOB,
+        headers BLOB NOT NULL,
+        value BLOB
+    ) STRICT;
+    CREATE TABLE groups (
+        name TEXT PRIMARY KEY,
+        epoch INTEGER NOT NULL,
+        next INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE dead_letters (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        offset INTEGER NOT NULL,
+        time INTEGER NOT NULL,
+        key BLOB,
+        headers BLOB NOT NULL,
+        value BLOB,
+        reason TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        version TEXT NOT NULL,
+        PRIMARY KEY (topic, partition, offset)
+    ) STRICT;
+";
+
+/// What is remembered of letters that are kept no longer.
+const VERSION_2: &str = "
+    CREATE TABLE settled_letters (
+        topic TEXT NOT NULL,
+        partition INTEGER NOT NULL,
+        offset INTEGER NOT NULL,
+        place TEXT NOT NULL,
+        purchase TEXT,
+        settlement TEXT NOT NULL,
+        PRIMARY KEY (offset, partition, topic)
+    ) STRICT;
+";
+
+/// `Shop` and a letter, as the `file` command shows it.
+const LOG: Kind = Kind { name: "log", application_id: 0x5368_6f4c, migrations: &[VERSION_1, VERSION_2] };
+
+/// A log in a file: one partition, durable on the local disk, shared by the processes of one machine.
+///
+/// Clones share the file's writer.
+#[derive(Debug, Clone)]
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+}
+
+/// How an [`EmbeddedLog`] is opened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EmbeddedLogOptions {
+    /// The topic that records are said to be of, `purchases` unless chosen.
+    pub topic: String,
+    /// The most records of a batch, 1,000 unless chosen.
+    pub batch_records: usize,
+    /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
+    pub batch_bytes: usize,
+    /// How long records stay after every group has consumed them, 7 days unless chosen. What some group has
+    /// not consumed stays for ever.
+    pub retention: Duration,
+    /// How often a reader looks for what other processes have written, 5 ms unless chosen. What this process
+    /// writes it learns of at once.
+    pub poll_interval: Duration,
+    /// The most writes that may wait, 10,000 unless chosen; a further one is refused at once.
+    pub queue: usize,
+    /// The largest size of the file in bytes; no limit but the disk's unless chosen.
+    pub max_bytes: Option<u64>,
+    /// What gives records their time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for EmbeddedLogOptions {
+    fn default() -> Self {
+        Self {
+            topic: "purchases".to_owned(),
+            batch_records: 1_000,
+            batch_bytes: 1 << 20,
+            retention: Duration::from_secs(7 * 24 * 3_600),
+            poll_interval: Duration::from_millis(5),
+            queue: 10_000,
+            max_bytes: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: EmbeddedLogOptions,
+    database: Database,
+    folder: PathBuf,
+    cluster: Arc<str>,
+    topic: Arc<str>,
+    writer: Writer,
+    bell: Arc<Bell>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in `folder`; makes both if they are missing.
+    ///
+    /// # Errors
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used,
+    /// [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no log of ours, or one of a newer version.
+    pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
+        let folder = folder.as_ref().to_owned();
+        let database = Database::new(&LOG, &folder, options.max_bytes);
+        let bell = Arc::new(Bell::default());
+        let ringing = Arc::clone(&bell);
+        let writer = Writer::start(database.clone(), options.queue, move || ringing.ring()).await?;
+        let cluster = writer.write(cluster_id).await?.into();
+        let topic = options.topic.as_str().into();
+        Ok(Self { shared: Arc::new(Shared { options, database, folder, cluster, topic, writer, bell }) })
+    }
+
+    /// A new writer.
+    #[must_use]
+    pub fn sink(&self) -> EmbeddedSink {
+        EmbeddedSink::new(Arc::clone(&self.shared))
+    }
+
+    /// A new member of `group`. It reads when no other member does, in whatever process; until then it waits
+    /// for its turn.
+    ///
+    /// # Errors
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the files of the folder cannot be opened.
+    pub fn source(&self, group: &str) -> Result<EmbeddedSource> {
+        EmbeddedSource::start(&self.shared, group)
+    }
+
+    /// Completes when all that was opened of this log is gone, what it has begun has ended, and the file is
+    /// closed: if nobody else has it open, it then is one file without a write-ahead log.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        self.shared.writer.ending().wait()
+    }
+
+    /// Where the log keeps its dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> EmbeddedDeadLetters {
+        EmbeddedDeadLetters::new(Arc::clone(&self.shared))
+    }
+}
+
+/// The id of the log, made once: it stays with the file wherever that is moved.
+fn cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<String> {
+    let known = connection.query_row("SELECT cluster FROM log", [], |row| row.get(0)).optional()?;
+    if let Some(cluster) = known {
+        return Ok(cluster);
+    }
+    let cluster = uuid::Uuid::now_v7().to_string();
+    connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
+    Ok(cluster)
+}
+
+/// Wakes the readers of this process after a commit.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<u64>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.heard.notify_all();
+    }
+
+    /// How often it was rung.
+    fn count(&self) -> u64 {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it was rung more often than `known`, at most for `time`.
+    fn wait(&self, known: u64, time: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whether it was rung or the time is over: the caller looks for itself.
+        drop(self.heard.wait_timeout_while(rung, time, |rung| *rung <= known));
+    }
+}

@@ -1,0 +1,204 @@
+//! The log as an operator meets it: walked as a whole, its letters replayed and dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use shop_core::Timestamp;
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::letters::{PutAside, Settlement};
+use shop_core::ports::{
+    DeadLetter, DeadLetters, Position, PurchaseQuery, PurchaseSource, PurchaseStoreExt, Reason, SourceEvent,
+};
+use shop_core::record::{LogRecord, decode};
+use shop_core::verify::{Verified, Verify, VerifyOptions};
+
+use super::log_test::SetClock;
+use super::{EmbeddedLog, EmbeddedLogOptions};
+use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
+
+fn record(value: &str) -> LogRecord {
+    LogRecord::new(0, Timestamp::MIN, Some(value.to_owned().into())).with_key(Some("u1".into()))
+}
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+async fn open(folder: &tempfile::TempDir, options: EmbeddedLogOptions) -> EmbeddedLog {
+    EmbeddedLog::open(folder.path(), options).await.unwrap()
+}
+
+/// The records of the log, each with the letter that would be made of it.
+async fn walked(log: &EmbeddedLog) -> Vec<DeadLetter> {
+    let batches: Vec<_> = log.records().await.unwrap().try_collect().await.unwrap();
+    let letter = |(partition, record)| DeadLetter::new(record, partition, Reason::conflict(), 1);
+    let records = batches.into_iter().flat_map(|batch| {
+        let partition = batch.partition;
+        batch.records.into_iter().map(move |record| (partition.clone(), record))
+    });
+    records.map(letter).collect()
+}
+
+async fn kept(log: &EmbeddedLog) -> Vec<DeadLetter> {
+    let all = log.dead_letters().put_aside().await.unwrap();
+    all.map(Result::unwrap).filter_map(|put_aside| async { put_aside.kept() }).collect().await
+}
+
+async fn settled(log: &EmbeddedLog) -> Vec<(shop_core::PurchaseId, Settlement)> {
+    let all: Vec<_> = log.dead_letters().put_aside().await.unwrap().try_collect().await.unwrap();
+    let settled = all.into_iter().filter_map(|put_aside| match put_aside {
+        PutAside::Settled(letter) => Some((letter.place, letter.settlement)),
+        _ => None,
+    });
+    settled.collect()
+}
+
+#[tokio::test]
+async fn a_walk_sees_all_that_was_there_and_leaves_no_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = EmbeddedLogOptions { batch_records: 7, ..EmbeddedLogOptions::default() };
+    let log = open(&folder, options).await;
+    assert!(walked(&log).await.is_empty());
+    for number in 0..30 {
+        log.append(record(&number.to_string())).await.unwrap();
+    }
+    let begun = log.records().await.unwrap();
+    log.append(record("late")).await.unwrap();
+    let batches: Vec<_> = begun.try_collect().await.unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [7, 7, 7, 7, 2]);
+    assert_eq!(walked(&log).await.len(), 31);
+    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    let groups = connection.query_row("SELECT count(*) FROM groups", [], |row| row.get::<_, i64>(0));
+    assert_eq!(groups.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_replay_publishes_the_record_and_settles_the_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder, EmbeddedLogOptions::default()).await;
+    log.append(record(ADA)).await.unwrap();
+    let letters = walked(&log).await;
+    let dead = log.dead_letters();
+    dead.put(&letters).await.unwrap();
+    assert_eq!(kept(&log).await, letters);
+    // Twice, as two operators do at the same time: it is published once.
+    let (one, two) = tokio::join!(dead.replay(&letters), dead.replay(&letters));
+    assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
+    assert!(kept(&log).await.is_empty() && dead.all().await.unwrap().is_empty());
+    assert_eq!(settled(&log).await, [(letters[0].place(), Settlement::Replayed)]);
+    let now = walked(&log).await;
+    assert_eq!(now.len(), 2);
+    let id = |letter: &DeadLetter| decode(&letter.record, &letter.partition).unwrap().id;
+    assert_eq!(id(&now[0]), id(&now[1]));
+    // What fails again is a letter of its own, and one that is put again is kept again.
+    dead.put(&now).await.unwrap();
+    assert_eq!(kept(&log).await.len(), 2);
+}
+
+#[tokio::test]
+async fn many_letters_come_in_pages_and_go_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder, EmbeddedLogOptions::default()).await;
+    let appended = (0..1_203).map(|number| log.append(record(&format!("poison {number}"))));
+    futures_util::future::try_join_all(appended).await.unwrap();
+    let letters = walked(&log).await;
+    let dead = log.dead_letters();
+    dead.put(&letters).await.unwrap();
+    let begun = dead.put_aside().await.unwrap();
+    assert_eq!(dead.discard(&letters[..600]).await.unwrap(), 600);
+    assert_eq!(dead.discard(&letters[599..601]).await.unwrap(), 1);
+    assert_eq!(kept(&log).await, letters[601..]);
+    assert_eq!(settled(&log).await.len(), 601);
+    // Who replays while it reads meets only what was there before: what was dropped since is not.
+    let mut begun = std::pin::pin!(begun);
+    let mut met = 0;
+    while let Some(put_aside) = begun.try_next().await.unwrap() {
+        let Some(letter) = put_aside.kept() else { continue };
+        met += dead.replay(std::slice::from_ref(&letter)).await.unwrap();
+        // It fails at once.
+        let again = walked(&log).await.pop().unwrap();
+        dead.put(&[again]).await.unwrap();
+        if met == 10 {
+            break;
+        }
+    }
+    assert_eq!(kept(&log).await.len(), 602, "as many as before");
+}
+
+#[tokio::test]
+async fn what_was_settled_is_forgotten_with_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let options = EmbeddedLogOptions {
+        clock: Arc::clone(&clock) as _,
+        retention: Duration::from_secs(10),
+        ..EmbeddedLogOptions::default()
+    };
+    let log = open(&folder, options).await;
+    for _ in 0..3 {
+        log.append(record("poison")).await.unwrap();
+    }
+    let letters = walked(&log).await;
+    log.dead_letters().put(&letters).await.unwrap();
+    log.dead_letters().discard(&letters[..2]).await.unwrap();
+    let source = log.source("group").unwrap();
+    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
+    source.commit(&[Position::new(batch.partition, 4)]).await.unwrap();
+    source.close(Duration::from_secs(20)).await.unwrap();
+    clock.0.store(60_000, Ordering::Relaxed);
+    let source = log.source("group").unwrap();
+    let forgotten = async { while !settled(&log).await.is_empty() {} };
+    tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
+    assert_eq!(kept(&log).await, letters[2..], "a letter stays until somebody settles it");
+    drop(source);
+}
+
+/// What the log holds, held against the store.
+async fn verify(log: &EmbeddedLog, store: &EmbeddedStore) -> Verified {
+    let mut options = VerifyOptions::default();
+    options.wait = Duration::ZERO;
+    let letters = || futures_util::stream::once(async { log.dead_letters().put_aside().await }).try_flatten();
+    let records = log.records().await.unwrap();
+    Verify::new(Arc::new(store.clone()), options).run(records, letters, |_| ()).await.unwrap()
+}
+
+/// Carries what is in the log until so many are dead letters.
+async fn carry(log: &EmbeddedLog, store: &EmbeddedStore) {
+    let source = Arc::new(log.source("group").unwrap());
+    let dead = Arc::new(log.dead_letters());
+    let ingest = Ingest::new(source, Arc::new(store.clone()), dead, IngestOptions::default());
+    let until = async {
+        while verify(log, store).await.missing.count > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ingest.run(until)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_log_is_held_against_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder, EmbeddedLogOptions::default()).await;
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    for value in [ADA, ADA, "poison", ADA] {
+        log.append(record(value)).await.unwrap();
+    }
+    let verified = verify(&log, &store).await;
+    assert_eq!((verified.missing.count, verified.records), (4, 4));
+    carry(&log, &store).await;
+    let verified = verify(&log, &store).await;
+    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
+    assert!(verified.is_clean() && verified.purchases == 3, "{verified:?}");
+    // What was stored already is replayed all the same: it doubles nothing.
+    let stored = walked(&log).await.swap_remove(0);
+    log.dead_letters().put(std::slice::from_ref(&stored)).await.unwrap();
+    assert_eq!(log.dead_letters().replay(&kept(&log).await).await.unwrap(), 2);
+    carry(&log, &store).await;
+    let verified = verify(&log, &store).await;
+    assert_eq!((verified.dead_lettered, verified.settled, verified.purchases), (1, 2, 3), "{verified:?}");
+    assert!(verified.is_clean());
+    let id = stored.purchase_id().unwrap();
+    assert!(store.get(&id).await.unwrap().is_some());
+    let other = store.insert_one(decode(&stored.record, &stored.partition).unwrap()).await.unwrap();
+    assert!(matches!(other, shop_core::ports::InsertOutcome::Duplicate));
+}

@@ -1,0 +1,98 @@
+//! The writing end of the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+use shop_core::ports::{Durability, PurchaseSink, Receipt, RecordPosition};
+use shop_core::record::{LogRecord, encode};
+use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
+
+use super::{EmbeddedLog, Shared};
+
+/// Writes into an [`EmbeddedLog`].
+#[derive(Debug)]
+pub struct EmbeddedSink {
+    log: Arc<Shared>,
+    closed: AtomicBool,
+}
+
+/// The pauses of a close that finds the queue full.
+const UNTIL_THERE_IS_ROOM: Duration = Duration::from_millis(5);
+
+impl EmbeddedSink {
+    pub(super) const fn new(log: Arc<Shared>) -> Self {
+        Self { log, closed: AtomicBool::new(false) }
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").with_origin("embedded log"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PurchaseSink for EmbeddedSink {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.open()?;
+        let encoded = encode(purchase)?;
+        // The log sets offset and time.
+        let record = LogRecord::new(0, Timestamp::MIN, Some(encoded.value))
+            .with_key(Some(encoded.key))
+            .with_headers(encoded.headers);
+        let position = self.log.append(record).await?;
+        Ok(Receipt::new(purchase.id, Durability::LocalDisk).at(position))
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.open()?;
+        self.log.writer.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        // Writes keep their order, so when this one is answered, in whatever way, all before it are.
+        let all_before = async {
+            while let Err(error) = self.log.writer.write(|_| Ok(())).await
+                && error.kind() == ErrorKind::Overloaded
+            {
+                tokio::time::sleep(UNTIL_THERE_IS_ROOM).await;
+            }
+        };
+        tokio::time::timeout(deadline, all_before).await.map_err(|_elapsed| {
+            Error::new(ErrorKind::DeadlineExceeded, "some purchases were not written in time")
+                .with_origin("embedded log")
+        })
+    }
+}
+
+impl EmbeddedLog {
+    /// Appends a record as another producer might have written it: its offset and time are set here.
+    ///
+    /// # Errors
+    /// As [`PurchaseSink::publish`].
+    pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
+        self.shared.append(record).await
+    }
+}
+
+impl Shared {
+    async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
+        let clock = Arc::clone(&self.options.clock);
+        let offset = self.writer.write(move |connection| insert(connection, &record, clock.now())).await?;
+        Ok(RecordPosition::new(self.topic.to_string(), 0, offset))
+    }
+}
+
+pub(super) fn insert(connection: &Connection, record: &LogRecord, now: Timestamp) -> rusqlite::Result<u64> {
+    let sql = "INSERT INTO records (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
+    let LogRecord { key, headers, value, .. } = record;
+    let row = params![now.as_millis(), key.as_deref(), &headers.as_bytes()[..], value.as_deref()];
+    connection.prepare_cached(sql)?.execute(row)?;
+    // SQLite counts its rows from 1.
+    Ok(connection.last_insert_rowid().unsigned_abs())
+}

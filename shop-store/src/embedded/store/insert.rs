@@ -1,0 +1,52 @@
+//! Stores purchases, each unless its id is there already.
+
+use rusqlite::{Connection, params};
+use shop_core::Purchase;
+use shop_core::ports::InsertOutcome;
+
+use super::rows::{self, COLUMNS, IdColumn};
+use super::totals::Totals;
+
+/// One outcome for each purchase of `batch`; all within the caller's transaction.
+pub(super) fn insert(connection: &Connection, batch: &[Purchase]) -> rusqlite::Result<Vec<InsertOutcome>> {
+    let mut totals = Totals::default();
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let sql = format!("INSERT INTO purchases ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING");
+    let mut statement = connection.prepare_cached(&sql)?;
+    for purchase in batch {
+        let Purchase { id, user_id, user_name, price, timestamp, .. } = purchase;
+        let row = params![
+            timestamp.as_millis(),
+            IdColumn(*id),
+            user_id.as_str(),
+            user_name.as_str(),
+            price.to_string()
+        ];
+        outcomes.push(if statement.execute(row)? == 1 {
+            totals.add(purchase);
+            InsertOutcome::Inserted
+        } else {
+            compare(connection, purchase)?
+        });
+    }
+    totals.write(connection)?;
+    Ok(outcomes)
+}
+
+/// Tells a duplicate from a conflict, by the purchase that has the id.
+fn compare(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
+    let sql = format!("SELECT {COLUMNS} FROM purchases WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    match statement.query_row([IdColumn(purchase.id)], rows::purchase) {
+        Ok(first) if first.same_content(purchase) => Ok(InsertOutcome::Duplicate),
+        Ok(_other) => Ok(InsertOutcome::Conflict),
+        Err(error @ (rusqlite::Error::SqliteFailure(..) | rusqlite::Error::QueryReturnedNoRows)) => {
+            Err(error)
+        }
+        // Whatever is there cannot be read, so it is not what this purchase says.
+        Err(error) => {
+            tracing::error!(purchase.id = %purchase.id, %error, "the purchase that has this id cannot be read");
+            Ok(InsertOutcome::Conflict)
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! How a purchase stands in a row.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Row, types::Type};
+use shop_core::{Price, Purchase, PurchaseId, Timestamp};
+use uuid::Uuid;
+
+/// An id as bytes whose order is that of the ids: a tag, then the UUID's 16 or the ObjectId's 12 bytes.
+pub(super) struct IdColumn(pub(super) PurchaseId);
+
+const UUID: u8 = 1;
+const OBJECT_ID: u8 = 2;
+
+impl ToSql for IdColumn {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let uuid = self.0.as_uuid().map(|uuid| [&[UUID], &uuid.as_bytes()[..]].concat());
+        let object_id = || self.0.as_object_id().map(|bytes| [&[OBJECT_ID], &bytes[..]].concat());
+        Ok(uuid.or_else(object_id).unwrap_or_default().into())
+    }
+}
+
+impl FromSql for IdColumn {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let id = match value.as_blob()?.split_first() {
+            Some((&UUID, bytes)) => Uuid::from_slice(bytes).ok().map(PurchaseId::from_uuid),
+            Some((&OBJECT_ID, bytes)) => bytes.try_into().ok().map(PurchaseId::from_object_id),
+            _ => None,
+        };
+        id.map(Self).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// The columns that [`purchase`] reads.
+pub(super) const COLUMNS: &str = "timestamp, id, userid, username, price";
+
+/// The purchase in a row of [`COLUMNS`].
+pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
+    let timestamp =
+        Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, Type::Integer, error))?;
+    let IdColumn(id) = row.get(1)?;
+    let user_id = text(row, 2)?.parse().map_err(|error| unreadable(2, Type::Text, error))?;
+    let user_name = text(row, 3)?.parse().map_err(|error| unreadable(3, Type::Text, error))?;
+    Ok(Purchase::new(id, user_id, user_name, price(row, 4)?, timestamp))
+}
+
+/// The price in `column`.
+pub(super) fn price(row: &Row<'_>, column: usize) -> rusqlite::Result<Price> {
+    text(row, column)?.parse().map_err(|error| unreadable(column, Type::Text, error))
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
+    Ok(row.get_ref(column)?.as_str()?)
+}
+
+fn unreadable(
+    column: usize,
+    kind: Type,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
+}

@@ -1,0 +1,127 @@
+//! What only this store promises: other processes, damaged files, a full disk.
+
+use std::sync::Arc;
+
+use shop_core::ports::{InsertOutcome, PurchaseQuery, PurchaseStore, Selector};
+use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
+use uuid::Uuid;
+
+use super::{EmbeddedStore, EmbeddedStoreOptions};
+
+fn purchase(number: u128) -> Purchase {
+    Purchase::new(
+        PurchaseId::from_uuid(Uuid::from_u128(number)),
+        "u1".parse().unwrap(),
+        "n".repeat(200).parse().unwrap(),
+        "29.99".parse().unwrap(),
+        Timestamp::from_millis(0).unwrap(),
+    )
+}
+
+fn batch(numbers: std::ops::Range<u128>) -> Arc<[Purchase]> {
+    numbers.map(purchase).collect()
+}
+
+#[tokio::test]
+async fn two_openings_of_one_folder_see_one_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let two = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let (left, right) = tokio::join!(one.insert(batch(0..500)), two.insert(batch(250..750)));
+    let inserted = left.unwrap().into_iter().chain(right.unwrap());
+    assert_eq!(inserted.filter(|outcome| matches!(outcome, InsertOutcome::Inserted)).count(), 750);
+    for store in [one, two] {
+        let summary = store.summary(&Selector::All).await.unwrap();
+        assert_eq!((summary.count, summary.total_spent.to_string()), (750, "22492.5".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = EmbeddedStoreOptions { max_bytes: Some(200_000), ..EmbeddedStoreOptions::default() };
+    let store = EmbeddedStore::open(folder.path(), small).await.unwrap();
+    store.insert(batch(0..10)).await.unwrap();
+    let error = store.insert(batch(10..5_000)).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
+    assert!(
+        error.to_string().contains("the disk is full") && error.to_string().contains("store.db"),
+        "{error}"
+    );
+    // Nothing of the batch is there, and what fits is still taken.
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 10);
+    PurchaseStore::check(&store).await.expect("a small write fits");
+    store.insert(batch(10..20)).await.unwrap();
+    drop(store);
+    let roomy = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    roomy.insert(batch(10..5_000)).await.unwrap();
+    assert_eq!(roomy.summary(&Selector::All).await.unwrap().count, 5_000);
+}
+
+/// Opens a store in a folder that was prepared, and answers why that fails.
+async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path());
+    let error = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
+    error.chain().to_string()
+}
+
+#[tokio::test]
+async fn what_is_no_store_of_ours_is_refused_with_its_name_and_what_to_do() {
+    let no_database =
+        refusal(|folder| std::fs::write(folder.join("store.db"), "x".repeat(5_000)).unwrap()).await;
+    assert!(no_database.contains("store.db") && no_database.contains("no database of ours"), "{no_database}");
+
+    let of_another = refusal(|folder| {
+        let connection = rusqlite::Connection::open(folder.join("store.db")).unwrap();
+        connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    })
+    .await;
+    assert!(of_another.contains("another program's database"), "{of_another}");
+
+    let newer = refusal(|folder| {
+        let connection = rusqlite::Connection::open(folder.join("store.db")).unwrap();
+        connection.pragma_update(None, "application_id", super::STORE.application_id).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+    })
+    .await;
+    assert!(newer.contains("newer version") && newer.contains("file_version=99"), "{newer}");
+
+    let a_folder = refusal(|folder| std::fs::create_dir(folder.join("store.db")).unwrap()).await;
+    assert!(a_folder.contains("store.db") && a_folder.contains("cannot be opened"), "{a_folder}");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = EmbeddedStore::open(file.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("a file where a folder is needed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_an_error_not_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    store.insert(batch(0..1)).await.unwrap();
+    let connection = rusqlite::Connection::open(folder.path().join("store.db")).unwrap();
+    connection.execute("UPDATE purchases SET price = 'much'", []).unwrap();
+    let error = store.get(&purchase(0).id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    // It does not hold up the others: what it says is not what the purchase says.
+    let outcomes = store.insert(batch(0..2)).await.unwrap();
+    assert!(matches!(outcomes[..], [InsertOutcome::Conflict, InsertOutcome::Inserted]), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn what_is_closed_is_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let wal = folder.path().join("store.db-wal");
+    // Often, and with many connections: they must not be closed at once.
+    for round in 0..20 {
+        let options = EmbeddedStoreOptions { readers: 8, ..EmbeddedStoreOptions::default() };
+        let store = EmbeddedStore::open(folder.path(), options).await.unwrap();
+        store.insert(batch(round..round + 1)).await.unwrap();
+        assert!(wal.exists());
+        let closed = store.closed();
+        drop(store);
+        tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.unwrap();
+        assert!(!wal.exists(), "round {round}");
+    }
+}

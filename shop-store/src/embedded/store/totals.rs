@@ -1,0 +1,124 @@
+//! Counts and sums, kept beside the purchases so that a summary costs the same whatever a user has bought.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use rust_decimal::Decimal;
+use shop_core::ports::{Selector, Summary};
+use shop_core::{Error, ErrorKind, Price, Purchase, Result, Total};
+
+/// The decimals of a unit: the finest that a price may have.
+const DECIMALS: u32 = Price::MAX_DECIMALS;
+/// SQLite has exact integers of 64 bits and no exact decimals, so a sum of units is kept in two integers:
+/// `low` below this and `high` above, as the statement in [`Totals::write`] has it. `high` has room for 9 * 10^10
+/// purchases at the highest price, and proportionally more at lower ones.
+const LIMB: i128 = 1_000_000_000_000_000;
+
+/// Whose sum a row is: a kind, and the user's id or name.
+type Key<'a> = (i64, &'a str);
+
+const fn of_user(id: &str) -> Key<'_> {
+    (1, id)
+}
+
+const fn of_name(name: &str) -> Key<'_> {
+    (2, name)
+}
+
+const OF_ALL: Key<'static> = (3, "");
+
+/// What a batch adds.
+#[derive(Default)]
+pub(super) struct Totals<'a> {
+    sums: HashMap<Key<'a>, Sums>,
+}
+
+/// A count and a sum of units.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Sums {
+    count: i64,
+    units: i128,
+}
+
+impl<'a> Totals<'a> {
+    pub(super) fn add(&mut self, purchase: &'a Purchase) {
+        let units = units(purchase.price);
+        for key in [of_user(purchase.user_id.as_str()), of_name(purchase.user_name.as_str()), OF_ALL] {
+            let sums = self.sums.entry(key).or_default();
+            sums.count += 1;
+            sums.units += units;
+        }
+    }
+
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO totals (kind, text, count, high, low) VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT (kind, text) DO UPDATE SET
+                       count = count + excluded.count,
+                       high = high + excluded.high + (low + excluded.low) / 1000000000000000,
+                       low = (low + excluded.low) % 1000000000000000";
+        let mut statement = connection.prepare_cached(sql)?;
+        for ((kind, text), sums) in &self.sums {
+            let limb = |units: i128| {
+                i64::try_from(units).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+            };
+            statement.execute(params![
+                kind,
+                text,
+                sums.count,
+                limb(sums.units / LIMB)?,
+                limb(sums.units % LIMB)?
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+/// The sums of what is selected.
+pub(super) fn read(connection: &Connection, selector: &Selector) -> rusqlite::Result<Sums> {
+    let (kind, text) = match selector {
+        Selector::User(id) => of_user(id.as_str()),
+        Selector::Name(name) => of_name(name.as_str()),
+        _ => OF_ALL,
+    };
+    let sql = "SELECT count, high, low FROM totals WHERE kind = ?1 AND text = ?2";
+    let sums = connection.prepare_cached(sql)?.query_row(params![kind, text], |row| {
+        let units = i128::from(row.get::<_, i64>(1)?) * LIMB + i128::from(row.get::<_, i64>(2)?);
+        Ok(Sums { count: row.get(0)?, units })
+    });
+    Ok(sums.optional()?.unwrap_or_default())
+}
+
+impl Sums {
+    pub(super) fn summary(self) -> Result<Summary> {
+        // Zeros at the end would use up digits that a decimal has no room for.
+        let (mut units, mut decimals) = (self.units, DECIMALS);
+        while decimals > 0 && units % 10 == 0 {
+            (units, decimals) = (units / 10, decimals - 1);
+        }
+        let total = Decimal::try_from_i128_with_scale(units, decimals).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, "the sum has more digits than can be held exactly")
+                .with_origin("embedded store")
+                .with_source(error)
+        })?;
+        Ok(Summary::new(self.count.unsigned_abs(), Total::from_decimal(total)))
+    }
+}
+
+/// A price in units: at most 10^15 of 10^8 units each.
+fn units(price: Price) -> i128 {
+    let decimal = price.as_decimal();
+    decimal.mantissa() * 10_i128.pow(DECIMALS - decimal.scale().min(DECIMALS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_sums_are_exact() {
+        // Ten million purchases at the highest price, and one of a cent.
+        let sums = Sums { count: 10_000_001, units: 10_i128.pow(15 + 7 + 8) + 1_000_000 };
+        assert_eq!(sums.summary().unwrap().total_spent.to_string(), "10000000000000000000000.01");
+        assert_eq!(Sums::default().summary().unwrap(), Summary::default());
+    }
+}

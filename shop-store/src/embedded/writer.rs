@@ -1,0 +1,291 @@
+//! The one thread of a process that writes into a file: whatever waits is committed together.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use shop_core::{Error, ErrorKind, Outcome, Result};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::oneshot;
+
+use super::database::{Database, WriteLock};
+use super::error::{from_sqlite, outcome_of_commit};
+use super::thread::{self, Ending, ended};
+
+/// The most jobs of one transaction: enough for the cost of a commit to vanish among them, few enough that
+/// nobody waits long.
+const GROUP: usize = 1_024;
+
+/// How long it may take to open a file, in which another process may hold the lock.
+const OPENING: Duration = Duration::from_secs(5);
+
+/// Where writes are handed in. Cheap to clone; the thread ends when the last one is gone and its queue is
+/// empty.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    health: Arc<Health>,
+    ending: Ending,
+}
+
+/// What went wrong with the last group of writes, if anything did.
+#[derive(Debug, Default)]
+struct Health(Mutex<Option<Error>>);
+
+impl Health {
+    fn set(&self, failure: Option<Error>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    fn failed(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// A write that waits for its turn. It may be applied more than once, each time after a rollback.
+trait Job: Send {
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    fn settle(self: Box<Self>, outcome: Result<()>);
+}
+
+struct Write<F, T> {
+    work: F,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Job for Write<F, T>
+where
+    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.result = Some((self.work)(connection)?);
+        Ok(())
+    }
+
+    fn settle(self: Box<Self>, outcome: Result<()>) {
+        let not_applied = || Error::new(ErrorKind::Internal, "a write was settled before it was applied");
+        let Self { result, reply, .. } = *self;
+        // Whoever asked may have stopped waiting; the write stands all the same.
+        let _not_waiting = reply.send(outcome.and_then(|()| result.ok_or_else(not_applied)));
+    }
+}
+
+impl Writer {
+    /// Opens the file in a thread of its own. `committed` is called after every commit.
+    pub(super) async fn start(
+        database: Database,
+        queue: usize,
+        committed: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
+        let (jobs, waiting) = mpsc::channel(queue.max(1));
+        let (ready, opened) = oneshot::channel();
+        let (path, health) = (database.path(), Arc::new(Health::default()));
+        let thread_health = Arc::clone(&health);
+        let ending = thread::start("shop-writer", move || {
+            let path = database.path();
+            match database.create() {
+                Err(error) => drop(ready.send(Err(error))),
+                Ok((connection, lock)) => {
+                    drop(ready.send(Ok(())));
+                    WriterThread { connection, lock, path, health: thread_health }.run(waiting, committed);
+                }
+            }
+        })?;
+        // A thread that is given up goes on waiting for its turn; then it finds nobody to work for, and ends.
+        let opened = tokio::time::timeout(OPENING, opened).await.map_err(|_elapsed| {
+            let message = "the file was not opened in time: another process holds its lock, end that or wait";
+            Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
+        })?;
+        opened.unwrap_or_else(|_ended| Err(ended()))?;
+        Ok(Self { jobs, health, ending })
+    }
+
+    /// The end of the thread, which comes after the last clone of this is gone.
+    pub(super) fn ending(&self) -> Ending {
+        self.ending.clone()
+    }
+
+    /// Puts a write into the queue with the first poll, and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Overloaded`](ErrorKind::Overloaded) when the queue is full; else as the group that it was part of.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.hand_in(work)?.await.unwrap_or_else(|_ended| Err(ended()))
+    }
+
+    /// As [`write`](Self::write), for a thread that may block.
+    pub(super) fn write_blocking<T, F>(&self, work: F) -> Result<T>
+    where
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.hand_in(work)?.blocking_recv().unwrap_or_else(|_ended| Err(ended()))
+    }
+
+    fn hand_in<T, F>(&self, work: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Write { work, result: None, reply };
+        match self.jobs.try_send(Box::new(job)) {
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(_)) => {
+                let message = "the queue of writes is full: slow down";
+                Err(Error::new(ErrorKind::Overloaded, message).with_origin("embedded database"))
+            }
+            Err(TrySendError::Closed(_)) => Err(ended()),
+        }
+    }
+
+    /// Whether a write has a chance now: the thread lives, the file is not locked, and if the last write has
+    /// failed, another one works.
+    pub(super) async fn check(&self) -> Result<()> {
+        let probe = self.health.failed();
+        self.write(move |connection| {
+            if probe {
+                // Writes what is there already: a page that must reach the disk.
+                let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+                connection.pragma_update(None, "user_version", version)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+struct WriterThread {
+    connection: Connection,
+    lock: WriteLock,
+    path: PathBuf,
+    health: Arc<Health>,
+}
+
+/// Why a group of writes was not committed.
+enum Failed {
+    /// One of them, by its position, cannot be applied; the others can.
+    One(usize, Error),
+    /// The file takes nothing now.
+    All(Error),
+}
+
+impl WriterThread {
+    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn()) {
+        let mut group = Vec::new();
+        while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
+            while !group.is_empty() {
+                let outcome = match self.commit(&mut group) {
+                    Err(Failed::One(position, error)) => {
+                        group.remove(position).settle(Err(error));
+                        continue;
+                    }
+                    Err(Failed::All(error)) => Err(error),
+                    Ok(()) => Ok(()),
+                };
+                self.health.set(outcome.as_ref().err().cloned());
+                if outcome.is_ok() {
+                    committed();
+                }
+                for job in group.drain(..) {
+                    job.settle(outcome.clone());
+                }
+            }
+        }
+    }
+
+    /// All of the group or nothing.
+    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+        let _turn = self.lock.turn().map_err(Failed::All)?;
+        let path = &self.path;
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(|error| Failed::All(from_sqlite(error, path)))?;
+        for (position, job) in group.iter_mut().enumerate() {
+            // The transaction is rolled back when it is dropped.
+            let applied = catch_unwind(AssertUnwindSafe(|| job.apply(&transaction)));
+            let error = match applied {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => from_sqlite(error, path),
+                Err(_panic) => Error::new(ErrorKind::Internal, "a write has panicked")
+                    .with_outcome(Outcome::NotApplied)
+                    .with_origin("embedded database"),
+            };
+            let is_its_own =
+                matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
+            return Err(if is_its_own { Failed::One(position, error) } else { Failed::All(error) });
+        }
+        transaction.commit().map_err(|failed| {
+            let outcome = outcome_of_commit(&failed);
+            Failed::All(from_sqlite(failed, path).with_outcome(outcome))
+        })
+    }
+}
+
+impl fmt::Debug for dyn Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::database::Kind;
+
+    static KIND: Kind = Kind {
+        name: "test",
+        application_id: 7,
+        migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
+    };
+
+    fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {
+        move |connection| {
+            assert_ne!(number, 13, "on purpose");
+            connection.execute("INSERT INTO numbers VALUES (?1)", [number])?;
+            Ok(number)
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_does_not_fail_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::new(&KIND, folder.path(), None);
+        let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
+        writer.write(insert(5)).await.unwrap();
+        // While another process has its turn they gather to one group.
+        let lock = std::fs::File::open(folder.path().join("test.lock")).unwrap();
+        lock.lock().unwrap();
+        // 5 is there already, and 13 panics.
+        let writes: Vec<_> = (1..=20)
+            .map(|number| {
+                let writer = writer.clone();
+                tokio::spawn(async move { writer.write(insert(number)).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        lock.unlock().unwrap();
+        for (number, write) in (1..=20).zip(writes) {
+            match write.await.unwrap() {
+                Ok(written) => assert_eq!(written, number),
+                Err(error) => {
+                    assert!([5, 13].contains(&number), "{number}: {error}");
+                    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Internal, Outcome::NotApplied));
+                }
+            }
+        }
+        let count = writer.write(|connection| {
+            connection.query_row("SELECT count(*) FROM numbers", [], |row| row.get::<_, i64>(0))
+        });
+        assert_eq!(count.await.unwrap(), 19);
+        writer.check().await.expect("the file is well");
+    }
+}

@@ -1,0 +1,11 @@
+//! Stores of purchase tracking.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`embedded`] | a log and a store in SQLite files: the default of every binary (feature `embedded`) |
+//! | [`mongo`] | a store in a collection of MongoDB (feature `mongodb`) |
+
+#[cfg(feature = "embedded")]
+pub mod embedded;
+#[cfg(feature = "mongodb")]
+pub mod mongo;

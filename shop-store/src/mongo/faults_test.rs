@@ -1,0 +1,167 @@
+//! A server that is slow, steps down or loses connections: nothing is lost, doubled, or put aside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{Document, doc};
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
+use shop_core::ports::{InsertOutcome, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Selector};
+use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
+
+use super::faulty_server::{Fault, FaultyServer};
+use super::insert::MOST;
+use super::old_documents_test::environment;
+use super::{MongoFixture, MongoStore, MongoStoreOptions};
+
+/// A store that reaches its server through one that misbehaves, and another that reaches it directly.
+struct Faulty {
+    server: FaultyServer,
+    store: MongoStore,
+    direct: MongoFixture,
+}
+
+impl Faulty {
+    async fn start() -> Option<Self> {
+        let direct = MongoFixture::on_test_server(environment).await?;
+        let server = FaultyServer::before(direct.uri()).await;
+        let mut options = MongoStoreOptions::new(server.uri.clone());
+        options.database = Some(direct.mongo().connection().collection.namespace().db);
+        options.insert_deadline = Duration::from_secs(1);
+        let store = MongoStore::open(options).await.unwrap();
+        store.indexed().await;
+        Some(Self { server, store, direct })
+    }
+}
+
+fn purchases(count: u64) -> Vec<Purchase> {
+    let purchase = |number| {
+        let user = format!("u{}", number % 7).parse().unwrap();
+        let new = NewPurchase::new(user, "ada".parse().unwrap(), format!("{number}.5").parse().unwrap());
+        new.identified(SystemClock.now(), || SystemClock.fresh_id())
+    };
+    (0..count).map(purchase).collect()
+}
+
+/// An answer to a command that failed.
+fn failed(code: i32, name: &str) -> Document {
+    doc! { "ok": 0.0, "errmsg": "on purpose", "code": code, "codeName": name }
+}
+
+/// An answer to an insert of which the first document was refused.
+fn first_refused(code: i32) -> Document {
+    doc! { "ok": 1.0, "n": 0, "writeErrors": [{ "index": 0, "code": code, "errmsg": "on purpose" }] }
+}
+
+/// An answer to an insert that is not known to be durable.
+fn not_durable(code: i32) -> Document {
+    doc! { "ok": 1.0, "n": 1, "writeConcernError": { "code": code, "errmsg": "on purpose" } }
+}
+
+/// Whatever a server may say or do while it steps down, stops, or is overloaded.
+fn faults() -> Vec<Fault> {
+    vec![
+        Fault::Refused(failed(10107, "NotWritablePrimary")),
+        Fault::Refused(failed(189, "PrimarySteppedDown")),
+        Fault::Refused(failed(11602, "InterruptedDueToReplStateChange")),
+        Fault::Refused(failed(91, "ShutdownInProgress")),
+        Fault::Refused(failed(13, "Unauthorized")),
+        Fault::Refused(failed(14031, "OutOfDiskSpace")),
+        Fault::Refused(failed(424_242, "OfTomorrow")),
+        Fault::Refused(doc! { "ok": 0.0, "errmsg": "without a code" }),
+        Fault::AnsweredWith(first_refused(13)),
+        Fault::AnsweredWith(failed(11600, "InterruptedAtShutdown")),
+        Fault::AnsweredWith(not_durable(64)),
+        Fault::AnsweredWith(not_durable(189)),
+        Fault::AnswerLost,
+        Fault::NotArrived,
+        Fault::Late(Duration::from_millis(100)),
+        Fault::Late(Duration::from_millis(1_500)),
+    ]
+}
+
+#[tokio::test]
+async fn no_trouble_of_the_server_loses_doubles_or_puts_aside() {
+    let Some(faulty) = Faulty::start().await else { return };
+    let mut options = InMemoryLogOptions::default();
+    options.batch_records = 10;
+    let log = InMemoryLog::new(options);
+    let all = purchases(500);
+    let sink = log.sink();
+    for purchase in &all {
+        sink.publish(purchase).await.unwrap();
+    }
+    faulty.server.next("insert", faults());
+    let mut options = IngestOptions::default();
+    options.retry_max = Duration::from_millis(200);
+    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let ingest = Ingest::new(source, Arc::new(faulty.store.clone()), letters, options);
+    let monitor = ingest.monitor();
+    let done = async {
+        drop(monitor.wait_for(|status| status.tally.inserted + status.tally.duplicates >= 500).await);
+    };
+    let tally = tokio::time::timeout(Duration::from_secs(60), ingest.run(done)).await.unwrap().unwrap();
+    assert!(faulty.server.is_spent(), "each of them was met");
+    assert_eq!(tally.dead_lettered, 0);
+    assert!(tally.duplicates > 0, "what was made and not confirmed is met again");
+    let store = faulty.direct.mongo();
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 500);
+    for purchase in &all {
+        assert_eq!(store.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_confirmed_may_have_been_stored() {
+    let Some(faulty) = Faulty::start().await else { return };
+    let batch: Arc<[Purchase]> = purchases(3).into();
+    faulty.server.next("insert", [Fault::Late(Duration::from_secs(5))]);
+    let late = faulty.store.insert(Arc::clone(&batch)).await.unwrap_err();
+    assert_eq!((late.kind(), late.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown));
+    let again = faulty.store.insert(Arc::clone(&batch)).await.unwrap();
+    assert!(again.iter().all(|outcome| matches!(outcome, InsertOutcome::Duplicate)), "{again:?}");
+}
+
+#[tokio::test]
+async fn one_document_that_is_refused_for_good_does_not_hold_up_the_others() {
+    let Some(faulty) = Faulty::start().await else { return };
+    let batch: Arc<[Purchase]> = purchases(2).into();
+    // DocumentValidationFailure.
+    faulty.server.next("insert", [Fault::AnsweredWith(first_refused(121))]);
+    let outcomes = faulty.store.insert(batch).await.unwrap();
+    assert!(matches!(outcomes[..], [InsertOutcome::Rejected(_), InsertOutcome::Inserted]), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_answer_just_now_is_asked_again() {
+    let Some(faulty) = Faulty::start().await else { return };
+    faulty.store.insert(purchases(14).into()).await.unwrap();
+    let user = Selector::User("u1".parse().unwrap());
+    let refused = |code, name| Fault::Refused(failed(code, name));
+    faulty.server.next("find", [refused(0, "WithoutNumber"), refused(262, "ExceededTimeLimit")]);
+    let page = faulty.store.page(&user, &PageRequest::default()).await.unwrap();
+    assert_eq!(page.items.len(), 2);
+    faulty.server.next("aggregate", [refused(11600, "InterruptedAtShutdown")]);
+    assert_eq!(faulty.store.summary(&user).await.unwrap().count, 2);
+    assert!(faulty.server.is_spent(), "each of them was met");
+
+    // What does not pass is told at once, and what does not pass in time is told, too.
+    faulty.server.next("find", [refused(13, "Unauthorized")]);
+    assert_eq!(faulty.store.get(&page.items[0].id).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert!(faulty.server.is_spent());
+    faulty.server.next("find", (0..20).map(|_| refused(0, "WithoutNumber")));
+    assert_eq!(faulty.store.get(&page.items[0].id).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn more_than_one_command_holds_is_answered_one_to_one() {
+    let Some(fixture) = MongoFixture::on_test_server(environment).await else { return };
+    let all = purchases(MOST as u64 + 50);
+    let stored = [3, MOST - 1, MOST, MOST + 7];
+    fixture.mongo().insert(stored.iter().map(|index| all[*index].clone()).collect()).await.unwrap();
+    let outcomes = fixture.mongo().insert(all.into()).await.unwrap();
+    let again =
+        outcomes.iter().enumerate().filter(|(_, outcome)| matches!(outcome, InsertOutcome::Duplicate));
+    assert_eq!(again.map(|(index, _)| index).collect::<Vec<_>>(), stored);
+    assert_eq!(outcomes.len(), MOST + 50);
+}

@@ -1,0 +1,145 @@
+//! A real server whose answers to some commands are tampered with: what no server can be made to do on demand.
+//!
+//! The messages are of the wire protocol's `OP_MSG`
+//! (<https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{Error, ErrorKind, Result};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bson::{Document, RawDocument};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What becomes of a command.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// It is answered with this, and not made.
+    Refused(Document),
+    /// It is made, and answered with this.
+    AnsweredWith(Document),
+    /// It is made, and the connection breaks before the answer.
+    AnswerLost,
+    /// The connection breaks before it arrives.
+    NotArrived,
+    /// It is made, and answered after so long.
+    Late(Duration),
+}
+
+/// What becomes of the next commands, by the command's name.
+type Faults = Arc<Mutex<BTreeMap<&'static str, VecDeque<Fault>>>>;
+
+/// Listens on a port of its own, as long as this lives.
+#[derive(Debug)]
+pub(super) struct FaultyServer {
+    pub(super) uri: String,
+    faults: Faults,
+    _until_dropped: DropGuard,
+}
+
+impl FaultyServer {
+    /// In front of the server at `uri`, which must be `mongodb://host:port/`.
+    pub(super) async fn before(uri: &str) -> Self {
+        let server = uri.trim_start_matches("mongodb://").split('/').next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("mongodb://{}/", listener.local_addr().unwrap());
+        let (token, faults) = (CancellationToken::new(), Faults::default());
+        let (stop, told) = (token.clone(), Arc::clone(&faults));
+        tokio::spawn(token.clone().run_until_cancelled_owned(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (server, told) = (server.clone(), Arc::clone(&told));
+                let connection = async move {
+                    let server = TcpStream::connect(server).await?;
+                    Connection { client, server, faults: told }.run().await
+                };
+                // It ends with an error whenever one side hangs up.
+                tokio::spawn(stop.clone().run_until_cancelled_owned(connection));
+            }
+        }));
+        Self { uri, faults, _until_dropped: token.drop_guard() }
+    }
+
+    /// The next commands of this name have these fates, in this order; those after them none.
+    pub(super) fn next(&self, command: &'static str, fates: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().entry(command).or_default().extend(fates);
+    }
+
+    /// Whether all of them have come.
+    pub(super) fn is_spent(&self) -> bool {
+        self.faults.lock().unwrap().values().all(VecDeque::is_empty)
+    }
+}
+
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    faults: Faults,
+}
+
+/// Length, request id, the id of the request that is answered, kind of message; each of 4 bytes, the least first.
+const HEADER: usize = 16;
+/// The kind of a message.
+const OP_MSG: i32 = 2013;
+/// After the header: 4 bytes of flags, and a byte that says that the body follows.
+const BODY: usize = HEADER + 5;
+
+impl Connection {
+    async fn run(mut self) -> Result<()> {
+        loop {
+            let request = message(&mut self.client).await?;
+            let fault = command(&request).and_then(|name| self.fault_of(name));
+            let answer = match fault {
+                None => self.ask(&request).await?,
+                Some(Fault::Refused(answer)) => answer_to(&request, &answer),
+                Some(Fault::AnsweredWith(answer)) => {
+                    self.ask(&request).await?;
+                    answer_to(&request, &answer)
+                }
+                Some(Fault::NotArrived) => return Ok(()),
+                Some(Fault::AnswerLost) => return self.ask(&request).await.map(drop),
+                Some(Fault::Late(time)) => {
+                    let answer = self.ask(&request).await?;
+                    tokio::time::sleep(time).await;
+                    answer
+                }
+            };
+            self.client.write_all(&answer).await?;
+        }
+    }
+
+    fn fault_of(&self, command: &str) -> Option<Fault> {
+        self.faults.lock().unwrap().get_mut(command)?.pop_front()
+    }
+
+    async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
+        self.server.write_all(request).await?;
+        message(&mut self.server).await
+    }
+}
+
+async fn message(stream: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let total = usize::try_from(i32::from_le_bytes(length)).ok().filter(|total| *total >= HEADER);
+    let mut message = length.to_vec();
+    message.resize(total.ok_or(Error::from(ErrorKind::InvalidData))?, 0);
+    stream.read_exact(&mut message[4..]).await?;
+    Ok(message)
+}
+
+/// The name of the command: that of the body's first member.
+fn command(message: &[u8]) -> Option<&str> {
+    let body = message.get(BODY..).filter(|_| message[12..HEADER] == OP_MSG.to_le_bytes())?;
+    let length = i32::from_le_bytes(body[..4].try_into().unwrap());
+    let body = RawDocument::from_bytes(&body[..usize::try_from(length).unwrap()]).unwrap();
+    Some(body.iter().next()?.ok()?.0.as_str())
+}
+
+fn answer_to(request: &[u8], answer: &Document) -> Vec<u8> {
+    let body = answer.to_vec().unwrap();
+    let length = i32::try_from(BODY + body.len()).unwrap().to_le_bytes();
+    // As an answer it has the id of the request; its own is of no interest.
+    [&length, &[0; 4], &request[4..8], &OP_MSG.to_le_bytes(), &[0; 5], &body[..]].concat()
+}

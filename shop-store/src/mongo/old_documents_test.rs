@@ -1,0 +1,147 @@
+//! Documents of the replaced systems: listed right before `migrate`, and after it.
+
+use std::sync::Arc;
+
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use shop_core::ports::{
+    InsertOutcome, ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, PurchaseStore,
+    Selector,
+};
+use shop_core::{Purchase, PurchaseId, Timestamp};
+
+use super::{MongoFixture, MongoStore};
+
+fn old_id(number: u8) -> ObjectId {
+    ObjectId::from_bytes([number; 12])
+}
+
+/// What each system wrote, as its own code did, all at 2026-03-01T09:00:00Z and some seconds.
+fn documents() -> Vec<Document> {
+    let (_id, at) = ("_id", 1_772_355_600);
+    vec![
+        // 000: everything as the client sent it.
+        doc! { _id: old_id(1), "username": "ada", "userid": "u1", "price": "1195.30", "timestamp": "2026-03-01T09:00:01.000Z" },
+        doc! { _id: old_id(2), "username": "ada", "userid": "u1", "price": 7, "timestamp": "2026-03-01T10:00:02+01:00" },
+        // 001: mongoose.
+        doc! { _id: old_id(3), "username": "ada", "userid": "u1", "price": 29.99, "timestamp": DateTime::from_millis((at + 3) * 1_000), "__v": 0 },
+        // 003: naive UTC text with microseconds.
+        doc! { _id: old_id(4), "username": "ada", "userid": "u1", "price": 0.1, "timestamp": "2026-03-01T09:00:04.123456" },
+        // 004: seconds.
+        doc! { _id: old_id(5), "username": "ada", "userid": "u1", "price": 15.0, "timestamp": 1_772_355_605.25 },
+        // Ours.
+        doc! { _id: "0190163d-8694-739b-aea5-966c26f8ad91", "username": "ada", "userid": "u1", "price": "0.20".parse::<bson::Decimal128>().unwrap(), "timestamp": DateTime::from_millis((at + 6) * 1_000) },
+        // 000 again: a client that sent numbers, and one that calculated.
+        doc! { _id: old_id(9), "username": 42, "userid": 42, "price": 0.1 * 3.0, "timestamp": "yesterday" },
+        // No purchase.
+        doc! { _id: old_id(7), "username": "ada", "userid": "u1", "price": "much", "timestamp": DateTime::from_millis(at) },
+        doc! { _id: old_id(8), "username": "ada", "userid": "u1", "price": f64::NAN, "timestamp": 5 },
+    ]
+}
+
+/// What the environment of the tests says.
+#[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+async fn filled() -> Option<MongoFixture> {
+    let fixture = MongoFixture::on_test_server(environment).await?;
+    let store = fixture.mongo();
+    let raw = documents().into_iter().map(|document| RawDocumentBuf::try_from(&document).unwrap());
+    store.connection().collection.insert_many(raw.collect::<Vec<_>>()).await.unwrap();
+    Some(fixture)
+}
+
+async fn listed(store: &MongoStore, order: ListOrder, limit: u16) -> Vec<Purchase> {
+    let store: Arc<dyn PurchaseQuery> = Arc::new(store.clone());
+    let first = PageRequest::first(order, PageLimit::new(limit).unwrap());
+    let pages: Vec<_> =
+        store.pages(Selector::User("u1".parse().unwrap()), first).try_collect().await.unwrap();
+    assert!(pages.iter().all(|page| !page.items.is_empty() && page.items.len() <= usize::from(limit)));
+    pages.into_iter().flat_map(|page| page.items).collect()
+}
+
+fn id(number: u8) -> PurchaseId {
+    PurchaseId::from_object_id([number; 12])
+}
+
+#[tokio::test]
+async fn they_are_read_before_they_are_migrated() {
+    let Some(fixture) = filled().await else { return };
+    let store = fixture.mongo();
+    for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+        for limit in [1, 2, 3, 1_000] {
+            let all = listed(&store, order, limit).await;
+            let mut ids: Vec<String> = all.iter().map(|purchase| purchase.id.to_string()).collect();
+            ids.sort();
+            ids.dedup();
+            assert_eq!((ids.len(), all.len()), (6, 6), "{order:?} {limit}");
+        }
+    }
+    let summary = store.summary(&Selector::User("u1".parse().unwrap())).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent.to_string()), (6, "1247.59".to_owned()));
+    let one = store.get(&id(5)).await.unwrap().unwrap();
+    assert_eq!(one.timestamp, "2026-03-01T09:00:05.250Z".parse::<Timestamp>().unwrap());
+    assert!(store.get(&id(7)).await.is_err(), "it is there, and no purchase");
+    let number = Selector::User("42".parse().unwrap());
+    let page = store.page(&number, &PageRequest::default()).await.unwrap();
+    assert_eq!((page.items[0].id, page.items[0].price.to_string()), (id(9), "0.30000000".to_owned()));
+    assert_eq!(store.summary(&number).await.unwrap().count, 1);
+    // Inserted again, each is told from a conflict by content.
+    let again = one.clone();
+    let other = Purchase::new(id(1), one.user_id, one.user_name, "5".parse().unwrap(), one.timestamp);
+    let outcomes = store.insert([again, other].into()).await.unwrap();
+    assert!(matches!(outcomes[..], [InsertOutcome::Duplicate, InsertOutcome::Conflict]), "{outcomes:?}");
+}
+
+/// Whether the server takes a number and a Decimal128 of the same value for two values, as MongoDB does.
+async fn changes_types(store: &MongoStore) -> bool {
+    let (collection, one) = (&store.connection().collection, doc! { "_id": "probe", "x": 1.5 });
+    collection.insert_one(RawDocumentBuf::try_from(&one).unwrap()).await.unwrap();
+    let decimal: bson::Decimal128 = "1.5".parse().unwrap();
+    collection.update_one(doc! { "_id": "probe" }, doc! { "$set": { "x": decimal } }).await.unwrap();
+    let found = collection.find_one_and_delete(doc! { "_id": "probe" }).await.unwrap().unwrap();
+    let changes = matches!(found.get("x"), Ok(Some(bson::raw::RawBsonRef::Decimal128(_))));
+    if !changes {
+        eprintln!(
+            "this server does not change 1.5 to a Decimal128 of the same value: a migration does not end there"
+        );
+    }
+    changes
+}
+
+#[tokio::test]
+async fn a_migration_puts_them_in_order_and_keeps_the_rest() {
+    let Some(fixture) = filled().await else { return };
+    let store = fixture.mongo();
+    let mut told = Vec::new();
+    let migration = store.migrate(|progress| told.push(progress)).await.unwrap();
+    assert_eq!((migration.seen, migration.changed, migration.left), (9, 6, 2));
+    assert_eq!(told.last(), Some(&migration));
+    let again = store.migrate(|_| ()).await.unwrap();
+    let not_changed = if changes_types(&store).await { 0 } else { 4 };
+    assert_eq!((again.changed, again.left), (not_changed, 2), "nothing is left to do");
+
+    let all = listed(&store, ListOrder::OldestFirst, 2).await;
+    let prices: Vec<String> = all.iter().map(|purchase| purchase.price.to_string()).collect();
+    assert_eq!(prices, ["1195.30", "7", "29.99", "0.1", "15", "0.20"]);
+    let mut newest = listed(&store, ListOrder::NewestFirst, 2).await;
+    newest.reverse();
+    assert_eq!(newest, all);
+    let summary = store.summary(&Selector::User("u1".parse().unwrap())).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent.to_string()), (6, "1247.59".to_owned()));
+    let raw = async |number| {
+        let found = store.connection().collection.find_one(doc! { "_id": old_id(number) }).await.unwrap();
+        Document::try_from(&found.unwrap()).unwrap()
+    };
+    assert_eq!(raw(3).await.get("__v"), Some(&Bson::Int32(0)), "other members stay");
+    let first = raw(1).await;
+    assert_eq!(first.get("price"), Some(&Bson::Decimal128("1195.30".parse().unwrap())));
+    assert_eq!(first.get("timestamp"), Some(&Bson::DateTime(DateTime::from_millis(1_772_355_601_000))));
+    // A time that cannot be read is not thrown away, and numbers that were names are text.
+    let ninth = raw(9).await;
+    assert_eq!(ninth.get("timestamp_before"), Some(&Bson::String("yesterday".into())));
+    assert_eq!(ninth.get("userid"), Some(&Bson::String("42".into())));
+}

@@ -1,0 +1,39 @@
+//! Where the collection is, and how long a call may take.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// How a [`MongoStore`](super::MongoStore) is reached.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MongoStoreOptions {
+    /// `mongodb://…` or `mongodb+srv://…`, with the login if there is one.
+    pub uri: SecretString,
+    /// The database; that of the URI's path unless it is `admin`, `local` or `config`, else `purchases`.
+    pub database: Option<String>,
+    /// The collection, `purchases` unless chosen.
+    pub collection: String,
+    /// How long an insert may take before its outcome counts as unknown, 30 s unless chosen.
+    pub insert_deadline: Duration,
+    /// How long a question may take, 5 s unless chosen.
+    pub query_deadline: Duration,
+    /// The most calls that may be on their way, 64 unless chosen, half of them questions: those that were given up
+    /// count until the driver is done with them.
+    pub calls: usize,
+}
+
+impl MongoStoreOptions {
+    /// The collection `purchases` of the server at `uri`.
+    #[must_use]
+    pub fn new(uri: impl Into<SecretString>) -> Self {
+        Self {
+            uri: uri.into(),
+            database: None,
+            collection: "purchases".to_owned(),
+            insert_deadline: Duration::from_secs(30),
+            query_deadline: Duration::from_secs(5),
+            calls: 64,
+        }
+    }
+}

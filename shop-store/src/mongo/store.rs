@@ -1,0 +1,75 @@
+//! The store itself: the ports on a collection.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
+use shop_core::{Purchase, PurchaseId, Result};
+
+use super::connection::Connection;
+use super::{MongoStoreOptions, insert, select, totals};
+
+/// Purchases in a collection of MongoDB. Clones share the driver's connections.
+#[derive(Debug, Clone)]
+pub struct MongoStore {
+    connection: Arc<Connection>,
+}
+
+impl MongoStore {
+    /// A store in the collection that `options` name. A server that is away now is waited for by whoever calls.
+    ///
+    /// Makes the indexes in the background, and goes on without them where it has no right to.
+    ///
+    /// # Errors
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) when the address cannot be read,
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when it is to be looked up in DNS, and that is away.
+    pub async fn open(options: MongoStoreOptions) -> Result<Self> {
+        Ok(Self { connection: Arc::new(Connection::open(options).await?) })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Its database and collection, as `database.collection`.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        self.connection.collection.namespace().to_string()
+    }
+
+    /// Waits until the indexes of listings are made, or the server has refused them.
+    pub async fn indexed(&self) {
+        self.connection.indexed.cancelled().await;
+    }
+}
+
+#[async_trait]
+impl PurchaseStore for MongoStore {
+    /// Inserted with majority and journal.
+    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        insert::insert(&self.connection, &batch).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.connection.ping().await
+    }
+}
+
+#[async_trait]
+impl PurchaseQuery for MongoStore {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        select::page(&self.connection, selector, request).await
+    }
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        totals::summary(&self.connection, selector).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        select::by_id(&self.connection, id).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.connection.ping().await
+    }
+}

@@ -1,0 +1,22 @@
+//! The kit on the embedded log and store, and on MongoDB if there is a server.
+
+use shop_core::conformance::{MemoryFixture, log_suite, pipeline_suite, store_suite};
+use shop_store::embedded::EmbeddedFixture;
+use shop_store::mongo::MongoFixture;
+
+log_suite!(embedded_log, EmbeddedFixture::new());
+store_suite!(embedded_store, EmbeddedFixture::new());
+pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
+pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
+pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });
+
+/// What the environment of the tests says.
+#[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+store_suite!(mongo_store, if MongoFixture::on_test_server(environment));
+pipeline_suite!(memory_to_mongo, if async {
+    Some((MemoryFixture::default(), MongoFixture::on_test_server(environment).await?))
+});
