@@ -1,0 +1,7 @@
+// The page of management: how purchases come from the log into the store, and what is stored.
+
+import { Ledger } from "./ledger.js";
+import { setUpPipeline } from "./pipeline.js";
+
+setUpPipeline();
+new Ledger({ showsEverybody: true });

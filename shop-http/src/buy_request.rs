@@ -1,0 +1,163 @@
+//! What a request to buy says, checked as its dialect checks it.
+
+use axum::http::{HeaderMap, HeaderName};
+use shop_core::json::{Members, Scalar};
+use shop_core::{
+    IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
+};
+
+use crate::dialect::{Dialect, LowestPrice, Missing, Timestamps};
+use crate::failure::Failure;
+use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
+use crate::wrong_body::{NoObject, Problem, WrongMember};
+
+/// JSON that says nothing: what counts as false where the replaced systems came from, the first four of them in
+/// JavaScript too, and an empty object.
+const EMPTY_VALUES: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
+
+/// The purchase in `body`, with what `timestamps` leaves of the client's.
+pub(crate) fn read(
+    body: &[u8],
+    dialect: &Dialect,
+    timestamps: Timestamps,
+    key: Option<IdempotencyKey>,
+) -> Result<NewPurchase, Failure> {
+    let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
+    if dialect.tells_empty_bodies && says_nothing() {
+        return Err(Failure::EmptyBody);
+    }
+    let members = Members::parse(body).map_err(|error| no_object(body, &error))?;
+    if dialect.tells_empty_bodies && members.is_empty {
+        return Err(Failure::EmptyBody);
+    }
+    let mut wrong = Wrong { body, members: Vec::new() };
+    let is_given = |value: &Scalar<'_>| counts_as_given(*value, dialect);
+    let user_name = wrong.look("username", members.username.filter(is_given), |value| text(value, dialect));
+    let user_id = wrong.look("userid", members.userid.filter(is_given), |value| text(value, dialect));
+    let price = wrong.look("price", members.price, |value| price(value, dialect));
+    let time = members.timestamp.filter(|value| !value.is_null());
+    let time = time.map(|value| wrong.look("timestamp", Some(value), |value| timestamp(value, timestamps)));
+    match (user_id, user_name, price, &wrong.members[..]) {
+        (Some(user_id), Some(user_name), Some(price), []) => {
+            let mut purchase = NewPurchase::new(user_id, user_name, price);
+            purchase.timestamp = time.flatten().flatten();
+            purchase.key = key;
+            Ok(purchase)
+        }
+        _ => Err(Failure::Body(wrong.members)),
+    }
+}
+
+/// What is found to be wrong with the members of a body.
+struct Wrong<'a> {
+    body: &'a [u8],
+    members: Vec<WrongMember>,
+}
+
+impl Wrong<'_> {
+    /// What `read` makes of the member's value. If it makes nothing of it, that is noted.
+    fn look<T>(
+        &mut self,
+        member: &'static str,
+        value: Option<Scalar<'_>>,
+        read: impl FnOnce(Scalar<'_>) -> Result<T, (Problem, String)>,
+    ) -> Option<T> {
+        let Some(value) = value else {
+            let input = String::from_utf8_lossy(self.body).into_owned();
+            self.members.push(WrongMember { member, problem: Problem::Missing, text: String::new(), input });
+            return None;
+        };
+        let read = read(value).map_err(|(problem, text)| {
+            // A price's text has a name of its own in it.
+            let text = if member == "price" { text } else { format!("{member} {text}") };
+            self.members.push(WrongMember { member, problem, text, input: value.as_json().to_owned() });
+        });
+        read.ok()
+    }
+}
+
+fn no_object(body: &[u8], error: &serde_json::Error) -> Failure {
+    let trimmed = body.trim_ascii();
+    let why = match (trimmed, error.is_data()) {
+        (b"" | b"null", _) => NoObject::Nothing,
+        ([b'{', ..], true) => NoObject::Contradiction,
+        (_, true) => NoObject::Other(String::from_utf8_lossy(trimmed).into_owned()),
+        (_, false) => {
+            let lines = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+            NoObject::NoJson(lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1))
+        }
+    };
+    Failure::Syntax(error.to_string(), why)
+}
+
+fn text<T>(value: Scalar<'_>, dialect: &Dialect) -> Result<T, (Problem, String)>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let text = if dialect.integers_are_text { value.text_or_integer() } else { value.text() };
+    let text = text.ok_or_else(|| (Problem::NoText, "must be text".to_owned()))?;
+    text.parse().map_err(|problem: T::Err| (Problem::Value, problem.to_string()))
+}
+
+/// Whether the value of an id or of a name is one at all.
+fn counts_as_given(value: Scalar<'_>, dialect: &Dialect) -> bool {
+    match dialect.missing {
+        Missing::Listed => !value.is_null(),
+        Missing::AllRequired => !EMPTY_VALUES[..4].contains(&value.as_json()),
+    }
+}
+
+fn price(value: Scalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String)> {
+    // What the replaced systems say.
+    let (no_number, too_low) = match dialect.lowest_price {
+        LowestPrice::Zero => ("Price must be a valid number", "Price cannot be negative"),
+        LowestPrice::AboveZero => ("Price must be a positive number", "Price must be a positive number"),
+    };
+    match value.price() {
+        Ok(price) if price.as_decimal().is_zero() && dialect.lowest_price == LowestPrice::AboveZero => {
+            Err((Problem::Value, too_low.to_owned()))
+        }
+        Ok(price) => Ok(price),
+        Err(InvalidPrice::NotANumber) => Err((Problem::NoNumber, no_number.to_owned())),
+        Err(InvalidPrice::Negative) => Err((Problem::Value, too_low.to_owned())),
+        Err(problem) => Err((Problem::Value, format!("Price {problem}"))),
+    }
+}
+
+fn timestamp(value: Scalar<'_>, timestamps: Timestamps) -> Result<Option<Timestamp>, (Problem, String)> {
+    match timestamps {
+        Timestamps::Ignored => Ok(None),
+        Timestamps::Lenient => Ok(value.timestamp()),
+        Timestamps::Strict => {
+            let read = value.text().and_then(|text| text.parse().ok());
+            read.map(Some).ok_or_else(|| (Problem::Value, InvalidTimestamp.to_string()))
+        }
+    }
+}
+
+/// The key with which the request can be repeated.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Failure> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let (first, second) = (given.next(), given.next());
+    let Some(key) = first else { return Ok(None) };
+    let key = key.to_str().ok().filter(|_| second.is_none()).and_then(|key| key.parse().ok());
+    let problem = "must be one key of 1 to 255 visible ASCII characters";
+    key.map(Some).ok_or_else(|| Failure::field("Idempotency-Key", problem))
+}
+
+/// What the purchase carries of the request that it came with.
+pub(crate) fn context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let traceparent = text(&TRACEPARENT).filter(|text| is_traceparent(text));
+    let request_id = text(&REQUEST_ID);
+    let context = RequestContext::new(request_id, traceparent);
+    (context != RequestContext::default()).then(|| Box::new(context))
+}
+
+/// Version 00 of <https://www.w3.org/TR/trace-context/#traceparent-header>: four groups of lower-case hex digits.
+fn is_traceparent(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    lengths == [2, 32, 16, 2] && groups.iter().all(|group| group.bytes().all(hex))
+}

@@ -1,0 +1,166 @@
+//! What the parts of a dialect can be.
+
+use axum::http::StatusCode;
+use shop_core::ports::ListOrder;
+
+/// How `/health` is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HealthForm {
+    /// The status of a service that is well.
+    pub(crate) well: &'static str,
+    /// Whether management says so, with another status, when its store is away.
+    pub(crate) tells_of_the_store: bool,
+}
+
+/// How a listing is answered that does not ask for something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListingForm {
+    /// What stands around the purchases.
+    pub(crate) view: View,
+    pub(crate) order: ListOrder,
+    /// What the text in the path is taken for.
+    pub(crate) looks_for: LooksFor,
+    /// The status when nothing is found.
+    pub(crate) nothing: StatusCode,
+    /// Where a listing stops that names no limit; nowhere without a value.
+    pub(crate) cap: Option<u16>,
+}
+
+/// What stands around the purchases of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Both ways to name a user, the count, the sum, and what was matched.
+    Everything,
+    /// What was asked for, the count and the sum.
+    Summary,
+    /// What was asked for.
+    Owner,
+    /// `"status": "Ok!"`.
+    Status,
+    /// Nothing: an array.
+    List,
+}
+
+impl View {
+    /// Whether the count and the sum are told.
+    pub(crate) const fn counts(self) -> bool {
+        matches!(self, Self::Everything | Self::Summary)
+    }
+}
+
+/// What the text in the path of a listing is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LooksFor {
+    UserId,
+    UserName,
+    /// A user's id, and if nobody has it, a name.
+    Either,
+}
+
+/// How a buy is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bought {
+    /// With texts, and with the purchase in as many members as there are names.
+    Says {
+        code: StatusCode,
+        status: Option<&'static str>,
+        message: &'static str,
+        purchase_as: &'static [&'static str],
+    },
+    /// 201 with the purchase and its receipt.
+    PurchaseAndReceipt,
+}
+
+/// What a purchase looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ItemForm {
+    pub(crate) price: PriceForm,
+    pub(crate) timestamp: TimestampForm,
+    /// What stands in a listing besides the four members that everybody knows.
+    pub(crate) extras: Extras,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PriceForm {
+    Number,
+    /// Text with the scale that the price was given with.
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimestampForm {
+    /// ISO 8601 in UTC with milliseconds and `Z`.
+    Iso,
+    /// ISO 8601 in UTC with microseconds and without a zone. A fraction of zero is left out.
+    IsoWithoutZone,
+    /// Seconds since 1970.
+    Seconds,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extras {
+    None,
+    /// `_id`.
+    Id,
+    /// `_id`, and `__v`, which is always 0.
+    IdAndVersion,
+}
+
+/// What an error's body looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// `{"error": text}`.
+    Text,
+    /// `{"status": "Error", "message": text}`.
+    StatusAndMessage,
+    /// `{"detail": text}`, and for what is wrong with a request a list of what is.
+    Detail,
+    /// RFC 9457 problem details.
+    Problem,
+}
+
+/// How members that lack are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Those that lack are listed.
+    Listed,
+    /// The text names all that are required. An id or a name that counts as false in JavaScript lacks too.
+    AllRequired,
+}
+
+/// What a purchase must cost at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LowestPrice {
+    Zero,
+    AboveZero,
+}
+
+/// What becomes of the timestamp that comes with a purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timestamps {
+    /// It must be RFC 3339 text.
+    Strict,
+    /// Numbers count too, and what cannot be read is left out.
+    Lenient,
+    /// It is left out.
+    Ignored,
+}
+
+/// What is said when something behind the service fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outages {
+    /// Facing cannot bring a purchase into the log.
+    pub(crate) taking: Outage,
+    /// Management cannot write a purchase into its store.
+    pub(crate) writing: Outage,
+    /// Facing gets no listing. Without a value the kind of the error tells.
+    pub(crate) asking: Option<Outage>,
+    /// Management cannot read its store.
+    pub(crate) reading: Option<Outage>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) status: StatusCode,
+    pub(crate) text: &'static str,
+}

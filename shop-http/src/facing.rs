@@ -1,0 +1,65 @@
+//! The service that customers meet: takes purchases, answers listings.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use shop_core::ingest::IngestMonitor;
+use shop_core::ports::{PurchaseQuery, PurchaseSink};
+use shop_core::{Clock, SystemClock};
+
+use crate::everywhere::everywhere;
+use crate::known_keys::KnownKeys;
+use crate::layers;
+use crate::metrics::{Metrics, Publishing};
+use crate::options::HttpOptions;
+use crate::recent::RecentBuys;
+use crate::resources::{buy, docs, listing};
+use crate::routes::Routes;
+use crate::service::{Role, Service};
+
+/// What facing stands on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Facing {
+    /// Where purchases go.
+    pub sink: Arc<dyn PurchaseSink>,
+    /// Where listings come from: the store itself, or another service.
+    pub query: Arc<dyn PurchaseQuery>,
+    /// The ingest that runs in this process, if one does: its state is told in `/health` and `/metrics`.
+    pub ingest: Option<IngestMonitor>,
+    /// The time of day, and fresh ids.
+    pub clock: Arc<dyn Clock>,
+    /// What is told in `/metrics`; of this service alone unless chosen.
+    pub metrics: Metrics,
+}
+
+impl Facing {
+    /// Facing on `sink` and `query`, without an ingest of its own.
+    #[must_use]
+    pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
+        Self { sink, query, ingest: None, clock: Arc::new(SystemClock), metrics: Metrics::new() }
+    }
+}
+
+/// The routes of facing.
+pub fn facing(parts: Facing, options: HttpOptions) -> Router {
+    let service = Arc::new(Service {
+        role: Role::Facing,
+        sink: parts.sink,
+        query: parts.query,
+        ingest: parts.ingest,
+        clock: parts.clock,
+        publishing: Publishing::new(&parts.metrics, Role::Facing),
+        metrics: parts.metrics,
+        known_keys: Some(KnownKeys::new()),
+        recent: options.remember_buys.then(RecentBuys::new),
+        options,
+    });
+    layers::around(docs::beside(routes(), &service), &service)
+}
+
+pub(crate) fn routes() -> Routes {
+    let own = Routes::new().route("/buy", post(buy::post)).route("/getAllUserBuys/{who}", get(listing::get));
+    everywhere(own.clone(), own)
+}

@@ -1,0 +1,211 @@
+//! The body of a whole listing: written page by page, so that its length costs no memory, with the count and
+//! the sum of exactly what was written.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use shop_core::json::number;
+use shop_core::ports::{Page, PageRequest, Selector, Summary};
+use shop_core::{Error, ErrorKind, Purchase, Total};
+
+use crate::dialect::{ItemForm, View};
+use crate::naked_purchase::NakedPurchase;
+use crate::parameters::By;
+use crate::service::Service;
+
+/// What stands around the purchases.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub(crate) view: View,
+    pub(crate) item: ItemForm,
+    /// The text asked for.
+    pub(crate) who: String,
+    /// What that was looked up as first.
+    pub(crate) asked: By,
+    /// What it was found to be.
+    pub(crate) found: Option<By>,
+}
+
+/// What stands behind the purchases.
+#[derive(Serialize)]
+struct Tail<'a> {
+    count: u64,
+    #[serde(with = "number")]
+    total_spent: Total,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched_by: Option<Option<&'static str>>,
+    /// Of a page only; `null` at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Option<&'a str>>,
+}
+
+/// One page of a listing, with the count and the sum of the whole.
+pub(crate) fn of_page(frame: &Frame, page: &Page, summary: Summary) -> Result<Body, Error> {
+    let mut json = Vec::new();
+    write_head(&mut json, frame)?;
+    write_items(&mut json, frame, &page.items, true)?;
+    let next = page.next.as_ref().map(shop_core::ports::Cursor::as_str);
+    write_tail(&mut json, frame, summary, Some(next))?;
+    Ok(json.into())
+}
+
+/// The whole listing of somebody who has bought nothing.
+pub(crate) fn of_nothing(frame: &Frame) -> Result<Body, Error> {
+    let mut json = Vec::new();
+    write_head(&mut json, frame)?;
+    write_tail(&mut json, frame, Summary::default(), None)?;
+    Ok(json.into())
+}
+
+/// The whole of a listing that begins with the page `first`.
+pub(crate) fn whole(
+    service: Arc<Service>,
+    frame: Frame,
+    selector: Selector,
+    request: PageRequest,
+    first: &Page,
+) -> Result<Body, Error> {
+    let mut writer =
+        Writer { service, frame, selector, request, summary: Summary::default(), is_first: true };
+    let (chunk, more) = writer.chunk(first)?;
+    // Most listings fit in one page: they are sent with their length.
+    if !more {
+        return Ok(chunk.into());
+    }
+    let rest = stream::try_unfold(Some(writer), |state| async move {
+        let Some(mut writer) = state else { return Ok(None) };
+        let (chunk, more) = writer.next_chunk().await?;
+        Ok(Some((chunk, more.then_some(writer))))
+    });
+    let start = stream::once(async { Ok::<_, Error>(chunk) });
+    Ok(Body::from_stream(start.chain(rest)))
+}
+
+struct Writer {
+    service: Arc<Service>,
+    frame: Frame,
+    selector: Selector,
+    request: PageRequest,
+    summary: Summary,
+    is_first: bool,
+}
+
+impl Writer {
+    async fn next_chunk(&mut self) -> Result<(Bytes, bool), Error> {
+        let page = match self.service.page(&self.selector, &self.request).await {
+            Ok(page) => page,
+            Err(failure) => {
+                // The status is gone already; a body that breaks off is all that can still say so.
+                let error = failure.into_error();
+                tracing::warn!(error = %error.chain(), "a listing broke off");
+                return Err(error);
+            }
+        };
+        self.chunk(&page)
+    }
+
+    /// The JSON of one page, and whether there are more.
+    fn chunk(&mut self, page: &Page) -> Result<(Bytes, bool), Error> {
+        let mut json = Vec::new();
+        if self.is_first {
+            write_head(&mut json, &self.frame)?;
+        }
+        write_items(&mut json, &self.frame, &page.items, self.is_first)?;
+        self.is_first = false;
+        for purchase in &page.items {
+            self.summary.count += 1;
+            self.summary.total_spent = self.summary.total_spent.plus(purchase.price).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
+            })?;
+        }
+        let next = page.leads_to(&self.request)?;
+        let more = next.is_some();
+        if more {
+            self.request.cursor = next;
+        } else {
+            write_tail(&mut json, &self.frame, self.summary, None)?;
+        }
+        Ok((json.into(), more))
+    }
+}
+
+fn write_head(json: &mut Vec<u8>, frame: &Frame) -> Result<(), Error> {
+    let (userid, username) = match frame.found {
+        Some(By::UserName) => (None, Some(&frame.who)),
+        _ => (Some(&frame.who), None),
+    };
+    match frame.view {
+        View::Everything => write_members(json, &[("userid", userid), ("username", username)]),
+        View::Summary | View::Owner => {
+            let name = frame.found.unwrap_or(frame.asked).name();
+            write_members(json, &[(name, Some(&frame.who))])
+        }
+        View::Status => write_members(json, &[("status", Some(&"Ok!".to_owned()))]),
+        View::List => {
+            json.push(b'[');
+            Ok(())
+        }
+    }
+}
+
+/// The beginning of an object, up to its purchases.
+fn write_members(json: &mut Vec<u8>, members: &[(&str, Option<&String>)]) -> Result<(), Error> {
+    json.push(b'{');
+    for (name, value) in members {
+        write(json, name)?;
+        json.push(b':');
+        write(json, value)?;
+        json.push(b',');
+    }
+    json.extend_from_slice(b"\"purchases\":[");
+    Ok(())
+}
+
+fn write_items(
+    json: &mut Vec<u8>,
+    frame: &Frame,
+    purchases: &[Purchase],
+    is_first: bool,
+) -> Result<(), Error> {
+    for (position, purchase) in purchases.iter().enumerate() {
+        if position > 0 || !is_first {
+            json.push(b',');
+        }
+        write(json, &NakedPurchase::in_listing(purchase, frame.item))?;
+    }
+    Ok(())
+}
+
+fn write_tail(
+    json: &mut Vec<u8>,
+    frame: &Frame,
+    summary: Summary,
+    next: Option<Option<&str>>,
+) -> Result<(), Error> {
+    json.push(b']');
+    if !frame.view.counts() {
+        if frame.view != View::List {
+            json.push(b'}');
+        }
+        return Ok(());
+    }
+    let (count, total_spent) = (summary.count, summary.total_spent.rounded(2));
+    let tail = match frame.view {
+        View::Everything => Tail { count, total_spent, matched_by: Some(frame.found.map(By::name)), next },
+        _ => Tail { count, total_spent, matched_by: None, next: None },
+    };
+    let start = json.len();
+    write(json, &tail)?;
+    // The tail's members go on in the object that the head has opened.
+    json[start] = b',';
+    Ok(())
+}
+
+fn write(json: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Error> {
+    serde_json::to_writer(json, value).map_err(|error| {
+        Error::new(ErrorKind::Internal, "a listing could not be written as JSON").with_source(error)
+    })
+}

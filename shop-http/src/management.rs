@@ -1,0 +1,70 @@
+//! The service behind facing: owns the store, and the ingest that fills it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use shop_core::ingest::IngestMonitor;
+use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore};
+use shop_core::{Clock, SystemClock};
+
+use crate::everywhere::everywhere;
+use crate::layers;
+use crate::metrics::{Metrics, Publishing};
+use crate::options::HttpOptions;
+use crate::resources::{buy, docs, listing};
+use crate::routes::Routes;
+use crate::service::{Role, Service};
+use crate::store_sink::StoreSink;
+
+/// What management stands on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Management {
+    /// Where its own POST goes, past the log.
+    pub store: Arc<dyn PurchaseStore>,
+    /// What a purchase in the store survives.
+    pub durability: Durability,
+    /// Where listings come from.
+    pub query: Arc<dyn PurchaseQuery>,
+    /// The ingest that fills the store, if it runs in this process: without it the service is not ready.
+    pub ingest: Option<IngestMonitor>,
+    /// The time of day, and fresh ids.
+    pub clock: Arc<dyn Clock>,
+    /// What is told in `/metrics`; of this service alone unless chosen.
+    pub metrics: Metrics,
+}
+
+impl Management {
+    /// Management on `store` and `query`, without an ingest of its own.
+    #[must_use]
+    pub fn new(store: Arc<dyn PurchaseStore>, durability: Durability, query: Arc<dyn PurchaseQuery>) -> Self {
+        Self { store, durability, query, ingest: None, clock: Arc::new(SystemClock), metrics: Metrics::new() }
+    }
+}
+
+/// The routes of management.
+pub fn management(parts: Management, options: HttpOptions) -> Router {
+    let service = Arc::new(Service {
+        role: Role::Management,
+        sink: Arc::new(StoreSink { store: parts.store, durability: parts.durability }),
+        query: parts.query,
+        ingest: parts.ingest,
+        clock: parts.clock,
+        publishing: Publishing::new(&parts.metrics, Role::Management),
+        metrics: parts.metrics,
+        known_keys: None,
+        recent: None,
+        options,
+    });
+    layers::around(docs::beside(routes(), &service), &service)
+}
+
+pub(crate) fn routes() -> Routes {
+    let of_a_user = Routes::new().route("/purchases/{who}", get(listing::get));
+    let own = of_a_user
+        .clone()
+        .route("/purchases", get(listing::of_everybody).post(buy::post_into_store))
+        .route("/buyList/{who}", get(listing::buy_list));
+    everywhere(own, of_a_user)
+}

@@ -1,0 +1,123 @@
+//! The ingest of this process: measured batch by batch, counted from its own status when somebody asks.
+
+use std::sync::{Arc, PoisonError};
+
+use metrics::Histogram;
+use shop_core::ingest::{CarriedBatch, IngestMonitor, IngestObserver, IngestStatus, Part, Phase};
+use shop_core::ports::{Lag, ReasonKind};
+
+use super::{Metrics, names};
+
+/// Measures batches.
+pub(super) struct Observer {
+    metrics: Metrics,
+    records: Histogram,
+    bytes: Histogram,
+    processing: Histogram,
+    freshness: Histogram,
+}
+
+impl Observer {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            records: metrics.histogram(names::INGEST_BATCH_RECORDS, &[]),
+            bytes: metrics.histogram(names::INGEST_BATCH_BYTES, &[]),
+            processing: metrics.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
+            freshness: metrics.histogram(names::INGEST_FRESHNESS, &[]),
+        }
+    }
+}
+
+/// Without the histograms, which have no `Debug`.
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observer").field("metrics", &self.metrics).finish_non_exhaustive()
+    }
+}
+
+impl IngestObserver for Observer {
+    fn carried(&self, batch: &CarriedBatch) {
+        self.records.record(float(batch.records));
+        self.bytes.record(float(batch.bytes));
+        // Once: a sample for each record costs as much as a tenth of all else that is done for it.
+        self.processing.record(batch.took.as_secs_f64());
+        if let Some(freshness) = batch.freshness {
+            self.freshness.record(freshness.as_secs_f64());
+        }
+        self.metrics.sampled(4);
+    }
+}
+
+impl Metrics {
+    /// Takes over what `monitor` says now; its `lag` was asked for before.
+    pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>) {
+        let status = monitor.status();
+        self.note_tally(&status);
+        self.note_load(&status);
+        for part in Part::ALL {
+            let labels = [("part", part.as_str())];
+            let retries = status.retries.get(&part).copied().unwrap_or_default();
+            self.counter(names::INGEST_RETRIES, &labels).absolute(retries);
+            let waiting = status.waiting_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.gauge(names::INGEST_WAITING, &labels).set(waiting);
+        }
+        for phase in Phase::ALL {
+            let is_it = f64::from(u8::from(phase == status.phase));
+            self.gauge(names::INGEST_PHASE, &[("phase", phase.as_str())]).set(is_it);
+        }
+        if let Some(lag) = lag {
+            self.note_lag(lag);
+        }
+    }
+
+    fn note_tally(&self, IngestStatus { tally, .. }: &IngestStatus) {
+        let stored = tally.inserted + tally.duplicates;
+        for (status, count) in [("success", stored), ("error", tally.dead_lettered)] {
+            self.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);
+        }
+        for (outcome, count) in [
+            ("inserted", tally.inserted),
+            ("duplicate", tally.duplicates),
+            ("dead_lettered", tally.dead_lettered),
+        ] {
+            self.counter(names::INGEST_RECORDS, &[("outcome", outcome)]).absolute(count);
+        }
+        for (reason, count) in [
+            (ReasonKind::Undecodable, tally.undecodable),
+            (ReasonKind::Conflict, tally.conflicts),
+            (ReasonKind::Refused, tally.refused),
+        ] {
+            self.counter(names::DEAD_LETTERS, &[("reason", reason.as_str())]).absolute(count);
+        }
+    }
+
+    fn note_load(&self, status: &IngestStatus) {
+        self.gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[]).set(float(status.in_flight_records));
+        self.gauge(names::INGEST_IN_FLIGHT_BATCHES, &[]).set(float(status.in_flight));
+        self.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
+    }
+
+    fn note_lag(&self, Lag { topic, group, records, .. }: &Lag) {
+        let mut known = self.shared.lags.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(records.keys().map(|index| (Arc::clone(topic), group.clone(), *index)));
+        for (of, reader, index) in &*known {
+            let partition = index.to_string();
+            let labels = [("topic", &**of), ("group", reader.as_str()), ("partition", &partition)];
+            // What another process reads now is told by that one: counted here as well, it would count twice.
+            let is_read = of == topic && reader == group;
+            let behind = records.get(index).filter(|_| is_read).copied().unwrap_or_default();
+            self.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(behind));
+        }
+    }
+}
+
+fn float(count: usize) -> f64 {
+    approximately(count as u64)
+}
+
+/// Prometheus knows no other numbers; up to 2^53 they are exact.
+#[expect(clippy::cast_precision_loss, reason = "no count comes near to where that matters")]
+const fn approximately(count: u64) -> f64 {
+    count as f64
+}

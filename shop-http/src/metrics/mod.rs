@@ -1,0 +1,136 @@
+//! What a service counts and measures, and how Prometheus reads it. `docs/metrics.md` lists all of it.
+//!
+//! Every service has a recorder of its own, so that several in one process do not mix their figures. Nothing is
+//! labelled with what a client chooses: a route is its template, a method one of those that HTTP knows.
+
+mod ingest;
+mod names;
+mod publishing;
+mod requests;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ::metrics::{
+    Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_process::Collector;
+use shop_core::ingest::IngestObserver;
+
+use names::{ALL, Kind, Name};
+
+pub(crate) use publishing::Publishing;
+pub(crate) use requests::{HasPanicked, Requests, measure};
+
+/// The figures of one service, for its `/metrics`. Clones are the same figures.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: Collector,
+    /// Samples of histograms that were taken so far.
+    samples: AtomicUsize,
+    /// The topic, group and partition of every lag that was ever told.
+    lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
+}
+
+/// The labels of one series.
+type Labels<'a> = &'a [(&'static str, &'a str)];
+
+/// After so many samples they are sorted into their buckets, even if nobody reads them: until then each takes 24
+/// bytes (`metrics-rs/metrics#467`).
+const SAMPLES: usize = 4_096;
+const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);
+
+impl Metrics {
+    /// Those of a service that has just started.
+    #[must_use]
+    pub fn new() -> Self {
+        let recorder = recorder();
+        let shared = Shared {
+            handle: recorder.handle(),
+            recorder,
+            process: Collector::default(),
+            samples: AtomicUsize::new(0),
+            lags: Mutex::default(),
+        };
+        with_local_recorder(&shared.recorder, || shared.process.describe());
+        let metrics = Self { shared: Arc::new(shared) };
+        let version: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
+        metrics.gauge(names::APP_INFO, version).set(1);
+        metrics.gauge(names::FLASK_EXPORTER_INFO, version).set(1);
+        requests::begin(&metrics);
+        metrics
+    }
+
+    /// What an [`Ingest`](shop_core::ingest::Ingest) of this process is to be
+    /// [observed by](shop_core::ingest::Ingest::observed_by). Its other figures come from its monitor.
+    #[must_use]
+    pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
+        Arc::new(ingest::Observer::new(self))
+    }
+
+    /// All figures in Prometheus' text format, version 0.0.4.
+    pub(crate) fn text(&self) -> String {
+        with_local_recorder(&self.shared.recorder, || self.shared.process.collect());
+        self.shared.handle.render()
+    }
+
+    fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
+        self.shared.recorder.register_counter(&key(name, labels), &METADATA)
+    }
+
+    fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
+        self.shared.recorder.register_gauge(&key(name, labels), &METADATA)
+    }
+
+    fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
+        self.shared.recorder.register_histogram(&key(name, labels), &METADATA)
+    }
+
+    /// So many samples of histograms were taken.
+    fn sampled(&self, count: usize) {
+        let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
+        if before / SAMPLES != before.wrapping_add(count) / SAMPLES {
+            self.shared.handle.run_upkeep();
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[expect(clippy::expect_used, reason = "no list of buckets is empty, as `names` says")]
+fn recorder() -> PrometheusRecorder {
+    let with_buckets = |builder: PrometheusBuilder, name: &Name| match name.kind {
+        Kind::Histogram(buckets) => builder
+            .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
+            .expect("a list of buckets"),
+        Kind::Counter | Kind::Gauge => builder,
+    };
+    let recorder = ALL.iter().fold(PrometheusBuilder::new(), with_buckets).build_recorder();
+    for &Name { name, kind, help } in ALL {
+        let help = SharedString::const_str(help);
+        match kind {
+            Kind::Counter => recorder.describe_counter(name.into(), None, help),
+            Kind::Gauge => recorder.describe_gauge(name.into(), None, help),
+            Kind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
+        }
+    }
+    recorder
+}
+
+fn key(name: Name, labels: Labels<'_>) -> Key {
+    let labels = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned()));
+    Key::from_parts(name.name, labels.collect::<Vec<_>>())
+}

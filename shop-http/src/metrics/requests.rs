@@ -1,0 +1,195 @@
+//! Requests, by template of their route.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use metrics::{Counter, Gauge, Histogram};
+use tokio::time::Instant;
+
+use super::{Metrics, names};
+
+/// The route of a request for which there is none: its path is the client's, and there is no end of them.
+const UNMATCHED: &str = "unmatched";
+
+/// Marks the answer of a handler that has panicked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HasPanicked;
+
+/// Exposes from the start what needs no request to be known.
+pub(super) fn begin(metrics: &Metrics) {
+    metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
+    for method in [Method::GET, Method::POST] {
+        metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &exception(&method)).absolute(0);
+    }
+}
+
+/// What is counted and measured of requests. Each series is looked up once and kept: there are as many as routes,
+/// methods and statuses together.
+pub(crate) struct Requests {
+    metrics: Metrics,
+    in_flight: Gauge,
+    /// By route.
+    series: RwLock<HashMap<String, OfRoute>>,
+}
+
+/// By method and status.
+type OfRoute = HashMap<(&'static str, StatusCode), Arc<Series>>;
+
+/// What a request of one route, method and status counts in.
+struct Series {
+    /// Those of which probes are no part, as they were not before.
+    of_work: Option<(Counter, Histogram)>,
+    flask: (Counter, Histogram),
+}
+
+impl Requests {
+    /// Those of one service.
+    pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
+        let in_flight = metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]);
+        Arc::new(Self { metrics: metrics.clone(), in_flight, series: RwLock::default() })
+    }
+
+    fn series(&self, route: &str, method: &'static str, status: StatusCode) -> Arc<Series> {
+        let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = known.get(route).and_then(|of_route| of_route.get(&(method, status))) {
+            return Arc::clone(series);
+        }
+        drop(known);
+        let made = Arc::new(Series::new(&self.metrics, route, method, status));
+        let mut known = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(route.to_owned()).or_default().entry((method, status)).or_insert(made))
+    }
+}
+
+impl Series {
+    fn new(metrics: &Metrics, route: &str, method: &str, status: StatusCode) -> Self {
+        let (method, status) = (("method", method), ("status", status.as_str()));
+        let (route, path) = (("route", route), ("path", route));
+        let of_work = || {
+            let requests = metrics.counter(names::HTTP_REQUESTS, &[method, route, status]);
+            (requests, metrics.histogram(names::HTTP_REQUEST_DURATION, &[method, route]))
+        };
+        Self {
+            of_work: is_work(route.1).then(of_work),
+            flask: (
+                metrics.counter(names::FLASK_HTTP_REQUESTS, &[method, status]),
+                metrics.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]),
+            ),
+        }
+    }
+}
+
+fn is_work(route: &str) -> bool {
+    !route.ends_with("/health")
+}
+
+/// Measures a request until its answer has been sent, or nobody waits for it any more.
+pub(crate) async fn measure(
+    State(requests): State<Arc<Requests>>,
+    matched: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    if route.ends_with("/metrics") {
+        return next.run(request).await;
+    }
+    let is_work = is_work(route);
+    if is_work {
+        requests.in_flight.increment(1.0);
+    }
+    let method = word(request.method());
+    let mut measuring =
+        Measuring { requests, matched, method, is_work, begun: Instant::now(), answered: None };
+    let response = next.run(request).await;
+    let has_panicked = response.extensions().get::<HasPanicked>().is_some();
+    measuring.answered = Some((response.status(), has_panicked));
+    response.map(|body| Body::new(Measured { body, _measuring: measuring }))
+}
+
+/// One request that is being answered. Told when it is dropped.
+struct Measuring {
+    requests: Arc<Requests>,
+    matched: Option<MatchedPath>,
+    method: &'static str,
+    is_work: bool,
+    begun: Instant,
+    /// The status, once it is known, and whether the handler has panicked.
+    answered: Option<(StatusCode, bool)>,
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        let Self { requests, method, .. } = self;
+        if self.is_work {
+            requests.in_flight.decrement(1.0);
+        }
+        // A client that has gone away before has had no answer.
+        let Some((status, has_panicked)) = self.answered else { return };
+        let route = self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        let series = requests.series(route, method, status);
+        let seconds = self.begun.elapsed().as_secs_f64();
+        for (count, duration) in series.of_work.iter().chain([&series.flask]) {
+            count.increment(1);
+            duration.record(seconds);
+        }
+        if has_panicked {
+            let labels = [("method", *method), ("status", status.as_str())];
+            requests.metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
+        }
+        requests.metrics.sampled(2);
+    }
+}
+
+fn exception(method: &Method) -> [(&'static str, &'static str); 2] {
+    [("method", word(method)), ("status", "500")]
+}
+
+/// The method, if it is one that HTTP knows: a client may make up others.
+fn word(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "OTHER",
+    }
+}
+
+/// A body that is measured until it is dropped.
+struct Measured {
+    body: Body,
+    _measuring: Measuring,
+}
+
+impl HttpBody for Measured {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,129 @@
+//! The document against the routes, in every dialect.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use shop_core::SystemClock;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+
+use super::document;
+use crate::dialect::Dialect;
+use crate::metrics::{Metrics, Publishing};
+use crate::options::HttpOptions;
+use crate::resources::docs;
+use crate::routes::Routes;
+use crate::service::{Role, Service};
+
+fn service(role: Role, dialect: &str) -> Arc<Service> {
+    let options = HttpOptions { dialect: Dialect::named(dialect).unwrap(), ..HttpOptions::default() };
+    let metrics = Metrics::new();
+    Arc::new(Service {
+        role,
+        publishing: Publishing::new(&metrics, role),
+        metrics,
+        sink: Arc::new(InMemoryLog::default().sink()),
+        query: Arc::new(InMemoryStore::new()),
+        ingest: None,
+        clock: Arc::new(SystemClock),
+        known_keys: None,
+        recent: None,
+        options,
+    })
+}
+
+/// Every service in every dialect, with its routes and its document.
+fn all() -> Vec<(String, Routes, Value)> {
+    let dialects =
+        ["default", "scalable-shop", "user-buy-list", "ecommerce", "purchase-tracking", "shopping-system"];
+    let of = |role: Role, name: &str| {
+        let service = service(role, name);
+        let routes = match role {
+            Role::Facing => crate::facing::routes(),
+            Role::Management => crate::management::routes(),
+        };
+        let routes = docs::beside(routes, &service);
+        let document = serde_json::to_value(document(&service, routes.paths())).unwrap();
+        (format!("{role:?} {name}"), routes, document)
+    };
+    dialects.iter().flat_map(|name| [of(Role::Facing, name), of(Role::Management, name)]).collect()
+}
+
+/// Every operation of a document, by its path and its method.
+fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths.flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().iter();
+        methods.map(move |(method, operation)| (format!("{method} {path}"), operation))
+    })
+}
+
+#[test]
+fn every_route_is_documented() {
+    for (name, routes, document) in all() {
+        let documented: BTreeSet<&String> = document["paths"].as_object().unwrap().keys().collect();
+        let routed: BTreeSet<&String> = routes.paths().iter().collect();
+        assert_eq!(documented, routed, "{name}");
+        assert!(documented.len() > 60, "{name}");
+    }
+}
+
+#[test]
+fn every_operation_is_complete() {
+    for (name, _, document) in all() {
+        let mut ids = BTreeMap::new();
+        for (at, operation) in operations(&document) {
+            let at = format!("{name} {at}");
+            let id = operation["operationId"].as_str().unwrap();
+            assert_eq!(ids.insert(id, at.clone()), None, "{id}");
+            assert!(operation["summary"].is_string() && operation["tags"][0].is_string(), "{at}");
+            let responses = operation["responses"].as_object().unwrap();
+            let has = |status: &str| assert!(responses.contains_key(status), "{at}: {status}");
+            ["414", "431", "500"].into_iter().for_each(has);
+            assert!(responses.keys().any(|status| status.starts_with(['2', '3'])), "{at}");
+            for (status, response) in responses {
+                assert!(!response["description"].as_str().unwrap().is_empty(), "{at} {status}");
+            }
+            if at.contains("post ") {
+                ["408", "409", "413", "501", "503"].into_iter().for_each(has);
+                assert_eq!(operation["parameters"][0]["name"], "Idempotency-Key", "{at}");
+                let body = &operation["requestBody"]["content"]["application/json"];
+                assert!(body["example"]["price"].is_number(), "{at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_referred_to_is_there() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    for (name, _, document) in all() {
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let target = document.pointer(reference.strip_prefix('#').unwrap());
+            assert!(target.is_some(), "{name}: {reference}");
+        }
+        let ids: Vec<&Value> =
+            operations(&document).map(|(_, operation)| &operation["operationId"]).collect();
+        let responses =
+            operations(&document).flat_map(|(_, operation)| operation["responses"].as_object().unwrap());
+        let links = responses.filter_map(|(_, response)| response["links"].as_object()).flatten();
+        let targets: Vec<_> = links.map(|(_, link)| &link["operationId"]).collect();
+        assert!(
+            !targets.is_empty() && targets.iter().all(|target| ids.contains(target)),
+            "{name}: {targets:?}"
+        );
+    }
+}

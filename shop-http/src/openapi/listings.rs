@@ -1,0 +1,92 @@
+//! Listings outside of `/v1`.
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use shop_core::ports::Summary;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder};
+
+use super::answers::{Answer, answers, no_answer, too_busy};
+use super::schemas::{any_of, listing};
+use super::whereabouts::Place;
+use super::{Operations, example, parameters};
+use crate::dialect::{LooksFor, View};
+use crate::failure::Failure;
+use crate::listing_body::{self, Frame};
+use crate::parameters::By;
+
+/// `GET /getAllUserBuys/{who}`, `GET /purchases/{who}`.
+pub(super) fn of_user(place: &Place<'_>) -> Operations {
+    of_user_in(place, place.dialect.listing.view)
+}
+
+/// `GET /buyList/{who}`.
+pub(super) fn buy_list(place: &Place<'_>) -> Operations {
+    of_user_in(place, View::Status)
+}
+
+fn of_user_in(place: &Place<'_>, view: View) -> Operations {
+    let form = place.dialect.listing;
+    let who = parameters::who(form.looks_for);
+    let operation = listing_in(place, view, form.nothing, "What a user has bought", form.cap).parameter(who);
+    vec![(HttpMethod::Get, operation.parameter(parameters::by()))]
+}
+
+/// `GET /purchases`.
+pub(super) fn of_everybody(place: &Place<'_>) -> OperationBuilder {
+    listing_in(
+        place,
+        View::List,
+        StatusCode::OK,
+        "What everybody has bought, the newest 500 unless asked otherwise",
+        None,
+    )
+}
+
+fn listing_in(
+    place: &Place<'_>,
+    view: View,
+    nothing: StatusCode,
+    summary: &str,
+    cap: Option<u16>,
+) -> OperationBuilder {
+    // Any of them can be asked for.
+    let mut views = vec![view, View::Summary, View::List, View::Owner];
+    views.dedup();
+    let schema = any_of(views.iter().map(|view| listing(*view, place.dialect.item)));
+    let found = Answer::json(StatusCode::OK, "The listing", schema.clone())
+        .with_example(shown(place, view))
+        .with_header("Link", "Of a page: its next one, with `rel=\"next\"`")
+        .with_header("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
+    let mut own = vec![found];
+    if nothing != StatusCode::OK {
+        own.push(Answer::json(nothing, "Nothing is found: an empty listing", schema));
+    }
+    let mut failures = vec![
+        Failure::field("limit", "must be a whole number from 1 to 1000"),
+        Failure::field("cursor", "is none of this listing: leave it out to begin anew"),
+        Failure::NoRoute,
+    ];
+    failures.extend(no_answer(place.role));
+    failures.extend(too_busy(place, false));
+    let length = match cap {
+        Some(cap) => format!("At most {cap} purchases without `limit`."),
+        None => "Whole without `limit` and `cursor`, however long it is; a page with either.".to_owned(),
+    };
+    let operation = OperationBuilder::new()
+        .tag("purchases")
+        .summary(Some(summary))
+        .description(Some(length))
+        .parameter(parameters::view())
+        .responses(answers(place, own, &failures));
+    parameters::paging().into_iter().chain(parameters::waiting()).fold(operation, OperationBuilder::parameter)
+}
+
+fn shown(place: &Place<'_>, view: View) -> Option<serde_json::Value> {
+    let form = place.dialect.listing;
+    let found = if form.looks_for == LooksFor::UserName { By::UserName } else { By::UserId };
+    let who = if found == By::UserName { "ada" } else { "u1" }.to_owned();
+    let frame = Frame { view, item: place.dialect.item, who, asked: found, found: Some(found) };
+    let total = "29.99".parse().ok()?;
+    let body = listing_body::of_page(&frame, &example::page(), Summary::new(1, total)).ok()?;
+    example::shown(body.into_response())
+}

@@ -1,0 +1,110 @@
+//! The API as an OpenAPI 3.1 document: made of the routes that there are, and of the dialects that they are
+//! answered in, so that what it says of statuses, texts and shapes is what the code says.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, PathItemBuilder, PathsBuilder};
+use utoipa::openapi::tag::{Tag, TagBuilder};
+use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+
+mod answers;
+mod buying;
+mod example;
+mod health;
+mod listings;
+mod parameters;
+mod schemas;
+mod v1;
+mod whereabouts;
+
+#[cfg(test)]
+mod document_test;
+
+use whereabouts::Place;
+
+use crate::dialect::Dialect;
+use crate::service::{Role, Service};
+
+/// What can be done at a path.
+type Operations = Vec<(HttpMethod, OperationBuilder)>;
+
+/// The tag of everything that is there a second time, so that it stands last.
+const BEHIND_INGRESS: &str = "ingress";
+
+/// What the document says of the service as a whole.
+const DESCRIPTION: &str = "\
+Purchases are taken, made durable in a log, carried into a store, and listed per user.
+
+* **Repeat a purchase safely** with the header `Idempotency-Key`: the same key of the same user is the same purchase.
+* **See what you just bought**: `wait_for` makes a listing wait until that purchase is stored.
+* **Money is exact**: prices have up to 8 decimals and keep their scale.
+
+Paths outside of `/v1` are answered as one of the systems that this one replaces, chosen by the path or by the \
+setting `SHOP_DIALECT`. Every answer has an `X-Request-Id`. What is no HTTP at all, or has a head of more than \
+about 100 kB, is answered with a status alone.";
+
+/// The document of `service`, whose routes stand at `paths`.
+pub(crate) fn document(service: &Service, paths: &[String]) -> OpenApi {
+    let name = match service.role {
+        Role::Facing => "Purchase tracking: facing",
+        Role::Management => "Purchase tracking: management",
+    };
+    let mut described = PathsBuilder::new();
+    let mut dialects = BTreeMap::new();
+    for path in paths {
+        let dialect = Dialect::of_path(path, service.options.dialect);
+        dialects.insert(dialect.name(), dialect);
+        if let Some(item) = described_at(path, service) {
+            described = described.path(path.clone(), item);
+        }
+    }
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title(name)
+                .version(env!("CARGO_PKG_VERSION"))
+                .description(Some(DESCRIPTION))
+                .license(Some(
+                    LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
+                ))
+                .build(),
+        )
+        .tags(Some(tags()))
+        .paths(described.build())
+        .components(Some(answers::components(dialects.into_values())))
+        .build()
+}
+
+fn tags() -> [Tag; 5] {
+    let tag = |name: &str, text: &str| TagBuilder::new().name(name).description(Some(text)).build();
+    [
+        tag("v1", "Our own API, the same on both services"),
+        tag("purchases", "Buying and listing, as the replaced systems do"),
+        tag("health", "How the service is"),
+        tag("about", "What there is"),
+        tag(BEHIND_INGRESS, "All of it again, behind the prefixes of scalable-shop's ingress"),
+    ]
+}
+
+/// What stands at `path`, if that is known.
+fn described_at(path: &str, service: &Service) -> Option<PathItem> {
+    let place = Place::of(path, service);
+    let operations = match place.naked.as_str() {
+        "/buy" => buying::buy(&place),
+        "/purchases" => buying::and_listing_of_everybody(&place),
+        "/getAllUserBuys/{who}" | "/purchases/{who}" => listings::of_user(&place),
+        "/buyList/{who}" => listings::buy_list(&place),
+        "/v1/purchases" => v1::purchases(&place),
+        "/v1/purchases/{id}" => v1::purchase(&place),
+        "/v1/summary" => v1::summary(&place),
+        naked => health::or_about(naked, &place)?,
+    };
+    let mut item = PathItemBuilder::new();
+    for (method, operation) in operations {
+        let id = place.operation_id(&method);
+        let operation = operation.operation_id(Some(id));
+        let operation = if place.behind_ingress { operation.tags(Some([BEHIND_INGRESS])) } else { operation };
+        item = item.operation(method, operation);
+    }
+    Some(item.build())
+}

@@ -1,0 +1,221 @@
+//! What values look like, in a request and in an answer.
+
+use serde_json::{Value, json};
+use shop_core::Price;
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
+
+use crate::dialect::{Dialect, Extras, ItemForm, LowestPrice, Missing, PriceForm, TimestampForm, View};
+
+/// A schema, as others hold it.
+pub(super) type Described = RefOr<Schema>;
+
+/// Neither blank nor with control characters.
+const SENSIBLE: &str =
+    r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+/// A price as text: up to 10^15, with up to 8 decimals. Other ways to write one are taken too.
+const PRICE_TEXT: &str = r"^[0-9]{1,15}(\.[0-9]{1,8})?$";
+/// The same, but not nothing.
+const PRICE_TEXT_ABOVE_ZERO: &str = r"^(?=.*[1-9])[0-9]{1,15}(\.[0-9]{1,8})?$";
+const PURCHASE_ID: &str = "^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24})$";
+const LONGEST_USER_ID: usize = 128;
+const LONGEST_USER_NAME: usize = 256;
+
+pub(super) fn of_type(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind)
+}
+
+pub(super) fn text() -> ObjectBuilder {
+    of_type(Type::String)
+}
+
+/// One of these words.
+pub(super) fn word<const N: usize>(words: [&str; N]) -> ObjectBuilder {
+    text().enum_values(Some(words))
+}
+
+pub(super) fn nullable(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]))
+}
+
+pub(super) fn anything() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue)
+}
+
+/// An object that has these members, and perhaps others.
+pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Described)>) -> ObjectBuilder {
+    members
+        .into_iter()
+        .fold(of_type(Type::Object), |object, (name, schema)| object.property(name, schema).required(name))
+}
+
+pub(super) fn array(items: Described) -> Described {
+    ArrayBuilder::new().items(items).build().into()
+}
+
+pub(super) fn any_of(schemas: impl IntoIterator<Item = Described>) -> Described {
+    let mut any = AnyOfBuilder::new();
+    for schema in schemas {
+        any = any.item(schema);
+    }
+    any.into()
+}
+
+pub(super) fn user_id() -> ObjectBuilder {
+    sensible(LONGEST_USER_ID).examples([json!("u1")])
+}
+
+pub(super) fn user_name() -> ObjectBuilder {
+    sensible(LONGEST_USER_NAME).examples([json!("ada")])
+}
+
+fn sensible(longest: usize) -> ObjectBuilder {
+    text().min_length(Some(1)).max_length(Some(longest)).pattern(Some(SENSIBLE))
+}
+
+pub(super) fn purchase_id() -> ObjectBuilder {
+    let says = "A UUID, or the 24 hex digits of an older document's ObjectId";
+    text().pattern(Some(PURCHASE_ID)).description(Some(says))
+}
+
+/// An exact number, not below zero.
+pub(super) fn exact_number() -> ObjectBuilder {
+    of_type(Type::Number).minimum(Some(0)).examples([json!(29.99)])
+}
+
+pub(super) fn instant() -> ObjectBuilder {
+    text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+}
+
+/// What is sent to buy. `takes_time` unless the client's time is left out.
+pub(super) fn new_purchase(dialect: &Dialect, time: Option<Described>) -> Described {
+    let body = object([
+        ("username", user_text(user_name(), dialect)),
+        ("userid", user_text(user_id(), dialect)),
+        ("price", new_price(dialect)),
+    ]);
+    let body = match time {
+        Some(time) => body.property("timestamp", time),
+        None => body,
+    };
+    body.description(Some(
+        "Other members are dropped. `userId`, `user_id` and `userID` count as `userid`; two that differ are refused, \
+         and so is a member that comes twice.",
+    ))
+    .build()
+    .into()
+}
+
+/// A user's id or name, as `dialect` takes it.
+fn user_text(text: ObjectBuilder, dialect: &Dialect) -> Described {
+    let text = text.build().into();
+    let integer = || of_type(Type::Integer);
+    match (dialect.integers_are_text, dialect.missing) {
+        (false, _) => text,
+        (true, Missing::Listed) => any_of([text, integer().build().into()]),
+        // Zero counts as absent.
+        (true, Missing::AllRequired) => any_of([
+            text,
+            integer().minimum(Some(1)).build().into(),
+            integer().maximum(Some(-1)).build().into(),
+        ]),
+    }
+}
+
+/// A price, as `dialect` takes it.
+fn new_price(dialect: &Dialect) -> Described {
+    let number = of_type(Type::Number).maximum(Some(1e15)).multiple_of(Some(1e-8)).examples([json!(29.99)]);
+    let (number, pattern) = match dialect.lowest_price {
+        LowestPrice::Zero => (number.minimum(Some(0)), PRICE_TEXT),
+        LowestPrice::AboveZero => (number.exclusive_minimum(Some(0)), PRICE_TEXT_ABOVE_ZERO),
+    };
+    let decimals = Price::MAX_DECIMALS;
+    let number = number.description(Some(format!("Exact; at most {decimals} decimals")));
+    any_of([number.build().into(), text().pattern(Some(pattern)).build().into()])
+}
+
+/// The time that comes with a purchase: RFC 3339 text.
+pub(super) fn strict_time() -> Described {
+    let time = nullable(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    time.description(Some("The time of receipt when absent")).build().into()
+}
+
+/// The time that comes with a purchase, where what cannot be read is left out.
+pub(super) fn lenient_time() -> Described {
+    let time = anything().examples([json!("2026-03-01T09:00:00.250Z")]);
+    time.description(Some(
+        "RFC 3339 text, or a number of seconds or of milliseconds; the time of receipt when it cannot be read",
+    ))
+    .build()
+    .into()
+}
+
+/// A purchase outside of `/v1`, as far as every system knows it.
+pub(super) fn four_members(form: ItemForm) -> ObjectBuilder {
+    let price = match form.price {
+        PriceForm::Number => of_type(Type::Number).examples([json!(29.99)]),
+        PriceForm::Text => text().pattern(Some(r"^[0-9]+(\.[0-9]+)?$")).examples([json!("29.99")]),
+    };
+    let timestamp = match form.timestamp {
+        TimestampForm::Iso => instant(),
+        TimestampForm::IsoWithoutZone => text().description(Some("ISO 8601 in UTC, without a zone")),
+        TimestampForm::Seconds => of_type(Type::Number).description(Some("Seconds since 1970")),
+    };
+    object([
+        ("username", text().build().into()),
+        ("userid", text().build().into()),
+        ("price", price.build().into()),
+        ("timestamp", timestamp.build().into()),
+    ])
+}
+
+/// A purchase in a listing outside of `/v1`.
+pub(super) fn listed(form: ItemForm) -> Described {
+    let with_id = |item: ObjectBuilder| item.property("_id", purchase_id()).required("_id");
+    let item = match form.extras {
+        Extras::None => four_members(form),
+        Extras::Id => with_id(four_members(form)),
+        Extras::IdAndVersion => {
+            with_id(four_members(form)).property("__v", of_type(Type::Integer)).required("__v")
+        }
+    };
+    item.build().into()
+}
+
+/// A listing outside of `/v1`.
+pub(super) fn listing(view: View, form: ItemForm) -> Described {
+    let purchases = || array(listed(form));
+    let count = || of_type(Type::Integer).minimum(Some(0)).build().into();
+    let total = || of_type(Type::Number).minimum(Some(0)).build().into();
+    let either = |member: &str| {
+        let owner = object([(member, text().build().into()), ("purchases", purchases())]);
+        owner.build().into()
+    };
+    match view {
+        View::List => purchases(),
+        View::Status => {
+            object([("status", word(["Ok!"]).build().into()), ("purchases", purchases())]).build().into()
+        }
+        View::Owner => any_of([either("userid"), either("username")]),
+        View::Summary => any_of(["userid", "username"].map(|member| {
+            let owner = object([(member, text().build().into()), ("purchases", purchases())]);
+            let counted = owner.property::<_, Described>("count", count()).required("count");
+            counted.property::<_, Described>("total_spent", total()).required("total_spent").build().into()
+        })),
+        View::Everything => {
+            let matched =
+                nullable(Type::String).enum_values(Some([json!("userid"), json!("username"), Value::Null]));
+            object([
+                ("userid", nullable(Type::String).build().into()),
+                ("username", nullable(Type::String).build().into()),
+                ("purchases", purchases()),
+                ("count", count()),
+                ("total_spent", total()),
+                ("matched_by", matched.build().into()),
+            ])
+            .property("next", nullable(Type::String).description(Some("Of a page: its next one's `cursor`")))
+            .build()
+            .into()
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Where an operation stands, and how it is spoken to there.
+
+use utoipa::openapi::path::HttpMethod;
+
+use crate::dialect::{Dialect, INGRESS_PREFIXES};
+use crate::options::HttpOptions;
+use crate::service::{Role, Service};
+
+/// The place of an operation.
+pub(super) struct Place<'a> {
+    pub(super) path: &'a str,
+    /// The path without the prefixes that only tell the dialect.
+    pub(super) naked: String,
+    /// Whether it is there without the prefix, too.
+    pub(super) behind_ingress: bool,
+    pub(super) dialect: &'static Dialect,
+    pub(super) role: Role,
+    pub(super) options: &'a HttpOptions,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of(path: &'a str, service: &'a Service) -> Self {
+        let dialect = Dialect::of_path(path, service.options.dialect);
+        let mut naked = path;
+        for prefix in INGRESS_PREFIXES.into_iter().chain(["/api/v1", "/api"]) {
+            let rest = naked.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+            naked = rest.unwrap_or(naked);
+        }
+        let naked = if naked.is_empty() { "/" } else { naked }.to_owned();
+        let behind_ingress = INGRESS_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+        Self { path, naked, behind_ingress, dialect, role: service.role, options: &service.options }
+    }
+
+    /// A name that no other operation has.
+    pub(super) fn operation_id(&self, method: &HttpMethod) -> String {
+        operation_id(method, self.path)
+    }
+
+    /// The path of another resource of `/v1`, behind the prefix that this one is behind.
+    pub(super) fn in_v1(&self, resource: &str) -> String {
+        let prefix = self.path.split("/v1/").next().unwrap_or_default();
+        format!("{prefix}/v1/{resource}")
+    }
+}
+
+/// The name of what `method` does at `path`.
+pub(super) fn operation_id(method: &HttpMethod, path: &str) -> String {
+    let method = match method {
+        HttpMethod::Post => "post",
+        _ => "get",
+    };
+    // What tells paths apart although it is no word.
+    let mut path = path.replace("/-/", "/dash/");
+    if path.len() > 1 && path.ends_with('/') {
+        path.push_str("slash");
+    }
+    let words = path.split(|character: char| !character.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}

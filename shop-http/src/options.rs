@@ -1,0 +1,117 @@
+//! What an operator or an embedder may choose about HTTP.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+
+use crate::Dialect;
+
+/// How the routers work.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HttpOptions {
+    /// How clients of the paths outside of `/v1` are spoken to; the default dialect unless chosen.
+    pub dialect: &'static Dialect,
+    /// The longest path and query of a request in bytes, 8,192 unless chosen: RFC 9110 asks for 8,000 at least.
+    pub uri_limit: usize,
+    /// The most bytes that the names and values of a request's headers may have together, 16 KiB unless chosen.
+    /// More than 100 headers are refused whatever this says.
+    pub header_limit: usize,
+    /// The largest body of a request in bytes, 100 KiB unless chosen.
+    pub body_limit: usize,
+    /// How long a client may take to send the head of a request, and how long a connection may idle between
+    /// two of them, 30 s unless chosen. Then the connection is closed.
+    pub head_deadline: Duration,
+    /// How long a client may take to send a body, 10 s unless chosen.
+    pub body_deadline: Duration,
+    /// How long a publish may take, 5 s unless chosen. Then the answer is that nobody knows.
+    pub publish_deadline: Duration,
+    /// How long one question to the store or to another service may take, 5 s unless chosen.
+    pub query_deadline: Duration,
+    /// How long a request may take until its answer begins, 30 s unless chosen: more than the other deadlines
+    /// come to, so that they strike first and say more. A buy goes on after it, and the answer is that nobody
+    /// knows.
+    pub request_deadline: Duration,
+    /// How long a client may take nothing of its answer, 30 s unless chosen. Then the connection is closed.
+    pub write_deadline: Duration,
+    /// How many requests may be under way at once, 1,024 unless chosen; a listing that is streamed is until its
+    /// end. More are answered 503 at once, but those for health and metrics.
+    pub max_requests: usize,
+    /// How many connections may be open at once, 4,096 unless chosen; more wait to be accepted.
+    pub max_connections: usize,
+    /// Which pages of other origins may call facing; all unless chosen.
+    pub cors: CorsOrigins,
+    /// Whether facing remembers each user's last purchase, and a listing waits until it is stored. Sensible
+    /// where this process is the only one that buys; off unless chosen.
+    pub remember_buys: bool,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            dialect: Dialect::default_dialect(),
+            uri_limit: 8_192,
+            header_limit: 16_384,
+            body_limit: 102_400,
+            head_deadline: Duration::from_secs(30),
+            body_deadline: Duration::from_secs(10),
+            publish_deadline: Duration::from_secs(5),
+            query_deadline: Duration::from_secs(5),
+            request_deadline: Duration::from_secs(30),
+            write_deadline: Duration::from_secs(30),
+            max_requests: 1_024,
+            max_connections: 4_096,
+            cors: CorsOrigins::Any,
+            remember_buys: false,
+        }
+    }
+}
+
+/// Which pages of other origins may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// Those of every origin.
+    Any,
+    /// Those of these origins.
+    These(Vec<HeaderValue>),
+}
+
+/// A text that is no list of origins.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no origin: give `*`, or origins such as https://shop.example separated by commas")]
+pub struct InvalidOrigin(String);
+
+impl FromStr for CorsOrigins {
+    type Err = InvalidOrigin;
+
+    /// Reads `*`, or a list of origins separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim() == "*" {
+            return Ok(Self::Any);
+        }
+        let origins = text.split(',').map(|origin| {
+            let origin = origin.trim();
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            let fits = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*']));
+            let value = HeaderValue::from_str(origin).ok().filter(|_| fits);
+            value.ok_or_else(|| InvalidOrigin(origin.to_owned()))
+        });
+        origins.collect::<Result<_, _>>().map(Self::These)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_a_star_or_a_list() {
+        assert_eq!("*".parse(), Ok(CorsOrigins::Any));
+        let two = "https://shop.example, http://localhost:8080".parse::<CorsOrigins>().unwrap();
+        assert!(matches!(two, CorsOrigins::These(origins) if origins.len() == 2));
+        for text in ["", "shop.example", "https://", "https://a/b", "https://*.a", "https://a,"] {
+            assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
+        }
+    }
+}

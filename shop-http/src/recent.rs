@@ -1,0 +1,82 @@
+//! Remembers who bought last, so that whoever buys and lists sees what he bought.
+
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use shop_core::ports::{Receipt, Selector};
+use shop_core::{Purchase, PurchaseId};
+
+/// The last purchase of each user id and of each user name that bought lately.
+#[derive(Debug)]
+pub(crate) struct RecentBuys {
+    last: Mutex<LruCache<Selector, Last>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    id: PurchaseId,
+    /// Where it stands in the log, if that is known.
+    offset: Option<u64>,
+}
+
+/// As many selectors are remembered; two for each user. At about 100 bytes each that is 2 MB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+impl RecentBuys {
+    pub(crate) fn new() -> Self {
+        Self { last: Mutex::new(LruCache::new(REMEMBERED)) }
+    }
+
+    /// The purchase was acknowledged. Of two at the same time, the one that is further back in the log counts:
+    /// it is stored after the other.
+    pub(crate) fn remember(&self, purchase: &Purchase, receipt: &Receipt) {
+        let offset = receipt.position.as_ref().map(|position| position.offset);
+        let mut last = self.last();
+        let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
+        for selector in [Selector::User(user), Selector::Name(name)] {
+            if last.peek(&selector).is_none_or(|known| known.offset <= offset) {
+                last.put(selector, Last { id: purchase.id, offset });
+            }
+        }
+    }
+
+    /// The last purchase among those selected.
+    pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
+        self.last().get(selector).map(|last| last.id)
+    }
+
+    /// The purchase is stored, so nobody needs to wait for it any more.
+    pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
+        let mut last = self.last();
+        if last.peek(selector).is_some_and(|last| last.id == id) {
+            last.pop(selector);
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, LruCache<Selector, Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::ports::{Durability, RecordPosition};
+    use shop_core::{Timestamp, Uuid};
+
+    use super::*;
+
+    #[test]
+    fn the_last_one_in_the_log_counts() {
+        let recent = RecentBuys::new();
+        for (number, offset) in [(1, 7), (2, 9), (3, 8)] {
+            let id = PurchaseId::from_uuid(Uuid::from_u128(number));
+            let (user, name) = ("u1".parse().unwrap(), "ada".parse().unwrap());
+            let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
+            let position = RecordPosition::new("purchases".into(), 0, offset);
+            recent.remember(&purchase, &Receipt::new(id, Durability::LocalDisk).at(position));
+        }
+        let last = recent.last_of(&Selector::User("u1".parse().unwrap())).unwrap();
+        assert_eq!(last, PurchaseId::from_uuid(Uuid::from_u128(2)));
+    }
+}

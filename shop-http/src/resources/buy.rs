@@ -1,0 +1,103 @@
+//! `POST /buy`, `POST /v1/purchases`, and `POST /purchases`: takes a purchase.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use shop_core::json::PublishedBody;
+use shop_core::ports::Receipt;
+use shop_core::{Purchase, PurchaseId};
+
+use crate::dialect::{Bought, Dialect, Speaks, Timestamps};
+use crate::failure::Failure;
+use crate::header_names::PURCHASE_ID;
+use crate::naked_purchase::NakedPurchase;
+use crate::service::Service;
+use crate::{body, buy_request};
+
+pub(crate) async fn post(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match buy(&service, dialect, dialect.timestamps, &headers, body).await {
+        Ok((purchase, receipt)) => with_id(purchase.id, answer(dialect, purchase, receipt)),
+        Err(failure) => failure.respond(dialect),
+    }
+}
+
+/// `POST /purchases`: a purchase past the log, with a time of the client's in every dialect.
+pub(crate) async fn post_into_store(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match buy(&service, dialect, Timestamps::Lenient, &headers, body).await {
+        Ok((purchase, _receipt)) => {
+            let stored = Json(NakedPurchase::in_listing(&purchase, dialect.item));
+            with_id(purchase.id, (StatusCode::CREATED, stored).into_response())
+        }
+        Err(failure) => failure.respond(dialect),
+    }
+}
+
+async fn buy(
+    service: &Service,
+    dialect: &Dialect,
+    timestamps: Timestamps,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Purchase, Receipt), Failure> {
+    let body = body::read(headers, body, &service.options).await?;
+    let key = buy_request::idempotency_key(headers)?;
+    let new = buy_request::read(&body, dialect, timestamps, key)?;
+    service.buy(new, buy_request::context(headers)).await
+}
+
+/// What a dialect says of a purchase that was taken.
+struct Said<'a> {
+    status: Option<&'static str>,
+    message: &'static str,
+    purchase_as: &'static [&'static str],
+    purchase: NakedPurchase<'a>,
+}
+
+impl Serialize for Said<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_map(None)?;
+        if let Some(status) = self.status {
+            body.serialize_entry("status", status)?;
+        }
+        body.serialize_entry("message", self.message)?;
+        for name in self.purchase_as {
+            body.serialize_entry(name, &self.purchase)?;
+        }
+        body.end()
+    }
+}
+
+pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) -> Response {
+    match dialect.bought {
+        Bought::PurchaseAndReceipt => {
+            (StatusCode::CREATED, Json(PublishedBody::new(purchase, receipt))).into_response()
+        }
+        Bought::Says { code, status, message, purchase_as } => {
+            let purchase = NakedPurchase::four_members(&purchase, dialect.item);
+            (code, Json(Said { status, message, purchase_as, purchase })).into_response()
+        }
+    }
+}
+
+pub(crate) fn with_id(id: PurchaseId, mut response: Response) -> Response {
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(PURCHASE_ID, id);
+    }
+    response
+}

@@ -1,0 +1,57 @@
+//! Swagger UI, from the binary.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use bytes::Bytes;
+use utoipa_swagger_ui::Config;
+
+use crate::dialect::Speaks;
+use crate::failure::Failure;
+
+/// Swagger UI sets styles of its own and has pictures in them; nothing else is let in.
+const POLICY: (HeaderName, HeaderValue) = (
+    header::CONTENT_SECURITY_POLICY,
+    HeaderValue::from_static(
+        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+    ),
+);
+
+/// The document stands beside the page. No validator of others is asked about it.
+static CONFIG: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
+
+/// `GET /docs`.
+pub(crate) async fn page(Speaks(dialect): Speaks) -> Response {
+    let Some((html, kind)) = vendored("index.html") else { return Failure::NoRoute.respond(dialect) };
+    // The page stands beside its folder, so that nobody is redirected into it.
+    let html =
+        String::from_utf8_lossy(&html).replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css");
+    ([POLICY, (header::CONTENT_TYPE, kind)], html).into_response()
+}
+
+/// `GET /docs/{file}`: what the page is made of.
+pub(crate) async fn file(Speaks(dialect): Speaks, path: Result<Path<String>, PathRejection>) -> Response {
+    match path.ok().and_then(|Path(name)| vendored(&name)) {
+        Some((bytes, kind)) => ([POLICY, (header::CONTENT_TYPE, kind)], bytes).into_response(),
+        None => Failure::NoRoute.respond(dialect),
+    }
+}
+
+/// `GET /redoc`: to the page. Relative, so that it leads there behind every prefix that a proxy cuts off.
+pub(crate) async fn redirected() -> Redirect {
+    Redirect::temporary("docs")
+}
+
+fn vendored(name: &str) -> Option<(Bytes, HeaderValue)> {
+    let file = utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)).ok()??;
+    let kind = match file.content_type.as_str() {
+        // Without it, a browser guesses.
+        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
+        other => other.to_owned(),
+    };
+    Some((Bytes::from(file.bytes.into_owned()), HeaderValue::from_str(&kind).ok()?))
+}

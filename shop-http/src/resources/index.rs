@@ -1,0 +1,68 @@
+//! `GET /`: what can be asked here, or for a browser the page.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde_json::{Map, Value};
+
+use crate::resources::page;
+use crate::service::{Role, Service};
+
+const EVERYWHERE: [(&str, &str); 13] = [
+    ("/", "This description, or for a browser a page"),
+    ("/docs", "The API, to read and to try"),
+    ("/openapi.json", "The API as an OpenAPI document"),
+    ("/healthz", "Whether the process lives"),
+    ("/health", "How the service is"),
+    ("/metrics", "What it counts and measures, for Prometheus"),
+    ("/ready", "Whether requests should be sent here, for user-buy-list's probes"),
+    ("/-/healthy", "Whether the process lives, as JSON"),
+    ("/-/ready", "Whether requests should be sent here"),
+    ("POST /v1/purchases", "Buys: username, userid, price, and a timestamp if you like"),
+    ("GET /v1/purchases", "A page of purchases: userid or username, order, limit, cursor, wait_for, wait"),
+    ("GET /v1/purchases/{id}", "One purchase"),
+    (
+        "GET /v1/summary",
+        "How many purchases a user has made, and what they cost together: userid or username",
+    ),
+];
+const ON_FACING: [(&str, &str); 2] = [
+    ("/buy", "POST: buys: username, userid, price"),
+    ("/getAllUserBuys", "GET /getAllUserBuys/{userid or username}: what a user has bought"),
+];
+const ON_MANAGEMENT: [(&str, &str); 2] = [
+    (
+        "/purchases",
+        "GET /purchases/{userid or username}: what a user has bought; without it, the newest of all",
+    ),
+    ("/buyList/{username}", "What a user has bought, by name"),
+];
+
+/// The page if that is asked for, else the description.
+pub(crate) async fn get(
+    service: State<Arc<Service>>,
+    OriginalUri(uri): OriginalUri,
+    request: HeaderMap,
+) -> Response {
+    let mut response = match uri.path().rsplit_once('/') {
+        _ if !page::is_asked_for(&request) => describe(service).await.into_response(),
+        // What the page loads stands below it.
+        Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
+        _ => page::document(service.role, &request),
+    };
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+/// The description alone.
+pub(crate) async fn describe(State(service): State<Arc<Service>>) -> Json<Map<String, Value>> {
+    let own: &[(&str, &str)] = match service.role {
+        Role::Facing => &ON_FACING,
+        Role::Management => &ON_MANAGEMENT,
+    };
+    let all = EVERYWHERE.iter().chain(own);
+    Json(all.map(|(path, text)| ((*path).to_owned(), Value::from(*text))).collect())
+}

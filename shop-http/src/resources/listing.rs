@@ -1,0 +1,210 @@
+//! `GET /getAllUserBuys/{x}`, `GET /purchases/{x}` and `GET /buyList/{x}`: what one user has bought, by id or by
+//! name. `GET /purchases`: what everybody has.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::Response;
+use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
+
+use crate::dialect::{ItemForm, ListingForm, LooksFor, Speaks, View};
+use crate::failure::Failure;
+use crate::listing_body::{self, Frame};
+use crate::parameters::{By, Parameters};
+use crate::service::Service;
+
+/// What is asked for.
+struct Asked {
+    /// What the text in the path may mean, the likeliest first.
+    candidates: Vec<Selector>,
+    frame: Frame,
+    request: PageRequest,
+    /// Whether a page is asked for, rather than the whole listing.
+    is_page: bool,
+    /// The status when nothing is found.
+    nothing: StatusCode,
+}
+
+pub(crate) async fn get(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    OriginalUri(uri): OriginalUri,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let listing = of_user(&service, dialect.listing, dialect.item, &uri, path).await;
+    listing.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// `GET /buyList/{username}`.
+pub(crate) async fn buy_list(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    OriginalUri(uri): OriginalUri,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let form = ListingForm { view: View::Status, ..dialect.listing };
+    let listing = of_user(&service, form, dialect.item, &uri, path).await;
+    listing.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// `GET /purchases`: an array in every dialect, the newest first.
+pub(crate) async fn of_everybody(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    OriginalUri(uri): OriginalUri,
+) -> Response {
+    let form = ListingForm {
+        view: View::List,
+        order: ListOrder::NewestFirst,
+        nothing: StatusCode::OK,
+        cap: Some(500),
+        ..dialect.listing
+    };
+    let listing = async {
+        let parameters = Parameters::of(&uri)?;
+        list(&service, Asked::of(form, dialect.item, &parameters)?, &uri, &parameters).await
+    };
+    listing.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+async fn of_user(
+    service: &Arc<Service>,
+    form: ListingForm,
+    item: ItemForm,
+    uri: &Uri,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Failure> {
+    let Path(who) = path.map_err(|_not_utf8| Failure::field("userid", "must be UTF-8 text"))?;
+    let parameters = Parameters::of(uri)?;
+    let looks_for = parameters.by()?.map_or(form.looks_for, LooksFor::from);
+    let asked = Asked::of(form, item, &parameters)?.about(who, looks_for)?;
+    list(service, asked, uri, &parameters).await
+}
+
+impl Asked {
+    /// The listing of everybody in `form`, as far as the parameters do not ask for another.
+    fn of(form: ListingForm, item: ItemForm, parameters: &Parameters) -> Result<Self, Failure> {
+        let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
+        let is_page = parameters.asks_for_a_page() || limit.is_some();
+        let view = parameters.view()?.unwrap_or(form.view);
+        let frame = Frame { view, item, who: String::new(), asked: By::UserId, found: None };
+        let mut request = parameters.page(form.order, limit.unwrap_or(PageLimit::DEFAULT))?;
+        if !is_page {
+            request.limit = PageLimit::MAX;
+        }
+        Ok(Self { candidates: vec![Selector::All], frame, request, is_page, nothing: form.nothing })
+    }
+
+    /// The same of one user.
+    fn about(mut self, who: String, looks_for: LooksFor) -> Result<Self, Failure> {
+        self.candidates = candidates(&who, looks_for)?;
+        if looks_for == LooksFor::UserName {
+            self.frame.asked = By::UserName;
+        }
+        self.frame.who = who;
+        Ok(self)
+    }
+}
+
+impl From<By> for LooksFor {
+    fn from(by: By) -> Self {
+        match by {
+            By::UserId => Self::UserId,
+            By::UserName => Self::UserName,
+        }
+    }
+}
+
+/// What the text may mean, the likeliest first: a user's id, or a user's name.
+fn candidates(who: &str, looks_for: LooksFor) -> Result<Vec<Selector>, Failure> {
+    let id = who.parse().map(Selector::User).map_err(|error| Failure::field("userid", error));
+    let name = who.parse().map(Selector::Name).map_err(|error| Failure::field("username", error));
+    match looks_for {
+        LooksFor::UserId => Ok(vec![id?]),
+        LooksFor::UserName => Ok(vec![name?]),
+        LooksFor::Either => match (id, name) {
+            (Ok(id), Ok(name)) => Ok(vec![id, name]),
+            // Too long for an id, but not for a name.
+            (Err(_), Ok(name)) => Ok(vec![name]),
+            (id, Err(_)) => Ok(vec![id?]),
+        },
+    }
+}
+
+async fn list(
+    service: &Arc<Service>,
+    mut asked: Asked,
+    uri: &Uri,
+    parameters: &Parameters,
+) -> Result<Response, Failure> {
+    let sight = service.wait(parameters, &asked.candidates).await?;
+    let found = find(service, &asked).await?;
+    asked.frame.found = found.as_ref().map(|(selector, _)| match selector {
+        Selector::Name(_) => By::UserName,
+        _ => By::UserId,
+    });
+    let is_found = found.is_some();
+    let failed = |error| Failure::Query(error, service.role);
+    let mut next = None;
+    let body = match found {
+        None if asked.is_page => {
+            listing_body::of_page(&asked.frame, &Page::default(), Summary::default()).map_err(failed)?
+        }
+        None => listing_body::of_nothing(&asked.frame).map_err(failed)?,
+        Some((selector, page)) if asked.is_page => {
+            let summary = if asked.frame.view.counts() {
+                service.ask(service.query.summary(&selector)).await?
+            } else {
+                Summary::default()
+            };
+            let body = listing_body::of_page(&asked.frame, &page, summary).map_err(failed)?;
+            next = page.next;
+            body
+        }
+        Some((selector, first)) => {
+            listing_body::whole(Arc::clone(service), asked.frame, selector, asked.request.clone(), &first)
+                .map_err(failed)?
+        }
+    };
+    let mut response = json(body);
+    if !is_found {
+        *response.status_mut() = asked.nothing;
+    }
+    let link = next.map(|next| {
+        let query = parameters.of_next_page(asked.request.limit, &next);
+        format!("<{}?{query}>; rel=\"next\"", uri.path())
+    });
+    if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(sight.mark(response))
+}
+
+/// The first page of the first candidate who has bought anything, or the page of the candidate that the cursor
+/// was given out for.
+async fn find(service: &Service, asked: &Asked) -> Result<Option<(Selector, Page)>, Failure> {
+    let cursor = asked.request.cursor.as_ref();
+    for candidate in &asked.candidates {
+        if cursor.is_some_and(|cursor| !cursor.is_of(candidate)) {
+            continue;
+        }
+        let page = service.page(candidate, &asked.request).await?;
+        if cursor.is_some() || !page.items.is_empty() {
+            return Ok(Some((candidate.clone(), page)));
+        }
+    }
+    if let (Some(_), Some(first)) = (cursor, asked.candidates.first()) {
+        // A cursor of no candidate is for the store to refuse.
+        service.page(first, &asked.request).await?;
+    }
+    Ok(None)
+}
+
+fn json(body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,11 @@
+//! One file for each resource.
+
+pub(crate) mod buy;
+pub(crate) mod docs;
+pub(crate) mod health;
+pub(crate) mod index;
+pub(crate) mod listing;
+pub(crate) mod metrics;
+pub(crate) mod page;
+pub(crate) mod v1_purchases;
+pub(crate) mod v1_summary;

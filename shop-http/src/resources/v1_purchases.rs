@@ -1,0 +1,50 @@
+//! `GET /v1/purchases` and `GET /v1/purchases/{id}`: purchases as our own client reads them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use shop_core::PurchaseId;
+use shop_core::json::{PageBody, PurchaseBody};
+use shop_core::ports::PageLimit;
+
+use crate::dialect::Speaks;
+use crate::failure::Failure;
+use crate::parameters::Parameters;
+use crate::service::Service;
+
+pub(crate) async fn list(State(service): State<Arc<Service>>, Speaks(dialect): Speaks, uri: Uri) -> Response {
+    let page = async {
+        let parameters = Parameters::of(&uri)?;
+        let (selector, request) =
+            (parameters.selector()?, parameters.page(dialect.listing.order, PageLimit::DEFAULT)?);
+        let sight = service.wait(&parameters, std::slice::from_ref(&selector)).await?;
+        let page = service.page(&selector, &request).await?;
+        Ok::<_, Failure>(sight.mark(Json(PageBody::from(page)).into_response()))
+    };
+    page.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+pub(crate) async fn get(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Response {
+    let purchase = async {
+        let text = path.map(|Path(text)| text).unwrap_or_default();
+        let id: PurchaseId =
+            text.parse().map_err(|error| Failure::field("id", format!("is not valid: {error}")))?;
+        let sight = service.wait(&Parameters::of(&uri)?, &[]).await?;
+        let found = service.ask(service.query.get(&id)).await?;
+        let response = match found {
+            Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),
+            None => Failure::UnknownPurchase.respond(dialect),
+        };
+        Ok::<_, Failure>(sight.mark(response))
+    };
+    purchase.await.unwrap_or_else(|failure| failure.respond(dialect))
+}

@@ -1,0 +1,105 @@
+//! A router on a listener, until it is told to stop.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
+
+use crate::options::HttpOptions;
+
+/// How many times the limits of a request's head are read of it: up to there it is answered in words, as the
+/// router knows them. What is longer hears no more than a status, 431.
+const HEAD_READ: usize = 4;
+
+/// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes; then takes no
+/// more connections, answers the requests that are on their way, and returns.
+///
+/// The caller owns the listener, so a test can bind port 0 and know the port.
+///
+/// # Errors
+/// None so far: a listener that cannot accept, for lack of file handles for example, is tried again.
+pub fn serve<S>(
+    listener: TcpListener,
+    router: Router,
+    options: &HttpOptions,
+    shutdown: S,
+) -> impl Future<Output = std::io::Result<()>> + Send + use<S>
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    let server = Server {
+        connection: connection(options),
+        router,
+        write_deadline: options.write_deadline,
+        slots: Arc::new(Semaphore::new(options.max_connections)),
+    };
+    server.run(listener, shutdown)
+}
+
+/// How one connection is spoken over.
+fn connection(options: &HttpOptions) -> http1::Builder {
+    let mut connection = http1::Builder::new();
+    connection
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.head_deadline)
+        .max_header_size(options.uri_limit.saturating_add(options.header_limit).saturating_mul(HEAD_READ));
+    connection
+}
+
+struct Server {
+    connection: http1::Builder,
+    router: Router,
+    write_deadline: Duration,
+    slots: Arc<Semaphore>,
+}
+
+impl Server {
+    async fn run(self, mut listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+        let mut shutdown = pin!(shutdown);
+        let connections = GracefulShutdown::new();
+        loop {
+            let accepted = async {
+                // Whoever comes when all are taken waits in the listener's queue.
+                let slot = Arc::clone(&self.slots).acquire_owned().await;
+                let (stream, _address) = Listener::accept(&mut listener).await;
+                (slot, stream)
+            };
+            let (slot, stream) = tokio::select! {
+                accepted = accepted => accepted,
+                () = &mut shutdown => break,
+            };
+            let service = TowerToHyperService::new(self.router.clone());
+            let connection = self.connection.serve_connection(TokioIo::new(self.timed(stream)), service);
+            let connection = connections.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection broke");
+                }
+                drop(slot);
+            });
+        }
+        drop(listener);
+        connections.shutdown().await;
+        Ok(())
+    }
+
+    /// `stream`, which breaks when its client takes nothing of what is written for too long.
+    fn timed(&self, stream: TcpStream) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
+        // Answers are small and written at once: waiting for more to send only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_deadline));
+        Box::pin(stream)
+    }
+}

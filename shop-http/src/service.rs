@@ -1,0 +1,159 @@
+//! The ports as the routes use them: with deadlines, and with the answers' own errors.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use shop_core::ingest::IngestMonitor;
+use shop_core::ports::{Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector};
+use shop_core::{Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, RequestContext, Result};
+use tokio::time::timeout;
+
+use crate::failure::Failure;
+use crate::known_keys::{KnownKeys, Met};
+use crate::metrics::{Metrics, Publishing};
+use crate::options::HttpOptions;
+use crate::recent::RecentBuys;
+
+/// What every route may use.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) role: Role,
+    pub(crate) sink: Arc<dyn PurchaseSink>,
+    pub(crate) query: Arc<dyn PurchaseQuery>,
+    pub(crate) ingest: Option<IngestMonitor>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where keys are remembered. Without it, what is behind `sink` knows a repetition by itself.
+    pub(crate) known_keys: Option<KnownKeys>,
+    pub(crate) recent: Option<RecentBuys>,
+    pub(crate) metrics: Metrics,
+    pub(crate) publishing: Publishing,
+    pub(crate) options: HttpOptions,
+}
+
+/// Which of the two services this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Facing,
+    Management,
+}
+
+/// How long a check of a port may take: whoever asks for readiness does not wait long.
+const CHECK_DEADLINE: Duration = Duration::from_secs(2);
+impl Service {
+    /// Gives a purchase its identity and publishes it.
+    ///
+    /// When the client goes away meanwhile, the purchase is published all the same.
+    pub(crate) async fn buy(
+        &self,
+        mut new: NewPurchase,
+        context: Option<Box<RequestContext>>,
+    ) -> Result<(Purchase, Receipt), Failure> {
+        let was_given = new.key.is_some();
+        // Given now, so that a purchase that fails can be repeated: a key that is a UUID is the id.
+        let key = new.key.get_or_insert_with(|| self.clock.fresh_id().into()).clone();
+        let purchase = new.identified(self.clock.now(), || self.clock.fresh_id());
+        let bought = match (was_given, &self.known_keys) {
+            (false, _) => self.publish(purchase, context).await,
+            (true, Some(known)) => self.publish_once(known, purchase, context).await,
+            // Straight into the store a repetition is known: the answer is the purchase that is stored.
+            (true, None) => {
+                let (purchase, receipt) = self
+                    .publish(purchase, context)
+                    .await
+                    .map_err(|error| Failure::Buy { error, key, role: self.role })?;
+                let stored = self.ask(self.query.get(&purchase.id)).await;
+                return Ok((stored.ok().flatten().unwrap_or(purchase), receipt));
+            }
+        };
+        bought.map_err(|error| Failure::Buy { error, key, role: self.role })
+    }
+
+    async fn publish(
+        &self,
+        mut purchase: Purchase,
+        context: Option<Box<RequestContext>>,
+    ) -> Result<(Purchase, Receipt)> {
+        purchase.context = context;
+        let attempt = self.publishing.begin();
+        let published = within(self.options.publish_deadline, self.sink.publish(&purchase)).await;
+        attempt.ended(&published);
+        let receipt = published?;
+        if let Some(recent) = &self.recent {
+            recent.remember(&purchase, &receipt);
+        }
+        Ok((purchase, receipt))
+    }
+
+    /// Publishes what has a key, unless it is known to be in the log.
+    async fn publish_once(
+        &self,
+        known: &KnownKeys,
+        purchase: Purchase,
+        context: Option<Box<RequestContext>>,
+    ) -> Result<(Purchase, Receipt)> {
+        let id = purchase.id;
+        let met = known.meet(&purchase)?;
+        let is_first = met == Met::First;
+        let purchase = match met {
+            Met::First => purchase,
+            Met::Again(first) => first,
+            Met::Acknowledged(first, receipt) => return Ok((first, receipt)),
+        };
+        let published = self.publish(purchase, context).await;
+        match &published {
+            Ok((_, receipt)) => known.acknowledged(&id, receipt),
+            // An earlier attempt may still be on its way.
+            Err(error) if is_first && error.outcome() == Outcome::NotApplied => known.forget(&id),
+            Err(_) => {}
+        }
+        published
+    }
+
+    /// The answer to a question to [`query`](Self::query), if it comes in time.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T, Failure> {
+        within(self.options.query_deadline, question).await.map_err(|error| Failure::Query(error, self.role))
+    }
+
+    /// One page of a listing.
+    pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page, Failure> {
+        match self.ask(self.query.page(selector, request)).await {
+            Err(Failure::Query(error, _))
+                if error.kind() == ErrorKind::Invalid && request.cursor.is_some() =>
+            {
+                Err(Failure::field("cursor", "is none of this listing: leave it out to begin anew"))
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether a port is well, as far as it says so in time.
+    pub(crate) async fn is_well(&self, check: impl Future<Output = Result<()>> + Send) -> bool {
+        self.in_time(check).await.is_ok()
+    }
+
+    /// The answer to a question about how things are, if it comes in time.
+    pub(crate) async fn in_time<T>(&self, question: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let result = within(CHECK_DEADLINE, question).await;
+        if let Err(error) = &result {
+            tracing::debug!(error = %error.chain(), "a check failed");
+        }
+        result
+    }
+}
+
+/// A port may be anybody's: one that panics has failed, and nobody knows what became of the call.
+async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let call = AssertUnwindSafe(call).catch_unwind();
+    match timeout(deadline, call).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(Error::new(ErrorKind::Internal, "a port has panicked")),
+        Err(_elapsed) => {
+            Err(Error::new(ErrorKind::DeadlineExceeded, format!("no answer within {deadline:?}")))
+        }
+    }
+}

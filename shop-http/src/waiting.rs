@@ -1,0 +1,77 @@
+//! Reading one's own purchase: an answer waits until it is stored, or says that it is not yet.
+
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use axum::response::Response;
+use shop_core::PurchaseId;
+use shop_core::ports::Selector;
+use tokio::time::{Instant, sleep};
+
+use crate::failure::Failure;
+use crate::header_names::PENDING;
+use crate::parameters::Parameters;
+use crate::service::Service;
+
+/// How long an answer waits unless the request says how long.
+pub(crate) const USUAL_WAIT: Duration = Duration::from_secs(2);
+/// The pauses between two looks whether a purchase is stored: short at first, as it usually is soon.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether what was waited for is in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Sight {
+    /// It is, or there was nothing to wait for.
+    Complete,
+    /// It is not stored yet.
+    Pending,
+}
+
+impl Sight {
+    /// `response`, saying so if something is pending.
+    pub(crate) fn mark(self, mut response: Response) -> Response {
+        if self == Self::Pending {
+            response.headers_mut().insert(PENDING, HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+impl Service {
+    /// Waits for the purchase that the request names. If it names none, waits for the last one that this
+    /// process has acknowledged for the first of `selectors` that it remembers any for.
+    pub(crate) async fn wait(
+        &self,
+        parameters: &Parameters,
+        selectors: &[Selector],
+    ) -> Result<Sight, Failure> {
+        if let Some((id, time)) = parameters.wait()? {
+            return self.wait_for(&id, time).await;
+        }
+        let Some(recent) = &self.recent else { return Ok(Sight::Complete) };
+        let last = selectors.iter().find_map(|selector| Some((selector, recent.last_of(selector)?)));
+        let Some((selector, id)) = last else { return Ok(Sight::Complete) };
+        let sight = self.wait_for(&id, USUAL_WAIT).await?;
+        if sight == Sight::Complete {
+            recent.forget(selector, id);
+        }
+        Ok(sight)
+    }
+
+    /// Waits until the purchase is stored, at most for `time`.
+    async fn wait_for(&self, id: &PurchaseId, time: Duration) -> Result<Sight, Failure> {
+        let until = Instant::now() + time;
+        let mut pause = FIRST_PAUSE;
+        while self.ask(self.query.get(id)).await?.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Sight::Pending);
+            }
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Ok(Sight::Complete)
+    }
+}

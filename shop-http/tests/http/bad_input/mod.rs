@@ -1,0 +1,186 @@
+//! Bad input of every kind: each is answered with a 4xx that says what is wrong, and nothing reaches the log or
+//! the store.
+
+mod bodies;
+mod random;
+mod requests;
+
+use axum::Router;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use shop_http::{Dialect, HttpOptions};
+
+use crate::shop::{Answer, Shop, ask, get, post};
+
+const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+fn speaking(name: &str) -> Shop {
+    let mut options = HttpOptions::default();
+    options.dialect = Dialect::named(name).unwrap();
+    Shop::with(options)
+}
+
+async fn assert_untouched(shop: &Shop, case: &str) {
+    assert_eq!((shop.published().await, shop.store.all().len()), (0, 0), "{case}");
+}
+
+/// The text of an error, which has the form of `path` in `dialect`.
+fn text_of<'a>(path: &str, dialect: &str, body: &'a Value) -> Option<&'a str> {
+    if path.starts_with("/api/v1/") {
+        let entries = body["detail"].as_array();
+        let is_entry = |entry: &Value| entry["loc"].is_array() && entry["type"].is_string();
+        let list = entries.is_some_and(|entries| !entries.is_empty() && entries.iter().all(is_entry));
+        return if list { body["detail"][0]["msg"].as_str() } else { body["detail"].as_str() };
+    }
+    if path.starts_with("/v1") {
+        return body["title"].as_str().and(body["detail"].as_str());
+    }
+    let scalable_shop = dialect == "scalable-shop" && !path.starts_with("/api");
+    if scalable_shop || path.starts_with("/scalable-shop-cm-server/") || path.starts_with("/buyList") {
+        return (body["status"] == "Error").then(|| body["message"].as_str())?;
+    }
+    body["error"].as_str()
+}
+
+#[tokio::test]
+async fn a_bad_request_is_a_4xx_that_says_why_and_reaches_nothing() {
+    let shop = Shop::new();
+    let facing = requests::TO_FACING.iter().map(|case| (&shop.facing, case));
+    let management = requests::TO_MANAGEMENT.iter().map(|case| (&shop.management, case));
+    for (service, case) in facing.chain(management) {
+        let (line, _, status, text) = case;
+        let answer = ask(service, requests::request(case, GOOD)).await;
+        assert_eq!(answer.status.as_u16(), *status, "{line}: {answer:?}");
+        let path = line.split_once(' ').unwrap().1;
+        let body = answer.json();
+        let said = text_of(path, "default", &body);
+        assert!(said.is_some_and(|said| said.contains(text)), "{line}: {answer:?}");
+        assert!(answer.header("x-request-id").is_some(), "{line}");
+        assert_untouched(&shop, line).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bad_body_says_what_is_wrong_and_reaches_nothing() {
+    let shop = Shop::new();
+    let kinds = requests::TO_FACING.len() + requests::TO_MANAGEMENT.len();
+    let bodies = bodies::without_object().len() + bodies::with_object().len();
+    assert!(kinds + bodies >= 150, "{kinds} and {bodies}");
+    let syntax = bodies::without_object().into_iter().map(|case| (case, StatusCode::BAD_REQUEST));
+    let content = bodies::with_object().into_iter().map(|case| (case, StatusCode::UNPROCESSABLE_ENTITY));
+    for ((body, text), v1_status) in syntax.chain(content) {
+        let shown = String::from_utf8_lossy(&body).chars().take(80).collect::<String>();
+        for (service, path, status) in [
+            (&shop.facing, "/buy", StatusCode::BAD_REQUEST),
+            (&shop.facing, "/v1/purchases", v1_status),
+            (&shop.management, "/purchases", StatusCode::BAD_REQUEST),
+            (&shop.management, "/v1/purchases", v1_status),
+        ] {
+            let answer = post(service, path, body.clone()).await;
+            assert_eq!(answer.status, status, "{path} {shown}: {}", answer.text);
+            let error = answer.json();
+            let said = text_of(path, "default", &error);
+            assert!(said.is_some_and(|said| said.contains(&text)), "{path} {shown}: {error}");
+            assert!(!path.starts_with("/v1") || error["type"] == "/problems/invalid", "{error}");
+        }
+        assert_untouched(&shop, &shown).await;
+    }
+}
+
+/// Whether it is refused as bad bodies are at `path` in `dialect`.
+fn is_refused(path: &str, dialect: &str, answer: &Answer) -> bool {
+    let status = if path.starts_with("/api/v1/") { 422 } else { 400 };
+    answer.status.as_u16() == status && text_of(path, dialect, &answer.json()).is_some()
+}
+
+#[tokio::test]
+async fn a_bad_body_is_refused_in_every_dialect_and_reaches_nothing() {
+    let everywhere = ["/api/buy", "/api/v1/buy", "/scalable-shop-cm-server/buy"];
+    for name in ["default", "scalable-shop", "user-buy-list", "purchase-tracking"] {
+        let shop = speaking(name);
+        for (body, _) in bodies::without_object().into_iter().chain(bodies::with_object()) {
+            let shown = String::from_utf8_lossy(&body).chars().take(80).collect::<String>();
+            // Paths that tell their dialect are looked at once.
+            let telling = everywhere.iter().filter(|_| name == "default");
+            for path in std::iter::once(&"/buy").chain(telling) {
+                let answer = post(&shop.facing, path, body.clone()).await;
+                assert!(is_refused(path, name, &answer), "{name} {path} {shown}: {answer:?}");
+            }
+            let answer = post(&shop.management, "/purchases", body).await;
+            assert!(is_refused("/purchases", name, &answer), "{name} {shown}: {answer:?}");
+            assert_untouched(&shop, &shown).await;
+        }
+    }
+}
+
+/// What is good or bad by dialect: where it is sent, the member, its value, and the error; none if it is taken.
+const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
+    ("default", "/buy", "userid", "5", None),
+    ("default", "/buy", "username", "-5", None),
+    ("default", "/buy", "price", "0", None),
+    ("default", "/buy", "userid", "\"\"", Some("userid must not be blank")),
+    ("default", "/buy", "username", "false", Some("username must be text")),
+    ("scalable-shop", "/buy", "userid", "5", None),
+    ("scalable-shop", "/buy", "price", "0", None),
+    ("scalable-shop", "/buy", "price", "-1", Some("Price cannot be negative")),
+    ("purchase-tracking", "/buy", "price", "0", None),
+    ("purchase-tracking", "/buy", "userid", "null", Some("Missing required fields: ['userid']")),
+    ("purchase-tracking", "/buy", "price", "true", Some("Price must be a valid number")),
+    ("user-buy-list", "/buy", "userid", "5", None),
+    ("user-buy-list", "/buy", "userid", "0", Some("Missing required fields: username, userid, price")),
+    ("user-buy-list", "/buy", "username", "\"\"", Some("Missing required fields: username, userid, price")),
+    ("user-buy-list", "/buy", "username", "false", Some("Missing required fields: username, userid, price")),
+    ("user-buy-list", "/buy", "price", "0", Some("Price must be a positive number")),
+    ("user-buy-list", "/buy", "price", "-1", Some("Price must be a positive number")),
+    ("user-buy-list", "/buy", "price", "\"0.00\"", Some("Price must be a positive number")),
+    ("user-buy-list", "/buy", "price", "null", Some("Price must be a positive number")),
+    ("default", "/api/buy", "price", "0", Some("Price must be a positive number")),
+    ("default", "/api/v1/buy", "price", "0", None),
+    ("default", "/api/v1/buy", "price", "\"50.0\"", None),
+    ("default", "/api/v1/buy", "userid", "5", Some("Input should be a valid string")),
+    ("default", "/api/v1/buy", "userid", "null", Some("Field required")),
+    ("default", "/api/v1/buy", "price", "\"x\"", Some("unable to parse string as a number")),
+    ("default", "/api/v1/buy", "price", "null", Some("Input should be a valid number")),
+    ("default", "/api/v1/buy", "price", "-1", Some("Value error, Price cannot be negative")),
+    ("default", "/v1/purchases", "price", "0", None),
+    ("default", "/v1/purchases", "userid", "5", Some("userid must be text")),
+    ("default", "/v1/purchases", "username", "7", Some("username must be text")),
+    ("default", "/v1/purchases", "price", "1,\"timestamp\":\"yesterday\"", Some("timestamp")),
+    ("default", "/v1/purchases", "price", "1,\"timestamp\":5", Some("timestamp")),
+    ("default", "/v1/purchases", "price", "1,\"timestamp\":[]", Some("timestamp")),
+    ("default", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
+    ("default", "/api/v1/buy", "price", "1,\"timestamp\":[]", None),
+];
+
+#[tokio::test]
+async fn what_only_some_refuse_is_refused_by_those() {
+    for (name, path, member, value, error) in BY_DIALECT {
+        let shop = speaking(name);
+        let answer = post(&shop.facing, path, bodies::with(member, value)).await;
+        let case = format!("{name} {path} {member}: {value}");
+        match error {
+            None => assert!(answer.status.is_success(), "{case}: {answer:?}"),
+            Some(text) => {
+                assert!(answer.status.is_client_error(), "{case}: {answer:?}");
+                let body = answer.json();
+                assert!(text_of(path, name, &body).is_some_and(|said| said.contains(text)), "{case}: {body}");
+            }
+        }
+        assert_eq!(shop.published().await, usize::from(error.is_none()), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_in_a_name_is_a_name() {
+    let shop = Shop::new();
+    let listing = async |service: &Router, path: &str| get(service, path).await.json();
+    for who in ["../health", "..\\health", "a/b?c#d", "%2e%2e", "<img src=x onerror=alert(1)>", "\u{202e}x"] {
+        let encoded = percent_encoding::utf8_percent_encode(who, percent_encoding::NON_ALPHANUMERIC);
+        for (service, path) in [(&shop.facing, "/getAllUserBuys"), (&shop.management, "/purchases")] {
+            let found = listing(service, &format!("{path}/{encoded}")).await;
+            assert_eq!((&found["userid"], &found["count"]), (&json!(who), &json!(0)), "{who}: {found}");
+        }
+    }
+    let found = listing(&shop.facing, "/getAllUserBuys/..%2Fhealth").await;
+    assert_eq!(found["userid"], "../health");
+}

@@ -1,0 +1,96 @@
+//! Bad requests that take more to show than one line of the tables in `bad_input`.
+
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::shop::{JSON, Shop, ask, post, request};
+
+#[tokio::test]
+async fn a_body_that_says_nothing_is_told_apart_where_it_always_was() {
+    let shop = Shop::new();
+    for body in ["{}", " { } ", "null", "false", "0", "[]", "\"\""] {
+        let answer = post(&shop.facing, "/buy", body).await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (StatusCode::BAD_REQUEST, json!({"error": "Request body must be JSON"}))
+        );
+        let answer = post(&shop.facing, "/v1/purchases", body).await;
+        let is_object = body.contains('{');
+        let expected = if is_object { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        assert_eq!(answer.status, expected, "{body}: {}", answer.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let shop = Shop::new();
+    let body = || Body::from_stream(futures_util::stream::pending::<Result<&[u8], std::io::Error>>());
+    let answer = post(&shop.facing, "/buy", body()).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(answer.json()["error"], "Request body must be sent within 10 seconds");
+    let problem = post(&shop.facing, "/v1/purchases", body()).await.json();
+    assert_eq!(problem["type"], "/problems/deadline-exceeded");
+}
+
+#[tokio::test]
+async fn our_own_api_is_stricter_and_names_the_field() {
+    let shop = Shop::new();
+    for (body, field) in [
+        (r#"{"username":"ada","userid":5,"price":1}"#, "userid"),
+        (r#"{"username":7,"userid":"u1","price":1}"#, "username"),
+        (r#"{"username":"ada","userid":"u1","price":1,"timestamp":"yesterday"}"#, "timestamp"),
+        (r#"{"username":"ada","userid":"u1","price":1,"timestamp":5}"#, "timestamp"),
+        (r#"{"userid":"u1","price":1}"#, "username"),
+        (r#"{"username":"ada","userid":"u1","price":"much"}"#, "price"),
+    ] {
+        let answer = post(&shop.facing, "/v1/purchases", body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        assert_eq!(answer.json()["field"], field, "{body}: {}", answer.text);
+    }
+    assert_eq!(shop.published().await, 0);
+}
+
+#[tokio::test]
+async fn media_types_and_keys_are_checked() {
+    let shop = Shop::new();
+    let body = r#"{"username":"ada","userid":"u1","price":1}"#;
+    for path in ["/buy", "/v1/purchases"] {
+        for other in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+            let answer =
+                ask(&shop.facing, request(Method::POST, path, &[("content-type", other)], body)).await;
+            assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            assert!(answer.text.contains("application/json"), "{}", answer.text);
+        }
+        let long = "x".repeat(256);
+        for key in ["", "with space", "tab\t", &long] {
+            let answer =
+                ask(&shop.facing, request(Method::POST, path, &[JSON, ("idempotency-key", key)], body)).await;
+            assert!(answer.status.is_client_error(), "{key:?}");
+            assert!(answer.text.contains("Idempotency-Key"), "{key:?}: {}", answer.text);
+        }
+        let two = [JSON, ("idempotency-key", "a"), ("idempotency-key", "b")];
+        assert!(ask(&shop.facing, request(Method::POST, path, &two, body)).await.status.is_client_error());
+        let answer = ask(&shop.facing, request(Method::POST, path, &[], body)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "no media type counts as JSON");
+    }
+    assert_eq!(shop.published().await, 2);
+}
+
+#[tokio::test]
+async fn too_large_is_a_413() {
+    let shop = Shop::new();
+    let body = |bytes: usize| {
+        let start = r#"{"username":"ada","userid":"u1","price":1,"x":""#;
+        format!("{start}{}\"}}", "x".repeat(bytes - start.len() - 2))
+    };
+    for path in ["/buy", "/v1/purchases"] {
+        assert_eq!(post(&shop.facing, path, body(102_400)).await.status, StatusCode::CREATED);
+        for bytes in [102_401, 10_000_000] {
+            let answer = post(&shop.facing, path, body(bytes)).await;
+            assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+            assert!(answer.text.contains("102400 bytes"), "{}", answer.text);
+        }
+    }
+    assert_eq!(shop.published().await, 2);
+}

@@ -1,0 +1,210 @@
+//! Buying: what is taken, what is answered, and what is said when it fails.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+use shop_core::fault::{Call, Fault};
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{PurchaseSource, SourceEvent};
+use shop_core::record::{decode, header};
+use shop_core::{Error, ErrorKind, Outcome};
+use shop_http::{Facing, HttpOptions, facing};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use tower::ServiceExt;
+
+use crate::shop::{JSON, NOW, Shop, ask, post, request};
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
+#[tokio::test]
+async fn the_default_answer_satisfies_two_systems_at_once() {
+    let shop = Shop::new();
+    let answer = post(&shop.facing, "/buy", ADA).await;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    let purchase = json!({"username": "ada", "userid": "u1", "price": 29.99, "timestamp": NOW});
+    let expected = json!({
+        "status": "success", "message": "Purchase recorded", "data": purchase, "purchase": purchase,
+    });
+    assert_eq!(answer.json(), expected);
+    assert!(answer.text.contains(r#""price":29.99,"#), "a number: {}", answer.text);
+    assert_eq!(answer.header("x-purchase-id").unwrap().len(), 36);
+    assert_eq!(shop.published().await, 1);
+}
+
+#[tokio::test]
+async fn our_own_answer_has_a_receipt_on_both_services() {
+    let shop = Shop::new();
+    for (service, position) in [(&shop.facing, true), (&shop.management, false)] {
+        let answer = post(service, "/v1/purchases", ADA).await;
+        assert_eq!(answer.status, StatusCode::CREATED);
+        let body = answer.json();
+        let id = answer.header("x-purchase-id").unwrap();
+        assert_eq!(
+            body["purchase"],
+            json!({"id": id, "username": "ada", "userid": "u1", "price": 29.99, "timestamp": NOW})
+        );
+        assert_eq!((&body["receipt"]["id"], &body["receipt"]["durability"]), (&json!(id), &json!("memory")));
+        assert_eq!(body["receipt"].get("position").is_some(), position);
+    }
+    assert_eq!((shop.published().await, shop.store.all().len()), (1, 1), "management writes into its store");
+}
+
+#[tokio::test]
+async fn what_is_bought_stands_in_the_log_as_it_was_sent() {
+    let shop = Shop::new();
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = [JSON, ("idempotency-key", "order-7"), ("traceparent", trace), ("x-request-id", "r-1")];
+    let body =
+        r#"{"userId":5,"username":"Ädä","price":"1195.30","timestamp":"2020-01-01T00:00:00+01:00","x":[1]}"#;
+    let answer = ask(&shop.facing, request(Method::POST, "/buy", &headers, body)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    assert_eq!(answer.header("x-request-id"), Some("r-1"));
+    let SourceEvent::Batch(batch) = shop.log.source("g").next().await.unwrap() else { panic!("a batch") };
+    let record = &batch.records[0];
+    let purchase = decode(record, &batch.partition).unwrap();
+    assert_eq!(purchase.id.to_string(), answer.header("x-purchase-id").unwrap());
+    assert_eq!((purchase.user_id.as_str(), purchase.user_name.as_str()), ("5", "Ädä"));
+    assert_eq!(
+        (purchase.price.to_string(), purchase.timestamp.to_string()),
+        ("1195.30".into(), "2019-12-31T23:00:00.000Z".into())
+    );
+    assert_eq!(record.headers.get(header::TRACEPARENT), Some(trace.as_bytes()));
+    assert_eq!(record.headers.get(header::REQUEST_ID), Some(&b"r-1"[..]));
+    assert_eq!(record.key.as_deref(), Some(&b"5"[..]));
+}
+
+#[tokio::test]
+async fn a_key_makes_a_purchase_repeatable() {
+    let shop = Shop::new();
+    shop.ingest();
+    let uuid = "0190163d-8694-739b-aea5-966c26f8ad91";
+    let mut ids = Vec::new();
+    for key in ["order-7", "order-7", uuid, uuid] {
+        let answer =
+            ask(&shop.facing, request(Method::POST, "/buy", &[JSON, ("Idempotency-Key", key)], ADA)).await;
+        ids.push(answer.header("x-purchase-id").unwrap().to_owned());
+    }
+    assert_eq!((&ids[0], &ids[2]), (&ids[1], &ids[3]));
+    assert_eq!(ids[2], uuid, "a key that is a UUID is the id");
+    // Without a key, two equal bodies are two purchases.
+    let once = post(&shop.facing, "/buy", ADA).await;
+    let again = post(&shop.facing, "/buy", ADA).await;
+    assert_ne!(once.header("x-purchase-id"), again.header("x-purchase-id"));
+    while shop.store.all().len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(shop.published().await, 4, "what is known to be in the log is not put there again");
+}
+
+#[tokio::test]
+async fn a_remembered_key_with_other_content_is_a_409_at_once() {
+    let shop = Shop::new();
+    let buy = |path: &str, price: &str| {
+        let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
+        request(Method::POST, path, &[JSON, ("idempotency-key", "order-7")], body)
+    };
+    let first = ask(&shop.facing, buy("/v1/purchases", "1")).await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    let again = ask(&shop.facing, buy("/v1/purchases", "1.0")).await;
+    assert_eq!((again.status, again.json()), (StatusCode::CREATED, first.json()));
+    let other = ask(&shop.facing, buy("/v1/purchases", "2")).await;
+    assert_eq!((other.status, &other.json()["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")));
+    let other = ask(&shop.facing, buy("/buy", "2")).await;
+    assert_eq!((other.status, &other.json()["outcome"]), (StatusCode::CONFLICT, &json!("not_sent")));
+    assert_eq!(shop.published().await, 1);
+}
+
+#[tokio::test]
+async fn a_time_may_be_a_number_where_it_always_could() {
+    let shop = Shop::new();
+    for time in ["1772355600.25", "1772355600250", "\"2026-03-01T09:00:00.250\""] {
+        let body = format!(r#"{{"username":"ada","userid":"u1","price":1,"timestamp":{time}}}"#);
+        let answer = post(&shop.facing, "/buy", body).await;
+        assert_eq!(answer.json()["purchase"]["timestamp"], "2026-03-01T09:00:00.250Z", "{time}");
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_that_is_known_is_a_409() {
+    let shop = Shop::new();
+    let buy = |price: &str| {
+        let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
+        request(Method::POST, "/v1/purchases", &[JSON, ("idempotency-key", "order-7")], body)
+    };
+    assert_eq!(ask(&shop.management, buy("1")).await.status, StatusCode::CREATED);
+    let same_by_value = ask(&shop.management, buy("1.0")).await;
+    assert_eq!(same_by_value.status, StatusCode::CREATED);
+    assert!(same_by_value.text.contains("\"price\":1,"), "the one that is stored: {}", same_by_value.text);
+    let answer = ask(&shop.management, buy("2")).await;
+    assert_eq!((answer.status, &answer.json()["type"]), (StatusCode::CONFLICT, &json!("/problems/conflict")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_buy_says_what_became_of_it_and_how_to_repeat_it() {
+    let full = Fault::Refuse(Error::new(ErrorKind::Overloaded, "the queue is full"));
+    let late = Fault::Delay(Duration::from_secs(60));
+    let secret = Error::new(ErrorKind::Unavailable, "cannot reach 10.1.2.3 as admin:hunter2");
+    let secret = Fault::Refuse(secret.with_outcome(Outcome::NotApplied));
+    for (fault, outcome) in
+        [(full, "not_sent"), (late, "unknown"), (secret, "not_sent"), (Fault::LoseAnswer, "unknown")]
+    {
+        let shop = Shop::new();
+        shop.faults.always(Call::Publish, fault);
+        let answer = post(&shop.facing, "/buy", ADA).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        let body = answer.json();
+        assert_eq!(body["error"], "Failed to record purchase - messaging system unavailable");
+        assert_eq!(body["outcome"], outcome);
+        let key = answer.header("idempotency-key").unwrap();
+        assert_eq!(body["idempotency_key"], key);
+        assert!(!answer.text.contains("hunter2") && !answer.text.contains("10.1.2.3"));
+
+        // Repeated with that key, it is one purchase.
+        shop.faults.mend(Call::Publish);
+        let headers = [JSON, ("idempotency-key", key)];
+        let again = ask(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
+        assert_eq!(again.header("x-purchase-id"), Some(key));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_api_says_so_as_a_problem() {
+    let shop = Shop::new();
+    shop.faults.always(Call::Publish, Fault::away());
+    let headers = [JSON, ("idempotency-key", "order-7")];
+    let answer = ask(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    let expected = json!({
+        "type": "/problems/unavailable", "status": 503, "title": "Service Unavailable",
+        "detail": "The purchase was not recorded: the service behind is unavailable",
+        "outcome": "not_sent", "idempotency_key": "order-7",
+    });
+    assert_eq!(answer.json(), expected);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_does_not_take_its_purchase_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let parts = Facing::new(Arc::new(log.sink()), Arc::new(InMemoryStore::new()));
+    let router = facing(parts, HttpOptions::default());
+    for path in ["/buy", "/v1/purchases"] {
+        // Looked after once, then dropped: as a server does when the connection breaks.
+        let mut call = Box::pin(router.clone().oneshot(request(Method::POST, path, &[JSON], ADA)));
+        let looked = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await;
+        assert!(looked, "it waits for the log");
+        drop(call);
+    }
+    let source = log.source("group").unwrap();
+    let mut records = 0;
+    while records < 2 {
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
+        records += batch.records.len();
+    }
+}

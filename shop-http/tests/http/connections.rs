@@ -1,0 +1,195 @@
+//! Real connections: what is sent too slowly, too much, or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::PurchaseStore;
+use shop_http::{Facing, HttpOptions, facing, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use crate::shop::purchase;
+
+struct Served {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// Facing on a real port.
+async fn served() -> Served {
+    served_within(HttpOptions::default()).await
+}
+
+async fn served_within(options: HttpOptions) -> Served {
+    served_from(InMemoryStore::new(), options).await
+}
+
+async fn served_from(store: InMemoryStore, options: HttpOptions) -> Served {
+    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let router = facing(parts, options.clone());
+    let task = tokio::spawn(serve(listener, router, &options, async move { drop(stopped.await) }));
+    Served { address, stop, task }
+}
+
+#[tokio::test]
+async fn a_body_that_is_far_too_large_still_hears_its_answer() {
+    let served = served().await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let head = "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: 10000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; 10_000_000]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("102400 bytes"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_asks_before_sending_is_told_at_once() {
+    let served = served().await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let head = "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 10000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn stopping_answers_what_is_on_its_way() {
+    let served = served().await;
+    let body = r#"{"username":"ada","userid":"u1","price":1}"#;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let head = format!(
+        "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body.as_bytes()[..10]).await.unwrap();
+    stream.flush().await.unwrap();
+    // Asked on another connection, so that the first has surely been taken.
+    let mut other = TcpStream::connect(served.address).await.unwrap();
+    other.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    other.read_to_end(&mut Vec::new()).await.unwrap();
+    served.stop.send(()).unwrap();
+    stream.write_all(&body.as_bytes()[10..]).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 201 "), "{}", String::from_utf8_lossy(&answer));
+    served.task.await.unwrap().unwrap();
+    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+}
+
+const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+
+impl Served {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// All that is answered to `bytes` on a connection of its own, until that is closed.
+    async fn ask(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_given_up() {
+    let mut options = HttpOptions::default();
+    options.head_deadline = Duration::from_millis(20);
+    let served = served_within(options).await;
+    // Neither a piece of a head, nor nothing, nor nothing more, keeps a connection.
+    for bytes in [&b"GET /healthz HTTP/1.1\r\nhost"[..], b"", HEALTHZ] {
+        let answer = served.ask(bytes).await;
+        assert_eq!(answer.contains("200 OK"), bytes == HEALTHZ, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn heads_that_are_no_heads_are_refused() {
+    let served = served().await;
+    let close = "connection: close\r\n\r\n";
+    let many = "x: y\r\n".repeat(101);
+    let (long, longer) = ("x".repeat(20_000), "x".repeat(100_000));
+    let cases = [
+        (format!("GET /{long} HTTP/1.1\r\n{close}"), "414", "must not have more than 8192 bytes"),
+        (format!("GET /{longer} HTTP/1.1\r\n{close}"), "431", ""),
+        (
+            format!("GET /healthz HTTP/1.1\r\nx: {long}\r\n{close}"),
+            "431",
+            "must not have more than 16384 bytes",
+        ),
+        (format!("GET /healthz HTTP/1.1\r\nx: {longer}\r\n{close}"), "431", ""),
+        (format!("GET /healthz HTTP/1.1\r\n{many}{close}"), "431", ""),
+        (format!("GET /healthz HTTP/1.1\r\nx y: z\r\n{close}"), "400", ""),
+        (format!("GET /healthz HTTP/1.1\r\nx: a\0b\r\n{close}"), "400", ""),
+        (format!("GET /health z HTTP/1.1\r\n{close}"), "400", ""),
+        (format!("GET /healthz HTTP/3.1\r\n{close}"), "400", ""),
+        (format!("POST /buy HTTP/1.1\r\ncontent-length: ten\r\n{close}"), "400", ""),
+        (format!("POST /buy HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n{close}"), "400", ""),
+        (format!("POST /buy HTTP/1.1\r\ntransfer-encoding: gzip\r\n{close}"), "400", ""),
+        (
+            format!("POST /buy HTTP/1.1\r\ntransfer-encoding: chunked\r\n{close}nonsense\r\n"),
+            "400",
+            "ended early",
+        ),
+        ("nonsense\r\n\r\n".to_owned(), "400", ""),
+    ];
+    for (bytes, status, text) in cases {
+        let answer = served.ask(bytes.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.80}: {answer}");
+        assert!(answer.contains(text), "{bytes:.80}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_gives_its_place_to_others() {
+    let mut options = HttpOptions::default();
+    options.write_deadline = Duration::from_millis(20);
+    options.max_requests = 1;
+    let store = InMemoryStore::new();
+    // More than the buffers of a connection hold.
+    let purchases: Vec<_> = (1..=100_000).map(|number| purchase("u1", number)).collect();
+    store.insert(purchases.into()).await.unwrap();
+    let served = served_from(store, options).await;
+    let mut lazy = served.connect().await;
+    lazy.write_all(b"GET /getAllUserBuys/u1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    lazy.read_exact(&mut [0; 100]).await.unwrap();
+    // Its place is free once its connection was given up.
+    let other = b"GET /getAllUserBuys/u2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    while !served.ask(other).await.starts_with("HTTP/1.1 200 ") {}
+    let mut rest = Vec::new();
+    // Not to the end.
+    let read = lazy.read_to_end(&mut rest).await;
+    assert!(read.is_err() || !rest.ends_with(b"0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn more_connections_than_there_may_be_wait() {
+    let mut options = HttpOptions::default();
+    options.max_connections = 1;
+    let served = served_within(options).await;
+    let mut first = served.connect().await;
+    let mut answer = [0; 17];
+    first.write_all(HEALTHZ).await.unwrap();
+    first.read_exact(&mut answer).await.unwrap();
+    let second = served.ask(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let mut second = std::pin::pin!(second);
+    for _ in 0..10 {
+        assert!(second.as_mut().now_or_never().is_none());
+        first.write_all(HEALTHZ).await.unwrap();
+        first.read_exact(&mut answer).await.unwrap();
+    }
+    drop(first);
+    assert!(second.await.starts_with("HTTP/1.1 200 "));
+}

@@ -1,0 +1,90 @@
+//! The document of the API, and the page that shows it.
+
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use serde_json::Value;
+use shop_http::{Dialect, HttpOptions};
+
+use crate::shop::{Shop, ask, get, request};
+
+fn speaking(name: &str) -> Shop {
+    let mut options = HttpOptions::default();
+    options.dialect = Dialect::named(name).unwrap();
+    Shop::with(options)
+}
+
+#[tokio::test]
+async fn what_is_documented_is_there() {
+    for name in ["default", "user-buy-list"] {
+        let shop = speaking(name);
+        for service in [&shop.facing, &shop.management] {
+            let document = get(service, "/openapi.json").await;
+            assert_eq!(
+                (document.status, document.header("content-type")),
+                (StatusCode::OK, Some("application/json"))
+            );
+            let document = document.json();
+            assert_eq!(document["openapi"], "3.1.0");
+            for (path, item) in document["paths"].as_object().unwrap() {
+                let path = path.replace(['{', '}'], "");
+                let answer = ask(service, request(Method::PATCH, &path, &[], Body::empty())).await;
+                assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+                let mut allowed: Vec<_> =
+                    answer.header("allow").unwrap().split(',').map(str::to_lowercase).collect();
+                allowed.retain(|method| method != "head");
+                allowed.sort();
+                assert_eq!(allowed, item.as_object().unwrap().keys().cloned().collect::<Vec<_>>(), "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_says_what_the_dialect_says() {
+    let buy = |document: &Value, path: &str| document["paths"][path]["post"]["responses"].clone();
+    for (name, status, error) in [("default", "201", "error"), ("scalable-shop", "200", "message")] {
+        let document = get(&speaking(name).facing, "/openapi.json").await.json();
+        let responses = buy(&document, "/buy");
+        let usual = &responses[status]["content"]["application/json"]["examples"]["Usual"]["value"];
+        assert!(usual["message"].is_string(), "{name}: {responses}");
+        let large = &responses["413"]["content"]["application/json"]["examples"]["BodyTooLarge"]["value"];
+        assert_eq!(large[error], "Request body must not have more than 102400 bytes");
+        assert!(buy(&document, "/api/v1/buy")["422"]["content"]["application/json"].is_object());
+        assert!(buy(&document, "/v1/purchases")["422"]["content"]["application/problem+json"].is_object());
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_served_from_the_binary() {
+    let shop = Shop::new();
+    for service in [&shop.facing, &shop.management] {
+        let page = get(service, "/docs").await;
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (StatusCode::OK, Some("text/html; charset=utf-8"))
+        );
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'self';"), "{policy}");
+        let links =
+            page.text.split(['"', '\'']).filter(|text| text.ends_with(".js") || text.ends_with(".css"));
+        let links: Vec<_> = links.collect();
+        assert!(links.len() >= 4, "{}", page.text);
+        for link in links {
+            // As a browser at `/docs` understands it.
+            let file =
+                request(Method::GET, &format!("/{link}"), &[("accept-encoding", "gzip")], Body::empty());
+            let response = tower::ServiceExt::oneshot(service.clone(), file).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{link}");
+        }
+        assert!(!page.text.contains("//"), "nothing comes from elsewhere: {}", page.text);
+        let start = get(service, "/docs/swagger-initializer.js").await.text;
+        assert!(
+            start.contains("\"openapi.json\"") && start.contains("\"validatorUrl\": \"none\""),
+            "{start}"
+        );
+        let missing = get(service, "/docs/..%2Fsecrets").await;
+        assert_eq!(missing.status, StatusCode::NOT_FOUND);
+        let redoc = get(service, "/redoc").await;
+        assert_eq!((redoc.status, redoc.header("location")), (StatusCode::TEMPORARY_REDIRECT, Some("docs")));
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether the services say how they are.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use serde_json::json;
+use shop_core::fault::{Call, Fault, Faults};
+use shop_core::ingest::{Ingest, IngestOptions, Phase};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::Durability;
+use shop_core::record::LogRecord;
+use shop_core::{Timestamp, ingest::DeadLetterLimit};
+use shop_http::{HttpOptions, Management, management};
+use tokio::sync::oneshot;
+
+use crate::shop::{Shop, get};
+
+#[tokio::test]
+async fn both_services_are_alive_and_well() {
+    let shop = Shop::new();
+    for service in [&shop.facing, &shop.management] {
+        let text = get(service, "/healthz").await;
+        assert_eq!((text.status, text.text.as_str()), (StatusCode::OK, "Success"));
+        assert_eq!(get(service, "/-/healthy").await.json(), json!({"status": "alive"}));
+        assert_eq!(get(service, "/-/ready").await.status, StatusCode::OK);
+        let index = get(service, "/").await.json();
+        for (path, text) in index.as_object().unwrap() {
+            assert!(text.is_string(), "{path}");
+        }
+        assert!(index.get("/").is_some() && index.get("/healthz").is_some());
+    }
+    assert_eq!(get(&shop.facing, "/health").await.json(), json!({"status": "healthy", "kafkaReady": true}));
+    assert_eq!(get(&shop.facing, "/-/ready").await.json(), json!({"status": "ready"}));
+    assert_eq!(
+        get(&shop.management, "/-/ready").await.json(),
+        json!({"status": "ready", "mongo": "up", "kafka": "up"})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn ports_that_are_away_show() {
+    let shop = Shop::new();
+    for fault in [Fault::away(), Fault::Delay(std::time::Duration::from_secs(60))] {
+        shop.faults.always(Call::Check, fault);
+        let ready = get(&shop.facing, "/-/ready").await;
+        assert_eq!(
+            (ready.status, ready.json()),
+            (StatusCode::SERVICE_UNAVAILABLE, json!({"detail": "Kafka not connected"}))
+        );
+        let health = get(&shop.facing, "/health").await;
+        assert_eq!(
+            (health.status, health.json()),
+            (StatusCode::OK, json!({"status": "healthy", "kafkaReady": false}))
+        );
+
+        let ready = get(&shop.management, "/-/ready").await;
+        let detail = json!({"status": "not_ready", "mongo": "down", "kafka": "up"});
+        assert_eq!(
+            (ready.status, ready.json()),
+            (StatusCode::SERVICE_UNAVAILABLE, json!({"detail": detail}))
+        );
+        let health = get(&shop.management, "/health").await;
+        assert_eq!(health.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(
+            (&health.json()["status"], &health.json()["mongodb"]),
+            (&json!("unhealthy"), &json!("disconnected"))
+        );
+        for service in [&shop.facing, &shop.management] {
+            assert_eq!(get(service, "/healthz").await.status, StatusCode::OK, "alive all the same");
+        }
+    }
+}
+
+/// A management whose ingest can be stopped, and that of the log before it.
+fn with_ingest(options: IngestOptions) -> (Router, InMemoryLog, Faults, Ingest) {
+    let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+    let stored = faults.store(Arc::new(store.clone()));
+    let ingest = Ingest::new(Arc::new(log.source("group")), stored, Arc::new(log.dead_letters()), options);
+    let mut parts = Management::new(Arc::new(store.clone()), Durability::Memory, Arc::new(store));
+    parts.ingest = Some(ingest.monitor());
+    (management(parts, HttpOptions::default()), log, faults, ingest)
+}
+
+fn append(log: &InMemoryLog, value: &str) {
+    let value = value.to_owned().into_bytes();
+    drop(log.append(LogRecord::new(0, Timestamp::MIN, Some(value.into()))));
+}
+
+const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+#[tokio::test(start_paused = true)]
+async fn management_is_ready_as_long_as_its_loop_runs() {
+    let (router, log, faults, ingest) = with_ingest(IngestOptions::default());
+    assert_eq!(get(&router, "/-/ready").await.status, StatusCode::SERVICE_UNAVAILABLE, "not started yet");
+    let (monitor, (stop, stopped)) = (ingest.monitor(), oneshot::channel());
+    let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+    faults.always(Call::Insert, Fault::away());
+    append(&log, GOOD);
+    monitor.wait_for(|status| !status.troubles.is_empty()).await;
+    assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK, "it waits for the outage to be over");
+    let health = get(&router, "/health").await;
+    assert_eq!(health.json()["ingest"]["waiting_for"], json!({"store": "unavailable"}));
+    assert_eq!(health.json()["ingest"]["lag"], 1);
+    assert!(!health.text.contains("on purpose"), "{}", health.text);
+    faults.mend(Call::Insert);
+    monitor.wait_for(|status| status.tally.inserted == 1).await;
+    let ingest = get(&router, "/health").await.json()["ingest"].clone();
+    assert_eq!(
+        (&ingest["phase"], &ingest["inserted"], &ingest["waiting_for"]),
+        (&json!("running"), &json!(1), &json!({}))
+    );
+    assert!(ingest["freshness_ms"].is_u64() && ingest["lag"].is_u64(), "{ingest}");
+    stop.send(()).unwrap();
+    task.await.unwrap().unwrap();
+    let ready = get(&router, "/-/ready").await;
+    assert_eq!(ready.json(), json!({"detail": {"status": "not_ready", "mongo": "up", "kafka": "down"}}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_dead_letters_are_told_and_end_readiness() {
+    let mut options = IngestOptions::default();
+    options.dead_letter_limit = DeadLetterLimit::in_a_row(3).named("SHOP_DEAD_LETTER_LIMIT");
+    let (router, log, _faults, ingest) = with_ingest(options);
+    let monitor = ingest.monitor();
+    tokio::spawn(ingest.run(std::future::pending()));
+    (0..10).for_each(|_| append(&log, "poison"));
+    monitor.wait_for(|status| status.phase == Phase::Stopped).await;
+    assert_eq!(get(&router, "/-/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    let health = get(&router, "/health").await.json();
+    assert!(
+        health["ingest"]["stopped_because"].as_str().unwrap().contains("SHOP_DEAD_LETTER_LIMIT"),
+        "{health}"
+    );
+    assert_eq!(health["kafkaReady"], false);
+}

@@ -1,0 +1,184 @@
+//! `GET /getAllUserBuys/{x}` and `GET /purchases/{x}` in the default dialect.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use shop_core::fault::{Call, Fault};
+
+use crate::shop::{Answer, Shop, get, purchase};
+
+fn ids(answer: &Answer) -> Vec<u64> {
+    let id = |item: &Value| {
+        let hex = item["_id"].as_str().unwrap().rsplit('-').next().unwrap().to_owned();
+        u64::from_str_radix(&hex, 16).unwrap() - 1
+    };
+    answer.json()["purchases"].as_array().unwrap().iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn a_user_sees_what_was_bought_newest_first() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1), purchase("u2", 2), purchase("u1", 3)]).await;
+    for (service, path) in [(&shop.facing, "/getAllUserBuys/u1"), (&shop.management, "/purchases/u1")] {
+        let answer = get(service, path).await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (StatusCode::OK, Some("application/json"))
+        );
+        let expected = json!({
+            "userid": "u1", "username": null, "count": 2, "total_spent": 4.2, "matched_by": "userid",
+            "purchases": [
+                {"_id": "00000000-0000-0000-0000-000000000004", "username": "name of u1", "userid": "u1",
+                 "price": 3.1, "timestamp": "2026-01-01T00:00:03.000Z"},
+                {"_id": "00000000-0000-0000-0000-000000000002", "username": "name of u1", "userid": "u1",
+                 "price": 1.1, "timestamp": "2026-01-01T00:00:01.000Z"},
+            ],
+        });
+        assert_eq!(answer.json(), expected);
+        assert!(answer.text.contains(r#""price":3.10,"#), "the scale is kept: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_found_when_no_id_is() {
+    let shop = Shop::new();
+    let mut namesake = purchase("u3", 3);
+    namesake.user_name = "u1".parse().unwrap();
+    shop.stored(&[purchase("u1", 1), purchase("u2", 2), namesake]).await;
+    let by_name = get(&shop.facing, "/getAllUserBuys/name%20of%20u2").await.json();
+    assert_eq!((&by_name["userid"], &by_name["username"]), (&Value::Null, &json!("name of u2")));
+    assert_eq!((&by_name["matched_by"], &by_name["count"]), (&json!("username"), &json!(1)));
+    for (path, count, matched) in [
+        ("/getAllUserBuys/u1", 1, json!("userid")),
+        ("/getAllUserBuys/u1?by=userid", 1, json!("userid")),
+        ("/getAllUserBuys/u1?by=username", 1, json!("username")),
+        ("/getAllUserBuys/u2?by=username", 0, Value::Null),
+        ("/getAllUserBuys/name%20of%20u2?by=userid", 0, Value::Null),
+    ] {
+        let body = get(&shop.facing, path).await.json();
+        assert_eq!((&body["count"], &body["matched_by"]), (&json!(count), &matched), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_user_has_an_empty_listing() {
+    let shop = Shop::new();
+    for path in [
+        "/getAllUserBuys/nobody",
+        "/getAllUserBuys/..%2Fhealth",
+        "/getAllUserBuys/%252e",
+        "/getAllUserBuys/a%3Fb",
+    ] {
+        let answer = get(&shop.facing, path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        let body = answer.json();
+        assert_eq!(
+            (&body["count"], &body["total_spent"], &body["purchases"]),
+            (&json!(0), &json!(0), &json!([]))
+        );
+        assert_eq!((&body["username"], &body["matched_by"]), (&Value::Null, &Value::Null));
+        assert!(body.get("next").is_none());
+    }
+    let body = get(&shop.facing, "/getAllUserBuys/..%2Fhealth").await.json();
+    assert_eq!(body["userid"], "../health", "decoded once, and nothing but text");
+}
+
+#[tokio::test]
+async fn odd_names_round_trip() {
+    let shop = Shop::new();
+    for (number, name) in
+        ["joe b", "a/b", "a?b=c", "50%", "ünï😀", "<img src=x>", "a+b", "..", "%2e"].into_iter().enumerate()
+    {
+        shop.stored(&[purchase(name, number as u64)]).await;
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let body = get(&shop.facing, &format!("/getAllUserBuys/{encoded}")).await.json();
+        assert_eq!((&body["userid"], &body["count"]), (&json!(name), &json!(1)));
+        let body = get(&shop.facing, &format!("/v1/purchases?userid={encoded}")).await.json();
+        assert_eq!(body["items"][0]["userid"], name);
+    }
+}
+
+#[tokio::test]
+async fn pages_lead_on_by_their_links() {
+    let shop = Shop::new();
+    let all: Vec<_> = (0..25).map(|number| purchase("u1", number)).collect();
+    shop.stored(&all).await;
+    let mut path = "/getAllUserBuys/u1?limit=10&by=userid".to_owned();
+    let (mut seen, mut sizes) = (Vec::new(), Vec::new());
+    loop {
+        let answer = get(&shop.facing, &path).await;
+        let body = answer.json();
+        assert_eq!((&body["count"], &body["total_spent"]), (&json!(25), &json!(302.5)), "of everything");
+        seen.extend(ids(&answer));
+        sizes.push(body["purchases"].as_array().unwrap().len());
+        let Some(link) = answer.header("link") else {
+            assert_eq!(body["next"], Value::Null);
+            break;
+        };
+        path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+        assert!(path.contains(body["next"].as_str().unwrap()) && path.contains("by=userid"), "{path}");
+    }
+    assert_eq!(sizes, [10, 10, 5]);
+    assert_eq!(seen, (0..25).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_cursor_pins_what_was_looked_up() {
+    let shop = Shop::new();
+    let all: Vec<_> = (0..5).map(|number| purchase("u1", number)).collect();
+    shop.stored(&all).await;
+    let path = "/getAllUserBuys/name%20of%20u1";
+    let cursor =
+        get(&shop.facing, &format!("{path}?limit=2")).await.json()["next"].as_str().unwrap().to_owned();
+    // Meanwhile somebody gets the id that was looked up as a name.
+    shop.stored(&[purchase("name of u1", 90)]).await;
+    let answer = get(&shop.facing, &format!("{path}?cursor={cursor}")).await;
+    assert_eq!(answer.json()["matched_by"], "username");
+    assert_eq!(ids(&answer), [2, 1, 0]);
+    let foreign = get(&shop.facing, &format!("/getAllUserBuys/u1?cursor={cursor}")).await;
+    assert_eq!(foreign.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_long_listing_is_whole() {
+    let shop = Shop::new();
+    let all: Vec<_> = (0..2_345).map(|number| purchase("u1", number)).collect();
+    shop.stored(&all).await;
+    let answer = get(&shop.facing, "/getAllUserBuys/u1").await;
+    assert_eq!(ids(&answer), (0..2_345).rev().collect::<Vec<_>>());
+    let body = answer.json();
+    let total: u64 = (0..2_345).map(|number| number % 100 * 10 + 1).sum();
+    assert_eq!(body["count"], 2_345);
+    assert_eq!(body["total_spent"].to_string(), format!("{}.{}", total / 10, total % 10));
+    assert!(answer.header("content-length").is_none(), "it is sent as it is read");
+}
+
+#[tokio::test]
+async fn sums_are_exact_and_rounded_half_to_even() {
+    let shop = Shop::new();
+    let mut all: Vec<_> = (0..4).map(|number| purchase("u1", number)).collect();
+    for (purchase, price) in all.iter_mut().zip(["0.1", "0.2", "0.005", "0"]) {
+        purchase.price = price.parse().unwrap();
+    }
+    shop.stored(&all[..2]).await;
+    assert!(get(&shop.facing, "/getAllUserBuys/u1").await.text.contains(r#""total_spent":0.3,"#));
+    shop.stored(&all[2..]).await;
+    assert!(get(&shop.facing, "/getAllUserBuys/u1").await.text.contains(r#""total_spent":0.30,"#));
+    let exact = get(&shop.facing, "/v1/summary?userid=u1").await;
+    assert_eq!(exact.text, r#"{"count":4,"total_spent":0.305}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_a_503() {
+    let shop = Shop::new();
+    for fault in [Fault::away(), Fault::Delay(std::time::Duration::from_secs(60))] {
+        shop.faults.always(Call::Query, fault);
+        for path in
+            ["/getAllUserBuys/u1", "/getAllUserBuys/u1?limit=5", "/v1/purchases", "/v1/summary?userid=u1"]
+        {
+            let answer = get(&shop.facing, path).await;
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert!(answer.header("retry-after").is_some());
+            assert!(!answer.text.contains("on purpose"), "{}", answer.text);
+        }
+    }
+}

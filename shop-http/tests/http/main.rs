@@ -1,0 +1,21 @@
+//! The routers on ports in memory, asked as a client asks them.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod bad_input;
+mod bad_requests;
+mod buying;
+mod connections;
+mod dialects;
+mod document;
+mod edges;
+mod health;
+mod limits;
+mod listing;
+mod metrics;
+mod metrics_table;
+mod odd_ports;
+mod page;
+mod shop;
+mod v1;
+mod waiting;

@@ -1,0 +1,354 @@
+//! Whether `/metrics` is right: something is done, and the figures are looked at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use futures_util::FutureExt;
+use serde_json::json;
+use shop_core::fault::{Call, Fault, Faults};
+use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
+use shop_core::ports::{Durability, PurchaseSink, PurchaseStore};
+use shop_core::record::LogRecord;
+use shop_core::{Clock, SystemClock, Timestamp};
+use shop_http::{Facing, HttpOptions, Management, Metrics, facing, management};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::shop::{Answer, JSON, ask, get, post, purchase, request};
+
+/// Both services in one process, with an ingest between them that is not started yet.
+pub(crate) struct Measured {
+    pub(crate) log: InMemoryLog,
+    pub(crate) store: InMemoryStore,
+    pub(crate) faults: Faults,
+    pub(crate) facing: Router,
+    pub(crate) management: Router,
+    ingest: Option<Ingest>,
+    monitor: IngestMonitor,
+}
+
+impl Measured {
+    pub(crate) fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        let mut options = InMemoryLogOptions::default();
+        options.partitions = 4;
+        let (log, store, faults) = (InMemoryLog::new(options), InMemoryStore::new(), Faults::new());
+        let stored = faults.store(Arc::new(store.clone()));
+        let source = Arc::new(log.source("purchase-group"));
+        let letters = Arc::new(log.dead_letters());
+        let metrics = Metrics::new();
+        let ingest = Ingest::new(source, Arc::clone(&stored), letters, IngestOptions::default());
+        let ingest = ingest.observed_by(metrics.ingest_observer());
+        let mut back = Management::new(stored, Durability::Memory, Arc::new(store.clone()));
+        (back.ingest, back.metrics) = (Some(ingest.monitor()), metrics);
+        let query = faults.query(Arc::new(store.clone()));
+        let mut front = Facing::new(faults.sink(Arc::new(log.sink())), query);
+        front.clock = clock;
+        let options = HttpOptions::default();
+        let (facing, management) = (facing(front, options.clone()), management(back, options));
+        let monitor = ingest.monitor();
+        Self { log, store, faults, facing, management, ingest: Some(ingest), monitor }
+    }
+
+    pub(crate) fn start(&mut self) -> IngestMonitor {
+        let ingest = self.ingest.take().unwrap();
+        tokio::spawn(ingest.run(std::future::pending()));
+        self.monitor.clone()
+    }
+}
+
+/// The value of one series, as it stands in the answer.
+fn value(answer: &Answer, series: &str) -> Option<f64> {
+    let line = answer.text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
+async fn metrics(router: &Router) -> Answer {
+    get(router, "/metrics").await
+}
+
+#[track_caller]
+fn assert_all(answer: &Answer, expected: &[(&str, f64)]) {
+    for (series, expected) in expected {
+        let text = &answer.text;
+        assert_eq!(value(answer, series), Some(*expected), "{series} in:\n{text}");
+    }
+}
+
+const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+#[tokio::test]
+async fn it_is_a_resource_like_any_other() {
+    let shop = Measured::new();
+    for service in [&shop.facing, &shop.management] {
+        for path in ["/metrics", "/api/metrics", "/scalable-shop-cm-server/metrics"] {
+            let answer = get(service, path).await;
+            assert_eq!(answer.status, StatusCode::OK, "{path}");
+            assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+            assert!(answer.header("x-request-id").is_some());
+            assert!(answer.text.ends_with('\n'));
+        }
+        let head = ask(service, request(Method::HEAD, "/metrics", &[], Body::empty())).await;
+        assert_eq!((head.status, head.text.as_str()), (StatusCode::OK, ""));
+        let posted = post(service, "/metrics", "{}").await;
+        assert_eq!(
+            (posted.status, posted.json(), posted.header("allow")),
+            (StatusCode::METHOD_NOT_ALLOWED, json!({"error": "Method Not Allowed"}), Some("GET,HEAD"))
+        );
+        let deleted =
+            ask(service, request(Method::DELETE, "/scalable-shop-cm-api/metrics", &[], Body::empty()));
+        assert_eq!(deleted.await.json(), json!({"status": "Error", "message": "Method Not Allowed"}));
+        assert!(get(service, "/").await.json().get("/metrics").is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_counted_by_template_method_and_status() {
+    let shop = Measured::new();
+    for user in 0..5 {
+        get(&shop.facing, &format!("/getAllUserBuys/user-{user}")).await;
+    }
+    post(&shop.facing, "/buy", GOOD).await;
+    post(&shop.facing, "/buy", "rubbish").await;
+    get(&shop.facing, "/api/v1/getAllUserBuys/u1").await;
+    for path in ["/nowhere", "/nowhere/else", "/api/nowhere", "/health", "/healthz"] {
+        get(&shop.facing, path).await;
+    }
+    let odd = Method::from_bytes(b"MADEUP").unwrap();
+    ask(&shop.facing, request(odd, "/buy", &[], Body::empty())).await;
+    shop.faults.once(Call::Publish, Fault::Delay(Duration::from_secs(2)));
+    post(&shop.facing, "/buy", GOOD).await;
+
+    let figures = metrics(&shop.facing).await;
+    assert_all(
+        &figures,
+        &[
+            (r#"http_requests_total{method="GET",route="/getAllUserBuys/{who}",status="200"}"#, 5.0),
+            (r#"http_requests_total{method="POST",route="/buy",status="201"}"#, 2.0),
+            (r#"http_requests_total{method="POST",route="/buy",status="400"}"#, 1.0),
+            (r#"http_requests_total{method="OTHER",route="/buy",status="405"}"#, 1.0),
+            (r#"http_requests_total{method="GET",route="/api/v1/getAllUserBuys/{who}",status="200"}"#, 1.0),
+            (r#"http_requests_total{method="GET",route="unmatched",status="404"}"#, 3.0),
+            (r#"http_requests_total{method="GET",route="/healthz",status="200"}"#, 1.0),
+            (r#"http_request_duration_seconds_count{method="POST",route="/buy"}"#, 3.0),
+            (r#"http_request_duration_seconds_sum{method="POST",route="/buy"}"#, 2.0),
+            (r#"http_request_duration_seconds_bucket{method="POST",route="/buy",le="1"}"#, 2.0),
+            (r#"http_request_duration_seconds_bucket{method="POST",route="/buy",le="2.5"}"#, 3.0),
+            (r#"flask_http_request_total{method="GET",status="200"}"#, 8.0),
+            (r#"flask_http_request_duration_seconds_count{method="GET",path="/health",status="200"}"#, 1.0),
+            (r#"flask_http_request_exceptions_total{method="POST",status="500"}"#, 0.0),
+            ("http_requests_in_flight", 0.0),
+        ],
+    );
+    for never in ["user-1", "u1", "nowhere", "MADEUP", r#"route="/health""#, r#"="/metrics""#] {
+        assert!(!figures.text.contains(never), "{never} in:\n{}", figures.text);
+    }
+    let others = metrics(&shop.management).await;
+    assert!(!others.text.contains("http_requests_total{"), "another service has figures of its own");
+}
+
+#[tokio::test]
+async fn a_request_is_in_flight_until_its_answer_is_read() {
+    let shop = Measured::new();
+    shop.store.insert((0..2_000).map(|number| purchase("u1", number)).collect()).await.unwrap();
+    let listing = request(Method::GET, "/getAllUserBuys/u1", &[], Body::empty());
+    let answer = shop.facing.clone().oneshot(listing).await.unwrap();
+    assert_all(&metrics(&shop.facing).await, &[("http_requests_in_flight", 1.0)]);
+    drop(answer);
+    let series = r#"http_requests_total{method="GET",route="/getAllUserBuys/{who}",status="200"}"#;
+    assert_all(&metrics(&shop.facing).await, &[("http_requests_in_flight", 0.0), (series, 1.0)]);
+    // A client that goes away before there is an answer.
+    shop.faults.always(Call::Publish, Fault::Delay(Duration::from_secs(60)));
+    let buy = request(Method::POST, "/buy", &[JSON], GOOD);
+    let mut asked = Box::pin(shop.facing.clone().oneshot(buy));
+    assert!((&mut asked).now_or_never().is_none());
+    assert_all(&metrics(&shop.facing).await, &[("http_requests_in_flight", 1.0)]);
+    drop(asked);
+    let figures = metrics(&shop.facing).await;
+    // The attempt goes on: it is counted when it has ended.
+    assert_all(
+        &figures,
+        &[("http_requests_in_flight", 0.0), (r#"shop_publish_total{outcome="unknown"}"#, 0.0)],
+    );
+    assert!(!figures.text.contains(r#"route="/buy""#), "nothing was answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_to_publish_are_counted_by_outcome() {
+    let shop = Measured::new();
+    let zeros = metrics(&shop.facing).await;
+    assert_all(
+        &zeros,
+        &[("kafka_producer_messages_total", 0.0), (r#"shop_publish_total{outcome="acknowledged"}"#, 0.0)],
+    );
+    shop.faults.once(Call::Publish, Fault::away());
+    shop.faults.once(Call::Publish, Fault::LoseAnswer);
+    shop.faults.once(Call::Publish, Fault::Delay(Duration::from_secs(60)));
+    for _ in 0..5 {
+        post(&shop.facing, "/buy", GOOD).await;
+    }
+    post(&shop.facing, "/buy", r#"{"username":"ada"}"#).await;
+    assert_all(
+        &metrics(&shop.facing).await,
+        &[
+            ("kafka_producer_messages_total", 2.0),
+            (r#"shop_publish_total{outcome="acknowledged"}"#, 2.0),
+            (r#"shop_publish_total{outcome="not_sent"}"#, 1.0),
+            (r#"shop_publish_total{outcome="unknown"}"#, 2.0),
+            ("shop_publish_duration_seconds_count", 5.0),
+            // The deadline of a publish.
+            ("shop_publish_duration_seconds_sum", 5.0),
+        ],
+    );
+    post(&shop.management, "/purchases", GOOD).await;
+    let figures = metrics(&shop.management).await;
+    assert_all(&figures, &[(r#"shop_publish_total{outcome="acknowledged"}"#, 1.0)]);
+    assert!(!figures.text.contains("kafka_producer_messages_total"), "it went past the log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ingest_is_counted_by_outcome() {
+    let mut shop = Measured::new();
+    let mut conflicting = purchase("u1", 1);
+    conflicting.price = "7".parse().unwrap();
+    for published in [purchase("u1", 1), purchase("u1", 2), purchase("u1", 2), conflicting] {
+        shop.log.sink().publish(&published).await.unwrap();
+    }
+    let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into())).with_key(Some("u1".into()));
+    let place = shop.log.append(poison);
+    let lag = format!(
+        r#"kafka_consumer_group_lag{{topic="purchases",group="purchase-group",partition="{}"}}"#,
+        place.partition
+    );
+    assert_all(
+        &metrics(&shop.management).await,
+        &[
+            (r#"kafka_messages_processed_total{status="success"}"#, 0.0),
+            (r#"kafka_messages_processed_total{status="error"}"#, 0.0),
+            ("kafka_message_processing_seconds_count", 0.0),
+            (r#"shop_dead_letters_total{reason="refused"}"#, 0.0),
+            (r#"shop_ingest_phase{phase="idle"}"#, 1.0),
+            (&lag, 5.0),
+        ],
+    );
+    shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
+    let monitor = shop.start();
+    monitor.wait_for(|status| status.in_flight == 1).await;
+    let figures = metrics(&shop.management).await;
+    assert_all(&figures, &[("kafka_messages_in_queue", 5.0), ("shop_ingest_in_flight_batches", 1.0)]);
+    assert!(value(&figures, "shop_ingest_in_flight_bytes").unwrap() > 250.0);
+    monitor.wait_for(|status| status.tally.inserted > 0).await;
+    while monitor.lag().await.unwrap().total() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_all(
+        &metrics(&shop.management).await,
+        &[
+            (r#"kafka_messages_processed_total{status="success"}"#, 3.0),
+            (r#"kafka_messages_processed_total{status="error"}"#, 2.0),
+            (r#"shop_ingest_records_total{outcome="inserted"}"#, 2.0),
+            (r#"shop_ingest_records_total{outcome="duplicate"}"#, 1.0),
+            (r#"shop_ingest_records_total{outcome="dead_lettered"}"#, 2.0),
+            (r#"shop_dead_letters_total{reason="undecodable"}"#, 1.0),
+            (r#"shop_dead_letters_total{reason="conflict"}"#, 1.0),
+            ("kafka_message_processing_seconds_count", 1.0),
+            ("kafka_message_processing_seconds_sum", 2.0),
+            ("shop_ingest_batch_records_count", 1.0),
+            ("shop_ingest_batch_records_sum", 5.0),
+            ("shop_ingest_batch_bytes_count", 1.0),
+            // The purchases say that they were made at the beginning of 2026.
+            ("shop_ingest_freshness_seconds_count", 1.0),
+            (r#"shop_ingest_freshness_seconds_bucket{le="86400"}"#, 0.0),
+            ("kafka_messages_in_queue", 0.0),
+            ("shop_ingest_in_flight_batches", 0.0),
+            ("shop_ingest_in_flight_bytes", 0.0),
+            (r#"shop_ingest_phase{phase="idle"}"#, 0.0),
+            (r#"shop_ingest_phase{phase="running"}"#, 1.0),
+            (&lag, 0.0),
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ingest_waits_for_is_told() {
+    let mut shop = Measured::new();
+    let waiting = r#"shop_ingest_waiting_seconds{part="store"}"#;
+    let retries = r#"shop_ingest_retries_total{part="store"}"#;
+    assert_all(&metrics(&shop.management).await, &[(waiting, 0.0), (retries, 0.0)]);
+    shop.faults.always(Call::Insert, Fault::away());
+    post(&shop.facing, "/buy", GOOD).await;
+    let monitor = shop.start();
+    monitor.wait_for(|status| status.retries.values().sum::<u64>() == 3).await;
+    let figures = metrics(&shop.management).await;
+    assert_all(&figures, &[(retries, 3.0), (r#"shop_ingest_retries_total{part="source"}"#, 0.0)]);
+    assert!(value(&figures, waiting).unwrap() > 0.0);
+    shop.faults.mend(Call::Insert);
+    monitor.wait_for(|status| status.tally.inserted == 1).await;
+    assert_all(&metrics(&shop.management).await, &[(waiting, 0.0), (retries, 3.0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_another_process_reads_is_told_by_that_one() {
+    let mut shop = Measured::new();
+    for number in 0..50 {
+        shop.log.sink().publish(&purchase(&format!("u{number}"), number)).await.unwrap();
+    }
+    let lag = |answer: &Answer| {
+        let lines = answer.text.lines().filter(|line| line.starts_with("kafka_consumer_group_lag{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>()
+    };
+    let all = metrics(&shop.management).await;
+    assert!((lag(&all) - 50.0).abs() < 0.1, "{}", all.text);
+    // The store is away, so that nothing is committed, and another member takes its share.
+    shop.faults.always(Call::Insert, Fault::away());
+    let monitor = shop.start();
+    monitor.wait_for(|status| status.in_flight > 0).await;
+    let other = Ingest::new(
+        Arc::new(shop.log.source("purchase-group")),
+        shop.faults.store(Arc::new(shop.store.clone())),
+        Arc::new(shop.log.dead_letters()),
+        IngestOptions::default(),
+    );
+    let others = other.monitor();
+    tokio::spawn(other.run(std::future::pending()));
+    others.wait_for(|status| status.in_flight > 0).await;
+    let ours = lag(&metrics(&shop.management).await);
+    #[expect(clippy::cast_precision_loss, reason = "it is a small number")]
+    let theirs = others.lag().await.unwrap().total() as f64;
+    assert!(theirs > 0.0 && (ours + theirs - 50.0).abs() < 0.1, "{ours} and {theirs}");
+}
+
+/// Has a defect.
+#[derive(Debug)]
+struct BrokenClock;
+
+impl Clock for BrokenClock {
+    fn now(&self) -> Timestamp {
+        panic!("on purpose")
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        panic!("on purpose")
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_an_exception() {
+    let shop = Measured::with_clock(Arc::new(BrokenClock));
+    assert_eq!(post(&shop.facing, "/buy", GOOD).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_all(
+        &metrics(&shop.facing).await,
+        &[
+            (r#"flask_http_request_exceptions_total{method="POST",status="500"}"#, 1.0),
+            (r#"http_requests_total{method="POST",route="/buy",status="500"}"#, 1.0),
+            ("http_requests_in_flight", 0.0),
+        ],
+    );
+}

@@ -1,0 +1,83 @@
+//! Holds the table of `docs/metrics.md` against what the services expose: no name without its line, no line without
+//! its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::metrics::Measured;
+use crate::shop::{get, post};
+
+/// Type, labels, and who exposes it.
+type Line = (String, BTreeSet<String>, BTreeSet<&'static str>);
+
+/// The lines of the table, by name.
+fn documented() -> BTreeMap<String, Line> {
+    let text = include_str!("../../../docs/metrics.md");
+    let lines = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut table = BTreeMap::new();
+    for line in lines {
+        let cells: Vec<&str> = line.trim_end_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, labels, on, meaning, _before] = cells[..] else { panic!("six cells in {line}") };
+        let labels = labels.split(',').map(|label| label.trim().trim_matches('`').to_owned());
+        let labels = labels.filter(|label| !label.is_empty()).collect();
+        let on = match on {
+            "both" => ["facing", "management"].into(),
+            "facing" => ["facing"].into(),
+            // Here, that of management.
+            "ingest" => ["management"].into(),
+            other => panic!("{other} is no service"),
+        };
+        assert!(meaning.len() > 10, "{name} means something");
+        let name = name.trim_end_matches('`').to_owned();
+        assert!(table.insert(name, (kind.to_owned(), labels, on)).is_none(), "{line} is there twice");
+    }
+    table
+}
+
+/// Adds what `text`, exposed by `service`, holds.
+fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) {
+    let mut current = String::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            current = name.to_owned();
+            let entry = exposed.entry(current.clone()).or_default();
+            entry.0 = kind.to_owned();
+            assert!(entry.2.insert(service), "{name} has two types");
+        } else if line.strip_prefix("# HELP ").is_none() {
+            let (series, _value) = line.rsplit_once(' ').unwrap();
+            assert!(series.starts_with(&current), "{line} stands under {current}");
+            let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
+            let names = labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(name, _)| name);
+            let entry = exposed.get_mut(&current).unwrap();
+            entry.1.extend(names.filter(|name| *name != "le").map(str::to_owned));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_table_is_what_is_exposed() {
+    let mut shop = Measured::new();
+    let monitor = shop.start();
+    post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#).await;
+    monitor.wait_for(|status| status.tally.inserted == 1).await;
+    get(&shop.management, "/purchases/u1").await;
+    let mut exposed = BTreeMap::new();
+    for (service, router) in [("facing", &shop.facing), ("management", &shop.management)] {
+        add(&mut exposed, service, &get(router, "/metrics").await.text);
+    }
+    let documented = documented();
+    let names = |of: &BTreeMap<String, Line>| of.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(names(&exposed), names(&documented), "left is exposed, right is in docs/metrics.md");
+    assert_eq!(exposed, documented, "left is exposed, right is in docs/metrics.md");
+    assert!(documented.len() > 25, "{documented:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_name_is_explained() {
+    let shop = Measured::new();
+    let text = get(&shop.management, "/metrics").await.text;
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+    }
+}

@@ -1,0 +1,148 @@
+//! Ports that are not what they should be: nobody is told what they say of themselves, and nothing runs on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::json;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::{
+    Cursor, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+};
+use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
+use shop_http::{Facing, HttpOptions, facing};
+use tower::ServiceExt;
+
+use crate::shop::{get, post, purchase, request};
+
+/// A query with a defect.
+#[derive(Debug)]
+struct Panics;
+
+#[async_trait]
+impl PurchaseQuery for Panics {
+    async fn page(&self, _selector: &Selector, _request: &PageRequest) -> Result<Page> {
+        panic!("a defect with details")
+    }
+
+    async fn summary(&self, _selector: &Selector) -> Result<Summary> {
+        panic!("a defect with details")
+    }
+
+    async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
+        panic!("a defect with details")
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_without_details() {
+    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(Panics));
+    let router = facing(parts, HttpOptions::default());
+    let answer = get(&router, "/getAllUserBuys/u1").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.json(), json!({"error": "Failed to fetch purchases"}));
+    assert!(answer.header("x-request-id").is_some());
+    let problem = get(&router, "/v1/purchases").await;
+    assert_eq!(problem.header("content-type"), Some("application/problem+json"));
+    assert_eq!(problem.json()["type"], "/problems/internal");
+}
+
+/// A query that is not what it should be.
+#[derive(Debug)]
+enum Odd {
+    Refuses(ErrorKind),
+    NeverEnds,
+}
+
+#[async_trait]
+impl PurchaseQuery for Odd {
+    async fn page(&self, selector: &Selector, _request: &PageRequest) -> Result<Page> {
+        match self {
+            Self::Refuses(kind) => Err(Error::new(*kind, "hunter2 is no collection")),
+            Self::NeverEnds => {
+                let last = purchase("u1", 1);
+                let cursor = Cursor::after(selector, ListOrder::NewestFirst, &last);
+                Ok(Page::new(vec![last], Some(cursor)))
+            }
+        }
+    }
+
+    async fn summary(&self, _selector: &Selector) -> Result<Summary> {
+        Ok(Summary::default())
+    }
+
+    async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(None)
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn over(query: Odd) -> Router {
+    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(query));
+    facing(parts, HttpOptions::default())
+}
+
+/// A sink with a defect.
+#[derive(Debug)]
+struct Breaks;
+
+#[async_trait]
+impl PurchaseSink for Breaks {
+    async fn publish(&self, _purchase: &Purchase) -> Result<Receipt> {
+        panic!("a defect with details")
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, _deadline: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_buy_that_panics_can_be_repeated() {
+    let parts = Facing::new(Arc::new(Breaks), Arc::new(InMemoryStore::new()));
+    let router = facing(parts, HttpOptions::default());
+    for path in ["/buy", "/v1/purchases"] {
+        let answer = post(&router, path, r#"{"username":"ada","userid":"u1","price":1}"#).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.json()["outcome"], "unknown", "{}", answer.text);
+        assert_eq!(answer.json()["idempotency_key"], answer.header("idempotency-key").unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_a_store_says_of_itself_is_not_passed_on() {
+    for kind in [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Denied, ErrorKind::TooLarge] {
+        let router = over(Odd::Refuses(kind));
+        for path in ["/v1/purchases?userid=u1", "/getAllUserBuys/u1"] {
+            let answer = get(&router, path).await;
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {path}");
+            assert!(!answer.text.contains("hunter2"), "{}", answer.text);
+        }
+        let answer = get(&router, "/v1/purchases?userid=u1&cursor=x").await;
+        let is_the_cursor = kind == ErrorKind::Invalid;
+        assert_eq!(answer.json()["field"] == "cursor", is_the_cursor, "{}", answer.text);
+        assert!(!answer.text.contains("hunter2"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_would_never_end_breaks_off() {
+    let request = request(Method::GET, "/getAllUserBuys/u1", &[], Body::empty());
+    let response = over(Odd::NeverEnds).oneshot(request).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+}

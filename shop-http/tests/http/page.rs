@@ -1,0 +1,188 @@
+//! The page for browsers: who gets it, what it may load, and that all of it is there.
+
+use std::fs;
+use std::path::Path;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+use shop_http::{Dialect, HttpOptions};
+
+use crate::shop::{Answer, Shop, ask, get, request};
+
+/// As browsers ask for a page.
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+
+async fn accepting(router: &Router, path: &str, accept: &str) -> Answer {
+    ask(router, request(Method::GET, path, &[("accept", accept)], Body::empty())).await
+}
+
+fn is_page(answer: &Answer) -> bool {
+    answer.header("content-type") == Some("text/html; charset=utf-8")
+        && answer.text.starts_with("<!doctype html>")
+}
+
+#[tokio::test]
+async fn browsers_get_the_page_and_programs_the_description() {
+    for name in
+        ["default", "scalable-shop", "user-buy-list", "ecommerce", "purchase-tracking", "shopping-system"]
+    {
+        let mut options = HttpOptions::default();
+        options.dialect = Dialect::named(name).unwrap();
+        let shop = Shop::with(options);
+        for service in [&shop.facing, &shop.management] {
+            let description = get(service, "/").await;
+            assert_eq!(description.header("vary"), Some("accept"), "{name}");
+            for accept in [
+                "*/*",
+                "application/json",
+                "text/*",
+                "text/html;q=0",
+                "application/json, text/html;q=0.5",
+                "text/htmlx",
+            ] {
+                let answer = accepting(service, "/", accept).await;
+                assert_eq!(answer.json(), description.json(), "{name} {accept}");
+            }
+            for accept in
+                [BROWSER, "text/html", "TEXT/HTML; q=0.7, application/json;q=0.7", "application/xhtml+xml"]
+            {
+                let answer = accepting(service, "/", accept).await;
+                assert!(
+                    is_page(&answer) && answer.header("vary") == Some("accept"),
+                    "{name} {accept}: {answer:?}"
+                );
+            }
+        }
+    }
+    let shop = Shop::new();
+    let [facing, management] =
+        [accepting(&shop.facing, "/", BROWSER).await, accepting(&shop.management, "/", BROWSER).await];
+    assert!(facing.text.contains(r#"<button type="submit" id="buy-button">Buy</button>"#));
+    assert!(
+        management.text.contains("From the log into the store") && !management.text.contains("buy-button")
+    );
+}
+
+#[tokio::test]
+async fn it_also_stands_behind_a_prefix_and_leaves_api_to_programs() {
+    let shop = Shop::new();
+    for service in [&shop.facing, &shop.management] {
+        for prefix in ["/scalable-shop-cm-server", "/scalable-shop-cm-api"] {
+            let answer = accepting(service, prefix, BROWSER).await;
+            // What it loads is named from where it stands, which is below the slash.
+            assert_eq!(answer.status, StatusCode::PERMANENT_REDIRECT);
+            assert_eq!(answer.header("location"), Some(&*format!("{}/", &prefix[1..])));
+            assert!(is_page(&accepting(service, &format!("{prefix}/"), BROWSER).await));
+            assert_eq!(get(service, &format!("{prefix}/page/page.css")).await.status, StatusCode::OK);
+            assert!(get(service, prefix).await.json().is_object());
+        }
+        for path in ["/api", "/api/"] {
+            assert!(accepting(service, path, BROWSER).await.json().is_object(), "{path}");
+        }
+    }
+}
+
+/// The names and contents of the folder's files.
+fn folder() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
+    let files = fs::read_dir(folder).unwrap().map(|file| {
+        let file = file.unwrap();
+        (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap())
+    });
+    files.collect()
+}
+
+#[tokio::test]
+async fn every_file_is_served_strictly_and_asked_for_once() {
+    let shop = Shop::new();
+    let files = folder();
+    let assets = files.iter().filter(|(name, _)| !name.ends_with(".html"));
+    let assets = assets.map(|(name, text)| (&shop.facing, format!("/page/{name}"), text));
+    let document = |name: &str| &files.iter().find(|(known, _)| known == name).unwrap().1;
+    let documents = [
+        (&shop.facing, "/".to_owned(), document("facing.html")),
+        (&shop.management, "/".to_owned(), document("management.html")),
+    ];
+    for (service, path, content) in assets.chain(documents) {
+        let first = accepting(service, &path, BROWSER).await;
+        assert_eq!((first.status, &first.text), (StatusCode::OK, content), "{path}");
+        assert_eq!(first.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(first.header("cache-control"), Some("no-cache"), "{path}");
+        let policy = first.header("content-security-policy").unwrap();
+        assert!(policy.starts_with(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        ));
+        assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+
+        let tag = first.header("etag").unwrap().to_owned();
+        for (known, status) in
+            [(&*tag, 304), ("*", 304), (&*format!("\"a\", {tag}"), 304), ("W/\"other\"", 200)]
+        {
+            let headers = [("accept", BROWSER), ("if-none-match", known)];
+            let again = ask(service, request(Method::GET, &path, &headers, Body::empty())).await;
+            assert_eq!(
+                (again.status.as_u16(), again.text.is_empty()),
+                (status, status == 304),
+                "{path} {known}"
+            );
+            assert_eq!(again.header("etag"), Some(&*tag), "{path}");
+        }
+        let head = ask(service, request(Method::HEAD, &path, &[("accept", BROWSER)], Body::empty())).await;
+        assert_eq!(
+            (head.status, &*head.text, head.header("etag")),
+            (StatusCode::OK, "", Some(&*tag)),
+            "{path}"
+        );
+    }
+    for path in ["/page/nowhere.js", "/page/facing.html", "/page/..%2FCargo.toml", "/page/", "/page/%FF"] {
+        let answer = get(&shop.facing, path).await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (StatusCode::NOT_FOUND, json!({"error": "Not Found"})),
+            "{path}"
+        );
+    }
+}
+
+/// The texts between `before` and the next quotation mark.
+fn named<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
+    text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn nothing_is_inline_and_nothing_comes_from_elsewhere() {
+    let files = folder();
+    let is_there = |name: &str| files.iter().any(|(known, _)| known == name);
+    for (name, text) in &files {
+        for forbidden in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            " style=",
+            "<style",
+            " onclick=",
+            "//cdn",
+        ] {
+            assert!(!text.contains(forbidden), "{name}: {forbidden}");
+        }
+        let scripts = text.matches("<script").count();
+        assert_eq!(
+            scripts,
+            text.matches(r#"<script type="module" src=""#).count(),
+            "{name}: a script is inline"
+        );
+        let elsewhere = text.replace("http://www.w3.org/2000/svg", "");
+        assert!(!elsewhere.contains("http:") && !elsewhere.contains("https:"), "{name} names another place");
+        for asset in named(text, r#"src="page/"#)
+            .into_iter()
+            .chain(named(text, r#"href="page/"#))
+            .chain(named(text, r#"from "./"#))
+        {
+            assert!(is_there(asset), "{name}: {asset}");
+        }
+    }
+}

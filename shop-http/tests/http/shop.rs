@@ -1,0 +1,142 @@
+//! Both services on a log and a store in memory, and a way to ask them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use shop_core::fault::Faults;
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::{Durability, PurchaseSource, PurchaseStore, SourceEvent};
+use shop_core::{Clock, Purchase, PurchaseId, Timestamp};
+use shop_http::{Facing, HttpOptions, Management, facing, management};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+/// It is always the same moment, and ids are always fresh.
+#[derive(Debug)]
+struct StoppedClock;
+
+pub(crate) const NOW: &str = "2026-03-01T09:00:00.250Z";
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+/// Both services. Nothing goes from the log into the store until [`Shop::ingest`].
+pub(crate) struct Shop {
+    pub(crate) log: InMemoryLog,
+    pub(crate) store: InMemoryStore,
+    pub(crate) faults: Faults,
+    pub(crate) facing: Router,
+    pub(crate) management: Router,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        Self::with(HttpOptions::default())
+    }
+
+    pub(crate) fn with(options: HttpOptions) -> Self {
+        let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+        let query = faults.query(Arc::new(store.clone()));
+        let mut front = Facing::new(faults.sink(Arc::new(log.sink())), Arc::clone(&query));
+        front.clock = Arc::new(StoppedClock);
+        let mut back = Management::new(faults.store(Arc::new(store.clone())), Durability::Memory, query);
+        back.clock = Arc::new(StoppedClock);
+        let (facing, management) = (facing(front, options.clone()), management(back, options));
+        Self { log, store, faults, facing, management }
+    }
+
+    /// Carries what is in the log into the store, from now on.
+    pub(crate) fn ingest(&self) {
+        let source = Arc::new(self.log.source("group"));
+        let letters = Arc::new(self.log.dead_letters());
+        let ingest = Ingest::new(source, Arc::new(self.store.clone()), letters, IngestOptions::default());
+        tokio::spawn(ingest.run(std::future::pending()));
+    }
+
+    /// Puts purchases into the store.
+    pub(crate) async fn stored(&self, purchases: &[Purchase]) {
+        self.store.insert(purchases.into()).await.unwrap();
+    }
+
+    /// How many records are in the log.
+    pub(crate) async fn published(&self) -> usize {
+        let source = self.log.source(&Uuid::now_v7().to_string());
+        let mut count = 0;
+        // Everything that is there is handed over without waiting.
+        while let Ok(event) = tokio::time::timeout(std::time::Duration::ZERO, source.next()).await {
+            if let SourceEvent::Batch(batch) = event.unwrap() {
+                count += batch.records.len();
+            }
+        }
+        count
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+pub(crate) async fn ask(router: &Router, request: Request<Body>) -> Answer {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(body.to_vec()).unwrap() }
+}
+
+pub(crate) fn request(
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Body>,
+) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body.into()).unwrap()
+}
+
+pub(crate) async fn get(router: &Router, path: &str) -> Answer {
+    ask(router, request(Method::GET, path, &[], Body::empty())).await
+}
+
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+
+pub(crate) async fn post(router: &Router, path: &str, body: impl Into<Body>) -> Answer {
+    ask(router, request(Method::POST, path, &[JSON], body)).await
+}
+
+/// Purchase `number` of `user`, made so many seconds after 2026 began.
+pub(crate) fn purchase(user: &str, number: u64) -> Purchase {
+    let seconds = i64::try_from(number).unwrap();
+    let id = PurchaseId::from_uuid(Uuid::from_u128(u128::from(number) + 1));
+    let at = Timestamp::from_millis(1_767_225_600_000 + seconds * 1_000).unwrap();
+    let price = format!("{}.10", number % 100).parse().unwrap();
+    Purchase::new(id, user.parse().unwrap(), format!("name of {user}").parse().unwrap(), price, at)
+}

@@ -1,0 +1,89 @@
+//! Reading one's own purchase: paused time, so that waiting takes none.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::time::Instant;
+
+use crate::shop::{Shop, get, post, purchase};
+use shop_http::HttpOptions;
+
+const ID: &str = "00000000-0000-0000-0000-000000000008";
+
+#[tokio::test(start_paused = true)]
+async fn who_names_a_purchase_waits_for_it() {
+    let shop = Shop::new();
+    let store = shop.store.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        shop_core::ports::PurchaseStore::insert(&store, vec![purchase("u1", 7)].into()).await.unwrap();
+    });
+    for path in ["/v1/purchases?userid=u1", "/getAllUserBuys/u1?by=userid", "/v1/summary?userid=u1"] {
+        let answer = get(&shop.facing, &format!("{path}&wait_for={ID}")).await;
+        assert_eq!((answer.status, answer.header("x-purchase-pending")), (StatusCode::OK, None), "{path}");
+        assert!(answer.text.contains("7.1"), "{}", answer.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_asked_and_the_answer_says_so() {
+    let shop = Shop::new();
+    for (path, status) in [
+        ("/v1/purchases?userid=u1", StatusCode::OK),
+        ("/v1/summary?userid=u1", StatusCode::OK),
+        ("/getAllUserBuys/u1?limit=1", StatusCode::OK),
+        ("/v1/purchases/00000000-0000-0000-0000-000000000008?x=", StatusCode::NOT_FOUND),
+    ] {
+        for (wait, seconds) in [("", 2.0), ("&wait=0.5", 0.5), ("&wait=0", 0.0), ("&wait=10", 10.0)] {
+            let start = Instant::now();
+            let answer = get(&shop.facing, &format!("{path}&wait_for={ID}{wait}")).await;
+            assert_eq!(
+                (answer.status, answer.header("x-purchase-pending")),
+                (status, Some("true")),
+                "{path}"
+            );
+            let waited = start.elapsed().as_secs_f64();
+            assert!((waited - seconds).abs() < 0.1, "{path}{wait}: {waited}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_buys_and_lists_sees_what_was_bought() {
+    let mut options = HttpOptions::default();
+    options.remember_buys = true;
+    let shop = Shop::with(options);
+    post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
+    // Somebody's name is somebody else's id: there is one wait for both.
+    post(&shop.facing, "/buy", r#"{"username":"u1","userid":"ada","price":29.99}"#).await;
+    // Nothing carries it into the store yet: the listing waits, then says that something is missing.
+    for path in
+        ["/getAllUserBuys/u1", "/getAllUserBuys/ada", "/v1/purchases?userid=u1", "/v1/summary?username=ada"]
+    {
+        let start = Instant::now();
+        let answer = get(&shop.facing, path).await;
+        assert_eq!(answer.header("x-purchase-pending"), Some("true"), "{path}");
+        assert!((2.0..2.1).contains(&start.elapsed().as_secs_f64()), "{path}: {:?}", start.elapsed());
+    }
+    let start = Instant::now();
+    assert_eq!(get(&shop.facing, "/getAllUserBuys/u2").await.header("x-purchase-pending"), None);
+    assert_eq!(start.elapsed(), Duration::ZERO, "others do not wait");
+    shop.ingest();
+    for path in ["/getAllUserBuys/u1", "/getAllUserBuys/ada"] {
+        let answer = get(&shop.facing, path).await;
+        assert_eq!(
+            (answer.header("x-purchase-pending"), &answer.json()["count"]),
+            (None, &1.into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_remembered_unless_chosen() {
+    let shop = Shop::new();
+    post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
+    let start = Instant::now();
+    assert_eq!(get(&shop.facing, "/getAllUserBuys/u1").await.header("x-purchase-pending"), None);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
