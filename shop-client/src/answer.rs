@@ -1,0 +1,225 @@
+//! What an answer means, or that there is none.
+
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::HeaderMap;
+use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use shop_core::json::{UNKNOWN_PURCHASE, kind_of_problem};
+use shop_core::{Clock, SystemClock};
+
+use crate::error::Problem;
+use crate::{Error, ErrorKind, Outcome, Result, Retry};
+
+/// The longest that a service can ask to be left alone: nobody's pipeline stands still for days by mistake.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// How much of a refusal is read: our own have less than 1 kB, and a proxy's page is not looked at.
+const REFUSAL_BYTES: usize = 64 << 10;
+
+/// How much of what a service says stands in a message.
+const LONGEST_DETAIL: usize = 300;
+
+/// An answer, read as far as it matters.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads `response`, at most `limit` bytes of it.
+    pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Self> {
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let is_refusal = !status.is_success();
+        let limit = if is_refusal { REFUSAL_BYTES } else { limit };
+        let mut answer = Self { status, headers, body: Vec::new() };
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if answer.body.len() + chunk.len() <= limit => {
+                    answer.body.extend_from_slice(&chunk);
+                }
+                // What a refusal says is of less weight than that it is one.
+                Ok(None) => return Ok(answer),
+                _ if is_refusal => return Ok(answer),
+                Ok(Some(_)) => return Err(answer.unreadable("the answer is too large")),
+                Err(error) => return Err(not_answered(error).with_status(status.as_u16())),
+            }
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(crate) fn parsed<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            self.unreadable("the answer is not what this service sends: check the address").with_source(error)
+        })
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    pub(crate) fn says_unknown_purchase(&self) -> bool {
+        let is_it = |problem: Problem| problem.uri.as_deref() == Some(UNKNOWN_PURCHASE);
+        self.status == StatusCode::NOT_FOUND && self.problem().is_some_and(is_it)
+    }
+
+    /// Seconds, or a date of <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>, by the service's own clock
+    /// where it tells that.
+    fn retry_after(&self) -> Option<Duration> {
+        let text = self.header("retry-after")?.trim();
+        let time = match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_no_number) => {
+                let date = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
+                let now = self.header("date").and_then(date).map(jiff::Timestamp::as_millisecond);
+                let now = now.unwrap_or_else(|| SystemClock.now().as_millis());
+                let millis = date(text)?.as_millisecond().saturating_sub(now);
+                Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+            }
+        };
+        Some(time.min(LONGEST_RETRY_AFTER))
+    }
+
+    /// The error of an answer that cannot be understood: what was asked for may have been done.
+    pub(crate) fn unreadable(&self, message: &str) -> Error {
+        self.told(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
+    }
+
+    /// The error of an answer that is a refusal.
+    pub(crate) fn refused(&self) -> Error {
+        let problem = self.problem();
+        let named = problem.as_ref().and_then(|problem| kind_of_problem(problem.uri.as_deref()?));
+        let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
+            // It is the service that is closed, perhaps to be started anew, not this client.
+            ErrorKind::Closed => ErrorKind::Unavailable,
+            kind => kind,
+        };
+        let detail = problem.as_ref().and_then(|problem| problem.detail.as_deref()).map(in_one_line);
+        let message = detail.unwrap_or_else(|| match self.status {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                "there is no such service at this address: check it".to_owned()
+            }
+            StatusCode::UNAUTHORIZED => "the service wants to know who asks: give a bearer token".to_owned(),
+            status if status.is_redirection() => {
+                "the service is said to be elsewhere, and is not followed there: check the address".to_owned()
+            }
+            status => format!("the service answered {status}"),
+        });
+        let outcome = match problem.as_ref().and_then(Problem::outcome) {
+            Some(outcome) => outcome,
+            None if self.status.is_client_error() || self.status.is_redirection() => Outcome::NotApplied,
+            // Whoever answers with another success, or with a status that is none, may have done something, too.
+            None => Outcome::Unknown,
+        };
+        let error = self.told(Error::new(kind, message).with_outcome(outcome)).with_problem(problem);
+        match self.retry_after() {
+            Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
+            _ => error,
+        }
+    }
+
+    /// The error, with what the answer's head tells.
+    fn told(&self, error: Error) -> Error {
+        let error = error.with_status(self.status.as_u16());
+        match self.header("x-request-id") {
+            Some(id) => error.with_request_id(id),
+            None => error,
+        }
+    }
+}
+
+/// Anybody's text, fit for a line of a log.
+fn in_one_line(text: &str) -> String {
+    text.chars().take(LONGEST_DETAIL).map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+/// For answers of something that is not our service, such as a proxy before it.
+fn kind_of_status(status: StatusCode) -> ErrorKind {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+            ErrorKind::Unsupported
+        }
+        StatusCode::CONFLICT => ErrorKind::Conflict,
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::TooLarge,
+        StatusCode::TOO_MANY_REQUESTS => ErrorKind::Overloaded,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => ErrorKind::DeadlineExceeded,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => ErrorKind::Unavailable,
+        status if status.is_client_error() => ErrorKind::Invalid,
+        status if status.is_server_error() => ErrorKind::Internal,
+        // A success or a redirection that nobody asked for.
+        _ => ErrorKind::Unsupported,
+    }
+}
+
+/// There is no answer.
+pub(crate) fn not_answered(error: reqwest::Error) -> Error {
+    let (kind, outcome, message) = if error.is_connect() {
+        (ErrorKind::Unavailable, Outcome::NotApplied, "the service cannot be reached")
+    } else if error.is_timeout() {
+        (ErrorKind::DeadlineExceeded, Outcome::Unknown, "no answer in time")
+    } else if error.is_builder() {
+        (ErrorKind::Invalid, Outcome::NotApplied, "the request could not be made")
+    } else if error.is_redirect() {
+        (ErrorKind::Unsupported, Outcome::Unknown, "the service leads nowhere: check the address")
+    } else {
+        (ErrorKind::Unavailable, Outcome::Unknown, "the connection broke before the answer was read")
+    };
+    // Without its address, which may hold a password.
+    Error::new(kind, message).with_outcome(outcome).with_source(error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
+        let headers =
+            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_never_long() {
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (after, seconds) in [
+            ("3", Some(3)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", Some(0)),
+            ("999999999", Some(60)),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            let error = answer(429, &[date, ("retry-after", after)], "").refused();
+            assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{after}");
+            assert!(error.is_retryable());
+        }
+        assert_eq!(answer(400, &[("retry-after", "3")], "").refused().retry_after(), None);
+    }
+
+    #[test]
+    fn a_problem_is_taken_over_and_its_text_made_harmless() {
+        let body = r#"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
+            "outcome":"unknown","more":{"deep":[1]}}"#;
+        let error = answer(500, &[("x-request-id", "r-1")], body).refused();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Conflict, Outcome::Unknown));
+        assert_eq!((error.status(), error.request_id(), error.message()), (Some(500), Some("r-1"), "a b"));
+        assert_eq!(error.problem().unwrap().field.as_deref(), Some("price"));
+        assert_eq!(error.to_string(), "shop-client: a b (status=500, request_id=r-1)");
+        let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
+        assert_eq!(answer(400, &[], &long).refused().message().len(), LONGEST_DETAIL);
+    }
+
+    #[test]
+    fn a_service_that_is_closed_may_be_open_again_later() {
+        let error = answer(503, &[], r#"{"type":"/problems/closed","outcome":"not_sent"}"#).refused();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+        assert!(error.is_retryable());
+    }
+}

@@ -1,0 +1,401 @@
+//! What one asks the client for.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use shop_core::json::{NewPurchaseBody, PageBody, PublishedBody, PurchaseBody, SummaryBody};
+use shop_core::keyed_id;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::answer::Answer;
+use crate::correlation::Correlation;
+use crate::exchange::{Call, Exchange, PAGE_BYTES, USUAL_ANSWER_BYTES};
+use crate::listing::UserPurchases;
+use crate::{
+    Error, ErrorKind, IdempotencyKey, ListOrder, NewPurchase, Outcome, Page, PageRequest, Purchase,
+    PurchaseId, Receipt, RequestContext, Result, Retry, Selector, Summary, UserId, UserName,
+};
+
+/// A client of facing, or of management: both speak the same API. Cheap to clone; clones share connections, the
+/// bearer token and the budget of repetitions.
+///
+/// ```no_run
+/// use shop_client::ShopClient;
+///
+/// # async fn example() -> Result<(), shop_client::Error> {
+/// let client = ShopClient::builder("http://localhost:3000").build()?;
+/// client.check().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ShopClient {
+    pub(crate) inner: Arc<Inner>,
+    correlation: Correlation,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    exchange: Exchange,
+    /// Buys that are on their way, whether or not somebody waits for them.
+    pub(crate) buys: TaskTracker,
+}
+
+/// A purchase that was taken, and the proof of it.
+///
+/// ```no_run
+/// # fn example(bought: shop_client::Bought) {
+/// println!("{} survives: {:?}", bought.purchase.id, bought.receipt.durability);
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bought {
+    /// The purchase, with its id and its time.
+    pub purchase: Purchase,
+    /// What it survives, and where it stands.
+    pub receipt: Receipt,
+}
+
+/// A purchase on its way.
+#[derive(Debug)]
+pub(crate) struct Buy {
+    json: Vec<u8>,
+    key: IdempotencyKey,
+    /// The id that the key gives it.
+    id: PurchaseId,
+}
+
+impl Buy {
+    pub(crate) fn new(purchase: &NewPurchase, key: IdempotencyKey) -> Result<Self> {
+        let json = serde_json::to_vec(&NewPurchaseBody::from(purchase)).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a purchase could not be written as JSON").with_source(error)
+        })?;
+        Ok(Self { json, id: keyed_id(&purchase.user_id, &key), key })
+    }
+}
+
+#[derive(Deserialize)]
+struct Readiness {
+    status: String,
+}
+
+/// A purchase that an answer is to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Awaited {
+    pub(crate) id: PurchaseId,
+    pub(crate) at_most: Duration,
+}
+
+/// The longest that a service waits by itself.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+impl ShopClient {
+    pub(crate) fn new(exchange: Exchange) -> Self {
+        let inner = Inner { exchange, buys: TaskTracker::new() };
+        Self { inner: Arc::new(inner), correlation: Correlation::default() }
+    }
+
+    /// A client whose requests belong to `context`: they carry its id as `X-Request-Id` and its W3C `traceparent`.
+    ///
+    /// Without it every call has an id of its own, which the service logs and an [`Error`] tells. With the
+    /// feature `otel` the trace is that of the current span.
+    ///
+    /// ```no_run
+    /// use shop_client::{NewPurchase, RequestContext, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient, order: NewPurchase, id: String) -> Result<(), shop_client::Error> {
+    /// let of_this_request = client.in_context(RequestContext::new(Some(id), None));
+    /// of_this_request.buy(order).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn in_context(&self, context: RequestContext) -> Self {
+        Self { inner: Arc::clone(&self.inner), correlation: Correlation::of(context) }
+    }
+
+    /// Buys.
+    ///
+    /// A purchase has one key on every attempt, its own or one that is made here, so it is one purchase however
+    /// often it is sent.
+    ///
+    /// ```no_run
+    /// use shop_client::{NewPurchase, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let order = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
+    /// let bought = client.buy(order.with_key("order-7".parse()?)).await?;
+    /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another
+    /// purchase, [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable),
+    /// [`Overloaded`](ErrorKind::Overloaded), [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). Its
+    /// [`outcome`](Error::outcome) says whether the purchase may have been taken all the same, and its
+    /// [`idempotency_key`](Error::idempotency_key) is the one to buy it again with.
+    ///
+    /// # Cancel safety
+    /// Once polled, the purchase is sent, and repeated, whether or not the future is polled again.
+    pub async fn buy(&self, mut purchase: NewPurchase) -> Result<Bought> {
+        let fresh = purchase.key.is_none();
+        let key = purchase.key.take().unwrap_or_else(fresh_key);
+        let sent = self.send(Buy::new(&purchase, key.clone())?, None).await;
+        let published = sent.map_err(|error| {
+            // Made anew, the same call would have another key.
+            let doubtful = fresh && error.outcome() == Outcome::Unknown;
+            let error = if doubtful { error.with_retry(Retry::Never) } else { error };
+            error.with_key(key)
+        })?;
+        Ok(Bought { purchase: published.purchase.into(), receipt: published.receipt.into() })
+    }
+
+    /// Buys all of them, with at most `in_flight` on their way at a time. No more are taken from the stream than
+    /// that, and none when nobody reads the answers.
+    ///
+    /// The answers are in the order of the purchases: the tenth is about the tenth. Those on their way at the same
+    /// time may reach the log in another order. An answer that is an error ends nothing: the next one follows.
+    ///
+    /// ```no_run
+    /// use futures_util::{StreamExt, stream};
+    /// use shop_client::{NewPurchase, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient, orders: Vec<NewPurchase>) {
+    /// let mut answers = client.buy_all(stream::iter(orders), 64);
+    /// while let Some(answer) = answers.next().await {
+    ///     match answer {
+    ///         Ok(bought) => println!("bought: {}", bought.purchase.id),
+    ///         Err(error) => println!("not bought: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping the stream gives up the answers; what is on its way is sent all the same.
+    pub fn buy_all<S>(
+        &self,
+        purchases: S,
+        in_flight: usize,
+    ) -> impl Stream<Item = Result<Bought>> + Send + Unpin + 'static
+    where
+        S: Stream<Item = NewPurchase> + Send + 'static,
+    {
+        let client = self.clone();
+        let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
+        let calls = purchases.map(move |purchase| {
+            let client = client.clone();
+            async move { client.buy(purchase).await }
+        });
+        calls.buffered(in_flight.get()).boxed()
+    }
+
+    /// Sends a buy in a task of its own: whoever asked may go away, the purchase is sent all the same.
+    pub(crate) async fn send(&self, buy: Buy, context: Option<&RequestContext>) -> Result<PublishedBody> {
+        if self.inner.buys.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+        }
+        let (inner, correlation) = (Arc::clone(&self.inner), self.correlation.or_of(context));
+        let sending = async move { inner.exchange.buy(buy, &correlation).await };
+        let task = self.inner.buys.spawn(sending.in_current_span());
+        task.await.unwrap_or_else(|error| {
+            let message = "the task that sent a purchase has ended";
+            Err(Error::new(ErrorKind::Internal, message).with_source(error))
+        })
+    }
+
+    /// The purchase with this id, if it is stored.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let purchase = client.get(&"0190163d-8694-739b-aea5-966c26f8ad91".parse()?).await?;
+    /// println!("{}", purchase.map_or("unknown".to_owned(), |purchase| purchase.price.to_string()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) and the like when it cannot be asked for.
+    pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        let exchange = &self.inner.exchange;
+        let url = exchange.url(&format!("v1/purchases/{id}"), &[]);
+        let mut call = Call::question("get", url, exchange.timeouts.get);
+        call.expected = |answer| answer.status == StatusCode::OK || answer.says_unknown_purchase();
+        let answer = exchange.answer(&call, &self.correlation).await?;
+        if answer.status != StatusCode::OK {
+            return Ok(None);
+        }
+        answer.parsed().map(|body: PurchaseBody| Some(body.into()))
+    }
+
+    /// What the user with this id has bought.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let spent = client.user("u1".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user(&self, id: UserId) -> UserPurchases {
+        UserPurchases::new(self.clone(), Selector::User(id))
+    }
+
+    /// What the users with this name have bought.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let spent = client.user_named("ada".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user_named(&self, name: UserName) -> UserPurchases {
+        UserPurchases::new(self.clone(), Selector::Name(name))
+    }
+
+    /// Whether the service is ready for requests.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) {
+    /// if let Err(error) = client.check().await {
+    ///     println!("not now: {error}");
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Why not. Asked once: whoever wants to know how it is now does not wait for it to change.
+    pub async fn check(&self) -> Result<()> {
+        let exchange = &self.inner.exchange;
+        let mut call = Call::question("check", exchange.url("-/ready", &[]), exchange.timeouts.check);
+        call.repeats = false;
+        let answer = exchange.answer(&call, &self.correlation).await?;
+        // Some other server may answer 200 to everything.
+        let ready: Readiness = answer.parsed()?;
+        if ready.status == "ready" {
+            Ok(())
+        } else {
+            Err(Error::new(ErrorKind::Unavailable, "the service does not say that it is ready")
+                .with_outcome(Outcome::NotApplied))
+        }
+    }
+
+    /// Refuses further buys of this client and its clones, and waits for those on their way, at most for
+    /// `deadline`. Questions are still answered.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), shop_client::Error> {
+    /// client.close(Duration::from_secs(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when some were not answered by then.
+    pub async fn close(&self, deadline: Duration) -> Result<()> {
+        self.inner.buys.close();
+        tokio::time::timeout(deadline, self.inner.buys.wait()).await.map_err(|_elapsed| {
+            Error::new(ErrorKind::DeadlineExceeded, "some purchases were not answered in time")
+        })
+    }
+
+    pub(crate) async fn page_of(
+        &self,
+        selector: &Selector,
+        request: &PageRequest,
+        awaited: Option<Awaited>,
+    ) -> Result<Page> {
+        let order = if request.order == ListOrder::OldestFirst { "oldest" } else { "newest" };
+        let mut parameters = of(selector);
+        parameters.extend([("order", order.to_owned()), ("limit", request.limit.get().to_string())]);
+        parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
+        let timeout = self.inner.exchange.timeouts.page;
+        let mut call = Call::question("page", self.inner.exchange.url("v1/purchases", &parameters), timeout);
+        call.answer_bytes = PAGE_BYTES;
+        self.with_awaited(call, awaited).await?.parsed().map(|body: PageBody| body.into())
+    }
+
+    pub(crate) async fn summary_of(&self, selector: &Selector, awaited: Option<Awaited>) -> Result<Summary> {
+        let timeout = self.inner.exchange.timeouts.summary;
+        let call = Call::question("summary", self.inner.exchange.url("v1/summary", &of(selector)), timeout);
+        self.with_awaited(call, awaited).await?.parsed().map(|body: SummaryBody| body.into())
+    }
+
+    /// The answer to `call` once it has what is waited for in it.
+    async fn with_awaited(&self, call: Call, awaited: Option<Awaited>) -> Result<Answer> {
+        let exchange = &self.inner.exchange;
+        let Some(Awaited { id, at_most }) = awaited else {
+            return exchange.answer(&call, &self.correlation).await;
+        };
+        let (start, plain) = (tokio::time::Instant::now(), call.url.clone());
+        let mut call = call;
+        let timeout = call.timeout;
+        loop {
+            let left = at_most.saturating_sub(start.elapsed());
+            let wait = left.min(LONGEST_WAIT);
+            call.url = plain.clone();
+            let parameters = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
+            call.url.query_pairs_mut().extend_pairs(parameters);
+            call.timeout = timeout.saturating_add(wait);
+            let answer = exchange.answer(&call, &self.correlation).await?;
+            if answer.header("x-purchase-pending").is_none() {
+                return Ok(answer);
+            }
+            if left <= LONGEST_WAIT {
+                return Err(not_yet(&id));
+            }
+        }
+    }
+}
+
+fn not_yet(id: &PurchaseId) -> Error {
+    let message = format!("purchase {id} was taken, but is not stored yet: wait longer");
+    Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
+}
+
+/// The parameters that name whose purchases are asked for.
+fn of(selector: &Selector) -> Vec<(&'static str, String)> {
+    match selector {
+        Selector::User(id) => vec![("userid", id.to_string())],
+        Selector::Name(name) => vec![("username", name.to_string())],
+        _ => Vec::new(),
+    }
+}
+
+impl Exchange {
+    async fn buy(&self, buy: Buy, correlation: &Correlation) -> Result<PublishedBody> {
+        let Buy { json, key, id } = buy;
+        let call = Call {
+            name: "buy",
+            url: self.url("v1/purchases", &[]),
+            buy: Some((json.into(), key)),
+            timeout: self.timeouts.buy,
+            repeats: true,
+            answer_bytes: USUAL_ANSWER_BYTES,
+            expected: |answer| answer.status == StatusCode::CREATED,
+        };
+        let answer = self.answer(&call, correlation).await?;
+        let published: PublishedBody = answer.parsed()?;
+        if published.purchase.id != id || published.receipt.id != id {
+            return Err(answer.unreadable("the answer is about another purchase"));
+        }
+        Ok(published)
+    }
+}
+
+/// A key that is the purchase's id, as every UUID key is.
+fn fresh_key() -> IdempotencyKey {
+    use shop_core::{Clock, SystemClock};
+    SystemClock.fresh_id().into()
+}

@@ -1,0 +1,67 @@
+//! What leads from a request of this client to the request that it was made for.
+
+use std::sync::Arc;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use shop_core::{Clock, RequestContext, SystemClock};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The context that a client was given, if any.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Correlation(Option<Arc<RequestContext>>);
+
+impl Correlation {
+    pub(crate) fn of(context: RequestContext) -> Self {
+        Self(Some(Arc::new(context)))
+    }
+
+    /// The context of the purchase itself comes before that of the client.
+    pub(crate) fn or_of(&self, context: Option<&RequestContext>) -> Self {
+        context.map_or_else(|| self.clone(), |context| Self::of(context.clone()))
+    }
+
+    /// The id of the request: what it was made for, or a fresh one.
+    pub(crate) fn request_id(&self) -> String {
+        let given = self.0.as_ref().and_then(|context| context.request_id.clone());
+        given.unwrap_or_else(|| SystemClock.fresh_id().to_string())
+    }
+
+    /// Writes the headers. What cannot stand in one is left out.
+    pub(crate) fn write(&self, head: &mut HeaderMap, id: &str) {
+        let mut put = |name, value: &str| {
+            head.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        };
+        put(REQUEST_ID, id);
+        let given = self.0.as_ref().and_then(|context| context.traceparent.as_deref());
+        if let Some(given) = given {
+            put(TRACEPARENT, given);
+        }
+        #[cfg(feature = "otel")]
+        if given.is_none() {
+            current_span(head);
+        }
+    }
+}
+
+/// The span that this runs in, as the program's own propagator writes it.
+#[cfg(feature = "otel")]
+fn current_span(head: &mut HeaderMap) {
+    use opentelemetry::propagation::Injector;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+    struct Head<'a>(&'a mut HeaderMap);
+
+    impl Injector for Head<'_> {
+        fn set(&mut self, name: &str, value: String) {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok();
+            self.0.extend(name.zip(HeaderValue::try_from(value).ok()));
+        }
+    }
+
+    let context = tracing::Span::current().context();
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&context, &mut Head(head));
+    });
+}

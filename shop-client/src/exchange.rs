@@ -1,0 +1,180 @@
+//! One call: its attempts and their answers, bounded in time and size.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Client, Method, StatusCode, Url};
+use shop_core::Bytes;
+use tracing::{Instrument, Span};
+
+use crate::answer::{Answer, not_answered};
+use crate::correlation::Correlation;
+use crate::retries::Retrier;
+use crate::tokens::Tokens;
+use crate::{IdempotencyKey, Result};
+
+/// The largest answer that is read unless it is a page.
+pub(crate) const USUAL_ANSWER_BYTES: usize = 64 << 10;
+
+/// The largest page that is read: 1,000 purchases with the longest names have 2 MB.
+pub(crate) const PAGE_BYTES: usize = 16 << 20;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The way to one service.
+pub(crate) struct Exchange {
+    pub(crate) http: Client,
+    pub(crate) base: Url,
+    /// What is sent with every request of a client that somebody else made.
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) tokens: Tokens,
+    pub(crate) retrier: Retrier,
+}
+
+/// How long one attempt may take, by what is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    pub(crate) buy: Duration,
+    pub(crate) page: Duration,
+    pub(crate) summary: Duration,
+    pub(crate) get: Duration,
+    pub(crate) check: Duration,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// What the span says.
+    pub(crate) name: &'static str,
+    pub(crate) url: Url,
+    /// What is sent with which key; a question has neither.
+    pub(crate) buy: Option<(Bytes, IdempotencyKey)>,
+    pub(crate) timeout: Duration,
+    /// Whether it is repeated when it fails.
+    pub(crate) repeats: bool,
+    pub(crate) answer_bytes: usize,
+    /// The answers that are no refusals.
+    pub(crate) expected: fn(&Answer) -> bool,
+}
+
+impl Call {
+    /// A question whose answer is 200.
+    pub(crate) fn question(name: &'static str, url: Url, timeout: Duration) -> Self {
+        let expected = |answer: &Answer| answer.status == StatusCode::OK;
+        Self { name, url, buy: None, timeout, repeats: true, answer_bytes: USUAL_ANSWER_BYTES, expected }
+    }
+}
+
+impl Exchange {
+    /// The answer to `call`, which is repeated as far as that is safe and allowed.
+    pub(crate) async fn answer(&self, call: &Call, correlation: &Correlation) -> Result<Answer> {
+        let id = correlation.request_id();
+        let span = tracing::info_span!(
+            "shop_client",
+            otel.kind = "client",
+            otel.name = call.name,
+            call = call.name,
+            request.id = id.as_str(),
+            purchase.key = call.buy.as_ref().map(|(_, key)| key.as_str()),
+            http.response.status_code = tracing::field::Empty,
+            attempts = tracing::field::Empty,
+        );
+        let answered = async {
+            let head = self.head(call, correlation, &id);
+            let attempt = |left| self.attempt(call, head.clone(), call.timeout.min(left));
+            let answer = if call.repeats {
+                self.retrier.run(attempt).await
+            } else {
+                attempt(call.timeout).await.map_err(|error| error.with_attempts(1))
+            };
+            record(&answer);
+            answer.map_err(|error| error.with_request_id(&id))
+        };
+        answered.instrument(span).await
+    }
+
+    /// The headers of every attempt.
+    fn head(&self, call: &Call, correlation: &Correlation, id: &str) -> HeaderMap {
+        let mut head = HeaderMap::with_capacity(8);
+        head.insert(ACCEPT, ACCEPTED);
+        if let Some(agent) = &self.user_agent {
+            head.insert(USER_AGENT, agent.clone());
+        }
+        if let Some((_, key)) = &call.buy {
+            head.insert(CONTENT_TYPE, JSON);
+            // A key is visible ASCII.
+            head.extend(HeaderValue::from_str(key.as_str()).ok().map(|key| (IDEMPOTENCY_KEY, key)));
+        }
+        correlation.write(&mut head, id);
+        head
+    }
+
+    async fn attempt(&self, call: &Call, mut head: HeaderMap, limit: Duration) -> Result<Answer> {
+        let Some(token) = self.tokens.now(limit).await? else {
+            return self.send(call, head, limit).await.and_then(|answer| judged(call, answer));
+        };
+        head.insert(AUTHORIZATION, token.clone());
+        let mut answer = self.send(call, head.clone(), limit).await?;
+        if answer.status == StatusCode::UNAUTHORIZED
+            && let Some(fresh) = self.tokens.instead_of(&token, limit).await?
+        {
+            head.insert(AUTHORIZATION, fresh);
+            answer = self.send(call, head, limit).await?;
+        }
+        judged(call, answer)
+    }
+
+    async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Answer> {
+        let method = if call.buy.is_some() { Method::POST } else { Method::GET };
+        let request = self.http.request(method, call.url.clone()).headers(head).timeout(limit);
+        let request = match &call.buy {
+            Some((body, _)) => request.body(body.clone()),
+            None => request,
+        };
+        let response = request.send().await.map_err(not_answered)?;
+        Answer::read(response, call.answer_bytes).await
+    }
+
+    pub(crate) fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
+        let mut url = self.base.clone();
+        // The base ends with a slash, and the paths hold nothing that could lead elsewhere.
+        url.set_path(&format!("{}{path}", self.base.path()));
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        url
+    }
+}
+
+fn judged(call: &Call, answer: Answer) -> Result<Answer> {
+    if (call.expected)(&answer) { Ok(answer) } else { Err(answer.refused()) }
+}
+
+/// Writes into the span what became of the call.
+fn record(answer: &Result<Answer>) {
+    let (status, attempts) = match answer {
+        Ok(answer) => (Some(answer.status.as_u16()), None),
+        Err(error) => (error.status(), Some(error.attempts())),
+    };
+    let span = Span::current();
+    status.map(|status| span.record("http.response.status_code", status));
+    attempts.map(|attempts| span.record("attempts", attempts));
+}
+
+/// Never with the address: it may hold a password.
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.base.host_str().unwrap_or_default();
+        f.debug_struct("Exchange")
+            .field("host", &host)
+            .field("port", &self.base.port())
+            .field("timeouts", &self.timeouts)
+            .field("tokens", &self.tokens)
+            .field("retrier", &self.retrier)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,150 @@
+//! One user's purchases.
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+
+use crate::client::Awaited;
+use crate::{
+    Error, ListOrder, Page, PageLimit, PageRequest, Purchase, Receipt, Result, Selector, ShopClient, Summary,
+};
+
+/// What one user has bought: all of it, a page of it, or what it comes to.
+///
+/// ```no_run
+/// use futures_util::TryStreamExt;
+/// use shop_client::ShopClient;
+///
+/// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+/// let user = client.user("u1".parse()?);
+/// println!("{:?}", user.summary().await?);
+/// let mut purchases = user.oldest_first().purchases();
+/// while let Some(purchase) = purchases.try_next().await? {
+///     println!("{} {}", purchase.timestamp, purchase.price);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing is asked until a page, the purchases or the summary are"]
+pub struct UserPurchases {
+    client: ShopClient,
+    selector: Selector,
+    order: ListOrder,
+    awaited: Option<Awaited>,
+}
+
+/// How long an answer waits for a purchase unless chosen.
+const USUAL_WAIT: Duration = Duration::from_secs(10);
+
+impl UserPurchases {
+    pub(crate) fn new(client: ShopClient, selector: Selector) -> Self {
+        Self { client, selector, order: ListOrder::NewestFirst, awaited: None }
+    }
+
+    /// The same, with [`purchases`](Self::purchases) from the first to the last.
+    pub const fn oldest_first(mut self) -> Self {
+        self.order = ListOrder::OldestFirst;
+        self
+    }
+
+    /// The same, with answers that hold what `receipt` is about: each waits until that is stored, at most for 10 s.
+    ///
+    /// A purchase is taken when it is in the log, and listed a moment later, when it is in the store. Others that were
+    /// taken before it may be stored after it.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use shop_client::{NewPurchase, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient, order: NewPurchase) -> Result<(), shop_client::Error> {
+    /// let bought = client.buy(order).await?;
+    /// let user = client.user(bought.purchase.user_id.clone());
+    /// assert!(user.clone().waiting_for(&bought.receipt).summary().await?.count >= 1);
+    ///
+    /// let hurried = user.waiting_for(&bought.receipt).at_most(Duration::from_millis(200));
+    /// println!("{:?}", hurried.summary().await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The answers are errors of kind [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when it is not
+    /// stored by then.
+    pub const fn waiting_for(mut self, receipt: &Receipt) -> Self {
+        self.awaited = Some(Awaited { id: receipt.id, at_most: USUAL_WAIT });
+        self
+    }
+
+    /// The same, waiting no longer than `time` for what [`waiting_for`](Self::waiting_for) names.
+    pub const fn at_most(mut self, time: Duration) -> Self {
+        if let Some(awaited) = &mut self.awaited {
+            awaited.at_most = time;
+        }
+        self
+    }
+
+    /// One page.
+    ///
+    /// ```no_run
+    /// use shop_client::{ListOrder, PageLimit, PageRequest, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let first = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(20)?);
+    /// let page = client.user("u1".parse()?).page(&first).await?;
+    /// let next = first.starting_at(page.next);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a cursor of another listing,
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
+    pub async fn page(&self, request: &PageRequest) -> Result<Page> {
+        self.client.page_of(&self.selector, request, self.awaited).await
+    }
+
+    /// How many purchases there are, and what they cost together, exactly.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let spent = client.user("u1".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
+    pub async fn summary(&self) -> Result<Summary> {
+        self.client.summary_of(&self.selector, self.awaited).await
+    }
+
+    /// All purchases, the latest first unless [chosen otherwise](Self::oldest_first). Pages of 1,000 are asked for
+    /// as they are needed: who reads slowly holds one of them, and who stops reading asks for no more.
+    ///
+    /// ```no_run
+    /// use futures_util::{StreamExt, TryStreamExt};
+    ///
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let latest: Vec<_> = client.user("u1".parse()?).purchases().take(10).try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// After an error the stream ends.
+    pub fn purchases(&self) -> impl Stream<Item = Result<Purchase>> + Send + Unpin + 'static {
+        let first = PageRequest::first(self.order, PageLimit::MAX);
+        let pages = stream::try_unfold(Some((self.clone(), first)), |state| async move {
+            let Some((mut user, request)) = state else { return Ok(None) };
+            let page = user.page(&request).await?;
+            let following = page.leads_to(&request)?;
+            // What was waited for is there.
+            user.awaited = None;
+            let following = following.map(|cursor| (user, request.starting_at(Some(cursor))));
+            Ok::<_, Error>(Some((page, following)))
+        });
+        pages.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
+    }
+}

@@ -1,0 +1,83 @@
+//! Answers of services that are not what they should be, or are not ours.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use tokio::net::TcpListener;
+
+use crate::{Error, ErrorKind, NewPurchase, Outcome, Retries, ShopClient};
+
+/// A client of a service that answers everything in one way.
+async fn client_of<A>(answer: A) -> ShopClient
+where
+    A: IntoResponse + Clone + Send + Sync + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().fallback(move || async move { answer.clone() });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    ShopClient::builder(format!("http://{address}")).retries(Retries::none()).build().unwrap()
+}
+
+fn purchase() -> NewPurchase {
+    NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap())
+}
+
+async fn refusal(answer: impl IntoResponse + Clone + Send + Sync + 'static) -> Error {
+    client_of(answer).await.buy(purchase()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_success_that_is_none_of_ours_may_have_done_something() {
+    for status in [StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT, StatusCode::CREATED] {
+        let error = refusal((status, "{}")).await;
+        assert_eq!(error.outcome(), Outcome::Unknown, "{status}: {error}");
+    }
+    assert_eq!(refusal(StatusCode::NOT_FOUND).await.outcome(), Outcome::NotApplied);
+}
+
+#[tokio::test]
+async fn who_gave_no_key_is_told_the_one_to_repeat_with() {
+    let lost = refusal(StatusCode::BAD_GATEWAY).await;
+    assert_eq!((lost.is_retryable(), lost.outcome()), (false, Outcome::Unknown));
+    assert!(lost.idempotency_key().is_some() && lost.to_string().contains("idempotency_key"), "{lost}");
+
+    let not_sent = [(header::CONTENT_TYPE, "application/problem+json")];
+    let not_sent = refusal((StatusCode::SERVICE_UNAVAILABLE, not_sent, r#"{"outcome":"not_sent"}"#)).await;
+    assert_eq!((not_sent.is_retryable(), not_sent.outcome()), (true, Outcome::NotApplied));
+
+    let with_key = purchase().with_key("order-7".parse().unwrap());
+    let error = client_of(StatusCode::BAD_GATEWAY).await.buy(with_key).await.unwrap_err();
+    assert!(error.is_retryable());
+    assert_eq!(error.idempotency_key().unwrap().as_str(), "order-7");
+}
+
+#[tokio::test]
+async fn an_answer_about_another_purchase_is_none() {
+    let other = r#"{"purchase":{"id":"00000000-0000-0000-0000-000000000001","username":"ada","userid":"u1",
+        "price":1,"timestamp":"2026-03-01T09:00:00Z"},
+        "receipt":{"id":"00000000-0000-0000-0000-000000000001","durability":"memory"}}"#;
+    let error = refusal((StatusCode::CREATED, other)).await;
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{error}");
+}
+
+#[tokio::test]
+async fn only_a_service_that_says_so_is_ready() {
+    let ready = client_of(r#"{"status":"ready","mongo":"up"}"#).await;
+    ready.check().await.unwrap();
+    for body in ["", "ok", "<html>", r#"{"status":"alive"}"#, "{}"] {
+        assert!(client_of(body).await.check().await.is_err(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_made_to_wait_for_days() {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::RETRY_AFTER, "999999999".parse().unwrap());
+    let with_key = purchase().with_key("order-7".parse().unwrap());
+    let client = client_of((StatusCode::SERVICE_UNAVAILABLE, headers)).await;
+    let error = client.buy(with_key).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(60)));
+}

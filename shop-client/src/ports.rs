@@ -1,0 +1,71 @@
+//! The client as a sink and as a query.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use shop_core::ports::PurchaseQueryExt;
+use shop_core::{Error, Result};
+
+use crate::client::Buy;
+use crate::{
+    ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Purchase, PurchaseId, PurchaseQuery, PurchaseSink,
+    Receipt, Selector, ShopClient, Summary, Total,
+};
+
+#[async_trait]
+impl PurchaseSink for ShopClient {
+    /// Sends the purchase with its id as the key. A purchase with the id of an old document cannot be sent: an
+    /// id is made from every key that is no UUID.
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        let Some(id) = purchase.id.as_uuid() else {
+            let message = "a purchase with the id of an old document cannot be sent over HTTP";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_origin("shop-client"));
+        };
+        let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
+        let new = NewPurchase::new(user_id, user_name, price).made_at(timestamp);
+        let buy = Buy::new(&new, (*id).into())?;
+        let published = self.send(buy, purchase.context.as_deref()).await?;
+        Ok(published.receipt.into())
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(Self::check(self).await?)
+    }
+
+    /// Refuses further buys of this client and its clones, and waits for those on their way.
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        Ok(Self::close(self, deadline).await?)
+    }
+}
+
+#[async_trait]
+impl PurchaseQuery for ShopClient {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        Ok(self.page_of(selector, request, None).await?)
+    }
+
+    /// The service sums up one user's purchases; everybody's are summed up here, from all pages.
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        if *selector != Selector::All {
+            return Ok(self.summary_of(selector, None).await?);
+        }
+        let all = Arc::new(self.clone()).scan(Selector::All, ListOrder::OldestFirst);
+        let summed = all.try_fold(Summary::new(0, Total::ZERO), |sum, purchase| async move {
+            let total = sum.total_spent.plus(purchase.price).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
+            })?;
+            Ok(Summary::new(sum.count + 1, total))
+        });
+        summed.await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(Self::get(self, id).await?)
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(Self::check(self).await?)
+    }
+}

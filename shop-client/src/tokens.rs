@@ -1,0 +1,301 @@
+//! Who the client says it is: bearer tokens, fetched when they are needed.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::HeaderValue;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::{Error, ErrorKind, Outcome, Result};
+
+/// Why a provider has no token: anything that can be told.
+pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Gives bearer tokens, and new ones when they end.
+///
+/// The client asks it once, keeps the token until it is about to end or is refused with 401, and never asks twice at the
+/// same time. A function is one, too:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use shop_client::{BearerToken, ShopClient};
+///
+/// # fn example() -> Result<(), shop_client::Error> {
+/// let client = ShopClient::builder("http://localhost:3000")
+///     .token_provider(|| async {
+///         // Here your own way to a token.
+///         Ok(BearerToken::new("s3cret")?.ending_in(Duration::from_secs(300)))
+///     })
+///     .build()?;
+/// # Ok(())
+/// # }
+/// # example().unwrap();
+/// ```
+#[async_trait]
+pub trait TokenProvider: Send + Sync + 'static {
+    /// A token that is good now.
+    ///
+    /// # Errors
+    /// When there is none. The call that needs it fails as [`Unavailable`](ErrorKind::Unavailable), and is repeated.
+    ///
+    /// # Cancel safety
+    /// Dropped when the call that needs it runs out of time.
+    async fn fetch(&self) -> Result<BearerToken, TokenError>;
+}
+
+#[async_trait]
+impl<F, T> TokenProvider for F
+where
+    F: Fn() -> T + Send + Sync + 'static,
+    T: Future<Output = Result<BearerToken, TokenError>> + Send,
+{
+    async fn fetch(&self) -> Result<BearerToken, TokenError> {
+        self().await
+    }
+}
+
+/// A bearer token of RFC 6750. Its text is never shown.
+///
+/// ```
+/// use shop_client::BearerToken;
+///
+/// let token = BearerToken::new("s3cret")?;
+/// assert!(!format!("{token:?}").contains("s3cret"));
+/// # Ok::<(), shop_client::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct BearerToken {
+    header: HeaderValue,
+    ends_in: Option<Duration>,
+}
+
+impl BearerToken {
+    /// A token that is good until it is refused.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when it is empty, or holds anything but visible ASCII.
+    pub fn new(token: impl AsRef<str>) -> Result<Self> {
+        let token = token.as_ref();
+        let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let header = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| fits);
+        let mut header = header.ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, "a bearer token must be visible ASCII without blanks")
+        })?;
+        header.set_sensitive(true);
+        Ok(Self { header, ends_in: None })
+    }
+
+    /// The same token, good for this long from now on.
+    #[must_use]
+    pub const fn ending_in(mut self, time: Duration) -> Self {
+        self.ends_in = Some(time);
+        self
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerToken").field("ends_in", &self.ends_in).finish_non_exhaustive()
+    }
+}
+
+/// How long before its end a token is replaced, at most; of a short life it is a tenth.
+const LONGEST_MARGIN: Duration = Duration::from_secs(30);
+
+/// The token in use.
+pub(crate) struct Held {
+    header: HeaderValue,
+    replace_at: Option<Instant>,
+    ends_at: Option<Instant>,
+}
+
+impl From<BearerToken> for Held {
+    fn from(token: BearerToken) -> Self {
+        let now = Instant::now();
+        let margin = |life: Duration| LONGEST_MARGIN.min(life / 10);
+        // A life without a foreseeable end has none.
+        let at = |after: Option<Duration>| after.and_then(|after| now.checked_add(after));
+        let replace_at = at(token.ends_in.map(|life| life - margin(life)));
+        Self { header: token.header, replace_at, ends_at: at(token.ends_in) }
+    }
+}
+
+/// Where the token comes from.
+pub(crate) enum Tokens {
+    None,
+    Fixed(HeaderValue),
+    Provided { provider: Box<dyn TokenProvider>, held: Mutex<Option<Held>> },
+}
+
+impl Tokens {
+    pub(crate) fn fixed(token: BearerToken) -> Self {
+        Self::Fixed(token.header)
+    }
+
+    pub(crate) fn of(provider: impl TokenProvider) -> Self {
+        Self::Provided { provider: Box::new(provider), held: Mutex::new(None) }
+    }
+
+    /// The header to send now.
+    pub(crate) async fn now(&self, limit: Duration) -> Result<Option<HeaderValue>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Fixed(header) => Ok(Some(header.clone())),
+            Self::Provided { provider, held } => {
+                within(limit, good_one(&**provider, held, None)).await.map(Some)
+            }
+        }
+    }
+
+    /// Another header than `refused`, if there is hope for one.
+    pub(crate) async fn instead_of(
+        &self,
+        refused: &HeaderValue,
+        limit: Duration,
+    ) -> Result<Option<HeaderValue>> {
+        let Self::Provided { provider, held } = self else { return Ok(None) };
+        let fresh = within(limit, good_one(&**provider, held, Some(refused))).await?;
+        Ok(Some(fresh).filter(|fresh| fresh != refused))
+    }
+}
+
+async fn within<T>(limit: Duration, token: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(limit, token).await.unwrap_or_else(|_elapsed| {
+        Err(Error::new(ErrorKind::DeadlineExceeded, "no bearer token in time")
+            .with_outcome(Outcome::NotApplied))
+    })
+}
+
+/// The token that is held, or a new one when that is `refused` or about to end.
+async fn good_one(
+    provider: &dyn TokenProvider,
+    held: &Mutex<Option<Held>>,
+    refused: Option<&HeaderValue>,
+) -> Result<HeaderValue> {
+    // Whoever waits here gets what is being fetched.
+    let mut held = held.lock().await;
+    let now = Instant::now();
+    let before = |at: Option<Instant>| at.is_none_or(|at| now < at);
+    let usable = held.as_ref().filter(|held| Some(&held.header) != refused);
+    if let Some(held) = usable.filter(|held| before(held.replace_at)) {
+        return Ok(held.header.clone());
+    }
+    match provider.fetch().await {
+        Ok(token) => Ok(held.insert(token.into()).header.clone()),
+        Err(error) => match usable.filter(|held| before(held.ends_at)) {
+            // Its last moments.
+            Some(held) => Ok(held.header.clone()),
+            None => Err(Error::new(ErrorKind::Unavailable, "no bearer token can be had")
+                .with_outcome(Outcome::NotApplied)
+                .with_source(NoToken(error))),
+        },
+    }
+}
+
+/// What a provider said.
+#[derive(Debug)]
+struct NoToken(TokenError);
+
+impl fmt::Display for NoToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for NoToken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Fixed(_) => "Fixed",
+            Self::Provided { .. } => "Provided",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    /// Gives `token-1`, `token-2` and so on, each for 100 s. None once there are too many.
+    fn counted(most: usize) -> (Tokens, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let fetched = Arc::clone(&count);
+        let fetch = move || {
+            let number = fetched.fetch_add(1, Ordering::Relaxed) + 1;
+            async move {
+                tokio::task::yield_now().await;
+                if number > most {
+                    return Err("the issuer is away".into());
+                }
+                Ok(BearerToken::new(format!("token-{number}"))?.ending_in(Duration::from_secs(100)))
+            }
+        };
+        (Tokens::of(fetch), count)
+    }
+
+    async fn now(tokens: &Tokens) -> String {
+        tokens.now(LIMIT).await.unwrap().unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_fetched_once_and_again_before_it_ends() {
+        let (tokens, count) = counted(2);
+        let (first, second) = tokio::join!(now(&tokens), now(&tokens));
+        assert_eq!((first.as_str(), second.as_str()), ("Bearer token-1", "Bearer token-1"));
+        advance(Duration::from_secs(89)).await;
+        assert_eq!(now(&tokens).await, "Bearer token-1");
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(now(&tokens).await, "Bearer token-2");
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        // The issuer is away: the old one is used to its end, and not beyond.
+        advance(Duration::from_secs(95)).await;
+        assert_eq!(now(&tokens).await, "Bearer token-2");
+        advance(Duration::from_secs(6)).await;
+        let error = tokens.now(LIMIT).await.unwrap_err();
+        assert!(error.is_retryable() && error.outcome() == Outcome::NotApplied, "{error}");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the issuer is away");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_token_is_replaced_once_for_all() {
+        let (tokens, count) = counted(2);
+        let refused = tokens.now(LIMIT).await.unwrap().unwrap();
+        let (first, second) =
+            tokio::join!(tokens.instead_of(&refused, LIMIT), tokens.instead_of(&refused, LIMIT));
+        assert_eq!(first.unwrap().unwrap(), "Bearer token-2");
+        assert_eq!(second.unwrap().unwrap(), "Bearer token-2");
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        let fixed = Tokens::fixed(BearerToken::new("t").unwrap());
+        assert_eq!(fixed.instead_of(&refused, LIMIT).await.unwrap(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_hangs_is_not_waited_for_long() {
+        let tokens = Tokens::of(std::future::pending::<Result<BearerToken, TokenError>>);
+        let error = tokens.now(LIMIT).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
+    }
+
+    #[test]
+    fn odd_tokens_are_refused() {
+        for text in ["", "a b", "a\n", "ä"] {
+            assert_eq!(BearerToken::new(text).unwrap_err().kind(), ErrorKind::Invalid, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What leads from one request to another, and into the log.
+
+use shop_client::shop_core::{Clock, SystemClock};
+use shop_client::{NewPurchase, PurchaseSink, RequestContext, Retries, ShopClient};
+
+use crate::shop::{Script, Shop, Turn, ada, refusal};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+fn context(id: &str) -> RequestContext {
+    RequestContext::new(Some(id.to_owned()), Some(TRACEPARENT.to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_has_an_id_and_every_attempt_the_same() {
+    let script =
+        Script::new([Turn::Say(refusal(503, &[], "")), Turn::Pass, Turn::Say(refusal(400, &[], ""))]);
+    let client = script.before(Shop::new().router).await.build().unwrap();
+    client.buy(ada("1")).await.unwrap();
+    let error = client.buy(ada("1")).await.unwrap_err();
+    let ids: Vec<_> = script.seen().iter().map(|seen| seen.header("x-request-id").to_owned()).collect();
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[1], ids[2]);
+    assert_eq!(error.request_id(), Some(ids[2].as_str()));
+    // Also where nobody has answered.
+    let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(Retries::none()).build().unwrap();
+    let error = nowhere.in_context(context("r-1")).buy(ada("1")).await.unwrap_err();
+    assert_eq!((error.request_id(), error.status()), (Some("r-1"), None));
+}
+
+#[tokio::test]
+async fn a_context_is_sent_on_and_what_cannot_be_sent_is_left_out() {
+    let script = Script::new([]);
+    let client = script.before(Shop::new().router).await.build().unwrap();
+    client.in_context(context("r-1")).user("u1".parse().unwrap()).summary().await.unwrap();
+    client.in_context(context("a\nb")).buy(ada("1")).await.unwrap();
+    let new: NewPurchase = ada("1");
+    let mut purchase = new.identified(SystemClock.now(), || SystemClock.fresh_id());
+    purchase.context = Some(Box::new(context("r-2")));
+    PurchaseSink::publish(&client, &purchase).await.unwrap();
+    let seen = script.seen();
+    assert_eq!((seen[0].header("x-request-id"), seen[0].header("traceparent")), ("r-1", TRACEPARENT));
+    assert_eq!((seen[1].header("x-request-id"), seen[1].header("traceparent")), ("", TRACEPARENT));
+    assert_eq!((seen[2].header("x-request-id"), seen[2].header("traceparent")), ("r-2", TRACEPARENT));
+}

@@ -1,0 +1,206 @@
+//! Whatever answers at the address: no call hangs, panics, or fills memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use shop_client::{Error, ErrorKind, Outcome, PageRequest, Retries, ShopClient, ShopClientBuilder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::shop::ada;
+
+/// A server that answers each connection with `first`, then with `again` for ever, or if that is empty with nothing more.
+struct Hostile {
+    url: String,
+    connections: Arc<AtomicUsize>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// What comes after the first bytes.
+#[derive(Clone, Copy)]
+enum Then {
+    Close,
+    Hang,
+    /// This again and again, as fast as it is read.
+    Flood(&'static str),
+    /// One byte of it, and a pause, for ever.
+    Drip,
+}
+
+impl Hostile {
+    async fn new(first: impl Into<String>, then: Then) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (connections, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, sent, first) = (Arc::clone(&connections), Arc::clone(&bytes), first.into());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(answer(stream, first.clone(), then, Arc::clone(&sent)));
+            }
+        });
+        Self { url, connections, bytes }
+    }
+
+    fn builder(&self) -> ShopClientBuilder {
+        let brief = Duration::from_millis(500);
+        ShopClient::builder(&self.url)
+            .buy_timeout(brief)
+            .page_timeout(brief)
+            .summary_timeout(brief)
+            .get_timeout(brief)
+            .check_timeout(brief)
+            .retries(Retries::none())
+    }
+
+    /// The errors of every kind of call; that of a buy is the first.
+    async fn errors(&self) -> Vec<Error> {
+        let client = self.builder().build().unwrap();
+        let user = client.user("u1".parse().unwrap());
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let calls = async {
+            vec![
+                client.buy(ada("1")).await.unwrap_err(),
+                user.summary().await.unwrap_err(),
+                user.page(&PageRequest::default()).await.unwrap_err(),
+                client.get(&id).await.unwrap_err(),
+                client.check().await.unwrap_err(),
+            ]
+        };
+        // Only what hangs takes as long.
+        tokio::time::timeout(Duration::from_secs(60), calls).await.unwrap()
+    }
+}
+
+async fn answer(mut stream: TcpStream, first: String, then: Then, sent: Arc<AtomicUsize>) -> Option<()> {
+    // Whatever is asked.
+    let mut request = vec![0; 64 << 10];
+    let _read = stream.read(&mut request).await.ok()?;
+    stream.write_all(first.as_bytes()).await.ok()?;
+    loop {
+        match then {
+            Then::Close => return None,
+            Then::Hang => std::future::pending().await,
+            Then::Flood(text) => {
+                let chunk = text.repeat(1 + (16 << 10) / text.len());
+                stream.write_all(chunk.as_bytes()).await.ok()?;
+                sent.fetch_add(chunk.len(), Ordering::Relaxed);
+            }
+            Then::Drip => {
+                stream.write_all(b" ").await.ok()?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+/// The head and the body of an answer, whose length is told.
+fn whole(status: &str, kind: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+const ENDLESS: &str =
+    "HTTP/1.1 201 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+
+#[tokio::test]
+async fn an_answer_that_never_ends_is_not_waited_for() {
+    let slow = [
+        (String::new(), Then::Hang),
+        (String::new(), Then::Drip),
+        ("HTTP/1.1 201 X\r\n".to_owned(), Then::Hang),
+        ("HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Hang),
+        ("HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Drip),
+        ("HTTP/1.1 503 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Drip),
+    ];
+    for (first, then) in slow {
+        let errors = Hostile::new(first.clone(), then).await.errors().await;
+        assert_eq!(errors[0].outcome(), Outcome::Unknown, "{first}: {:?}", errors[0]);
+        for error in errors {
+            assert!(error.status() == Some(503) || error.kind() != ErrorKind::Internal, "{first}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off_before_it_fills_memory() {
+    let chunk = "1000\r\n".to_owned() + &"x".repeat(0x1000) + "\r\n";
+    let chunk: &'static str = chunk.leak();
+    for status in ["200", "201", "503"] {
+        let server = Hostile::new(ENDLESS.replace("201", status), Then::Flood(chunk)).await;
+        let client = server.builder().page_timeout(Duration::from_secs(60)).build().unwrap();
+        client.user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap_err();
+        // What is read of a page, and what the two sockets hold.
+        let read = server.bytes.load(Ordering::Relaxed);
+        assert!(read < 32 << 20, "{status}: {read}");
+        server.errors().await;
+    }
+    // Heads without end, and answers before the answer.
+    for first in ["HTTP/1.1 200 X\r\n", ""] {
+        let again = if first.is_empty() { "HTTP/1.1 100 Continue\r\n\r\n" } else { "x-more: and more\r\n" };
+        let server = Hostile::new(first, Then::Flood(again)).await;
+        server.errors().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_of_ours_is_an_error() {
+    let json = "application/json";
+    let deep = "[".repeat(50_000);
+    let wrong = [
+        whole("201", "text/html", "<html>Welcome to the hotel</html>"),
+        whole("200", "text/html", "<html>Please log in</html>"),
+        whole("201", json, ""),
+        whole("201", json, "{\"purchase\":"),
+        whole("200", json, "null"),
+        whole("200", json, "[]"),
+        whole("200", json, &deep),
+        whole("200", json, &format!("{{\"items\":{deep}")),
+        whole("200", json, "{\"status\":1,\"items\":{},\"count\":-1,\"total_spent\":\"NaN\"}"),
+        whole("503", "application/problem+json", &deep),
+        whole("503", "application/problem+json", "{\"type\":1,\"outcome\":[]}"),
+        whole("200", json, "\u{0}\u{1}\u{7f}"),
+        "HTTP/1.1 200 X\r\ncontent-length: 99999999999999999999\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 X\r\ncontent-length: 18446744073709551615\r\n\r\n{}".to_owned(),
+        "HTTP/1.1 999 X\r\n\r\n".to_owned(),
+        "SSH-2.0-OpenSSH_9.7\r\n".to_owned(),
+        String::new(),
+    ];
+    for first in wrong {
+        let errors = Hostile::new(first.clone(), Then::Close).await.errors().await;
+        assert_eq!(errors[0].outcome(), Outcome::Unknown, "{first:.80}: {:?}", errors[0]);
+        assert!(errors.iter().all(|error| error.to_string().len() < 1_000), "{first:.80}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_led_about() {
+    for status in ["301", "302", "307", "308"] {
+        let first = format!("HTTP/1.1 {status} X\r\nlocation: /v1/purchases\r\ncontent-length: 0\r\n\r\n");
+        let server = Hostile::new(first, Then::Close).await;
+        for error in server.errors().await {
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (ErrorKind::Unsupported, Outcome::NotApplied),
+                "{error}"
+            );
+        }
+        assert_eq!(server.connections.load(Ordering::Relaxed), 5, "one for each call");
+        // A client that follows redirections ends, too.
+        let follows = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let client = server.builder().http_client(follows).build().unwrap();
+        let error = client.buy(ada("1")).await.unwrap_err();
+        assert!(!error.is_retryable(), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_repetitions_it_ends_too() {
+    let server = Hostile::new("HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{", Then::Close).await;
+    let retries = Retries::default().within(Duration::from_secs(1));
+    let client = server.builder().retries(retries).build().unwrap();
+    let error = client.buy(ada("1")).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown));
+    assert!(error.attempts() > 1, "{error}");
+}

@@ -1,0 +1,70 @@
+//! Buying a whole stream.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::{StreamExt, poll, stream};
+use shop_client::{NewPurchase, Retries};
+
+use crate::shop::{Script, Shop, Turn, ada, refusal};
+
+fn order(number: usize) -> NewPurchase {
+    ada(&number.to_string()).with_key(format!("order-{number}").parse().unwrap())
+}
+
+#[tokio::test]
+async fn answers_are_in_the_order_of_the_purchases_and_an_error_ends_nothing() {
+    let shop = Shop::new();
+    let script = Script::new((0..100).map(|number| match number {
+        50 => Turn::Say(refusal(422, &[], "")),
+        _ => Turn::Pass,
+    }));
+    let client = script.before(shop.router).await.build().unwrap();
+    let answers: Vec<_> = client.buy_all(stream::iter((0..100).map(order)), 8).collect().await;
+    assert_eq!(answers.len(), 100);
+    assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
+    for (number, answer) in answers.iter().enumerate() {
+        match answer {
+            Ok(bought) => assert_eq!(bought.purchase.price.to_string(), number.to_string()),
+            Err(error) => {
+                assert_eq!(error.idempotency_key().unwrap().as_str(), format!("order-{number}"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_are_taken_than_are_in_flight_and_none_when_nobody_reads() {
+    // Nothing is ever answered.
+    let script = Script::new((0..100).map(|_| Turn::Lose));
+    let client = script.before(Shop::new().router).await.build().unwrap();
+    for (in_flight, expected) in [(7, 7), (1, 1), (0, 1)] {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&taken);
+        let orders = stream::iter((0..50).map(order)).inspect(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut answers = pin!(client.buy_all(orders, in_flight));
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+        assert!(poll!(answers.next()).is_pending());
+        assert_eq!(taken.load(Ordering::Relaxed), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_bought_again_doubles_nothing() {
+    let shop = Shop::new();
+    let script = Script::new([]);
+    let client = script.before(shop.router.clone()).await.retries(Retries::none()).build().unwrap();
+    let orders = || stream::iter((0..200).map(order));
+    // Stopped somewhere: whatever was on its way is bought or not.
+    drop(client.buy_all(orders(), 16).take(70).collect::<Vec<_>>().await);
+    shop.ingest();
+    let answers: Vec<_> = client.buy_all(orders(), 16).collect().await;
+    let mark = client.buy(order(200)).await.unwrap();
+    shop.carried_to(&mark.receipt).await;
+    assert_eq!(shop.store.all().len(), 201);
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(script.seen().len() >= 270);
+}

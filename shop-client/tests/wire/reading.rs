@@ -1,0 +1,92 @@
+//! Reading what was bought.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use shop_client::shop_core::ports::{PurchaseQueryExt, PurchaseStore};
+use shop_client::shop_core::{Uuid, ports};
+use shop_client::{ErrorKind, Purchase, PurchaseId, Timestamp};
+use tokio::time::Instant;
+
+use crate::shop::{Script, Shop, ada};
+
+fn purchase(number: u16) -> Purchase {
+    let id = PurchaseId::from_uuid(Uuid::from_u128(u128::from(number) + 1));
+    let at = Timestamp::from_millis(i64::from(number)).unwrap();
+    Purchase::new(id, "u1".parse().unwrap(), "ada".parse().unwrap(), "1.10".parse().unwrap(), at)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_asked_for_as_they_are_read() {
+    let (shop, script) = (Shop::new(), Script::new([]));
+    let all: Vec<_> = (0..2_500).map(purchase).collect();
+    shop.store.insert(all.as_slice().into()).await.unwrap();
+    let client = script.before(shop.router).await.build().unwrap();
+    let user = client.user("u1".parse().unwrap());
+
+    let mut newest_first = user.purchases();
+    assert_eq!(script.seen().len(), 0);
+    assert_eq!(newest_first.next().await.unwrap().unwrap(), all[2_499]);
+    assert_eq!(script.seen().len(), 1);
+    let rest: Vec<_> = newest_first.try_collect().await.unwrap();
+    assert_eq!((rest.len(), script.seen().len()), (2_499, 3));
+
+    let oldest_first: Vec<_> = user.oldest_first().purchases().try_collect().await.unwrap();
+    assert_eq!(oldest_first, all);
+    let named: Vec<_> = client.user_named("ada".parse().unwrap()).purchases().try_collect().await.unwrap();
+    assert_eq!(named.len(), 2_500);
+    // The same by the port.
+    let query: std::sync::Arc<dyn ports::PurchaseQuery> = std::sync::Arc::new(client);
+    let scanned: Vec<_> =
+        query.scan(ports::Selector::All, ports::ListOrder::OldestFirst).try_collect().await.unwrap();
+    assert_eq!(scanned, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_the_purchase_and_only_the_first_page_asks_for_it() {
+    let (shop, script) = (Shop::new(), Script::new([]));
+    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let bought = client.buy(ada("29.99")).await.unwrap();
+    let user = client.user("u1".parse().unwrap());
+    assert_eq!(user.summary().await.unwrap().count, 0);
+
+    let user = user.waiting_for(&bought.receipt);
+    let waiting = tokio::spawn({
+        let user = user.clone();
+        async move { user.summary().await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished());
+    shop.ingest();
+    assert_eq!(waiting.await.unwrap().unwrap().count, 1);
+    let listed: Vec<_> = user.purchases().try_collect().await.unwrap();
+    assert_eq!(listed, std::slice::from_ref(&bought.purchase));
+    assert_eq!(user.page(&shop_client::PageRequest::default()).await.unwrap().items.len(), 1);
+    assert_eq!(client.get(&bought.purchase.id).await.unwrap(), Some(bought.purchase));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purchase_that_is_not_stored_in_time_is_an_error_and_no_answer_without_it() {
+    let (shop, script) = (Shop::new(), Script::new([]));
+    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let bought = client.buy(ada("29.99")).await.unwrap();
+    let user = client.user("u1".parse().unwrap()).waiting_for(&bought.receipt);
+    for seconds in [0, 2, 10, 25] {
+        let start = Instant::now();
+        let error = user.clone().at_most(Duration::from_secs(seconds)).summary().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+        assert!(error.is_retryable());
+        let waited = start.elapsed();
+        let expected = Duration::from_secs(seconds)..Duration::from_secs(seconds + 1);
+        assert!(expected.contains(&waited), "{seconds}: {waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_purchase_is_none_and_an_unknown_path_an_error() {
+    let client = Script::new([]).before(Shop::new().router).await.build().unwrap();
+    let id = PurchaseId::from_uuid(Uuid::from_u128(7));
+    assert_eq!(client.get(&id).await.unwrap(), None);
+    let elsewhere = Script::new([]).before(axum::Router::new()).await.build().unwrap();
+    assert_eq!(elsewhere.get(&id).await.unwrap_err().kind(), ErrorKind::Unsupported);
+}

@@ -1,0 +1,144 @@
+//! A whole service on a log and a store in memory, and one that is scripted.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use shop_client::memory::{InMemoryLog, InMemoryStore};
+use shop_client::shop_core::ingest::{Ingest, IngestOptions};
+use shop_client::{NewPurchase, Receipt, ShopClient, ShopClientBuilder};
+use shop_http::{Facing, HttpOptions, facing};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// Facing and ingest in this process.
+pub(crate) struct Shop {
+    pub(crate) log: InMemoryLog,
+    pub(crate) store: InMemoryStore,
+    pub(crate) router: Router,
+}
+
+impl Shop {
+    pub(crate) fn new() -> Self {
+        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+        let parts = Facing::new(Arc::new(log.sink()), Arc::new(store.clone()));
+        let router = facing(parts, HttpOptions::default());
+        Self { log, store, router }
+    }
+
+    /// Carries what is in the log into the store, from now on.
+    pub(crate) fn ingest(&self) {
+        let source = Arc::new(self.log.source("group"));
+        let letters = Arc::new(self.log.dead_letters());
+        let ingest = Ingest::new(source, Arc::new(self.store.clone()), letters, IngestOptions::default());
+        tokio::spawn(ingest.run(std::future::pending()));
+    }
+
+    /// Waits until everything that is in the log up to `mark` is stored.
+    pub(crate) async fn carried_to(&self, mark: &Receipt) {
+        let mark = mark.position.as_ref().unwrap();
+        let committed = async {
+            while self.log.committed("group").get(&mark.partition).is_none_or(|next| *next <= mark.offset) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), committed).await.unwrap();
+    }
+}
+
+/// What a request was.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Seen {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// What happens to a request before the router sees it, or after.
+pub(crate) enum Turn {
+    /// This is the answer, and the router is not asked.
+    Say(Response),
+    /// The router does what was asked for, and its answer is never sent.
+    Lose,
+    /// As if nothing were here.
+    Pass,
+}
+
+/// Turns that are taken one after the other, and what was seen. Then everything passes.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    turns: Arc<Mutex<VecDeque<Turn>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Script {
+    pub(crate) fn new(turns: impl IntoIterator<Item = Turn>) -> Self {
+        let script = Self::default();
+        script.turns.lock().unwrap().extend(turns);
+        script
+    }
+
+    /// The same answer, so often.
+    pub(crate) fn saying(answer: StatusCode, times: usize) -> Self {
+        Self::new((0..times).map(|_| Turn::Say(answer.into_response())))
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// A client of `router` behind this script.
+    pub(crate) async fn before(&self, router: Router) -> ShopClientBuilder {
+        let url = served(router.layer(from_fn_with_state(self.clone(), take_turn))).await;
+        ShopClient::builder(url)
+    }
+}
+
+async fn take_turn(State(script): State<Script>, request: Request, next: Next) -> Response {
+    let headers = request.headers().clone();
+    script.seen.lock().unwrap().push(Seen { at: Instant::now(), headers });
+    let turn = script.turns.lock().unwrap().pop_front();
+    match turn {
+        Some(Turn::Say(answer)) => {
+            // An answer before the request was read would break the connection.
+            axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+            answer
+        }
+        Some(Turn::Lose) => {
+            drop(next.run(request).await);
+            std::future::pending().await
+        }
+        Some(Turn::Pass) | None => next.run(request).await,
+    }
+}
+
+/// Where `router` is served, as long as the test runs.
+pub(crate) async fn served(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+pub(crate) fn ada(price: &str) -> NewPurchase {
+    NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), price.parse().unwrap())
+}
+
+/// A refusal that our service would send.
+pub(crate) fn refusal(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Response {
+    let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
+    for (name, value) in headers {
+        response.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    response
+}
