@@ -1,0 +1,126 @@
+//! A Kafka in a container, for tests on a machine where nobody names a broker.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, OnceLock, Weak};
+
+use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
+use tokio::sync::Mutex;
+
+/// A broker in a container that runs as long as some test holds it.
+#[derive(Debug)]
+pub struct KafkaContainer {
+    /// Where anybody may do anything.
+    pub address: String,
+    /// Where it asks for a login with `PLAIN`: [`USER`](Self::USER) may do anything, [`GUEST`](Self::GUEST) nothing.
+    pub login_address: String,
+    _container: ContainerAsync<GenericImage>,
+}
+
+/// What tests run on unless they name another: the image that the modules of testcontainers ask for, so that it is most
+/// likely there already, and a broker before version 4, as whoever names one will have a newer one.
+const IMAGE: &str = "apache/kafka:3.8.0";
+/// Ports within the container.
+const ANYBODY: u16 = 9092;
+const LOGINS: u16 = 9094;
+
+/// The container that tests of this process share. A static owner would leave it running at the end, so the last
+/// test that holds it ends it.
+static SHARED: Mutex<Weak<KafkaContainer>> = Mutex::const_new(Weak::new());
+/// Why there is none; found out once.
+static ABSENT: OnceLock<String> = OnceLock::new();
+
+impl KafkaContainer {
+    /// The name and the password of a user who may do anything.
+    pub const USER: (&str, &str) = ("shop", "shop-password");
+    /// The name and the password of a user without any right.
+    pub const GUEST: (&str, &str) = ("guest", "guest-password");
+
+    /// The container that is shared, started from `image` if it does not run.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub async fn shared(image: Option<&str>) -> Result<Arc<Self>, &'static str> {
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return Ok(running);
+        }
+        if let Some(why) = ABSENT.get() {
+            return Err(why);
+        }
+        match Self::start(image.unwrap_or(IMAGE)).await {
+            Ok(container) => {
+                let container = Arc::new(container);
+                *shared = Arc::downgrade(&container);
+                Ok(container)
+            }
+            Err(error) => Err(ABSENT.get_or_init(|| error.to_string())),
+        }
+    }
+
+    async fn start(image: &str) -> Result<Self, TestcontainersError> {
+        // Not by the host's name: published ports listen on this address.
+        let at = |port| format!("{}:{port}", Ipv4Addr::LOCALHOST);
+        let [anybody, logins] = free_ports()?;
+        let (address, login_address) = (at(anybody), at(logins));
+        let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+        let image = GenericImage::new(name, tag)
+            .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
+            .with_entrypoint("/etc/kafka/docker/run")
+            .with_mapped_port(anybody, ANYBODY.tcp())
+            .with_mapped_port(logins, LOGINS.tcp());
+        let settings = settings(&address, &login_address).into_iter();
+        let image = settings.fold(image, |image, (name, value)| image.with_env_var(name, value));
+        Ok(Self { address, login_address, _container: image.start().await? })
+    }
+}
+
+/// Ports of this machine that are free now. A broker tells its clients where it is reached, so the ports are chosen
+/// before it starts, and not by Docker.
+fn free_ports() -> std::io::Result<[u16; 2]> {
+    // Held together, so that the two differ.
+    let (first, second) = (any_port()?, any_port()?);
+    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
+}
+
+fn any_port() -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// What the broker is told. All that it needs: with the first setting of one's own, the image's defaults are gone.
+fn settings(address: &str, login_address: &str) -> Vec<(&'static str, String)> {
+    let ((user, password), (guest, guest_password)) = (KafkaContainer::USER, KafkaContainer::GUEST);
+    // The image wants a file for logins where a listener's name begins with SASL.
+    let listeners = format!("PLAINTEXT://:{ANYBODY},LOGIN://:{LOGINS},CONTROLLER://:9093");
+    let advertised = format!("PLAINTEXT://{address},LOGIN://{login_address}");
+    let logins = format!(
+        "org.apache.kafka.common.security.plain.PlainLoginModule required \
+         user_{user}=\"{password}\" user_{guest}=\"{guest_password}\";"
+    );
+    let texts = [
+        ("KAFKA_NODE_ID", "1"),
+        ("KAFKA_PROCESS_ROLES", "broker,controller"),
+        ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
+        ("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9093"),
+        (
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
+            "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        ),
+        ("KAFKA_SASL_ENABLED_MECHANISMS", "PLAIN"),
+        ("KAFKA_AUTHORIZER_CLASS_NAME", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        // Of one broker there is one copy.
+        ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
+        ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
+        ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1"),
+        // Tests do not wait for members that may come.
+        ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
+    ];
+    let made = [
+        ("KAFKA_LISTENERS", listeners),
+        ("KAFKA_ADVERTISED_LISTENERS", advertised),
+        ("KAFKA_LISTENER_NAME_LOGIN_PLAIN_SASL_JAAS_CONFIG", logins),
+        ("KAFKA_SUPER_USERS", format!("User:ANONYMOUS;User:{user}")),
+    ];
+    texts.map(|(name, value)| (name, value.to_owned())).into_iter().chain(made).collect()
+}

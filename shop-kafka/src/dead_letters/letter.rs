@@ -1,0 +1,73 @@
+//! Between a dead letter and the record that it is kept as.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rdkafka::message::OwnedHeaders;
+use shop_core::Timestamp;
+use shop_core::ports::{DeadLetter, Partition, Reason, ReasonKind};
+use shop_core::record::{Headers, LogRecord};
+
+use crate::record::to_headers;
+
+/// The headers that follow those of the record.
+const NAMES: [&str; 9] = [
+    "dead-letter-cluster",
+    "dead-letter-topic",
+    "dead-letter-partition",
+    "dead-letter-offset",
+    "dead-letter-time",
+    "dead-letter-reason",
+    "dead-letter-detail",
+    "dead-letter-attempts",
+    "dead-letter-version",
+];
+
+/// The headers of the record that `letter` is kept as.
+pub(super) fn headers(letter: &DeadLetter) -> OwnedHeaders {
+    let DeadLetter { record, partition, reason, attempts, version, .. } = letter;
+    let values: [&str; 9] = [
+        &partition.cluster,
+        &partition.topic,
+        &partition.index.to_string(),
+        &record.offset.to_string(),
+        &record.time.as_millis().to_string(),
+        reason.kind().as_str(),
+        reason.detail(),
+        &attempts.to_string(),
+        version,
+    ];
+    let own: Vec<(&str, &[u8])> =
+        NAMES.into_iter().zip(values).map(|(name, value)| (name, value.as_bytes())).collect();
+    to_headers(&record.headers, &own)
+}
+
+/// The letter that `kept` is, or `None` when it is none.
+pub(super) fn letter(kept: &LogRecord) -> Option<DeadLetter> {
+    let all: Vec<(&str, Option<&[u8]>)> = kept.headers.iter().collect();
+    // Counted from the end: a record that was a letter before has such headers of its own.
+    let (of_record, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
+    let text = |index: usize| -> Option<&str> {
+        let (name, value) = own.get(index)?;
+        (*name == NAMES[index]).then_some(())?;
+        std::str::from_utf8((*value)?).ok()
+    };
+    let (cluster, topic) = (Arc::from(text(0)?), Arc::from(text(1)?));
+    let partition = Partition::new(cluster, topic, number(text(2))?, 0);
+    let (offset, millis) = (number(text(3))?, number(text(4))?);
+    let time = Timestamp::from_millis(millis).ok()?;
+    let kind = ReasonKind::from_word(text(5)?).unwrap_or(ReasonKind::Refused);
+    let reason = Reason::of_letter(kind, text(6)?.to_owned());
+    let headers =
+        of_record.iter().fold(Headers::builder(), |headers, (name, value)| headers.with(name, *value));
+    let record = LogRecord::new(offset, time, kept.value.clone())
+        .with_key(kept.key.clone())
+        .with_headers(headers.build());
+    let mut letter = DeadLetter::new(record, partition, reason, number(text(7))?);
+    text(8)?.clone_into(&mut letter.version);
+    Some(letter)
+}
+
+fn number<T: FromStr>(text: Option<&str>) -> Option<T> {
+    text?.parse().ok()
+}

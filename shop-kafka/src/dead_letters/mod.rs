@@ -1,0 +1,101 @@
+//! Dead letters, in a topic of their own.
+
+mod letter;
+mod settling;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use shop_core::ports::{DeadLetter, DeadLetters};
+use shop_core::{ErrorKind, Result};
+
+use crate::log::Shared;
+use crate::producer::{OnItsWay, Outgoing, Producing};
+use crate::topic::Topic;
+
+/// Keeps the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
+///
+/// A letter is the record with its key and headers, byte for byte, followed by headers of its own, in this
+/// order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
+/// `dead-letter-time` (milliseconds since 1970), `dead-letter-reason`, `dead-letter-detail`,
+/// `dead-letter-attempts`, `dead-letter-version`; all are text. A letter that is put again is there twice; who
+/// reads tells by cluster, topic, partition and offset.
+///
+/// A letter that was replayed or dropped stays in the topic, and is listed no more: a record without key and with an
+/// empty value marks it, whose headers are `dead-letter-settled` (`replayed` or `dropped`), `dead-letter-record` (topic,
+/// partition and offset, with dashes between), `dead-letter-place` and `dead-letter-purchase` (the ids of both). It
+/// settles what stands before it: a letter that is put again behind it is kept again.
+#[derive(Debug, Clone)]
+pub struct KafkaDeadLetters {
+    log: Arc<Shared>,
+    topic: Arc<Topic>,
+}
+
+impl KafkaDeadLetters {
+    pub(crate) const fn new(log: Arc<Shared>, topic: Arc<Topic>) -> Self {
+        Self { log, topic }
+    }
+
+    /// All letters that are kept, each once, those of a partition in the order in which they were put. What others
+    /// have written into the topic is passed over.
+    ///
+    /// # Errors
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time.
+    pub async fn all(&self) -> Result<Vec<DeadLetter>> {
+        let all = self.put_aside().await?;
+        all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.kept()))).try_collect().await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for KafkaDeadLetters {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        self.topic.ready(self.log.options.publish_deadline).await?;
+        let producing = &self.log.producing;
+        let enqueue = |index: usize| {
+            let letter = &letters[index];
+            producing.enqueue(Outgoing {
+                topic: &self.topic.name,
+                key: letter.record.key.as_deref(),
+                value: letter.record.value.as_deref(),
+                headers: letter::headers(letter),
+            })
+        };
+        deliver(producing, letters.len(), enqueue).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.log.keeper.check(&self.topic).await
+    }
+}
+
+/// Enqueues so many records, by their index, and waits until all of them are delivered.
+async fn deliver(
+    producing: &Producing,
+    count: usize,
+    enqueue: impl Fn(usize) -> Result<OnItsWay> + Send,
+) -> Result<()> {
+    let mut on_their_way = VecDeque::with_capacity(count);
+    for index in 0..count {
+        let mut enqueued = enqueue(index);
+        // More than the queue has room for: those before make room.
+        while let Err(error) = &enqueued
+            && error.kind() == ErrorKind::Overloaded
+            && let Some(first) = on_their_way.pop_front()
+        {
+            delivered(first, producing).await?;
+            enqueued = enqueue(index);
+        }
+        on_their_way.push_back(enqueued?);
+    }
+    for record in on_their_way {
+        delivered(record, producing).await?;
+    }
+    Ok(())
+}
+
+async fn delivered(record: OnItsWay, producing: &Producing) -> Result<()> {
+    record.delivered(producing).await.map(drop)
+}

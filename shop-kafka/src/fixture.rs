@@ -1,0 +1,325 @@
+//! The fixture of the log on Kafka, for the conformance kit: on a cluster in the process, or on real brokers.
+
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use shop_core::conformance::{BATCH_RECORDS, LogFixture, skip};
+use shop_core::ports::{DeadLetter, DeadLetters, PurchaseSink, PurchaseSource};
+use shop_core::record::LogRecord;
+use shop_core::{Clock as _, SystemClock};
+
+#[cfg(feature = "containers")]
+pub use crate::container::KafkaContainer;
+use crate::{KafkaLog, KafkaLogOptions};
+
+/// A log in a topic that nobody else uses.
+#[derive(Debug)]
+pub struct KafkaFixture {
+    log: KafkaLog,
+    topic: String,
+    cluster: Option<InProcessCluster>,
+    /// Runs as long as the fixture.
+    #[cfg(feature = "containers")]
+    _container: Option<Arc<KafkaContainer>>,
+}
+
+/// The partitions of a fixture's topic.
+const PARTITIONS: u32 = 5;
+
+impl KafkaFixture {
+    /// On a cluster of three brokers in this process.
+    ///
+    /// # Panics
+    /// When librdkafka's own cluster for tests does not start.
+    pub async fn in_process() -> Self {
+        Self::in_process_with(|_| {}).await
+    }
+
+    /// On the brokers at `address`.
+    ///
+    /// # Panics
+    /// When the options are not taken.
+    pub async fn on_brokers(address: &str) -> Self {
+        Self::on_brokers_with(address, |_| {}).await
+    }
+
+    /// On a cluster of three brokers in this process, with the options that `change` makes of the usual ones.
+    ///
+    /// # Panics
+    /// When librdkafka's own cluster for tests does not start, or does not take the options.
+    pub async fn in_process_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
+        let cluster = InProcessCluster::start(3);
+        let mut options = Self::options(&cluster.addresses);
+        change(&mut options);
+        cluster.create_topic(&options.topic, options.partitions);
+        cluster.create_topic(&format!("{}.dlq", options.topic), 1);
+        Self::open(options, Some(cluster)).await
+    }
+
+    /// On the brokers at `address`, with the options that `change` makes of the usual ones.
+    ///
+    /// # Panics
+    /// When the options are not taken.
+    pub async fn on_brokers_with(address: &str, change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
+        let mut options = Self::options(address);
+        change(&mut options);
+        Self::open(options, None).await
+    }
+
+    async fn open(options: KafkaLogOptions, cluster: Option<InProcessCluster>) -> Self {
+        let topic = options.topic.clone();
+        Self {
+            log: KafkaLog::open(options).await.expect("a log"),
+            topic,
+            cluster,
+            #[cfg(feature = "containers")]
+            _container: None,
+        }
+    }
+
+    /// On the brokers that tests are told of as `SHOP_TEST_KAFKA`, or on one in a container of the image
+    /// `TEST_KAFKA_IMAGE` with the feature `containers`. `None` without either, which is said. `told` is a test's
+    /// environment: a library does not read it.
+    ///
+    /// # Panics
+    /// When there is none, and `SHOP_TEST_REQUIRE` asks for `kafka`.
+    pub async fn on_test_server(told: fn(&str) -> Option<String>) -> Option<Self> {
+        Self::on_test_server_with(told, |_| {}).await
+    }
+
+    /// As [`on_test_server`](Self::on_test_server), with the options that `change` makes of the usual ones.
+    ///
+    /// # Panics
+    /// When there is none, and `SHOP_TEST_REQUIRE` asks for `kafka`; when the options are not taken.
+    pub async fn on_test_server_with(
+        told: fn(&str) -> Option<String>,
+        change: impl FnOnce(&mut KafkaLogOptions),
+    ) -> Option<Self> {
+        if let Some(address) = told("SHOP_TEST_KAFKA") {
+            return Some(Self::on_brokers_with(&address, change).await);
+        }
+        match Self::in_container_with(told("TEST_KAFKA_IMAGE"), change).await {
+            Ok(fixture) => Some(fixture),
+            Err(why) => {
+                let why = format!("SHOP_TEST_KAFKA names no broker, and {why}");
+                skip("kafka", told("SHOP_TEST_REQUIRE").as_deref(), &why);
+                None
+            }
+        }
+    }
+
+    #[cfg(feature = "containers")]
+    async fn in_container_with(
+        image: Option<String>,
+        change: impl FnOnce(&mut KafkaLogOptions),
+    ) -> Result<Self, &'static str> {
+        let container = KafkaContainer::shared(image.as_deref()).await?;
+        let fixture = Self::on_brokers_with(&container.address, change).await;
+        Ok(Self { _container: Some(container), ..fixture })
+    }
+
+    #[cfg(not(feature = "containers"))]
+    #[expect(clippy::unused_async, reason = "as with containers")]
+    async fn in_container_with(
+        _image: Option<String>,
+        _change: impl FnOnce(&mut KafkaLogOptions),
+    ) -> Result<Self, &'static str> {
+        Err("this test was built without containers")
+    }
+
+    /// The log.
+    #[must_use]
+    pub const fn log(&self) -> &KafkaLog {
+        &self.log
+    }
+
+    /// The log's topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The cluster, if it is in this process.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&InProcessCluster> {
+        self.cluster.as_ref()
+    }
+
+    /// Options for tests on the brokers at `address`: a new topic, small batches, and times that do not keep a
+    /// test waiting.
+    #[must_use]
+    pub fn options(address: &str) -> KafkaLogOptions {
+        KafkaLogOptions {
+            topic: format!("test-{}", SystemClock.fresh_id().simple()),
+            partitions: PARTITIONS,
+            batch_records: BATCH_RECORDS,
+            statistics_interval: Duration::from_millis(100),
+            heartbeat: Duration::from_millis(200),
+            grace: Duration::from_secs(1),
+            ..KafkaLogOptions::new(address)
+        }
+    }
+}
+
+#[async_trait]
+impl LogFixture for KafkaFixture {
+    async fn sink(&self) -> Arc<dyn PurchaseSink> {
+        Arc::new(self.log.sink())
+    }
+
+    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+        // Real brokers keep the groups of all tests, and of those before.
+        let group = format!("{}-{group}", self.topic);
+        Arc::new(self.log.source(&group).expect("a source"))
+    }
+
+    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(self.log.dead_letters())
+    }
+
+    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
+        self.log.dead_letters().all().await.expect("the dead letters")
+    }
+
+    async fn append(&self, record: LogRecord) {
+        self.log.append(record).await.expect("append");
+    }
+}
+
+/// librdkafka's cluster for tests, in a thread of its own, as long as this lives.
+///
+/// It forgets everything at its end, keeps at most 5 MiB of a partition, creates no topics for an administrator,
+/// and knows no limit of a record's size.
+#[derive(Debug)]
+pub struct InProcessCluster {
+    /// Where its brokers listen.
+    pub addresses: String,
+    orders: Sender<(Order, Sender<()>)>,
+}
+
+#[derive(Debug)]
+enum Order {
+    CreateTopic(String, i32),
+    BrokerDown(i32),
+    BrokerUp(i32),
+    Fail(RDKafkaApiKey, Vec<RDKafkaRespErr>),
+    FailTopic(String, RDKafkaRespErr),
+    /// The highest version in which a request is understood.
+    Limit(RDKafkaApiKey, i16),
+}
+
+impl InProcessCluster {
+    /// A cluster of so many brokers, numbered from 1.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(brokers: i32) -> Self {
+        let (orders, to_do) = channel();
+        let (started, addresses) = channel();
+        let run = move || serve(brokers, &started, &to_do);
+        std::thread::Builder::new().name("kafka-in-process".into()).spawn(run).expect("a thread");
+        Self { addresses: addresses.recv().expect("a cluster"), orders }
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn create_topic(&self, topic: &str, partitions: u32) {
+        let partitions = i32::try_from(partitions).expect("a number of partitions");
+        self.order(Order::CreateTopic(topic.to_owned(), partitions));
+    }
+
+    /// Ends the connections of a broker, and takes no new ones.
+    ///
+    /// # Panics
+    /// When there is no such broker.
+    pub fn broker_down(&self, number: i32) {
+        self.order(Order::BrokerDown(number));
+    }
+
+    /// Brings a broker back.
+    ///
+    /// # Panics
+    /// When there is no such broker.
+    pub fn broker_up(&self, number: i32) {
+        self.order(Order::BrokerUp(number));
+    }
+
+    /// Answers the next writes with what makes an idempotent producer give up for good.
+    ///
+    /// # Panics
+    /// When the cluster has ended.
+    pub fn break_producers(&self, writes: usize) {
+        let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        self.order(Order::Fail(RDKafkaApiKey::Produce, vec![broken; writes]));
+    }
+
+    /// Answers the next heartbeats as a group does that has thrown the member out.
+    ///
+    /// # Panics
+    /// When the cluster has ended.
+    pub fn throw_members_out(&self, heartbeats: usize) {
+        let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+        self.order(Order::Fail(RDKafkaApiKey::Heartbeat, vec![unknown; heartbeats]));
+    }
+
+    /// Does not let anybody use a topic any more.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn forbid_topic(&self, topic: &str) {
+        let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        self.order(Order::FailTopic(topic.to_owned(), forbidden));
+    }
+
+    /// Tells no id to clients that connect from now on, as the first versions of Kafka did.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn hide_id(&self) {
+        self.order(Order::Limit(RDKafkaApiKey::Metadata, 1));
+    }
+
+    /// Tells its id to clients that connect from now on.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn show_id(&self) {
+        self.order(Order::Limit(RDKafkaApiKey::Metadata, 2));
+    }
+
+    fn order(&self, order: Order) {
+        let (done, answer) = channel();
+        self.orders.send((order, done)).expect("the cluster runs");
+        answer.recv().expect("the cluster has done what it was told to");
+    }
+}
+
+fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender<()>)>) {
+    let cluster = MockCluster::new(brokers).expect("a cluster");
+    started.send(cluster.bootstrap_servers()).expect("somebody waits");
+    while let Ok((order, done)) = to_do.recv() {
+        let result = match order {
+            Order::CreateTopic(topic, partitions) => cluster.create_topic(&topic, partitions, brokers.min(3)),
+            Order::BrokerDown(number) => cluster.broker_down(number),
+            Order::BrokerUp(number) => cluster.broker_up(number),
+            Order::Fail(request, errors) => {
+                cluster.request_errors(request, &errors);
+                Ok(())
+            }
+            Order::FailTopic(topic, error) => cluster.topic_error(&topic, error),
+            Order::Limit(request, version) => cluster.apiversion(request, Some(0), Some(version)),
+        };
+        result.expect("the cluster does what it is told to");
+        // Who has given up waiting has failed already.
+        let _nobody_waits = done.send(());
+    }
+}

@@ -1,0 +1,45 @@
+//! The log of purchase tracking on Apache Kafka, by librdkafka.
+//!
+//! | item | what it is |
+//! |---|---|
+//! | [`KafkaLog`], [`KafkaLogOptions`] | a topic of a cluster, and how it is reached |
+//! | [`KafkaSink`] | writes purchases, acknowledged by all replicas that are in sync |
+//! | [`KafkaSource`] | reads as a member of a consumer group |
+//! | [`KafkaDeadLetters`] | keeps what can never be stored, in the topic `<topic>.dlq` |
+//! | [`KafkaStatistics`], [`StatisticsObserver`] | the few numbers worth a metric |
+//!
+//! Nothing here fails because Kafka is away: a log is opened without it, says
+//! [`Unavailable`](shop_core::ErrorKind::Unavailable) meanwhile, and goes on by itself when Kafka is there.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tls` | TLS and logins with SCRAM, by the system's OpenSSL |
+//! | `tls-static` | the same by an OpenSSL that is built along |
+//! | `conformance` | `KafkaFixture` (in module `fixture`), for the kit of shop-core |
+//! | `containers` | `KafkaContainer` there, for tests on a machine where nobody names a broker |
+
+mod client;
+mod config;
+#[cfg(feature = "containers")]
+mod container;
+mod dead_letters;
+mod error;
+#[cfg(feature = "conformance")]
+pub mod fixture;
+mod keeper;
+mod log;
+mod options;
+mod producer;
+mod record;
+mod sink;
+mod source;
+mod statistics;
+mod topic;
+mod walking;
+
+pub use dead_letters::KafkaDeadLetters;
+pub use log::KafkaLog;
+pub use options::{Assignment, Compression, KafkaLogOptions, Mechanism};
+pub use sink::KafkaSink;
+pub use source::KafkaSource;
+pub use statistics::{KafkaStatistics, StatisticsObserver};

@@ -1,0 +1,157 @@
+//! The log: what its ports share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use futures_util::{Stream, TryStreamExt};
+use shop_core::ports::{Batch, Partition, RecordPosition};
+use shop_core::record::LogRecord;
+use shop_core::{Clock, Error, ErrorKind, Result, SystemClock};
+
+use crate::client::Health;
+use crate::error::ORIGIN;
+use crate::keeper::Keeper;
+use crate::producer::{Outgoing, Producing};
+use crate::topic::Topic;
+use crate::walking::walk;
+use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
+
+/// A topic of a Kafka cluster.
+///
+/// Clones share the clients.
+#[derive(Debug, Clone)]
+pub struct KafkaLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: KafkaLogOptions,
+    pub(crate) health: Arc<Health>,
+    pub(crate) keeper: Keeper,
+    pub(crate) producing: Producing,
+    pub(crate) topic: Arc<Topic>,
+    dead_letters: OnceLock<Arc<Topic>>,
+    last_epoch: AtomicU64,
+}
+
+impl KafkaLog {
+    /// Opens the log. Kafka may be away: its ports say so until it is there.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when the options make no sense,
+    /// [`Unsupported`](ErrorKind::Unsupported) when this build cannot do what they ask for.
+    #[expect(clippy::unused_async, reason = "as with every log, so that one can take the place of another")]
+    pub async fn open(options: KafkaLogOptions) -> Result<Self> {
+        options.validate()?;
+        let health = Arc::new(Health::default());
+        let keeper = Keeper::start(&options, &health)?;
+        let producing = Producing::start(&options, &health)?;
+        let topic = Arc::new(Topic::of_log(&options));
+        keeper.keep(Arc::clone(&topic));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                options,
+                health,
+                keeper,
+                producing,
+                topic,
+                dead_letters: OnceLock::new(),
+                last_epoch: AtomicU64::new(0),
+            }),
+        })
+    }
+
+    /// A new writer.
+    #[must_use]
+    pub fn sink(&self) -> KafkaSink {
+        KafkaSink::new(Arc::clone(&self.shared))
+    }
+
+    /// A new member of `group`, which takes its share of the partitions from the others.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) when the group has no name or librdkafka does not take the options,
+    /// [`Unavailable`](ErrorKind::Unavailable) when no thread can be started.
+    pub fn source(&self, group: &str) -> Result<KafkaSource> {
+        if group.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "the consumer group has no name").with_origin(ORIGIN));
+        }
+        KafkaSource::start(&self.shared, group)
+    }
+
+    /// Where the log keeps its dead letters: the topic `<topic>.dlq`.
+    #[must_use]
+    pub fn dead_letters(&self) -> KafkaDeadLetters {
+        KafkaDeadLetters::new(Arc::clone(&self.shared), self.shared.dead_letters())
+    }
+
+    /// All records that the log holds now, those of a partition in their order, in batches as a source's. Those that
+    /// come later are left out, and so are those that are deleted meanwhile.
+    ///
+    /// No group is joined and nothing committed: it disturbs nobody.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time; so may the
+    /// stream's items be.
+    pub async fn records(&self) -> Result<impl Stream<Item = Result<Batch>> + Send + use<>> {
+        let shared = &self.shared;
+        shared.topic.ready(shared.options.publish_deadline).await?;
+        let nameless = "the cluster tells no id, which a record without one of its own needs";
+        let nameless = || Error::new(ErrorKind::Unavailable, nameless).with_origin(ORIGIN);
+        let (cluster, topic) =
+            (shared.keeper.cluster().ok_or_else(nameless)?, Arc::clone(&shared.topic.name));
+        Ok(walk(shared, &shared.topic.name).await?.map_ok(move |chunk| {
+            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), chunk.partition, 0);
+            Batch::new(partition, chunk.records)
+        }))
+    }
+
+    /// Appends a record as another producer might have written it: its offset and time are set here.
+    ///
+    /// # Errors
+    /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
+    pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
+        let shared = &self.shared;
+        shared.topic.ready(shared.options.publish_deadline).await?;
+        let outgoing = Outgoing {
+            topic: &shared.topic.name,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: crate::record::to_headers(&record.headers, &[]),
+        };
+        let position = shared.producing.enqueue(outgoing)?.delivered(&shared.producing).await?;
+        position.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, "the broker has not said where the record stands")
+                .with_origin(ORIGIN)
+        })
+    }
+}
+
+#[cfg(test)]
+impl KafkaLog {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
+    fn dead_letters(&self) -> Arc<Topic> {
+        let first = || {
+            let topic = Arc::new(Topic::of_dead_letters(&self.options));
+            self.keeper.keep(Arc::clone(&topic));
+            topic
+        };
+        Arc::clone(self.dead_letters.get_or_init(first))
+    }
+
+    /// A number greater than any before, in this process and, by the clock, in those before it.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
+        let next = |last: u64| Some(now.max(last + 1));
+        let last = self.last_epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        // The closure always answers, so there is no error to be told.
+        let (Ok(last) | Err(last)) = last;
+        now.max(last + 1)
+    }
+}

@@ -1,0 +1,143 @@
+//! The writing end of the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use shop_core::ports::{Durability, PurchaseSink, Receipt};
+use shop_core::record::{EncodedPurchase, encode};
+use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{ORIGIN, closed, not_reached, too_late};
+use crate::log::Shared;
+use crate::producer::{OnItsWay, Outgoing};
+use crate::record::to_headers;
+use crate::topic::State;
+
+/// Writes into a [`KafkaLog`](crate::KafkaLog).
+#[derive(Debug)]
+pub struct KafkaSink {
+    log: Arc<Shared>,
+    closed: AtomicBool,
+    /// Room for purchases that wait for Kafka's first answer.
+    early: Arc<Semaphore>,
+    /// Cancelled when these are not waited for any longer.
+    given_up: CancellationToken,
+}
+
+/// With less time left, a purchase that has waited for Kafka's first answer is not sent any more.
+const LEAST_TIME: Duration = Duration::from_millis(100);
+/// The most purchases that may wait for it, as many as can be counted on every machine; the producer's queue is shorter.
+const MOST_EARLY: u32 = u32::MAX >> 3;
+
+impl KafkaSink {
+    pub(crate) fn new(log: Arc<Shared>) -> Self {
+        let room = early_room(&log) as usize;
+        Self {
+            log,
+            closed: AtomicBool::new(false),
+            early: Arc::new(Semaphore::new(room)),
+            given_up: CancellationToken::new(),
+        }
+    }
+
+    /// The receipt of a purchase that comes before Kafka's first answer: a moment after the start. A task of its
+    /// own waits for that, so that the purchase is on its way whoever waits for it.
+    async fn publish_early(&self, id: PurchaseId, encoded: EncodedPurchase) -> Result<Receipt> {
+        let room = Arc::clone(&self.early).try_acquire_owned().map_err(|error| {
+            // A close has taken all the room, or else there is none left.
+            let full = "too many purchases wait for kafka's first answer already";
+            self.open().err().unwrap_or_else(|| {
+                Error::new(ErrorKind::Overloaded, full).with_origin(ORIGIN).with_source(error)
+            })
+        })?;
+        let (log, given_up) = (Arc::clone(&self.log), self.given_up.clone());
+        let task = tokio::spawn(async move {
+            let _room = room;
+            let begun = Instant::now();
+            // Nothing was handed to librdkafka by then, so that these errors say that nothing was done.
+            tokio::select! {
+                biased;
+                () = given_up.cancelled() => return Err(closed("sink")),
+                ready = log.topic.ready(log.options.publish_deadline) => ready?,
+            }
+            let left = log.options.publish_deadline.saturating_sub(begun.elapsed());
+            if left < LEAST_TIME {
+                return Err(not_reached());
+            }
+            let on_its_way = enqueue(&log, &encoded)?.within(left);
+            receipt(&log, id, on_its_way).await
+        });
+        task.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Internal, "a publish has ended early")
+                .with_origin(ORIGIN)
+                .with_source(error))
+        })
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(closed("sink")) } else { Ok(()) }
+    }
+}
+
+/// How many purchases may wait for Kafka's first answer.
+fn early_room(log: &Shared) -> u32 {
+    u32::try_from(log.options.producer_queue).unwrap_or(u32::MAX).min(MOST_EARLY)
+}
+
+fn enqueue(log: &Shared, encoded: &EncodedPurchase) -> Result<OnItsWay> {
+    log.producing.enqueue(Outgoing {
+        topic: &log.topic.name,
+        key: Some(&encoded.key),
+        value: Some(&encoded.value),
+        headers: to_headers(&encoded.headers, &[]),
+    })
+}
+
+async fn receipt(log: &Shared, id: PurchaseId, on_its_way: OnItsWay) -> Result<Receipt> {
+    let position = on_its_way.delivered(&log.producing).await?;
+    let durability = Durability::Broker { replicas: log.topic.replicas() };
+    let receipt = Receipt::new(id, durability);
+    Ok(match position {
+        Some(position) => receipt.at(position),
+        None => receipt,
+    })
+}
+
+#[async_trait]
+impl PurchaseSink for KafkaSink {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.open()?;
+        let encoded = encode(purchase)?;
+        match self.log.topic.state() {
+            State::Failed(error) => Err(error),
+            State::Unknown => self.publish_early(purchase.id, encoded).await,
+            State::Ready { .. } => receipt(&self.log, purchase.id, enqueue(&self.log, &encoded)?).await,
+        }
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.open()?;
+        self.log.keeper.check(&self.log.topic).await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        let begun = Instant::now();
+        self.closed.store(true, Ordering::Release);
+        // Those that came before count as in the queue, too.
+        let in_time = tokio::time::timeout(deadline, self.early.acquire_many(early_room(&self.log))).await;
+        self.given_up.cancel();
+        let log = Arc::clone(&self.log);
+        let left = deadline.saturating_sub(begun.elapsed());
+        let flushed = tokio::task::spawn_blocking(move || log.producing.flush(left));
+        flushed.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Internal, "the end of the sink came to no end")
+                .with_origin(ORIGIN)
+                .with_source(error))
+        })?;
+        in_time.map_or_else(|elapsed| Err(too_late().with_source(elapsed)), |_all| Ok(()))
+    }
+}

@@ -1,0 +1,321 @@
+//! A topic: whether it is there, and how it is made if it is not.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use shop_core::{Error, ErrorKind, Outcome, Result};
+use tokio::sync::watch;
+
+use crate::KafkaLogOptions;
+use crate::client::{Context, Health};
+use crate::config::LARGEST_RECORD;
+use crate::error::{ORIGIN, from_code, from_kafka, not_reached};
+
+/// A client that only asks.
+pub(crate) type Observer = BaseConsumer<Context<()>>;
+
+impl rdkafka::consumer::ConsumerContext for Context<()> {}
+
+/// What it takes to ask about topics, and to create them.
+pub(crate) struct Asking {
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) config: ClientConfig,
+    pub(crate) health: Arc<Health>,
+    pub(crate) cluster: Arc<OnceLock<Arc<str>>>,
+}
+
+impl Asking {
+    /// Takes note of the cluster's id, which came along with the answer to another question.
+    fn learn_cluster(&self) {
+        if self.cluster.get().is_none()
+            && let Some(id) = self.observer.client().fetch_cluster_id(REQUEST)
+        {
+            self.cluster.get_or_init(|| id.into());
+        }
+    }
+}
+
+/// A topic that is needed.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
+    partitions: i32,
+    replicas: i32,
+    /// What a new topic is created with, beside the cluster's defaults.
+    settings: Settings,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum State {
+    /// Nobody has been asked yet.
+    Unknown,
+    /// It was there when last asked; it is not asked before each use.
+    Ready { replicas: u32 },
+    /// It has not been there so far.
+    Failed(Error),
+}
+
+impl Topic {
+    /// The log itself.
+    pub(crate) fn of_log(options: &KafkaLogOptions) -> Self {
+        // Of three copies two are to be there before a purchase is acknowledged.
+        let in_sync = vec![("min.insync.replicas", "2".into())];
+        let settings = Settings::Needed(if options.replicas >= Some(3) { in_sync } else { Vec::new() });
+        Self::new(options.topic.as_str().into(), options.partitions, options.replicas, settings)
+    }
+
+    /// The dead letters of the log: one partition, as they are few. Each is larger than its record by some
+    /// headers, and stays until somebody has looked at it.
+    pub(crate) fn of_dead_letters(options: &KafkaLogOptions) -> Self {
+        let settings = Settings::Wished(vec![
+            ("max.message.bytes", LARGEST_RECORD.to_string()),
+            ("retention.ms", "-1".into()),
+        ]);
+        Self::new(format!("{}.dlq", options.topic).into(), 1, options.replicas, settings)
+    }
+
+    fn new(name: Arc<str>, partitions: u32, replicas: Option<u32>, settings: Settings) -> Self {
+        let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+        // -1 stands for the cluster's default.
+        let (partitions, replicas) = (number(partitions), replicas.map_or(-1, number));
+        Self { name, partitions, replicas, settings, state: watch::Sender::new(State::Unknown) }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// How many brokers hold a copy, as far as is known.
+    pub(crate) fn replicas(&self) -> u32 {
+        match *self.state.borrow() {
+            State::Ready { replicas } => replicas,
+            State::Unknown | State::Failed(_) => 1,
+        }
+    }
+
+    /// Whether the topic is there; waits for the first answer, at most for `time`.
+    pub(crate) async fn ready(&self, time: Duration) -> Result<()> {
+        let mut state = self.state.subscribe();
+        let answered = state.wait_for(|state| !matches!(state, State::Unknown));
+        match tokio::time::timeout(time, answered).await {
+            Ok(Ok(state)) => match &*state {
+                State::Failed(error) => Err(error.clone()),
+                State::Unknown | State::Ready { .. } => Ok(()),
+            },
+            // The sender lives as long as `self`, so this is a matter of time only.
+            Ok(Err(_)) | Err(_) => Err(not_reached()),
+        }
+    }
+
+    /// Looks whether the topic is there, and creates it if it is not. Blocks.
+    pub(crate) fn confirm(&self, asking: &Asking) {
+        let found = self.look(asking).and_then(|found| match found {
+            Found::Ready { replicas } => Ok(replicas),
+            Found::Leaderless => self.wait_for_leaders(asking),
+            Found::Missing => self.create(asking).and_then(|()| self.wait_for_leaders(asking)),
+        });
+        match found {
+            Ok(replicas) => {
+                asking.health.works();
+                self.set(State::Ready { replicas });
+            }
+            Err(error) => self.fail(asking.health.explain(error)),
+        }
+    }
+
+    /// A topic that was there once and cannot be asked for now is taken to be there still: whoever uses it
+    /// learns more than that Kafka is away.
+    fn fail(&self, error: Error) {
+        let was_ready = matches!(*self.state.borrow(), State::Ready { .. });
+        if was_ready && error.is_transient() {
+            tracing::debug!(kafka.topic = %self.name, %error, "the topic cannot be looked at now");
+            return;
+        }
+        let error = error.with_outcome(Outcome::NotApplied).with_context("topic", &self.name);
+        self.set(State::Failed(error));
+    }
+
+    fn set(&self, state: State) {
+        self.state.send_if_modified(|known| {
+            let news = match (&*known, &state) {
+                (State::Ready { replicas: old }, State::Ready { replicas: new }) => old != new,
+                (State::Failed(old), State::Failed(new)) => old.to_string() != new.to_string(),
+                _ => true,
+            };
+            if news {
+                tell(&self.name, &state);
+                *known = state;
+            }
+            news
+        });
+    }
+
+    /// A topic that was created just now gets its leaders a moment later.
+    fn wait_for_leaders(&self, asking: &Asking) -> Result<u32> {
+        let until = Instant::now() + LEADERS;
+        while Instant::now() < until {
+            if let Found::Ready { replicas } = self.look(asking)? {
+                return Ok(replicas);
+            }
+            drop(asking.observer.poll(BETWEEN_LOOKS));
+        }
+        Err(from_code(RDKafkaErrorCode::LeaderNotAvailable))
+    }
+
+    fn look(&self, asking: &Asking) -> Result<Found> {
+        let metadata = asking.observer.fetch_metadata(Some(&self.name), REQUEST).map_err(from_kafka)?;
+        asking.learn_cluster();
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == &*self.name) else {
+            return Ok(Found::Missing);
+        };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            None => Ok(leaders_and_replicas(topic)),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Ok(Found::Missing)
+            }
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Found::Leaderless),
+            Some(code) => Err(from_code(code)),
+        }
+    }
+
+    fn create(&self, asking: &Asking) -> Result<()> {
+        let (Settings::Needed(settings) | Settings::Wished(settings)) = &self.settings;
+        let Some(code) = self.ask_for_it(asking, settings)? else { return Ok(()) };
+        let is_about_settings =
+            matches!(code, RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig);
+        if !is_about_settings || matches!(self.settings, Settings::Needed(_)) {
+            return Err(self.refused(code));
+        }
+        tracing::warn!(kafka.topic = %self.name, %code, ?settings, "the topic is created without settings, which the cluster refuses");
+        self.ask_for_it(asking, &[])?.map_or(Ok(()), |code| Err(self.refused(code)))
+    }
+
+    /// Asks for the topic to be created; answers why the cluster refuses.
+    fn ask_for_it(
+        &self,
+        asking: &Asking,
+        settings: &[(&'static str, String)],
+    ) -> Result<Option<RDKafkaErrorCode>> {
+        let context = Context::new(Arc::clone(&asking.health), None, ());
+        let admin = AdminClient::from_config_and_context(&asking.config, context).map_err(from_kafka)?;
+        let replication = TopicReplication::Fixed(self.replicas);
+        let topic = NewTopic::new(&self.name, self.partitions, replication);
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "no runtime could be started").with_source(error)
+        })?;
+        let created = runtime.block_on(admin.create_topics([&topic], &options)).map_err(from_kafka)?;
+        for topic in created {
+            match topic {
+                Ok(_) => {
+                    tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "created a topic");
+                }
+                // Somebody else was faster.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Ok(Some(code)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn refused(&self, code: RDKafkaErrorCode) -> Error {
+        let error = from_code(code);
+        if error.is_transient() {
+            return error;
+        }
+        let message = format!(
+            "the topic {} is missing and was not created: create it with {} partitions, or grant CREATE on it",
+            self.name, self.partitions
+        );
+        let kind = if error.kind() == ErrorKind::Invalid { error.kind() } else { ErrorKind::Denied };
+        Error::new(kind, message).with_origin(ORIGIN).with_source(error)
+    }
+}
+
+/// What a new topic is created with.
+#[derive(Debug)]
+enum Settings {
+    /// Without them there is to be no topic.
+    Needed(Vec<(&'static str, String)>),
+    /// Without them it is better than none. The policy of a cluster may leave them to its administrators.
+    Wished(Vec<(&'static str, String)>),
+}
+
+/// What a look at a topic finds.
+enum Found {
+    Missing,
+    Leaderless,
+    Ready { replicas: u32 },
+}
+
+/// How long a topic may take to get its leaders.
+const LEADERS: Duration = Duration::from_secs(4);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+/// One request of those that look for a topic, or make it.
+const REQUEST: Duration = Duration::from_secs(2);
+
+/// Why the brokers do not serve `topic`.
+pub(crate) fn error_of(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorCode> {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    found.map_or(Some(RDKafkaErrorCode::UnknownTopic), |found| found.error().map(RDKafkaErrorCode::from))
+}
+
+fn leaders_and_replicas(topic: &MetadataTopic) -> Found {
+    let partitions = topic.partitions();
+    // The partition that has the fewest counts: its purchases survive the least. Only what is in sync has them.
+    let least = partitions.iter().map(|partition| partition.isr().len().max(1)).min();
+    match least.and_then(|least| u32::try_from(least).ok()) {
+        Some(replicas) if partitions.iter().all(|partition| partition.leader() >= 0) => {
+            Found::Ready { replicas }
+        }
+        _ => Found::Leaderless,
+    }
+}
+
+fn tell(topic: &str, state: &State) {
+    match state {
+        State::Unknown => {}
+        State::Ready { replicas } => tracing::info!(kafka.topic = topic, replicas, "the topic is there"),
+        State::Failed(error) => {
+            tracing::warn!(kafka.topic = topic, error = %error.chain(), "the topic cannot be used");
+        }
+    }
+}
+
+#[cfg(all(test, feature = "containers"))]
+mod tests {
+    use super::*;
+    use crate::fixture::KafkaFixture;
+
+    /// What the environment of the tests says.
+    #[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]
+    fn environment(name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_topic_is_created_without_what_the_cluster_refuses_unless_it_is_needed() {
+        let Some(fixture) = KafkaFixture::on_test_server(environment).await else { return };
+        let log = fixture.log().shared();
+        let unknown = || vec![("no.such.setting", "1".to_owned())];
+        let topic = |ending: &str, settings| {
+            let topic =
+                Arc::new(Topic::new(format!("{}.{ending}", log.topic.name).into(), 1, None, settings));
+            log.keeper.keep(Arc::clone(&topic));
+            topic
+        };
+        let (wished, needed) =
+            (topic("wished", Settings::Wished(unknown())), topic("needed", Settings::Needed(unknown())));
+        wished.ready(Duration::from_secs(30)).await.unwrap();
+        let error = needed.ready(Duration::from_secs(30)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+}

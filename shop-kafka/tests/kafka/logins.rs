@@ -1,0 +1,142 @@
+//! Brokers that ask who is there, and what he may do.
+
+use std::collections::BTreeSet;
+
+use shop_core::conformance::LogFixture as _;
+use shop_core::ports::{DeadLetters as _, PurchaseSink as _, PurchaseSource as _};
+use shop_core::{Error, ErrorKind};
+#[cfg(not(feature = "tls"))]
+use shop_kafka::KafkaLogOptions;
+use shop_kafka::fixture::{KafkaContainer, KafkaFixture};
+use shop_kafka::{KafkaLog, Mechanism};
+
+use crate::raw::{self, Right};
+use crate::servers::{self, Logins};
+use crate::support::{publish_at_last, purchase, read_all, soon};
+
+async fn as_user(logins: &Logins, (name, password): (&str, &str), mechanism: Mechanism) -> KafkaFixture {
+    KafkaFixture::on_brokers_with(&logins.address, |options| {
+        options.username = Some(name.to_owned());
+        options.password = Some(password.to_owned().into());
+        options.mechanism = mechanism;
+    })
+    .await
+}
+
+/// Whoever is let in writes, reads, and is well.
+async fn works(fixture: &KafkaFixture) {
+    let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
+    let purchase = purchase(1);
+    soon("publish", sink.publish(&purchase)).await.unwrap();
+    read_all(source.as_ref(), &BTreeSet::from([purchase.id])).await;
+    for check in [sink.check(), source.check(), fixture.log().dead_letters().check()] {
+        soon("check", check).await.unwrap();
+    }
+}
+
+/// What every end of `log` says to who is not let in.
+async fn refusals(log: &KafkaLog) -> Vec<(&'static str, Error)> {
+    let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
+    let purchase = purchase(1);
+    vec![
+        ("publish", soon("publish", sink.publish(&purchase)).await.unwrap_err()),
+        ("next", soon("next", source.next()).await.unwrap_err()),
+        ("put", soon("put", dead_letters.put(&[])).await.unwrap_err()),
+        ("check of the sink", soon("check", sink.check()).await.unwrap_err()),
+        ("check of the source", soon("check", source.check()).await.unwrap_err()),
+        ("check of the dead letters", soon("check", dead_letters.check()).await.unwrap_err()),
+    ]
+}
+
+async fn is_denied(fixture: &KafkaFixture, advice: &str) {
+    for (call, error) in refusals(fixture.log()).await {
+        assert_eq!(error.kind(), ErrorKind::Denied, "{call}: {error}");
+        assert!(error.message().contains(advice), "{call}: {error}");
+        assert!(!format!("{error:?}").contains(WRONG), "{call}: {error:?}");
+    }
+}
+
+const WRONG: &str = "not-the-password";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_with_plain_works() {
+    let Some(logins) = servers::plain_logins().await else { return };
+    works(&as_user(&logins, KafkaContainer::USER, Mechanism::Plain).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_login_is_denied() {
+    let Some(logins) = servers::logins().await else { return };
+    // Brokers that take SCRAM only refuse any login with PLAIN.
+    let fixture = as_user(&logins, (KafkaContainer::USER.0, WRONG), Mechanism::Plain).await;
+    is_denied(&fixture, "KAFKA_PASSWORD").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_without_rights_is_told_which() {
+    let Some(logins) = servers::plain_logins().await else { return };
+    let fixture = as_user(&logins, KafkaContainer::GUEST, Mechanism::Plain).await;
+    is_denied(&fixture, "grant READ, WRITE and DESCRIBE").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_missing_is_named() {
+    let Some(logins) = servers::plain_logins().await else { return };
+    let Some(grants) = logins.anybody() else { panic!("a broker in a container") };
+    let guest = as_user(&logins, KafkaContainer::GUEST, Mechanism::Plain).await;
+    let (sink, topic) = (guest.log().sink(), guest.topic());
+    let (user, _) = KafkaContainer::GUEST;
+
+    raw::grant(grants, user, topic, &[Right::Describe]).await;
+    soon("create", until_said("grant CREATE", || sink.check())).await;
+
+    // Somebody else creates it.
+    let open = KafkaFixture::on_brokers_with(grants, |options| options.topic = topic.to_owned()).await;
+    soon("check", open.log().sink().check()).await.unwrap();
+    soon("check", async { while sink.check().await.is_err() {} }).await;
+    let error = soon("publish", sink.publish(&purchase(1))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.message().contains("grant WRITE on the topic"), "{error}");
+
+    raw::grant(grants, user, topic, &[Right::Read, Right::Write]).await;
+    publish_at_last(&sink, &purchase(1)).await;
+    let error = soon("next", guest.log().source("group").unwrap().next()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.message().contains("consumer group: grant READ"), "{error}");
+}
+
+/// Calls until it is denied for that reason: a right that was granted counts a moment later.
+async fn until_said<F: Future<Output = shop_core::Result<()>>>(advice: &str, call: impl Fn() -> F) {
+    loop {
+        let error = call().await.unwrap_err();
+        if error.message().contains(advice) {
+            return assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_with_scram_works_and_a_wrong_one_is_denied() {
+    let Some((logins, (name, password))) = servers::scram_logins() else { return };
+    works(&as_user(&logins, (&name, &password), Mechanism::ScramSha256).await).await;
+    let fixture = as_user(&logins, (&name, WRONG), Mechanism::ScramSha256).await;
+    is_denied(&fixture, "KAFKA_PASSWORD").await;
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn what_needs_openssl_is_refused_when_a_log_is_opened() {
+    let scram = |options: &mut KafkaLogOptions| {
+        options.username = Some("somebody".into());
+        options.password = Some("secret".to_owned().into());
+        options.mechanism = Mechanism::ScramSha512;
+    };
+    let changes: [fn(&mut KafkaLogOptions); 2] = [scram, |options| options.tls = true];
+    for change in changes {
+        let mut options = KafkaLogOptions::new("localhost:9092");
+        change(&mut options);
+        let error = KafkaLog::open(options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.message().contains("feature tls"), "{error}");
+    }
+}

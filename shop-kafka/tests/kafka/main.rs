@@ -1,0 +1,23 @@
+//! The kit on Kafka: on librdkafka's cluster in this process always, on a real broker where there is one.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "this is test code: a broken promise ends the test")]
+
+use shop_core::conformance::{MemoryFixture, log_suite, pipeline_suite};
+use shop_kafka::fixture::KafkaFixture;
+
+mod logins;
+mod membership;
+mod operators;
+mod outages;
+mod raw;
+mod servers;
+mod settings;
+mod support;
+
+log_suite!(in_process_log, KafkaFixture::in_process());
+pipeline_suite!(in_process_to_memory, async { (KafkaFixture::in_process().await, MemoryFixture::default()) });
+
+log_suite!(broker_log, if servers::on_broker());
+pipeline_suite!(broker_to_memory, if async {
+    Some((servers::on_broker().await?, MemoryFixture::default()))
+});

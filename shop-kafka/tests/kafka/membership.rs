@@ -1,0 +1,137 @@
+//! Members of a group beyond what the kit asks for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use shop_core::conformance::{LogFixture as _, log};
+use shop_core::ports::{CommitOutcome, Position, PurchaseSink as _, RevocationCause, SourceEvent};
+use shop_core::record::decode;
+use shop_core::{ErrorKind, PurchaseId, Retry};
+use shop_kafka::fixture::KafkaFixture;
+use shop_kafka::{Assignment, KafkaLogOptions};
+
+use crate::servers;
+use crate::support::{purchase, soon};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_without_room_stays_a_member() {
+    // Longer than the 3 s for which the cluster in this process holds back a group's first assignment.
+    let session = Duration::from_secs(4);
+    let fixture = KafkaFixture::in_process_with(|options| options.session_timeout = session).await;
+    stays_a_member(&fixture, session).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_without_room_stays_a_member_of_a_real_group() {
+    // The least that brokers take unless they are told otherwise.
+    let session = Duration::from_secs(6);
+    let with_session = |options: &mut KafkaLogOptions| options.session_timeout = session;
+    let Some(fixture) = servers::on_broker_with(with_session).await else { return };
+    stays_a_member(&fixture, session).await;
+}
+
+/// A reader that does not ask for longer than any member may be silent is still given everything, once.
+async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
+    const COUNT: u64 = 400;
+    let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
+    let purchases: Vec<_> = (0..COUNT).map(purchase).collect();
+    let wanted: BTreeSet<PurchaseId> = purchases.iter().map(|purchase| purchase.id).collect();
+    for chunk in purchases.chunks(100) {
+        let calls = chunk.iter().map(|purchase| sink.publish(purchase));
+        let calls: Vec<_> = calls.map(Box::pin).collect();
+        for call in calls {
+            soon("publish", call).await.unwrap();
+        }
+    }
+    let mut found = Vec::new();
+    let SourceEvent::Batch(first) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let mut batches = vec![first];
+    // A member that did not poll all that time would be out after two sessions and the grace.
+    let interrupted = tokio::time::timeout(session * 3, source.interruption()).await;
+    assert!(interrupted.is_err(), "nothing was taken away: {interrupted:?}");
+    loop {
+        found.extend(batches.iter().flat_map(|batch| {
+            batch.records.iter().map(|record| decode(record, &batch.partition).unwrap().id)
+        }));
+        let ends = batches.iter().filter_map(|batch| {
+            batch.records.last().map(|last| Position::new(batch.partition.clone(), last.offset + 1))
+        });
+        let outcomes = source.commit(&ends.collect::<Vec<_>>()).await.unwrap();
+        assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Committed), "{outcomes:?}");
+        if found.len() >= wanted.len() {
+            break;
+        }
+        let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+        batches = vec![batch];
+    }
+    assert_eq!(found.len(), wanted.len(), "nothing comes twice");
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
+}
+
+fn eager(options: &mut KafkaLogOptions) {
+    options.assignment = Assignment::Eager;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_eager_revocation_is_waited_for() {
+    // The cluster in this process takes no commits while it waits for members to give up what they own.
+    let Some(fixture) = servers::on_broker_with(eager).await else { return };
+    log::a_revocation_is_waited_for(&fixture).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_eager_revocation_ends_with_its_grace() {
+    log::a_revocation_ends_with_its_grace(&KafkaFixture::in_process_with(eager).await).await;
+    let Some(fixture) = servers::on_broker_with(eager).await else { return };
+    log::a_revocation_ends_with_its_grace(&fixture).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_identity_is_taken_is_told() {
+    let with_identity = |options: &mut KafkaLogOptions| options.instance_id = Some("the-one".into());
+    let Some(fixture) = servers::on_broker_with(with_identity).await else { return };
+    fixture.log().sink().publish(&purchase(1)).await.unwrap();
+    let first = fixture.source("group").await;
+    let SourceEvent::Batch(batch) = soon("next", first.next()).await.unwrap() else { panic!("a batch") };
+    let _second = fixture.source("group").await;
+    let mut was_lost = false;
+    let error = loop {
+        match soon("next", first.next()).await {
+            Ok(SourceEvent::Revoked(revocation)) => was_lost |= revocation.cause == RevocationCause::Lost,
+            Ok(event) => panic!("{event:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    let text = error.message();
+    assert!(was_lost && text.contains("another process") && text.contains("KAFKA_INSTANCE_ID"), "{error}");
+    let outcomes = first.commit(&[Position::new(batch.partition, 1)]).await.unwrap();
+    assert_eq!(outcomes, [CommitOutcome::Fenced]);
+    let again = soon("next", first.next()).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Denied, "it is told as long as nothing is read: {again}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_thrown_out_commits_nothing_more() {
+    let fixture = KafkaFixture::in_process().await;
+    fixture.log().sink().publish(&purchase(1)).await.unwrap();
+    let source = fixture.source("group").await;
+    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let position = [Position::new(batch.partition, 1)];
+    fixture.cluster().unwrap().throw_members_out(1);
+    // Before the member knows that it is out, between that and the word to its reader, and after.
+    let commits = async {
+        loop {
+            match source.commit(&position).await {
+                Ok(outcomes) if outcomes == [CommitOutcome::Committed] => {}
+                Ok(outcomes) => break outcomes,
+                Err(error) => {
+                    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Safe));
+                }
+            }
+        }
+    };
+    assert_eq!(soon("commit", commits).await, [CommitOutcome::Fenced]);
+    let SourceEvent::Revoked(lost) = soon("next", source.next()).await.unwrap() else { panic!("a loss") };
+    assert_eq!(lost.cause, RevocationCause::Lost);
+}

@@ -1,0 +1,216 @@
+//! The log as an operator meets it: walked as a whole, held against a store, its letters replayed and dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use shop_core::conformance::LogFixture as _;
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::letters::{PutAside, Settlement};
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{DeadLetter, DeadLetters as _, PurchaseSink as _, Reason};
+use shop_core::record::LogRecord;
+use shop_core::verify::{Verified, Verify, VerifyOptions};
+use shop_core::{ErrorKind, Timestamp};
+use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+
+use crate::servers;
+use crate::support::{purchase, soon};
+
+fn record(key: Option<&str>, value: &str) -> LogRecord {
+    LogRecord::new(0, Timestamp::MIN, Some(value.to_owned().into()))
+        .with_key(key.map(|key| key.to_owned().into()))
+}
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+/// The records of the log, each as the letter that would be made of it.
+async fn walked(log: &KafkaLog) -> Vec<DeadLetter> {
+    let batches: Vec<_> = soon("walk", log.records().await.unwrap().try_collect()).await.unwrap();
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    for shop_core::ports::Batch { partition, records, .. } in batches {
+        let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(), 1);
+        letters.extend(records.into_iter().map(letter));
+    }
+    letters.sort_by_key(DeadLetter::stood_at);
+    letters
+}
+
+async fn put_aside(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Settlement>) {
+    let all = async { log.dead_letters().put_aside().await.unwrap().try_collect::<Vec<_>>().await.unwrap() };
+    let (mut kept, mut settled) = (Vec::new(), Vec::new());
+    for put_aside in soon("read what was put aside", all).await {
+        match put_aside {
+            PutAside::Kept(letter) => kept.push(letter),
+            PutAside::Settled(letter) => settled.push(letter.settlement),
+            other => panic!("{other:?}"),
+        }
+    }
+    kept.sort_by_key(DeadLetter::stood_at);
+    (kept, settled)
+}
+
+async fn verify(log: &KafkaLog, store: &InMemoryStore) -> Verified {
+    let mut options = VerifyOptions::default();
+    options.wait = Duration::ZERO;
+    let letters = || stream::once(async { log.dead_letters().put_aside().await }).try_flatten();
+    let verify = Verify::new(Arc::new(store.clone()), options);
+    let records = log.records().await.unwrap();
+    soon("verify", verify.run(records, letters, |_| ())).await.unwrap()
+}
+
+/// Carries what is in the log until nothing of it is missing.
+async fn carry(fixture: &KafkaFixture, store: &InMemoryStore) {
+    let (source, dead) = (fixture.source("group").await, fixture.dead_letters().await);
+    let ingest = Ingest::new(source, Arc::new(store.clone()), dead, IngestOptions::default());
+    let until = Box::pin(async { while verify(fixture.log(), store).await.missing.count > 0 {} });
+    soon("carry", Box::pin(ingest.run(until))).await.unwrap();
+}
+
+async fn a_walk_sees_all(fixture: &KafkaFixture) {
+    let log = fixture.log();
+    assert!(walked(log).await.is_empty());
+    let purchases: Vec<_> = (0..100).map(purchase).collect();
+    for purchase in &purchases {
+        log.sink().publish(purchase).await.unwrap();
+    }
+    let begun = log.records().await.unwrap();
+    for number in 0..20 {
+        log.append(record(None, &number.to_string())).await.unwrap();
+    }
+    let batches: Vec<_> = soon("walk", begun.try_collect()).await.unwrap();
+    let count: usize = batches.iter().map(|batch: &shop_core::ports::Batch| batch.records.len()).sum();
+    assert_eq!(count, 100, "what came later is left out");
+    assert!(batches.iter().all(|batch| batch.records.len() <= 10));
+    let walked = walked(log).await;
+    assert_eq!(walked.len(), 120);
+    // A walk that nobody takes further ends by itself, and disturbs no other.
+    let mut given_up = Box::pin(log.records().await.unwrap());
+    assert!(soon("walk", given_up.next()).await.is_some());
+}
+
+async fn letters_are_settled(fixture: &KafkaFixture) {
+    let log = fixture.log();
+    for value in ["poison 1", "poison 2", "poison 3", ADA] {
+        log.append(record((value != ADA).then_some("u1"), value)).await.unwrap();
+    }
+    let letters = walked(log).await;
+    let dead = log.dead_letters();
+    for _ in 0..2 {
+        dead.put(&letters).await.unwrap();
+    }
+    assert_eq!(put_aside(log).await, (letters.clone(), vec![]), "each once");
+
+    let (ada, others): (Vec<_>, Vec<_>) =
+        letters.into_iter().partition(|letter| letter.record.value.as_deref() == Some(ADA.as_bytes()));
+    assert_eq!(soon("replay", dead.replay(&ada)).await.unwrap(), 1);
+    assert_eq!(soon("discard", dead.discard(&others[..1])).await.unwrap(), 1);
+    let (kept, settled) = put_aside(log).await;
+    assert_eq!(kept, others[1..]);
+    assert_eq!(settled.len(), 2);
+    assert!(settled.contains(&Settlement::Replayed) && settled.contains(&Settlement::Dropped));
+    assert_eq!(dead.all().await.unwrap().len(), 2);
+    // It stands in the log once more, under the id that its place has given it.
+    let ids = walked(log).await.into_iter().filter_map(|letter| letter.purchase_id());
+    assert_eq!(ids.filter(|id| Some(*id) == ada[0].purchase_id()).count(), 2);
+    // One that is put again is kept again.
+    dead.put(&ada).await.unwrap();
+    assert_eq!(put_aside(log).await.0.len(), 3);
+}
+
+async fn the_log_is_held_against_the_store(fixture: &KafkaFixture) {
+    let (log, store) = (fixture.log(), InMemoryStore::new());
+    for value in [ADA, ADA, "poison", ADA] {
+        log.append(record(Some("u1"), value)).await.unwrap();
+    }
+    assert_eq!(verify(log, &store).await.missing.count, 4);
+    carry(fixture, &store).await;
+    let verified = verify(log, &store).await;
+    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
+    assert!(verified.is_clean() && store.all().len() == 3, "{verified:?}");
+    // One that fails again is a letter again; one that was stored already doubles nothing.
+    let mut letters = put_aside(log).await.0;
+    let stored = walked(log).await.swap_remove(0);
+    letters.push(stored);
+    assert_eq!(log.dead_letters().replay(&letters).await.unwrap(), 2);
+    carry(fixture, &store).await;
+    let verified = verify(log, &store).await;
+    assert!(verified.is_clean() && store.all().len() == 3, "{verified:?}");
+    assert_eq!((verified.dead_lettered, verified.settled), (1, 2), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_process_a_walk_sees_all_that_was_there() {
+    a_walk_sees_all(&KafkaFixture::in_process().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_process_letters_are_settled() {
+    letters_are_settled(&KafkaFixture::in_process().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_process_the_log_is_held_against_the_store() {
+    the_log_is_held_against_the_store(&KafkaFixture::in_process().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_broker_a_walk_sees_all_that_was_there() {
+    let Some(fixture) = servers::on_broker().await else { return };
+    a_walk_sees_all(&fixture).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_broker_letters_are_settled() {
+    let Some(fixture) = servers::on_broker().await else { return };
+    letters_are_settled(&fixture).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_broker_the_log_is_held_against_the_store() {
+    let Some(fixture) = servers::on_broker().await else { return };
+    the_log_is_held_against_the_store(&fixture).await;
+}
+
+/// Somebody may have made the topic of the letters with more partitions than one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_are_settled_in_every_partition() {
+    let cluster = InProcessCluster::start(1);
+    let options = KafkaFixture::options(&cluster.addresses);
+    cluster.create_topic(&options.topic, 1);
+    cluster.create_topic(&format!("{}.dlq", options.topic), 4);
+    let log = KafkaLog::open(options).await.unwrap();
+    let appended = stream::iter(0..40).then(|number| log.append(record(None, &format!("poison {number}"))));
+    appended.try_collect::<Vec<_>>().await.unwrap();
+    let letters = walked(&log).await;
+    // Without a key the copies go to any partition.
+    for _ in 0..2 {
+        log.dead_letters().put(&letters).await.unwrap();
+    }
+    log.dead_letters().discard(&letters[..30]).await.unwrap();
+    let (kept, settled) = put_aside(&log).await;
+    assert_eq!(kept, letters[30..]);
+    assert_eq!(settled, [Settlement::Dropped; 30]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_told_to_operators() {
+    let cluster = InProcessCluster::start(1);
+    let mut options: KafkaLogOptions = KafkaFixture::options(&cluster.addresses);
+    options.publish_deadline = Duration::from_secs(1);
+    cluster.create_topic(&options.topic, 1);
+    cluster.create_topic(&format!("{}.dlq", options.topic), 1);
+    let log = KafkaLog::open(options).await.unwrap();
+    log.append(record(None, "poison")).await.unwrap();
+    let letters = walked(&log).await;
+    cluster.broker_down(1);
+    let dead = log.dead_letters();
+    let mut errors = vec![soon("walk", log.records()).await.err().unwrap()];
+    errors.push(soon("replay", dead.replay(&letters)).await.unwrap_err());
+    errors.push(soon("discard", dead.discard(&letters)).await.unwrap_err());
+    for error in errors {
+        let kinds = [ErrorKind::Unavailable, ErrorKind::DeadlineExceeded];
+        assert!(kinds.contains(&error.kind()), "{error:?}");
+    }
+}

@@ -1,0 +1,196 @@
+//! Kafka is away, or comes back, or does not take what it is given.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shop_core::ports::{DeadLetters as _, PurchaseSink as _, PurchaseSource as _, SourceEvent};
+use shop_core::record::LogRecord;
+use shop_core::{ErrorKind, Outcome, Timestamp};
+use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+
+use crate::servers;
+use crate::support::{publish_at_last, purchase, read_all, soon};
+
+/// One broker, so that Kafka is away when it is.
+fn one_broker() -> (InProcessCluster, KafkaLogOptions) {
+    let cluster = InProcessCluster::start(1);
+    let mut options = KafkaFixture::options(&cluster.addresses);
+    options.publish_deadline = Duration::from_secs(1);
+    cluster.create_topic(&options.topic, options.partitions);
+    cluster.create_topic(&format!("{}.dlq", options.topic), 1);
+    (cluster, options)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_opened_without_kafka_and_recovers() {
+    let (cluster, options) = one_broker();
+    cluster.broker_down(1);
+    let log = KafkaLog::open(options).await.expect("kafka may be away");
+    let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
+    let purchase = purchase(1);
+    let error = soon("publish", sink.publish(&purchase)).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
+    for error in [
+        soon("check", sink.check()).await.unwrap_err(),
+        soon("check", source.check()).await.unwrap_err(),
+        soon("check", dead_letters.check()).await.unwrap_err(),
+        soon("next", source.next()).await.unwrap_err(),
+        soon("put", dead_letters.put(&[])).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.is_transient(), "{error}");
+    }
+    cluster.broker_up(1);
+    publish_at_last(&sink, &purchase).await;
+    read_all(&source, &BTreeSet::from([purchase.id])).await;
+    for check in [sink.check(), source.check(), dead_letters.check()] {
+        soon("check", check).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_told_and_gone_through() {
+    let (cluster, options) = one_broker();
+    let log = KafkaLog::open(options).await.unwrap();
+    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    let before = purchase(1);
+    sink.publish(&before).await.unwrap();
+    read_all(&source, &BTreeSet::from([before.id])).await;
+
+    cluster.broker_down(1);
+    let during = purchase(2);
+    let error = soon("publish", sink.publish(&during)).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown), "{error}");
+    let error = soon("next", source.next()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(soon("check", sink.check()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+
+    cluster.broker_up(1);
+    publish_at_last(&sink, &during).await;
+    read_all(&source, &BTreeSet::from([during.id])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_while_kafka_is_away_ends() {
+    let (cluster, mut options) = one_broker();
+    // A purchase without an answer is waited for nearly as long as a test may take.
+    options.publish_deadline = Duration::from_secs(25);
+    let log = KafkaLog::open(options).await.unwrap();
+    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    sink.publish(&purchase(1)).await.unwrap();
+    let SourceEvent::Batch(_) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    cluster.broker_down(1);
+    let unanswered = purchase(2);
+    let (of_sink, of_source) = tokio::select! {
+        // The purchase is in the queue before the close begins.
+        biased;
+        answer = sink.publish(&unanswered) => panic!("to close took as long as the purchase: {answer:?}"),
+        closed = async { tokio::join!(sink.close(A_SECOND), source.close(A_SECOND)) } => closed,
+    };
+    assert_eq!(of_sink.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    // In time or not, it says so by the deadline.
+    if let Err(error) = of_source {
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    }
+    assert!(matches!(soon("next", source.next()).await.unwrap(), SourceEvent::Closed));
+}
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_before_the_first_answer_is_waited_for_by_a_close() {
+    let (_cluster, options) = one_broker();
+    let sink = KafkaLog::open(options).await.unwrap().sink();
+    let early = purchase(1);
+    // The publish is polled first, most likely before kafka has answered anything.
+    let (receipt, closed) = soon("both", async {
+        tokio::join!(biased; sink.publish(&early), sink.close(Duration::from_secs(20)))
+    })
+    .await;
+    assert_eq!(receipt.unwrap().id, early.id);
+    closed.unwrap();
+    assert_eq!(sink.publish(&early).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_that_a_close_gives_up_before_the_first_answer_was_not_applied() {
+    let (cluster, mut options) = one_broker();
+    options.publish_deadline = Duration::from_secs(25);
+    cluster.broker_down(1);
+    let sink = KafkaLog::open(options).await.unwrap().sink();
+    let early = purchase(1);
+    let (published, closed) = soon("both", async {
+        tokio::join!(biased; sink.publish(&early), sink.close(Duration::from_millis(1)))
+    })
+    .await;
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    let error = published.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_producer_is_replaced() {
+    let (cluster, options) = one_broker();
+    let log = KafkaLog::open(options).await.unwrap();
+    let sink = log.sink();
+    sink.publish(&purchase(1)).await.unwrap();
+    cluster.break_producers(3);
+    let broken = purchase(2);
+    publish_at_last(&sink, &broken).await;
+    sink.publish(&purchase(3)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_is_too_large_is_refused() {
+    // The cluster in the process knows no limit; librdkafka's own is 10 MiB here.
+    let in_process = KafkaFixture::in_process().await;
+    refuses(in_process.log(), 11 << 20).await;
+    let Some(fixture) = servers::on_broker().await else { return };
+    // The brokers' default is 1 MiB and a little.
+    refuses(fixture.log(), 2 << 20).await;
+}
+
+async fn refuses(log: &KafkaLog, bytes: usize) {
+    let record = |bytes| LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; bytes])));
+    let error = soon("append", log.append(record(bytes))).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied), "{error}");
+    soon("append", log.append(record(500_000))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_taken_away_is_told_by_a_check() {
+    let (cluster, options) = one_broker();
+    let log = KafkaLog::open(options.clone()).await.unwrap();
+    let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
+    soon("check", sink.check()).await.unwrap();
+    cluster.forbid_topic(&options.topic);
+    // What was heard a moment ago counts for a while.
+    let error = soon("check", async {
+        while sink.check().await.is_ok() {}
+        sink.check().await
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert_eq!(soon("check", source.check()).await.unwrap_err().kind(), ErrorKind::Denied);
+    soon("check", dead_letters.check()).await.expect("another topic is as it was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_tells_its_id_late_is_read() {
+    let (cluster, options) = one_broker();
+    cluster.hide_id();
+    let log = KafkaLog::open(options).await.unwrap();
+    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    let purchase = purchase(1);
+    publish_at_last(&sink, &purchase).await;
+    let error = soon("next", source.next()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().contains("tells no id"), "{error}");
+    cluster.show_id();
+    cluster.broker_down(1);
+    cluster.broker_up(1);
+    soon("all of it", read_all(&source, &BTreeSet::from([purchase.id]))).await;
+}

@@ -1,0 +1,101 @@
+//! What librdkafka does not offer: the bytes of a log as its broker holds them, and the rights of users.
+//!
+//! The protocol: <https://kafka.apache.org/protocol#protocol_messages>, the records:
+//! <https://kafka.apache.org/documentation/#recordbatch>.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// The first batch of partition 0 of `topic`, which the broker at `address` leads.
+pub(crate) async fn first_batch(address: &str, topic: &str) -> Bytes {
+    let mut answer = ask(address, &fetch(topic)).await;
+    // The request's number, the time of throttling, one topic by its name, one partition by its number.
+    answer.advance(4 + 4 + 4 + 2 + topic.len() + 4 + 4);
+    assert_eq!(answer.get_i16(), 0, "the broker's error");
+    // The end of the log and of what is stable; the aborted transactions, of which there are none.
+    answer.advance(8 + 8 + 4);
+    assert!(answer.get_i32() > 0, "no records");
+    answer
+}
+
+/// The number of the compression of a batch.
+pub(crate) fn codec(batch: &[u8]) -> usize {
+    // Behind the first offset, the length, the leader's epoch, the format's number and the checksum; three bits.
+    usize::from(batch[8 + 4 + 4 + 1 + 4 + 1] & 0b111)
+}
+
+fn fetch(topic: &str) -> BytesMut {
+    let mut request = begin(1, 4);
+    // No replica asks; wait for 1 s and for one byte, take 1 MB, see what is not committed.
+    request.put_i32(-1);
+    request.put_i32(1_000);
+    request.put_i32(1);
+    request.put_i32(1_000_000);
+    request.put_i8(0);
+    request.put_i32(1);
+    put_text(&mut request, topic);
+    request.put_i32(1);
+    // The partition, the offset, the most bytes.
+    request.put_i32(0);
+    request.put_i64(0);
+    request.put_i32(1_000_000);
+    request
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Right {
+    Read = 3,
+    Write = 4,
+    Describe = 8,
+}
+
+/// Grants `user` rights to `topic`, as anybody may who reaches the broker at `address`.
+pub(crate) async fn grant(address: &str, user: &str, topic: &str, rights: &[Right]) {
+    let mut request = begin(30, 1);
+    request.put_i32(rights.len().try_into().unwrap());
+    for right in rights {
+        // A topic, by exactly this name.
+        request.put_i8(2);
+        put_text(&mut request, topic);
+        request.put_i8(3);
+        put_text(&mut request, &format!("User:{user}"));
+        put_text(&mut request, "*");
+        request.put_i8(*right as i8);
+        // It is allowed.
+        request.put_i8(3);
+    }
+    let mut answer = ask(address, &request).await;
+    // The request's number, the time of throttling, how many rights.
+    answer.advance(4 + 4 + 4);
+    for right in rights {
+        assert_eq!(answer.get_i16(), 0, "the broker's error: {right:?}");
+        // The error's text: none, or empty.
+        answer.advance(2);
+    }
+}
+
+/// A request of this kind and version, up to where its own part begins.
+fn begin(kind: i16, version: i16) -> BytesMut {
+    let mut request = BytesMut::new();
+    request.put_i16(kind);
+    request.put_i16(version);
+    request.put_i32(1);
+    put_text(&mut request, "test");
+    request
+}
+
+async fn ask(address: &str, request: &[u8]) -> Bytes {
+    let mut broker = TcpStream::connect(address).await.unwrap();
+    broker.write_u32(request.len().try_into().unwrap()).await.unwrap();
+    broker.write_all(request).await.unwrap();
+    let mut answer = vec![0; broker.read_u32().await.unwrap().try_into().unwrap()];
+    broker.read_exact(&mut answer).await.unwrap();
+    Bytes::from(answer)
+}
+
+fn put_text(request: &mut BytesMut, text: &str) {
+    request.put_i16(text.len().try_into().unwrap());
+    request.put_slice(text.as_bytes());
+}

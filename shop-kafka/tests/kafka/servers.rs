@@ -1,0 +1,90 @@
+//! The real broker, where there is one.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests are told by the environment which servers they may use"
+)]
+
+use std::sync::Arc;
+
+use shop_core::conformance::skip;
+use shop_kafka::KafkaLogOptions;
+use shop_kafka::fixture::{KafkaContainer, KafkaFixture};
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A log on the broker to test with, in a container if none is named. Without one the test is skipped, and says
+/// so; `SHOP_TEST_REQUIRE` makes that a failure.
+pub(crate) async fn on_broker() -> Option<KafkaFixture> {
+    KafkaFixture::on_test_server(environment).await
+}
+
+/// The same with other options.
+pub(crate) async fn on_broker_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<KafkaFixture> {
+    KafkaFixture::on_test_server_with(environment, change).await
+}
+
+/// Where a broker asks for logins, and the container in which it runs.
+#[derive(Debug)]
+pub(crate) struct Logins {
+    pub(crate) address: String,
+    container: Option<Arc<KafkaContainer>>,
+}
+
+impl Logins {
+    /// Where the broker lets anybody do anything, if that is known.
+    pub(crate) fn anybody(&self) -> Option<&str> {
+        self.container.as_ref().map(|container| container.address.as_str())
+    }
+}
+
+/// A broker that asks for logins, in a container if none is named.
+pub(crate) async fn logins() -> Option<Logins> {
+    match environment("SHOP_TEST_KAFKA_SASL") {
+        Some(address) => Some(Logins { address, container: None }),
+        None => incontainer("kafka", "SHOP_TEST_KAFKA_SASL names no broker").await,
+    }
+}
+
+/// A broker whose users are known, and log in with `PLAIN`. Only one in a container is such a broker, so it is
+/// another server to `SHOP_TEST_REQUIRE`: `docker`.
+pub(crate) async fn plain_logins() -> Option<Logins> {
+    incontainer("docker", "this test needs a broker with users of its own").await
+}
+
+async fn incontainer(server: &str, first: &str) -> Option<Logins> {
+    match KafkaContainer::shared(environment("TEST_KAFKA_IMAGE").as_deref()).await {
+        Ok(container) => {
+            Some(Logins { address: container.login_address.clone(), container: Some(container) })
+        }
+        Err(why) => {
+            say_skipped(server, &format!("{first}, and {why}"));
+            None
+        }
+    }
+}
+
+/// A broker that takes SCRAM, and who may log in there. It has to be named, and the build must be able to log in.
+/// `SHOP_TEST_REQUIRE` knows it as `scram`.
+pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
+    if !cfg!(feature = "tls") {
+        say_skipped("scram", "this test was built without the feature tls");
+        return None;
+    }
+    let named = (
+        environment("SHOP_TEST_KAFKA_SASL"),
+        environment("SHOP_TEST_KAFKA_SASL_USERNAME"),
+        environment("SHOP_TEST_KAFKA_SASL_PASSWORD"),
+    );
+    let (Some(address), Some(name), Some(password)) = named else {
+        say_skipped("scram", "SHOP_TEST_KAFKA_SASL names no broker, or its _USERNAME and _PASSWORD no user");
+        return None;
+    };
+    Some((Logins { address, container: None }, (name, password)))
+}
+
+fn say_skipped(server: &str, why: &str) {
+    skip(server, environment("SHOP_TEST_REQUIRE").as_deref(), why);
+}

@@ -1,0 +1,49 @@
+//! Purchases, and what is done with them in every test.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use shop_core::ports::{PurchaseSink, PurchaseSource, SourceEvent};
+use shop_core::record::decode;
+use shop_core::{Clock as _, Purchase, PurchaseId, SystemClock};
+
+/// Only a broken promise takes as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+pub(crate) fn purchase(number: u64) -> Purchase {
+    Purchase::new(
+        PurchaseId::from_uuid(SystemClock.fresh_id()),
+        format!("user-{}", number % 7).parse().unwrap(),
+        "somebody".parse().unwrap(),
+        "1.50".parse().unwrap(),
+        SystemClock.now(),
+    )
+}
+
+/// Publishes until it works.
+pub(crate) async fn publish_at_last(sink: &dyn PurchaseSink, purchase: &Purchase) {
+    let published = async { while sink.publish(purchase).await.is_err() {} };
+    soon("publish", published).await;
+}
+
+/// Reads until all of `wanted` were delivered; errors on the way are waited out.
+pub(crate) async fn read_all(source: &dyn PurchaseSource, wanted: &BTreeSet<PurchaseId>) -> Vec<PurchaseId> {
+    let mut found = Vec::new();
+    while !wanted.iter().all(|id| found.contains(id)) {
+        match soon("next", source.next()).await {
+            Ok(SourceEvent::Batch(batch)) => {
+                let ids = batch.records.iter().map(|record| decode(record, &batch.partition).unwrap().id);
+                found.extend(ids);
+            }
+            Ok(SourceEvent::Revoked(revocation)) => revocation.done(),
+            Ok(event) => panic!("{event:?}"),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    }
+    found
+}
