@@ -1,0 +1,299 @@
+//! The commands of management as they are written, each with the settings that it shares with the service.
+
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use conf::Conf;
+use shop_core::Timestamp;
+use shop_core::letters::Place;
+use shop_core::ports::ReasonKind;
+
+use super::{Action, Command, LettersCommand, Selection};
+use crate::variables::Variables;
+use crate::{Failure, Result};
+
+/// Settings with the command that they are for, if there is one.
+pub(crate) trait Arguments: Conf {
+    fn into_parts(self) -> (Option<Command>, Variables);
+}
+
+impl Arguments for Variables {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        (None, self)
+    }
+}
+
+/// The words that begin a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    Migrate,
+    Verify,
+    Letters,
+    List,
+    Show,
+    Replay,
+    Drop,
+}
+
+impl Word {
+    /// Takes the words of a command out of `arguments`, if they begin one, and makes them the program's name.
+    ///
+    /// # Errors
+    /// When a command is begun and there is no such one.
+    pub(crate) fn take(arguments: &mut Vec<OsString>) -> Result<Option<Self>> {
+        let text = |index: usize| arguments.get(index).and_then(|word| word.to_str());
+        let (word, count) = match (text(1), text(2)) {
+            (Some("migrate"), _) => (Self::Migrate, 1),
+            (Some("verify"), _) => (Self::Verify, 1),
+            (Some("dlq"), Some("ls")) => (Self::List, 2),
+            (Some("dlq"), Some("show")) => (Self::Show, 2),
+            (Some("dlq"), Some("replay")) => (Self::Replay, 2),
+            (Some("dlq"), Some("drop")) => (Self::Drop, 2),
+            (Some("dlq"), Some("--help" | "-h")) => (Self::Letters, 1),
+            (Some("dlq"), _) => {
+                let message = "management dlq: say what: ls, show, replay or drop (--help tells of each)";
+                return Err(Failure::new(message));
+            }
+            _ => return Ok(None),
+        };
+        // The first one is the program itself, whose name the help shows.
+        arguments.splice(0..=count, [word.name().into()]);
+        Ok(Some(word))
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Migrate => "management migrate",
+            Self::Verify => "management verify",
+            Self::Letters => "management dlq",
+            Self::List => "management dlq ls",
+            Self::Show => "management dlq show",
+            Self::Replay => "management dlq replay",
+            Self::Drop => "management dlq drop",
+        }
+    }
+}
+
+/// Brings the documents that older systems left in MongoDB to our form, in place.
+///
+/// It may be stopped and begun again, and runs beside a service.
+#[derive(Debug, Conf)]
+#[conf(test)]
+pub(crate) struct MigrateArguments {
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+impl Arguments for MigrateArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        (Some(Command::Migrate), self.settings)
+    }
+}
+
+/// Holds the store to the log: looks for every record that the log holds now, and for ids that the store has twice.
+///
+/// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when it is clean. Else it names what is missing,
+/// stored with other content than the log's, or there twice, and exits with 1. It changes nothing and runs beside a
+/// service: what is on its way into the store is waited for. Dead letters are accounted for, and so are those that were
+/// replayed or dropped.
+///
+/// management verify
+/// management verify --wait 60 --named 1000
+///
+/// The settings that follow its own options are those of the service: give the same.
+#[derive(Debug, Conf)]
+#[conf(test)]
+pub(crate) struct VerifyArguments {
+    /// Seconds in which nothing more turns up before what was not found is missing
+    #[conf(long, default_value = "10")]
+    wait: u32,
+    /// How many findings of each kind are named
+    #[conf(long, default_value = "20")]
+    named: usize,
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+impl Arguments for VerifyArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        let (wait, named) = (Duration::from_secs(u64::from(self.wait)), self.named);
+        (Some(Command::Verify { wait, named }), self.settings)
+    }
+}
+
+/// Dead letters: records that could not be stored, kept as they were.
+///
+/// management dlq ls: one line each: place, time, reason, the beginning of the value.
+/// management dlq show: all of it: key, headers, value.
+/// management dlq replay: publishes the records again, under the ids that their purchases have.
+/// management dlq drop: lets them go.
+///
+/// All of them take places as `ls` prints them, --reason, --since and --until; each tells more with --help, and takes
+/// the settings of the service.
+#[derive(Debug, Conf)]
+#[conf(test)]
+pub(crate) struct LettersArguments {
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+impl Arguments for LettersArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        (None, self.settings)
+    }
+}
+
+/// Which letters.
+#[derive(Debug, Conf)]
+pub(crate) struct SelectionArguments {
+    /// Places of records, topic-partition-offset as `ls` prints them [default: all]
+    #[conf(repeat, pos)]
+    places: Vec<Place>,
+    /// Only those that were put aside for this: undecodable, conflict or refused
+    #[conf(long, value_parser = read_reason)]
+    reason: Option<ReasonKind>,
+    /// Only records that came into the log at this time or later: 2026-03-01 or 2026-03-01T09:00:00Z
+    #[conf(long, value_parser = read_time)]
+    since: Option<Timestamp>,
+    /// Only records that came into the log before this time
+    #[conf(long, value_parser = read_time)]
+    until: Option<Timestamp>,
+}
+
+impl From<SelectionArguments> for Selection {
+    fn from(arguments: SelectionArguments) -> Self {
+        let SelectionArguments { places, reason, since, until } = arguments;
+        Self { places: places.into_iter().collect(), reason, since, until }
+    }
+}
+
+fn read_reason(text: &str) -> Result<ReasonKind, String> {
+    ReasonKind::from_word(text).ok_or_else(|| "must be undecodable, conflict or refused".to_owned())
+}
+
+fn read_time(text: &str) -> Result<Timestamp, String> {
+    let midnight = || format!("{text}T00:00:00Z").parse();
+    let read = text.parse::<Timestamp>().or_else(|error| midnight().map_err(|_no_date| error));
+    read.map_err(|error| format!("{error}, or a date such as 2026-03-01"))
+}
+
+fn command(selection: SelectionArguments, action: Action) -> Option<Command> {
+    Some(Command::Letters(LettersCommand { selection: selection.into(), action }))
+}
+
+/// Lists dead letters, one line each: place, time, reason, the beginning of the value.
+///
+/// management dlq ls --reason conflict --since 2026-03-01
+///
+/// What was replayed or dropped is not listed. The settings that follow its own options are those of the service.
+#[derive(Debug, Conf)]
+#[conf(test)]
+pub(crate) struct ListArguments {
+    #[conf(flatten)]
+    selection: SelectionArguments,
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+impl Arguments for ListArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        (command(self.selection, Action::List), self.settings)
+    }
+}
+
+/// Shows dead letters whole: place, time, reason, key, headers and value, as text or, where they are none, as base64.
+///
+/// management dlq show purchases-0-42
+///
+/// The settings that follow its own options are those of the service.
+#[derive(Debug, Conf)]
+#[conf(test)]
+pub(crate) struct ShowArguments {
+    #[conf(flatten)]
+    selection: SelectionArguments,
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+impl Arguments for ShowArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        (command(self.selection, Action::Show), self.settings)
+    }
+}
+
+/// Publishes the records of dead letters again, and keeps these no longer.
+///
+/// Key, headers and value are as they were. A purchase keeps its id, so a replay is safe at any time and however
+/// often: what is stored already is not stored twice. What still cannot be stored is a dead letter again.
+///
+/// management dlq replay --dry-run
+/// management dlq replay purchases-0-42 purchases-3-7
+/// management dlq replay --reason refused --rate 100
+///
+/// The settings that follow its own options are those of the service.
+#[derive(Debug, Conf)]
+#[conf(test)]
+pub(crate) struct ReplayArguments {
+    #[conf(flatten)]
+    selection: SelectionArguments,
+    /// Only list what would be replayed
+    #[conf(long)]
+    dry_run: bool,
+    /// The most records that are replayed in a second [default: no limit]
+    #[conf(long)]
+    rate: Option<NonZeroU32>,
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+impl Arguments for ReplayArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        let action = Action::Replay { dry_run: self.dry_run, rate: self.rate };
+        (command(self.selection, action), self.settings)
+    }
+}
+
+/// Lets dead letters go: they are not listed any more, and their records count as settled.
+///
+/// The embedded log deletes them. Kafka deletes no single record: a mark behind them says that they were dropped, and
+/// their bytes stay in the topic of the dead letters as long as that keeps them.
+///
+/// management dlq drop --until 2026-03-01 --dry-run
+/// management dlq drop purchases-0-42
+/// management dlq drop --all
+///
+/// The settings that follow its own options are those of the service.
+#[derive(Debug, Conf)]
+#[conf(test)]
+#[conf(validation_predicate = names_what)]
+pub(crate) struct DropArguments {
+    #[conf(flatten)]
+    selection: SelectionArguments,
+    /// Every dead letter that there is
+    #[conf(long)]
+    all: bool,
+    /// Only list what would be dropped
+    #[conf(long)]
+    dry_run: bool,
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+/// Nobody is to drop everything by having forgotten to say what.
+fn names_what(arguments: &DropArguments) -> Result<(), &'static str> {
+    let SelectionArguments { places, reason, since, until } = &arguments.selection;
+    let narrowed = !places.is_empty() || reason.is_some() || since.is_some() || until.is_some();
+    if narrowed == arguments.all {
+        return Err(
+            "management dlq drop: say which letters: places, --reason, --since or --until; or --all alone",
+        );
+    }
+    Ok(())
+}
+
+impl Arguments for DropArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        (command(self.selection, Action::Drop { dry_run: self.dry_run }), self.settings)
+    }
+}

@@ -1,0 +1,188 @@
+//! `management dlq`: dead letters, listed, shown, replayed, dropped.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, TryStreamExt};
+use shop_core::letters::Place;
+use shop_core::ports::DeadLetter;
+use tokio::time::MissedTickBehavior;
+
+use super::progress::Progress;
+use super::{Action, LettersCommand, Selection, print, text};
+use crate::resolve::{self, WholeLog};
+use crate::settings::Settings;
+use crate::{Failure, Result};
+
+/// The most letters that are settled together.
+const TOGETHER: u32 = 500;
+
+pub(super) async fn run(settings: &Settings, command: &LettersCommand) -> Result<()> {
+    let log = resolve::whole_log(settings).await?;
+    let done = work(&*log.port, command).await;
+    log.close().await;
+    done
+}
+
+async fn work(log: &dyn WholeLog, LettersCommand { selection, action }: &LettersCommand) -> Result<()> {
+    match *action {
+        Action::List => list(log, selection, text::line).await.map(drop),
+        Action::Show => list(log, selection, text::whole).await.map(drop),
+        Action::Replay { dry_run: true, .. } => dry_run(log, selection, "replayed").await,
+        Action::Drop { dry_run: true } => dry_run(log, selection, "dropped").await,
+        Action::Replay { rate, .. } => {
+            let settling = Settling { done: "replayed", settle: |log, letters| log.replay(letters) };
+            settle_all(log, selection, rate, settling).await
+        }
+        Action::Drop { .. } => {
+            let settling = Settling { done: "dropped", settle: |log, letters| log.discard(letters) };
+            settle_all(log, selection, None, settling).await
+        }
+    }
+}
+
+/// The letters of `selection`, as they are met.
+struct Selected<'a, S> {
+    all: S,
+    selection: &'a Selection,
+    /// The places that were named and not met.
+    unmet: BTreeSet<&'a Place>,
+}
+
+impl<S: Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin> Selected<'_, S> {
+    async fn next(&mut self) -> Result<Option<DeadLetter>> {
+        while let Some(letter) = self.all.try_next().await? {
+            if self.selection.has(&letter) {
+                self.unmet.remove(&letter.stood_at());
+                return Ok(Some(letter));
+            }
+        }
+        Ok(None)
+    }
+
+    /// # Errors
+    /// When a place was named at which no selected letter stands.
+    fn end(self) -> Result<()> {
+        let unmet = self.unmet.iter();
+        Failure::if_any(unmet.map(|place| format!("no such dead letter stands at {place}")).collect())
+    }
+}
+
+async fn select<'a>(
+    log: &dyn WholeLog,
+    selection: &'a Selection,
+) -> Result<Selected<'a, impl Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin + use<>>> {
+    let all = log.put_aside().await?;
+    let all = all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.kept())));
+    Ok(Selected { all, selection, unmet: selection.places.iter().collect() })
+}
+
+/// Prints what `show` makes of each letter; answers how many there are.
+async fn list(log: &dyn WholeLog, selection: &Selection, show: fn(&DeadLetter) -> String) -> Result<u64> {
+    let progress = Progress::begin();
+    progress.tell("reading the dead letters".to_owned());
+    let mut selected = select(log, selection).await?;
+    let mut count = 0;
+    while let Some(letter) = selected.next().await? {
+        count += 1;
+        if !progress.aside(|| print(&show(&letter)))? {
+            return Ok(count);
+        }
+    }
+    selected.end()?;
+    Ok(count)
+}
+
+async fn dry_run(log: &dyn WholeLog, selection: &Selection, done: &str) -> Result<()> {
+    let count = list(log, selection, text::line).await?;
+    print(&format!("{count} would be {done}\n")).map(drop)
+}
+
+/// How letters are settled.
+struct Settling {
+    /// What was done then.
+    done: &'static str,
+    settle: for<'a> fn(&'a dyn WholeLog, &'a [DeadLetter]) -> BoxFuture<'a, shop_core::Result<u64>>,
+}
+
+async fn settle_all(
+    log: &dyn WholeLog,
+    selection: &Selection,
+    rate: Option<NonZeroU32>,
+    Settling { done, settle }: Settling,
+) -> Result<()> {
+    let progress = Progress::begin();
+    progress.tell("reading the dead letters".to_owned());
+    let mut selected = select(log, selection).await?;
+    let mut pace = Pace::of(rate);
+    let mut count = 0;
+    loop {
+        let mut letters = Vec::new();
+        while letters.len() < pace.together
+            && let Some(letter) = selected.next().await?
+        {
+            letters.push(letter);
+        }
+        if letters.is_empty() {
+            break;
+        }
+        pace.wait().await;
+        count += settle(log, &letters).await.map_err(|error| {
+            let chain = error.chain();
+            Failure::new(format!("{count} {done}, then: {chain}. The others are kept: begin again"))
+        })?;
+        progress.tell(format!("{count} {done}"));
+    }
+    drop(progress);
+    print(&format!("{count} {done}\n"))?;
+    selected.end()
+}
+
+/// How many are settled together, and how often.
+struct Pace {
+    together: usize,
+    beat: Option<tokio::time::Interval>,
+}
+
+impl Pace {
+    /// At most `rate` in a second, ten times in a second at the most.
+    fn of(rate: Option<NonZeroU32>) -> Self {
+        let most = rate.map_or(TOGETHER, |rate| (rate.get() / 10).clamp(1, TOGETHER));
+        let beat = rate.map(|rate| {
+            let mut beat = tokio::time::interval(Duration::from_secs(1) * most / rate.get());
+            // What was late is not made up for: nobody is to get more in a second.
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            beat
+        });
+        Self { together: usize::try_from(most).unwrap_or(1), beat }
+    }
+
+    async fn wait(&mut self) {
+        if let Some(beat) = &mut self.beat {
+            beat.tick().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_the_rate_in_a_second() {
+        for rate in [1, 7, 10, 250, 100_000] {
+            let mut pace = Pace::of(NonZeroU32::new(rate));
+            let begun = tokio::time::Instant::now();
+            let mut settled = 0;
+            while begun.elapsed() < Duration::from_secs(10) {
+                pace.wait().await;
+                settled += pace.together;
+            }
+            let most = usize::try_from(rate).unwrap() * 10 + pace.together * 2;
+            assert!((most / 2..=most).contains(&settled), "{rate}: {settled} in 10 s");
+        }
+        assert_eq!(Pace::of(None).together, 500);
+    }
+}

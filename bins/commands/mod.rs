@@ -1,0 +1,138 @@
+//! What management does instead of serving: `migrate`, `verify`, `dlq`.
+
+pub(crate) mod arguments;
+mod letters;
+mod progress;
+mod text;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use shop_core::Timestamp;
+use shop_core::letters::Place;
+use shop_core::ports::{DeadLetter, ReasonKind};
+
+use crate::resolve;
+use crate::settings::Settings;
+use crate::signal::Shutdown;
+use crate::{Failure, Result};
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Bring old documents to our form.
+    Migrate,
+    /// Hold the store to the log.
+    Verify {
+        /// How long nothing more turns up before what was not found is missing.
+        wait: Duration,
+        /// The most findings of each kind that are named.
+        named: usize,
+    },
+    /// Look at dead letters, or settle them.
+    Letters(LettersCommand),
+}
+
+/// What is to be done with which dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LettersCommand {
+    selection: Selection,
+    action: Action,
+}
+
+/// Some dead letters: those for which all that is said is true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Selection {
+    /// Where their records stand; anywhere if this is empty.
+    places: BTreeSet<Place>,
+    reason: Option<ReasonKind>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Selection {
+    fn has(&self, letter: &DeadLetter) -> bool {
+        let time = letter.record.time;
+        self.reason.is_none_or(|reason| reason == letter.reason.kind())
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+            && (self.places.is_empty() || self.places.contains(&letter.stood_at()))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    List,
+    Show,
+    Replay { dry_run: bool, rate: Option<NonZeroU32> },
+    Drop { dry_run: bool },
+}
+
+/// Does what `command` says, unless `shutdown` begins before.
+///
+/// # Errors
+/// What cannot be opened or has gone wrong; what a verification has found; that it was stopped.
+pub async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
+    let done = match command {
+        // It goes on where it was stopped.
+        Command::Migrate => return shutdown.before(resolve::migrate(settings)).await.unwrap_or(Ok(())),
+        Command::Verify { wait, named } => {
+            shutdown.before(Box::pin(verify::run(settings, *wait, *named))).await
+        }
+        Command::Letters(command) => shutdown.before(Box::pin(letters::run(settings, command))).await,
+    };
+    done.unwrap_or_else(|| Err(Failure::new("stopped before the end: begin it again")))
+}
+
+/// Writes to standard output. Answers whether somebody still reads it.
+fn print(text: &str) -> Result<bool> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(format!("standard output cannot be written: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::ports::{Partition, Reason};
+    use shop_core::record::LogRecord;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_selection_has_what_all_of_it_is_true_of() {
+        let record = LogRecord::new(7, at("2026-03-01T09:00:00Z"), None);
+        let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
+        let letter = DeadLetter::new(record, partition, Reason::conflict(), 1);
+        let all = Selection { places: BTreeSet::new(), reason: None, since: None, until: None };
+        assert!(all.has(&letter));
+        let place = |text: &str| BTreeSet::from([text.parse().unwrap()]);
+        let (day, next) = (at("2026-03-01T00:00:00Z"), at("2026-03-02T00:00:00Z"));
+        let whole = Selection {
+            places: place("purchases-0-7"),
+            reason: Some(ReasonKind::Conflict),
+            since: Some(letter.record.time),
+            until: Some(next),
+        };
+        assert!(whole.has(&letter));
+        for other in [
+            Selection { places: place("purchases-0-8"), ..whole.clone() },
+            Selection { reason: Some(ReasonKind::Refused), ..whole.clone() },
+            Selection { since: Some(next), ..whole.clone() },
+            Selection { until: Some(letter.record.time), ..whole.clone() },
+            Selection { until: Some(day), ..all },
+        ] {
+            assert!(!other.has(&letter), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Dead letters for people. Their bytes may be anything: nothing of them reaches a terminal that is not text.
+
+use std::fmt::Write as _;
+
+use data_encoding::BASE64;
+use shop_core::ports::DeadLetter;
+
+/// So many characters of a value are listed.
+const LISTED: usize = 60;
+/// In so many bytes they are looked for: a character has four at the most.
+const LOOKED_AT: usize = 4 * LISTED;
+
+/// One line: place, time, reason, the beginning of the value.
+pub(super) fn line(letter: &DeadLetter) -> String {
+    let value = letter.record.value.as_deref().map_or("no value".to_owned(), beginning);
+    let (place, time) = (letter.stood_at(), letter.record.time);
+    format!("{place}  {time}  {}  {value}\n", letter.reason.kind().as_str())
+}
+
+fn beginning(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&value[..value.len().min(LOOKED_AT)]);
+    let mut shown: String = text.chars().take(LISTED).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LISTED).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// All of it, over several lines.
+pub(super) fn whole(letter: &DeadLetter) -> String {
+    let mut text = format!("{}\n", letter.stood_at());
+    let mut say = |name: &str, what: &str| {
+        // Writing into a String does not fail.
+        let _infallible = writeln!(text, "  {name:<9} {what}");
+    };
+    let record = &letter.record;
+    say("time", &record.time.to_string());
+    // What it quotes of the record may be anything, too.
+    say("reason", &readable(letter.reason.to_string().as_bytes()));
+    say("attempts", &format!("{}, by version {}", letter.attempts, readable(letter.version.as_bytes())));
+    say("cluster", &letter.partition.cluster);
+    if let Some(id) = letter.purchase_id() {
+        say("purchase", &id.to_string());
+    }
+    say("key", &record.key.as_deref().map_or("none".to_owned(), readable));
+    for (name, value) in record.headers.iter() {
+        let value = value.map_or("none".to_owned(), readable);
+        say("header", &format!("{}: {value}", readable(name.as_bytes())));
+    }
+    say("value", &record.value.as_deref().map_or("none".to_owned(), readable));
+    text
+}
+
+/// The bytes as text, or as base64 if they are none or could move a terminal's cursor.
+fn readable(bytes: &[u8]) -> String {
+    let harmless = |text: &&str| !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
+    match std::str::from_utf8(bytes).ok().filter(harmless) {
+        Some(text) => text.to_owned(),
+        None => format!("base64:{}", BASE64.encode(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::Timestamp;
+    use shop_core::ports::{Partition, Reason};
+    use shop_core::record::{Headers, LogRecord};
+
+    use super::*;
+
+    fn letter(value: &[u8]) -> DeadLetter {
+        let time = Timestamp::from_millis(1_772_355_600_000).unwrap();
+        let headers = Headers::builder().with("their\u{7}", Some(b"\xff")).with("none", None).build();
+        let record = LogRecord::new(42, time, Some(value.to_vec().into()))
+            .with_key(Some("u1".into()))
+            .with_headers(headers);
+        DeadLetter::new(record, Partition::new("c".into(), "t".into(), 3, 0), Reason::conflict(), 2)
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_the_value() {
+        let long = "ü\u{1b}[2J\n".repeat(100);
+        let line = line(&letter(long.as_bytes()));
+        assert!(line.starts_with("t-3-42  2026-03-01T09:00:00.000Z  conflict  ü [2J "), "{line}");
+        assert!(
+            line.ends_with("…\n") && line.matches('\n').count() == 1 && !line.contains('\u{1b}'),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn all_of_it_is_shown_as_text_or_base64() {
+        let text = whole(&letter(b"{\"price\": 1}"));
+        for part in
+            ["t-3-42\n", "conflict: ", "2, by", "key       u1", "none: none", "value     {\"price\": 1}"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("base64:dGhlaXIH: base64:/w=="), "{text}");
+        assert!(whole(&letter(b"\x1b[2J")).contains("value     base64:G1sySg=="));
+    }
+}

@@ -1,0 +1,79 @@
+//! `management verify`: the log against the store.
+
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{TryStreamExt, stream};
+use shop_core::ports::PurchaseQuery;
+use shop_core::verify::{Findings, Unaccounted, Verified, Verify, VerifyOptions, VerifyProgress};
+
+use super::print;
+use super::progress::Progress;
+use crate::resolve::{self, WholeLog};
+use crate::settings::Settings;
+use crate::{Failure, Result};
+
+pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
+    let log = resolve::whole_log(settings).await?;
+    let store = resolve::query(settings).await?;
+    let mut options = VerifyOptions::default();
+    (options.wait, options.named) = (wait, named);
+    let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
+    let (log, store) = (log.close().await, store.close().await);
+    let verified = verified?;
+    print(&format!(
+        "log    {log}: {} records\nstore  {store}: {} purchases\n{}",
+        verified.records,
+        verified.purchases,
+        text(&verified)
+    ))?;
+    if verified.is_clean() {
+        return Ok(());
+    }
+    Err(Failure::new("the store does not hold what the log says: see what is named on standard output"))
+}
+
+async fn verify(
+    log: &dyn WholeLog,
+    query: Arc<dyn PurchaseQuery>,
+    options: VerifyOptions,
+) -> Result<Verified> {
+    let progress = Progress::begin();
+    let told = |at: VerifyProgress| {
+        let VerifyProgress { records, waiting, scanned, .. } = at;
+        progress.tell(match (waiting, scanned) {
+            (0, 0) => format!("{records} records looked at"),
+            (0, _) => format!("{records} records looked at, {scanned} purchases scanned"),
+            _ => format!("{records} records looked at, waiting for {waiting} of them"),
+        });
+    };
+    let letters = || stream::once(log.put_aside()).try_flatten();
+    Ok(Verify::new(query, options).run(log.records().await?, letters, told).await?)
+}
+
+fn text(verified: &Verified) -> String {
+    let mut text = format!("{verified}\n");
+    if verified.settled > 0 {
+        // Writing into a String does not fail.
+        let _infallible = writeln!(text, "settled by hand {}", verified.settled);
+    }
+    let place = |found: &Unaccounted| {
+        let at = &found.position;
+        format!("{} at {}-{}-{}", found.id, at.topic, at.partition, at.offset)
+    };
+    name(&mut text, "missing", &verified.missing, place);
+    name(&mut text, "stored with other content", &verified.differing, place);
+    name(&mut text, "twice", &verified.twice, ToString::to_string);
+    text
+}
+
+fn name<T, D: Display>(text: &mut String, what: &str, findings: &Findings<T>, show: impl Fn(&T) -> D) {
+    for finding in &findings.named {
+        let _infallible = writeln!(text, "  {what}: {}", show(finding));
+    }
+    let more = findings.count - findings.named.len() as u64;
+    if more > 0 {
+        let _infallible = writeln!(text, "  {what}: {more} more");
+    }
+}

@@ -1,0 +1,84 @@
+//! Settings that are right by themselves but not together, or not with this build.
+
+use secrecy::ExposeSecret;
+use shop_client::ShopClient;
+
+use crate::settings::{Service, Unbuilt};
+use crate::variables::{Switch, Variables};
+
+/// The settings that may contradict each other, as they were given: some value of another setting may be wrong.
+pub(crate) struct Given<'a> {
+    kafka: Option<&'a str>,
+    kafka_login: [bool; 2],
+    /// Names of settings that are for nothing without brokers.
+    kafka_only: Vec<&'static str>,
+    mongodb: Option<&'a str>,
+    management: Option<&'a str>,
+}
+
+impl<'a> Given<'a> {
+    pub(crate) fn of_variables(variables: &'a Variables) -> Self {
+        Self {
+            kafka: variables.kafka_bootstrap_servers.as_deref(),
+            kafka_login: [variables.kafka_username.is_some(), variables.kafka_password.is_some()],
+            kafka_only: named([
+                ("KAFKA_USERNAME", variables.kafka_username.is_some()),
+                ("KAFKA_PASSWORD", variables.kafka_password.is_some()),
+                ("KAFKA_SASL_MECHANISM", variables.kafka_sasl_mechanism.is_some()),
+                ("KAFKA_TLS", variables.kafka_tls == Switch::On),
+                ("KAFKA_CA_FILE", variables.kafka_ca_file.is_some()),
+            ]),
+            mongodb: variables.mongodb_uri.as_ref().map(ExposeSecret::expose_secret),
+            management: variables.management_url.as_deref(),
+        }
+    }
+
+    pub(crate) fn of_values(values: &'a [(String, String)]) -> Self {
+        let value =
+            |name: &str| values.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        Self {
+            kafka: value("KAFKA_BOOTSTRAP_SERVERS"),
+            kafka_login: [value("KAFKA_USERNAME").is_some(), value("KAFKA_PASSWORD").is_some()],
+            kafka_only: named(
+                ["KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_SASL_MECHANISM", "KAFKA_CA_FILE"]
+                    .map(|name| (name, value(name).is_some())),
+            ),
+            mongodb: value("MONGODB_URI"),
+            management: value("MANAGEMENT_URL"),
+        }
+    }
+}
+
+fn named<const N: usize>(given: [(&'static str, bool); N]) -> Vec<&'static str> {
+    given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+}
+
+/// What is right by itself but not together, or not with this build.
+pub(crate) fn contradictions(service: Service, unbuilt: Unbuilt, given: &Given<'_>) -> Vec<String> {
+    let mut faults = unbuilt(given.kafka.is_some(), given.mongodb.is_some());
+    if given.mongodb.is_some_and(|uri| !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://")) {
+        faults.push("MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned());
+    }
+    if given.kafka_login[0] != given.kafka_login[1] {
+        faults.push("KAFKA_USERNAME and KAFKA_PASSWORD go together: set both or none".to_owned());
+    }
+    if given.kafka.is_none() && !given.kafka_only.is_empty() {
+        let names = given.kafka_only.join(", ");
+        faults.push(format!(
+            "{names}: set, but KAFKA_BOOTSTRAP_SERVERS is not: name the brokers, or unset this to use the \
+             embedded log"
+        ));
+    }
+    let listings = given.management.is_some() || given.mongodb.is_some();
+    if service == Service::Facing && given.kafka.is_some() && !listings {
+        faults.push(
+            "KAFKA_BOOTSTRAP_SERVERS is set, but neither MANAGEMENT_URL nor MONGODB_URI: facing would have \
+             nowhere to ask for listings. Set one of them"
+                .to_owned(),
+        );
+    }
+    if let Some(Err(error)) = given.management.map(|url| ShopClient::builder(url).build()) {
+        faults.push(format!("MANAGEMENT_URL: {}", error.message()));
+    }
+    faults
+}

@@ -1,0 +1,321 @@
+//! The variables that concern us, by whatever name they come: files are read, aliases brought under their
+//! canonical names, parts put together. The one place that reads the environment.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+
+/// Variables by their canonical names, and everything that is wrong with how they were given.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    values: BTreeMap<String, String>,
+    faults: Vec<String>,
+}
+
+/// A setting's canonical name, and the others that are accepted for it.
+const ALIASES: [(&str, &[&str]); 8] = [
+    ("KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
+    ("KAFKA_TOPIC", &["PURCHASE_TOPIC"]),
+    ("KAFKA_GROUP_ID", &["KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
+    ("MONGODB_URI", &["DATABASE_URL"]),
+    ("MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
+    ("MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
+    (
+        MANAGEMENT_URL,
+        &["CUSTOMER_MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL", "MANAGEMENT_API_ENDPOINT", "CM_API_HOST"],
+    ),
+    ("PORT", &["APP_PORT"]),
+];
+
+const MANAGEMENT_URL: &str = "MANAGEMENT_URL";
+
+/// Secrets, each of which may be in a file that `<name>_FILE` names.
+const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
+
+/// How the names of the variables begin that concern us.
+const OURS: [&str; 12] = [
+    "KAFKA_",
+    "MONGO",
+    "SHOP_",
+    "CM_API_",
+    "MANAGEMENT_",
+    "CUSTOMER_M",
+    "PURCHASE_TOPIC",
+    "DATABASE_URL",
+    "HOST",
+    "PORT",
+    "APP_PORT",
+    "LOG_",
+];
+
+impl Environment {
+    /// The variables of this process.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+    pub(crate) fn of_process() -> Self {
+        Self::from_os(std::env::vars_os())
+    }
+
+    fn from_os(all: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let (mut pairs, mut faults) = (Vec::new(), Vec::new());
+        // What has no name of text is none of ours.
+        for (name, value) in all.filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
+            match value.into_string() {
+                Ok(value) => pairs.push((name, value)),
+                Err(_) if OURS.iter().any(|ours| name.starts_with(ours)) => {
+                    faults.push(format!("{name}: its value is not UTF-8"));
+                }
+                Err(_) => {}
+            }
+        }
+        let mut environment = Self::from_pairs(pairs);
+        environment.faults.extend(faults);
+        environment
+    }
+
+    /// The variables in `pairs`; empty ones count as unset.
+    pub(crate) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let values = pairs.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+        let mut environment = Self { values, faults: Vec::new() };
+        SECRETS.iter().for_each(|secret| environment.read_file(secret));
+        environment.add_schemes();
+        environment.put_mongodb_together();
+        environment.put_management_together();
+        ALIASES.iter().for_each(|(name, aliases)| environment.settle(name, aliases));
+        if let Some(directives) = environment.values.remove("RUST_LOG") {
+            environment.values.insert("LOG_LEVEL".to_owned(), directives);
+        }
+        environment
+    }
+
+    /// The canonical variables, and what was wrong with how they were given.
+    pub(crate) fn into_parts(self) -> (Vec<(String, String)>, Vec<String>) {
+        (self.values.into_iter().collect(), self.faults)
+    }
+
+    fn read_file(&mut self, secret: &str) {
+        let name = format!("{secret}_FILE");
+        let Some(path) = self.values.remove(&name) else { return };
+        if self.values.contains_key(secret) {
+            return self.faults.push(format!("{secret} and {name} are both set: unset one of them"));
+        }
+        match fs::read_to_string(&path) {
+            Ok(text) if text.trim().is_empty() => self.faults.push(format!("{name}: {path} is empty")),
+            Ok(text) => {
+                let line = text.trim_end_matches(['\n', '\r']).to_owned();
+                self.values.insert(secret.to_owned(), line);
+            }
+            Err(error) => self.faults.push(format!("{name}: {path} cannot be read: {error}")),
+        }
+    }
+
+    /// Two of management's names are given as `host:port`.
+    fn add_schemes(&mut self) {
+        for name in ["MANAGEMENT_API_ENDPOINT", "CM_API_HOST"] {
+            if let Some(value) = self.values.get_mut(name)
+                && !value.contains("://")
+            {
+                *value = format!("http://{value}");
+            }
+        }
+    }
+
+    /// A URI from its parts, unless it is given whole.
+    fn put_mongodb_together(&mut self) {
+        let mut part = |name: &str| self.values.remove(name);
+        let (host, port) = (part("MONGO_HOSTNAME"), part("MONGO_PORT"));
+        let hosts = part("MONGODB_HOSTS");
+        let (user, password, database) =
+            (part("MONGODB_USERNAME"), part("MONGODB_PASSWORD"), part("MONGODB_AUTHDB"));
+        if self.values.contains_key("MONGODB_URI") || self.values.contains_key("DATABASE_URL") {
+            return;
+        }
+        let host = host.map(|host| format!("{host}:{}", port.as_deref().unwrap_or("27017")));
+        let hosts = match (host, hosts) {
+            (Some(host), Some(hosts)) if host != hosts => {
+                return self.faults.push(
+                    "MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them".to_owned(),
+                );
+            }
+            (host, hosts) => hosts.or(host),
+        };
+        let Some(hosts) = hosts else {
+            if user.is_some() || password.is_some() {
+                self.faults.push(
+                    "MONGODB_USERNAME or MONGODB_PASSWORD is set, but neither MONGODB_URI nor MONGODB_HOSTS: \
+                     name the hosts, or unset the login to use the embedded store"
+                        .to_owned(),
+                );
+            }
+            return;
+        };
+        let login = match (user, password) {
+            (Some(user), Some(password)) => format!("{}:{}@", encoded(&user), encoded(&password)),
+            (None, None) => String::new(),
+            (Some(_), None) => {
+                return self.faults.push("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not".to_owned());
+            }
+            (None, Some(_)) => {
+                return self.faults.push("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not".to_owned());
+            }
+        };
+        let path =
+            database.map(|database| format!("{}?authSource={0}", encoded(&database))).unwrap_or_default();
+        self.values.insert("MONGODB_URI".to_owned(), format!("mongodb://{login}{hosts}/{path}"));
+    }
+
+    fn put_management_together(&mut self) {
+        let (host, port) = (self.values.remove("CM_API_HOSTNAME"), self.values.remove("CM_API_PORT"));
+        let given = ALIASES.iter().find(|(name, _)| *name == MANAGEMENT_URL).map(|(_, aliases)| *aliases);
+        let mut names = given.unwrap_or_default().iter().chain([&MANAGEMENT_URL]);
+        if let (Some(host), Some(port)) = (host, port)
+            && !names.any(|name| self.values.contains_key(*name))
+        {
+            self.values.insert(MANAGEMENT_URL.to_owned(), format!("http://{host}:{port}"));
+        }
+    }
+
+    /// Brings one setting under its canonical name.
+    fn settle(&mut self, name: &str, aliases: &[&str]) {
+        let mut given: Option<(&str, String)> = None;
+        for known in std::iter::once(&name).chain(aliases) {
+            let Some(value) = self.values.remove(*known) else { continue };
+            match &given {
+                None => given = Some((known, value)),
+                // Their values may be secret, so they are not told.
+                Some((first, other)) if *other != value => {
+                    self.faults.push(format!("{first} and {known} are two names of one setting with different values: unset one of them"));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some((_, value)) = given {
+            self.values.insert(name.to_owned(), value);
+        }
+    }
+}
+
+/// `text` with everything but the unreserved characters of a URI encoded.
+fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing into a String does not fail.
+            let _infallible = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (BTreeMap<String, String>, Vec<String>) {
+        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let (values, faults) = Environment::from_pairs(owned).into_parts();
+        (values.into_iter().collect(), faults)
+    }
+
+    #[test]
+    fn every_alias_stands_for_its_setting() {
+        for (name, alias) in [
+            ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"),
+            ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKER"),
+            ("KAFKA_TOPIC", "PURCHASE_TOPIC"),
+            ("KAFKA_GROUP_ID", "KAFKA_GROUPID"),
+            ("KAFKA_GROUP_ID", "KAFKA_CONSUMER_GROUP"),
+            ("MONGODB_URI", "DATABASE_URL"),
+            ("MONGODB_DATABASE", "MONGODB_DB"),
+            ("MONGODB_DATABASE", "MONGO_DB_NAME"),
+            ("MONGODB_COLLECTION", "MONGO_COLLECTION_NAME"),
+            ("MANAGEMENT_URL", "CUSTOMER_MANAGEMENT_URL"),
+            ("MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL"),
+            ("MANAGEMENT_URL", "MANAGEMENT_API_ENDPOINT"),
+            ("MANAGEMENT_URL", "CM_API_HOST"),
+            ("PORT", "APP_PORT"),
+            ("LOG_LEVEL", "RUST_LOG"),
+        ] {
+            let (values, faults) = read(&[(alias, "http://value")]);
+            let value = values.get(name).map(String::as_str);
+            assert_eq!((value, faults.len(), values.len()), (Some("http://value"), 0, 1), "{alias}");
+        }
+    }
+
+    #[test]
+    fn names_that_contradict_each_other_are_both_named() {
+        let (_, faults) =
+            read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "b:1"), ("PORT", "1"), ("APP_PORT", "2")]);
+        assert_eq!(faults.len(), 2);
+        assert!(faults[0].contains("KAFKA_BROKERS and KAFKA_BROKER"), "{faults:?}");
+        assert!(faults[1].contains("PORT and APP_PORT"), "{faults:?}");
+        let (values, faults) = read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "a:1")]);
+        assert_eq!((values.len(), faults.len()), (1, 0), "the same twice is fine");
+        let (_, faults) =
+            read(&[("MONGODB_URI", "mongodb://u:secret@h"), ("DATABASE_URL", "mongodb://other")]);
+        assert!(faults.len() == 1 && !faults[0].contains("secret"), "{faults:?}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_if_it_concerns_us() {
+        use std::os::unix::ffi::OsStringExt;
+        let no_text = || OsString::from_vec(vec![0xff]);
+        let pairs = [("KAFKA_TOPIC".into(), no_text()), ("LESSOPEN".into(), no_text())];
+        let (_, faults) = Environment::from_os(pairs.into_iter()).into_parts();
+        assert!(faults.len() == 1 && faults[0].contains("KAFKA_TOPIC"), "{faults:?}");
+    }
+
+    #[test]
+    fn empty_counts_as_unset() {
+        let (values, faults) = read(&[("PORT", ""), ("APP_PORT", " "), ("KAFKA_BROKERS", "")]);
+        assert!(values.is_empty() && faults.is_empty());
+    }
+
+    #[test]
+    fn a_uri_is_put_together_from_its_parts_unless_it_is_whole() {
+        let uri = |pairs: &[(&str, &str)]| read(pairs).0.get("MONGODB_URI").cloned();
+        assert_eq!(uri(&[("MONGO_HOSTNAME", "db")]).unwrap(), "mongodb://db:27017/");
+        assert_eq!(uri(&[("MONGO_HOSTNAME", "db"), ("MONGO_PORT", "1")]).unwrap(), "mongodb://db:1/");
+        assert_eq!(uri(&[("MONGO_PORT", "1")]), None);
+        let parts = [
+            ("MONGODB_HOSTS", "a:1,b:2"),
+            ("MONGODB_USERNAME", "root"),
+            ("MONGODB_PASSWORD", "p@ss/word"),
+            ("MONGODB_AUTHDB", "admin"),
+        ];
+        assert_eq!(uri(&parts).unwrap(), "mongodb://root:p%40ss%2Fword@a:1,b:2/admin?authSource=admin");
+        let whole = [&parts[..], &[("MONGODB_URI", "mongodb://x")]].concat();
+        assert_eq!(uri(&whole).unwrap(), "mongodb://x");
+        for (given, said) in [
+            (&parts[..2], "MONGODB_PASSWORD is not"),
+            (&parts[1..3], "neither MONGODB_URI nor MONGODB_HOSTS"),
+            (&[parts[0], ("MONGO_HOSTNAME", "db")], "MONGO_HOSTNAME and MONGODB_HOSTS"),
+        ] {
+            let (_, faults) = read(given);
+            assert!(faults.len() == 1 && faults[0].contains(said), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn management_is_found_by_host_and_port_too() {
+        let url = |pairs: &[(&str, &str)]| read(pairs).0.get(MANAGEMENT_URL).cloned();
+        assert_eq!(url(&[("CM_API_HOST", "cm:3000")]).unwrap(), "http://cm:3000");
+        assert_eq!(url(&[("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000")]).unwrap(), "http://cm:3000");
+        assert_eq!(url(&[("CM_API_HOSTNAME", "cm")]), None);
+        let both = [("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000"), ("MANAGEMENT_URL", "http://other")];
+        assert_eq!(url(&both).unwrap(), "http://other");
+    }
+
+    #[test]
+    fn secrets_may_be_in_files() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "s3cret \r\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(read(&[("KAFKA_PASSWORD_FILE", path)]).0.get("KAFKA_PASSWORD").unwrap(), "s3cret ");
+        let (_, faults) = read(&[("KAFKA_PASSWORD_FILE", path), ("KAFKA_PASSWORD", "x")]);
+        assert!(faults[0].contains("both set"), "{faults:?}");
+        let (_, faults) = read(&[("MONGODB_URI_FILE", "/nowhere")]);
+        assert!(faults[0].contains("MONGODB_URI_FILE: /nowhere cannot be read"), "{faults:?}");
+    }
+}

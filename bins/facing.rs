@@ -1,0 +1,25 @@
+//! The service that customers meet: takes purchases, answers listings. Alone, it is the whole system.
+
+use shop_bins::run::{self, RunningIngest};
+use shop_bins::{Result, Service, Settings, check_config, resolve, signal, telemetry};
+use shop_http::{Metrics, facing, serve};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let settings = Settings::read(Service::Facing, resolve::unbuilt)?;
+    let shutdown = signal::shutdown()?;
+    telemetry::init(&settings)?;
+    let opened = shutdown.before(resolve::ports(&settings)).await;
+    let Some(ports) = opened.transpose()? else { return Ok(()) };
+    if settings.check_config {
+        return check_config::run(&settings, ports).await;
+    }
+    let listener = run::listen(&settings).await?;
+    let metrics = Metrics::new();
+    let ingest = RunningIngest::start(ports.ingest(&settings, &metrics)?, &shutdown);
+    let monitor = ingest.as_ref().map(RunningIngest::monitor);
+    let router = facing(ports.facing(monitor, metrics), settings.http.clone());
+    let stop = shutdown.clone();
+    let server = serve(listener, router, &settings.http, async move { stop.begun().await });
+    run::until_the_end(server, ingest, ports, &shutdown, settings.drain).await
+}

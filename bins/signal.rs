@@ -1,0 +1,57 @@
+//! When to stop.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Failure, Result};
+
+/// Learns of the first SIGTERM or SIGINT. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    /// The result of `work`; `None` when the process is to stop before there is one.
+    pub async fn before<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
+        self.0.run_until_cancelled(work).await
+    }
+
+    /// Begins the shutdown as a signal does.
+    pub(crate) fn begin(&self) {
+        self.0.cancel();
+    }
+
+    /// Completes when the process is to stop.
+    pub async fn begun(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// Listens for SIGTERM and SIGINT: the first begins an orderly shutdown, the second ends the process at once.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub fn shutdown() -> Result<Shutdown> {
+    let listen = |kind: SignalKind| signal(kind).map_err(Failure::new);
+    let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let token = CancellationToken::new();
+    tokio::spawn(watch(terminate, interrupt, token.clone()));
+    Ok(Shutdown(token))
+}
+
+/// What a shell answers for a process that a signal has ended.
+const ENDED_BY_SIGNAL: i32 = 128;
+
+async fn watch(mut terminate: Signal, mut interrupt: Signal, token: CancellationToken) {
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        }
+    };
+    next().await;
+    // Before it is said: whoever reads the log may have stopped reading.
+    token.cancel();
+    tracing::info!("shutting down: finishing what is on its way; a second signal ends at once");
+    let second = next().await;
+    std::process::exit(ENDED_BY_SIGNAL + second.as_raw_value());
+}

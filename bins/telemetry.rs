@@ -1,0 +1,27 @@
+//! The log: text for people on a terminal, JSON for machines.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::settings::Settings;
+use crate::{Failure, Result};
+
+/// Begins to log, to standard error.
+///
+/// # Errors
+/// When something logs already.
+pub fn init(settings: &Settings) -> Result<()> {
+    let filter = EnvFilter::try_new(&settings.log_level).map_err(Failure::new)?;
+    let on_terminal = stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(on_terminal);
+    let begun = if settings.log_json.unwrap_or(!on_terminal) {
+        lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()
+    } else {
+        lines.finish().try_init()
+    };
+    begun.map_err(Failure::new)?;
+    tracing::info!("{} {} starts", settings.service.name(), env!("CARGO_PKG_VERSION"));
+    Ok(())
+}

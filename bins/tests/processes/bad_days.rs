@@ -1,0 +1,97 @@
+//! Folders and files that cannot be used: told at start, and while it lasts.
+
+use std::fs;
+
+use rusqlite::Connection;
+
+use crate::process::{Binary, Process, buy, get, stored, until};
+
+/// What the binary says of a folder that was prepared.
+async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path());
+    let output = Binary::Facing.run(&[], &[("SHOP_DATA_DIR", folder.path().to_str().unwrap())]).await;
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_told_with_its_path_and_what_to_do() {
+    for (name, kind) in [("log.db", "log"), ("store.db", "store")] {
+        let said =
+            refusal(|folder| fs::write(folder.join(name), "not a database".repeat(100)).unwrap()).await;
+        assert!(said.contains(name) && said.contains("no database of ours"), "{kind}: {said}");
+        let newer = |folder: &std::path::Path| {
+            let connection = Connection::open(folder.join(name)).unwrap();
+            let id = if kind == "log" { 0x5368_6f4c } else { 0x5368_6f53 };
+            connection.pragma_update(None, "application_id", id).unwrap();
+            connection.pragma_update(None, "user_version", 99).unwrap();
+        };
+        let said = refusal(newer).await;
+        assert!(said.contains(name) && said.contains("newer version"), "{kind}: {said}");
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = Binary::Management.run(&[], &[("SHOP_DATA_DIR", file.path().to_str().unwrap())]).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("SHOP_DATA_DIR") && said.contains(file.path().to_str().unwrap()), "{said}");
+}
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+#[tokio::test]
+async fn a_locked_log_is_a_503_as_long_as_it_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    assert_eq!(buy(&facing, ADA).await.0, 201);
+    let connection = Connection::open(folder.path().join("log.db")).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (status, body) = buy(&facing, ADA).await;
+    assert_eq!(status, 503);
+    assert_eq!(body["error"], "Failed to record purchase - messaging system unavailable");
+    assert_eq!(body["outcome"], "not_sent", "{body}");
+    connection.execute_batch("ROLLBACK").unwrap();
+    until("take purchases again", async || buy(&facing, ADA).await.0 == 201).await;
+    assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_locked_store_is_waited_for_while_buying_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let connection = Connection::open(folder.path().join("store.db")).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..10 {
+        assert_eq!(buy(&facing, ADA).await.0, 201);
+    }
+    // The ingest has met the lock when it says so; nothing is put aside meanwhile.
+    let waits = async || get(&facing.path("/health")).await.1["ingest"]["waiting_for"].get("store").is_some();
+    until("wait for the store", waits).await;
+    connection.execute_batch("ROLLBACK").unwrap();
+    until("catch up", async || stored(&facing, "u1").await == 10).await;
+    let ingest = get(&facing.path("/health")).await.1["ingest"].clone();
+    assert_eq!(ingest["dead_lettered"], 0, "{ingest}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_deleted_takes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let facing = Process::start(Binary::Facing, &data, &[]).await;
+    assert_eq!(buy(&facing, ADA).await.0, 201);
+    fs::remove_dir_all(&data).unwrap();
+    let (status, body) = buy(&facing, ADA).await;
+    assert_eq!((status, &body["outcome"]), (503, &"not_sent".into()), "{body}");
+    assert_eq!(get(&facing.path("/-/ready")).await.0, 503);
+}
+
+#[tokio::test]
+async fn a_turn_that_does_not_come_is_told() {
+    let said = refusal(|folder| {
+        let lock = fs::File::create(folder.join("store.lock")).unwrap();
+        lock.lock().unwrap();
+        // Held until this process ends.
+        std::mem::forget(lock);
+    })
+    .await;
+    assert!(said.contains("SHOP_DATA_DIR") && said.contains("another process holds its lock"), "{said}");
+}

@@ -1,0 +1,148 @@
+//! Chromium without a window, driven by WebDriver.
+
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+use shop_core::conformance::skip;
+use thirtyfour::prelude::*;
+use thirtyfour::{BrowserLogEntry, ChromeCapabilities, ChromiumLikeCapabilities, LoggingPrefsLogLevel};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::process::{soon, until};
+
+/// A browser of a test's own. Ends with it.
+pub(super) struct Browser {
+    // Dropped first: when a test has failed, nobody waits for an orderly end of the session.
+    _process: DriverProcess,
+    pub(super) driver: WebDriver,
+}
+
+/// The driver's process, and the browsers that it has started: they are of one group.
+struct DriverProcess(Child);
+
+impl Drop for DriverProcess {
+    fn drop(&mut self) {
+        let group = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(Err(error)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
+            eprintln!("the test's browser could not be ended: {error}");
+        }
+    }
+}
+
+impl Browser {
+    /// Starts one. `None` where there is none, which is said, and is a failure if `SHOP_TEST_REQUIRE` asks for a
+    /// `browser`.
+    pub(super) async fn start() -> Option<Self> {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let Ok(child) = command.process_group(0).kill_on_drop(true).spawn() else {
+            return skipped("there is no chromedriver");
+        };
+        let mut process = DriverProcess(child);
+        let url = soon("start the driver", address(&mut process.0)).await;
+        match WebDriver::new(url, capabilities()).await {
+            Ok(driver) => Some(Self { driver, _process: process }),
+            Err(error) if error.to_string().contains("cannot find") => skipped("there is no chromium"),
+            Err(error) => panic!("no session: {error}"),
+        }
+    }
+
+    pub(super) async fn open(&self, url: &str) {
+        self.driver.goto(url).await.unwrap();
+    }
+
+    /// The one element with this id.
+    pub(super) async fn by_id(&self, id: &str) -> WebElement {
+        self.driver.find(By::Id(id)).await.unwrap_or_else(|error| panic!("{id}: {error}"))
+    }
+
+    /// Its text, as it is shown.
+    pub(super) async fn text(&self, id: &str) -> String {
+        self.by_id(id).await.text().await.unwrap()
+    }
+
+    /// Waits until the element shows `text`, with spaces that do not break as spaces.
+    pub(super) async fn shows(&self, id: &str, text: &str) {
+        let what = format!("show {text:?} in {id}");
+        until(&what, async || self.text(id).await.replace('\u{a0}', " ") == text).await;
+    }
+
+    /// Fills in inputs, whatever was in them.
+    pub(super) async fn fill(&self, inputs: &[(&str, &str)]) {
+        for (id, text) in inputs {
+            let input = self.by_id(id).await;
+            input.clear().await.unwrap();
+            input.send_keys(*text).await.unwrap();
+        }
+    }
+
+    pub(super) async fn click(&self, id: &str) {
+        self.by_id(id).await.click().await.unwrap();
+    }
+
+    /// What a script of the page's own returns.
+    pub(super) async fn run(&self, script: &str) -> Value {
+        self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
+    }
+
+    /// The texts of the elements that a selector finds.
+    pub(super) async fn texts(&self, selector: &str) -> Vec<String> {
+        let script =
+            format!("return [...document.querySelectorAll({selector:?})].map((one) => one.innerText)");
+        let texts = self.run(&script).await;
+        texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Nothing was written to the console, and nothing was asked of anybody but `origin`.
+    pub(super) async fn was_quiet(&self, origin: &str) {
+        let console: Vec<BrowserLogEntry> = self.driver.browser_log().await.unwrap();
+        assert!(console.is_empty(), "{console:?}");
+        let mut asked = 0;
+        for entry in self.driver.get_log("performance").await.unwrap() {
+            let event: Value = serde_json::from_str(&entry.message).unwrap();
+            if event["message"]["method"] == "Network.requestWillBeSent" {
+                let url = event["message"]["params"]["request"]["url"].as_str().unwrap();
+                assert!(url.starts_with(&format!("{origin}/")), "{url}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 0, "requests are logged");
+    }
+
+    pub(super) async fn end(self) {
+        self.driver.quit().await.unwrap();
+    }
+}
+
+/// Where the driver listens. It is read to its end, so that it never waits for a reader.
+async fn address(driver: &mut Child) -> String {
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = loop {
+        let line = lines.next_line().await.unwrap().unwrap();
+        if let Some((_, port)) = line.split_once("started successfully on port ") {
+            break port.trim_end_matches('.').to_owned();
+        }
+    };
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    format!("http://127.0.0.1:{port}")
+}
+
+fn capabilities() -> ChromeCapabilities {
+    let mut capabilities = DesiredCapabilities::chrome();
+    // A sandbox needs rights that containers seldom have, and their shared memory is small.
+    for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"] {
+        capabilities.add_arg(argument).unwrap();
+    }
+    for log in ["browser", "performance"] {
+        capabilities.set_logging_prefs(log, LoggingPrefsLogLevel::All).unwrap();
+    }
+    capabilities
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told so what they must not skip")]
+fn skipped<T>(why: &str) -> Option<T> {
+    skip("browser", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), why);
+    None
+}

@@ -1,0 +1,112 @@
+//! `management dlq` as an operator uses it.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use shop_client::NewPurchase;
+
+use crate::process::{Binary, Process, get, stored, until};
+use crate::verify::{append, dead_lettered, manage, text};
+
+/// What `management dlq` prints, which must have worked.
+async fn dlq(folder: &Path, words: &[&str]) -> String {
+    let output = manage(folder, &[&["dlq"], words].concat()).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{words:?}: {said}{}", text(&output.stderr));
+    said
+}
+
+/// The same purchase, for another price: a conflict.
+fn order(price: &str) -> NewPurchase {
+    let purchase = NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), price.parse().unwrap());
+    purchase.with_key("order-7".parse().unwrap())
+}
+
+/// Each edge remembers some of the keys that it has seen; a new one remembers none.
+async fn buy_at_a_new_edge(folder: &Path, price: &str) {
+    let facing = Process::start(Binary::Facing, folder, &[("SHOP_INGEST", "off")]).await;
+    facing.client().buy(order(price)).await.unwrap();
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_conflict_that_was_resolved_is_replayed_under_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    buy_at_a_new_edge(folder, "1").await;
+    buy_at_a_new_edge(folder, "2").await;
+    let management = Process::start(Binary::Management, folder, &[]).await;
+    until("put it aside", async || dead_lettered(&management).await == 1).await;
+    let listed = dlq(folder, &["ls"]).await;
+    assert!(listed.starts_with("purchases-0-2  20") && listed.contains("  conflict  {"), "{listed}");
+    let shown = dlq(folder, &["show", "purchases-0-2"]).await;
+    let id = shown.lines().find_map(|line| line.trim().strip_prefix("purchase ")).unwrap().trim().to_owned();
+    for part in
+        ["reason    conflict: the id is taken", "key       u1", &format!("header    purchase-id: {id}")]
+    {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    // As long as the other one is stored it fails again, and is a letter again.
+    assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
+    until("put it aside again", async || dead_lettered(&management).await == 2).await;
+    assert_eq!(stored(&management, "u1").await, 1);
+    let listed = dlq(folder, &["ls"]).await;
+    assert!(listed.lines().count() == 1 && listed.starts_with("purchases-0-3  "), "{listed}");
+    assert!(management.terminate().await.success());
+
+    // Somebody decides for the second price, and takes the first one out of the store.
+    let store = Connection::open(folder.join("store.db")).unwrap();
+    store.execute_batch("DELETE FROM purchases; DELETE FROM totals;").unwrap();
+    let would = dlq(folder, &["replay", "--dry-run", "--reason", "conflict"]).await;
+    assert!(would.starts_with("purchases-0-3  ") && would.ends_with("1 would be replayed\n"), "{would}");
+    assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 1, "nothing was done");
+    assert_eq!(dlq(folder, &["replay", "--rate", "5", "purchases-0-3"]).await, "1 replayed\n");
+    let management = Process::start(Binary::Management, folder, &[]).await;
+    until("store it", async || stored(&management, "u1").await == 1).await;
+    let (_, purchase) = get(&management.path(&format!("/v1/purchases/{id}"))).await;
+    assert_eq!(purchase["price"], 2);
+    assert_eq!(dlq(folder, &["ls"]).await, "");
+    let output = manage(folder, &["verify"]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+}
+
+#[tokio::test]
+async fn letters_are_selected_and_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    for value in ["poison", "\u{1b}[2J", r#"{"username":"ada","userid":"u1"}"#] {
+        append(folder, value).await;
+    }
+    until("put them aside", async || dead_lettered(&facing).await == 3).await;
+    let listed = dlq(folder, &["ls"]).await;
+    assert_eq!(listed.lines().count(), 3);
+    assert!(!listed.contains('\u{1b}'), "{listed:?}");
+    assert!(dlq(folder, &["show", "purchases-0-2"]).await.contains("value     base64:G1sySg=="));
+    for (words, count) in [
+        (&["ls", "--reason", "undecodable"][..], 3),
+        (&["ls", "--reason", "conflict"], 0),
+        (&["ls", "--since", "2020-01-01"], 3),
+        (&["ls", "--until", "2020-01-01T00:00:00Z"], 0),
+        (&["ls", "purchases-0-1", "purchases-0-3"], 2),
+    ] {
+        assert_eq!(dlq(folder, words).await.lines().count(), count, "{words:?}");
+    }
+    let would = dlq(folder, &["drop", "--all", "--dry-run"]).await;
+    assert!(would.ends_with("3 would be dropped\n") && would.lines().count() == 4, "{would}");
+    assert_eq!(dlq(folder, &["drop", "purchases-0-2"]).await, "1 dropped\n");
+    assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 2);
+    assert_eq!(dlq(folder, &["drop", "--all"]).await, "2 dropped\n");
+    assert_eq!(dlq(folder, &["ls"]).await, "");
+    // What somebody has let go is not missing.
+    let output = manage(folder, &["verify"]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    assert!(said.contains("settled by hand 3\n"), "{said}");
+    assert!(facing.terminate().await.success());
+    // Other files are left as those of a service are: whole.
+    for wal in ["log.db-wal", "store.db-wal"] {
+        assert!(!folder.join(wal).exists(), "{wal}");
+    }
+}

@@ -1,0 +1,149 @@
+//! The process is ended between every two steps, one after the other; afterwards everything is there, once.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use shop_client::{ListOrder, NewPurchase, Purchase, PurchaseId, Selector};
+use shop_core::fault::FAILPOINTS;
+use shop_core::ports::{DeadLetter, PurchaseQueryExt};
+use shop_core::record::LogRecord;
+use shop_core::{Clock as _, SystemClock};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+
+use crate::kafka;
+use crate::process::{Binary, Process, soon, until};
+use crate::servers::Servers;
+
+/// How often a failpoint is passed before it ends the process.
+const PASSED: [u32; 2] = [1, 4];
+/// Calls at a time.
+const CALLERS: u64 = 8;
+
+/// What the rounds have in common.
+struct Rounds<'a, Append> {
+    folder: &'a Path,
+    settings: Vec<(&'static str, String)>,
+    /// Puts a record of any kind into the log.
+    append: Append,
+    acknowledged: BTreeSet<PurchaseId>,
+    bought: u64,
+    poisoned: usize,
+}
+
+#[expect(clippy::future_not_send, reason = "a test stays in its thread")]
+impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
+    fn new(folder: &'a Path, settings: Vec<(&'static str, String)>, append: Append) -> Self {
+        Self { folder, settings, append, acknowledged: BTreeSet::new(), bought: 0, poisoned: 0 }
+    }
+
+    /// Ends the process at every failpoint.
+    async fn end_everywhere(&mut self) {
+        for point in FAILPOINTS {
+            for passed in PASSED {
+                soon(point, self.buy_until_the_end(point, passed)).await;
+            }
+        }
+        self.count().await;
+    }
+
+    async fn start(&self, failpoint: Option<&str>) -> Process {
+        let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<_> = settings.chain(failpoint.map(|point| ("FAILPOINTS", point))).collect();
+        Process::start(Binary::Facing, self.folder, &settings).await
+    }
+
+    /// Buys until the process is no more, which its failpoint must have ended. Every few purchases there is a record
+    /// that can never be stored.
+    async fn buy_until_the_end(&mut self, point: &str, passed: u32) {
+        // A source is closed only once.
+        let action =
+            if point == "before-close" { "return".to_owned() } else { format!("{passed}*off->return") };
+        let mut facing = self.start(Some(&format!("{point}={action}"))).await;
+        let client = facing.client();
+        let before = self.acknowledged.len();
+        let end = loop {
+            (self.append)(poison(self.poisoned)).await;
+            self.poisoned += 1;
+            let buys = (0..CALLERS).map(|caller| client.buy(purchase(self.bought + caller)));
+            let answers = soon("answer", join_all(buys)).await;
+            self.bought += CALLERS;
+            self.acknowledged.extend(answers.into_iter().flatten().map(|bought| bought.purchase.id));
+            if let Some(end) = facing.end() {
+                break end;
+            }
+            if point == "before-close" && self.acknowledged.len() > before + 20 {
+                facing.signal(Signal::TERM);
+                break facing.ended().await;
+            }
+        };
+        assert_eq!(end.signal(), Some(Signal::ABORT.as_raw()), "{point}: {end:?}");
+    }
+
+    /// Waits for everything that was acknowledged, and looks for what is stored twice.
+    async fn count(&self) {
+        let facing = self.start(None).await;
+        let client = std::sync::Arc::new(facing.client());
+        let mut listed: Vec<Purchase> = Vec::new();
+        let all_there = async || {
+            let all = std::sync::Arc::clone(&client).scan(Selector::All, ListOrder::OldestFirst);
+            listed = all.try_collect().await.unwrap_or_default();
+            let ids: BTreeSet<_> = listed.iter().map(|purchase| purchase.id).collect();
+            self.acknowledged.is_subset(&ids)
+        };
+        until("store everything that was acknowledged", all_there).await;
+        let ids: BTreeSet<_> = listed.iter().map(|purchase| purchase.id).collect();
+        let (ends, twice) = (FAILPOINTS.len() * PASSED.len(), listed.len() - ids.len());
+        println!("{ends} ends: acknowledged {}, missing 0, twice {twice}", self.acknowledged.len());
+        assert_eq!(ids.len(), listed.len());
+        assert!(facing.terminate().await.success());
+    }
+}
+
+fn purchase(number: u64) -> NewPurchase {
+    let user = format!("user-{}", number % 7).parse().unwrap();
+    let new = NewPurchase::new(user, "ada".parse().unwrap(), format!("{number}.5").parse().unwrap());
+    new.with_key(format!("order-{number}").parse().unwrap())
+}
+
+/// A record that can never be stored, another one each time.
+fn poison(number: usize) -> LogRecord {
+    LogRecord::new(0, SystemClock.now(), Some(format!("poison {number}").into()))
+}
+
+/// Each of them once, as they were.
+fn assert_all_poison(letters: Vec<DeadLetter>, count: usize) {
+    assert_eq!(letters.len(), count);
+    let kept: BTreeSet<_> = letters.into_iter().map(|letter| letter.record.value).collect();
+    assert_eq!(kept, (0..count).map(|number| poison(number).value).collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_between_any_two_steps_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let append = async |record| drop(log.append(record).await.unwrap());
+    let mut rounds = Rounds::new(folder.path(), Vec::new(), append);
+    rounds.end_everywhere().await;
+    assert_all_poison(log.dead_letters().all().await.unwrap(), rounds.poisoned);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_does_it_on_kafka_and_mongodb() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    let append = async |record: LogRecord| {
+        until("append", async || log.append(record.clone()).await.is_ok()).await;
+    };
+    let mut settings = kafka::settings(&servers);
+    // So that the partitions are back at once, and not when the session of the one that has ended is over.
+    settings.push(("KAFKA_INSTANCE_ID", "facing-0".to_owned()));
+    let mut rounds = Rounds::new(folder.path(), settings, append);
+    rounds.end_everywhere().await;
+    assert_all_poison(log.dead_letters().all().await.unwrap(), rounds.poisoned);
+}

@@ -1,0 +1,201 @@
+//! The log on Kafka and the store in MongoDB, on real servers that are killed and paused.
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use shop_client::{NewPurchase, Outcome};
+
+use futures_util::{StreamExt, stream};
+use shop_core::record::LogRecord;
+use shop_core::{Clock as _, SystemClock};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+
+use crate::kills::{Plan, SERVICES, Victim};
+use crate::process::{Binary, Process, get, stored, until};
+use crate::servers::Servers;
+
+pub(crate) fn settings(servers: &Servers) -> Vec<(&'static str, String)> {
+    vec![
+        ("KAFKA_BOOTSTRAP_SERVERS", servers.address("SHOP_TEST_KAFKA").to_owned()),
+        ("MONGODB_URI", servers.address("SHOP_TEST_MONGODB_URI").to_owned()),
+        ("MONGODB_DATABASE", "shop".to_owned()),
+    ]
+}
+
+pub(crate) async fn start(binary: Binary, servers: &Servers, more: &[(&str, &str)]) -> Process {
+    let settings = settings(servers);
+    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.extend(more);
+    // Nothing is embedded: the folder is not even made.
+    let nowhere = Path::new("/nonexistent/shop-data");
+    Process::start(binary, nowhere, &settings).await
+}
+
+fn ada() -> NewPurchase {
+    NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "29.99".parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn facing_and_management_meet_over_kafka_and_mongodb() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let management = start(Binary::Management, &servers, &[]).await;
+    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    let client = facing.client();
+    until("take a purchase", async || client.buy(ada()).await.is_ok()).await;
+    let bought = client.buy(ada().with_key("order-7".parse().unwrap())).await.unwrap();
+    assert!(format!("{:?}", bought.receipt).contains("Broker"), "{bought:?}");
+    let id = bought.purchase.id;
+    let listing = get(&facing.path(&format!("/getAllUserBuys/u1?wait_for={id}&wait=10"))).await.1;
+    assert_eq!(listing["count"], 2, "{listing}");
+    assert_eq!(get(&management.path("/purchases/u1")).await.1["count"], 2);
+    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management does that");
+
+    // Nothing is delivered again after an orderly end.
+    management.terminate().await;
+    let management = start(Binary::Management, &servers, &[]).await;
+    let third = client.buy(ada()).await.unwrap().purchase.id;
+    let pending = format!("/v1/purchases/{third}?wait_for={third}&wait=10");
+    until("carry the third", async || get(&management.path(&pending)).await.0 == 200).await;
+    let ingest = get(&management.path("/health")).await.1["ingest"].clone();
+    assert_eq!((&ingest["inserted"], &ingest["duplicates"]), (&1.into(), &0.into()), "{ingest}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_kafka_is_told_and_passes() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    // Away at the start.
+    servers.ctl("kill", "kafka").await;
+    let facing = start(Binary::Facing, &servers, &[]).await;
+    let client = facing.client();
+    let error = client.buy(ada().with_key("order-0".parse().unwrap())).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+    assert_eq!(get(&facing.path("/-/ready")).await.0, 503);
+    servers.ctl("start", "kafka").await;
+    until("take a purchase", async || client.buy(ada().with_key("order-0".parse().unwrap())).await.is_ok())
+        .await;
+
+    let mut orders = 1;
+    for (stop, go_on) in [("kill", "start"), ("pause", "resume")] {
+        servers.ctl(stop, "kafka").await;
+        let key = || format!("order-{orders}").parse().unwrap();
+        // Whatever it says of the outcome: repeated with its key, it is one purchase.
+        let error = client.buy(ada().with_key(key())).await.unwrap_err();
+        assert!(error.is_retryable(), "{stop}: {error}");
+        servers.ctl(go_on, "kafka").await;
+        until("take it at last", async || client.buy(ada().with_key(key())).await.is_ok()).await;
+        orders += 1;
+    }
+    until("carry all", async || stored(&facing, "u1").await == orders).await;
+    assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
+    facing.signal(Signal::TERM);
+    assert!(facing.ended().await.success());
+}
+
+/// Hits the victims under load, on servers of its own.
+async fn survive(rounds: u64, victims: &[Victim], pauses: bool) {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan { rounds, victims, pauses, servers: Some(&servers) };
+    plan.survive(folder.path(), settings(&servers)).await;
+    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    assert_eq!(log.dead_letters().all().await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_on_kafka_and_mongodb_either() {
+    survive(20, &SERVICES, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_when_the_servers_are_killed_and_all_are_paused() {
+    let [facing, management] = SERVICES;
+    survive(10, &[facing, management, Victim::Server("kafka"), Victim::Server("mongo")], true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_management_there_are_no_listings_but_buying_goes_on() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let management = start(Binary::Management, &servers, &[]).await;
+    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    until("take a purchase", async || facing.client().buy(ada()).await.is_ok()).await;
+    until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 1).await;
+    // It is connected, and says nothing.
+    management.signal(Signal::STOP);
+    for path in ["/getAllUserBuys/u1", "/v1/summary?userid=u1"] {
+        assert_eq!(get(&facing.path(path)).await.0, 503, "{path}");
+    }
+    facing.client().buy(ada()).await.unwrap();
+    assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
+    management.kill().await;
+    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
+    facing.client().buy(ada()).await.unwrap();
+    // Another one takes over where the first has stopped.
+    let management = start(Binary::Management, &servers, &[]).await;
+    until("carry all", async || stored(&management, "u1").await == 3).await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_is_told_with_what_to_look_at() {
+    let Some(servers) = Servers::start(&["kafka"]).await else { return };
+    // That listener takes no PLAIN.
+    let settings = [
+        ("KAFKA_BOOTSTRAP_SERVERS", servers.address("SHOP_TEST_KAFKA_SASL")),
+        ("KAFKA_USERNAME", "shop"),
+        ("KAFKA_PASSWORD", "hunter2"),
+        ("MANAGEMENT_URL", "http://127.0.0.1:1"),
+    ];
+    let output = Binary::Facing.run(&["--check-config"], &settings).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("KAFKA_PASSWORD") && said.contains("KAFKA_SASL_MECHANISM"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+/// How many records wait for the store, 2 KB each.
+const WAITING: usize = 60_000;
+
+/// More than a process may hold waits for the store, then Kafka goes too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_does_not_grow_with_what_waits() {
+    let Some(servers) = Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await else {
+        return;
+    };
+    let facing = start(Binary::Facing, &servers, &[]).await;
+    until("take a purchase", async || facing.client().buy(ada()).await.is_ok()).await;
+    until("store it", async || stored(&facing, "u1").await == 1).await;
+    let at_rest = facing.peak_memory();
+
+    servers.ctl("pause", "mongo").await;
+    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    let long = "x".repeat(2_000);
+    let append = async |number: usize| {
+        let value = format!(r#"{{"username":"ada","userid":"u{}","price":1,"more":"{long}"}}"#, number % 7);
+        let record = LogRecord::new(0, SystemClock.now(), Some(value.into()));
+        until("append", async || log.append(record.clone()).await.is_ok()).await;
+    };
+    stream::iter(0..WAITING).map(append).buffer_unordered(1_000).collect::<()>().await;
+    let waits = async || get(&facing.path("/health")).await.1["ingest"]["waiting_for"]["store"].is_string();
+    until("wait for the store", async || waits().await).await;
+    servers.ctl("kill", "kafka").await;
+    // Purchases that are refused leave nothing behind either.
+    let refused = stream::iter(0..200).map(async |_| facing.client().buy(ada()).await.is_err());
+    assert!(refused.buffer_unordered(100).all(std::future::ready).await);
+    let peak = facing.peak_memory();
+    println!("{at_rest} MiB at rest, at most {peak} MiB while 120 MB wait");
+    assert!(peak - at_rest < 64, "{at_rest} MiB at rest, {peak} MiB");
+
+    servers.ctl("start", "kafka").await;
+    servers.ctl("resume", "mongo").await;
+    let status = async || get(&facing.path("/health")).await.1["ingest"].clone();
+    // What was sent into the pause was stored after it, and is met again.
+    let carried =
+        |status: &Value| status["inserted"].as_u64().unwrap() + status["duplicates"].as_u64().unwrap();
+    until("carry all", async || carried(&status().await) > WAITING as u64).await;
+    assert_eq!(status().await["dead_lettered"], 0);
+    let mut users = 0;
+    for user in 0..7 {
+        users += stored(&facing, &format!("u{user}")).await;
+    }
+    assert_eq!(users, WAITING as u64 + 1);
+}

@@ -1,0 +1,344 @@
+//! Kills and pauses at random points under load: every acknowledged purchase is there, once.
+//!
+//! `SHOP_TEST_ROUNDS` makes a long run of it, `SHOP_TEST_SEED` repeats the points of another one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use rustix::process::Signal;
+use serde_json::Value;
+use shop_client::{
+    ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, Retries, Selector, ShopClient, Total,
+    UserId,
+};
+use shop_core::ports::{PurchaseQuery, PurchaseQueryExt};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use tokio::sync::{Mutex, RwLock};
+
+use crate::process::{Binary, PATIENCE, Process, get, plain, soon, until, within};
+use crate::servers::Servers;
+
+const PURCHASES: u64 = 1_000;
+const CALLERS: u64 = 16;
+const USERS: u64 = 7;
+
+/// Random numbers that can be had again: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// A number that the environment may choose.
+#[expect(clippy::disallowed_methods, reason = "a failure is replayed by the seed that it has printed")]
+fn chosen(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// `SHOP_TEST_SEED`, or another one each time.
+#[expect(clippy::disallowed_methods, reason = "another one each time")]
+fn seed() -> u64 {
+    let nanos = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    chosen("SHOP_TEST_SEED").unwrap_or_else(|| u64::from(nanos()))
+}
+
+/// What the callers have been told.
+#[derive(Default)]
+struct Told {
+    acknowledged: Mutex<BTreeSet<PurchaseId>>,
+    /// Calls without a key that may have taken effect.
+    unknown: AtomicUsize,
+    /// Calls that were answered in any way: what the kills are timed by.
+    calls: AtomicU64,
+    /// Records that were carried again, as far as the processes lived to tell.
+    redelivered: AtomicU64,
+}
+
+/// Both services on one log and store, either of which may be killed and is started again.
+pub(crate) struct Pair {
+    folder: PathBuf,
+    settings: Vec<(&'static str, String)>,
+    facing: Mutex<Option<Process>>,
+    management: Mutex<Option<Process>>,
+    /// Where facing is to be found now.
+    url: RwLock<String>,
+    http: reqwest::Client,
+}
+
+async fn start(binary: Binary, folder: &Path, settings: &[(&'static str, String)]) -> Process {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Process::start(binary, folder, &settings).await
+}
+
+impl Pair {
+    async fn start(folder: &Path, settings: Vec<(&'static str, String)>) -> Self {
+        let facing = start(Binary::Facing, folder, &settings).await;
+        let management = start(Binary::Management, folder, &settings).await;
+        Self {
+            folder: folder.to_owned(),
+            settings,
+            url: RwLock::new(facing.url.clone()),
+            facing: Mutex::new(Some(facing)),
+            management: Mutex::new(Some(management)),
+            http: plain(),
+        }
+    }
+
+    const fn slot(&self, binary: Binary) -> &Mutex<Option<Process>> {
+        match binary {
+            Binary::Facing => &self.facing,
+            Binary::Management => &self.management,
+        }
+    }
+
+    async fn kill_and_start(&self, binary: Binary, told: &Told) {
+        let mut slot = self.slot(binary).lock().await;
+        let process = slot.take().unwrap();
+        let duplicates = get(&process.path("/health")).await.1["ingest"]["duplicates"].as_u64();
+        told.redelivered.fetch_add(duplicates.unwrap_or_default(), Ordering::Relaxed);
+        process.kill().await;
+        let process = start(binary, &self.folder, &self.settings).await;
+        if binary == Binary::Facing {
+            self.url.write().await.clone_from(&process.url);
+        }
+        *slot = Some(process);
+    }
+
+    async fn pause(&self, binary: Binary, pause: Duration) {
+        let slot = self.slot(binary).lock().await;
+        let process = slot.as_ref().unwrap();
+        process.signal(Signal::STOP);
+        tokio::time::sleep(pause).await;
+        process.signal(Signal::CONT);
+    }
+
+    /// What both say of their ingest.
+    async fn ingest(&self) -> Vec<Value> {
+        let mut said = Vec::new();
+        for binary in [Binary::Facing, Binary::Management] {
+            let slot = self.slot(binary).lock().await;
+            said.push(get(&slot.as_ref().unwrap().path("/health")).await.1["ingest"].clone());
+        }
+        said
+    }
+
+    async fn client(&self) -> ShopClient {
+        let builder = ShopClient::builder(self.url.read().await.clone()).http_client(self.http.clone());
+        // Who is started anew is somewhere else.
+        builder.retries(Retries::none()).build().unwrap()
+    }
+
+    /// Buys without any key; an answer that never came may mean anything.
+    async fn buy_once(&self, purchase: &NewPurchase) -> Result<PurchaseId, Outcome> {
+        let (user, price) = (&purchase.user_id, purchase.price);
+        let body = format!(r#"{{"username":"ada","userid":"{user}","price":{price}}}"#);
+        let request = self.http.post(format!("{}/buy", self.url.read().await)).body(body);
+        match request.send().await {
+            Err(error) if error.is_connect() => Err(Outcome::NotApplied),
+            Err(_) => Err(Outcome::Unknown),
+            Ok(answer) if answer.status() == 201 => {
+                Ok(answer.headers()["x-purchase-id"].to_str().unwrap().parse().unwrap())
+            }
+            Ok(answer) => {
+                let said = answer.text().await.unwrap_or_default();
+                Err(if said.contains("not_sent") { Outcome::NotApplied } else { Outcome::Unknown })
+            }
+        }
+    }
+}
+
+/// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once.
+async fn buy(pair: &Pair, told: &Told, number: u64) {
+    let cents: Price = format!("{}.{:02}", number % 90, number % 100).parse().unwrap();
+    let purchase = NewPurchase::new(user_id(number % USERS), "ada".parse().unwrap(), cents);
+    let keyed = purchase.clone().with_key(format!("order-{number}").parse().unwrap());
+    loop {
+        let result = if number.is_multiple_of(2) {
+            let bought = pair.client().await.buy(keyed.clone()).await;
+            bought.map(|bought| bought.purchase.id).map_err(|_again| None)
+        } else {
+            pair.buy_once(&purchase).await.map_err(Some)
+        };
+        told.calls.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(id) => {
+                assert!(told.acknowledged.lock().await.insert(id), "{id} was given out twice");
+                return;
+            }
+            Err(None) => tokio::task::yield_now().await,
+            Err(Some(outcome)) => {
+                told.unknown.fetch_add(usize::from(outcome == Outcome::Unknown), Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+/// One caller's share of a round.
+async fn buy_share(pair: Arc<Pair>, told: Arc<Told>, round: u64, caller: u64) {
+    for number in (0..PURCHASES).filter(|number| number % CALLERS == caller) {
+        buy(&pair, &told, round * PURCHASES + number).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan { rounds: 20, victims: &SERVICES, pauses: true, servers: None };
+    let pair = plan.survive(folder.path(), Vec::new()).await;
+    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
+    assert_eq!(log.dead_letters().all().await.unwrap().len(), 0);
+}
+
+/// What may be hit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Victim {
+    Service(Binary),
+    /// `kafka` or `mongo`.
+    Server(&'static str),
+}
+
+impl Victim {
+    /// What is done to it, in a word.
+    fn fate(self, pause: Option<Duration>) -> &'static str {
+        match (self, pause) {
+            (_, Some(_)) => "paused",
+            (Self::Server("mongo"), None) => "cut off",
+            (_, None) => "killed",
+        }
+    }
+}
+
+pub(crate) const SERVICES: [Victim; 2] =
+    [Victim::Service(Binary::Facing), Victim::Service(Binary::Management)];
+
+/// How long something may be stopped, in milliseconds: the longest is longer than a session in a group.
+const PAUSES: [u64; 4] = [20, 200, 1_000, 8_000];
+
+/// What is done to the victims.
+pub(crate) struct Plan<'a> {
+    /// Unless the environment chooses another number.
+    pub(crate) rounds: u64,
+    pub(crate) victims: &'a [Victim],
+    /// Whether they are paused now and then, instead of killed.
+    pub(crate) pauses: bool,
+    pub(crate) servers: Option<&'a Servers>,
+}
+
+impl Plan<'_> {
+    /// Rounds of load in which the victims are hit at random points; then everything is counted.
+    pub(crate) async fn survive(&self, folder: &Path, settings: Vec<(&'static str, String)>) -> Arc<Pair> {
+        let seed = seed();
+        println!("SHOP_TEST_SEED={seed} replays the points");
+        let mut random = Random(seed);
+        let (pair, told) = (Arc::new(Pair::start(folder, settings).await), Arc::new(Told::default()));
+        let mut hits = BTreeMap::new();
+        for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(self.rounds) {
+            let before = told.calls.load(Ordering::Relaxed);
+            let share = |caller| tokio::spawn(buy_share(Arc::clone(&pair), Arc::clone(&told), round, caller));
+            let load: Vec<_> = (0..CALLERS).map(share).collect();
+            for _ in 0..=random.below(3) {
+                // Sometime during the round, by what has been answered so far.
+                let at = before + random.below(PURCHASES * 9 / 10);
+                until("answer that many calls", async || told.calls.load(Ordering::Relaxed) >= at).await;
+                let victim = self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
+                let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
+                let pause = (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
+                self.hit(&pair, &told, victim, pause).await;
+                *hits.entry(format!("{victim:?} {}", victim.fate(pause))).or_insert(0) += 1;
+            }
+            for caller in load {
+                soon("finish the round", caller).await.unwrap();
+            }
+        }
+        println!("{hits:?}");
+        count(&pair, &told).await;
+        pair
+    }
+
+    async fn hit(&self, pair: &Pair, told: &Told, victim: Victim, pause: Option<Duration>) {
+        match (victim, pause) {
+            (Victim::Service(binary), None) => pair.kill_and_start(binary, told).await,
+            (Victim::Service(binary), Some(pause)) => pair.pause(binary, pause).await,
+            (Victim::Server(name), None) => {
+                let servers = self.servers.unwrap();
+                servers.ctl("kill", name).await;
+                servers.ctl("start", name).await;
+            }
+            (Victim::Server(name), Some(pause)) => {
+                let servers = self.servers.unwrap();
+                servers.ctl("pause", name).await;
+                tokio::time::sleep(pause).await;
+                servers.ctl("resume", name).await;
+            }
+        }
+    }
+}
+
+/// Waits until all that was acknowledged is stored. Asked for one by one: a store that reads everything for each
+/// page has no time left for what it is to store.
+async fn wait_for_all(pair: &Pair, acknowledged: &BTreeSet<PurchaseId>, patience: Duration) {
+    let client = pair.client().await;
+    let found = AtomicUsize::new(0);
+    let one = async |id: &PurchaseId| {
+        while !matches!(PurchaseQuery::get(&client, id).await, Ok(Some(_))) {
+            tokio::task::yield_now().await;
+        }
+        found.fetch_add(1, Ordering::Relaxed);
+    };
+    let all = stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>();
+    if tokio::time::timeout(patience, all).await.is_err() {
+        let missing = acknowledged.len() - found.into_inner();
+        panic!("{missing} are not stored after {patience:?}: {:?}", pair.ingest().await);
+    }
+}
+
+async fn count(pair: &Pair, told: &Told) {
+    let client = pair.client().await;
+    let acknowledged = told.acknowledged.lock().await;
+    // A store without an index reads everything for each page.
+    let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
+    wait_for_all(pair, &acknowledged, patience).await;
+    let mut listed = Vec::new();
+    for user in (0..USERS).map(user_id) {
+        let of_user = listed_and_summed(&client, &user);
+        listed.extend(within(patience, "list what the sum is of", of_user).await);
+    }
+    let ids: BTreeSet<_> = listed.iter().map(|purchase| purchase.id).collect();
+    let (unknown, unexpected) = (told.unknown.load(Ordering::Relaxed), ids.difference(&acknowledged).count());
+    println!("acknowledged {}, all stored, twice {}", acknowledged.len(), listed.len() - ids.len());
+    let redelivered = told.redelivered.load(Ordering::Relaxed);
+    println!("of {unknown} unknown outcomes {unexpected} were stored; {redelivered} records came again");
+    assert_eq!(ids.len(), listed.len(), "no id twice");
+    assert!(acknowledged.is_subset(&ids), "all that was acknowledged is listed");
+    assert!(unexpected <= unknown, "only what may have been taken is there besides");
+}
+
+/// The purchases of a user, once count and total are of just these: what may have been taken may still be on its
+/// way, and a store that was killed with its service may need a moment.
+async fn listed_and_summed(client: &ShopClient, user: &UserId) -> Vec<Purchase> {
+    loop {
+        let all = Arc::new(client.clone()).scan(Selector::User(user.clone()), ListOrder::OldestFirst);
+        let Ok(listed) = all.try_collect::<Vec<Purchase>>().await else { continue };
+        let Ok(summary) = client.user(user.clone()).summary().await else { continue };
+        if summary.count == listed.len() as u64 {
+            let total = Total::of(listed.iter().map(|purchase| purchase.price)).unwrap();
+            assert_eq!(summary.total_spent, total, "{user}");
+            return listed;
+        }
+    }
+}
+
+fn user_id(number: u64) -> UserId {
+    format!("user-{number}").parse().unwrap()
+}

@@ -1,0 +1,147 @@
+//! Several managements share a topic: one dies, all are restarted in turn, under load.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use shop_client::{ListOrder, NewPurchase, PurchaseId, Selector, ShopClient};
+use shop_core::ports::PurchaseQueryExt;
+use tokio::sync::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+
+use crate::kafka::start;
+use crate::process::{Binary, Process, get, soon, until};
+use crate::servers::Servers;
+
+/// So many that each of the topic's five partitions has some.
+const USERS: u64 = 40;
+const CALLERS: u64 = 4;
+/// The most records that ingest has on their way: so many may come again when a member does not end in order.
+const IN_FLIGHT: u64 = 8 * 1_000;
+
+fn purchase(number: u64) -> NewPurchase {
+    let user = format!("user-{}", number % USERS).parse().unwrap();
+    let new = NewPurchase::new(user, "ada".parse().unwrap(), "2.50".parse().unwrap());
+    new.with_key(format!("order-{number}").parse().unwrap())
+}
+
+/// Callers who buy until they are stopped, each purchase until it is acknowledged.
+#[derive(Default)]
+struct Load {
+    /// Where facing is to be found now.
+    url: RwLock<String>,
+    stop: CancellationToken,
+    next: AtomicU64,
+    acknowledged: Mutex<BTreeSet<PurchaseId>>,
+}
+
+impl Load {
+    async fn buy_one(&self) -> PurchaseId {
+        let new = purchase(self.next.fetch_add(1, Ordering::Relaxed));
+        let bought = async {
+            loop {
+                let client = ShopClient::builder(self.url.read().await.clone()).build().unwrap();
+                match client.buy(new.clone()).await {
+                    Ok(bought) => return bought,
+                    Err(_again) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let id = soon("buy", bought).await.purchase.id;
+        self.acknowledged.lock().await.insert(id);
+        id
+    }
+
+    async fn buy(self: Arc<Self>) {
+        while !self.stop.is_cancelled() {
+            self.buy_one().await;
+        }
+    }
+
+    /// One purchase of every user, and a wait until all of them are stored.
+    async fn all_partitions_are_written(&self, by: &Process) {
+        let ids = join_all((0..USERS).map(|_| self.buy_one())).await;
+        let client = by.client();
+        for id in ids {
+            until("store it", async || matches!(client.get(&id).await, Ok(Some(_)))).await;
+        }
+    }
+}
+
+/// What the ingest of a management says it has done.
+async fn tally(management: &Process, of_what: &str) -> u64 {
+    get(&management.path("/health")).await.1["ingest"][of_what].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_come_and_go_and_nothing_is_lost() {
+    let Some(servers) = Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await else {
+        return;
+    };
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        members.push(start(Binary::Management, &servers, &[]).await);
+    }
+    let mut facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &members[2].url)]).await;
+    let load = Arc::new(Load { url: RwLock::new(facing.url.clone()), ..Load::default() });
+    load.all_partitions_are_written(&members[2]).await;
+    let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(Arc::clone(&load).buy())).collect();
+
+    for member in &members {
+        let before = tally(member, "inserted").await;
+        until("have partitions of its own", async || tally(member, "inserted").await > before + 20).await;
+    }
+    members.remove(0).kill().await;
+    let killed = Instant::now();
+    load.all_partitions_are_written(&members[1]).await;
+    println!("one of three killed: its partitions are written again after {:?}", killed.elapsed());
+
+    // Everything is restarted in turn; each new one is there before the next one goes.
+    for _ in 0..members.len() {
+        let old = members.remove(0);
+        members.push(start(Binary::Management, &servers, &[]).await);
+        load.all_partitions_are_written(&old).await;
+        assert!(old.terminate().await.success());
+        load.all_partitions_are_written(&members[0]).await;
+    }
+    let mut again = 0;
+    for member in &members {
+        again += tally(member, "duplicates").await;
+    }
+    println!("all restarted in turn: {again} records came again");
+    assert!(again <= IN_FLIGHT, "{again}");
+    assert!(facing.terminate().await.success());
+    facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &members[0].url)]).await;
+    load.url.write().await.clone_from(&facing.url);
+    load.all_partitions_are_written(&members[0]).await;
+
+    // The only one is killed.
+    members.remove(1).terminate().await;
+    members.remove(0).kill().await;
+    let killed = Instant::now();
+    let management = start(Binary::Management, &servers, &[]).await;
+    load.all_partitions_are_written(&management).await;
+    println!(
+        "the only one killed, and started again: all partitions are written after {:?}",
+        killed.elapsed()
+    );
+
+    load.stop.cancel();
+    join_all(callers).await;
+    let acknowledged = load.acknowledged.lock().await;
+    let client = Arc::new(management.client());
+    let mut listed = Vec::new();
+    until("store everything that was acknowledged", async || {
+        let all = Arc::clone(&client).scan(Selector::All, ListOrder::OldestFirst);
+        let all: Vec<_> = all.try_collect().await.unwrap_or_default();
+        listed = all.into_iter().map(|purchase| purchase.id).collect();
+        listed.len() >= acknowledged.len()
+    })
+    .await;
+    let ids: BTreeSet<_> = listed.iter().copied().collect();
+    println!("acknowledged {}, stored {}", acknowledged.len(), listed.len());
+    assert_eq!((ids.len(), &ids), (listed.len(), &*acknowledged));
+}

@@ -1,0 +1,93 @@
+//! The store in MongoDB, on a real server that is killed and paused.
+
+use std::path::Path;
+
+use bson::{Document, doc};
+use serde_json::Value;
+use shop_client::PageRequest;
+
+use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::servers::Servers;
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
+async fn facing(folder: &Path, servers: &Servers) -> Process {
+    let uri = servers.address("SHOP_TEST_MONGODB_URI");
+    Process::start(Binary::Facing, folder, &[("MONGODB_URI", uri), ("MONGODB_DATABASE", "shop")]).await
+}
+
+async fn ingest(facing: &Process) -> Value {
+    get(&facing.path("/health")).await.1["ingest"].clone()
+}
+
+#[tokio::test]
+async fn an_outage_of_the_store_is_waited_for_and_loses_nothing() {
+    let Some(servers) = Servers::start(&["mongo"]).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    // Away at the start.
+    servers.ctl("kill", "mongo").await;
+    let facing = facing(folder.path(), &servers).await;
+    assert_eq!(buy(&facing, ADA).await.0, 201);
+    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
+    until("notice that the store is away", async || !ingest(&facing).await["waiting_for"]["store"].is_null())
+        .await;
+    servers.ctl("start", "mongo").await;
+    until("catch up", async || get(&facing.path("/v1/summary?userid=u1")).await.1["count"] == 1).await;
+
+    for (stop, go_on) in [("kill", "start"), ("pause", "resume")] {
+        servers.ctl(stop, "mongo").await;
+        let before = count(&folder);
+        for _ in 0..20 {
+            assert_eq!(buy(&facing, ADA).await.0, 201, "{stop}: buying goes on");
+        }
+        assert_eq!(get(&facing.path("/v1/summary?userid=u1")).await.0, 503, "{stop}");
+        servers.ctl(go_on, "mongo").await;
+        let all = count(&folder);
+        assert_eq!(all, before + 20);
+        until("catch up", async || {
+            get(&facing.path("/v1/summary?userid=u1")).await.1["count"].as_u64() == Some(all)
+        })
+        .await;
+    }
+    let ingest = ingest(&facing).await;
+    assert_eq!((&ingest["dead_lettered"], &ingest["phase"]), (&0.into(), &"running".into()), "{ingest}");
+    assert_eq!(stored(&facing, "u1").await, 41);
+    assert!(facing.terminate().await.success());
+}
+
+/// What was acknowledged, by the log.
+fn count(folder: &tempfile::TempDir) -> u64 {
+    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    connection
+        .query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0))
+        .unwrap()
+        .unsigned_abs()
+}
+
+#[tokio::test]
+async fn management_migrates_what_older_systems_left() {
+    let Some(servers) = Servers::start(&["mongo"]).await else { return };
+    let uri = servers.address("SHOP_TEST_MONGODB_URI");
+    let collection =
+        mongodb::Client::with_uri_str(uri).await.unwrap().database("purchases").collection("purchases");
+    let old =
+        doc! { "username": "ada", "userid": "u1", "price": "1195.30", "timestamp": "2026-03-01T09:00:00Z" };
+    collection.insert_one(old).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MONGODB_URI", uri)]).await;
+    let before = facing.client().user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap();
+    assert_eq!(before.items[0].price.to_string(), "1195.30");
+
+    let settings = [("MONGODB_URI", uri), ("LOG_FORMAT", "text")];
+    let output = Binary::Management.run(&["migrate"], &settings).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("migrated") && said.contains("changed=1"), "{said}");
+    let migrated: Document = collection.find_one(doc! {}).await.unwrap().unwrap();
+    assert!(migrated.get_datetime("timestamp").is_ok(), "{migrated}");
+    let after = facing.client().user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap();
+    assert_eq!(after, before, "listed as before");
+
+    let output = Binary::Management.run(&["migrate"], &[]).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("MONGODB_URI"), "{said}");
+}

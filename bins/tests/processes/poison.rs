@@ -1,0 +1,79 @@
+//! Records that can never be stored: a few harm nobody, too many stop the carrying.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use shop_core::record::LogRecord;
+use shop_core::{Clock as _, SystemClock};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+
+use crate::process::{Binary, Process, get, stored, until};
+
+const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+/// One of the records is poison.
+const RECORDS: usize = 10_000;
+/// As many are all poison, three times the limit.
+const POISON: usize = 3_000;
+
+fn record(value: String) -> LogRecord {
+    LogRecord::new(0, SystemClock.now(), Some(value.into()))
+}
+
+/// Fills the log with as many records, and closes it.
+async fn fill(folder: &Path, values: impl Iterator<Item = String>) {
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    for result in join_all(values.map(|value| log.append(record(value)))).await {
+        result.unwrap();
+    }
+}
+
+/// The values of all dead letters, in their order.
+async fn letters(folder: &Path) -> Vec<String> {
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let letters = log.dead_letters().all().await.unwrap().into_iter();
+    letters.map(|letter| String::from_utf8(letter.record.value.unwrap().to_vec()).unwrap()).collect()
+}
+
+async fn ingest(process: &Process) -> Value {
+    get(&process.path("/health")).await.1["ingest"].clone()
+}
+
+#[tokio::test]
+async fn one_in_ten_thousand_leaves_the_others_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let poison = "\u{1}{\"username\": poison";
+    let value = |number| if number == RECORDS / 3 { poison } else { GOOD };
+    fill(folder.path(), (0..RECORDS).map(|number| value(number).to_owned())).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let good = RECORDS as u64 - 1;
+    until("carry the others", async || stored(&facing, "u1").await == good).await;
+    assert_eq!(ingest(&facing).await["phase"], "running");
+    assert!(facing.terminate().await.success());
+    assert_eq!(letters(folder.path()).await, [poison]);
+}
+
+#[tokio::test]
+async fn nothing_but_poison_stops_at_the_limit_unless_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = || (0..POISON).map(|number| format!("poison {number}"));
+    fill(folder.path(), values()).await;
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    until("stop", async || ingest(&management).await["phase"] == "stopped").await;
+    let why = ingest(&management).await["stopped_because"].to_string();
+    assert!(why.contains("SHOP_DEAD_LETTER_LIMIT"), "{why}");
+    assert_eq!(get(&management.path("/-/ready")).await.0, 503);
+    // It goes on to answer, and ends with the error.
+    assert_eq!(management.terminate().await.code(), Some(1));
+    let put_aside = letters(folder.path()).await;
+    assert_eq!(put_aside, values().take(put_aside.len()).collect::<Vec<_>>());
+    assert_eq!(put_aside.len(), 1_000, "the limit that is set unless another is chosen");
+
+    let management =
+        Process::start(Binary::Management, folder.path(), &[("SHOP_DEAD_LETTER_LIMIT", "0")]).await;
+    // The position had stayed behind the last letter.
+    let rest = POISON - put_aside.len();
+    until("put the rest aside", async || ingest(&management).await["dead_lettered"] == rest).await;
+    assert!(management.terminate().await.success());
+    assert_eq!(letters(folder.path()).await, values().collect::<Vec<_>>());
+}

@@ -1,0 +1,88 @@
+//! Settings as an operator meets them: wrong ones, help, and the check.
+
+use std::time::Instant;
+
+use crate::process::{Binary, Process};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn wrong_settings_end_it_with_all_faults_in_one_message() {
+    for binary in [Binary::Facing, Binary::Management] {
+        let settings = [
+            ("PORT", "http"),
+            ("KAFKA_BROKER", "a:1"),
+            ("KAFKA_BROKERS", "b:1"),
+            ("SHOP_DIALECT", "klingon"),
+            ("DATABASE_URL", "postgres://u:hunter2@db/x"),
+        ];
+        let start = Instant::now();
+        let output = binary.run(&[], &settings).await;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for name in ["PORT", "KAFKA_BROKERS and KAFKA_BROKER", "SHOP_DIALECT", "DATABASE_URL"] {
+            assert!(said.contains(name), "{name}: {said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+        println!("{binary:?} told its faults after {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn help_teaches_every_setting() {
+    let output = Binary::Facing.run(&["--help"], &[]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success());
+    for name in [
+        "--port",
+        "PORT",
+        "APP_PORT",
+        "SHOP_DATA_DIR",
+        "KAFKA_CONSUMER_GROUP",
+        "MONGODB_URI",
+        "CM_API_HOSTNAME",
+        "--check-config",
+    ] {
+        assert!(said.contains(name), "{name}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_check_says_what_would_be_used_and_whether_it_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let output = Binary::Facing.run(&["--check-config"], &[("SHOP_DATA_DIR", data)]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    for part in ["http://127.0.0.1:3000", "log.db", "store.db", "all is well"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Beside a running service it disturbs nobody, and finds who does not answer.
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let settings = [("SHOP_DATA_DIR", data), ("MANAGEMENT_URL", "http://127.0.0.1:1")];
+    let output = Binary::Facing.run(&["--check-config"], &settings).await;
+    let said = [text(&output.stdout), text(&output.stderr)].concat();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not all is well") && said.contains("listings: ") && said.contains("cannot be reached"),
+        "{said}"
+    );
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let port = facing.url.rsplit(':').next().unwrap();
+    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("PORT", port)];
+    let output = Binary::Management.run(&[], &settings).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains(&format!("PORT {port}")) && said.contains("another program listens there"),
+        "{said}"
+    );
+}

@@ -1,0 +1,43 @@
+//! The script that asks what the replaced systems' documentations ask.
+
+use std::path::Path;
+use std::process::Output;
+
+use tokio::process::Command;
+
+use crate::process::{Binary, Process, soon};
+
+/// `deploy/smoke.sh` on facing as `spoken`, held against what `expected` answers.
+async fn smoke(spoken: &str, expected: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DIALECT", spoken)]).await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/smoke.sh");
+    let mut command = Command::new("sh");
+    command.arg(script).args([&facing.url, expected]).kill_on_drop(true);
+    soon("the script", command.output()).await.unwrap()
+}
+
+#[tokio::test]
+async fn facing_answers_as_documented_in_every_dialect() {
+    let dialects =
+        ["default", "ecommerce", "shopping-system", "scalable-shop", "user-buy-list", "purchase-tracking"];
+    for dialect in dialects {
+        let output = smoke(dialect, dialect).await;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && said.ends_with("all is as documented\n"),
+            "{dialect}: {said}{wrong}"
+        );
+        assert!(said.lines().filter(|line| line.starts_with("ok: ")).count() > 30, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_script_ends_at_the_first_difference() {
+    let output = smoke("user-buy-list", "scalable-shop").await;
+    assert_eq!(output.status.code(), Some(1));
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(wrong.matches("FAILED").count(), 1, "{wrong}");
+    assert!(wrong.contains("expected: ") && wrong.contains("answered: "), "{wrong}");
+}

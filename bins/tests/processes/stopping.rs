@@ -1,0 +1,114 @@
+//! How the binaries end.
+
+use rustix::process::Signal;
+use shop_client::NewPurchase;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::process::{Binary, Process, get, send, soon, stored, until};
+
+async fn connect(process: &Process) -> TcpStream {
+    TcpStream::connect(process.url.strip_prefix("http://").unwrap()).await.unwrap()
+}
+
+/// A buy, cut in two.
+fn request(user: &str) -> (Vec<u8>, Vec<u8>) {
+    let body = format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#);
+    let head = format!(
+        "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    (head.into_bytes(), body.into_bytes())
+}
+
+#[tokio::test]
+async fn a_sigterm_answers_what_is_on_its_way_and_leaves_nothing_to_do_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let client = facing.client();
+    for _ in 0..200 {
+        client
+            .buy(NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap()))
+            .await
+            .unwrap();
+    }
+    let mut stream = connect(&facing).await;
+    let (head, body) = request("u2");
+    stream.write_all(&head).await.unwrap();
+    // Another answer, so that the connection before it has surely been taken.
+    get(&facing.path("/-/ready")).await;
+    facing.signal(Signal::TERM);
+    stream.write_all(&body).await.unwrap();
+    let mut answer = String::new();
+    soon("answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert!(facing.ended().await.success());
+
+    // What was acknowledged is there, and everything that was stored was committed.
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    until("carry the last", async || stored(&facing, "u2").await == 1).await;
+    assert_eq!(stored(&facing, "u1").await, 200);
+    let ingest = get(&facing.path("/health")).await.1["ingest"].clone();
+    assert_eq!(ingest["duplicates"], 0, "{ingest}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for (first, second, code) in [(Signal::TERM, Signal::TERM, 143), (Signal::TERM, Signal::INT, 130)] {
+        let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+        // A request that never ends keeps the first signal from ending the process.
+        let mut stream = connect(&facing).await;
+        stream.write_all(&request("u1").0).await.unwrap();
+        get(&facing.path("/-/ready")).await;
+        facing.signal(first);
+        // The listener is closed once the first signal was heard.
+        let address = facing.url.strip_prefix("http://").unwrap();
+        until("close the listener", async || TcpStream::connect(address).await.is_err()).await;
+        facing.signal(second);
+        assert_eq!(facing.ended().await.code(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_locked_does_not_hold_up_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_SECONDS", "3")]).await;
+    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut stream = connect(&facing).await;
+    let (head, body) = request("u1");
+    stream.write_all(&[head, body].concat()).await.unwrap();
+    get(&facing.path("/-/ready")).await;
+    facing.signal(Signal::TERM);
+    let mut answer = String::new();
+    soon("answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("not_sent"), "{answer}");
+    assert!(facing.ended().await.success());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_turn_at_the_start_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = std::fs::File::create(folder.path().join("log.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut command = Binary::Facing.command(&[("LOG_FORMAT", "text")]);
+    command.env("SHOP_DATA_DIR", folder.path()).stderr(std::process::Stdio::piped());
+    let mut facing = command.spawn().unwrap();
+    // By then it listens for signals, and goes on to the locked file.
+    let mut said = BufReader::new(facing.stderr.take().unwrap()).lines();
+    let starts = soon("start", said.next_line()).await.unwrap().unwrap();
+    assert!(starts.contains("starts"), "{starts}");
+    send(&facing, Signal::TERM);
+    assert!(soon("end", facing.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_does_not_hold_up_the_end_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_SECONDS", "1")]).await;
+    let mut stream = connect(&facing).await;
+    stream.write_all(&request("u1").0).await.unwrap();
+    get(&facing.path("/-/ready")).await;
+    assert!(facing.terminate().await.success());
+}

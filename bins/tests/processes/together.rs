@@ -1,0 +1,84 @@
+//! Facing alone is the whole system; management beside it shares the folder.
+
+use serde_json::json;
+
+use crate::process::{Binary, Process, buy, get, stored, until};
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
+#[tokio::test]
+async fn facing_alone_keeps_what_was_bought_over_restart_and_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("not/yet/there");
+    let facing = Process::start(Binary::Facing, &data, &[]).await;
+    let (status, body) = buy(&facing, ADA).await;
+    assert_eq!((status, &body["purchase"]["price"]), (201, &json!(29.99)));
+    // The two pasted lines of the README: the listing waits for what was just bought.
+    let (status, body) = get(&facing.path("/getAllUserBuys/u1")).await;
+    assert_eq!((status, &body["count"], &body["total_spent"]), (200, &json!(1), &json!(29.99)));
+
+    assert!(facing.terminate().await.success());
+    for wal in ["log.db-wal", "store.db-wal"] {
+        assert!(!data.join(wal).exists(), "{wal}: what was closed in order is one file");
+    }
+    let facing = Process::start(Binary::Facing, &data, &[]).await;
+    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.1["count"], 1);
+    buy(&facing, ADA).await;
+    facing.kill().await;
+    let facing = Process::start(Binary::Facing, &data, &[]).await;
+    until("carry the second", async || stored(&facing, "u1").await == 2).await;
+    let (_, body) = get(&facing.path("/getAllUserBuys/u1")).await;
+    assert_eq!((&body["count"], &body["total_spent"]), (&json!(2), &json!(59.98)));
+}
+
+#[tokio::test]
+async fn whichever_process_dies_the_other_carries_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    for process in [&facing, &management] {
+        assert_eq!(
+            get(&process.path("/-/ready")).await.0,
+            200,
+            "ready, whether it reads or waits for its turn"
+        );
+    }
+    buy(&facing, ADA).await;
+    let listed = get(&facing.path("/getAllUserBuys/u1")).await;
+    assert_eq!(get(&management.path("/purchases/u1")).await, listed);
+
+    // Facing reads the log; when it dies management goes on with it.
+    let unread = facing.client().buy(new("u2")).await.unwrap();
+    facing.kill().await;
+    let id = unread.purchase.id;
+    let pending = format!("/v1/purchases/{id}?wait_for={id}&wait=10");
+    assert_eq!(get(&management.path(&pending)).await.0, 200);
+
+    // And the other way round: facing takes and lists without management.
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    management.kill().await;
+    buy(&facing, ADA).await;
+    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.1["count"], 2);
+}
+
+fn new(user: &str) -> shop_client::NewPurchase {
+    shop_client::NewPurchase::new(user.parse().unwrap(), "eva".parse().unwrap(), "1".parse().unwrap())
+}
+
+#[tokio::test]
+async fn facing_may_ask_management_for_listings() {
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let id = facing.client().buy(new("..%2Fhealth / ü")).await.unwrap().purchase.id;
+    let path = format!("/getAllUserBuys/..%252Fhealth%20%2F%20%C3%BC?wait_for={id}&wait=10");
+    let (status, body) = get(&facing.path(&path)).await;
+    assert_eq!((status, &body["count"], &body["userid"]), (200, &json!(1), &json!("..%2Fhealth / ü")));
+    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management does that");
+
+    // Management away: listings fail with what to do about it, buying goes on.
+    management.kill().await;
+    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
+    assert_eq!(buy(&facing, ADA).await.0, 201);
+    assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
+}

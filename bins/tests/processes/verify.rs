@@ -1,0 +1,161 @@
+//! `management verify` as an operator runs it.
+
+use std::path::Path;
+use std::process::Output;
+
+use rusqlite::Connection;
+use shop_client::NewPurchase;
+use shop_core::record::LogRecord;
+use shop_core::{Clock as _, SystemClock};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+
+use crate::kafka::{settings, start};
+use crate::process::{Binary, Process, buy, get, until};
+use crate::servers::Servers;
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
+/// Runs management with these words on what `folder` holds.
+pub(crate) async fn manage(folder: &Path, words: &[&str]) -> Output {
+    Binary::Management.run(words, &[("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")]).await
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Appends what another producer has written.
+pub(crate) async fn append(folder: &Path, value: &str) {
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let record = LogRecord::new(0, SystemClock.now(), Some(value.to_owned().into()));
+    log.append(record).await.unwrap();
+}
+
+/// How many records were put aside, as facing tells it.
+pub(crate) async fn dead_lettered(facing: &Process) -> u64 {
+    get(&facing.path("/health")).await.1["ingest"]["dead_lettered"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_store_that_has_everything_is_clean_beside_a_running_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    for _ in 0..20 {
+        assert_eq!(buy(&facing, ADA).await.0, 201);
+    }
+    append(folder.path(), "poison").await;
+    let output = manage(folder.path(), &["verify"]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
+    assert!(said.contains("log.db: 21 records") && said.contains("store.db: 20 purchases"), "{said}");
+    assert_eq!(text(&output.stderr), "", "no progress where nobody looks");
+    assert!(facing.terminate().await.success());
+    // Nobody has joined the log but the one group.
+    let log = Connection::open(folder.path().join("log.db")).unwrap();
+    let groups = log.query_row("SELECT count(*) FROM groups", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(groups, 1);
+}
+
+#[tokio::test]
+async fn what_is_missing_or_differs_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    for _ in 0..5 {
+        buy(&facing, ADA).await;
+    }
+    let order = NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "29.99".parse().unwrap());
+    let lost = facing.client().buy(order).await.unwrap().purchase.id;
+    until("store all", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 6).await;
+    assert!(facing.terminate().await.success());
+    // As a backup that is too old, or a hand that slipped.
+    let store = Connection::open(folder.path().join("store.db")).unwrap();
+    let newest = "SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1";
+    assert_eq!(store.execute(&format!("DELETE FROM purchases WHERE id = ({newest})"), []).unwrap(), 1);
+    let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
+    store.execute(&format!("UPDATE purchases SET price = '1' WHERE id = ({oldest})"), []).unwrap();
+
+    let output = manage(folder.path(), &["verify", "--wait", "0"]).await;
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("missing 1, twice 0, dead-lettered 0\n"), "{said}");
+    assert!(said.contains(&format!("  missing: {lost} at purchases-0-6\n")), "{said}");
+    assert!(said.contains("  stored with other content: ") && said.contains("at purchases-0-1\n"), "{said}");
+    assert!(text(&output.stderr).contains("does not hold what the log says"));
+    let output = manage(folder.path(), &["verify", "--wait", "0", "--named", "0"]).await;
+    assert!(text(&output.stdout).contains("  missing: 1 more\n"), "{}", text(&output.stdout));
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for (words, part) in [
+        (&["verify", "--wait", "soon"][..], "--wait"),
+        (&["dlq"], "ls, show, replay or drop"),
+        (&["dlq", "list"], "ls, show, replay or drop"),
+        (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict or refused"),
+        (&["dlq", "ls", "--since", "yesterday"], "2026-03-01"),
+        (&["dlq", "show", "here"], "topic-partition-offset"),
+        (&["dlq", "replay", "--rate", "0"], "--rate"),
+        (&["dlq", "replay", "purchases-0-7"], "no such dead letter stands at purchases-0-7"),
+        (&["dlq", "drop"], "or --all"),
+        (&["dlq", "drop", "--all", "--reason", "conflict"], "--all alone"),
+    ] {
+        let output = manage(folder.path(), words).await;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains(part), "{words:?}: {said}");
+    }
+    for (words, part) in [
+        (&["verify", "--help"][..], "missing 0, twice 0"),
+        (&["dlq", "--help"], "management dlq replay"),
+        (&["dlq", "ls", "--help"], "Usage: management dlq ls"),
+        (&["dlq", "replay", "--help"], "--rate"),
+        (&["dlq", "drop", "--help"], "--all"),
+        (&["--help"], "management dlq"),
+    ] {
+        let output = manage(folder.path(), words).await;
+        let said = text(&output.stdout);
+        assert!(output.status.success() && said.contains(part), "{words:?}: {said}");
+        assert!(said.contains("KAFKA_BOOTSTRAP_SERVERS"), "the settings are told too: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_and_mongodb_are_verified_too() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let facing = start(Binary::Facing, &servers, &[]).await;
+    let bought = async || buy(&facing, ADA).await.0 == 201;
+    until("take a purchase", bought).await;
+    for _ in 0..10 {
+        assert!(bought().await);
+    }
+    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    log.append(LogRecord::new(0, SystemClock.now(), Some("poison".into()))).await.unwrap();
+    let settings = settings(&servers);
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let run = async |words: &[&str]| {
+        let output = Binary::Management.run(words, &settings).await;
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, errors) = run(&["verify"]).await;
+    assert!(code == Some(0) && said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}{errors}");
+    let (code, said, errors) = run(&["dlq", "ls"]).await;
+    assert!(
+        code == Some(0) && said.lines().count() == 1 && said.contains("undecodable  poison"),
+        "{said}{errors}"
+    );
+    let place = said.split(' ').next().unwrap().to_owned();
+
+    // It fails again, and is a letter again, of another place.
+    assert_eq!(run(&["dlq", "replay", &place]).await.1, "1 replayed\n");
+    until("put it aside again", async || dead_lettered(&facing).await == 2).await;
+    let (_, said, _) = run(&["dlq", "ls"]).await;
+    assert!(said.lines().count() == 1 && !said.contains(&format!("{place} ")), "{said}");
+    assert_eq!(run(&["dlq", "drop", "--reason", "undecodable"]).await.1, "1 dropped\n");
+    assert_eq!(run(&["dlq", "ls"]).await.1, "");
+    let (code, said, errors) = run(&["verify"]).await;
+    assert!(code == Some(0) && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}{errors}");
+    assert!(said.contains("settled by hand 2\n"), "{said}");
+}

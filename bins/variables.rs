@@ -1,0 +1,223 @@
+//! Every setting: its variable, its flag, its default and its help.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use conf::Conf;
+use secrecy::SecretString;
+use shop_http::{CorsOrigins, Dialect, UnknownDialect};
+use tracing_subscriber::EnvFilter;
+
+/// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
+///
+/// Every setting is an environment variable or a flag; an empty variable counts as unset. For every secret X,
+/// X_FILE names a file to read it from. Names that other systems use are accepted as said below; two names of one
+/// setting with different values are refused.
+///
+/// `management migrate` brings the documents that older systems left in MongoDB to our form, in place. `management
+/// verify` holds the store to the log. `management dlq` lists, shows, replays and drops dead letters. Each of them
+/// tells more with --help, and takes the same settings.
+#[derive(Debug, Conf)]
+#[conf(test)]
+pub(crate) struct Variables {
+    /// Parse the settings, try every connection, print both, and exit: 0 when all is well, else 1
+    #[conf(long)]
+    pub(crate) check_config: bool,
+
+    /// Address to listen on
+    #[conf(long, env = "HOST", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// Port to listen on, 0 for any [default: facing 3000, management 3001] [also: APP_PORT]
+    #[conf(long, env = "PORT")]
+    pub(crate) port: Option<u16>,
+
+    /// Folder of the embedded log and store
+    #[conf(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Kafka brokers, host:port separated by commas; the embedded log when unset [also: KAFKA_BROKERS, KAFKA_BROKER]
+    #[conf(long, env = "KAFKA_BOOTSTRAP_SERVERS")]
+    pub(crate) kafka_bootstrap_servers: Option<String>,
+    /// Topic of the purchases [also: PURCHASE_TOPIC]
+    #[conf(long, env = "KAFKA_TOPIC", default_value = "purchases")]
+    pub(crate) kafka_topic: String,
+    /// Consumer group that carries purchases into the store [also: KAFKA_GROUPID, KAFKA_CONSUMER_GROUP]
+    #[conf(long, env = "KAFKA_GROUP_ID", default_value = "purchase-group")]
+    pub(crate) kafka_group_id: String,
+    /// Partitions of the topic when it is created here
+    #[conf(long, env = "KAFKA_PARTITIONS", default_value = "5", value_parser = at_least_one)]
+    pub(crate) kafka_partitions: u32,
+    /// Identity of this member for static membership in the group [default: none, dynamic]
+    #[conf(long, env = "KAFKA_INSTANCE_ID")]
+    pub(crate) kafka_instance_id: Option<String>,
+    /// User for the login at Kafka
+    #[conf(long, env = "KAFKA_USERNAME")]
+    pub(crate) kafka_username: Option<String>,
+    /// Password for the login at Kafka [also: KAFKA_PASSWORD_FILE]
+    #[conf(env = "KAFKA_PASSWORD", secret, value_parser = read_secret)]
+    pub(crate) kafka_password: Option<SecretString>,
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 [default: PLAIN when a user is given]
+    #[conf(long, env = "KAFKA_SASL_MECHANISM")]
+    pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
+    /// Whether to speak TLS with Kafka: on or off
+    #[conf(long, env = "KAFKA_TLS", default_value = "off")]
+    pub(crate) kafka_tls: Switch,
+    /// File of the certificates to verify Kafka's with [default: the system's]
+    #[conf(long, env = "KAFKA_CA_FILE")]
+    pub(crate) kafka_ca_file: Option<PathBuf>,
+    /// none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none and gzip only
+    #[conf(long, env = "KAFKA_COMPRESSION", default_value = "none")]
+    pub(crate) kafka_compression: Compression,
+
+    /// MongoDB, mongodb://…; the embedded store when unset [also: MONGODB_URI_FILE, DATABASE_URL,
+    /// MONGO_HOSTNAME + MONGO_PORT, MONGODB_HOSTS + MONGODB_USERNAME + MONGODB_PASSWORD + MONGODB_AUTHDB]
+    #[conf(env = "MONGODB_URI", secret, value_parser = read_secret)]
+    pub(crate) mongodb_uri: Option<SecretString>,
+    /// Database [default: that of the URI's path, else purchases] [also: MONGODB_DB, MONGO_DB_NAME]
+    #[conf(long, env = "MONGODB_DATABASE")]
+    pub(crate) mongodb_database: Option<String>,
+    /// Collection [also: MONGO_COLLECTION_NAME]
+    #[conf(long, env = "MONGODB_COLLECTION", default_value = "purchases")]
+    pub(crate) mongodb_collection: String,
+
+    /// Where facing asks for listings, http://host:port; it asks the store itself when unset [also:
+    /// CUSTOMER_MANAGEMENT_URL, CUSTOMER_MGMT_API_URL, MANAGEMENT_API_ENDPOINT and CM_API_HOST as host:port,
+    /// CM_API_HOSTNAME + CM_API_PORT]
+    #[conf(long, env = "MANAGEMENT_URL")]
+    pub(crate) management_url: Option<String>,
+    /// Whether facing carries purchases into the store itself: on or off [default: on without MANAGEMENT_URL]
+    #[conf(long, env = "SHOP_INGEST")]
+    pub(crate) ingest: Option<Switch>,
+
+    /// How clients of paths that do not tell it are spoken to: default, scalable-shop, user-buy-list, ecommerce,
+    /// purchase-tracking or shopping-system
+    #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = read_dialect)]
+    pub(crate) dialect: &'static Dialect,
+    /// What this process does, separated by commas; so far there is: purchases
+    #[conf(long, env = "SHOP_ROLES", default_value = "purchases", value_parser = read_roles)]
+    #[expect(dead_code, reason = "there is one role, so having read the setting is all there is to it")]
+    pub(crate) roles: Roles,
+    /// Origins whose pages may call facing, separated by commas, or *
+    #[conf(long, env = "CORS_ALLOW_ORIGINS", default_value = "*")]
+    pub(crate) cors_allow_origins: CorsOrigins,
+
+    /// error, warn, info, debug, trace, or directives such as info,shop_core=debug [also: RUST_LOG, which wins]
+    #[conf(long, env = "LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
+    pub(crate) log_level: String,
+    /// text or json [default: text on a terminal, json elsewhere]
+    #[conf(long, env = "LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Dead letters in a row at which ingest stops, or half of the last ten times as many; 0 for no limit
+    #[conf(long, env = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
+    pub(crate) dead_letter_limit: usize,
+    /// Seconds that a shutdown may take
+    #[conf(long, env = "SHOP_DRAIN_SECONDS", default_value = "20", value_parser = at_least_one)]
+    pub(crate) drain_seconds: u32,
+}
+
+fn at_least_one(text: &str) -> Result<u32, String> {
+    let number: u32 = text.parse().map_err(|error| format!("{error}"))?;
+    if number == 0 { Err("must be at least 1".to_owned()) } else { Ok(number) }
+}
+
+fn read_secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(text.into())
+}
+
+fn read_dialect(text: &str) -> Result<&'static Dialect, UnknownDialect> {
+    Dialect::named(text)
+}
+
+/// Directives of `tracing-subscriber`, from these or from a level as other systems write it.
+fn read_log_level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let text = text.to_ascii_lowercase();
+    let directive = |part: &str| match part.trim() {
+        "warning" => Ok("warn".to_owned()),
+        "critical" | "fatal" => Ok("error".to_owned()),
+        // A word alone would be taken for the name of a module, and nothing else be logged.
+        word if !word.contains('=') && !LEVELS.contains(&word) => {
+            Err(format!("{word:?} is no level: choose one of {}", LEVELS.join(", ")))
+        }
+        other => Ok(other.to_owned()),
+    };
+    let directives = text.split(',').map(directive).collect::<Result<Vec<_>, _>>()?.join(",");
+    EnvFilter::try_new(&directives).map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(directives)
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Roles;
+
+fn read_roles(text: &str) -> Result<Roles, String> {
+    let known = |role: &str| role.trim() == "purchases";
+    match text.split(',').find(|role| !known(role)) {
+        None => Ok(Roles),
+        Some(role) => Err(format!("{role:?} is no role that this version has: choose purchases")),
+    }
+}
+
+/// A setting that is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+/// How to log in at Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SaslMechanism {
+    /// The password itself.
+    Plain,
+    /// A proof of the password, by SHA-256.
+    ScramSha256,
+    /// A proof of the password, by SHA-512.
+    ScramSha512,
+}
+
+/// How records are compressed on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all: every consumer can read that.
+    None,
+    /// gzip.
+    Gzip,
+    /// Snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `FromStr` of an enum whose values are words, whatever their case.
+macro_rules! words {
+    ($name:ident: $($($word:literal)|+ => $value:ident),+) => {
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($($word)|+ => Ok(Self::$value),)+
+                    _ => Err(format!("must be one of: {}", [$([$($word),+][0]),+].join(", "))),
+                }
+            }
+        }
+    };
+}
+
+words!(Switch: "on" | "true" | "1" | "yes" => On, "off" | "false" | "0" | "no" => Off);
+words!(SaslMechanism: "plain" => Plain, "scram-sha-256" => ScramSha256, "scram-sha-512" => ScramSha512);
+words!(Compression: "none" => None, "gzip" => Gzip, "snappy" => Snappy, "lz4" => Lz4, "zstd" => Zstd);
+words!(LogFormat: "text" => Text, "json" => Json);

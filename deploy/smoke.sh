@@ -1,0 +1,229 @@
+#!/bin/sh
+# Asks a running facing what the documentations of the five replaced systems ask, and holds the answers against what
+# these say. Needs curl. Buys for users of its own, so that it may run again, and beside others.
+#
+# usage: deploy/smoke.sh BASE_URL [DIALECT]
+#
+# BASE_URL  of facing, such as http://localhost:3000
+# DIALECT   its SHOP_DIALECT, `default` unless given: how the paths are answered that do not tell a system
+#
+# Says what it checks, and ends with 1 at the first difference; with 2 when it was not called as above.
+set -eu
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+  sed -n 's/^# \{0,1\}//; 2,/^$/p' "$0" >&2
+  exit 2
+fi
+base=${1%/}
+dialect=${2:-default}
+# Users that nobody has bought for yet.
+run=$(date +%s)-$$
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# ask WHAT STATUS CURL-ARGUMENT...: the answer is in $body, its head in $head.
+ask() {
+  what=$1 expected=$2
+  shift 2
+  status=$(curl -sS --max-time 30 -D "$folder/head" -o "$folder/body" -w '%{http_code}' "$@") ||
+    { echo "FAILED: $what: $base does not answer" >&2; exit 1; }
+  body=$(cat "$folder/body")
+  head=$(tr -d '\r' <"$folder/head")
+  [ "$status" = "$expected" ] || differs "status $expected"
+  echo "ok: $what"
+}
+
+differs() { # WHAT WAS EXPECTED
+  printf 'FAILED: %s\n  expected: %s\n  answered: %s %s\n' "$what" "$1" "$status" "$body" >&2
+  exit 1
+}
+
+is() { # TEXT: the whole body
+  [ "$body" = "$1" ] || differs "$1"
+}
+
+has() { # TEXT...: parts of the body
+  for part in "$@"; do
+    case $body in
+      *"$part"*) ;;
+      *) differs "a body with $part" ;;
+    esac
+  done
+}
+
+has_not() { # TEXT
+  case $body in
+    *"$1"*) differs "a body without $1" ;;
+  esac
+}
+
+has_header() { # TEXT, in lower case
+  printf '%s\n' "$head" | tr '[:upper:]' '[:lower:]' | grep -q "$1" || differs "the header $1"
+}
+
+post() { # WHAT STATUS PATH JSON
+  ask "$1" "$2" -X POST "$base$3" -H 'Content-Type: application/json' -d "$4"
+}
+
+get() { # WHAT STATUS PATH
+  ask "$1" "$2" "$base$3"
+}
+
+# bought STATUS PATH NAME ID PRICE: buys, and remembers the purchase to wait for.
+bought() {
+  post "buy $5 for $4 at $2" "$1" "$2" "{\"username\":\"$3\",\"userid\":\"$4\",\"price\":$5}"
+  id=$(printf '%s\n' "$head" | tr '[:upper:]' '[:lower:]' | sed -n 's/^x-purchase-id: //p')
+  [ -n "$id" ] || differs "the header x-purchase-id"
+}
+
+# The README of scalable-shop, below its ingress path.
+scalable_shop() {
+  prefix=$1
+  get "scalable-shop: alive at $prefix/healthz" 200 "$prefix/healthz"
+  is Success
+  get "scalable-shop: what there is at $prefix/" 200 "$prefix/"
+  has '"/buy"' '"/getAllUserBuys"' '"/healthz"' '"/"'
+  ask "scalable-shop: an unknown user's purchases, as its helm test asks" 200 "$base$prefix/getAllUserBuys/foo-$run"
+  is "{\"username\":\"foo-$run\",\"purchases\":[]}"
+  post "scalable-shop: buy at $prefix/buy" 200 "$prefix/buy" \
+    "{\"username\":\"joe-$run$2\",\"userid\":\"005\",\"price\":\"1195.30\",\"timestamp\":\"2024-05-18T10:20:30.123Z\"}"
+  is '{"status":"Ok!","message":"Message successfully sent to Kafka!"}'
+  id=$(printf '%s\n' "$head" | tr '[:upper:]' '[:lower:]' | sed -n 's/^x-purchase-id: //p')
+  get "scalable-shop: joe's purchases" 200 "$prefix/getAllUserBuys/joe-$run$2?wait_for=$id&wait=10"
+  has "{\"username\":\"joe-$run$2\",\"purchases\":[{\"_id\":\"$id\"" '"userid":"005"' '"price":"1195.30"' \
+    '"timestamp":"2024-05-18T10:20:30.123Z"'
+  post "scalable-shop: nothing is bought by an empty body" 400 "$prefix/buy" '{}'
+  has '"status":"Error"' '"message":'
+}
+
+# The README and the smoke script of user-buy-list.
+user_buy_list() {
+  prefix=$1 user=ubl-$run$2
+  get "user-buy-list: an unknown user's purchases at $prefix/getAllUserBuys" 200 "$prefix/getAllUserBuys/$user"
+  is '[]'
+  bought 201 "$prefix/buy" alice "$user" 12.5
+  has '{"message":"Purchase recorded","purchase":{"username":"alice"' "\"userid\":\"$user\"" '"price":12.5'
+  bought 201 "$prefix/buy" alice "$user" '"7.25"'
+  get "user-buy-list: both, the newest first" 200 "$prefix/getAllUserBuys/$user?wait_for=$id&wait=10"
+  has "[{\"_id\":\"$id\"" '"price":7.25' '"price":12.5' '"__v":0'
+  post "user-buy-list: what is required" 400 "$prefix/buy" '{"username":"alice"}'
+  is '{"error":"Missing required fields: username, userid, price"}'
+  post "user-buy-list: a price above zero" 400 "$prefix/buy" "{\"username\":\"alice\",\"userid\":\"$user\",\"price\":0}"
+  is '{"error":"Price must be a positive number"}'
+  post "user-buy-list: malformed JSON" 400 "$prefix/buy" '{'
+  ask "user-buy-list: another media type" 415 -X POST "$base$prefix/buy" -H 'Content-Type: text/plain' -d x
+  get "user-buy-list: health" 200 "$prefix/health"
+  has '"status":"ok"' '"kafkaReady":true'
+  ask "user-buy-list: pages of other origins" 200 -X OPTIONS "$base$prefix/buy" -H 'Origin: http://localhost:8080' \
+    -H 'Access-Control-Request-Method: POST'
+  has_header '^access-control-allow-origin: \*'
+}
+
+# The tests of the README of the purchase tracking system.
+purchase_tracking() {
+  one=pt-$run two=pt2-$run
+  get "purchase tracking: health" 200 /health
+  has '"status":"healthy"'
+  bought 201 /buy john "$one" 29.99
+  has '{"status":"success","message":"Purchase recorded","data":{' '"username":"john"' "\"userid\":\"$one\"" '"price":29.99'
+  get "purchase tracking: one purchase" 200 "/getAllUserBuys/$one?wait_for=$id&wait=10"
+  has "\"userid\":\"$one\"" '"count":1' '"total_spent":29.99'
+  bought 201 /buy john "$one" 15.50
+  bought 201 /buy john "$one" 42.00
+  get "purchase tracking: three purchases, and their sum" 200 "/getAllUserBuys/$one?wait_for=$id&wait=10"
+  has '"count":3' '"total_spent":87.49'
+  bought 201 /buy jane "$two" 5
+  get "purchase tracking: users are apart" 200 "/getAllUserBuys/$two?wait_for=$id&wait=10"
+  has '"count":1' '"total_spent":5'
+  has_not john
+  post "purchase tracking: what lacks" 400 /buy '{"username":"john"}'
+  is "{\"error\":\"Missing required fields: ['userid', 'price']\"}"
+  post "purchase tracking: no number" 400 /buy "{\"username\":\"john\",\"userid\":\"$one\",\"price\":\"abc\"}"
+  is '{"error":"Price must be a valid number"}'
+  post "purchase tracking: below zero" 400 /buy "{\"username\":\"john\",\"userid\":\"$one\",\"price\":-5}"
+  is '{"error":"Price cannot be negative"}'
+  post "purchase tracking: an empty body" 400 /buy '{}'
+  is '{"error":"Request body must be JSON"}'
+}
+
+# The README of shopping-system-k8s.
+shopping_system() {
+  user=ss-$run
+  get "shopping-system: alive" 200 /-/healthy
+  is '{"status":"alive"}'
+  get "shopping-system: ready" 200 /-/ready
+  has '"status":"ready"'
+  bought 202 /api/v1/buy bob "$user" 50.0
+  has '{"status":"success","message":"Purchase recorded","data":{"username":"bob"' "\"userid\":\"$user\"" '"price":50.0' \
+    '"timestamp":1'
+  get "shopping-system: bob's purchases" 200 "/api/v1/getAllUserBuys/$user?wait_for=$id&wait=10"
+  has "[{\"username\":\"bob\",\"userid\":\"$user\",\"price\":50.0,\"timestamp\":1"
+  has_not _id
+  get "shopping-system: an unknown user's purchases" 200 "/api/v1/getAllUserBuys/nobody-$run"
+  is '[]'
+  post "shopping-system: what lacks" 422 /api/v1/buy '{"username":"bob","userid":"1"}'
+  has '"detail":[{' '"loc":["body","price"]' '"msg":"Field required"' '"type":"missing"'
+  post "shopping-system: a number is no text" 422 /api/v1/buy '{"username":"bob","userid":1,"price":1}'
+  has '"type":"string_type"'
+  get "shopping-system, ecommerce: the document of the API" 200 /openapi.json
+  has '"openapi":"3.1' '"/api/v1/buy"'
+  get "shopping-system, ecommerce: the same as a page" 200 /docs
+  has swagger-ui
+  get "shopping-system, ecommerce: what is not there" 404 /api/v1/nowhere
+  is '{"detail":"Not Found"}'
+}
+
+# The README of this project.
+ours() {
+  user=own-$run
+  bought 201 /v1/purchases ada "$user" 29.99
+  has '"receipt":' "\"id\":\"$id\""
+  get "our own API: the purchase" 200 "/v1/purchases/$id?wait_for=$id&wait=10"
+  has "\"id\":\"$id\"" '"price":29.99'
+  get "our own API: the sum" 200 "/v1/summary?userid=$user"
+  is '{"count":1,"total_spent":29.99}'
+  for time in first second; do
+    ask "our own API: a purchase with a key, the $time time" 201 -X POST "$base/v1/purchases" \
+      -H 'Content-Type: application/json' -H "Idempotency-Key: order-$run" \
+      -d "{\"username\":\"ada\",\"userid\":\"$user\",\"price\":1}"
+  done
+  ask "our own API: another purchase with the same key" 409 -X POST "$base/v1/purchases" \
+    -H 'Content-Type: application/json' -H "Idempotency-Key: order-$run" \
+    -d "{\"username\":\"ada\",\"userid\":\"$user\",\"price\":2}"
+}
+
+# The paths that tell no system, where none is set.
+of_default() {
+  user=def-$run
+  bought 201 /buy ada "$user" 29.99
+  has '"status":"success"' '"message":"Purchase recorded"' '"data":{' '"purchase":{'
+  get "default: by user id, with count and sum" 200 "/getAllUserBuys/$user?wait_for=$id&wait=10"
+  has "\"userid\":\"$user\"" '"count":1' '"total_spent":29.99' '"matched_by":"userid"'
+  get "default: an unknown user's purchases" 200 "/getAllUserBuys/nobody-$run"
+  has '"purchases":[]' '"count":0'
+}
+
+echo "facing at $base, dialect $dialect"
+# What these paths are tells the system, whatever is set.
+scalable_shop /scalable-shop-cm-server -prefixed
+user_buy_list /api -prefixed
+shopping_system
+ours
+case $dialect in
+  default | ecommerce | shopping-system)
+    of_default
+    purchase_tracking
+    ;;
+  scalable-shop) scalable_shop '' '' ;;
+  user-buy-list) user_buy_list '' '' ;;
+  purchase-tracking)
+    purchase_tracking
+    get "purchase tracking: an unknown user's purchases" 404 "/getAllUserBuys/nobody-$run"
+    is "{\"userid\":\"nobody-$run\",\"purchases\":[],\"count\":0,\"total_spent\":0}"
+    ;;
+  *)
+    echo "no such dialect: $dialect" >&2
+    exit 2
+    ;;
+esac
+echo "all is as documented"
