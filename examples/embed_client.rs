@@ -1,0 +1,40 @@
+//! `shop-client` inside another program: buys, repeats a buy, reads what was bought.
+//!
+//! ```text
+//! cargo run --example embed_client
+//!
+//! bought 29.99, repeated as the same purchase: true
+//! 2 purchases for 45.49
+//!   2026-…Z  15.50
+//!   2026-…Z  29.99
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use futures_util::TryStreamExt;
+use shop_client::{NewPurchase, ShopClient};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // In your program this is the address of a running facing, such as http://localhost:3000.
+    let client = ShopClient::builder(examples::service_in_memory().await?).build()?;
+
+    // With a key of yours a purchase can be repeated as often as you like.
+    let order =
+        NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?).with_key("order-7".parse()?);
+    let first = client.buy(order.clone()).await?;
+    let again = client.buy(order).await?;
+    let same = first.purchase.id == again.purchase.id;
+    println!("bought {}, repeated as the same purchase: {same}", first.purchase.price);
+    let last = client.buy(NewPurchase::new("u1".parse()?, "ada".parse()?, "15.50".parse()?)).await?;
+
+    // What was bought just now is in the answer.
+    let user = client.user("u1".parse()?).waiting_for(&last.receipt);
+    let spent = user.summary().await?;
+    println!("{} purchases for {}", spent.count, spent.total_spent);
+    let mut purchases = user.purchases();
+    while let Some(purchase) = purchases.try_next().await? {
+        println!("  {}  {}", purchase.timestamp, purchase.price);
+    }
+    Ok(())
+}

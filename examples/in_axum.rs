@@ -1,0 +1,55 @@
+//! A client in the state of an axum service: a handler buys, and says what became of it.
+//!
+//! ```text
+//! cargo run --example in_axum
+//!
+//! 201 Created thanks: 0190…
+//! 503 Service Unavailable not now, please come again
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::{Router, routing::post};
+use shop_client::{NewPurchase, RequestContext, Retries, ShopClient};
+use tower::ServiceExt;
+
+/// The order's number is the key: whoever presses the button twice buys once.
+async fn checkout(
+    State(shop): State<ShopClient>,
+    Path(order): Path<u32>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, String), (StatusCode, &'static str)> {
+    let no_order = (StatusCode::BAD_REQUEST, "no such order");
+    let key = format!("order-{order}").parse().map_err(|_invalid| no_order)?;
+    let price = format!("{order}.99").parse().map_err(|_invalid| no_order)?;
+    let user = ("u1".parse().map_err(|_invalid| no_order)?, "ada".parse().map_err(|_invalid| no_order)?);
+    // The request's id goes with the purchase, into every log on the way.
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let shop = shop.in_context(RequestContext::new(header("x-request-id"), header("traceparent")));
+    match shop.buy(NewPurchase::new(user.0, user.1, price).with_key(key)).await {
+        Ok(bought) => Ok((StatusCode::CREATED, format!("thanks: {}", bought.purchase.id))),
+        Err(error) if error.is_retryable() => {
+            Err((StatusCode::SERVICE_UNAVAILABLE, "not now, please come again"))
+        }
+        Err(_refused) => Err((StatusCode::BAD_GATEWAY, "this cannot be bought")),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // A checkout does not wait for longer than its customer.
+    let brief = Retries::default().within(Duration::from_secs(1));
+    for address in [examples::service_in_memory().await?, "http://127.0.0.1:1".to_owned()] {
+        let shop = ShopClient::builder(address).user_agent("checkout/1.0").retries(brief.clone()).build()?;
+        let app = Router::new().route("/checkout/{order}", post(checkout)).with_state(shop);
+        let answer = app.oneshot(Request::post("/checkout/7").body(Body::empty())?).await?;
+        let status = answer.status();
+        println!("{status} {}", String::from_utf8(to_bytes(answer.into_body(), 1_000).await?.into())?);
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! A store of your own, proved by the conformance kit: `cargo test -p examples --example own_store`
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use shop_core::conformance::{StoreFixture, store_suite};
+use shop_core::ports::{
+    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary,
+};
+use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result, Total};
+
+#[derive(Debug, Clone, Default)]
+struct OwnStore(Arc<Mutex<Vec<Purchase>>>);
+
+impl OwnStore {
+    fn with<T>(&self, work: impl FnOnce(&mut Vec<Purchase>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+    fn selected(&self, selector: &Selector) -> Vec<Purchase> {
+        self.with(|rows| rows.iter().filter(|row| selector.matches(row)).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl PurchaseStore for OwnStore {
+    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        let insert = |rows: &mut Vec<Purchase>, new: &Purchase| match rows.iter().find(|row| row.id == new.id)
+        {
+            Some(first) if first.same_content(new) => InsertOutcome::Duplicate,
+            Some(_) => InsertOutcome::Conflict,
+            None => {
+                rows.push(new.clone().without_context());
+                InsertOutcome::Inserted
+            }
+        };
+        Ok(self.with(|rows| batch.iter().map(|new| insert(rows, new)).collect()))
+    }
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PurchaseQuery for OwnStore {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        let mut found = self.selected(selector);
+        let newest_first = request.order == ListOrder::NewestFirst;
+        found.sort_by_key(Keyset::of);
+        if newest_first {
+            found.reverse();
+        }
+        if let Some(cursor) = &request.cursor {
+            // Behind the last one seen, which may be gone: compared, not looked for.
+            let last = cursor.resume(selector, request.order)?;
+            found.retain(|row| if newest_first { Keyset::of(row) < last } else { Keyset::of(row) > last });
+        }
+        Ok(Page::of_one_more(found, selector, request))
+    }
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        let found = self.selected(selector);
+        let total = Total::of(found.iter().map(|row| row.price));
+        Ok(Summary::new(
+            found.len() as u64,
+            total.map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))?,
+        ))
+    }
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(self.selected(&Selector::All).into_iter().find(|row| row.id == *id))
+    }
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl StoreFixture for OwnStore {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.clone())
+    }
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.clone())
+    }
+}
+
+// One test for each promise of the two ports.
+store_suite!(own_store, async { OwnStore::default() });
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let summary = OwnStore::default().summary(&Selector::All).await?;
+    assert_eq!(summary.count, 0);
+    Ok(())
+}

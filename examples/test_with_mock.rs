@@ -1,0 +1,58 @@
+//! Tests of your own code: the mocks of `shop-client` (feature `mock`) fail as no real service would on demand.
+//!
+//! ```text
+//! cargo test -p examples --example test_with_mock
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use shop_client::shop_core::{Clock, SystemClock};
+use shop_client::{NewPurchase, Outcome, PurchaseSink, ShopClient};
+
+/// What a customer is told.
+async fn told(sink: &dyn PurchaseSink, new: NewPurchase) -> &'static str {
+    let purchase = new.identified(SystemClock.now(), || SystemClock.fresh_id());
+    match sink.publish(&purchase).await {
+        Ok(_receipt) => "thank you",
+        Err(error) if error.outcome() == Outcome::Unknown => "we are looking into it",
+        Err(_nothing_happened) => "please try again",
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let shop = ShopClient::builder(examples::service_in_memory().await?).build()?;
+    println!("{}", told(&shop, NewPurchase::new("u1".parse()?, "ada".parse()?, "1".parse()?)).await);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_client::shop_core::Error;
+    use shop_client::{Durability, ErrorKind, MockPurchaseSink, Receipt};
+
+    use super::*;
+
+    fn new() -> NewPurchase {
+        NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_customer_is_thanked() {
+        let mut sink = MockPurchaseSink::new();
+        sink.expect_publish().times(1).returning(|new| Ok(Receipt::new(new.id, Durability::LocalDisk)));
+        assert_eq!(told(&sink, new()).await, "thank you");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_to_try_again_who_may_have_bought() {
+        for (kind, text) in [
+            (ErrorKind::Overloaded, "please try again"),
+            (ErrorKind::DeadlineExceeded, "we are looking into it"),
+        ] {
+            let mut sink = MockPurchaseSink::new();
+            sink.expect_publish().times(1).returning(move |_| Err(Error::new(kind, "on demand")));
+            assert_eq!(told(&sink, new()).await, text);
+        }
+    }
+}
