@@ -1,0 +1,42 @@
+"""What the document of the API cannot say to schemathesis: which requests fit it, and are refused or slow all the same."""
+
+import schemathesis
+from schemathesis import GenerationMode
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    query = case.query
+    fits = case.meta is None or case.meta.generation.mode == GenerationMode.POSITIVE
+    if fits and query:
+        # A cursor comes from the page before it: one that is made up is refused.
+        query.pop("cursor", None)
+        # A page of /v1 is of one user at most, and a summary of just one.
+        if "userid" in query:
+            query.pop("username", None)
+        # What is too long for a user's id may still be a name.
+        if len(str((case.path_parameters or {}).get("who", ""))) > 128:
+            query.pop("by", None)
+    if fits and case.operation.path.endswith("/summary") and not {"userid", "username"} & set(query or {}):
+        case.query = {**(query or {}), "userid": "u1"}
+    # An id that is made up is waited for in vain. One that was bought is stored soon.
+    if "wait_for" in (query or {}) and is_a_time(query.get("wait", 2)):
+        is_bought = query["wait_for"] == (case.path_parameters or {}).get("id")
+        query["wait"] = 10 if is_bought else 0
+
+
+@schemathesis.hook
+def map_body(context, body):
+    # JSON Schema counts 5.0 as an integer; as a user's id it is refused.
+    if isinstance(body, dict):
+        for member in ("userid", "username"):
+            if isinstance(body.get(member), float) and body[member].is_integer():
+                body[member] = int(body[member])
+    return body
+
+
+def is_a_time(value):
+    try:
+        return 0 <= float(value) <= 10
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,93 @@
+//! How often memory is allocated for a record or a request: counted, so it is the same on every machine.
+//!
+//! ```text
+//! cargo bench --bench allocations
+//! ```
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use benches::purchases;
+use benches::row::{Row, Unit};
+use benches::rungs::hot_path::{memory_log, memory_to_counting, one_thread};
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::record::{decode, encode};
+use shop_http::{Facing, HttpOptions, facing};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::ServiceExt;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// As many records or requests.
+const COUNT: u16 = 10_000;
+
+/// How often one of them allocates, or has its memory grown, and how many bytes that takes.
+fn counted(what: &str, work: impl FnOnce()) -> Row {
+    let region = Region::new(ALLOCATOR);
+    work();
+    let change = region.change();
+    let each = |count: usize| f64::from(u32::try_from(count).unwrap()) / f64::from(COUNT);
+    let bytes = each(change.bytes_allocated);
+    Row::figures(
+        format!("allocations, {what}"),
+        vec![each(change.allocations + change.reallocations)],
+        Unit::Each,
+    )
+    .saying(format!("{bytes:.0} bytes"), "")
+}
+
+fn rows() -> Vec<Row> {
+    let runtime = one_thread();
+    let all = purchases(COUNT.into());
+    let log = runtime.block_on(memory_log(&all, 1_000));
+    let batches: Vec<_> = runtime.block_on(log.records().collect());
+    let encoding = counted("encode, for a record", || {
+        for purchase in &all {
+            black_box(encode(purchase).unwrap());
+        }
+    });
+    let decoding = counted("decode, for a record", || {
+        for batch in &batches {
+            let batch = batch.as_ref().unwrap();
+            for record in &batch.records {
+                black_box(decode(record, &batch.partition).unwrap());
+            }
+        }
+    });
+    let carrying = counted("memory → counting store, decoding included, for a record", || {
+        runtime.block_on(memory_to_counting(&log, "group", COUNT.into()));
+    });
+    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let router = facing(parts, HttpOptions::default());
+    let buying = counted("POST /buy through facing's router into a log in memory, for a request", || {
+        runtime.block_on(async {
+            for _ in 0..COUNT {
+                let body = r#"{"username":"Ada Lovelace","userid":"user-00001","price":1195.30}"#;
+                let request =
+                    Request::post("/buy").header("content-type", "application/json").body(Body::from(body));
+                let answer = router.clone().oneshot(request.unwrap()).await.unwrap();
+                assert_eq!(answer.status(), 201);
+                black_box(answer.into_body().collect().await.unwrap());
+            }
+        });
+    });
+    vec![encoding, decoding, carrying, buying]
+}
+
+fn main() {
+    for row in rows() {
+        if std::env::args().any(|argument| argument == "--json") {
+            println!("{}", serde_json::to_string(&row).unwrap());
+        } else {
+            println!("{row}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! How long after its 201 a purchase is in a listing, beside the sum of its parts measured alone.
+//!
+//! ```text
+//! cargo bench --bench freshness
+//! ```
+//!
+//! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
+
+fn main() {
+    benches::rungs::main("freshness", benches::rungs::freshness::rows);
+}

@@ -1,0 +1,115 @@
+//! From Kafka into MongoDB, beside bare inserts of the same documents: in turn, each run in a process of its own,
+//! so that its processor time and its memory are its own too.
+//!
+//! ```text
+//! SHOP_TEST_KAFKA=localhost:9092 SHOP_TEST_MONGODB_URI=mongodb://localhost:27017 \
+//!     cargo bench --bench kafka_to_mongodb
+//! ```
+//!
+//! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
+
+#![expect(
+    clippy::missing_docs_in_private_items,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench that cannot be set up has failed"
+)]
+
+mod run;
+
+use std::process::Command;
+use std::time::Duration;
+
+use benches::purchases;
+use benches::usage::{Cost, median};
+use futures_util::{StreamExt, stream};
+use mongodb::Client;
+use shop_core::Purchase;
+use shop_core::ports::PurchaseSink;
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::run::{DATABASE, Run};
+
+/// Where the servers are.
+struct Servers {
+    kafka: String,
+    mongodb: String,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench is told so where servers are")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Servers {
+    fn named() -> Option<Self> {
+        Some(Self { kafka: variable("SHOP_TEST_KAFKA")?, mongodb: variable("SHOP_TEST_MONGODB_URI")? })
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let Some(servers) = Servers::named() else {
+        println!("kafka_to_mongodb: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name no servers");
+        return;
+    };
+    if let Some(run) = Run::told_by(&arguments) {
+        let cost = runtime().block_on(run.measure(&servers));
+        println!("{}", serde_json::to_string(&cost).unwrap());
+        return;
+    }
+    // `cargo test --benches`, which does not say so, only looks whether it works.
+    let is_test = !arguments.iter().any(|argument| argument == "--bench");
+    let chosen = variable("SHOP_BENCH_PAIRS").and_then(|pairs| pairs.parse().ok());
+    let (pairs, records) = if is_test { (1, 2_000) } else { (chosen.unwrap_or(15), 300_000) };
+    for partitions in [1, 5] {
+        compare(&servers, partitions, records, pairs);
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Runs both in turn, and says what they cost.
+fn compare(servers: &Servers, partitions: u32, records: usize, pairs: usize) {
+    let name = format!("bench-{}", uuid::Uuid::now_v7().simple());
+    runtime().block_on(fill_topic(servers, &name, partitions, records));
+    let (pipeline, bare) = (Run::pipeline(&name, records), Run::bare(&name, records));
+    let pair = |_| (in_own_process(servers, &pipeline), in_own_process(servers, &bare));
+    let (ours, bare): (Vec<Cost>, Vec<Cost>) = (0..pairs).map(pair).unzip();
+    runtime().block_on(drop_collection(servers, &name));
+    let ratio = |(ours, bare): (&Cost, &Cost)| ours.records_per_second / bare.records_per_second;
+    let mut ratios: Vec<f64> = ours.iter().zip(&bare).map(ratio).collect();
+    let middle = median(&mut ratios);
+    println!("Kafka to MongoDB, {partitions} partitions, {records} records, medians of {pairs} pairs");
+    println!("  pipeline          {}", Cost::median(&ours));
+    println!("  bare insert_many  {}", Cost::median(&bare));
+    println!("  ratio             {middle:.2} ({:.2} to {:.2})", ratios[0], ratios[pairs - 1]);
+}
+
+async fn fill_topic(servers: &Servers, name: &str, partitions: u32, records: usize) {
+    let mut options = KafkaLogOptions::new(&servers.kafka);
+    name.clone_into(&mut options.topic);
+    options.partitions = partitions;
+    let sink = KafkaLog::open(options).await.unwrap().sink();
+    let all = purchases(records as u64);
+    let publish = async |purchase: &Purchase| while sink.publish(purchase).await.is_err() {};
+    stream::iter(&all).map(publish).buffer_unordered(5_000).collect::<()>().await;
+    sink.close(Duration::from_secs(10)).await.unwrap();
+}
+
+async fn drop_collection(servers: &Servers, name: &str) {
+    let client = Client::with_uri_str(&servers.mongodb).await.unwrap();
+    client.database(DATABASE).collection::<bson::Document>(name).drop().await.unwrap();
+}
+
+/// Starts this program again for one run, into an empty collection.
+fn in_own_process(servers: &Servers, run: &Run) -> Cost {
+    runtime().block_on(drop_collection(servers, run.name()));
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(run.arguments()).output().unwrap();
+    assert!(output.status.success(), "{run:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}

@@ -1,0 +1,138 @@
+//! A run, in a process of its own: through the pipeline, or past it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use benches::purchases;
+use benches::usage::Cost;
+use bson::{DateTime, Decimal128, RawDocumentBuf, rawdoc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::Client;
+use mongodb::options::{Acknowledgment, WriteConcern};
+use shop_core::Purchase;
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_store::mongo::{MongoStore, MongoStoreOptions};
+
+use crate::Servers;
+
+pub(crate) const DATABASE: &str = "shop_bench";
+/// As many documents as a batch of ours has.
+const BATCH: usize = 1_000;
+/// As many inserts as the pipeline has on their way.
+const IN_FLIGHT: usize = 8;
+
+/// What is to be run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    what: What,
+    /// The topic; the collection has the same name.
+    name: String,
+    records: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// From Kafka, with every guarantee.
+    Pipeline,
+    /// The ceiling: documents that are made before, straight from memory.
+    Bare,
+}
+
+/// The first argument of a process that is to run one thing.
+const RUN: &str = "run-one";
+
+impl Run {
+    pub(crate) fn pipeline(name: &str, records: usize) -> Self {
+        Self { what: What::Pipeline, name: name.to_owned(), records }
+    }
+
+    pub(crate) fn bare(name: &str, records: usize) -> Self {
+        Self { what: What::Bare, name: name.to_owned(), records }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What tells a process of its own to run this.
+    pub(crate) fn arguments(&self) -> [String; 4] {
+        let what = if self.what == What::Bare { "bare" } else { "pipeline" };
+        [RUN.to_owned(), what.to_owned(), self.name.clone(), self.records.to_string()]
+    }
+
+    /// What the arguments of this process say, if it is one of those.
+    pub(crate) fn told_by(arguments: &[String]) -> Option<Self> {
+        let [_, run, what, name, records] = arguments else { return None };
+        let what = if what == "bare" { What::Bare } else { What::Pipeline };
+        (run == RUN).then(|| Self { what, name: name.clone(), records: records.parse().unwrap() })
+    }
+
+    pub(crate) async fn measure(&self, servers: &Servers) -> Cost {
+        let mut options = MongoStoreOptions::new(servers.mongodb.clone());
+        options.database = Some(DATABASE.to_owned());
+        options.collection.clone_from(&self.name);
+        let store = MongoStore::open(options).await.unwrap();
+        // Both write into the same indexes.
+        store.indexed().await;
+        match self.what {
+            What::Pipeline => self.carry(servers, store).await,
+            What::Bare => self.insert(servers).await,
+        }
+    }
+
+    /// The time begins with the first batch that is stored: how long it takes to join a group is another matter.
+    async fn carry(&self, servers: &Servers, store: MongoStore) -> Cost {
+        let mut options = KafkaLogOptions::new(&servers.kafka);
+        options.topic.clone_from(&self.name);
+        let log = KafkaLog::open(options).await.unwrap();
+        let source = log.source(&format!("group-{}", uuid::Uuid::now_v7())).unwrap();
+        let letters = Arc::new(log.dead_letters());
+        let ingest = Ingest::new(Arc::new(source), Arc::new(store), letters, IngestOptions::default());
+        let monitor = ingest.monitor();
+        let all = self.records as u64;
+        let measured = tokio::spawn(async move {
+            let before = monitor.wait_for(|status| status.tally.inserted > 0).await.tally.inserted;
+            let start = Instant::now();
+            let after = monitor.wait_for(|status| status.tally.inserted >= all).await.tally.inserted;
+            (usize::try_from(after - before).unwrap(), start.elapsed())
+        });
+        let (carried, time) = {
+            let mut result = (0, Duration::ZERO);
+            let end = async { result = measured.await.unwrap() };
+            let tally = ingest.run(end).await.unwrap();
+            assert_eq!(tally.inserted, all, "{tally:?}");
+            result
+        };
+        // The processor has carried all of them.
+        Cost::of(self.records, time.mul_f64(self.records as f64 / carried as f64))
+    }
+
+    async fn insert(&self, servers: &Servers) -> Cost {
+        let client = Client::with_uri_str(&servers.mongodb).await.unwrap();
+        let durable = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+        let documents: Vec<RawDocumentBuf> = purchases(self.records as u64).iter().map(document).collect();
+        let batches: Vec<Vec<RawDocumentBuf>> = documents.chunks(BATCH).map(<[_]>::to_vec).collect();
+        let start = Instant::now();
+        let collection = client.database(DATABASE).collection::<RawDocumentBuf>(&self.name);
+        let insert = |batch: Vec<RawDocumentBuf>| {
+            let (collection, durable) = (collection.clone(), durable.clone());
+            tokio::spawn(async move {
+                collection.insert_many(batch).ordered(false).write_concern(durable).await.unwrap()
+            })
+        };
+        stream::iter(batches).map(insert).buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await.unwrap();
+        Cost::of(self.records, start.elapsed())
+    }
+}
+
+/// As the store writes it.
+fn document(purchase: &Purchase) -> RawDocumentBuf {
+    rawdoc! {
+        "_id": purchase.id.to_string(),
+        "userid": purchase.user_id.as_str(),
+        "username": purchase.user_name.as_str(),
+        "price": purchase.price.to_string().parse::<Decimal128>().unwrap(),
+        "timestamp": DateTime::from_millis(purchase.timestamp.as_millis()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Requests at a server, over connections that are kept and each of which waits for its answer: from a process of
+//! its own, so that what it costs is not counted as the server's.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::usage::quantile;
+
+/// `POST /buy`, again and again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Load {
+    /// The server.
+    pub address: SocketAddr,
+    /// How many connections send at a time.
+    pub connections: usize,
+    /// For how long, after a quarter of that to warm up.
+    pub time: Duration,
+    /// How many requests in a second over all connections; as many as go unless given.
+    pub rate: Option<f64>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Requests answered in a second.
+    pub per_second: f64,
+    /// Requests answered in all, while warming up too.
+    pub answered: u64,
+    /// The median time to an answer, in milliseconds.
+    pub p50: f64,
+    /// The time within which 99 of 100 answers came, in milliseconds.
+    pub p99: f64,
+}
+
+impl Load {
+    /// Sends them. Half of the processor's cores, at least one, are for that; the others are the server's.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub fn run(&self) -> Loaded {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let threads = (cores / 2).clamp(1, self.connections);
+        let share = self.connections.div_ceil(threads);
+        let parts: Vec<_> = (0..self.connections)
+            .step_by(share)
+            .map(|first| first..(first + share).min(self.connections))
+            .map(|part| {
+                let load = self.clone();
+                std::thread::spawn(move || load.run_part(part))
+            })
+            .collect();
+        let parts = parts.into_iter().map(|part| part.join().unwrap());
+        let (answered, mut times) = parts.fold((0, Vec::new()), |(answered, mut times), (more, part)| {
+            times.extend(part);
+            (answered + more, times)
+        });
+        Loaded {
+            per_second: times.len() as f64 / self.time.as_secs_f64(),
+            answered,
+            p50: quantile(&mut times, 0.5),
+            p99: quantile(&mut times, 0.99),
+        }
+    }
+
+    /// The connections with these numbers: how many requests were answered, and how long each took after the
+    /// warming up, in milliseconds.
+    fn run_part(self, numbers: Range<usize>) -> (u64, Vec<f64>) {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let begun = Instant::now();
+            let mut connections = JoinSet::new();
+            for number in numbers {
+                connections.spawn(self.clone().run_connection(number, begun));
+            }
+            let (mut answered, mut all) = (0, Vec::new());
+            while let Some(times) = connections.join_next().await {
+                let (more, times) = times.unwrap();
+                answered += more;
+                all.extend(times);
+            }
+            (answered, all)
+        })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    async fn run_connection(self, number: usize, begun: Instant) -> (u64, Vec<f64>) {
+        let (warm, end) = (begun + self.time / 4, begun + self.time / 4 + self.time);
+        let pause = self.rate.map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
+        // Not all at once.
+        let mut due = begun + pause.unwrap_or_default().mul_f64(number as f64 / self.connections as f64);
+        let mut connection = Connection::open(self.address).await;
+        let request = buy(&format!("user-{number:05}"));
+        let (mut answered, mut times) = (0, Vec::new());
+        loop {
+            if let Some(pause) = pause {
+                sleep_until(due.min(end)).await;
+                due += pause;
+            }
+            let sent = Instant::now();
+            if sent >= end {
+                return (answered, times);
+            }
+            let answer = connection.send(&request).await;
+            assert_eq!(
+                answer.status,
+                201,
+                "a purchase was refused: {}",
+                String::from_utf8_lossy(answer.body)
+            );
+            answered += 1;
+            let now = Instant::now();
+            if sent >= warm && now <= end {
+                times.push((now - sent).as_secs_f64() * 1_000.0);
+            }
+        }
+    }
+}
+
+/// `POST /buy` of one user.
+#[must_use]
+pub fn buy(user: &str) -> Vec<u8> {
+    let body = format!(r#"{{"username":"Ada {user}","userid":"{user}","price":1195.30}}"#);
+    let head = "POST /buy HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: ";
+    format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// `GET` of a path.
+#[must_use]
+pub fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: shop\r\n\r\n").into_bytes()
+}
+
+/// A connection that is kept.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// What a request was answered.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// The most headers that an answer may have.
+const HEADERS: usize = 32;
+
+impl Connection {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, received: Vec::with_capacity(4_096) }
+    }
+
+    /// Sends a request and waits for the whole answer, which must tell its length.
+    pub async fn send(&mut self, request: &[u8]) -> Answer<'_> {
+        self.stream.write_all(request).await.unwrap();
+        self.received.clear();
+        let (status, head, body) = loop {
+            if let Some(lengths) = lengths(&self.received) {
+                break lengths;
+            }
+            self.receive().await;
+        };
+        while self.received.len() < head + body {
+            self.receive().await;
+        }
+        Answer { status, body: &self.received[head..head + body] }
+    }
+
+    async fn receive(&mut self) {
+        assert_ne!(self.stream.read_buf(&mut self.received).await.unwrap(), 0, "the server has hung up");
+    }
+}
+
+/// Status, length of the head and length of the body, if the head is there.
+fn lengths(received: &[u8]) -> Option<(u16, usize, usize)> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let httparse::Status::Complete(head) = response.parse(received).unwrap() else { return None };
+    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = std::str::from_utf8(length.unwrap().value).unwrap();
+    Some((response.code.unwrap(), head, length.parse().unwrap()))
+}

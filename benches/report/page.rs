@@ -1,0 +1,76 @@
+//! The report as Markdown, and its place in a file.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use benches::row::{Row, TABLE_HEAD};
+
+const BEGIN: &str = "<!-- the report begins -->";
+const END: &str = "<!-- the report ends -->";
+
+/// Conditions and tables.
+pub(crate) fn report(conditions: &[(&str, String)], parts: &[(&str, Vec<Row>)]) -> String {
+    let mut text = String::from("| condition | |\n|---|---|\n");
+    for (name, value) in conditions {
+        writeln!(text, "| {name} | {value} |").unwrap();
+    }
+    for (title, rows) in parts {
+        write!(text, "\n### {title}\n\n").unwrap();
+        if rows.is_empty() {
+            text.push_str("Not measured: no servers were named.\n");
+            continue;
+        }
+        writeln!(text, "{TABLE_HEAD}").unwrap();
+        for row in rows {
+            writeln!(text, "{}", row.markdown()).unwrap();
+        }
+    }
+    text
+}
+
+/// A file that has a place for the report.
+pub(crate) struct File {
+    path: PathBuf,
+    before: String,
+    after: String,
+}
+
+impl File {
+    pub(crate) fn open(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
+        let (before, after) = around(&text)
+            .unwrap_or_else(|| panic!("{} has no line {BEGIN} with {END} below it", path.display()));
+        Self { path: path.to_owned(), before: before.to_owned(), after: after.to_owned() }
+    }
+
+    pub(crate) fn write(&self, report: &str) {
+        let Self { path, before, after } = self;
+        std::fs::write(path, format!("{before}\n\n{report}\n{after}")).unwrap();
+    }
+}
+
+/// What stands before the report's place, and what behind it, each with its marker.
+fn around(text: &str) -> Option<(&str, &str)> {
+    let begin = text.find(BEGIN)? + BEGIN.len();
+    let end = begin + text[begin..].find(END)?;
+    Some((&text[..begin], &text[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_takes_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.md");
+        std::fs::write(&path, format!("head\n{BEGIN}\nold\n{END}\nfoot\n")).unwrap();
+        for _ in 0..2 {
+            File::open(&path).write("new\n");
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text, format!("head\n{BEGIN}\n\nnew\n\n{END}\nfoot\n"));
+        }
+        assert!(around("no place").is_none());
+        assert!(around(&format!("{END} {BEGIN}")).is_none());
+    }
+}

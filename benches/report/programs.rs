@@ -1,0 +1,111 @@
+//! The programs that are measured from outside: built, and started.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use benches::row::{Goal, Row, Unit};
+use benches::scale::{Scale, kafka, mongodb, variable};
+use serde_json::Value;
+
+/// Programs that cargo builds.
+pub(crate) struct Programs;
+
+impl Programs {
+    pub(crate) fn facing() -> PathBuf {
+        built(&["-p", "shop-bins", "--bin", "facing"])
+    }
+
+    pub(crate) fn bare_axum() -> PathBuf {
+        built(&["-p", "benches", "--bin", "bare_axum"])
+    }
+
+    /// What the bench of this name counts.
+    pub(crate) fn allocations() -> Vec<Row> {
+        let mut command = Command::new(built(&["-p", "benches", "--bench", "allocations"]));
+        let said = said(command.arg("--json"));
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Builds a program for use, and answers where it is. Cargo says what it does on standard error.
+fn built(what: &[&str]) -> PathBuf {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
+    command.args(["build", "--release", "--quiet", "--message-format=json-render-diagnostics"]);
+    let said = said(command.args(["--manifest-path", manifest]).args(what));
+    let name = what.last();
+    let executable = said.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).unwrap();
+        let is_it = name.is_some_and(|name| message["target"]["name"] == *name);
+        message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
+    });
+    executable.unwrap_or_else(|| panic!("cargo has built nothing: {what:?}"))
+}
+
+fn said(command: &mut Command) -> String {
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{command:?} has failed");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the bench of this name says, if there are servers for it.
+pub(crate) fn kafka_to_mongodb(scale: Scale, tell: &mut dyn FnMut(Row)) {
+    if kafka().is_none() || mongodb().is_none() {
+        eprintln!("skipped: SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name no servers");
+        return;
+    }
+    let mut command = Command::new(built(&["-p", "benches", "--bench", "kafka_to_mongodb"]));
+    let pairs = scale.pairs();
+    command.arg("--bench").env("SHOP_BENCH_PAIRS", pairs.to_string());
+    rows_of(&said(&mut command), pairs).into_iter().for_each(tell);
+}
+
+/// Rows from what it prints: a line that says what, then three with the figures.
+fn rows_of(said: &str, pairs: usize) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let lines: Vec<&str> = said.lines().collect();
+    for group in lines.chunks_exact(4) {
+        let behind = |line: usize, name: &str| {
+            group[line]
+                .trim()
+                .strip_prefix(name)
+                .unwrap_or_else(|| panic!("no {name}: {said}"))
+                .trim()
+                .to_owned()
+        };
+        let (ours, bare, ratio) = (behind(1, "pipeline"), behind(2, "bare insert_many"), behind(3, "ratio"));
+        let numbers = ratio.split(|letter: char| !letter.is_ascii_digit() && letter != '.');
+        let figures: Vec<f64> = numbers.filter_map(|number| number.parse().ok()).collect();
+        let what = group[0].split(", medians").next().unwrap_or_default();
+        let beside = format!("bare insert_many, {bare}");
+        let mut ratio = Row::ratios(what, &figures, &[1.0; 3]).with_goal(Goal::AtLeast(0.95));
+        ratio.runs = pairs;
+        rows.push(ratio.saying(&ours, beside));
+        let memory = ours.trim_end_matches(" MiB").rsplit(' ').next().and_then(|text| text.parse().ok());
+        let memory = Row::figures(format!("{what}: peak memory"), vec![memory.unwrap()], Unit::Mebibytes);
+        rows.push(memory.with_goal(Goal::AtMost(100e6 / f64::from(1 << 20))));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kafka_to_mongodb_prints_is_read() {
+        let said = "Kafka to MongoDB, 5 partitions, 300000 records, medians of 15 pairs
+  pipeline           182000/s, 0.31 s of processor per 100,000,  74 MiB
+  bare insert_many   203000/s, 0.20 s of processor per 100,000,  90 MiB
+  ratio             0.90 (0.81 to 0.97)
+";
+        let rows = rows_of(said, 15);
+        let [ratio, memory] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((ratio.median(), ratio.spread(), ratio.runs), (0.9, (0.81, 0.97), 15));
+        assert_eq!(
+            (ratio.is_reached(), ratio.what.as_str()),
+            (Some(false), "Kafka to MongoDB, 5 partitions, 300000 records")
+        );
+        assert_eq!((memory.median(), memory.is_reached()), (74.0, Some(true)));
+    }
+}

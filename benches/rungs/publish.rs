@@ -1,0 +1,140 @@
+//! `publish` into the embedded log with many waiting callers, beside a bare group-commit loop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
+use shop_core::Purchase;
+use shop_core::ports::PurchaseSink;
+use shop_core::record::encode;
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use tokio::sync::{mpsc, oneshot};
+
+use super::hot_path::two_threads;
+use crate::purchases;
+use crate::row::{Goal, Row};
+use crate::run::{Run, in_turn};
+use crate::scale::Scale;
+use crate::usage::{Cost, processor_time};
+
+/// Records published by callers that wait.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Publish {
+    is_bare: bool,
+    callers: usize,
+    records: u64,
+}
+
+/// `callers` tasks share `all`; each waits for its acknowledgement before it takes the next.
+async fn in_turns<F, Fut>(all: &[Purchase], callers: usize, call: F) -> Duration
+where
+    F: Fn(Purchase) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send,
+{
+    let start = Instant::now();
+    let share = |part: &[Purchase]| {
+        let (part, call) = (part.to_vec(), call.clone());
+        tokio::spawn(async move {
+            for purchase in part {
+                call(purchase).await;
+            }
+        })
+    };
+    let tasks: Vec<_> = all.chunks(all.len().div_ceil(callers)).map(share).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    start.elapsed()
+}
+
+/// Through the embedded log's sink.
+pub async fn through_the_sink(all: &[Purchase], callers: usize) -> Duration {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let sink = Arc::new(log.sink());
+    let publish = move |purchase: Purchase| {
+        let sink = Arc::clone(&sink);
+        async move { drop(sink.publish(&purchase).await.unwrap()) }
+    };
+    in_turns(all, callers, publish).await
+}
+
+type Waiting = (Purchase, oneshot::Sender<()>);
+
+/// The ceiling: one thread, one channel, one prepared statement, whatever waits in one transaction.
+fn write_groups(connection: &Connection, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut group = Vec::new();
+    while waiting.blocking_recv_many(&mut group, 1_024) > 0 {
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let sql = "INSERT INTO records (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
+        let mut statement = connection.prepare_cached(sql).unwrap();
+        for (purchase, _) in &group {
+            let encoded = encode(purchase).unwrap();
+            let (key, headers, value) =
+                (&encoded.key[..], &encoded.headers.as_bytes()[..], &encoded.value[..]);
+            statement.execute(params![purchase.timestamp.as_millis(), key, headers, value]).unwrap();
+        }
+        connection.execute_batch("COMMIT").unwrap();
+        for (_, reply) in group.drain(..) {
+            reply.send(()).unwrap();
+        }
+    }
+}
+
+/// Past it, in a bare group-commit loop.
+pub async fn bare(all: &[Purchase], callers: usize) -> Duration {
+    let folder = tempfile::tempdir().unwrap();
+    // The log's own table.
+    drop(EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap());
+    let connection = Connection::open(folder.path().join("log.db")).unwrap();
+    connection.pragma_update(None, "synchronous", "full").unwrap();
+    let (sender, waiting) = mpsc::channel(10_000);
+    let writer = std::thread::spawn(move || write_groups(&connection, waiting));
+    let publish = move |purchase: Purchase| {
+        let sender = sender.clone();
+        async move {
+            let (reply, answer) = oneshot::channel();
+            sender.send((purchase, reply)).await.unwrap();
+            answer.await.unwrap();
+        }
+    };
+    let spent = in_turns(all, callers, publish).await;
+    writer.join().unwrap();
+    spent
+}
+
+impl Publish {
+    /// What it costs.
+    #[must_use]
+    pub fn measure(&self) -> Cost {
+        let all = purchases(self.records);
+        two_threads().block_on(async {
+            let before = processor_time();
+            let time = if self.is_bare {
+                bare(&all, self.callers).await
+            } else {
+                through_the_sink(&all, self.callers).await
+            };
+            Cost::with(all.len(), time, processor_time() - before)
+        })
+    }
+}
+
+/// 1, 16 and 128 callers.
+pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+    for (callers, records) in [
+        (1, scale.pick(100, 1_000, 3_000)),
+        (16, scale.pick(1_000, 10_000, 50_000)),
+        (128, scale.pick(1_000, 50_000, 200_000)),
+    ] {
+        let run = |is_bare| Run::Publish(Publish { is_bare, callers, records });
+        let (ours, bare): (Vec<Cost>, Vec<Cost>) = in_turn(scale.pairs(), &run(false), &run(true));
+        let rates = |costs: &[Cost]| costs.iter().map(|cost| cost.records_per_second).collect::<Vec<_>>();
+        let what = format!("publish into the embedded log, {callers} waiting callers");
+        let beside = format!("bare group commit, {}", Cost::median(&bare));
+        let row = Row::ratios(what, &rates(&ours), &rates(&bare));
+        let row = if callers == 128 { row.with_goal(Goal::AtLeast(0.8)) } else { row };
+        tell(row.saying(Cost::median(&ours).to_string(), beside));
+    }
+}
