@@ -10,12 +10,13 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::gauge::{Admission, DeadLetterGauge};
+use super::insertion::{Indexed, Stored};
 use super::progress::Slot;
 use super::status::{Part, StatusBoard};
 use super::{IngestOptions, Tally};
-use crate::ports::{Batch, DeadLetter, DeadLetters, InsertOutcome, PurchaseStore, Reason};
+use crate::ports::{Batch, DeadLetter, DeadLetters, PurchaseStore, Reason};
 use crate::record::decode;
-use crate::{Error, ErrorKind, Purchase, Result, Timestamp};
+use crate::{Error, ErrorKind};
 
 /// What all batches share.
 #[derive(Debug)]
@@ -40,15 +41,15 @@ pub(super) struct Carried {
 }
 
 /// A record that can never be stored.
-struct Dead {
+pub(super) struct Dead {
     /// Its index in the batch.
-    index: usize,
-    reason: Reason,
-    attempts: u32,
+    pub(super) index: usize,
+    pub(super) reason: Reason,
+    pub(super) attempts: u32,
 }
 
 /// Why a batch came to no end of its own.
-enum Ended {
+pub(super) enum Ended {
     /// Nobody waits for it any more.
     Abandoned,
     /// A defect.
@@ -97,64 +98,6 @@ impl Carrier {
         Ok(Carried { tally, end, stop: limit, freshness })
     }
 
-    /// Inserts until every outcome is known. Only those that are unknown are inserted again.
-    async fn insert_all(
-        &self,
-        purchases: Indexed,
-        dead: &mut Vec<Dead>,
-        stop: &CancellationToken,
-    ) -> Result<Stored, Ended> {
-        let Indexed { purchases, mut indices } = purchases;
-        let mut stored = Stored::default();
-        let mut batch: Arc<[Purchase]> = purchases.into();
-        let (mut pauses, mut attempts) = (self.options.backoff(), 0);
-        loop {
-            attempts += 1;
-            let outcomes = match self.store.insert(Arc::clone(&batch)).await {
-                Ok(outcomes) if outcomes.len() == batch.len() => outcomes,
-                Ok(outcomes) => return Err(Ended::Broken(miscounted(batch.len(), outcomes.len()))),
-                Err(error) => vec![InsertOutcome::Unknown(error); batch.len()],
-            };
-            let (mut unknown, mut oldest) = (Unknown::default(), None::<Timestamp>);
-            for (position, outcome) in outcomes.into_iter().enumerate() {
-                let index = indices[position];
-                let reason = match outcome {
-                    InsertOutcome::Inserted => {
-                        stored.tally.inserted += 1;
-                        let time = batch[position].timestamp;
-                        oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
-                        continue;
-                    }
-                    InsertOutcome::Duplicate => {
-                        stored.tally.duplicates += 1;
-                        continue;
-                    }
-                    InsertOutcome::Unknown(error) => {
-                        unknown.add(position, index, error);
-                        continue;
-                    }
-                    InsertOutcome::Conflict => Reason::conflict(),
-                    InsertOutcome::Rejected(reason) => reason,
-                };
-                dead.push(Dead { index, reason, attempts });
-            }
-            stored.freshness = stored.freshness.max(oldest.map(|oldest| self.age(oldest)));
-            let Some(error) = unknown.error else {
-                self.status.works(Part::Store);
-                return Ok(stored);
-            };
-            batch = unknown.positions.iter().map(|position| batch[*position].clone()).collect();
-            indices = unknown.indices;
-            self.pause(Part::Store, &error, &mut pauses, stop).await?;
-        }
-    }
-
-    /// How long ago `time` was.
-    fn age(&self, time: Timestamp) -> Duration {
-        let millis = self.options.clock.now().as_millis().saturating_sub(time.as_millis());
-        Duration::from_millis(u64::try_from(millis).unwrap_or_default())
-    }
-
     /// Puts the dead letters aside.
     async fn put_aside(&self, batch: &Batch, dead: Vec<Dead>, stop: &CancellationToken) -> Result<(), Ended> {
         let letter = |Dead { index, reason, attempts }| {
@@ -190,7 +133,7 @@ impl Carrier {
     }
 
     /// Waits before the next attempt, unless nobody waits for the batch any more.
-    async fn pause(
+    pub(super) async fn pause(
         &self,
         part: Part,
         error: &Error,
@@ -204,32 +147,11 @@ impl Carrier {
     }
 }
 
-fn miscounted(sent: usize, answered: usize) -> Error {
-    Error::new(ErrorKind::Internal, "the store did not answer with one outcome for each purchase")
-        .with_origin("ingest")
-        .with_context("purchases", sent)
-        .with_context("outcomes", answered)
-}
-
 /// The error of a call that has panicked.
 pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
     Error::new(ErrorKind::Internal, "a port has panicked").with_origin("ingest").with_context("panic", text)
-}
-
-/// What has become of the purchases that could be stored.
-#[derive(Default)]
-struct Stored {
-    tally: Tally,
-    /// How old the oldest of those that were inserted was by then.
-    freshness: Option<Duration>,
-}
-
-/// Purchases, each with its record's index in the batch.
-struct Indexed {
-    purchases: Vec<Purchase>,
-    indices: Vec<usize>,
 }
 
 fn decode_all(batch: &Batch) -> (Indexed, Vec<Dead>) {
@@ -246,23 +168,4 @@ fn decode_all(batch: &Batch) -> (Indexed, Vec<Dead>) {
         }
     }
     (good, dead)
-}
-
-/// Purchases whose fate is unknown after an attempt.
-#[derive(Default)]
-struct Unknown {
-    /// Their positions in the attempt's batch.
-    positions: Vec<usize>,
-    /// Their records' indices in the batch that was read.
-    indices: Vec<usize>,
-    /// One of their errors.
-    error: Option<Error>,
-}
-
-impl Unknown {
-    fn add(&mut self, position: usize, index: usize, error: Error) {
-        self.positions.push(position);
-        self.indices.push(index);
-        self.error.get_or_insert(error);
-    }
 }

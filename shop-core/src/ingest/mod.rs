@@ -8,7 +8,8 @@
 //!
 //! - A record's position is committed only when the record, and every one before it in its partition, is in
 //!   the store or among the dead letters.
-//! - An outage is waited for, with growing pauses; only a record that can never be stored is put aside.
+//! - An outage is waited for, with growing pauses; only a record that can never be stored is put aside. What a
+//!   store that is well fails over is waited for alone: the rest of its batch is stored meanwhile.
 //! - What is in flight is bounded in batches and bytes. When it is full the source is not asked, and pauses.
 //! - A revocation and a shutdown take the same road: read no more, finish what is on its way as far as the
 //!   time allows, commit what is durable, leave. What ends later is ignored; it is delivered again, and its
@@ -18,6 +19,9 @@ mod carry;
 mod coordinator;
 mod departure;
 mod gauge;
+mod insertion;
+#[cfg(test)]
+mod insertion_test;
 #[cfg(test)]
 mod leaving_test;
 mod observer;

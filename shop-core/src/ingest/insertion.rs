@@ -1,0 +1,153 @@
+//! Inserts the purchases of one batch until every outcome is known.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Tally;
+use super::carry::{Carrier, Dead, Ended};
+use super::status::Part;
+use crate::ports::{InsertOutcome, Reason};
+use crate::{Error, ErrorKind, Purchase, Timestamp};
+
+/// Purchases, each with its record's index in the batch.
+pub(super) struct Indexed {
+    pub(super) purchases: Vec<Purchase>,
+    pub(super) indices: Vec<usize>,
+}
+
+/// What has become of the purchases that could be stored.
+#[derive(Default)]
+pub(super) struct Stored {
+    pub(super) tally: Tally,
+    /// How old the oldest of those that were inserted was by then.
+    pub(super) freshness: Option<Duration>,
+}
+
+/// Purchases that are inserted with one call: at first the whole batch.
+struct Portion {
+    purchases: Arc<[Purchase]>,
+    indices: Vec<usize>,
+    attempts: u32,
+}
+
+impl Portion {
+    /// Those at these positions.
+    fn only(&self, positions: &[usize]) -> Self {
+        Self {
+            purchases: positions.iter().map(|position| self.purchases[*position].clone()).collect(),
+            indices: positions.iter().map(|position| self.indices[*position]).collect(),
+            attempts: self.attempts,
+        }
+    }
+
+    fn halves(&self) -> [Self; 2] {
+        let positions: Vec<usize> = (0..self.indices.len()).collect();
+        let (first, second) = positions.split_at(positions.len() / 2);
+        [self.only(first), self.only(second)]
+    }
+}
+
+/// The attempts at one call after which a store that is well is asked for less at once: a hiccup is over by then.
+const TOGETHER: u32 = 2;
+
+impl Carrier {
+    /// Inserts until every outcome is known. Only those that are unknown are inserted again.
+    ///
+    /// What a store does not take again and again, although it is well, is halved: the one that it fails over, or
+    /// that there is too much of for its deadline, does not hold up the others for as long as that lasts.
+    pub(super) async fn insert_all(
+        &self,
+        Indexed { purchases, indices }: Indexed,
+        dead: &mut Vec<Dead>,
+        stop: &CancellationToken,
+    ) -> Result<Stored, Ended> {
+        let mut stored = Stored::default();
+        let mut waiting = VecDeque::from([Portion { purchases: purchases.into(), indices, attempts: 0 }]);
+        let mut pauses = self.options.backoff();
+        while let Some(mut portion) = waiting.pop_front() {
+            portion.attempts += 1;
+            let unknown = self.attempt(&portion, &mut stored, dead).await?;
+            let Some(error) = unknown.error else { continue };
+            if self.is_to_be_halved(&portion, &unknown.positions).await {
+                waiting.extend(portion.halves());
+            } else {
+                waiting.push_back(portion.only(&unknown.positions));
+            }
+            self.pause(Part::Store, &error, &mut pauses, stop).await?;
+        }
+        self.status.works(Part::Store);
+        Ok(stored)
+    }
+
+    /// Inserts `portion`, and sorts the outcomes; answers what is unknown.
+    async fn attempt(
+        &self,
+        portion: &Portion,
+        stored: &mut Stored,
+        dead: &mut Vec<Dead>,
+    ) -> Result<Unknown, Ended> {
+        let count = portion.purchases.len();
+        let outcomes = match self.store.insert(Arc::clone(&portion.purchases)).await {
+            Ok(outcomes) if outcomes.len() == count => outcomes,
+            Ok(outcomes) => return Err(Ended::Broken(miscounted(count, outcomes.len()))),
+            Err(error) => vec![InsertOutcome::Unknown(error); count],
+        };
+        let (mut unknown, mut oldest) = (Unknown::default(), None::<Timestamp>);
+        for (position, outcome) in outcomes.into_iter().enumerate() {
+            let reason = match outcome {
+                InsertOutcome::Inserted => {
+                    stored.tally.inserted += 1;
+                    let time = portion.purchases[position].timestamp;
+                    oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
+                    continue;
+                }
+                InsertOutcome::Duplicate => {
+                    stored.tally.duplicates += 1;
+                    continue;
+                }
+                InsertOutcome::Unknown(error) => {
+                    unknown.positions.push(position);
+                    unknown.error.get_or_insert(error);
+                    continue;
+                }
+                InsertOutcome::Conflict => Reason::conflict(),
+                InsertOutcome::Rejected(reason) => reason,
+            };
+            dead.push(Dead { index: portion.indices[position], reason, attempts: portion.attempts });
+        }
+        stored.freshness = stored.freshness.max(oldest.map(|oldest| self.age(oldest)));
+        Ok(unknown)
+    }
+
+    /// Whether a call that has failed as a whole is to be made in two. A store that is away takes no half either.
+    async fn is_to_be_halved(&self, portion: &Portion, unknown: &[usize]) -> bool {
+        let count = portion.purchases.len();
+        let may_be = portion.attempts >= TOGETHER && count > 1 && unknown.len() == count;
+        may_be && self.store.check().await.is_ok()
+    }
+
+    /// How long ago `time` was.
+    fn age(&self, time: Timestamp) -> Duration {
+        let millis = self.options.clock.now().as_millis().saturating_sub(time.as_millis());
+        Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+    }
+}
+
+/// What is unknown after an attempt.
+#[derive(Default)]
+struct Unknown {
+    /// The positions in the attempt's portion.
+    positions: Vec<usize>,
+    /// One of the errors.
+    error: Option<Error>,
+}
+
+fn miscounted(sent: usize, answered: usize) -> Error {
+    Error::new(ErrorKind::Internal, "the store did not answer with one outcome for each purchase")
+        .with_origin("ingest")
+        .with_context("purchases", sent)
+        .with_context("outcomes", answered)
+}

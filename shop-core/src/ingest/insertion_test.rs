@@ -1,0 +1,95 @@
+//! What becomes of a batch that a store fails over. Deterministic: paused time, one thread.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::{Ingest, IngestMonitor, IngestOptions};
+use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
+use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore};
+use crate::{Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Result, SystemClock};
+
+/// A store that fails whatever is inserted together with one purchase, or everything.
+#[derive(Debug, Default)]
+struct Failing {
+    inner: InMemoryStore,
+    over: Mutex<Option<PurchaseId>>,
+    /// Whether it is away: it fails everything, and says so when it is asked.
+    away: Mutex<bool>,
+    /// How many purchases each call brought.
+    sizes: Mutex<Vec<usize>>,
+}
+
+impl Failing {
+    fn is_away(&self) -> Result<()> {
+        let away = Error::new(ErrorKind::Unavailable, "away on purpose");
+        if *self.away.lock().unwrap() { Err(away) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl PurchaseStore for Failing {
+    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        self.sizes.lock().unwrap().push(batch.len());
+        self.is_away()?;
+        let over = *self.over.lock().unwrap();
+        if batch.iter().any(|purchase| Some(purchase.id) == over) {
+            return Err(Error::new(ErrorKind::Unavailable, "fails over one of them"));
+        }
+        self.inner.insert(batch).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.is_away()
+    }
+}
+
+/// A pipeline into `store`, with this many purchases in one batch.
+async fn carry(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
+    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: count, ..Default::default() });
+    let sink = log.sink();
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let new = NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap());
+        all.push(new.identified(SystemClock.now(), || SystemClock.fresh_id()));
+        sink.publish(all.last().unwrap()).await.unwrap();
+    }
+    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let ingest = Ingest::new(source, Arc::clone(store) as _, letters, IngestOptions::default());
+    let monitor = ingest.monitor();
+    *store.over.lock().unwrap() = Some(all[count / 3].id);
+    tokio::spawn(ingest.run(std::future::pending()));
+    (monitor, all)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_a_store_fails_over_does_not_hold_up_the_others() {
+    let store = Arc::new(Failing::default());
+    let (monitor, all) = carry(&store, 1_000).await;
+    while store.inner.all().len() < 999 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let calls = store.sizes.lock().unwrap().len();
+    // Twice together, then in halves down to the one.
+    assert!(calls <= 25, "{calls} calls");
+    assert_eq!(monitor.status().tally.dead_lettered, 0, "it is waited for");
+    *store.over.lock().unwrap() = None;
+    let status = monitor.wait_for(|status| status.tally.inserted == 1_000).await;
+    assert!(status.troubles.is_empty() && status.tally.dead_lettered == 0, "{status:?}");
+    assert_eq!(store.inner.all().len(), all.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_asked_for_all_of_it_again() {
+    let store = Arc::new(Failing::default());
+    *store.away.lock().unwrap() = true;
+    let (monitor, all) = carry(&store, 100).await;
+    *store.over.lock().unwrap() = None;
+    while store.sizes.lock().unwrap().len() < 50 {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    *store.away.lock().unwrap() = false;
+    drop(monitor.wait_for(|status| status.tally.inserted == 100).await);
+    let sizes = store.sizes.lock().unwrap();
+    assert!(sizes.iter().all(|size| *size == all.len()), "{sizes:?}");
+}
