@@ -1,12 +1,13 @@
-//! From Kafka into MongoDB, beside bare inserts of the same documents: in turn, each run in a process of its own,
-//! so that its processor time and its memory are its own too.
+//! From Kafka into MongoDB, beside bare inserts of the same documents, and beside a naive loop: in turn, each run in
+//! a process of its own, so that its processor time and its memory are its own too. Every other round goes backwards:
+//! what a server does every so many runs, collecting its garbage say, does not always meet the same of them.
 //!
 //! ```text
 //! SHOP_TEST_KAFKA=localhost:9092 SHOP_TEST_MONGODB_URI=mongodb://localhost:27017 \
 //!     cargo bench --bench kafka_to_mongodb
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` says how many rounds, 15 unless set. Nothing else should run on the machine meanwhile.
 
 #![expect(
     clippy::missing_docs_in_private_items,
@@ -62,9 +63,9 @@ fn main() {
     // `cargo test --benches`, which does not say so, only looks whether it works.
     let is_test = !arguments.iter().any(|argument| argument == "--bench");
     let chosen = variable("SHOP_BENCH_PAIRS").and_then(|pairs| pairs.parse().ok());
-    let (pairs, records) = if is_test { (1, 2_000) } else { (chosen.unwrap_or(15), 300_000) };
+    let (rounds, records) = if is_test { (1, 2_000) } else { (chosen.unwrap_or(15), 300_000) };
     for partitions in [1, 5] {
-        compare(&servers, partitions, records, pairs);
+        compare(&servers, partitions, records, rounds);
     }
 }
 
@@ -72,21 +73,35 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// Runs both in turn, and says what they cost.
-fn compare(servers: &Servers, partitions: u32, records: usize, pairs: usize) {
+/// Runs all of them in turn, and says what they cost.
+fn compare(servers: &Servers, partitions: u32, records: usize, rounds: usize) {
     let name = format!("bench-{}", uuid::Uuid::now_v7().simple());
     runtime().block_on(fill_topic(servers, &name, partitions, records));
-    let (pipeline, bare) = (Run::pipeline(&name, records), Run::bare(&name, records));
-    let pair = |_| (in_own_process(servers, &pipeline), in_own_process(servers, &bare));
-    let (ours, bare): (Vec<Cost>, Vec<Cost>) = (0..pairs).map(pair).unzip();
+    let runs = [Run::pipeline(&name, records), Run::bare(&name, records), Run::naive(&name, records)];
+    let mut costs = [const { Vec::new() }; 3];
+    for round in 0..rounds {
+        for turn in 0..runs.len() {
+            let which = if round % 2 == 0 { turn } else { runs.len() - 1 - turn };
+            costs[which].push(in_own_process(servers, &runs[which]));
+        }
+    }
     runtime().block_on(drop_collection(servers, &name));
-    let ratio = |(ours, bare): (&Cost, &Cost)| ours.records_per_second / bare.records_per_second;
-    let mut ratios: Vec<f64> = ours.iter().zip(&bare).map(ratio).collect();
+    let [ours, bare, naive] = &costs;
+    println!("Kafka to MongoDB, {partitions} partitions, {records} records, medians of {rounds} rounds");
+    println!("  pipeline          {}", Cost::median(ours));
+    println!("  bare insert_many  {}", Cost::median(bare));
+    println!("  naive loop        {}", Cost::median(naive));
+    println!("  rate by bare      {}", ratios(ours, bare, |cost| cost.records_per_second));
+    println!("  rate by naive     {}", ratios(ours, naive, |cost| cost.records_per_second));
+    println!("  work by naive     {}", ratios(ours, naive, |cost| cost.processor));
+}
+
+/// The median of the ratios within each round, and their spread.
+fn ratios(ours: &[Cost], others: &[Cost], figure: fn(&Cost) -> f64) -> String {
+    let mut ratios: Vec<f64> =
+        ours.iter().zip(others).map(|(ours, other)| figure(ours) / figure(other)).collect();
     let middle = median(&mut ratios);
-    println!("Kafka to MongoDB, {partitions} partitions, {records} records, medians of {pairs} pairs");
-    println!("  pipeline          {}", Cost::median(&ours));
-    println!("  bare insert_many  {}", Cost::median(&bare));
-    println!("  ratio             {middle:.2} ({:.2} to {:.2})", ratios[0], ratios[pairs - 1]);
+    format!("{middle:.2} ({:.2} to {:.2})", ratios[0], ratios[ratios.len() - 1])
 }
 
 async fn fill_topic(servers: &Servers, name: &str, partitions: u32, records: usize) {

@@ -9,6 +9,9 @@ use bson::{DateTime, Decimal128, RawDocumentBuf, rawdoc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Client;
 use mongodb::options::{Acknowledgment, WriteConcern};
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::{ClientConfig, Message};
+use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
@@ -37,6 +40,21 @@ enum What {
     Pipeline,
     /// The ceiling: documents that are made before, straight from memory.
     Bare,
+    /// From Kafka, as one would write it without a guarantee.
+    Naive,
+}
+
+impl What {
+    const ALL: [(Self, &str); 3] =
+        [(Self::Pipeline, "pipeline"), (Self::Bare, "bare"), (Self::Naive, "naive")];
+
+    fn word(self) -> &'static str {
+        Self::ALL.into_iter().find_map(|(what, word)| (what == self).then_some(word)).unwrap()
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find_map(|(what, of_it)| (of_it == word).then_some(what))
+    }
 }
 
 /// The first argument of a process that is to run one thing.
@@ -51,21 +69,26 @@ impl Run {
         Self { what: What::Bare, name: name.to_owned(), records }
     }
 
+    pub(crate) fn naive(name: &str, records: usize) -> Self {
+        Self { what: What::Naive, name: name.to_owned(), records }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// What tells a process of its own to run this.
     pub(crate) fn arguments(&self) -> [String; 4] {
-        let what = if self.what == What::Bare { "bare" } else { "pipeline" };
-        [RUN.to_owned(), what.to_owned(), self.name.clone(), self.records.to_string()]
+        [RUN.to_owned(), self.what.word().to_owned(), self.name.clone(), self.records.to_string()]
     }
 
     /// What the arguments of this process say, if it is one of those.
     pub(crate) fn told_by(arguments: &[String]) -> Option<Self> {
         let [_, run, what, name, records] = arguments else { return None };
-        let what = if what == "bare" { What::Bare } else { What::Pipeline };
-        (run == RUN).then(|| Self { what, name: name.clone(), records: records.parse().unwrap() })
+        if run != RUN {
+            return None;
+        }
+        Some(Self { what: What::of_word(what)?, name: name.clone(), records: records.parse().unwrap() })
     }
 
     pub(crate) async fn measure(&self, servers: &Servers) -> Cost {
@@ -78,6 +101,7 @@ impl Run {
         match self.what {
             What::Pipeline => self.carry(servers, store).await,
             What::Bare => self.insert(servers).await,
+            What::Naive => self.loop_over(servers).await,
         }
     }
 
@@ -124,6 +148,40 @@ impl Run {
         stream::iter(batches).map(insert).buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await.unwrap();
         Cost::of(self.records, start.elapsed())
     }
+
+    /// One insert after the other, prices in binary, ids that tell nothing, and the position committed whenever
+    /// librdkafka likes. The one setting that its speed hangs on is chosen well.
+    async fn loop_over(&self, servers: &Servers) -> Cost {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &servers.kafka).set("auto.offset.reset", "earliest");
+        config.set("group.id", format!("naive-{}", uuid::Uuid::now_v7())).set("fetch.queue.backoff.ms", "5");
+        let consumer: StreamConsumer = config.create().unwrap();
+        consumer.subscribe(&[&self.name]).unwrap();
+        let client = Client::with_uri_str(&servers.mongodb).await.unwrap();
+        let collection = client.database(DATABASE).collection::<Naive>(&self.name);
+        let (mut batch, mut stored, mut begun) = (Vec::new(), 0, None::<(usize, Instant)>);
+        while stored < self.records {
+            let message = consumer.recv().await.unwrap();
+            batch.push(serde_json::from_slice::<Naive>(message.payload().unwrap()).unwrap());
+            if batch.len() == BATCH || stored + batch.len() == self.records {
+                stored += batch.len();
+                collection.insert_many(batch.drain(..)).await.unwrap();
+                begun.get_or_insert_with(|| (stored, Instant::now()));
+            }
+        }
+        let (before, start) = begun.unwrap();
+        let counted = self.records - before;
+        Cost::of(self.records, start.elapsed().mul_f64(self.records as f64 / counted.max(1) as f64))
+    }
+}
+
+/// A purchase as no program that counts money should hold it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Naive {
+    username: String,
+    userid: String,
+    price: f64,
+    timestamp: String,
 }
 
 /// As the store writes it.

@@ -1,7 +1,7 @@
 //! Records that become batches.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use shop_core::record::LogRecord;
@@ -55,9 +55,13 @@ impl Pending {
         full
     }
 
-    /// Takes the batch of one partition.
-    pub(super) fn pop(&mut self) -> Option<(u32, Filling)> {
-        self.partitions.pop_first()
+    /// Takes the batch of a partition, other than `but`, that has been filled for at least as long as `linger`.
+    pub(super) fn pop(&mut self, linger: Duration, but: Option<u32>) -> Option<(u32, Filling)> {
+        let is_due = |(index, filling): (&u32, &Filling)| {
+            (but != Some(*index) && filling.since.elapsed() >= linger).then_some(*index)
+        };
+        let index = self.partitions.iter().find_map(is_due)?;
+        self.partitions.remove_entry(&index)
     }
 
     /// Since when the oldest batch is being filled.
@@ -98,8 +102,22 @@ mod tests {
             pending.add((0, 2), |_| record(0), by_bytes).is_none(),
             "what is left of an old epoch is dropped"
         );
-        let (index, filling) = pending.pop().unwrap();
+        let (index, filling) = pending.pop(Duration::ZERO, None).unwrap();
         assert_eq!((index, filling.epoch, filling.records), (0, 2, vec![record(0)]));
         assert!(pending.oldest().is_none());
+    }
+
+    #[test]
+    fn what_is_handed_over_early_has_waited_and_is_not_of_the_partition_that_is_read() {
+        let mut pending = Pending::default();
+        let limits = Limits { records: 2, bytes: usize::MAX };
+        for index in [3, 5] {
+            drop(pending.add((index, 1), |_| record(0), limits));
+        }
+        let index = |popped: Option<(u32, Filling)>| popped.map(|(index, _)| index);
+        assert_eq!(index(pending.pop(Duration::from_secs(3_600), None)), None);
+        assert_eq!(index(pending.pop(Duration::ZERO, Some(3))), Some(5));
+        assert_eq!(index(pending.pop(Duration::ZERO, Some(3))), None);
+        assert_eq!(index(pending.pop(Duration::ZERO, None)), Some(3));
     }
 }

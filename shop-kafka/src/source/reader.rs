@@ -23,6 +23,8 @@ pub(super) struct Reader {
     member: Arc<Member>,
     pending: Pending,
     limits: Limits,
+    /// The partition of the last record.
+    reading: Option<u32>,
     /// The epoch and the offset of the last record of each partition.
     last: BTreeMap<u32, (u64, i64)>,
     /// Whether there is room for another batch.
@@ -38,8 +40,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// The polls of a paused member, which only serve to stay one.
 const PAUSED_POLL: Duration = Duration::from_millis(20);
 /// How long a full inbox is waited for before the partitions are paused: a pause throws away what librdkafka has
-/// read ahead.
-const BEFORE_PAUSE: Duration = Duration::from_millis(100);
+/// read ahead, and costs a quarter of a second until records come again. A store that collects its garbage is back
+/// sooner; a rebalance waits for as long.
+const BEFORE_PAUSE: Duration = Duration::from_secs(1);
 /// How often a trouble that lasts is told.
 const TELL: Duration = Duration::from_secs(1);
 /// How long Kafka has to answer whether it is there.
@@ -54,7 +57,7 @@ impl Reader {
         let options = &member.log.options;
         let limits = Limits { records: options.batch_records, bytes: options.batch_bytes };
         let (pending, last) = (Pending::default(), BTreeMap::new());
-        Self { member, pending, limits, last, has_room: true, paused: false, ask_at: None }
+        Self { member, pending, limits, reading: None, last, has_room: true, paused: false, ask_at: None }
     }
 
     /// Reads until the source is closed.
@@ -161,10 +164,8 @@ impl Reader {
                 }
             }
         }
-        // A partition that is read without end does not hold up the others.
-        if self.pending.oldest().is_some_and(|at| at.elapsed() >= self.member.log.options.batch_linger) {
-            self.put_what_is_due();
-        }
+        // A partition that is read without end does not hold up the others; it fills a batch of its own soon.
+        self.put_all_but(self.reading);
         Ok(())
     }
 
@@ -214,6 +215,7 @@ impl Reader {
         // What is not owned was revoked a moment ago.
         let Some(epoch) = self.member.epoch(index) else { return };
         let Some(epoch) = self.see_to_order((index, epoch), message.offset()) else { return };
+        self.reading = Some(index);
         let full = self.pending.add((index, epoch), |buffer| from_message(message, buffer), self.limits);
         if let Some(filling) = full {
             self.put(index, filling);
@@ -237,11 +239,19 @@ impl Reader {
     /// Nothing more to be read just now: batches are handed over that have waited long enough, or that somebody
     /// waits for.
     fn put_what_is_due(&mut self) {
-        let Some(oldest) = self.pending.oldest() else { return };
-        let is_due = self.member.inbox.is_empty() || oldest.elapsed() >= self.member.log.options.batch_linger;
-        while is_due
-            && self.has_room
-            && let Some((index, filling)) = self.pending.pop()
+        let linger = self.member.log.options.batch_linger;
+        let linger = if self.member.inbox.is_empty() { Duration::ZERO } else { linger };
+        while self.has_room
+            && let Some((index, filling)) = self.pending.pop(linger, None)
+        {
+            self.put(index, filling);
+        }
+    }
+
+    /// Batches are handed over that have waited long enough, but for that of the partition that is read just now.
+    fn put_all_but(&mut self, reading: Option<u32>) {
+        while self.has_room
+            && let Some((index, filling)) = self.pending.pop(self.member.log.options.batch_linger, reading)
         {
             self.put(index, filling);
         }
