@@ -1,12 +1,13 @@
 //! Reading one's own purchase: an answer waits until it is stored, or says that it is not yet.
 
+use std::future::pending;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
 use axum::response::Response;
 use shop_core::PurchaseId;
 use shop_core::ports::Selector;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
 use crate::header_names::PENDING;
@@ -15,7 +16,8 @@ use crate::service::Service;
 
 /// How long an answer waits unless the request says how long.
 pub(crate) const USUAL_WAIT: Duration = Duration::from_secs(2);
-/// The pauses between two looks whether a purchase is stored: short at first, as it usually is soon.
+/// The longest pauses between two looks whether a purchase is stored: short at first, as it usually is soon. Where
+/// this process stores it, a look follows every batch.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,14 +66,31 @@ impl Service {
     async fn wait_for(&self, id: &PurchaseId, time: Duration) -> Result<Sight, Failure> {
         let until = Instant::now() + time;
         let mut pause = FIRST_PAUSE;
-        while self.ask(self.query.get(id)).await?.is_none() {
+        loop {
+            let progress = self.progress();
+            if self.ask(self.query.get(id)).await?.is_some() {
+                return Ok(Sight::Complete);
+            }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Sight::Pending);
             }
-            sleep(pause.min(left)).await;
+            drop(timeout(pause.min(left), progress).await);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Ok(Sight::Complete)
+    }
+
+    /// The next batch that this process stores after now; endless where another process does that.
+    fn progress(&self) -> impl Future<Output = ()> + use<> {
+        let before = self.ingest.clone().map(|monitor| (monitor.status().tally, monitor));
+        async move {
+            if let Some((before, monitor)) = before
+                && monitor.wait_for(|status| status.tally != before).await.tally != before
+            {
+                return;
+            }
+            // Nobody stores anything here, or nobody does any more.
+            pending::<()>().await;
+        }
     }
 }

@@ -1,12 +1,17 @@
 //! Reading one's own purchase: paused time, so that waiting takes none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use shop_core::fault::{Call, Fault, Faults};
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_http::{Facing, HttpOptions, facing};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::shop::{Shop, get, post, purchase};
-use shop_http::HttpOptions;
 
 const ID: &str = "00000000-0000-0000-0000-000000000008";
 
@@ -23,6 +28,36 @@ async fn who_names_a_purchase_waits_for_it() {
         assert_eq!((answer.status, answer.header("x-purchase-pending")), (StatusCode::OK, None), "{path}");
         assert!(answer.text.contains("7.1"), "{}", answer.text);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_where_purchases_are_stored_sees_them_at_once() {
+    let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let stored = faults.store(Arc::new(store.clone()));
+    let ingest = Ingest::new(source, stored, letters, IngestOptions::default());
+    let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
+    parts.ingest = Some(ingest.monitor());
+    let facing = facing(parts, HttpOptions::default());
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+    // Between two looks that are not called for.
+    let time = Duration::from_millis(1_215);
+    faults.once(Call::Insert, Fault::Delay(time));
+    let path = |id: &str| format!("/v1/purchases?userid=u1&wait_for={id}");
+    let start = Instant::now();
+    let bought = post(&facing, "/v1/purchases", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
+    let answer = get(&facing, &path(bought.header("x-purchase-id").unwrap())).await;
+    assert_eq!(answer.header("x-purchase-pending"), None);
+    let waited = start.elapsed();
+    assert!((time..time + Duration::from_millis(10)).contains(&waited), "{waited:?}");
+
+    // When nothing is stored here any more, there is nothing to be woken by.
+    stop.send(()).unwrap();
+    task.await.unwrap().unwrap();
+    let start = Instant::now();
+    assert_eq!(get(&facing, &path(ID)).await.header("x-purchase-pending"), Some("true"));
+    assert!(start.elapsed() >= Duration::from_secs(2));
 }
 
 #[tokio::test(start_paused = true)]
