@@ -1,6 +1,8 @@
 //! What a request may cost: how long its head may be, how long it may take, and how many there may be at once.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -9,6 +11,7 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{Instrument, Span};
@@ -74,23 +77,55 @@ pub(crate) async fn within(
     let Ok(slot) = Arc::clone(&limits.slots).try_acquire_owned() else {
         return Failure::Overloaded { buys }.respond(dialect);
     };
+    // The slot goes with the work, so that what nobody waits for counts all the same.
+    let work = async move { (next.run(request).await, slot) };
     let answered = if buys {
-        // A task of its own: who gives up waiting, the client or the deadline, takes back nothing that has begun.
-        // The slot goes with it, so that what nobody waits for counts all the same.
-        let work = async move { (next.run(request).await, slot) };
-        let mut work = tokio::spawn(work.instrument(Span::current()));
-        match timeout(limits.deadline, &mut work).await {
-            Ok(Ok(answered)) => Some(answered),
-            // Told of as every panic is.
-            Ok(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-            Ok(Err(_)) | Err(_) => None,
-        }
+        timeout(limits.deadline, Lasting::new(work)).await
     } else {
-        timeout(limits.deadline, next.run(request)).await.ok().map(|response| (response, slot))
+        timeout(limits.deadline, work).await
     };
     match answered {
-        Some((response, slot)) => holding(slot, response),
-        None => Failure::TimedOut { deadline: limits.deadline, buys }.respond(dialect),
+        Ok((response, slot)) => holding(slot, response),
+        Err(_elapsed) => Failure::TimedOut { deadline: limits.deadline, buys }.respond(dialect),
+    }
+}
+
+/// Work that goes on in a task of its own when nobody waits for it any more: whoever gives up, the client or the
+/// deadline, takes back nothing that has begun.
+struct Lasting<T: Send + 'static> {
+    /// None once it has ended, or panicked.
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    span: Span,
+}
+
+impl<T: Send + 'static> Lasting<T> {
+    fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { work: Some(Box::pin(work)), span: Span::current() }
+    }
+}
+
+impl<T: Send + 'static> Future for Lasting<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // Taken out meanwhile: what has panicked is not gone on with.
+        let Some(mut work) = self.work.take() else { return Poll::Pending };
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Lasting<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is about to end.
+        if let Some(work) = self.work.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            drop(runtime.spawn(work.instrument(self.span.clone())));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::FutureExt;
+use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, Any as AnyOrigin, CorsLayer};
 use tower_http::propagate_header::PropagateHeaderLayer;
@@ -45,21 +46,20 @@ pub(crate) fn around(routes: Routes, service: &Arc<Service>) -> Router {
         .on_response(DefaultOnResponse::new().level(Level::DEBUG))
         // Whatever fails has said so itself, with more to say.
         .on_failure(());
-    let routes = routes
-        .layer(from_fn_with_state(Limits::new(&service.options), edge::within))
-        .layer(from_fn_with_state(service.options.dialect, in_its_dialect))
-        .layer(CompressionLayer::new());
-    let routes = match service.role {
-        Role::Facing => routes.layer(cors(&service.options.cors)),
-        Role::Management => routes,
-    };
-    // The last one added is the first to see a request.
-    routes
-        .layer(from_fn_with_state(Requests::of(&service.metrics), measure))
-        .layer(trace)
-        .layer(PropagateHeaderLayer::new(REQUEST_ID))
+    let cors = (service.role == Role::Facing).then(|| cors(&service.options.cors));
+    // One layer: each one more that the router is given is cloned for every request. The first one is the first to
+    // see it.
+    let layers = ServiceBuilder::new()
+        .map_request(drop_odd_request_id)
         .layer(SetRequestIdLayer::new(REQUEST_ID, FreshRequestId))
-        .layer(axum::middleware::map_request(drop_odd_request_id))
+        .layer(PropagateHeaderLayer::new(REQUEST_ID))
+        .layer(trace)
+        .layer(from_fn_with_state(Requests::of(&service.metrics), measure))
+        .option_layer(cors)
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(service.options.dialect, in_its_dialect))
+        .layer(from_fn_with_state(Limits::new(&service.options), edge::within));
+    routes.layer(layers)
 }
 
 /// Chooses the request's dialect. Even a panic is answered in it.
@@ -89,7 +89,7 @@ impl MakeRequestId for FreshRequestId {
 }
 
 /// A client's request id goes into the log and through the pipeline, so only a sensible one is taken over.
-async fn drop_odd_request_id(mut request: Request) -> Request {
+fn drop_odd_request_id(mut request: Request) -> Request {
     let sensible = |id: &HeaderValue| {
         (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
