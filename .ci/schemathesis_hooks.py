@@ -14,9 +14,10 @@ def before_call(context, case, kwargs):
         # A page of /v1 is of one user at most, and a summary of just one.
         if "userid" in query:
             query.pop("username", None)
-        # What is too long for a user's id may still be a name.
-        if len(str((case.path_parameters or {}).get("who", ""))) > 128:
-            query.pop("by", None)
+    # What is too long for a user's id may still be a name.
+    is_too_long = len(str((case.path_parameters or {}).get("who", ""))) > 128
+    if is_too_long and query and query.get("by") in ("userid", "username"):
+        query.pop("by")
     if fits and case.operation.path.endswith("/summary") and not {"userid", "username"} & set(query or {}):
         case.query = {**(query or {}), "userid": "u1"}
     # An id that is made up is waited for in vain. One that was bought is stored soon.
