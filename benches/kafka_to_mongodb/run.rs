@@ -26,7 +26,7 @@ const BATCH: usize = 1_000;
 const IN_FLIGHT: usize = 8;
 
 /// What is to be run.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     what: What,
     /// The topic; the collection has the same name.
@@ -34,7 +34,7 @@ pub(crate) struct Run {
     records: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum What {
     /// From Kafka, with every guarantee.
     Pipeline,
@@ -42,19 +42,6 @@ enum What {
     Bare,
     /// From Kafka, as one would write it without a guarantee.
     Naive,
-}
-
-impl What {
-    const ALL: [(Self, &str); 3] =
-        [(Self::Pipeline, "pipeline"), (Self::Bare, "bare"), (Self::Naive, "naive")];
-
-    fn word(self) -> &'static str {
-        Self::ALL.into_iter().find_map(|(what, word)| (what == self).then_some(word)).unwrap()
-    }
-
-    fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find_map(|(what, of_it)| (of_it == word).then_some(what))
-    }
 }
 
 /// The first argument of a process that is to run one thing.
@@ -78,17 +65,14 @@ impl Run {
     }
 
     /// What tells a process of its own to run this.
-    pub(crate) fn arguments(&self) -> [String; 4] {
-        [RUN.to_owned(), self.what.word().to_owned(), self.name.clone(), self.records.to_string()]
+    pub(crate) fn arguments(&self) -> [String; 2] {
+        [RUN.to_owned(), serde_json::to_string(self).unwrap()]
     }
 
     /// What the arguments of this process say, if it is one of those.
     pub(crate) fn told_by(arguments: &[String]) -> Option<Self> {
-        let [_, run, what, name, records] = arguments else { return None };
-        if run != RUN {
-            return None;
-        }
-        Some(Self { what: What::of_word(what)?, name: name.clone(), records: records.parse().unwrap() })
+        let [_, run, what] = arguments else { return None };
+        (run == RUN).then(|| serde_json::from_str(what).unwrap())
     }
 
     pub(crate) async fn measure(&self, servers: &Servers) -> Cost {

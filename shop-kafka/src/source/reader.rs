@@ -165,7 +165,7 @@ impl Reader {
             }
         }
         // A partition that is read without end does not hold up the others; it fills a batch of its own soon.
-        self.put_all_but(self.reading);
+        self.put_waiting(self.member.log.options.batch_linger, self.reading);
         Ok(())
     }
 
@@ -240,18 +240,13 @@ impl Reader {
     /// waits for.
     fn put_what_is_due(&mut self) {
         let linger = self.member.log.options.batch_linger;
-        let linger = if self.member.inbox.is_empty() { Duration::ZERO } else { linger };
-        while self.has_room
-            && let Some((index, filling)) = self.pending.pop(linger, None)
-        {
-            self.put(index, filling);
-        }
+        self.put_waiting(if self.member.inbox.is_empty() { Duration::ZERO } else { linger }, None);
     }
 
-    /// Batches are handed over that have waited long enough, but for that of the partition that is read just now.
-    fn put_all_but(&mut self, reading: Option<u32>) {
+    /// Batches are handed over that have waited for at least as long as `linger`, but for that of partition `but`.
+    fn put_waiting(&mut self, linger: Duration, but: Option<u32>) {
         while self.has_room
-            && let Some((index, filling)) = self.pending.pop(self.member.log.options.batch_linger, reading)
+            && let Some((index, filling)) = self.pending.pop(linger, but)
         {
             self.put(index, filling);
         }
