@@ -19,7 +19,7 @@ def before_call(context, case, kwargs):
     if is_too_long and query and query.get("by") in ("userid", "username"):
         query.pop("by")
     if fits and case.operation.path.endswith("/summary") and not {"userid", "username"} & set(query or {}):
-        case.query = {**(query or {}), "userid": "u1"}
+        query = case.query = {**(query or {}), "userid": "u1"}
     # An id that is made up is waited for in vain. One that was bought is stored soon.
     if "wait_for" in (query or {}) and is_a_time(query.get("wait", 2)):
         is_bought = query["wait_for"] == (case.path_parameters or {}).get("id")
