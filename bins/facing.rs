@@ -1,7 +1,7 @@
 //! The service that customers meet: takes purchases, answers listings. Alone, it is the whole system.
 
 use shop_bins::run::{self, RunningIngest};
-use shop_bins::{Result, Service, Settings, check_config, resolve, signal, telemetry};
+use shop_bins::{Result, Service, Settings, check_config, healthcheck, resolve, signal, telemetry};
 use shop_http::{Metrics, facing, serve};
 
 #[tokio::main]
@@ -9,6 +9,9 @@ async fn main() -> Result<()> {
     let settings = Settings::read(Service::Facing, resolve::unbuilt)?;
     let shutdown = signal::shutdown()?;
     telemetry::init(&settings)?;
+    if settings.healthcheck {
+        return healthcheck::run(&settings).await;
+    }
     let opened = shutdown.before(resolve::ports(&settings)).await;
     let Some(ports) = opened.transpose()? else { return Ok(()) };
     if settings.check_config {

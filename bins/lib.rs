@@ -11,6 +11,7 @@
 //! | [`run`] | a service from its start to its end |
 //! | [`commands`] | what management does instead of serving: `migrate`, `verify`, `dlq` |
 //! | [`check_config`] | `--check-config`: what would be used, and whether it works |
+//! | [`healthcheck`] | `--healthcheck`: whether the service that listens is ready |
 //! | [`telemetry`] | the log |
 //! | [`signal`] | when to stop |
 
@@ -19,6 +20,7 @@ pub mod commands;
 mod contradictions;
 mod environment;
 mod failure;
+pub mod healthcheck;
 pub mod resolve;
 pub mod run;
 pub mod settings;

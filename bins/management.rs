@@ -1,7 +1,7 @@
 //! The service behind facing: carries purchases from the log into the store, answers listings.
 
 use shop_bins::run::{self, RunningIngest};
-use shop_bins::{Result, Service, Settings, check_config, commands, resolve, signal, telemetry};
+use shop_bins::{Result, Service, Settings, check_config, commands, healthcheck, resolve, signal, telemetry};
 use shop_http::{Metrics, management, serve};
 
 #[tokio::main]
@@ -9,6 +9,9 @@ async fn main() -> Result<()> {
     let settings = Settings::read(Service::Management, resolve::unbuilt)?;
     let shutdown = signal::shutdown()?;
     telemetry::init(&settings)?;
+    if settings.healthcheck {
+        return healthcheck::run(&settings).await;
+    }
     if let Some(command) = &settings.command {
         return commands::run(command, &settings, &shutdown).await;
     }

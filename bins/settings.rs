@@ -56,6 +56,8 @@ pub struct Settings {
     pub service: Service,
     /// Whether only to check.
     pub check_config: bool,
+    /// Whether only to ask the service that runs.
+    pub healthcheck: bool,
     /// What is to be done instead of serving.
     pub command: Option<Command>,
     /// Host and port to listen on.
@@ -189,6 +191,7 @@ impl Settings {
         Self {
             service,
             check_config: variables.check_config,
+            healthcheck: variables.healthcheck,
             command: None,
             listen: (variables.host, variables.port.unwrap_or_else(|| service.usual_port())),
             data_dir: variables.data_dir,
@@ -226,6 +229,16 @@ impl Settings {
         let (host, port) = &self.listen;
         if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
     }
+
+    /// The address at which this machine reaches the service: one that listens everywhere is asked by loopback.
+    pub(crate) fn url_from_here(&self) -> String {
+        let (host, port) = &self.listen;
+        match host.as_str() {
+            "0.0.0.0" => format!("http://127.0.0.1:{port}"),
+            "::" => format!("http://[::1]:{port}"),
+            _ => self.url(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -256,6 +269,7 @@ mod tests {
             facing.ingest && facing.http.remember_buys && facing.kafka.is_none() && facing.mongodb.is_none()
         );
         assert_eq!((facing.topic.as_str(), facing.group.as_str()), ("purchases", "purchase-group"));
+        assert_eq!(read(Service::Facing, &[("HOST", "::")]).unwrap().url_from_here(), "http://[::1]:3000");
         let management = read(Service::Management, &[("SHOP_INGEST", "off")]).unwrap();
         assert_eq!(management.listen.1, 3001);
         assert!(management.ingest, "that is what management is for");

@@ -24,6 +24,9 @@ pub(crate) struct Variables {
     /// Parse the settings, try every connection, print both, and exit: 0 when all is well, else 1
     #[conf(long)]
     pub(crate) check_config: bool,
+    /// Ask the service that listens on HOST and PORT whether it is ready, and exit: 0 when it is, else 1
+    #[conf(long)]
+    pub(crate) healthcheck: bool,
 
     /// Address to listen on
     #[conf(long, env = "HOST", default_value = "127.0.0.1")]

@@ -73,6 +73,22 @@ async fn the_check_says_what_would_be_used_and_whether_it_works() {
 }
 
 #[tokio::test]
+async fn the_health_check_asks_who_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let port = facing.url.rsplit(':').next().unwrap().to_owned();
+    // As an image sets it.
+    let settings = [("HOST", "0.0.0.0"), ("PORT", port.as_str())];
+    let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(facing.terminate().await.success());
+    let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("is not ready") && said.contains(&port), "{said}");
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
