@@ -6,6 +6,10 @@
 //!
 //! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
 
+/// That of the binaries.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     benches::rungs::main("freshness", benches::rungs::freshness::rows);
 }

@@ -32,6 +32,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::run::{DATABASE, Run};
 
+/// That of the binaries.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Where the servers are.
 struct Servers {
     kafka: String,

@@ -29,6 +29,10 @@ use conf::Conf;
 
 use crate::programs::Programs;
 
+/// That of the binaries.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures purchase tracking on this machine and writes a report as Markdown, to standard output.
 ///
 /// From Kafka and into MongoDB it measures when SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name them, and says what it

@@ -1,5 +1,7 @@
-//! What a request may cost: how long its head may be, how long it may take, and how many there may be at once.
+//! What stands before every route: the dialect of the path, and what a request may cost: how long its head may be, how
+//! long it may take, and how many there may be at once.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,31 +12,35 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
-use crate::dialect::Speaks;
+use crate::dialect::{Dialect, Speaks};
 use crate::failure::Failure;
+use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 
 /// What is asked of a service that is too busy for everything else.
 const ALWAYS_ANSWERED: [&str; 6] = ["/healthz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
 
-/// What requests may cost.
+/// What stands before every route: what requests may cost, and how they are spoken to.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Guard {
+    configured: &'static Dialect,
     uri: usize,
     headers: usize,
     deadline: Duration,
     slots: Arc<Semaphore>,
 }
 
-impl Limits {
-    pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
+impl Guard {
+    pub(crate) fn of(options: &HttpOptions) -> Arc<Self> {
         Arc::new(Self {
+            configured: options.dialect,
             uri: options.uri_limit,
             headers: options.header_limit,
             deadline: options.request_deadline,
@@ -52,42 +58,61 @@ impl Limits {
         }
         Ok(())
     }
+
+    /// The answer to `request`, or at once why there is none.
+    async fn within(
+        &self,
+        dialect: &'static Dialect,
+        matched: Option<&MatchedPath>,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        if let Err(failure) = self.check_head(&request) {
+            return failure.respond(dialect);
+        }
+        let path = matched.map_or("", MatchedPath::as_str);
+        if ALWAYS_ANSWERED.iter().any(|always| path.ends_with(always)) {
+            return next.run(request).await;
+        }
+        let buys = *request.method() == Method::POST;
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return Failure::Overloaded { buys }.respond(dialect);
+        };
+        // The slot goes with the work, so that what nobody waits for counts all the same.
+        let work = async move { (next.run(request).await, slot) };
+        let answered = if buys {
+            timeout(self.deadline, Lasting::new(work)).await
+        } else {
+            timeout(self.deadline, work).await
+        };
+        match answered {
+            Ok((response, slot)) => holding(slot, response),
+            Err(_elapsed) => Failure::TimedOut { deadline: self.deadline, buys }.respond(dialect),
+        }
+    }
 }
 
 fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// Lets a request through within `limits`, or says at once that it cannot be.
-pub(crate) async fn within(
-    State(limits): State<Arc<Limits>>,
-    Speaks(dialect): Speaks,
+/// Chooses the request's dialect, and lets it through within the limits. Even a panic is answered in its dialect.
+pub(crate) async fn guard(
+    State(guard): State<Arc<Guard>>,
     matched: Option<MatchedPath>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    if let Err(failure) = limits.check_head(&request) {
-        return failure.respond(dialect);
-    }
-    let path = matched.as_ref().map_or("", MatchedPath::as_str);
-    if ALWAYS_ANSWERED.iter().any(|always| path.ends_with(always)) {
-        return next.run(request).await;
-    }
-    let buys = *request.method() == Method::POST;
-    let Ok(slot) = Arc::clone(&limits.slots).try_acquire_owned() else {
-        return Failure::Overloaded { buys }.respond(dialect);
-    };
-    // The slot goes with the work, so that what nobody waits for counts all the same.
-    let work = async move { (next.run(request).await, slot) };
-    let answered = if buys {
-        timeout(limits.deadline, Lasting::new(work)).await
-    } else {
-        timeout(limits.deadline, work).await
-    };
-    match answered {
-        Ok((response, slot)) => holding(slot, response),
-        Err(_elapsed) => Failure::TimedOut { deadline: limits.deadline, buys }.respond(dialect),
-    }
+    let dialect = Dialect::of_path(request.uri().path(), guard.configured);
+    request.extensions_mut().insert(Speaks(dialect));
+    // The panic's text has been written by whoever was told of it first, the process's panic hook.
+    let answer =
+        AssertUnwindSafe(guard.within(dialect, matched.as_ref(), request, next)).catch_unwind().await;
+    answer.unwrap_or_else(|_panic| {
+        let mut response = Failure::Panicked.respond(dialect);
+        response.extensions_mut().insert(HasPanicked);
+        response
+    })
 }
 
 /// Work that goes on in a task of its own when nobody waits for it any more: whoever gives up, the client or the

@@ -40,6 +40,7 @@ mod everywhere;
 mod facing;
 mod failure;
 mod header_names;
+mod json_answer;
 mod known_keys;
 mod layers;
 mod listing_body;

@@ -6,9 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
 use tokio::time::Instant;
@@ -56,6 +55,17 @@ impl Requests {
         Arc::new(Self { metrics: metrics.clone(), in_flight, series: RwLock::default() })
     }
 
+    /// A request begins.
+    pub(crate) fn begin(self: Arc<Self>, matched: Option<MatchedPath>, method: &Method) -> Measuring {
+        let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        let (counts, is_work) = (!route.ends_with("/metrics"), is_work(route));
+        if is_work {
+            self.in_flight.increment(1.0);
+        }
+        let method = word(method);
+        Measuring { requests: self, matched, method, counts, is_work, begun: Instant::now(), answered: None }
+    }
+
     fn series(&self, route: &str, method: &'static str, status: StatusCode) -> Arc<Series> {
         let known = self.series.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(series) = known.get(route).and_then(|of_route| of_route.get(&(method, status))) {
@@ -87,42 +97,29 @@ impl Series {
 }
 
 fn is_work(route: &str) -> bool {
-    !route.ends_with("/health")
-}
-
-/// Measures a request until its answer has been sent, or nobody waits for it any more.
-pub(crate) async fn measure(
-    State(requests): State<Arc<Requests>>,
-    matched: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-    if route.ends_with("/metrics") {
-        return next.run(request).await;
-    }
-    let is_work = is_work(route);
-    if is_work {
-        requests.in_flight.increment(1.0);
-    }
-    let method = word(request.method());
-    let mut measuring =
-        Measuring { requests, matched, method, is_work, begun: Instant::now(), answered: None };
-    let response = next.run(request).await;
-    let has_panicked = response.extensions().get::<HasPanicked>().is_some();
-    measuring.answered = Some((response.status(), has_panicked));
-    response.map(|body| Body::new(Measured { body, _measuring: measuring }))
+    !route.ends_with("/health") && !route.ends_with("/metrics")
 }
 
 /// One request that is being answered. Told when it is dropped.
-struct Measuring {
+pub(crate) struct Measuring {
     requests: Arc<Requests>,
     matched: Option<MatchedPath>,
     method: &'static str,
+    /// Whether it is no question for these figures themselves.
+    counts: bool,
     is_work: bool,
     begun: Instant,
     /// The status, once it is known, and whether the handler has panicked.
     answered: Option<(StatusCode, bool)>,
+}
+
+impl Measuring {
+    /// Measures on until `response` has been sent, or nobody waits for it any more.
+    pub(crate) fn until_sent(mut self, response: Response) -> Response {
+        let has_panicked = response.extensions().get::<HasPanicked>().is_some();
+        self.answered = Some((response.status(), has_panicked));
+        response.map(|body| Body::new(Measured { body, _measuring: self }))
+    }
 }
 
 impl Drop for Measuring {
@@ -132,7 +129,7 @@ impl Drop for Measuring {
             requests.in_flight.decrement(1.0);
         }
         // A client that has gone away before has had no answer.
-        let Some((status, has_panicked)) = self.answered else { return };
+        let Some((status, has_panicked)) = self.answered.filter(|_| self.counts) else { return };
         let route = self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
         let series = requests.series(route, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -16,6 +15,7 @@ use shop_core::{Purchase, PurchaseId};
 use crate::dialect::{Bought, Dialect, Speaks, Timestamps};
 use crate::failure::Failure;
 use crate::header_names::PURCHASE_ID;
+use crate::json_answer::Json;
 use crate::naked_purchase::NakedPurchase;
 use crate::service::Service;
 use crate::{body, buy_request};
@@ -23,10 +23,9 @@ use crate::{body, buy_request};
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,
     Speaks(dialect): Speaks,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    match buy(&service, dialect, dialect.timestamps, &headers, body).await {
+    match buy(&service, dialect, dialect.timestamps, request).await {
         Ok((purchase, receipt)) => with_id(purchase.id, answer(dialect, purchase, receipt)),
         Err(failure) => failure.respond(dialect),
     }
@@ -36,10 +35,9 @@ pub(crate) async fn post(
 pub(crate) async fn post_into_store(
     State(service): State<Arc<Service>>,
     Speaks(dialect): Speaks,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    match buy(&service, dialect, Timestamps::Lenient, &headers, body).await {
+    match buy(&service, dialect, Timestamps::Lenient, request).await {
         Ok((purchase, _receipt)) => {
             let stored = Json(NakedPurchase::in_listing(&purchase, dialect.item));
             with_id(purchase.id, (StatusCode::CREATED, stored).into_response())
@@ -52,13 +50,14 @@ async fn buy(
     service: &Service,
     dialect: &Dialect,
     timestamps: Timestamps,
-    headers: &HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<(Purchase, Receipt), Failure> {
-    let body = body::read(headers, body, &service.options).await?;
-    let key = buy_request::idempotency_key(headers)?;
+    // Whole: to extract the headers would copy them.
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let body = body::read(&headers, body, &service.options).await?;
+    let key = buy_request::idempotency_key(&headers)?;
     let new = buy_request::read(&body, dialect, timestamps, key)?;
-    service.buy(new, buy_request::context(headers)).await
+    service.buy(new, buy_request::context(&headers)).await
 }
 
 /// What a dialect says of a purchase that was taken.

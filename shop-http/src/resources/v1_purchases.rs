@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
@@ -13,6 +12,7 @@ use shop_core::ports::PageLimit;
 
 use crate::dialect::Speaks;
 use crate::failure::Failure;
+use crate::json_answer::Json;
 use crate::parameters::Parameters;
 use crate::service::Service;
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +10,7 @@ use shop_core::ports::Selector;
 
 use crate::dialect::Speaks;
 use crate::failure::Failure;
+use crate::json_answer::Json;
 use crate::parameters::Parameters;
 use crate::service::Service;
 

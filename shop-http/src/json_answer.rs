@@ -1,0 +1,27 @@
+//! JSON as an answer.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// As axum's of this name, which writes into a `BytesMut` in small pieces, each of which it checks for room.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// Holds what is said of one purchase.
+const USUAL_BYTES: usize = 512;
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let mut text = Vec::with_capacity(USUAL_BYTES);
+        match serde_json::to_writer(&mut text, &self.0) {
+            Ok(()) => {
+                let kind = HeaderValue::from_static("application/json");
+                ([(header::CONTENT_TYPE, kind)], text).into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer is no JSON");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
