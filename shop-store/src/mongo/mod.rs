@@ -34,6 +34,8 @@ mod migrate;
 #[cfg(test)]
 mod old_documents_test;
 mod options;
+#[cfg(test)]
+mod plans_test;
 mod select;
 mod store;
 mod totals;

@@ -4,7 +4,7 @@
 
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use shop_core::ports::{Cursor, Keyset, ListOrder, Page, PageRequest, Selector};
+use shop_core::ports::{Cursor, ListOrder, Page, PageRequest, Selector};
 use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::document;
 
 /// Where a stretch is read from: behind the document with this time and id.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     /// The documents with a date; `None` at their beginning.
     Dated(Option<(DateTime, Bson)>),
     /// Those without; `None` at their beginning.
@@ -29,9 +29,8 @@ pub(super) async fn page(
     request: &PageRequest,
 ) -> Result<Page> {
     let (order, limit) = (request.order, request.limit.get());
-    let cursor = request.cursor.as_ref().map(|cursor| cursor.resume(selector, order)).transpose()?;
     let deadline = Instant::now() + connection.options.query_deadline;
-    let mut place = Some(start(cursor, order));
+    let mut place = Some(start(selector, request)?);
     let mut found = Vec::with_capacity(limit + 1);
     while let Some(from) = place.take().filter(|_| found.len() <= limit) {
         let wanted = (limit + 1 - found.len()).max(LEAST_READ);
@@ -55,14 +54,16 @@ const fn of_the_undated(order: ListOrder) -> Timestamp {
     }
 }
 
-fn start(cursor: Option<Keyset>, order: ListOrder) -> Place {
-    let Some(last) = cursor else { return Place::Dated(None) };
+/// Where a page begins.
+pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Place> {
+    let Some(cursor) = &request.cursor else { return Ok(Place::Dated(None)) };
+    let last = cursor.resume(selector, request.order)?;
     let id = document::id_value(&last.id);
-    if last.timestamp == of_the_undated(order) {
+    Ok(if last.timestamp == of_the_undated(request.order) {
         Place::Undated(Some(id))
     } else {
         Place::Dated(Some((date(last.timestamp), id)))
-    }
+    })
 }
 
 /// Where to go on: behind `last`, or at the end of a stretch with the next one.
@@ -110,7 +111,7 @@ async fn documents(
 }
 
 /// Filter and sort order of one stretch.
-fn query(selector: &Selector, order: ListOrder, from: &Place) -> (Document, Document) {
+pub(super) fn query(selector: &Selector, order: ListOrder, from: &Place) -> (Document, Document) {
     let (direction, beyond) = match order {
         ListOrder::OldestFirst => (1, "$gt"),
         _ => (-1, "$lt"),

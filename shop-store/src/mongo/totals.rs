@@ -1,7 +1,7 @@
 //! Exact counts and sums: the server adds up what is exact there, and what older systems wrote is added up here.
 
 use bson::raw::RawBsonRef;
-use bson::{RawDocumentBuf, doc};
+use bson::{Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
 use shop_core::ports::{Selector, Summary};
@@ -18,12 +18,7 @@ pub(super) async fn summary(connection: &Connection, selector: &Selector) -> Res
 
 /// Count and sum of the prices that are exact in the server.
 async fn exact(connection: &Connection, selector: &Selector) -> Result<Summary> {
-    // What is beyond, or no number, is no price, and is not listed either.
-    let (least, most) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
-    let mut filter = select::of(selector);
-    filter.insert("price", doc! { "$type": "decimal", "$gte": least, "$lte": most });
-    let sum = doc! { "_id": null, "count": { "$sum": 1 }, "total": { "$sum": "$price" } };
-    let pipeline = [doc! { "$match": filter }, doc! { "$group": sum }];
+    let pipeline = pipeline(selector);
     let (collection, time) = (&connection.collection, connection.options.query_deadline);
     let add_up = || {
         let (collection, pipeline) = (collection.clone(), pipeline.clone());
@@ -34,6 +29,16 @@ async fn exact(connection: &Connection, selector: &Selector) -> Result<Summary> 
     };
     let groups = connection.ask(time, add_up).await?;
     groups.first().map_or_else(|| Ok(Summary::default()), |group| read(group).ok_or_else(not_exact))
+}
+
+/// What adds them up. The index finds the selected documents; as it does not hold their prices, each is read.
+pub(super) fn pipeline(selector: &Selector) -> [Document; 2] {
+    // What is beyond, or no number, is no price, and is not listed either.
+    let (least, most) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
+    let mut filter = select::of(selector);
+    filter.insert("price", doc! { "$type": "decimal", "$gte": least, "$lte": most });
+    let sum = doc! { "_id": null, "count": { "$sum": 1 }, "total": { "$sum": "$price" } };
+    [doc! { "$match": filter }, doc! { "$group": sum }]
 }
 
 fn read(group: &RawDocumentBuf) -> Option<Summary> {

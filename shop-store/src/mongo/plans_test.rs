@@ -1,0 +1,85 @@
+//! What a question makes the server look at: as many documents as it answers, however many there are. Only a server that
+//! has query plans tells.
+
+use bson::{Bson, Document, doc};
+use shop_core::conformance::skip;
+use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector};
+use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock};
+
+use super::old_documents_test::environment;
+use super::{MongoFixture, MongoStore, select, totals};
+
+/// As many users have bought alike.
+const USERS: i64 = 10;
+/// As often; and as many documents are read for a page at the least.
+const OF_A_USER: i64 = 100;
+
+fn purchases() -> Vec<Purchase> {
+    let purchase = |number| {
+        let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
+        let new = NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), "1.5".parse().unwrap());
+        new.identified(SystemClock.now(), || SystemClock.fresh_id())
+    };
+    (0..USERS * OF_A_USER).map(purchase).collect()
+}
+
+/// How many documents the server looks at for `command`. None if it has no plans.
+async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
+    let database = store.connection().database.clone();
+    let explain = doc! { "explain": command, "verbosity": "executionStats" };
+    match database.run_command(explain).await {
+        Ok(plan) => Some(most_examined(&Bson::Document(plan)).expect("a plan that was executed")),
+        Err(error) => {
+            let why = format!("the server of the tests explains no plans: {error}");
+            skip("plans", environment("SHOP_TEST_REQUIRE").as_deref(), &why);
+            None
+        }
+    }
+}
+
+/// The total of the plan: for a pipeline it may stand deeper than for a question.
+fn most_examined(plan: &Bson) -> Option<i64> {
+    match plan {
+        Bson::Document(plan) => {
+            let here = plan.get("totalDocsExamined").and_then(|count| match count {
+                Bson::Int32(count) => Some(i64::from(*count)),
+                Bson::Int64(count) => Some(*count),
+                _ => None,
+            });
+            here.into_iter().chain(plan.values().filter_map(most_examined)).max()
+        }
+        Bson::Array(parts) => parts.iter().filter_map(most_examined).max(),
+        _ => None,
+    }
+}
+
+/// What is asked for the first two pages in both orders, and for the sum.
+async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
+    let collection = store.connection().collection.name();
+    let pipeline = totals::pipeline(selector).to_vec();
+    let mut commands = vec![doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} }];
+    for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+        let first = PageRequest::first(order, PageLimit::new(50).unwrap());
+        let next = store.page(selector, &first).await.unwrap().next;
+        assert!(next.is_some());
+        for request in [first.clone(), first.starting_at(next)] {
+            let place = select::start(selector, &request).unwrap();
+            let (filter, sort) = select::query(selector, order, &place);
+            commands.push(doc! { "find": collection, "filter": filter, "sort": sort, "limit": OF_A_USER });
+        }
+    }
+    commands
+}
+
+#[tokio::test]
+async fn a_question_looks_at_what_it_answers() {
+    let Some(fixture) = MongoFixture::on_test_server(environment).await else { return };
+    let store = fixture.mongo();
+    store.insert(purchases().into()).await.unwrap();
+    for selector in [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap())] {
+        for command in commands(&store, &selector).await {
+            let Some(count) = examined(&store, command.clone()).await else { return };
+            assert!(count <= OF_A_USER, "{count} documents of {} for {command}", USERS * OF_A_USER);
+        }
+    }
+}
