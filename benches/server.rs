@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
+use mongodb::bson::doc;
 use serde::{Deserialize, Serialize};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::memory::InMemoryStore;
@@ -155,6 +156,13 @@ impl Store {
         let Self::MongoDb(uri, collection) = self else { return };
         let client = mongodb::Client::with_uri_str(uri).await.unwrap();
         client.database(DATABASE).collection::<mongodb::bson::Document>(&collection).drop().await.unwrap();
+    }
+
+    /// Whether a question is answered by an index: a server that explains no plans looks at every document each time.
+    pub(crate) async fn has_plans(uri: &str) -> bool {
+        let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+        let question = doc! { "explain": { "find": "nothing", "filter": {} } };
+        client.database(DATABASE).run_command(question).await.is_ok()
     }
 
     pub(crate) async fn open(self) -> (Arc<dyn PurchaseStore>, Arc<dyn PurchaseQuery>) {
