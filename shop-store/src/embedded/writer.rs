@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 use shop_core::{Error, ErrorKind, Outcome, Result};
@@ -18,6 +18,16 @@ use super::thread::{self, Ending, ended};
 /// The most jobs of one transaction: enough for the cost of a commit to vanish among them, few enough that
 /// nobody waits long.
 const GROUP: usize = 1_024;
+
+/// How long a group is added to at most, while there are many writes: a commit costs as much processor time as tens of
+/// them, which those who are still on their way lack. Small beside what a commit takes on most disks.
+const GATHERING: Duration = Duration::from_millis(1);
+/// The steps of that. A thread sleeps about half of it longer.
+const PAUSE: Duration = Duration::from_micros(100);
+/// What a step has to bring for another one.
+const WORTH_A_PAUSE: usize = 4;
+/// So many groups are not added to after a step that brought less.
+const NOT_WORTH_IT: u32 = 16;
 
 /// How long it may take to open a file, in which another process may hold the lock.
 const OPENING: Duration = Duration::from_secs(5);
@@ -164,6 +174,39 @@ impl Writer {
     }
 }
 
+/// Decides how long to wait for more before a commit: not at all for whoever writes alone.
+#[derive(Debug, Default)]
+struct Gathering {
+    /// Groups that are still to be committed as they are.
+    pass: u32,
+}
+
+impl Gathering {
+    /// Adds to `group` what comes within a moment, as long as enough of it comes.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own, which has nothing else to do")]
+    fn add(&mut self, group: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
+        if group.len() < 2 || self.pass > 0 {
+            self.pass = self.pass.saturating_sub(1);
+            return;
+        }
+        let begun = Instant::now();
+        while group.len() < GROUP && begun.elapsed() < GATHERING {
+            std::thread::sleep(PAUSE);
+            let before = group.len();
+            while group.len() < GROUP
+                && let Ok(job) = waiting.try_recv()
+            {
+                group.push(job);
+            }
+            if group.len() - before < WORTH_A_PAUSE {
+                // Who writes is waiting in this group: nothing more would come.
+                self.pass = NOT_WORTH_IT;
+                return;
+            }
+        }
+    }
+}
+
 struct WriterThread {
     connection: Connection,
     lock: WriteLock,
@@ -181,8 +224,9 @@ enum Failed {
 
 impl WriterThread {
     fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn()) {
-        let mut group = Vec::new();
+        let (mut group, mut gathering) = (Vec::new(), Gathering::default());
         while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
+            gathering.add(&mut group, &mut waiting);
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group) {
                     Err(Failed::One(position, error)) => {
