@@ -1,0 +1,243 @@
+"""What must and must not be rendered, case by case. Each case is also held against the rules, the schemas and the linter."""
+
+from rendering import SECRETS, SERVERS, chart_and_workspace, component_of, preset, sets
+
+CASES = []
+INTERNAL = sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", mongodb__password=SECRETS["mongodb.password"])
+LOGINS = sets(
+    kafka__bootstrapServers="kafka:9093", kafka__sasl__mechanism="SCRAM-SHA-512", kafka__sasl__username="shop",
+    kafka__sasl__password=SECRETS["kafka.sasl.password"], kafka__tls__enabled="true", kafka__tls__caSecret="kafka-ca",
+    mongodb__hosts="mongo:27017", mongodb__username="shop", mongodb__password=SECRETS["mongodb.password"],
+)  # fmt: skip
+
+
+def case(*arguments):
+    def keep(check):
+        CASES.append((check.__name__, [part for part in arguments for part in part], check))
+        return check
+
+    return keep
+
+
+def replicas(rendering, component):
+    return rendering.of("Deployment", component)["spec"].get("replicas")
+
+
+def container(rendering, component, kind="Deployment"):
+    return rendering.of(kind, component)["spec"]["template"]["spec"]["containers"][0]
+
+
+def ports(rendering, component):
+    return rendering.of("Service", component)["spec"]["ports"][0]
+
+
+@case(SERVERS)
+def as_it_comes(r):
+    assert r.names("Deployment") == {"rel-shop-facing", "rel-shop-management"}
+    assert (replicas(r, "facing"), replicas(r, "management")) == (2, 2)
+    assert not r.all("StatefulSet") + r.all("Job") + r.all("Ingress") + r.all("PersistentVolumeClaim")
+    assert len(r.all("PodDisruptionBudget")) == 2 and len(r.all("NetworkPolicy")) == 2
+    assert container(r, "facing")["image"] == f"shop:{chart_and_workspace()[1]}"
+    assert len(set(chart_and_workspace())) == 1, f"chart, app and workspace: {chart_and_workspace()}"
+    facing, management = r.variables("facing"), r.variables("management")
+    assert facing["KAFKA_BOOTSTRAP_SERVERS"] == "kafka-0:9092,kafka-1:9094"
+    assert not [name for name in facing if name.startswith("MONGO")], "facing has no business with MongoDB"
+    assert management["MONGODB_URI_FILE"] and "MANAGEMENT_URL" not in management
+    assert r.all("Secret")[0]["stringData"] == {"uri": "mongodb://mongo:27018/"}
+    egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
+    assert egress == {53, 9092, 9094, 27018}, egress
+    assert [pod["metadata"]["annotations"]["helm.sh/hook"] for pod in r.all("Pod")] == ["test", "test"]
+
+
+@case(SERVERS, sets(settings__drainSeconds=100, preStopSeconds=0, settings__deadLetterLimit=1000000))
+def a_long_drain(r):
+    pod = r.of("Deployment", "facing")["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > 100
+    assert "lifecycle" not in pod["containers"][0]
+    assert r.variables("facing")["SHOP_DEAD_LETTER_LIMIT"] == "1000000"
+
+
+@case(INTERNAL, sets(mongodb__database="shopdb"))
+def servers_in_the_cluster(r):
+    assert {component_of(one) for one in r.all("StatefulSet")} == {"kafka", "mongodb"}
+    assert r.variables("facing")["KAFKA_BOOTSTRAP_SERVERS"] == "rel-shop-kafka:9092"
+    assert r.variables("management")["MONGODB_HOSTS"] == "rel-shop-mongodb:27017"
+    for one in r.all("StatefulSet"):
+        assert one["spec"]["volumeClaimTemplates"], "what it keeps would be gone with the pod"
+    assert container(r, "mongodb", "StatefulSet")["args"] == ["--auth"]
+    users = r.of("ConfigMap", "mongodb")["data"]["users.js"]
+    management = r.variables("management")
+    assert f'user: "{management["MONGODB_USERNAME"]}"' in users and f'db: "{management["MONGODB_DATABASE"]}"' in users
+    assert f'getSiblingDB("{management["MONGODB_AUTHDB"]}")' in users and management["MONGODB_PASSWORD_FILE"] in users
+    kafka = {variable["name"]: variable.get("value") for variable in container(r, "kafka", "StatefulSet")["env"]}
+    assert kafka["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://rel-shop-kafka.$(POD_NAMESPACE).svc:9092"
+    assert kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert "annotations" not in r.all("Secret")[0]["metadata"], "a password that was given is not kept"
+    assert len(r.all("NetworkPolicy")) == 4
+    assert r.of("NetworkPolicy", "mongodb")["spec"]["egress"] == []
+
+
+@case(sets(kafka__internal__enabled="true", mongodb__internal__enabled="true"))
+def a_password_that_is_made_up(r):
+    secret = r.all("Secret")[0]
+    assert len(secret["stringData"]["password"]) >= 32
+    assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+@case(LOGINS)
+def logins(r):
+    facing, management = r.variables("facing"), r.variables("management")
+    assert (facing["KAFKA_USERNAME"], facing["KAFKA_SASL_MECHANISM"], facing["KAFKA_TLS"]) == ("shop", "SCRAM-SHA-512", "on")
+    assert facing["KAFKA_PASSWORD_FILE"] and facing["KAFKA_CA_FILE"] and management["MONGODB_PASSWORD_FILE"]
+    assert r.names("Secret") == {"rel-shop-kafka-login", "rel-shop-mongodb-login"}
+    volume = r.of("Deployment", "facing")["spec"]["template"]["spec"]["volumes"][0]["projected"]
+    assert volume["defaultMode"] == 0o440
+    assert {source["secret"]["name"] for source in volume["sources"]} == {"rel-shop-kafka-login", "kafka-ca"}
+
+
+@case(
+    sets(
+        kafka__bootstrapServers="k:9092", kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u",
+        kafka__sasl__existingSecret="theirs", kafka__sasl__passwordKey="kafka", mongodb__existingSecret="theirs-too",
+    )
+)  # fmt: skip
+def secrets_that_exist(r):
+    assert not r.all("Secret")
+    sources = r.of("Deployment", "management")["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"]
+    assert [(source["secret"]["name"], source["secret"]["items"][0]["key"]) for source in sources] == [
+        ("theirs", "kafka"),
+        ("theirs-too", "uri"),
+    ]
+
+
+@case(
+    SERVERS,
+    sets(facing__autoscaling__type="hpa", facing__autoscaling__memoryPercent=80, facing__autoscaling__requestsPerSecond=100),
+)
+def facing_by_an_hpa(r):
+    assert replicas(r, "facing") is None and replicas(r, "management") == 2
+    metrics = r.of("HorizontalPodAutoscaler", "facing")["spec"]["metrics"]
+    assert [metric["type"] for metric in metrics] == ["Resource", "Resource", "Pods"]
+    assert metrics[2]["pods"]["metric"]["name"] == "http_requests_per_second"
+    assert not r.all("ScaledObject")
+
+
+@case(LOGINS, sets(facing__autoscaling__type="keda", management__autoscaling__type="keda"))
+def both_by_keda(r):
+    assert replicas(r, "facing") is None and replicas(r, "management") is None
+    cpu = r.of("ScaledObject", "facing")["spec"]["triggers"][0]
+    assert (cpu["type"], cpu["metricType"], cpu["metadata"]) == ("cpu", "Utilization", {"value": "70"})
+    scaled = r.all("ScaledObject")[1]["spec"]
+    kafka = scaled["triggers"][0]["metadata"]
+    assert scaled["maxReplicaCount"] == 5
+    assert kafka["limitToPartitionsWithLag"] == kafka["excludePersistentLag"] == "true"
+    assert (kafka["sasl"], kafka["tls"], kafka["offsetResetPolicy"]) == ("scram_sha512", "enable", "earliest")
+    assert (kafka["topic"], kafka["consumerGroup"]) == ("purchases", "purchase-group")
+    authentication = r.of("TriggerAuthentication", "management")["spec"]
+    assert {one["parameter"] for one in authentication["secretTargetRef"]} == {"password", "ca"}
+    username = authentication["env"][0]
+    assert username["parameter"] == "username" and username["name"] in r.variables("management")
+    assert not r.all("HorizontalPodAutoscaler")
+
+
+@case(SERVERS, sets(facing__service__port=80, management__service__port=80))
+def other_ports_of_the_services(r):
+    assert r.variables("facing")["MANAGEMENT_URL"] == "http://rel-shop-management:80"
+    assert r.variables("management")["PORT"] == "3001"
+
+
+@case(INTERNAL, sets(management__autoscaling__type="keda", kafkaExporter__enabled="true", topicJob__enabled="true"))
+def keda_and_a_broker_for_trials(r):
+    trigger = r.of("ScaledObject", "management")["spec"]["triggers"][0]
+    assert trigger["metadata"]["bootstrapServers"] == "rel-shop-kafka.ns.svc:9092", "KEDA is in another namespace"
+    assert "authenticationRef" not in trigger and not r.all("TriggerAuthentication")
+    peers = r.of("NetworkPolicy", "kafka")["spec"]["ingress"][0]["from"]
+    assert peers[-1]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "keda"}
+    reached = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in peers[:-1]}
+    assert reached == {"facing", "management", "kafka-exporter", "topic-job"}
+
+
+@case(LOGINS, sets(kafkaExporter__enabled="true", topicJob__enabled="true", topicJob__replicationFactor=3))
+def exporter_and_topics(r):
+    exporter = container(r, "kafka-exporter")
+    assert "--topic.filter=^purchases([.]dlq)?$" in exporter["args"] and "--sasl.mechanism=scram-sha512" in exporter["args"]
+    password = next(variable for variable in exporter["env"] if variable["name"] == "KAFKA_PASSWORD")
+    assert password["valueFrom"]["secretKeyRef"]["name"] == "rel-shop-kafka-login"
+    job = r.all("Job")[0]
+    variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
+    assert int(variables["PARTITIONS"]) >= 5 and variables["REPLICATION"] == "3"
+    assert variables["KAFKA_PASSWORD_FILE"] == "/etc/shop/secrets/kafka-password"
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+
+
+@case(sets(mode="embedded"))
+def embedded(r):
+    assert r.names("Deployment") == {"rel-shop-facing"} and r.names("Service") == {"rel-shop-facing"}
+    spec = r.of("Deployment", "facing")["spec"]
+    assert spec["replicas"] == 1 and spec["strategy"] == {"type": "Recreate"}
+    claim = r.all("PersistentVolumeClaim")[0]["metadata"]
+    assert spec["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["name"]
+    assert claim["annotations"] == {"helm.sh/resource-policy": "keep"}
+    variables = r.variables("facing")
+    assert variables["SHOP_DATA_DIR"] == "/data" == spec["template"]["spec"]["containers"][0]["volumeMounts"][0]["mountPath"]
+    assert not [name for name in variables if name.startswith(("KAFKA", "MONGO", "MANAGEMENT"))]
+    assert not r.all("PodDisruptionBudget") + r.all("Secret"), "a budget of one would only hold up a drain"
+    assert r.of("NetworkPolicy", "facing")["spec"]["egress"] == [] and len(r.all("Pod")) == 1
+
+
+@case(sets(mode="embedded", persistence__existingClaim="theirs"))
+def embedded_on_a_volume_that_exists(r):
+    assert not r.all("PersistentVolumeClaim")
+    assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "theirs"
+
+
+@case(SERVERS, sets(ingress__enabled="true", ingress__host="shop.example", ingress__tls__enabled="true", ingress__tls__secretName="tls"))
+def an_ingress(r):
+    spec = r.all("Ingress")[0]["spec"]
+    assert spec["tls"] == [{"secretName": "tls", "hosts": ["shop.example"]}]
+    paths = {path["path"]: path["backend"]["service"]["name"] for path in spec["rules"][0]["http"]["paths"]}
+    assert {"/buy", "/getAllUserBuys", "/v1", "/api", "/scalable-shop-cm-server", "/page"} <= set(paths)
+    assert not {"/metrics", "/-", "/ready"} & set(paths), "what is for the cluster is not for everybody"
+    assert set(paths.values()) == {"rel-shop-facing"}
+
+
+MANAGEMENT_PATH = ["--set-json", 'ingress.paths=[{"path":"/buyList","type":"Prefix","service":"management"}]']
+
+
+@case(SERVERS, sets(ingress__enabled="true"), MANAGEMENT_PATH)
+def management_by_the_ingress(r):
+    assert "from" not in r.of("NetworkPolicy", "management")["spec"]["ingress"][0], "the ingress could not reach it"
+
+
+@case(SERVERS, ["--set-json", 'networkPolicy.facingFrom=[{"podSelector":{"matchLabels":{"app":"gateway"}}}]'])
+def facing_for_some(r):
+    peers = r.of("NetworkPolicy", "facing")["spec"]["ingress"][0]["from"]
+    assert peers[0] == {"podSelector": {"matchLabels": {"app": "gateway"}}}
+    assert peers[-1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test"
+
+
+@case(SERVERS, sets(networkPolicy__enabled="false", facing__pdb__enabled="false", serviceAccount__create="false", tests__enabled="false"))
+def little_of_it(r):
+    assert not r.all("NetworkPolicy") + r.all("ServiceAccount") + r.all("Pod")
+    assert {component_of(one) for one in r.all("PodDisruptionBudget")} == {"management"}
+    assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["serviceAccountName"] == "default"
+
+
+MONITORING = sets(metrics__serviceMonitor__enabled="true", metrics__prometheusRule__enabled="true", metrics__dashboard__enabled="true")
+
+
+@case(SERVERS, MONITORING, sets(kafkaExporter__enabled="true"), preset("user-buy-list"), ["--set", "mongodb.uri=mongodb://mongodb:27018/"])
+def prometheus_of_the_operator(r):
+    monitor = r.all("ServiceMonitor")[0]["spec"]
+    chosen = monitor["selector"]["matchExpressions"][0]["values"]
+    watched = [one["metadata"]["name"] for one in r.all("Service") if component_of(one) in chosen]
+    assert watched == ["kafka-exporter", "customer-facing", "customer-management"], f"{watched}: an alias would count twice"
+    assert r.all("PrometheusRule")[0]["spec"]["groups"], "there are no rules"
+    dashboard = next(one for one in r.all("ConfigMap") if one["metadata"]["name"].endswith("-dashboard"))
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1" and '"panels"' in dashboard["data"]["shop.json"]
+
+
+@case(SERVERS, sets(image__repository="registry.example/shop", image__digest=f"sha256:{'0' * 64}"), ["--set-json", 'imagePullSecrets=[{"name":"pull"}]'])
+def an_image_by_its_digest(r):
+    assert container(r, "management")["image"] == f"registry.example/shop@sha256:{'0' * 64}"
+    assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]

@@ -1,0 +1,90 @@
+"""Values that are handed on to Kubernetes as they are, and who may reach whom."""
+
+import json
+
+from cases import SERVERS, case
+from rendering import Rendering, sets
+
+
+def given(**values):
+    return [part for name, value in values.items() for part in ("--set-json", f"{name.replace('__', '.')}={json.dumps(value)}")]
+
+
+GIVEN = {
+    "podAnnotations": {"a": "b"}, "nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}}, "extraEnv": [{"name": "LOG_LEVEL", "value": "debug"}],
+    "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+    "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "3Gi"}},
+}  # fmt: skip
+
+
+@case(SERVERS, *[given(**{f"{service}__{name}": value}) for service in ("facing", "management") for name, value in GIVEN.items()])
+def what_is_given_for_pods(r):
+    for component in ("facing", "management"):
+        template = r.of("Deployment", component)["spec"]["template"]
+        container = template["spec"]["containers"][0]
+        assert GIVEN["podAnnotations"].items() <= template["metadata"]["annotations"].items()
+        for name in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints"):
+            assert template["spec"][name] == GIVEN[name], name
+        assert container["env"] == GIVEN["extraEnv"] and container["resources"]["limits"] == {"memory": "3Gi"}
+
+
+@case(
+    SERVERS,
+    given(facing__service__annotations={"a": "b"}, ingress__annotations={"c": "d"}, serviceAccount__annotations={"e": "f"}),
+    sets(facing__service__type="LoadBalancer", ingress__enabled="true", ingress__className="nginx", facing__pdb__maxUnavailable="50%"),
+)
+def what_is_given_for_others(r):
+    service = r.of("Service", "facing")
+    assert service["metadata"]["annotations"] == {"a": "b"} and service["spec"]["type"] == "LoadBalancer"
+    ingress = r.all("Ingress")[0]
+    assert ingress["metadata"]["annotations"] == {"c": "d"} and ingress["spec"]["ingressClassName"] == "nginx"
+    assert "tls" not in ingress["spec"] and "host" not in ingress["spec"]["rules"][0]
+    assert r.all("ServiceAccount")[0]["metadata"]["annotations"] == {"e": "f"}
+    assert r.of("PodDisruptionBudget", "facing")["spec"]["maxUnavailable"] == "50%"
+
+
+@case(
+    sets(kafka__internal__enabled="true", kafka__internal__storage__storageClass="slow", kafka__internal__storage__size="3Gi"),
+    sets(mongodb__internal__enabled="true", mongodb__internal__storage__storageClass="fast", mongodb__internal__storage__size="4Gi"),
+)
+def volumes_of_the_servers(r):
+    for component, wanted in (("kafka", ("slow", "3Gi")), ("mongodb", ("fast", "4Gi"))):
+        claim = r.of("StatefulSet", component)["spec"]["volumeClaimTemplates"][0]["spec"]
+        assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == wanted
+
+
+@case(sets(mode="embedded", persistence__storageClass="local", persistence__size="5Gi"))
+def the_volume_of_the_embedded(r):
+    claim = r.all("PersistentVolumeClaim")[0]["spec"]
+    assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("local", "5Gi")
+
+
+BACKUP = {"podSelector": {"matchLabels": {"app": "backup"}}}
+
+
+@case(SERVERS, given(networkPolicy__managementFrom=[BACKUP], networkPolicy__extraEgressPorts=[30111, 9092]))
+def who_reaches_management(r):
+    policy = r.of("NetworkPolicy", "management")["spec"]
+    peers = policy["ingress"][0]["from"]
+    assert peers[0] == BACKUP and peers[1]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    own = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in peers[2:]]
+    assert own == ["facing", "test"], own
+    ports = [port["port"] for port in policy["egress"][-1]["ports"]]
+    assert ports == [9092, 9094, 27018, 30111], ports
+    to = r.of("NetworkPolicy", "facing")["spec"]["egress"][1]["to"][0]["podSelector"]["matchLabels"]
+    assert to["app.kubernetes.io/component"] == "management"
+
+
+def annotation(rendering, component):
+    return rendering.of("Deployment", component)["spec"]["template"]["metadata"]["annotations"]
+
+
+@case(SERVERS)
+def pods_follow_their_settings(r):
+    louder = Rendering(SERVERS + sets(settings__logLevel="debug"))
+    moved = Rendering(["--set", r"kafka.bootstrapServers=kafka-0:9092\,kafka-1:9094,mongodb.uri=mongodb://other:27018/"])
+    for component, follows in (("facing", False), ("management", True)):
+        assert annotation(r, component)["checksum/settings"] != annotation(louder, component)["checksum/settings"]
+        assert (annotation(r, component) != annotation(moved, component)) == follows, f"{component} and MongoDB's address"
+    assert annotation(r, "facing") == annotation(Rendering(SERVERS), "facing"), "pods are replaced for nothing"

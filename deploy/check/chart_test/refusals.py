@@ -1,0 +1,109 @@
+"""Values that are refused, and what the refusal has to name."""
+
+from rendering import SERVERS, sets
+
+EMBEDDED = sets(mode="embedded")
+SASL = sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u", kafka__sasl__password="p")
+
+REFUSALS = {
+    "no Kafka": (sets(mongodb__uri="mongodb://m"), ["kafka.bootstrapServers", "kafka.internal.enabled"]),
+    "no MongoDB": (sets(kafka__bootstrapServers="k:9092"), ["mongodb.uri", "mongodb.internal.enabled"]),
+    "neither, at once": ([], ["kafka.bootstrapServers", "mongodb.uri"]),
+    "two Kafkas": (SERVERS + sets(kafka__internal__enabled="true"), ["kafka.internal.enabled with kafka.bootstrapServers"]),
+    "two MongoDBs": (SERVERS + sets(mongodb__internal__enabled="true"), ["mongodb.internal.enabled with mongodb.uri"]),
+    "two addresses of MongoDB": (SERVERS + sets(mongodb__hosts="m:1"), ["mongodb.uri with mongodb.hosts"]),
+    "a user without a password": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", mongodb__username="u"),
+        ["mongodb.username", "mongodb.password", "mongodb.existingSecret"],
+    ),
+    "a password without a user": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", mongodb__password="p"),
+        ["mongodb.password", "without mongodb.username"],
+    ),
+    "two passwords of MongoDB": (
+        sets(
+            kafka__bootstrapServers="k:1", mongodb__hosts="m:1", mongodb__username="u", mongodb__password="p",
+            mongodb__existingSecret="s",
+        ),
+        ["mongodb.password with mongodb.existingSecret"],
+    ),
+    "no MongoDB's address": (SERVERS + sets(mongodb__uri="http://m"), ["/mongodb/uri"]),
+    "a login without a user": (
+        SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__password="p"), ["kafka.sasl.username"]
+    ),
+    "a login without a password": (
+        SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u"),
+        ["kafka.sasl.password", "kafka.sasl.existingSecret"],
+    ),
+    "a login without a mechanism": (SERVERS + sets(kafka__sasl__username="u"), ["no kafka.sasl.mechanism"]),
+    "two passwords": (
+        SERVERS + SASL + sets(kafka__sasl__existingSecret="s"), ["kafka.sasl.password with kafka.sasl.existingSecret"]
+    ),
+    "another mechanism": (SERVERS + sets(kafka__sasl__mechanism="GSSAPI"), ["/kafka/sasl/mechanism"]),
+    "certificates without TLS": (SERVERS + sets(kafka__tls__caSecret="s"), ["kafka.tls.caSecret without"]),
+    "a login at the broker for trials": (
+        sets(kafka__internal__enabled="true", mongodb__uri="mongodb://m") + SASL, ["kafka.internal.enabled with kafka.sasl"]
+    ),
+    "embedded, twice": (EMBEDDED + sets(facing__replicas=2), ["embedded", "facing.replicas"]),
+    "embedded and scaled": (EMBEDDED + sets(facing__autoscaling__type="hpa"), ["embedded", "facing.autoscaling.type"]),
+    "embedded, management scaled": (
+        EMBEDDED + sets(management__autoscaling__type="keda"), ["embedded", "management.autoscaling.type"]
+    ),
+    "embedded on Kafka": (EMBEDDED + sets(kafka__bootstrapServers="k:1"), ["embedded", "kafka.bootstrapServers"]),
+    "embedded in MongoDB": (EMBEDDED + sets(mongodb__uri="mongodb://m"), ["embedded", "mongodb"]),
+    "embedded, published management": (
+        EMBEDDED
+        + sets(ingress__enabled="true")
+        + ["--set-json", 'ingress.paths=[{"path":"/purchases","type":"Prefix","service":"management"}]'],
+        ["embedded", "/purchases", "management"],
+    ),
+    "more replicas than partitions": (
+        SERVERS + sets(management__replicas=6), ["management.replicas is 6", "kafka.partitions 5"]
+    ),
+    "more replicas of KEDA than partitions": (
+        SERVERS + sets(management__autoscaling__type="keda", management__autoscaling__maxReplicas=6),
+        ["management.autoscaling.maxReplicas is 6", "kafka.partitions 5"],
+    ),
+    "more replicas of an HPA than partitions": (
+        SERVERS + sets(management__autoscaling__type="hpa", kafka__partitions=4),
+        ["management.autoscaling.maxReplicas is 5", "kafka.partitions 4"],
+    ),
+    "the least above the most": (
+        SERVERS + sets(facing__autoscaling__type="hpa", facing__autoscaling__minReplicas=9), ["facing.autoscaling.minReplicas"]
+    ),
+    "nothing to scale by": (
+        SERVERS + sets(facing__autoscaling__type="hpa", facing__autoscaling__cpuPercent=0), ["facing.autoscaling.type is hpa"]
+    ),
+    "KEDA without CPU": (
+        SERVERS + sets(facing__autoscaling__type="keda", facing__autoscaling__cpuPercent=0),
+        ["facing.autoscaling.type is keda", "cpuPercent"],
+    ),
+    "two autoscalers": (
+        SERVERS + sets(facing__autoscaling__type="keda", facing__autoscaling__requestsPerSecond=100),
+        ["facing.autoscaling.type is keda", "requestsPerSecond", "one autoscaler"],
+    ),
+    "a percentage of nothing": (
+        SERVERS + sets(facing__autoscaling__type="hpa", facing__resources__requests__cpu="null"),
+        ["facing.autoscaling.cpuPercent", "facing.resources.requests.cpu"],
+    ),
+    "a percentage of no memory": (
+        SERVERS
+        + sets(facing__autoscaling__type="hpa", facing__autoscaling__memoryPercent=70)
+        + sets(facing__resources__requests__memory="null"),
+        ["facing.autoscaling.memoryPercent", "facing.resources.requests.memory"],
+    ),
+    "a node port of no NodePort": (SERVERS + sets(facing__service__nodePort=30080), ["facing.service.nodePort", "ClusterIP"]),
+    "TLS without a certificate": (
+        SERVERS + sets(ingress__enabled="true", ingress__tls__enabled="true"), ["ingress.tls.secretName"]
+    ),
+    "a value that there is not": (SERVERS + sets(replicaCount=3), ["replicaCount", "not allowed"]),
+    "one of facing's": (SERVERS + sets(facing__replicaCount=3), ["/facing", "replicaCount", "not allowed"]),
+    "one of KEDA for facing": (SERVERS + sets(facing__autoscaling__lagThreshold=5), ["/facing/autoscaling", "lagThreshold"]),
+    "one deep below": (SERVERS + sets(kafka__internal__storage__sise="1Gi"), ["/kafka/internal/storage", "sise"]),
+    "another mode": (SERVERS + sets(mode="kafka"), ["/mode"]),
+    "another dialect": (SERVERS + sets(settings__dialect="klingon"), ["/settings/dialect"]),
+    "a privileged port": (SERVERS + sets(facing__port=80), ["/facing/port"]),
+    "no time for a shutdown": (SERVERS + sets(settings__drainSeconds=0), ["/settings/drainSeconds"]),
+    "an image of any version": (SERVERS + sets(tests__image="busybox"), ["/tests/image"]),
+    "a disruption budget of nothing": (SERVERS + sets(facing__pdb__maxUnavailable=0), ["/facing/pdb/maxUnavailable"]),
+}

@@ -1,0 +1,104 @@
+"""The chart, rendered by helm with some values."""
+
+import functools
+import os
+import pathlib
+import subprocess
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+CHART = ROOT / "deploy/helm/shop"
+HELM = os.environ["HELM"]
+KUBERNETES = ["--kube-version", "1.33"]
+
+# Where Kafka and MongoDB are, for what does not depend on it.
+SERVERS = ["--set", r"kafka.bootstrapServers=kafka-0:9092\,kafka-1:9094,mongodb.uri=mongodb://mongo:27018/"]
+# What must not be seen outside of Secrets.
+SECRETS = {"kafka.sasl.password": "kafka-secret-text", "mongodb.password": "mongodb-secret-text"}
+
+
+def sets(**values):
+    """Arguments that set values; `__` stands for a dot."""
+    return [part for name, value in values.items() for part in ("--set", f"{name.replace('__', '.')}={value}")]
+
+
+def preset(name):
+    return ["-f", str(CHART / f"presets/values-{name}.yaml")]
+
+
+def helm(*arguments):
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True)
+
+
+def lint(arguments):
+    """What helm has against the chart; nothing if all is well."""
+    done = helm("lint", "--strict", str(CHART), *KUBERNETES, *arguments)
+    return [] if done.returncode == 0 else [done.stdout + done.stderr]
+
+
+def refusal(arguments):
+    """Why helm refuses to render; nothing if it does render."""
+    done = helm("template", "rel", str(CHART), *KUBERNETES, *arguments)
+    return done.stderr if done.returncode else ""
+
+
+def documents_of(text):
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+class Rendering:
+    """The documents that came of some values, and ways to find things in them."""
+
+    def __init__(self, arguments, release="rel"):
+        done = helm("template", release, str(CHART), "--namespace", "ns", *KUBERNETES, *arguments)
+        if done.returncode:
+            raise AssertionError(f"helm does not render: {done.stderr}")
+        self.documents = documents_of(done.stdout)
+
+    def all(self, kind):
+        return [document for document in self.documents if document["kind"] == kind]
+
+    def names(self, kind):
+        return {document["metadata"]["name"] for document in self.all(kind)}
+
+    def one(self, kind, name):
+        found = [document for document in self.all(kind) if document["metadata"]["name"] == name]
+        assert len(found) == 1, f"{kind} {name}: there are {len(found)}, of {sorted(self.names(kind))}"
+        return found[0]
+
+    def of(self, kind, component):
+        found = [document for document in self.all(kind) if component_of(document) == component]
+        assert len(found) == 1, f"{kind} of {component}: there are {len(found)}"
+        return found[0]
+
+    def workloads(self):
+        """Everything that has pods, and the pod's description."""
+        for document in self.documents:
+            if document["kind"] == "Pod":
+                yield document, document["metadata"], document["spec"]
+            elif document["kind"] in ("Deployment", "StatefulSet", "Job"):
+                template = document["spec"]["template"]
+                yield document, template["metadata"], template["spec"]
+
+    def variables(self, component):
+        """The settings of a service, as its pod gets them."""
+        container = self.of("Deployment", component)["spec"]["template"]["spec"]["containers"][0]
+        known = {}
+        for source in container.get("envFrom", []):
+            known |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
+        return known | {given["name"]: given.get("value") for given in container.get("env", [])}
+
+
+def component_of(document):
+    return document["metadata"].get("labels", {}).get("app.kubernetes.io/component")
+
+
+@functools.cache
+def chart_and_workspace():
+    """The versions of the chart, of what it installs, and of the workspace."""
+    import tomllib
+
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    return chart["version"], chart["appVersion"], workspace

@@ -1,0 +1,249 @@
+"""What holds for everything that the chart renders, whatever the values are."""
+
+import functools
+import os
+import pathlib
+import re
+
+from rendering import ROOT, SECRETS, component_of
+
+OWN = ("facing", "management")
+# Flags of danielqsj/kafka_exporter v1.9.0.
+EXPORTER_FLAGS = {
+    "kafka.server", "kafka.version", "web.listen-address", "topic.filter", "group.filter", "sasl.enabled",
+    "sasl.mechanism", "sasl.username", "sasl.password", "tls.enabled", "tls.ca-file",
+}  # fmt: skip
+
+
+@functools.cache
+def settings_of_the_services():
+    """Every variable that the services read, by the names of their source."""
+    source = ROOT / "bins/variables.rs"
+    names = set(re.findall(r'env = "(\w+)"', source.read_text()))
+    environment = (ROOT / "bins/environment.rs").read_text()
+    secrets = set(re.findall(r'"(\w+)"', re.search(r"const SECRETS.*?;\n", environment, re.S)[0]))
+    parts = set(re.findall(r'part\("(\w+)"\)', environment))
+    assert len(names) > 20 and secrets and parts, "bins/ names its variables in another way"
+    return names | parts | {f"{secret}_FILE" for secret in secrets}, secrets
+
+
+@functools.cache
+def scaler_settings(trigger):
+    source = pathlib.Path(os.environ["KEDA_SCALERS"], {"kafka": "kafka_scaler.go", "cpu": "cpu_memory_scaler.go"}[trigger])
+    names = set(re.findall(r'keda:"name=(\w+), *order=triggerMetadata', source.read_text()))
+    assert names, f"KEDA's {trigger} scaler names its settings in another way"
+    return names
+
+
+def same_name_twice(rendering):
+    seen = set()
+    for document in rendering.documents:
+        name = document["kind"], document["metadata"]["name"]
+        if name in seen:
+            yield f"{name} is there twice"
+        seen.add(name)
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name[1]):
+            yield f"{name} is no name"
+
+
+def restricted_pods(rendering):
+    """The restricted Pod Security Standard, and a root file system that cannot be written."""
+    for document, _, pod in rendering.workloads():
+        name = f"{document['kind']} {document['metadata']['name']}"
+        context = pod.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{name} may run as root"
+        if component_of(document) in OWN + ("test",) and (context["runAsUser"], context["fsGroup"]) != (10001, 10001):
+            yield f"{name} does not run as 10001"
+        if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{name} has no seccomp profile"
+        if pod.get("automountServiceAccountToken") is not False:
+            yield f"{name} gets a token"
+        if pod.get("enableServiceLinks") is not False:
+            yield f"{name} gets the addresses of services as variables"
+        for host in ("hostNetwork", "hostPID", "hostIPC"):
+            if pod.get(host):
+                yield f"{name} has {host}"
+        for volume in pod.get("volumes", []):
+            kinds = set(volume) - {"name"}
+            if not kinds <= {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}:
+                yield f"{name} has a volume of {kinds}"
+        for container in pod["containers"] + pod.get("initContainers", []):
+            context = container.get("securityContext", {})
+            if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
+                yield f"{name} may gain rights"
+            if context.get("capabilities") != {"drop": ["ALL"]}:
+                yield f"{name} keeps capabilities"
+            if context.get("readOnlyRootFilesystem") is not True and component_of(document) != "kafka":
+                yield f"{name} may write to its root"
+
+
+def containers_are_bounded(rendering):
+    for document, _, pod in rendering.workloads():
+        for container in pod["containers"]:
+            name = f"{document['metadata']['name']}/{container['name']}"
+            resources = container.get("resources", {})
+            if "memory" not in resources.get("limits", {}) or "cpu" not in resources.get("requests", {}):
+                yield f"{name} has no bound of memory or asks for no processor"
+            if not re.search(r":[^/]*\d|@sha256:", container["image"]):
+                yield f"{name} has an image without a version: {container['image']}"
+
+
+def no_tokens_of_accounts(rendering):
+    for account in rendering.all("ServiceAccount"):
+        if account.get("automountServiceAccountToken") is not False:
+            yield f"ServiceAccount {account['metadata']['name']} gives tokens"
+
+
+def secrets_stay_in_secrets(rendering):
+    for document in rendering.documents:
+        if document["kind"] == "Secret":
+            continue
+        for text in (*SECRETS.values(), "mongodb://"):
+            if text in str(document):
+                yield f"{document['kind']} {document['metadata']['name']} shows {text}"
+    secrets = settings_of_the_services()[1]
+    for document, _, pod in rendering.workloads():
+        for container in pod["containers"]:
+            for variable in container.get("env", []):
+                secret = variable["name"] in secrets or re.search("PASSWORD$|_URI$|TOKEN$", variable["name"])
+                if secret and "value" in variable:
+                    yield f"{document['metadata']['name']}: {variable['name']} is told in the open"
+
+
+def mounts_and_volumes_agree(rendering):
+    for document, _, pod in rendering.workloads():
+        name = document["metadata"]["name"]
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        templates = document["spec"].get("volumeClaimTemplates", [])
+        volumes |= {template["metadata"]["name"] for template in templates}
+        mounted = {mount["name"] for container in pod["containers"] for mount in container.get("volumeMounts", [])}
+        if volumes != mounted:
+            yield f"{name}: volumes {sorted(volumes)}, mounted {sorted(mounted)}"
+        for volume in pod.get("volumes", []):
+            wanted = volume.get("configMap", {}).get("name")
+            if wanted and wanted not in rendering.names("ConfigMap"):
+                yield f"{name}: there is no ConfigMap {wanted}"
+
+
+def labels_of_pods(rendering):
+    return [(metadata["labels"], pod) for _, metadata, pod in rendering.workloads()]
+
+
+def chosen(rendering, selector):
+    return [pod for labels, pod in labels_of_pods(rendering) if selector.items() <= labels.items()]
+
+
+def selectors_find_pods(rendering):
+    for document in rendering.documents:
+        kind, name, spec = document["kind"], document["metadata"]["name"], document.get("spec", {})
+        selectors = {
+            "Service": [spec.get("selector")],
+            "PodDisruptionBudget": [spec.get("selector", {}).get("matchLabels")],
+            "NetworkPolicy": [spec.get("podSelector", {}).get("matchLabels")],
+        }.get(kind, [])
+        for selector in selectors:
+            pods = chosen(rendering, selector)
+            components = {labels["app.kubernetes.io/component"] for labels, pod in labels_of_pods(rendering) if pod in pods}
+            if len(components) != 1:
+                yield f"{kind} {name} is for {sorted(components)}"
+            ports = {port.get("name") for pod in pods for one in pod["containers"] for port in one.get("ports", [])}
+            wanted = {port["targetPort"] for port in spec.get("ports", [])}
+            for rule in spec.get("ingress", []):
+                wanted |= {port["port"] for port in rule.get("ports", [])}
+            if not {port for port in wanted if isinstance(port, str)} <= ports:
+                yield f"{kind} {name} is for the ports {wanted}, its pods have {ports}"
+        if kind in ("Deployment", "StatefulSet"):
+            if not spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items():
+                yield f"{kind} {name} does not find its own pods"
+
+
+def probes_ask_for_the_live_state(rendering):
+    for document, _, pod in rendering.workloads():
+        component = component_of(document)
+        if component not in OWN or document["kind"] != "Deployment":
+            continue
+        container = pod["containers"][0]
+        for probe, path in (("startup", "/-/healthy"), ("liveness", "/-/healthy"), ("readiness", "/-/ready")):
+            asked = container.get(f"{probe}Probe", {}).get("httpGet")
+            if asked != {"path": path, "port": "http"}:
+                yield f"{component}: its {probe} is told by {asked}"
+
+
+def settings_are_known(rendering):
+    known = settings_of_the_services()[0]
+    for deployment in rendering.all("Deployment"):
+        component = component_of(deployment)
+        if component not in OWN:
+            continue
+        variables = rendering.variables(component)
+        if unknown := set(variables) - known:
+            yield f"{component} does not know {sorted(unknown)}"
+        pod = deployment["spec"]["template"]["spec"]
+        port = pod["containers"][0]["ports"][0]["containerPort"]
+        if variables["PORT"] != str(port):
+            yield f"{component} listens on {variables['PORT']}, its port is {port}"
+        pause = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        if pod["terminationGracePeriodSeconds"] <= int(variables["SHOP_DRAIN_SECONDS"]) + pause:
+            yield f"{component} is killed before its drain is over"
+        files = {
+            f"/etc/shop/secrets/{item['path']}"
+            for volume in pod.get("volumes", [])
+            for source in volume.get("projected", {}).get("sources", [])
+            for item in source["secret"]["items"]
+        }
+        named = {value for name, value in variables.items() if name.endswith("_FILE")}
+        if files != named:
+            yield f"{component} reads {sorted(named)}, there is {sorted(files)}"
+        if "MANAGEMENT_URL" in variables:
+            host, port = variables["MANAGEMENT_URL"].removeprefix("http://").split(":")
+            ports = rendering.one("Service", host)["spec"]["ports"]
+            if [known["port"] for known in ports] != [int(port)]:
+                yield f"{component} asks {host}:{port}, which listens on {ports}"
+
+
+def one_owner_of_the_replicas(rendering):
+    owners = {}
+    for scaler in rendering.all("HorizontalPodAutoscaler") + rendering.all("ScaledObject"):
+        spec = scaler["spec"]
+        target = spec["scaleTargetRef"]["name"]
+        limit = spec.get("maxReplicas", spec.get("maxReplicaCount"))
+        if target in owners:
+            yield f"{target} has two autoscalers"
+        owners[target] = limit
+    for deployment in rendering.all("Deployment"):
+        name = deployment["metadata"]["name"]
+        if ("replicas" in deployment["spec"]) == (name in owners):
+            yield f"{name}: replicas {deployment['spec'].get('replicas')}, an autoscaler: {name in owners}"
+        if component_of(deployment) == "management":
+            partitions = int(rendering.variables("management")["KAFKA_PARTITIONS"])
+            most = owners.get(name, deployment["spec"].get("replicas"))
+            if most > partitions:
+                yield f"{name}: {most} replicas for {partitions} partitions"
+    if missing := set(owners) - rendering.names("Deployment"):
+        yield f"autoscalers of nothing: {missing}"
+
+
+def scalers_know_their_settings(rendering):
+    for scaler in rendering.all("ScaledObject"):
+        for trigger in scaler["spec"]["triggers"]:
+            if unknown := set(trigger["metadata"]) - scaler_settings(trigger["type"]):
+                yield f"KEDA's {trigger['type']} scaler does not know {sorted(unknown)}"
+            reference = trigger.get("authenticationRef", {}).get("name")
+            if reference and reference not in rendering.names("TriggerAuthentication"):
+                yield f"there is no TriggerAuthentication {reference}"
+
+
+def flags_exist(rendering):
+    for deployment in rendering.all("Deployment"):
+        if component_of(deployment) == "kafka-exporter":
+            given = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+            if unknown := {flag.removeprefix("--").split("=")[0] for flag in given} - EXPORTER_FLAGS:
+                yield f"kafka-exporter does not know {sorted(unknown)}"
+
+
+RULES = [
+    same_name_twice, restricted_pods, containers_are_bounded, no_tokens_of_accounts, secrets_stay_in_secrets,
+    mounts_and_volumes_agree, selectors_find_pods, probes_ask_for_the_live_state, settings_are_known,
+    one_owner_of_the_replicas, scalers_know_their_settings, flags_exist,
+]  # fmt: skip

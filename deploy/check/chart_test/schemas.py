@@ -1,0 +1,73 @@
+"""Documents held against the schemas of those who read them; unknown members are faults."""
+
+import functools
+import os
+import pathlib
+
+import jsonschema
+import kubernetes_validate
+import yaml
+from kubernetes_validate import utils
+
+# The oldest that the chart is for, and the newest that there is a schema of.
+KUBERNETES = ["1.30", "1.37"]
+
+# What of KEDA and of Prometheus' operator the chart renders.
+USED = {
+    "KEDA_SCHEMAS": ["scaledobjects", "triggerauthentications"],
+    "OPERATOR_SCHEMAS": ["servicemonitors", "prometheusrules"],
+}
+
+
+class Loader(yaml.SafeLoader):
+    """Reads `=` as the text that is meant by it."""
+
+
+Loader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
+
+# It reads them anew for each document.
+utils.schema_contents = functools.cache(utils.schema_contents)
+
+
+@functools.cache
+def custom():
+    """Validators of what is not Kubernetes' own, by version and kind."""
+    found = {}
+    for folder, kinds in USED.items():
+        for kind in kinds:
+            definition = yaml.load(next(pathlib.Path(os.environ[folder]).glob(f"*_{kind}.yaml")).read_text(), Loader)["spec"]
+            for version in definition["versions"]:
+                schema = strict(version["schema"]["openAPIV3Schema"])
+                name = f"{definition['group']}/{version['name']}", definition["names"]["kind"]
+                found[name] = jsonschema.Draft202012Validator(schema)
+    return found
+
+
+def strict(schema):
+    """The same schema, with unknown members refused instead of dropped."""
+    if isinstance(schema, list):
+        return [strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {name: strict(part) for name, part in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        if not schema.get("x-kubernetes-preserve-unknown-fields") and "additionalProperties" not in schema:
+            result["additionalProperties"] = False
+    return result
+
+
+def faults(document):
+    name = f"{document['kind']} {document['metadata']['name']}"
+    validator = custom().get((document["apiVersion"], document["kind"]))
+    if validator:
+        return [f"{name}: {error.json_path}: {error.message}" for error in validator.iter_errors(document)]
+    found = []
+    for version in KUBERNETES:
+        try:
+            kubernetes_validate.validate(document, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            where = ".".join(map(str, error.absolute_path))
+            found.append(f"{name}, Kubernetes {version}: {where}: {error.message}")
+        except (kubernetes_validate.SchemaNotFoundError, kubernetes_validate.VersionNotSupportedError) as error:
+            found.append(f"{name}: {error.message}")
+    return found

@@ -1,0 +1,154 @@
+{{/* Values that are right by themselves but not together. Each of them is told at once, as the services do. */}}
+
+{{- define "shop.checks" -}}
+{{- $faults := list -}}
+{{- if eq .Values.mode "embedded" -}}
+{{- $faults = concat $faults (include "shop.checks.embedded" . | fromJsonArray) -}}
+{{- else -}}
+{{- $faults = concat $faults (include "shop.checks.kafka" . | fromJsonArray) -}}
+{{- $faults = concat $faults (include "shop.checks.mongodb" . | fromJsonArray) -}}
+{{- $faults = concat $faults (include "shop.checks.replicas" . | fromJsonArray) -}}
+{{- end -}}
+{{- $faults = concat $faults (include "shop.checks.others" . | fromJsonArray) -}}
+{{- with $faults -}}
+{{- fail (printf "\n- %s" (join "\n- " .)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "shop.checks.embedded" -}}
+{{- $faults := list -}}
+{{- with .Values -}}
+{{- if gt (int .facing.replicas) 1 -}}
+{{- $faults = append $faults "mode embedded with facing.replicas: one process has the volume, so there is one replica; unset facing.replicas" -}}
+{{- end -}}
+{{- if ne .facing.autoscaling.type "none" -}}
+{{- $faults = append $faults "mode embedded with facing.autoscaling.type: one process has the volume; set it to none" -}}
+{{- end -}}
+{{- if ne .management.autoscaling.type "none" -}}
+{{- $faults = append $faults "mode embedded with management.autoscaling.type: there is no management; set it to none" -}}
+{{- end -}}
+{{- if or .kafka.bootstrapServers .kafka.internal.enabled .kafkaExporter.enabled .topicJob.enabled -}}
+{{- $faults = append $faults "mode embedded with kafka.bootstrapServers, kafka.internal, kafkaExporter or topicJob: the log is on the volume; unset them, or set mode to cluster" -}}
+{{- end -}}
+{{- if or .mongodb.uri .mongodb.hosts .mongodb.existingSecret .mongodb.internal.enabled -}}
+{{- $faults = append $faults "mode embedded with mongodb: the store is on the volume; unset it, or set mode to cluster" -}}
+{{- end -}}
+{{- end -}}
+{{- $faults | toJson -}}
+{{- end -}}
+
+{{- define "shop.checks.kafka" -}}
+{{- $faults := list -}}
+{{- with .Values.kafka -}}
+{{- if and .internal.enabled .bootstrapServers -}}
+{{- $faults = append $faults "kafka.internal.enabled with kafka.bootstrapServers: unset one of them" -}}
+{{- else if not (or .internal.enabled .bootstrapServers) -}}
+{{- $faults = append $faults "kafka.bootstrapServers is not set: name the brokers, or set kafka.internal.enabled for a trial, or mode to embedded" -}}
+{{- end -}}
+{{- if and .internal.enabled (or .sasl.mechanism .tls.enabled) -}}
+{{- $faults = append $faults "kafka.internal.enabled with kafka.sasl or kafka.tls: the broker for trials has neither" -}}
+{{- end -}}
+{{- if .sasl.mechanism -}}
+{{- if not .sasl.username -}}
+{{- $faults = append $faults "kafka.sasl.mechanism without kafka.sasl.username" -}}
+{{- end -}}
+{{- if not (or .sasl.password .sasl.existingSecret) -}}
+{{- $faults = append $faults "kafka.sasl.mechanism with neither kafka.sasl.password nor kafka.sasl.existingSecret" -}}
+{{- end -}}
+{{- else if or .sasl.username .sasl.password .sasl.existingSecret -}}
+{{- $faults = append $faults "kafka.sasl has a login but no kafka.sasl.mechanism" -}}
+{{- end -}}
+{{- if and .sasl.password .sasl.existingSecret -}}
+{{- $faults = append $faults "kafka.sasl.password with kafka.sasl.existingSecret: unset one of them" -}}
+{{- end -}}
+{{- if and .tls.caSecret (not .tls.enabled) -}}
+{{- $faults = append $faults "kafka.tls.caSecret without kafka.tls.enabled" -}}
+{{- end -}}
+{{- end -}}
+{{- $faults | toJson -}}
+{{- end -}}
+
+{{- define "shop.checks.mongodb" -}}
+{{- $faults := list -}}
+{{- with .Values.mongodb -}}
+{{- if and .internal.enabled (or .uri .hosts) -}}
+{{- $faults = append $faults "mongodb.internal.enabled with mongodb.uri or mongodb.hosts: unset one of them" -}}
+{{- else if not (or .internal.enabled .uri .hosts .existingSecret) -}}
+{{- $faults = append $faults "none of mongodb.uri, mongodb.hosts and mongodb.existingSecret is set: say where MongoDB is, or set mongodb.internal.enabled for a trial, or mode to embedded" -}}
+{{- end -}}
+{{- if and .uri (or .hosts .username .password .existingSecret) -}}
+{{- $faults = append $faults "mongodb.uri with mongodb.hosts, username, password or existingSecret: the URI says it all, unset the others" -}}
+{{- end -}}
+{{- if and .hosts .username (not (or .password .existingSecret)) -}}
+{{- $faults = append $faults "mongodb.username with neither mongodb.password nor mongodb.existingSecret" -}}
+{{- end -}}
+{{- if and .hosts (or .password .existingSecret) (not .username) -}}
+{{- $faults = append $faults "mongodb.password or mongodb.existingSecret without mongodb.username" -}}
+{{- end -}}
+{{- if and .password .existingSecret -}}
+{{- $faults = append $faults "mongodb.password with mongodb.existingSecret: unset one of them" -}}
+{{- end -}}
+{{- end -}}
+{{- $faults | toJson -}}
+{{- end -}}
+
+{{- define "shop.checks.replicas" -}}
+{{- $faults := list -}}
+{{- $partitions := int .Values.kafka.partitions -}}
+{{- with .Values.management -}}
+{{- if and (eq .autoscaling.type "none") (gt (int .replicas) $partitions) -}}
+{{- $faults = append $faults (printf "management.replicas is %d, but kafka.partitions %d: the others would have nothing to read" (int .replicas) $partitions) -}}
+{{- end -}}
+{{- if and (ne .autoscaling.type "none") (gt (int .autoscaling.maxReplicas) $partitions) -}}
+{{- $faults = append $faults (printf "management.autoscaling.maxReplicas is %d, but kafka.partitions %d: the others would have nothing to read" (int .autoscaling.maxReplicas) $partitions) -}}
+{{- end -}}
+{{- end -}}
+{{- range $service := list "facing" "management" -}}
+{{- $own := get $.Values $service -}}
+{{- $by := $own.autoscaling -}}
+{{- if ne $by.type "none" -}}
+{{- if gt (int $by.minReplicas) (int $by.maxReplicas) -}}
+{{- $faults = append $faults (printf "%s.autoscaling.minReplicas is above maxReplicas" $service) -}}
+{{- end -}}
+{{- if and (int $by.cpuPercent) (not (dig "requests" "cpu" "" $own.resources)) (not (and (eq $by.type "keda") (eq $service "management"))) -}}
+{{- $faults = append $faults (printf "%s.autoscaling.cpuPercent without %s.resources.requests.cpu, which it is a percentage of" $service $service) -}}
+{{- end -}}
+{{- if and (eq $by.type "hpa") (int $by.memoryPercent) (not (dig "requests" "memory" "" $own.resources)) -}}
+{{- $faults = append $faults (printf "%s.autoscaling.memoryPercent without %s.resources.requests.memory, which it is a percentage of" $service $service) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $by.type "hpa") (not (or (int $by.cpuPercent) (int $by.memoryPercent) (int $by.requestsPerSecond) $by.extraMetrics)) -}}
+{{- $faults = append $faults (printf "%s.autoscaling.type is hpa, but there is nothing to scale by: set cpuPercent, memoryPercent, requestsPerSecond or extraMetrics" $service) -}}
+{{- end -}}
+{{- if and (eq $by.type "keda") (or (int $by.memoryPercent) (int $by.requestsPerSecond) $by.extraMetrics) -}}
+{{- $faults = append $faults (printf "%s.autoscaling.type is keda with memoryPercent, requestsPerSecond or extraMetrics, which are of hpa: one autoscaler owns the number of replicas" $service) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.facing.autoscaling.type "keda") (not (int .Values.facing.autoscaling.cpuPercent)) -}}
+{{- $faults = append $faults "facing.autoscaling.type is keda, but cpuPercent is 0: KEDA scales facing by CPU" -}}
+{{- end -}}
+{{- $faults | toJson -}}
+{{- end -}}
+
+{{- define "shop.checks.others" -}}
+{{- $faults := list -}}
+{{- range $service := list "facing" "management" -}}
+{{- $exposed := get $.Values $service -}}
+{{- if and (int $exposed.service.nodePort) (ne $exposed.service.type "NodePort") -}}
+{{- $faults = append $faults (printf "%s.service.nodePort with %s.service.type %s: set it to NodePort" $service $service $exposed.service.type) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.ingress -}}
+{{- if and .enabled .tls.enabled (not .tls.secretName) -}}
+{{- $faults = append $faults "ingress.tls.enabled without ingress.tls.secretName" -}}
+{{- end -}}
+{{- if and .enabled (eq $.Values.mode "embedded") -}}
+{{- range .paths -}}
+{{- if eq .service "management" -}}
+{{- $faults = append $faults (printf "mode embedded with the ingress path %s to management, which there is none of" .path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $faults | toJson -}}
+{{- end -}}

@@ -1,0 +1,185 @@
+{{/* The Deployment of facing or management: (list $ "facing"). */}}
+{{- define "shop.deployment" -}}
+{{- $root := index . 0 -}}
+{{- $service := index . 1 -}}
+{{- $own := get $root.Values $service -}}
+{{- $name := include "shop.name" . -}}
+{{- $embedded := eq $root.Values.mode "embedded" -}}
+{{- $files := include "shop.files" . -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ $name }}
+  labels:
+    {{- include "shop.labels" . | nindent 4 }}
+spec:
+  {{- if $embedded }}
+  replicas: 1
+  # Two processes cannot have the volume at once, not even for a moment.
+  strategy:
+    type: Recreate
+  {{- else }}
+  {{- /* Whoever scales owns the number: an upgrade must not set it back. */}}
+  {{- if eq $own.autoscaling.type "none" }}
+  replicas: {{ include "shop.replicas" . }}
+  {{- end }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxUnavailable: 0
+      maxSurge: 1
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- include "shop.selector" . | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "shop.podLabels" . | nindent 8 }}
+      annotations:
+        # Settings are read at the start: changed ones replace the pods.
+        checksum/settings: {{ include "shop.variables" . | sha256sum }}
+        {{- with include "shop.secretsMade" . }}
+        checksum/secrets: {{ . | sha256sum }}
+        {{- end }}
+        {{- if $root.Values.metrics.annotations }}
+        prometheus.io/scrape: "true"
+        prometheus.io/path: /metrics
+        prometheus.io/port: {{ $own.port | quote }}
+        {{- end }}
+        {{- with $own.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      {{- include "shop.podBasics" $root | nindent 6 }}
+      # Longer than a shutdown may take, so that it is never cut short.
+      terminationGracePeriodSeconds: {{ add $root.Values.preStopSeconds $root.Values.settings.drainSeconds 5 }}
+      securityContext:
+        {{- include "shop.podSecurity" (dict "user" 10001 "group" 10001) | nindent 8 }}
+      {{- include "shop.placement" (dict "own" $own "selector" (include "shop.selector" .)) | nindent 6 }}
+      containers:
+        - name: {{ $service }}
+          image: {{ include "shop.image" $root }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          command: [/usr/local/bin/{{ $service }}]
+          securityContext:
+            {{- include "shop.containerSecurity" $root | nindent 12 }}
+          envFrom:
+            - configMapRef:
+                name: {{ $name }}-config
+          {{- with $own.extraEnv }}
+          env:
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+          ports:
+            - name: http
+              containerPort: {{ $own.port }}
+          startupProbe:
+            httpGet: {path: /-/healthy, port: http}
+            periodSeconds: 2
+            failureThreshold: 60
+          livenessProbe:
+            httpGet: {path: /-/healthy, port: http}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 3
+          readinessProbe:
+            httpGet: {path: /-/ready, port: http}
+            periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: 2
+          {{- if $root.Values.preStopSeconds }}
+          lifecycle:
+            preStop:
+              sleep:
+                seconds: {{ $root.Values.preStopSeconds }}
+          {{- end }}
+          resources:
+            {{- toYaml $own.resources | nindent 12 }}
+          {{- if or $files $embedded }}
+          volumeMounts:
+            {{- if $files }}
+            - name: secrets
+              mountPath: /etc/shop/secrets
+              readOnly: true
+            {{- end }}
+            {{- if $embedded }}
+            - name: data
+              mountPath: /data
+            {{- end }}
+          {{- end }}
+      {{- if or $files $embedded }}
+      volumes:
+        {{- if $files }}
+        - name: secrets
+          projected:
+            # For the group of the pod.
+            defaultMode: 0440
+            sources:
+              {{- $files | nindent 14 }}
+        {{- end }}
+        {{- if $embedded }}
+        - name: data
+          persistentVolumeClaim:
+            claimName: {{ default (printf "%s-data" $name) $root.Values.persistence.existingClaim }}
+        {{- end }}
+      {{- end }}
+{{- end -}}
+
+{{- define "shop.replicas" -}}
+{{- $root := index . 0 -}}
+{{- $own := get $root.Values (index . 1) -}}
+{{- $usual := 2 -}}
+{{- if eq (index . 1) "management" -}}
+{{- $usual = min 2 $root.Values.kafka.partitions -}}
+{{- end -}}
+{{- default $usual $own.replicas -}}
+{{- end -}}
+
+{{/* The settings of a service. Nothing in them is secret. */}}
+{{- define "shop.variables" -}}
+{{- $root := index . 0 -}}
+{{- $service := index . 1 -}}
+{{- with $root.Values.settings -}}
+HOST: 0.0.0.0
+PORT: {{ get (get $root.Values $service) "port" | quote }}
+SHOP_DIALECT: {{ .dialect | quote }}
+LOG_LEVEL: {{ .logLevel | quote }}
+LOG_FORMAT: json
+SHOP_DEAD_LETTER_LIMIT: {{ .deadLetterLimit | int | quote }}
+SHOP_DRAIN_SECONDS: {{ .drainSeconds | quote }}
+{{- if eq $service "facing" }}
+CORS_ALLOW_ORIGINS: {{ .corsAllowOrigins | quote }}
+{{- end }}
+{{- end }}
+{{- if eq $root.Values.mode "embedded" }}
+SHOP_DATA_DIR: /data
+{{- else }}
+{{ include "shop.kafka.variables" $root }}
+{{- if eq $service "facing" }}
+MANAGEMENT_URL: http://{{ include "shop.name" (list $root "management") }}:{{ $root.Values.management.service.port }}
+{{- else }}
+{{ include "shop.mongodb.variables" $root }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The files of secrets that a service reads: facing has no business with MongoDB. */}}
+{{- define "shop.files" -}}
+{{- $root := index . 0 -}}
+{{- if eq $root.Values.mode "cluster" -}}
+{{- $files := include "shop.kafka.files" $root -}}
+{{- if eq (index . 1) "management" -}}
+{{- $files = printf "%s%s" $files (include "shop.mongodb.files" $root) -}}
+{{- end -}}
+{{- trim $files -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the chart itself keeps secret, so that pods are replaced when it changes. */}}
+{{- define "shop.secretsMade" -}}
+{{- with (index . 0).Values -}}
+{{- .kafka.sasl.password -}}
+{{- if eq (index $ 1) "management" -}}{{- print .mongodb.uri .mongodb.password -}}{{- end -}}
+{{- end -}}
+{{- end -}}

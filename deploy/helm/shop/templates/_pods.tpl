@@ -1,0 +1,58 @@
+{{/* What all pods have. */}}
+
+{{/* The restricted Pod Security Standard, for a user: (dict "user" 10001 "group" 10001). */}}
+{{- define "shop.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .group }}
+fsGroup: {{ .group }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "shop.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* No pod speaks with the API of Kubernetes. Service links would be variables such as KAFKA_PORT and MONGO_PORT,
+which the services and Kafka's image take for settings. */}}
+{{- define "shop.podBasics" -}}
+serviceAccountName: {{ include "shop.serviceAccount" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a pod may go: (dict "own" .Values.facing "selector" (include …)). */}}
+{{- define "shop.placement" -}}
+topologySpreadConstraints:
+{{- if .own.topologySpreadConstraints }}
+  {{- toYaml .own.topologySpreadConstraints | nindent 2 }}
+{{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- .selector | nindent 8 }}
+{{- end }}
+{{- with .own.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .own.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .own.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
