@@ -14,10 +14,6 @@ use benches::rungs::hot_path::{
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// That of the binaries.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Records of one measurement.
 const RECORDS: u64 = 50_000;
 

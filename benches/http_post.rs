@@ -6,7 +6,7 @@
 //!
 //! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
 
-/// That of the binaries.
+/// That of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

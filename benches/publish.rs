@@ -11,10 +11,6 @@ use benches::rungs::hot_path::two_threads;
 use benches::rungs::publish::{bare, through_the_sink};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// That of the binaries.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const RECORDS: u64 = 20_000;
 
 fn publish(criterion: &mut Criterion) {

@@ -105,11 +105,22 @@ impl Memory {
     #[must_use]
     pub fn of(process: &str) -> Self {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        Self::read(&status).unwrap()
+    }
+
+    /// Of the process with this id, unless it has ended.
+    #[must_use]
+    pub fn if_there(process: u32) -> Option<Self> {
+        Self::read(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+    }
+
+    /// From `/proc`: a process that has ended, and that nobody has asked for its end, has none.
+    fn read(status: &str) -> Option<Self> {
         let of = |name: &str| {
-            let size = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            size.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1_024.0
+            let size = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(size.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1_024.0)
         };
-        Self { resident: of("VmRSS:"), peak: of("VmHWM:") }
+        Some(Self { resident: of("VmRSS:")?, peak: of("VmHWM:")? })
     }
 }
 

@@ -30,8 +30,3 @@ mod variables;
 
 pub use failure::{Failure, Result};
 pub use settings::{Service, Settings};
-
-/// Of both binaries. What is read or asked on one thread is freed on another, and there is much of it: the system's takes
-/// locks for that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

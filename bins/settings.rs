@@ -156,7 +156,10 @@ impl Settings {
         match A::try_parse_from::<OsString, String, String>(arguments, values.clone()) {
             Ok(arguments) => {
                 let (command, variables) = arguments.into_parts();
-                faults.extend(contradictions(service, unbuilt, &Given::of_variables(&variables)));
+                // An image asks as one service, whichever of the two it runs.
+                if !variables.healthcheck {
+                    faults.extend(contradictions(service, unbuilt, &Given::of_variables(&variables)));
+                }
                 Failure::if_any(faults)?;
                 Ok(Self { command, ..Self::from_variables(service, variables) })
             }

@@ -7,6 +7,8 @@
 //!     cargo bench --bench kafka_to_mongodb
 //! ```
 //!
+//! With `-- --soak 5000000` so many records are carried once, and it says whether memory stays flat.
+//!
 //! `SHOP_BENCH_PAIRS` says how many rounds, 15 unless set. Nothing else should run on the machine meanwhile.
 
 #![expect(
@@ -17,6 +19,7 @@
 )]
 
 mod run;
+mod soak;
 
 use std::process::Command;
 use std::time::Duration;
@@ -31,10 +34,6 @@ use shop_kafka::{KafkaLog, KafkaLogOptions};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::run::{DATABASE, Run};
-
-/// That of the binaries.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Where the servers are.
 struct Servers {
@@ -63,6 +62,10 @@ fn main() {
         let cost = runtime().block_on(run.measure(&servers));
         println!("{}", serde_json::to_string(&cost).unwrap());
         return;
+    }
+    if let Some(flag) = arguments.iter().position(|argument| argument == "--soak") {
+        let records = arguments.get(flag + 1).and_then(|records| records.parse().ok());
+        return soak::soak(&servers, records.unwrap_or(5_000_000));
     }
     // `cargo test --benches`, which does not say so, only looks whether it works.
     let is_test = !arguments.iter().any(|argument| argument == "--bench");
@@ -124,11 +127,17 @@ async fn drop_collection(servers: &Servers, name: &str) {
     client.database(DATABASE).collection::<bson::Document>(name).drop().await.unwrap();
 }
 
+/// This program, told to do one run.
+fn told_to(run: &Run) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(run.arguments());
+    command
+}
+
 /// Starts this program again for one run, into an empty collection.
 fn in_own_process(servers: &Servers, run: &Run) -> Cost {
     runtime().block_on(drop_collection(servers, run.name()));
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args(run.arguments()).output().unwrap();
+    let output = told_to(run).output().unwrap();
     assert!(output.status.success(), "{run:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

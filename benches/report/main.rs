@@ -29,7 +29,7 @@ use conf::Conf;
 
 use crate::programs::Programs;
 
-/// That of the binaries.
+/// That of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -77,8 +77,8 @@ async fn the_health_check_asks_who_listens() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let port = facing.url.rsplit(':').next().unwrap().to_owned();
-    // As an image sets it.
-    let settings = [("HOST", "0.0.0.0"), ("PORT", port.as_str())];
+    // As an image sets it, in which management might run: facing itself would want to know where that is.
+    let settings = [("HOST", "0.0.0.0"), ("PORT", port.as_str()), ("KAFKA_BOOTSTRAP_SERVERS", "localhost:1")];
     let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(facing.terminate().await.success());
