@@ -32,6 +32,9 @@ pub enum Run {
     Lookups(Lookups),
 }
 
+/// This program, even when it has been built anew since it was started: the report has its benches built, and itself with them.
+const THIS: &str = "/proc/self/exe";
+
 /// The first argument of a process that is to run one thing.
 const RUN: &str = "run-one";
 
@@ -60,7 +63,7 @@ impl Run {
 
     /// This program again, told to run this.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(THIS);
         command.arg(RUN).arg(to_json(self));
         command
     }

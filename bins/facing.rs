@@ -4,7 +4,7 @@ use shop_bins::run::{self, RunningIngest};
 use shop_bins::{Result, Service, Settings, check_config, healthcheck, resolve, signal, telemetry};
 use shop_http::{Metrics, facing, serve};
 
-/// Requests allocate on one thread what is freed on another, for which the system's takes locks: a third of a request's
+/// Requests allocate on one thread what is freed on another, for which the system's takes locks: a quarter of a request's
 /// processor time. Management does not have it: it would take more memory, and carry no faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
