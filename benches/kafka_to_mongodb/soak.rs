@@ -20,9 +20,12 @@ const LOOKS: usize = 20;
 /// Carries `records`, and says how much memory that took in its first third and in its last.
 pub(crate) fn soak(servers: &Servers, records: usize) {
     let name = format!("soak-{}", uuid::Uuid::now_v7().simple());
-    for published in (0..records).step_by(AT_A_TIME) {
-        runtime().block_on(fill_topic(servers, &name, PARTITIONS, AT_A_TIME.min(records - published)));
-        println!("published {}", published + AT_A_TIME.min(records - published));
+    let mut published = 0;
+    while published < records {
+        let more = AT_A_TIME.min(records - published);
+        runtime().block_on(fill_topic(servers, &name, PARTITIONS, more));
+        published += more;
+        println!("published {published}");
     }
     let (memory, cost) = carry(servers, &Run::pipeline(&name, records));
     runtime().block_on(drop_collection(servers, &name));

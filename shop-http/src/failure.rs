@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
@@ -13,6 +12,7 @@ use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::dialect::{Dialect, Errors, Missing, Outage};
 use crate::header_names::IDEMPOTENCY_KEY;
+use crate::json_answer::Json;
 use crate::service::Role;
 use crate::wrong_body::{NoObject, Problem, WrongMember, entry_of_field};
 

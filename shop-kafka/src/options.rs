@@ -47,7 +47,7 @@ pub struct KafkaLogOptions {
     /// waits is given what there is.
     pub batch_linger: Duration,
     /// The bytes that librdkafka reads ahead for a consumer, over all its partitions, 8 MiB unless chosen:
-    /// with small records it holds twice as much beside them, and more carries no faster (`--soak` of the bench).
+    /// with 32 MiB five million small records took 20 MiB more memory, and no less time (`docs/performance.md`).
     pub consumer_queue_bytes: usize,
     /// After how long without a heartbeat a member is thrown out, 6 s unless chosen.
     pub session_timeout: Duration,

@@ -57,13 +57,17 @@ impl Requests {
 
     /// A request begins.
     pub(crate) fn begin(self: Arc<Self>, matched: Option<MatchedPath>, method: &Method) -> Measuring {
-        let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-        let (counts, is_work) = (!route.ends_with("/metrics"), is_work(route));
-        if is_work {
-            self.in_flight.increment(1.0);
+        let measuring = Measuring {
+            requests: self,
+            matched,
+            method: word(method),
+            begun: Instant::now(),
+            answered: None,
+        };
+        if is_work(measuring.route()) {
+            measuring.requests.in_flight.increment(1.0);
         }
-        let method = word(method);
-        Measuring { requests: self, matched, method, counts, is_work, begun: Instant::now(), answered: None }
+        measuring
     }
 
     fn series(&self, route: &str, method: &'static str, status: StatusCode) -> Arc<Series> {
@@ -97,7 +101,11 @@ impl Series {
 }
 
 fn is_work(route: &str) -> bool {
-    !route.ends_with("/health") && !route.ends_with("/metrics")
+    !route.ends_with("/health") && !is_of_metrics(route)
+}
+
+fn is_of_metrics(route: &str) -> bool {
+    route.ends_with("/metrics")
 }
 
 /// One request that is being answered. Told when it is dropped.
@@ -105,15 +113,16 @@ pub(crate) struct Measuring {
     requests: Arc<Requests>,
     matched: Option<MatchedPath>,
     method: &'static str,
-    /// Whether it is no question for these figures themselves.
-    counts: bool,
-    is_work: bool,
     begun: Instant,
     /// The status, once it is known, and whether the handler has panicked.
     answered: Option<(StatusCode, bool)>,
 }
 
 impl Measuring {
+    fn route(&self) -> &str {
+        self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+    }
+
     /// Measures on until `response` has been sent, or nobody waits for it any more.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         let has_panicked = response.extensions().get::<HasPanicked>().is_some();
@@ -124,13 +133,12 @@ impl Measuring {
 
 impl Drop for Measuring {
     fn drop(&mut self) {
-        let Self { requests, method, .. } = self;
-        if self.is_work {
+        let (requests, method, route) = (&self.requests, self.method, self.route());
+        if is_work(route) {
             requests.in_flight.decrement(1.0);
         }
-        // A client that has gone away before has had no answer.
-        let Some((status, has_panicked)) = self.answered.filter(|_| self.counts) else { return };
-        let route = self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        // A client that has gone away before has had no answer. Whoever asks for these figures is not part of them.
+        let Some((status, has_panicked)) = self.answered.filter(|_| !is_of_metrics(route)) else { return };
         let series = requests.series(route, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
         for (count, duration) in series.of_work.iter().chain([&series.flask]) {
@@ -138,7 +146,7 @@ impl Drop for Measuring {
             duration.record(seconds);
         }
         if has_panicked {
-            let labels = [("method", *method), ("status", status.as_str())];
+            let labels = [("method", method), ("status", status.as_str())];
             requests.metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
         }
         requests.metrics.sampled(2);

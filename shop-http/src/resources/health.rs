@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,7 @@ use serde_json::{Map, Value, json};
 use shop_core::ingest::{IngestStatus, Part, Phase};
 
 use crate::dialect::Speaks;
+use crate::json_answer::Json;
 use crate::service::{Role, Service};
 
 /// `GET /healthz`: the process lives. Looks at nothing else.

@@ -19,10 +19,10 @@ use super::thread::{self, Ending, ended};
 /// nobody waits long.
 const GROUP: usize = 1_024;
 
-/// How long a group is added to at most, while there are many writes: a commit costs as much processor time as tens of
-/// them, which those who are still on their way lack. Small beside what a commit takes on most disks.
+/// How long a group is added to at most, while there are many writes: a commit takes processor time that those who are
+/// still on their way lack. With 512 connections there were 5 writes in a commit without it, and 20 with it.
 const GATHERING: Duration = Duration::from_millis(1);
-/// The steps of that. A thread sleeps about half of it longer.
+/// The steps of that. Linux lets a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
 const PAUSE: Duration = Duration::from_micros(100);
 /// What a step has to bring for another one.
 const WORTH_A_PAUSE: usize = 4;
