@@ -8,6 +8,8 @@
 //! | [`record`] | what stands in a log, and the codec for it |
 //! | [`ingest`] | from the log into the store: nothing lost, nothing twice |
 //! | [`letters`] | dead letters as an operator meets them: kept, replayed, dropped |
+//! | [`users`], [`orders`] | two more services: what they own, their ports, the events by which they know each other |
+//! | [`outbox`] | a row and its event in one write, and the relay that publishes it |
 //! | [`verify`] | the whole log against the store: what is missing, what is there twice |
 //! | [`memory`] | a log and a store in memory, for tests and to learn from |
 //! | [`json`] | JSON as it is read from anybody, and the bodies of our own API |
@@ -25,8 +27,11 @@ pub mod ingest;
 pub mod json;
 pub mod letters;
 pub mod memory;
+pub mod orders;
+pub mod outbox;
 pub mod ports;
 pub mod record;
+pub mod users;
 pub mod verify;
 
 pub use bytes::Bytes;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::conformance::{
-    Capabilities, LogFixture, MemoryFixture, StoreFixture, log_suite, pipeline_suite, store_suite,
+    Capabilities, LogFixture, MemoryAccounts, MemoryFixture, OutboxOfOrders, OutboxOfUsers, StoreFixture,
+    log_suite, orders_suite, outbox_suite, pipeline_suite, store_suite, users_suite,
 };
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
 use shop_core::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
@@ -77,3 +78,8 @@ pipeline_suite!(pipeline_five_partitions, async {
 });
 pipeline_suite!(pipeline_eager, async { (partitions(5, Rebalancing::Eager), MemoryFixture::default()) });
 pipeline_suite!(pipeline_boxed, async { (Boxed::default(), Boxed::default()) });
+users_suite!(users, async { MemoryAccounts::default() });
+orders_suite!(orders, async { MemoryAccounts::default() });
+outbox_suite!(outbox, async { MemoryAccounts::default() });
+outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(MemoryAccounts::default()) });
+outbox_suite!(outbox_of_orders, async { OutboxOfOrders(MemoryAccounts::default()) });

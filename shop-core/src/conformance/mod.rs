@@ -23,9 +23,12 @@
     reason = "this is test code: a broken promise ends the test"
 )]
 
+mod accounts;
 mod fixture;
 pub mod log;
 mod memory;
+pub mod orders;
+pub mod outbox;
 pub mod pipeline;
 #[cfg(test)]
 mod promises_test;
@@ -33,8 +36,12 @@ pub mod query;
 mod sample;
 pub mod store;
 mod suites;
+pub mod users;
 
+pub use accounts::{
+    MemoryAccounts, OrdersFixture, OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture,
+};
 pub use fixture::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, skip};
 pub use memory::MemoryFixture;
 
-pub use crate::{log_suite, pipeline_suite, store_suite};
+pub use crate::{log_suite, orders_suite, outbox_suite, pipeline_suite, store_suite, users_suite};

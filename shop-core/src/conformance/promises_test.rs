@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 5] = [
+const PORTS: [&str; 8] = [
     include_str!("../ports/sink.rs"),
     include_str!("../ports/source.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
     include_str!("../ports/dead_letters.rs"),
+    include_str!("../users/store.rs"),
+    include_str!("../orders/store.rs"),
+    include_str!("../outbox/mod.rs"),
 ];
 
 /// The lines of every `# Behavior`, continuations joined.
@@ -28,7 +31,8 @@ fn promises() -> Vec<String> {
 
 /// `suite::case` of every name in backticks and parentheses.
 fn named(promises: &[String]) -> BTreeSet<String> {
-    let of_suite = |name: &&str| ["log::", "store::", "query::"].iter().any(|suite| name.starts_with(suite));
+    let suites = ["log::", "store::", "query::", "users::", "orders::", "outbox::"];
+    let of_suite = |name: &&str| suites.iter().any(|suite| name.starts_with(suite));
     promises.iter().flat_map(|promise| promise.split('`')).filter(of_suite).map(str::to_owned).collect()
 }
 
@@ -47,6 +51,9 @@ fn every_promise_names_a_function_that_exists() {
     let mut written = functions("log", include_str!("log.rs"));
     written.extend(functions("store", include_str!("store.rs")));
     written.extend(functions("query", include_str!("query.rs")));
+    written.extend(functions("users", include_str!("users.rs")));
+    written.extend(functions("orders", include_str!("orders.rs")));
+    written.extend(functions("outbox", include_str!("outbox.rs")));
     assert_eq!(named(&promises), written);
 }
 
@@ -58,6 +65,9 @@ fn every_function_is_in_its_suite() {
         include_str!("store.rs"),
         include_str!("query.rs"),
         include_str!("pipeline.rs"),
+        include_str!("users.rs"),
+        include_str!("orders.rs"),
+        include_str!("outbox.rs"),
     ] {
         for name in functions("", source) {
             let case = format!("{},", name.trim_start_matches("::"));

@@ -112,6 +112,77 @@ macro_rules! pipeline_suite {
     };
 }
 
+/// One `#[tokio::test]` for each promise of a store of users, in a module of the given name; the expression makes a
+/// fresh [`UsersFixture`](crate::conformance::UsersFixture).
+#[macro_export]
+macro_rules! users_suite {
+    ($name:ident, if $fixture:expr) => {
+        $crate::users_suite!(@cases $name, $fixture);
+    };
+    ($name:ident, $fixture:expr) => {
+        $crate::users_suite!(@cases $name, async { Some($fixture.await) });
+    };
+    (@cases $name:ident, $fixture:expr) => {
+        $crate::conformance_cases!($name, fixture = $fixture, users, (&fixture);
+            numbers_have_no_gaps,
+            racing_users_leave_no_gap,
+            a_registered_user_is_found,
+            an_email_is_taken_once,
+            a_domain_has_no_case,
+            a_key_makes_a_user_repeatable,
+            a_key_is_of_one_user,
+            each_user_is_told_once,
+            orders_are_known_once,
+        );
+    };
+}
+
+/// One `#[tokio::test]` for each promise of a store of orders, in a module of the given name; the expression makes a
+/// fresh [`OrdersFixture`](crate::conformance::OrdersFixture).
+#[macro_export]
+macro_rules! orders_suite {
+    ($name:ident, if $fixture:expr) => {
+        $crate::orders_suite!(@cases $name, $fixture);
+    };
+    ($name:ident, $fixture:expr) => {
+        $crate::orders_suite!(@cases $name, async { Some($fixture.await) });
+    };
+    (@cases $name:ident, $fixture:expr) => {
+        $crate::conformance_cases!($name, fixture = $fixture, orders, (&fixture);
+            users_are_known_by_their_events,
+            a_user_may_be_told_of_again,
+            numbers_have_no_gaps,
+            racing_orders_leave_no_gap,
+            a_placed_order_is_found,
+            a_key_makes_an_order_repeatable,
+            a_key_is_of_one_order,
+            each_order_is_told_once,
+        );
+    };
+}
+
+/// One `#[tokio::test]` for each promise of an outbox, in a module of the given name; the expression makes a fresh
+/// [`OutboxFixture`](crate::conformance::OutboxFixture).
+#[macro_export]
+macro_rules! outbox_suite {
+    ($name:ident, if $fixture:expr) => {
+        $crate::outbox_suite!(@cases $name, $fixture);
+    };
+    ($name:ident, $fixture:expr) => {
+        $crate::outbox_suite!(@cases $name, async { Some($fixture.await) });
+    };
+    (@cases $name:ident, $fixture:expr) => {
+        $crate::conformance_cases!($name, fixture = $fixture, outbox, (&fixture);
+            entries_keep_their_order,
+            the_oldest_come_first,
+            what_is_forgotten_stays_away,
+            the_backlog_counts,
+            a_write_wakes_the_relay,
+            a_relay_empties_it,
+        );
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {

@@ -3,6 +3,7 @@
 mod id;
 mod identity;
 mod key;
+mod number;
 mod price;
 mod purchase;
 mod timestamp;
@@ -11,6 +12,7 @@ mod user;
 pub use id::{InvalidPurchaseId, PurchaseId};
 pub use identity::{ForeignOrigin, foreign_id, keyed_id};
 pub use key::{IdempotencyKey, InvalidKey};
+pub(crate) use number::row_number;
 pub use price::{InvalidPrice, Price, SumTooLarge, Total};
 pub use purchase::{NewPurchase, Purchase, RequestContext};
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -14,14 +14,14 @@ use super::insertion::{Indexed, Stored};
 use super::progress::Slot;
 use super::status::{Part, StatusBoard};
 use super::{IngestOptions, Tally};
-use crate::ports::{Batch, DeadLetter, DeadLetters, PurchaseStore, Reason};
-use crate::record::decode;
+use crate::ports::{Batch, DeadLetter, DeadLetters, Reason, RecordStore};
+use crate::record::Record;
 use crate::{Error, ErrorKind};
 
 /// What all batches share.
 #[derive(Debug)]
-pub(super) struct Carrier {
-    pub(super) store: Arc<dyn PurchaseStore>,
+pub(super) struct Carrier<R> {
+    pub(super) store: Arc<dyn RecordStore<R>>,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) options: IngestOptions,
     pub(super) gauge: Mutex<DeadLetterGauge>,
@@ -56,7 +56,7 @@ pub(super) enum Ended {
     Broken(Error),
 }
 
-impl Carrier {
+impl<R: Record> Carrier<R> {
     /// Carries `batch`, the one with this `number`, until it is durable, or until `stop` says that nobody waits for it any more: then the
     /// answer is `None`, and some of it may be stored.
     pub(super) async fn carry(&self, number: u64, batch: Batch, stop: CancellationToken) -> Option<Carried> {
@@ -78,10 +78,10 @@ impl Carrier {
         batch: &Batch,
         stop: &CancellationToken,
     ) -> Result<Carried, Ended> {
-        let (purchases, mut dead) = decode_all(batch);
-        let Stored { mut tally, freshness } = match purchases.purchases.is_empty() {
+        let (good, mut dead) = decode_all(batch);
+        let Stored { mut tally, freshness } = match good.records.is_empty() {
             true => Stored::default(),
-            false => self.insert_all(purchases, &mut dead, stop).await?,
+            false => self.insert_all(good, &mut dead, stop).await?,
         };
         dead.sort_by_key(|dead| dead.index);
         if stop.is_cancelled() {
@@ -154,14 +154,14 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::new(ErrorKind::Internal, "a port has panicked").with_origin("ingest").with_context("panic", text)
 }
 
-fn decode_all(batch: &Batch) -> (Indexed, Vec<Dead>) {
+fn decode_all<R: Record>(batch: &Batch) -> (Indexed<R>, Vec<Dead>) {
     let count = batch.records.len();
-    let mut good = Indexed { purchases: Vec::with_capacity(count), indices: Vec::with_capacity(count) };
+    let mut good = Indexed { records: Vec::with_capacity(count), indices: Vec::with_capacity(count) };
     let mut dead = Vec::new();
     for (index, record) in batch.records.iter().enumerate() {
-        match decode(record, &batch.partition) {
-            Ok(purchase) => {
-                good.purchases.push(purchase);
+        match R::decode(record, &batch.partition) {
+            Ok(said) => {
+                good.records.push(said);
                 good.indices.push(index);
             }
             Err(error) => dead.push(Dead { index, reason: error.into(), attempts: 1 }),

@@ -20,11 +20,12 @@ use super::{IngestStatus, Tally};
 use crate::ports::{
     Batch, CommitOutcome, Partition, Position, PurchaseSource, Revocation, RevocationCause, SourceEvent,
 };
+use crate::record::Record;
 use crate::{Error, ErrorKind, Result};
 
-pub(super) struct Coordinator {
+pub(super) struct Coordinator<R: Record> {
     source: Arc<dyn PurchaseSource>,
-    carrier: Arc<Carrier>,
+    carrier: Arc<Carrier<R>>,
     observer: Option<Arc<dyn IngestObserver>>,
     tasks: JoinSet<Arrived>,
     records: usize,
@@ -74,10 +75,10 @@ enum Step {
     Time,
 }
 
-impl Coordinator {
+impl<R: Record> Coordinator<R> {
     pub(super) fn new(
         source: Arc<dyn PurchaseSource>,
-        carrier: Arc<Carrier>,
+        carrier: Arc<Carrier<R>>,
         observer: Option<Arc<dyn IngestObserver>>,
     ) -> Self {
         let now = Instant::now();
@@ -425,7 +426,7 @@ impl Coordinator {
 }
 
 /// Whoever drops or breaks a running pipeline must not leave it saying that it runs.
-impl Drop for Coordinator {
+impl<R: Record> Drop for Coordinator<R> {
     fn drop(&mut self) {
         if self.carrier.status.phase() != Phase::Stopped {
             let broken = Error::new(ErrorKind::Internal, "the pipeline was dropped or has panicked");

@@ -1,4 +1,4 @@
-//! Inserts the purchases of one batch until every outcome is known.
+//! Applies the records of one batch until every outcome is known.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use super::Tally;
 use super::carry::{Carrier, Dead, Ended};
 use super::status::Part;
 use crate::ports::{InsertOutcome, Reason};
-use crate::{Error, ErrorKind, Purchase, Timestamp};
+use crate::record::Record;
+use crate::{Error, ErrorKind, Timestamp};
 
-/// Purchases, each with its record's index in the batch.
-pub(super) struct Indexed {
-    pub(super) purchases: Vec<Purchase>,
+/// What records say, each with the record's index in the batch.
+pub(super) struct Indexed<R> {
+    pub(super) records: Vec<R>,
     pub(super) indices: Vec<usize>,
 }
 
-/// What has become of the purchases that could be stored.
+/// What has become of the records that could be applied.
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) tally: Tally,
@@ -26,18 +27,18 @@ pub(super) struct Stored {
     pub(super) freshness: Option<Duration>,
 }
 
-/// Purchases that are inserted with one call: at first the whole batch.
-struct Portion {
-    purchases: Arc<[Purchase]>,
+/// Records that are applied with one call: at first the whole batch.
+struct Portion<R> {
+    records: Arc<[R]>,
     indices: Vec<usize>,
     attempts: u32,
 }
 
-impl Portion {
+impl<R: Record> Portion<R> {
     /// Those at these positions.
     fn only(&self, positions: &[usize]) -> Self {
         Self {
-            purchases: positions.iter().map(|position| self.purchases[*position].clone()).collect(),
+            records: positions.iter().map(|position| self.records[*position].clone()).collect(),
             indices: positions.iter().map(|position| self.indices[*position]).collect(),
             attempts: self.attempts,
         }
@@ -53,19 +54,19 @@ impl Portion {
 /// The attempts at one call after which a store that is well is asked for less at once: a hiccup is over by then.
 const TOGETHER: u32 = 2;
 
-impl Carrier {
+impl<R: Record> Carrier<R> {
     /// Inserts until every outcome is known. Only those that are unknown are inserted again.
     ///
     /// What a store does not take again and again, although it is well, is halved: the one that it fails over, or
     /// that there is too much of for its deadline, does not hold up the others for as long as that lasts.
     pub(super) async fn insert_all(
         &self,
-        Indexed { purchases, indices }: Indexed,
+        Indexed { records, indices }: Indexed<R>,
         dead: &mut Vec<Dead>,
         stop: &CancellationToken,
     ) -> Result<Stored, Ended> {
         let mut stored = Stored::default();
-        let mut waiting = VecDeque::from([Portion { purchases: purchases.into(), indices, attempts: 0 }]);
+        let mut waiting = VecDeque::from([Portion { records: records.into(), indices, attempts: 0 }]);
         let mut pauses = self.options.backoff();
         while let Some(mut portion) = waiting.pop_front() {
             portion.attempts += 1;
@@ -85,12 +86,12 @@ impl Carrier {
     /// Inserts `portion`, and sorts the outcomes; answers what is unknown.
     async fn attempt(
         &self,
-        portion: &Portion,
+        portion: &Portion<R>,
         stored: &mut Stored,
         dead: &mut Vec<Dead>,
     ) -> Result<Unknown, Ended> {
-        let count = portion.purchases.len();
-        let outcomes = match self.store.insert(Arc::clone(&portion.purchases)).await {
+        let count = portion.records.len();
+        let outcomes = match self.store.apply(Arc::clone(&portion.records)).await {
             Ok(outcomes) if outcomes.len() == count => outcomes,
             Ok(outcomes) => return Err(Ended::Broken(miscounted(count, outcomes.len()))),
             Err(error) => vec![InsertOutcome::Unknown(error); count],
@@ -100,8 +101,9 @@ impl Carrier {
             let reason = match outcome {
                 InsertOutcome::Inserted => {
                     stored.tally.inserted += 1;
-                    let time = portion.purchases[position].timestamp;
-                    oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
+                    if let Some(time) = portion.records[position].made_at() {
+                        oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
+                    }
                     continue;
                 }
                 InsertOutcome::Duplicate => {
@@ -123,8 +125,8 @@ impl Carrier {
     }
 
     /// Whether a call that has failed as a whole is to be made in two. A store that is away takes no half either.
-    async fn is_to_be_halved(&self, portion: &Portion, unknown: &[usize]) -> bool {
-        let count = portion.purchases.len();
+    async fn is_to_be_halved(&self, portion: &Portion<R>, unknown: &[usize]) -> bool {
+        let count = portion.records.len();
         let may_be = portion.attempts >= TOGETHER && count > 1 && unknown.len() == count;
         may_be && self.store.check().await.is_ok()
     }
@@ -146,8 +148,8 @@ struct Unknown {
 }
 
 fn miscounted(sent: usize, answered: usize) -> Error {
-    Error::new(ErrorKind::Internal, "the store did not answer with one outcome for each purchase")
+    Error::new(ErrorKind::Internal, "the store did not answer with one outcome for each record")
         .with_origin("ingest")
-        .with_context("purchases", sent)
+        .with_context("records", sent)
         .with_context("outcomes", answered)
 }

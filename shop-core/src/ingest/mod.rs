@@ -40,14 +40,16 @@ pub use observer::{CarriedBatch, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
 pub use status::{IngestMonitor, IngestStatus, Part, Phase, Tally};
 
-use crate::Result;
-use crate::ports::{DeadLetters, PurchaseSource, PurchaseStore};
+use crate::ports::{DeadLetters, PurchaseSource, PurchaseStore, RecordStore};
+use crate::record::Record;
+use crate::{Purchase, Result};
 use carry::Carrier;
 use coordinator::Coordinator;
 use gauge::DeadLetterGauge;
 use status::StatusBoard;
 
-/// Carries purchases from a log into a store, as one member of a consumer group.
+/// Carries purchases from a log into a store, as one member of a consumer group; or the events `R` of one service into
+/// what another one keeps of them.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -76,9 +78,9 @@ use status::StatusBoard;
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Ingest {
+pub struct Ingest<R: Record = Purchase> {
     source: Arc<dyn PurchaseSource>,
-    carrier: Carrier,
+    carrier: Carrier<R>,
     observer: Option<Arc<dyn IngestObserver>>,
 }
 
@@ -89,6 +91,19 @@ impl Ingest {
     pub fn new(
         source: Arc<dyn PurchaseSource>,
         store: Arc<dyn PurchaseStore>,
+        dead_letters: Arc<dyn DeadLetters>,
+        options: IngestOptions,
+    ) -> Self {
+        Self::of(source, Arc::new(store), dead_letters, options)
+    }
+}
+
+impl<R: Record> Ingest<R> {
+    /// The same for any records: a pipeline from `source` into whatever keeps them.
+    #[must_use]
+    pub fn of(
+        source: Arc<dyn PurchaseSource>,
+        store: Arc<dyn RecordStore<R>>,
         dead_letters: Arc<dyn DeadLetters>,
         options: IngestOptions,
     ) -> Self {

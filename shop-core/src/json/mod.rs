@@ -4,12 +4,16 @@
 //! These types are for JSON only. In another format an exact number would not be a number: every other
 //! format has types of its own, in its own crate.
 
+mod accounts;
 mod form;
 mod members;
 mod problem;
 mod scalar;
 mod wire;
 
+pub use accounts::{
+    InvalidBody, NewOrderBody, NewUserBody, OrderBody, OrderEventBody, UserBody, UserOrdersBody,
+};
 pub use form::{number, text};
 pub use members::Members;
 pub use problem::{ProblemMembers, UNKNOWN_PURCHASE, kind_of_problem, problem_type};

@@ -5,12 +5,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::{Stream, stream};
 use tokio::sync::Notify;
 
 use super::group::{Group, Rebalancing};
 use super::{InMemoryDeadLetters, InMemorySink, InMemorySource, lock};
-use crate::ports::{Batch, DeadLetter, Partition, RecordPosition};
+use crate::ports::{Batch, DeadLetter, Partition, RecordPosition, RecordSink};
 use crate::record::LogRecord;
 use crate::{Clock, Result, SystemClock};
 
@@ -26,6 +27,8 @@ pub struct InMemoryLog {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct InMemoryLogOptions {
+    /// The topic that records are said to be of, `purchases` unless chosen.
+    pub topic: String,
     /// The number of partitions, 1 unless chosen; 0 counts as 1.
     pub partitions: u32,
     /// The most records of a batch, 1,000 unless chosen.
@@ -43,6 +46,7 @@ pub struct InMemoryLogOptions {
 impl Default for InMemoryLogOptions {
     fn default() -> Self {
         Self {
+            topic: "purchases".to_owned(),
             partitions: 1,
             batch_records: 1_000,
             batch_bytes: 1 << 20,
@@ -84,11 +88,12 @@ impl InMemoryLog {
         options.partitions = options.partitions.max(1);
         options.batch_records = options.batch_records.max(1);
         let partitions = (0..options.partitions).map(|index| (index, Vec::new())).collect();
+        let topic = options.topic.as_str().into();
         Self {
             shared: Arc::new(Shared {
                 options,
                 cluster: "memory".into(),
-                topic: "purchases".into(),
+                topic,
                 state: Mutex::new(State { partitions, ..State::default() }),
                 changed: Notify::new(),
             }),
@@ -134,6 +139,18 @@ impl InMemoryLog {
     pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
         let state = lock(&self.shared.state);
         state.groups.get(group).map(|group| group.committed.clone()).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl RecordSink for InMemoryLog {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        self.shared.append(record);
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -1,4 +1,5 @@
-//! The five ports: what the rest of the world must be able to do for this domain.
+//! The ports: what the rest of the world must be able to do for this domain. Five are of purchases; those of
+//! [`users`](crate::users), [`orders`](crate::orders) and the [`outbox`](crate::outbox) stand there.
 //!
 //! All of them are object-safe, take `&self`, and are used as `Arc<dyn …>`. A call through such a pointer is
 //! paid per batch or per request, never per record.
@@ -8,6 +9,7 @@ mod dead_letters;
 mod ext;
 mod forward;
 mod query;
+mod records;
 mod sink;
 mod source;
 mod store;
@@ -22,6 +24,7 @@ pub use query::MockPurchaseQuery;
 pub use query::{
     InvalidPageLimit, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
 };
+pub use records::{RecordSink, RecordStore};
 #[cfg(feature = "mock")]
 pub use sink::MockPurchaseSink;
 pub use sink::{Durability, PurchaseSink, Receipt, RecordPosition};

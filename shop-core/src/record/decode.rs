@@ -28,6 +28,9 @@ pub enum UndecodableRecord {
         /// What is wrong with it.
         problem: String,
     },
+    /// Its value is none of the event's.
+    #[error("the value is no such event: {0}")]
+    NotAnEvent(String),
     /// Its id is none.
     #[error("the header purchase-id is neither a UUID nor 24 hex digits")]
     BadId,

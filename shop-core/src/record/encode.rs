@@ -55,17 +55,8 @@ fn headers(purchase: &Purchase) -> Headers {
     // 36 characters of id, 55 of traceparent, 36 of request id, the names, and 8 bytes of lengths for each.
     const USUAL: usize = 256;
     let id = purchase.id.to_string();
-    let mut headers = HeadersBuilder::with_capacity(USUAL)
+    let headers = HeadersBuilder::with_capacity(USUAL)
         .with(header::PURCHASE_ID, Some(id.as_bytes()))
         .with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
-    if let Some(context) = &purchase.context {
-        let named = [(header::TRACEPARENT, &context.traceparent), (header::REQUEST_ID, &context.request_id)];
-        for (name, value) in named {
-            headers = match value {
-                Some(value) => headers.with(name, Some(value.as_bytes())),
-                None => headers,
-            };
-        }
-    }
-    headers.build()
+    header::of_request(headers, purchase.context.as_deref()).build()
 }

@@ -2,21 +2,27 @@
 
 mod decode;
 mod encode;
+pub(crate) mod event;
 #[cfg(test)]
 mod formats_test;
 mod headers;
+mod typed;
 
 use bytes::Bytes;
 
 pub use decode::{UndecodableRecord, decode, place_id};
 pub use encode::{EncodedPurchase, encode};
 pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
+pub use typed::{Event, Record};
 
 use crate::Timestamp;
 
 /// Names of the headers that we write. Everything beyond the four members that the replaced systems' readers
 /// know stands in headers, so that these can go on reading the value.
 pub mod header {
+    use super::HeadersBuilder;
+    use crate::RequestContext;
+
     /// The purchase's id.
     pub const PURCHASE_ID: &str = "purchase-id";
     /// The version of the record's format.
@@ -25,6 +31,20 @@ pub mod header {
     pub const TRACEPARENT: &str = "traceparent";
     /// The id of the request.
     pub const REQUEST_ID: &str = "request-id";
+
+    /// `headers`, and those of the request.
+    pub(super) fn of_request(
+        mut headers: HeadersBuilder,
+        context: Option<&RequestContext>,
+    ) -> HeadersBuilder {
+        let Some(context) = context else { return headers };
+        for (name, value) in [(TRACEPARENT, &context.traceparent), (REQUEST_ID, &context.request_id)] {
+            if let Some(value) = value {
+                headers = headers.with(name, Some(value.as_bytes()));
+            }
+        }
+        headers
+    }
 }
 
 /// The version of the record's format that we write and the only one that we read.

@@ -1,0 +1,165 @@
+//! What a test of users, orders or an outbox needs of the implementation that it proves.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
+use crate::orders::{NewOrder, Order, OrderStore, Placement};
+use crate::outbox::Outbox;
+use crate::ports::RecordStore;
+use crate::record::LogRecord;
+use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
+
+/// A store of users that nobody else uses, and what is behind it.
+#[async_trait]
+pub trait UsersFixture: Debug + Send + Sync {
+    /// The store.
+    async fn users(&self) -> Arc<dyn UserStore>;
+
+    /// Where the events of orders are applied.
+    async fn events(&self) -> Arc<dyn RecordStore<Order>>;
+
+    /// What is to be told of the users.
+    async fn outbox(&self) -> Arc<dyn Outbox>;
+}
+
+/// A store of orders that nobody else uses, and what is behind it.
+#[async_trait]
+pub trait OrdersFixture: Debug + Send + Sync {
+    /// The store.
+    async fn orders(&self) -> Arc<dyn OrderStore>;
+
+    /// Where the events of users are applied.
+    async fn events(&self) -> Arc<dyn RecordStore<User>>;
+
+    /// What is to be told of the orders.
+    async fn outbox(&self) -> Arc<dyn Outbox>;
+}
+
+/// An outbox that nobody else uses, and a way to write into it.
+#[async_trait]
+pub trait OutboxFixture: Debug + Send + Sync {
+    /// The outbox.
+    async fn outbox(&self) -> Arc<dyn Outbox>;
+
+    /// Writes a row with an event; answers the event.
+    async fn write(&self) -> LogRecord;
+}
+
+/// Users, orders, and an outbox, in memory.
+#[derive(Debug, Default)]
+pub struct MemoryAccounts {
+    users: InMemoryUsers,
+    orders: InMemoryOrders,
+    outbox: InMemoryOutbox,
+}
+
+#[async_trait]
+impl UsersFixture for MemoryAccounts {
+    async fn users(&self) -> Arc<dyn UserStore> {
+        Arc::new(self.users.clone())
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
+        Arc::new(self.users.clone())
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.users.outbox())
+    }
+}
+
+#[async_trait]
+impl OrdersFixture for MemoryAccounts {
+    async fn orders(&self) -> Arc<dyn OrderStore> {
+        Arc::new(self.orders.clone())
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<User>> {
+        Arc::new(self.orders.clone())
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.orders.outbox())
+    }
+}
+
+#[async_trait]
+impl OutboxFixture for MemoryAccounts {
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.outbox.clone())
+    }
+
+    async fn write(&self) -> LogRecord {
+        let event = new_user("ada").event(&user(1)).expect("an event");
+        self.outbox.write(event.clone());
+        event
+    }
+}
+
+/// The outbox of a store of users: what is written are users.
+#[derive(Debug)]
+pub struct OutboxOfUsers<F>(pub F, AtomicU64);
+
+impl<F> OutboxOfUsers<F> {
+    /// The outbox of `fixture`.
+    pub const fn new(fixture: F) -> Self {
+        Self(fixture, AtomicU64::new(0))
+    }
+}
+
+#[async_trait]
+impl<F: UsersFixture> OutboxFixture for OutboxOfUsers<F> {
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        self.0.outbox().await
+    }
+
+    async fn write(&self) -> LogRecord {
+        let new = new_user(&format!("user-{}", self.1.fetch_add(1, Ordering::Relaxed)));
+        match self.0.users().await.register(&new).await.expect("register") {
+            Registration::Registered(user) => new.event(&user).expect("an event"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The outbox of a store of orders: what is written are orders of one user, so that all have one key.
+#[derive(Debug)]
+pub struct OutboxOfOrders<F>(pub F);
+
+#[async_trait]
+impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        self.0.outbox().await
+    }
+
+    async fn write(&self) -> LogRecord {
+        self.0.events().await.apply(Arc::new([user(1)])).await.expect("apply");
+        let new = new_order(1);
+        match self.0.orders().await.place(&new).await.expect("place") {
+            Placement::Placed(order) => new.event(&order).expect("an event"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// User `number`, as its event tells.
+pub(super) fn user(number: i64) -> User {
+    new_user(&format!("user-{number}")).numbered(UserNumber::new(number))
+}
+
+/// A user with the address `name@example.com`.
+pub(super) fn new_user(name: &str) -> NewUser {
+    let email = format!("{name}@example.com").parse().expect("an address");
+    NewUser::new(Uuid::now_v7().into(), email, name.parse().expect("a name"))
+}
+
+/// An order of user `user`.
+pub(super) fn new_order(user: i64) -> NewOrder {
+    let (product, price) = ("Notebook".parse().expect("a product"), "50.00".parse().expect("a price"));
+    NewOrder::new(Uuid::now_v7().into(), UserNumber::new(user), product, 2, price)
+}

@@ -1,0 +1,157 @@
+//! What every [`OrderStore`] promises.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::OrdersFixture;
+use super::accounts::{new_order, user};
+use super::fixture::soon;
+use crate::Uuid;
+use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::outbox::Outbox;
+use crate::ports::InsertOutcome;
+use crate::record::LogRecord;
+use crate::users::UserNumber;
+
+async fn place(orders: &dyn OrderStore, new: &NewOrder) -> Placement {
+    soon("place", orders.place(new)).await.expect("place")
+}
+
+async fn placed(orders: &dyn OrderStore, new: &NewOrder) -> Order {
+    match place(orders, new).await {
+        Placement::Placed(order) => order,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn tell_of(fixture: &dyn OrdersFixture, users: std::ops::RangeInclusive<i64>) -> Vec<InsertOutcome> {
+    let users = users.map(user).collect::<Vec<_>>().into();
+    soon("apply", fixture.events().await.apply(users)).await.expect("apply")
+}
+
+async fn told(outbox: &dyn Outbox) -> Vec<LogRecord> {
+    let pending = soon("pending", outbox.pending(10_000)).await.expect("pending");
+    pending.into_iter().map(|entry| entry.record).collect()
+}
+
+/// And by nothing else.
+pub async fn users_are_known_by_their_events(fixture: &dyn OrdersFixture) {
+    let orders = fixture.orders().await;
+    let new = new_order(1);
+    assert_eq!(place(&*orders, &new).await, Placement::UnknownUser);
+    assert!(matches!(tell_of(fixture, 1..=1).await[..], [InsertOutcome::Inserted]));
+    assert_eq!(placed(&*orders, &new).await.id, OrderNumber::FIRST);
+    for nobody in [2, 0, -1, i64::MAX] {
+        assert_eq!(place(&*orders, &new_order(nobody)).await, Placement::UnknownUser);
+    }
+}
+
+/// In the same batch, and in another one.
+pub async fn a_user_may_be_told_of_again(fixture: &dyn OrdersFixture) {
+    let events = fixture.events().await;
+    let batch = Arc::new([user(1), user(2), user(1)]);
+    let outcomes = soon("apply", events.apply(batch)).await.expect("apply");
+    assert!(matches!(
+        outcomes[..],
+        [InsertOutcome::Inserted, InsertOutcome::Inserted, InsertOutcome::Duplicate]
+    ));
+    let again = tell_of(fixture, 1..=3).await;
+    assert!(matches!(
+        again[..],
+        [InsertOutcome::Duplicate, InsertOutcome::Duplicate, InsertOutcome::Inserted]
+    ));
+    placed(&*fixture.orders().await, &new_order(3)).await;
+}
+
+/// 1, 2, 3, whatever was refused in between.
+pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
+    let orders = fixture.orders().await;
+    tell_of(fixture, 1..=2).await;
+    let first = new_order(1);
+    assert_eq!(placed(&*orders, &first).await.id, OrderNumber::FIRST);
+    assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);
+    assert_eq!(place(&*orders, &NewOrder { quantity: 9, ..first.clone() }).await, Placement::KeyTaken);
+    assert!(matches!(place(&*orders, &first).await, Placement::Repeated(_)));
+    for number in 2..5 {
+        assert_eq!(placed(&*orders, &new_order(1 + number % 2)).await.id, OrderNumber::new(number));
+    }
+}
+
+/// Of many that are placed at a time, each has a number of its own, and none is left out.
+pub async fn racing_orders_leave_no_gap(fixture: &dyn OrdersFixture) {
+    const ORDERS: i64 = 40;
+    let orders = fixture.orders().await;
+    tell_of(fixture, 1..=5).await;
+    let place = |number: i64| {
+        let orders = Arc::clone(&orders);
+        tokio::spawn(async move { placed(&*orders, &new_order(1 + number % 5)).await.id.get() })
+    };
+    let numbers = join_all((0..ORDERS).map(place)).await;
+    let numbers: BTreeSet<i64> = numbers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(numbers, (1..=ORDERS).collect());
+}
+
+/// As given; and nothing else is there.
+pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
+    let orders = fixture.orders().await;
+    tell_of(fixture, 1..=1).await;
+    for (product, quantity, price) in [
+        ("Notebook", 2, "50.00"),
+        ("", -1, "-0.01"),
+        ("Ünï \"—😀\n<b>", i32::MAX, "99999999.99"),
+        ("x", 0, "0.00"),
+    ] {
+        let (user, product) = (UserNumber::new(1), product.parse().unwrap());
+        let new = NewOrder::new(Uuid::now_v7().into(), user, product, quantity, price.parse().unwrap());
+        let order = placed(&*orders, &new).await;
+        assert_eq!(order, new.numbered(order.id));
+        assert_eq!(soon("order", orders.order(order.id)).await.unwrap(), Some(order));
+    }
+    for none in [0, -1, 5, i64::MAX] {
+        assert_eq!(soon("order", orders.order(OrderNumber::new(none))).await.unwrap(), None);
+    }
+}
+
+/// The first order, and nothing more to tell.
+pub async fn a_key_makes_an_order_repeatable(fixture: &dyn OrdersFixture) {
+    let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
+    tell_of(fixture, 1..=1).await;
+    let new = new_order(1);
+    let order = placed(&*orders, &new).await;
+    for _ in 0..3 {
+        assert_eq!(place(&*orders, &new).await, Placement::Repeated(order.clone()));
+    }
+    assert_eq!(told(&*outbox).await.len(), 1);
+}
+
+/// Whatever is different about the other one.
+pub async fn a_key_is_of_one_order(fixture: &dyn OrdersFixture) {
+    let orders = fixture.orders().await;
+    tell_of(fixture, 1..=2).await;
+    let first = new_order(1);
+    placed(&*orders, &first).await;
+    for other in [
+        NewOrder { user_id: UserNumber::new(2), ..first.clone() },
+        NewOrder { product: "Pencil".parse().unwrap(), ..first.clone() },
+        NewOrder { quantity: 3, ..first.clone() },
+        NewOrder { total_price: "50.01".parse().unwrap(), ..first.clone() },
+    ] {
+        assert_eq!(place(&*orders, &other).await, Placement::KeyTaken);
+    }
+}
+
+/// In the order in which they were placed.
+pub async fn each_order_is_told_once(fixture: &dyn OrdersFixture) {
+    let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
+    tell_of(fixture, 1..=3).await;
+    let mut expected = Vec::new();
+    for number in 0..10 {
+        let new = new_order(1 + number % 3);
+        let order = placed(&*orders, &new).await;
+        expected.push(new.event(&order).unwrap());
+        assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);
+    }
+    assert_eq!(told(&*outbox).await, expected);
+}

@@ -1,0 +1,106 @@
+//! What every [`Outbox`] promises, and what a relay makes of it.
+
+use std::sync::Arc;
+
+use super::OutboxFixture;
+use super::fixture::soon;
+use crate::memory::InMemoryLog;
+use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
+use crate::record::LogRecord;
+use futures_util::TryStreamExt;
+
+async fn pending(outbox: &dyn Outbox, most: usize) -> Vec<OutboxEntry> {
+    soon("pending", outbox.pending(most)).await.expect("pending")
+}
+
+async fn write(fixture: &dyn OutboxFixture, count: usize) -> Vec<LogRecord> {
+    let mut written = Vec::new();
+    for _ in 0..count {
+        written.push(soon("write", fixture.write()).await);
+    }
+    written
+}
+
+/// And their records, with key and headers.
+pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
+    let outbox = fixture.outbox().await;
+    assert_eq!(pending(&*outbox, 10).await, []);
+    let written = write(fixture, 5).await;
+    let found = pending(&*outbox, 10).await;
+    assert!(found.is_sorted_by(|one, next| one.id < next.id && one.time <= next.time), "{found:?}");
+    assert_eq!(found.into_iter().map(|entry| entry.record).collect::<Vec<_>>(), written);
+}
+
+/// As many as were asked for.
+pub async fn the_oldest_come_first(fixture: &dyn OutboxFixture) {
+    let outbox = fixture.outbox().await;
+    write(fixture, 5).await;
+    let all = pending(&*outbox, 10).await;
+    assert_eq!(pending(&*outbox, 2).await, all[..2]);
+}
+
+/// Even if nothing else was written meanwhile.
+pub async fn what_is_forgotten_stays_away(fixture: &dyn OutboxFixture) {
+    let outbox = fixture.outbox().await;
+    write(fixture, 4).await;
+    let all = pending(&*outbox, 10).await;
+    for _ in 0..2 {
+        soon("forget", outbox.forget(&[all[0].id, all[2].id])).await.expect("forget");
+        assert_eq!(pending(&*outbox, 10).await, [all[1].clone(), all[3].clone()]);
+    }
+    soon("forget", outbox.forget(&[])).await.expect("forget nothing");
+    soon("forget", outbox.forget(&[all[1].id, all[3].id])).await.expect("forget");
+    assert_eq!(pending(&*outbox, 10).await, []);
+    let written = write(fixture, 1).await;
+    assert_eq!(pending(&*outbox, 10).await[0].record, written[0]);
+}
+
+/// How many, and since when.
+pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
+    let outbox = fixture.outbox().await;
+    let backlog = || async { soon("backlog", outbox.backlog()).await.expect("backlog") };
+    assert_eq!(backlog().await, Backlog::default());
+    write(fixture, 3).await;
+    let all = pending(&*outbox, 10).await;
+    assert_eq!(backlog().await, Backlog::new(3, Some(all[0].time)));
+    outbox.forget(&[all[0].id]).await.expect("forget");
+    assert_eq!(backlog().await, Backlog::new(2, Some(all[1].time)));
+}
+
+/// Whether it asks before or after.
+pub async fn a_write_wakes_the_relay(fixture: &dyn OutboxFixture) {
+    let outbox = fixture.outbox().await;
+    write(fixture, 1).await;
+    soon("a change before it was asked for", outbox.changed()).await;
+    let waiting = {
+        let outbox = Arc::clone(&outbox);
+        tokio::spawn(async move { outbox.changed().await })
+    };
+    write(fixture, 1).await;
+    soon("a change", waiting).await.expect("a change");
+}
+
+/// All of it, in the order of each key, and then it is forgotten.
+pub async fn a_relay_empties_it(fixture: &dyn OutboxFixture) {
+    let (outbox, log) = (fixture.outbox().await, InMemoryLog::default());
+    let before = write(fixture, 3).await;
+    let relay = Relay::new(Arc::clone(&outbox), Arc::new(log.clone()), RelayOptions::default());
+    let monitor = relay.monitor();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(relay.run(async { drop(stopped.await) }));
+    let after = write(fixture, 3).await;
+    let emptied = async {
+        while monitor.status().published < 6 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    soon("everything is published", emptied).await;
+    drop(stop);
+    soon("the relay ends", running).await.expect("the relay ends");
+    assert_eq!(pending(&*outbox, 10).await, []);
+    let batches: Vec<_> = log.records().try_collect().await.expect("the records");
+    let published = batches.into_iter().flat_map(|batch| batch.records);
+    let value = |record: LogRecord| (record.key, record.headers, record.value);
+    let expected: Vec<_> = before.into_iter().chain(after).map(value).collect();
+    assert_eq!(published.map(value).collect::<Vec<_>>(), expected);
+}

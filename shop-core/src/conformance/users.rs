@@ -1,0 +1,177 @@
+//! What every [`UserStore`] promises.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::UsersFixture;
+use super::accounts::{new_order, new_user};
+use super::fixture::soon;
+use crate::orders::{Order, OrderNumber};
+use crate::outbox::Outbox;
+use crate::ports::InsertOutcome;
+use crate::record::LogRecord;
+use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
+use crate::{RequestContext, Uuid};
+
+async fn register(users: &dyn UserStore, new: &NewUser) -> Registration {
+    soon("register", users.register(new)).await.expect("register")
+}
+
+async fn registered(users: &dyn UserStore, new: &NewUser) -> User {
+    match register(users, new).await {
+        Registration::Registered(user) => user,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn told(outbox: &dyn Outbox) -> Vec<LogRecord> {
+    let pending = soon("pending", outbox.pending(10_000)).await.expect("pending");
+    pending.into_iter().map(|entry| entry.record).collect()
+}
+
+/// 1, 2, 3, whatever was refused in between.
+pub async fn numbers_have_no_gaps(fixture: &dyn UsersFixture) {
+    let users = fixture.users().await;
+    let first = new_user("ada");
+    assert_eq!(registered(&*users, &first).await.id, UserNumber::FIRST);
+    assert_eq!(register(&*users, &new_user("ada")).await, Registration::EmailTaken);
+    let other = NewUser::new(first.key.clone(), new_user("bob").email, first.name.clone());
+    assert_eq!(register(&*users, &other).await, Registration::KeyTaken);
+    assert!(matches!(register(&*users, &first).await, Registration::Repeated(_)));
+    for number in 2..5 {
+        let user = registered(&*users, &new_user(&format!("user-{number}"))).await;
+        assert_eq!(user.id, UserNumber::new(number));
+    }
+}
+
+/// Of many who register at a time, each has a number of its own, and none is left out.
+pub async fn racing_users_leave_no_gap(fixture: &dyn UsersFixture) {
+    const USERS: i64 = 40;
+    let users = fixture.users().await;
+    let register = |number: i64| {
+        let users = Arc::clone(&users);
+        // Each third address is one that others have, too.
+        let name = if number % 3 == 0 { "taken".to_owned() } else { format!("user-{number}") };
+        tokio::spawn(async move { register(&*users, &new_user(&name)).await })
+    };
+    let mut numbers = BTreeSet::new();
+    for registration in join_all((1..=USERS).map(register)).await {
+        if let Registration::Registered(user) = registration.unwrap() {
+            assert!(numbers.insert(user.id.get()), "{user:?}");
+        }
+    }
+    let count = i64::try_from(numbers.len()).unwrap();
+    assert_eq!(count, USERS - USERS / 3 + 1);
+    assert_eq!(numbers, (1..=count).collect());
+}
+
+/// As given; and nobody else is there.
+pub async fn a_registered_user_is_found(fixture: &dyn UsersFixture) {
+    let users = fixture.users().await;
+    for (email, name) in [
+        ("Ada.Lovelace+x@example.com", "Ada Lovelace"),
+        ("ünï@exämple.com", "Ünï \"—😀\n<b>"),
+        ("a@b.de", ""),
+    ] {
+        let new = NewUser::new(Uuid::now_v7().into(), email.parse().unwrap(), name.parse().unwrap());
+        let user = registered(&*users, &new).await;
+        assert_eq!((user.email.as_str(), user.name.as_str()), (email, name));
+        assert_eq!(soon("user", users.user(user.id)).await.unwrap(), Some(user));
+    }
+    for nobody in [0, -1, 4, i64::MAX, i64::MIN] {
+        assert_eq!(soon("user", users.user(UserNumber::new(nobody))).await.unwrap(), None);
+    }
+}
+
+/// Of 50 at a time, one has it.
+pub async fn an_email_is_taken_once(fixture: &dyn UsersFixture) {
+    let users = fixture.users().await;
+    let register = |_| {
+        let users = Arc::clone(&users);
+        tokio::spawn(async move { register(&*users, &new_user("ada")).await })
+    };
+    let outcomes = join_all((0..50).map(register)).await;
+    let outcomes: Vec<Registration> = outcomes.into_iter().map(Result::unwrap).collect();
+    let taken = outcomes.iter().filter(|outcome| **outcome == Registration::EmailTaken).count();
+    assert_eq!(taken, 49, "{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Registration::Registered(_))));
+}
+
+/// Neither when it is compared nor when it is told.
+pub async fn a_domain_has_no_case(fixture: &dyn UsersFixture) {
+    let users = fixture.users().await;
+    let with_email = |email: &str| NewUser { email: email.parse().unwrap(), ..new_user("ada") };
+    let user = registered(&*users, &with_email("Ada@Example.COM")).await;
+    assert_eq!(user.email.as_str(), "Ada@example.com");
+    assert_eq!(register(&*users, &with_email("Ada@EXAMPLE.com")).await, Registration::EmailTaken);
+    assert_eq!(registered(&*users, &with_email("ada@example.com")).await.id.get(), 2);
+}
+
+/// The first user, and nothing more to tell.
+pub async fn a_key_makes_a_user_repeatable(fixture: &dyn UsersFixture) {
+    let (users, outbox) = (fixture.users().await, fixture.outbox().await);
+    let new = new_user("ada");
+    let user = registered(&*users, &new).await;
+    for _ in 0..3 {
+        assert_eq!(register(&*users, &new).await, Registration::Repeated(user.clone()));
+    }
+    assert_eq!(told(&*outbox).await.len(), 1);
+}
+
+/// Whatever is different about the other one.
+pub async fn a_key_is_of_one_user(fixture: &dyn UsersFixture) {
+    let users = fixture.users().await;
+    let first = new_user("ada");
+    registered(&*users, &first).await;
+    let other_name = NewUser { name: "Eva".parse().unwrap(), ..first.clone() };
+    let other_email = NewUser { email: new_user("eva").email, ..first.clone() };
+    for other in [other_name, other_email] {
+        assert_eq!(register(&*users, &other).await, Registration::KeyTaken);
+    }
+}
+
+/// With the context of its request.
+pub async fn each_user_is_told_once(fixture: &dyn UsersFixture) {
+    let (users, outbox) = (fixture.users().await, fixture.outbox().await);
+    let mut expected = Vec::new();
+    for number in 0..10 {
+        let context = RequestContext::new(Some(format!("request-{number}")), None);
+        let new = new_user(&format!("user-{number}")).with_context(Some(Box::new(context)));
+        let user = registered(&*users, &new).await;
+        expected.push(new.event(&user).unwrap());
+        assert_eq!(register(&*users, &new_user(&format!("user-{number}"))).await, Registration::EmailTaken);
+    }
+    assert_eq!(told(&*outbox).await, expected);
+}
+
+/// Of a user who is known, and of nobody else.
+pub async fn orders_are_known_once(fixture: &dyn UsersFixture) {
+    let (users, events) = (fixture.users().await, fixture.events().await);
+    let (ada, eva) =
+        (registered(&*users, &new_user("ada")).await, registered(&*users, &new_user("eva")).await);
+    let order = |number: i64, user: i64| new_order(user).numbered(OrderNumber::new(number));
+    let batch: Arc<[Order]> = Arc::new([order(1, 1), order(2, 1), order(3, 99), order(2, 1), order(5, 2)]);
+    let outcomes = soon("apply", events.apply(Arc::clone(&batch))).await.expect("apply");
+    assert!(matches!(
+        outcomes[..],
+        [
+            InsertOutcome::Inserted,
+            InsertOutcome::Inserted,
+            InsertOutcome::Inserted,
+            InsertOutcome::Duplicate,
+            InsertOutcome::Inserted
+        ]
+    ));
+    let again = soon("apply", events.apply(batch)).await.expect("apply");
+    assert!(again.iter().all(|outcome| matches!(outcome, InsertOutcome::Duplicate)), "{again:?}");
+    let of = |id: UserNumber| {
+        let users = Arc::clone(&users);
+        async move { soon("orders_of", users.orders_of(id)).await.expect("orders_of") }
+    };
+    let numbers = |numbers: &[i64]| Some(numbers.iter().map(|number| OrderNumber::new(*number)).collect());
+    assert_eq!(of(ada.id).await, numbers(&[1, 2]));
+    assert_eq!(of(eva.id).await, numbers(&[5]));
+    assert_eq!(of(UserNumber::new(99)).await, None);
+}

@@ -1,0 +1,69 @@
+//! An outbox in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::lock;
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
+use crate::record::LogRecord;
+use crate::{Clock, Result, SystemClock};
+
+/// Events that wait to be published, in memory.
+///
+/// Clones share the entries.
+#[derive(Debug, Clone, Default)]
+pub struct InMemoryOutbox {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    entries: Mutex<Entries>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    last: i64,
+    pending: BTreeMap<i64, OutboxEntry>,
+}
+
+impl InMemoryOutbox {
+    /// Adds an event.
+    pub fn write(&self, record: LogRecord) {
+        let mut entries = lock(&self.shared.entries);
+        entries.last += 1;
+        let id = entries.last;
+        entries.pending.insert(id, OutboxEntry::new(id, SystemClock.now(), record));
+        drop(entries);
+        self.shared.changed.notify_one();
+    }
+}
+
+#[async_trait]
+impl Outbox for InMemoryOutbox {
+    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
+        Ok(lock(&self.shared.entries).pending.values().take(most).cloned().collect())
+    }
+
+    async fn forget(&self, ids: &[i64]) -> Result<()> {
+        let mut entries = lock(&self.shared.entries);
+        for id in ids {
+            entries.pending.remove(id);
+        }
+        Ok(())
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        let entries = lock(&self.shared.entries);
+        let oldest = entries.pending.values().next().map(|entry| entry.time);
+        Ok(Backlog::new(entries.pending.len() as u64, oldest))
+    }
+
+    async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+}

@@ -1,0 +1,156 @@
+//! An order, and the event that tells of one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use compact_str::CompactString;
+
+use super::TotalPrice;
+use crate::domain::row_number;
+use crate::json::OrderEventBody;
+use crate::ports::Partition;
+use crate::record::{Event, LogRecord, Record, UndecodableRecord, event};
+use crate::users::UserNumber;
+use crate::{IdempotencyKey, InvalidText, RequestContext, Result};
+
+row_number! {
+    /// The number of an order: from 1, without gaps. Any other integer is no order's.
+    OrderNumber
+}
+
+/// What is ordered: up to 256 characters, none at all among them, kept as given.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Product(CompactString);
+
+impl Product {
+    /// The most characters that it may have.
+    pub const MAX_CHARS: usize = 256;
+
+    /// The text as given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Product {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        if text.len() > Self::MAX_CHARS && text.chars().count() > Self::MAX_CHARS {
+            return Err(InvalidText::TooLong { max: Self::MAX_CHARS });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// An order that is to be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewOrder {
+    /// What makes the call repeatable. Keys of users and of orders are apart.
+    pub key: IdempotencyKey,
+    /// Who orders.
+    pub user_id: UserNumber,
+    /// What is ordered.
+    pub product: Product,
+    /// How many of it; nobody checks that it makes sense.
+    pub quantity: i32,
+    /// What all of it costs.
+    pub total_price: TotalPrice,
+    /// The request that brought it in: goes with the event.
+    pub context: Option<Box<RequestContext>>,
+}
+
+impl NewOrder {
+    /// An order of `quantity` times `product`, which cost `total_price` together.
+    #[must_use]
+    pub const fn new(
+        key: IdempotencyKey,
+        user_id: UserNumber,
+        product: Product,
+        quantity: i32,
+        total_price: TotalPrice,
+    ) -> Self {
+        Self { key, user_id, product, quantity, total_price, context: None }
+    }
+
+    /// The same, with the request that brought it in.
+    #[must_use]
+    pub fn with_context(mut self, context: Option<Box<RequestContext>>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The order, once there is a number.
+    #[must_use]
+    pub fn numbered(&self, id: OrderNumber) -> Order {
+        let Self { user_id, product, quantity, total_price, .. } = self;
+        Order::new(id, *user_id, product.clone(), *quantity, *total_price)
+    }
+
+    /// The record that tells others of `order`, which was made of this.
+    ///
+    /// # Errors
+    /// As [`Event::encode`].
+    pub fn event(&self, order: &Order) -> Result<LogRecord> {
+        Ok(event::with_context(order.encode()?, self.context.as_deref()))
+    }
+}
+
+/// An order. As an [`Event`] it is `order_created`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Order {
+    /// The number.
+    pub id: OrderNumber,
+    /// Who has ordered.
+    pub user_id: UserNumber,
+    /// What was ordered.
+    pub product: Product,
+    /// How many of it.
+    pub quantity: i32,
+    /// What all of it costs.
+    pub total_price: TotalPrice,
+}
+
+impl Order {
+    /// An order as a store has it.
+    #[must_use]
+    pub const fn new(
+        id: OrderNumber,
+        user_id: UserNumber,
+        product: Product,
+        quantity: i32,
+        total_price: TotalPrice,
+    ) -> Self {
+        Self { id, user_id, product, quantity, total_price }
+    }
+}
+
+impl Record for Order {
+    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, UndecodableRecord> {
+        event::decode::<OrderEventBody, Self>(record)
+    }
+}
+
+impl Event for Order {
+    const TOPIC: &'static str = "order_created";
+
+    fn encode(&self) -> Result<LogRecord> {
+        // Whatever concerns one user stands in one partition.
+        event::encode(self.user_id, &OrderEventBody::from(self.clone()))
+    }
+}

@@ -1,0 +1,108 @@
+//! The outbox: whoever writes a row of its own that others are to hear of, writes the event beside it, in one atomic
+//! write. A [`Relay`] publishes what lies there and then forgets it, so that no crash and no outage of the log loses
+//! an event, and none is told that did not happen.
+//!
+//! ```text
+//! row + event ─▶ database ─▶ relay ─▶ log ─▶ whoever hears of it, twice at times
+//!                    ▲         │
+//!                    └─ forget ┘
+//! ```
+//!
+//! An event is published at least once. Of one key they are published in their order: the next one only when the one
+//! before is durable. Relays of several processes may work on one database; they publish twice what both find at a
+//! time.
+//!
+//! To use it in a service of your own, implement [`Outbox`] where your rows are, prove it with
+//! [`outbox_suite!`](crate::outbox_suite), and run a relay beside your service.
+
+mod relay;
+#[cfg(test)]
+mod relay_test;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::record::LogRecord;
+use crate::{Result, Timestamp};
+
+pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
+
+/// What lies in a database to be published.
+///
+/// Entries are put in by whatever writes their rows: that is not of this port.
+///
+/// # Behavior
+/// Each line names the function of the conformance kit that holds an implementation to it.
+///
+/// - What was written is pending, in the order of the writes, as it was given (`outbox::entries_keep_their_order`).
+/// - `pending` gives at most as many as were asked for, the oldest ones (`outbox::the_oldest_come_first`).
+/// - What was forgotten is pending no more, and forgetting again is harmless (`outbox::what_is_forgotten_stays_away`).
+/// - `backlog` counts what is pending (`outbox::the_backlog_counts`).
+/// - `changed` completes when something was written in this process after the call before
+///   (`outbox::a_write_wakes_the_relay`).
+/// - A [`Relay`] publishes all of it, and then nothing is pending (`outbox::a_relay_empties_it`).
+#[async_trait]
+pub trait Outbox: Debug + Send + Sync + 'static {
+    /// The oldest entries, at most so many.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like.
+    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>>;
+
+    /// Drops the entries with these ids, which were published. Their rows stay.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like: some may be dropped all the same.
+    async fn forget(&self, ids: &[i64]) -> Result<()>;
+
+    /// How much is pending.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like.
+    async fn backlog(&self) -> Result<Backlog>;
+
+    /// Waits until this process may have written an entry. What others write is found by looking now and then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no wake-up.
+    async fn changed(&self);
+}
+
+/// An event that waits to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutboxEntry {
+    /// What tells it from others, and grows with each write.
+    pub id: i64,
+    /// When it was written.
+    pub time: Timestamp,
+    /// What is to be published; the log sets its offset and time.
+    pub record: LogRecord,
+}
+
+impl OutboxEntry {
+    /// An entry as a database has it.
+    #[must_use]
+    pub const fn new(id: i64, time: Timestamp, record: LogRecord) -> Self {
+        Self { id, time, record }
+    }
+}
+
+/// How much waits to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// The number of entries.
+    pub entries: u64,
+    /// When the oldest of them was written.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Backlog {
+    /// So many entries, the oldest of them from this time.
+    #[must_use]
+    pub const fn new(entries: u64, oldest: Option<Timestamp>) -> Self {
+        Self { entries, oldest }
+    }
+}

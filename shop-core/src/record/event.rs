@@ -1,0 +1,48 @@
+//! What the records of all events have in common: JSON, and our headers.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Headers, LogRecord, SCHEMA_VERSION, UndecodableRecord, header};
+use crate::{Error, ErrorKind, RequestContext, Result, Timestamp};
+
+/// The record of the event that says `body`.
+pub(crate) fn encode(key: impl Display, body: &impl Serialize) -> Result<LogRecord> {
+    let value = serde_json::to_vec(body).map_err(|error| {
+        Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
+    })?;
+    // The log sets offset and time.
+    Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
+        .with_key(Some(Bytes::from(key.to_string())))
+        .with_headers(headers(None)))
+}
+
+/// The same record, with the request that caused it.
+pub(crate) fn with_context(record: LogRecord, context: Option<&RequestContext>) -> LogRecord {
+    record.with_headers(headers(context))
+}
+
+fn headers(context: Option<&RequestContext>) -> Headers {
+    let headers = Headers::builder().with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
+    header::of_request(headers, context).build()
+}
+
+/// What the value of `record` says.
+pub(crate) fn decode<B, T>(record: &LogRecord) -> Result<T, UndecodableRecord>
+where
+    B: DeserializeOwned,
+    T: TryFrom<B, Error: Display>,
+{
+    let value = record.value.as_deref().ok_or(UndecodableRecord::Empty)?;
+    if let Some(version) = record.headers.get(header::SCHEMA)
+        && version != SCHEMA_VERSION.as_bytes()
+    {
+        return Err(UndecodableRecord::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
+    }
+    let body: B =
+        serde_json::from_slice(value).map_err(|error| UndecodableRecord::NotAnEvent(error.to_string()))?;
+    body.try_into().map_err(|error: T::Error| UndecodableRecord::NotAnEvent(error.to_string()))
+}

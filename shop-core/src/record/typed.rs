@@ -1,0 +1,45 @@
+//! Records that say something: the types that a topic may hold.
+
+use std::fmt::Debug;
+
+use super::{LogRecord, UndecodableRecord, decode};
+use crate::ports::Partition;
+use crate::{Purchase, Result, Timestamp};
+
+/// What the records of one topic say: a [`Purchase`], or an [`Event`].
+pub trait Record: Debug + Clone + Send + Sync + 'static {
+    /// What `record` says, which stands in `partition`.
+    ///
+    /// # Errors
+    /// [`UndecodableRecord`] when it says no such thing; decoding it again will not change that.
+    fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, UndecodableRecord>;
+
+    /// When it came to be, if it tells.
+    fn made_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// A record that one service writes beside a row of its own, for others to hear of it.
+///
+/// An event has an identity of its own, so that hearing of it twice changes nothing.
+pub trait Event: Record {
+    /// The topic of such events.
+    const TOPIC: &'static str;
+
+    /// The record of this event; the log sets its offset and time.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) if it has no JSON, which would be a defect.
+    fn encode(&self) -> Result<LogRecord>;
+}
+
+impl Record for Purchase {
+    fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, UndecodableRecord> {
+        decode(record, partition)
+    }
+
+    fn made_at(&self) -> Option<Timestamp> {
+        Some(self.timestamp)
+    }
+}

@@ -1,0 +1,104 @@
+//! An e-mail address.
+
+use std::fmt;
+use std::str::FromStr;
+
+use compact_str::CompactString;
+use email_address::{EmailAddress, Options};
+
+/// An e-mail address, in the one form in which equal addresses are equal: what stands behind the @ in lower case, as
+/// the names of domains have none, and what stands before it as given, as only its host knows what that means.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Email(CompactString);
+
+/// A text that is no [`Email`], and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidEmail(String);
+
+impl Email {
+    /// The longest address, in bytes (RFC 5321, errata 1690).
+    pub const MAX_BYTES: usize = 254;
+
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Email {
+    type Err = InvalidEmail;
+
+    /// Reads an address as people write it: without a name beside it, with a domain that has at least one dot, and
+    /// without quotes.
+    fn from_str(text: &str) -> Result<Self, InvalidEmail> {
+        let invalid = |why: &str| InvalidEmail(why.to_owned());
+        let (local, domain) =
+            text.rsplit_once('@').ok_or_else(|| invalid("An email address must have an @-sign."))?;
+        if local.starts_with('"') {
+            return Err(invalid("Quoting the part before the @-sign is not allowed here."));
+        }
+        if text.len() > Self::MAX_BYTES {
+            return Err(invalid("The email address is too long."));
+        }
+        let options = Options::default().with_required_tld().without_display_text().without_domain_literal();
+        EmailAddress::parse_with_options(text, options).map_err(|error| InvalidEmail(format!("{error}.")))?;
+        Ok(Self(compact_str::format_compact!("{local}@{}", domain.to_lowercase())))
+    }
+}
+
+impl fmt::Display for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_domain_has_no_case_and_the_rest_has() {
+        let email = |text: &str| text.parse::<Email>().unwrap();
+        assert_eq!(email("Ada@Example.COM"), email("Ada@example.com"));
+        assert_eq!(email("Ada@Example.COM").as_str(), "Ada@example.com");
+        assert_ne!(email("Ada@example.com"), email("ada@example.com"));
+        for text in ["a.b+c@x-y.example.com", "ünï@exämple.com", "o'hara@example.org", "1@2.de"] {
+            assert_eq!(email(text).as_str(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        assert_eq!("ada".parse::<Email>().unwrap_err().to_string(), "An email address must have an @-sign.");
+        let long = format!("ada@{}.com", "x.".repeat(130));
+        for text in [
+            "",
+            "@",
+            "ada@",
+            "@example.com",
+            "a b@example.com",
+            "ada@example",
+            "ada@@example.com",
+            "ada@.com",
+            "ada@exa mple.com",
+            "Ada <ada@example.com>",
+            "\"a b\"@example.com",
+            "ada@[127.0.0.1]",
+            "a..b@example.com",
+            ".a@example.com",
+            "ada@example.com\n",
+            "ada@-x.com",
+            &long,
+        ] {
+            assert!(text.parse::<Email>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A user, and the event that tells of one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use compact_str::CompactString;
+
+use super::Email;
+use crate::domain::row_number;
+use crate::json::UserBody;
+use crate::ports::Partition;
+use crate::record::{Event, LogRecord, Record, UndecodableRecord, event};
+use crate::{IdempotencyKey, InvalidText, RequestContext, Result};
+
+row_number! {
+    /// The number of a user: from 1, without gaps. Any other integer is nobody's.
+    UserNumber
+}
+
+/// The name of a user: up to 256 characters, none at all among them, kept as given. Many may have the same.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PersonName(CompactString);
+
+impl PersonName {
+    /// The most characters that it may have.
+    pub const MAX_CHARS: usize = 256;
+
+    /// The text as given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PersonName {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        // A character has at least one byte, so short texts need no count.
+        if text.len() > Self::MAX_CHARS && text.chars().count() > Self::MAX_CHARS {
+            return Err(InvalidText::TooLong { max: Self::MAX_CHARS });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for PersonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for PersonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// A user who is to be registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewUser {
+    /// What makes the call repeatable. Keys of users and of orders are apart.
+    pub key: IdempotencyKey,
+    /// The address, which no other user may have.
+    pub email: Email,
+    /// The name.
+    pub name: PersonName,
+    /// The request that brought it in: goes with the event.
+    pub context: Option<Box<RequestContext>>,
+}
+
+impl NewUser {
+    /// A user with this address and name.
+    #[must_use]
+    pub const fn new(key: IdempotencyKey, email: Email, name: PersonName) -> Self {
+        Self { key, email, name, context: None }
+    }
+
+    /// The same, with the request that brought it in.
+    #[must_use]
+    pub fn with_context(mut self, context: Option<Box<RequestContext>>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The user, once there is a number.
+    #[must_use]
+    pub fn numbered(&self, id: UserNumber) -> User {
+        User { id, email: self.email.clone(), name: self.name.clone() }
+    }
+
+    /// The record that tells others of `user`, who was made of this.
+    ///
+    /// # Errors
+    /// As [`Event::encode`].
+    pub fn event(&self, user: &User) -> Result<LogRecord> {
+        Ok(event::with_context(user.encode()?, self.context.as_deref()))
+    }
+}
+
+/// A user. As an [`Event`] it is `user_created`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct User {
+    /// The number.
+    pub id: UserNumber,
+    /// The address.
+    pub email: Email,
+    /// The name.
+    pub name: PersonName,
+}
+
+impl User {
+    /// A user as a store has it.
+    #[must_use]
+    pub const fn new(id: UserNumber, email: Email, name: PersonName) -> Self {
+        Self { id, email, name }
+    }
+}
+
+impl Record for User {
+    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, UndecodableRecord> {
+        event::decode::<UserBody, Self>(record)
+    }
+}
+
+impl Event for User {
+    const TOPIC: &'static str = "user_created";
+
+    fn encode(&self) -> Result<LogRecord> {
+        // Whatever concerns one user stands in one partition.
+        event::encode(self.id, &UserBody::from(self.clone()))
+    }
+}
