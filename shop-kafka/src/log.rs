@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use futures_util::{Stream, TryStreamExt};
-use shop_core::ports::{Batch, Partition, RecordPosition};
+use shop_core::ports::{Batch, Partition, RecordPosition, RecordSink};
 use shop_core::record::LogRecord;
 use shop_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
@@ -112,6 +113,14 @@ impl KafkaLog {
     /// # Errors
     /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
+        self.deliver(record).await?.ok_or_else(|| {
+            Error::new(ErrorKind::Unavailable, "the broker has not said where the record stands")
+                .with_origin(ORIGIN)
+        })
+    }
+
+    /// Appends a record; answers where it stands, if the broker has said so: of one that it had already, it does not.
+    async fn deliver(&self, record: LogRecord) -> Result<Option<RecordPosition>> {
         let shared = &self.shared;
         shared.topic.ready(shared.options.publish_deadline).await?;
         let outgoing = Outgoing {
@@ -120,11 +129,18 @@ impl KafkaLog {
             value: record.value.as_deref(),
             headers: crate::record::to_headers(&record.headers, &[]),
         };
-        let position = shared.producing.enqueue(outgoing)?.delivered(&shared.producing).await?;
-        position.ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "the broker has not said where the record stands")
-                .with_origin(ORIGIN)
-        })
+        shared.producing.enqueue(outgoing)?.delivered(&shared.producing).await
+    }
+}
+
+#[async_trait]
+impl RecordSink for KafkaLog {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        self.deliver(record).await.map(drop)
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.shared.keeper.check(&self.shared.topic).await
     }
 }
 

@@ -22,6 +22,9 @@ pub struct KafkaLogOptions {
     pub partitions: u32,
     /// The replicas of a topic that we create; as many as the broker's default says unless chosen.
     pub replicas: Option<u32>,
+    /// Whether nothing is ever deleted from a topic that we create, not so unless chosen: who rebuilds what it has heard
+    /// of another service reads all of it.
+    pub keep_forever: bool,
     /// The identity of this member over restarts; none unless chosen. A member that has one keeps its
     /// partitions over a restart that is shorter than the session's time-out, and must be the only one with it.
     pub instance_id: Option<String>,
@@ -116,6 +119,7 @@ impl KafkaLogOptions {
             topic: "purchases".to_owned(),
             partitions: 5,
             replicas: None,
+            keep_forever: false,
             instance_id: None,
             username: None,
             password: None,

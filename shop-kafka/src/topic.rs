@@ -66,8 +66,9 @@ impl Topic {
     /// The log itself.
     pub(crate) fn of_log(options: &KafkaLogOptions) -> Self {
         // Of three copies two are to be there before a purchase is acknowledged.
-        let in_sync = vec![("min.insync.replicas", "2".into())];
-        let settings = Settings::Needed(if options.replicas >= Some(3) { in_sync } else { Vec::new() });
+        let in_sync = (options.replicas >= Some(3)).then(|| ("min.insync.replicas", "2".into()));
+        let forever = options.keep_forever.then(|| ("retention.ms", "-1".into()));
+        let settings = Settings::Needed(in_sync.into_iter().chain(forever).collect());
         Self::new(options.topic.as_str().into(), options.partitions, options.replicas, settings)
     }
 

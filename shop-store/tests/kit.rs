@@ -1,7 +1,10 @@
 //! The kit on the embedded log and store, and on MongoDB if there is a server.
 
-use shop_core::conformance::{MemoryFixture, log_suite, pipeline_suite, store_suite};
-use shop_store::embedded::EmbeddedFixture;
+use shop_core::conformance::{
+    MemoryFixture, OutboxOfOrders, OutboxOfUsers, log_suite, orders_suite, outbox_suite, pipeline_suite,
+    store_suite, users_suite,
+};
+use shop_store::embedded::{EmbeddedAccounts, EmbeddedFixture};
 use shop_store::mongo::MongoFixture;
 
 log_suite!(embedded_log, EmbeddedFixture::new());
@@ -9,6 +12,11 @@ store_suite!(embedded_store, EmbeddedFixture::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
 pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
 pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });
+
+users_suite!(embedded_users, EmbeddedAccounts::new());
+orders_suite!(embedded_orders, EmbeddedAccounts::new());
+outbox_suite!(embedded_outbox_of_users, async { OutboxOfUsers::new(EmbeddedAccounts::new().await) });
+outbox_suite!(embedded_outbox_of_orders, async { OutboxOfOrders(EmbeddedAccounts::new().await) });
 
 /// What the environment of the tests says.
 #[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]

@@ -13,8 +13,6 @@ use super::lock::{FileLock, Identity, Turn};
 /// One of our kinds of database file.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// The file's name without its ending.
-    pub(super) name: &'static str,
     /// What tells our files from others: SQLite's `application_id`.
     pub(super) application_id: i32,
     /// What makes each version from the one before; as many as the version's number.
@@ -26,6 +24,8 @@ pub(super) struct Kind {
 pub(super) struct Database {
     kind: &'static Kind,
     folder: PathBuf,
+    /// The file's name without its ending.
+    name: String,
     /// The largest size that the file may have, in bytes.
     max_bytes: Option<u64>,
 }
@@ -44,18 +44,18 @@ struct Found {
 }
 
 impl Database {
-    pub(super) fn new(kind: &'static Kind, folder: &Path, max_bytes: Option<u64>) -> Self {
-        Self { kind, folder: folder.to_owned(), max_bytes }
+    pub(super) fn new(kind: &'static Kind, folder: &Path, name: &str, max_bytes: Option<u64>) -> Self {
+        Self { kind, folder: folder.to_owned(), name: name.to_owned(), max_bytes }
     }
 
     pub(super) fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}.db", self.kind.name))
+        self.folder.join(format!("{}.db", self.name))
     }
 
     /// Makes folder and file if they are missing, and brings the file to our version.
     pub(super) fn create(&self) -> Result<(Connection, WriteLock)> {
         make_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
-        let lock = FileLock::open(&self.folder.join(format!("{}.lock", self.kind.name)))?;
+        let lock = FileLock::open(&self.folder.join(format!("{}.lock", self.name)))?;
         let turn = lock.turn()?;
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // Looked at before anything is changed: another program's file stays as it is.

@@ -5,12 +5,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::conformance::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
-use shop_core::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use shop_core::conformance::{
+    BATCH_RECORDS, Capabilities, LogFixture, OrdersFixture, StoreFixture, UsersFixture,
+};
+use shop_core::orders::{Order, OrderStore};
+use shop_core::outbox::Outbox;
+use shop_core::ports::{
+    DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, RecordStore,
+};
 use shop_core::record::LogRecord;
+use shop_core::users::{User, UserStore};
 use tempfile::TempDir;
 
-use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
+use super::{
+    EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
+};
 
 /// A log and a store in a folder that goes with the fixture.
 #[derive(Debug)]
@@ -71,5 +80,57 @@ impl StoreFixture for EmbeddedFixture {
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
         Arc::new(self.store.clone())
+    }
+}
+
+/// Users and orders in a folder that goes with the fixture.
+#[derive(Debug)]
+pub struct EmbeddedAccounts {
+    users: EmbeddedUsers,
+    orders: EmbeddedOrders,
+    _folder: TempDir,
+}
+
+impl EmbeddedAccounts {
+    /// Nobody, and nothing ordered.
+    ///
+    /// # Panics
+    /// When the folder for temporary files cannot be used.
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        let users = EmbeddedUsers::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("users");
+        let orders =
+            EmbeddedOrders::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("orders");
+        Self { users, orders, _folder: folder }
+    }
+}
+
+#[async_trait]
+impl UsersFixture for EmbeddedAccounts {
+    async fn users(&self) -> Arc<dyn UserStore> {
+        Arc::new(self.users.clone())
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
+        Arc::new(self.users.clone())
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.users.clone())
+    }
+}
+
+#[async_trait]
+impl OrdersFixture for EmbeddedAccounts {
+    async fn orders(&self) -> Arc<dyn OrderStore> {
+        Arc::new(self.orders.clone())
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<User>> {
+        Arc::new(self.orders.clone())
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.orders.clone())
     }
 }

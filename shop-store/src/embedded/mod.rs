@@ -1,11 +1,13 @@
-//! A log and a store in two SQLite files of one folder, for one machine without anything else.
+//! Logs and stores in SQLite files of one folder, for one machine without anything else.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `log.db` | the records, each group's position, the dead letters |
 //! | `store.db` | the purchases |
+//! | `users.db`, `orders.db` | users and orders, what each service knows of the other's, and their outboxes |
+//! | `log-<topic>.db` | a topic of events, as `log.db` is the purchases' |
 //! | `*.db-wal`, `*.db-shm` | SQLite's own, part of the database |
-//! | `log.lock`, `store.lock` | held around each write, so that processes take turns fairly |
+//! | `*.lock` | held around each write, so that processes take turns fairly |
 //! | `<group>.consumer.lock` | held by the process that reads for the group |
 //!
 //! Several processes of one machine may use the folder at the same time; one of them at a time reads for a
@@ -13,8 +15,10 @@
 //! group of writes is one transaction with `synchronous=FULL`. The folder must be on a local disk: SQLite's
 //! shared memory does not work on network file systems.
 
+mod accounts;
 mod database;
 mod error;
+mod file;
 #[cfg(feature = "conformance")]
 mod fixture;
 mod lock;
@@ -24,7 +28,8 @@ mod store;
 mod thread;
 mod writer;
 
+pub use accounts::{EmbeddedOrders, EmbeddedUsers};
 #[cfg(feature = "conformance")]
-pub use fixture::EmbeddedFixture;
+pub use fixture::{EmbeddedAccounts, EmbeddedFixture};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};

@@ -285,11 +285,8 @@ mod tests {
     use super::*;
     use crate::embedded::database::Kind;
 
-    static KIND: Kind = Kind {
-        name: "test",
-        application_id: 7,
-        migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
-    };
+    static KIND: Kind =
+        Kind { application_id: 7, migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"] };
 
     fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {
         move |connection| {
@@ -302,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_fails_does_not_fail_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::new(&KIND, folder.path(), None);
+        let database = Database::new(&KIND, folder.path(), "test", None);
         let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
         writer.write(insert(5)).await.unwrap();
         // While another process has its turn they gather to one group.

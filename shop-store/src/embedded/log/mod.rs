@@ -1,4 +1,4 @@
-//! The log: records, positions and dead letters in `log.db`.
+//! The log: records, positions and dead letters, in a file for each topic.
 
 mod dead_letters;
 #[cfg(test)]
@@ -13,12 +13,14 @@ mod sink;
 mod source;
 mod walking;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::OptionalExtension;
 use shop_core::{Clock, Result, SystemClock};
+use uuid::Uuid;
 
 use super::database::{Database, Kind};
 use super::writer::Writer;
@@ -72,7 +74,7 @@ const VERSION_2: &str = "
 ";
 
 /// `Shop` and a letter, as the `file` command shows it.
-const LOG: Kind = Kind { name: "log", application_id: 0x5368_6f4c, migrations: &[VERSION_1, VERSION_2] };
+const LOG: Kind = Kind { application_id: 0x5368_6f4c, migrations: &[VERSION_1, VERSION_2] };
 
 /// A log in a file: one partition, durable on the local disk, shared by the processes of one machine.
 ///
@@ -88,6 +90,8 @@ pub struct EmbeddedLog {
 pub struct EmbeddedLogOptions {
     /// The topic that records are said to be of, `purchases` unless chosen.
     pub topic: String,
+    /// The name of the topic's file without its ending, `log` unless chosen.
+    pub file: String,
     /// The most records of a batch, 1,000 unless chosen.
     pub batch_records: usize,
     /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
@@ -110,6 +114,7 @@ impl Default for EmbeddedLogOptions {
     fn default() -> Self {
         Self {
             topic: "purchases".to_owned(),
+            file: FILE.to_owned(),
             batch_records: 1_000,
             batch_bytes: 1 << 20,
             retention: Duration::from_secs(7 * 24 * 3_600),
@@ -119,6 +124,45 @@ impl Default for EmbeddedLogOptions {
             clock: Arc::new(SystemClock),
         }
     }
+}
+
+impl EmbeddedLogOptions {
+    /// Those of a topic of events, in a file of its own beside the purchases', from which nothing is ever deleted: who
+    /// rebuilds what it has heard reads all of it.
+    #[must_use]
+    pub fn of_events(topic: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            file: file_name(&format!("{FILE}-{topic}")),
+            retention: Duration::MAX,
+            ..Self::default()
+        }
+    }
+}
+
+/// The file of the purchases.
+const FILE: &str = "log";
+/// With hash and ending it is less than the 255 bytes of every file system in use.
+const LONGEST_NAME: usize = 190;
+
+/// `text` as far as it is fit for a file's name, every other byte as two hex digits behind a percent sign, and a hash at
+/// the end of what would be too long.
+fn file_name(text: &str) -> String {
+    let mut name = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            name.push(char::from(byte));
+        } else {
+            // Writing into a String does not fail.
+            let _infallible = write!(name, "%{byte:02x}");
+        }
+    }
+    if name.len() > LONGEST_NAME {
+        name.truncate(LONGEST_NAME);
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+        let _infallible = write!(name, "~{}", hash.simple());
+    }
+    name
 }
 
 #[derive(Debug)]
@@ -140,7 +184,7 @@ impl EmbeddedLog {
     /// [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no log of ours, or one of a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
-        let database = Database::new(&LOG, &folder, options.max_bytes);
+        let database = Database::new(&LOG, &folder, &options.file, options.max_bytes);
         let bell = Arc::new(Bell::default());
         let ringing = Arc::clone(&bell);
         let writer = Writer::start(database.clone(), options.queue, move || ringing.ring()).await?;
@@ -183,7 +227,7 @@ fn cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<String> {
     if let Some(cluster) = known {
         return Ok(cluster);
     }
-    let cluster = uuid::Uuid::now_v7().to_string();
+    let cluster = Uuid::now_v7().to_string();
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
     Ok(cluster)
 }

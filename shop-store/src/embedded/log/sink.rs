@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
-use shop_core::ports::{Durability, PurchaseSink, Receipt, RecordPosition};
+use shop_core::ports::{Durability, PurchaseSink, Receipt, RecordPosition, RecordSink};
 use shop_core::record::{LogRecord, encode};
 use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 
@@ -77,6 +77,17 @@ impl EmbeddedLog {
     /// As [`PurchaseSink::publish`].
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
         self.shared.append(record).await
+    }
+}
+
+#[async_trait]
+impl RecordSink for EmbeddedLog {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        self.shared.append(record).await.map(drop)
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.shared.writer.check().await
     }
 }
 

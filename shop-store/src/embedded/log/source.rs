@@ -1,7 +1,7 @@
 //! The reading end of the log: a thread that waits for its turn, then reads ahead by one batch.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,10 +14,9 @@ use shop_core::ports::{
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::walking::File;
-use super::{Shared, position, reading, retention};
+use super::{FILE, Shared, file_name, position, reading, retention};
 use crate::embedded::error::from_sqlite;
 use crate::embedded::lock::{FileLock, Turn};
 use crate::embedded::thread::{self, Ending};
@@ -40,7 +39,7 @@ pub struct EmbeddedSource {
 impl EmbeddedSource {
     pub(super) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
         let reader = Reader {
-            lock_path: lock_path(&log.folder, group),
+            lock_path: lock_path(log, group),
             connection: log.database.reader()?,
             log: Arc::clone(log),
             group: group.to_owned(),
@@ -139,29 +138,14 @@ impl PurchaseSource for EmbeddedSource {
     }
 }
 
-/// The lock file of `group`: its name as far as it is fit for a file, every other byte as two hex digits
-/// behind a percent sign, and a hash at the end of what would be too long.
-fn lock_path(folder: &Path, group: &str) -> PathBuf {
-    use std::fmt::Write as _;
-    let mut name = String::new();
-    for byte in group.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
-            name.push(char::from(byte));
-        } else {
-            // Writing into a String does not fail.
-            let _infallible = write!(name, "%{byte:02x}");
-        }
-    }
-    if name.len() > LONGEST_NAME {
-        name.truncate(LONGEST_NAME);
-        let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, group.as_bytes());
-        let _infallible = write!(name, "~{}", hash.simple());
-    }
-    folder.join(format!("{name}.consumer.lock"))
+/// The lock file of `group`, which stands for one topic.
+fn lock_path(log: &Shared, group: &str) -> PathBuf {
+    let name = match log.options.file.as_str() {
+        FILE => file_name(group),
+        other => file_name(&format!("{other}.{group}")),
+    };
+    log.folder.join(format!("{name}.consumer.lock"))
 }
-
-/// With hash and ending it is less than the 255 bytes of every file system in use.
-const LONGEST_NAME: usize = 190;
 
 /// The thread's own part.
 struct Reader {

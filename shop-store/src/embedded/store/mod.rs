@@ -7,18 +7,16 @@ mod select;
 mod store_test;
 mod totals;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::OptionalExtension;
 use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
 use shop_core::{Purchase, PurchaseId, Result};
 
-use super::database::{Database, Kind};
-use super::error::from_sqlite;
-use super::readers::Readers;
-use super::writer::Writer;
+use super::database::Kind;
+use super::file::StoreFile;
 
 /// Clustered by time, so that inserts append; SQLite ends each index of such a table with its primary key,
 /// so `by_user` is (userid, timestamp, id).
@@ -45,16 +43,14 @@ const VERSION_1: &str = "
 ";
 
 /// `Shop` and a letter, as the `file` command shows it.
-const STORE: Kind = Kind { name: "store", application_id: 0x5368_6f53, migrations: &[VERSION_1] };
+const STORE: Kind = Kind { application_id: 0x5368_6f53, migrations: &[VERSION_1] };
 
 /// Purchases in a file, durable on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
 pub struct EmbeddedStore {
-    writer: Writer,
-    readers: Readers,
-    path: Arc<PathBuf>,
+    file: StoreFile,
 }
 
 /// How an [`EmbeddedStore`] is opened.
@@ -83,26 +79,13 @@ impl EmbeddedStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used,
     /// [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no store of ours, or one of a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        let database = Database::new(&STORE, folder.as_ref(), options.max_bytes);
-        let writer = Writer::start(database.clone(), options.queue, || ()).await?;
-        let readers = Readers::start(&database, &writer, options.readers, options.queue)?;
-        Ok(Self { writer, readers, path: Arc::new(database.path()) })
+        Ok(Self { file: StoreFile::open(&STORE, folder.as_ref(), "store", &options, || ()).await? })
     }
 
     /// Completes when all clones of this store are gone, what they have begun has ended, and the file is closed:
     /// if nobody else has it open, it then is one file without a write-ahead log.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.writer.ending().wait()
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let path = Arc::clone(&self.path);
-        self.readers
-            .read(move |connection| query(connection).map_err(|error| from_sqlite(error, &path)))
-            .await
+        self.file.writer.ending().wait()
     }
 }
 
@@ -112,11 +95,11 @@ impl PurchaseStore for EmbeddedStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        self.writer.write(move |connection| insert::insert(connection, &batch)).await
+        self.file.writer.write(move |connection| insert::insert(connection, &batch)).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.writer.check().await
+        self.file.writer.check().await
     }
 }
 
@@ -127,27 +110,29 @@ impl PurchaseQuery for EmbeddedStore {
         let place = cursor.map(|cursor| cursor.resume(selector, request.order)).transpose()?;
         let (order, limit) = (request.order, request.limit.get() + 1);
         let of = selector.clone();
-        let found = self.read(move |connection| select::page(connection, &of, order, place, limit)).await?;
+        let found =
+            self.file.read(move |connection| select::page(connection, &of, order, place, limit)).await?;
         Ok(Page::of_one_more(found, selector, request))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let selector = selector.clone();
-        let sums = self.read(move |connection| totals::read(connection, &selector)).await?;
+        let sums = self.file.read(move |connection| totals::read(connection, &selector)).await?;
         sums.summary()
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         let id = *id;
-        self.read(move |connection| select::by_id(connection, &id)).await
+        self.file.read(move |connection| select::by_id(connection, &id)).await
     }
 
     async fn check(&self) -> Result<()> {
         // Of a table, so that the file itself is read.
-        self.read(|connection| {
-            connection.query_row("SELECT 1 FROM totals LIMIT 1", [], |_| Ok(())).optional()
-        })
-        .await
-        .map(drop)
+        self.file
+            .read(|connection| {
+                connection.query_row("SELECT 1 FROM totals LIMIT 1", [], |_| Ok(())).optional()
+            })
+            .await
+            .map(drop)
     }
 }

@@ -1,0 +1,49 @@
+//! A file of rows: one thread that writes, some that read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use shop_core::Result;
+
+use super::EmbeddedStoreOptions;
+use super::database::{Database, Kind};
+use super::error::from_sqlite;
+use super::readers::Readers;
+use super::writer::Writer;
+
+/// A file with its threads. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct StoreFile {
+    pub(super) writer: Writer,
+    readers: Readers,
+    path: Arc<PathBuf>,
+}
+
+impl StoreFile {
+    /// Opens the file of this name; makes folder and file if they are missing. `committed` is called after every
+    /// commit.
+    pub(super) async fn open(
+        kind: &'static Kind,
+        folder: &Path,
+        name: &str,
+        options: &EmbeddedStoreOptions,
+        committed: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
+        let database = Database::new(kind, folder, name, options.max_bytes);
+        let writer = Writer::start(database.clone(), options.queue, committed).await?;
+        let readers = Readers::start(&database, &writer, options.readers, options.queue)?;
+        Ok(Self { writer, readers, path: Arc::new(database.path()) })
+    }
+
+    /// Runs `query` on one of the threads that read.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let path = Arc::clone(&self.path);
+        self.readers
+            .read(move |connection| query(connection).map_err(|error| from_sqlite(error, &path)))
+            .await
+    }
+}
