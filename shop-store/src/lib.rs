@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`embedded`] | a log and a store in SQLite files: the default of every binary (feature `embedded`) |
-//! | [`mongo`] | a store in a collection of MongoDB (feature `mongodb`) |
+//! | [`mongo`] | purchases in a collection of MongoDB, users and orders in databases of it (feature `mongodb`) |
 
 #[cfg(feature = "embedded")]
 pub mod embedded;

@@ -5,7 +5,7 @@ use shop_core::conformance::{
     store_suite, users_suite,
 };
 use shop_store::embedded::{EmbeddedAccounts, EmbeddedFixture};
-use shop_store::mongo::MongoFixture;
+use shop_store::mongo::{MongoAccounts, MongoFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
 store_suite!(embedded_store, EmbeddedFixture::new());
@@ -27,4 +27,13 @@ fn environment(name: &str) -> Option<String> {
 store_suite!(mongo_store, if MongoFixture::on_test_server(environment));
 pipeline_suite!(memory_to_mongo, if async {
     Some((MemoryFixture::default(), MongoFixture::on_test_server(environment).await?))
+});
+
+users_suite!(mongo_users, if MongoAccounts::on_test_server(environment));
+orders_suite!(mongo_orders, if MongoAccounts::on_test_server(environment));
+outbox_suite!(mongo_outbox_of_users, if async {
+    MongoAccounts::on_test_server(environment).await.map(OutboxOfUsers::new)
+});
+outbox_suite!(mongo_outbox_of_orders, if async {
+    MongoAccounts::on_test_server(environment).await.map(OutboxOfOrders)
 });

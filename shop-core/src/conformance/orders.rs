@@ -8,12 +8,12 @@ use futures_util::future::join_all;
 use super::OrdersFixture;
 use super::accounts::{new_order, user};
 use super::fixture::soon;
-use crate::Uuid;
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
 use crate::record::LogRecord;
 use crate::users::UserNumber;
+use crate::{RequestContext, Uuid};
 
 async fn place(orders: &dyn OrderStore, new: &NewOrder) -> Placement {
     soon("place", orders.place(new)).await.expect("place")
@@ -142,13 +142,14 @@ pub async fn a_key_is_of_one_order(fixture: &dyn OrdersFixture) {
     }
 }
 
-/// In the order in which they were placed.
+/// In the order in which they were placed, with the context of its request.
 pub async fn each_order_is_told_once(fixture: &dyn OrdersFixture) {
     let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
     tell_of(fixture, 1..=3).await;
     let mut expected = Vec::new();
     for number in 0..10 {
-        let new = new_order(1 + number % 3);
+        let context = RequestContext::new(Some(format!("request-{number}")), None);
+        let new = new_order(1 + number % 3).with_context(Some(Box::new(context)));
         let order = placed(&*orders, &new).await;
         expected.push(new.event(&order).unwrap());
         assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);

@@ -166,6 +166,9 @@ pub async fn orders_are_known_once(fixture: &dyn UsersFixture) {
     ));
     let again = soon("apply", events.apply(batch)).await.expect("apply");
     assert!(again.iter().all(|outcome| matches!(outcome, InsertOutcome::Duplicate)), "{again:?}");
+    // Of a number that came with two users, the first one counts.
+    let other = soon("apply", events.apply(Arc::new([order(1, 2)]))).await.expect("apply");
+    assert!(matches!(other[..], [InsertOutcome::Conflict]), "{other:?}");
     let of = |id: UserNumber| {
         let users = Arc::clone(&users);
         async move { soon("orders_of", users.orders_of(id)).await.expect("orders_of") }

@@ -7,10 +7,14 @@ use async_trait::async_trait;
 use fail::FailScenario;
 use futures_util::FutureExt;
 
+use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
     CommitOutcome, DeadLetter, DeadLetters, InsertOutcome, Interruption, Lag, Position, PurchaseSink,
-    PurchaseSource, PurchaseStore, Receipt, SourceEvent,
+    PurchaseSource, PurchaseStore, Receipt, RecordSink, RecordStore, SourceEvent,
 };
+use crate::record::{LogRecord, Record};
+use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 use crate::{Purchase, Result};
 
 /// The names of all failpoints, in the order in which a purchase comes by. Each is before or after a step that
@@ -29,6 +33,18 @@ pub const FAILPOINTS: [&str; 10] = [
     "before-commit",
     "committed",
     "before-close",
+];
+
+/// The same for a row that is told of, in the order in which it and its event come by.
+pub const ACCOUNT_FAILPOINTS: [&str; 8] = [
+    "before-row",
+    "row-written",
+    "before-append",
+    "appended",
+    "before-forget",
+    "forgotten",
+    "before-apply",
+    "applied",
 ];
 
 /// Reads `FAILPOINTS` from the environment, for as long as the process lives.
@@ -126,5 +142,95 @@ impl PurchaseSource for Failpoints<dyn PurchaseSource> {
     async fn close(&self, deadline: Duration) -> Result<()> {
         reached("before-close");
         self.0.close(deadline).await
+    }
+}
+
+#[async_trait]
+impl UserStore for Failpoints<dyn UserStore> {
+    async fn register(&self, new: &NewUser) -> Result<Registration> {
+        reached("before-row");
+        let registered = self.0.register(new).await;
+        reached("row-written");
+        registered
+    }
+
+    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
+        self.0.user(id).await
+    }
+
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        self.0.orders_of(id).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+}
+
+#[async_trait]
+impl OrderStore for Failpoints<dyn OrderStore> {
+    async fn place(&self, new: &NewOrder) -> Result<Placement> {
+        reached("before-row");
+        let placed = self.0.place(new).await;
+        reached("row-written");
+        placed
+    }
+
+    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
+        self.0.order(id).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+}
+
+#[async_trait]
+impl RecordSink for Failpoints<dyn RecordSink> {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        reached("before-append");
+        let appended = self.0.append(record).await;
+        reached("appended");
+        appended
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+}
+
+#[async_trait]
+impl Outbox for Failpoints<dyn Outbox> {
+    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
+        self.0.pending(most).await
+    }
+
+    async fn forget(&self, ids: &[i64]) -> Result<()> {
+        reached("before-forget");
+        let forgotten = self.0.forget(ids).await;
+        reached("forgotten");
+        forgotten
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.0.backlog().await
+    }
+
+    async fn changed(&self) {
+        self.0.changed().await;
+    }
+}
+
+#[async_trait]
+impl<R: Record> RecordStore<R> for Failpoints<dyn RecordStore<R>> {
+    async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
+        reached("before-apply");
+        let outcomes = self.0.apply(batch).await;
+        reached("applied");
+        outcomes
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.0.probe().await
     }
 }

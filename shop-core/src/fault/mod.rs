@@ -25,5 +25,5 @@ mod script_test;
 mod wrappers;
 
 #[cfg(feature = "failpoints")]
-pub use failpoints::{FAILPOINTS, Failpoints, set_up_failpoints};
+pub use failpoints::{ACCOUNT_FAILPOINTS, FAILPOINTS, Failpoints, set_up_failpoints};
 pub use script::{Call, Fault, Faults};

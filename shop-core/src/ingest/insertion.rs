@@ -128,7 +128,7 @@ impl<R: Record> Carrier<R> {
     async fn is_to_be_halved(&self, portion: &Portion<R>, unknown: &[usize]) -> bool {
         let count = portion.records.len();
         let may_be = portion.attempts >= TOGETHER && count > 1 && unknown.len() == count;
-        may_be && self.store.check().await.is_ok()
+        may_be && self.store.probe().await.is_ok()
     }
 
     /// How long ago `time` was.

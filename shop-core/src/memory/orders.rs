@@ -81,7 +81,7 @@ impl RecordStore<User> for InMemoryOrders {
         Ok(batch.iter().map(&mut apply).collect())
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn probe(&self) -> Result<()> {
         Ok(())
     }
 }

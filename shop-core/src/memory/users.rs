@@ -101,7 +101,7 @@ impl RecordStore<Order> for InMemoryUsers {
         Ok(batch.iter().map(&mut apply).collect())
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn probe(&self) -> Result<()> {
         Ok(())
     }
 }

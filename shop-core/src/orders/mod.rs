@@ -6,5 +6,7 @@ mod store;
 mod total_price;
 
 pub use order::{NewOrder, Order, OrderNumber, Product};
+#[cfg(feature = "mock")]
+pub use store::MockOrderStore;
 pub use store::{OrderStore, Placement};
 pub use total_price::{InvalidTotalPrice, TotalPrice};

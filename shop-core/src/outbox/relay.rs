@@ -106,7 +106,7 @@ impl Relay {
         RelayMonitor { outbox: Arc::downgrade(&self.outbox), status: self.status.subscribe() }
     }
 
-    /// Publishes until `shutdown` completes: then what is on its way is finished, and the rest stays in the outbox.
+    /// Publishes until `shutdown` completes: then what is there is published once more, and the rest stays in the outbox.
     ///
     /// # Cancel safety
     /// Dropping the future may publish again what was on its way.
@@ -127,10 +127,14 @@ impl Relay {
             let failed = self.status.borrow().trouble.is_some();
             tokio::select! {
                 biased;
-                () = &mut shutdown => return,
+                () = &mut shutdown => break,
                 () = self.outbox.changed(), if !failed => {}
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+        // What was written meanwhile need not wait for the next start; if it does not work now, it waits.
+        if let Err(error) = self.round().await {
+            self.trouble(error);
         }
     }
 

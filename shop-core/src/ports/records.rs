@@ -54,7 +54,7 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not.
-    async fn check(&self) -> Result<()>;
+    async fn probe(&self) -> Result<()>;
 }
 
 #[async_trait]
@@ -63,7 +63,7 @@ impl<S: PurchaseStore + ?Sized> RecordStore<Purchase> for S {
         self.insert(batch).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn probe(&self) -> Result<()> {
         PurchaseStore::check(self).await
     }
 }

@@ -6,5 +6,7 @@ mod store;
 mod user;
 
 pub use email::{Email, InvalidEmail};
+#[cfg(feature = "mock")]
+pub use store::MockUserStore;
 pub use store::{Registration, UserStore};
 pub use user::{NewUser, PersonName, User, UserNumber};

@@ -1,4 +1,4 @@
-//! The insert command, written once: straight from purchases into the bytes that the driver sends.
+//! The insert command, written once: straight from what is inserted into the bytes that the driver sends.
 //!
 //! `insert_many` makes a document of its own of each purchase, copies it into the command, and keeps a map of all
 //! ids. Here a batch costs one buffer.
@@ -15,29 +15,36 @@ use super::document::decimal128;
 /// What a document has beside its two texts, with its place in the list; in bytes, and rather too much.
 const BESIDE_TEXTS: usize = 160;
 
-/// The command that inserts `purchases` into `collection`, in any order, with majority and journal.
+/// What can be inserted: whatever can be written as a document.
+pub(super) trait Insertable: Send + Sync {
+    /// The bytes of its document with its place in the list, or rather more.
+    fn size(&self) -> usize;
+
+    /// Appends its document. `_id` comes first, as the server would put it there.
+    fn append_to(&self, bytes: &mut Vec<u8>);
+}
+
+/// The command that inserts `documents` into `collection`, in any order, with majority and journal.
 ///
 /// `patience` is how long the server waits for a majority, in milliseconds.
 pub(super) fn insert(
     collection: &str,
-    purchases: &[Purchase],
+    documents: &[impl Insertable],
     patience: i32,
 ) -> bson::error::Result<RawDocumentBuf> {
     let durable = rawdoc! { "w": "majority", "j": true, "wtimeout": patience };
     let head = rawdoc! { "insert": collection, "ordered": false, "writeConcern": durable };
-    let texts =
-        purchases.iter().map(|purchase| purchase.user_id.as_str().len() + purchase.user_name.as_str().len());
     let mut bytes = head.into_bytes();
-    bytes.reserve(texts.sum::<usize>() + purchases.len() * BESIDE_TEXTS);
+    bytes.reserve(documents.iter().map(Insertable::size).sum());
     // Open at its end again, for one element more.
     bytes.pop();
     element(&mut bytes, ElementType::Array, b"documents");
     enclosed(&mut bytes, |bytes| {
-        for (index, purchase) in purchases.iter().enumerate() {
+        for (index, document) in documents.iter().enumerate() {
             bytes.push(ElementType::EmbeddedDocument as u8);
             // Into a vector nothing fails.
             drop(write!(bytes, "{index}\0"));
-            document(bytes, purchase);
+            document.append_to(bytes);
         }
     });
     bytes.push(0);
@@ -45,23 +52,39 @@ pub(super) fn insert(
     RawDocumentBuf::from_bytes(bytes)
 }
 
-/// Appends the document of `purchase`. `_id` comes first, as the server would put it there.
-pub(super) fn document(bytes: &mut Vec<u8>, purchase: &Purchase) {
-    enclosed(bytes, |bytes| {
-        match purchase.id.as_object_id() {
-            Some(id) => {
-                element(bytes, ElementType::ObjectId, b"_id");
-                bytes.extend_from_slice(id);
+impl Insertable for Purchase {
+    fn size(&self) -> usize {
+        self.user_id.as_str().len() + self.user_name.as_str().len() + BESIDE_TEXTS
+    }
+
+    fn append_to(&self, bytes: &mut Vec<u8>) {
+        enclosed(bytes, |bytes| {
+            match self.id.as_object_id() {
+                Some(id) => {
+                    element(bytes, ElementType::ObjectId, b"_id");
+                    bytes.extend_from_slice(id);
+                }
+                None => text(bytes, b"_id", self.id),
             }
-            None => text(bytes, b"_id", purchase.id),
-        }
-        text(bytes, b"userid", purchase.user_id.as_str());
-        text(bytes, b"username", purchase.user_name.as_str());
-        element(bytes, ElementType::Decimal128, b"price");
-        bytes.extend_from_slice(&decimal128(purchase.price).bytes());
-        element(bytes, ElementType::DateTime, b"timestamp");
-        bytes.extend_from_slice(&purchase.timestamp.as_millis().to_le_bytes());
-    });
+            text(bytes, b"userid", self.user_id.as_str());
+            text(bytes, b"username", self.user_name.as_str());
+            element(bytes, ElementType::Decimal128, b"price");
+            bytes.extend_from_slice(&decimal128(self.price).bytes());
+            element(bytes, ElementType::DateTime, b"timestamp");
+            bytes.extend_from_slice(&self.timestamp.as_millis().to_le_bytes());
+        });
+    }
+}
+
+/// One that is written already.
+impl Insertable for RawDocumentBuf {
+    fn size(&self) -> usize {
+        self.as_bytes().len() + BESIDE_TEXTS
+    }
+
+    fn append_to(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.as_bytes());
+    }
 }
 
 fn element(bytes: &mut Vec<u8>, kind: ElementType, name: &[u8]) {
@@ -81,8 +104,14 @@ fn text(bytes: &mut Vec<u8>, name: &[u8], text: impl Display) {
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
+/// Appends a member with an integer.
+pub(super) fn integer(bytes: &mut Vec<u8>, name: &[u8], number: i64) {
+    element(bytes, ElementType::Int64, name);
+    bytes.extend_from_slice(&number.to_le_bytes());
+}
+
 /// Appends a document or an array: its length, what `fill` appends, and the end.
-fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     fill(bytes);

@@ -1,21 +1,19 @@
-//! The driver: its settings, calls that are never dropped half-way, indexes.
+//! The driver: its settings, and calls that are never dropped half-way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bson::{RawDocumentBuf, doc};
-use mongodb::error::ErrorKind as Driver;
-use mongodb::options::{ClientOptions, IndexOptions};
-use mongodb::{Client, Collection, Database, IndexModel};
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::MongoStoreOptions;
 use super::error::{from_driver, may_pass};
+use super::{MongoStoreOptions, database_of};
 
 /// A collection, and the calls that are on their way to it.
 #[derive(Debug)]
@@ -26,9 +24,6 @@ pub(super) struct Connection {
     /// Questions that may be on their way; inserts and pings do not wait behind them.
     questions: Arc<Semaphore>,
     others: Arc<Semaphore>,
-    /// The indexes are made, or cannot be.
-    pub(super) indexed: CancellationToken,
-    _until_dropped: DropGuard,
 }
 
 /// How long the driver looks for a server, and how long a connection may take: less than anybody waits.
@@ -36,36 +31,19 @@ const SERVER_SELECTION: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a ping may take.
 const PING: Duration = Duration::from_secs(2);
-/// Databases that a URI names for the login, not for the purchases.
-const OF_THE_SERVER: [&str; 3] = ["admin", "local", "config"];
 
 impl Connection {
     /// Reads the address; connects in the background, whenever there is a server.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
         let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_driver)?;
-        let named = parsed.default_database.clone().filter(|name| !OF_THE_SERVER.contains(&name.as_str()));
-        let name = options.database.clone().or(named).unwrap_or_else(|| "purchases".to_owned());
+        let named = || database_of(&options.uri);
+        let name = options.database.clone().or_else(named).unwrap_or_else(|| "purchases".to_owned());
         let client = Client::with_options(with_defaults(parsed, options.calls)).map_err(from_driver)?;
         let database = client.database(&name);
         let collection = database.collection(&options.collection);
-        let token = CancellationToken::new();
-        let indexed = CancellationToken::new();
-        let (indexes, made) = (make_indexes(collection.clone(), token.clone()), indexed.clone().drop_guard());
-        tokio::spawn(async move {
-            indexes.await;
-            drop(made);
-        });
         let calls = || Arc::new(Semaphore::new(options.calls.div_ceil(2).max(1)));
         let (questions, others) = (calls(), calls());
-        Ok(Self {
-            collection,
-            options,
-            database,
-            questions,
-            others,
-            indexed,
-            _until_dropped: token.drop_guard(),
-        })
+        Ok(Self { collection, options, database, questions, others })
     }
 
     /// Asks something. A server that answers that it cannot just now is asked a few times more within `deadline`:
@@ -118,14 +96,9 @@ async fn call<T: Send + 'static>(
     deadline: Duration,
     call: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
 ) -> Result<T> {
-    let too_late = |outcome| {
-        Error::new(ErrorKind::DeadlineExceeded, format!("MongoDB did not answer within {deadline:?}"))
-            .with_outcome(outcome)
-            .with_origin("mongodb")
-    };
     let begun = Instant::now();
     let permit = timeout(deadline, Arc::clone(calls).acquire_owned()).await;
-    let permit = permit.map_err(|_elapsed| too_late(Outcome::NotApplied))?;
+    let permit = permit.map_err(|_elapsed| too_late(deadline, Outcome::NotApplied))?;
     let task = tokio::spawn(async move {
         let result = call.await;
         drop(permit);
@@ -136,8 +109,15 @@ async fn call<T: Send + 'static>(
         Ok(Err(panicked)) => {
             Err(Error::new(ErrorKind::Internal, "a call to MongoDB has ended early").with_source(panicked))
         }
-        Err(_elapsed) => Err(too_late(Outcome::Unknown)),
+        Err(_elapsed) => Err(too_late(deadline, Outcome::Unknown)),
     }
+}
+
+/// The server took longer than `deadline`.
+pub(super) fn too_late(deadline: Duration, outcome: Outcome) -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, format!("MongoDB did not answer within {deadline:?}"))
+        .with_outcome(outcome)
+        .with_origin("mongodb")
 }
 
 /// How long to wait before a question is asked again: 0.35 s together, and as much again by jitter.
@@ -158,43 +138,4 @@ fn with_defaults(mut options: ClientOptions, calls: usize) -> ClientOptions {
     // An insert is repeated by ingest, which ids make harmless; a standalone server has no retryable writes.
     options.retry_writes.get_or_insert(false);
     options
-}
-
-/// Errors that more tries do not mend: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`,
-/// `IndexKeySpecsConflict`, `CommandNotSupportedOnView`, and Atlas' refusal.
-const INDEXES_STAY: [i32; 6] = [13, 67, 85, 86, 166, 8000];
-
-/// Makes the two indexes that listings use, as soon as the server lets us, until `stopped`.
-async fn make_indexes(collection: Collection<RawDocumentBuf>, stopped: CancellationToken) {
-    for whose in ["userid", "username"] {
-        make_index(&collection, whose, &stopped).await;
-    }
-}
-
-async fn make_index(collection: &Collection<RawDocumentBuf>, whose: &str, stopped: &CancellationToken) {
-    let keys = doc! { whose: 1, "timestamp": 1, "_id": 1 };
-    let name = format!("{whose}_1_timestamp_1__id_1");
-    let index = IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name).build()).build();
-    let mut pauses = ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(30))
-        .without_max_times()
-        .build();
-    // Only the pauses are cut short: a call to the driver is not dropped half-way.
-    while let Err(error) = collection.create_index(index.clone()).await {
-        let code = match &*error.kind {
-            Driver::Command(command) => command.code,
-            _ => 0,
-        };
-        let error = from_driver(error);
-        if INDEXES_STAY.contains(&code) {
-            tracing::warn!(error = %error.chain(), index = whose, "an index could not be made: listings may be slow");
-            return;
-        }
-        tracing::debug!(error = %error.chain(), index = whose, "an index is not made yet");
-        if stopped.run_until_cancelled(sleep(pauses.next().unwrap_or_default())).await.is_none() {
-            return;
-        }
-    }
 }

@@ -3,12 +3,14 @@
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, RawDocument};
-use shop_core::{InvalidPrice, Price, Purchase, PurchaseId, Timestamp};
+use shop_core::{Decimal, InvalidPrice, Price, Purchase, PurchaseId, Timestamp};
 
 /// The exponent of Decimal128 that stands for no decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
-/// Above the coefficient, which a price's 96 bits never fill.
+/// Above the coefficient, which a decimal's 96 bits never fill.
 const EXPONENT_SHIFT: u32 = 113;
+/// The topmost bit.
+const SIGN_SHIFT: u32 = 127;
 
 /// The id as it stands in `_id`.
 pub(super) fn id_value(id: &PurchaseId) -> Bson {
@@ -20,9 +22,14 @@ pub(super) fn id_value(id: &PurchaseId) -> Bson {
 
 /// The price, digit for digit.
 pub(super) fn decimal128(price: Price) -> Decimal128 {
-    let decimal = price.as_decimal();
-    let exponent = EXPONENT_BIAS - u128::from(decimal.scale());
-    Decimal128::from_bytes((exponent << EXPONENT_SHIFT | decimal.mantissa().unsigned_abs()).to_le_bytes())
+    of_decimal(*price.as_decimal())
+}
+
+/// The decimal, digit for digit.
+pub(super) fn of_decimal(decimal: Decimal) -> Decimal128 {
+    let sign = u128::from(decimal.is_sign_negative()) << SIGN_SHIFT;
+    let exponent = (EXPONENT_BIAS - u128::from(decimal.scale())) << EXPONENT_SHIFT;
+    Decimal128::from_bytes((sign | exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
 }
 
 /// What is wrong with a document.
@@ -137,7 +144,7 @@ mod tests {
     use bson::RawDocumentBuf;
 
     use super::*;
-    use crate::mongo::command;
+    use crate::mongo::command::Insertable as _;
 
     #[test]
     fn a_price_stands_as_it_was_given() {
@@ -147,6 +154,8 @@ mod tests {
             let price: Price = text.parse().unwrap();
             assert_eq!(decimal128(price), text.parse::<Decimal128>().unwrap(), "{text}");
             assert_eq!(decimal128(price).to_string().parse::<Price>().unwrap().to_string(), text);
+            let below = format!("-{text}");
+            assert_eq!(of_decimal(-*price.as_decimal()), below.parse::<Decimal128>().unwrap(), "{below}");
         }
     }
 
@@ -163,7 +172,7 @@ mod tests {
                 at,
             );
             let mut bytes = Vec::new();
-            command::document(&mut bytes, &written);
+            written.append_to(&mut bytes);
             let document = RawDocumentBuf::from_bytes(bytes).unwrap();
             assert_eq!(purchase(&document).unwrap(), written);
             assert_eq!(place(&document), (Some(DateTime::from_millis(at.as_millis())), Some(id_value(&id))));

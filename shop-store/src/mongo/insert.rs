@@ -1,8 +1,9 @@
-//! Stores purchases, each unless its id is there already.
+//! Stores documents, each unless its id is there already.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
-use bson::{Bson, RawDocumentBuf, doc};
+use bson::{Bson, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use shop_core::ports::{InsertOutcome, Reason};
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 use super::codes::{Fate, fate};
+use super::command::Insertable;
 use super::connection::Connection;
 use super::{command, document};
 
@@ -21,12 +23,55 @@ pub(super) const MOST: usize = 4_000;
 /// says so.
 const PATIENCE: i32 = 10_000;
 
-/// One outcome for each purchase of `batch`.
-pub(super) async fn insert(connection: &Connection, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
+/// What its id tells from others: the same id with the same content is the same.
+pub(super) trait Identified: Insertable + 'static {
+    /// The id.
+    type Id: Copy + Eq + Hash + Send + Sync;
+
+    /// Its id.
+    fn id(&self) -> Self::Id;
+
+    /// An id as it stands in `_id`.
+    fn id_value(id: &Self::Id) -> Bson;
+
+    /// The id of `document`, if it can be one of these.
+    fn readable_id(document: &RawDocument) -> Option<Self::Id>;
+
+    /// Whether `document`, which has the same id, says the same.
+    fn has_content_of(&self, document: &RawDocument) -> bool;
+}
+
+impl Identified for Purchase {
+    type Id = PurchaseId;
+
+    fn id(&self) -> PurchaseId {
+        self.id
+    }
+
+    fn id_value(id: &PurchaseId) -> Bson {
+        document::id_value(id)
+    }
+
+    fn readable_id(document: &RawDocument) -> Option<PurchaseId> {
+        document::readable_id(document)
+    }
+
+    fn has_content_of(&self, document: &RawDocument) -> bool {
+        document::purchase(document).is_ok_and(|first| first.same_content(self))
+    }
+}
+
+/// One outcome for each of `batch`, which are stored in `collection`.
+pub(super) async fn insert<D: Identified>(
+    connection: &Connection,
+    collection: &str,
+    batch: &[D],
+) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for some in batch.chunks(MOST) {
-        let answer = insert_documents(connection, some).await?;
-        outcomes.extend(outcomes_of(connection, some, answer).await?);
+        let insert = sent(connection, collection, some);
+        let answer = connection.change(connection.options.insert_deadline, insert).await?;
+        outcomes.extend(outcomes_of(connection, collection, some, answer).await?);
     }
     Ok(outcomes)
 }
@@ -34,7 +79,7 @@ pub(super) async fn insert(connection: &Connection, batch: &[Purchase]) -> Resul
 /// What a server answers to an insert that it has tried.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Answer {
+pub(super) struct Answer {
     write_errors: Vec<Refusal>,
     write_concern_error: Option<ConcernError>,
 }
@@ -53,51 +98,67 @@ struct ConcernError {
     code: i32,
 }
 
-async fn insert_documents(connection: &Connection, batch: &[Purchase]) -> Result<Answer> {
+/// Sends all of `batch` at once; the answer.
+pub(super) fn sent<D: Insertable + 'static>(
+    connection: &Connection,
+    collection: &str,
+    batch: &[D],
+) -> impl Future<Output = mongodb::error::Result<Answer>> + Send + use<D> {
     let database = connection.database.clone();
-    let command = command::insert(connection.collection.name(), batch, PATIENCE);
-    let insert = async move {
+    let command = command::insert(collection, batch, PATIENCE);
+    async move {
         let answer = database.run_raw_command(command?).await?;
         Ok(bson::deserialize_from_document(answer)?)
-    };
-    connection.change(connection.options.insert_deadline, insert).await
+    }
+}
+
+impl Answer {
+    /// Whether the one document that was sent is stored. If not, something that only one may have is taken, by one
+    /// of the indexes with these names.
+    pub(super) fn is_stored(&self, unique: &[&str]) -> Result<bool> {
+        let Some(refusal) = self.write_errors.first() else {
+            return self.write_concern_error.as_ref().map_or(Ok(true), |concern| Err(not_durable(concern)));
+        };
+        match fate(refusal.code) {
+            Fate::Duplicate if index(&refusal.message).is_none_or(|name| unique.contains(&name)) => Ok(false),
+            Fate::Duplicate | Fate::Final => Err(refused(refusal)),
+            Fate::Transient => Err(transient(refusal)),
+        }
+    }
 }
 
 /// A document whose id, or something else of it that is unique, was there already.
-struct Taken {
+struct Taken<Id> {
     /// Its index in the batch.
     index: usize,
-    id: PurchaseId,
+    id: Id,
     refusal: Refusal,
 }
 
-async fn outcomes_of(
+async fn outcomes_of<D: Identified>(
     connection: &Connection,
-    batch: &[Purchase],
+    collection: &str,
+    batch: &[D],
     answer: Answer,
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = vec![InsertOutcome::Inserted; batch.len()];
     if let Some(concern) = answer.write_concern_error {
-        // Inserted, but perhaps not to stay.
-        let text = format!("MongoDB did not confirm that a majority has it on disk (code {})", concern.code);
-        let error = Error::new(ErrorKind::Unavailable, text).with_origin("mongodb");
-        outcomes.fill(InsertOutcome::Unknown(error));
+        outcomes.fill(InsertOutcome::Unknown(not_durable(&concern)));
     }
     let mut taken = Vec::new();
     for refusal in answer.write_errors {
-        let (Some(outcome), Some(purchase)) = (outcomes.get_mut(refusal.index), batch.get(refusal.index))
-        else {
+        let (Some(outcome), Some(sent)) = (outcomes.get_mut(refusal.index), batch.get(refusal.index)) else {
             let message = "MongoDB speaks of a document that it was not sent";
             return Err(Error::new(ErrorKind::Internal, message).with_origin("mongodb"));
         };
         match fate(refusal.code) {
-            Fate::Duplicate => taken.push(Taken { index: refusal.index, id: purchase.id, refusal }),
+            Fate::Duplicate => taken.push(Taken { index: refusal.index, id: sent.id(), refusal }),
             Fate::Final => *outcome = final_outcome(&refusal),
             Fate::Transient => *outcome = InsertOutcome::Unknown(transient(&refusal)),
         }
     }
     if !taken.is_empty() {
-        let first = stored(connection, &taken).await?;
+        let first = stored::<D>(connection, collection, &taken).await?;
         for taken in taken {
             outcomes[taken.index] = compare(&batch[taken.index], first.get(&taken.id), &taken.refusal);
         }
@@ -105,28 +166,28 @@ async fn outcomes_of(
     Ok(outcomes)
 }
 
-/// What is stored under these ids, as far as a majority has it. What cannot be read is `None`.
-async fn stored(connection: &Connection, taken: &[Taken]) -> Result<HashMap<PurchaseId, Option<Purchase>>> {
-    let ids: Vec<Bson> = taken.iter().map(|taken| document::id_value(&taken.id)).collect();
-    let (collection, time) = (connection.collection.clone(), connection.options.query_deadline);
+/// What is stored under these ids, as far as a majority has it.
+async fn stored<D: Identified>(
+    connection: &Connection,
+    collection: &str,
+    taken: &[Taken<D::Id>],
+) -> Result<HashMap<D::Id, RawDocumentBuf>> {
+    let ids: Vec<Bson> = taken.iter().map(|taken| D::id_value(&taken.id)).collect();
+    let collection = connection.database.collection::<RawDocumentBuf>(collection);
+    let time = connection.options.query_deadline;
     let found = async move {
         let found = collection.find(doc! { "_id": { "$in": ids } });
         let cursor = found.read_concern(ReadConcern::majority()).max_time(time).await?;
         cursor.try_collect::<Vec<RawDocumentBuf>>().await
     };
-    let mut stored = HashMap::new();
-    for document in connection.change(time, found).await? {
-        if let Some(id) = document::readable_id(&document) {
-            stored.insert(id, document::purchase(&document).ok());
-        }
-    }
-    Ok(stored)
+    let found = connection.change(time, found).await?;
+    Ok(found.into_iter().filter_map(|document| Some((D::readable_id(&document)?, document))).collect())
 }
 
 /// Tells a duplicate from a conflict.
-fn compare(purchase: &Purchase, first: Option<&Option<Purchase>>, refusal: &Refusal) -> InsertOutcome {
+fn compare<D: Identified>(sent: &D, first: Option<&RawDocumentBuf>, refusal: &Refusal) -> InsertOutcome {
     match first {
-        Some(Some(first)) if first.same_content(purchase) => InsertOutcome::Duplicate,
+        Some(first) if sent.has_content_of(first) => InsertOutcome::Duplicate,
         Some(_) => InsertOutcome::Conflict,
         None if is_of_another_index(&refusal.message) => final_outcome(refusal),
         // Not yet of a majority, or deleted since: inserting again tells which.
@@ -136,14 +197,27 @@ fn compare(purchase: &Purchase, first: Option<&Option<Purchase>>, refusal: &Refu
 
 /// Whether the server names a unique index that is not the one of `_id`: nobody but its operator has made that.
 fn is_of_another_index(message: &str) -> bool {
-    let name = message.split_once(" index: ").and_then(|(_, rest)| rest.split_whitespace().next());
-    name.is_some_and(|name| name != "_id_")
+    index(message).is_some_and(|name| name != "_id_")
+}
+
+/// The unique index that the server names.
+fn index(message: &str) -> Option<&str> {
+    message.split_once(" index: ")?.1.split_whitespace().next()
+}
+
+/// It is inserted, but perhaps not to stay.
+fn not_durable(concern: &ConcernError) -> Error {
+    let text = format!("MongoDB did not confirm that a majority has it on disk (code {})", concern.code);
+    Error::new(ErrorKind::Unavailable, text).with_origin("mongodb")
 }
 
 fn final_outcome(refusal: &Refusal) -> InsertOutcome {
+    Reason::refused(refused(refusal)).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
+}
+
+fn refused(refusal: &Refusal) -> Error {
     let message = format!("MongoDB refuses the document: {} (code {})", refusal.message, refusal.code);
-    let error = Error::new(ErrorKind::Invalid, message).with_origin("mongodb");
-    Reason::refused(error).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
+    Error::new(ErrorKind::Invalid, message).with_origin("mongodb")
 }
 
 fn transient(refusal: &Refusal) -> Error {

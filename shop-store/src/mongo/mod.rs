@@ -1,21 +1,24 @@
-//! Purchases in a collection of MongoDB.
+//! Purchases in a collection of MongoDB; users and orders in databases of their own.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `options` | where the collection is, and how long a call may take |
-//! | `connection` | the driver: its settings, calls with deadlines, indexes |
+//! | `connection` | the driver: its settings, calls with deadlines |
+//! | `indexes` | the indexes of listings, made in the background |
 //! | `document` | a purchase as a document, and the documents of older systems |
-//! | `command` | the insert command, written straight from purchases |
-//! | `insert` | one outcome for each purchase of a batch |
+//! | `command` | the insert command, written straight from what is inserted |
+//! | `insert` | one outcome for each document of a batch |
 //! | `codes` | which of the server's errors are of the document, and which of the moment |
 //! | `select` | pages by keyset, in two stretches: what has a date, then what is still to be migrated |
 //! | `totals` | exact counts and sums |
 //! | `migrate` | documents of older systems, brought to our form in place |
+//! | `accounts` | users and orders: rows with numbers, each with its event in it |
 //! | `error` | the driver's errors as the one error of the ports |
 //!
-//! A document is `{_id, userid, username, price: Decimal128, timestamp: Date}`; its `_id` is the purchase's id as
-//! text, or the ObjectId that an older system gave it.
+//! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`; its `_id` is the
+//! purchase's id as text, or the ObjectId that an older system gave it.
 
+mod accounts;
 mod codes;
 mod command;
 mod connection;
@@ -29,6 +32,7 @@ mod faults_test;
 mod faulty_server;
 #[cfg(feature = "conformance")]
 mod fixture;
+mod indexes;
 mod insert;
 mod migrate;
 #[cfg(test)]
@@ -39,9 +43,12 @@ mod plans_test;
 mod select;
 mod store;
 mod totals;
+mod uri;
 
+pub use accounts::{MongoOrders, MongoUsers};
 #[cfg(feature = "conformance")]
-pub use fixture::MongoFixture;
+pub use fixture::{MongoAccounts, MongoFixture};
 pub use migrate::Migration;
-pub use options::MongoStoreOptions;
+pub use options::{MongoAccountsOptions, MongoStoreOptions};
 pub use store::MongoStore;
+pub use uri::database_of;

@@ -1,4 +1,4 @@
-//! Where the collection is, and how long a call may take.
+//! Where the collections are, and how long a call may take.
 
 use std::time::Duration;
 
@@ -34,6 +34,46 @@ impl MongoStoreOptions {
             insert_deadline: Duration::from_secs(30),
             query_deadline: Duration::from_secs(5),
             calls: 64,
+        }
+    }
+}
+
+/// How [`MongoUsers`](super::MongoUsers) or [`MongoOrders`](super::MongoOrders) are reached.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MongoAccountsOptions {
+    /// `mongodb://…` or `mongodb+srv://…`, with the login if there is one.
+    pub uri: SecretString,
+    /// The database, which has nothing else in it; that of the URI's path is for the login only.
+    pub database: String,
+    /// How long a registration or an order may take before its outcome counts as unknown, 30 s unless chosen.
+    pub insert_deadline: Duration,
+    /// How long a question may take, 5 s unless chosen.
+    pub query_deadline: Duration,
+    /// The most calls that may be on their way, 64 unless chosen; see [`MongoStoreOptions::calls`].
+    pub calls: usize,
+}
+
+impl MongoAccountsOptions {
+    /// The database `database` of the server at `uri`.
+    #[must_use]
+    pub fn new(uri: impl Into<SecretString>, database: impl Into<String>) -> Self {
+        let MongoStoreOptions { uri, insert_deadline, query_deadline, calls, .. } =
+            MongoStoreOptions::new(uri);
+        Self { uri, database: database.into(), insert_deadline, query_deadline, calls }
+    }
+
+    /// The rows' collection.
+    pub(super) fn of_collection(self, collection: &str) -> MongoStoreOptions {
+        let Self { uri, database, insert_deadline, query_deadline, calls } = self;
+        let collection = collection.to_owned();
+        MongoStoreOptions {
+            uri,
+            database: Some(database),
+            collection,
+            insert_deadline,
+            query_deadline,
+            calls,
         }
     }
 }

@@ -7,12 +7,14 @@ use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, Purchase
 use shop_core::{Purchase, PurchaseId, Result};
 
 use super::connection::Connection;
+use super::indexes::ListingIndexes;
 use super::{MongoStoreOptions, insert, select, totals};
 
 /// Purchases in a collection of MongoDB. Clones share the driver's connections.
 #[derive(Debug, Clone)]
 pub struct MongoStore {
     connection: Arc<Connection>,
+    indexes: Arc<ListingIndexes>,
 }
 
 impl MongoStore {
@@ -24,7 +26,9 @@ impl MongoStore {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) when the address cannot be read,
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when it is to be looked up in DNS, and that is away.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
-        Ok(Self { connection: Arc::new(Connection::open(options).await?) })
+        let connection = Connection::open(options).await?;
+        let indexes = ListingIndexes::of(connection.collection.clone());
+        Ok(Self { connection: Arc::new(connection), indexes: Arc::new(indexes) })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -39,7 +43,7 @@ impl MongoStore {
 
     /// Waits until the indexes of listings are made, or the server has refused them.
     pub async fn indexed(&self) {
-        self.connection.indexed.cancelled().await;
+        self.indexes.made().await;
     }
 }
 
@@ -47,7 +51,7 @@ impl MongoStore {
 impl PurchaseStore for MongoStore {
     /// Inserted with majority and journal.
     async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        insert::insert(&self.connection, &batch).await
+        insert::insert(&self.connection, self.connection.collection.name(), &batch).await
     }
 
     async fn check(&self) -> Result<()> {

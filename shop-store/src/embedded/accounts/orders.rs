@@ -127,7 +127,7 @@ impl RecordStore<User> for EmbeddedOrders {
         self.file.file.writer.write(move |connection| apply(connection, &batch)).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn probe(&self) -> Result<()> {
         self.file.file.writer.check().await
     }
 }

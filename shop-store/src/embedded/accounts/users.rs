@@ -145,7 +145,7 @@ impl RecordStore<Order> for EmbeddedUsers {
         self.file.file.writer.write(move |connection| apply(connection, &batch)).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn probe(&self) -> Result<()> {
         self.file.file.writer.check().await
     }
 }

@@ -1,0 +1,132 @@
+//! The outbox: in each document of a row its event, until it is published.
+
+use async_trait::async_trait;
+use bson::spec::BinarySubtype;
+use bson::{Binary, DateTime, Document, RawDocumentBuf, cstr, doc, rawdoc};
+use mongodb::IndexModel;
+use mongodb::options::IndexOptions;
+use serde::Deserialize;
+use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
+use shop_core::record::{Headers, LogRecord};
+use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
+
+use super::rows::Rows;
+use super::{MongoOrders, MongoUsers, unreadable};
+
+/// The number again: an index of `_id` alone holds what is published, too.
+const NUMBER: &str = "outbox.number";
+
+/// The index that holds what is pending, and nothing else.
+pub(super) fn index() -> IndexModel {
+    let options = IndexOptions::builder().sparse(true).build();
+    IndexModel::builder().keys(doc! { NUMBER: 1 }).options(options).build()
+}
+
+/// The documents that are pending.
+fn pending() -> Document {
+    doc! { NUMBER: { "$gt": 0 } }
+}
+
+/// The document of row `number`, with its event in it.
+pub(super) fn with_event(mut row: RawDocumentBuf, number: i64, event: &LogRecord) -> RawDocumentBuf {
+    let binary = |bytes: &Bytes| Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() };
+    let time = DateTime::from_millis(SystemClock.now().as_millis());
+    let mut entry = rawdoc! { "number": number, "time": time, "headers": binary(event.headers.as_bytes()) };
+    if let Some(key) = &event.key {
+        entry.append(cstr!("key"), binary(key));
+    }
+    if let Some(value) = &event.value {
+        entry.append(cstr!("value"), binary(value));
+    }
+    row.append(cstr!("outbox"), entry);
+    row
+}
+
+/// What is read of a row whose event is pending.
+#[derive(Debug, Deserialize)]
+struct Pending {
+    #[serde(rename = "_id")]
+    id: i64,
+    outbox: Event,
+}
+
+#[derive(Debug, Deserialize)]
+struct Event {
+    time: DateTime,
+    key: Option<Binary>,
+    headers: Binary,
+    value: Option<Binary>,
+}
+
+impl Pending {
+    fn time(&self) -> Result<Timestamp> {
+        let millis = self.outbox.time.timestamp_millis();
+        Timestamp::from_millis(millis).map_err(|error| unreadable(self.id, error))
+    }
+
+    fn entry(self) -> Result<OutboxEntry> {
+        let (id, time) = (self.id, self.time()?);
+        let bytes = |binary: Binary| Bytes::from(binary.bytes);
+        let Event { key, headers, value, .. } = self.outbox;
+        let headers = Headers::from_bytes(bytes(headers)).map_err(|error| unreadable(id, error))?;
+        let record = LogRecord::new(0, Timestamp::MIN, value.map(bytes));
+        Ok(OutboxEntry::new(id, time, record.with_key(key.map(bytes)).with_headers(headers)))
+    }
+}
+
+impl Rows {
+    async fn pending(&self, most: usize) -> Result<Vec<Pending>> {
+        // To a server no limit at all.
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        self.ask(self.connection.collection.name(), pending(), doc! { NUMBER: 1 }, most).await
+    }
+
+    /// Not confirmed by a majority: what comes back is published again, which is harmless.
+    async fn forget(&self, ids: &[i64]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let (collection, published) = (self.connection.collection.clone(), doc! { "_id": { "$in": ids } });
+        let forget =
+            async move { collection.update_many(published, doc! { "$unset": { "outbox": "" } }).await };
+        self.connection.change(self.connection.options.insert_deadline, forget).await.map(drop)
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        let (collection, time) = (&self.connection.collection, self.connection.options.query_deadline);
+        let count = || {
+            let collection = collection.clone();
+            async move { collection.count_documents(pending()).max_time(time).await }
+        };
+        let (entries, oldest) = tokio::try_join!(self.connection.ask(time, count), self.pending(1))?;
+        Ok(Backlog::new(entries, oldest.first().map(Pending::time).transpose()?))
+    }
+}
+
+macro_rules! outbox {
+    ($store:ty) => {
+        #[async_trait]
+        impl Outbox for $store {
+            async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
+                self.rows.pending(most).await?.into_iter().map(Pending::entry).collect()
+            }
+
+            async fn forget(&self, ids: &[i64]) -> Result<()> {
+                self.rows.forget(ids).await
+            }
+
+            async fn backlog(&self) -> Result<Backlog> {
+                self.rows.backlog().await
+            }
+
+            async fn changed(&self) {
+                self.rows.changed.notified().await;
+            }
+        }
+    };
+}
+
+outbox!(MongoUsers);
+outbox!(MongoOrders);

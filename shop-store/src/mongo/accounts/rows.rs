@@ -1,0 +1,242 @@
+//! Rows with numbers from 1 without gaps, each stored with its event in one document.
+//!
+//! Whoever adds a row tries the number behind the greatest one, and the index of `_id` decides between those who do so
+//! at a time. A number is tried only when a majority has the one before it: that one stays, whatever server is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use bson::{Document, RawDocumentBuf, doc};
+use futures_util::TryStreamExt;
+use mongodb::IndexModel;
+use mongodb::options::{IndexOptions, ReadConcern, WriteConcern};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use shop_core::ports::InsertOutcome;
+use shop_core::record::LogRecord;
+use shop_core::{Error, Outcome, Result};
+use tokio::sync::{Mutex, Notify, OnceCell};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::outbox;
+use crate::mongo::MongoAccountsOptions;
+use crate::mongo::connection::{Connection, too_late};
+use crate::mongo::insert::{self, Identified};
+
+/// What a database holds.
+#[derive(Debug)]
+pub(super) struct Schema {
+    /// The collection of the rows.
+    pub(super) rows: &'static str,
+    /// The members that, beside `_id`, only one row may have the same of.
+    pub(super) unique: &'static [&'static str],
+    /// The collection of what is known of others, and the index of it, if it needs one.
+    pub(super) known: (&'static str, Option<fn() -> Document>),
+}
+
+/// The rows of a database, and what is known of others there.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) connection: Connection,
+    schema: &'static Schema,
+    indexed: OnceCell<()>,
+    /// The greatest number, if it is known that a majority has it. Whoever adds a row holds it, as only one at a time
+    /// can have the next number.
+    last: Mutex<Option<i64>>,
+    pub(super) changed: Arc<Notify>,
+}
+
+/// A row that is to be added, and its event.
+pub(super) type Row = (RawDocumentBuf, LogRecord);
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Added<T> {
+    /// It is stored now, under this number.
+    Now(i64),
+    /// These have something that only one row may have.
+    Before(Vec<T>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Numbered {
+    #[serde(rename = "_id")]
+    number: i64,
+}
+
+impl Rows {
+    /// A server that is away now is waited for by whoever calls.
+    pub(super) async fn open(schema: &'static Schema, options: MongoAccountsOptions) -> Result<Self> {
+        Ok(Self {
+            connection: Connection::open(options.of_collection(schema.rows)).await?,
+            schema,
+            indexed: OnceCell::new(),
+            last: Mutex::new(None),
+            changed: Arc::new(Notify::new()),
+        })
+    }
+
+    /// Adds the row that `row` makes of its number, unless a row is there that `unique` finds: one that has something
+    /// that only one may have.
+    pub(super) async fn add<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+        &self,
+        unique: &Document,
+        row: impl Fn(i64) -> Result<Row> + Send + Sync,
+    ) -> Result<Added<T>> {
+        let deadline = self.connection.options.insert_deadline;
+        let end = Instant::now() + deadline;
+        self.indexed(end).await?;
+        let last = timeout_at(end, self.last.lock()).await;
+        let mut last = last.map_err(|_elapsed| too_late(deadline, Outcome::NotApplied))?;
+        let mut pauses = between_races();
+        loop {
+            // Nobody knows the greatest number until this one is known to be stored.
+            let before = match last.take() {
+                Some(last) => last,
+                None => self.greatest(end).await.map_err(not_applied)?,
+            };
+            let number = before.saturating_add(1);
+            if self.insert(row(number)?, number, end).await? {
+                *last = Some(number);
+                return Ok(Added::Now(number));
+            }
+            let found = self.find(self.schema.rows, unique.clone(), doc! {}, self.schema.unique.len());
+            let found: Vec<T> = self.connection.change(until(end), found).await?;
+            if !found.is_empty() {
+                *last = Some(before);
+                return Ok(Added::Before(found));
+            }
+            // Somebody else has the number, or a majority does not have yet what took something.
+            sleep(pauses.next().unwrap_or_default().min(until(end))).await;
+        }
+    }
+
+    /// Stores a row with its event; not when something of it is taken.
+    async fn insert(&self, (row, event): Row, number: i64, end: Instant) -> Result<bool> {
+        let document = outbox::with_event(row, number, &event);
+        let (insert, changed) =
+            (insert::sent(&self.connection, self.schema.rows, &[document]), Arc::clone(&self.changed));
+        let insert = async move {
+            let answer = insert.await;
+            // Here, as it may be stored when nobody waits for it any more.
+            changed.notify_one();
+            answer
+        };
+        let answer = self.connection.change(until(end), insert).await?;
+        let names: Vec<String> = self.schema.unique.iter().map(|member| format!("{member}_1")).collect();
+        let unique: Vec<&str> = names.iter().map(String::as_str).chain(["_id_"]).collect();
+        answer.is_stored(&unique)
+    }
+
+    /// The greatest number that a majority has; 0 when there is none.
+    async fn greatest(&self, end: Instant) -> Result<i64> {
+        // Only numbers are greater than a number: whatever else somebody has put there is left out.
+        let found = self.find(self.schema.rows, doc! { "_id": { "$gt": 0 } }, doc! { "_id": -1 }, 1);
+        let found: Vec<Numbered> = self.connection.change(until(end), found).await?;
+        Ok(found.first().map_or(0, |row| row.number))
+    }
+
+    /// Applies `batch` to what is known of others.
+    pub(super) async fn apply<D: Identified>(&self, batch: &[D]) -> Result<Vec<InsertOutcome>> {
+        self.indexed(Instant::now() + self.connection.options.insert_deadline).await?;
+        insert::insert(&self.connection, self.schema.known.0, batch).await
+    }
+
+    /// Looks for documents that a majority has, in the order of `sort`.
+    pub(super) fn find<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+        &self,
+        collection: &str,
+        filter: Document,
+        sort: Document,
+        most: usize,
+    ) -> impl Future<Output = mongodb::error::Result<Vec<T>>> + Send + use<T> {
+        let collection = self.connection.database.collection::<T>(collection);
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let time = self.connection.options.query_deadline;
+        async move {
+            let found = collection.find(filter).sort(sort).limit(most).max_time(time);
+            found.read_concern(ReadConcern::majority()).await?.try_collect().await
+        }
+    }
+
+    /// Looks for a document before a write.
+    pub(super) async fn look<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+        &self,
+        collection: &str,
+        filter: Document,
+    ) -> Result<Vec<T>> {
+        let found = self.find(collection, filter, doc! {}, 1);
+        let found = self.connection.change(self.connection.options.query_deadline, found);
+        found.await.map_err(not_applied)
+    }
+
+    /// The same for those who only ask: they may wait behind others, and ask again when the server cannot answer.
+    pub(super) async fn ask<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+        &self,
+        collection: &str,
+        filter: Document,
+        sort: Document,
+        most: usize,
+    ) -> Result<Vec<T>> {
+        let find = || self.find(collection, filter.clone(), sort.clone(), most);
+        self.connection.ask(self.connection.options.query_deadline, find).await
+    }
+
+    /// Makes the indexes, unless this was done: without them two rows could be alike, so nothing is written before.
+    async fn indexed(&self, end: Instant) -> Result<()> {
+        self.indexed.get_or_try_init(|| self.make_indexes(end)).await.map(drop)
+    }
+
+    async fn make_indexes(&self, end: Instant) -> Result<()> {
+        let Schema { rows, unique, known: (known, of_known) } = self.schema;
+        let unique = unique.iter().map(|member| {
+            let options = IndexOptions::builder().unique(true).build();
+            IndexModel::builder().keys(doc! { *member: 1 }).options(options).build()
+        });
+        let of_rows: Vec<_> = unique.chain([outbox::index()]).collect();
+        let of_known = of_known.map(|keys| IndexModel::builder().keys(keys()).build());
+        for (name, indexes) in [(rows, of_rows), (known, of_known.into_iter().collect())] {
+            if indexes.is_empty() {
+                continue;
+            }
+            let collection = self.connection.database.collection::<RawDocumentBuf>(name);
+            let make = async move {
+                let make = collection.create_indexes(indexes);
+                make.write_concern(WriteConcern::majority()).await
+            };
+            let made = self.connection.change(until(end), make).await;
+            made.map_err(|error| no_indexes(name, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn no_indexes(collection: &str, error: Error) -> Error {
+    let message = "MongoDB does not make the indexes that keep rows apart, so nothing is written";
+    Error::new(error.kind(), message)
+        .with_retry(error.retry())
+        .with_outcome(Outcome::NotApplied)
+        .with_origin("mongodb")
+        .with_context("collection", collection)
+        .with_source(error)
+}
+
+/// The same error: what has failed was a question before a write.
+fn not_applied(error: Error) -> Error {
+    error.with_outcome(Outcome::NotApplied)
+}
+
+fn until(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+}
+
+/// How long to wait before the next number is tried: the more are at it, the longer.
+fn between_races() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(1))
+        .with_max_delay(Duration::from_millis(100))
+        .without_max_times()
+        .build()
+}
