@@ -4,9 +4,10 @@ import { parseExact } from "./exact.js";
 
 /** An answer that says what went wrong, or that none came. */
 export class Refusal extends Error {
-  constructor(text, { status = 0, field, retryAfter, outcome } = {}) {
+  /** The `problems` are those of single members: `{member, text}`. */
+  constructor(text, { status = 0, problems = [], retryAfter, outcome } = {}) {
     super(text);
-    Object.assign(this, { status, field, retryAfter, outcome });
+    Object.assign(this, { status, problems, retryAfter, outcome });
   }
 
   /** Whether the same request may succeed later. */
@@ -37,15 +38,34 @@ async function ask(path, options = {}) {
   return { response, body };
 }
 
-async function askV1(path, options) {
+/** The same, if it was answered as wished. */
+async function askFor(path, options) {
   const { response, body } = await ask(path, options);
   if (response.ok) return { body, isPending: response.headers.has("x-purchase-pending") };
-  throw new Refusal(body.detail ?? body.title ?? `The service answered ${response.status}.`, {
+  const problems = problemsOf(body);
+  throw new Refusal(problems[0]?.text ?? body.detail ?? body.title ?? `The service answered ${response.status}.`, {
     status: response.status,
-    field: body.field,
+    problems,
     outcome: body.outcome,
     retryAfter: Number(response.headers.get("retry-after")) || undefined,
   });
+}
+
+/** What a refusal says of members: of one, or as a list. */
+function problemsOf({ field, detail }) {
+  if (Array.isArray(detail)) return detail.map(({ loc, msg }) => ({ member: loc.at(-1), text: msg }));
+  return field === undefined ? [] : [{ member: field, text: detail }];
+}
+
+/** Sends `content`. With the same key as often as needed: it is recorded once. */
+async function record(path, content, key) {
+  const { body } = await askFor(path, {
+    method: "POST",
+    headers: { "content-type": "application/json", "idempotency-key": key },
+    // Numbers as text keep their digits.
+    body: JSON.stringify(content),
+  });
+  return body;
 }
 
 /** A fresh UUID of version 7. `crypto.randomUUID` is there with HTTPS only. */
@@ -59,27 +79,21 @@ export function freshKey() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** Buys. With the same key as often as needed: it stays one purchase. */
-export async function buy({ username, userid, price }, key) {
-  const { body } = await askV1("v1/purchases", {
-    method: "POST",
-    headers: { "content-type": "application/json", "idempotency-key": key },
-    // The price as text keeps its digits.
-    body: JSON.stringify({ username, userid, price }),
-  });
-  return body.purchase;
+/** Buys: `{username, userid, price}`. */
+export async function buy(purchase, key) {
+  return (await record("v1/purchases", purchase, key)).purchase;
 }
 
 /** A page of `whose` purchases, the newest first: `{items, next, isPending}`. */
 export async function page(whose, { limit, cursor, waitFor, wait }) {
   const asked = { ...whose, limit, cursor, wait_for: waitFor, wait: waitFor && wait };
-  const { body, isPending } = await askV1(`v1/purchases?${query(asked)}`);
+  const { body, isPending } = await askFor(`v1/purchases?${query(asked)}`);
   return { ...body, isPending };
 }
 
 /** `{count, total_spent}` of a user. */
 export async function summary(whose) {
-  return (await askV1(`v1/summary?${query(whose)}`)).body;
+  return (await askFor(`v1/summary?${query(whose)}`)).body;
 }
 
 /** What `/health` says, whatever its status. */
@@ -87,6 +101,37 @@ export async function health() {
   const { response, body } = await ask("health");
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`);
   return body;
+}
+
+/** The paths that the service has. */
+export async function paths() {
+  const { body } = await askFor("./");
+  return new Set(Object.keys(body).map((line) => line.split(" ").at(-1)));
+}
+
+/** Registers a user: `{email, name}`. */
+export function register(user, key) {
+  return record("users", user, key);
+}
+
+/** The user of this number: `{id, email, name}`. */
+export async function user(id) {
+  return (await askFor(`users/${id}`)).body;
+}
+
+/** The numbers of the orders that a user is known to have placed, the first 1,000. */
+export async function ordersOf(user) {
+  return (await askFor(`users/${user}/orders`)).body.orders;
+}
+
+/** Places an order: `{user_id, product, quantity, total_price}`. */
+export function place(order, key) {
+  return record("orders", order, key);
+}
+
+/** The order of this number: `{id, user_id, product, quantity, total_price}`. */
+export async function order(id) {
+  return (await askFor(`orders/${id}`)).body;
 }
 
 function query(parameters) {

@@ -1,5 +1,6 @@
-// The page of facing: buy, and see what was bought.
+// The page of facing: buy, and see what was bought; users and orders.
 
+import { setUpAccounts } from "./accounts.js";
 import { health } from "./api.js";
 import { setUpBuying } from "./buying.js";
 import { byId, repeatedly, say } from "./elements.js";
@@ -7,6 +8,7 @@ import { Ledger } from "./ledger.js";
 
 const ledger = new Ledger({ showsEverybody: false });
 setUpBuying((purchase) => ledger.bought(purchase));
+setUpAccounts();
 
 repeatedly(10_000, async () => {
   const state = byId("state");

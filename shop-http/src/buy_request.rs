@@ -1,6 +1,7 @@
 //! What a request to buy says, checked as its dialect checks it.
 
 use axum::http::{HeaderMap, HeaderName};
+use serde::de::IgnoredAny;
 use shop_core::json::{Members, Scalar};
 use shop_core::{
     IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
@@ -76,12 +77,18 @@ impl Wrong<'_> {
     }
 }
 
-fn no_object(body: &[u8], error: &serde_json::Error) -> Failure {
+/// Why `body` is no object, as `error` has found.
+pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> Failure {
     let trimmed = body.trim_ascii();
+    // Of another kind is only what is JSON to its end.
+    let broken = serde_json::from_slice::<IgnoredAny>(body).err().filter(|_| error.is_data());
+    let error = broken.as_ref().unwrap_or(error);
     let why = match (trimmed, error.is_data()) {
         (b"" | b"null", _) => NoObject::Nothing,
         ([b'{', ..], true) => NoObject::Contradiction,
         (_, true) => NoObject::Other(String::from_utf8_lossy(trimmed).into_owned()),
+        // It ends where something is still to come.
+        (_, false) if error.is_eof() => NoObject::NoJson(body.len()),
         (_, false) => {
             let lines = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
             NoObject::NoJson(lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1))

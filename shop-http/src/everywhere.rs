@@ -1,21 +1,19 @@
 //! The routes that facing and management share, and the prefixes that lead to routes from elsewhere.
 
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
-use crate::resources::{buy, health, index, metrics, page, v1_purchases, v1_summary};
+use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases, v1_summary};
 use crate::routes::{Methods, Routes};
+use crate::service::Service;
 
 /// All the routes of a service that has `naked` ones of its own, and `under_api_v1`.
-pub(crate) fn everywhere(naked: Routes, under_api_v1: Routes) -> Routes {
-    let naked = naked
-        .route("/healthz", get(health::alive_text))
-        .route("/health", get(health::health))
-        .route("/metrics", get(metrics::get))
-        .route("/ready", get(health::ready_naked))
-        .route("/-/healthy", get(health::alive))
-        .route("/-/ready", get(health::ready));
-    let ours = Routes::new()
+pub(crate) fn everywhere(service: &Service, naked: Routes, under_api_v1: Routes) -> Routes {
+    if !service.has_purchases {
+        return with_accounts(with_health(Routes::new()), service).route("/", get(index::get));
+    }
+    let naked = with_health(naked);
+    let ours = with_accounts(Routes::new(), service)
         .route("/", get(index::get))
         .route("/page/{name}", get(page::asset))
         .route("/v1/purchases", get(v1_purchases::list).post(buy::post))
@@ -26,6 +24,31 @@ pub(crate) fn everywhere(naked: Routes, under_api_v1: Routes) -> Routes {
     INGRESS_PREFIXES
         .into_iter()
         .fold(all.clone(), |routes, prefix| with_prefix(routes, prefix, all.clone(), get(index::get)))
+}
+
+/// `routes`, and those that tell how the service is.
+fn with_health(routes: Routes) -> Routes {
+    routes
+        .route("/healthz", get(health::alive_text))
+        .route("/health", get(health::health))
+        .route("/metrics", get(metrics::get))
+        .route("/ready", get(health::ready_naked))
+        .route("/-/healthy", get(health::alive))
+        .route("/-/ready", get(health::ready))
+}
+
+/// `routes`, and those of users and of orders, where there are any.
+fn with_accounts(mut routes: Routes, service: &Service) -> Routes {
+    if service.users.is_some() {
+        routes = routes
+            .route("/users", post(users::post))
+            .route("/users/{user_id}", get(users::get))
+            .route("/users/{user_id}/orders", get(users::orders));
+    }
+    if service.orders.is_some() {
+        routes = routes.route("/orders", post(orders::post)).route("/orders/{order_id}", get(orders::get));
+    }
+    routes
 }
 
 /// `routes`, and below `prefix` those `nested`, with `index` at its slash.

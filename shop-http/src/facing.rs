@@ -8,6 +8,7 @@ use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{PurchaseQuery, PurchaseSink};
 use shop_core::{Clock, SystemClock};
 
+use crate::account_role::{OrdersRole, UsersRole};
 use crate::everywhere::everywhere;
 use crate::known_keys::KnownKeys;
 use crate::layers;
@@ -28,6 +29,10 @@ pub struct Facing {
     pub query: Arc<dyn PurchaseQuery>,
     /// The ingest that runs in this process, if one does: its state is told in `/health` and `/metrics`.
     pub ingest: Option<IngestMonitor>,
+    /// Users, if there are any; none unless chosen.
+    pub users: Option<UsersRole>,
+    /// Orders, if there are any; none unless chosen.
+    pub orders: Option<OrdersRole>,
     /// The time of day, and fresh ids.
     pub clock: Arc<dyn Clock>,
     /// What is told in `/metrics`; of this service alone unless chosen.
@@ -38,7 +43,15 @@ impl Facing {
     /// Facing on `sink` and `query`, without an ingest of its own.
     #[must_use]
     pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self { sink, query, ingest: None, clock: Arc::new(SystemClock), metrics: Metrics::new() }
+        Self {
+            sink,
+            query,
+            ingest: None,
+            users: None,
+            orders: None,
+            clock: Arc::new(SystemClock),
+            metrics: Metrics::new(),
+        }
     }
 }
 
@@ -49,6 +62,9 @@ pub fn facing(parts: Facing, options: HttpOptions) -> Router {
         sink: parts.sink,
         query: parts.query,
         ingest: parts.ingest,
+        has_purchases: true,
+        users: parts.users,
+        orders: parts.orders,
         clock: parts.clock,
         publishing: Publishing::new(&parts.metrics, Role::Facing),
         metrics: parts.metrics,
@@ -56,10 +72,10 @@ pub fn facing(parts: Facing, options: HttpOptions) -> Router {
         recent: options.remember_buys.then(RecentBuys::new),
         options,
     });
-    layers::around(docs::beside(routes(), &service), &service)
+    layers::around(docs::beside(routes(&service), &service), &service)
 }
 
-pub(crate) fn routes() -> Routes {
+pub(crate) fn routes(service: &Service) -> Routes {
     let own = Routes::new().route("/buy", post(buy::post)).route("/getAllUserBuys/{who}", get(listing::get));
-    everywhere(own.clone(), own)
+    everywhere(service, own.clone(), own)
 }

@@ -7,14 +7,17 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
 use serde_json::{Map, Value};
-use shop_core::json::{ProblemMembers, UNKNOWN_PURCHASE, problem_type};
+use shop_core::json::{
+    EMAIL_TAKEN, ORDER_KEY_TAKEN, ProblemMembers, UNKNOWN_ORDER, UNKNOWN_PURCHASE, UNKNOWN_USER,
+    USER_KEY_TAKEN, problem_type,
+};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::dialect::{Dialect, Errors, Missing, Outage};
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::json_answer::Json;
 use crate::service::Role;
-use crate::wrong_body::{NoObject, Problem, WrongMember, entry_of_field};
+use crate::wrong_body::{NoObject, Problem, WrongMember, WrongValue, entry_of_field};
 
 /// What went wrong with a request.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) enum Failure {
     EmptyBody,
     /// Members of the body are absent or wrong; at least one.
     Body(Vec<WrongMember>),
+    /// Values of a body, or of a path, are absent or wrong, each told in words of its own; at least one.
+    Values(Vec<WrongValue>),
     /// A parameter, a header or a part of the path is wrong.
     Field { field: &'static str, text: String },
     /// The body is said to be something else than JSON.
@@ -43,18 +48,55 @@ pub(crate) enum Failure {
     NoRoute,
     /// No purchase with this id is stored.
     UnknownPurchase,
+    /// There is no such user, or nobody has told of one yet.
+    UnknownUser,
+    /// There is no such order.
+    UnknownOrder,
+    /// Another user has the address.
+    EmailTaken,
+    /// The key was used for another one of these.
+    KeyTaken(Subject),
     /// The path has no such method.
     MethodNotAllowed,
-    /// A purchase was not taken.
-    Buy { error: Error, key: IdempotencyKey, role: Role },
+    /// What was to be written was not, as far as one knows.
+    Write { error: Error, key: IdempotencyKey, of: Subject },
     /// A question was not answered.
-    Query(Error, Role),
+    Query(Error, Subject),
     /// There are too many requests at once, so nothing was done about this one.
     Overloaded { buys: bool },
     /// The answer did not begin within this time.
     TimedOut { deadline: Duration, buys: bool },
     /// A route has panicked.
     Panicked,
+}
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// Purchases, as a service of this role has them.
+    Purchase(Role),
+    User,
+    Order,
+}
+
+impl Subject {
+    /// What is said when a key was used for another one.
+    const fn key_taken(self) -> &'static str {
+        match self {
+            Self::Purchase(_) => "The Idempotency-Key was used for another purchase",
+            Self::User => USER_KEY_TAKEN,
+            Self::Order => ORDER_KEY_TAKEN,
+        }
+    }
+
+    /// The word for one of them.
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Purchase(_) => "purchase",
+            Self::User => "user",
+            Self::Order => "order",
+        }
+    }
 }
 
 /// What is said of anything that lacks, where all that is required is named.
@@ -68,10 +110,17 @@ impl Failure {
         Self::Field { field, text: format!("{field} {problem}") }
     }
 
+    /// A store has answered a write with an outcome that this version does not know.
+    pub(crate) fn unknown_outcome(key: IdempotencyKey, of: Subject) -> Self {
+        let error =
+            Error::new(ErrorKind::Internal, "the store answered with an outcome that is not known here");
+        Self::Write { error, key, of }
+    }
+
     /// The error of a port that it is about.
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Buy { error, .. } | Self::Query(error, _) => error,
+            Self::Write { error, .. } | Self::Query(error, _) => error,
             other => Error::new(ErrorKind::Invalid, other.text(Dialect::default_dialect())),
         }
     }
@@ -104,7 +153,7 @@ impl Failure {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after()));
         }
-        if let Self::Buy { key, .. } = self
+        if let Self::Write { key, .. } = self
             && let Ok(key) = HeaderValue::from_str(key.as_str())
         {
             headers.insert(IDEMPOTENCY_KEY, key);
@@ -115,16 +164,20 @@ impl Failure {
     fn status(&self, dialect: &Dialect) -> StatusCode {
         match self {
             Self::Syntax(..) => dialect.no_object,
-            Self::EmptyBody | Self::Body(_) | Self::Field { .. } => dialect.invalid,
+            Self::EmptyBody | Self::Body(_) | Self::Values(_) | Self::Field { .. } => dialect.invalid,
             Self::MediaType(_) | Self::ContentEncoding => dialect.no_json,
             Self::UriTooLong(_) => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::NoRoute | Self::UnknownPurchase => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::UnknownPurchase | Self::UnknownUser | Self::UnknownOrder => {
+                StatusCode::NOT_FOUND
+            }
+            Self::EmailTaken => StatusCode::BAD_REQUEST,
+            Self::KeyTaken(_) => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Buy { error, role, .. } => status_of_buy(error.kind(), *role, dialect),
-            Self::Query(error, role) => status_of_query(error.kind(), outage(*role, dialect)),
+            Self::Write { error, of, .. } => status_of_write(error.kind(), *of, dialect),
+            Self::Query(error, of) => status_of_query(error.kind(), outage(*of, dialect)),
             Self::Overloaded { .. } | Self::TimedOut { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -136,6 +189,8 @@ impl Failure {
             Self::Syntax(..)
             | Self::EmptyBody
             | Self::Body(_)
+            | Self::Values(_)
+            | Self::EmailTaken
             | Self::Field { .. }
             | Self::MediaType(_)
             | Self::ContentEncoding => Some(ErrorKind::Invalid),
@@ -144,8 +199,13 @@ impl Failure {
             }
             Self::BodyTooSlow(_) | Self::TimedOut { .. } => Some(ErrorKind::DeadlineExceeded),
             Self::Overloaded { .. } => Some(ErrorKind::Overloaded),
-            Self::NoRoute | Self::UnknownPurchase | Self::MethodNotAllowed => None,
-            Self::Buy { error, .. } => Some(error.kind()),
+            Self::KeyTaken(_) => Some(ErrorKind::Conflict),
+            Self::NoRoute
+            | Self::UnknownPurchase
+            | Self::UnknownUser
+            | Self::UnknownOrder
+            | Self::MethodNotAllowed => None,
+            Self::Write { error, .. } => Some(error.kind()),
             // Whoever asks has done nothing wrong: it is what stands behind that does not serve.
             Self::Query(error, _) => match error.kind() {
                 ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Conflict | ErrorKind::Unsupported => {
@@ -159,7 +219,7 @@ impl Failure {
 
     fn retry_after(&self) -> u64 {
         match self {
-            Self::Buy { error, .. } | Self::Query(error, _) => match error.retry() {
+            Self::Write { error, .. } | Self::Query(error, _) => match error.retry() {
                 Retry::After(time) => time.as_secs().max(RETRY_AFTER_SECONDS),
                 _ => RETRY_AFTER_SECONDS,
             },
@@ -177,6 +237,7 @@ impl Failure {
             Self::Syntax(detail, _) => format!("Request body must be a JSON object: {detail}"),
             Self::EmptyBody => "Request body must be JSON".to_owned(),
             Self::Body(wrong) => text_of_body(wrong, dialect),
+            Self::Values(wrong) => wrong.first().map(|wrong| wrong.mistake.text.clone()).unwrap_or_default(),
             Self::Field { text, .. } => text.clone(),
             Self::MediaType(given) => format!("Content-Type must be application/json, not {given}"),
             Self::ContentEncoding => {
@@ -191,16 +252,20 @@ impl Failure {
             Self::NoRoute => "Not Found".to_owned(),
             Self::UnknownPurchase => "No purchase with this id is stored".to_owned(),
             Self::MethodNotAllowed => "Method Not Allowed".to_owned(),
-            Self::Buy { error, role, .. } => match error.kind() {
-                ErrorKind::Conflict => "The Idempotency-Key was used for another purchase".to_owned(),
-                ErrorKind::TooLarge => "The purchase is too large for the log".to_owned(),
-                ErrorKind::Invalid => "The purchase can never be stored".to_owned(),
-                _ => not_taken(*role, dialect).text.to_owned(),
+            Self::UnknownUser => UNKNOWN_USER.to_owned(),
+            Self::UnknownOrder => UNKNOWN_ORDER.to_owned(),
+            Self::EmailTaken => EMAIL_TAKEN.to_owned(),
+            Self::KeyTaken(of) => of.key_taken().to_owned(),
+            Self::Write { error, of, .. } => match error.kind() {
+                ErrorKind::Conflict => of.key_taken().to_owned(),
+                ErrorKind::TooLarge => format!("The {} is too large for the log", of.noun()),
+                ErrorKind::Invalid => format!("The {} can never be stored", of.noun()),
+                _ => not_taken(*of, dialect).text.to_owned(),
             },
-            Self::Query(error, role) => match (outage(*role, dialect), error.kind()) {
+            Self::Query(error, of) => match (outage(*of, dialect), error.kind()) {
                 (Some(outage), _) => outage.text.to_owned(),
                 (None, ErrorKind::DeadlineExceeded) => "Service timeout - please try again".to_owned(),
-                (None, ErrorKind::Corrupt | ErrorKind::Internal) => "Failed to fetch purchases".to_owned(),
+                (None, ErrorKind::Corrupt | ErrorKind::Internal) => format!("Failed to fetch {}s", of.noun()),
                 (None, _) => "Service unavailable".to_owned(),
             },
             Self::Overloaded { .. } => "Too many requests at once - please try again".to_owned(),
@@ -211,7 +276,7 @@ impl Failure {
 
     fn outcome(&self) -> Option<&'static str> {
         match self {
-            Self::Buy { error, .. } => Some(ProblemMembers::outcome_word(error.outcome())),
+            Self::Write { error, .. } => Some(ProblemMembers::outcome_word(error.outcome())),
             Self::Overloaded { buys: true } => Some(ProblemMembers::outcome_word(Outcome::NotApplied)),
             Self::TimedOut { buys: true, .. } => Some(ProblemMembers::outcome_word(Outcome::Unknown)),
             _ => None,
@@ -238,7 +303,7 @@ impl Failure {
         if let Some(outcome) = self.outcome() {
             put("outcome", outcome.into());
         }
-        if let Self::Buy { key, .. } = self {
+        if let Self::Write { key, .. } = self {
             put("idempotency_key", key.as_str().into());
         }
         body
@@ -248,6 +313,7 @@ impl Failure {
     fn list(&self, text: &str) -> Option<Vec<Value>> {
         match self {
             Self::Body(wrong) => Some(wrong.iter().map(WrongMember::entry).collect()),
+            Self::Values(wrong) => Some(wrong.iter().map(WrongValue::entry).collect()),
             Self::Syntax(_, why) => Some(vec![why.entry(text)]),
             Self::MediaType(_) | Self::ContentEncoding => Some(vec![NoObject::MediaType.entry(text)]),
             Self::Field { field, text } => Some(vec![entry_of_field(field, text)]),
@@ -259,7 +325,7 @@ impl Failure {
         let mut members = ProblemMembers::default();
         members.outcome = self.outcome().map(str::to_owned);
         match self {
-            Self::Buy { key, .. } => members.idempotency_key = Some(key.to_string()),
+            Self::Write { key, .. } => members.idempotency_key = Some(key.to_string()),
             Self::Field { field, .. } => members.field = Some((*field).to_owned()),
             Self::Body(wrong) => members.field = wrong.first().map(|wrong| wrong.member.to_owned()),
             _ => {}
@@ -275,8 +341,8 @@ impl Failure {
 
     /// An error of a port is logged here, once, with all that the client is not told.
     fn log(&self) {
-        let (Self::Buy { error, .. } | Self::Query(error, _)) = self else { return };
-        let client_is_told = matches!(self, Self::Buy { .. })
+        let (Self::Write { error, .. } | Self::Query(error, _)) = self else { return };
+        let client_is_told = matches!(self, Self::Write { .. })
             && matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::TooLarge);
         if !client_is_told {
             tracing::warn!(error = %error.chain(), outcome = ?error.outcome(), "a request failed");
@@ -297,30 +363,30 @@ fn text_of_body(wrong: &[WrongMember], dialect: &Dialect) -> String {
     }
 }
 
-/// What `dialect` says when a service of this role does not take a purchase.
-const fn not_taken(role: Role, dialect: &Dialect) -> Outage {
-    match role {
-        Role::Facing => dialect.outages.taking,
-        Role::Management => dialect.outages.writing,
+/// What `dialect` says when one of these cannot be written.
+const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
+    match of {
+        Subject::Purchase(Role::Facing) => dialect.outages.taking,
+        Subject::Purchase(Role::Management) | Subject::User | Subject::Order => dialect.outages.writing,
     }
 }
 
-/// What `dialect` says when a service of this role has no answer, if the error's kind makes no difference.
-const fn outage(role: Role, dialect: &Dialect) -> Option<Outage> {
-    match role {
-        Role::Facing => dialect.outages.asking,
-        Role::Management => dialect.outages.reading,
+/// What `dialect` says when there is no answer about these, if the error's kind makes no difference.
+const fn outage(of: Subject, dialect: &Dialect) -> Option<Outage> {
+    match of {
+        Subject::Purchase(Role::Facing) => dialect.outages.asking,
+        Subject::Purchase(Role::Management) | Subject::User | Subject::Order => dialect.outages.reading,
     }
 }
 
-const fn status_of_buy(kind: ErrorKind, role: Role, dialect: &Dialect) -> StatusCode {
+const fn status_of_write(kind: ErrorKind, of: Subject, dialect: &Dialect) -> StatusCode {
     match kind {
         ErrorKind::Invalid => dialect.invalid,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::Conflict => StatusCode::CONFLICT,
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => not_taken(role, dialect).status,
+        _ => not_taken(of, dialect).status,
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::Instrument;
 use crate::dialect::Speaks;
 use crate::edge::{Guard, guard};
 use crate::failure::Failure;
-use crate::header_names::{IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REQUEST_ID};
+use crate::header_names::{IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
 use crate::metrics::Requests;
 use crate::options::CorsOrigins;
 use crate::routes::Routes;
@@ -94,6 +94,7 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
         PENDING,
         REQUEST_ID,
         IDEMPOTENCY_KEY,
+        REPLAYED,
         header::LINK,
         header::RETRY_AFTER,
     ])

@@ -9,8 +9,9 @@
 //! | `failure` | what can go wrong with a request, its status, and its body in every dialect |
 //! | `body`, `buy_request`, `parameters` | what a request says, checked |
 //! | `wrong_body` | what is wrong with the body of a buy, as a list tells it |
+//! | `account_role`, `account_request`, `lax` | users and orders: what stands behind them, and what a request says of one |
 //! | `naked_purchase`, `listing_body` | what stands in an answer outside of `/v1` |
-//! | `service`, `store_sink` | the ports with their deadlines; a store as a sink |
+//! | `service`, `store_sink`, `no_purchases` | the ports with their deadlines; a store as a sink; and none |
 //! | `waiting`, `recent` | reading one's own purchase |
 //! | `options`, `header_names` | what may be chosen; the headers of our own |
 //! | `metrics` | what a service counts and measures |
@@ -32,6 +33,8 @@
 //! # }
 //! ```
 
+mod account_request;
+mod account_role;
 mod body;
 mod buy_request;
 mod dialect;
@@ -42,11 +45,13 @@ mod failure;
 mod header_names;
 mod json_answer;
 mod known_keys;
+mod lax;
 mod layers;
 mod listing_body;
 mod management;
 mod metrics;
 mod naked_purchase;
+mod no_purchases;
 mod openapi;
 mod options;
 mod parameters;
@@ -59,6 +64,7 @@ mod store_sink;
 mod waiting;
 mod wrong_body;
 
+pub use account_role::{AccountRole, OrdersRole, UsersRole};
 pub use dialect::{Dialect, UnknownDialect};
 pub use facing::{Facing, facing};
 pub use management::{Management, management};

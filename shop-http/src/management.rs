@@ -8,9 +8,11 @@ use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore};
 use shop_core::{Clock, SystemClock};
 
+use crate::account_role::{OrdersRole, UsersRole};
 use crate::everywhere::everywhere;
 use crate::layers;
 use crate::metrics::{Metrics, Publishing};
+use crate::no_purchases::NoPurchases;
 use crate::options::HttpOptions;
 use crate::resources::{buy, docs, listing};
 use crate::routes::Routes;
@@ -29,17 +31,41 @@ pub struct Management {
     pub query: Arc<dyn PurchaseQuery>,
     /// The ingest that fills the store, if it runs in this process: without it the service is not ready.
     pub ingest: Option<IngestMonitor>,
+    /// Users, if there are any; none unless chosen.
+    pub users: Option<UsersRole>,
+    /// Orders, if there are any; none unless chosen.
+    pub orders: Option<OrdersRole>,
     /// The time of day, and fresh ids.
     pub clock: Arc<dyn Clock>,
     /// What is told in `/metrics`; of this service alone unless chosen.
     pub metrics: Metrics,
+    has_purchases: bool,
 }
 
 impl Management {
     /// Management on `store` and `query`, without an ingest of its own.
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseStore>, durability: Durability, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self { store, durability, query, ingest: None, clock: Arc::new(SystemClock), metrics: Metrics::new() }
+        Self {
+            store,
+            durability,
+            query,
+            ingest: None,
+            users: None,
+            orders: None,
+            clock: Arc::new(SystemClock),
+            metrics: Metrics::new(),
+            has_purchases: true,
+        }
+    }
+
+    /// Management without purchases: of users, of orders, or of both, which are still to be given. What is asked about
+    /// purchases is not found.
+    #[must_use]
+    pub fn without_purchases() -> Self {
+        let nothing = Arc::new(NoPurchases);
+        let store: Arc<dyn PurchaseStore> = Arc::clone(&nothing) as _;
+        Self { has_purchases: false, ..Self::new(store, Durability::Memory, nothing) }
     }
 }
 
@@ -50,6 +76,9 @@ pub fn management(parts: Management, options: HttpOptions) -> Router {
         sink: Arc::new(StoreSink { store: parts.store, durability: parts.durability }),
         query: parts.query,
         ingest: parts.ingest,
+        has_purchases: parts.has_purchases,
+        users: parts.users,
+        orders: parts.orders,
         clock: parts.clock,
         publishing: Publishing::new(&parts.metrics, Role::Management),
         metrics: parts.metrics,
@@ -57,14 +86,14 @@ pub fn management(parts: Management, options: HttpOptions) -> Router {
         recent: None,
         options,
     });
-    layers::around(docs::beside(routes(), &service), &service)
+    layers::around(docs::beside(routes(&service), &service), &service)
 }
 
-pub(crate) fn routes() -> Routes {
+pub(crate) fn routes(service: &Service) -> Routes {
     let of_a_user = Routes::new().route("/purchases/{who}", get(listing::get));
     let own = of_a_user
         .clone()
         .route("/purchases", get(listing::of_everybody).post(buy::post_into_store))
         .route("/buyList/{who}", get(listing::buy_list));
-    everywhere(own, of_a_user)
+    everywhere(service, own, of_a_user)
 }

@@ -45,6 +45,9 @@ pub struct HttpOptions {
     /// Whether facing remembers each user's last purchase, and a listing waits until it is stored. Sensible
     /// where this process is the only one that buys; off unless chosen.
     pub remember_buys: bool,
+    /// How long an order of an unknown user waits for the event that tells of this user; not at all unless chosen, and
+    /// not beyond [`publish_deadline`](Self::publish_deadline). Sensible on management: where orders are.
+    pub order_user_wait: Duration,
 }
 
 impl Default for HttpOptions {
@@ -64,6 +67,7 @@ impl Default for HttpOptions {
             max_connections: 4_096,
             cors: CorsOrigins::Any,
             remember_buys: false,
+            order_user_wait: Duration::ZERO,
         }
     }
 }

@@ -7,10 +7,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector};
-use shop_core::{Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, RequestContext, Result};
+use shop_core::{
+    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, RequestContext, Result,
+};
 use tokio::time::timeout;
 
-use crate::failure::Failure;
+use crate::account_role::{OrdersRole, UsersRole};
+use crate::failure::{Failure, Subject};
 use crate::known_keys::{KnownKeys, Met};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
@@ -23,6 +26,10 @@ pub(crate) struct Service {
     pub(crate) sink: Arc<dyn PurchaseSink>,
     pub(crate) query: Arc<dyn PurchaseQuery>,
     pub(crate) ingest: Option<IngestMonitor>,
+    /// Whether purchases are routed here. Without them `sink` and `query` are there all the same.
+    pub(crate) has_purchases: bool,
+    pub(crate) users: Option<UsersRole>,
+    pub(crate) orders: Option<OrdersRole>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Where keys are remembered. Without it, what is behind `sink` knows a repetition by itself.
     pub(crate) known_keys: Option<KnownKeys>,
@@ -62,12 +69,12 @@ impl Service {
                 let (purchase, receipt) = self
                     .publish(purchase, context)
                     .await
-                    .map_err(|error| Failure::Buy { error, key, role: self.role })?;
+                    .map_err(|error| Failure::Write { error, key, of: Subject::Purchase(self.role) })?;
                 let stored = self.ask(self.query.get(&purchase.id)).await;
                 return Ok((stored.ok().flatten().unwrap_or(purchase), receipt));
             }
         };
-        bought.map_err(|error| Failure::Buy { error, key, role: self.role })
+        bought.map_err(|error| Failure::Write { error, key, of: Subject::Purchase(self.role) })
     }
 
     async fn publish(
@@ -116,7 +123,27 @@ impl Service {
         &self,
         question: impl Future<Output = Result<T>> + Send,
     ) -> Result<T, Failure> {
-        within(self.options.query_deadline, question).await.map_err(|error| Failure::Query(error, self.role))
+        self.ask_about(Subject::Purchase(self.role), question).await
+    }
+
+    /// The answer to a question about these, if it comes in time.
+    pub(crate) async fn ask_about<T>(
+        &self,
+        subject: Subject,
+        question: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T, Failure> {
+        within(self.options.query_deadline, question).await.map_err(|error| Failure::Query(error, subject))
+    }
+
+    /// What became of a row of these that was to be written with `key`, if that is known in time.
+    pub(crate) async fn write<T>(
+        &self,
+        subject: Subject,
+        key: &IdempotencyKey,
+        writing: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T, Failure> {
+        let written = within(self.options.publish_deadline, writing).await;
+        written.map_err(|error| Failure::Write { error, key: key.clone(), of: subject })
     }
 
     /// One page of a listing.

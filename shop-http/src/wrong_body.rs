@@ -1,6 +1,8 @@
-//! What is wrong with the body of a buy, and how a list tells it: one entry for each wrong member.
+//! What is wrong with the body of a request, and how a list tells it: one entry for each wrong member.
 
 use serde_json::{Value, json};
+
+use crate::lax::Mistake;
 
 /// A member of the body that is not as it must be.
 #[derive(Debug)]
@@ -20,6 +22,28 @@ pub(crate) enum Problem {
     NoNumber,
     /// Of the right type, but out of bounds.
     Value,
+}
+
+/// A value that is not as it must be, with an entry in words of its own.
+#[derive(Debug)]
+pub(crate) struct WrongValue {
+    /// Where it stands: `body` or `path`, and its name.
+    pub(crate) loc: [&'static str; 2],
+    pub(crate) mistake: Mistake,
+    /// The value as it was sent, as JSON; the whole body when it lacks.
+    pub(crate) input: String,
+}
+
+impl WrongValue {
+    /// The entry of the list.
+    pub(crate) fn entry(&self) -> Value {
+        let Mistake { kind, text, context } = &self.mistake;
+        let mut entry = json!({"type": kind, "loc": self.loc, "msg": text, "input": value(&self.input)});
+        if let Some((name, value)) = context.as_deref() {
+            entry["ctx"] = json!({*name: value});
+        }
+        entry
+    }
 }
 
 /// Why a body is no object that can be looked into.

@@ -7,6 +7,17 @@ use crate::InvalidText;
 use crate::orders::{InvalidTotalPrice, NewOrder, Order, OrderNumber, TotalPrice};
 use crate::users::{InvalidEmail, NewUser, User, UserNumber};
 
+/// What is said of a user who is unknown.
+pub const UNKNOWN_USER: &str = "User not found";
+/// What is said of an order that is unknown.
+pub const UNKNOWN_ORDER: &str = "Order not found";
+/// What is said when another user has the address.
+pub const EMAIL_TAKEN: &str = "Email already registered";
+/// What is said when the key was used for another user.
+pub const USER_KEY_TAKEN: &str = "The Idempotency-Key was used for another user";
+/// What is said when the key was used for another order.
+pub const ORDER_KEY_TAKEN: &str = "The Idempotency-Key was used for another order";
+
 /// What is asked of `POST /users`.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]

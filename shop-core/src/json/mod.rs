@@ -12,7 +12,8 @@ mod scalar;
 mod wire;
 
 pub use accounts::{
-    InvalidBody, NewOrderBody, NewUserBody, OrderBody, OrderEventBody, UserBody, UserOrdersBody,
+    EMAIL_TAKEN, InvalidBody, NewOrderBody, NewUserBody, ORDER_KEY_TAKEN, OrderBody, OrderEventBody,
+    UNKNOWN_ORDER, UNKNOWN_USER, USER_KEY_TAKEN, UserBody, UserOrdersBody,
 };
 pub use form::{number, text};
 pub use members::Members;

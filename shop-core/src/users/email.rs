@@ -31,16 +31,25 @@ impl FromStr for Email {
     type Err = InvalidEmail;
 
     /// Reads an address as people write it: without a name beside it, with a domain that has at least one dot, and
-    /// without quotes.
+    /// without quotes. What is wrong is said in the words of Python's email-validator where that is obvious.
     fn from_str(text: &str) -> Result<Self, InvalidEmail> {
         let invalid = |why: &str| InvalidEmail(why.to_owned());
         let (local, domain) =
             text.rsplit_once('@').ok_or_else(|| invalid("An email address must have an @-sign."))?;
-        if local.starts_with('"') {
-            return Err(invalid("Quoting the part before the @-sign is not allowed here."));
-        }
-        if text.len() > Self::MAX_BYTES {
-            return Err(invalid("The email address is too long."));
+        let obvious = match (local, domain) {
+            ("", _) => Some("There must be something before the @-sign."),
+            (_, "") => Some("There must be something after the @-sign."),
+            (quoted, _) if quoted.starts_with('"') => {
+                Some("Quoting the part before the @-sign is not allowed here.")
+            }
+            (_, word) if !word.contains('.') => {
+                Some("The part after the @-sign is not valid. It should have a period.")
+            }
+            _ if text.len() > Self::MAX_BYTES => Some("The email address is too long."),
+            _ => None,
+        };
+        if let Some(why) = obvious {
+            return Err(invalid(why));
         }
         let options = Options::default().with_required_tld().without_display_text().without_domain_literal();
         EmailAddress::parse_with_options(text, options).map_err(|error| InvalidEmail(format!("{error}.")))?;

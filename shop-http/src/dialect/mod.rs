@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
+mod ecommerce;
 mod forms;
 mod ours;
 mod purchase_tracking;
@@ -16,6 +17,7 @@ mod scalable_shop;
 mod shopping_system;
 mod user_buy_list;
 
+use ecommerce::ECOMMERCE;
 pub(crate) use forms::{
     Bought, Errors, Extras, HealthForm, ItemForm, ListingForm, LooksFor, LowestPrice, Missing, Outage,
     Outages, PriceForm, TimestampForm, Timestamps, View,
@@ -119,8 +121,14 @@ impl Dialect {
 pub(crate) const INGRESS_PREFIXES: [&str; 2] = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
 
 /// Prefixes that tell the dialect; the first that fits counts.
-static TELLING_PREFIXES: [(&str, &Dialect); 4] =
-    [("/v1", &V1), ("/api/v1", &SHOPPING_SYSTEM), ("/api", &USER_BUY_LIST), ("/buyList", &SCALABLE_SHOP)];
+static TELLING_PREFIXES: [(&str, &Dialect); 6] = [
+    ("/v1", &V1),
+    ("/api/v1", &SHOPPING_SYSTEM),
+    ("/api", &USER_BUY_LIST),
+    ("/buyList", &SCALABLE_SHOP),
+    ("/users", &ECOMMERCE),
+    ("/orders", &ECOMMERCE),
+];
 
 /// What stands in `path` behind `prefix`, if that is all of its first segments.
 fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
@@ -161,6 +169,12 @@ mod tests {
             ("/scalable-shop-cm-api", "scalable-shop"),
             ("/scalable-shop-cm-api/v1/purchases", "v1"),
             ("/scalable-shop-cm-apis", "default"),
+            ("/users", "ecommerce"),
+            ("/users/1/orders", "ecommerce"),
+            ("/orders/1", "ecommerce"),
+            ("/scalable-shop-cm-server/orders", "ecommerce"),
+            ("/usersof", "default"),
+            ("/api/users", "user-buy-list"),
         ] {
             assert_eq!(Dialect::of_path(path, &DEFAULT).name, name, "{path}");
         }

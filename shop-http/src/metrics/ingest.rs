@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use metrics::Histogram;
-use shop_core::ingest::{CarriedBatch, IngestMonitor, IngestObserver, IngestStatus, Part, Phase};
+use shop_core::ingest::{CarriedBatch, IngestMonitor, IngestObserver, IngestStatus, Part, Phase, Tally};
 use shop_core::ports::{Lag, ReasonKind};
 
 use super::{Metrics, names};
@@ -76,11 +76,7 @@ impl Metrics {
         for (status, count) in [("success", stored), ("error", tally.dead_lettered)] {
             self.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);
         }
-        for (outcome, count) in [
-            ("inserted", tally.inserted),
-            ("duplicate", tally.duplicates),
-            ("dead_lettered", tally.dead_lettered),
-        ] {
+        for (outcome, count) in outcomes(tally) {
             self.counter(names::INGEST_RECORDS, &[("outcome", outcome)]).absolute(count);
         }
         for (reason, count) in [
@@ -98,18 +94,24 @@ impl Metrics {
         self.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
     }
 
-    fn note_lag(&self, Lag { topic, group, records, .. }: &Lag) {
+    pub(super) fn note_lag(&self, Lag { topic, group, records, .. }: &Lag) {
         let mut known = self.shared.lags.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(records.keys().map(|index| (Arc::clone(topic), group.clone(), *index)));
-        for (of, reader, index) in &*known {
+        // Other topics are told by the ingests that read them.
+        let of_this = known.iter().filter(|(of, reader, _)| of == topic && reader == group);
+        for (of, reader, index) in of_this {
             let partition = index.to_string();
             let labels = [("topic", &**of), ("group", reader.as_str()), ("partition", &partition)];
             // What another process reads now is told by that one: counted here as well, it would count twice.
-            let is_read = of == topic && reader == group;
-            let behind = records.get(index).filter(|_| is_read).copied().unwrap_or_default();
+            let behind = records.get(index).copied().unwrap_or_default();
             self.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(behind));
         }
     }
+}
+
+/// What became of records, and of how many.
+pub(super) const fn outcomes(tally: &Tally) -> [(&'static str, u64); 3] {
+    [("inserted", tally.inserted), ("duplicate", tally.duplicates), ("dead_lettered", tally.dead_lettered)]
 }
 
 fn float(count: usize) -> f64 {
@@ -118,6 +120,6 @@ fn float(count: usize) -> f64 {
 
 /// Prometheus knows no other numbers; up to 2^53 they are exact.
 #[expect(clippy::cast_precision_loss, reason = "no count comes near to where that matters")]
-const fn approximately(count: u64) -> f64 {
+pub(super) const fn approximately(count: u64) -> f64 {
     count as f64
 }

@@ -3,6 +3,7 @@
 //! Every service has a recorder of its own, so that several in one process do not mix their figures. Nothing is
 //! labelled with what a client chooses: a route is its template, a method one of those that HTTP knows.
 
+mod accounts;
 mod ingest;
 mod names;
 mod publishing;

@@ -97,4 +97,14 @@ names! {
     INGEST_WAITING = gauge(
         "shop_ingest_waiting_seconds", "How long ingest has been waiting for a part that does not work; 0 when it does.");
     INGEST_PHASE = gauge("shop_ingest_phase", "1 for what ingest is doing, 0 for what it is not.");
+
+    OUTBOX_PENDING = gauge("shop_outbox_pending", "Events that wait in the outbox of a role to be published.");
+    OUTBOX_OLDEST = gauge(
+        "shop_outbox_oldest_seconds", "How long the oldest of these events has been waiting; 0 when there is none.");
+    OUTBOX_PUBLISHED = counter("shop_outbox_published_total", "Events of a role that the log has acknowledged.");
+    EVENT_RECORDS = counter(
+        "shop_event_records_total", "Records of a topic of events that are done with, by what became of them.");
+    EVENT_WAITING = gauge(
+        "shop_event_waiting_seconds",
+        "How long the ingest of a topic of events has been waiting for a part that does not work; 0 when it does.");
 }

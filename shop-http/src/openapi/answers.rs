@@ -17,8 +17,7 @@ use utoipa::openapi::{
 use super::schemas::{Described, any_of, anything, array, object, of_type, text, word};
 use super::whereabouts::Place;
 use crate::dialect::{Dialect, Errors};
-use crate::failure::Failure;
-use crate::service::Role;
+use crate::failure::{Failure, Subject};
 
 /// One answer; several may have the same status.
 pub(super) struct Answer {
@@ -61,8 +60,8 @@ impl Answer {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.push(("Retry-After", "The seconds after which to come again"));
         }
-        if matches!(failure, Failure::Buy { .. }) {
-            headers.push(("Idempotency-Key", "What to repeat the purchase with"));
+        if matches!(failure, Failure::Write { .. }) {
+            headers.push(("Idempotency-Key", "What to repeat the request with"));
         }
         if matches!(failure, Failure::MethodNotAllowed) {
             headers.push(("Allow", "The methods that there are"));
@@ -74,7 +73,7 @@ impl Answer {
             status,
             description: status.canonical_reason().unwrap_or_default().to_owned(),
             media,
-            schema: Ref::from_schema_name(error_schema_name(dialect)).into(),
+            schema: Ref::from_schema_name(error_schema_name(dialect.errors)).into(),
             example: Some((name.to_owned(), body)),
             headers,
             links: Vec::new(),
@@ -105,13 +104,13 @@ pub(super) fn too_busy(place: &Place<'_>, buys: bool) -> [Failure; 2] {
 }
 
 /// What is said when a question finds no answer.
-pub(super) fn no_answer(role: Role) -> Vec<Failure> {
+pub(super) fn no_answer(about: Subject) -> Vec<Failure> {
     let kinds = [ErrorKind::Unavailable, ErrorKind::DeadlineExceeded, ErrorKind::Internal];
-    kinds.into_iter().map(|kind| Failure::Query(Error::new(kind, "an example"), role)).collect()
+    kinds.into_iter().map(|kind| Failure::Query(Error::new(kind, "an example"), about)).collect()
 }
 
-/// What is said when a purchase is not taken.
-pub(super) fn not_taken(role: Role) -> Vec<Failure> {
+/// What is said when one of these is not taken.
+pub(super) fn not_taken(of: Subject) -> Vec<Failure> {
     use ErrorKind::{Conflict, DeadlineExceeded, Internal, Invalid, TooLarge, Unavailable, Unsupported};
 
     let Ok(key) = "0190163d-8694-739b-aea5-966c26f8ad91".parse::<IdempotencyKey>() else { return Vec::new() };
@@ -120,7 +119,7 @@ pub(super) fn not_taken(role: Role) -> Vec<Failure> {
         let outcome =
             if matches!(kind, DeadlineExceeded | Internal) { Outcome::Unknown } else { Outcome::NotApplied };
         let error = Error::new(kind, "an example").with_outcome(outcome);
-        Failure::Buy { error, key: key.clone(), role }
+        Failure::Write { error, key: key.clone(), of }
     };
     kinds.map(failure).into()
 }
@@ -188,12 +187,18 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) ->
     let shared = ComponentsBuilder::new().header("X-Request-Id", request_id);
     dialects
         .into_iter()
-        .fold(shared, |all, dialect| all.schema(error_schema_name(dialect), error(dialect.errors)))
+        .fold(shared, |all, dialect| all.schema(error_schema_name(dialect.errors), error(dialect.errors)))
         .build()
 }
 
-fn error_schema_name(dialect: &Dialect) -> String {
-    format!("error-{}", dialect.name())
+/// Named by the form: a dialect may have one where its path tells it, and another where it was chosen.
+const fn error_schema_name(form: Errors) -> &'static str {
+    match form {
+        Errors::Text => "error-text",
+        Errors::StatusAndMessage => "error-status-and-message",
+        Errors::Detail => "error-detail",
+        Errors::Problem => "error-problem",
+    }
 }
 
 /// The body of an error.
@@ -222,8 +227,8 @@ fn error(form: Errors) -> Described {
             .property("field", text().description(Some("The member or parameter that is wrong"))),
     };
     let words = [Outcome::NotApplied, Outcome::Unknown].map(ProblemMembers::outcome_word);
-    body.property("outcome", word(words).description(Some("Of a buy: whether it may have taken effect")))
-        .property("idempotency_key", text().description(Some("Of a buy: what to repeat it with")))
+    body.property("outcome", word(words).description(Some("Of a POST: whether it may have taken effect")))
+        .property("idempotency_key", text().description(Some("Of a POST: what to repeat it with")))
         .build()
         .into()
 }

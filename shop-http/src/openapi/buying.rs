@@ -14,7 +14,7 @@ use super::schemas::{
 use super::whereabouts::Place;
 use super::{Operations, example, listings, parameters, v1};
 use crate::dialect::{Bought, Dialect, Timestamps};
-use crate::failure::Failure;
+use crate::failure::{Failure, Subject};
 use crate::naked_purchase::NakedPurchase;
 use crate::resources::buy;
 use crate::wrong_body::{NoObject, Problem, WrongMember};
@@ -64,7 +64,10 @@ pub(super) fn operation(
         .build();
     let body =
         RequestBodyBuilder::new().content("application/json", body).required(Some(Required::True)).build();
-    let failures = refused(place).into_iter().chain(not_taken(place.role)).chain(too_busy(place, true));
+    let failures = refused(place)
+        .into_iter()
+        .chain(not_taken(Subject::Purchase(place.role)))
+        .chain(too_busy(place, true));
     OperationBuilder::new()
         .summary(Some(summary))
         .parameter(parameters::idempotency_key())
@@ -96,20 +99,27 @@ fn refused(place: &Place<'_>) -> Vec<Failure> {
         let (text, input) = (text.to_owned(), input.to_owned());
         Failure::Body(vec![WrongMember { member, problem, text, input }])
     };
-    let mut failures = vec![
-        Failure::Syntax("expected value at line 1 column 1".to_owned(), NoObject::NoJson(0)),
+    let mut failures = unreadable(place);
+    failures.extend([
         wrong("price", Problem::Missing, "", r#"{"username":"ada","userid":"u1"}"#),
         wrong("price", Problem::Value, "Price must not have more than 8 decimals", "0.123456789"),
+    ]);
+    if place.dialect.tells_empty_bodies {
+        failures.push(Failure::EmptyBody);
+    }
+    failures
+}
+
+/// What can be wrong with any request that has a body, whatever it says.
+pub(super) fn unreadable(place: &Place<'_>) -> Vec<Failure> {
+    vec![
+        Failure::Syntax("expected value at line 1 column 1".to_owned(), NoObject::NoJson(0)),
         Failure::field("Idempotency-Key", "must be one key of 1 to 255 visible ASCII characters"),
         Failure::BodyTooSlow(place.options.body_deadline),
         Failure::BodyTooLarge(place.options.body_limit),
         Failure::MediaType("text/plain".to_owned()),
         Failure::ContentEncoding,
-    ];
-    if place.dialect.tells_empty_bodies {
-        failures.push(Failure::EmptyBody);
-    }
-    failures
+    ]
 }
 
 /// The body of a purchase in `/v1`.

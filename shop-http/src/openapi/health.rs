@@ -161,7 +161,7 @@ fn health(place: &Place<'_>) -> OperationBuilder {
         }
     }
     own.push(Answer::json(StatusCode::OK, "How it is", well).with_example(Some(shown)));
-    let summary = "How the service is, for people; with the state of the ingest that runs in it, as `ingest`";
+    let summary = "How the service is, for people; with the state of what runs in it, as `ingest`, `users` and `orders`";
     of_health(place, summary, own)
 }
 

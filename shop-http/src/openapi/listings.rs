@@ -10,7 +10,7 @@ use super::schemas::{any_of, listing};
 use super::whereabouts::Place;
 use super::{Operations, example, parameters};
 use crate::dialect::{LooksFor, View};
-use crate::failure::Failure;
+use crate::failure::{Failure, Subject};
 use crate::listing_body::{self, Frame};
 use crate::parameters::By;
 
@@ -66,7 +66,7 @@ fn listing_in(
         Failure::field("cursor", "is none of this listing: leave it out to begin anew"),
         Failure::NoRoute,
     ];
-    failures.extend(no_answer(place.role));
+    failures.extend(no_answer(Subject::Purchase(place.role)));
     failures.extend(too_busy(place, false));
     let length = match cap {
         Some(cap) => format!("At most {cap} purchases without `limit`."),

@@ -7,6 +7,7 @@ use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, PathItemBuil
 use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
+mod accounts;
 mod answers;
 mod buying;
 mod example;
@@ -69,21 +70,25 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> OpenApi {
                 ))
                 .build(),
         )
-        .tags(Some(tags()))
+        .tags(Some(tags(service)))
         .paths(described.build())
         .components(Some(answers::components(dialects.into_values())))
         .build()
 }
 
-fn tags() -> [Tag; 5] {
+fn tags(service: &Service) -> Vec<Tag> {
+    let purchases = service.has_purchases;
+    let all = [
+        (purchases, "v1", "Our own API, the same on both services"),
+        (purchases, "purchases", "Buying and listing, as the replaced systems do"),
+        (service.users.is_some(), "users", "Users, as the replaced system has them"),
+        (service.orders.is_some(), "orders", "Orders, as the replaced system has them"),
+        (true, "health", "How the service is"),
+        (true, "about", "What there is"),
+        (purchases, BEHIND_INGRESS, "All of it again, behind the prefixes of scalable-shop's ingress"),
+    ];
     let tag = |name: &str, text: &str| TagBuilder::new().name(name).description(Some(text)).build();
-    [
-        tag("v1", "Our own API, the same on both services"),
-        tag("purchases", "Buying and listing, as the replaced systems do"),
-        tag("health", "How the service is"),
-        tag("about", "What there is"),
-        tag(BEHIND_INGRESS, "All of it again, behind the prefixes of scalable-shop's ingress"),
-    ]
+    all.into_iter().filter(|(is_here, ..)| *is_here).map(|(_, name, text)| tag(name, text)).collect()
 }
 
 /// What stands at `path`, if that is known.
@@ -97,6 +102,11 @@ fn described_at(path: &str, service: &Service) -> Option<PathItem> {
         "/v1/purchases" => v1::purchases(&place),
         "/v1/purchases/{id}" => v1::purchase(&place),
         "/v1/summary" => v1::summary(&place),
+        "/users" => accounts::register(&place),
+        "/users/{user_id}" => accounts::user(&place),
+        "/users/{user_id}/orders" => accounts::orders_of_user(&place),
+        "/orders" => accounts::place_order(&place),
+        "/orders/{order_id}" => accounts::order(&place),
         naked => health::or_about(naked, &place)?,
     };
     let mut item = PathItemBuilder::new();

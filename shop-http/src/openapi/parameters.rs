@@ -56,11 +56,26 @@ pub(super) fn asset() -> Parameter {
     parameter(ParameterIn::Path, "name", "One of the files that the page names", names)
 }
 
+/// The number of a user or of an order, which has this name.
+pub(super) fn number(name: &'static str) -> Parameter {
+    parameter(ParameterIn::Path, name, "Its number, from 1", of_type(Type::Integer).examples([json!(1)]))
+}
+
+/// Of a user or of an order.
+pub(super) fn key_of_account() -> Parameter {
+    let says = "Makes the request repeatable: the same key with the same content is answered with the first one. With \
+                other content it is refused, 409.";
+    parameter(ParameterIn::Header, "Idempotency-Key", says, key())
+}
+
+fn key() -> ObjectBuilder {
+    text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!-~]+$"))
+}
+
 pub(super) fn idempotency_key() -> Parameter {
-    let key = text().min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!-~]+$"));
     let says = "Makes the purchase repeatable: the same key of the same user is the same purchase. A UUID becomes the \
                 purchase's id. With another purchase the key is refused, 409.";
-    parameter(ParameterIn::Header, "Idempotency-Key", says, key)
+    parameter(ParameterIn::Header, "Idempotency-Key", says, key())
 }
 
 /// Of a listing outside of `/v1`.

@@ -13,7 +13,7 @@ use super::schemas::{array, exact_number, nullable, object, of_type, purchase_id
 use super::whereabouts::{Place, operation_id};
 use super::{Operations, buying, example, parameters};
 use crate::dialect::Dialect;
-use crate::failure::Failure;
+use crate::failure::{Failure, Subject};
 use crate::resources::buy;
 
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
@@ -112,7 +112,7 @@ fn question(
     parameters: impl Iterator<Item = Parameter>,
 ) -> OperationBuilder {
     failures.push(Failure::field("wait_for", "must be a purchase id: must be a UUID or 24 hex digits"));
-    failures.extend(no_answer(place.role));
+    failures.extend(no_answer(Subject::Purchase(place.role)));
     failures.extend(too_busy(place, false));
     let operation = OperationBuilder::new().tag("v1").summary(Some(summary));
     parameters.fold(operation, OperationBuilder::parameter).responses(answers(place, vec![answer], &failures))

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use shop_core::ingest::{IngestStatus, Part, Phase};
+use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase};
 
+use crate::account_role::Account;
 use crate::dialect::Speaks;
 use crate::json_answer::Json;
 use crate::service::{Role, Service};
@@ -26,9 +28,9 @@ pub(crate) async fn alive() -> Json<Value> {
 
 /// What the readiness of a service is made of.
 struct Ports {
-    /// Purchases can be taken into the log, or, on management, the loop that reads it runs.
+    /// Purchases can be taken into the log, or, on management, the loops that read it run.
     log: bool,
-    /// The store answers.
+    /// The stores answer.
     store: bool,
 }
 
@@ -37,14 +39,15 @@ impl Ports {
         match service.role {
             Role::Facing => Self { log: service.is_well(service.sink.check()).await, store: true },
             Role::Management => {
-                let (writes, reads) = tokio::join!(
+                let loops =
+                    service.ingest.iter().chain(service.accounts().filter_map(|account| account.events));
+                let log = loops.map(IngestMonitor::status).all(|status| runs(&status));
+                let (writes, reads, accounts) = tokio::join!(
                     service.is_well(service.sink.check()),
-                    service.is_well(service.query.check())
+                    service.is_well(service.query.check()),
+                    join_all(service.accounts().map(|account| service.is_well(account.check)))
                 );
-                Self {
-                    log: service.ingest.as_ref().is_none_or(|ingest| runs(&ingest.status())),
-                    store: writes && reads,
-                }
+                Self { log, store: writes && reads && !accounts.contains(&false) }
             }
         }
     }
@@ -109,6 +112,11 @@ struct IngestHealth {
 }
 
 impl IngestHealth {
+    async fn of(service: &Service, ingest: &IngestMonitor) -> Self {
+        let lag = service.in_time(ingest.lag()).await.ok().map(|lag| lag.total());
+        Self::new(ingest.status(), lag)
+    }
+
     fn new(status: IngestStatus, lag: Option<u64>) -> Self {
         let word = |error: &shop_core::Error| format!("{:?}", error.kind()).to_lowercase();
         Self {
@@ -129,10 +137,34 @@ impl IngestHealth {
     }
 }
 
+/// What `/health` says of users, or of orders, that are kept in this process.
+#[derive(Serialize)]
+struct AccountHealth {
+    /// Whether their store answers.
+    store: bool,
+    /// How many events wait to be published, if that is known.
+    outbox: Option<u64>,
+    /// The ingest that brings in the other role's events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<IngestHealth>,
+}
+
+impl AccountHealth {
+    async fn of(service: &Service, account: Account<'_>) -> (String, Value) {
+        let outbox = async {
+            let backlog = service.in_time(account.relay?.backlog()).await.ok()?;
+            Some(backlog.entries)
+        };
+        let events = async { Some(IngestHealth::of(service, account.events?).await) };
+        let (store, outbox, events) = tokio::join!(service.is_well(account.check), outbox, events);
+        let health = Self { store, outbox, events };
+        (account.name.to_owned(), serde_json::to_value(health).unwrap_or_default())
+    }
+}
+
 /// `GET /health`: how the service is, for people and dashboards.
 pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect): Speaks) -> Response {
     let ports = Ports::of(&service).await;
-    let status = service.ingest.as_ref().map(shop_core::ingest::IngestMonitor::status);
     let mut body = Map::new();
     let mut code = StatusCode::OK;
     match service.role {
@@ -141,7 +173,12 @@ pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect):
             body.insert("kafkaReady".into(), ports.log.into());
         }
         Role::Management => {
-            let reads = status.as_ref().is_none_or(|status| !status.troubles.contains_key(&Part::Source));
+            let reads = |ingest: &IngestMonitor| !ingest.status().troubles.contains_key(&Part::Source);
+            let reads = service
+                .ingest
+                .iter()
+                .chain(service.accounts().filter_map(|account| account.events))
+                .all(reads);
             body.insert("kafkaReady".into(), (ports.log && reads).into());
             body.insert("mongoReady".into(), ports.store.into());
             let mut word = dialect.health.well;
@@ -156,12 +193,10 @@ pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect):
             body.insert("status".into(), word.into());
         }
     }
-    if let (Some(status), Some(ingest)) = (status, &service.ingest) {
-        let lag = service.in_time(ingest.lag()).await.ok().map(|lag| lag.total());
-        body.insert(
-            "ingest".into(),
-            serde_json::to_value(IngestHealth::new(status, lag)).unwrap_or_default(),
-        );
+    if let Some(ingest) = &service.ingest {
+        let health = IngestHealth::of(&service, ingest).await;
+        body.insert("ingest".into(), serde_json::to_value(health).unwrap_or_default());
     }
+    body.extend(join_all(service.own_accounts().map(|account| AccountHealth::of(&service, account))).await);
     (code, Json(Value::Object(body))).into_response()
 }

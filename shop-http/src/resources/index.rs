@@ -11,7 +11,7 @@ use crate::json_answer::Json;
 use crate::resources::page;
 use crate::service::{Role, Service};
 
-const EVERYWHERE: [(&str, &str); 13] = [
+const EVERYWHERE: [(&str, &str); 9] = [
     ("/", "This description, or for a browser a page"),
     ("/docs", "The API, to read and to try"),
     ("/openapi.json", "The API as an OpenAPI document"),
@@ -21,6 +21,8 @@ const EVERYWHERE: [(&str, &str); 13] = [
     ("/ready", "Whether requests should be sent here, for user-buy-list's probes"),
     ("/-/healthy", "Whether the process lives, as JSON"),
     ("/-/ready", "Whether requests should be sent here"),
+];
+const OF_PURCHASES: [(&str, &str); 4] = [
     ("POST /v1/purchases", "Buys: username, userid, price, and a timestamp if you like"),
     ("GET /v1/purchases", "A page of purchases: userid or username, order, limit, cursor, wait_for, wait"),
     ("GET /v1/purchases/{id}", "One purchase"),
@@ -41,6 +43,16 @@ const ON_MANAGEMENT: [(&str, &str); 2] = [
     ("/buyList/{username}", "What a user has bought, by name"),
 ];
 
+const OF_USERS: [(&str, &str); 3] = [
+    ("POST /users", "Registers: email, name"),
+    ("GET /users/{user_id}", "One user"),
+    ("GET /users/{user_id}/orders", "The numbers of a user's orders, as far as they are known"),
+];
+const OF_ORDERS: [(&str, &str); 2] = [
+    ("POST /orders", "Orders: user_id, product, quantity, total_price"),
+    ("GET /orders/{order_id}", "One order"),
+];
+
 /// The page if that is asked for, else the description.
 pub(crate) async fn get(
     service: State<Arc<Service>>,
@@ -48,7 +60,10 @@ pub(crate) async fn get(
     request: HeaderMap,
 ) -> Response {
     let mut response = match uri.path().rsplit_once('/') {
-        _ if !page::is_asked_for(&request) => describe(service).await.into_response(),
+        // The page is of purchases.
+        _ if !service.has_purchases || !page::is_asked_for(&request) => {
+            describe(service).await.into_response()
+        }
         // What the page loads stands below it.
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
         _ => page::document(service.role, &request),
@@ -59,10 +74,17 @@ pub(crate) async fn get(
 
 /// The description alone.
 pub(crate) async fn describe(State(service): State<Arc<Service>>) -> Json<Map<String, Value>> {
-    let own: &[(&str, &str)] = match service.role {
+    let own = match service.role {
         Role::Facing => &ON_FACING,
         Role::Management => &ON_MANAGEMENT,
     };
-    let all = EVERYWHERE.iter().chain(own);
+    let parts: [(bool, &[(&str, &str)]); 5] = [
+        (true, &EVERYWHERE),
+        (service.has_purchases, &OF_PURCHASES),
+        (service.has_purchases, own),
+        (service.users.is_some(), &OF_USERS),
+        (service.orders.is_some(), &OF_ORDERS),
+    ];
+    let all = parts.into_iter().filter(|(is_here, _)| *is_here).flat_map(|(_, paths)| paths);
     Json(all.map(|(path, text)| ((*path).to_owned(), Value::from(*text))).collect())
 }

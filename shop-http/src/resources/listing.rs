@@ -11,7 +11,7 @@ use axum::response::Response;
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::dialect::{ItemForm, ListingForm, LooksFor, Speaks, View};
-use crate::failure::Failure;
+use crate::failure::{Failure, Subject};
 use crate::listing_body::{self, Frame};
 use crate::parameters::{By, Parameters};
 use crate::service::Service;
@@ -147,7 +147,7 @@ async fn list(
         _ => By::UserId,
     });
     let is_found = found.is_some();
-    let failed = |error| Failure::Query(error, service.role);
+    let failed = |error| Failure::Query(error, Subject::Purchase(service.role));
     let mut next = None;
     let body = match found {
         None if asked.is_page => {

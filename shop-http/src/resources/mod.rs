@@ -6,6 +6,8 @@ pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod listing;
 pub(crate) mod metrics;
+pub(crate) mod orders;
 pub(crate) mod page;
+pub(crate) mod users;
 pub(crate) mod v1_purchases;
 pub(crate) mod v1_summary;

@@ -30,13 +30,15 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// What the documents load.
-static ASSETS: [File; 11] = [
+static ASSETS: [File; 13] = [
+    file!("accounts.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("buying.js", SCRIPT),
     file!("chart.js", SCRIPT),
     file!("elements.js", SCRIPT),
     file!("exact.js", SCRIPT),
     file!("facing.js", SCRIPT),
+    file!("form.js", SCRIPT),
     file!("icon.svg", "image/svg+xml"),
     file!("ledger.js", SCRIPT),
     file!("management.js", SCRIPT),

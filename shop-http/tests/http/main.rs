@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod accounts;
 mod bad_input;
 mod bad_requests;
 mod buying;

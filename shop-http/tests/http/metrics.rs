@@ -18,9 +18,10 @@ use shop_http::{Facing, HttpOptions, Management, Metrics, facing, management};
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::accounts::Accounts;
 use crate::shop::{Answer, JSON, ask, get, post, purchase, request};
 
-/// Both services in one process, with an ingest between them that is not started yet.
+/// Both services in one process, with an ingest between them that is not started yet, nor is what users and orders have.
 pub(crate) struct Measured {
     pub(crate) log: InMemoryLog,
     pub(crate) store: InMemoryStore,
@@ -29,6 +30,8 @@ pub(crate) struct Measured {
     pub(crate) management: Router,
     ingest: Option<Ingest>,
     monitor: IngestMonitor,
+    /// Their monitors tell nothing of what is gone.
+    _accounts: Accounts,
 }
 
 impl Measured {
@@ -48,13 +51,15 @@ impl Measured {
         let ingest = ingest.observed_by(metrics.ingest_observer());
         let mut back = Management::new(stored, Durability::Memory, Arc::new(store.clone()));
         (back.ingest, back.metrics) = (Some(ingest.monitor()), metrics);
+        let accounts = Accounts::new();
+        (back.users, back.orders) = (Some(accounts.users_role()), Some(accounts.orders_role()));
         let query = faults.query(Arc::new(store.clone()));
         let mut front = Facing::new(faults.sink(Arc::new(log.sink())), query);
         front.clock = clock;
         let options = HttpOptions::default();
         let (facing, management) = (facing(front, options.clone()), management(back, options));
         let monitor = ingest.monitor();
-        Self { log, store, faults, facing, management, ingest: Some(ingest), monitor }
+        Self { log, store, faults, facing, management, ingest: Some(ingest), monitor, _accounts: accounts }
     }
 
     pub(crate) fn start(&mut self) -> IngestMonitor {
@@ -65,7 +70,7 @@ impl Measured {
 }
 
 /// The value of one series, as it stands in the answer.
-fn value(answer: &Answer, series: &str) -> Option<f64> {
+pub(crate) fn value(answer: &Answer, series: &str) -> Option<f64> {
     let line = answer.text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
 }

@@ -22,8 +22,8 @@ fn documented() -> BTreeMap<String, Line> {
         let on = match on {
             "both" => ["facing", "management"].into(),
             "facing" => ["facing"].into(),
-            // Here, that of management.
-            "ingest" => ["management"].into(),
+            // Here, those of management.
+            "ingest" | "roles" => ["management"].into(),
             other => panic!("{other} is no service"),
         };
         assert!(meaning.len() > 10, "{name} means something");

@@ -2,7 +2,7 @@
 //! the store.
 
 mod bodies;
-mod random;
+pub(crate) mod random;
 mod requests;
 
 use axum::Router;

@@ -11,7 +11,7 @@ use crate::shop::{Shop, ask};
 const PATHS: [&str; 5] = ["/buy", "/api/buy", "/api/v1/buy", "/scalable-shop-cm-server/buy", "/v1/purchases"];
 
 /// A value that is JSON, or nearly.
-fn value() -> impl Strategy<Value = String> {
+pub(crate) fn value() -> impl Strategy<Value = String> {
     let simple = prop_oneof![
         Just("null".to_owned()),
         any::<bool>().prop_map(|value| value.to_string()),

@@ -1,0 +1,249 @@
+// For operators: users and their orders, found by their numbers and made here, where the service has them.
+
+import { Refusal, order, ordersOf, paths, place, register, user } from "./api.js";
+import { byId, make, repeatedly, say } from "./elements.js";
+import { forPeople, grouped } from "./exact.js";
+import { RecordingForm, mark, sentence } from "./form.js";
+
+/** The most numbers of orders that the service tells of a user. */
+const MOST_ORDERS = 1000;
+
+/**
+ * What there is: the path by which the service says that it has it; the fields of the form that makes one, whose texts
+ * the service checks; and what is shown of one. A fact that `leadsTo` the other kind is a list of its numbers.
+ */
+const KINDS = [
+  {
+    path: "/users",
+    noun: "user",
+    title: "Users",
+    form: "register",
+    button: "Register",
+    made: "Registered as user",
+    send: register,
+    fields: [
+      { id: "new-email", member: "email", label: "E-mail", type: "email", autocapitalize: "none", spellcheck: "false", required: true },
+      { id: "new-name", member: "name", label: "Name" },
+    ],
+    find: async (id) => {
+      const [found, orders] = await Promise.all([user(id), ordersOf(id)]);
+      return { ...found, orders };
+    },
+    // Its orders come by and by.
+    grows: true,
+    facts: [
+      { id: "user-id", name: "Number", of: ({ id }) => id },
+      { id: "user-email", name: "E-mail", of: ({ email }) => email },
+      { id: "user-name", name: "Name", of: ({ name }) => name },
+      { id: "user-orders", name: "Orders", of: ({ orders }) => orders, leadsTo: "order" },
+    ],
+  },
+  {
+    path: "/orders",
+    noun: "order",
+    title: "Orders",
+    form: "place",
+    button: "Order",
+    made: "Recorded as order",
+    send: place,
+    fields: [
+      { id: "new-user", member: "user_id", label: "Number of the user", inputmode: "numeric", required: true, stays: true },
+      { id: "new-product", member: "product", label: "Product" },
+      { id: "new-quantity", member: "quantity", label: "Quantity", inputmode: "numeric", required: true },
+      { id: "new-total", member: "total_price", label: "Price of all", inputmode: "decimal", placeholder: "0.00", required: true },
+    ],
+    find: order,
+    facts: [
+      { id: "order-id", name: "Number", of: ({ id }) => id },
+      { id: "order-user", name: "User", of: ({ user_id: user }) => [user], leadsTo: "user" },
+      { id: "order-product", name: "Product", of: ({ product }) => product },
+      { id: "order-quantity", name: "Quantity", of: ({ quantity }) => grouped(quantity) },
+      { id: "order-total", name: "Price of all", of: ({ total_price: total }) => forPeople(total) },
+    ],
+  },
+];
+
+/** Shows users and orders, or those of them that the service has. */
+export async function setUpAccounts() {
+  const served = await servedPaths();
+  const kinds = KINDS.filter(({ path }) => served.has(path));
+  if (kinds.length === 0) return;
+  const sheets = new Map();
+  for (const kind of kinds) sheets.set(kind.noun, new Sheet(kind, (noun) => sheets.get(noun)));
+  const elements = [...sheets.values()].map(({ element }) => element);
+  document.querySelector("main").append(make("div", { class: "accounts" }, ...elements));
+  for (const sheet of sheets.values()) sheet.setUp();
+}
+
+async function servedPaths() {
+  for (;;) {
+    try {
+      return await paths();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 4000));
+  }
+}
+
+/** Where those of one kind are found and made. */
+class Sheet {
+  #kind;
+  #sheetOf;
+  #facts;
+  /** The number of the one that is shown. */
+  #shown = null;
+  /** Grows with each question, so that a late answer to an older one does not count. */
+  #question = 0;
+
+  /** `sheetOf` answers the sheet of a kind, if there is one. */
+  constructor(kind, sheetOf) {
+    this.#kind = kind;
+    this.#sheetOf = sheetOf;
+    this.#facts = facts(kind);
+    this.element = sheet(kind, this.#facts);
+  }
+
+  /** Makes it work, once the element is where it is to be. */
+  setUp() {
+    const { noun, form, fields, send, grows } = this.#kind;
+    byId(`find-${noun}`).addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#find(byId(this.#which).value.trim());
+    });
+    byId(this.#which).addEventListener("input", () => mark(this.#which, ""));
+    new RecordingForm(form, { thing: noun, fields, send, onRecorded: (made) => this.#made(made) });
+    if (grows) repeatedly(4000, () => this.#catchUp());
+  }
+
+  /** The input of the number that is asked for. */
+  get #which() {
+    return `which-${this.#kind.noun}`;
+  }
+
+  /** Shows the one of this number, and goes there. */
+  goTo(id) {
+    this.element.focus();
+    this.#show(id);
+  }
+
+  #made({ id }) {
+    for (const field of this.#kind.fields) if (!field.stays) byId(field.id).value = "";
+    this.#show(id);
+    return `${this.#kind.made} ${id}.`;
+  }
+
+  #show(id) {
+    byId(this.#which).value = id;
+    this.#find(id);
+  }
+
+  #find(id) {
+    this.#shown = null;
+    this.#facts.show(null);
+    this.#tell({});
+    const question = ++this.#question;
+    // Anything else could be part of another path.
+    if (/^\d+$/.test(id)) {
+      this.#ask(question, id);
+    } else {
+      this.#tell({ problem: `Enter the number of the ${this.#kind.noun}, such as 1.` });
+      byId(this.#which).focus();
+    }
+  }
+
+  async #catchUp() {
+    if (this.#shown !== null) await this.#ask(this.#question, this.#shown);
+  }
+
+  /** Asks for the one of this number, and shows it, or what went wrong, unless something else is asked for by then. */
+  async #ask(question, id) {
+    try {
+      const found = await this.#kind.find(id);
+      if (question !== this.#question) return;
+      this.#shown = found.id;
+      this.#facts.show(found, this.#sheetOf);
+      this.#tell({});
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      if (question !== this.#question) return;
+      const text = sentence(error.message);
+      this.#tell(error.mayPass ? { trouble: text } : { problem: text });
+    }
+  }
+
+  /** Tells of a problem with the number that is asked for, or of trouble whatever the number is. */
+  #tell({ problem = "", trouble = "" }) {
+    mark(this.#which, problem);
+    say(byId(`${this.#which}-trouble`), trouble);
+  }
+}
+
+function sheet({ noun, title, form, button, fields }, facts) {
+  const which = `which-${noun}`;
+  const asked = make("input", { id: which, name: which, inputmode: "numeric", autocomplete: "off", "aria-describedby": `${which}-problem` });
+  return make(
+    "section",
+    { class: "slip", id: `${noun}s`, tabindex: -1, "aria-labelledby": `${noun}s-title` },
+    make("h2", { id: `${noun}s-title` }, title),
+    make(
+      "form",
+      { class: "search", id: `find-${noun}`, role: "search", novalidate: true },
+      make("label", { for: which }, `Number of the ${noun}`),
+      make("div", { class: "row" }, asked, make("button", { type: "submit", class: "quiet" }, "Show")),
+      make("p", { class: "problem", id: `${which}-problem`, role: "alert" }),
+      make("p", { class: "problem", id: `${which}-trouble`, role: "alert" }),
+    ),
+    facts.element,
+    make(
+      "form",
+      { class: "recording", id: form, novalidate: true, "aria-labelledby": `${form}-title` },
+      make("h3", { id: `${form}-title` }, `A new ${noun}`),
+      ...fields.map(input),
+      make("button", { type: "submit", id: `${form}-button` }, button),
+      make("p", { class: "answer", id: `${form}-answer`, role: "status" }),
+      make("p", { class: "answer bad", id: `${form}-problem`, role: "alert" }),
+    ),
+  );
+}
+
+function input({ id, member, label, stays, ...attributes }) {
+  return make(
+    "div",
+    { class: "field" },
+    make("label", { for: id }, label),
+    make("input", { id, name: member, autocomplete: "off", "aria-describedby": `${id}-problem`, ...attributes }),
+    make("p", { class: "problem", id: `${id}-problem` }),
+  );
+}
+
+/** What is shown of one. A screen reader is told of it, and of what changes. */
+function facts({ noun, facts }) {
+  const shown = facts.map((fact) => ({ ...fact, value: make("dd", { id: fact.id }) }));
+  const rows = shown.map(({ name, value }) => make("div", {}, make("dt", {}, name), value));
+  const list = make("dl", { class: "facts", id: noun, hidden: true }, ...rows);
+  const show = (one, sheetOf) => {
+    list.hidden = one === null;
+    for (const { of, leadsTo, value } of shown) {
+      if (leadsTo) link(value, one ? of(one) : [], leadsTo, sheetOf?.(leadsTo));
+      else say(value, one ? of(one) : "");
+    }
+  };
+  // What is announced must stand in something that was there before.
+  return { element: make("div", { "aria-live": "polite" }, list), show };
+}
+
+/** Shows numbers of a kind, each of which leads to its sheet, if there is one. */
+function link(element, numbers, noun, sheet) {
+  const asText = numbers.join(" ");
+  if (element.dataset.numbers === asText) return;
+  element.dataset.numbers = asText;
+  const linkTo = (number) => {
+    const button = make("button", { type: "button", class: "link", "aria-label": `Show ${noun} ${number}` }, number);
+    button.addEventListener("click", () => sheet.goTo(number));
+    return button;
+  };
+  const items = numbers.map((number) => make("li", {}, sheet ? linkTo(number) : number));
+  const most = numbers.length >= MOST_ORDERS ? [make("small", {}, `the first ${grouped(MOST_ORDERS)}`)] : [];
+  element.replaceChildren(...(items.length > 0 ? [make("ul", {}, ...items)] : []), ...most);
+}

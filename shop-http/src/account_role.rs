@@ -1,0 +1,86 @@
+//! What a service stands on that has users, or orders, beside purchases or instead of them.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use shop_core::Result;
+use shop_core::ingest::IngestMonitor;
+use shop_core::orders::{Order, OrderStore};
+use shop_core::outbox::RelayMonitor;
+use shop_core::record::Event;
+use shop_core::users::{User, UserStore};
+
+use crate::service::{Role, Service};
+
+/// Users, as a service has them. It hears of orders.
+pub type UsersRole = AccountRole<dyn UserStore>;
+/// Orders, as a service has them. It hears of users.
+pub type OrdersRole = AccountRole<dyn OrderStore>;
+
+/// Rows of one kind, and what runs for them in this process.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AccountRole<S: ?Sized> {
+    /// Where the rows are: a store, or another service.
+    pub store: Arc<S>,
+    /// The ingest that brings in the other role's events, if it runs in this process: management is not ready when it
+    /// does not.
+    pub events: Option<IngestMonitor>,
+    /// The relay that tells others of the rows, if it runs in this process: its state is told in `/health` and
+    /// `/metrics`.
+    pub relay: Option<RelayMonitor>,
+}
+
+impl<S: ?Sized> AccountRole<S> {
+    /// The rows of `store`, of which this process neither tells anybody, nor hears anything.
+    #[must_use]
+    pub const fn new(store: Arc<S>) -> Self {
+        Self { store, events: None, relay: None }
+    }
+}
+
+// Derived, it would ask the store itself to be `Clone`.
+impl<S: ?Sized> Clone for AccountRole<S> {
+    fn clone(&self) -> Self {
+        Self { store: Arc::clone(&self.store), events: self.events.clone(), relay: self.relay.clone() }
+    }
+}
+
+/// What both roles are asked about themselves.
+pub(crate) struct Account<'a> {
+    /// Its name, as it is told.
+    pub(crate) name: &'static str,
+    /// The topic of the events that it hears of.
+    pub(crate) hears: &'static str,
+    pub(crate) events: Option<&'a IngestMonitor>,
+    pub(crate) relay: Option<&'a RelayMonitor>,
+    /// Whether its store is well, once it is asked.
+    pub(crate) check: BoxFuture<'a, Result<()>>,
+}
+
+impl<'a> Account<'a> {
+    fn new<S: ?Sized>(
+        name: &'static str,
+        hears: &'static str,
+        role: &'a AccountRole<S>,
+        check: BoxFuture<'a, Result<()>>,
+    ) -> Self {
+        Self { name, hears, events: role.events.as_ref(), relay: role.relay.as_ref(), check }
+    }
+}
+
+impl Service {
+    /// The roles beside purchases that this service has.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = Account<'_>> {
+        let users = self.users.iter();
+        let users = users.map(|role| Account::new("users", Order::TOPIC, role, role.store.check()));
+        let orders = self.orders.iter();
+        users.chain(orders.map(|role| Account::new("orders", User::TOPIC, role, role.store.check())))
+    }
+
+    /// Those of them that run in this process, rather than behind it.
+    pub(crate) fn own_accounts(&self) -> impl Iterator<Item = Account<'_>> {
+        let runs = |account: &Account<'_>| account.events.is_some() || account.relay.is_some();
+        self.accounts().filter(move |account| self.role == Role::Management || runs(account))
+    }
+}

@@ -1,0 +1,220 @@
+//! Values as pydantic 2 reads them where it is lax, as the replaced system did; and what it says of those that it
+//! cannot read.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use shop_core::json::Scalar;
+use shop_core::orders::TotalPrice;
+use shop_core::users::Email;
+
+/// Why a value is none of its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mistake {
+    /// The word for it.
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
+    /// What the text was made with.
+    pub(crate) context: Option<Box<(&'static str, Value)>>,
+}
+
+impl Mistake {
+    pub(crate) fn new(kind: &'static str, text: &str) -> Self {
+        Self { kind, text: text.to_owned(), context: None }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.context = Some(Box::new((name, value.into())));
+        self
+    }
+
+    /// A text of more characters than this.
+    pub(crate) fn too_long(most: usize) -> Self {
+        let text = format!("String should have at most {most} characters");
+        Self { text, ..Self::new("string_too_long", "") }.with("max_length", most)
+    }
+
+    fn no_integer_text() -> Self {
+        Self::new("int_parsing", "Input should be a valid integer, unable to parse string as an integer")
+    }
+
+    fn too_many_digits() -> Self {
+        Self::new("int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size")
+    }
+
+    fn not_finite() -> Self {
+        Self::new("finite_number", "Input should be a finite number")
+    }
+
+    fn no_decimal_text() -> Self {
+        Self::new("decimal_parsing", "Input should be a valid decimal")
+    }
+
+    fn too_large() -> Self {
+        Self::new(
+            "decimal_whole_digits",
+            "Decimal input should have no more than 8 digits before the decimal point",
+        )
+        .with("whole_digits", WHOLE_DIGITS)
+    }
+}
+
+/// Python reads no integer from a longer text.
+const LONGEST_INTEGER: usize = 4_300;
+/// The first float that is no 64-bit integer any more.
+const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
+/// The most digits of a price before its point.
+const WHOLE_DIGITS: i64 = 8;
+
+/// A text.
+pub(crate) fn text(value: Scalar<'_>) -> Result<Cow<'_, str>, Mistake> {
+    value.text().ok_or_else(|| {
+        if value.as_json().starts_with('"') {
+            let text = "Input should be a valid string, unable to parse raw data as a unicode string";
+            return Mistake::new("string_unicode", text);
+        }
+        Mistake::new("string_type", "Input should be a valid string")
+    })
+}
+
+/// An address, perhaps with a name before it, which is dropped: `Ada <ada@example.com>`.
+pub(crate) fn email(value: Scalar<'_>) -> Result<Email, Mistake> {
+    let text = text(value)?;
+    let trimmed = text.trim_matches([' ', '\t']);
+    let in_brackets = trimmed.strip_suffix('>').and_then(|rest| rest.split_once('<'));
+    let address = in_brackets.filter(|(name, _)| !name.contains('@')).map_or(trimmed, |(_, address)| address);
+    address.parse().map_err(|why: shop_core::users::InvalidEmail| {
+        let why = why.to_string();
+        let text = format!("value is not a valid email address: {why}");
+        Mistake { text, ..Mistake::new("value_error", "") }.with("reason", why)
+    })
+}
+
+/// An integer, from a number without a fraction, from text, or from a truth. One that has no 64 bits is the last that
+/// has.
+pub(crate) fn integer(value: Scalar<'_>) -> Result<i64, Mistake> {
+    match value.as_json() {
+        "true" => Ok(1),
+        "false" => Ok(0),
+        json if value.is_number() && json.contains(['.', 'e', 'E']) => integer_of_float(value),
+        json if value.is_number() => integer_of_text(json),
+        json => match value.text() {
+            Some(text) => integer_of_text(&text),
+            None if json.starts_with('"') => Err(Mistake::no_integer_text()),
+            None => Err(Mistake::new("int_type", "Input should be a valid integer")),
+        },
+    }
+}
+
+/// An integer of 32 bits.
+pub(crate) fn small_integer(value: Scalar<'_>) -> Result<i32, Mistake> {
+    let integer = integer(value)?;
+    i32::try_from(integer).map_err(|_beyond| {
+        let (kind, name, words, limit) = if integer > 0 {
+            ("less_than_equal", "le", "less", i32::MAX)
+        } else {
+            ("greater_than_equal", "ge", "greater", i32::MIN)
+        };
+        let text = format!("Input should be {words} than or equal to {limit}");
+        Mistake { text, ..Mistake::new(kind, "") }.with(name, limit)
+    })
+}
+
+/// The same as [`integer`], from text.
+pub(crate) fn integer_of_text(text: &str) -> Result<i64, Mistake> {
+    let text = text.trim();
+    if text.len() > LONGEST_INTEGER {
+        return Err(Mistake::too_many_digits());
+    }
+    let (is_negative, number) = signed(text);
+    let digits = match number.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
+        Some(_) => return Err(Mistake::no_integer_text()),
+        None => number,
+    };
+    if !digits.split('_').all(|group| !group.is_empty() && are_digits(group)) {
+        return Err(Mistake::no_integer_text());
+    }
+    let digits = digits.bytes().filter(u8::is_ascii_digit);
+    let magnitude =
+        digits.fold(0_i64, |so_far, digit| so_far.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+    Ok(if is_negative { -magnitude } else { magnitude })
+}
+
+fn integer_of_float(value: Scalar<'_>) -> Result<i64, Mistake> {
+    let float = value.float().filter(|float| float.is_finite()).ok_or_else(Mistake::not_finite)?;
+    if float.fract() != 0.0 {
+        let text = "Input should be a valid integer, got a number with a fractional part";
+        return Err(Mistake::new("int_from_float", text));
+    }
+    if float.abs() >= INTEGER_LIMIT {
+        return Err(Mistake::too_many_digits());
+    }
+    format!("{float:.0}").parse().map_err(|_no_integer| Mistake::no_integer_text())
+}
+
+/// A price, from a number or from numeric text, digit by digit: no float comes near to it.
+pub(crate) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, Mistake> {
+    let json = value.as_json();
+    let text = match value.text() {
+        Some(text) => text,
+        None if value.is_number() => Cow::Borrowed(json),
+        None if json.starts_with('"') => return Err(Mistake::no_decimal_text()),
+        None => {
+            let text = "Decimal input should be an integer, float, string or Decimal object";
+            return Err(Mistake::new("decimal_type", text));
+        }
+    };
+    let cents = hundredths(&text.trim().replace('_', ""))?;
+    TotalPrice::from_cents(cents).map_err(|_too_large| Mistake::too_large())
+}
+
+/// A decimal number in hundredths, rounded half away from zero as PostgreSQL does it.
+fn hundredths(text: &str) -> Result<i64, Mistake> {
+    let (is_negative, number) = signed(text);
+    if is_no_finite_number(number) {
+        return Err(Mistake::not_finite());
+    }
+    let (number, exponent) = match number.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse().map_err(|_none| Mistake::no_decimal_text())?),
+        None => (number, 0_i64),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !are_digits(&digits) {
+        return Err(Mistake::no_decimal_text());
+    }
+    let significant = digits.trim_start_matches('0').as_bytes();
+    let zeros = digits.len() - significant.len();
+    // How many of the significant digits stand before the point; below zero, as many zeros stand behind it.
+    let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+    let before = (length(whole.len()) - length(zeros)).saturating_add(exponent);
+    if significant.is_empty() || before < -2 {
+        return Ok(0);
+    }
+    if before > WHOLE_DIGITS {
+        return Err(Mistake::too_large());
+    }
+    let digit = |at: usize| significant.get(at).map_or(0, |digit| i64::from(digit - b'0'));
+    let kept = usize::try_from(before + 2).unwrap_or_default();
+    let cut = (0..kept).fold(0, |so_far, at| so_far * 10 + digit(at));
+    let rounded = cut + i64::from(digit(kept) >= 5);
+    Ok(if is_negative { -rounded } else { rounded })
+}
+
+/// Whether it is an infinity, or what is no number at all.
+fn is_no_finite_number(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let after_nan = lower.strip_prefix('s').unwrap_or(&lower).strip_prefix("nan");
+    matches!(&*lower, "inf" | "infinity") || after_nan.is_some_and(are_digits)
+}
+
+/// Whether it is below zero, and what stands behind its sign.
+fn signed(text: &str) -> (bool, &str) {
+    let behind_minus = text.strip_prefix('-');
+    (behind_minus.is_some(), behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text))
+}
+
+fn are_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}

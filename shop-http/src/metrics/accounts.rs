@@ -1,0 +1,54 @@
+//! Users and orders: their relays, and the ingests of their events, as they are when somebody asks.
+
+use std::time::Duration;
+
+use shop_core::Timestamp;
+use shop_core::ingest::{IngestMonitor, Part};
+use shop_core::outbox::{Backlog, RelayMonitor};
+use shop_core::ports::Lag;
+
+use super::ingest::{approximately, outcomes};
+use super::{Metrics, names};
+
+impl Metrics {
+    /// Takes over what the relay of `role` says now; its `backlog` was asked for before.
+    pub(crate) fn note_relay(
+        &self,
+        role: &str,
+        relay: &RelayMonitor,
+        backlog: Option<&Backlog>,
+        now: Timestamp,
+    ) {
+        let labels = [("role", role)];
+        self.counter(names::OUTBOX_PUBLISHED, &labels).absolute(relay.status().published);
+        let (pending, oldest) =
+            (self.gauge(names::OUTBOX_PENDING, &labels), self.gauge(names::OUTBOX_OLDEST, &labels));
+        // What is not known stays as it was.
+        if let Some(backlog) = backlog {
+            pending.set(approximately(backlog.entries));
+            oldest.set(backlog.oldest.map_or(0.0, |oldest| age(oldest, now).as_secs_f64()));
+        }
+    }
+
+    /// Takes over what the ingest of the events of `topic` says now; its `lag` was asked for before.
+    pub(crate) fn note_events(&self, topic: &str, monitor: &IngestMonitor, lag: Option<&Lag>) {
+        let status = monitor.status();
+        for (outcome, count) in outcomes(&status.tally) {
+            let labels = [("topic", topic), ("outcome", outcome)];
+            self.counter(names::EVENT_RECORDS, &labels).absolute(count);
+        }
+        for part in Part::ALL {
+            let waiting = status.waiting_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.gauge(names::EVENT_WAITING, &[("topic", topic), ("part", part.as_str())]).set(waiting);
+        }
+        if let Some(lag) = lag {
+            self.note_lag(lag);
+        }
+    }
+}
+
+/// How long ago it was; nothing when the clocks of two machines make it a time to come.
+fn age(time: Timestamp, now: Timestamp) -> Duration {
+    let millis = now.as_millis().saturating_sub(time.as_millis());
+    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+}

@@ -1,0 +1,178 @@
+//! Users and orders.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use shop_core::json::{OrderBody, UserBody};
+use shop_core::orders::{Order, OrderNumber, Product, TotalPrice};
+use shop_core::users::{PersonName, User, UserNumber};
+use utoipa::openapi::link::LinkBuilder;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{ContentBuilder, KnownFormat, Required, SchemaFormat};
+
+use super::answers::{Answer, answers, no_answer, not_taken, too_busy};
+use super::schemas::{Described, any_of, array, object, of_type, text};
+use super::whereabouts::{Place, operation_id};
+use super::{Operations, buying, parameters};
+use crate::failure::{Failure, Subject};
+use crate::lax;
+use crate::wrong_body::WrongValue;
+
+/// Text that counts as an integer; other ways to write one are taken too.
+const INTEGER_TEXT: &str = "^-?[0-9]{1,9}$";
+/// A price as text. More decimals are rounded, and other ways to write one are taken too.
+const PRICE_TEXT: &str = r"^-?[0-9]{1,8}(\.[0-9]{1,2})?$";
+const HIGHEST_PRICE: f64 = 99_999_999.99;
+
+/// `POST /users`.
+pub(super) fn register(place: &Place<'_>) -> Operations {
+    let email = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Email)));
+    let body = object([
+        ("email", email.build().into()),
+        ("name", text().max_length(Some(PersonName::MAX_CHARS)).build().into()),
+    ]);
+    let shown = json!({"email": "ada@example.com", "name": "Ada"});
+    let registered = Answer::json(StatusCode::CREATED, "The user is registered, durably", user_schema());
+    let registered = linked(registered.with_example(user_example()), place, "users", "user_id");
+    let own = [Failure::EmailTaken, missing("email", r#"{"name":"Ada"}"#)];
+    let operation = write(place, Subject::User, (body, shown), registered, own.into());
+    vec![(HttpMethod::Post, operation.tag("users").summary(Some("Registers a user")))]
+}
+
+/// `GET /users/{user_id}`.
+pub(super) fn user(place: &Place<'_>) -> Operations {
+    let found = Answer::json(StatusCode::OK, "The user", user_schema()).with_example(user_example());
+    let operation = read(place, Subject::User, found, Failure::UnknownUser);
+    vec![(HttpMethod::Get, operation.tag("users").summary(Some("One user")))]
+}
+
+/// `GET /users/{user_id}/orders`.
+pub(super) fn orders_of_user(place: &Place<'_>) -> Operations {
+    let body = object([("user_id", number()), ("orders", array(number()))]).build();
+    let found = Answer::json(StatusCode::OK, "The numbers of the first 1,000 orders", body)
+        .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
+    let operation = read(place, Subject::User, found, Failure::UnknownUser);
+    let summary = "The numbers of a user's orders, as far as they are known";
+    vec![(HttpMethod::Get, operation.tag("users").summary(Some(summary)))]
+}
+
+/// `POST /orders`.
+pub(super) fn place_order(place: &Place<'_>) -> Operations {
+    let integer = |least: i32, most: i32| {
+        let number = of_type(Type::Integer).minimum(Some(least)).maximum(Some(most)).build().into();
+        any_of([number, text().pattern(Some(INTEGER_TEXT)).build().into()])
+    };
+    let price = of_type(Type::Number).minimum(Some(-HIGHEST_PRICE)).maximum(Some(HIGHEST_PRICE));
+    let price = price.description(Some("Exact; rounded to two decimals")).build().into();
+    let body = object([
+        ("user_id", integer(1, i32::MAX)),
+        ("product", text().max_length(Some(Product::MAX_CHARS)).build().into()),
+        ("quantity", integer(i32::MIN, i32::MAX)),
+        ("total_price", any_of([price, text().pattern(Some(PRICE_TEXT)).build().into()])),
+    ]);
+    let shown = json!({"user_id": 1, "product": "pen", "quantity": 2, "total_price": 50});
+    let placed = Answer::json(StatusCode::CREATED, "The order is placed, durably", order_schema());
+    let placed = linked(placed.with_example(order_example()), place, "orders", "order_id");
+    let own =
+        [Failure::UnknownUser, missing("quantity", r#"{"user_id":1,"product":"pen","total_price":50}"#)];
+    let operation = write(place, Subject::Order, (body, shown), placed, own.into());
+    vec![(HttpMethod::Post, operation.tag("orders").summary(Some("Places an order of a known user")))]
+}
+
+/// `GET /orders/{order_id}`.
+pub(super) fn order(place: &Place<'_>) -> Operations {
+    let found = Answer::json(StatusCode::OK, "The order", order_schema()).with_example(order_example());
+    let operation = read(place, Subject::Order, found, Failure::UnknownOrder);
+    vec![(HttpMethod::Get, operation.tag("orders").summary(Some("One order")))]
+}
+
+/// What takes a row, with the schema and an example of what is sent.
+fn write(
+    place: &Place<'_>,
+    of: Subject,
+    (body, shown): (ObjectBuilder, Value),
+    written: Answer,
+    mut failures: Vec<Failure>,
+) -> OperationBuilder {
+    let body = body.description(Some("Other members are dropped.")).build();
+    let body = ContentBuilder::new().schema(Some(body)).example(Some(shown)).build();
+    let body =
+        RequestBodyBuilder::new().content("application/json", body).required(Some(Required::True)).build();
+    failures.push(Failure::KeyTaken(of));
+    failures.extend(buying::unreadable(place));
+    failures.extend(not_taken(of));
+    failures.extend(too_busy(place, true));
+    OperationBuilder::new()
+        .parameter(parameters::key_of_account())
+        .request_body(Some(body))
+        .responses(answers(place, vec![written], &failures))
+}
+
+/// What tells of one row, the number of which is in the path.
+fn read(place: &Place<'_>, of: Subject, found: Answer, unknown: Failure) -> OperationBuilder {
+    let parameter = if of == Subject::User { "user_id" } else { "order_id" };
+    let mut failures = vec![unknown, no_number(parameter)];
+    failures.extend(no_answer(of));
+    failures.extend(too_busy(place, false));
+    OperationBuilder::new().parameter(parameters::number(parameter)).responses(answers(
+        place,
+        vec![found],
+        &failures,
+    ))
+}
+
+/// `answer`, which leads to the row that it tells of.
+fn linked(mut answer: Answer, place: &Place<'_>, rows: &'static str, parameter: &str) -> Answer {
+    let path = format!("{}/{{{parameter}}}", place.path);
+    let link = LinkBuilder::new()
+        .operation_id(operation_id(&HttpMethod::Get, &path))
+        .parameter(format!("path.{parameter}"), "$response.body#/id")
+        .description("The same, asked for");
+    answer.links.push((rows, link.build()));
+    answer.with_header("Idempotent-Replayed", "`true` when it was there already, under the same key")
+}
+
+fn missing(member: &'static str, body: &str) -> Failure {
+    let mistake = lax::Mistake::new("missing", "Field required");
+    Failure::Values(vec![WrongValue { loc: ["body", member], mistake, input: body.to_owned() }])
+}
+
+fn no_number(parameter: &'static str) -> Failure {
+    let wrong = lax::integer_of_text("one").err();
+    let wrong =
+        wrong.map(|mistake| WrongValue { loc: ["path", parameter], mistake, input: r#""one""#.to_owned() });
+    Failure::Values(wrong.into_iter().collect())
+}
+
+fn number() -> Described {
+    of_type(Type::Integer).minimum(Some(1)).build().into()
+}
+
+fn user_schema() -> Described {
+    let members = [("id", number()), ("email", text().build().into()), ("name", text().build().into())];
+    object(members).build().into()
+}
+
+fn user_example() -> Option<Value> {
+    let user = User::new(UserNumber::FIRST, "ada@example.com".parse().ok()?, "Ada".parse().ok()?);
+    serde_json::to_value(UserBody::from(user)).ok()
+}
+
+fn order_schema() -> Described {
+    let price = text().pattern(Some(r"^-?[0-9]{1,8}\.[0-9]{2}$"));
+    let members = [
+        ("id", number()),
+        ("user_id", number()),
+        ("product", text().build().into()),
+        ("quantity", of_type(Type::Integer).build().into()),
+        ("total_price", price.build().into()),
+    ];
+    object(members).build().into()
+}
+
+fn order_example() -> Option<Value> {
+    let price = TotalPrice::from_cents(50_00).ok()?;
+    let order = Order::new(OrderNumber::FIRST, UserNumber::FIRST, "pen".parse().ok()?, 2, price);
+    serde_json::to_value(OrderBody::from(order)).ok()
+}

@@ -1,0 +1,83 @@
+//! `POST /orders` and `GET /orders/{order_id}`: orders, as the replaced system had them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use shop_core::Result as PortResult;
+use shop_core::json::OrderBody;
+use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
+use tokio::time::{Instant, sleep};
+
+use crate::account_request::{Asked, number};
+use crate::account_role::OrdersRole;
+use crate::dialect::Speaks;
+use crate::failure::{Failure, Subject};
+use crate::json_answer::Json;
+use crate::options::HttpOptions;
+use crate::resources::users::{created, replayed};
+use crate::service::Service;
+
+/// The pauses between two attempts to place an order of a user of whom nobody has told: short at first, as the event
+/// usually is on its way.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) async fn post(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    request: Request,
+) -> Response {
+    order(&service, request).await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+async fn order(service: &Service, request: Request) -> Result<Response, Failure> {
+    let store = &role(service)?.store;
+    let new = Asked::of(service, request).await?.order()?;
+    let placing = place(&**store, &new, &service.options);
+    match service.write(Subject::Order, &new.key, placing).await? {
+        Placement::Placed(order) => Ok(created(OrderBody::from(order))),
+        Placement::Repeated(order) => Ok(replayed(OrderBody::from(order))),
+        Placement::UnknownUser => Err(Failure::UnknownUser),
+        Placement::KeyTaken => Err(Failure::KeyTaken(Subject::Order)),
+        _ => Err(Failure::unknown_outcome(new.key, Subject::Order)),
+    }
+}
+
+/// Places an order, again and again while its user is unknown and there is time.
+async fn place(store: &dyn OrderStore, new: &NewOrder, options: &HttpOptions) -> PortResult<Placement> {
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let placement = store.place(new).await?;
+        let waited = begun.elapsed();
+        let pause_left = pause.min(options.order_user_wait.saturating_sub(waited));
+        // No attempt begins that the deadline would cut off: it is known that the user is not.
+        let is_over = pause_left.is_zero() || waited + pause >= options.publish_deadline;
+        if placement != Placement::UnknownUser || is_over {
+            return Ok(placement);
+        }
+        sleep(pause_left).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+pub(crate) async fn get(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let order = async {
+        let (store, id) = (&role(&service)?.store, number(path, "order_id")?);
+        let found = service.ask_about(Subject::Order, store.order(OrderNumber::new(id))).await?;
+        Ok::<_, Failure>(Json(OrderBody::from(found.ok_or(Failure::UnknownOrder)?)).into_response())
+    };
+    order.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// There is one wherever these routes are.
+fn role(service: &Service) -> Result<&OrdersRole, Failure> {
+    service.orders.as_ref().ok_or(Failure::NoRoute)
+}

@@ -1,0 +1,84 @@
+//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`: users, as the replaced system had them.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use shop_core::json::{UserBody, UserOrdersBody};
+use shop_core::users::{Registration, UserNumber};
+
+use crate::account_request::{Asked, number};
+use crate::account_role::UsersRole;
+use crate::dialect::Speaks;
+use crate::failure::{Failure, Subject};
+use crate::header_names::REPLAYED;
+use crate::json_answer::Json;
+use crate::service::Service;
+
+pub(crate) async fn post(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    request: Request,
+) -> Response {
+    register(&service, request).await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+async fn register(service: &Service, request: Request) -> Result<Response, Failure> {
+    let store = &role(service)?.store;
+    let new = Asked::of(service, request).await?.user()?;
+    match service.write(Subject::User, &new.key, store.register(&new)).await? {
+        Registration::Registered(user) => Ok(created(UserBody::from(user))),
+        Registration::Repeated(user) => Ok(replayed(UserBody::from(user))),
+        Registration::EmailTaken => Err(Failure::EmailTaken),
+        Registration::KeyTaken => Err(Failure::KeyTaken(Subject::User)),
+        _ => Err(Failure::unknown_outcome(new.key, Subject::User)),
+    }
+}
+
+/// The answer that there is a row now.
+pub(super) fn created(row: impl Serialize) -> Response {
+    (StatusCode::CREATED, Json(row)).into_response()
+}
+
+/// The answer that there was this row already, under the same key.
+pub(super) fn replayed(row: impl Serialize) -> Response {
+    let mut response = created(row);
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+pub(crate) async fn get(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let user = async {
+        let (store, id) = (&role(&service)?.store, number(path, "user_id")?);
+        let found = service.ask_about(Subject::User, store.user(UserNumber::new(id))).await?;
+        Ok::<_, Failure>(Json(UserBody::from(found.ok_or(Failure::UnknownUser)?)).into_response())
+    };
+    user.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// `GET /users/{user_id}/orders`: what is known of a user's orders.
+pub(crate) async fn orders(
+    State(service): State<Arc<Service>>,
+    Speaks(dialect): Speaks,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let orders = async {
+        let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id")?));
+        let found = service.ask_about(Subject::User, store.orders_of(id)).await?;
+        let orders = found.ok_or(Failure::UnknownUser)?;
+        Ok::<_, Failure>(Json(UserOrdersBody::new(id, &orders)).into_response())
+    };
+    orders.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// There is one wherever these routes are.
+fn role(service: &Service) -> Result<&UsersRole, Failure> {
+    service.users.as_ref().ok_or(Failure::NoRoute)
+}

@@ -1,0 +1,119 @@
+//! Services that lack a role.
+
+use std::sync::Arc;
+
+use axum::http::{Method, header};
+use serde_json::{Value, json};
+use shop_core::memory::{InMemoryOrders, InMemoryUsers};
+use shop_http::{HttpOptions, Management, OrdersRole, UsersRole, management};
+
+use super::{ADA, PEN, is};
+use crate::document::documented_paths;
+use crate::shop::{Shop, ask, get, post, request};
+
+const PATHS: [&str; 5] =
+    ["/users", "/users/{user_id}", "/users/{user_id}/orders", "/orders", "/orders/{order_id}"];
+
+fn of(users: bool, orders: bool) -> axum::Router {
+    let mut parts = Management::without_purchases();
+    parts.users = users.then(|| UsersRole::new(Arc::new(InMemoryUsers::new())));
+    parts.orders = orders.then(|| OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    management(parts, HttpOptions::default())
+}
+
+fn not_found() -> Value {
+    json!({"detail": "Not Found"})
+}
+
+#[tokio::test]
+async fn purchases_alone_know_nothing_of_users_and_orders() {
+    let shop = Shop::new();
+    for router in [&shop.facing, &shop.management] {
+        is(&post(router, "/users", ADA).await, 404, &not_found());
+        is(&post(router, "/orders", PEN).await, 404, &not_found());
+        for path in ["/users/1", "/users/1/orders", "/orders/1", "/users/five"] {
+            is(&get(router, path).await, 404, &not_found());
+        }
+        let documented = documented_paths(router).await;
+        assert!(PATHS.iter().all(|path| !documented.contains(&(*path).to_owned())), "{documented:?}");
+        let index = get(router, "/").await.json();
+        assert!(index.get("POST /users").is_none() && index.get("POST /orders").is_none());
+        let health = get(router, "/health").await.json();
+        assert!(health.get("users").is_none() && health.get("orders").is_none());
+    }
+}
+
+#[tokio::test]
+async fn each_role_is_there_alone() {
+    for (users, orders) in [(true, false), (false, true), (true, true)] {
+        let router = of(users, orders);
+        let documented = documented_paths(&router).await;
+        for path in PATHS {
+            let is_there = if path.starts_with("/users") { users } else { orders };
+            assert_eq!(documented.contains(&path.to_owned()), is_there, "{path}");
+        }
+        let index = get(&router, "/").await.json();
+        let health = get(&router, "/health").await.json();
+        for (name, is_there) in [("users", users), ("orders", orders)] {
+            assert_eq!(index.get(format!("POST /{name}")).is_some(), is_there, "{index}");
+            assert_eq!(health.get(name).is_some(), is_there, "{health}");
+        }
+        if !users {
+            is(&post(&router, "/users", ADA).await, 404, &not_found());
+        }
+        if !orders {
+            is(&post(&router, "/orders", PEN).await, 404, &not_found());
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_purchases_nothing_of_them_is_left() {
+    let router = of(true, true);
+    let buy = r#"{"username":"ada","userid":"u1","price":1}"#;
+    for path in ["/purchases", "/v1/purchases", "/api/purchases", "/scalable-shop-cm-api/purchases"] {
+        assert_eq!(post(&router, path, buy).await.status, 404, "{path}");
+    }
+    for path in [
+        "/purchases",
+        "/purchases/u1",
+        "/buyList/ada",
+        "/v1/purchases",
+        "/v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91",
+        "/v1/summary?userid=u1",
+        "/api/v1/purchases/u1",
+        "/scalable-shop-cm-server/purchases",
+        "/api/",
+    ] {
+        assert_eq!(get(&router, path).await.status, 404, "{path}");
+    }
+    let documented = documented_paths(&router).await;
+    assert!(
+        documented.iter().all(|path| !path.contains("urchase") && !path.contains("/v1")),
+        "{documented:?}"
+    );
+    let document = get(&router, "/openapi.json").await.json();
+    let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    assert_eq!(tags, ["users", "orders", "health", "about"]);
+    let index = get(&router, "/").await.json();
+    assert!(index.as_object().unwrap().keys().all(|path| !path.contains("urchase")), "{index}");
+    // The page is of purchases.
+    let browser = [(header::ACCEPT.as_str(), "text/html")];
+    let answer = ask(&router, request(Method::GET, "/", &browser, "")).await;
+    assert_eq!(answer.json(), index);
+
+    is(&get(&router, "/-/ready").await, 200, &json!({"status": "ready", "mongo": "up", "kafka": "up"}));
+    let ready = json!({"status": "ready", "kafkaReady": true, "mongoReady": true});
+    is(&get(&router, "/ready").await, 200, &ready);
+    assert_eq!(get(&router, "/healthz").await.text, "Success");
+    assert_eq!(get(&router, "/docs").await.status, 200);
+    let role = json!({"store": true, "outbox": null});
+    let health = json!({"status": "healthy", "kafkaReady": true, "mongoReady": true, "mongodb": "connected",
+        "users": role, "orders": role});
+    is(&get(&router, "/health").await, 200, &health);
+    let figures = get(&router, "/metrics").await.text;
+    assert!(
+        figures.contains(r#"http_requests_total{method="GET",route="/ready",status="200"} 1"#),
+        "{figures}"
+    );
+}

@@ -1,0 +1,392 @@
+//! What FastAPI 0.165 with pydantic 2.14 answers, measured, for the schemas of the replaced system; `+` marks what it
+//! takes and its database then refuses, and where we answer in pydantic's words ourselves.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::{Value, json};
+use shop_core::ports::RecordStore;
+use shop_core::users::{User, UserNumber};
+use shop_http::HttpOptions;
+
+use super::{Accounts, is};
+use crate::shop::{ask, get, post, request};
+
+/// A service of orders that knows user 1.
+async fn knowing_ada() -> Router {
+    let accounts = Accounts::new();
+    let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
+    RecordStore::<User>::apply(&accounts.orders, [ada].into()).await.unwrap();
+    accounts.management(HttpOptions::default())
+}
+
+/// An order of which this member is this JSON.
+fn order(member: &str, value: &str) -> String {
+    let usual = [("user_id", "1"), ("product", r#""pen""#), ("quantity", "2"), ("total_price", "\"5\"")];
+    let members =
+        usual.map(|(name, usual)| format!(r#""{name}":{}"#, if name == member { value } else { usual }));
+    format!("{{{}}}", members.join(","))
+}
+
+fn entry(place: &[&str], kind: &str, text: &str, input: &Value) -> Value {
+    json!({"type": kind, "loc": place, "msg": text, "input": input})
+}
+
+const NO_INTEGER_TEXT: (&str, &str) =
+    ("int_parsing", "Input should be a valid integer, unable to parse string as an integer");
+const NO_INTEGER: (&str, &str) = ("int_type", "Input should be a valid integer");
+const FRACTION: (&str, &str) =
+    ("int_from_float", "Input should be a valid integer, got a number with a fractional part");
+const SIZE: (&str, &str) =
+    ("int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size");
+const NOT_FINITE: (&str, &str) = ("finite_number", "Input should be a finite number");
+const NO_DECIMAL_TEXT: (&str, &str) = ("decimal_parsing", "Input should be a valid decimal");
+const NO_DECIMAL: (&str, &str) =
+    ("decimal_type", "Decimal input should be an integer, float, string or Decimal object");
+const NO_TEXT: (&str, &str) = ("string_type", "Input should be a valid string");
+
+/// What is refused, with the words for it.
+async fn refuses(router: &Router, member: &str, cases: &[(&str, (&str, &str))]) {
+    for (value, (kind, text)) in cases {
+        let input = serde_json::from_str(value).unwrap_or_default();
+        let expected = entry(&["body", member], kind, text, &input);
+        let path = if ["email", "name"].contains(&member) { "/users" } else { "/orders" };
+        let body = match member {
+            "email" => format!(r#"{{"email":{value},"name":"Ada"}}"#),
+            "name" => format!(r#"{{"email":"ada@example.com","name":{value}}}"#),
+            _ => order(member, value),
+        };
+        let answer = post(router, path, body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()),
+            (422, json!({"detail": [expected]})),
+            "{member}: {value}"
+        );
+    }
+}
+
+const INTEGERS: &[(&str, i32)] = &[
+    (r#""5""#, 5),
+    (r#"" 5 ""#, 5),
+    (r#""5.0""#, 5),
+    (r#""+5""#, 5),
+    (r#""-5""#, -5),
+    (r#""5_000""#, 5_000),
+    (r#""05""#, 5),
+    (r#""5.00000""#, 5),
+    (r#""-0""#, 0),
+    (r#""\u00a05""#, 5),
+    (r#""\n5\t""#, 5),
+    (r#""1_0.0""#, 10),
+    ("5", 5),
+    ("5.0", 5),
+    ("-5", -5),
+    ("1e2", 100),
+    ("true", 1),
+    ("false", 0),
+    ("1.0000000000000000001", 1),
+    ("-0.0", 0),
+    ("-0", 0),
+    ("2147483647", 2_147_483_647),
+    ("-2147483648", -2_147_483_648),
+];
+
+#[tokio::test]
+async fn integers_are_read_leniently() {
+    let router = knowing_ada().await;
+    for (value, read) in INTEGERS {
+        let answer = post(&router, "/orders", order("quantity", value)).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()["quantity"].clone()),
+            (201, json!(read)),
+            "{value}"
+        );
+    }
+    let too_long = format!("\"{}\"", "9".repeat(4_301));
+    refuses(
+        &router,
+        "quantity",
+        &[
+            (r#""5.""#, NO_INTEGER_TEXT),
+            (r#"".5""#, NO_INTEGER_TEXT),
+            (r#""_5""#, NO_INTEGER_TEXT),
+            (r#""5__0""#, NO_INTEGER_TEXT),
+            (r#""1e2""#, NO_INTEGER_TEXT),
+            (r#""""#, NO_INTEGER_TEXT),
+            (r#"" ""#, NO_INTEGER_TEXT),
+            (r#""five""#, NO_INTEGER_TEXT),
+            (r#""0x10""#, NO_INTEGER_TEXT),
+            (r#""٥""#, NO_INTEGER_TEXT),
+            (r#""5.5""#, NO_INTEGER_TEXT),
+            (r#""- 5""#, NO_INTEGER_TEXT),
+            (r#""+ 5""#, NO_INTEGER_TEXT),
+            (r#""+-5""#, NO_INTEGER_TEXT),
+            (r#""5 0""#, NO_INTEGER_TEXT),
+            (r#""NaN""#, NO_INTEGER_TEXT),
+            (r#""true""#, NO_INTEGER_TEXT),
+            (&too_long, SIZE),
+            ("5.5", FRACTION),
+            ("1e20", SIZE),
+            ("9223372036854775808.0", SIZE),
+            ("1e400", NOT_FINITE),
+            ("null", NO_INTEGER),
+            ("[]", NO_INTEGER),
+            ("{}", NO_INTEGER),
+            ("[5]", NO_INTEGER),
+        ],
+    )
+    .await;
+    refuses(&router, "user_id", &[(r#""x""#, NO_INTEGER_TEXT), ("null", NO_INTEGER), ("1.5", FRACTION)])
+        .await;
+}
+
+/// `+`
+#[tokio::test]
+async fn a_quantity_has_32_bits() {
+    let router = knowing_ada().await;
+    for (value, kind, text, name, limit) in [
+        ("2147483648", "less_than_equal", "less than or equal to 2147483647", "le", i32::MAX),
+        (r#""99999999999999999999""#, "less_than_equal", "less than or equal to 2147483647", "le", i32::MAX),
+        ("-2147483649", "greater_than_equal", "greater than or equal to -2147483648", "ge", i32::MIN),
+        (
+            "-99999999999999999999",
+            "greater_than_equal",
+            "greater than or equal to -2147483648",
+            "ge",
+            i32::MIN,
+        ),
+    ] {
+        let input: Value = serde_json::from_str(value).unwrap();
+        let mut expected = entry(&["body", "quantity"], kind, &format!("Input should be {text}"), &input);
+        expected["ctx"] = json!({name: limit});
+        is(&post(&router, "/orders", order("quantity", value)).await, 422, &json!({"detail": [expected]}));
+    }
+}
+
+const PRICES: &[(&str, &str)] = &[
+    (r#""5""#, "5.00"),
+    (r#"" 5 ""#, "5.00"),
+    (r#""+5""#, "5.00"),
+    (r#""5.""#, "5.00"),
+    (r#"".5""#, "0.50"),
+    (r#""5_000""#, "5000.00"),
+    (r#""_5""#, "5.00"),
+    (r#""5__0""#, "50.00"),
+    (r#""1e2""#, "100.00"),
+    (r#""1E+2""#, "100.00"),
+    (r#""12345e-4""#, "1.23"),
+    (r#""\u00a05""#, "5.00"),
+    (r#""1_0.0_1""#, "10.01"),
+    (r#""0e999999""#, "0.00"),
+    ("5", "5.00"),
+    ("-5", "-5.00"),
+    ("5.005", "5.01"),
+    ("-5.005", "-5.01"),
+    ("0.004", "0.00"),
+    ("0.0049999999999999999999999999999999999999999999", "0.00"),
+    ("0.005", "0.01"),
+    ("-0.001", "0.00"),
+    ("0.0005", "0.00"),
+    ("1e2", "100.00"),
+    ("1e-400", "0.00"),
+    (r#""1e-400""#, "0.00"),
+    ("99999999.99", "99999999.99"),
+    ("99999999.994999999999999999999999999999999999999", "99999999.99"),
+    ("0.1234567890123456789", "0.12"),
+    (r#""000000000000000000000000000000000000005.10""#, "5.10"),
+];
+
+#[tokio::test]
+async fn a_price_is_exact_and_has_two_decimals() {
+    let router = knowing_ada().await;
+    for (value, read) in PRICES {
+        let answer = post(&router, "/orders", order("total_price", value)).await;
+        let price = answer.json()["total_price"].clone();
+        assert_eq!((answer.status.as_u16(), price), (201, json!(read)), "{value}");
+    }
+    refuses(
+        &router,
+        "total_price",
+        &[
+            (r#"".""#, NO_DECIMAL_TEXT),
+            (r#""1e""#, NO_DECIMAL_TEXT),
+            (r#""""#, NO_DECIMAL_TEXT),
+            (r#"" ""#, NO_DECIMAL_TEXT),
+            (r#""five""#, NO_DECIMAL_TEXT),
+            (r#""0x10""#, NO_DECIMAL_TEXT),
+            (r#""infinit""#, NO_DECIMAL_TEXT),
+            (r#""1,5""#, NO_DECIMAL_TEXT),
+            (r#""--5""#, NO_DECIMAL_TEXT),
+            (r#""5 0""#, NO_DECIMAL_TEXT),
+            (r#""1e9999999999999999999999""#, NO_DECIMAL_TEXT),
+            (r#""NaN""#, NOT_FINITE),
+            (r#""nan""#, NOT_FINITE),
+            (r#""-nan""#, NOT_FINITE),
+            (r#""sNaN""#, NOT_FINITE),
+            (r#""nan123""#, NOT_FINITE),
+            (r#""inf""#, NOT_FINITE),
+            (r#""-Infinity""#, NOT_FINITE),
+            ("true", NO_DECIMAL),
+            ("false", NO_DECIMAL),
+            ("null", NO_DECIMAL),
+            ("[]", NO_DECIMAL),
+            ("{}", NO_DECIMAL),
+            ("[0,[5],-1]", NO_DECIMAL),
+        ],
+    )
+    .await;
+}
+
+/// `+`
+#[tokio::test]
+async fn a_price_has_eight_digits_before_its_point() {
+    let router = knowing_ada().await;
+    let long = format!("\"{}\"", "9".repeat(5_000));
+    let text = "Decimal input should have no more than 8 digits before the decimal point";
+    for value in ["100000000", "-100000000", "99999999.995", "1e8", "1e400", r#""1e400""#, &long] {
+        let input: Value = serde_json::from_str(value).unwrap_or_default();
+        let mut expected = entry(&["body", "total_price"], "decimal_whole_digits", text, &input);
+        expected["ctx"] = json!({"whole_digits": 8});
+        is(&post(&router, "/orders", order("total_price", value)).await, 422, &json!({"detail": [expected]}));
+    }
+}
+
+#[tokio::test]
+async fn texts_are_texts() {
+    let router = knowing_ada().await;
+    let no_text = ["5", "null", "true", "[]", "{}", "1.50", r#"{"a":1.50,"b":[1e2,"x"]}"#];
+    for member in ["email", "name", "product"] {
+        refuses(&router, member, &no_text.map(|value| (value, NO_TEXT))).await;
+    }
+    for text in ["", "a\u{0}b", &"ä".repeat(256)] {
+        let text = json!(text);
+        let answer = post(&router, "/orders", order("product", &text.to_string())).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["product"]), (201, &text));
+    }
+    // Half a character.
+    let broken = "Input should be a valid string, unable to parse raw data as a unicode string";
+    refuses(&router, "name", &[(r#""\ud800""#, ("string_unicode", broken))]).await;
+    // `+`
+    let long = "ä".repeat(257);
+    for (path, member, body) in [
+        ("/orders", "product", order("product", &json!(long).to_string())),
+        ("/users", "name", json!({"email": "ada@example.com", "name": long}).to_string()),
+    ] {
+        let text = "String should have at most 256 characters";
+        let mut expected = entry(&["body", member], "string_too_long", text, &json!(long));
+        expected["ctx"] = json!({"max_length": 256});
+        is(&post(&router, path, body).await, 422, &json!({"detail": [expected]}));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_address_says_why() {
+    let router = knowing_ada().await;
+    for (address, reason) in [
+        ("ada", Some("An email address must have an @-sign.")),
+        ("", Some("An email address must have an @-sign.")),
+        ("\"a b\"@example.com", Some("Quoting the part before the @-sign is not allowed here.")),
+        ("@", None),
+        ("ada@", None),
+        ("@example.com", None),
+        ("a b@example.com", None),
+        ("ada@example", None),
+        ("ada@@example.com", None),
+        ("ada@example.com\n", None),
+        ("a..b@example.com", None),
+        ("a@b.de <ada@example.com>", None),
+    ] {
+        let answer = post(&router, "/users", json!({"email": address, "name": "Ada"}).to_string()).await;
+        let body = answer.json();
+        let entry = &body["detail"][0];
+        let told = entry["ctx"]["reason"].as_str().unwrap();
+        // Where no words are given, ours are other ones.
+        assert_eq!(told, reason.unwrap_or(told), "{address:?}");
+        let expected = json!({"detail": [{
+            "type": "value_error", "loc": ["body", "email"], "input": address, "ctx": {"reason": told},
+            "msg": format!("value is not a valid email address: {told}"),
+        }]});
+        is(&answer, 422, &expected);
+    }
+}
+
+#[tokio::test]
+async fn each_wrong_member_is_an_entry_in_the_order_of_the_system() {
+    let router = knowing_ada().await;
+    let lacks = |member: &str, body: &Value| entry(&["body", member], "missing", "Field required", body);
+    let of = |members: &[&str], body: &Value| json!({"detail": members.iter().map(|member| lacks(member, body)).collect::<Vec<_>>()});
+    for text in ["{}", "  {}  ", r#"{"x":1}"#] {
+        let body = serde_json::from_str(text).unwrap();
+        is(&post(&router, "/users", text).await, 422, &of(&["email", "name"], &body));
+        let members = ["user_id", "product", "quantity", "total_price"];
+        is(&post(&router, "/orders", text).await, 422, &of(&members, &body));
+    }
+    let body = json!({"total_price": "much", "quantity": 1.5, "product": 7});
+    let expected = json!({"detail": [
+        lacks("user_id", &body),
+        entry(&["body", "product"], NO_TEXT.0, NO_TEXT.1, &json!(7)),
+        entry(&["body", "quantity"], FRACTION.0, FRACTION.1, &json!(1.5)),
+        entry(&["body", "total_price"], NO_DECIMAL_TEXT.0, NO_DECIMAL_TEXT.1, &json!("much")),
+    ]});
+    is(&post(&router, "/orders", body.to_string()).await, 422, &expected);
+}
+
+#[tokio::test]
+async fn what_is_no_object_is_told_as_one_entry() {
+    let router = knowing_ada().await;
+    let no_object = "Input should be a valid dictionary or object to extract fields from";
+    for path in ["/users", "/orders"] {
+        for text in ["null", "[]", "[1]", "5", "\"x\"", "true"] {
+            let input = serde_json::from_str(text).unwrap();
+            let expected = entry(&["body"], "model_attributes_type", no_object, &input);
+            is(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
+        }
+        let expected = json!({"detail": [entry(&["body"], "missing", "Field required", &Value::Null)]});
+        is(&post(&router, path, "").await, 422, &expected);
+        is(&ask(&router, request(Method::POST, path, &[], Body::empty())).await, 422, &expected);
+        for (text, at) in [
+            ("{\n x}", 3),
+            ("{}x", 2),
+            (r#"{"email" "x"}"#, 9),
+            ("{'a':1}", 1),
+            ("{", 1),
+            (r#"{"x":1"#, 6),
+            ("[1,", 3),
+        ] {
+            let mut expected = entry(&["body"], "json_invalid", "JSON decode error", &json!({}));
+            expected["loc"] = json!(["body", at]);
+            is(&post(&router, path, text).await, 422, &json!({"detail": [expected]}));
+        }
+        let plain = request(Method::POST, path, &[("content-type", "text/plain")], Body::from("{}"));
+        let answer = ask(&router, plain).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["detail"][0]["msg"]), (422, &json!(no_object)));
+    }
+}
+
+#[tokio::test]
+async fn numbers_in_paths_are_read_alike() {
+    let router = knowing_ada().await;
+    for place in ["/orders/1", "/orders/+1", "/orders/%201", "/orders/1%20", "/orders/1.0", "/orders/01"] {
+        is(&get(&router, place).await, 404, &json!({"detail": "Order not found"}));
+    }
+    let long = "1".repeat(4_301);
+    for (text, input, (kind, words)) in [
+        ("five", "five", NO_INTEGER_TEXT),
+        ("5.5", "5.5", NO_INTEGER_TEXT),
+        ("5.", "5.", NO_INTEGER_TEXT),
+        ("1e2", "1e2", NO_INTEGER_TEXT),
+        ("true", "true", NO_INTEGER_TEXT),
+        ("%D9%A5", "٥", NO_INTEGER_TEXT),
+        ("%FF", "\u{fffd}", NO_INTEGER_TEXT),
+        ("%00", "\u{0}", NO_INTEGER_TEXT),
+        (&long, &long, SIZE),
+    ] {
+        for (path, parameter) in
+            [("/users/x", "user_id"), ("/users/x/orders", "user_id"), ("/orders/x", "order_id")]
+        {
+            let answer = get(&router, &path.replace('x', text)).await;
+            let expected = entry(&["path", parameter], kind, words, &json!(input));
+            is(&answer, 422, &json!({"detail": [expected]}));
+        }
+    }
+}

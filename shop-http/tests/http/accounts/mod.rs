@@ -1,0 +1,145 @@
+//! Users and orders: what clients of the replaced system are answered, and what operators are told.
+
+mod absent;
+mod documented;
+mod measured;
+mod outages;
+mod random;
+mod repeated;
+mod state;
+mod waiting;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::Value;
+use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::orders::Order;
+use shop_core::outbox::{Relay, RelayMonitor, RelayOptions};
+use shop_core::ports::{RecordSink, RecordStore};
+use shop_core::record::Event;
+use shop_core::users::User;
+use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management};
+use tokio::time::{sleep, timeout};
+
+use crate::shop::{Answer, JSON, ask, request};
+
+/// Users and orders in memory, that know each other only through two logs. Nothing goes through them until
+/// [`Accounts::start`].
+pub(crate) struct Accounts {
+    pub(crate) users: InMemoryUsers,
+    pub(crate) orders: InMemoryOrders,
+    users_monitors: (IngestMonitor, RelayMonitor),
+    orders_monitors: (IngestMonitor, RelayMonitor),
+    running: Option<Running>,
+}
+
+type Running = (Relay, Relay, Ingest<User>, Ingest<Order>);
+
+impl Accounts {
+    pub(crate) fn new() -> Self {
+        let log = |topic: &str| {
+            let mut options = InMemoryLogOptions::default();
+            topic.clone_into(&mut options.topic);
+            InMemoryLog::new(options)
+        };
+        Self::over(&log(User::TOPIC), &log(Order::TOPIC), |log| Arc::new(log.clone()))
+    }
+
+    /// On these logs, into which is written as `sink` says.
+    pub(crate) fn over(
+        of_users: &InMemoryLog,
+        of_orders: &InMemoryLog,
+        sink: impl Fn(&InMemoryLog) -> Arc<dyn RecordSink>,
+    ) -> Self {
+        let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
+        let options = RelayOptions::default;
+        let tell_of_users = Relay::new(Arc::new(users.outbox()), sink(of_users), options());
+        let tell_of_orders = Relay::new(Arc::new(orders.outbox()), sink(of_orders), options());
+        let hear_of_users = ingest::<User>(of_users, "order_service_group", Arc::new(orders.clone()));
+        let hear_of_orders = ingest::<Order>(of_orders, "user_service_group", Arc::new(users.clone()));
+        Self {
+            users,
+            orders,
+            users_monitors: (hear_of_orders.monitor(), tell_of_users.monitor()),
+            orders_monitors: (hear_of_users.monitor(), tell_of_orders.monitor()),
+            running: Some((tell_of_users, tell_of_orders, hear_of_users, hear_of_orders)),
+        }
+    }
+
+    /// Carries events from one to the other, from now on.
+    pub(crate) fn start(&mut self) {
+        let (tell_of_users, tell_of_orders, hear_of_users, hear_of_orders) = self.running.take().unwrap();
+        for relay in [tell_of_users, tell_of_orders] {
+            tokio::spawn(relay.run(std::future::pending()));
+        }
+        tokio::spawn(hear_of_users.run(std::future::pending()));
+        tokio::spawn(hear_of_orders.run(std::future::pending()));
+    }
+
+    pub(crate) fn users_role(&self) -> UsersRole {
+        let mut role = UsersRole::new(Arc::new(self.users.clone()));
+        let (events, relay) = self.users_monitors.clone();
+        (role.events, role.relay) = (Some(events), Some(relay));
+        role
+    }
+
+    pub(crate) fn orders_role(&self) -> OrdersRole {
+        let mut role = OrdersRole::new(Arc::new(self.orders.clone()));
+        let (events, relay) = self.orders_monitors.clone();
+        (role.events, role.relay) = (Some(events), Some(relay));
+        role
+    }
+
+    /// A management of nothing else.
+    pub(crate) fn management(&self, options: HttpOptions) -> Router {
+        let mut parts = Management::without_purchases();
+        (parts.users, parts.orders) = (Some(self.users_role()), Some(self.orders_role()));
+        management(parts, options)
+    }
+
+    /// A facing, with these behind it.
+    pub(crate) fn facing(&self, options: HttpOptions) -> Router {
+        let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+        parts.users = Some(UsersRole::new(Arc::new(self.users.clone())));
+        parts.orders = Some(OrdersRole::new(Arc::new(self.orders.clone())));
+        facing(parts, options)
+    }
+}
+
+fn ingest<R: shop_core::record::Record>(
+    log: &InMemoryLog,
+    group: &str,
+    store: Arc<dyn RecordStore<R>>,
+) -> Ingest<R> {
+    let letters = Arc::new(log.dead_letters());
+    Ingest::of(Arc::new(log.source(group)), store, letters, IngestOptions::default())
+}
+
+/// What is answered to the body, sent with this key.
+async fn post_with_key(router: &Router, path: &str, key: &str, body: &str) -> Answer {
+    let headers = [JSON, ("idempotency-key", key)];
+    ask(router, request(Method::POST, path, &headers, Body::from(body.to_owned()))).await
+}
+
+#[track_caller]
+fn is(answer: &Answer, status: u16, body: &Value) {
+    assert_eq!((answer.status.as_u16(), &answer.json()), (status, body));
+}
+
+/// Comes back once it is so.
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(20), looking).await.is_ok(), "it does not come to be so");
+}
+
+const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
+const PEN: &str = r#"{"user_id":1,"product":"pen","quantity":2,"total_price":50}"#;

@@ -1,0 +1,75 @@
+//! Whatever is sent: nothing panics, nothing is the service's fault, and what is taken can be read again.
+
+use axum::body::Body;
+use axum::http::Request;
+use proptest::prelude::*;
+use serde_json::Value;
+use shop_http::HttpOptions;
+use tokio::runtime::Runtime;
+
+use super::{ADA, Accounts};
+use crate::bad_input::random::value;
+use crate::shop::{ask, get, post};
+
+/// The usual value of a member, or any other one.
+fn or_any(usual: &'static str) -> impl Strategy<Value = String> {
+    prop_oneof![2 => Just(usual.to_owned()), 1 => value()]
+}
+
+fn order() -> impl Strategy<Value = String> {
+    (or_any("1"), or_any("\"pen\""), or_any("2"), or_any("\"5.5\"")).prop_map(
+        |(user, product, quantity, price)| {
+            format!(r#"{{"user_id":{user},"product":{product},"quantity":{quantity},"total_price":{price}}}"#)
+        },
+    )
+}
+
+fn user() -> impl Strategy<Value = String> {
+    let email = prop_oneof![
+        or_any("\"eve@example.com\""),
+        "[ -~]{0,8}@[ -~]{0,12}".prop_map(|text| Value::from(text).to_string()),
+    ];
+    (email, or_any("\"Eve\"")).prop_map(|(email, name)| format!(r#"{{"email":{email},"name":{name}}}"#))
+}
+
+proptest! {
+    #[test]
+    fn no_row_is_the_services_fault(user in user(), order in order(), raw in prop::collection::vec(any::<u8>(), 0..60)) {
+        Runtime::new().unwrap().block_on(async {
+            let mut accounts = Accounts::new();
+            accounts.start();
+            let mut options = HttpOptions::default();
+            options.order_user_wait = std::time::Duration::from_secs(4);
+            let router = accounts.management(options);
+            assert_eq!(post(&router, "/users", ADA).await.status, 201);
+            // Now user 1 is known.
+            let first = post(&router, "/orders", super::PEN).await;
+            assert_eq!(first.status, 201, "{}", first.text);
+            let router = accounts.management(HttpOptions::default());
+            for (path, body) in [("/users", &user), ("/orders", &order)] {
+                let answer = post(&router, path, body.clone()).await;
+                let told = answer.json();
+                if answer.status == 201 {
+                    let again = get(&router, &format!("{path}/{}", told["id"])).await;
+                    assert_eq!((again.status.as_u16(), again.json()), (200, told), "{body}");
+                } else {
+                    assert!(answer.status.is_client_error() && told["detail"] != Value::Null, "{body}: {answer:?}");
+                }
+                let request = Request::post(path).body(Body::from(raw.clone())).unwrap();
+                assert!(ask(&router, request).await.status.is_client_error(), "{raw:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_path_is_the_services_fault(text in "(%[0-9a-fA-F]{2}|[!-~&&[^#?/%]]){1,12}") {
+        let router = Accounts::new().management(HttpOptions::default());
+        Runtime::new().unwrap().block_on(async {
+            for path in ["/users/x", "/users/x/orders", "/orders/x"] {
+                let Ok(request) = Request::get(path.replace('x', &text)).body(Body::empty()) else { return };
+                let answer = ask(&router, request).await;
+                assert!([404, 422].contains(&answer.status.as_u16()), "{text}: {answer:?}");
+            }
+        });
+    }
+}

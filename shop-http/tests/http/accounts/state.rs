@@ -1,0 +1,135 @@
+//! How users and orders are: readiness, health and metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use axum::Router;
+use serde_json::json;
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
+use shop_core::orders::Order;
+use shop_core::ports::RecordSink;
+use shop_core::record::{Event, LogRecord};
+use shop_core::users::User;
+use shop_core::{Error, ErrorKind, Outcome, Result, Timestamp};
+use shop_http::HttpOptions;
+
+use super::outages::Odd;
+use super::{ADA, Accounts, PEN, is, until};
+use crate::metrics::value;
+use crate::shop::{get, post};
+
+/// A log that takes nothing while it is away.
+#[derive(Debug)]
+struct AtTimes(InMemoryLog, Arc<AtomicBool>);
+
+#[async_trait]
+impl RecordSink for AtTimes {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        RecordSink::check(self).await?;
+        RecordSink::append(&self.0, record).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, "away").with_outcome(Outcome::NotApplied));
+        }
+        Ok(())
+    }
+}
+
+/// Both roles, their logs, and a switch that takes the logs away.
+fn with_logs() -> (Accounts, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
+    let log = |topic: &str| {
+        let mut options = InMemoryLogOptions::default();
+        topic.clone_into(&mut options.topic);
+        InMemoryLog::new(options)
+    };
+    let (users, orders, away) = (log(User::TOPIC), log(Order::TOPIC), Arc::new(AtomicBool::new(false)));
+    let sink = |log: &InMemoryLog| Arc::new(AtTimes(log.clone(), Arc::clone(&away))) as Arc<dyn RecordSink>;
+    (Accounts::over(&users, &orders, sink), users, orders, away)
+}
+
+async fn figure(router: &Router, series: &str) -> f64 {
+    let answer = get(router, "/metrics").await;
+    value(&answer, series).unwrap_or_else(|| panic!("{series} in:\n{}", answer.text))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_is_ready_when_its_events_run() {
+    let mut accounts = Accounts::new();
+    let router = accounts.management(HttpOptions::default());
+    let detail = json!({"status": "not_ready", "mongo": "up", "kafka": "down"});
+    is(&get(&router, "/-/ready").await, 503, &json!({"detail": detail}));
+    assert_eq!(get(&router, "/ready").await.status, 503);
+    let facing = accounts.facing(HttpOptions::default());
+    is(&get(&facing, "/-/ready").await, 200, &json!({"status": "ready"}));
+    is(&get(&facing, "/health").await, 200, &json!({"status": "healthy", "kafkaReady": true}));
+    accounts.start();
+    until(async || get(&router, "/-/ready").await.status == 200).await;
+    let events = get(&router, "/health").await.json()["orders"]["events"].clone();
+    assert_eq!((&events["phase"], &events["waiting_for"]), (&json!("running"), &json!({})));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_is_not_ready_when_its_store_is_away() {
+    for odd in [Odd::Fails(ErrorKind::Unavailable, Outcome::NotApplied), Odd::Panics, Odd::NeverAnswers] {
+        let router = odd.management();
+        let detail = json!({"status": "not_ready", "mongo": "down", "kafka": "up"});
+        is(&get(&router, "/-/ready").await, 503, &json!({"detail": detail}));
+        let role = json!({"store": false, "outbox": null});
+        let health = json!({"status": "unhealthy", "kafkaReady": true, "mongoReady": false,
+            "mongodb": "disconnected", "users": role, "orders": role});
+        is(&get(&router, "/health").await, 500, &health);
+        assert_eq!(get(&router, "/healthz").await.status, 200, "alive all the same");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_the_outbox_shows() {
+    let (mut accounts, _users, _orders, away) = with_logs();
+    let router = accounts.management(HttpOptions::default());
+    let pending =
+        async |role: &str| figure(&router, &format!("shop_outbox_pending{{role=\"{role}\"}}")).await;
+    let published =
+        async |role: &str| figure(&router, &format!("shop_outbox_published_total{{role=\"{role}\"}}")).await;
+    assert!(pending("users").await < 0.5 && pending("orders").await < 0.5, "there from the start");
+    away.store(true, Ordering::SeqCst);
+    accounts.start();
+    assert_eq!(post(&router, "/users", ADA).await.status, 201);
+    until(async || pending("users").await > 0.5).await;
+    assert_eq!(get(&router, "/health").await.json()["users"]["outbox"], 1);
+    assert_eq!(post(&router, "/orders", PEN).await.status, 404, "nobody has told of the user");
+    // Its age is by the time of day, which goes on.
+    until(async || figure(&router, r#"shop_outbox_oldest_seconds{role="users"}"#).await > 0.0).await;
+    assert!(published("users").await < 0.5);
+
+    away.store(false, Ordering::SeqCst);
+    until(async || post(&router, "/orders", PEN).await.status == 201).await;
+    until(async || published("users").await > 0.5 && published("orders").await > 0.5).await;
+    until(async || pending("users").await < 0.5 && pending("orders").await < 0.5).await;
+    let heard = r#"shop_event_records_total{topic="user_created",outcome="inserted"}"#;
+    until(async || figure(&router, heard).await > 0.5).await;
+    assert!(figure(&router, r#"shop_outbox_oldest_seconds{role="users"}"#).await < f64::EPSILON);
+    assert_eq!(get(&router, "/health").await.json()["users"]["outbox"], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_heard_is_counted_by_topic() {
+    let (mut accounts, users, _orders, _away) = with_logs();
+    let router = accounts.management(HttpOptions::default());
+    drop(users.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
+    let lag = r#"kafka_consumer_group_lag{topic="user_created",group="order_service_group",partition="0"}"#;
+    until(async || figure(&router, lag).await > 0.5).await;
+    accounts.start();
+    let aside = r#"shop_event_records_total{topic="user_created",outcome="dead_lettered"}"#;
+    until(async || figure(&router, aside).await > 0.5).await;
+    until(async || figure(&router, lag).await < 0.5).await;
+    for part in ["source", "store", "dead_letters", "commit"] {
+        let waiting = format!(r#"shop_event_waiting_seconds{{topic="order_created",part="{part}"}}"#);
+        assert!(figure(&router, &waiting).await < f64::EPSILON);
+    }
+    assert_eq!(get(&router, "/health").await.json()["orders"]["events"]["dead_lettered"], 1);
+    let text = get(&router, "/metrics").await.text;
+    assert!(!text.contains("\nshop_ingest_records_total{"), "those are of purchases: {text}");
+}
