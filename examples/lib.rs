@@ -1,10 +1,15 @@
-//! A service for the examples: yours has an address, such as `http://localhost:3000`.
+//! Services for the examples: yours have addresses, such as `http://localhost:3000`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{Facing, HttpOptions, facing, serve};
+use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::outbox::{Outbox, Relay, RelayOptions};
+use shop_core::ports::RecordStore;
+use shop_core::record::Record;
+use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
+use tokio::net::TcpListener;
 
 /// The address of a facing in this process, on a log and a store in memory.
 ///
@@ -17,8 +22,46 @@ pub async fn service_in_memory() -> std::io::Result<String> {
     tokio::spawn(ingest.run(std::future::pending()));
     let options = HttpOptions::default();
     let router = facing(Facing::new(Arc::new(log.sink()), Arc::new(store)), options.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
+    let (listener, address) = bound().await?;
     tokio::spawn(serve(listener, router, &options, std::future::pending()));
-    Ok(format!("http://{address}"))
+    Ok(address)
+}
+
+/// The addresses of a service of users and of one of orders in this process, which know each other only by events.
+///
+/// # Errors
+/// When they cannot listen.
+pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
+    let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
+    tell(users.outbox(), Arc::new(orders.clone()));
+    tell(orders.outbox(), Arc::new(users.clone()));
+    let (mut of_users, mut of_orders) = (Management::without_purchases(), Management::without_purchases());
+    of_users.users = Some(UsersRole::new(Arc::new(users)));
+    of_orders.orders = Some(OrdersRole::new(Arc::new(orders)));
+    Ok((managed(of_users).await?, managed(of_orders).await?))
+}
+
+async fn managed(parts: Management) -> std::io::Result<String> {
+    let mut options = HttpOptions::default();
+    // An order waits so long for the news of its user.
+    options.order_user_wait = Duration::from_secs(1);
+    let (listener, address) = bound().await?;
+    tokio::spawn(serve(listener, management(parts, options.clone()), &options, std::future::pending()));
+    Ok(address)
+}
+
+/// Carries what is written into `outbox` to `listener`, over a log of its own.
+fn tell<R: Record>(outbox: impl Outbox, listener: Arc<dyn RecordStore<R>>) {
+    let log = InMemoryLog::default();
+    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let relay = Relay::new(Arc::new(outbox), Arc::new(log), RelayOptions::default());
+    tokio::spawn(relay.run(std::future::pending()));
+    let ingest = Ingest::of(source, listener, letters, IngestOptions::default());
+    tokio::spawn(ingest.run(std::future::pending()));
+}
+
+async fn bound() -> std::io::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    Ok((listener, format!("http://{address}")))
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use shop_core::json::{UNKNOWN_PURCHASE, kind_of_problem};
 use shop_core::{Clock, SystemClock};
 
-use crate::error::Problem;
+use crate::problem::Problem;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
 /// The longest that a service can ask to be left alone: nobody's pipeline stands still for days by mistake.
@@ -60,6 +60,17 @@ impl Answer {
         })
     }
 
+    /// The row that the body `B` holds.
+    pub(crate) fn row<B, R>(&self) -> Result<R>
+    where
+        B: DeserializeOwned,
+        R: TryFrom<B, Error: std::error::Error + Send + Sync + 'static>,
+    {
+        self.parsed::<B>()?.try_into().map_err(|error| {
+            self.unreadable("the answer holds what cannot be: check the address").with_source(error)
+        })
+    }
+
     fn problem(&self) -> Option<Problem> {
         serde_json::from_slice(&self.body).ok()
     }
@@ -67,6 +78,17 @@ impl Answer {
     pub(crate) fn says_unknown_purchase(&self) -> bool {
         let is_it = |problem: Problem| problem.uri.as_deref() == Some(UNKNOWN_PURCHASE);
         self.status == StatusCode::NOT_FOUND && self.problem().is_some_and(is_it)
+    }
+
+    /// Whether it is of this status, and says just this: the refusals that are told from others by nothing else.
+    pub(crate) fn says(&self, status: StatusCode, detail: &str) -> bool {
+        let is_it = |problem: Problem| problem.detail.as_deref() == Some(detail);
+        self.status == status && self.problem().is_some_and(is_it)
+    }
+
+    /// Whether the key was used before, for the same.
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.header("idempotent-replayed") == Some("true")
     }
 
     /// Seconds, or a date of <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>, by the service's own clock
@@ -91,8 +113,8 @@ impl Answer {
         self.told(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
     }
 
-    /// The error of an answer that is a refusal.
-    pub(crate) fn refused(&self) -> Error {
+    /// The error of an answer that is a refusal. `absent` is what there is to say when nothing is at this address.
+    pub(crate) fn refused(&self, absent: &str) -> Error {
         let problem = self.problem();
         let named = problem.as_ref().and_then(|problem| kind_of_problem(problem.uri.as_deref()?));
         let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
@@ -100,11 +122,10 @@ impl Answer {
             ErrorKind::Closed => ErrorKind::Unavailable,
             kind => kind,
         };
-        let detail = problem.as_ref().and_then(|problem| problem.detail.as_deref()).map(in_one_line);
+        let detail = problem.as_ref().and_then(|problem| problem.detail.as_deref());
+        let detail = detail.filter(|detail| Some(*detail) != self.status.canonical_reason()).map(in_one_line);
         let message = detail.unwrap_or_else(|| match self.status {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-                "there is no such service at this address: check it".to_owned()
-            }
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => absent.to_owned(),
             StatusCode::UNAUTHORIZED => "the service wants to know who asks: give a bearer token".to_owned(),
             status if status.is_redirection() => {
                 "the service is said to be elsewhere, and is not followed there: check the address".to_owned()
@@ -196,29 +217,29 @@ mod tests {
             ("-1", None),
             ("soon", None),
         ] {
-            let error = answer(429, &[date, ("retry-after", after)], "").refused();
+            let error = answer(429, &[date, ("retry-after", after)], "").refused("absent");
             assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{after}");
             assert!(error.is_retryable());
         }
-        assert_eq!(answer(400, &[("retry-after", "3")], "").refused().retry_after(), None);
+        assert_eq!(answer(400, &[("retry-after", "3")], "").refused("absent").retry_after(), None);
     }
 
     #[test]
     fn a_problem_is_taken_over_and_its_text_made_harmless() {
         let body = r#"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
             "outcome":"unknown","more":{"deep":[1]}}"#;
-        let error = answer(500, &[("x-request-id", "r-1")], body).refused();
+        let error = answer(500, &[("x-request-id", "r-1")], body).refused("absent");
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Conflict, Outcome::Unknown));
         assert_eq!((error.status(), error.request_id(), error.message()), (Some(500), Some("r-1"), "a b"));
         assert_eq!(error.problem().unwrap().field.as_deref(), Some("price"));
         assert_eq!(error.to_string(), "shop-client: a b (status=500, request_id=r-1)");
         let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
-        assert_eq!(answer(400, &[], &long).refused().message().len(), LONGEST_DETAIL);
+        assert_eq!(answer(400, &[], &long).refused("absent").message().len(), LONGEST_DETAIL);
     }
 
     #[test]
     fn a_service_that_is_closed_may_be_open_again_later() {
-        let error = answer(503, &[], r#"{"type":"/problems/closed","outcome":"not_sent"}"#).refused();
+        let error = answer(503, &[], r#"{"type":"/problems/closed","outcome":"not_sent"}"#).refused("absent");
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
         assert!(error.is_retryable());
     }

@@ -134,8 +134,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// How long one attempt of a buy may take; 7 s unless chosen: the service itself gives up after 5 s, and says what
-    /// became of it.
+    /// How long one attempt of a buy may take, or to register a user or to place an order; 7 s unless chosen: the service
+    /// itself gives up after 5 s, and says what became of it.
     pub const fn buy_timeout(mut self, time: Duration) -> Self {
         self.timeouts.buy = time;
         self
@@ -153,7 +153,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// How long one attempt to get a purchase by its id may take; 7 s unless chosen.
+    /// How long one attempt to get a purchase by its id may take, or a user or an order by its number; 7 s unless
+    /// chosen.
     pub const fn get_timeout(mut self, time: Duration) -> Self {
         self.timeouts.get = time;
         self

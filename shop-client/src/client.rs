@@ -14,11 +14,13 @@ use tracing::Instrument;
 
 use crate::answer::Answer;
 use crate::correlation::Correlation;
-use crate::exchange::{Call, Exchange, PAGE_BYTES, USUAL_ANSWER_BYTES};
+use crate::exchange::{Call, Exchange, PAGE_BYTES};
 use crate::listing::UserPurchases;
+use crate::orders::Orders;
+use crate::users::Users;
 use crate::{
     Error, ErrorKind, IdempotencyKey, ListOrder, NewPurchase, Outcome, Page, PageRequest, Purchase,
-    PurchaseId, Receipt, RequestContext, Result, Retry, Selector, Summary, UserId, UserName,
+    PurchaseId, Receipt, RequestContext, Result, Selector, Summary, UserId, UserName,
 };
 
 /// A client of facing, or of management: both speak the same API. Cheap to clone; clones share connections, the
@@ -41,9 +43,9 @@ pub struct ShopClient {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    exchange: Exchange,
-    /// Buys that are on their way, whether or not somebody waits for them.
-    pub(crate) buys: TaskTracker,
+    pub(crate) exchange: Exchange,
+    /// What is on its way to be written, whether or not somebody waits for it.
+    writes: TaskTracker,
 }
 
 /// A purchase that was taken, and the proof of it.
@@ -60,24 +62,6 @@ pub struct Bought {
     pub purchase: Purchase,
     /// What it survives, and where it stands.
     pub receipt: Receipt,
-}
-
-/// A purchase on its way.
-#[derive(Debug)]
-pub(crate) struct Buy {
-    json: Vec<u8>,
-    key: IdempotencyKey,
-    /// The id that the key gives it.
-    id: PurchaseId,
-}
-
-impl Buy {
-    pub(crate) fn new(purchase: &NewPurchase, key: IdempotencyKey) -> Result<Self> {
-        let json = serde_json::to_vec(&NewPurchaseBody::from(purchase)).map_err(|error| {
-            Error::new(ErrorKind::Internal, "a purchase could not be written as JSON").with_source(error)
-        })?;
-        Ok(Self { json, id: keyed_id(&purchase.user_id, &key), key })
-    }
 }
 
 #[derive(Deserialize)]
@@ -97,7 +81,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl ShopClient {
     pub(crate) fn new(exchange: Exchange) -> Self {
-        let inner = Inner { exchange, buys: TaskTracker::new() };
+        let inner = Inner { exchange, writes: TaskTracker::new() };
         Self { inner: Arc::new(inner), correlation: Correlation::default() }
     }
 
@@ -148,11 +132,8 @@ impl ShopClient {
     pub async fn buy(&self, mut purchase: NewPurchase) -> Result<Bought> {
         let fresh = purchase.key.is_none();
         let key = purchase.key.take().unwrap_or_else(fresh_key);
-        let sent = self.send(Buy::new(&purchase, key.clone())?, None).await;
-        let published = sent.map_err(|error| {
-            // Made anew, the same call would have another key.
-            let doubtful = fresh && error.outcome() == Outcome::Unknown;
-            let error = if doubtful { error.with_retry(Retry::Never) } else { error };
+        let published = self.publish(&purchase, key.clone(), None).await.map_err(|error| {
+            let error = if fresh { error.of_a_fresh_key() } else { error };
             error.with_key(key)
         })?;
         Ok(Bought { purchase: published.purchase.into(), receipt: published.receipt.into() })
@@ -198,18 +179,41 @@ impl ShopClient {
         calls.buffered(in_flight.get()).boxed()
     }
 
-    /// Sends a buy in a task of its own: whoever asked may go away, the purchase is sent all the same.
-    pub(crate) async fn send(&self, buy: Buy, context: Option<&RequestContext>) -> Result<PublishedBody> {
-        if self.inner.buys.is_closed() {
+    /// Sends a purchase, whose id the key gives it.
+    pub(crate) async fn publish(
+        &self,
+        purchase: &NewPurchase,
+        key: IdempotencyKey,
+        context: Option<&RequestContext>,
+    ) -> Result<PublishedBody> {
+        let id = keyed_id(&purchase.user_id, &key);
+        let body = NewPurchaseBody::from(purchase);
+        let call = self.inner.exchange.write("buy", "v1/purchases", &body, key)?;
+        let answer = self.send(call, context).await?;
+        let published: PublishedBody = answer.parsed()?;
+        if published.purchase.id != id || published.receipt.id != id {
+            return Err(answer.unreadable("the answer is about another purchase"));
+        }
+        Ok(published)
+    }
+
+    /// Sends what is to be written in a task of its own: whoever asked may go away, it is sent all the same.
+    pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Answer> {
+        if self.inner.writes.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
         }
         let (inner, correlation) = (Arc::clone(&self.inner), self.correlation.or_of(context));
-        let sending = async move { inner.exchange.buy(buy, &correlation).await };
-        let task = self.inner.buys.spawn(sending.in_current_span());
+        let sending = async move { inner.exchange.answer(&call, &correlation).await };
+        let task = self.inner.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
-            let message = "the task that sent a purchase has ended";
+            let message = "the task that sent it has ended";
             Err(Error::new(ErrorKind::Internal, message).with_source(error))
         })
+    }
+
+    /// The answer to a question.
+    pub(crate) async fn ask(&self, call: &Call) -> Result<Answer> {
+        self.inner.exchange.answer(call, &self.correlation).await
     }
 
     /// The purchase with this id, if it is stored.
@@ -229,7 +233,7 @@ impl ShopClient {
         let url = exchange.url(&format!("v1/purchases/{id}"), &[]);
         let mut call = Call::question("get", url, exchange.timeouts.get);
         call.expected = |answer| answer.status == StatusCode::OK || answer.says_unknown_purchase();
-        let answer = exchange.answer(&call, &self.correlation).await?;
+        let answer = self.ask(&call).await?;
         if answer.status != StatusCode::OK {
             return Ok(None);
         }
@@ -262,6 +266,39 @@ impl ShopClient {
         UserPurchases::new(self.clone(), Selector::Name(name))
     }
 
+    /// The users that the service has registered, where it has the role of users. They are known by numbers, and are not
+    /// those who [buy](Self::user).
+    ///
+    /// ```no_run
+    /// use shop_client::{Registration, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (email, name) = ("ada@example.com".parse()?, "Ada".parse()?);
+    /// if let Registration::Registered(user) = client.users().register_new(email, name).await? {
+    ///     println!("user {}", user.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn users(&self) -> Users {
+        Users::new(self.clone())
+    }
+
+    /// The orders that the service has taken, where it has the role of orders.
+    ///
+    /// ```no_run
+    /// use shop_client::{OrderNumber, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient) -> Result<(), shop_client::Error> {
+    /// let order = client.orders().get(OrderNumber::new(7)).await?;
+    /// println!("{}", order.map_or("unknown".to_owned(), |order| order.total_price.to_string()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn orders(&self) -> Orders {
+        Orders::new(self.clone())
+    }
+
     /// Whether the service is ready for requests.
     ///
     /// ```no_run
@@ -278,7 +315,7 @@ impl ShopClient {
         let exchange = &self.inner.exchange;
         let mut call = Call::question("check", exchange.url("-/ready", &[]), exchange.timeouts.check);
         call.repeats = false;
-        let answer = exchange.answer(&call, &self.correlation).await?;
+        let answer = self.ask(&call).await?;
         // Some other server may answer 200 to everything.
         let ready: Readiness = answer.parsed()?;
         if ready.status == "ready" {
@@ -290,7 +327,7 @@ impl ShopClient {
     }
 
     /// Refuses further buys of this client and its clones, and waits for those on their way, at most for
-    /// `deadline`. Questions are still answered.
+    /// `deadline`; so too with users and orders. Questions are still answered.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -304,9 +341,9 @@ impl ShopClient {
     /// # Errors
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when some were not answered by then.
     pub async fn close(&self, deadline: Duration) -> Result<()> {
-        self.inner.buys.close();
-        tokio::time::timeout(deadline, self.inner.buys.wait()).await.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "some purchases were not answered in time")
+        self.inner.writes.close();
+        tokio::time::timeout(deadline, self.inner.writes.wait()).await.map_err(|_elapsed| {
+            Error::new(ErrorKind::DeadlineExceeded, "some of what was sent was not answered in time")
         })
     }
 
@@ -334,9 +371,8 @@ impl ShopClient {
 
     /// The answer to `call` once it has what is waited for in it.
     async fn with_awaited(&self, call: Call, awaited: Option<Awaited>) -> Result<Answer> {
-        let exchange = &self.inner.exchange;
         let Some(Awaited { id, at_most }) = awaited else {
-            return exchange.answer(&call, &self.correlation).await;
+            return self.ask(&call).await;
         };
         let (start, plain) = (tokio::time::Instant::now(), call.url.clone());
         let mut call = call;
@@ -348,7 +384,7 @@ impl ShopClient {
             let parameters = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
             call.url.query_pairs_mut().extend_pairs(parameters);
             call.timeout = timeout.saturating_add(wait);
-            let answer = exchange.answer(&call, &self.correlation).await?;
+            let answer = self.ask(&call).await?;
             if answer.header("x-purchase-pending").is_none() {
                 return Ok(answer);
             }
@@ -373,29 +409,8 @@ fn of(selector: &Selector) -> Vec<(&'static str, String)> {
     }
 }
 
-impl Exchange {
-    async fn buy(&self, buy: Buy, correlation: &Correlation) -> Result<PublishedBody> {
-        let Buy { json, key, id } = buy;
-        let call = Call {
-            name: "buy",
-            url: self.url("v1/purchases", &[]),
-            buy: Some((json.into(), key)),
-            timeout: self.timeouts.buy,
-            repeats: true,
-            answer_bytes: USUAL_ANSWER_BYTES,
-            expected: |answer| answer.status == StatusCode::CREATED,
-        };
-        let answer = self.answer(&call, correlation).await?;
-        let published: PublishedBody = answer.parsed()?;
-        if published.purchase.id != id || published.receipt.id != id {
-            return Err(answer.unreadable("the answer is about another purchase"));
-        }
-        Ok(published)
-    }
-}
-
-/// A key that is the purchase's id, as every UUID key is.
-fn fresh_key() -> IdempotencyKey {
+/// A key of nothing else. Of a purchase it is the id, as every UUID key is.
+pub(crate) fn fresh_key() -> IdempotencyKey {
     use shop_core::{Clock, SystemClock};
     SystemClock.fresh_id().into()
 }

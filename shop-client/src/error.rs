@@ -4,9 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
-use shop_core::json::ProblemMembers;
-
+use crate::problem::Problem;
 use crate::{ErrorKind, IdempotencyKey, Outcome, Retry};
 
 /// The result of a call to a service.
@@ -46,45 +44,6 @@ struct Details {
     attempts: u32,
 }
 
-/// The RFC 9457 problem that a service answered with. Its texts are the service's own: whatever answers at that
-/// address can have written them.
-///
-/// ```no_run
-/// # fn example(error: shop_client::Error) {
-/// if let Some(field) = error.problem().and_then(|problem| problem.field.as_deref()) {
-///     println!("{field} is wrong");
-/// }
-/// # }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[non_exhaustive]
-pub struct Problem {
-    /// Which problem it is, such as `/problems/conflict`: the member `type`.
-    #[serde(default, rename = "type")]
-    pub uri: Option<String>,
-    /// The same for people: of all problems of this type.
-    #[serde(default)]
-    pub title: Option<String>,
-    /// What is wrong with this request.
-    #[serde(default)]
-    pub detail: Option<String>,
-    /// The member or parameter of the request that is wrong.
-    #[serde(default)]
-    pub field: Option<String>,
-    #[serde(default)]
-    outcome: Option<String>,
-}
-
-impl Problem {
-    /// What the service says of the outcome of a buy, if it does.
-    pub(crate) fn outcome(&self) -> Option<Outcome> {
-        self.outcome.as_ref()?;
-        let mut members = ProblemMembers::default();
-        members.outcome.clone_from(&self.outcome);
-        Some(members.outcome())
-    }
-}
-
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         shop_core::Error::new(kind, message).with_origin("shop-client").into()
@@ -121,6 +80,12 @@ impl Error {
         self
     }
 
+    /// The error of a call whose key was made for it.
+    pub(crate) fn of_a_fresh_key(self) -> Self {
+        // Made anew, the same call would have another key.
+        if self.outcome() == Outcome::Unknown { self.with_retry(Retry::Never) } else { self }
+    }
+
     pub(crate) fn with_key(mut self, key: IdempotencyKey) -> Self {
         self.details.key = Some(key);
         self
@@ -154,7 +119,8 @@ impl Error {
     /// Whether the same call may succeed later, and making it again is harmless.
     ///
     /// Not so of a buy that came without a key and may have taken effect: made again as it is, it would be a
-    /// second purchase. With its [`idempotency_key`](Self::idempotency_key) it is the same one.
+    /// second purchase. With its [`idempotency_key`](Self::idempotency_key) it is the same one. Users and orders
+    /// likewise.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.cause.is_transient()
@@ -187,7 +153,8 @@ impl Error {
         self.details.request_id.as_deref()
     }
 
-    /// Of a buy: the key with which buying it again is the same purchase, whether the caller or the client made it.
+    /// Of a buy: the key with which buying it again is the same purchase, whether the caller or the client made it. Of
+    /// a user or an order that was to be written likewise.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.details.key.as_ref()

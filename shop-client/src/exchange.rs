@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, StatusCode, Url};
+use serde::Serialize;
 use shop_core::Bytes;
 use tracing::{Instrument, Span};
 
@@ -12,7 +13,7 @@ use crate::answer::{Answer, not_answered};
 use crate::correlation::Correlation;
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
-use crate::{IdempotencyKey, Result};
+use crate::{Error, ErrorKind, IdempotencyKey, Result};
 
 /// The largest answer that is read unless it is a page.
 pub(crate) const USUAL_ANSWER_BYTES: usize = 64 << 10;
@@ -52,20 +53,34 @@ pub(crate) struct Call {
     pub(crate) name: &'static str,
     pub(crate) url: Url,
     /// What is sent with which key; a question has neither.
-    pub(crate) buy: Option<(Bytes, IdempotencyKey)>,
+    pub(crate) sent: Option<(Bytes, IdempotencyKey)>,
     pub(crate) timeout: Duration,
     /// Whether it is repeated when it fails.
     pub(crate) repeats: bool,
     pub(crate) answer_bytes: usize,
     /// The answers that are no refusals.
     pub(crate) expected: fn(&Answer) -> bool,
+    /// What a refusal says when there is nothing of the kind at this address.
+    pub(crate) absent: &'static str,
 }
+
+/// What it says unless the call knows better.
+const NO_SERVICE: &str = "there is no such service at this address: check it";
 
 impl Call {
     /// A question whose answer is 200.
     pub(crate) fn question(name: &'static str, url: Url, timeout: Duration) -> Self {
         let expected = |answer: &Answer| answer.status == StatusCode::OK;
-        Self { name, url, buy: None, timeout, repeats: true, answer_bytes: USUAL_ANSWER_BYTES, expected }
+        Self {
+            name,
+            url,
+            sent: None,
+            timeout,
+            repeats: true,
+            answer_bytes: USUAL_ANSWER_BYTES,
+            expected,
+            absent: NO_SERVICE,
+        }
     }
 }
 
@@ -79,7 +94,7 @@ impl Exchange {
             otel.name = call.name,
             call = call.name,
             request.id = id.as_str(),
-            purchase.key = call.buy.as_ref().map(|(_, key)| key.as_str()),
+            idempotency.key = call.sent.as_ref().map(|(_, key)| key.as_str()),
             http.response.status_code = tracing::field::Empty,
             attempts = tracing::field::Empty,
         );
@@ -104,7 +119,7 @@ impl Exchange {
         if let Some(agent) = &self.user_agent {
             head.insert(USER_AGENT, agent.clone());
         }
-        if let Some((_, key)) = &call.buy {
+        if let Some((_, key)) = &call.sent {
             head.insert(CONTENT_TYPE, JSON);
             // A key is visible ASCII.
             head.extend(HeaderValue::from_str(key.as_str()).ok().map(|key| (IDEMPOTENCY_KEY, key)));
@@ -129,14 +144,32 @@ impl Exchange {
     }
 
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Answer> {
-        let method = if call.buy.is_some() { Method::POST } else { Method::GET };
+        let method = if call.sent.is_some() { Method::POST } else { Method::GET };
         let request = self.http.request(method, call.url.clone()).headers(head).timeout(limit);
-        let request = match &call.buy {
+        let request = match &call.sent {
             Some((body, _)) => request.body(body.clone()),
             None => request,
         };
         let response = request.send().await.map_err(not_answered)?;
         Answer::read(response, call.answer_bytes).await
+    }
+
+    /// Sends `body` with `key`, for an answer that is 201.
+    pub(crate) fn write(
+        &self,
+        name: &'static str,
+        path: &str,
+        body: &impl Serialize,
+        key: IdempotencyKey,
+    ) -> Result<Call> {
+        let json = serde_json::to_vec(body).map_err(|error| {
+            Error::new(ErrorKind::Internal, "what is to be sent could not be written as JSON")
+                .with_source(error)
+        })?;
+        let mut call = Call::question(name, self.url(path, &[]), self.timeouts.buy);
+        call.sent = Some((json.into(), key));
+        call.expected = |answer| answer.status == StatusCode::CREATED;
+        Ok(call)
     }
 
     pub(crate) fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
@@ -151,7 +184,7 @@ impl Exchange {
 }
 
 fn judged(call: &Call, answer: Answer) -> Result<Answer> {
-    if (call.expected)(&answer) { Ok(answer) } else { Err(answer.refused()) }
+    if (call.expected)(&answer) { Ok(answer) } else { Err(answer.refused(call.absent)) }
 }
 
 /// Writes into the span what became of the call.

@@ -39,6 +39,27 @@
 //! to](UserPurchases::summary). A purchase is listed a moment after it was taken; who wants to see it
 //! [waits for it](UserPurchases::waiting_for).
 //!
+//! # Users and orders
+//!
+//! A service may have two roles more. [`users`](ShopClient::users) registers users and finds them,
+//! [`orders`](ShopClient::orders) places orders and finds those. Both are sent with a key, and repeated, as a buy is. An
+//! address that is taken, or a user of whom the orders have not heard yet, is an answer and no error.
+//!
+//! ```no_run
+//! use shop_client::{Placement, Registration, ShopClient};
+//!
+//! # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+//! let registration = client.users().register_new("ada@example.com".parse()?, "Ada".parse()?).await?;
+//! if let Registration::Registered(user) = registration {
+//!     match client.orders().place_new(user.id, "Notebook".parse()?, 2, "50.00".parse()?).await? {
+//!         Placement::Placed(order) => println!("order {}: {}", order.id, order.total_price),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # When it fails
 //!
 //! One [`Error`] says what went wrong as a [kind](Error::kind), whether [trying again](Error::is_retryable) may help,
@@ -47,8 +68,8 @@
 //!
 //! # Write against the ports
 //!
-//! A [`ShopClient`] is a [`PurchaseSink`] and a [`PurchaseQuery`]: code that asks for these runs over HTTP, on an
-//! embedded log and store, or [in memory](memory), unchanged.
+//! A [`ShopClient`] is a [`PurchaseSink`] and a [`PurchaseQuery`], a [`UserStore`] and an [`OrderStore`]: code that asks
+//! for these runs over HTTP, on an embedded log and store, or [in memory](memory), unchanged.
 //!
 //! ```
 //! use shop_client::memory::InMemoryStore;
@@ -68,8 +89,8 @@
 //! # }
 //! ```
 //!
-//! The feature `mock` adds `MockPurchaseSink` and `MockPurchaseQuery`, for what cannot be brought about in memory: an
-//! error of your choice, a number of calls.
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockUserStore` and `MockOrderStore`, for what cannot
+//! be brought about in memory: an error of your choice, a number of calls.
 //!
 //! # Follow a request
 //!
@@ -81,11 +102,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `builder` | how a client is made |
-//! | `client`, `listing` | what one asks it for |
-//! | `error` | what can go wrong |
+//! | `client`, `listing`, `users`, `orders` | what one asks it for |
+//! | `error`, `problem` | what can go wrong, and how a service tells it |
 //! | `retries` | how failed calls are repeated |
 //! | `tokens` | who the client says it is |
-//! | `ports` | the client as a sink and as a query |
+//! | `ports` | the client as a sink and as a query, and as a store of users and of orders |
 //! | `exchange`, `answer` | one call and what its answer means, bounded in time and size |
 //! | `correlation` | request ids and trace contexts |
 
@@ -98,29 +119,41 @@ mod exchange;
 mod listing;
 #[cfg(test)]
 mod odd_answers_test;
+mod orders;
 mod ports;
+mod problem;
 mod retries;
 mod tokens;
+mod users;
 
 pub use builder::ShopClientBuilder;
 pub use client::{Bought, ShopClient};
-pub use error::{Error, Problem, Result};
+pub use error::{Error, Result};
 pub use listing::UserPurchases;
+pub use orders::Orders;
+pub use problem::Problem;
 pub use retries::Retries;
 /// The ports, their error and whatever else a program needs that implements a port itself.
 pub use shop_core;
 pub use shop_core::memory;
+#[cfg(feature = "mock")]
+pub use shop_core::orders::MockOrderStore;
+pub use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, Product, TotalPrice};
 pub use shop_core::ports::{
     Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseSink, Receipt,
     RecordPosition, Selector, Summary,
 };
 #[cfg(feature = "mock")]
 pub use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
+#[cfg(feature = "mock")]
+pub use shop_core::users::MockUserStore;
+pub use shop_core::users::{Email, NewUser, PersonName, Registration, User, UserNumber, UserStore};
 pub use shop_core::{
     ErrorKind, IdempotencyKey, NewPurchase, Outcome, Price, Purchase, PurchaseId, RequestContext, Retry,
     Timestamp, Total, UserId, UserName,
 };
 pub use tokens::{BearerToken, TokenError, TokenProvider};
+pub use users::Users;
 
 /// The README's code is compiled with the documentation's tests.
 #[cfg(doctest)]

@@ -1,4 +1,4 @@
-//! The client as a sink and as a query.
+//! The client as a sink and as a query, and as a store of users and of orders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use futures_util::TryStreamExt;
 use shop_core::ports::PurchaseQueryExt;
 use shop_core::{Error, Result};
 
-use crate::client::Buy;
 use crate::{
-    ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Purchase, PurchaseId, PurchaseQuery, PurchaseSink,
-    Receipt, Selector, ShopClient, Summary, Total,
+    ErrorKind, ListOrder, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page, PageRequest,
+    Placement, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, Registration, Selector,
+    ShopClient, Summary, Total, User, UserNumber, UserStore,
 };
 
 #[async_trait]
@@ -25,8 +25,7 @@ impl PurchaseSink for ShopClient {
         };
         let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
         let new = NewPurchase::new(user_id, user_name, price).made_at(timestamp);
-        let buy = Buy::new(&new, (*id).into())?;
-        let published = self.send(buy, purchase.context.as_deref()).await?;
+        let published = self.publish(&new, (*id).into(), purchase.context.as_deref()).await?;
         Ok(published.receipt.into())
     }
 
@@ -65,6 +64,44 @@ impl PurchaseQuery for ShopClient {
         Ok(Self::get(self, id).await?)
     }
 
+    async fn check(&self) -> Result<()> {
+        Ok(Self::check(self).await?)
+    }
+}
+
+/// A dropped call is sent all the same: what is written in the end is the row and its event, or neither.
+#[async_trait]
+impl UserStore for ShopClient {
+    async fn register(&self, new: &NewUser) -> Result<Registration> {
+        Ok(self.users().register(new).await?)
+    }
+
+    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
+        Ok(self.users().get(id).await?)
+    }
+
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        Ok(self.users().orders_of(id).await?)
+    }
+
+    /// Whether the service is ready, with all the roles that it has.
+    async fn check(&self) -> Result<()> {
+        Ok(Self::check(self).await?)
+    }
+}
+
+/// A dropped call is sent all the same: what is written in the end is the row and its event, or neither.
+#[async_trait]
+impl OrderStore for ShopClient {
+    async fn place(&self, new: &NewOrder) -> Result<Placement> {
+        Ok(self.orders().place(new).await?)
+    }
+
+    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
+        Ok(self.orders().get(id).await?)
+    }
+
+    /// Whether the service is ready, with all the roles that it has.
     async fn check(&self) -> Result<()> {
         Ok(Self::check(self).await?)
     }

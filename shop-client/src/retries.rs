@@ -11,7 +11,7 @@ use crate::{Error, Outcome, Result};
 
 /// How failed calls are repeated.
 ///
-/// Only what is safe is repeated: a question, or a buy, which has the same key on every attempt; and only what may
+/// Only what is safe is repeated: a question, or what has the same key on every attempt, as a buy has; and only what may
 /// succeed: the service was away or slow, or asked to be left alone for a while. Then the pause is no shorter than its
 /// `Retry-After`.
 ///

@@ -1,5 +1,5 @@
-//! The kit through real HTTP: the client as the sink, and as the query, of services that stand on the ports in
-//! memory and on the embedded ones.
+//! The kit through real HTTP: the client as the sink, as the query, and as the store of users and of orders, of
+//! services that stand on the ports in memory and on the embedded ones.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -8,13 +8,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use shop_client::ShopClient;
-use shop_core::conformance::{Capabilities, LogFixture, MemoryFixture, StoreFixture, log_suite, store_suite};
-use shop_core::memory::InMemoryStore;
+use shop_core::conformance::{
+    Capabilities, LogFixture, MemoryAccounts, MemoryFixture, OrdersFixture, StoreFixture, UsersFixture,
+    log_suite, orders_suite, store_suite, users_suite,
+};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::orders::{Order, OrderStore};
+use shop_core::outbox::Outbox;
 use shop_core::ports::{
     DeadLetter, DeadLetters, Durability, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore,
+    RecordStore,
 };
 use shop_core::record::LogRecord;
-use shop_http::{Facing, HttpOptions, Management, facing, management, serve};
+use shop_core::users::{User, UserStore};
+use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
 use shop_store::embedded::EmbeddedFixture;
 use tokio::net::TcpListener;
 
@@ -81,6 +88,80 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     }
 }
 
+/// Which services stand between the test and the store.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Management,
+    /// Facing, and management behind it.
+    Facing,
+}
+
+/// Users of a management, which are registered and found by a client.
+#[derive(Debug)]
+struct UsersOverHttp<U>(U, Way);
+
+#[async_trait]
+impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
+    async fn users(&self) -> Arc<dyn UserStore> {
+        let mut parts = Management::without_purchases();
+        parts.users = Some(UsersRole::new(self.0.users().await));
+        let client = client_of(management(parts, HttpOptions::default())).await;
+        Arc::new(match self.1 {
+            Way::Management => client,
+            Way::Facing => {
+                let mut parts = facing_in_memory();
+                parts.users = Some(UsersRole::new(Arc::new(client)));
+                client_of(facing(parts, HttpOptions::default())).await
+            }
+        })
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
+        self.0.events().await
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        self.0.outbox().await
+    }
+}
+
+/// Orders of a management, which are placed and found by a client.
+#[derive(Debug)]
+struct OrdersOverHttp<O>(O, Way);
+
+#[async_trait]
+impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
+    async fn orders(&self) -> Arc<dyn OrderStore> {
+        let mut parts = Management::without_purchases();
+        parts.orders = Some(OrdersRole::new(self.0.orders().await));
+        let client = client_of(management(parts, HttpOptions::default())).await;
+        Arc::new(match self.1 {
+            Way::Management => client,
+            Way::Facing => {
+                let mut parts = facing_in_memory();
+                parts.orders = Some(OrdersRole::new(Arc::new(client)));
+                client_of(facing(parts, HttpOptions::default())).await
+            }
+        })
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<User>> {
+        self.0.events().await
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        self.0.outbox().await
+    }
+}
+
+fn facing_in_memory() -> Facing {
+    Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()))
+}
+
+users_suite!(users_of_management, async { UsersOverHttp(MemoryAccounts::default(), Way::Management) });
+users_suite!(users_of_facing, async { UsersOverHttp(MemoryAccounts::default(), Way::Facing) });
+orders_suite!(orders_of_management, async { OrdersOverHttp(MemoryAccounts::default(), Way::Management) });
+orders_suite!(orders_of_facing, async { OrdersOverHttp(MemoryAccounts::default(), Way::Facing) });
 log_suite!(log_in_memory, async { LogOverHttp(MemoryFixture::default()) });
 log_suite!(log_embedded, async { LogOverHttp(EmbeddedFixture::new().await) });
 store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default()) });

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::stream;
 use shop_client::memory::{InMemoryLog, InMemoryStore};
 use shop_client::shop_core::ingest::{Ingest, IngestOptions};
 use shop_client::{NewPurchase, Receipt, ShopClient, ShopClientBuilder};
@@ -70,6 +72,8 @@ pub(crate) enum Turn {
     Say(Response),
     /// The router does what was asked for, and its answer is never sent.
     Lose,
+    /// The router does what was asked for, and the connection breaks before its answer is.
+    Cut,
     /// As if nothing were here.
     Pass,
 }
@@ -117,6 +121,11 @@ async fn take_turn(State(script): State<Script>, request: Request, next: Next) -
         Some(Turn::Lose) => {
             drop(next.run(request).await);
             std::future::pending().await
+        }
+        Some(Turn::Cut) => {
+            drop(next.run(request).await);
+            let cut = async { Err::<String, _>(std::io::Error::other("cut")) };
+            (StatusCode::CREATED, Body::from_stream(stream::once(cut))).into_response()
         }
         Some(Turn::Pass) | None => next.run(request).await,
     }

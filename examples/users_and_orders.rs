@@ -1,0 +1,46 @@
+//! Users and orders in two services: registers a user, places an order, repeats both.
+//!
+//! ```text
+//! cargo run --example users_and_orders
+//!
+//! user 1 is ada@example.com
+//! once more with the same key: Repeated(1), with another: EmailTaken
+//! order 1: 2 × Notebook for 50.00
+//! nobody's order: UnknownUser
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use shop_client::{NewUser, Placement, Registration, ShopClient, UserNumber};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // In your program these are the addresses of a management that has these roles, or twice that of facing.
+    let (users, orders) = examples::users_and_orders_in_memory().await?;
+    let (users, orders) = (ShopClient::builder(users).build()?, ShopClient::builder(orders).build()?);
+    let (users, orders) = (users.users(), orders.orders());
+
+    // With a key of yours a user can be sent as often as you like.
+    let ada = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
+    let Registration::Registered(user) = users.register(&ada).await? else {
+        return Err("somebody else has the address".into());
+    };
+    println!("user {} is {}", user.id, user.email);
+    let again = match users.register(&ada).await? {
+        Registration::Repeated(first) => format!("Repeated({})", first.id),
+        other => format!("{other:?}"),
+    };
+    let other = users.register_new(ada.email, "Another Ada".parse()?).await?;
+    println!("once more with the same key: {again}, with another: {other:?}");
+
+    // The orders have heard of the user by now, or wait until they have.
+    match orders.place_new(user.id, "Notebook".parse()?, 2, "50.00".parse()?).await? {
+        Placement::Placed(order) => {
+            println!("order {}: {} × {} for {}", order.id, order.quantity, order.product, order.total_price);
+        }
+        other => println!("{other:?}"),
+    }
+    let nobody = UserNumber::new(99);
+    println!("nobody's order: {:?}", orders.place_new(nobody, "Pencil".parse()?, 1, "0.50".parse()?).await?);
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! How a service tells what is wrong.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use shop_core::json::ProblemMembers;
+
+use crate::Outcome;
+
+/// The problem that a service answered with: one of RFC 9457, or of users and orders one in the form that they have. Its
+/// texts are the service's own: whatever answers at that address can have written them.
+///
+/// ```no_run
+/// # fn example(error: shop_client::Error) {
+/// if let Some(field) = error.problem().and_then(|problem| problem.field.as_deref()) {
+///     println!("{field} is wrong");
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(from = "Members")]
+#[non_exhaustive]
+pub struct Problem {
+    /// Which problem it is, such as `/problems/conflict`: the member `type`.
+    pub uri: Option<String>,
+    /// The same for people: of all problems of this type.
+    pub title: Option<String>,
+    /// What is wrong with this request. Where a service lists all that is wrong, it is the first of it.
+    pub detail: Option<String>,
+    /// The member or parameter of the request that is wrong.
+    pub field: Option<String>,
+    outcome: Option<String>,
+}
+
+impl Problem {
+    /// What the service says of the outcome of a write, if it does.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.outcome.as_ref()?;
+        let mut members = ProblemMembers::default();
+        members.outcome.clone_from(&self.outcome);
+        Some(members.outcome())
+    }
+}
+
+/// What stands in a problem, whichever of the two forms it has.
+#[derive(Deserialize)]
+struct Members {
+    #[serde(default, rename = "type")]
+    uri: Option<String>,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    detail: Option<Detail>,
+    #[serde(default)]
+    field: Option<String>,
+    #[serde(default)]
+    outcome: Option<String>,
+}
+
+/// A text, or as FastAPI has it a list of what is wrong.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Detail {
+    Text(String),
+    List(Vec<Wrong>),
+    Else(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Wrong {
+    /// The way to what is wrong, from the part of the request that it stands in: `["body", "email"]`.
+    loc: Vec<Step>,
+    msg: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Step {
+    Name(String),
+    Position(i64),
+}
+
+impl Wrong {
+    fn field(&self) -> Option<String> {
+        let steps: Vec<_> = self.loc.iter().skip(1).map(Step::text).collect();
+        Some(steps.join(".")).filter(|field| !field.is_empty())
+    }
+}
+
+impl Step {
+    fn text(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Position(position) => position.to_string(),
+        }
+    }
+}
+
+impl From<Members> for Problem {
+    fn from(members: Members) -> Self {
+        let Members { uri, title, detail, field, outcome } = members;
+        let (detail, field) = match detail {
+            Some(Detail::Text(text)) => (Some(text), field),
+            Some(Detail::List(list)) => match list.first() {
+                Some(first) => match first.field() {
+                    Some(place) => (Some(format!("{place}: {}", first.msg)), Some(place)),
+                    None => (Some(first.msg.clone()), field),
+                },
+                None => (None, field),
+            },
+            Some(Detail::Else(_)) | None => (None, field),
+        };
+        Self { uri, title, detail, field, outcome }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(json: &str) -> (Option<String>, Option<String>) {
+        let problem: Problem = serde_json::from_str(json).unwrap();
+        (problem.detail, problem.field)
+    }
+
+    #[test]
+    fn a_list_tells_the_first_of_what_is_wrong() {
+        let some = |text: &str| Some(text.to_owned());
+        for (json, detail, field) in [
+            (r#"{"detail":"taken","field":"email"}"#, some("taken"), some("email")),
+            (
+                r#"{"detail":[{"type":"missing","loc":["body","email"],"msg":"Field required","input":{}},
+                    {"type":"missing","loc":["body","name"],"msg":"Field required","input":{}}]}"#,
+                some("email: Field required"),
+                some("email"),
+            ),
+            (
+                r#"{"detail":[{"loc":["body",7],"msg":"JSON decode error","ctx":{"error":"x"}}]}"#,
+                some("7: JSON decode error"),
+                some("7"),
+            ),
+            (r#"{"detail":[{"loc":["body"],"msg":"Field required"}]}"#, some("Field required"), None),
+            (r#"{"detail":[]}"#, None, None),
+            (r#"{"detail":[{"loc":"body"}],"field":"x"}"#, None, some("x")),
+            (r#"{"detail":{"deep":[1]}}"#, None, None),
+            (r#"{"detail":null}"#, None, None),
+            ("{}", None, None),
+        ] {
+            assert_eq!(told(json), (detail, field), "{json}");
+        }
+    }
+}

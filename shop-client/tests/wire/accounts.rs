@@ -1,0 +1,346 @@
+//! Users and orders: what is sent, and what each answer means.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+use shop_client::{
+    BearerToken, Error, ErrorKind, NewOrder, NewUser, Order, OrderNumber, Outcome, Placement, Registration,
+    RequestContext, Retries, ShopClient, User, UserNumber,
+};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::shop::{Script, Turn, refusal};
+
+const USER: &str = r#"{"id":1,"email":"ada@example.com","name":"Ada"}"#;
+const ORDER: &str = r#"{"id":7,"user_id":1,"product":"Notebook","quantity":2,"total_price":"50.00"}"#;
+
+pub(crate) fn new_user() -> NewUser {
+    NewUser::new("sign-up-7".parse().unwrap(), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap())
+}
+
+pub(crate) fn new_order() -> NewOrder {
+    let (product, price) = ("Notebook".parse().unwrap(), "50.00".parse().unwrap());
+    NewOrder::new("basket-7".parse().unwrap(), UserNumber::FIRST, product, 2, price)
+}
+
+fn user() -> User {
+    new_user().numbered(UserNumber::FIRST)
+}
+
+fn order() -> Order {
+    new_order().numbered(OrderNumber::new(7))
+}
+
+/// A service that answers everything in one way.
+fn saying(status: u16, body: &str) -> Router {
+    let answer = (StatusCode::from_u16(status).unwrap(), body.to_owned());
+    Router::new().fallback(move || async move { answer })
+}
+
+/// A client, which repeats nothing, of a service that answers everything in one way.
+async fn client_of(status: u16, body: &str) -> ShopClient {
+    Script::new([]).before(saying(status, body)).await.retries(Retries::none()).build().unwrap()
+}
+
+/// What each of the five calls makes of one answer, those that write first.
+async fn errors_of(status: u16, body: &str) -> [Error; 5] {
+    let client = client_of(status, body).await;
+    let (users, orders) = (client.users(), client.orders());
+    [
+        users.register(&new_user()).await.unwrap_err(),
+        orders.place(&new_order()).await.unwrap_err(),
+        users.get(UserNumber::FIRST).await.unwrap_err(),
+        users.orders_of(UserNumber::FIRST).await.unwrap_err(),
+        orders.get(OrderNumber::new(7)).await.unwrap_err(),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_sent_is_what_the_service_reads() {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(404)).mount(&server).await;
+    let builder = ShopClient::builder(server.uri()).bearer_token(BearerToken::new("s3cret").unwrap());
+    let client = builder.build().unwrap().in_context(RequestContext::new(Some("r-1".to_owned()), None));
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let own = RequestContext::new(Some("r-2".to_owned()), Some(traceparent.to_owned()));
+    let (users, orders) = (client.users(), client.orders());
+    users.register(&new_user()).await.unwrap_err();
+    orders.place(&new_order().with_context(Some(Box::new(own)))).await.unwrap_err();
+    users.get(UserNumber::new(-1)).await.unwrap_err();
+    users.orders_of(UserNumber::new(i64::MAX)).await.unwrap_err();
+    orders.get(OrderNumber::new(7)).await.unwrap_err();
+
+    let requests = server.received_requests().await.unwrap();
+    let seen: Vec<_> =
+        requests.iter().map(|request| format!("{} {}", request.method, request.url.path())).collect();
+    assert_eq!(
+        seen,
+        [
+            "POST /users",
+            "POST /orders",
+            "GET /users/-1",
+            "GET /users/9223372036854775807/orders",
+            "GET /orders/7"
+        ]
+    );
+    let header = |number: usize, name: &str| {
+        requests[number].headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+    };
+    let body = |number: usize| serde_json::from_slice::<Value>(&requests[number].body).unwrap();
+    assert_eq!(body(0), json!({"email": "ada@example.com", "name": "Ada"}));
+    assert_eq!(body(1), json!({"user_id": 1, "product": "Notebook", "quantity": 2, "total_price": "50.00"}));
+    for (number, key, id) in
+        [(0, "sign-up-7", "r-1"), (1, "basket-7", "r-2"), (2, "", "r-1"), (3, "", "r-1"), (4, "", "r-1")]
+    {
+        assert_eq!(
+            (header(number, "idempotency-key"), header(number, "x-request-id")),
+            (key.into(), id.into())
+        );
+        assert_eq!(header(number, "authorization"), "Bearer s3cret");
+    }
+    assert_eq!(header(1, "traceparent"), traceparent);
+}
+
+#[tokio::test]
+async fn a_user_is_registered_or_taken() {
+    for (status, body, expected) in [
+        (201, USER, Registration::Registered(user())),
+        (400, r#"{"detail":"Email already registered"}"#, Registration::EmailTaken),
+        (409, r#"{"detail":"The Idempotency-Key was used for another user"}"#, Registration::KeyTaken),
+    ] {
+        let users = client_of(status, body).await.users();
+        assert_eq!(users.register(&new_user()).await.unwrap(), expected);
+        let (email, name) = (new_user().email, new_user().name);
+        assert_eq!(users.register_new(email, name).await.unwrap(), expected);
+    }
+    let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], USER));
+    let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
+    assert_eq!(client.users().register(&new_user()).await.unwrap(), Registration::Repeated(user()));
+}
+
+#[tokio::test]
+async fn an_order_is_placed_or_its_user_unknown() {
+    for (status, body, expected) in [
+        (201, ORDER, Placement::Placed(order())),
+        (404, r#"{"detail":"User not found"}"#, Placement::UnknownUser),
+        (409, r#"{"detail":"The Idempotency-Key was used for another order"}"#, Placement::KeyTaken),
+    ] {
+        let orders = client_of(status, body).await.orders();
+        let NewOrder { user_id, product, quantity, total_price, .. } = new_order();
+        assert_eq!(orders.place(&new_order()).await.unwrap(), expected);
+        assert_eq!(orders.place_new(user_id, product, quantity, total_price).await.unwrap(), expected);
+    }
+    let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], ORDER));
+    let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
+    assert_eq!(client.orders().place(&new_order()).await.unwrap(), Placement::Repeated(order()));
+}
+
+#[tokio::test]
+async fn who_is_there_is_found_and_nobody_else() {
+    let found = client_of(200, USER).await.users();
+    assert_eq!(found.get(UserNumber::FIRST).await.unwrap(), Some(user()));
+    let found = client_of(200, ORDER).await.orders();
+    assert_eq!(found.get(OrderNumber::new(7)).await.unwrap(), Some(order()));
+    let numbers = client_of(200, r#"{"user_id":1,"orders":[1,2,9]}"#).await.users();
+    let numbers = numbers.orders_of(UserNumber::FIRST).await.unwrap().unwrap();
+    assert_eq!(numbers, [1, 2, 9].map(OrderNumber::new));
+    let none = client_of(200, r#"{"user_id":1,"orders":[]}"#).await.users();
+    assert_eq!(none.orders_of(UserNumber::FIRST).await.unwrap(), Some(Vec::new()));
+
+    let nobody = client_of(404, r#"{"detail":"User not found"}"#).await.users();
+    assert_eq!(nobody.get(UserNumber::FIRST).await.unwrap(), None);
+    assert_eq!(nobody.orders_of(UserNumber::FIRST).await.unwrap(), None);
+    let nothing = client_of(404, r#"{"detail":"Order not found"}"#).await.orders();
+    assert_eq!(nothing.get(OrderNumber::new(7)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_service_without_the_role_is_told_from_one_that_knows_nobody() {
+    for (status, body) in [
+        (404, r#"{"detail":"Not Found"}"#),
+        (404, ""),
+        (404, "<html>nothing here</html>"),
+        (405, r#"{"detail":"Method Not Allowed"}"#),
+    ] {
+        let errors = errors_of(status, body).await;
+        for (error, role) in errors.iter().zip(["users", "orders", "users", "users", "orders"]) {
+            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::NotApplied));
+            assert!(error.message().contains(&format!("the role of {role}")), "{error}");
+        }
+    }
+    // What stands at another path is no answer, either.
+    let misled = client_of(404, r#"{"detail":"Order not found"}"#).await;
+    misled.users().get(UserNumber::FIRST).await.unwrap_err();
+    misled.orders().place(&new_order()).await.unwrap_err();
+    let misled = client_of(400, r#"{"detail":"There was an error parsing the body"}"#).await;
+    let error = misled.users().register(&new_user()).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "There was an error parsing the body"));
+    let other = client_of(409, r#"{"detail":"no"}"#).await;
+    assert_eq!(other.orders().place(&new_order()).await.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_with_its_place() {
+    let list = r#"{"detail":[
+        {"type":"value_error","loc":["body","email"],"msg":"value is not a valid email address: no","input":"x"},
+        {"type":"missing","loc":["body","name"],"msg":"Field required","input":{}}]}"#;
+    for error in errors_of(422, list).await {
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Invalid, Outcome::NotApplied));
+        assert_eq!(error.message(), "email: value is not a valid email address: no");
+        assert_eq!(error.problem().unwrap().field.as_deref(), Some("email"));
+        assert!(!error.is_retryable());
+    }
+}
+
+#[tokio::test]
+async fn an_outage_says_whether_it_took_effect_and_when_to_come_again() {
+    for (outcome, word) in [(Outcome::NotApplied, "not_sent"), (Outcome::Unknown, "unknown")] {
+        let body: &'static str =
+            format!(r#"{{"detail":"the store is away","outcome":"{word}","idempotency_key":"theirs"}}"#)
+                .leak();
+        let turn = || Turn::Say(refusal(503, &[("retry-after", "7"), ("idempotency-key", "theirs")], body));
+        let script = Script::new([turn(), turn(), turn()]);
+        let client = script.before(saying(500, "")).await.retries(Retries::none()).build().unwrap();
+        let error = client.users().register(&new_user()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, outcome));
+        assert_eq!((error.message(), error.status()), ("the store is away", Some(503)));
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        // Whatever the service says: this is the key that was sent.
+        assert_eq!(error.idempotency_key(), Some(&new_user().key));
+        assert!(error.is_retryable());
+        let error = client.orders().place(&new_order()).await.unwrap_err();
+        assert_eq!((error.outcome(), error.idempotency_key()), (outcome, Some(&new_order().key)));
+        // With a key that was made for the call, the same call would be another user.
+        let error = client.users().register_new(new_user().email, new_user().name).await.unwrap_err();
+        assert_eq!(error.is_retryable(), outcome == Outcome::NotApplied);
+        let sent: Vec<_> =
+            script.seen().iter().map(|seen| seen.header("idempotency-key").to_owned()).collect();
+        assert_eq!(error.idempotency_key().unwrap().as_str(), sent[2]);
+    }
+    // Where nobody is, nothing was done.
+    let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(Retries::none()).build().unwrap();
+    let error = nowhere.orders().place(&new_order()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_is_sent_again_with_the_same_key() {
+    for turn in [|| Turn::Lose, || Turn::Cut, || Turn::Say(StatusCode::BAD_GATEWAY.into_response())] {
+        let script = Script::new([turn(), turn()]);
+        let client = script.before(saying(201, USER)).await.build().unwrap();
+        let registered = client.users().register_new(new_user().email, new_user().name).await.unwrap();
+        assert_eq!(registered, Registration::Registered(user()));
+        let seen = script.seen();
+        assert_eq!(seen.len(), 3);
+        for header in ["idempotency-key", "x-request-id"] {
+            assert!(!seen[0].header(header).is_empty());
+            assert!(seen.iter().all(|again| again.header(header) == seen[0].header(header)), "{header}");
+        }
+
+        let script = Script::new([turn()]);
+        let client = script.before(saying(201, ORDER)).await.build().unwrap();
+        assert_eq!(client.orders().place(&new_order()).await.unwrap(), Placement::Placed(order()));
+        assert!(script.seen().iter().all(|seen| seen.header("idempotency-key") == "basket-7"));
+        assert_eq!(script.seen().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_cut_answer_may_have_counted() {
+    let script = Script::new([Turn::Cut, Turn::Cut]);
+    let client = script.before(saying(201, USER)).await.retries(Retries::none()).build().unwrap();
+    let error = client.users().register(&new_user()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown), "{error:?}");
+    let error = client.orders().place(&new_order()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_does_not_take_the_user_back() {
+    let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
+    let client = script.before(saying(201, USER)).await.build().unwrap();
+    let (users, orders, new) = (client.users(), client.orders(), new_user());
+    let mut registering = Box::pin(users.register(&new));
+    assert!(futures_util::poll!(&mut registering).is_pending());
+    drop(registering);
+    client.close(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(script.seen().len(), 2);
+    assert_eq!(users.register(&new).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(orders.place(&new_order()).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_or_are_about_something_else_are_none() {
+    let long = "x".repeat(257);
+    let users = [
+        json!({"id": 1, "email": "eva@example.com", "name": "Ada"}),
+        json!({"id": 1, "email": "ada@example.com", "name": "Eva"}),
+        json!({"id": 0, "email": "ada@example.com", "name": "Ada"}),
+        json!({"id": "1", "email": "ada@example.com", "name": "Ada"}),
+        json!({"id": 1.5, "email": "ada@example.com", "name": "Ada"}),
+        json!({"id": 1, "email": "nobody", "name": "Ada"}),
+        json!({"id": 1, "email": "ada@example.com", "name": long}),
+        json!({"id": 1, "email": "ada@example.com"}),
+        json!([1]),
+    ];
+    for (number, body) in users.iter().enumerate() {
+        let body = body.to_string();
+        let error = client_of(201, &body).await.users().register(&new_user()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
+        assert_eq!(error.idempotency_key(), Some(&new_user().key));
+        let found = client_of(200, &body).await.users().get(UserNumber::FIRST).await;
+        // The first two may be what is stored.
+        assert_eq!(found.is_ok(), number < 2, "{body}: {found:?}");
+    }
+    let order = |id: i64, user: i64, product: &str, quantity: i64, price: Value| json!({"id": id, "user_id": user, "product": product, "quantity": quantity, "total_price": price});
+    let orders = [
+        order(7, 2, "Notebook", 2, "50.00".into()),
+        order(7, 1, "Pencil", 2, "50.00".into()),
+        order(7, 1, "Notebook", 3, "50.00".into()),
+        order(7, 1, "Notebook", 2, "50.01".into()),
+        order(-7, 1, "Notebook", 2, "50.00".into()),
+        order(7, 1, "Notebook", 1 << 40, "50.00".into()),
+        order(7, 1, "Notebook", 2, "NaN".into()),
+        order(7, 1, "Notebook", 2, "1e9".into()),
+        order(7, 1, "Notebook", 2, 50.into()),
+        order(7, 1, &long, 2, "50.00".into()),
+    ];
+    for (number, body) in orders.iter().enumerate() {
+        let body = body.to_string();
+        let error = client_of(201, &body).await.orders().place(&new_order()).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
+        let found = client_of(200, &body).await.orders().get(OrderNumber::new(7)).await;
+        assert_eq!(found.is_ok(), number < 4, "{body}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn lists_that_are_too_long_or_in_no_order_are_none() {
+    let many: Vec<i64> = (1..=1_001).collect();
+    for (body, good) in [
+        (json!({"user_id": 1, "orders": many[..1_000]}), true),
+        (json!({"user_id": 1, "orders": many}), false),
+        (json!({"user_id": 1, "orders": [2, 1]}), false),
+        (json!({"user_id": 1, "orders": [1, 1]}), false),
+        (json!({"user_id": 2, "orders": [1]}), false),
+        (json!({"user_id": 1, "orders": ["1"]}), false),
+        (json!({"user_id": 1, "orders": {}}), false),
+        (json!({"user_id": 1}), false),
+    ] {
+        let orders = client_of(200, &body.to_string()).await.users().orders_of(UserNumber::FIRST).await;
+        assert_eq!(orders.is_ok(), good, "{body:.80}: {orders:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_refusal_says_is_cut_to_a_line() {
+    let body = json!({"detail": [{"loc": ["body", "x".repeat(5_000)], "msg": "a\nb".repeat(5_000)}]});
+    for error in errors_of(422, &body.to_string()).await {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().len() < 1_000 && !error.to_string().contains('\n'), "{error}");
+    }
+}
