@@ -26,17 +26,13 @@ pub async fn run(settings: &Settings, ports: Ports) -> Result<()> {
 
 async fn checks(ports: &Ports) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut note =
-        |name: &str, outcome: Result<shop_core::Result<()>, tokio::time::error::Elapsed>| match outcome {
+    for (name, check) in ports.checks() {
+        match tokio::time::timeout(PATIENCE, check).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => faults.push(format!("{name}: {}", Error::chain(&error))),
             Err(_elapsed) => faults.push(format!("{name}: no answer within {PATIENCE:?}")),
-        };
-    note("log", tokio::time::timeout(PATIENCE, ports.sink.check()).await);
-    if let Some((store, _)) = &ports.store {
-        note("store", tokio::time::timeout(PATIENCE, store.check()).await);
+        }
     }
-    note("listings", tokio::time::timeout(PATIENCE, ports.query.check()).await);
     faults
 }
 
@@ -48,8 +44,11 @@ fn print(settings: &Settings, ports: &Ports, all_is_well: bool) -> std::io::Resu
     for (name, what) in &ports.names {
         line(name, what)?;
     }
-    line("topic", &settings.topic)?;
-    line("group", &settings.group)?;
+    if ports.purchases.is_some() {
+        line("topic", &settings.topic)?;
+        line("group", &settings.group)?;
+    }
+    line("roles", &settings.roles)?;
     line("ingest", &if settings.ingest { "on" } else { "off" })?;
     line("dialect", &settings.http.dialect.name())?;
     line("log level", &settings.log_level)?;

@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret;
 use shop_client::ShopClient;
 
+use crate::roles::Role;
 use crate::settings::{Service, Unbuilt};
 use crate::variables::{Switch, Variables};
 
@@ -14,6 +15,9 @@ pub(crate) struct Given<'a> {
     kafka_only: Vec<&'static str>,
     mongodb: Option<&'a str>,
     management: Option<&'a str>,
+    /// The other addresses that facing asks at, by their names.
+    asked: [(&'static str, Option<&'a str>); 2],
+    lacks_purchases: bool,
 }
 
 impl<'a> Given<'a> {
@@ -30,6 +34,11 @@ impl<'a> Given<'a> {
             ]),
             mongodb: variables.mongodb_uri.as_ref().map(ExposeSecret::expose_secret),
             management: variables.management_url.as_deref(),
+            asked: [
+                ("USERS_URL", variables.users_url.as_deref()),
+                ("ORDERS_URL", variables.orders_url.as_deref()),
+            ],
+            lacks_purchases: !variables.roles.has(Role::Purchases),
         }
     }
 
@@ -45,6 +54,8 @@ impl<'a> Given<'a> {
             ),
             mongodb: value("MONGODB_URI"),
             management: value("MANAGEMENT_URL"),
+            asked: ["USERS_URL", "ORDERS_URL"].map(|name| (name, value(name))),
+            lacks_purchases: false,
         }
     }
 }
@@ -77,8 +88,16 @@ pub(crate) fn contradictions(service: Service, unbuilt: Unbuilt, given: &Given<'
                 .to_owned(),
         );
     }
-    if let Some(Err(error)) = given.management.map(|url| ShopClient::builder(url).build()) {
-        faults.push(format!("MANAGEMENT_URL: {}", error.message()));
+    if service == Service::Facing && given.lacks_purchases {
+        faults.push(
+            "SHOP_ROLES: facing is for purchases, name them too; users and orders alone are served by management"
+                .to_owned(),
+        );
+    }
+    for (name, url) in [("MANAGEMENT_URL", given.management)].into_iter().chain(given.asked) {
+        if let Some(Err(error)) = url.map(|url| ShopClient::builder(url).build()) {
+            faults.push(format!("{name}: {}", error.message()));
+        }
     }
     faults
 }

@@ -1,7 +1,6 @@
 //! The service that customers meet: takes purchases, answers listings. Alone, it is the whole system.
 
-use shop_bins::run::{self, RunningIngest};
-use shop_bins::{Result, Service, Settings, check_config, healthcheck, resolve, signal, telemetry};
+use shop_bins::{Result, Service, Settings, check_config, healthcheck, resolve, run, signal, telemetry};
 use shop_http::{Metrics, facing, serve};
 
 /// Requests allocate on one thread what is freed on another, for which the system's takes locks: a quarter of a request's
@@ -24,10 +23,9 @@ async fn main() -> Result<()> {
     }
     let listener = run::listen(&settings).await?;
     let metrics = Metrics::new();
-    let ingest = RunningIngest::start(ports.ingest(&settings, &metrics)?, &shutdown);
-    let monitor = ingest.as_ref().map(RunningIngest::monitor);
-    let router = facing(ports.facing(monitor, metrics), settings.http.clone());
+    let running = ports.start(&settings, &metrics, &shutdown)?;
+    let router = facing(ports.facing(&running, metrics)?, settings.http.clone());
     let stop = shutdown.clone();
     let server = serve(listener, router, &settings.http, async move { stop.begun().await });
-    run::until_the_end(server, ingest, ports, &shutdown, settings.drain).await
+    run::until_the_end(server, running, ports, &shutdown, settings.drain).await
 }

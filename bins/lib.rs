@@ -8,6 +8,7 @@
 //! | `contradictions` | settings that are not right together |
 //! | [`settings`] | the settings as a service uses them, with all faults at once |
 //! | [`resolve`] | from settings to ports |
+//! | [`roles`] | what a process does |
 //! | [`run`] | a service from its start to its end |
 //! | [`commands`] | what management does instead of serving: `migrate`, `verify`, `dlq` |
 //! | [`check_config`] | `--check-config`: what would be used, and whether it works |
@@ -22,6 +23,7 @@ mod environment;
 mod failure;
 pub mod healthcheck;
 pub mod resolve;
+pub mod roles;
 pub mod run;
 pub mod settings;
 pub mod signal;

@@ -1,7 +1,8 @@
 //! The service behind facing: carries purchases from the log into the store, answers listings.
 
-use shop_bins::run::{self, RunningIngest};
-use shop_bins::{Result, Service, Settings, check_config, commands, healthcheck, resolve, signal, telemetry};
+use shop_bins::{
+    Result, Service, Settings, check_config, commands, healthcheck, resolve, run, signal, telemetry,
+};
 use shop_http::{Metrics, management, serve};
 
 #[tokio::main]
@@ -22,10 +23,9 @@ async fn main() -> Result<()> {
     }
     let listener = run::listen(&settings).await?;
     let metrics = Metrics::new();
-    let ingest = RunningIngest::start(ports.ingest(&settings, &metrics)?, &shutdown);
-    let monitor = ingest.as_ref().map(RunningIngest::monitor);
-    let router = management(ports.management(monitor, metrics)?, settings.http.clone());
+    let running = ports.start(&settings, &metrics, &shutdown)?;
+    let router = management(ports.management(&running, metrics)?, settings.http.clone());
     let stop = shutdown.clone();
     let server = serve(listener, router, &settings.http, async move { stop.begun().await });
-    run::until_the_end(server, ingest, ports, &shutdown, settings.drain).await
+    run::until_the_end(server, running, ports, &shutdown, settings.drain).await
 }

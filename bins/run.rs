@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use shop_core::ingest::{Ingest, IngestMonitor, Tally};
+use shop_core::ingest::{Ingest, IngestMonitor};
+use shop_core::outbox::{Relay, RelayMonitor};
+use shop_core::record::Record;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::resolve::Ports;
 use crate::settings::Settings;
@@ -30,37 +33,74 @@ pub async fn listen(settings: &Settings) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// A pipeline that runs beside the server.
+/// What runs beside the server: pipelines that carry what is read from the log, until the shutdown begins, and relays,
+/// which go on until the server has answered everybody.
 #[derive(Debug)]
-pub struct RunningIngest {
-    monitor: IngestMonitor,
-    task: JoinHandle<shop_core::Result<Tally>>,
+pub struct Running {
+    purchases: Option<IngestMonitor>,
+    /// What users hear of others, and what they tell.
+    pub(crate) users: Option<(IngestMonitor, RelayMonitor)>,
+    /// The same of orders.
+    pub(crate) orders: Option<(IngestMonitor, RelayMonitor)>,
+    tasks: Vec<JoinHandle<shop_core::Result<()>>>,
+    shutdown: Shutdown,
+    served: CancellationToken,
 }
 
-impl RunningIngest {
-    /// Starts `ingest`, if there is one, until `shutdown` begins.
-    #[must_use]
-    pub fn start(ingest: Option<Ingest>, shutdown: &Shutdown) -> Option<Self> {
-        let ingest = ingest?;
-        let (monitor, shutdown) = (ingest.monitor(), shutdown.clone());
-        Some(Self { monitor, task: tokio::spawn(ingest.run(async move { shutdown.begun().await })) })
+impl Running {
+    pub(crate) fn new(shutdown: &Shutdown) -> Self {
+        let (shutdown, served) = (shutdown.clone(), CancellationToken::new());
+        Self { purchases: None, users: None, orders: None, tasks: Vec::new(), shutdown, served }
     }
 
-    /// A view of its state.
-    #[must_use]
-    pub fn monitor(&self) -> IngestMonitor {
-        self.monitor.clone()
+    /// A view of the pipeline of purchases, if that runs.
+    pub(crate) fn ingest(&self) -> Option<IngestMonitor> {
+        self.purchases.clone()
+    }
+
+    pub(crate) fn carry_purchases(&mut self, ingest: Option<Ingest>) {
+        self.purchases = ingest.map(|ingest| self.carry(ingest));
+    }
+
+    pub(crate) fn carry_events<R: Record>(
+        &mut self,
+        (ingest, relay): (Ingest<R>, Relay),
+    ) -> (IngestMonitor, RelayMonitor) {
+        let (monitor, served) = (relay.monitor(), self.served.clone());
+        self.tasks.push(tokio::spawn(async move {
+            relay.run(served.cancelled_owned()).await;
+            Ok(())
+        }));
+        (self.carry(ingest), monitor)
+    }
+
+    fn carry<R: Record>(&mut self, ingest: Ingest<R>) -> IngestMonitor {
+        let (monitor, shutdown) = (ingest.monitor(), self.shutdown.clone());
+        let run = ingest.run(async move { shutdown.begun().await });
+        self.tasks.push(tokio::spawn(async move { run.await.map(drop) }));
+        monitor
+    }
+
+    /// Waits for the end of all of them, whatever becomes of each: what was stored is to be committed.
+    async fn ended(self) -> Result<()> {
+        self.served.cancel();
+        let mut first_failure = Ok(());
+        for task in self.tasks {
+            let ended = task.await.map_err(Failure::new).and_then(|ended| Ok(ended?));
+            first_failure = first_failure.and(ended);
+        }
+        first_failure
     }
 }
 
-/// Waits until `server` and `ingest` have ended, everything taken is durable, and `ports` are closed; after
+/// Waits until the server and what runs beside it have ended, everything taken is durable, and `ports` are closed; after
 /// `shutdown` has begun, at most for `drain`.
 ///
 /// # Errors
-/// When the server or the pipeline broke.
+/// When the server or a pipeline broke.
 pub async fn until_the_end(
     server: impl Future<Output = std::io::Result<()>> + Send,
-    ingest: Option<RunningIngest>,
+    running: Running,
     ports: Ports,
     shutdown: &Shutdown,
     drain: Duration,
@@ -69,17 +109,15 @@ pub async fn until_the_end(
         let served = server.await;
         // A server that broke takes everything else with it.
         shutdown.begin();
-        let closed = ports.sink.close(drain).await;
-        // Waited for whatever became of the others: what it has stored is to be committed.
-        let ingested = match ingest {
-            Some(ingest) => Some(ingest.task.await),
-            None => None,
+        let closed = match &ports.purchases {
+            Some(purchases) => purchases.sink.close(drain).await,
+            None => Ok(()),
         };
+        let ended = running.ended().await;
         ports.close().await;
         served.map_err(Failure::new)?;
         closed?;
-        ingested.transpose().map_err(Failure::new)?.transpose()?;
-        Ok(())
+        ended
     };
     let too_late = async {
         shutdown.begun().await;

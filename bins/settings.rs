@@ -10,11 +10,12 @@ use shop_http::HttpOptions;
 
 use crate::commands::Command;
 use crate::commands::arguments::{
-    Arguments, DropArguments, LettersArguments, ListArguments, MigrateArguments, ReplayArguments,
-    ShowArguments, VerifyArguments, Word,
+    Arguments, DropArguments, HearArguments, LettersArguments, ListArguments, MigrateArguments,
+    ReplayArguments, ShowArguments, VerifyArguments, Word,
 };
 use crate::contradictions::{Given, contradictions};
 use crate::environment::Environment;
+use crate::roles::Roles;
 pub use crate::variables::{Compression, SaslMechanism};
 use crate::variables::{LogFormat, Switch, Variables};
 use crate::{Failure, Result};
@@ -74,6 +75,12 @@ pub struct Settings {
     pub mongodb: Option<MongodbSettings>,
     /// Where facing asks for listings; the store itself without.
     pub management_url: Option<String>,
+    /// What this process does.
+    pub roles: Roles,
+    /// How users are kept and told of.
+    pub users: AccountSettings,
+    /// How orders are kept and told of.
+    pub orders: AccountSettings,
     /// Whether this process carries purchases into the store.
     pub ingest: bool,
     /// How ingest works.
@@ -112,6 +119,20 @@ pub struct KafkaSettings {
     pub compression: Compression,
 }
 
+/// How users, or orders, are kept and told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccountSettings {
+    /// The database in MongoDB, if it was chosen.
+    pub database: Option<String>,
+    /// The topic in which is told of them.
+    pub topic: String,
+    /// The group in which they hear of the others.
+    pub group: String,
+    /// Where facing asks for them; they are kept by this process without.
+    pub url: Option<String>,
+}
+
 /// How MongoDB is reached.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -137,6 +158,7 @@ impl Settings {
             None => Self::from_parts::<Variables>,
             Some(Word::Migrate) => Self::from_parts::<MigrateArguments>,
             Some(Word::Verify) => Self::from_parts::<VerifyArguments>,
+            Some(Word::Hear) => Self::from_parts::<HearArguments>,
             Some(Word::Letters) => Self::from_parts::<LettersArguments>,
             Some(Word::List) => Self::from_parts::<ListArguments>,
             Some(Word::Show) => Self::from_parts::<ShowArguments>,
@@ -180,17 +202,15 @@ impl Settings {
             (Service::Facing, None) => variables.management_url.is_none(),
         };
         let drain = Duration::from_secs(u64::from(variables.drain_seconds));
-        let mut ingest_options = IngestOptions::default();
-        ingest_options.dead_letter_limit =
-            DeadLetterLimit::in_a_row(variables.dead_letter_limit).named("SHOP_DEAD_LETTER_LIMIT");
-        // Its end is to be heard of before the time for everything is over.
-        ingest_options.drain = drain / 10 * 9;
-        let mut http = HttpOptions::default();
-        http.dialect = variables.dialect;
-        http.cors = variables.cors_allow_origins;
-        // Where nobody else buys, and the store is at hand, who buys and lists sees what was bought.
-        let alone = variables.kafka_bootstrap_servers.is_none() && variables.mongodb_uri.is_none();
-        http.remember_buys = alone && variables.management_url.is_none();
+        let (ingest_options, mut http) = (ingest_options(&variables, drain), http_options(&variables));
+        let is_facing = service == Service::Facing;
+        let management_url = variables.management_url.filter(|_| is_facing);
+        let elsewhere = |url: Option<String>| url.or_else(|| management_url.clone()).filter(|_| is_facing);
+        let orders_url = elsewhere(variables.orders_url);
+        if orders_url.is_some() {
+            // Who keeps the orders waits.
+            http.order_user_wait = Duration::ZERO;
+        }
         Self {
             service,
             check_config: variables.check_config,
@@ -216,7 +236,20 @@ impl Settings {
                 database: variables.mongodb_database,
                 collection: variables.mongodb_collection,
             }),
-            management_url: variables.management_url.filter(|_| service == Service::Facing),
+            users: AccountSettings {
+                database: variables.users_database,
+                topic: variables.users_topic,
+                group: variables.users_group_id,
+                url: elsewhere(variables.users_url),
+            },
+            orders: AccountSettings {
+                database: variables.orders_database,
+                topic: variables.orders_topic,
+                group: variables.orders_group_id,
+                url: orders_url,
+            },
+            management_url,
+            roles: variables.roles,
             ingest,
             ingest_options,
             http,
@@ -242,6 +275,26 @@ impl Settings {
             _ => self.url(),
         }
     }
+}
+
+fn ingest_options(variables: &Variables, drain: Duration) -> IngestOptions {
+    let mut options = IngestOptions::default();
+    options.dead_letter_limit =
+        DeadLetterLimit::in_a_row(variables.dead_letter_limit).named("SHOP_DEAD_LETTER_LIMIT");
+    // Its end is to be heard of before the time for everything is over.
+    options.drain = drain / 10 * 9;
+    options
+}
+
+fn http_options(variables: &Variables) -> HttpOptions {
+    let mut options = HttpOptions::default();
+    options.dialect = variables.dialect;
+    options.cors = variables.cors_allow_origins.clone();
+    options.order_user_wait = variables.order_user_wait;
+    // Where nobody else buys, and the store is at hand, who buys and lists sees what was bought.
+    let alone = variables.kafka_bootstrap_servers.is_none() && variables.mongodb_uri.is_none();
+    options.remember_buys = alone && variables.management_url.is_none();
+    options
 }
 
 #[cfg(test)]
@@ -289,6 +342,21 @@ mod tests {
     }
 
     #[test]
+    fn users_and_orders_are_asked_for_where_management_is_unless_told() {
+        let pairs =
+            [("MANAGEMENT_URL", "http://m:1"), ("USERS_URL", "http://u:1"), ("ORDER_USER_WAIT_MS", "9")];
+        let facing = read(Service::Facing, &pairs).unwrap();
+        assert_eq!(facing.users.url.as_deref(), Some("http://u:1"));
+        assert_eq!(facing.orders.url.as_deref(), Some("http://m:1"));
+        assert!(facing.http.order_user_wait.is_zero(), "management waits");
+        let management = read(Service::Management, &pairs).unwrap();
+        assert_eq!((management.users.url, management.orders.url), (None, None));
+        assert_eq!(management.http.order_user_wait, Duration::from_millis(9));
+        let wrong = faults(Service::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
+        assert!(wrong.contains("facing is for purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
+    }
+
+    #[test]
     fn every_fault_is_told_at_once() {
         let text = faults(
             Service::Facing,
@@ -303,7 +371,8 @@ mod tests {
                 ("LOG_FORMAT", "xml"),
                 ("LOG_LEVEL", "loud"),
                 ("KAFKA_COMPRESSION", "brotli"),
-                ("SHOP_ROLES", "purchases,users"),
+                ("SHOP_ROLES", "purchases,klingons"),
+                ("ORDER_USER_WAIT_MS", "60000"),
                 ("KAFKA_USERNAME", "shop"),
                 ("MANAGEMENT_URL", "cm:3001"),
             ],
@@ -319,6 +388,7 @@ mod tests {
             "LOG_LEVEL",
             "KAFKA_COMPRESSION",
             "SHOP_ROLES",
+            "ORDER_USER_WAIT_MS",
             "KAFKA_USERNAME and KAFKA_PASSWORD",
             "MANAGEMENT_URL",
         ] {

@@ -3,11 +3,14 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use conf::Conf;
 use secrecy::SecretString;
 use shop_http::{CorsOrigins, Dialect, UnknownDialect};
 use tracing_subscriber::EnvFilter;
+
+use crate::roles::Roles;
 
 /// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
 ///
@@ -16,8 +19,8 @@ use tracing_subscriber::EnvFilter;
 /// setting with different values are refused.
 ///
 /// `management migrate` brings the documents that older systems left in MongoDB to our form, in place. `management
-/// verify` holds the store to the log. `management dlq` lists, shows, replays and drops dead letters. Each of them
-/// tells more with --help, and takes the same settings.
+/// verify` holds the store to the log. `management dlq` lists, shows, replays and drops dead letters. `management replay`
+/// lets users or orders hear again of each other. Each of them tells more with --help, and takes the same settings.
 #[derive(Debug, Conf)]
 #[conf(test)]
 pub(crate) struct Variables {
@@ -96,10 +99,37 @@ pub(crate) struct Variables {
     /// purchase-tracking or shopping-system
     #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = read_dialect)]
     pub(crate) dialect: &'static Dialect,
-    /// What this process does, separated by commas; so far there is: purchases
-    #[conf(long, env = "SHOP_ROLES", default_value = "purchases", value_parser = read_roles)]
-    #[expect(dead_code, reason = "there is one role, so having read the setting is all there is to it")]
+    /// What this process does, separated by commas: purchases, users, orders
+    #[conf(long, env = "SHOP_ROLES", default_value = "purchases,users,orders")]
     pub(crate) roles: Roles,
+    /// Database of the users in MongoDB [default: users_db; MONGODB_DATABASE or that of the URI's path if users are all
+    /// that this process does, else that name and _users, if there is one]
+    #[conf(long, env = "SHOP_USERS_DATABASE")]
+    pub(crate) users_database: Option<String>,
+    /// Database of the orders in MongoDB [default: orders_db; else as SHOP_USERS_DATABASE, with _orders]
+    #[conf(long, env = "SHOP_ORDERS_DATABASE")]
+    pub(crate) orders_database: Option<String>,
+    /// Topic in which is told of users
+    #[conf(long, env = "SHOP_USERS_TOPIC", default_value = "user_created")]
+    pub(crate) users_topic: String,
+    /// Topic in which is told of orders
+    #[conf(long, env = "SHOP_ORDERS_TOPIC", default_value = "order_created")]
+    pub(crate) orders_topic: String,
+    /// Consumer group in which users hear of orders
+    #[conf(long, env = "SHOP_USERS_GROUP_ID", default_value = "user_service_group")]
+    pub(crate) users_group_id: String,
+    /// Consumer group in which orders hear of users
+    #[conf(long, env = "SHOP_ORDERS_GROUP_ID", default_value = "order_service_group")]
+    pub(crate) orders_group_id: String,
+    /// Milliseconds that an order waits for the news of its user, at most 4000; 0 for none
+    #[conf(long, env = "ORDER_USER_WAIT_MS", default_value = "0", value_parser = read_order_user_wait)]
+    pub(crate) order_user_wait: Duration,
+    /// Where facing asks for users, http://host:port [default: MANAGEMENT_URL]
+    #[conf(long, env = "USERS_URL")]
+    pub(crate) users_url: Option<String>,
+    /// Where facing asks for orders, http://host:port [default: MANAGEMENT_URL]
+    #[conf(long, env = "ORDERS_URL")]
+    pub(crate) orders_url: Option<String>,
     /// Origins whose pages may call facing, separated by commas, or *
     #[conf(long, env = "CORS_ALLOW_ORIGINS", default_value = "*")]
     pub(crate) cors_allow_origins: CorsOrigins,
@@ -150,16 +180,15 @@ fn read_log_level(text: &str) -> Result<String, String> {
     Ok(directives)
 }
 
-/// What a process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Roles;
+/// Less than the time in which an answer must be there.
+const LONGEST_ORDER_USER_WAIT: u64 = 4_000;
 
-fn read_roles(text: &str) -> Result<Roles, String> {
-    let known = |role: &str| role.trim() == "purchases";
-    match text.split(',').find(|role| !known(role)) {
-        None => Ok(Roles),
-        Some(role) => Err(format!("{role:?} is no role that this version has: choose purchases")),
+fn read_order_user_wait(text: &str) -> Result<Duration, String> {
+    let millis: u64 = text.parse().map_err(|error| format!("{error}"))?;
+    if millis > LONGEST_ORDER_USER_WAIT {
+        return Err(format!("must be at most {LONGEST_ORDER_USER_WAIT}"));
     }
+    Ok(Duration::from_millis(millis))
 }
 
 /// A setting that is on or off.

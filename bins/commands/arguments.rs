@@ -10,6 +10,7 @@ use shop_core::letters::Place;
 use shop_core::ports::ReasonKind;
 
 use super::{Action, Command, LettersCommand, Selection};
+use crate::roles::Role;
 use crate::variables::Variables;
 use crate::{Failure, Result};
 
@@ -29,6 +30,7 @@ impl Arguments for Variables {
 pub(crate) enum Word {
     Migrate,
     Verify,
+    Hear,
     Letters,
     List,
     Show,
@@ -46,6 +48,7 @@ impl Word {
         let (word, count) = match (text(1), text(2)) {
             (Some("migrate"), _) => (Self::Migrate, 1),
             (Some("verify"), _) => (Self::Verify, 1),
+            (Some("replay"), _) => (Self::Hear, 1),
             (Some("dlq"), Some("ls")) => (Self::List, 2),
             (Some("dlq"), Some("show")) => (Self::Show, 2),
             (Some("dlq"), Some("replay")) => (Self::Replay, 2),
@@ -66,6 +69,7 @@ impl Word {
         match self {
             Self::Migrate => "management migrate",
             Self::Verify => "management verify",
+            Self::Hear => "management replay",
             Self::Letters => "management dlq",
             Self::List => "management dlq ls",
             Self::Show => "management dlq show",
@@ -115,6 +119,46 @@ pub(crate) struct VerifyArguments {
     settings: Variables,
 }
 
+/// Lets a role hear again of everything that was ever told, from the start of the log: users of orders, or orders of
+/// users. So what it knows of the others is rebuilt, in a fresh database or in the one that it has.
+///
+/// It may be repeated, stopped and begun again, and runs beside a service: what is known already is not heard twice. No
+/// group's position is moved.
+///
+/// management replay users --from-beginning    from the topic order_created into what users know of orders
+/// management replay orders --from-beginning   from the topic user_created into what orders know of users
+///
+/// The settings that follow its own options are those of the service: give the same.
+#[derive(Debug, Conf)]
+#[conf(test)]
+#[conf(validation_predicate = says_from_where)]
+pub(crate) struct HearArguments {
+    /// Who is to hear again: users or orders
+    #[conf(pos, value_parser = read_hearing)]
+    who: Role,
+    /// From the start of the log; there is nothing else to begin at
+    #[conf(long)]
+    from_beginning: bool,
+    #[conf(flatten)]
+    settings: Variables,
+}
+
+fn read_hearing(text: &str) -> Result<Role, String> {
+    let hearing = [Role::Users, Role::Orders].into_iter().find(|role| role.as_str() == text);
+    hearing.ok_or_else(|| format!("{text:?} hears of nobody: choose users or orders"))
+}
+
+fn says_from_where(arguments: &HearArguments) -> Result<(), &'static str> {
+    let said = arguments.from_beginning;
+    said.then_some(()).ok_or("management replay: say where to begin: --from-beginning")
+}
+
+impl Arguments for HearArguments {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        (Some(Command::Replay(self.who)), self.settings)
+    }
+}
+
 impl Arguments for VerifyArguments {
     fn into_parts(self) -> (Option<Command>, Variables) {
         let (wait, named) = (Duration::from_secs(u64::from(self.wait)), self.named);
@@ -150,6 +194,9 @@ pub(crate) struct SelectionArguments {
     /// Places of records, topic-partition-offset as `ls` prints them [default: all]
     #[conf(repeat, pos)]
     places: Vec<Place>,
+    /// Topic of the records, such as user_created [default: that of the purchases]
+    #[conf(long)]
+    topic: Option<String>,
     /// Only those that were put aside for this: undecodable, conflict or refused
     #[conf(long, value_parser = read_reason)]
     reason: Option<ReasonKind>,
@@ -163,7 +210,7 @@ pub(crate) struct SelectionArguments {
 
 impl From<SelectionArguments> for Selection {
     fn from(arguments: SelectionArguments) -> Self {
-        let SelectionArguments { places, reason, since, until } = arguments;
+        let SelectionArguments { places, topic: _, reason, since, until } = arguments;
         Self { places: places.into_iter().collect(), reason, since, until }
     }
 }
@@ -179,7 +226,8 @@ fn read_time(text: &str) -> Result<Timestamp, String> {
 }
 
 fn command(selection: SelectionArguments, action: Action) -> Option<Command> {
-    Some(Command::Letters(LettersCommand { selection: selection.into(), action }))
+    let topic = selection.topic.clone();
+    Some(Command::Letters(LettersCommand { topic, selection: selection.into(), action }))
 }
 
 /// Lists dead letters, one line each: place, time, reason, the beginning of the value.
@@ -282,7 +330,7 @@ pub(crate) struct DropArguments {
 
 /// Nobody is to drop everything by having forgotten to say what.
 fn names_what(arguments: &DropArguments) -> Result<(), &'static str> {
-    let SelectionArguments { places, reason, since, until } = &arguments.selection;
+    let SelectionArguments { places, reason, since, until, .. } = &arguments.selection;
     let narrowed = !places.is_empty() || reason.is_some() || since.is_some() || until.is_some();
     if narrowed == arguments.all {
         return Err(

@@ -20,13 +20,13 @@ use crate::{Failure, Result};
 const TOGETHER: u32 = 500;
 
 pub(super) async fn run(settings: &Settings, command: &LettersCommand) -> Result<()> {
-    let log = resolve::whole_log(settings).await?;
+    let log = resolve::whole_log(settings, command.topic.as_deref()).await?;
     let done = work(&*log.port, command).await;
     log.close().await;
     done
 }
 
-async fn work(log: &dyn WholeLog, LettersCommand { selection, action }: &LettersCommand) -> Result<()> {
+async fn work(log: &dyn WholeLog, LettersCommand { selection, action, .. }: &LettersCommand) -> Result<()> {
     match *action {
         Action::List => list(log, selection, text::line).await.map(drop),
         Action::Show => list(log, selection, text::whole).await.map(drop),

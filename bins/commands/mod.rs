@@ -1,8 +1,9 @@
-//! What management does instead of serving: `migrate`, `verify`, `dlq`.
+//! What management does instead of serving: `migrate`, `verify`, `dlq`, `replay`.
 
 pub(crate) mod arguments;
 mod letters;
 mod progress;
+mod replay;
 mod text;
 mod verify;
 
@@ -16,6 +17,7 @@ use shop_core::letters::Place;
 use shop_core::ports::{DeadLetter, ReasonKind};
 
 use crate::resolve;
+use crate::roles::Role;
 use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::{Failure, Result};
@@ -33,6 +35,8 @@ pub enum Command {
         /// The most findings of each kind that are named.
         named: usize,
     },
+    /// Let a role hear again of everything that was ever told.
+    Replay(Role),
     /// Look at dead letters, or settle them.
     Letters(LettersCommand),
 }
@@ -41,6 +45,8 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LettersCommand {
+    /// The topic whose letters they are; the purchases' without.
+    topic: Option<String>,
     selection: Selection,
     action: Action,
 }
@@ -84,6 +90,7 @@ pub async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) ->
         Command::Verify { wait, named } => {
             shutdown.before(Box::pin(verify::run(settings, *wait, *named))).await
         }
+        Command::Replay(role) => shutdown.before(Box::pin(replay::run(settings, *role))).await,
         Command::Letters(command) => shutdown.before(Box::pin(letters::run(settings, command))).await,
     };
     done.unwrap_or_else(|| Err(Failure::new("stopped before the end: begin it again")))

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::{Failure, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    let log = resolve::whole_log(settings).await?;
+    let log = resolve::whole_log(settings, None).await?;
     let store = resolve::query(settings).await?;
     let mut options = VerifyOptions::default();
     (options.wait, options.named) = (wait, named);

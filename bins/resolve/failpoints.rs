@@ -2,18 +2,46 @@
 
 use std::sync::Arc;
 
-use shop_core::fault::{Failpoints, set_up_failpoints};
+use shop_core::fault::Failpoints;
+use shop_core::record::Record;
 
-use super::Ports;
+use super::OpenSource;
+use super::accounts::{Account, Accounts, Kept};
+use super::purchases::Purchases;
 
-pub(super) fn wrap(ports: Ports) -> Ports {
-    set_up_failpoints();
-    let open_source = ports.open_source;
-    Ports {
-        sink: Arc::new(Failpoints(ports.sink)),
-        store: ports.store.map(|(store, durability)| (Arc::new(Failpoints(store)) as _, durability)),
-        dead_letters: Arc::new(Failpoints(ports.dead_letters)),
-        open_source: Box::new(move || Ok(Arc::new(Failpoints(open_source()?)))),
-        ..ports
+pub(super) fn around_purchases(purchases: Purchases) -> Purchases {
+    Purchases {
+        sink: Arc::new(Failpoints(purchases.sink)),
+        store: purchases.store.map(|(store, durability)| (Arc::new(Failpoints(store)) as _, durability)),
+        dead_letters: Arc::new(Failpoints(purchases.dead_letters)),
+        open_source: around_source(purchases.open_source),
+        ..purchases
     }
+}
+
+pub(super) fn around_accounts(accounts: Accounts) -> Accounts {
+    Accounts {
+        users: accounts.users.map(|users| Account {
+            store: Arc::new(Failpoints(users.store)) as _,
+            kept: users.kept.map(around_kept),
+        }),
+        orders: accounts.orders.map(|orders| Account {
+            store: Arc::new(Failpoints(orders.store)) as _,
+            kept: orders.kept.map(around_kept),
+        }),
+    }
+}
+
+/// Positions and dead letters are the pipeline's, which has its failpoints with the purchases.
+fn around_kept<R: Record>(kept: Kept<R>) -> Kept<R> {
+    Kept {
+        outbox: Arc::new(Failpoints(kept.outbox)),
+        told: Arc::new(Failpoints(kept.told)),
+        heard: Arc::new(Failpoints(kept.heard)),
+        ..kept
+    }
+}
+
+fn around_source(open_source: OpenSource) -> OpenSource {
+    Arc::new(move |group| Ok(Arc::new(Failpoints(open_source(group)?))))
 }

@@ -1,24 +1,27 @@
 //! From settings to ports. The only place that knows which adapters were built.
 
+mod accounts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod log;
+mod purchases;
 mod store;
 mod whole;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use shop_client::{Retries, ShopClient};
-use shop_core::ingest::{Ingest, IngestMonitor};
-use shop_core::ports::{DeadLetters, Durability, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
-use shop_http::{Facing, Management, Metrics};
+use shop_core::ports::PurchaseSource;
+use shop_http::{AccountRole, Facing, Management, Metrics};
 
+use crate::run::Running;
 use crate::settings::Settings;
 use crate::{Failure, Result};
 
+use accounts::Accounts;
+pub use purchases::Purchases;
 pub use store::migrate;
-pub(crate) use whole::{WholeLog, query, whole_log};
+pub(crate) use whole::{Heard, WholeLog, heard_by_orders, heard_by_users, query, whole_log};
 
 /// What is asked for and this program was built without.
 #[must_use]
@@ -48,44 +51,38 @@ fn without(what: &str, setting: &str, embedded: &str) -> String {
     )
 }
 
-/// Joins the group that reads the log.
-type OpenSource = Box<dyn Fn() -> Result<Arc<dyn PurchaseSource>> + Send + Sync>;
+/// Joins a group that reads the log.
+type OpenSource = Arc<dyn Fn(&str) -> Result<Arc<dyn PurchaseSource>> + Send + Sync>;
 
 /// Completes when what was opened has been dropped and is closed.
 type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// The log that the settings ask for, from all its sides.
-struct Log {
-    sink: Arc<dyn PurchaseSink>,
-    open_source: OpenSource,
-    dead_letters: Arc<dyn DeadLetters>,
-    whole: Arc<dyn WholeLog>,
-    closed: Closed,
-    name: String,
+/// What has been opened so far.
+#[derive(Default)]
+struct Opening {
+    names: Vec<(&'static str, String)>,
+    closed: Vec<Closed>,
 }
 
-/// The store that the settings ask for, from both its sides.
-struct Store {
-    store: Arc<dyn PurchaseStore>,
-    query: Arc<dyn PurchaseQuery>,
-    durability: Durability,
-    closed: Closed,
-    name: String,
+impl Opening {
+    fn name(&mut self, what: &'static str, name: String) {
+        self.names.push((what, name));
+    }
+
+    fn note(&mut self, what: &'static str, name: String, closed: Closed) {
+        self.name(what, name);
+        self.closed.push(closed);
+    }
 }
 
 /// Everything that a service stands on.
 #[expect(missing_debug_implementations, reason = "a function among its fields has no Debug")]
 pub struct Ports {
-    /// The way into the log.
-    pub sink: Arc<dyn PurchaseSink>,
-    /// The way into the store, if this service has one.
-    pub store: Option<(Arc<dyn PurchaseStore>, Durability)>,
-    /// Where listings come from.
-    pub query: Arc<dyn PurchaseQuery>,
-    /// What stands behind each of them, for people.
+    /// What purchases stand on, if they are a role of this process.
+    pub purchases: Option<Purchases>,
+    /// What stands behind each port, for people.
     pub names: Vec<(&'static str, String)>,
-    open_source: OpenSource,
-    dead_letters: Arc<dyn DeadLetters>,
+    accounts: Accounts,
     closed: Vec<Closed>,
 }
 
@@ -94,72 +91,99 @@ pub struct Ports {
 /// # Errors
 /// What cannot be opened, and why.
 pub async fn ports(settings: &Settings) -> Result<Ports> {
-    let log = log::open(settings).await?;
-    let mut names = vec![("log", log.name)];
-    let store = match &settings.management_url {
-        Some(_) if !settings.ingest => None,
-        _ => Some(store::open(settings).await?),
-    };
-    names.extend(store.as_ref().map(|store| ("store", store.name.clone())));
-    if store.is_none() && settings.kafka.is_none() {
-        tracing::warn!(
-            "purchases go into the log in SHOP_DATA_DIR ({}), and this process does not carry them further: \
-             management must run on the same folder",
-            settings.data_dir.display()
-        );
-    }
-    let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
-        (Some(url), _) => {
-            names.push(("listings", url.clone()));
-            // Whoever asks facing repeats; twice over would multiply the load.
-            Arc::new(ShopClient::builder(url).retries(Retries::none()).build()?)
-        }
-        (None, Some(store)) => Arc::clone(&store.query),
-        (None, None) => return Err(Failure::new("there is nowhere to ask for listings")),
-    };
-    let mut closed = vec![log.closed];
-    let store = store.map(|store| {
-        closed.push(store.closed);
-        (store.store, store.durability)
-    });
-    let (sink, open_source, dead_letters) = (log.sink, log.open_source, log.dead_letters);
-    let ports = Ports { sink, store, query, names, open_source, dead_letters, closed };
     #[cfg(feature = "failpoints")]
-    let ports = failpoints::wrap(ports);
-    Ok(ports)
+    shop_core::fault::set_up_failpoints();
+    let mut opening = Opening::default();
+    let purchases = match settings.roles.has(crate::roles::Role::Purchases) {
+        true => Some(purchases::open(settings, &mut opening).await?),
+        false => None,
+    };
+    let accounts = accounts::open(settings, &mut opening).await?;
+    let Opening { names, closed } = opening;
+    Ok(Ports { purchases, names, accounts, closed })
 }
 
 impl Ports {
-    /// What facing's router stands on, with the ingest of this process if one runs.
-    #[must_use]
-    pub fn facing(&self, ingest: Option<IngestMonitor>, metrics: Metrics) -> Facing {
-        let mut parts = Facing::new(Arc::clone(&self.sink), Arc::clone(&self.query));
-        (parts.ingest, parts.metrics) = (ingest, metrics);
-        parts
-    }
-
-    /// What management's router stands on, with the ingest of this process.
+    /// What facing's router stands on, with what runs in this process.
     ///
     /// # Errors
-    /// When there is no store.
-    pub fn management(&self, ingest: Option<IngestMonitor>, metrics: Metrics) -> Result<Management> {
-        let (store, durability) =
-            self.store.clone().ok_or_else(|| Failure::new("management needs a store"))?;
-        let mut parts = Management::new(store, durability, Arc::clone(&self.query));
-        (parts.ingest, parts.metrics) = (ingest, metrics);
+    /// Without purchases.
+    pub fn facing(&self, running: &Running, metrics: Metrics) -> Result<Facing> {
+        let purchases = self.purchases.as_ref().ok_or_else(|| Failure::new("facing needs purchases"))?;
+        let mut parts = purchases.facing(running.ingest(), metrics);
+        (parts.users, parts.orders) = (self.users(running), self.orders(running));
         Ok(parts)
     }
 
-    /// The pipeline between log and store, if the settings ask for it, measured in `metrics`: joins the group that
-    /// reads the log.
+    /// What management's router stands on, with what runs in this process.
+    ///
+    /// # Errors
+    /// When purchases have no store.
+    pub fn management(&self, running: &Running, metrics: Metrics) -> Result<Management> {
+        let mut parts = match &self.purchases {
+            Some(purchases) => purchases.management(running.ingest())?,
+            None => Management::without_purchases(),
+        };
+        parts.metrics = metrics;
+        (parts.users, parts.orders) = (self.users(running), self.orders(running));
+        Ok(parts)
+    }
+
+    fn users(&self, running: &Running) -> Option<shop_http::UsersRole> {
+        let mut role = AccountRole::new(Arc::clone(&self.accounts.users.as_ref()?.store));
+        (role.events, role.relay) = running.users.clone().unzip();
+        Some(role)
+    }
+
+    fn orders(&self, running: &Running) -> Option<shop_http::OrdersRole> {
+        let mut role = AccountRole::new(Arc::clone(&self.accounts.orders.as_ref()?.store));
+        (role.events, role.relay) = running.orders.clone().unzip();
+        Some(role)
+    }
+
+    /// Starts what the settings ask for beside the server: joins the groups that read the log.
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn ingest(&self, settings: &Settings, metrics: &Metrics) -> Result<Option<Ingest>> {
-        let Some((store, _)) = self.store.as_ref().filter(|_| settings.ingest) else { return Ok(None) };
-        let (source, dead_letters) = ((self.open_source)()?, Arc::clone(&self.dead_letters));
-        let ingest = Ingest::new(source, Arc::clone(store), dead_letters, settings.ingest_options.clone());
-        Ok(Some(ingest.observed_by(metrics.ingest_observer())))
+    pub fn start(
+        &self,
+        settings: &Settings,
+        metrics: &Metrics,
+        shutdown: &crate::signal::Shutdown,
+    ) -> Result<Running> {
+        let mut running = Running::new(shutdown);
+        if let Some(purchases) = &self.purchases {
+            running.carry_purchases(purchases.ingest(settings, metrics)?);
+        }
+        if !settings.ingest {
+            return Ok(running);
+        }
+        if let Some(kept) = self.accounts.users.as_ref().and_then(|users| users.kept.as_ref()) {
+            running.users = Some(running.carry_events(kept.pipelines(settings)?));
+        }
+        if let Some(kept) = self.accounts.orders.as_ref().and_then(|orders| orders.kept.as_ref()) {
+            running.orders = Some(running.carry_events(kept.pipelines(settings)?));
+        }
+        Ok(running)
+    }
+
+    /// What asks each port whether it works, with its name.
+    pub(crate) fn checks(&self) -> Vec<(&'static str, Check<'_>)> {
+        let mut checks = Vec::new();
+        if let Some(purchases) = &self.purchases {
+            checks.push(("log", purchases.sink.check()));
+            checks.extend(purchases.store.as_ref().map(|(store, _)| ("store", store.check())));
+            checks.push(("listings", purchases.query.check()));
+        }
+        if let Some(users) = &self.accounts.users {
+            checks.push(("users", users.store.check()));
+            checks.extend(users.kept.as_ref().map(|kept| ("events of users", kept.told.check())));
+        }
+        if let Some(orders) = &self.accounts.orders {
+            checks.push(("orders", orders.store.check()));
+            checks.extend(orders.kept.as_ref().map(|kept| ("events of orders", kept.told.check())));
+        }
+        checks
     }
 
     /// Drops all of them, and waits until nobody else has them either and they are closed.
@@ -171,6 +195,9 @@ impl Ports {
         }
     }
 }
+
+/// What a port says of itself.
+type Check<'a> = Pin<Box<dyn Future<Output = shop_core::Result<()>> + Send + 'a>>;
 
 #[cfg(feature = "embedded")]
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]

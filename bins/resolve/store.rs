@@ -1,8 +1,70 @@
 //! The store that the settings ask for.
 
-use super::Store;
+use std::sync::Arc;
+
+use shop_core::orders::{Order, OrderStore};
+use shop_core::outbox::Outbox;
+use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore, RecordStore};
+use shop_core::users::{User, UserStore};
+
+use super::Closed;
+#[cfg(feature = "mongodb")]
+use crate::roles::Role;
 use crate::settings::{MongodbSettings, Settings};
 use crate::{Failure, Result};
+
+/// A store of purchases, from both its sides.
+pub(super) struct Store {
+    pub(super) store: Arc<dyn PurchaseStore>,
+    pub(super) query: Arc<dyn PurchaseQuery>,
+    pub(super) durability: Durability,
+    pub(super) closed: Closed,
+    pub(super) name: String,
+}
+
+/// A store of users or of orders, from all its sides. It hears of the others by the events `R`.
+pub(super) struct AccountStore<S: ?Sized, R> {
+    pub(super) store: Arc<S>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) heard: Arc<dyn RecordStore<R>>,
+    pub(super) closed: Closed,
+    pub(super) name: String,
+}
+
+type Users = AccountStore<dyn UserStore, Order>;
+type Orders = AccountStore<dyn OrderStore, User>;
+
+fn of_users<T>(store: T, closed: Closed, name: String) -> Users
+where
+    T: UserStore + Outbox + RecordStore<Order> + Clone,
+{
+    let (outbox, heard) = (Arc::new(store.clone()), Arc::new(store.clone()));
+    AccountStore { store: Arc::new(store), outbox, heard, closed, name }
+}
+
+fn of_orders<T>(store: T, closed: Closed, name: String) -> Orders
+where
+    T: OrderStore + Outbox + RecordStore<User> + Clone,
+{
+    let (outbox, heard) = (Arc::new(store.clone()), Arc::new(store.clone()));
+    AccountStore { store: Arc::new(store), outbox, heard, closed, name }
+}
+
+/// The store of users that the settings ask for.
+pub(super) async fn users(settings: &Settings) -> Result<Users> {
+    match &settings.mongodb {
+        Some(mongodb) => users_in_mongodb(settings, mongodb).await,
+        None => embedded_users(settings).await,
+    }
+}
+
+/// The store of orders that the settings ask for.
+pub(super) async fn orders(settings: &Settings) -> Result<Orders> {
+    match &settings.mongodb {
+        Some(mongodb) => orders_in_mongodb(settings, mongodb).await,
+        None => embedded_orders(settings).await,
+    }
+}
 
 pub(super) async fn open(settings: &Settings) -> Result<Store> {
     match &settings.mongodb {
@@ -50,17 +112,17 @@ async fn connect(settings: &MongodbSettings) -> Result<shop_store::mongo::MongoS
     let mut options = MongoStoreOptions::new(settings.uri.clone());
     options.database.clone_from(&settings.database);
     options.collection.clone_from(&settings.collection);
-    MongoStore::open(options)
-        .await
-        .map_err(|error| Failure::new(format!("MONGODB_URI (or another name of it): {}", error.chain())))
+    MongoStore::open(options).await.map_err(in_uri)
+}
+
+#[cfg(feature = "mongodb")]
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn in_uri(error: shop_core::Error) -> Failure {
+    Failure::new(format!("MONGODB_URI (or another name of it): {}", error.chain()))
 }
 
 #[cfg(feature = "mongodb")]
 async fn in_mongodb(settings: &MongodbSettings) -> Result<Store> {
-    use std::sync::Arc;
-
-    use shop_core::ports::Durability;
-
     let store = connect(settings).await?;
     Ok(Store {
         name: format!("MongoDB, {}", store.namespace()),
@@ -70,6 +132,45 @@ async fn in_mongodb(settings: &MongodbSettings) -> Result<Store> {
         durability: Durability::LocalDisk,
         closed: Box::pin(std::future::ready(())),
     })
+}
+
+/// The options of a database of users or of orders.
+#[cfg(feature = "mongodb")]
+fn in_database(
+    settings: &Settings,
+    mongodb: &MongodbSettings,
+    role: Role,
+    chosen: Option<&String>,
+) -> shop_store::mongo::MongoAccountsOptions {
+    let given = mongodb.database.clone().or_else(|| shop_store::mongo::database_of(&mongodb.uri));
+    let database = chosen.cloned().unwrap_or_else(|| settings.roles.database_of(role, given));
+    shop_store::mongo::MongoAccountsOptions::new(mongodb.uri.clone(), database)
+}
+
+#[cfg(feature = "mongodb")]
+async fn users_in_mongodb(settings: &Settings, mongodb: &MongodbSettings) -> Result<Users> {
+    let options = in_database(settings, mongodb, Role::Users, settings.users.database.as_ref());
+    let store = shop_store::mongo::MongoUsers::open(options).await.map_err(in_uri)?;
+    let name = format!("MongoDB, {}", store.namespace());
+    Ok(of_users(store, Box::pin(std::future::ready(())), name))
+}
+
+#[cfg(feature = "mongodb")]
+async fn orders_in_mongodb(settings: &Settings, mongodb: &MongodbSettings) -> Result<Orders> {
+    let options = in_database(settings, mongodb, Role::Orders, settings.orders.database.as_ref());
+    let store = shop_store::mongo::MongoOrders::open(options).await.map_err(in_uri)?;
+    let name = format!("MongoDB, {}", store.namespace());
+    Ok(of_orders(store, Box::pin(std::future::ready(())), name))
+}
+
+#[cfg(not(feature = "mongodb"))]
+async fn users_in_mongodb(_settings: &Settings, _mongodb: &MongodbSettings) -> Result<Users> {
+    Err(Failure::new("this program was built without MongoDB"))
+}
+
+#[cfg(not(feature = "mongodb"))]
+async fn orders_in_mongodb(_settings: &Settings, _mongodb: &MongodbSettings) -> Result<Orders> {
+    Err(Failure::new("this program was built without MongoDB"))
 }
 
 #[cfg(not(feature = "mongodb"))]
@@ -84,9 +185,6 @@ async fn migrate_in(_settings: &MongodbSettings) -> Result<()> {
 
 #[cfg(feature = "embedded")]
 async fn embedded(settings: &Settings) -> Result<Store> {
-    use std::sync::Arc;
-
-    use shop_core::ports::Durability;
     use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
     use super::in_data_dir;
@@ -104,5 +202,39 @@ async fn embedded(settings: &Settings) -> Result<Store> {
 
 #[cfg(not(feature = "embedded"))]
 async fn embedded(_settings: &Settings) -> Result<Store> {
+    Err(Failure::new("this program was built without the embedded store"))
+}
+
+#[cfg(feature = "embedded")]
+async fn embedded_users(settings: &Settings) -> Result<Users> {
+    use shop_store::embedded::{EmbeddedStoreOptions, EmbeddedUsers};
+
+    use super::in_data_dir;
+
+    let options = EmbeddedStoreOptions::default();
+    let store = EmbeddedUsers::open(&settings.data_dir, options).await.map_err(in_data_dir)?;
+    let closed = Box::pin(store.closed());
+    Ok(of_users(store, closed, format!("embedded, {}", settings.data_dir.join("users.db").display())))
+}
+
+#[cfg(feature = "embedded")]
+async fn embedded_orders(settings: &Settings) -> Result<Orders> {
+    use shop_store::embedded::{EmbeddedOrders, EmbeddedStoreOptions};
+
+    use super::in_data_dir;
+
+    let options = EmbeddedStoreOptions::default();
+    let store = EmbeddedOrders::open(&settings.data_dir, options).await.map_err(in_data_dir)?;
+    let closed = Box::pin(store.closed());
+    Ok(of_orders(store, closed, format!("embedded, {}", settings.data_dir.join("orders.db").display())))
+}
+
+#[cfg(not(feature = "embedded"))]
+async fn embedded_users(_settings: &Settings) -> Result<Users> {
+    Err(Failure::new("this program was built without the embedded store"))
+}
+
+#[cfg(not(feature = "embedded"))]
+async fn embedded_orders(_settings: &Settings) -> Result<Orders> {
     Err(Failure::new("this program was built without the embedded store"))
 }

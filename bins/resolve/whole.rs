@@ -6,9 +6,12 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use shop_core::Result;
 use shop_core::letters::PutAside;
-use shop_core::ports::{Batch, DeadLetter, PurchaseQuery};
+use shop_core::orders::Order;
+use shop_core::ports::{Batch, DeadLetter, PurchaseQuery, RecordStore};
+use shop_core::users::User;
 
-use super::{Closed, log, store};
+use super::log::{self, Topic};
+use super::{Closed, store};
 use crate::settings::Settings;
 
 /// A log as a whole, from outside of any group.
@@ -74,9 +77,12 @@ impl<T: ?Sized + Send + Sync> Opened<T> {
     }
 }
 
-/// The log that the settings ask for.
-pub(crate) async fn whole_log(settings: &Settings) -> crate::Result<Opened<dyn WholeLog>> {
-    let log = log::open(settings).await?;
+/// The log that the settings ask for: that of the purchases, or of the events in `topic`.
+pub(crate) async fn whole_log(
+    settings: &Settings,
+    topic: Option<&str>,
+) -> crate::Result<Opened<dyn WholeLog>> {
+    let log = log::open(settings, topic.map_or(Topic::Purchases, Topic::Events)).await?;
     Ok(Opened { port: log.whole, name: log.name, closed: log.closed })
 }
 
@@ -84,4 +90,24 @@ pub(crate) async fn whole_log(settings: &Settings) -> crate::Result<Opened<dyn W
 pub(crate) async fn query(settings: &Settings) -> crate::Result<Opened<dyn PurchaseQuery>> {
     let store = store::open(settings).await?;
     Ok(Opened { port: store.query, name: store.name, closed: store.closed })
+}
+
+/// A topic of events as a whole, and who keeps what they say.
+pub(crate) struct Heard<R> {
+    pub(crate) log: Opened<dyn WholeLog>,
+    pub(crate) store: Opened<dyn RecordStore<R>>,
+}
+
+/// What users hear of orders.
+pub(crate) async fn heard_by_users(settings: &Settings) -> crate::Result<Heard<Order>> {
+    let store = store::users(settings).await?;
+    let store = Opened { port: store.heard, name: store.name, closed: store.closed };
+    Ok(Heard { log: whole_log(settings, Some(&settings.orders.topic)).await?, store })
+}
+
+/// What orders hear of users.
+pub(crate) async fn heard_by_orders(settings: &Settings) -> crate::Result<Heard<User>> {
+    let store = store::orders(settings).await?;
+    let store = Opened { port: store.heard, name: store.name, closed: store.closed };
+    Ok(Heard { log: whole_log(settings, Some(&settings.users.topic)).await?, store })
 }

@@ -27,10 +27,14 @@ const CALLERS: u64 = 16;
 const USERS: u64 = 7;
 
 /// Random numbers that can be had again: splitmix64, <https://prng.di.unimi.it/splitmix64.c>.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -41,13 +45,13 @@ impl Random {
 
 /// A number that the environment may choose.
 #[expect(clippy::disallowed_methods, reason = "a failure is replayed by the seed that it has printed")]
-fn chosen(name: &str) -> Option<u64> {
+pub(crate) fn chosen(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 /// `SHOP_TEST_SEED`, or another one each time.
 #[expect(clippy::disallowed_methods, reason = "another one each time")]
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let nanos = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
     chosen("SHOP_TEST_SEED").unwrap_or_else(|| u64::from(nanos()))
 }
@@ -240,7 +244,7 @@ impl Plan<'_> {
     pub(crate) async fn survive(&self, folder: &Path, settings: Vec<(&'static str, String)>) -> Arc<Pair> {
         let seed = seed();
         println!("SHOP_TEST_SEED={seed} replays the points");
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let (pair, told) = (Arc::new(Pair::start(folder, settings).await), Arc::new(Told::default()));
         let mut hits = BTreeMap::new();
         for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(self.rounds) {

@@ -87,6 +87,18 @@ impl Browser {
         self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
     }
 
+    /// From now on, until the page is loaded again, what is sent is taken, but no answer arrives. `window.sent` counts.
+    pub(super) async fn lose_answers(&self) {
+        self.run(
+            "const real = window.fetch; window.sent = 0; window.fetch = async (...call) => {
+               const answer = await real(...call);
+               if (call[1]?.method === 'POST') { window.sent++; throw new TypeError('the answer is lost'); }
+               return answer;
+             };",
+        )
+        .await;
+    }
+
     /// The texts of the elements that a selector finds.
     pub(super) async fn texts(&self, selector: &str) -> Vec<String> {
         let script =

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::process::{Binary, Process, buy, stored, until};
 use driver::Browser;
 
+mod accounts;
 mod driver;
 
 /// A name that would run as a script if it were taken for HTML anywhere.
@@ -62,16 +63,7 @@ async fn a_purchase_in_doubt_is_repeated_and_stays_one() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     browser.open(&facing.path("/")).await;
-    // Purchases are taken, but no answer arrives.
-    browser
-        .run(
-            "const real = window.fetch; window.sent = 0; window.fetch = async (...call) => {
-               const answer = await real(...call);
-               if (call[1]?.method === 'POST') { window.sent++; throw new TypeError('the answer is lost'); }
-               return answer;
-             };",
-        )
-        .await;
+    browser.lose_answers().await;
     browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", "29.99")]).await;
     browser.click("buy-button").await;
     until("tell of the doubt", async || browser.text("buy-problem").await.contains("It is not known")).await;
@@ -150,7 +142,7 @@ async fn management_shows_the_pipeline_and_pages_of_purchases() {
         browser.shows("count", count).await;
         browser.shows("total", total).await;
     }
-    assert_eq!(browser.texts("h3").await, ["Everybody named ada"]);
+    assert_eq!(browser.texts("#list h3").await, ["Everybody named ada"]);
     let link = browser.run("return document.querySelector('#as-json a').href").await;
     assert_eq!(link, json!(management.path("/purchases/ada?by=username")));
     browser.was_quiet(&management.url).await;

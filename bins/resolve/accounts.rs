@@ -1,0 +1,115 @@
+//! Users and orders: from settings to their stores, and to what runs beside these.
+
+use std::sync::Arc;
+
+use shop_core::ingest::Ingest;
+use shop_core::orders::{Order, OrderStore};
+use shop_core::outbox::{Outbox, Relay, RelayOptions};
+use shop_core::ports::{DeadLetters, RecordSink, RecordStore};
+use shop_core::record::Record;
+use shop_core::users::{User, UserStore};
+
+use super::log::{self, Log, Topic};
+use super::{OpenSource, Opening, purchases, store};
+use crate::Result;
+use crate::roles::Role;
+use crate::settings::Settings;
+
+/// Users and orders, as far as they are roles of this process.
+#[derive(Default)]
+pub(super) struct Accounts {
+    pub(super) users: Option<Account<dyn UserStore, Order>>,
+    pub(super) orders: Option<Account<dyn OrderStore, User>>,
+}
+
+/// Rows of one kind; they hear of the others by the events `R`.
+pub(super) struct Account<S: ?Sized, R: Record> {
+    pub(super) store: Arc<S>,
+    /// Nothing where another process keeps them.
+    pub(super) kept: Option<Kept<R>>,
+}
+
+/// What stands behind rows that this process keeps.
+pub(super) struct Kept<R: Record> {
+    pub(super) outbox: Arc<dyn Outbox>,
+    pub(super) told: Arc<dyn RecordSink>,
+    pub(super) heard: Arc<dyn RecordStore<R>>,
+    pub(super) open_source: OpenSource,
+    pub(super) dead_letters: Arc<dyn DeadLetters>,
+    pub(super) group: String,
+}
+
+impl<R: Record> Kept<R> {
+    /// Both directions: what is heard of others, and what is told to them.
+    pub(super) fn pipelines(&self, settings: &Settings) -> Result<(Ingest<R>, Relay)> {
+        let ingest = Ingest::of(
+            (self.open_source)(&self.group)?,
+            Arc::clone(&self.heard),
+            Arc::clone(&self.dead_letters),
+            settings.ingest_options.clone(),
+        );
+        let relay = Relay::new(Arc::clone(&self.outbox), Arc::clone(&self.told), RelayOptions::default());
+        Ok((ingest, relay))
+    }
+}
+
+/// Opens what the settings ask for. Nothing is read from the log yet.
+pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<Accounts> {
+    let mut accounts = Accounts::default();
+    let asked = |role: Role, url: &Option<String>| settings.roles.has(role).then(|| url.clone());
+    let (users, orders) =
+        (asked(Role::Users, &settings.users.url), asked(Role::Orders, &settings.orders.url));
+    if let Some(Some(url)) = &users {
+        opening.name("users", url.clone());
+        accounts.users = Some(Account { store: Arc::new(purchases::client(url)?), kept: None });
+    }
+    if let Some(Some(url)) = &orders {
+        opening.name("orders", url.clone());
+        accounts.orders = Some(Account { store: Arc::new(purchases::client(url)?), kept: None });
+    }
+    let (keeps_users, keeps_orders) = (users == Some(None), orders == Some(None));
+    if !keeps_users && !keeps_orders {
+        return Ok(accounts);
+    }
+    let of_users = events(settings, &settings.users.topic, opening).await?;
+    let of_orders = events(settings, &settings.orders.topic, opening).await?;
+    if keeps_users {
+        let store = store::users(settings).await?;
+        opening.note("users", store.name, store.closed);
+        let kept = kept(store.outbox, store.heard, &of_users, &of_orders, &settings.users.group);
+        accounts.users = Some(Account { store: store.store, kept: Some(kept) });
+    }
+    if keeps_orders {
+        let store = store::orders(settings).await?;
+        opening.note("orders", store.name, store.closed);
+        let kept = kept(store.outbox, store.heard, &of_orders, &of_users, &settings.orders.group);
+        accounts.orders = Some(Account { store: store.store, kept: Some(kept) });
+    }
+    #[cfg(feature = "failpoints")]
+    let accounts = super::failpoints::around_accounts(accounts);
+    Ok(accounts)
+}
+
+async fn events(settings: &Settings, topic: &str, opening: &mut Opening) -> Result<Log> {
+    let mut log = log::open(settings, Topic::Events(topic)).await?;
+    let closed = std::mem::replace(&mut log.closed, Box::pin(std::future::ready(())));
+    opening.note("events", std::mem::take(&mut log.name), closed);
+    Ok(log)
+}
+
+fn kept<R: Record>(
+    outbox: Arc<dyn Outbox>,
+    heard: Arc<dyn RecordStore<R>>,
+    own: &Log,
+    others: &Log,
+    group: &str,
+) -> Kept<R> {
+    Kept {
+        outbox,
+        told: Arc::clone(&own.records),
+        heard,
+        open_source: Arc::clone(&others.open_source),
+        dead_letters: Arc::clone(&others.dead_letters),
+        group: group.to_owned(),
+    }
+}

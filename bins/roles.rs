@@ -1,0 +1,103 @@
+//! What a process does: its roles.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One of the services that a process may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Takes purchases, carries and lists them.
+    Purchases,
+    /// Owns users, and tells of them.
+    Users,
+    /// Owns orders, and tells of them.
+    Orders,
+}
+
+impl Role {
+    const ALL: [Self; 3] = [Self::Purchases, Self::Users, Self::Orders];
+
+    /// The word for it in settings.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Purchases => "purchases",
+            Self::Users => "users",
+            Self::Orders => "orders",
+        }
+    }
+}
+
+/// The roles of a process, at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles(Vec<Role>);
+
+impl Roles {
+    /// Whether `role` is one of them.
+    #[must_use]
+    pub fn has(&self, role: Role) -> bool {
+        self.0.contains(&role)
+    }
+
+    /// The database in which `role`, users or orders, keeps its rows, when `given` was chosen for the process as a whole:
+    /// that one if nobody else in the process has a use for it.
+    #[must_use]
+    pub fn database_of(&self, role: Role, given: Option<String>) -> String {
+        let word = role.as_str();
+        match given {
+            Some(given) if self.0.iter().all(|other| *other == role) => given,
+            Some(given) => format!("{given}_{word}"),
+            None => format!("{word}_db"),
+        }
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl FromStr for Roles {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role = |word: &str| {
+            let known = Role::ALL.into_iter().find(|role| role.as_str() == word.trim());
+            known.ok_or_else(|| {
+                let all = Role::ALL.map(Role::as_str).join(", ");
+                format!("{word:?} is no role: choose from {all}, with commas between them")
+            })
+        };
+        text.split(',').map(role).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_words_with_commas_between() {
+        let roles: Roles = "users, orders".parse().unwrap();
+        assert!(roles.has(Role::Users) && roles.has(Role::Orders) && !roles.has(Role::Purchases));
+        assert_eq!("users,orders".parse::<Roles>().unwrap().to_string(), "users, orders");
+        for text in ["", "users,", "klingons", "Users;orders"] {
+            assert!(text.parse::<Roles>().unwrap_err().contains("purchases, users, orders"), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_role_has_a_database_of_its_own() {
+        let database = |roles: &str, given: Option<&str>| {
+            let roles: Roles = roles.parse().unwrap();
+            roles.database_of(Role::Users, given.map(str::to_owned))
+        };
+        assert_eq!(database("users", Some("shop")), "shop");
+        assert_eq!(database("users,users", Some("shop")), "shop");
+        assert_eq!(database("users,orders", Some("shop")), "shop_users");
+        assert_eq!(database("purchases,users,orders", None), "users_db");
+        assert_eq!(database("users", None), "users_db");
+    }
+}

@@ -1,0 +1,69 @@
+//! What users and orders do while what they stand on is away, and with what nobody understands.
+
+use serde_json::json;
+use shop_core::record::LogRecord;
+use shop_core::users::User;
+use shop_core::{Clock as _, SystemClock};
+
+use super::ledger::outbox;
+use super::places::Place;
+use super::post;
+use crate::process::{Binary, get, until};
+use crate::servers::Servers;
+
+fn user(number: u32) -> String {
+    format!(r#"{{"email":"user-{number}@example.com","name":"Ada"}}"#)
+}
+
+fn order(user: u32) -> String {
+    format!(r#"{{"user_id":{user},"product":"Notebook","quantity":2,"total_price":"50.00"}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_kafka_a_user_is_registered_and_told_of_later() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let place = Place::Servers(&servers);
+    let users = place.start(Binary::Management, "users", &[]).await;
+    let orders = place.start(Binary::Management, "orders", &[]).await;
+    assert_eq!(post(&users, "/users", &user(1)).await.0, 201);
+    until("hear of the first", async || post(&orders, "/orders", &order(1)).await.0 == 201).await;
+
+    servers.ctl("kill", "kafka").await;
+    assert_eq!(post(&users, "/users", &user(2)).await.0, 201, "row and event are safe");
+    assert_eq!(outbox(&users, "users").await, Some(1));
+    let unknown = (404, json!({"detail": "User not found"}));
+    assert_eq!(post(&orders, "/orders", &order(2)).await, unknown);
+    assert_eq!(post(&orders, "/orders", &order(1)).await.0, 201, "who is known may order");
+    // Even if the process that has written it is no more.
+    users.kill().await;
+    servers.ctl("start", "kafka").await;
+    let users = place.start(Binary::Management, "users", &[]).await;
+    until("hear of the second", async || post(&orders, "/orders", &order(2)).await.0 == 201).await;
+    until("tell of everything", async || outbox(&users, "users").await == Some(0)).await;
+
+    servers.ctl("pause", "mongo").await;
+    let (status, body) = post(&users, "/users", &user(3)).await;
+    assert_eq!(status, 503, "{body}");
+    assert!(body["detail"].is_string() && body["outcome"].is_string(), "{body}");
+    servers.ctl("resume", "mongo").await;
+    until("be well again", async || get(&users.path("/-/ready")).await.0 == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_understands_is_put_aside_and_consumption_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Files(folder.path());
+    let both = place.start(Binary::Management, "users,orders", &[]).await;
+    let poison = LogRecord::new(0, SystemClock.now(), Some("{\"id\": \"no number\"}".into()));
+    place.append::<User>(poison.clone()).await;
+    assert_eq!(post(&both, "/users", &user(1)).await.0, 201);
+    until("hear of the user behind it", async || post(&both, "/orders", &order(1)).await.0 == 201).await;
+    let letters = place.put_aside::<User>().await;
+    assert_eq!(letters.iter().map(|letter| &letter.record.value).collect::<Vec<_>>(), [&poison.value]);
+
+    let folder = folder.path().to_str().unwrap();
+    let listed =
+        Binary::Management.run(&["dlq", "ls", "--topic", "user_created"], &[("SHOP_DATA_DIR", folder)]).await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("user_created-0-1") && listed.contains("no number"), "{listed}");
+}

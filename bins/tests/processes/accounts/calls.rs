@@ -1,0 +1,83 @@
+//! The calls that the replaced system documents.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use shop_core::users::User;
+
+use super::places::Place;
+use super::post;
+use crate::process::{Binary, Process, get, until};
+use crate::servers::Servers;
+
+const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
+const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
+
+/// The six calls of its README, in their order.
+async fn call(users: &Process, orders: &Process) {
+    let ada = json!({"id": 1, "email": "ada@example.com", "name": "Ada"});
+    let order = json!({"id": 1, "user_id": 1, "product": "Notebook", "quantity": 2, "total_price": "50.00"});
+    assert_eq!(post(users, "/users", ADA).await, (201, ada.clone()));
+    assert_eq!(get(&users.path("/users/1")).await, (200, ada));
+    assert_eq!(post(orders, "/orders", ORDER).await, (201, order.clone()));
+    assert_eq!(get(&orders.path("/orders/1")).await, (200, order.clone()));
+    assert_eq!(post(users, "/users", ADA).await, (400, json!({"detail": "Email already registered"})));
+    let mut second = order;
+    second["id"] = 2.into();
+    assert_eq!(post(orders, "/orders", ORDER).await, (201, second));
+    let both = json!({"user_id": 1, "orders": [1, 2]});
+    until("hear of both orders", async || get(&users.path("/users/1/orders")).await.1 == both).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_without_any_settings_answers_the_documented_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[("ORDER_USER_WAIT_MS", "4000")]).await;
+    call(&facing, &facing).await;
+    facing.kill().await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    assert_eq!(get(&facing.path("/users/1")).await.0, 200);
+    assert_eq!(get(&facing.path("/orders/2")).await.1["total_price"], "50.00");
+    assert_eq!(get(&facing.path("/orders/3")).await, (404, json!({"detail": "Order not found"})));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn facing_forwards_to_whoever_keeps_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Files(folder.path());
+    let purchases = place.start(Binary::Management, "purchases", &[]).await;
+    let users = place.start(Binary::Management, "users", &[]).await;
+    let orders = place.start(Binary::Management, "orders", &[("ORDER_USER_WAIT_MS", "4000")]).await;
+    let urls = [("MANAGEMENT_URL", &*purchases.url), ("USERS_URL", &users.url), ("ORDERS_URL", &orders.url)];
+    let facing = Process::start(Binary::Facing, folder.path(), &urls).await;
+    call(&facing, &facing).await;
+    assert_eq!(get(&purchases.path("/users/1")).await.0, 404, "it has no such role");
+    assert_eq!(get(&users.path("/orders/1")).await, (404, json!({"detail": "Not Found"})));
+    assert_eq!(get(&users.path("/purchases/ada")).await.0, 404);
+    for process in [&purchases, &users, &orders, &facing] {
+        assert_eq!(get(&process.path("/-/ready")).await.0, 200);
+    }
+    users.kill().await;
+    assert_eq!(get(&facing.path("/users/1")).await.0, 503);
+    assert_eq!(get(&facing.path("/orders/1")).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_with_two_databases_answer_them_over_kafka() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let place = Place::Servers(&servers);
+    let users = place.start(Binary::Management, "users", &[]).await;
+    let orders = place.start(Binary::Management, "orders", &[("ORDER_USER_WAIT_MS", "4000")]).await;
+    // The group needs a moment for its first member.
+    until("be ready", async || get(&orders.path("/-/ready")).await.0 == 200).await;
+    post(&users, "/users", r#"{"email":"nobody@","name":""}"#).await;
+    call(&users, &orders).await;
+
+    // Many with one address at the same moment.
+    let eva = r#"{"email":"eva@example.com","name":"Eva"}"#;
+    let answers = join_all((0..50).map(|_| post(&users, "/users", eva))).await;
+    let registered: Vec<_> = answers.iter().filter(|(status, _)| *status == 201).collect();
+    assert_eq!((registered.len(), &registered[0].1["id"]), (1, &json!(2)));
+    let taken = json!({"detail": "Email already registered"});
+    assert_eq!(answers.iter().filter(|(status, body)| *status == 400 && *body == taken).count(), 49);
+    until("tell of both", async || place.told::<User>().await.len() == 2).await;
+}

@@ -1,0 +1,93 @@
+//! The process is ended between every two steps of a row and its event.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use futures_util::future::join_all;
+use rustix::process::Signal;
+use shop_core::fault::ACCOUNT_FAILPOINTS;
+
+use super::ledger::Ledger;
+use super::places::Place;
+use crate::process::{Binary, Process, soon, until};
+use crate::servers::Servers;
+
+/// Calls at a time.
+const CALLERS: u64 = 4;
+const ROLES: &str = "users,orders";
+
+/// What has been acknowledged so far: all numbers below these.
+#[derive(Default)]
+struct Sent {
+    users: u64,
+    orders: u64,
+}
+
+impl Sent {
+    /// Registers and places until the process is no more. What is not acknowledged is sent again, with the same key.
+    async fn until_the_end(&mut self, process: &mut Process, ledger: &Ledger) -> ExitStatus {
+        loop {
+            let users = (self.users..self.users + CALLERS).map(|user| ledger.register(user));
+            self.users += acknowledged(join_all(users).await);
+            let orders = (self.orders..self.orders + CALLERS).map(|order| ledger.place(order));
+            self.orders += acknowledged(join_all(orders).await);
+            if let Some(end) = process.end() {
+                return end;
+            }
+        }
+    }
+
+    /// Sends what the last end may have left unanswered, until it is acknowledged.
+    async fn finish(&mut self, ledger: &Ledger) {
+        for user in self.users..self.users + CALLERS {
+            until("register at last", async || ledger.register(user).await).await;
+        }
+        for order in self.orders..self.orders + CALLERS {
+            until("place at last", async || ledger.place(order).await).await;
+        }
+        self.users += CALLERS;
+        self.orders += CALLERS;
+    }
+}
+
+/// How many calls were acknowledged before the first that was not.
+fn acknowledged(calls: Vec<bool>) -> u64 {
+    calls.into_iter().take_while(|acknowledged| *acknowledged).count() as u64
+}
+
+/// Ends the process at every failpoint, after it was passed so often.
+async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
+    let first = place.start(Binary::Management, ROLES, &[]).await;
+    let (ledger, mut sent) = (Ledger::new(&first, &first), Sent::default());
+    // Who may order from the first round on.
+    while sent.users < 10 {
+        sent.finish(&ledger).await;
+    }
+    assert!(first.terminate().await.success());
+    for point in ACCOUNT_FAILPOINTS {
+        for passed in passed {
+            let passed = if *passed == 0 { String::new() } else { format!("{passed}*off->") };
+            let failpoints = format!("{point}={passed}return");
+            let mut process = place.start(Binary::Management, ROLES, &[("FAILPOINTS", &failpoints)]).await;
+            ledger.moved(&process, &process).await;
+            let end = soon(point, sent.until_the_end(&mut process, &ledger)).await;
+            assert_eq!(end.signal(), Some(Signal::ABORT.as_raw()), "{point}: {end:?}");
+        }
+    }
+    let process = place.start(Binary::Management, ROLES, &[]).await;
+    ledger.moved(&process, &process).await;
+    sent.finish(&ledger).await;
+    ledger.count(&place, &process, &process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_between_row_event_and_cleaning_up_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    end_everywhere(Place::Files(folder.path()), &[0, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_does_it_on_kafka_and_mongodb() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    end_everywhere(Place::Servers(&servers), &[1]).await;
+}

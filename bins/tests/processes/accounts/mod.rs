@@ -1,0 +1,22 @@
+//! Users and orders: each in a process of its own or together, killed, replayed, counted.
+
+mod bad_days;
+mod calls;
+mod failpoints;
+mod kills;
+mod ledger;
+mod places;
+
+use serde_json::Value;
+
+use crate::process::{Process, plain};
+
+/// `POST` of this body.
+async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
+    // The header that the documented calls send by mistake is harmless.
+    let request = plain().post(process.path(path)).header("content", "application/json");
+    let request = request.header("content-type", "application/json").body(body.to_owned());
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+}

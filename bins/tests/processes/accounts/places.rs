@@ -1,0 +1,183 @@
+//! Where users and orders are kept in a test: in files, or on Kafka and MongoDB; and a look behind the services.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use bson::{Document, doc};
+use futures_util::{Stream, TryStreamExt};
+use mongodb::Client;
+use rusqlite::Connection;
+use shop_core::ports::{Batch, DeadLetter};
+use shop_core::record::{Event, LogRecord, Record};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+
+use crate::process::{Binary, Process, until};
+use crate::servers::Servers;
+
+/// Both roles in a place.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    Files(&'a Path),
+    Servers(&'a Servers),
+}
+
+/// What each role knows of the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Views {
+    pub(super) known_users: BTreeSet<i64>,
+    pub(super) orders_of_users: BTreeMap<i64, i64>,
+}
+
+const USERS: &str = "users_db";
+const ORDERS: &str = "orders_db";
+
+impl Place<'_> {
+    /// The settings of a process with these roles.
+    fn settings(&self, roles: &'static str) -> Vec<(&'static str, String)> {
+        let mut settings = vec![("SHOP_ROLES", roles.to_owned())];
+        if let Place::Servers(servers) = self {
+            settings.push(("KAFKA_BOOTSTRAP_SERVERS", servers.address("SHOP_TEST_KAFKA").to_owned()));
+            settings.push(("MONGODB_URI", servers.address("SHOP_TEST_MONGODB_URI").to_owned()));
+            // So that the partitions are back at once, and not when the session of one that was killed is over.
+            settings.push(("KAFKA_INSTANCE_ID", format!("{roles}-0")));
+        }
+        settings
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Place::Files(folder) => folder,
+            Place::Servers(_) => Path::new("/nonexistent/shop-data"),
+        }
+    }
+
+    /// Starts a binary with these roles.
+    pub(super) async fn start(&self, binary: Binary, roles: &'static str, more: &[(&str, &str)]) -> Process {
+        let settings = self.settings(roles);
+        let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        settings.extend(more);
+        Process::start(binary, self.folder(), &settings).await
+    }
+
+    /// Lets a role hear again of everything.
+    pub(super) async fn replay(&self, role: &'static str) -> String {
+        let settings = self.settings(role);
+        let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let folder = self.folder().to_str().unwrap().to_owned();
+        settings.push(("SHOP_DATA_DIR", &folder));
+        let output = Binary::Management.run(&["replay", role, "--from-beginning"], &settings).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What both roles know of each other, read past them.
+    pub(super) async fn views(&self) -> Views {
+        match self {
+            Place::Files(folder) => Views {
+                known_users: rows(folder, "orders", "SELECT id, 0 FROM known_users").into_keys().collect(),
+                orders_of_users: rows(folder, "users", "SELECT id, user_id FROM orders_of_users"),
+            },
+            Place::Servers(_) => {
+                let known = self.documents(ORDERS, "known_users").await;
+                let orders = self.documents(USERS, "orders_of_users").await;
+                let id = |document: &Document| document.get_i64("_id").unwrap();
+                let user = |document: &Document| document.get_i64("user_id").unwrap();
+                Views {
+                    known_users: known.iter().map(id).collect(),
+                    orders_of_users: orders.iter().map(|order| (id(order), user(order))).collect(),
+                }
+            }
+        }
+    }
+
+    /// Makes both roles forget what they know of each other; none of them runs.
+    pub(super) async fn forget_views(&self) {
+        match self {
+            Place::Files(folder) => {
+                execute(folder, "orders", "DELETE FROM known_users");
+                execute(folder, "users", "DELETE FROM orders_of_users");
+            }
+            Place::Servers(servers) => {
+                let client = client(servers).await;
+                client.database(ORDERS).collection::<Document>("known_users").drop().await.unwrap();
+                client.database(USERS).collection::<Document>("orders_of_users").drop().await.unwrap();
+            }
+        }
+    }
+
+    async fn documents(&self, database: &str, collection: &str) -> Vec<Document> {
+        let Place::Servers(servers) = self else { unreachable!() };
+        let collection = client(servers).await.database(database).collection(collection);
+        collection.find(doc! {}).await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Every event of this kind that was ever told, once for each time.
+    pub(super) async fn told<E: Event>(&self) -> Vec<E> {
+        match self {
+            Place::Files(_) => all(self.file::<E>().await.records().await.unwrap()).await,
+            Place::Servers(_) => all(self.topic::<E>().await.records().await.unwrap()).await,
+        }
+    }
+
+    /// Lets somebody else write into a topic of events.
+    pub(super) async fn append<E: Event>(&self, record: LogRecord) {
+        match self {
+            Place::Files(_) => drop(self.file::<E>().await.append(record).await.unwrap()),
+            Place::Servers(_) => {
+                let log = self.topic::<E>().await;
+                until("append", async || log.append(record.clone()).await.is_ok()).await;
+            }
+        }
+    }
+
+    /// What was put aside of the events of this kind.
+    pub(super) async fn put_aside<E: Event>(&self) -> Vec<DeadLetter> {
+        match self {
+            Place::Files(_) => self.file::<E>().await.dead_letters().all().await.unwrap(),
+            Place::Servers(_) => self.topic::<E>().await.dead_letters().all().await.unwrap(),
+        }
+    }
+
+    async fn file<E: Event>(&self) -> EmbeddedLog {
+        EmbeddedLog::open(self.folder(), EmbeddedLogOptions::of_events(E::TOPIC)).await.unwrap()
+    }
+
+    async fn topic<E: Event>(&self) -> KafkaLog {
+        let Place::Servers(servers) = self else { unreachable!() };
+        let mut options = KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"));
+        E::TOPIC.clone_into(&mut options.topic);
+        KafkaLog::open(options).await.unwrap()
+    }
+}
+
+async fn all<E: Record>(batches: impl Stream<Item = shop_core::Result<Batch>>) -> Vec<E> {
+    let batches: Vec<Batch> = batches.try_collect().await.unwrap();
+    let of = |batch: Batch| {
+        let decode = |record| E::decode(record, &batch.partition).ok();
+        batch.records.iter().filter_map(decode).collect::<Vec<E>>()
+    };
+    batches.into_iter().flat_map(of).collect()
+}
+
+async fn client(servers: &Servers) -> Client {
+    Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap()
+}
+
+fn open(folder: &Path, file: &str) -> Connection {
+    let connection = Connection::open(folder.join(format!("{file}.db"))).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    connection
+}
+
+fn rows(folder: &Path, file: &str, sql: &str) -> BTreeMap<i64, i64> {
+    let connection = open(folder, file);
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn execute(folder: &Path, file: &str, sql: &str) {
+    open(folder, file).execute(sql, []).unwrap();
+}
