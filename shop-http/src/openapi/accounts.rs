@@ -61,7 +61,8 @@ pub(super) fn orders_of_user(place: &Place<'_>) -> Operations {
 pub(super) fn place_order(place: &Place<'_>) -> Operations {
     let integer = |least: i32, most: i32| {
         let number = of_type(Type::Integer).minimum(Some(least)).maximum(Some(most)).build().into();
-        any_of([number, text().pattern(Some(INTEGER_TEXT)).build().into()])
+        let text = text().pattern(Some(INTEGER_TEXT)).build().into();
+        any_of([number, text, of_type(Type::Boolean).description(Some("1 or 0")).build().into()])
     };
     let price = of_type(Type::Number).minimum(Some(-HIGHEST_PRICE)).maximum(Some(HIGHEST_PRICE));
     let price = price.description(Some("Exact; rounded to two decimals")).build().into();
