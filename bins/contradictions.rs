@@ -18,6 +18,8 @@ pub(crate) struct Given<'a> {
     /// The other addresses that facing asks at, by their names.
     asked: [(&'static str, Option<&'a str>); 2],
     lacks_purchases: bool,
+    /// The topics by the names of their settings; none when they are not known.
+    topics: Vec<(&'static str, &'a str)>,
 }
 
 impl<'a> Given<'a> {
@@ -39,6 +41,11 @@ impl<'a> Given<'a> {
                 ("ORDERS_URL", variables.orders_url.as_deref()),
             ],
             lacks_purchases: !variables.roles.has(Role::Purchases),
+            topics: vec![
+                ("KAFKA_TOPIC", &variables.kafka_topic),
+                ("SHOP_USERS_TOPIC", &variables.users_topic),
+                ("SHOP_ORDERS_TOPIC", &variables.orders_topic),
+            ],
         }
     }
 
@@ -56,6 +63,7 @@ impl<'a> Given<'a> {
             management: value("MANAGEMENT_URL"),
             asked: ["USERS_URL", "ORDERS_URL"].map(|name| (name, value(name))),
             lacks_purchases: false,
+            topics: Vec::new(),
         }
     }
 }
@@ -93,6 +101,11 @@ pub(crate) fn contradictions(service: Service, unbuilt: Unbuilt, given: &Given<'
             "SHOP_ROLES: facing is for purchases, name them too; users and orders alone are served by management"
                 .to_owned(),
         );
+    }
+    for (index, (name, topic)) in given.topics.iter().enumerate() {
+        for (other, _) in given.topics[..index].iter().filter(|(_, before)| before == topic) {
+            faults.push(format!("{other} and {name} are both {topic}: each needs a topic of its own"));
+        }
     }
     for (name, url) in [("MANAGEMENT_URL", given.management)].into_iter().chain(given.asked) {
         if let Some(Err(error)) = url.map(|url| ShopClient::builder(url).build()) {

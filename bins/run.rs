@@ -38,10 +38,10 @@ pub async fn listen(settings: &Settings) -> Result<TcpListener> {
 #[derive(Debug)]
 pub struct Running {
     purchases: Option<IngestMonitor>,
-    /// What users hear of others, and what they tell.
-    pub(crate) users: Option<(IngestMonitor, RelayMonitor)>,
+    /// What users tell, and what they hear of others.
+    pub(crate) users: Option<(RelayMonitor, Option<IngestMonitor>)>,
     /// The same of orders.
-    pub(crate) orders: Option<(IngestMonitor, RelayMonitor)>,
+    pub(crate) orders: Option<(RelayMonitor, Option<IngestMonitor>)>,
     tasks: Vec<JoinHandle<shop_core::Result<()>>>,
     shutdown: Shutdown,
     served: CancellationToken,
@@ -64,14 +64,15 @@ impl Running {
 
     pub(crate) fn carry_events<R: Record>(
         &mut self,
-        (ingest, relay): (Ingest<R>, Relay),
-    ) -> (IngestMonitor, RelayMonitor) {
+        relay: Relay,
+        ingest: Option<Ingest<R>>,
+    ) -> (RelayMonitor, Option<IngestMonitor>) {
         let (monitor, served) = (relay.monitor(), self.served.clone());
         self.tasks.push(tokio::spawn(async move {
             relay.run(served.cancelled_owned()).await;
             Ok(())
         }));
-        (self.carry(ingest), monitor)
+        (monitor, ingest.map(|ingest| self.carry(ingest)))
     }
 
     fn carry<R: Record>(&mut self, ingest: Ingest<R>) -> IngestMonitor {

@@ -354,6 +354,8 @@ mod tests {
         assert_eq!(management.http.order_user_wait, Duration::from_millis(9));
         let wrong = faults(Service::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
         assert!(wrong.contains("facing is for purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
+        let same = faults(Service::Management, &[("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
+        assert!(same.contains("SHOP_USERS_TOPIC and SHOP_ORDERS_TOPIC are both x"), "{same}");
     }
 
     #[test]

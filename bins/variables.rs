@@ -122,7 +122,7 @@ pub(crate) struct Variables {
     #[conf(long, env = "SHOP_ORDERS_GROUP_ID", default_value = "order_service_group")]
     pub(crate) orders_group_id: String,
     /// Milliseconds that an order waits for the news of its user, at most 4000; 0 for none
-    #[conf(long, env = "ORDER_USER_WAIT_MS", default_value = "0", value_parser = read_order_user_wait)]
+    #[conf(long, env = "ORDER_USER_WAIT_MS", default_value = "2000", value_parser = read_order_user_wait)]
     pub(crate) order_user_wait: Duration,
     /// Where facing asks for users, http://host:port [default: MANAGEMENT_URL]
     #[conf(long, env = "USERS_URL")]

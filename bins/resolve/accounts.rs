@@ -20,6 +20,9 @@ use crate::settings::Settings;
 pub(super) struct Accounts {
     pub(super) users: Option<Account<dyn UserStore, Order>>,
     pub(super) orders: Option<Account<dyn OrderStore, User>>,
+    /// Where is told of users, and of orders.
+    pub(super) users_topic: Option<String>,
+    pub(super) orders_topic: Option<String>,
 }
 
 /// Rows of one kind; they hear of the others by the events `R`.
@@ -40,22 +43,32 @@ pub(super) struct Kept<R: Record> {
 }
 
 impl<R: Record> Kept<R> {
-    /// Both directions: what is heard of others, and what is told to them.
-    pub(super) fn pipelines(&self, settings: &Settings) -> Result<(Ingest<R>, Relay)> {
-        let ingest = Ingest::of(
+    /// What tells others of the rows: wherever rows are written, as nobody else may do it.
+    pub(super) fn relay(&self) -> Relay {
+        Relay::new(Arc::clone(&self.outbox), Arc::clone(&self.told), RelayOptions::default())
+    }
+
+    /// What brings in the events of others, if the settings ask for it.
+    pub(super) fn ingest(&self, settings: &Settings) -> Result<Option<Ingest<R>>> {
+        if !settings.ingest {
+            return Ok(None);
+        }
+        Ok(Some(Ingest::of(
             (self.open_source)(&self.group)?,
             Arc::clone(&self.heard),
             Arc::clone(&self.dead_letters),
             settings.ingest_options.clone(),
-        );
-        let relay = Relay::new(Arc::clone(&self.outbox), Arc::clone(&self.told), RelayOptions::default());
-        Ok((ingest, relay))
+        )))
     }
 }
 
 /// Opens what the settings ask for. Nothing is read from the log yet.
 pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<Accounts> {
-    let mut accounts = Accounts::default();
+    let mut accounts = Accounts {
+        users_topic: Some(settings.users.topic.clone()),
+        orders_topic: Some(settings.orders.topic.clone()),
+        ..Accounts::default()
+    };
     let asked = |role: Role, url: &Option<String>| settings.roles.has(role).then(|| url.clone());
     let (users, orders) =
         (asked(Role::Users, &settings.users.url), asked(Role::Orders, &settings.orders.url));

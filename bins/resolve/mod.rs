@@ -131,13 +131,19 @@ impl Ports {
 
     fn users(&self, running: &Running) -> Option<shop_http::UsersRole> {
         let mut role = AccountRole::new(Arc::clone(&self.accounts.users.as_ref()?.store));
-        (role.events, role.relay) = running.users.clone().unzip();
+        if let Some((relay, events)) = running.users.clone() {
+            (role.relay, role.events) = (Some(relay), events);
+        }
+        role.hears.clone_from(&self.accounts.orders_topic);
         Some(role)
     }
 
     fn orders(&self, running: &Running) -> Option<shop_http::OrdersRole> {
         let mut role = AccountRole::new(Arc::clone(&self.accounts.orders.as_ref()?.store));
-        (role.events, role.relay) = running.orders.clone().unzip();
+        if let Some((relay, events)) = running.orders.clone() {
+            (role.relay, role.events) = (Some(relay), events);
+        }
+        role.hears.clone_from(&self.accounts.users_topic);
         Some(role)
     }
 
@@ -155,14 +161,11 @@ impl Ports {
         if let Some(purchases) = &self.purchases {
             running.carry_purchases(purchases.ingest(settings, metrics)?);
         }
-        if !settings.ingest {
-            return Ok(running);
-        }
         if let Some(kept) = self.accounts.users.as_ref().and_then(|users| users.kept.as_ref()) {
-            running.users = Some(running.carry_events(kept.pipelines(settings)?));
+            running.users = Some(running.carry_events(kept.relay(), kept.ingest(settings)?));
         }
         if let Some(kept) = self.accounts.orders.as_ref().and_then(|orders| orders.kept.as_ref()) {
-            running.orders = Some(running.carry_events(kept.pipelines(settings)?));
+            running.orders = Some(running.carry_events(kept.relay(), kept.ingest(settings)?));
         }
         Ok(running)
     }

@@ -12,6 +12,7 @@ use shop_core::users::User;
 
 use super::log::{self, Topic};
 use super::{Closed, store};
+use crate::Failure;
 use crate::settings::Settings;
 
 /// A log as a whole, from outside of any group.
@@ -78,11 +79,25 @@ impl<T: ?Sized + Send + Sync> Opened<T> {
 }
 
 /// The log that the settings ask for: that of the purchases, or of the events in `topic`.
+///
+/// # Errors
+/// When there is no such topic, which opening it would make.
 pub(crate) async fn whole_log(
     settings: &Settings,
     topic: Option<&str>,
 ) -> crate::Result<Opened<dyn WholeLog>> {
-    let log = log::open(settings, topic.map_or(Topic::Purchases, Topic::Events)).await?;
+    let events = [&settings.users.topic, &settings.orders.topic];
+    let topic = match topic {
+        None => Topic::Purchases,
+        Some(topic) if *topic == settings.topic => Topic::Purchases,
+        Some(topic) if events.into_iter().any(|known| known == topic) => Topic::Events(topic),
+        Some(topic) => {
+            let [users, orders] = events;
+            let known = format!("choose {}, {users} or {orders}", settings.topic);
+            return Err(Failure::new(format!("--topic: nothing is known of {topic:?}: {known}")));
+        }
+    };
+    let log = log::open(settings, topic).await?;
     Ok(Opened { port: log.whole, name: log.name, closed: log.closed })
 }
 

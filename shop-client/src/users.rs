@@ -1,6 +1,7 @@
 //! Users: registered, and found.
 
 use reqwest::StatusCode;
+use shop_core::users::MOST_ORDERS;
 use shop_core::json::{EMAIL_TAKEN, NewUserBody, UNKNOWN_USER, USER_KEY_TAKEN, UserBody, UserOrdersBody};
 
 use crate::answer::Answer;
@@ -29,9 +30,6 @@ pub struct Users {
 }
 
 const ABSENT: &str = "the service at this address does not have the role of users: check both";
-
-/// The most orders of a user that are told.
-const MOST_ORDERS: usize = 1_000;
 
 impl Users {
     pub(crate) const fn new(client: ShopClient) -> Self {

@@ -1,5 +1,6 @@
 //! The one error of all ports.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -100,6 +101,13 @@ impl Error {
             context: Vec::new(),
             source: None,
         }))
+    }
+
+    /// The error of a call that has panicked.
+    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+        Self::new(ErrorKind::Internal, "a port has panicked").with_context("panic", text)
     }
 
     /// The same error, saying whether the call may be made again.

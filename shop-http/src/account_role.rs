@@ -29,20 +29,24 @@ pub struct AccountRole<S: ?Sized> {
     /// The relay that tells others of the rows, if it runs in this process: its state is told in `/health` and
     /// `/metrics`.
     pub relay: Option<RelayMonitor>,
+    /// The topic of the events that it hears of, as metrics name it; the events' own unless chosen.
+    pub hears: Option<String>,
 }
 
 impl<S: ?Sized> AccountRole<S> {
     /// The rows of `store`, of which this process neither tells anybody, nor hears anything.
     #[must_use]
     pub const fn new(store: Arc<S>) -> Self {
-        Self { store, events: None, relay: None }
+        Self { store, events: None, relay: None, hears: None }
     }
 }
 
 // Derived, it would ask the store itself to be `Clone`.
 impl<S: ?Sized> Clone for AccountRole<S> {
     fn clone(&self) -> Self {
-        Self { store: Arc::clone(&self.store), events: self.events.clone(), relay: self.relay.clone() }
+        let Self { store, events, relay, hears } = self;
+        let (store, hears) = (Arc::clone(store), hears.clone());
+        Self { store, events: events.clone(), relay: relay.clone(), hears }
     }
 }
 
@@ -51,7 +55,7 @@ pub(crate) struct Account<'a> {
     /// Its name, as it is told.
     pub(crate) name: &'static str,
     /// The topic of the events that it hears of.
-    pub(crate) hears: &'static str,
+    pub(crate) hears: &'a str,
     pub(crate) events: Option<&'a IngestMonitor>,
     pub(crate) relay: Option<&'a RelayMonitor>,
     /// Whether its store is well, once it is asked.
@@ -61,10 +65,11 @@ pub(crate) struct Account<'a> {
 impl<'a> Account<'a> {
     fn new<S: ?Sized>(
         name: &'static str,
-        hears: &'static str,
+        own_topic: &'static str,
         role: &'a AccountRole<S>,
         check: BoxFuture<'a, Result<()>>,
     ) -> Self {
+        let hears = role.hears.as_deref().unwrap_or(own_topic);
         Self { name, hears, events: role.events.as_ref(), relay: role.relay.as_ref(), check }
     }
 }

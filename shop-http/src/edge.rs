@@ -74,20 +74,20 @@ impl Guard {
         if ALWAYS_ANSWERED.iter().any(|always| path.ends_with(always)) {
             return next.run(request).await;
         }
-        let buys = *request.method() == Method::POST;
+        let writes = *request.method() == Method::POST;
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            return Failure::Overloaded { buys }.respond(dialect);
+            return Failure::Overloaded { writes }.respond(dialect);
         };
         // The slot goes with the work, so that what nobody waits for counts all the same.
         let work = async move { (next.run(request).await, slot) };
-        let answered = if buys {
+        let answered = if writes {
             timeout(self.deadline, Lasting::new(work)).await
         } else {
             timeout(self.deadline, work).await
         };
         match answered {
             Ok((response, slot)) => holding(slot, response),
-            Err(_elapsed) => Failure::TimedOut { deadline: self.deadline, buys }.respond(dialect),
+            Err(_elapsed) => Failure::TimedOut { deadline: self.deadline, writes }.respond(dialect),
         }
     }
 }

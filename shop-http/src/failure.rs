@@ -63,9 +63,9 @@ pub(crate) enum Failure {
     /// A question was not answered.
     Query(Error, Subject),
     /// There are too many requests at once, so nothing was done about this one.
-    Overloaded { buys: bool },
+    Overloaded { writes: bool },
     /// The answer did not begin within this time.
-    TimedOut { deadline: Duration, buys: bool },
+    TimedOut { deadline: Duration, writes: bool },
     /// A route has panicked.
     Panicked,
 }
@@ -80,6 +80,11 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// Whether it is one of those that another service may not have.
+    pub(crate) const fn is_account(self) -> bool {
+        matches!(self, Self::User | Self::Order)
+    }
+
     /// What is said when a key was used for another one.
     const fn key_taken(self) -> &'static str {
         match self {
@@ -277,8 +282,8 @@ impl Failure {
     fn outcome(&self) -> Option<&'static str> {
         match self {
             Self::Write { error, .. } => Some(ProblemMembers::outcome_word(error.outcome())),
-            Self::Overloaded { buys: true } => Some(ProblemMembers::outcome_word(Outcome::NotApplied)),
-            Self::TimedOut { buys: true, .. } => Some(ProblemMembers::outcome_word(Outcome::Unknown)),
+            Self::Overloaded { writes: true } => Some(ProblemMembers::outcome_word(Outcome::NotApplied)),
+            Self::TimedOut { writes: true, .. } => Some(ProblemMembers::outcome_word(Outcome::Unknown)),
             _ => None,
         }
     }

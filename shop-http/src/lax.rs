@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 use shop_core::json::Scalar;
-use shop_core::orders::TotalPrice;
+use shop_core::orders::{InvalidTotalPrice, TotalPrice};
 use shop_core::users::Email;
 
 /// Why a value is none of its kind.
@@ -165,48 +165,11 @@ pub(crate) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, Mistake> {
             return Err(Mistake::new("decimal_type", text));
         }
     };
-    let cents = hundredths(&text.trim().replace('_', ""))?;
-    TotalPrice::from_cents(cents).map_err(|_too_large| Mistake::too_large())
-}
-
-/// A decimal number in hundredths, rounded half away from zero as PostgreSQL does it.
-fn hundredths(text: &str) -> Result<i64, Mistake> {
-    let (is_negative, number) = signed(text);
-    if is_no_finite_number(number) {
-        return Err(Mistake::not_finite());
-    }
-    let (number, exponent) = match number.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, exponent.parse().map_err(|_none| Mistake::no_decimal_text())?),
-        None => (number, 0_i64),
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = format!("{whole}{fraction}");
-    if digits.is_empty() || !are_digits(&digits) {
-        return Err(Mistake::no_decimal_text());
-    }
-    let significant = digits.trim_start_matches('0').as_bytes();
-    let zeros = digits.len() - significant.len();
-    // How many of the significant digits stand before the point; below zero, as many zeros stand behind it.
-    let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
-    let before = (length(whole.len()) - length(zeros)).saturating_add(exponent);
-    if significant.is_empty() || before < -2 {
-        return Ok(0);
-    }
-    if before > WHOLE_DIGITS {
-        return Err(Mistake::too_large());
-    }
-    let digit = |at: usize| significant.get(at).map_or(0, |digit| i64::from(digit - b'0'));
-    let kept = usize::try_from(before + 2).unwrap_or_default();
-    let cut = (0..kept).fold(0, |so_far, at| so_far * 10 + digit(at));
-    let rounded = cut + i64::from(digit(kept) >= 5);
-    Ok(if is_negative { -rounded } else { rounded })
-}
-
-/// Whether it is an infinity, or what is no number at all.
-fn is_no_finite_number(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    let after_nan = lower.strip_prefix('s').unwrap_or(&lower).strip_prefix("nan");
-    matches!(&*lower, "inf" | "infinity") || after_nan.is_some_and(are_digits)
+    text.trim().replace('_', "").parse().map_err(|error| match error {
+        InvalidTotalPrice::TooLarge => Mistake::too_large(),
+        InvalidTotalPrice::NotFinite => Mistake::not_finite(),
+        _ => Mistake::no_decimal_text(),
+    })
 }
 
 /// Whether it is below zero, and what stands behind its sign.

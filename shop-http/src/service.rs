@@ -132,7 +132,10 @@ impl Service {
         subject: Subject,
         question: impl Future<Output = Result<T>> + Send,
     ) -> Result<T, Failure> {
-        within(self.options.query_deadline, question).await.map_err(|error| Failure::Query(error, subject))
+        within(self.options.query_deadline, question).await.map_err(|error| match error.kind() {
+            ErrorKind::Unsupported if subject.is_account() => Failure::NoRoute,
+            _ => Failure::Query(error, subject),
+        })
     }
 
     /// What became of a row of these that was to be written with `key`, if that is known in time.
@@ -143,7 +146,11 @@ impl Service {
         writing: impl Future<Output = Result<T>> + Send,
     ) -> Result<T, Failure> {
         let written = within(self.options.publish_deadline, writing).await;
-        written.map_err(|error| Failure::Write { error, key: key.clone(), of: subject })
+        written.map_err(|error| match error.kind() {
+            // What stands behind has no such role.
+            ErrorKind::Unsupported if subject.is_account() => Failure::NoRoute,
+            _ => Failure::Write { error, key: key.clone(), of: subject },
+        })
     }
 
     /// One page of a listing.

@@ -67,8 +67,11 @@ impl Topic {
     pub(crate) fn of_log(options: &KafkaLogOptions) -> Self {
         // Of three copies two are to be there before a purchase is acknowledged.
         let in_sync = (options.replicas >= Some(3)).then(|| ("min.insync.replicas", "2".into()));
-        let forever = options.keep_forever.then(|| ("retention.ms", "-1".into()));
-        let settings = Settings::Needed(in_sync.into_iter().chain(forever).collect());
+        // Whatever the broker's defaults are.
+        let forever = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+        let forever = forever.map(|(name, value)| (name, value.into()));
+        let kept = if options.keep_forever { forever.to_vec() } else { Vec::new() };
+        let settings = Settings::Needed(in_sync.into_iter().chain(kept).collect());
         Self::new(options.topic.as_str().into(), options.partitions, options.replicas, settings)
     }
 

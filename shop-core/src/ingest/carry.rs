@@ -1,6 +1,5 @@
 //! What one batch goes through: decoded, inserted until every outcome is known, its bad records put aside.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,9 +13,9 @@ use super::insertion::{Indexed, Stored};
 use super::progress::Slot;
 use super::status::{Part, StatusBoard};
 use super::{IngestOptions, Tally};
+use crate::Error;
 use crate::ports::{Batch, DeadLetter, DeadLetters, Reason, RecordStore};
 use crate::record::Record;
-use crate::{Error, ErrorKind};
 
 /// What all batches share.
 #[derive(Debug)]
@@ -66,7 +65,7 @@ impl<R: Record> Carrier<R> {
             Ok(Ok(carried)) => return Some(carried),
             Ok(Err(Ended::Abandoned)) => return None,
             Ok(Err(Ended::Broken(error))) => error,
-            Err(panic) => panicked(&*panic),
+            Err(panic) => Error::of_panic(&*panic).with_origin("ingest"),
         };
         // Whatever was stored of it comes again, and does no harm.
         Some(Carried { tally: Tally::default(), end: Slot::Ends(start), stop: Some(error), freshness: None })
@@ -145,13 +144,6 @@ impl<R: Record> Carrier<R> {
         let stopped = stop.run_until_cancelled(pause).await.is_none();
         if stopped { Err(Ended::Abandoned) } else { Ok(()) }
     }
-}
-
-/// The error of a call that has panicked.
-pub(super) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-    Error::new(ErrorKind::Internal, "a port has panicked").with_origin("ingest").with_context("panic", text)
 }
 
 fn decode_all<R: Record>(batch: &Batch) -> (Indexed<R>, Vec<Dead>) {

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::carry::{Carried, Carrier, panicked};
+use super::carry::{Carried, Carrier};
 use super::departure::{Departure, Times, after};
 use super::observer::{CarriedBatch, IngestObserver, tell};
 use super::progress::Progress;
@@ -330,7 +330,7 @@ impl<R: Record> Coordinator<R> {
         // A task of its own: a commit that has begun is never dropped half-way.
         self.committing = Some(tokio::spawn(async move {
             let commit = AssertUnwindSafe(source.commit(&positions)).catch_unwind().await;
-            let outcome = commit.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            let outcome = commit.unwrap_or_else(|panic| Err(Error::of_panic(&*panic).with_origin("ingest")));
             (positions, outcome)
         }));
     }

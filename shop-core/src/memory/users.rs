@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{InMemoryOutbox, lock};
 use crate::orders::{Order, OrderNumber};
 use crate::ports::{InsertOutcome, RecordStore};
-use crate::users::{Email, NewUser, Registration, User, UserNumber, UserStore};
+use crate::users::{Email, MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 use crate::{IdempotencyKey, Result};
 
 /// Users in memory, with what is known of their orders.
@@ -28,9 +28,6 @@ struct Tables {
     orders: BTreeMap<OrderNumber, UserNumber>,
     orders_of: BTreeMap<UserNumber, BTreeSet<OrderNumber>>,
 }
-
-/// The most orders of a user that are told.
-const MOST_ORDERS: usize = 1_000;
 
 impl InMemoryUsers {
     /// Nobody.

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
+/// The most digits before the point.
+const WHOLE_DIGITS: i64 = 8;
+
 /// What an order costs altogether: exact, with two decimals, less than 10^8 either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TotalPrice(Decimal);
@@ -16,6 +19,9 @@ pub enum InvalidTotalPrice {
     /// It is no decimal number.
     #[error("must be a decimal number")]
     NotANumber,
+    /// It is an infinity, or said to be no number.
+    #[error("must be finite")]
+    NotFinite,
     /// It has more than 8 digits before the point.
     #[error("must have no more than 8 digits before the decimal point")]
     TooLarge,
@@ -57,14 +63,58 @@ impl TotalPrice {
 impl FromStr for TotalPrice {
     type Err = InvalidTotalPrice;
 
+    /// Reads a decimal number, with an exponent or without, digit by digit: a number that is rounded twice may come out
+    /// as another one. What is beyond two decimals is rounded as by [`new`](Self::new).
     fn from_str(text: &str) -> Result<Self, InvalidTotalPrice> {
-        let plain = Decimal::from_str(text).or_else(|_no_plain_number| Decimal::from_scientific(text));
-        let decimal = plain.map_err(|error| match error {
-            rust_decimal::Error::ExceedsMaximumPossibleValue => InvalidTotalPrice::TooLarge,
-            _ => InvalidTotalPrice::NotANumber,
-        })?;
-        Self::new(decimal)
+        let behind_minus = text.strip_prefix('-');
+        let number = behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text);
+        if is_no_finite_number(number) {
+            return Err(InvalidTotalPrice::NotFinite);
+        }
+        let cents = hundredths(number)?;
+        Self::from_cents(if behind_minus.is_some() { -cents } else { cents })
     }
+}
+
+/// A number without a sign, in hundredths.
+fn hundredths(text: &str) -> Result<i64, InvalidTotalPrice> {
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => {
+            (number, exponent.parse().map_err(|_no_exponent| InvalidTotalPrice::NotANumber)?)
+        }
+        None => (text, 0_i64),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !are_digits(&digits) {
+        return Err(InvalidTotalPrice::NotANumber);
+    }
+    let significant = digits.trim_start_matches('0').as_bytes();
+    let zeros = digits.len() - significant.len();
+    // How many of the significant digits stand before the point; below zero, as many zeros stand behind it.
+    let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+    let before = (length(whole.len()) - length(zeros)).saturating_add(exponent);
+    if significant.is_empty() || before < -2 {
+        return Ok(0);
+    }
+    if before > WHOLE_DIGITS {
+        return Err(InvalidTotalPrice::TooLarge);
+    }
+    let digit = |at: usize| significant.get(at).map_or(0, |digit| i64::from(digit - b'0'));
+    let kept = usize::try_from(before + 2).unwrap_or_default();
+    let cut = (0..kept).fold(0, |so_far, at| so_far * 10 + digit(at));
+    Ok(cut + i64::from(digit(kept) >= 5))
+}
+
+/// Whether it is an infinity, or what is no number at all.
+fn is_no_finite_number(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let after_nan = lower.strip_prefix('s').unwrap_or(&lower).strip_prefix("nan");
+    matches!(&*lower, "inf" | "infinity") || after_nan.is_some_and(are_digits)
+}
+
+fn are_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl fmt::Display for TotalPrice {
@@ -88,6 +138,9 @@ mod tests {
             ("5e1", "50.00"),
             ("99999999.99", "99999999.99"),
             ("0.1", "0.10"),
+            ("+.5", "0.50"),
+            ("1.004999999999999999999999999999999999", "1.00"),
+            ("1e-9999999999", "0.00"),
         ] {
             let price: TotalPrice = text.parse().unwrap();
             assert_eq!(price.to_string(), shown);
@@ -98,7 +151,11 @@ mod tests {
             ("99999999.995", InvalidTotalPrice::TooLarge),
             ("-100000000", InvalidTotalPrice::TooLarge),
             ("1e20", InvalidTotalPrice::TooLarge),
-            ("NaN", InvalidTotalPrice::NotANumber),
+            ("1e999999999999", InvalidTotalPrice::TooLarge),
+            ("NaN", InvalidTotalPrice::NotFinite),
+            ("-Infinity", InvalidTotalPrice::NotFinite),
+            ("1e99999999999999999999", InvalidTotalPrice::NotANumber),
+            (".", InvalidTotalPrice::NotANumber),
             ("", InvalidTotalPrice::NotANumber),
             ("five", InvalidTotalPrice::NotANumber),
         ] {

@@ -10,7 +10,11 @@
 //!
 //! An event is published at least once. Of one key they are published in their order: the next one only when the one
 //! before is durable. Relays of several processes may work on one database; they publish twice what both find at a
-//! time.
+//! time, so that an event may come again behind a later one of its key. Who minds that tells them apart by what they say,
+//! as everybody must who reads what is told at least once.
+//!
+//! An event that the log does not take holds up those of its key, and in each round the others for as long as an append
+//! may take; as many of them as a batch has hold up everything.
 //!
 //! To use it in a service of your own, implement [`Outbox`] where your rows are, prove it with
 //! [`outbox_suite!`](crate::outbox_suite), and run a relay beside your service.

@@ -1,11 +1,14 @@
 //! Publishes what lies in an outbox.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
@@ -54,7 +57,7 @@ impl RelayOptions {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RelayStatus {
-    /// The events that the log has acknowledged.
+    /// How many events the log has acknowledged.
     pub published: u64,
     /// Why it makes no progress, if it makes none: it is tried again and again.
     pub trouble: Option<Error>,
@@ -112,51 +115,73 @@ impl Relay {
     /// Dropping the future may publish again what was on its way.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         tokio::pin!(shutdown);
-        let mut pauses = self.options.backoff();
+        let (mut pauses, mut published) = (self.options.backoff(), Published::default());
         loop {
-            let pause = match self.round().await {
-                Ok(published) => {
+            let round = self.round(&mut published).await;
+            let has_failed = round.is_err();
+            let pause = match round {
+                Ok(count) => {
                     pauses = self.options.backoff();
-                    if published == 0 { self.options.poll_interval } else { Duration::ZERO }
+                    if count == 0 { self.options.poll_interval } else { Duration::ZERO }
                 }
                 Err(error) => {
                     self.trouble(error);
                     pauses.next().unwrap_or(self.options.retry_max)
                 }
             };
-            let failed = self.status.borrow().trouble.is_some();
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                () = self.outbox.changed(), if !failed => {}
+                () = self.outbox.changed(), if !has_failed => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
         // What was written meanwhile need not wait for the next start; if it does not work now, it waits.
-        if let Err(error) = self.round().await {
+        if let Err(error) = self.round(&mut published).await {
             self.trouble(error);
         }
     }
 
-    /// Publishes what lies in the outbox, once through; answers how many events that were.
-    async fn round(&self) -> Result<usize> {
+    /// Publishes what lies in the outbox, once through; answers how many events that were. A port that panics has
+    /// failed, not the relay.
+    async fn round(&self, published: &mut Published) -> Result<usize> {
+        let round = AssertUnwindSafe(self.try_round(published)).catch_unwind().await;
+        round.unwrap_or_else(|panic| Err(Error::of_panic(&*panic).with_origin("relay")))
+    }
+
+    async fn try_round(&self, published: &mut Published) -> Result<usize> {
         let pending = self.outbox.pending(self.options.batch.max(1)).await?;
-        let wave = first_of_each_key(pending);
-        let publish = |entry: OutboxEntry| async move { (entry.id, self.log.append(entry.record).await) };
-        let (mut published, mut failed) = (Vec::new(), None);
-        for (id, appended) in join_all(wave.into_iter().map(publish)).await {
-            match appended {
+        let groups = by_key(published.take_out(pending));
+        let (mut count, mut failed) = (0, None);
+        for (ids, error) in join_all(groups.into_iter().map(|group| self.publish(group))).await {
+            count += ids.len();
+            published.0.extend(ids);
+            failed = failed.or(error);
+        }
+        self.status.send_modify(|status| status.published += count as u64);
+        if !published.0.is_empty() {
+            let ids: Vec<i64> = published.0.iter().copied().collect();
+            self.outbox.forget(&ids).await?;
+        }
+        match failed {
+            // Others may follow at once.
+            Some(error) if count > 0 => self.trouble(error),
+            Some(error) => return Err(error),
+            None => drop(self.status.send_if_modified(|status| status.trouble.take().is_some())),
+        }
+        Ok(count)
+    }
+
+    /// Publishes events of one key, each when the one before is durable, up to the first that fails.
+    async fn publish(&self, group: Vec<OutboxEntry>) -> (Vec<i64>, Option<Error>) {
+        let mut published = Vec::with_capacity(group.len());
+        for OutboxEntry { id, record, .. } in group {
+            match self.log.append(record).await {
                 Ok(()) => published.push(id),
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => return (published, Some(error)),
             }
         }
-        if !published.is_empty() {
-            self.outbox.forget(&published).await?;
-        }
-        self.status.send_modify(|status| status.published += published.len() as u64);
-        failed.map_or(Ok(()), Err)?;
-        self.status.send_if_modified(|status| status.trouble.take().is_some());
-        Ok(published.len())
+        (published, None)
     }
 
     fn trouble(&self, error: Error) {
@@ -168,12 +193,30 @@ impl Relay {
     }
 }
 
-/// The next one comes when this one is durable, or else a failure could turn their order round.
-fn first_of_each_key(pending: Vec<OutboxEntry>) -> Vec<OutboxEntry> {
-    let mut keys = HashSet::new();
-    let mut is_first = |entry: &OutboxEntry| match &entry.record.key {
-        Some(key) => keys.insert(key.clone()),
-        None => true,
-    };
-    pending.into_iter().filter(|entry| is_first(entry)).collect()
+/// The entries that the log has acknowledged and the outbox still shows: to be forgotten, not published again. There are
+/// never more than a batch has.
+#[derive(Debug, Default)]
+struct Published(BTreeSet<i64>);
+
+impl Published {
+    /// Those of `pending` that are still to be published.
+    fn take_out(&mut self, pending: Vec<OutboxEntry>) -> Vec<OutboxEntry> {
+        let shown: HashSet<i64> = pending.iter().map(|entry| entry.id).collect();
+        self.0.retain(|id| shown.contains(id));
+        pending.into_iter().filter(|entry| !self.0.contains(&entry.id)).collect()
+    }
+}
+
+/// The entries of each key, in their order; one that has no key stands alone.
+fn by_key(pending: Vec<OutboxEntry>) -> Vec<Vec<OutboxEntry>> {
+    let mut groups: Vec<Vec<OutboxEntry>> = Vec::new();
+    let mut places: HashMap<Bytes, usize> = HashMap::new();
+    for entry in pending {
+        let place = entry.record.key.clone().map(|key| *places.entry(key).or_insert(groups.len()));
+        match place.and_then(|place| groups.get_mut(place)) {
+            Some(group) => group.push(entry),
+            None => groups.push(vec![entry]),
+        }
+    }
+    groups
 }

@@ -8,6 +8,9 @@ use super::{NewUser, User, UserNumber};
 use crate::Result;
 use crate::orders::OrderNumber;
 
+/// The most orders of a user that are told.
+pub const MOST_ORDERS: usize = 1_000;
+
 /// Where users are registered and found.
 ///
 /// Every call ends by itself in a time that the implementation bounds.
@@ -44,7 +47,7 @@ pub trait UserStore: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like.
     async fn user(&self, id: UserNumber) -> Result<Option<User>>;
 
-    /// The numbers of the orders that this user is known to have placed, the first 1,000 in their order. `None` when
+    /// The numbers of the orders that this user is known to have placed, the first [`MOST_ORDERS`] in their order. `None` when
     /// there is no such user.
     ///
     /// # Errors

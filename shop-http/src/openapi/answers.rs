@@ -99,8 +99,8 @@ pub(super) fn answers(place: &Place<'_>, own: Vec<Answer>, failures: &[Failure])
 }
 
 /// What is refused for a moment: there are too many requests, or this one takes too long.
-pub(super) fn too_busy(place: &Place<'_>, buys: bool) -> [Failure; 2] {
-    [Failure::Overloaded { buys }, Failure::TimedOut { deadline: place.options.request_deadline, buys }]
+pub(super) fn too_busy(place: &Place<'_>, writes: bool) -> [Failure; 2] {
+    [Failure::Overloaded { writes }, Failure::TimedOut { deadline: place.options.request_deadline, writes }]
 }
 
 /// What is said when a question finds no answer.

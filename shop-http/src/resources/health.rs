@@ -118,7 +118,6 @@ impl IngestHealth {
     }
 
     fn new(status: IngestStatus, lag: Option<u64>) -> Self {
-        let word = |error: &shop_core::Error| format!("{:?}", error.kind()).to_lowercase();
         Self {
             phase: status.phase.as_str(),
             inserted: status.tally.inserted,
@@ -130,11 +129,16 @@ impl IngestHealth {
             waiting_for: status
                 .troubles
                 .iter()
-                .map(|(part, error)| (part.to_string(), word(error)))
+                .map(|(part, error)| (part.to_string(), kind_word(error)))
                 .collect(),
             stopped_because: status.failure.map(|error| error.message().to_owned()),
         }
     }
+}
+
+/// The kind of a trouble: not what a driver said of it.
+fn kind_word(error: &shop_core::Error) -> String {
+    format!("{:?}", error.kind()).to_lowercase()
 }
 
 /// What `/health` says of users, or of orders, that are kept in this process.
@@ -144,6 +148,9 @@ struct AccountHealth {
     store: bool,
     /// How many events wait to be published, if that is known.
     outbox: Option<u64>,
+    /// What kind of trouble keeps them there, if any does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_waits_for: Option<String>,
     /// The ingest that brings in the other role's events.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<IngestHealth>,
@@ -157,7 +164,9 @@ impl AccountHealth {
         };
         let events = async { Some(IngestHealth::of(service, account.events?).await) };
         let (store, outbox, events) = tokio::join!(service.is_well(account.check), outbox, events);
-        let health = Self { store, outbox, events };
+        let trouble = account.relay.and_then(|relay| relay.status().trouble);
+        let outbox_waits_for = trouble.map(|error| kind_word(&error));
+        let health = Self { store, outbox, outbox_waits_for, events };
         (account.name.to_owned(), serde_json::to_value(health).unwrap_or_default())
     }
 }

@@ -46,7 +46,8 @@ pub struct MongoAccountsOptions {
     pub uri: SecretString,
     /// The database, which has nothing else in it; that of the URI's path is for the login only.
     pub database: String,
-    /// How long a registration or an order may take before its outcome counts as unknown, 30 s unless chosen.
+    /// How long a registration or an order may take, with the wait for those before it, 4.5 s unless chosen: a bit less
+    /// than those wait who ask for it over HTTP, so that they hear whether it was sent.
     pub insert_deadline: Duration,
     /// How long a question may take, 5 s unless chosen.
     pub query_deadline: Duration,
@@ -58,8 +59,8 @@ impl MongoAccountsOptions {
     /// The database `database` of the server at `uri`.
     #[must_use]
     pub fn new(uri: impl Into<SecretString>, database: impl Into<String>) -> Self {
-        let MongoStoreOptions { uri, insert_deadline, query_deadline, calls, .. } =
-            MongoStoreOptions::new(uri);
+        let MongoStoreOptions { uri, query_deadline, calls, .. } = MongoStoreOptions::new(uri);
+        let insert_deadline = Duration::from_millis(4_500);
         Self { uri, database: database.into(), insert_deadline, query_deadline, calls }
     }
 

@@ -28,6 +28,7 @@ async fn without_kafka_a_user_is_registered_and_told_of_later() {
     assert_eq!(post(&users, "/users", &user(1)).await.0, 201);
     until("hear of the first", async || post(&orders, "/orders", &order(1)).await.0 == 201).await;
 
+    until("tell of everything", async || outbox(&users, "users").await == Some(0)).await;
     servers.ctl("kill", "kafka").await;
     assert_eq!(post(&users, "/users", &user(2)).await.0, 201, "row and event are safe");
     assert_eq!(outbox(&users, "users").await, Some(1));
@@ -65,5 +66,9 @@ async fn what_nobody_understands_is_put_aside_and_consumption_goes_on() {
     let listed =
         Binary::Management.run(&["dlq", "ls", "--topic", "user_created"], &[("SHOP_DATA_DIR", folder)]).await;
     let listed = String::from_utf8(listed.stdout).unwrap();
+    let typo =
+        Binary::Management.run(&["dlq", "ls", "--topic", "user_creatd"], &[("SHOP_DATA_DIR", folder)]).await;
+    let said = String::from_utf8(typo.stderr).unwrap();
+    assert!(!typo.status.success() && said.contains("purchases, user_created or order_created"), "{said}");
     assert!(listed.contains("user_created-0-1") && listed.contains("no number"), "{listed}");
 }

@@ -89,13 +89,12 @@ const READS: [(&str, &str); 3] =
 
 #[tokio::test(start_paused = true)]
 async fn what_was_not_written_can_be_repeated() {
-    use ErrorKind::{DeadlineExceeded, Internal, Unavailable, Unsupported};
+    use ErrorKind::{DeadlineExceeded, Internal, Unavailable};
 
     for (odd, status, outcome) in [
         (Odd::Fails(Unavailable, Outcome::NotApplied), 503, "not_sent"),
         (Odd::Fails(Unavailable, Outcome::Unknown), 503, "unknown"),
         (Odd::Fails(DeadlineExceeded, Outcome::Unknown), 503, "unknown"),
-        (Odd::Fails(Unsupported, Outcome::NotApplied), 501, "not_sent"),
         (Odd::Fails(Internal, Outcome::Unknown), 500, "unknown"),
         (Odd::Panics, 500, "unknown"),
         (Odd::NeverAnswers, 503, "unknown"),
@@ -149,4 +148,16 @@ async fn the_log_is_not_asked() {
     assert_eq!(post(&router, "/users", ADA).await.status, 201);
     let health = get(&router, "/health").await.json();
     assert_eq!((&health["users"]["store"], &health["users"]["outbox"]), (&json!(true), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_service_behind_that_lacks_the_role_is_as_none_at_all() {
+    let odd = Odd::Fails(ErrorKind::Unsupported, Outcome::NotApplied);
+    let nothing = json!({"detail": "Not Found"});
+    for (path, body) in WRITES {
+        is(&post_with_key(&odd.facing(), path, "k1", body).await, 404, &nothing);
+    }
+    for (path, _) in READS {
+        is(&get(&odd.facing(), path).await, 404, &nothing);
+    }
 }

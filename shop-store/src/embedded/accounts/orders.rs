@@ -68,7 +68,8 @@ fn place(connection: &Connection, new: &NewOrder) -> rusqlite::Result<Placement>
     if !known.exists([new.user_id.get()])? {
         return Ok(Placement::UnknownUser);
     }
-    let last: Option<i64> = connection.query_row("SELECT max(id) FROM orders", [], |row| row.get(0))?;
+    let last: Option<i64> =
+        connection.prepare_cached("SELECT max(id) FROM orders")?.query_row([], |row| row.get(0))?;
     let order = new.numbered(last.map_or(OrderNumber::FIRST, |last| OrderNumber::new(last).next()));
     let sql = format!("INSERT INTO orders ({COLUMNS}, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
     connection.prepare_cached(&sql)?.execute(params![

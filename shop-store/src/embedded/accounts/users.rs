@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::Result;
 use shop_core::orders::{Order, OrderNumber};
 use shop_core::ports::{InsertOutcome, RecordStore};
-use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 
 use super::{AccountFile, outbox, unreadable, unwritable};
 use crate::embedded::EmbeddedStoreOptions;
@@ -30,9 +30,6 @@ const VERSION_1: &str = "
     ) STRICT;
     CREATE INDEX by_user ON orders_of_users (user_id);
 ";
-
-/// The most orders of a user that are told.
-const MOST_ORDERS: i64 = 1_000;
 
 /// Users in a file, durable on the local disk, shared by the processes of one machine.
 ///
@@ -66,7 +63,8 @@ fn register(connection: &Connection, new: &NewUser) -> rusqlite::Result<Registra
     if find(connection, "email", new.email.as_str())?.is_some() {
         return Ok(Registration::EmailTaken);
     }
-    let last: Option<i64> = connection.query_row("SELECT max(id) FROM users", [], |row| row.get(0))?;
+    let last: Option<i64> =
+        connection.prepare_cached("SELECT max(id) FROM users")?.query_row([], |row| row.get(0))?;
     let user = new.numbered(last.map_or(UserNumber::FIRST, |last| UserNumber::new(last).next()));
     let row = params![user.id.get(), new.key.as_str(), user.email.as_str(), user.name.as_str()];
     connection
@@ -98,9 +96,9 @@ fn orders_of(connection: &Connection, id: UserNumber) -> rusqlite::Result<Option
         return Ok(None);
     }
     let sql = "SELECT id FROM orders_of_users WHERE user_id = ?1 ORDER BY id LIMIT ?2";
+    let most = i64::try_from(MOST_ORDERS).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
-    let numbers =
-        statement.query_map(params![id.get(), MOST_ORDERS], |row| row.get(0).map(OrderNumber::new))?;
+    let numbers = statement.query_map(params![id.get(), most], |row| row.get(0).map(OrderNumber::new))?;
     numbers.collect::<rusqlite::Result<_>>().map(Some)
 }
 

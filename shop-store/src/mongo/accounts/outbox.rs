@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bson::spec::BinarySubtype;
 use bson::{Binary, DateTime, Document, RawDocumentBuf, cstr, doc, rawdoc};
 use mongodb::IndexModel;
-use mongodb::options::IndexOptions;
+use mongodb::options::{IndexOptions, WriteConcern};
 use serde::Deserialize;
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::{Headers, LogRecord};
@@ -83,14 +83,16 @@ impl Rows {
         self.ask(self.connection.collection.name(), pending(), doc! { NUMBER: 1 }, most).await
     }
 
-    /// Not confirmed by a majority: what comes back is published again, which is harmless.
+    /// Confirmed by a majority, as it is by what a majority has that one sees what is pending.
     async fn forget(&self, ids: &[i64]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
         let (collection, published) = (self.connection.collection.clone(), doc! { "_id": { "$in": ids } });
-        let forget =
-            async move { collection.update_many(published, doc! { "$unset": { "outbox": "" } }).await };
+        let forget = async move {
+            let update = collection.update_many(published, doc! { "$unset": { "outbox": "" } });
+            update.write_concern(WriteConcern::majority()).await
+        };
         self.connection.change(self.connection.options.insert_deadline, forget).await.map(drop)
     }
 

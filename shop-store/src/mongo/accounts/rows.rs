@@ -185,7 +185,9 @@ impl Rows {
 
     /// Makes the indexes, unless this was done: without them two rows could be alike, so nothing is written before.
     async fn indexed(&self, end: Instant) -> Result<()> {
-        self.indexed.get_or_try_init(|| self.make_indexes(end)).await.map(drop)
+        let made = timeout_at(end, self.indexed.get_or_try_init(|| self.make_indexes(end))).await;
+        let deadline = self.connection.options.insert_deadline;
+        made.unwrap_or_else(|_elapsed| Err(too_late(deadline, Outcome::NotApplied))).map(drop)
     }
 
     async fn make_indexes(&self, end: Instant) -> Result<()> {

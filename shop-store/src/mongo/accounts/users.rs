@@ -8,7 +8,7 @@ use serde::Deserialize;
 use shop_core::Result;
 use shop_core::orders::{Order, OrderNumber};
 use shop_core::ports::{InsertOutcome, RecordStore};
-use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 
 use super::rows::{Added, Row, Rows, Schema};
 use super::{integer, unreadable};
@@ -21,9 +21,6 @@ const USERS: Schema = Schema {
     unique: &["key", "email"],
     known: ("orders_of_users", Some(|| doc! { "user_id": 1, "_id": 1 })),
 };
-
-/// The most orders of a user that are told.
-const MOST_ORDERS: usize = 1_000;
 
 /// Users in a database of MongoDB, shared by whatever processes use it, with an outbox in it.
 ///
