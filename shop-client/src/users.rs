@@ -1,8 +1,8 @@
 //! Users: registered, and found.
 
 use reqwest::StatusCode;
-use shop_core::users::MOST_ORDERS;
 use shop_core::json::{EMAIL_TAKEN, NewUserBody, UNKNOWN_USER, USER_KEY_TAKEN, UserBody, UserOrdersBody};
+use shop_core::users::MOST_ORDERS;
 
 use crate::answer::Answer;
 use crate::client::fresh_key;
