@@ -34,6 +34,7 @@ pub(super) struct AccountStore<S: ?Sized, R> {
 type Users = AccountStore<dyn UserStore, Order>;
 type Orders = AccountStore<dyn OrderStore, User>;
 
+#[cfg(any(feature = "embedded", feature = "mongodb"))]
 fn of_users<T>(store: T, closed: Closed, name: String) -> Users
 where
     T: UserStore + Outbox + RecordStore<Order> + Clone,
@@ -42,6 +43,7 @@ where
     AccountStore { store: Arc::new(store), outbox, heard, closed, name }
 }
 
+#[cfg(any(feature = "embedded", feature = "mongodb"))]
 fn of_orders<T>(store: T, closed: Closed, name: String) -> Orders
 where
     T: OrderStore + Outbox + RecordStore<User> + Clone,

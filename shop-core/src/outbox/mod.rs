@@ -17,7 +17,7 @@
 //! may take; as many of them as a batch has hold up everything.
 //!
 //! To use it in a service of your own, implement [`Outbox`] where your rows are, prove it with
-//! [`outbox_suite!`](crate::outbox_suite), and run a relay beside your service.
+//! `outbox_suite!` of the conformance kit, and run a relay beside your service.
 
 mod relay;
 #[cfg(test)]
