@@ -3,6 +3,7 @@
 import sys
 import traceback
 
+import accounts  # noqa: F401  its cases
 import manifests
 import notes_test
 import passed_on  # noqa: F401  its cases

@@ -43,6 +43,9 @@ def as_it_comes(r):
     assert facing["KAFKA_BOOTSTRAP_SERVERS"] == "kafka-0:9092,kafka-1:9094"
     assert not [name for name in facing if name.startswith("MONGO")], "facing has no business with MongoDB"
     assert management["MONGODB_URI_FILE"] and "MANAGEMENT_URL" not in management
+    assert facing["SHOP_ROLES"] == management["SHOP_ROLES"] == "purchases,users,orders" and "USERS_URL" not in facing
+    databases = [management[f"{name}_DATABASE"] for name in ("MONGODB", "SHOP_USERS", "SHOP_ORDERS")]
+    assert databases == ["purchases", "purchases_users", "purchases_orders"], databases
     assert r.all("Secret")[0]["stringData"] == {"uri": "mongodb://mongo:27018/"}
     egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
     assert egress == {53, 9092, 9094, 27018}, egress
@@ -67,7 +70,11 @@ def servers_in_the_cluster(r):
     assert container(r, "mongodb", "StatefulSet")["args"] == ["--auth"]
     users = r.of("ConfigMap", "mongodb")["data"]["users.js"]
     management = r.variables("management")
-    assert f'user: "{management["MONGODB_USERNAME"]}"' in users and f'db: "{management["MONGODB_DATABASE"]}"' in users
+    assert f'user: "{management["MONGODB_USERNAME"]}"' in users
+    assert 'roles: ["shopdb","shopdb_users","shopdb_orders"].map((db) => ({ role: "dbOwner", db })),' in users
+    assert (management["MONGODB_DATABASE"], management["SHOP_USERS_DATABASE"], management["SHOP_ORDERS_DATABASE"]) == (
+        "shopdb", "shopdb_users", "shopdb_orders",
+    )  # fmt: skip
     assert f'getSiblingDB("{management["MONGODB_AUTHDB"]}")' in users and management["MONGODB_PASSWORD_FILE"] in users
     kafka = {variable["name"]: variable.get("value") for variable in container(r, "kafka", "StatefulSet")["env"]}
     assert kafka["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://rel-shop-kafka.$(POD_NAMESPACE).svc:9092"
@@ -160,11 +167,14 @@ def keda_and_a_broker_for_trials(r):
 @case(LOGINS, sets(kafkaExporter__enabled="true", topicJob__enabled="true", topicJob__replicationFactor=3))
 def exporter_and_topics(r):
     exporter = container(r, "kafka-exporter")
-    assert "--topic.filter=^purchases([.]dlq)?$" in exporter["args"] and "--sasl.mechanism=scram-sha512" in exporter["args"]
+    assert "--topic.filter=^(purchases|user_created|order_created)([.]dlq)?$" in exporter["args"]
+    assert "--group.filter=^(purchase-group|user_service_group|order_service_group)$" in exporter["args"]
+    assert "--sasl.mechanism=scram-sha512" in exporter["args"]
     password = next(variable for variable in exporter["env"] if variable["name"] == "KAFKA_PASSWORD")
     assert password["valueFrom"]["secretKeyRef"]["name"] == "rel-shop-kafka-login"
     job = r.all("Job")[0]
     variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
+    assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("purchases", "user_created order_created")
     assert int(variables["PARTITIONS"]) >= 5 and variables["REPLICATION"] == "3"
     assert variables["KAFKA_PASSWORD_FILE"] == "/etc/shop/secrets/kafka-password"
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
@@ -196,7 +206,7 @@ def an_ingress(r):
     spec = r.all("Ingress")[0]["spec"]
     assert spec["tls"] == [{"secretName": "tls", "hosts": ["shop.example"]}]
     paths = {path["path"]: path["backend"]["service"]["name"] for path in spec["rules"][0]["http"]["paths"]}
-    assert {"/buy", "/getAllUserBuys", "/v1", "/api", "/scalable-shop-cm-server", "/page"} <= set(paths)
+    assert {"/buy", "/getAllUserBuys", "/users", "/orders", "/v1", "/api", "/scalable-shop-cm-server", "/page"} <= set(paths)
     assert not {"/metrics", "/-", "/ready"} & set(paths), "what is for the cluster is not for everybody"
     assert set(paths.values()) == {"rel-shop-facing"}
 

@@ -26,6 +26,10 @@ def check():
     assert "Topic purchases, group purchase-group, at kafka-0:9092,kafka-1:9094." in usual
     assert "KEDA scales it" in usual and "delete pvc" not in usual
     assert "delete pvc,secret" in notes(sets(kafka__internal__enabled="true", mongodb__internal__enabled="true"))
+    assert "/v1/purchases" in usual and "/users" in usual and "of their own" not in usual
+    ecommerce = notes(SERVERS + preset("ecommerce"))
+    assert "port-forward service/ecommerce-user-service 8001:8001" in ecommerce and "purchases" not in ecommerce
+    assert "Orders have a deployment of their own, ecommerce-order-service, port 8002." in ecommerce
     embedded = notes(sets(mode="embedded"))
     assert "which stays when" in embedded and "Topic" not in embedded
     assert "which stays when" not in notes(sets(mode="embedded", persistence__keep="false"))

@@ -8,6 +8,7 @@ def keeps(rendering, dialect, topic, group, database, collection):
     for component in ("facing", "management"):
         variables = rendering.variables(component)
         assert (variables["SHOP_DIALECT"], variables["KAFKA_TOPIC"], variables["KAFKA_GROUP_ID"]) == (dialect, topic, group)
+        assert variables["SHOP_ROLES"] == "purchases", "it had neither users nor orders"
     assert (variables["MONGODB_DATABASE"], variables["MONGODB_COLLECTION"]) == (database, collection)
 
 

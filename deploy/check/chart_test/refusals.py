@@ -57,6 +57,32 @@ REFUSALS = {
         + ["--set-json", 'ingress.paths=[{"path":"/purchases","type":"Prefix","service":"management"}]'],
         ["embedded", "/purchases", "management"],
     ),
+    "embedded, users apart": (EMBEDDED + sets(users__enabled="true"), ["embedded", "users.enabled"]),
+    "embedded, without purchases": (
+        EMBEDDED + ["--set-json", 'settings.roles=["users"]'], ["embedded", "settings.roles", "purchases"]
+    ),
+    "users apart that are no role": (
+        SERVERS + sets(users__enabled="true") + ["--set-json", 'settings.roles=["purchases","orders"]'],
+        ["users.enabled", "settings.roles"],
+    ),
+    "KEDA without purchases": (
+        SERVERS + sets(management__autoscaling__type="keda") + ["--set-json", 'settings.roles=["users","orders"]'],
+        ["management.autoscaling.type is keda", "no purchases"],
+    ),
+    "an ingress to a facing that there is not": (
+        SERVERS + sets(ingress__enabled="true") + ["--set-json", 'settings.roles=["users"]'],
+        ["ingress path /buy to facing, which there is none of"],
+    ),
+    "users by KEDA": (SERVERS + sets(users__enabled="true", users__autoscaling__type="keda"), ["/users/autoscaling/type"]),
+    "no role": (SERVERS + ["--set-json", "settings.roles=[]"], ["/settings/roles"]),
+    "another role": (SERVERS + ["--set-json", 'settings.roles=["klingons"]'], ["/settings/roles/0"]),
+    "an hour for an order": (SERVERS + sets(settings__orderUserWaitMs=3600000), ["/settings/orderUserWaitMs"]),
+    "one of KEDA for orders": (SERVERS + sets(orders__autoscaling__lagThreshold=5), ["/orders/autoscaling", "lagThreshold"]),
+    "the least users above the most": (
+        SERVERS + sets(users__enabled="true", users__autoscaling__type="hpa", users__autoscaling__minReplicas=9),
+        ["users.autoscaling.minReplicas"],
+    ),
+    "a node port of no NodePort of orders": (SERVERS + sets(orders__service__nodePort=30080), ["orders.service.nodePort"]),
     "more replicas than partitions": (
         SERVERS + sets(management__replicas=6), ["management.replicas is 6", "kafka.partitions 5"]
     ),

@@ -7,7 +7,7 @@ import re
 
 from rendering import ROOT, SECRETS, component_of
 
-OWN = ("facing", "management")
+OWN = ("facing", "management", "users", "orders")
 # Flags of danielqsj/kafka_exporter v1.9.0.
 EXPORTER_FLAGS = {
     "kafka.server", "kafka.version", "web.listen-address", "topic.filter", "group.filter", "sasl.enabled",
@@ -195,11 +195,32 @@ def settings_are_known(rendering):
         named = {value for name, value in variables.items() if name.endswith("_FILE")}
         if files != named:
             yield f"{component} reads {sorted(named)}, there is {sorted(files)}"
-        if "MANAGEMENT_URL" in variables:
-            host, port = variables["MANAGEMENT_URL"].removeprefix("http://").split(":")
+        for asked in {"MANAGEMENT_URL", "USERS_URL", "ORDERS_URL"} & set(variables):
+            host, port = variables[asked].removeprefix("http://").split(":")
             ports = rendering.one("Service", host)["spec"]["ports"]
             if [known["port"] for known in ports] != [int(port)]:
                 yield f"{component} asks {host}:{port}, which listens on {ports}"
+
+
+def each_role_has_one_keeper(rendering):
+    """Two that keep the same rows in different databases would share out the events of their group, and each miss some."""
+    roles = {}
+    for deployment in rendering.all("Deployment"):
+        component = component_of(deployment)
+        if component not in OWN:
+            continue
+        program = deployment["spec"]["template"]["spec"]["containers"][0]["command"]
+        if program != [f"/usr/local/bin/{'facing' if component == 'facing' else 'management'}"]:
+            yield f"{component} runs {program}"
+        roles[component] = rendering.variables(component)["SHOP_ROLES"].split(",")
+    facing = roles.pop("facing", None)
+    kept = [role for own in roles.values() for role in own]
+    if roles and len(kept) != len(set(kept)):
+        yield f"a role is kept twice: {roles}"
+    if facing and roles and set(facing) != set(kept):
+        yield f"facing leads to {facing}, there is {roles}"
+    if facing and "purchases" not in facing:
+        yield "facing is for purchases"
 
 
 def one_owner_of_the_replicas(rendering):
@@ -215,7 +236,7 @@ def one_owner_of_the_replicas(rendering):
         name = deployment["metadata"]["name"]
         if ("replicas" in deployment["spec"]) == (name in owners):
             yield f"{name}: replicas {deployment['spec'].get('replicas')}, an autoscaler: {name in owners}"
-        if component_of(deployment) == "management":
+        if component_of(deployment) == "management" and "purchases" in rendering.variables("management")["SHOP_ROLES"]:
             partitions = int(rendering.variables("management")["KAFKA_PARTITIONS"])
             most = owners.get(name, deployment["spec"].get("replicas"))
             if most > partitions:
@@ -245,5 +266,5 @@ def flags_exist(rendering):
 RULES = [
     same_name_twice, restricted_pods, containers_are_bounded, no_tokens_of_accounts, secrets_stay_in_secrets,
     mounts_and_volumes_agree, selectors_find_pods, probes_ask_for_the_live_state, settings_are_known,
-    one_owner_of_the_replicas, scalers_know_their_settings, flags_exist,
+    each_role_has_one_keeper, one_owner_of_the_replicas, scalers_know_their_settings, flags_exist,
 ]  # fmt: skip

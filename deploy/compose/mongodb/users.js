@@ -1,6 +1,11 @@
-// The user of management, made when the database begins: it may use its own database and nothing else.
-db.getSiblingDB("admin").createUser({
-  user: "shop",
-  pwd: require("fs").readFileSync("/run/secrets/mongodb_password", "utf8").trim(),
-  roles: [{ role: "readWrite", db: "purchases" }],
-});
+// The users of those who keep anything, made when the database begins: each may use its own databases and nothing else.
+const readWrite = (...databases) => databases.map((db) => ({ role: "readWrite", db }));
+const users = [
+  ["shop", "mongodb_password", readWrite("purchases", "users_db", "orders_db")],
+  ["shop-users", "mongodb_users_password", readWrite("users_db")],
+  ["shop-orders", "mongodb_orders_password", readWrite("orders_db")],
+];
+for (const [user, file, roles] of users) {
+  const pwd = require("fs").readFileSync(`/run/secrets/${file}`, "utf8").trim();
+  db.getSiblingDB("admin").createUser({ user, pwd, roles });
+}

@@ -33,6 +33,12 @@
 {{- if or .mongodb.uri .mongodb.hosts .mongodb.existingSecret .mongodb.internal.enabled -}}
 {{- $faults = append $faults "mode embedded with mongodb: the store is on the volume; unset it, or set mode to cluster" -}}
 {{- end -}}
+{{- if or .users.enabled .orders.enabled -}}
+{{- $faults = append $faults "mode embedded with users.enabled or orders.enabled: facing has these roles, too; unset them, or set mode to cluster" -}}
+{{- end -}}
+{{- if not (has "purchases" .settings.roles) -}}
+{{- $faults = append $faults "mode embedded with settings.roles without purchases: facing, which is all of it, is for purchases; name them too" -}}
+{{- end -}}
 {{- end -}}
 {{- $faults | toJson -}}
 {{- end -}}
@@ -95,6 +101,7 @@
 {{- define "shop.checks.replicas" -}}
 {{- $faults := list -}}
 {{- $partitions := int .Values.kafka.partitions -}}
+{{- if include "shop.has" (list $ "management" "purchases") -}}
 {{- with .Values.management -}}
 {{- if and (eq .autoscaling.type "none") (gt (int .replicas) $partitions) -}}
 {{- $faults = append $faults (printf "management.replicas is %d, but kafka.partitions %d: the others would have nothing to read" (int .replicas) $partitions) -}}
@@ -103,7 +110,10 @@
 {{- $faults = append $faults (printf "management.autoscaling.maxReplicas is %d, but kafka.partitions %d: the others would have nothing to read" (int .autoscaling.maxReplicas) $partitions) -}}
 {{- end -}}
 {{- end -}}
-{{- range $service := list "facing" "management" -}}
+{{- else if eq .Values.management.autoscaling.type "keda" -}}
+{{- $faults = append $faults "management.autoscaling.type is keda, but management carries no purchases: KEDA scales it by what these are behind; set it to hpa or none" -}}
+{{- end -}}
+{{- range $service := splitList " " (include "shop.services" .) -}}
 {{- $own := get $.Values $service -}}
 {{- $by := $own.autoscaling -}}
 {{- if ne $by.type "none" -}}
@@ -132,7 +142,12 @@
 
 {{- define "shop.checks.others" -}}
 {{- $faults := list -}}
-{{- range $service := list "facing" "management" -}}
+{{- range $role := list "users" "orders" -}}
+{{- if and (get $.Values $role).enabled (not (has $role $.Values.settings.roles)) -}}
+{{- $faults = append $faults (printf "%s.enabled without %s among settings.roles: name them there" $role $role) -}}
+{{- end -}}
+{{- end -}}
+{{- range $service := list "facing" "management" "users" "orders" -}}
 {{- $exposed := get $.Values $service -}}
 {{- if and (int $exposed.service.nodePort) (ne $exposed.service.type "NodePort") -}}
 {{- $faults = append $faults (printf "%s.service.nodePort with %s.service.type %s: set it to NodePort" $service $service $exposed.service.type) -}}
@@ -142,10 +157,10 @@
 {{- if and .enabled .tls.enabled (not .tls.secretName) -}}
 {{- $faults = append $faults "ingress.tls.enabled without ingress.tls.secretName" -}}
 {{- end -}}
-{{- if and .enabled (eq $.Values.mode "embedded") -}}
+{{- if .enabled -}}
 {{- range .paths -}}
-{{- if eq .service "management" -}}
-{{- $faults = append $faults (printf "mode embedded with the ingress path %s to management, which there is none of" .path) -}}
+{{- if not (has .service (splitList " " (include "shop.services" $))) -}}
+{{- $faults = append $faults (printf "mode %s with the ingress path %s to %s, which there is none of" $.Values.mode .path .service) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

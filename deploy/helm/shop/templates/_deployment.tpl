@@ -1,4 +1,4 @@
-{{/* The Deployment of facing or management: (list $ "facing"). */}}
+{{/* The Deployment of a service: (list $ "facing"). */}}
 {{- define "shop.deployment" -}}
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
@@ -61,7 +61,7 @@ spec:
         - name: {{ $service }}
           image: {{ include "shop.image" $root }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          command: [/usr/local/bin/{{ $service }}]
+          command: [/usr/local/bin/{{ ternary "facing" "management" (eq $service "facing") }}]
           securityContext:
             {{- include "shop.containerSecurity" $root | nindent 12 }}
           envFrom:
@@ -143,6 +143,7 @@ spec:
 {{- with $root.Values.settings -}}
 HOST: 0.0.0.0
 PORT: {{ get (get $root.Values $service) "port" | quote }}
+SHOP_ROLES: {{ include "shop.roles" (list $root $service) | quote }}
 SHOP_DIALECT: {{ .dialect | quote }}
 LOG_LEVEL: {{ .logLevel | quote }}
 LOG_FORMAT: json
@@ -151,15 +152,23 @@ SHOP_DRAIN_SECONDS: {{ .drainSeconds | quote }}
 {{- if eq $service "facing" }}
 CORS_ALLOW_ORIGINS: {{ .corsAllowOrigins | quote }}
 {{- end }}
+{{- if and (include "shop.has" (list $root $service "orders")) (or (ne $service "facing") (eq $root.Values.mode "embedded")) }}
+ORDER_USER_WAIT_MS: {{ .orderUserWaitMs | int | quote }}
+{{- end }}
 {{- end }}
 {{- if eq $root.Values.mode "embedded" }}
 SHOP_DATA_DIR: /data
 {{- else }}
-{{ include "shop.kafka.variables" $root }}
+{{ include "shop.kafka.variables" . }}
 {{- if eq $service "facing" }}
-MANAGEMENT_URL: http://{{ include "shop.name" (list $root "management") }}:{{ $root.Values.management.service.port }}
+MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
+{{- range list "users" "orders" }}
+{{- if (get $root.Values .).enabled }}
+{{ upper . }}_URL: {{ include "shop.address" (list $root .) }}
+{{- end }}
+{{- end }}
 {{- else }}
-{{ include "shop.mongodb.variables" $root }}
+{{ include "shop.mongodb.variables" . }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -169,7 +178,7 @@ MANAGEMENT_URL: http://{{ include "shop.name" (list $root "management") }}:{{ $r
 {{- $root := index . 0 -}}
 {{- if eq $root.Values.mode "cluster" -}}
 {{- $files := include "shop.kafka.files" $root -}}
-{{- if eq (index . 1) "management" -}}
+{{- if ne (index . 1) "facing" -}}
 {{- $files = printf "%s%s" $files (include "shop.mongodb.files" $root) -}}
 {{- end -}}
 {{- trim $files -}}
@@ -180,6 +189,6 @@ MANAGEMENT_URL: http://{{ include "shop.name" (list $root "management") }}:{{ $r
 {{- define "shop.secretsMade" -}}
 {{- with (index . 0).Values -}}
 {{- .kafka.sasl.password -}}
-{{- if eq (index $ 1) "management" -}}{{- print .mongodb.uri .mongodb.password -}}{{- end -}}
+{{- if ne (index $ 1) "facing" -}}{{- print .mongodb.uri .mongodb.password -}}{{- end -}}
 {{- end -}}
 {{- end -}}

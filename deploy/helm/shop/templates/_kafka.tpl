@@ -21,11 +21,27 @@
 {{- default (printf "%s-kafka-login" (include "shop.fullname" .)) .Values.kafka.sasl.existingSecret -}}
 {{- end -}}
 
+{{/* What a service is told of it: (list $ "management"). */}}
 {{- define "shop.kafka.variables" -}}
-{{- with .Values.kafka -}}
-KAFKA_BOOTSTRAP_SERVERS: {{ include "shop.kafka.servers" $ | quote }}
+{{- $root := index . 0 -}}
+{{- $service := index . 1 -}}
+{{- with $root.Values.kafka -}}
+KAFKA_BOOTSTRAP_SERVERS: {{ include "shop.kafka.servers" $root | quote }}
+{{- if include "shop.has" (list $root $service "purchases") }}
 KAFKA_TOPIC: {{ .topic | quote }}
 KAFKA_GROUP_ID: {{ .groupId | quote }}
+{{- end }}
+{{- if ne $service "facing" }}
+{{- range list "users" "orders" }}
+{{- $own := get $root.Values . }}
+{{- if include "shop.has" (list $root $service .) }}
+SHOP_{{ upper . }}_GROUP_ID: {{ $own.groupId | quote }}
+{{- end }}
+{{- if include "shop.accounts" (list $root $service) }}
+SHOP_{{ upper . }}_TOPIC: {{ $own.topic | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 KAFKA_PARTITIONS: {{ .partitions | quote }}
 KAFKA_COMPRESSION: {{ .compression | quote }}
 {{- if .sasl.mechanism }}
@@ -40,6 +56,48 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* Whether a service keeps users or orders: (list $ "management"); nothing if not. It knows the topics of both. */}}
+{{- define "shop.accounts" -}}
+{{- $roles := splitList "," (include "shop.roles" .) -}}
+{{- if or (has "users" $roles) (has "orders" $roles) }}yes{{ end -}}
+{{- end -}}
+
+{{/* The topics of events, where there are users or orders, separated by spaces. */}}
+{{- define "shop.kafka.eventTopics" -}}
+{{- if or (has "users" .Values.settings.roles) (has "orders" .Values.settings.roles) -}}
+{{ .Values.users.topic }} {{ .Values.orders.topic }}
+{{- end -}}
+{{- end -}}
+
+{{/* The topics of which there is anything to tell, for an expression; the groups in the same way. */}}
+{{- define "shop.kafka.topics" -}}
+{{- $names := list -}}
+{{- if has "purchases" .Values.settings.roles -}}
+{{- $names = append $names .Values.kafka.topic -}}
+{{- end -}}
+{{- $names = concat $names (without (splitList " " (include "shop.kafka.eventTopics" .)) "") -}}
+{{- include "shop.alternatives" $names -}}
+{{- end -}}
+
+{{- define "shop.kafka.groups" -}}
+{{- $names := list -}}
+{{- if has "purchases" .Values.settings.roles -}}
+{{- $names = append $names .Values.kafka.groupId -}}
+{{- end -}}
+{{- range without .Values.settings.roles "purchases" -}}
+{{- $names = append $names (get $.Values .).groupId -}}
+{{- end -}}
+{{- include "shop.alternatives" $names -}}
+{{- end -}}
+
+{{- define "shop.alternatives" -}}
+{{- $quoted := list -}}
+{{- range . -}}
+{{- $quoted = append $quoted (regexQuoteMeta .) -}}
+{{- end -}}
+{{- if gt (len $quoted) 1 }}({{ join "|" $quoted }}){{ else }}{{ first $quoted }}{{ end -}}
 {{- end -}}
 
 {{/* Its files among the pod's secrets. */}}

@@ -20,14 +20,43 @@
 {{- default (printf "%s-mongodb-login" (include "shop.fullname" .)) .Values.mongodb.existingSecret -}}
 {{- end -}}
 
+{{/* The database of users, or of orders: (list $ "users"). The same whoever keeps them, management or a deployment of
+their own. */}}
+{{- define "shop.mongodb.database" -}}
+{{- $root := index . 0 -}}
+{{- default (printf "%s_%s" $root.Values.mongodb.database (index . 1)) (get $root.Values (index . 1)).database -}}
+{{- end -}}
+
+{{/* All databases that are used, as a JSON array. */}}
+{{- define "shop.mongodb.databases" -}}
+{{- $databases := list -}}
+{{- if has "purchases" .Values.settings.roles -}}
+{{- $databases = append $databases .Values.mongodb.database -}}
+{{- end -}}
+{{- range without .Values.settings.roles "purchases" -}}
+{{- $databases = append $databases (include "shop.mongodb.database" (list $ .)) -}}
+{{- end -}}
+{{- toJson $databases -}}
+{{- end -}}
+
+{{/* What a service is told of it: (list $ "management"). */}}
 {{- define "shop.mongodb.variables" -}}
-MONGODB_DATABASE: {{ .Values.mongodb.database | quote }}
-MONGODB_COLLECTION: {{ .Values.mongodb.collection | quote }}
-{{- with include "shop.mongodb.hosts" . }}
+{{- $root := index . 0 -}}
+{{- $service := index . 1 -}}
+{{- if include "shop.has" (list $root $service "purchases") -}}
+MONGODB_DATABASE: {{ $root.Values.mongodb.database | quote }}
+MONGODB_COLLECTION: {{ $root.Values.mongodb.collection | quote }}
+{{- end }}
+{{- range list "users" "orders" }}
+{{- if include "shop.has" (list $root $service .) }}
+SHOP_{{ upper . }}_DATABASE: {{ include "shop.mongodb.database" (list $root .) | quote }}
+{{- end }}
+{{- end }}
+{{- with include "shop.mongodb.hosts" $root }}
 MONGODB_HOSTS: {{ . | quote }}
-{{- with include "shop.mongodb.username" $ }}
+{{- with include "shop.mongodb.username" $root }}
 MONGODB_USERNAME: {{ . | quote }}
-MONGODB_AUTHDB: {{ $.Values.mongodb.authDatabase | quote }}
+MONGODB_AUTHDB: {{ $root.Values.mongodb.authDatabase | quote }}
 MONGODB_PASSWORD_FILE: /etc/shop/secrets/mongodb-password
 {{- end }}
 {{- else }}

@@ -13,7 +13,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The name of facing or management: (list $ "facing"). */}}
+{{/* The name of a service: (list $ "facing"). */}}
 {{- define "shop.name" -}}
 {{- $root := index . 0 -}}
 {{- $own := get $root.Values (index . 1) -}}
@@ -71,7 +71,47 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* The services that this mode runs. */}}
+{{/* What a service does, separated by commas: (list $ "management"). Facing leads to all that there is; management does
+what no deployment of its own does. */}}
+{{- define "shop.roles" -}}
+{{- $root := index . 0 -}}
+{{- $service := index . 1 -}}
+{{- $roles := list -}}
+{{- range list "purchases" "users" "orders" -}}
+{{- $apart := and (ne . "purchases") (get $root.Values .).enabled -}}
+{{- if and (has . $root.Values.settings.roles) (or (eq $service "facing") (eq $service .) (and (eq $service "management") (not $apart))) -}}
+{{- $roles = append $roles . -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $roles -}}
+{{- end -}}
+
+{{/* Whether a service has a role: (list $ "management" "users"); nothing if not. */}}
+{{- define "shop.has" -}}
+{{- if has (index . 2) (splitList "," (include "shop.roles" .)) }}yes{{ end -}}
+{{- end -}}
+
+{{/* The services that run: facing is for purchases, and each other one for what it does. */}}
 {{- define "shop.services" -}}
-{{- if eq .Values.mode "embedded" }}facing{{ else }}facing management{{ end -}}
+{{- $services := list -}}
+{{- if or (eq .Values.mode "embedded") (has "purchases" .Values.settings.roles) -}}
+{{- $services = append $services "facing" -}}
+{{- end -}}
+{{- if eq .Values.mode "cluster" -}}
+{{- if include "shop.roles" (list $ "management") -}}
+{{- $services = append $services "management" -}}
+{{- end -}}
+{{- range list "users" "orders" -}}
+{{- if (get $.Values .).enabled -}}
+{{- $services = append $services . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- join " " $services -}}
+{{- end -}}
+
+{{/* Where a service is met: (list $ "management"). */}}
+{{- define "shop.address" -}}
+{{- $own := get (index . 0).Values (index . 1) -}}
+http://{{ include "shop.name" . }}:{{ $own.service.port }}
 {{- end -}}

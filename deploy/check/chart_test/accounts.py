@@ -1,0 +1,120 @@
+"""Users and orders: where they are kept, under which settings, and who reaches them."""
+
+from cases import INTERNAL, LOGINS, SERVERS, case, container, ports, replicas
+from rendering import component_of, preset, sets
+
+APART = sets(users__enabled="true", orders__enabled="true")
+ONLY_PURCHASES = ["--set-json", 'settings.roles=["purchases"]']
+NO_PURCHASES = ["--set-json", 'settings.roles=["users","orders"]']
+
+
+def peers(rendering, component):
+    """The components that a policy lets in; nothing where everybody may."""
+    rule = rendering.of("NetworkPolicy", component)["spec"]["ingress"][0]
+    known = [peer["podSelector"]["matchLabels"] for peer in rule.get("from", []) if "podSelector" in peer]
+    return [labels["app.kubernetes.io/component"] for labels in known] if "from" in rule else None
+
+
+@case(SERVERS, APART, sets(mongodb__database="shop", settings__orderUserWaitMs=500, kafka__partitions=1))
+def each_in_a_deployment_of_its_own(r):
+    facing, management, users, orders = (r.variables(name) for name in ("facing", "management", "users", "orders"))
+    assert (management["SHOP_ROLES"], users["SHOP_ROLES"], orders["SHOP_ROLES"]) == ("purchases", "users", "orders")
+    assert facing["USERS_URL"] == "http://rel-shop-users:8001" and facing["ORDERS_URL"] == "http://rel-shop-orders:8002"
+    assert (users["SHOP_USERS_DATABASE"], orders["SHOP_ORDERS_DATABASE"]) == ("shop_users", "shop_orders")
+    for own, other in ((users, "MONGODB_DATABASE"), (users, "KAFKA_TOPIC"), (users, "SHOP_ORDERS_DATABASE"), (orders, "SHOP_USERS_DATABASE")):
+        assert other not in own, f"{other} is none of its business"
+    for own in (users, orders):
+        assert (own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]) == ("user_created", "order_created"), "each tells one, and hears the other"
+    assert (users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]) == ("user_service_group", "order_service_group")
+    assert orders["ORDER_USER_WAIT_MS"] == "500" and not [own for own in (facing, management, users) if "ORDER_USER_WAIT_MS" in own]
+    assert "SHOP_USERS_DATABASE" not in management and "SHOP_USERS_TOPIC" not in management
+    assert (replicas(r, "users"), replicas(r, "management")) == (2, 1), "users answer, even those who have nothing to read"
+    assert len(r.all("PodDisruptionBudget")) == len(r.all("NetworkPolicy")) == 4
+    assert peers(r, "users") == ["facing", "test"] and peers(r, "facing") is None
+    to = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in r.of("NetworkPolicy", "facing")["spec"]["egress"][1]["to"]]
+    assert to == ["management", "users", "orders"], to
+    egress = {port["port"] for rule in r.of("NetworkPolicy", "orders")["spec"]["egress"] for port in rule["ports"]}
+    assert 27018 in egress and 9092 in egress
+    tests = {pod["metadata"]["name"]: pod["spec"]["containers"][0]["args"][0] for pod in r.all("Pod")}
+    assert "/-/ready" in tests["rel-shop-users-test"] and "/v1/purchases" not in tests["rel-shop-orders-test"]
+
+
+@case(SERVERS, sets(users__enabled="true", users__database="people", users__service__type="LoadBalancer"))
+def users_alone_apart(r):
+    assert (r.variables("management")["SHOP_ROLES"], r.variables("users")["SHOP_USERS_DATABASE"]) == ("purchases,orders", "people")
+    assert "ORDERS_URL" not in r.variables("facing") and "orders" not in {component_of(one) for one in r.all("Deployment")}
+    assert peers(r, "users") is None, "its load balancer could not reach it"
+
+
+@case(LOGINS, APART, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
+def roles_with_logins(r):
+    users, facing = r.variables("users"), r.variables("facing")
+    assert users["KAFKA_PASSWORD_FILE"] and users["MONGODB_PASSWORD_FILE"] and "MONGODB_PASSWORD_FILE" not in facing
+    assert "checksum/secrets" in r.of("Deployment", "orders")["spec"]["template"]["metadata"]["annotations"]
+
+
+@case(INTERNAL, APART)
+def roles_on_servers_in_the_cluster(r):
+    assert peers(r, "mongodb") == ["management", "users", "orders"]
+    assert {"facing", "management", "users", "orders"} <= set(peers(r, "kafka"))
+
+
+@case(SERVERS, ONLY_PURCHASES, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
+def purchases_alone(r):
+    management = r.variables("management")
+    assert management["SHOP_ROLES"] == r.variables("facing")["SHOP_ROLES"] == "purchases"
+    assert not [name for name in management if name.startswith(("SHOP_USERS", "SHOP_ORDERS", "ORDER"))]
+    assert "--topic.filter=^purchases([.]dlq)?$" in container(r, "kafka-exporter")["args"]
+    variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
+    assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("purchases", "")
+
+
+@case(SERVERS, NO_PURCHASES)
+def users_and_orders_by_management(r):
+    assert r.names("Deployment") == {"rel-shop-management"} and r.variables("management")["SHOP_ROLES"] == "users,orders"
+    assert peers(r, "management") is None, "there is no facing before it"
+    assert "KAFKA_TOPIC" not in r.variables("management")
+
+
+@case(SERVERS, APART, NO_PURCHASES, ["--set-json", 'networkPolicy.facingFrom=[{"podSelector":{"matchLabels":{"app.kubernetes.io/component":"gateway"}}}]'])
+def without_purchases_each_is_met(r):
+    assert peers(r, "users") == peers(r, "orders") == ["gateway", "test"]
+
+
+@case(SERVERS, APART, sets(users__autoscaling__type="hpa", orders__autoscaling__type="hpa", users__autoscaling__maxReplicas=9))
+def roles_by_an_hpa(r):
+    assert replicas(r, "users") is None and r.of("HorizontalPodAutoscaler", "users")["spec"]["maxReplicas"] == 9
+    assert r.of("HorizontalPodAutoscaler", "orders")["spec"]["scaleTargetRef"]["name"] == "rel-shop-orders"
+
+
+@case(SERVERS, APART, sets(ingress__enabled="true"), ["--set-json", 'ingress.paths=[{"path":"/users","type":"Prefix","service":"users"}]'])
+def a_role_by_the_ingress(r):
+    assert r.all("Ingress")[0]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] == "rel-shop-users"
+    assert peers(r, "users") is None and peers(r, "orders") == ["facing", "test"]
+
+
+@case(SERVERS, APART, sets(metrics__serviceMonitor__enabled="true", metrics__annotations="true"))
+def figures_of_the_roles(r):
+    chosen = r.all("ServiceMonitor")[0]["spec"]["selector"]["matchExpressions"][0]["values"]
+    assert {component_of(one) for one in r.all("Service")} == {"facing", "management", "users", "orders"} and {"users", "orders"} < set(chosen)
+    annotations = r.of("Deployment", "orders")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == "8002"
+
+
+@case(preset("ecommerce"), SERVERS)
+def ecommerce(r):
+    assert r.names("Deployment") == r.names("Service") == {"ecommerce-user-service", "ecommerce-order-service"}
+    users, orders = r.variables("users"), r.variables("orders")
+    assert (ports(r, "users")["port"], ports(r, "orders")["port"]) == (8001, 8002)
+    assert (users["SHOP_USERS_DATABASE"], orders["SHOP_ORDERS_DATABASE"]) == ("users_db", "orders_db")
+    assert (users["SHOP_USERS_TOPIC"], users["SHOP_ORDERS_TOPIC"]) == ("user_created", "order_created")
+    assert (users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]) == ("user_service_group", "order_service_group")
+    assert users["SHOP_DIALECT"] == "ecommerce" and int(orders["ORDER_USER_WAIT_MS"]) > 0
+    variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
+    assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("", "user_created order_created")
+
+
+@case(preset("ecommerce"), sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", kafkaExporter__enabled="true"))
+def ecommerce_on_its_own(r):
+    assert 'roles: ["users_db","orders_db"].map(' in r.of("ConfigMap", "mongodb")["data"]["users.js"]
+    assert "--topic.filter=^(user_created|order_created)([.]dlq)?$" in container(r, "kafka-exporter")["args"]
