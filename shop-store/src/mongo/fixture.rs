@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::Uuid;
@@ -139,7 +140,14 @@ impl MongoAccounts {
     /// As there.
     pub async fn on_test_server(told: fn(&str) -> Option<String>) -> Option<Self> {
         let server = TestServer::told_of(told).await?;
-        let options = || MongoAccountsOptions::new(server.uri.as_str(), fresh_database());
+        let options = || {
+            // Many tests at a time, on a server of two processors perhaps.
+            let insert_deadline = Duration::from_secs(30);
+            MongoAccountsOptions {
+                insert_deadline,
+                ..MongoAccountsOptions::new(server.uri.as_str(), fresh_database())
+            }
+        };
         let users = MongoUsers::open(options()).await.expect("an address of MongoDB");
         let orders = MongoOrders::open(options()).await.expect("an address of MongoDB");
         Some(Self { users, orders, server })

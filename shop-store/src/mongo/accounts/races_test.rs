@@ -1,5 +1,7 @@
 //! Two processes on one database at a time.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use shop_core::Uuid;
 use shop_core::orders::{NewOrder, OrderStore, Placement};
@@ -19,7 +21,9 @@ fn new_user(name: &str) -> NewUser {
 }
 
 fn options(accounts: &MongoAccounts, namespace: &str) -> MongoAccountsOptions {
-    MongoAccountsOptions::new(accounts.uri(), namespace.split('.').next().unwrap())
+    let options = MongoAccountsOptions::new(accounts.uri(), namespace.split('.').next().unwrap());
+    // Many tests at a time, on a server of two processors perhaps.
+    MongoAccountsOptions { insert_deadline: Duration::from_secs(30), ..options }
 }
 
 async fn pending(outbox: &dyn Outbox) -> Vec<i64> {
