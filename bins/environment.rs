@@ -33,7 +33,7 @@ const MANAGEMENT_URL: &str = "MANAGEMENT_URL";
 const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
 
 /// How the names of the variables begin that concern us.
-const OURS: [&str; 12] = [
+const OURS: [&str; 15] = [
     "KAFKA_",
     "MONGO",
     "SHOP_",
@@ -46,6 +46,9 @@ const OURS: [&str; 12] = [
     "PORT",
     "APP_PORT",
     "LOG_",
+    "USERS_URL",
+    "ORDERS_URL",
+    "ORDER_USER_WAIT_MS",
 ];
 
 impl Environment {

@@ -6,6 +6,7 @@ mod key;
 mod number;
 mod price;
 mod purchase;
+mod text;
 mod timestamp;
 mod user;
 
@@ -15,5 +16,6 @@ pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
 pub use price::{InvalidPrice, Price, SumTooLarge, Total};
 pub use purchase::{NewPurchase, Purchase, RequestContext};
+pub(crate) use text::short_text;
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use user::{InvalidText, UserId, UserName};

@@ -1,59 +1,21 @@
 //! An order, and the event that tells of one.
 
-use std::fmt;
-use std::str::FromStr;
-
-use compact_str::CompactString;
-
 use super::TotalPrice;
-use crate::domain::row_number;
+use crate::domain::{row_number, short_text};
 use crate::json::OrderEventBody;
 use crate::ports::Partition;
 use crate::record::{Event, LogRecord, Record, UndecodableRecord, event};
 use crate::users::UserNumber;
-use crate::{IdempotencyKey, InvalidText, RequestContext, Result};
+use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
     /// The number of an order: from 1, without gaps. Any other integer is no order's.
     OrderNumber
 }
 
-/// What is ordered: up to 256 characters, none at all among them, kept as given.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Product(CompactString);
-
-impl Product {
-    /// The most characters that it may have.
-    pub const MAX_CHARS: usize = 256;
-
-    /// The text as given.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Product {
-    type Err = InvalidText;
-
-    fn from_str(text: &str) -> Result<Self, InvalidText> {
-        if text.len() > Self::MAX_CHARS && text.chars().count() > Self::MAX_CHARS {
-            return Err(InvalidText::TooLong { max: Self::MAX_CHARS });
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-impl fmt::Display for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
+short_text! {
+    /// What is ordered: up to 256 characters, none at all among them, kept as given.
+    Product, 256
 }
 
 /// An order that is to be placed.

@@ -1,59 +1,20 @@
 //! A user, and the event that tells of one.
 
-use std::fmt;
-use std::str::FromStr;
-
-use compact_str::CompactString;
-
 use super::Email;
-use crate::domain::row_number;
+use crate::domain::{row_number, short_text};
 use crate::json::UserBody;
 use crate::ports::Partition;
 use crate::record::{Event, LogRecord, Record, UndecodableRecord, event};
-use crate::{IdempotencyKey, InvalidText, RequestContext, Result};
+use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
     /// The number of a user: from 1, without gaps. Any other integer is nobody's.
     UserNumber
 }
 
-/// The name of a user: up to 256 characters, none at all among them, kept as given. Many may have the same.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PersonName(CompactString);
-
-impl PersonName {
-    /// The most characters that it may have.
-    pub const MAX_CHARS: usize = 256;
-
-    /// The text as given.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for PersonName {
-    type Err = InvalidText;
-
-    fn from_str(text: &str) -> Result<Self, InvalidText> {
-        // A character has at least one byte, so short texts need no count.
-        if text.len() > Self::MAX_CHARS && text.chars().count() > Self::MAX_CHARS {
-            return Err(InvalidText::TooLong { max: Self::MAX_CHARS });
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-impl fmt::Display for PersonName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for PersonName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
+short_text! {
+    /// The name of a user: up to 256 characters, none at all among them, kept as given. Many may have the same.
+    PersonName, 256
 }
 
 /// A user who is to be registered.

@@ -1,0 +1,60 @@
+//! Texts of which nothing is asked but that they are not long.
+
+/// A type for texts of up to so many characters.
+macro_rules! short_text {
+    ($(#[$doc:meta])* $name:ident, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(compact_str::CompactString);
+
+        impl $name {
+            /// The most characters that it may have.
+            pub const MAX_CHARS: usize = $max;
+
+            /// The text as given.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::InvalidText;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                // A character has at least one byte, so short texts need no count.
+                if text.len() > $max && text.chars().count() > $max {
+                    return Err($crate::InvalidText::TooLong { max: $max });
+                }
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+pub(crate) use short_text;
+
+#[cfg(test)]
+mod tests {
+    use crate::users::PersonName;
+
+    #[test]
+    fn only_the_length_counts() {
+        for text in ["", " ", "a\nb", &*"ä".repeat(256)] {
+            assert_eq!(text.parse::<PersonName>().unwrap().as_str(), text);
+        }
+        assert!("ä".repeat(257).parse::<PersonName>().is_err());
+    }
+}
