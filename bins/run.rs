@@ -33,15 +33,18 @@ pub async fn listen(settings: &Settings) -> Result<TcpListener> {
     Ok(listener)
 }
 
+/// What tells of some rows, and what hears for them, if that runs in this process.
+pub(crate) type RunningAccount = (RelayMonitor, Option<IngestMonitor>);
+
 /// What runs beside the server: pipelines that carry what is read from the log, until the shutdown begins, and relays,
 /// which go on until the server has answered everybody.
 #[derive(Debug)]
 pub struct Running {
     purchases: Option<IngestMonitor>,
     /// What users tell, and what they hear of others.
-    pub(crate) users: Option<(RelayMonitor, Option<IngestMonitor>)>,
+    pub(crate) users: Option<RunningAccount>,
     /// The same of orders.
-    pub(crate) orders: Option<(RelayMonitor, Option<IngestMonitor>)>,
+    pub(crate) orders: Option<RunningAccount>,
     tasks: Vec<JoinHandle<shop_core::Result<()>>>,
     shutdown: Shutdown,
     served: CancellationToken,
@@ -66,7 +69,7 @@ impl Running {
         &mut self,
         relay: Relay,
         ingest: Option<Ingest<R>>,
-    ) -> (RelayMonitor, Option<IngestMonitor>) {
+    ) -> RunningAccount {
         let (monitor, served) = (relay.monitor(), self.served.clone());
         self.tasks.push(tokio::spawn(async move {
             relay.run(served.cancelled_owned()).await;

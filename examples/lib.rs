@@ -33,8 +33,8 @@ pub async fn service_in_memory() -> std::io::Result<String> {
 /// When they cannot listen.
 pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
-    tell(users.outbox(), Arc::new(orders.clone()));
-    tell(orders.outbox(), Arc::new(users.clone()));
+    tell(users.clone(), Arc::new(orders.clone()));
+    tell(orders.clone(), Arc::new(users.clone()));
     let (mut of_users, mut of_orders) = (Management::without_purchases(), Management::without_purchases());
     of_users.users = Some(UsersRole::new(Arc::new(users)));
     of_orders.orders = Some(OrdersRole::new(Arc::new(orders)));

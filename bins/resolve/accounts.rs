@@ -8,21 +8,20 @@ use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::{DeadLetters, RecordSink, RecordStore};
 use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
+use shop_http::AccountRole;
 
 use super::log::{self, Log, Topic};
 use super::{OpenSource, Opening, purchases, store};
 use crate::Result;
 use crate::roles::Role;
-use crate::settings::Settings;
+use crate::run::RunningAccount;
+use crate::settings::{AccountSettings, Settings};
 
 /// Users and orders, as far as they are roles of this process.
 #[derive(Default)]
 pub(super) struct Accounts {
     pub(super) users: Option<Account<dyn UserStore, Order>>,
     pub(super) orders: Option<Account<dyn OrderStore, User>>,
-    /// Where is told of users, and of orders.
-    pub(super) users_topic: Option<String>,
-    pub(super) orders_topic: Option<String>,
 }
 
 /// Rows of one kind; they hear of the others by the events `R`.
@@ -40,6 +39,20 @@ pub(super) struct Kept<R: Record> {
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) group: String,
+    /// The topic of the events that are heard.
+    pub(super) hears: String,
+}
+
+impl<S: ?Sized, R: Record> Account<S, R> {
+    /// The rows as a service has them, with what runs for them in this process.
+    pub(super) fn role(&self, running: Option<&RunningAccount>) -> AccountRole<S> {
+        let mut role = AccountRole::new(Arc::clone(&self.store));
+        if let Some((relay, events)) = running.cloned() {
+            (role.relay, role.events) = (Some(relay), events);
+        }
+        role.hears = self.kept.as_ref().map(|kept| kept.hears.clone());
+        role
+    }
 }
 
 impl<R: Record> Kept<R> {
@@ -64,11 +77,7 @@ impl<R: Record> Kept<R> {
 
 /// Opens what the settings ask for. Nothing is read from the log yet.
 pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<Accounts> {
-    let mut accounts = Accounts {
-        users_topic: Some(settings.users.topic.clone()),
-        orders_topic: Some(settings.orders.topic.clone()),
-        ..Accounts::default()
-    };
+    let mut accounts = Accounts::default();
     let asked = |role: Role, url: &Option<String>| settings.roles.has(role).then(|| url.clone());
     let (users, orders) =
         (asked(Role::Users, &settings.users.url), asked(Role::Orders, &settings.orders.url));
@@ -89,13 +98,15 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<A
     if keeps_users {
         let store = store::users(settings).await?;
         opening.note("users", store.name, store.closed);
-        let kept = kept(store.outbox, store.heard, &of_users, &of_orders, &settings.users.group);
+        let kept =
+            kept(store.outbox, store.heard, (&of_users, &settings.users), (&of_orders, &settings.orders));
         accounts.users = Some(Account { store: store.store, kept: Some(kept) });
     }
     if keeps_orders {
         let store = store::orders(settings).await?;
         opening.note("orders", store.name, store.closed);
-        let kept = kept(store.outbox, store.heard, &of_orders, &of_users, &settings.orders.group);
+        let kept =
+            kept(store.outbox, store.heard, (&of_orders, &settings.orders), (&of_users, &settings.users));
         accounts.orders = Some(Account { store: store.store, kept: Some(kept) });
     }
     #[cfg(feature = "failpoints")]
@@ -113,16 +124,16 @@ async fn events(settings: &Settings, topic: &str, opening: &mut Opening) -> Resu
 fn kept<R: Record>(
     outbox: Arc<dyn Outbox>,
     heard: Arc<dyn RecordStore<R>>,
-    own: &Log,
-    others: &Log,
-    group: &str,
+    (own_log, own): (&Log, &AccountSettings),
+    (others_log, others): (&Log, &AccountSettings),
 ) -> Kept<R> {
     Kept {
         outbox,
-        told: Arc::clone(&own.records),
+        told: Arc::clone(&own_log.records),
         heard,
-        open_source: Arc::clone(&others.open_source),
-        dead_letters: Arc::clone(&others.dead_letters),
-        group: group.to_owned(),
+        open_source: Arc::clone(&others_log.open_source),
+        dead_letters: Arc::clone(&others_log.dead_letters),
+        group: own.group.clone(),
+        hears: others.topic.clone(),
     }
 }

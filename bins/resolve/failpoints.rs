@@ -29,7 +29,6 @@ pub(super) fn around_accounts(accounts: Accounts) -> Accounts {
             store: Arc::new(Failpoints(orders.store)) as _,
             kept: orders.kept.map(around_kept),
         }),
-        ..accounts
     }
 }
 

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use shop_core::ports::PurchaseSource;
-use shop_http::{AccountRole, Facing, Management, Metrics};
+use shop_http::{Facing, Management, Metrics};
 
 use crate::run::Running;
 use crate::settings::Settings;
@@ -111,7 +111,8 @@ impl Ports {
     pub fn facing(&self, running: &Running, metrics: Metrics) -> Result<Facing> {
         let purchases = self.purchases.as_ref().ok_or_else(|| Failure::new("facing needs purchases"))?;
         let mut parts = purchases.facing(running.ingest(), metrics);
-        (parts.users, parts.orders) = (self.users(running), self.orders(running));
+        parts.users = self.accounts.users.as_ref().map(|users| users.role(running.users.as_ref()));
+        parts.orders = self.accounts.orders.as_ref().map(|orders| orders.role(running.orders.as_ref()));
         Ok(parts)
     }
 
@@ -125,26 +126,9 @@ impl Ports {
             None => Management::without_purchases(),
         };
         parts.metrics = metrics;
-        (parts.users, parts.orders) = (self.users(running), self.orders(running));
+        parts.users = self.accounts.users.as_ref().map(|users| users.role(running.users.as_ref()));
+        parts.orders = self.accounts.orders.as_ref().map(|orders| orders.role(running.orders.as_ref()));
         Ok(parts)
-    }
-
-    fn users(&self, running: &Running) -> Option<shop_http::UsersRole> {
-        let mut role = AccountRole::new(Arc::clone(&self.accounts.users.as_ref()?.store));
-        if let Some((relay, events)) = running.users.clone() {
-            (role.relay, role.events) = (Some(relay), events);
-        }
-        role.hears.clone_from(&self.accounts.orders_topic);
-        Some(role)
-    }
-
-    fn orders(&self, running: &Running) -> Option<shop_http::OrdersRole> {
-        let mut role = AccountRole::new(Arc::clone(&self.accounts.orders.as_ref()?.store));
-        if let Some((relay, events)) = running.orders.clone() {
-            (role.relay, role.events) = (Some(relay), events);
-        }
-        role.hears.clone_from(&self.accounts.users_topic);
-        Some(role)
     }
 
     /// Starts what the settings ask for beside the server: joins the groups that read the log.

@@ -50,6 +50,51 @@ pub trait OutboxFixture: Debug + Send + Sync {
     async fn write(&self) -> LogRecord;
 }
 
+/// A store of users and one of orders, each of which is also where others' events are applied, and its own outbox: that is a
+/// fixture of both.
+pub trait AccountStores: Debug + Send + Sync {
+    /// The store of users.
+    type Users: UserStore + RecordStore<Order> + Outbox + Clone;
+    /// The store of orders.
+    type Orders: OrderStore + RecordStore<User> + Outbox + Clone;
+
+    /// The users.
+    fn user_store(&self) -> &Self::Users;
+
+    /// The orders.
+    fn order_store(&self) -> &Self::Orders;
+}
+
+#[async_trait]
+impl<A: AccountStores> UsersFixture for A {
+    async fn users(&self) -> Arc<dyn UserStore> {
+        Arc::new(self.user_store().clone())
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
+        Arc::new(self.user_store().clone())
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.user_store().clone())
+    }
+}
+
+#[async_trait]
+impl<A: AccountStores> OrdersFixture for A {
+    async fn orders(&self) -> Arc<dyn OrderStore> {
+        Arc::new(self.order_store().clone())
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<User>> {
+        Arc::new(self.order_store().clone())
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.order_store().clone())
+    }
+}
+
 /// Users, orders, and an outbox, in memory.
 #[derive(Debug, Default)]
 pub struct MemoryAccounts {
@@ -58,33 +103,16 @@ pub struct MemoryAccounts {
     outbox: InMemoryOutbox,
 }
 
-#[async_trait]
-impl UsersFixture for MemoryAccounts {
-    async fn users(&self) -> Arc<dyn UserStore> {
-        Arc::new(self.users.clone())
+impl AccountStores for MemoryAccounts {
+    type Users = InMemoryUsers;
+    type Orders = InMemoryOrders;
+
+    fn user_store(&self) -> &InMemoryUsers {
+        &self.users
     }
 
-    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
-        Arc::new(self.users.clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.users.outbox())
-    }
-}
-
-#[async_trait]
-impl OrdersFixture for MemoryAccounts {
-    async fn orders(&self) -> Arc<dyn OrderStore> {
-        Arc::new(self.orders.clone())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<User>> {
-        Arc::new(self.orders.clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.orders.outbox())
+    fn order_store(&self) -> &InMemoryOrders {
+        &self.orders
     }
 }
 

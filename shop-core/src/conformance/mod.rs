@@ -39,7 +39,7 @@ mod suites;
 pub mod users;
 
 pub use accounts::{
-    MemoryAccounts, OrdersFixture, OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture,
+    AccountStores, MemoryAccounts, OrdersFixture, OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture,
 };
 pub use fixture::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, skip};
 pub use memory::MemoryFixture;

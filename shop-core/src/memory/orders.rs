@@ -17,7 +17,7 @@ use crate::{IdempotencyKey, Result};
 #[derive(Debug, Clone, Default)]
 pub struct InMemoryOrders {
     tables: Arc<Mutex<Tables>>,
-    outbox: InMemoryOutbox,
+    pub(super) outbox: InMemoryOutbox,
 }
 
 #[derive(Debug, Default)]
@@ -32,12 +32,6 @@ impl InMemoryOrders {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// What is to be told of them.
-    #[must_use]
-    pub fn outbox(&self) -> InMemoryOutbox {
-        self.outbox.clone()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{IdempotencyKey, Result};
 #[derive(Debug, Clone, Default)]
 pub struct InMemoryUsers {
     tables: Arc<Mutex<Tables>>,
-    outbox: InMemoryOutbox,
+    pub(super) outbox: InMemoryOutbox,
 }
 
 #[derive(Debug, Default)]
@@ -34,12 +34,6 @@ impl InMemoryUsers {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// What is to be told of them.
-    #[must_use]
-    pub fn outbox(&self) -> InMemoryOutbox {
-        self.outbox.clone()
     }
 }
 

@@ -5,16 +5,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::conformance::{
-    BATCH_RECORDS, Capabilities, LogFixture, OrdersFixture, StoreFixture, UsersFixture,
-};
-use shop_core::orders::{Order, OrderStore};
-use shop_core::outbox::Outbox;
-use shop_core::ports::{
-    DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, RecordStore,
-};
+use shop_core::conformance::{AccountStores, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
+use shop_core::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
 use shop_core::record::LogRecord;
-use shop_core::users::{User, UserStore};
 use tempfile::TempDir;
 
 use super::{
@@ -105,32 +98,15 @@ impl EmbeddedAccounts {
     }
 }
 
-#[async_trait]
-impl UsersFixture for EmbeddedAccounts {
-    async fn users(&self) -> Arc<dyn UserStore> {
-        Arc::new(self.users.clone())
+impl AccountStores for EmbeddedAccounts {
+    type Users = EmbeddedUsers;
+    type Orders = EmbeddedOrders;
+
+    fn user_store(&self) -> &EmbeddedUsers {
+        &self.users
     }
 
-    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
-        Arc::new(self.users.clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.users.clone())
-    }
-}
-
-#[async_trait]
-impl OrdersFixture for EmbeddedAccounts {
-    async fn orders(&self) -> Arc<dyn OrderStore> {
-        Arc::new(self.orders.clone())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<User>> {
-        Arc::new(self.orders.clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.orders.clone())
+    fn order_store(&self) -> &EmbeddedOrders {
+        &self.orders
     }
 }

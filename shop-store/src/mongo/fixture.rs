@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::Uuid;
-use shop_core::conformance::{OrdersFixture, StoreFixture, UsersFixture, skip};
-use shop_core::orders::{Order, OrderStore};
-use shop_core::outbox::Outbox;
-use shop_core::ports::{PurchaseQuery, PurchaseStore, RecordStore};
-use shop_core::users::{User, UserStore};
+use shop_core::conformance::{AccountStores, StoreFixture, skip};
+use shop_core::ports::{PurchaseQuery, PurchaseStore};
 
 use super::{MongoAccountsOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers};
 
@@ -153,18 +150,6 @@ impl MongoAccounts {
         Some(Self { users, orders, server })
     }
 
-    /// The users themselves.
-    #[must_use]
-    pub fn mongo_users(&self) -> MongoUsers {
-        self.users.clone()
-    }
-
-    /// The orders themselves.
-    #[must_use]
-    pub fn mongo_orders(&self) -> MongoOrders {
-        self.orders.clone()
-    }
-
     /// The server's address.
     #[must_use]
     pub fn uri(&self) -> &str {
@@ -172,32 +157,15 @@ impl MongoAccounts {
     }
 }
 
-#[async_trait]
-impl UsersFixture for MongoAccounts {
-    async fn users(&self) -> Arc<dyn UserStore> {
-        Arc::new(self.users.clone())
+impl AccountStores for MongoAccounts {
+    type Users = MongoUsers;
+    type Orders = MongoOrders;
+
+    fn user_store(&self) -> &MongoUsers {
+        &self.users
     }
 
-    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
-        Arc::new(self.users.clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.users.clone())
-    }
-}
-
-#[async_trait]
-impl OrdersFixture for MongoAccounts {
-    async fn orders(&self) -> Arc<dyn OrderStore> {
-        Arc::new(self.orders.clone())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<User>> {
-        Arc::new(self.orders.clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.orders.clone())
+    fn order_store(&self) -> &MongoOrders {
+        &self.orders
     }
 }

@@ -58,8 +58,8 @@ impl Accounts {
     ) -> Self {
         let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
         let options = RelayOptions::default;
-        let tell_of_users = Relay::new(Arc::new(users.outbox()), sink(of_users), options());
-        let tell_of_orders = Relay::new(Arc::new(orders.outbox()), sink(of_orders), options());
+        let tell_of_users = Relay::new(Arc::new(users.clone()), sink(of_users), options());
+        let tell_of_orders = Relay::new(Arc::new(orders.clone()), sink(of_orders), options());
         let hear_of_users = ingest::<User>(of_users, "order_service_group", Arc::new(orders.clone()));
         let hear_of_orders = ingest::<Order>(of_orders, "user_service_group", Arc::new(users.clone()));
         Self {

@@ -26,7 +26,7 @@ async fn of_fifty_with_one_address_one_is_registered() {
     for answer in refused {
         is(answer, 400, &json!({"detail": "Email already registered"}));
     }
-    assert_eq!(accounts.users.outbox().backlog().await.unwrap().entries, 1);
+    assert_eq!(accounts.users.backlog().await.unwrap().entries, 1);
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn an_event_carries_the_request_that_it_comes_from() {
     let headers = [crate::shop::JSON, ("x-request-id", "r-1"), ("traceparent", &trace)];
     let request = crate::shop::request(axum::http::Method::POST, "/users", &headers, ADA);
     assert_eq!(crate::shop::ask(&router, request).await.status, 201);
-    let pending = accounts.users.outbox().pending(2).await.unwrap();
+    let pending = accounts.users.pending(2).await.unwrap();
     let headers = format!("{:?}", pending[0].record.headers);
     assert!(headers.contains("r-1") && headers.contains(&trace), "{headers}");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bson::doc;
+use shop_core::conformance::AccountStores;
 use shop_core::outbox::Outbox;
 use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
 use shop_core::{ErrorKind, Outcome, Uuid};
@@ -22,7 +23,7 @@ impl Faulty {
     async fn start() -> Option<Self> {
         let direct = MongoAccounts::on_test_server(environment).await?;
         let server = FaultyServer::before(direct.uri()).await;
-        let database = direct.mongo_users().rows.connection.database.name().to_owned();
+        let database = direct.user_store().clone().rows.connection.database.name().to_owned();
         let mut options = MongoAccountsOptions::new(server.uri.clone(), database);
         options.insert_deadline = Duration::from_secs(1);
         let users = MongoUsers::open(options).await.unwrap();
@@ -70,7 +71,7 @@ async fn a_user_whose_answer_is_lost_is_found_again_by_the_key() {
         last = next.id;
     }
     assert!(faulty.server.is_spent(), "each of them was met");
-    let entries = faulty.direct.mongo_users().pending(100).await.unwrap();
+    let entries = faulty.direct.user_store().clone().pending(100).await.unwrap();
     let told: Vec<i64> = entries.into_iter().map(|entry| entry.id).collect();
     assert_eq!(told, (1..=last.get()).collect::<Vec<_>>(), "each is told of once");
 }
@@ -104,7 +105,7 @@ async fn without_its_indexes_nobody_is_registered() {
     let error = faulty.users.register(&new_user("ada")).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Denied, Outcome::NotApplied));
     assert!(faulty.server.is_spent());
-    assert_eq!(faulty.direct.mongo_users().user(UserNumber::FIRST).await.unwrap(), None);
+    assert_eq!(faulty.direct.user_store().clone().user(UserNumber::FIRST).await.unwrap(), None);
     // Once they are allowed, all goes on by itself.
     assert_eq!(faulty.registered(&new_user("ada")).await.id, UserNumber::FIRST);
     assert_eq!(faulty.users.register(&new_user("ada")).await.unwrap(), Registration::EmailTaken);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_core::Uuid;
+use shop_core::conformance::AccountStores;
 use shop_core::orders::{NewOrder, OrderStore, Placement};
 use shop_core::outbox::Outbox;
 use shop_core::ports::RecordStore;
@@ -37,7 +38,7 @@ fn up_to(last: usize) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_processes_leave_no_gap_and_share_no_address() {
     let Some(accounts) = MongoAccounts::on_test_server(environment).await else { return };
-    let one = accounts.mongo_users();
+    let one = accounts.user_store().clone();
     let other = MongoUsers::open(options(&accounts, &one.namespace())).await.unwrap();
     let register = |(users, whose): (MongoUsers, &str), number: usize| {
         // Each third address is one that the other process has, too.
@@ -65,7 +66,7 @@ async fn racing_processes_leave_no_gap_and_share_no_address() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_in_two_processes_is_one_order() {
     let Some(accounts) = MongoAccounts::on_test_server(environment).await else { return };
-    let one = accounts.mongo_orders();
+    let one = accounts.order_store().clone();
     let other = MongoOrders::open(options(&accounts, &one.namespace())).await.unwrap();
     let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
     other.apply([ada].into()).await.unwrap();
