@@ -1,22 +1,23 @@
 //! What stands before every route: the dialect of the path, and what a request may cost: how long its head may be, how
 //! long it may take, and how many there may be at once.
 
-use std::panic::AssertUnwindSafe;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, Method};
-use axum::middleware::Next;
 use axum::response::Response;
-use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Timeout, timeout};
+use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
 use crate::dialect::{Dialect, Speaks};
@@ -27,28 +28,59 @@ use crate::options::HttpOptions;
 /// What is asked of a service that is too busy for everything else.
 const ALWAYS_ANSWERED: [&str; 6] = ["/healthz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
 
-/// What stands before every route: what requests may cost, and how they are spoken to.
-#[derive(Debug)]
-pub(crate) struct Guard {
-    configured: &'static Dialect,
-    uri: usize,
-    headers: usize,
-    deadline: Duration,
-    slots: Arc<Semaphore>,
-}
+/// Makes a service [`Guarded`].
+#[derive(Debug, Clone)]
+pub(crate) struct Guard(Arc<Limits>);
 
 impl Guard {
-    pub(crate) fn of(options: &HttpOptions) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn of(options: &HttpOptions) -> Self {
+        Self(Arc::new(Limits {
             configured: options.dialect,
             uri: options.uri_limit,
             headers: options.header_limit,
             deadline: options.request_deadline,
+            deadline_of_writes: strikes_first(options).then_some(options.request_deadline),
             slots: Arc::new(Semaphore::new(options.max_requests)),
-        })
+        }))
     }
+}
 
-    fn check_head(&self, request: &Request) -> Result<(), Failure> {
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { limits: Arc::clone(&self.0), inner }
+    }
+}
+
+/// What requests may cost, and how they are spoken to.
+#[derive(Debug)]
+struct Limits {
+    configured: &'static Dialect,
+    uri: usize,
+    headers: usize,
+    deadline: Duration,
+    /// None where each part of a write has a deadline that strikes before: a timer for every request has its price.
+    deadline_of_writes: Option<Duration>,
+    slots: Arc<Semaphore>,
+}
+
+/// Whether a write may meet the deadline of its request before those of what it does: it reads a body, publishes, and
+/// looks at what is stored.
+fn strikes_first(options: &HttpOptions) -> bool {
+    let parts = options.body_deadline.saturating_add(options.publish_deadline);
+    options.request_deadline < parts.saturating_add(options.query_deadline)
+}
+
+/// How a request is let through: as one of so many, unless it always is, and within a deadline, if it has one.
+#[derive(Debug, Default)]
+struct Admission {
+    slot: Option<OwnedSemaphorePermit>,
+    deadline: Option<Duration>,
+}
+
+impl Limits {
+    fn admit(&self, request: &Request) -> Result<Admission, Failure> {
         let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         if uri > self.uri {
             return Err(Failure::UriTooLong(self.uri));
@@ -56,40 +88,20 @@ impl Guard {
         if size(request.headers()) > self.headers {
             return Err(Failure::HeadersTooLarge(self.headers));
         }
-        Ok(())
-    }
-
-    /// The answer to `request`, or at once why there is none.
-    async fn within(
-        &self,
-        dialect: &'static Dialect,
-        matched: Option<&MatchedPath>,
-        request: Request,
-        next: Next,
-    ) -> Response {
-        if let Err(failure) = self.check_head(&request) {
-            return failure.respond(dialect);
-        }
-        let path = matched.map_or("", MatchedPath::as_str);
+        let path = request.extensions().get().map_or("", MatchedPath::as_str);
         if ALWAYS_ANSWERED.iter().any(|always| path.ends_with(always)) {
-            return next.run(request).await;
+            return Ok(Admission::default());
         }
-        let writes = *request.method() == Method::POST;
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            return Failure::Overloaded { writes }.respond(dialect);
-        };
-        // The slot goes with the work, so that what nobody waits for counts all the same.
-        let work = async move { (next.run(request).await, slot) };
-        let answered = if writes {
-            timeout(self.deadline, Lasting::new(work)).await
-        } else {
-            timeout(self.deadline, work).await
-        };
-        match answered {
-            Ok((response, slot)) => holding(slot, response),
-            Err(_elapsed) => Failure::TimedOut { deadline: self.deadline, writes }.respond(dialect),
-        }
+        let writes = writes(request);
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        let slot = Some(slot.map_err(|_taken| Failure::Overloaded { writes })?);
+        let deadline = if writes { self.deadline_of_writes } else { Some(self.deadline) };
+        Ok(Admission { slot, deadline })
     }
+}
+
+fn writes(request: &Request) -> bool {
+    *request.method() == Method::POST
 }
 
 fn size(headers: &HeaderMap) -> usize {
@@ -97,59 +109,116 @@ fn size(headers: &HeaderMap) -> usize {
 }
 
 /// Chooses the request's dialect, and lets it through within the limits. Even a panic is answered in its dialect.
-pub(crate) async fn guard(
-    State(guard): State<Arc<Guard>>,
-    matched: Option<MatchedPath>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let dialect = Dialect::of_path(request.uri().path(), guard.configured);
-    request.extensions_mut().insert(Speaks(dialect));
-    // The panic's text has been written by whoever was told of it first, the process's panic hook.
-    let answer =
-        AssertUnwindSafe(guard.within(dialect, matched.as_ref(), request, next)).catch_unwind().await;
-    answer.unwrap_or_else(|_panic| {
-        let mut response = Failure::Panicked.respond(dialect);
-        response.extensions_mut().insert(HasPanicked);
-        response
-    })
+#[derive(Debug, Clone)]
+pub(crate) struct Guarded<S> {
+    limits: Arc<Limits>,
+    inner: S,
 }
 
-/// Work that goes on in a task of its own when nobody waits for it any more: whoever gives up, the client or the
-/// deadline, takes back nothing that has begun.
-struct Lasting<T: Send + 'static> {
-    /// None once it has ended, or panicked.
-    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    span: Span,
-}
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Guarding;
 
-impl<T: Send + 'static> Lasting<T> {
-    fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { work: Some(Box::pin(work)), span: Span::current() }
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
     }
-}
 
-impl<T: Send + 'static> Future for Lasting<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        // Taken out meanwhile: what has panicked is not gone on with.
-        let Some(mut work) = self.work.take() else { return Poll::Pending };
-        let polled = work.as_mut().poll(context);
-        if polled.is_pending() {
-            self.work = Some(work);
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let dialect = Dialect::of_path(request.uri().path(), self.limits.configured);
+        request.extensions_mut().insert(Speaks(dialect));
+        let goes_on = writes(&request);
+        let Admission { slot, deadline } = match self.limits.admit(&request) {
+            Ok(admission) => admission,
+            Err(failure) => return Guarding::Refused { failure, dialect },
+        };
+        let work = Work { asked: Some(Box::pin(self.inner.call(request))), slot, goes_on, dialect };
+        match deadline {
+            None => Guarding::Unlimited { work },
+            Some(deadline) => Guarding::Within { work: timeout(deadline, work), deadline, goes_on, dialect },
         }
-        polled
     }
 }
 
-impl<T: Send + 'static> Drop for Lasting<T> {
+pin_project! {
+    /// An answer on its way.
+    #[project = GuardingProjection]
+    pub(crate) enum Guarding {
+        Refused { failure: Failure, dialect: &'static Dialect },
+        Unlimited { work: Work },
+        Within { #[pin] work: Timeout<Work>, deadline: Duration, goes_on: bool, dialect: &'static Dialect },
+    }
+}
+
+impl Future for Guarding {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match self.project() {
+            GuardingProjection::Refused { failure, dialect } => failure.respond(dialect),
+            GuardingProjection::Unlimited { work } => ready!(Pin::new(work).poll(context)),
+            GuardingProjection::Within { work, deadline, goes_on, dialect } => ready!(work.poll(context))
+                .unwrap_or_else(|_elapsed| {
+                    Failure::TimedOut { deadline: *deadline, writes: *goes_on }.respond(dialect)
+                }),
+        };
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// What a route does for a request.
+type Asked = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+/// What is done for a request, in the slot that counts it as long as anything is.
+struct Work {
+    /// None once it has ended, or panicked.
+    asked: Option<Asked>,
+    slot: Option<OwnedSemaphorePermit>,
+    /// Whether it goes on in a task of its own when nobody waits for it any more: whoever gives up on a write, the
+    /// client or the deadline, takes back nothing that has begun.
+    goes_on: bool,
+    dialect: &'static Dialect,
+}
+
+impl Future for Work {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        // Taken out meanwhile: what has panicked is not gone on with.
+        let Some(mut asked) = self.asked.take() else { return Poll::Pending };
+        match catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(context))) {
+            Ok(Poll::Pending) => {
+                self.asked = Some(asked);
+                Poll::Pending
+            }
+            Ok(Poll::Ready(Ok(response))) => Poll::Ready(match self.slot.take() {
+                Some(slot) => holding(slot, response),
+                None => response,
+            }),
+            // The panic's text has been written by whoever was told of it first, the process's panic hook.
+            Err(_panic) => {
+                let mut response = Failure::Panicked.respond(self.dialect);
+                response.extensions_mut().insert(HasPanicked);
+                Poll::Ready(response)
+            }
+        }
+    }
+}
+
+impl Drop for Work {
     fn drop(&mut self) {
         // Without a runtime the process is about to end.
-        if let Some(work) = self.work.take()
+        if self.goes_on
+            && let Some(asked) = self.asked.take()
             && let Ok(runtime) = Handle::try_current()
         {
-            drop(runtime.spawn(work.instrument(self.span.clone())));
+            let slot = self.slot.take();
+            let work = async move { (asked.await, slot) };
+            drop(runtime.spawn(work.instrument(Span::current())));
         }
     }
 }

@@ -4,26 +4,26 @@ use axum::routing::{get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases, v1_summary};
-use crate::routes::{Methods, Routes};
+use crate::routes::{Methods, Routes, read};
 use crate::service::Service;
 
 /// All the routes of a service that has `naked` ones of its own, and `under_api_v1`.
 pub(crate) fn everywhere(service: &Service, naked: Routes, under_api_v1: Routes) -> Routes {
     if !service.has_purchases {
-        return with_accounts(with_health(Routes::new()), service).route("/", get(index::get));
+        return with_accounts(with_health(Routes::new()), service).route("/", read(index::get));
     }
     let naked = with_health(naked);
     let ours = with_accounts(Routes::new(), service)
-        .route("/", get(index::get))
-        .route("/page/{name}", get(page::asset))
-        .route("/v1/purchases", get(v1_purchases::list).post(buy::post))
-        .route("/v1/purchases/{id}", get(v1_purchases::get))
-        .route("/v1/summary", get(v1_summary::get));
+        .route("/", read(index::get))
+        .route("/page/{name}", read(page::asset))
+        .route("/v1/purchases", read(v1_purchases::list).post(buy::post))
+        .route("/v1/purchases/{id}", read(v1_purchases::get))
+        .route("/v1/summary", read(v1_summary::get));
     let all = naked.clone().merge(ours).nest("/api/v1", under_api_v1);
-    let all = with_prefix(all, "/api", naked.route("/", get(index::describe)), get(index::describe));
+    let all = with_prefix(all, "/api", naked.route("/", read(index::describe)), read(index::describe));
     INGRESS_PREFIXES
         .into_iter()
-        .fold(all.clone(), |routes, prefix| with_prefix(routes, prefix, all.clone(), get(index::get)))
+        .fold(all.clone(), |routes, prefix| with_prefix(routes, prefix, all.clone(), read(index::get)))
 }
 
 /// `routes`, and those that tell how the service is.
@@ -31,7 +31,7 @@ fn with_health(routes: Routes) -> Routes {
     routes
         .route("/healthz", get(health::alive_text))
         .route("/health", get(health::health))
-        .route("/metrics", get(metrics::get))
+        .route("/metrics", read(metrics::get))
         .route("/ready", get(health::ready_naked))
         .route("/-/healthy", get(health::alive))
         .route("/-/ready", get(health::ready))
@@ -42,11 +42,11 @@ fn with_accounts(mut routes: Routes, service: &Service) -> Routes {
     if service.users.is_some() {
         routes = routes
             .route("/users", post(users::post))
-            .route("/users/{user_id}", get(users::get))
-            .route("/users/{user_id}/orders", get(users::orders));
+            .route("/users/{user_id}", read(users::get))
+            .route("/users/{user_id}/orders", read(users::orders));
     }
     if service.orders.is_some() {
-        routes = routes.route("/orders", post(orders::post)).route("/orders/{order_id}", get(orders::get));
+        routes = routes.route("/orders", post(orders::post)).route("/orders/{order_id}", read(orders::get));
     }
     routes
 }

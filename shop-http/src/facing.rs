@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::post;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{PurchaseQuery, PurchaseSink};
 use shop_core::{Clock, SystemClock};
@@ -16,7 +16,7 @@ use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
 use crate::recent::RecentBuys;
 use crate::resources::{buy, docs, listing};
-use crate::routes::Routes;
+use crate::routes::{Routes, read};
 use crate::service::{Role, Service};
 
 /// What facing stands on.
@@ -76,6 +76,6 @@ pub fn facing(parts: Facing, options: HttpOptions) -> Router {
 }
 
 pub(crate) fn routes(service: &Service) -> Routes {
-    let own = Routes::new().route("/buy", post(buy::post)).route("/getAllUserBuys/{who}", get(listing::get));
+    let own = Routes::new().route("/buy", post(buy::post)).route("/getAllUserBuys/{who}", read(listing::get));
     everywhere(service, own.clone(), own)
 }

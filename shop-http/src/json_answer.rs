@@ -18,10 +18,13 @@ impl<T: Serialize> IntoResponse for Json<T> {
                 let kind = HeaderValue::from_static("application/json");
                 ([(header::CONTENT_TYPE, kind)], text).into_response()
             }
-            Err(error) => {
-                tracing::error!(%error, "an answer is no JSON");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
+            Err(error) => no_json(&error),
         }
     }
+}
+
+/// The answer where there should be another that cannot be written, which would be a defect.
+pub(crate) fn no_json(error: &serde_json::Error) -> Response {
+    tracing::error!(%error, "an answer is no JSON");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

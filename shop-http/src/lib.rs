@@ -52,6 +52,7 @@ mod management;
 mod metrics;
 mod naked_purchase;
 mod no_purchases;
+mod observed;
 mod openapi;
 mod options;
 mod parameters;

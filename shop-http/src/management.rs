@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore};
 use shop_core::{Clock, SystemClock};
@@ -15,7 +14,7 @@ use crate::metrics::{Metrics, Publishing};
 use crate::no_purchases::NoPurchases;
 use crate::options::HttpOptions;
 use crate::resources::{buy, docs, listing};
-use crate::routes::Routes;
+use crate::routes::{Routes, read};
 use crate::service::{Role, Service};
 use crate::store_sink::StoreSink;
 
@@ -90,10 +89,10 @@ pub fn management(parts: Management, options: HttpOptions) -> Router {
 }
 
 pub(crate) fn routes(service: &Service) -> Routes {
-    let of_a_user = Routes::new().route("/purchases/{who}", get(listing::get));
+    let of_a_user = Routes::new().route("/purchases/{who}", read(listing::get));
     let own = of_a_user
         .clone()
-        .route("/purchases", get(listing::of_everybody).post(buy::post_into_store))
-        .route("/buyList/{who}", get(listing::buy_list));
+        .route("/purchases", read(listing::of_everybody).post(buy::post_into_store))
+        .route("/buyList/{who}", read(listing::buy_list));
     everywhere(service, own, of_a_user)
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use shop_core::json::{number, text};
-use shop_core::{Price, Purchase, Timestamp, UserId, UserName};
+use shop_core::{Price, Purchase, Timestamp};
 
 use crate::dialect::{Extras, ItemForm, PriceForm, TimestampForm};
 
@@ -11,10 +11,8 @@ use crate::dialect::{Extras, ItemForm, PriceForm, TimestampForm};
 pub(crate) struct NakedPurchase<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    #[serde(with = "text")]
-    username: &'a UserName,
-    #[serde(with = "text")]
-    userid: &'a UserId,
+    username: &'a str,
+    userid: &'a str,
     price: WrittenPrice,
     timestamp: WrittenTime,
     #[serde(rename = "__v", skip_serializing_if = "Option::is_none")]
@@ -37,12 +35,12 @@ enum WrittenTime {
 
 impl<'a> NakedPurchase<'a> {
     pub(crate) fn four_members(purchase: &'a Purchase, form: ItemForm) -> Self {
-        let Purchase { user_name: username, user_id: userid, price, timestamp, .. } = purchase;
+        let (username, userid) = (purchase.user_name.as_str(), purchase.user_id.as_str());
         let price = match form.price {
-            PriceForm::Number => WrittenPrice::Number(*price),
-            PriceForm::Text => WrittenPrice::Text(*price),
+            PriceForm::Number => WrittenPrice::Number(purchase.price),
+            PriceForm::Text => WrittenPrice::Text(purchase.price),
         };
-        let timestamp = written_time(*timestamp, form.timestamp);
+        let timestamp = written_time(purchase.timestamp, form.timestamp);
         Self { id: None, username, userid, price, timestamp, version: None }
     }
 

@@ -4,12 +4,20 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::MethodRouter;
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, get};
+use tower_http::compression::CompressionLayer;
 
 use crate::service::Service;
 
 /// What can be done at a path.
 pub(crate) type Methods = MethodRouter<Arc<Service>>;
+
+/// `handler` for `GET`, whose answers are compressed for whoever takes that. Answers to writes are short: to compress
+/// them costs more than it spares.
+pub(crate) fn read<T: 'static>(handler: impl Handler<T, Arc<Service>>) -> Methods {
+    get(handler).layer(CompressionLayer::new())
+}
 
 /// A router, and the paths in it.
 #[derive(Debug, Clone, Default)]

@@ -52,70 +52,74 @@ impl Service {
     /// Gives a purchase its identity and publishes it.
     ///
     /// When the client goes away meanwhile, the purchase is published all the same.
-    pub(crate) async fn buy(
+    pub(crate) fn buy(
         &self,
-        mut new: NewPurchase,
+        new: NewPurchase,
         context: Option<Box<RequestContext>>,
-    ) -> Result<(Purchase, Receipt), Failure> {
-        let was_given = new.key.is_some();
-        // Given now, so that a purchase that fails can be repeated: a key that is a UUID is the id.
-        let key = new.key.get_or_insert_with(|| self.clock.fresh_id().into()).clone();
-        let purchase = new.identified(self.clock.now(), || self.clock.fresh_id());
-        let bought = match (was_given, &self.known_keys) {
-            (false, _) => self.publish(purchase, context).await,
-            (true, Some(known)) => self.publish_once(known, purchase, context).await,
-            // Straight into the store a repetition is known: the answer is the purchase that is stored.
-            (true, None) => {
-                let (purchase, receipt) = self
-                    .publish(purchase, context)
-                    .await
-                    .map_err(|error| Failure::Write { error, key, of: Subject::Purchase(self.role) })?;
-                let stored = self.ask(self.query.get(&purchase.id)).await;
-                return Ok((stored.ok().flatten().unwrap_or(purchase), receipt));
+    ) -> impl Future<Output = Result<(Purchase, Receipt), Failure>> + Send {
+        let key = new.key.clone();
+        let mut purchase = new.identified(self.clock.now(), || self.clock.fresh_id());
+        purchase.context = context;
+        // A block over what is prepared: an `async fn` keeps its arguments twice, and many of these are under way.
+        async move {
+            let Some(key) = key else {
+                // A purchase that fails can be repeated: a key that is a UUID is the id.
+                let failed = |error| self.not_written(error, repeating(&purchase));
+                let receipt = self.publish(&purchase).await.map_err(failed)?;
+                return Ok((purchase, receipt));
+            };
+            match &self.known_keys {
+                Some(known) => Box::pin(self.publish_once(known, purchase)).await,
+                None => Box::pin(self.publish_repeatable(purchase)).await,
             }
-        };
-        bought.map_err(|error| Failure::Write { error, key, of: Subject::Purchase(self.role) })
+            .map_err(|error| self.not_written(error, key))
+        }
     }
 
-    async fn publish(
-        &self,
-        mut purchase: Purchase,
-        context: Option<Box<RequestContext>>,
-    ) -> Result<(Purchase, Receipt)> {
-        purchase.context = context;
+    fn not_written(&self, error: Error, key: IdempotencyKey) -> Failure {
+        Failure::Write { error, key, of: Subject::Purchase(self.role) }
+    }
+
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let attempt = self.publishing.begin();
-        let published = within(self.options.publish_deadline, self.sink.publish(&purchase)).await;
+        let published = within(self.options.publish_deadline, self.sink.publish(purchase)).await;
         attempt.ended(&published);
         let receipt = published?;
         if let Some(recent) = &self.recent {
-            recent.remember(&purchase, &receipt);
+            recent.remember(purchase, &receipt);
         }
-        Ok((purchase, receipt))
+        Ok(receipt)
     }
 
     /// Publishes what has a key, unless it is known to be in the log.
-    async fn publish_once(
-        &self,
-        known: &KnownKeys,
-        purchase: Purchase,
-        context: Option<Box<RequestContext>>,
-    ) -> Result<(Purchase, Receipt)> {
+    async fn publish_once(&self, known: &KnownKeys, purchase: Purchase) -> Result<(Purchase, Receipt)> {
         let id = purchase.id;
         let met = known.meet(&purchase)?;
         let is_first = met == Met::First;
         let purchase = match met {
             Met::First => purchase,
-            Met::Again(first) => first,
+            Met::Again(mut first) => {
+                first.context = purchase.context;
+                first
+            }
             Met::Acknowledged(first, receipt) => return Ok((first, receipt)),
         };
-        let published = self.publish(purchase, context).await;
+        let published = self.publish(&purchase).await;
         match &published {
-            Ok((_, receipt)) => known.acknowledged(&id, receipt),
+            Ok(receipt) => known.acknowledged(&id, receipt),
             // An earlier attempt may still be on its way.
             Err(error) if is_first && error.outcome() == Outcome::NotApplied => known.forget(&id),
             Err(_) => {}
         }
-        published
+        published.map(|receipt| (purchase, receipt))
+    }
+
+    /// Publishes what has a key straight into the store, where a repetition is known: the answer is the purchase that
+    /// is stored.
+    async fn publish_repeatable(&self, purchase: Purchase) -> Result<(Purchase, Receipt)> {
+        let receipt = self.publish(&purchase).await?;
+        let stored = self.ask(self.query.get(&purchase.id)).await;
+        Ok((stored.ok().flatten().unwrap_or(purchase), receipt))
     }
 
     /// The answer to a question to [`query`](Self::query), if it comes in time.
@@ -178,6 +182,11 @@ impl Service {
         }
         result
     }
+}
+
+/// The key that repeats a purchase which had none.
+fn repeating(purchase: &Purchase) -> IdempotencyKey {
+    purchase.id.as_uuid().copied().unwrap_or_default().into()
 }
 
 /// A port may be anybody's: one that panics has failed, and nobody knows what became of the call.

@@ -59,7 +59,8 @@ pub struct KafkaLogOptions {
     /// How long a rebalance waits for partitions to be given up, 5 s unless chosen; less than the session's
     /// time-out.
     pub grace: Duration,
-    /// When a publish gives up, 5 s unless chosen. librdkafka itself gives up a little earlier.
+    /// How long a publish is tried, 5 s unless chosen. librdkafka gives a record up after nine tenths of that, and
+    /// looks once in a second which ones.
     pub publish_deadline: Duration,
     /// How long the producer waits for more records before it sends, 0.5 ms unless chosen. Who waits for the
     /// answer waits for this too.

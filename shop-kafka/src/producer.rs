@@ -102,12 +102,12 @@ impl Producing {
         native.partition = partition;
         let producer = self.current();
         let Err((mut error, returned)) = producer.send(native) else {
-            return Ok(OnItsWay { delivered, deadline: self.options.publish_deadline });
+            return Ok(OnItsWay { delivered, deadline: None });
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
             match self.current().send(returned) {
-                Ok(()) => return Ok(OnItsWay { delivered, deadline: self.options.publish_deadline }),
+                Ok(()) => return Ok(OnItsWay { delivered, deadline: None }),
                 Err((again, _)) => error = again,
             }
         }
@@ -181,21 +181,28 @@ fn make(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Producer> {
 #[derive(Debug)]
 pub(crate) struct OnItsWay {
     delivered: oneshot::Receiver<Delivered>,
-    deadline: Duration,
+    /// For those who wait less long than librdkafka tries: that gives every record up in the end.
+    deadline: Option<Duration>,
 }
 
 impl OnItsWay {
     /// The same, but waited for at most for `time`.
     pub(crate) fn within(mut self, time: Duration) -> Self {
-        self.deadline = self.deadline.min(time);
+        self.deadline = Some(time);
         self
     }
 
     /// Where the record stands, once all replicas that are in sync have it.
     pub(crate) async fn delivered(self, producing: &Producing) -> Result<Option<RecordPosition>> {
-        match tokio::time::timeout(self.deadline, self.delivered).await {
-            Ok(Ok(Ok(position))) => Ok(position),
-            Ok(Ok(Err(error))) => {
+        let delivered = match self.deadline {
+            None => self.delivered.await,
+            Some(deadline) => tokio::time::timeout(deadline, self.delivered).await.map_err(|_elapsed| {
+                from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
+            })?,
+        };
+        match delivered {
+            Ok(Ok(position)) => Ok(position),
+            Ok(Err(error)) => {
                 producing.replace_if_broken();
                 let never_left = error.rdkafka_error_code() == Some(RDKafkaErrorCode::PurgeQueue);
                 let error = producing.health.explain(from_kafka(error));
@@ -203,12 +210,9 @@ impl OnItsWay {
                 let not_applied = never_left || error.kind() == ErrorKind::TooLarge;
                 Err(error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown }))
             }
-            Ok(Err(_)) => {
+            Err(_) => {
                 Err(Error::new(ErrorKind::Unavailable, "the producer was ended before it had an answer")
                     .with_origin(ORIGIN))
-            }
-            Err(_elapsed) => {
-                Err(from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)))
             }
         }
     }

@@ -111,12 +111,12 @@ async fn receipt(log: &Shared, id: PurchaseId, on_its_way: OnItsWay) -> Result<R
 impl PurchaseSink for KafkaSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let encoded = encode(purchase)?;
-        match self.log.topic.state() {
-            State::Failed(error) => Err(error),
-            State::Unknown => self.publish_early(purchase.id, encoded).await,
-            State::Ready { .. } => receipt(&self.log, purchase.id, enqueue(&self.log, &encoded)?).await,
-        }
+        let on_its_way = match self.log.topic.state() {
+            State::Failed(error) => return Err(error),
+            State::Unknown => return self.publish_early(purchase.id, encode(purchase)?).await,
+            State::Ready { .. } => enqueue(&self.log, &encode(purchase)?)?,
+        };
+        receipt(&self.log, purchase.id, on_its_way).await
     }
 
     async fn check(&self) -> Result<()> {

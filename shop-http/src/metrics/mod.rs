@@ -23,7 +23,7 @@ use shop_core::ingest::IngestObserver;
 use names::{ALL, Kind, Name};
 
 pub(crate) use publishing::Publishing;
-pub(crate) use requests::{HasPanicked, Requests};
+pub(crate) use requests::{HasPanicked, Measuring, Requests};
 
 /// The figures of one service, for its `/metrics`. Clones are the same figures.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use shop_core::json::PublishedBody;
 use shop_core::ports::Receipt;
 use shop_core::{Purchase, PurchaseId};
@@ -15,7 +16,7 @@ use shop_core::{Purchase, PurchaseId};
 use crate::dialect::{Bought, Dialect, Speaks, Timestamps};
 use crate::failure::Failure;
 use crate::header_names::PURCHASE_ID;
-use crate::json_answer::Json;
+use crate::json_answer::{Json, no_json};
 use crate::naked_purchase::NakedPurchase;
 use crate::service::Service;
 use crate::{body, buy_request};
@@ -52,23 +53,27 @@ async fn buy(
     timestamps: Timestamps,
     request: Request,
 ) -> Result<(Purchase, Receipt), Failure> {
-    // Whole: to extract the headers would copy them.
-    let (Parts { headers, .. }, body) = request.into_parts();
-    let body = body::read(&headers, body, &service.options).await?;
-    let key = buy_request::idempotency_key(&headers)?;
-    let new = buy_request::read(&body, dialect, timestamps, key)?;
-    service.buy(new, buy_request::context(&headers)).await
+    let bought = {
+        // Whole: to extract the headers would copy them. Gone before the purchase is published: many wait for that.
+        let (Parts { headers, .. }, body) = request.into_parts();
+        let body = body::read(&headers, body, &service.options).await?;
+        let key = buy_request::idempotency_key(&headers)?;
+        let new = buy_request::read(&body, dialect, timestamps, key)?;
+        service.buy(new, buy_request::context(&headers))
+    };
+    bought.await
 }
 
 /// What a dialect says of a purchase that was taken.
-struct Said<'a> {
+struct Said {
     status: Option<&'static str>,
     message: &'static str,
     purchase_as: &'static [&'static str],
-    purchase: NakedPurchase<'a>,
+    /// Written once, under however many names it stands.
+    purchase: Box<RawValue>,
 }
 
-impl Serialize for Said<'_> {
+impl Serialize for Said {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut body = serializer.serialize_map(None)?;
         if let Some(status) = self.status {
@@ -88,8 +93,10 @@ pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) ->
             (StatusCode::CREATED, Json(PublishedBody::new(purchase, receipt))).into_response()
         }
         Bought::Says { code, status, message, purchase_as } => {
-            let purchase = NakedPurchase::four_members(&purchase, dialect.item);
-            (code, Json(Said { status, message, purchase_as, purchase })).into_response()
+            match to_raw_value(&NakedPurchase::four_members(&purchase, dialect.item)) {
+                Ok(purchase) => (code, Json(Said { status, message, purchase_as, purchase })).into_response(),
+                Err(error) => no_json(&error),
+            }
         }
     }
 }

@@ -4,11 +4,10 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::routing::get;
 use bytes::Bytes;
 
 use crate::openapi;
-use crate::routes::Routes;
+use crate::routes::{Routes, read};
 use crate::service::Service;
 
 #[cfg(feature = "docs")]
@@ -38,11 +37,11 @@ fn all(routes: Routes, document: Arc<Document>) -> Routes {
         let json = Bytes::clone(&document.0);
         async { (JSON, json) }
     };
-    let routes = routes.route("/openapi.json", get(json));
+    let routes = routes.route("/openapi.json", read(json));
     #[cfg(feature = "docs")]
     let routes = routes
-        .route("/docs", get(page::page))
-        .route("/docs/{file}", get(page::file))
-        .route("/redoc", get(page::redirected));
+        .route("/docs", read(page::page))
+        .route("/docs/{file}", read(page::file))
+        .route("/redoc", read(page::redirected));
     routes
 }

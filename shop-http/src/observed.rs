@@ -1,0 +1,113 @@
+//! The outermost layer: request ids, the log, figures.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+use tracing::Instrument;
+use tracing::instrument::Instrumented;
+
+use crate::header_names::REQUEST_ID;
+use crate::metrics::{Measuring, Metrics, Requests};
+
+/// The longest request id that is taken over from a client.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// Makes a service [`Observed`].
+#[derive(Clone)]
+pub(crate) struct Observe {
+    requests: Arc<Requests>,
+}
+
+impl Observe {
+    /// Counts in these figures.
+    pub(crate) fn with(metrics: &Metrics) -> Self {
+        Self { requests: Requests::of(metrics) }
+    }
+}
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed { requests: Arc::clone(&self.requests), inner }
+    }
+}
+
+/// Gives each request its id, which its answer repeats and every line of the log has, and measures it.
+#[derive(Clone)]
+pub(crate) struct Observed<S> {
+    requests: Arc<Requests>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Observing<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = identify(request.headers_mut());
+        let span = tracing::info_span!(
+            "request",
+            http.method = request.method().as_str(),
+            http.path = request.uri().path(),
+            request.id = id.to_str().unwrap_or_default()
+        );
+        let matched = request.extensions().get().cloned();
+        let measuring = Arc::clone(&self.requests).begin(matched, request.method());
+        Observing { answer: self.inner.call(request).instrument(span), on: Some((id, measuring)) }
+    }
+}
+
+pin_project! {
+    /// An answer on its way.
+    pub(crate) struct Observing<F> {
+        #[pin]
+        answer: Instrumented<F>,
+        on: Option<(HeaderValue, Measuring)>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Observing<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Ok(mut response) = ready!(this.answer.as_mut().poll(context));
+        // Whatever fails has said so itself, with more to say.
+        tracing::debug!(parent: this.answer.span(), http.status = response.status().as_u16(), "answered");
+        let Some((id, measuring)) = this.on.take() else { return Poll::Ready(Ok(response)) };
+        response.headers_mut().insert(REQUEST_ID, id);
+        Poll::Ready(Ok(measuring.until_sent(response)))
+    }
+}
+
+/// The id of a request, a fresh one if it has none. A client's goes into the log and through the pipeline, so only a
+/// sensible one is taken over.
+fn identify(headers: &mut HeaderMap) -> HeaderValue {
+    let sensible = |id: &&HeaderValue| {
+        (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    if let Some(id) = headers.get(REQUEST_ID).filter(sensible) {
+        return id.clone();
+    }
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    let fresh = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none"));
+    headers.insert(REQUEST_ID, fresh.clone());
+    fresh
+}
