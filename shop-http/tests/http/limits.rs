@@ -169,7 +169,7 @@ async fn a_listing_counts_until_it_is_read_and_is_sent_as_it_comes() {
 }
 
 #[tokio::test]
-async fn answers_are_compressed_for_whoever_takes_that() {
+async fn what_is_read_is_compressed_for_whoever_takes_that() {
     let shop = Shop::new();
     shop.stored(&(1..=100).map(|number| purchase("u1", number)).collect::<Vec<_>>()).await;
     let plain = get(&shop.facing, "/getAllUserBuys/u1").await;
@@ -179,6 +179,8 @@ async fn answers_are_compressed_for_whoever_takes_that() {
     assert_eq!(response.headers()["content-encoding"], "gzip");
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     assert!(bytes.starts_with(&[0x1f, 0x8b]) && bytes.len() * 5 < plain.text.len(), "{} bytes", bytes.len());
+    let bought = request(Method::POST, "/buy", &[JSON, ("accept-encoding", "gzip")], BUY);
+    assert_eq!(ask(&shop.facing, bought).await.header("content-encoding"), None, "it is short");
 }
 
 /// A clock with a defect.

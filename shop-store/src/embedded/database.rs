@@ -17,6 +17,9 @@ pub(super) struct Kind {
     pub(super) application_id: i32,
     /// What makes each version from the one before; as many as the version's number.
     pub(super) migrations: &'static [&'static str],
+    /// A checkpoint, which keeps the next commit waiting, comes when so many pages stand in the write-ahead log. At
+    /// SQLite's own 1,000 unless given.
+    pub(super) checkpoint_pages: Option<u32>,
 }
 
 /// A file of some kind in the data folder.
@@ -60,7 +63,7 @@ impl Database {
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // Looked at before anything is changed: another program's file stays as it is.
         let found = self.look_at(&connection)?;
-        self.sqlite(set_up(&connection, &found))?;
+        self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
         self.demand_wal(&connection)?;
         self.sqlite(self.migrate(&connection, found.version))?;
         if let Some(bytes) = self.max_bytes {
@@ -161,13 +164,16 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 /// What must be as we need it, whoever has changed it.
-fn set_up(connection: &Connection, found: &Found) -> rusqlite::Result<()> {
+fn set_up(connection: &Connection, found: &Found, checkpoint_pages: Option<u32>) -> rusqlite::Result<()> {
     if found.is_new {
         // Of effect only in a file that is still empty, which the write-ahead log ends.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
     }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
+    if let Some(pages) = checkpoint_pages {
+        connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
+    }
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)
 }
 

@@ -285,8 +285,11 @@ mod tests {
     use super::*;
     use crate::embedded::database::Kind;
 
-    static KIND: Kind =
-        Kind { application_id: 7, migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"] };
+    static KIND: Kind = Kind {
+        application_id: 7,
+        migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
+        checkpoint_pages: None,
+    };
 
     fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {
         move |connection| {

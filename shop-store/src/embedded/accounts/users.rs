@@ -15,7 +15,8 @@ use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::Kind;
 
 /// `Shop` and a letter, as the `file` command shows it.
-const USERS: Kind = Kind { application_id: 0x5368_6f55, migrations: &[VERSION_1, outbox::TABLE] };
+const USERS: Kind =
+    Kind { application_id: 0x5368_6f55, migrations: &[VERSION_1, outbox::TABLE], checkpoint_pages: None };
 
 const VERSION_1: &str = "
     CREATE TABLE users (

@@ -74,7 +74,8 @@ const VERSION_2: &str = "
 ";
 
 /// `Shop` and a letter, as the `file` command shows it.
-const LOG: Kind = Kind { application_id: 0x5368_6f4c, migrations: &[VERSION_1, VERSION_2] };
+const LOG: Kind =
+    Kind { application_id: 0x5368_6f4c, migrations: &[VERSION_1, VERSION_2], checkpoint_pages: None };
 
 /// A log in a file: one partition, durable on the local disk, shared by the processes of one machine.
 ///
