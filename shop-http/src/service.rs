@@ -57,14 +57,14 @@ impl Service {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> impl Future<Output = Result<(Purchase, Receipt), Failure>> + Send {
-        let key = new.key.clone();
-        let mut purchase = new.identified(self.clock.now(), || self.clock.fresh_id());
+        let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
+        let mut purchase = new.identified(self.clock.now(), || fresh);
         purchase.context = context;
         // A block over what is prepared: an `async fn` keeps its arguments twice, and many of these are under way.
         async move {
             let Some(key) = key else {
                 // A purchase that fails can be repeated: a key that is a UUID is the id.
-                let failed = |error| self.not_written(error, repeating(&purchase));
+                let failed = |error| self.not_written(error, fresh.into());
                 let receipt = self.publish(&purchase).await.map_err(failed)?;
                 return Ok((purchase, receipt));
             };
@@ -182,11 +182,6 @@ impl Service {
         }
         result
     }
-}
-
-/// The key that repeats a purchase which had none.
-fn repeating(purchase: &Purchase) -> IdempotencyKey {
-    purchase.id.as_uuid().copied().unwrap_or_default().into()
 }
 
 /// A port may be anybody's: one that panics has failed, and nobody knows what became of the call.
