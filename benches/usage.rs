@@ -35,6 +35,16 @@ impl Cost {
         }
     }
 
+    /// That of this run and another one of as many records, as if they were one run.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            records_per_second: 2.0 / (self.records_per_second.recip() + other.records_per_second.recip()),
+            processor: f64::midpoint(self.processor, other.processor),
+            memory: self.memory.max(other.memory),
+        }
+    }
+
     /// The median of each figure.
     #[must_use]
     pub fn median(costs: &[Self]) -> Self {
@@ -127,6 +137,15 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_runs_take_the_time_of_both() {
+        let cost = |records_per_second, processor, memory| Cost { records_per_second, processor, memory };
+        // 100,000 records in one second, and as many in three.
+        let both = cost(100_000.0, 0.2, 70.0).and(cost(100_000.0 / 3.0, 0.4, 60.0));
+        assert!((both.records_per_second - 50_000.0).abs() < 1e-6, "{both}");
+        assert!((both.processor - 0.3).abs() < 1e-9 && both.memory > 69.0, "{both}");
+    }
 
     #[test]
     #[expect(clippy::float_cmp, reason = "they are taken as they are")]

@@ -1,6 +1,6 @@
 //! From Kafka into MongoDB, beside bare inserts of the same documents, and beside a naive loop: in turn, each run in
-//! a process of its own, so that its processor time and its memory are its own too. Every other round goes backwards:
-//! what a server does every so many runs, collecting its garbage say, does not always meet the same of them.
+//! a process of its own, so that its processor time and its memory are its own too. A round goes there and back, and
+//! its two runs of one thing count as one: what a server does every other run, collecting its garbage say, meets each.
 //!
 //! ```text
 //! SHOP_TEST_KAFKA=localhost:9092 SHOP_TEST_MONGODB_URI=mongodb://localhost:27017 \
@@ -70,7 +70,7 @@ fn main() {
     // `cargo test --benches`, which does not say so, only looks whether it works.
     let is_test = !arguments.iter().any(|argument| argument == "--bench");
     let chosen = variable("SHOP_BENCH_PAIRS").and_then(|pairs| pairs.parse().ok());
-    let (rounds, records) = if is_test { (1, 2_000) } else { (chosen.unwrap_or(15), 300_000) };
+    let (rounds, records) = if is_test { (1, 2_000) } else { (chosen.unwrap_or(15), 1_000_000) };
     for partitions in [1, 5] {
         compare(&servers, partitions, records, rounds);
     }
@@ -86,15 +86,18 @@ fn compare(servers: &Servers, partitions: u32, records: usize, rounds: usize) {
     runtime().block_on(fill_topic(servers, &name, partitions, records));
     let runs = [Run::pipeline(&name, records), Run::bare(&name, records), Run::naive(&name, records)];
     let mut costs = [const { Vec::new() }; 3];
-    for round in 0..rounds {
-        for turn in 0..runs.len() {
-            let which = if round % 2 == 0 { turn } else { runs.len() - 1 - turn };
-            costs[which].push(in_own_process(servers, &runs[which]));
+    for _ in 0..rounds {
+        let there = runs.each_ref().map(|run| in_own_process(servers, run));
+        for (which, there) in there.into_iter().enumerate().rev() {
+            costs[which].push(there.and(in_own_process(servers, &runs[which])));
         }
     }
     runtime().block_on(drop_collection(servers, &name));
     let [ours, bare, naive] = &costs;
-    println!("Kafka to MongoDB, {partitions} partitions, {records} records, medians of {rounds} rounds");
+    let plural = if partitions == 1 { "" } else { "s" };
+    println!(
+        "Kafka to MongoDB, {partitions} partition{plural}, {records} records, medians of {rounds} rounds"
+    );
     println!("  pipeline          {}", Cost::median(ours));
     println!("  bare insert_many  {}", Cost::median(bare));
     println!("  naive loop        {}", Cost::median(naive));
