@@ -14,6 +14,7 @@
 
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "a bench that cannot be set up has failed, and says so"

@@ -177,13 +177,13 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     });
     of_runs("embedded", &embedded.collect::<Vec<_>>(), tell);
     let (Some(brokers), Some(uri)) = (scale::kafka(), scale::mongodb()) else {
-        println!(
+        eprintln!(
             "freshness on Kafka and MongoDB: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name none"
         );
         return;
     };
     if !two_threads().block_on(Store::has_plans(&uri)) {
-        println!(
+        eprintln!(
             "freshness on Kafka and MongoDB: skipped, this server explains no plans: without indexes each look takes \
              as long as everything else"
         );

@@ -56,7 +56,7 @@ fn all_there_is() -> Vec<On> {
             }),
             goals: [Some(0.45), Some(0.7)],
         }),
-        None => println!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA names no brokers"),
+        None => eprintln!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA names no brokers"),
     }
     all
 }
