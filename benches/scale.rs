@@ -12,10 +12,16 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// That of a bench: `cargo test --benches`, which does not say `--bench`, only looks whether it works.
+    /// That of a bench: `cargo test --benches`, which does not say `--bench`, only looks whether it works. `--quick`
+    /// asks for a first look.
     #[must_use]
     pub fn of_bench() -> Self {
-        if std::env::args().any(|argument| argument == "--bench") { Self::Full } else { Self::Tiny }
+        let says = |flag| std::env::args().any(|argument| argument == flag);
+        match (says("--bench"), says("--quick")) {
+            (false, _) => Self::Tiny,
+            (true, true) => Self::Quick,
+            (true, false) => Self::Full,
+        }
     }
 
     /// What belongs to this scale.

@@ -9,7 +9,8 @@
 //!
 //! With `-- --soak 5000000` so many records are carried once, and it says whether memory stays flat.
 //!
-//! `SHOP_BENCH_PAIRS` says how many rounds, 15 unless set. Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` says how many rounds, 15 unless set; with `-- --quick` they are 3, of 100,000 records. Nothing
+//! else should run on the machine meanwhile.
 
 #![expect(
     clippy::missing_docs_in_private_items,
@@ -25,6 +26,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use benches::purchases;
+use benches::scale::{self, Scale};
 use benches::usage::{Cost, median};
 use futures_util::{StreamExt, stream};
 use mongodb::Client;
@@ -41,14 +43,9 @@ struct Servers {
     mongodb: String,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench is told so where servers are")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 impl Servers {
     fn named() -> Option<Self> {
-        Some(Self { kafka: variable("SHOP_TEST_KAFKA")?, mongodb: variable("SHOP_TEST_MONGODB_URI")? })
+        Some(Self { kafka: scale::kafka()?, mongodb: scale::mongodb()? })
     }
 }
 
@@ -67,12 +64,9 @@ fn main() {
         let records = arguments.get(flag + 1).and_then(|records| records.parse().ok());
         return soak::soak(&servers, records.unwrap_or(5_000_000));
     }
-    // `cargo test --benches`, which does not say so, only looks whether it works.
-    let is_test = !arguments.iter().any(|argument| argument == "--bench");
-    let chosen = variable("SHOP_BENCH_PAIRS").and_then(|pairs| pairs.parse().ok());
-    let (rounds, records) = if is_test { (1, 2_000) } else { (chosen.unwrap_or(15), 1_000_000) };
+    let scale = Scale::of_bench();
     for partitions in [1, 5] {
-        compare(&servers, partitions, records, rounds);
+        compare(&servers, partitions, scale.pick(2_000, 100_000, 1_000_000), scale.pairs());
     }
 }
 

@@ -55,9 +55,8 @@ pub(crate) fn kafka_to_mongodb(scale: Scale, tell: &mut dyn FnMut(Row)) {
         return;
     }
     let mut command = Command::new(built(&["-p", "benches", "--bench", "kafka_to_mongodb"]));
-    let pairs = scale.pairs();
-    command.arg("--bench").env("SHOP_BENCH_PAIRS", pairs.to_string());
-    rows_of(&said(&mut command), pairs).into_iter().for_each(tell);
+    command.arg("--bench").args((scale == Scale::Quick).then_some("--quick"));
+    rows_of(&said(&mut command), scale.pairs()).into_iter().for_each(tell);
 }
 
 /// The lines of each comparison: what, then three with what runs cost, and three with ratios.
