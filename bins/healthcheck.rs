@@ -13,7 +13,7 @@ use crate::{Failure, Result};
 pub async fn run(settings: &Settings) -> Result<()> {
     let url = settings.url_from_here();
     let asked = match ShopClient::builder(&url).build() {
-        Ok(client) => client.check().await,
+        Ok(client) => client.check_process().await,
         Err(error) => Err(error),
     };
     asked.map_err(|error| Failure::new(format!("{url} is not ready: {error}")))

@@ -27,7 +27,7 @@ pub(crate) struct Variables {
     /// Parse the settings, try every connection, print both, and exit: 0 when all is well, else 1
     #[conf(long)]
     pub(crate) check_config: bool,
-    /// Ask the service that listens on HOST and PORT whether it is ready, and exit: 0 when it is, else 1
+    /// Ask the service that listens on HOST and PORT whether it can answer requests, and exit: 0 when it can, else 1
     #[conf(long)]
     pub(crate) healthcheck: bool,
 

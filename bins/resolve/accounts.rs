@@ -29,6 +29,8 @@ pub(super) struct Account<S: ?Sized, R: Record> {
     pub(super) store: Arc<S>,
     /// Nothing where another process keeps them.
     pub(super) kept: Option<Kept<R>>,
+    /// Whether the store is a file of this process.
+    pub(super) is_local: bool,
 }
 
 /// What stands behind rows that this process keeps.
@@ -44,6 +46,11 @@ pub(super) struct Kept<R: Record> {
 }
 
 impl<S: ?Sized, R: Record> Account<S, R> {
+    /// Rows that another process keeps.
+    const fn elsewhere(store: Arc<S>) -> Self {
+        Self { store, kept: None, is_local: false }
+    }
+
     /// The rows as a service has them, with what runs for them in this process.
     pub(super) fn role(&self, running: Option<&RunningAccount>) -> AccountRole<S> {
         let mut role = AccountRole::new(Arc::clone(&self.store));
@@ -51,6 +58,7 @@ impl<S: ?Sized, R: Record> Account<S, R> {
             (role.relay, role.events) = (Some(relay), events);
         }
         role.hears = self.kept.as_ref().map(|kept| kept.hears.clone());
+        role.is_local = self.is_local;
         role
     }
 }
@@ -83,12 +91,13 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<A
         (asked(Role::Users, &settings.users.url), asked(Role::Orders, &settings.orders.url));
     if let Some(Some(url)) = &users {
         opening.name("users", url.clone());
-        accounts.users = Some(Account { store: Arc::new(purchases::client(url)?), kept: None });
+        accounts.users = Some(Account::elsewhere(Arc::new(purchases::client(url)?)));
     }
     if let Some(Some(url)) = &orders {
         opening.name("orders", url.clone());
-        accounts.orders = Some(Account { store: Arc::new(purchases::client(url)?), kept: None });
+        accounts.orders = Some(Account::elsewhere(Arc::new(purchases::client(url)?)));
     }
+    let is_local = settings.mongodb.is_none();
     let (keeps_users, keeps_orders) = (users == Some(None), orders == Some(None));
     if !keeps_users && !keeps_orders {
         return Ok(accounts);
@@ -100,14 +109,14 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<A
         opening.note("users", store.name, store.closed);
         let kept =
             kept(store.outbox, store.heard, (&of_users, &settings.users), (&of_orders, &settings.orders));
-        accounts.users = Some(Account { store: store.store, kept: Some(kept) });
+        accounts.users = Some(Account { store: store.store, kept: Some(kept), is_local });
     }
     if keeps_orders {
         let store = store::orders(settings).await?;
         opening.note("orders", store.name, store.closed);
         let kept =
             kept(store.outbox, store.heard, (&of_orders, &settings.orders), (&of_users, &settings.users));
-        accounts.orders = Some(Account { store: store.store, kept: Some(kept) });
+        accounts.orders = Some(Account { store: store.store, kept: Some(kept), is_local });
     }
     #[cfg(feature = "failpoints")]
     let accounts = super::failpoints::around_accounts(accounts);

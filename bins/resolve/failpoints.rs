@@ -24,10 +24,12 @@ pub(super) fn around_accounts(accounts: Accounts) -> Accounts {
         users: accounts.users.map(|users| Account {
             store: Arc::new(Failpoints(users.store)) as _,
             kept: users.kept.map(around_kept),
+            is_local: users.is_local,
         }),
         orders: accounts.orders.map(|orders| Account {
             store: Arc::new(Failpoints(orders.store)) as _,
             kept: orders.kept.map(around_kept),
+            is_local: orders.is_local,
         }),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shop_client::{Retries, ShopClient};
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::ports::{DeadLetters, Durability, PurchaseQuery, PurchaseSink, PurchaseStore};
-use shop_http::{Facing, Management, Metrics};
+use shop_http::{Facing, LocalPorts, Management, Metrics};
 
 use super::log::{self, Topic};
 use super::{OpenSource, Opening, store};
@@ -21,6 +21,8 @@ pub struct Purchases {
     pub store: Option<(Arc<dyn PurchaseStore>, Durability)>,
     /// Where listings come from.
     pub query: Arc<dyn PurchaseQuery>,
+    /// Which of them are files of this process.
+    pub local: LocalPorts,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
 }
@@ -54,7 +56,9 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<P
     };
     let store = store.map(|(store, _, durability)| (store, durability));
     let (sink, open_source, dead_letters) = (log.sink, log.open_source, log.dead_letters);
-    let purchases = Purchases { sink, store, query, open_source, dead_letters };
+    let is_local = settings.management_url.is_none() && settings.mongodb.is_none();
+    let local = LocalPorts::new(settings.kafka.is_none(), is_local);
+    let purchases = Purchases { sink, store, query, local, open_source, dead_letters };
     #[cfg(feature = "failpoints")]
     let purchases = super::failpoints::around_purchases(purchases);
     Ok(purchases)
@@ -69,7 +73,7 @@ pub(super) fn client(url: &str) -> Result<ShopClient> {
 impl Purchases {
     pub(super) fn facing(&self, ingest: Option<IngestMonitor>, metrics: Metrics) -> Facing {
         let mut parts = Facing::new(Arc::clone(&self.sink), Arc::clone(&self.query));
-        (parts.ingest, parts.metrics) = (ingest, metrics);
+        (parts.ingest, parts.metrics, parts.local) = (ingest, metrics, self.local);
         parts
     }
 
@@ -77,7 +81,7 @@ impl Purchases {
         let (store, durability) =
             self.store.clone().ok_or_else(|| Failure::new("management needs a store"))?;
         let mut parts = Management::new(store, durability, Arc::clone(&self.query));
-        parts.ingest = ingest;
+        (parts.ingest, parts.local) = (ingest, self.local);
         Ok(parts)
     }
 

@@ -312,8 +312,21 @@ impl ShopClient {
     /// # Errors
     /// Why not. Asked once: whoever wants to know how it is now does not wait for it to change.
     pub async fn check(&self) -> Result<()> {
+        self.check_at("-/ready").await
+    }
+
+    /// Whether the process that serves here can answer anything, as a probe asks it: a broker or a store that is
+    /// unavailable does not count.
+    ///
+    /// # Errors
+    /// Why not. There are no retries.
+    pub async fn check_process(&self) -> Result<()> {
+        self.check_at("readyz").await
+    }
+
+    async fn check_at(&self, path: &str) -> Result<()> {
         let exchange = &self.inner.exchange;
-        let mut call = Call::question("check", exchange.url("-/ready", &[]), exchange.timeouts.check);
+        let mut call = Call::question("check", exchange.url(path, &[]), exchange.timeouts.check);
         call.repeats = false;
         let answer = self.ask(&call).await?;
         // Some other server may answer 200 to everything.

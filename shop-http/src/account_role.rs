@@ -31,22 +31,24 @@ pub struct AccountRole<S: ?Sized> {
     pub relay: Option<RelayMonitor>,
     /// The topic of the events that it hears of, as metrics name it; the events' own unless chosen.
     pub hears: Option<String>,
+    /// Whether the store is a file of this process, which `/readyz` checks. The default is `false`.
+    pub is_local: bool,
 }
 
 impl<S: ?Sized> AccountRole<S> {
     /// The rows of `store`, of which this process neither tells anybody, nor hears anything.
     #[must_use]
     pub const fn new(store: Arc<S>) -> Self {
-        Self { store, events: None, relay: None, hears: None }
+        Self { store, events: None, relay: None, hears: None, is_local: false }
     }
 }
 
 // Derived, it would ask the store itself to be `Clone`.
 impl<S: ?Sized> Clone for AccountRole<S> {
     fn clone(&self) -> Self {
-        let Self { store, events, relay, hears } = self;
+        let Self { store, events, relay, hears, is_local } = self;
         let (store, hears) = (Arc::clone(store), hears.clone());
-        Self { store, events: events.clone(), relay: relay.clone(), hears }
+        Self { store, events: events.clone(), relay: relay.clone(), hears, is_local: *is_local }
     }
 }
 
@@ -58,6 +60,8 @@ pub(crate) struct Account<'a> {
     pub(crate) hears: &'a str,
     pub(crate) events: Option<&'a IngestMonitor>,
     pub(crate) relay: Option<&'a RelayMonitor>,
+    /// Whether its store is a file of this process.
+    pub(crate) is_local: bool,
     /// Whether its store is well, once it is asked.
     pub(crate) check: BoxFuture<'a, Result<()>>,
 }
@@ -70,7 +74,8 @@ impl<'a> Account<'a> {
         check: BoxFuture<'a, Result<()>>,
     ) -> Self {
         let hears = role.hears.as_deref().unwrap_or(own_topic);
-        Self { name, hears, events: role.events.as_ref(), relay: role.relay.as_ref(), check }
+        let (events, relay) = (role.events.as_ref(), role.relay.as_ref());
+        Self { name, hears, events, relay, is_local: role.is_local, check }
     }
 }
 
@@ -81,6 +86,13 @@ impl Service {
         let users = users.map(|role| Account::new("users", Order::TOPIC, role, role.store.check()));
         let orders = self.orders.iter();
         users.chain(orders.map(|role| Account::new("orders", User::TOPIC, role, role.store.check())))
+    }
+
+    /// Every ingest of this process: that of purchases, and those of events.
+    pub(crate) fn ingests(&self) -> impl Iterator<Item = &IngestMonitor> {
+        let users = self.users.iter().filter_map(|role| role.events.as_ref());
+        let orders = self.orders.iter().filter_map(|role| role.events.as_ref());
+        self.ingest.iter().chain(users).chain(orders)
     }
 
     /// Those of them that run in this process, rather than behind it.

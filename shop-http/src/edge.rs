@@ -25,8 +25,9 @@ use crate::failure::Failure;
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 
-/// What is asked of a service that is too busy for everything else.
-const ALWAYS_ANSWERED: [&str; 6] = ["/healthz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
+/// What is asked of a service that is too busy for everything else; `/healthz` below a prefix, too.
+const ALWAYS_ANSWERED: [&str; 7] =
+    ["/livez", "/readyz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
 
 /// Makes a service [`Guarded`].
 #[derive(Debug, Clone)]
@@ -89,7 +90,7 @@ impl Limits {
             return Err(Failure::HeadersTooLarge(self.headers));
         }
         let path = request.extensions().get().map_or("", MatchedPath::as_str);
-        if ALWAYS_ANSWERED.iter().any(|always| path.ends_with(always)) {
+        if path.ends_with("/healthz") || ALWAYS_ANSWERED.contains(&path) {
             return Ok(Admission::default());
         }
         let writes = writes(request);

@@ -9,10 +9,12 @@ use crate::service::Service;
 
 /// All the routes of a service that has `naked` ones of its own, and `under_api_v1`.
 pub(crate) fn everywhere(service: &Service, naked: Routes, under_api_v1: Routes) -> Routes {
+    let alive = Routes::new().route("/healthz", get(health::alive_text));
+    let operations = operations();
     if !service.has_purchases {
-        return with_accounts(with_health(Routes::new()), service).route("/", read(index::get));
+        return with_accounts(alive.merge(operations), service).route("/", read(index::get));
     }
-    let naked = with_health(naked);
+    let naked = naked.merge(alive);
     let ours = with_accounts(Routes::new(), service)
         .route("/", read(index::get))
         .route("/page/{name}", read(page::asset))
@@ -21,15 +23,17 @@ pub(crate) fn everywhere(service: &Service, naked: Routes, under_api_v1: Routes)
         .route("/v1/summary", read(v1_summary::get));
     let all = naked.clone().merge(ours).nest("/api/v1", under_api_v1);
     let all = with_prefix(all, "/api", naked.route("/", read(index::describe)), read(index::describe));
-    INGRESS_PREFIXES
+    let all = INGRESS_PREFIXES
         .into_iter()
-        .fold(all.clone(), |routes, prefix| with_prefix(routes, prefix, all.clone(), read(index::get)))
+        .fold(all.clone(), |routes, prefix| with_prefix(routes, prefix, all.clone(), read(index::get)));
+    all.merge(operations)
 }
 
-/// `routes`, and those that tell how the service is.
-fn with_health(routes: Routes) -> Routes {
-    routes
-        .route("/healthz", get(health::alive_text))
+/// The routes for operators and probes. They exist once: below a prefix that an ingress publishes, they would be public.
+fn operations() -> Routes {
+    Routes::new()
+        .route("/livez", get(health::alive))
+        .route("/readyz", get(health::ready_to_answer))
         .route("/health", get(health::health))
         .route("/metrics", read(metrics::get))
         .route("/ready", get(health::ready_naked))

@@ -17,7 +17,7 @@ use crate::options::HttpOptions;
 use crate::recent::RecentBuys;
 use crate::resources::{buy, docs, listing};
 use crate::routes::{Routes, read};
-use crate::service::{Role, Service};
+use crate::service::{LocalPorts, Role, Service};
 
 /// What facing stands on.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct Facing {
     /// What is told in `/metrics`; of this service alone unless chosen.
     pub metrics: Metrics,
 }
+    /// The ports that are files of this process; the default is none.
+    pub local: LocalPorts,
 
 impl Facing {
     /// Facing on `sink` and `query`, without an ingest of its own.
@@ -52,6 +54,7 @@ impl Facing {
             clock: Arc::new(SystemClock),
             metrics: Metrics::new(),
         }
+            local: LocalPorts::default(),
     }
 }
 
@@ -67,6 +70,7 @@ pub fn facing(parts: Facing, options: HttpOptions) -> Router {
         orders: parts.orders,
         clock: parts.clock,
         publishing: Publishing::new(&parts.metrics, Role::Facing),
+        local: parts.local,
         metrics: parts.metrics,
         known_keys: Some(KnownKeys::new()),
         recent: options.remember_buys.then(RecentBuys::new),

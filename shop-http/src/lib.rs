@@ -72,3 +72,4 @@ pub use management::{Management, management};
 pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
 pub use serve::serve;
+pub use service::LocalPorts;

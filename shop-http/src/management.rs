@@ -15,7 +15,7 @@ use crate::no_purchases::NoPurchases;
 use crate::options::HttpOptions;
 use crate::resources::{buy, docs, listing};
 use crate::routes::{Routes, read};
-use crate::service::{Role, Service};
+use crate::service::{LocalPorts, Role, Service};
 use crate::store_sink::StoreSink;
 
 /// What management stands on.
@@ -39,6 +39,8 @@ pub struct Management {
     /// What is told in `/metrics`; of this service alone unless chosen.
     pub metrics: Metrics,
     has_purchases: bool,
+    /// The ports that are files of this process; the default is none.
+    pub local: LocalPorts,
 }
 
 impl Management {
@@ -55,6 +57,7 @@ impl Management {
             clock: Arc::new(SystemClock),
             metrics: Metrics::new(),
             has_purchases: true,
+            local: LocalPorts::default(),
         }
     }
 
@@ -80,6 +83,7 @@ pub fn management(parts: Management, options: HttpOptions) -> Router {
         orders: parts.orders,
         clock: parts.clock,
         publishing: Publishing::new(&parts.metrics, Role::Management),
+        local: parts.local,
         metrics: parts.metrics,
         known_keys: None,
         recent: None,

@@ -31,12 +31,32 @@ pub(crate) struct Service {
     pub(crate) users: Option<UsersRole>,
     pub(crate) orders: Option<OrdersRole>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) local: LocalPorts,
     /// Where keys are remembered. Without it, what is behind `sink` knows a repetition by itself.
     pub(crate) known_keys: Option<KnownKeys>,
     pub(crate) recent: Option<RecentBuys>,
     pub(crate) metrics: Metrics,
     pub(crate) publishing: Publishing,
     pub(crate) options: HttpOptions,
+}
+
+/// Which ports of a service are files of its process. `/readyz` checks these alone: a broker or a store that is
+/// unavailable takes no process out of its load balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LocalPorts {
+    /// The log that purchases are published to.
+    pub log: bool,
+    /// The store that listings are read from.
+    pub store: bool,
+}
+
+impl LocalPorts {
+    /// The log and the store, each a file of this process or not.
+    #[must_use]
+    pub const fn new(log: bool, store: bool) -> Self {
+        Self { log, store }
+    }
 }
 
 /// Which of the two services this is.

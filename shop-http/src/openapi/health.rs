@@ -10,6 +10,7 @@ use super::schemas::{Described, object, of_type, text, word};
 use super::whereabouts::Place;
 use super::{Operations, parameters};
 use crate::failure::Failure;
+use crate::resources::health::{DEGRADED, INGEST_STOPPED, KAFKA_UNAVAILABLE, LOG_UNAVAILABLE};
 use crate::service::Role;
 
 /// What stands at a path that is no purchase's.
@@ -19,7 +20,8 @@ pub(super) fn or_about(naked: &str, place: &Place<'_>) -> Option<Operations> {
         "/healthz" => alive_text(place),
         "/health" => health(place),
         "/ready" => ready_naked(place),
-        "/-/healthy" => alive(place),
+        "/readyz" => ready_to_answer(place),
+        "/livez" | "/-/healthy" => alive(place),
         "/-/ready" => ready(place),
         "/page/{name}" => asset(place),
         "/metrics" => metrics(place),
@@ -105,7 +107,8 @@ fn alive(place: &Place<'_>) -> OperationBuilder {
 fn ready(place: &Place<'_>) -> OperationBuilder {
     let (is, is_not, shown): (_, _, Value) = match place.role {
         Role::Facing => {
-            let is_not = telling(&[("detail", &["Kafka not connected"])], &[]);
+            let why = [KAFKA_UNAVAILABLE, LOG_UNAVAILABLE, INGEST_STOPPED];
+            let is_not = telling(&[("detail", &why)], &[]);
             (telling(&[("status", &["ready"])], &[]), is_not, json!({"status": "ready"}))
         }
         Role::Management => {
@@ -121,6 +124,19 @@ fn ready(place: &Place<'_>) -> OperationBuilder {
         Answer::json(StatusCode::SERVICE_UNAVAILABLE, "Requests should not be sent here now", is_not),
     ];
     of_health(place, "Whether requests should be sent here", own)
+}
+
+fn ready_to_answer(place: &Place<'_>) -> OperationBuilder {
+    let is = Answer::json(StatusCode::OK, "It can", telling(&[("status", &["ready"])], &[]));
+    let is = is.with_example(Some(json!({"status": "ready"})));
+    let is_not = telling(&[("status", &["not ready"])], &[]);
+    let is_not =
+        Answer::json(StatusCode::SERVICE_UNAVAILABLE, "A file of this process is not usable", is_not);
+    of_health(
+        place,
+        "Whether this process can answer anything, whatever else is unavailable",
+        vec![is, is_not],
+    )
 }
 
 fn ready_naked(place: &Place<'_>) -> OperationBuilder {
@@ -146,7 +162,7 @@ fn health(place: &Place<'_>) -> OperationBuilder {
     let form = place.dialect.health;
     let facing = place.role == Role::Facing;
     let well = telling(
-        &[("status", &[form.well])],
+        &[("status", &[form.well, DEGRADED])],
         if facing { &["kafkaReady"] } else { &["kafkaReady", "mongoReady"] },
     );
     let mut shown = json!({"status": form.well, "kafkaReady": true});
@@ -161,7 +177,8 @@ fn health(place: &Place<'_>) -> OperationBuilder {
         }
     }
     own.push(Answer::json(StatusCode::OK, "How it is", well).with_example(Some(shown)));
-    let summary = "How the service is, for people; with the state of what runs in it, as `ingest`, `users` and `orders`";
+    let summary = "How the service is, for people; with the state of what runs in it, as `ingest`, `users` and `orders`. \
+                   `degraded`: ingest has stopped, or cannot store a record, until an operator acts";
     of_health(place, summary, own)
 }
 

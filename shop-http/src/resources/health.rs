@@ -14,16 +14,43 @@ use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase};
 use crate::account_role::Account;
 use crate::dialect::Speaks;
 use crate::json_answer::Json;
-use crate::service::{Role, Service};
+use crate::service::{LocalPorts, Role, Service};
+
+/// What `/health` says when something needs an operator.
+pub(crate) const DEGRADED: &str = "degraded";
+/// Why `/-/ready` of facing is 503.
+pub(crate) const KAFKA_UNAVAILABLE: &str = "Kafka not connected";
+pub(crate) const LOG_UNAVAILABLE: &str = "The log is not writable";
+pub(crate) const INGEST_STOPPED: &str = "Ingest has stopped";
 
 /// `GET /healthz`: the process lives. Looks at nothing else.
 pub(crate) async fn alive_text() -> &'static str {
     "Success"
 }
 
-/// `GET /-/healthy`: the process lives. Looks at nothing else.
+/// `GET /livez` and `GET /-/healthy`: the process lives. Looks at nothing else.
 pub(crate) async fn alive() -> Json<Value> {
     Json(json!({"status": "alive"}))
+}
+
+/// `GET /readyz`: whether this process can answer anything: its own files are usable. A broker or a store that is
+/// unavailable does not count: what needs neither is still answered, and `/health` reports the rest.
+pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Response {
+    let LocalPorts { log, store } = service.local;
+    // The sink of management is its store.
+    let sink = if service.role == Role::Facing { log } else { store };
+    let check = async |is_local: bool, check| !is_local || service.is_well(check).await;
+    let entities = service.accounts().map(|account| check(account.is_local, account.check));
+    let (sink, query, entities) = tokio::join!(
+        check(sink, service.sink.check()),
+        check(store, service.query.check()),
+        join_all(entities)
+    );
+    if sink && query && !entities.contains(&false) {
+        Json(json!({"status": "ready"})).into_response()
+    } else {
+        unavailable(json!({"status": "not ready"}))
+    }
 }
 
 /// What the readiness of a service is made of.
@@ -32,22 +59,27 @@ struct Ports {
     log: bool,
     /// The stores answer.
     store: bool,
+    /// No ingest of this process has stopped.
+    ingest: bool,
 }
 
 impl Ports {
+    const fn are_ready(&self) -> bool {
+        self.log && self.store && self.ingest
+    }
+
     async fn of(service: &Service) -> Self {
+        let ingest = service.ingests().all(|ingest| ingest.status().phase != Phase::Stopped);
         match service.role {
-            Role::Facing => Self { log: service.is_well(service.sink.check()).await, store: true },
+            Role::Facing => Self { log: service.is_well(service.sink.check()).await, store: true, ingest },
             Role::Management => {
-                let loops =
-                    service.ingest.iter().chain(service.accounts().filter_map(|account| account.events));
-                let log = loops.map(IngestMonitor::status).all(|status| runs(&status));
+                let log = service.ingests().map(IngestMonitor::status).all(|status| runs(&status));
                 let (writes, reads, accounts) = tokio::join!(
                     service.is_well(service.sink.check()),
                     service.is_well(service.query.check()),
                     join_all(service.accounts().map(|account| service.is_well(account.check)))
                 );
-                Self { log, store: writes && reads && !accounts.contains(&false) }
+                Self { log, store: writes && reads && !accounts.contains(&false), ingest }
             }
         }
     }
@@ -62,9 +94,9 @@ fn runs(status: &IngestStatus) -> bool {
 pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     let ports = Ports::of(&service).await;
     let word = |up: bool| if up { "up" } else { "down" };
-    match (service.role, ports.log && ports.store) {
+    match (service.role, ports.are_ready()) {
         (Role::Facing, true) => Json(json!({"status": "ready"})).into_response(),
-        (Role::Facing, false) => unavailable(json!({"detail": "Kafka not connected"})),
+        (Role::Facing, false) => unavailable(json!({"detail": why_not_ready(&service, &ports)})),
         (Role::Management, true) => {
             Json(json!({"status": "ready", "mongo": "up", "kafka": "up"})).into_response()
         }
@@ -75,10 +107,19 @@ pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     }
 }
 
+/// Why facing is not ready. The text about Kafka is the one that 004 documents.
+const fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
+    match ports {
+        Ports { log: true, .. } => INGEST_STOPPED,
+        _ if service.local.log => LOG_UNAVAILABLE,
+        _ => KAFKA_UNAVAILABLE,
+    }
+}
+
 /// `GET /ready`: the same, in other words.
 pub(crate) async fn ready_naked(State(service): State<Arc<Service>>) -> Response {
     let ports = Ports::of(&service).await;
-    let is_ready = ports.log && ports.store;
+    let is_ready = ports.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
     let mut body = json!({"status": status, "kafkaReady": ports.log});
     if service.role == Role::Management {
@@ -171,26 +212,22 @@ impl AccountHealth {
     }
 }
 
-/// `GET /health`: how the service is, for people and dashboards.
+/// `GET /health`: how the service is, for people and dashboards. All parts are asked at the same time.
 pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect): Speaks) -> Response {
-    let ports = Ports::of(&service).await;
+    let ingest = async { Some(IngestHealth::of(&service, service.ingest.as_ref()?).await) };
+    let accounts = join_all(service.own_accounts().map(|account| AccountHealth::of(&service, account)));
+    let (ports, ingest, accounts) = tokio::join!(Ports::of(&service), ingest, accounts);
     let mut body = Map::new();
     let mut code = StatusCode::OK;
+    let mut word = if service.ingests().any(is_degraded) { DEGRADED } else { dialect.health.well };
     match service.role {
         Role::Facing => {
-            body.insert("status".into(), dialect.health.well.into());
             body.insert("kafkaReady".into(), ports.log.into());
         }
         Role::Management => {
             let reads = |ingest: &IngestMonitor| !ingest.status().troubles.contains_key(&Part::Source);
-            let reads = service
-                .ingest
-                .iter()
-                .chain(service.accounts().filter_map(|account| account.events))
-                .all(reads);
-            body.insert("kafkaReady".into(), (ports.log && reads).into());
+            body.insert("kafkaReady".into(), (ports.log && service.ingests().all(reads)).into());
             body.insert("mongoReady".into(), ports.store.into());
-            let mut word = dialect.health.well;
             if dialect.health.tells_of_the_store {
                 let store = if ports.store { "connected" } else { "disconnected" };
                 body.insert("mongodb".into(), store.into());
@@ -199,13 +236,17 @@ pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect):
                 word = "unhealthy";
                 code = StatusCode::INTERNAL_SERVER_ERROR;
             }
-            body.insert("status".into(), word.into());
         }
     }
-    if let Some(ingest) = &service.ingest {
-        let health = IngestHealth::of(&service, ingest).await;
-        body.insert("ingest".into(), serde_json::to_value(health).unwrap_or_default());
+    body.insert("status".into(), word.into());
+    if let Some(ingest) = ingest {
+        body.insert("ingest".into(), serde_json::to_value(ingest).unwrap_or_default());
     }
-    body.extend(join_all(service.own_accounts().map(|account| AccountHealth::of(&service, account))).await);
+    body.extend(accounts);
     (code, Json(Value::Object(body))).into_response()
+}
+
+/// Whether an ingest needs an operator: it does not continue by itself.
+fn is_degraded(ingest: &IngestMonitor) -> bool {
+    ingest.status().phase == Phase::Stopped
 }

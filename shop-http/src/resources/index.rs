@@ -11,16 +11,18 @@ use crate::json_answer::Json;
 use crate::resources::page;
 use crate::service::{Role, Service};
 
-const EVERYWHERE: [(&str, &str); 9] = [
+const EVERYWHERE: [(&str, &str); 11] = [
     ("/", "This description, or for a browser a page"),
     ("/docs", "The API, to read and to try"),
     ("/openapi.json", "The API as an OpenAPI document"),
     ("/healthz", "Whether the process lives"),
+    ("/livez", "Whether the process lives, for probes"),
+    ("/readyz", "Whether this process can answer anything, for probes"),
     ("/health", "How the service is"),
     ("/metrics", "What it counts and measures, for Prometheus"),
-    ("/ready", "Whether requests should be sent here, for user-buy-list's probes"),
+    ("/ready", "The same as /-/ready, in the words of user-buy-list"),
     ("/-/healthy", "Whether the process lives, as JSON"),
-    ("/-/ready", "Whether requests should be sent here"),
+    ("/-/ready", "Whether log, store and ingest are available"),
 ];
 const OF_PURCHASES: [(&str, &str); 4] = [
     ("POST /v1/purchases", "Buys: username, userid, price, and a timestamp if you like"),

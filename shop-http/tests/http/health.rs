@@ -10,8 +10,9 @@ use shop_core::ingest::{Ingest, IngestOptions, Phase};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
 use shop_core::record::LogRecord;
-use shop_core::{Timestamp, ingest::DeadLetterLimit};
-use shop_http::{HttpOptions, Management, management};
+use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::{Result, Timestamp, ingest::DeadLetterLimit, orders::OrderNumber};
+use shop_http::{Facing, HttpOptions, LocalPorts, Management, UsersRole, facing, management};
 use tokio::sync::oneshot;
 
 use crate::shop::{Shop, get};
@@ -22,7 +23,9 @@ async fn both_services_are_alive_and_well() {
     for service in [&shop.facing, &shop.management] {
         let text = get(service, "/healthz").await;
         assert_eq!((text.status, text.text.as_str()), (StatusCode::OK, "Success"));
-        assert_eq!(get(service, "/-/healthy").await.json(), json!({"status": "alive"}));
+        for alive in ["/-/healthy", "/livez"] {
+            assert_eq!(get(service, alive).await.json(), json!({"status": "alive"}));
+        }
         assert_eq!(get(service, "/-/ready").await.status, StatusCode::OK);
         let index = get(service, "/").await.json();
         for (path, text) in index.as_object().unwrap() {
@@ -69,6 +72,87 @@ async fn ports_that_are_away_show() {
         for service in [&shop.facing, &shop.management] {
             assert_eq!(get(service, "/healthz").await.status, StatusCode::OK, "alive all the same");
         }
+    }
+}
+
+#[tokio::test]
+async fn probes_and_metrics_exist_once() {
+    let shop = Shop::new();
+    for service in [&shop.facing, &shop.management] {
+        for path in ["/livez", "/readyz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"] {
+            assert_eq!(get(service, path).await.status, StatusCode::OK, "{path}");
+            for prefix in ["/api", "/api/v1", "/scalable-shop-cm-server", "/scalable-shop-cm-api/api"] {
+                let below = get(service, &format!("{prefix}{path}")).await;
+                assert_eq!(below.status, StatusCode::NOT_FOUND, "{prefix}{path}");
+            }
+        }
+        assert_eq!(get(service, "/scalable-shop-cm-server/healthz").await.text, "Success");
+    }
+}
+
+#[tokio::test]
+async fn only_files_of_the_process_count_for_its_probe() {
+    let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+    faults.always(Call::Check, Fault::away());
+    let facing_on = |log_is_local, store_is_local| {
+        let query = faults.query(Arc::new(store.clone()));
+        let mut parts = Facing::new(faults.sink(Arc::new(log.sink())), query);
+        parts.local = LocalPorts::new(log_is_local, store_is_local);
+        facing(parts, HttpOptions::default())
+    };
+    let remote = facing_on(false, false);
+    assert_eq!(get(&remote, "/readyz").await.json(), json!({"status": "ready"}));
+    assert_eq!(get(&remote, "/-/ready").await.json(), json!({"detail": "Kafka not connected"}));
+    for local in [facing_on(true, false), facing_on(false, true)] {
+        let answer = get(&local, "/readyz").await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready"}))
+        );
+        assert_eq!(get(&local, "/livez").await.status, StatusCode::OK);
+    }
+    let local = get(&facing_on(true, true), "/-/ready").await;
+    assert_eq!(local.json(), json!({"detail": "The log is not writable"}), "there is no Kafka");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_parts_of_health_are_checked_at_the_same_time() {
+    let shop = Shop::new();
+    let faults = &shop.faults;
+    faults.always(Call::Check, Fault::Delay(std::time::Duration::from_secs(60)));
+    let users = UsersRole::new(Arc::new(HangingUsers));
+    let store = InMemoryStore::new();
+    let query = faults.query(Arc::new(store.clone()));
+    let mut parts = Management::new(faults.store(Arc::new(store)), Durability::Memory, query);
+    parts.users = Some(users);
+    let begun = tokio::time::Instant::now();
+    assert_eq!(
+        get(&management(parts, HttpOptions::default()), "/health").await.json()["users"]["store"],
+        false
+    );
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+/// A store of users that never answers.
+#[derive(Debug)]
+struct HangingUsers;
+
+#[async_trait::async_trait]
+impl UserStore for HangingUsers {
+    async fn register(&self, _new: &NewUser) -> Result<Registration> {
+        std::future::pending().await
+    }
+
+    async fn user(&self, _id: UserNumber) -> Result<Option<User>> {
+        std::future::pending().await
+    }
+
+    async fn orders_of(&self, _id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        std::future::pending().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        std::future::pending().await
     }
 }
 
@@ -132,5 +216,44 @@ async fn too_many_dead_letters_are_told_and_end_readiness() {
         health["ingest"]["stopped_because"].as_str().unwrap().contains("SHOP_DEAD_LETTER_LIMIT"),
         "{health}"
     );
-    assert_eq!(health["kafkaReady"], false);
+    assert_eq!((&health["kafkaReady"], &health["status"]), (&json!(false), &json!("degraded")));
+    assert_eq!(get(&router, "/readyz").await.status, StatusCode::OK, "listings go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_facing_whose_ingest_has_stopped_says_so_and_still_lists() {
+    let mut options = IngestOptions::default();
+    options.dead_letter_limit = DeadLetterLimit::in_a_row(3);
+    let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    let ingest = Ingest::new(
+        Arc::new(log.source("group")),
+        Arc::new(store.clone()),
+        Arc::new(log.dead_letters()),
+        options,
+    );
+    let monitor = ingest.monitor();
+    let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
+    parts.ingest = Some(monitor.clone());
+    parts.local = LocalPorts::new(true, true);
+    let router = facing(parts, HttpOptions::default());
+    tokio::spawn(ingest.run(std::future::pending()));
+    monitor.wait_for(|status| status.phase == Phase::Running).await;
+    assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK);
+    (0..10).for_each(|_| append(&log, "poison"));
+    monitor.wait_for(|status| status.phase == Phase::Stopped).await;
+    let ready = get(&router, "/-/ready").await;
+    assert_eq!(
+        (ready.status, ready.json()),
+        (StatusCode::SERVICE_UNAVAILABLE, json!({"detail": "Ingest has stopped"}))
+    );
+    let ready = get(&router, "/ready").await;
+    assert_eq!(
+        (ready.status, ready.json()),
+        (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready", "kafkaReady": true}))
+    );
+    let health = get(&router, "/health").await;
+    assert_eq!((health.status, &health.json()["status"]), (StatusCode::OK, &json!("degraded")));
+    for path in ["/readyz", "/getAllUserBuys/u1"] {
+        assert_eq!(get(&router, path).await.status, StatusCode::OK, "{path}");
+    }
 }

@@ -90,7 +90,7 @@ async fn who_comes_on_top_of_too_many_is_told_to_come_again() {
     let problem = get(&shop.facing, "/v1/purchases").await.json();
     assert_eq!((&problem["type"], &problem["outcome"]), (&json!("/problems/overloaded"), &json!(null)));
     for always in
-        ["/healthz", "/health", "/ready", "/-/ready", "/-/healthy", "/scalable-shop-cm-server/healthz"]
+        ["/healthz", "/livez", "/readyz", "/health", "/ready", "/-/ready", "/scalable-shop-cm-server/healthz"]
     {
         assert_eq!(get(&shop.facing, always).await.status, StatusCode::OK, "{always}");
     }

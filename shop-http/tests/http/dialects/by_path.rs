@@ -15,7 +15,6 @@ async fn a_prefix_is_cut_off_and_tells_the_dialect() {
         let page = post(&shop.facing, "/api/buy", BUY).await;
         assert_eq!((page.status.as_u16(), &page.json()["purchase"]["timestamp"]), (201, &json!(NOW)));
         assert_eq!(get(&shop.facing, "/api/getAllUserBuys/005").await.json().as_array().unwrap().len(), 2);
-        is(&get(&shop.facing, "/api/health").await, 200, &json!({"status": "ok", "kafkaReady": true}));
         is(&get(&shop.facing, "/api/nowhere").await, 404, &json!({"error": "Not Found"}));
 
         let prefix = "/scalable-shop-cm-server";
