@@ -14,6 +14,7 @@ use shop_core::json::{
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::dialect::{Dialect, Errors, Missing, Outage};
+use crate::failure_log::FailedBy;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::json_answer::Json;
 use crate::service::Role;
@@ -94,6 +95,24 @@ impl Subject {
         }
     }
 
+    /// What a failed write is called in the log.
+    const fn write(self) -> &'static str {
+        match self {
+            Self::Purchase(_) => "write purchase",
+            Self::User => "write user",
+            Self::Order => "write order",
+        }
+    }
+
+    /// What a failed read is called in the log.
+    const fn query(self) -> &'static str {
+        match self {
+            Self::Purchase(_) => "query purchases",
+            Self::User => "query users",
+            Self::Order => "query orders",
+        }
+    }
+
     /// The word for one of them.
     const fn noun(self) -> &'static str {
         match self {
@@ -146,7 +165,6 @@ impl Failure {
 
     /// The answer in `dialect`.
     pub(crate) fn respond(&self, dialect: &Dialect) -> Response {
-        self.log();
         let status = self.status(dialect);
         let mut response = match dialect.errors {
             Errors::Text | Errors::StatusAndMessage | Errors::Detail => {
@@ -162,6 +180,9 @@ impl Failure {
             && let Ok(key) = HeaderValue::from_str(key.as_str())
         {
             headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        if let Some(failed_by) = self.cause() {
+            response.extensions_mut().insert(failed_by);
         }
         response
     }
@@ -344,14 +365,19 @@ impl Failure {
         }
     }
 
-    /// An error of a port is logged here, once, with all that the client is not told.
-    fn log(&self) {
-        let (Self::Write { error, .. } | Self::Query(error, _)) = self else { return };
-        let client_is_told = matches!(self, Self::Write { .. })
-            && matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::TooLarge);
-        if !client_is_told {
-            tracing::warn!(error = %error.chain(), outcome = ?error.outcome(), "a request failed");
-        }
+    /// The error of a port that is to be logged, with all that the client does not see.
+    fn cause(&self) -> Option<FailedBy> {
+        let (error, operation) = match self {
+            Self::Write { error, .. }
+                if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::TooLarge) =>
+            {
+                return None;
+            }
+            Self::Write { error, of, .. } => (error, of.write()),
+            Self::Query(error, of) => (error, of.query()),
+            _ => return None,
+        };
+        Some(FailedBy { error: error.clone(), operation })
     }
 }
 

@@ -43,6 +43,7 @@ mod everywhere;
 mod facing;
 mod failure;
 mod header_names;
+mod failure_log;
 mod json_answer;
 mod known_keys;
 mod lax;

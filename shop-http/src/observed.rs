@@ -13,6 +13,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 use tracing::instrument::Instrumented;
 
+use crate::failure_log::FailureLog;
 use crate::header_names::REQUEST_ID;
 use crate::metrics::{Measuring, Metrics, Requests};
 
@@ -23,12 +24,13 @@ const LONGEST_REQUEST_ID: usize = 128;
 #[derive(Clone)]
 pub(crate) struct Observe {
     requests: Arc<Requests>,
+    failures: Arc<FailureLog>,
 }
 
 impl Observe {
     /// Counts in these figures.
     pub(crate) fn with(metrics: &Metrics) -> Self {
-        Self { requests: Requests::of(metrics) }
+        Self { requests: Requests::of(metrics), failures: Arc::default() }
     }
 }
 
@@ -36,7 +38,8 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { requests: Arc::clone(&self.requests), inner }
+        let Self { requests, failures } = self.clone();
+        Observed { requests, failures, inner }
     }
 }
 
@@ -44,6 +47,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Clone)]
 pub(crate) struct Observed<S> {
     requests: Arc<Requests>,
+    failures: Arc<FailureLog>,
     inner: S,
 }
 
@@ -69,7 +73,8 @@ where
         );
         let matched = request.extensions().get().cloned();
         let measuring = Arc::clone(&self.requests).begin(matched, request.method());
-        Observing { answer: self.inner.call(request).instrument(span), on: Some((id, measuring)) }
+        let failures = Arc::clone(&self.failures);
+        Observing { answer: self.inner.call(request).instrument(span), on: Some((id, measuring)), failures }
     }
 }
 
@@ -79,6 +84,7 @@ pin_project! {
         #[pin]
         answer: Instrumented<F>,
         on: Option<(HeaderValue, Measuring)>,
+        failures: Arc<FailureLog>,
     }
 }
 
@@ -88,7 +94,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Observing<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Ok(mut response) = ready!(this.answer.as_mut().poll(context));
-        // Whatever fails has said so itself, with more to say.
+        this.failures.note(&response, this.answer.span());
         tracing::debug!(parent: this.answer.span(), http.status = response.status().as_u16(), "answered");
         let Some((id, measuring)) = this.on.take() else { return Poll::Ready(Ok(response)) };
         response.headers_mut().insert(REQUEST_ID, id);

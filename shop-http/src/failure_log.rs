@@ -1,0 +1,83 @@
+//! Logs why requests fail: one line per cause and interval. A log, or a store, that is unavailable fails thousands of
+//! requests a second, and a line for each would fill the disk that may be the cause.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::response::Response;
+use shop_core::{Error, ErrorKind};
+use tokio::time::Instant;
+use tracing::Span;
+
+/// The time between two lines about the same cause.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a request failed: an extension of its response, for the log alone.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedBy {
+    pub(crate) error: Error,
+    /// What was tried, such as `write purchase`.
+    pub(crate) operation: &'static str,
+}
+
+/// What was logged lately, by cause: there are as many causes as operations and kinds together.
+#[derive(Debug, Default)]
+pub(crate) struct FailureLog {
+    causes: Mutex<HashMap<(&'static str, ErrorKind), Cause>>,
+}
+
+#[derive(Debug)]
+struct Cause {
+    logged: Instant,
+    /// The requests that failed since then.
+    suppressed: u64,
+}
+
+impl FailureLog {
+    /// Logs in the request's span why `response` is a failure, if it is one and its cause is due.
+    pub(crate) fn note(&self, response: &Response, request: &Span) {
+        let Some(FailedBy { error, operation }) = response.extensions().get() else { return };
+        if let Some(suppressed) = self.due(operation, error.kind()) {
+            let (error, outcome) = (error.chain(), error.outcome());
+            tracing::warn!(parent: request, %error, ?outcome, operation, suppressed, "request failed");
+        }
+    }
+
+    /// How many failures of this cause were not logged since the last line, if one is due now.
+    fn due(&self, operation: &'static str, kind: ErrorKind) -> Option<u64> {
+        let now = Instant::now();
+        let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);
+        match causes.get_mut(&(operation, kind)) {
+            Some(cause) if now < cause.logged + INTERVAL => {
+                cause.suppressed += 1;
+                None
+            }
+            Some(cause) => {
+                cause.logged = now;
+                Some(std::mem::take(&mut cause.suppressed))
+            }
+            None => {
+                causes.insert((operation, kind), Cause { logged: now, suppressed: 0 });
+                Some(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cause_is_one_line_per_interval() {
+        let log = FailureLog::default();
+        let write = || log.due("write purchase", ErrorKind::Unavailable);
+        assert_eq!(write(), Some(0));
+        assert!((0..5_000).all(|_| write().is_none()));
+        assert_eq!(log.due("query purchase", ErrorKind::Unavailable), Some(0), "another cause");
+        tokio::time::advance(INTERVAL).await;
+        assert_eq!(write(), Some(5_000));
+        assert_eq!(write(), None);
+    }
+}
