@@ -130,8 +130,7 @@ async fn in_mongodb(settings: &MongodbSettings) -> Result<Store> {
         name: format!("MongoDB, {}", store.namespace()),
         query: Arc::new(store.clone()),
         store: Arc::new(store),
-        // By a majority, in its journal.
-        durability: Durability::LocalDisk,
+        durability: Durability::Replicated,
         closed: Box::pin(std::future::ready(())),
     })
 }

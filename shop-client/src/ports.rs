@@ -9,9 +9,9 @@ use shop_core::ports::PurchaseQueryExt;
 use shop_core::{Error, Result};
 
 use crate::{
-    ErrorKind, ListOrder, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page, PageRequest,
-    Placement, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, Registration, Selector,
-    ShopClient, Summary, Total, User, UserNumber, UserStore,
+    Durability, ErrorKind, ListOrder, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page,
+    PageRequest, Placement, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, Registration,
+    Selector, ShopClient, Summary, Total, User, UserNumber, UserStore,
 };
 
 #[async_trait]
@@ -27,6 +27,12 @@ impl PurchaseSink for ShopClient {
         let new = NewPurchase::new(user_id, user_name, price).made_at(timestamp);
         let published = self.publish(&new, (*id).into(), purchase.context.as_deref()).await?;
         Ok(published.receipt.into())
+    }
+
+    /// Always [`Durability::Memory`], which promises nothing: only a receipt says what the service behind the
+    /// address does, and another one may answer next.
+    fn durability(&self) -> Durability {
+        Durability::Memory
     }
 
     async fn check(&self) -> Result<()> {

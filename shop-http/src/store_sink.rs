@@ -34,6 +34,10 @@ impl PurchaseSink for StoreSink {
         }
     }
 
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
     async fn check(&self) -> Result<()> {
         self.store.check().await
     }

@@ -146,8 +146,7 @@ struct Watch {
     end: CancellationToken,
 }
 
-/// How often a topic is looked at that is there, in a cluster whose id is known, so that receipts name the right
-/// number of replicas.
+/// How often a topic is looked at that is there, in a cluster whose id is known: its settings may change.
 const REFRESH: Duration = Duration::from_secs(60);
 /// How often one is looked for otherwise.
 const RETRY: Duration = Duration::from_millis(300);

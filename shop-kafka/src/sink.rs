@@ -99,12 +99,16 @@ fn enqueue(log: &Shared, encoded: &EncodedPurchase) -> Result<OnItsWay> {
 
 async fn receipt(log: &Shared, id: PurchaseId, on_its_way: OnItsWay) -> Result<Receipt> {
     let position = on_its_way.delivered(&log.producing).await?;
-    let durability = Durability::Broker { replicas: log.topic.replicas() };
-    let receipt = Receipt::new(id, durability);
+    let receipt = Receipt::new(id, durability(log));
     Ok(match position {
         Some(position) => receipt.at(position),
         None => receipt,
     })
+}
+
+/// What `acks=all` guarantees, whatever was in sync when somebody last looked.
+fn durability(log: &Shared) -> Durability {
+    Durability::Broker { replicas: log.topic.min_in_sync() }
 }
 
 #[async_trait]
@@ -117,6 +121,10 @@ impl PurchaseSink for KafkaSink {
             State::Ready { .. } => enqueue(&self.log, &encode(purchase)?)?,
         };
         receipt(&self.log, purchase.id, on_its_way).await
+    }
+
+    fn durability(&self) -> Durability {
+        durability(&self.log)
     }
 
     async fn check(&self) -> Result<()> {

@@ -4,16 +4,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
 use crate::KafkaLogOptions;
-use crate::client::{Context, Health};
+use crate::client::{Context, Health, retire};
 use crate::config::LARGEST_RECORD;
 use crate::error::{ORIGIN, from_code, from_kafka, not_reached};
 
@@ -39,6 +41,26 @@ impl Asking {
             self.cluster.get_or_init(|| id.into());
         }
     }
+
+    /// The answer to a question to the cluster's administration. Blocks.
+    fn administer<T, F>(
+        &self,
+        question: impl FnOnce(&AdminClient<Context<()>>, &AdminOptions) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = KafkaResult<T>>,
+    {
+        let context = Context::new(Arc::clone(&self.health), None, ());
+        let admin = AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
+        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "no runtime could be started").with_source(error)
+        })?;
+        let answer = runtime.block_on(question(&admin, &options)).map_err(from_kafka);
+        // Whoever waits for the answer does not wait for the client's end.
+        retire(admin, |_| {});
+        answer
+    }
 }
 
 /// A topic that is needed.
@@ -57,7 +79,7 @@ pub(crate) enum State {
     /// Nobody has been asked yet.
     Unknown,
     /// It was there when last asked; it is not asked before each use.
-    Ready { replicas: u32 },
+    Ready { min_in_sync: Option<u32> },
     /// It has not been there so far.
     Failed(Error),
 }
@@ -96,11 +118,11 @@ impl Topic {
         self.state.borrow().clone()
     }
 
-    /// How many brokers hold a copy, as far as is known.
-    pub(crate) fn replicas(&self) -> u32 {
+    /// How many brokers acknowledge a record at least, if that is known.
+    pub(crate) fn min_in_sync(&self) -> Option<u32> {
         match *self.state.borrow() {
-            State::Ready { replicas } => replicas,
-            State::Unknown | State::Failed(_) => 1,
+            State::Ready { min_in_sync } => min_in_sync,
+            State::Unknown | State::Failed(_) => None,
         }
     }
 
@@ -121,14 +143,15 @@ impl Topic {
     /// Looks whether the topic is there, and creates it if it is not. Blocks.
     pub(crate) fn confirm(&self, asking: &Asking) {
         let found = self.look(asking).and_then(|found| match found {
-            Found::Ready { replicas } => Ok(replicas),
+            Found::Ready => Ok(()),
             Found::Leaderless => self.wait_for_leaders(asking),
             Found::Missing => self.create(asking).and_then(|()| self.wait_for_leaders(asking)),
         });
         match found {
-            Ok(replicas) => {
+            Ok(()) => {
                 asking.health.works();
-                self.set(State::Ready { replicas });
+                let min_in_sync = self.ask_min_in_sync(asking);
+                self.set(State::Ready { min_in_sync });
             }
             Err(error) => self.fail(asking.health.explain(error)),
         }
@@ -149,7 +172,7 @@ impl Topic {
     fn set(&self, state: State) {
         self.state.send_if_modified(|known| {
             let news = match (&*known, &state) {
-                (State::Ready { replicas: old }, State::Ready { replicas: new }) => old != new,
+                (State::Ready { min_in_sync: old }, State::Ready { min_in_sync: new }) => old != new,
                 (State::Failed(old), State::Failed(new)) => old.to_string() != new.to_string(),
                 _ => true,
             };
@@ -162,11 +185,11 @@ impl Topic {
     }
 
     /// A topic that was created just now gets its leaders a moment later.
-    fn wait_for_leaders(&self, asking: &Asking) -> Result<u32> {
+    fn wait_for_leaders(&self, asking: &Asking) -> Result<()> {
         let until = Instant::now() + LEADERS;
         while Instant::now() < until {
-            if let Found::Ready { replicas } = self.look(asking)? {
-                return Ok(replicas);
+            if matches!(self.look(asking)?, Found::Ready) {
+                return Ok(());
             }
             drop(asking.observer.poll(BETWEEN_LOOKS));
         }
@@ -180,7 +203,7 @@ impl Topic {
             return Ok(Found::Missing);
         };
         match topic.error().map(RDKafkaErrorCode::from) {
-            None => Ok(leaders_and_replicas(topic)),
+            None => Ok(leaders(topic)),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Ok(Found::Missing)
             }
@@ -207,16 +230,10 @@ impl Topic {
         asking: &Asking,
         settings: &[(&'static str, String)],
     ) -> Result<Option<RDKafkaErrorCode>> {
-        let context = Context::new(Arc::clone(&asking.health), None, ());
-        let admin = AdminClient::from_config_and_context(&asking.config, context).map_err(from_kafka)?;
         let replication = TopicReplication::Fixed(self.replicas);
         let topic = NewTopic::new(&self.name, self.partitions, replication);
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
-        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "no runtime could be started").with_source(error)
-        })?;
-        let created = runtime.block_on(admin.create_topics([&topic], &options)).map_err(from_kafka)?;
+        let created = asking.administer(|admin, options| admin.create_topics([&topic], options))?;
         for topic in created {
             match topic {
                 Ok(_) => {
@@ -228,6 +245,23 @@ impl Topic {
             }
         }
         Ok(None)
+    }
+
+    /// Reads `min.insync.replicas`. Without an answer what was known stays; without the right to read the topic's
+    /// settings nothing is known.
+    fn ask_min_in_sync(&self, asking: &Asking) -> Option<u32> {
+        let topic = ResourceSpecifier::Topic(&self.name);
+        let answered = asking.administer(|admin, options| admin.describe_configs([&topic], options));
+        let refusal = match answered {
+            Ok(resources) => match resources.into_iter().next() {
+                Some(Ok(settings)) => return min_in_sync(&settings),
+                Some(Err(code)) => from_code(code),
+                None => return None,
+            },
+            Err(error) => error,
+        };
+        tracing::debug!(kafka.topic = %self.name, error = %refusal, "the topic's settings cannot be read");
+        if refusal.is_transient() { self.min_in_sync() } else { None }
     }
 
     fn refused(&self, code: RDKafkaErrorCode) -> Error {
@@ -257,7 +291,7 @@ enum Settings {
 enum Found {
     Missing,
     Leaderless,
-    Ready { replicas: u32 },
+    Ready,
 }
 
 /// How long a topic may take to get its leaders.
@@ -272,22 +306,22 @@ pub(crate) fn error_of(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorC
     found.map_or(Some(RDKafkaErrorCode::UnknownTopic), |found| found.error().map(RDKafkaErrorCode::from))
 }
 
-fn leaders_and_replicas(topic: &MetadataTopic) -> Found {
+fn leaders(topic: &MetadataTopic) -> Found {
     let partitions = topic.partitions();
-    // The partition that has the fewest counts: its purchases survive the least. Only what is in sync has them.
-    let least = partitions.iter().map(|partition| partition.isr().len().max(1)).min();
-    match least.and_then(|least| u32::try_from(least).ok()) {
-        Some(replicas) if partitions.iter().all(|partition| partition.leader() >= 0) => {
-            Found::Ready { replicas }
-        }
-        _ => Found::Leaderless,
-    }
+    let are_led = partitions.iter().all(|partition| partition.leader() >= 0);
+    if are_led && !partitions.is_empty() { Found::Ready } else { Found::Leaderless }
+}
+
+fn min_in_sync(settings: &ConfigResource) -> Option<u32> {
+    settings.get("min.insync.replicas")?.value.as_deref()?.parse().ok()
 }
 
 fn tell(topic: &str, state: &State) {
     match state {
         State::Unknown => {}
-        State::Ready { replicas } => tracing::info!(kafka.topic = topic, replicas, "the topic is there"),
+        State::Ready { min_in_sync } => {
+            tracing::info!(kafka.topic = topic, min_in_sync, "the topic is there");
+        }
         State::Failed(error) => {
             tracing::warn!(kafka.topic = topic, error = %error.chain(), "the topic cannot be used");
         }

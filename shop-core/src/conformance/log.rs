@@ -12,8 +12,8 @@ use super::fixture::{declared, lag_of, poll_once, soon};
 use super::sample::{at, id, price, purchase, purchase_of, purchases};
 use super::{BATCH_RECORDS, LogFixture};
 use crate::ports::{
-    Batch, CommitOutcome, DeadLetter, Interruption, Position, PurchaseSink, PurchaseSource, Reason,
-    Revocation, RevocationCause, SourceEvent,
+    Batch, CommitOutcome, DeadLetter, Durability, Interruption, Position, PurchaseSink, PurchaseSource,
+    Reason, Revocation, RevocationCause, SourceEvent,
 };
 use crate::record::{Headers, LogRecord, decode, header};
 use crate::{ErrorKind, Purchase, PurchaseId, RequestContext};
@@ -103,6 +103,21 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
         if let Some(position) = receipt.position {
             assert!(places.insert(position), "no two records stand at one place");
         }
+    }
+}
+
+/// A receipt promises at least what the sink said before.
+pub async fn receipts_promise_what_the_sink_does(fixture: &dyn LogFixture) {
+    let sink = fixture.sink().await;
+    for purchase in purchases(0..3) {
+        let least = sink.durability();
+        let receipt = soon("publish", sink.publish(&purchase)).await.expect("publish");
+        let kept = match (least, receipt.durability) {
+            (Durability::Memory, _) => true,
+            (Durability::Broker { replicas: least }, Durability::Broker { replicas }) => replicas >= least,
+            (least, durability) => least == durability,
+        };
+        assert!(kept, "{receipt:?} promises less than {least:?}");
     }
 }
 

@@ -15,6 +15,7 @@ macro_rules! log_suite {
         $crate::conformance_cases!($name, fixture = $fixture, log, (&fixture);
             published_records_are_delivered,
             receipts_name_their_purchase,
+            receipts_promise_what_the_sink_does,
             publishing_again_keeps_the_id,
             records_hold_what_was_published,
             one_users_records_keep_their_order,

@@ -10,8 +10,8 @@ use futures_util::FutureExt;
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
-    CommitOutcome, DeadLetter, DeadLetters, InsertOutcome, Interruption, Lag, Position, PurchaseSink,
-    PurchaseSource, PurchaseStore, Receipt, RecordSink, RecordStore, SourceEvent,
+    CommitOutcome, DeadLetter, DeadLetters, Durability, InsertOutcome, Interruption, Lag, Position,
+    PurchaseSink, PurchaseSource, PurchaseStore, Receipt, RecordSink, RecordStore, SourceEvent,
 };
 use crate::record::{LogRecord, Record};
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
@@ -75,6 +75,10 @@ impl PurchaseSink for Failpoints<dyn PurchaseSink> {
         };
         reached("published");
         receipt
+    }
+
+    fn durability(&self) -> Durability {
+        self.0.durability()
     }
 
     async fn check(&self) -> Result<()> {

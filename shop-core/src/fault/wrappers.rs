@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use super::script::outlive;
 use super::{Call, Fault, Faults};
 use crate::ports::{
-    Batch, CommitOutcome, DeadLetter, DeadLetters, InsertOutcome, Interruption, Lag, Page, PageRequest,
-    Position, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, Receipt, Selector, SourceEvent,
-    Summary,
+    Batch, CommitOutcome, DeadLetter, DeadLetters, Durability, InsertOutcome, Interruption, Lag, Page,
+    PageRequest, Position, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, Receipt, Selector,
+    SourceEvent, Summary,
 };
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
@@ -25,6 +25,10 @@ pub(super) struct FaultySink {
 impl PurchaseSink for FaultySink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.faults.around(Call::Publish, self.inner.publish(purchase)).await
+    }
+
+    fn durability(&self) -> Durability {
+        self.inner.durability()
     }
 
     async fn check(&self) -> Result<()> {

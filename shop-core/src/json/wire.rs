@@ -102,7 +102,7 @@ pub struct ReceiptBody {
     pub id: PurchaseId,
     /// What the purchase survives.
     pub durability: DurabilityName,
-    /// How many brokers hold a copy, if the durability is `broker`.
+    /// How many brokers acknowledge a purchase at least, if the durability is `broker` and that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     /// Where it stands in the log, if that is known.
@@ -111,7 +111,7 @@ pub struct ReceiptBody {
 }
 
 /// The name of a durability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DurabilityName {
@@ -121,6 +121,11 @@ pub enum DurabilityName {
     LocalDisk,
     /// [`Durability::Broker`].
     Broker,
+    /// [`Durability::Replicated`].
+    Replicated,
+    /// A word of a newer service.
+    #[serde(untagged)]
+    Other(String),
 }
 
 /// Where a record stands.
@@ -140,7 +145,8 @@ impl From<Receipt> for ReceiptBody {
         let (durability, replicas) = match receipt.durability {
             Durability::Memory => (DurabilityName::Memory, None),
             Durability::LocalDisk => (DurabilityName::LocalDisk, None),
-            Durability::Broker { replicas } => (DurabilityName::Broker, Some(replicas)),
+            Durability::Broker { replicas } => (DurabilityName::Broker, replicas),
+            Durability::Replicated => (DurabilityName::Replicated, None),
         };
         let position = receipt.position.map(|RecordPosition { topic, partition, offset }| PositionBody {
             topic,
@@ -154,9 +160,11 @@ impl From<Receipt> for ReceiptBody {
 impl From<ReceiptBody> for Receipt {
     fn from(body: ReceiptBody) -> Self {
         let durability = match body.durability {
-            DurabilityName::Memory => Durability::Memory,
+            // A word that is not known here promises nothing.
+            DurabilityName::Memory | DurabilityName::Other(_) => Durability::Memory,
             DurabilityName::LocalDisk => Durability::LocalDisk,
-            DurabilityName::Broker => Durability::Broker { replicas: body.replicas.unwrap_or(1) },
+            DurabilityName::Broker => Durability::Broker { replicas: body.replicas },
+            DurabilityName::Replicated => Durability::Replicated,
         };
         let receipt = Self::new(body.id, durability);
         match body.position {
@@ -237,7 +245,11 @@ mod tests {
             serde_json::to_string(&local).unwrap(),
             r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"local_disk"}"#
         );
-        let full = Receipt::new(id, Durability::Broker { replicas: 3 }).at(RecordPosition::new(
+        let nameless = Receipt::new(id, Durability::Broker { replicas: None });
+        let json = serde_json::to_string(&ReceiptBody::from(nameless.clone())).unwrap();
+        assert!(json.ends_with(r#""durability":"broker"}"#), "{json}");
+        assert_eq!(Receipt::from(serde_json::from_str::<ReceiptBody>(&json).unwrap()), nameless);
+        let full = Receipt::new(id, Durability::Broker { replicas: Some(3) }).at(RecordPosition::new(
             "purchases".into(),
             2,
             7,
@@ -245,6 +257,18 @@ mod tests {
         let json = serde_json::to_string(&ReceiptBody::from(full.clone())).unwrap();
         assert!(json.contains(r#""durability":"broker","replicas":3"#), "{json}");
         assert_eq!(Receipt::from(serde_json::from_str::<ReceiptBody>(&json).unwrap()), full);
+    }
+
+    #[test]
+    fn the_durability_of_a_newer_service_is_kept_as_text_and_promises_nothing() {
+        let json = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"two_continents"}"#;
+        let body: ReceiptBody = serde_json::from_str(json).unwrap();
+        assert_eq!(body.durability, DurabilityName::Other("two_continents".into()));
+        assert_eq!(serde_json::to_string(&body).unwrap(), json);
+        assert_eq!(Receipt::from(body).durability, Durability::Memory);
+        let replicated = json.replace("two_continents", "replicated");
+        let body: ReceiptBody = serde_json::from_str(&replicated).unwrap();
+        assert_eq!(Receipt::from(body).durability, Durability::Replicated);
     }
 
     #[test]

@@ -34,7 +34,11 @@ impl PurchaseSink for InMemorySink {
             .with_key(Some(encoded.key))
             .with_headers(encoded.headers);
         let position = self.log.append(record);
-        Ok(Receipt::new(purchase.id, Durability::Memory).at(position))
+        Ok(Receipt::new(purchase.id, self.durability()).at(position))
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
     }
 
     async fn check(&self) -> Result<()> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    CommitOutcome, DeadLetter, DeadLetters, InsertOutcome, Interruption, Lag, Page, PageRequest, Position,
-    PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, Receipt, Selector, SourceEvent, Summary,
+    CommitOutcome, DeadLetter, DeadLetters, Durability, InsertOutcome, Interruption, Lag, Page, PageRequest,
+    Position, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, Receipt, Selector, SourceEvent,
+    Summary,
 };
 use crate::{Purchase, PurchaseId, Result};
 
@@ -18,6 +19,10 @@ macro_rules! forward {
         impl<T: PurchaseSink + ?Sized> PurchaseSink for $pointer<T> {
             async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
                 (**self).publish(purchase).await
+            }
+
+            fn durability(&self) -> Durability {
+                (**self).durability()
             }
 
             async fn check(&self) -> Result<()> {

@@ -17,6 +17,8 @@ use crate::{Purchase, PurchaseId, Result};
 /// - `publish` answers `Ok` only when the purchase is as durable as the receipt says
 ///   (`log::published_records_are_delivered`).
 /// - The receipt names the purchase's own id (`log::receipts_name_their_purchase`).
+/// - A receipt promises at least what `durability` said before the publish
+///   (`log::receipts_promise_what_the_sink_does`).
 /// - Publishing the same purchase again is harmless: the log may hold it twice, with the same id
 ///   (`log::publishing_again_keeps_the_id`).
 /// - The record holds what was published: user, name, price with its scale, time, and the request's context
@@ -43,6 +45,9 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future before its first poll publishes nothing; afterwards it only gives up the receipt.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
+
+    /// What a receipt of this sink promises at least, as far as is known now. Does not wait, and asks no server.
+    fn durability(&self) -> Durability;
 
     /// Whether a publish has a chance now. Writes nothing.
     ///
@@ -92,11 +97,15 @@ pub enum Durability {
     Memory,
     /// A crash of process and machine: it is on the machine's disk.
     LocalDisk,
-    /// The loss of all brokers but one that hold a copy.
+    /// The loss of all but one of the brokers that acknowledged it.
     Broker {
-        /// How many brokers hold a copy, as the topic's metadata says.
-        replicas: u32,
+        /// How many brokers acknowledge a purchase at least: the `min.insync.replicas` of the topic, which is what
+        /// `acks=all` guarantees. `None` when the topic's settings are not known or may not be read.
+        replicas: Option<u32>,
     },
+    /// The loss of a minority of the store's servers: a majority has it in its journal. The majority of a single
+    /// server is that server.
+    Replicated,
 }
 
 /// Where one record stands.

@@ -91,9 +91,14 @@ pub(super) fn taken(dialect: &Dialect) -> Answer {
     ]);
     let receipt = object([
         ("id", purchase_id().build().into()),
-        ("durability", word(["memory", "local_disk", "broker"]).build().into()),
+        ("durability", word(["memory", "local_disk", "broker", "replicated"]).build().into()),
     ])
-    .property("replicas", of_type(Type::Integer).description(Some("How many brokers hold a copy")))
+    .property(
+        "replicas",
+        of_type(Type::Integer).description(Some(
+            "How many brokers acknowledge a purchase at least; absent when that is not known",
+        )),
+    )
     .property("position", position.description(Some("Where it stands in the log")));
     let body = object([("purchase", purchase_in_v1()), ("receipt", receipt.build().into())]);
     let bought: Option<Value> = example::purchase().and_then(|purchase| {

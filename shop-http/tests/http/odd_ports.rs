@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{
-    Cursor, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+    Cursor, Durability, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
 use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
 use shop_http::{Facing, HttpOptions, facing};
@@ -101,6 +101,10 @@ struct Breaks;
 impl PurchaseSink for Breaks {
     async fn publish(&self, _purchase: &Purchase) -> Result<Receipt> {
         panic!("a defect with details")
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
     }
 
     async fn check(&self) -> Result<()> {

@@ -12,14 +12,27 @@ use shop_kafka::{Compression, KafkaLog, KafkaStatistics, StatisticsObserver};
 use tokio::sync::watch;
 
 use crate::raw;
+use crate::servers::on_broker;
 use crate::support::{purchase, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receipt_names_the_replicas() {
+async fn a_receipt_names_no_replicas_that_nothing_guarantees() {
+    // Three brokers are in sync, and the cluster does not say how many of them must acknowledge.
     let fixture = KafkaFixture::in_process().await;
-    let receipt = soon("publish", fixture.log().sink().publish(&purchase(1))).await.unwrap();
-    assert_eq!(receipt.durability, Durability::Broker { replicas: 3 });
+    let sink = fixture.log().sink();
+    let receipt = soon("publish", sink.publish(&purchase(1))).await.unwrap();
+    assert_eq!(receipt.durability, Durability::Broker { replicas: None });
+    assert_eq!(sink.durability(), receipt.durability);
     assert!(receipt.position.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receipt_names_as_many_replicas_as_must_acknowledge() {
+    let Some(fixture) = on_broker().await else { return };
+    let sink = fixture.log().sink();
+    let receipt = soon("publish", sink.publish(&purchase(1))).await.unwrap();
+    assert_eq!(receipt.durability, Durability::Broker { replicas: Some(1) }, "the default of a topic");
+    assert_eq!(sink.durability(), receipt.durability);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,11 @@ impl PurchaseSink for EmbeddedSink {
             .with_key(Some(encoded.key))
             .with_headers(encoded.headers);
         let position = self.log.append(record).await?;
-        Ok(Receipt::new(purchase.id, Durability::LocalDisk).at(position))
+        Ok(Receipt::new(purchase.id, self.durability()).at(position))
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::LocalDisk
     }
 
     async fn check(&self) -> Result<()> {
