@@ -1,22 +1,30 @@
 //! Deletes what everybody has consumed and nobody needs any more, a slice at a time.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, params};
 use shop_core::Timestamp;
+use shop_core::ports::ReasonKind;
 
 use super::position::{lowest, signed, unsigned};
 
+/// How long a dead letter `conflict` is kept. A client can make any number of them, and they say nothing of the
+/// deployment.
+pub(super) const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
+
 /// The most records deleted at a time, so that no publish waits long behind a deletion.
-pub(super) const SLICE: i64 = 1_000;
+pub(super) const SLICE: usize = 1_000;
+const LIMIT: i64 = 1_000;
 /// The most free pages handed back to the file system with a slice.
 const PAGES: i64 = 256;
 
 /// Deletes the oldest records if every group has consumed them and they are from before `before`; answers how
 /// many. Fewer than [`SLICE`]: there are no more.
-pub(super) fn delete_slice(connection: &Connection, before: Timestamp) -> rusqlite::Result<i64> {
+pub(super) fn delete_slice(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let Some(lowest) = lowest(connection)? else { return Ok(0) };
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
-    let rows = oldest.query_map(params![signed(lowest), SLICE], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = oldest.query_map(params![signed(lowest), LIMIT], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (mut count, mut last) = (0, None);
     for row in rows {
         let (offset, time): (i64, i64) = row?;
@@ -37,4 +45,15 @@ pub(super) fn delete_slice(connection: &Connection, before: Timestamp) -> rusqli
         while pages.next()?.is_some() {}
     }
     Ok(count)
+}
+
+/// Deletes the oldest conflicts from before `before` whose record is deleted already: `verify` counts a record as
+/// dead-lettered only while its letter is there. Returns how many; fewer than [`SLICE`]: there are no more.
+pub(super) fn delete_conflicts(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM dead_letters WHERE (topic, partition, offset) IN (
+                   SELECT topic, partition, offset FROM dead_letters AS letter
+                   WHERE reason = ?1 AND time < ?2
+                       AND NOT EXISTS (SELECT 1 FROM records WHERE records.offset = letter.offset)
+                   LIMIT ?3)";
+    connection.prepare_cached(sql)?.execute(params![ReasonKind::Conflict.as_str(), before.as_millis(), LIMIT])
 }

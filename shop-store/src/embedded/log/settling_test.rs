@@ -9,7 +9,8 @@ use shop_core::Timestamp;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::letters::{PutAside, Settlement};
 use shop_core::ports::{
-    DeadLetter, DeadLetters, Position, PurchaseQuery, PurchaseSource, PurchaseStoreExt, Reason, SourceEvent,
+    DeadLetter, DeadLetters, Position, PurchaseQuery, PurchaseSource, PurchaseStoreExt, Reason, ReasonKind,
+    SourceEvent,
 };
 use shop_core::record::{LogRecord, decode};
 use shop_core::verify::{Verified, Verify, VerifyOptions};
@@ -150,6 +151,40 @@ async fn what_was_settled_is_forgotten_with_its_records() {
     let forgotten = async { while !settled(&log).await.is_empty() {} };
     tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
     assert_eq!(kept(&log).await, letters[2..], "a letter stays until somebody settles it");
+    drop(source);
+}
+
+#[tokio::test]
+async fn conflicts_are_deleted_after_30_days_and_other_letters_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let options = EmbeddedLogOptions {
+        clock: Arc::clone(&clock) as _,
+        retention: Duration::from_secs(10),
+        ..EmbeddedLogOptions::default()
+    };
+    let log = open(&folder, options).await;
+    for _ in 0..3 {
+        log.append(record("poison")).await.unwrap();
+    }
+    let mut letters = walked(&log).await;
+    for letter in &mut letters[..2] {
+        letter.reason = Reason::of_letter(ReasonKind::Conflict, String::new());
+    }
+    log.dead_letters().put(&letters).await.unwrap();
+    let source = log.source("group").unwrap();
+    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
+    source.commit(&[Position::new(batch.partition, 2)]).await.unwrap();
+    source.close(Duration::from_secs(20)).await.unwrap();
+    clock.0.store(31 * 24 * 3_600_000, Ordering::Relaxed);
+    let source = log.source("group").unwrap();
+    let deleted = async { while kept(&log).await.len() > 2 {} };
+    tokio::time::timeout(Duration::from_secs(60), deleted).await.unwrap();
+    assert_eq!(
+        kept(&log).await,
+        letters[1..],
+        "a conflict stays as long as its record, another letter for ever"
+    );
     drop(source);
 }
 

@@ -253,9 +253,13 @@ impl Reader {
         if self.next_deletion > Instant::now() {
             return;
         }
-        let before = self.log.options.clock.now().saturating_sub(self.log.options.retention);
-        let writer = &self.log.writer;
-        let deleted = writer.write_blocking(move |connection| retention::delete_slice(connection, before));
+        let now = self.log.options.clock.now();
+        let (records, conflicts) =
+            (now.saturating_sub(self.log.options.retention), now.saturating_sub(retention::CONFLICTS));
+        let deleted = self.log.writer.write_blocking(move |connection| {
+            let records = retention::delete_slice(connection, records)?;
+            Ok(records.max(retention::delete_conflicts(connection, conflicts)?))
+        });
         let more = deleted.as_ref().is_ok_and(|deleted| *deleted == retention::SLICE);
         if let Err(error) = deleted {
             tracing::warn!(error = %error.chain(), "old records could not be deleted");
