@@ -12,6 +12,7 @@ use crate::account_role::{OrdersRole, UsersRole};
 use crate::everywhere::everywhere;
 use crate::known_keys::KnownKeys;
 use crate::layers;
+use crate::lookup::Lookup;
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
 use crate::recent::RecentBuys;
@@ -37,9 +38,9 @@ pub struct Facing {
     pub clock: Arc<dyn Clock>,
     /// What is told in `/metrics`; of this service alone unless chosen.
     pub metrics: Metrics,
-}
     /// The ports that are files of this process; the default is none.
     pub local: LocalPorts,
+}
 
 impl Facing {
     /// Facing on `sink` and `query`, without an ingest of its own.
@@ -53,8 +54,8 @@ impl Facing {
             orders: None,
             clock: Arc::new(SystemClock),
             metrics: Metrics::new(),
-        }
             local: LocalPorts::default(),
+        }
     }
 }
 
@@ -69,10 +70,11 @@ pub fn facing(parts: Facing, options: HttpOptions) -> Router {
         users: parts.users,
         orders: parts.orders,
         clock: parts.clock,
-        publishing: Publishing::new(&parts.metrics, Role::Facing),
         local: parts.local,
+        publishing: Publishing::new(&parts.metrics, Role::Facing),
         metrics: parts.metrics,
         known_keys: Some(KnownKeys::new()),
+        lookup: Lookup::new(),
         recent: options.remember_buys.then(RecentBuys::new),
         options,
     });

@@ -1,4 +1,5 @@
-//! Remembers what was bought with a key: the same again gets the same answer, anything else is refused at once.
+//! Remembers recent purchases by the id that their key makes: the same purchase again gets the same answer, any other is
+//! refused at once.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,16 +8,16 @@ use lru::LruCache;
 use shop_core::ports::Receipt;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-/// The purchases that came with a key lately, by the id that the key makes.
-///
-/// What is forgotten, or was bought at another facing, is found out in the store: the same again is stored once, and
-/// anything else is put aside as a conflict.
+/// Recent purchases by their id. What is not remembered, or was bought at another facing, is looked up in the store.
 #[derive(Debug)]
 pub(crate) struct KnownKeys {
     known: Mutex<LruCache<PurchaseId, Known>>,
+    /// Those that came without a key, in a cache of their own: there may be many more of them. Who learns such an id may
+    /// send it as a key.
+    unkeyed: Mutex<LruCache<PurchaseId, Known>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Known {
     purchase: Purchase,
     /// Once it is acknowledged.
@@ -34,12 +35,23 @@ pub(crate) enum Met {
     Acknowledged(Purchase, Receipt),
 }
 
-/// As many are remembered: at about 300 bytes each 6 MB, and never more than 30 MB.
+/// As many are remembered of each kind: at about 300 bytes each 6 MB, and never more than 30 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 impl KnownKeys {
     pub(crate) fn new() -> Self {
-        Self { known: Mutex::new(LruCache::new(REMEMBERED)) }
+        let cache = || Mutex::new(LruCache::new(REMEMBERED));
+        Self { known: cache(), unkeyed: cache() }
+    }
+
+    /// Remembers a purchase that came without a key, and was acknowledged.
+    pub(crate) fn remember_unkeyed(&self, purchase: &Purchase, receipt: &Receipt) {
+        locked(&self.unkeyed).put(purchase.id, Known::acknowledged(purchase, receipt));
+    }
+
+    /// Remembers `stored`, which is in the store, whatever was remembered under its id.
+    pub(crate) fn replace(&self, stored: &Purchase, receipt: &Receipt) {
+        self.known().put(stored.id, Known::acknowledged(stored, receipt));
     }
 
     /// Remembers `purchase`, unless another was there first.
@@ -47,12 +59,11 @@ impl KnownKeys {
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when the key was used for a purchase of other content.
     pub(crate) fn meet(&self, purchase: &Purchase) -> Result<Met> {
+        let unkeyed = locked(&self.unkeyed).get(&purchase.id).cloned();
         let mut known = self.known();
-        match known.get(&purchase.id) {
+        match known.get(&purchase.id).or(unkeyed.as_ref()) {
             None => {
-                let mut purchase = purchase.clone();
-                purchase.context = None;
-                known.put(purchase.id, Known { purchase, receipt: None });
+                known.put(purchase.id, Known { purchase: without_context(purchase), receipt: None });
                 Ok(Met::First)
             }
             Some(first) if !first.purchase.same_content(purchase) => {
@@ -82,8 +93,24 @@ impl KnownKeys {
     }
 
     fn known(&self) -> MutexGuard<'_, LruCache<PurchaseId, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.known)
     }
+}
+
+impl Known {
+    fn acknowledged(purchase: &Purchase, receipt: &Receipt) -> Self {
+        Self { purchase: without_context(purchase), receipt: Some(receipt.clone()) }
+    }
+}
+
+fn without_context(purchase: &Purchase) -> Purchase {
+    let mut purchase = purchase.clone();
+    purchase.context = None;
+    purchase
+}
+
+fn locked(cache: &Mutex<LruCache<PurchaseId, Known>>) -> MutexGuard<'_, LruCache<PurchaseId, Known>> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! | `account_role`, `account_request`, `lax` | users and orders: what stands behind them, and what a request says of one |
 //! | `naked_purchase`, `listing_body` | what stands in an answer outside of `/v1` |
 //! | `service`, `store_sink`, `no_purchases` | the ports with their deadlines; a store as a sink; and none |
+//! | `known_keys`, `lookup` | idempotency keys: what this process remembers of them, and what the store has |
 //! | `waiting`, `recent` | reading one's own purchase |
 //! | `options`, `header_names` | what may be chosen; the headers of our own |
 //! | `metrics` | what a service counts and measures |
@@ -42,13 +43,14 @@ mod edge;
 mod everywhere;
 mod facing;
 mod failure;
-mod header_names;
 mod failure_log;
+mod header_names;
 mod json_answer;
 mod known_keys;
 mod lax;
 mod layers;
 mod listing_body;
+mod lookup;
 mod management;
 mod metrics;
 mod naked_purchase;

@@ -10,6 +10,7 @@ use shop_core::{Clock, SystemClock};
 use crate::account_role::{OrdersRole, UsersRole};
 use crate::everywhere::everywhere;
 use crate::layers;
+use crate::lookup::Lookup;
 use crate::metrics::{Metrics, Publishing};
 use crate::no_purchases::NoPurchases;
 use crate::options::HttpOptions;
@@ -38,9 +39,9 @@ pub struct Management {
     pub clock: Arc<dyn Clock>,
     /// What is told in `/metrics`; of this service alone unless chosen.
     pub metrics: Metrics,
-    has_purchases: bool,
     /// The ports that are files of this process; the default is none.
     pub local: LocalPorts,
+    has_purchases: bool,
 }
 
 impl Management {
@@ -56,8 +57,8 @@ impl Management {
             orders: None,
             clock: Arc::new(SystemClock),
             metrics: Metrics::new(),
-            has_purchases: true,
             local: LocalPorts::default(),
+            has_purchases: true,
         }
     }
 
@@ -82,10 +83,11 @@ pub fn management(parts: Management, options: HttpOptions) -> Router {
         users: parts.users,
         orders: parts.orders,
         clock: parts.clock,
-        publishing: Publishing::new(&parts.metrics, Role::Management),
         local: parts.local,
+        publishing: Publishing::new(&parts.metrics, Role::Management),
         metrics: parts.metrics,
         known_keys: None,
+        lookup: Lookup::new(),
         recent: None,
         options,
     });

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::account_role::{OrdersRole, UsersRole};
 use crate::failure::{Failure, Subject};
 use crate::known_keys::{KnownKeys, Met};
+use crate::lookup::{Lookup, is_first_attempt};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
 use crate::recent::RecentBuys;
@@ -34,10 +35,29 @@ pub(crate) struct Service {
     pub(crate) local: LocalPorts,
     /// Where keys are remembered. Without it, what is behind `sink` knows a repetition by itself.
     pub(crate) known_keys: Option<KnownKeys>,
+    pub(crate) lookup: Lookup,
     pub(crate) recent: Option<RecentBuys>,
     pub(crate) metrics: Metrics,
     pub(crate) publishing: Publishing,
     pub(crate) options: HttpOptions,
+}
+
+/// A purchase that was taken, now or before.
+#[derive(Debug)]
+pub(crate) struct Acknowledged {
+    pub(crate) purchase: Purchase,
+    pub(crate) receipt: Receipt,
+    /// Whether this request repeats one that was acknowledged before.
+    pub(crate) is_replayed: bool,
+}
+
+/// `stored`, acknowledged again if `purchase` has the same content.
+fn if_same(purchase: Purchase, stored: Purchase, receipt: Receipt) -> Result<Acknowledged> {
+    if stored.same_content(&purchase) {
+        return Ok(Acknowledged { purchase: stored, receipt, is_replayed: true });
+    }
+    let message = "the key was used for a purchase with other content";
+    Err(Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied))
 }
 
 /// Which ports of a service are files of its process. `/readyz` checks these alone: a broker or a store that is
@@ -76,7 +96,7 @@ impl Service {
         &self,
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
-    ) -> impl Future<Output = Result<(Purchase, Receipt), Failure>> + Send {
+    ) -> impl Future<Output = Result<Acknowledged, Failure>> + Send {
         let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
         let mut purchase = new.identified(self.clock.now(), || fresh);
         purchase.context = context;
@@ -86,11 +106,14 @@ impl Service {
                 // A purchase that fails can be repeated: a key that is a UUID is the id.
                 let failed = |error| self.not_written(error, fresh.into());
                 let receipt = self.publish(&purchase).await.map_err(failed)?;
-                return Ok((purchase, receipt));
+                if let Some(known) = &self.known_keys {
+                    known.remember_unkeyed(&purchase, &receipt);
+                }
+                return Ok(Acknowledged { purchase, receipt, is_replayed: false });
             };
             match &self.known_keys {
                 Some(known) => Box::pin(self.publish_once(known, purchase)).await,
-                None => Box::pin(self.publish_repeatable(purchase)).await,
+                None => Box::pin(self.publish_into_store(purchase)).await,
             }
             .map_err(|error| self.not_written(error, key))
         }
@@ -112,7 +135,10 @@ impl Service {
     }
 
     /// Publishes what has a key, unless it is known to be in the log.
-    async fn publish_once(&self, known: &KnownKeys, purchase: Purchase) -> Result<(Purchase, Receipt)> {
+    ///
+    /// What this process does not remember is looked up in the store, so that another process, a restart or a full
+    /// memory acknowledges nothing that would be a conflict.
+    async fn publish_once(&self, known: &KnownKeys, purchase: Purchase) -> Result<Acknowledged> {
         let id = purchase.id;
         let met = known.meet(&purchase)?;
         let is_first = met == Met::First;
@@ -122,8 +148,17 @@ impl Service {
                 first.context = purchase.context;
                 first
             }
-            Met::Acknowledged(first, receipt) => return Ok((first, receipt)),
+            Met::Acknowledged(purchase, receipt) => {
+                return Ok(Acknowledged { purchase, receipt, is_replayed: true });
+            }
         };
+        if !(is_first && is_first_attempt(&id, self.clock.now()))
+            && let Some(stored) = self.lookup.stored(&*self.query, &id).await
+        {
+            let receipt = self.receipt_of_stored(&stored);
+            known.replace(&stored, &receipt);
+            return if_same(purchase, stored, receipt);
+        }
         let published = self.publish(&purchase).await;
         match &published {
             Ok(receipt) => known.acknowledged(&id, receipt),
@@ -131,15 +166,25 @@ impl Service {
             Err(error) if is_first && error.outcome() == Outcome::NotApplied => known.forget(&id),
             Err(_) => {}
         }
-        published.map(|receipt| (purchase, receipt))
+        published.map(|receipt| Acknowledged { purchase, receipt, is_replayed: false })
     }
 
-    /// Publishes what has a key straight into the store, where a repetition is known: the answer is the purchase that
-    /// is stored.
-    async fn publish_repeatable(&self, purchase: Purchase) -> Result<(Purchase, Receipt)> {
+    /// Publishes what has a key straight into the store: a repetition returns the purchase that is stored.
+    async fn publish_into_store(&self, purchase: Purchase) -> Result<Acknowledged> {
+        if let Some(stored) = self.lookup.stored(&*self.query, &purchase.id).await {
+            let receipt = self.receipt_of_stored(&stored);
+            return if_same(purchase, stored, receipt);
+        }
         let receipt = self.publish(&purchase).await?;
-        let stored = self.ask(self.query.get(&purchase.id)).await;
-        Ok((stored.ok().flatten().unwrap_or(purchase), receipt))
+        // Another request with the same key may have been first.
+        let stored = self.ask(self.query.get(&purchase.id)).await.ok().flatten();
+        let is_replayed = stored.as_ref().is_some_and(|stored| stored.timestamp != purchase.timestamp);
+        Ok(Acknowledged { purchase: stored.unwrap_or(purchase), receipt, is_replayed })
+    }
+
+    /// The receipt of a purchase that went through the log before: its position is not known any more.
+    fn receipt_of_stored(&self, stored: &Purchase) -> Receipt {
+        Receipt::new(stored.id, self.sink.durability())
     }
 
     /// The answer to a question to [`query`](Self::query), if it comes in time.
@@ -205,7 +250,7 @@ impl Service {
 }
 
 /// A port may be anybody's: one that panics has failed, and nobody knows what became of the call.
-async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(crate) async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
     let call = AssertUnwindSafe(call).catch_unwind();
     match timeout(deadline, call).await {
         Ok(Ok(result)) => result,

@@ -53,6 +53,8 @@ pub(super) fn operation(
     taken: Answer,
 ) -> OperationBuilder {
     let taken = taken.with_header("X-Purchase-Id", "The purchase's id");
+    let taken = taken
+        .with_header("Idempotent-Replayed", "`true` when it was acknowledged before, under the same key");
     let time = match timestamps {
         Timestamps::Strict => Some(strict_time()),
         Timestamps::Lenient => Some(lenient_time()),

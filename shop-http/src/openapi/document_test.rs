@@ -10,6 +10,7 @@ use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUser
 use super::document;
 use crate::account_role::{OrdersRole, UsersRole};
 use crate::dialect::Dialect;
+use crate::lookup::Lookup;
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
 use crate::resources::docs;
@@ -30,8 +31,9 @@ fn service(role: Role, dialect: &str, has_purchases: bool) -> Arc<Service> {
         users: Some(UsersRole::new(Arc::new(InMemoryUsers::new()))),
         orders: Some(OrdersRole::new(Arc::new(InMemoryOrders::new()))),
         clock: Arc::new(SystemClock),
-        known_keys: None,
         local: LocalPorts::default(),
+        known_keys: None,
+        lookup: Lookup::new(),
         recent: None,
         options,
     })

@@ -15,10 +15,10 @@ use shop_core::{Purchase, PurchaseId};
 
 use crate::dialect::{Bought, Dialect, Speaks, Timestamps};
 use crate::failure::Failure;
-use crate::header_names::PURCHASE_ID;
+use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::json_answer::{Json, no_json};
 use crate::naked_purchase::NakedPurchase;
-use crate::service::Service;
+use crate::service::{Acknowledged, Service};
 use crate::{body, buy_request};
 
 pub(crate) async fn post(
@@ -27,7 +27,9 @@ pub(crate) async fn post(
     request: Request,
 ) -> Response {
     match buy(&service, dialect, dialect.timestamps, request).await {
-        Ok((purchase, receipt)) => with_id(purchase.id, answer(dialect, purchase, receipt)),
+        Ok(Acknowledged { purchase, receipt, is_replayed }) => {
+            with_id(purchase.id, is_replayed, answer(dialect, purchase, receipt))
+        }
         Err(failure) => failure.respond(dialect),
     }
 }
@@ -39,9 +41,9 @@ pub(crate) async fn post_into_store(
     request: Request,
 ) -> Response {
     match buy(&service, dialect, Timestamps::Lenient, request).await {
-        Ok((purchase, _receipt)) => {
+        Ok(Acknowledged { purchase, is_replayed, .. }) => {
             let stored = Json(NakedPurchase::in_listing(&purchase, dialect.item));
-            with_id(purchase.id, (StatusCode::CREATED, stored).into_response())
+            with_id(purchase.id, is_replayed, (StatusCode::CREATED, stored).into_response())
         }
         Err(failure) => failure.respond(dialect),
     }
@@ -52,7 +54,7 @@ async fn buy(
     dialect: &Dialect,
     timestamps: Timestamps,
     request: Request,
-) -> Result<(Purchase, Receipt), Failure> {
+) -> Result<Acknowledged, Failure> {
     let bought = {
         // Whole: to extract the headers would copy them. Gone before the purchase is published: many wait for that.
         let (Parts { headers, .. }, body) = request.into_parts();
@@ -101,7 +103,11 @@ pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) ->
     }
 }
 
-pub(crate) fn with_id(id: PurchaseId, mut response: Response) -> Response {
+/// `response`, with the purchase's id, and whether the request repeats one that was acknowledged before.
+pub(crate) fn with_id(id: PurchaseId, is_replayed: bool, mut response: Response) -> Response {
+    if is_replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(PURCHASE_ID, id);
     }

@@ -11,6 +11,7 @@ mod dialects;
 mod document;
 mod edges;
 mod health;
+mod idempotency;
 mod limits;
 mod listing;
 mod metrics;

@@ -1,0 +1,95 @@
+//! Looks up in the store whether the id of a keyed buy is taken, before the buy is acknowledged.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use shop_core::ports::PurchaseQuery;
+use shop_core::{Error, Purchase, PurchaseId, Timestamp};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::service::within;
+
+/// The longest that a buy waits for its look-up, for a free slot included.
+const TIMEOUT: Duration = Duration::from_millis(250);
+/// The maximum of concurrent look-ups.
+const MAX_CONCURRENT: usize = 64;
+/// After a look-up that failed or came late there is none for this long: a store that is unavailable delays no buy.
+const PAUSE: Duration = Duration::from_secs(1);
+/// An id whose own time is this close to now is that of a first attempt: it cannot be in the store yet.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(30);
+
+/// The look-ups of one service.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    slots: Semaphore,
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Lookup {
+    pub(crate) const fn new() -> Self {
+        Self { slots: Semaphore::const_new(MAX_CONCURRENT), paused_until: Mutex::new(None) }
+    }
+
+    /// The purchase that is stored under `id`, as far as `query` says so in time.
+    pub(crate) async fn stored(&self, query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
+        if self.is_paused() {
+            return None;
+        }
+        let found = within(TIMEOUT, async {
+            // The semaphore is never closed.
+            let _slot = self.slots.acquire().await;
+            query.get(id).await
+        });
+        found.await.unwrap_or_else(|error| {
+            self.pause(&error);
+            None
+        })
+    }
+
+    fn is_paused(&self) -> bool {
+        let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn pause(&self, error: &Error) {
+        let now = Instant::now();
+        let mut until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.is_none_or(|until| until <= now) {
+            tracing::warn!(error = %error.chain(), "id look-up failed, none for the next {PAUSE:?}");
+        }
+        *until = Some(now + PAUSE);
+    }
+}
+
+/// Whether `id` was made within the last or next 30 s, by its own time: a UUIDv7 that its maker sends for the first time.
+pub(crate) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
+    let made = id.as_uuid().filter(|uuid| uuid.get_version_num() == 7).and_then(|uuid| uuid.get_timestamp());
+    made.is_some_and(|made| {
+        let (seconds, nanos) = made.to_unix();
+        let made = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
+        (made - i128::from(now.as_millis())).unsigned_abs() <= FIRST_ATTEMPT.as_millis()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn only_a_uuid_of_now_is_a_first_attempt() {
+        let now = Timestamp::from_millis(1_772_355_600_250).unwrap();
+        let made = |seconds: i64| {
+            let millis = u64::try_from(1_772_355_600_250 + seconds * 1_000).unwrap();
+            let nanos = u32::try_from(millis % 1_000).unwrap() * 1_000_000;
+            let time = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1_000, nanos);
+            PurchaseId::from_uuid(Uuid::new_v7(time))
+        };
+        for (seconds, expected) in [(0, true), (-30, true), (30, true), (-31, false), (31, false)] {
+            assert_eq!(is_first_attempt(&made(seconds), now), expected, "{seconds} s");
+        }
+        assert!(!is_first_attempt(&PurchaseId::from_uuid(Uuid::from_u128(7)), now));
+    }
+}

@@ -1,0 +1,139 @@
+//! Keys that this process does not remember: another process, or an earlier one, acknowledged their purchase.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+use shop_core::fault::{Call, Fault};
+use shop_http::{Facing, HttpOptions, facing};
+use tokio::time::Instant;
+
+use crate::shop::{Answer, JSON, Shop, ask, post, request};
+
+const KEY: &str = "idempotency-key";
+
+fn body(price: &str) -> String {
+    format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#)
+}
+
+async fn buy(router: &Router, path: &str, key: &str, price: &str) -> Answer {
+    ask(router, request(Method::POST, path, &[JSON, (KEY, key)], body(price))).await
+}
+
+/// Another facing on the log and the store of `shop`.
+fn another_facing(shop: &Shop) -> Router {
+    let query = shop.faults.query(Arc::new(shop.store.clone()));
+    facing(Facing::new(Arc::new(shop.log.sink()), query), HttpOptions::default())
+}
+
+async fn all_stored(shop: &Shop, count: usize) {
+    while shop.store.all().len() < count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn another_facing_refuses_what_would_be_a_conflict() {
+    let shop = Shop::new();
+    shop.ingest();
+    let other = another_facing(&shop);
+    // A UUID, the same one for another user, and a key of one user.
+    let uuid = "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10";
+    for key in [uuid, "order-77"] {
+        assert_eq!(buy(&shop.facing, "/v1/purchases", key, "10").await.status, StatusCode::CREATED);
+    }
+    all_stored(&shop, 2).await;
+    for key in [uuid, "order-77"] {
+        let conflict = buy(&other, "/v1/purchases", key, "12").await;
+        assert_eq!(
+            (conflict.status, &conflict.json()["type"], &conflict.json()["outcome"]),
+            (StatusCode::CONFLICT, &json!("/problems/conflict"), &json!("not_sent"))
+        );
+        assert_eq!(buy(&other, "/buy", key, "12").await.status, StatusCode::CONFLICT, "and it is remembered");
+    }
+    let stranger = r#"{"username":"eve","userid":"eve","price":10}"#;
+    let taken = ask(&other, request(Method::POST, "/buy", &[JSON, (KEY, uuid)], stranger)).await;
+    assert_eq!(taken.status, StatusCode::CONFLICT);
+    assert!(!taken.text.contains("ada") && !taken.text.contains("u1"), "{}", taken.text);
+    assert_eq!(shop.published().await, 2);
+}
+
+#[tokio::test]
+async fn a_repetition_of_what_is_stored_makes_no_second_record() {
+    let shop = Shop::new();
+    shop.ingest();
+    let first = buy(&shop.facing, "/v1/purchases", "order-77", "10").await;
+    assert_eq!(first.header("idempotent-replayed"), None);
+    all_stored(&shop, 1).await;
+    let again = buy(&another_facing(&shop), "/v1/purchases", "order-77", "10.0").await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (StatusCode::CREATED, Some("true")));
+    assert_eq!(again.json()["purchase"], first.json()["purchase"], "its time is that of the first");
+    let id = first.header("x-purchase-id").unwrap();
+    assert_eq!(again.json()["receipt"], json!({"id": id, "durability": "memory"}), "no position is known");
+    for (path, status) in [("/buy", 201), ("/api/v1/buy", 202), ("/scalable-shop-cm-server/buy", 200)] {
+        let again = buy(&another_facing(&shop), path, "order-77", "10").await;
+        assert_eq!(
+            (again.status.as_u16(), again.header("idempotent-replayed")),
+            (status, Some("true")),
+            "{path}"
+        );
+        assert_eq!(again.header("x-purchase-id"), Some(id));
+    }
+    // The facing that remembers says so, too.
+    let remembered = buy(&shop.facing, "/v1/purchases", "order-77", "10").await;
+    assert_eq!(remembered.header("idempotent-replayed"), Some("true"));
+    assert_eq!(shop.published().await, 1);
+    for price in ["10", "11"] {
+        let direct = buy(&shop.management, "/v1/purchases", "order-77", price).await;
+        let expected = if price == "10" { (201, Some("true")) } else { (409, None) };
+        assert_eq!((direct.status.as_u16(), direct.header("idempotent-replayed")), expected, "{price}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_was_given_is_remembered_like_a_key() {
+    let shop = Shop::new();
+    let first = post(&shop.facing, "/v1/purchases", body("1")).await;
+    let id = first.header("x-purchase-id").unwrap();
+    assert_eq!(buy(&shop.facing, "/v1/purchases", id, "2").await.status, StatusCode::CONFLICT);
+    let again = buy(&shop.facing, "/v1/purchases", id, "1").await;
+    assert_eq!((again.status, again.json()), (StatusCode::CREATED, first.json()));
+    assert_eq!(shop.published().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_unavailable_refuses_no_buy() {
+    let shop = Shop::new();
+    for (fault, longest) in
+        [(Fault::away(), Duration::ZERO), (Fault::Delay(Duration::from_secs(60)), Duration::from_millis(250))]
+    {
+        shop.faults.always(Call::Query, fault);
+        let router = another_facing(&shop);
+        let (begun, calls) = (Instant::now(), shop.faults.calls(Call::Query));
+        for number in 0..10 {
+            let answer = buy(&router, "/buy", &format!("{longest:?}-{number}"), "1").await;
+            assert_eq!(answer.status, StatusCode::CREATED);
+        }
+        assert!(begun.elapsed() <= longest + Duration::from_millis(5), "{:?}", begun.elapsed());
+        assert_eq!(shop.faults.calls(Call::Query) - calls, 1, "none for a second after one that failed");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        buy(&router, "/buy", &format!("{longest:?}-later"), "1").await;
+        assert_eq!(shop.faults.calls(Call::Query) - calls, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_first_attempt_costs_no_look_up() {
+    let shop = Shop::new();
+    let router = another_facing(&shop);
+    assert_eq!(post(&router, "/buy", body("1")).await.status, StatusCode::CREATED);
+    let fresh = uuid::Uuid::now_v7().to_string();
+    assert_eq!(buy(&router, "/v1/purchases", &fresh, "1").await.status, StatusCode::CREATED);
+    assert_eq!(shop.faults.calls(Call::Query), 0);
+    let made = uuid::Timestamp::from_unix(uuid::NoContext, 1_700_000_000, 0);
+    let old = uuid::Uuid::new_v7(made).to_string();
+    assert_eq!(buy(&router, "/v1/purchases", &old, "1").await.status, StatusCode::CREATED);
+    assert_eq!(shop.faults.calls(Call::Query), 1);
+}
