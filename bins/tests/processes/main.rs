@@ -11,6 +11,7 @@
 mod accounts;
 mod bad_days;
 mod browser;
+mod conflicts;
 mod dead_letters;
 mod failpoints;
 mod kafka;
@@ -21,6 +22,7 @@ mod mongodb;
 mod older_systems;
 mod outages;
 mod poison;
+mod probes;
 mod process;
 mod servers;
 mod settings;

@@ -1,0 +1,61 @@
+//! What the probes of the chart let through while a broker is unavailable, and what they say of a damaged process.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::time::MissedTickBehavior;
+
+use crate::kafka::start;
+use crate::process::{Binary, Process, get, plain, until};
+use crate::servers::Servers;
+
+/// How often the probes are asked while the broker is unavailable, once a second.
+const PROBES: usize = 12;
+
+async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
+    let request = plain().post(process.path(path)).header("content-type", "application/json");
+    let response = request.body(body.to_owned()).send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_broker_listings_users_and_orders_are_answered() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let management = start(Binary::Management, &servers, &[]).await;
+    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+    until("take a purchase", async || post(&facing, "/buy", ADA).await.0 == 201).await;
+    until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 1).await;
+    let user = |number: usize| format!(r#"{{"email":"user-{number}@example.com","name":"Ada"}}"#);
+    const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":"50.00"}"#;
+    assert_eq!(post(&facing, "/users", &user(0)).await.0, 201);
+    until("place an order", async || post(&facing, "/orders", ORDER).await.0 == 201).await;
+
+    servers.ctl("kill", "kafka").await;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for number in 1..=PROBES {
+        second.tick().await;
+        // A process that fails one of these is out of its Service, and nothing below is answered at all.
+        let probes = ["/livez", "/readyz"].map(|path| [facing.path(path), management.path(path)]);
+        let answers = join_all(probes.iter().flatten().map(async |url| (url, get(url).await.0))).await;
+        assert!(answers.iter().all(|(_, status)| *status == 200), "{answers:?}");
+        for listing in [facing.path("/getAllUserBuys/u1"), management.path("/purchases/u1")] {
+            let (status, body) = get(&listing).await;
+            assert_eq!((status, &body["count"]), (200, &1.into()), "{listing}");
+        }
+        assert_eq!(post(&facing, "/users", &user(number)).await.0, 201);
+        assert_eq!(post(&facing, "/orders", ORDER).await.0, 201);
+    }
+    let (status, refused) = post(&facing, "/buy", ADA).await;
+    assert_eq!(status, 503, "{refused}");
+    assert!(refused["idempotency_key"].is_string(), "{refused}");
+    assert_eq!(get(&facing.path("/-/ready")).await.0, 503, "what 004 documents");
+
+    servers.ctl("start", "kafka").await;
+    until("take a purchase again", async || post(&facing, "/buy", ADA).await.0 == 201).await;
+    until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"].as_u64() >= Some(2))
+        .await;
+}
