@@ -357,6 +357,28 @@ pub async fn too_many_dead_letters_stop_it(log: &dyn LogFixture, store: &dyn Sto
     assert_eq!(log.kept_dead_letters().await.len(), 20);
 }
 
+/// Conflicts are made by clients and say nothing of the deployment: however many there are, they stop nothing, and what
+/// counts towards the limit counts whatever conflicts are between.
+pub async fn conflicts_do_not_count_towards_the_limit(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    // One user, so that all of it is in one partition.
+    let of_one = |number| purchase_of("one", number);
+    let first = of_one(0);
+    publish(log, std::slice::from_ref(&first)).await;
+    let limited = IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(3), ..options() };
+    let running = Running::start(log, store, &Faults::new(), limited).await;
+    running.carried(1).await;
+    let other = |number: u32| Purchase { price: price(&format!("99{number}")), ..first.clone() };
+    let conflicts: Vec<_> = (0..40).map(other).collect();
+    publish(log, &conflicts).await;
+    publish(log, &[of_one(1)]).await;
+    let stored = running.monitor.wait_for(|status| status.tally.inserted == 2 || status.failure.is_some());
+    let status = soon("carry what is behind the conflicts", stored).await;
+    assert!(status.failure.is_none() && status.phase == Phase::Running, "{status:?}");
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.conflicts, tally.dead_lettered), (2, 40, 40));
+    assert_eq!(log.kept_dead_letters().await.len(), 40);
+}
+
 /// Members that come and go while batches are slow leave nothing unstored and nothing doubled.
 pub async fn members_may_come_and_go(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();

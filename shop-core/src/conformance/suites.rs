@@ -108,6 +108,7 @@ macro_rules! pipeline_suite {
             a_conflict_is_put_aside,
             the_position_waits_for_the_dead_letters,
             too_many_dead_letters_stop_it,
+            conflicts_do_not_count_towards_the_limit,
             members_may_come_and_go,
         );
     };

@@ -1,21 +1,23 @@
 //! What one batch goes through: decoded, inserted until every outcome is known, its bad records put aside.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
 use futures_util::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::gauge::{Admission, DeadLetterGauge};
+use super::gauge::{Bad, DeadLetterGauge};
 use super::insertion::{Indexed, Stored};
 use super::progress::Slot;
 use super::status::{Part, StatusBoard};
 use super::{IngestOptions, Tally};
-use crate::Error;
-use crate::ports::{Batch, DeadLetter, DeadLetters, Reason, RecordStore};
+use crate::letters::Place;
+use crate::ports::{Batch, DeadLetter, DeadLetters, Reason, ReasonKind, RecordStore};
 use crate::record::Record;
+use crate::{Error, ErrorKind, Retry};
 
 /// What all batches share.
 #[derive(Debug)]
@@ -23,8 +25,20 @@ pub(super) struct Carrier<R> {
     pub(super) store: Arc<dyn RecordStore<R>>,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) options: IngestOptions,
-    pub(super) gauge: Mutex<DeadLetterGauge>,
+    pub(super) gauge: DeadLetterGauge,
     pub(super) status: StatusBoard,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct Load {
+    /// Its own for ever; batches that were read later have greater ones.
+    pub(super) number: u64,
+    pub(super) batch: Batch,
+    /// When it was read.
+    pub(super) read: Instant,
+    /// Says that the batch is to be given up.
+    pub(super) stop: CancellationToken,
 }
 
 /// How a batch ended.
@@ -56,69 +70,99 @@ pub(super) enum Ended {
 }
 
 impl<R: Record> Carrier<R> {
-    /// Carries `batch`, the one with this `number`, until it is durable, or until `stop` says that nobody waits for it any more: then the
-    /// answer is `None`, and some of it may be stored.
-    pub(super) async fn carry(&self, number: u64, batch: Batch, stop: CancellationToken) -> Option<Carried> {
-        let start = batch.records.first().map_or(0, |first| first.offset);
-        let carried = AssertUnwindSafe(self.try_to_carry(number, &batch, &stop)).catch_unwind().await;
+    /// Carries a batch until it is durable, or until its `stop` says that it is to be given up: then the answer is
+    /// `None`, and some of it may be stored.
+    pub(super) async fn carry(&self, load: Load) -> Option<Carried> {
+        let carried = AssertUnwindSafe(self.try_to_carry(&load)).catch_unwind().await;
+        self.status.ended(load.number);
         let error = match carried {
             Ok(Ok(carried)) => return Some(carried),
             Ok(Err(Ended::Abandoned)) => return None,
             Ok(Err(Ended::Broken(error))) => error,
             Err(panic) => Error::of_panic(&*panic).with_origin("ingest"),
         };
+        let start = load.batch.records.first().map_or(0, |first| first.offset);
         // Whatever was stored of it comes again, and does no harm.
         Some(Carried { tally: Tally::default(), end: Slot::Ends(start), stop: Some(error), freshness: None })
     }
 
-    async fn try_to_carry(
-        &self,
-        number: u64,
-        batch: &Batch,
-        stop: &CancellationToken,
-    ) -> Result<Carried, Ended> {
-        let (good, mut dead) = decode_all(batch);
+    async fn try_to_carry(&self, load: &Load) -> Result<Carried, Ended> {
+        let (good, mut dead) = decode_all(&load.batch);
         let Stored { mut tally, freshness } = match good.records.is_empty() {
             true => Stored::default(),
-            false => self.insert_all(good, &mut dead, stop).await?,
+            false => self.insert_all(good, &mut dead, load).await?,
         };
         dead.sort_by_key(|dead| dead.index);
-        if stop.is_cancelled() {
+        if load.stop.is_cancelled() {
             return Err(Ended::Abandoned);
         }
-        let Admission { admitted, stop: limit } = self.admit(number, batch, &dead);
+        let (admitted, stop) = self.put_aside(load, &dead).await?;
+        let records = &load.batch.records;
         let end = match dead.get(admitted) {
-            Some(refused) => Slot::Ends(batch.records[refused.index].offset),
-            None => Slot::Durable(batch.records.last().map_or(0, |last| last.offset + 1)),
+            Some(refused) => Slot::Ends(records[refused.index].offset),
+            None => Slot::Durable(records.last().map_or(0, |last| last.offset + 1)),
         };
-        dead.truncate(admitted);
-        dead.iter().for_each(|dead| tally.put_aside(dead.reason.kind()));
-        self.put_aside(batch, dead, stop).await?;
-        Ok(Carried { tally, end, stop: limit, freshness })
+        dead[..admitted].iter().for_each(|dead| tally.put_aside(dead.reason.kind()));
+        Ok(Carried { tally, end, stop, freshness })
     }
 
-    /// Puts the dead letters aside.
-    async fn put_aside(&self, batch: &Batch, dead: Vec<Dead>, stop: &CancellationToken) -> Result<(), Ended> {
-        let letter = |Dead { index, reason, attempts }| {
-            DeadLetter::new(batch.records[index].clone(), batch.partition.clone(), reason, attempts)
+    /// Puts dead letters aside, as far as their limit allows. Answers how many these are, and why the pipeline is to
+    /// stop, if it is.
+    async fn put_aside(&self, load: &Load, dead: &[Dead]) -> Result<(usize, Option<Error>), Ended> {
+        let Load { number, batch, stop, .. } = load;
+        let bad = |dead: &Dead| Bad {
+            index: dead.index,
+            offset: batch.records[dead.index].offset,
+            // A conflict is made by clients: it says nothing of the deployment.
+            counts: dead.reason.kind() != ReasonKind::Conflict,
         };
-        let letters: Vec<DeadLetter> = dead.into_iter().map(letter).collect();
-        if letters.is_empty() { Ok(()) } else { self.put(&letters, stop).await }
+        let bad: Vec<Bad> = dead.iter().map(bad).collect();
+        if !bad.iter().any(|bad| bad.counts) {
+            self.gauge.pass(batch.records.len() - bad.len());
+            self.put(load, dead).await?;
+            return Ok((dead.len(), None));
+        }
+        let turn = self.gauge.turn(*number, batch.records.len(), &batch.partition, &bad);
+        let mut turn = stop.run_until_cancelled(turn).await.ok_or(Ended::Abandoned)?;
+        let (admitted, limit) = (turn.admission.admitted, turn.admission.stop.take());
+        match self.put(load, &dead[..admitted]).await {
+            Ok(()) => Ok((admitted, limit)),
+            Err(ended) => {
+                turn.take_back();
+                Err(ended)
+            }
+        }
     }
 
-    fn admit(&self, number: u64, batch: &Batch, dead: &[Dead]) -> Admission {
-        let indices: Vec<usize> = dead.iter().map(|dead| dead.index).collect();
-        // A gauge is whole after every count, so another batch's panic does not matter to it.
-        let mut gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
-        gauge.admit(number, batch.records.len(), &indices)
+    async fn put(&self, load: &Load, dead: &[Dead]) -> Result<(), Ended> {
+        let letter = |Dead { index, reason, attempts }: &Dead| {
+            let record = load.batch.records[*index].clone();
+            DeadLetter::new(record, load.batch.partition.clone(), reason.clone(), *attempts)
+        };
+        let letters: Vec<DeadLetter> = dead.iter().map(letter).collect();
+        let mut waiting = vec![&letters[..]];
+        while let Some(next) = waiting.pop() {
+            // One that can never be kept is found among the others.
+            if !next.is_empty() && !self.put_together(load, next).await? {
+                let (first, second) = next.split_at(next.len() / 2);
+                waiting.extend([second, first]);
+            }
+        }
+        Ok(())
     }
 
-    async fn put(&self, letters: &[DeadLetter], stop: &CancellationToken) -> Result<(), Ended> {
+    /// Puts `letters` with one call, again and again until it works. The answer is `false` when it never will, and
+    /// there is more than one of them.
+    async fn put_together(&self, load: &Load, letters: &[DeadLetter]) -> Result<bool, Ended> {
         let mut pauses = self.options.backoff();
         while let Err(error) = self.dead_letters.put(letters).await {
-            self.pause(Part::DeadLetters, &error, &mut pauses, stop).await?;
+            match letters {
+                [letter] if never_works(&error) => return Err(Ended::Broken(never_kept(letter, error))),
+                [_, _, ..] if never_works(&error) => return Ok(false),
+                _ => self.pause(Part::DeadLetters, &error, &mut pauses, load).await?,
+            }
         }
-        self.status.works(Part::DeadLetters);
+        self.status.works(Part::DeadLetters, Some(load.number));
         for letter in letters {
             tracing::warn!(
                 log.topic = %letter.partition.topic,
@@ -128,22 +172,39 @@ impl<R: Record> Carrier<R> {
                 "a record was put aside among the dead letters"
             );
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Waits before the next attempt, unless nobody waits for the batch any more.
+    /// Waits before the next attempt, unless the batch is given up.
     pub(super) async fn pause(
         &self,
         part: Part,
         error: &Error,
         pauses: &mut ExponentialBackoff,
-        stop: &CancellationToken,
+        load: &Load,
     ) -> Result<(), Ended> {
-        self.status.trouble(part, error);
+        self.status.trouble(part, Some(load.number), error);
         let pause = tokio::time::sleep(self.options.pause(pauses, error));
-        let stopped = stop.run_until_cancelled(pause).await.is_none();
+        let stopped = load.stop.run_until_cancelled(pause).await.is_none();
         if stopped { Err(Ended::Abandoned) } else { Ok(()) }
     }
+}
+
+/// Whether the same letters would fail the same way. What an operator can mend, such as a missing right, is waited for.
+fn never_works(error: &Error) -> bool {
+    let about_the_letters =
+        matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported);
+    about_the_letters && error.retry() == Retry::Never
+}
+
+fn never_kept(letter: &DeadLetter, error: Error) -> Error {
+    let Place { topic, partition, offset } = letter.stood_at();
+    let message = format!(
+        "the dead letter of the record {topic}-{partition}-{offset} can never be kept, its reason being {}: ingest has stopped; \
+         let the dead letters take it, then restart",
+        letter.reason.kind().as_str()
+    );
+    Error::new(error.kind(), message).with_origin("ingest").with_source(error)
 }
 
 fn decode_all<R: Record>(batch: &Batch) -> (Indexed<R>, Vec<Dead>) {

@@ -1,27 +1,28 @@
 //! Reads, hands batches to tasks, keeps count of what is durable, commits, and leaves in order.
 
+mod committing;
+
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::ExponentialBackoff;
-use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::carry::{Carried, Carrier};
+use super::carry::{Carried, Carrier, Load};
 use super::departure::{Departure, Times, after};
 use super::observer::{CarriedBatch, IngestObserver, tell};
 use super::progress::Progress;
 use super::status::{Part, Phase};
 use super::{IngestStatus, Tally};
 use crate::ports::{
-    Batch, CommitOutcome, Partition, Position, PurchaseSource, Revocation, RevocationCause, SourceEvent,
+    Batch, Interruption, Partition, PurchaseSource, Revocation, RevocationCause, SourceEvent,
 };
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result};
+use committing::Committed;
 
 pub(super) struct Coordinator<R: Record> {
     source: Arc<dyn PurchaseSource>,
@@ -37,11 +38,15 @@ pub(super) struct Coordinator<R: Record> {
     left: BTreeMap<Partition, u64>,
     departures: Vec<Departure>,
     committing: Option<JoinHandle<Committed>>,
+    /// When the commit under way counts as one that does not end.
+    commit_overdue: Option<Instant>,
     /// No commit before this, unless somebody waits for it.
     next_commit: Instant,
     commit_pauses: ExponentialBackoff,
-    /// The source is not asked before this.
+    /// The source is not asked for a batch before this.
     next_read: Instant,
+    /// It is not asked for interruptions either before this.
+    next_interruption: Instant,
     read_pauses: ExponentialBackoff,
     /// When a source that had a trouble counts as well, if it has said nothing by then.
     well_at: Option<Instant>,
@@ -62,16 +67,16 @@ struct Arrived {
     carried: Option<Carried>,
 }
 
-type Committed = (Vec<Position>, Result<Vec<CommitOutcome>>);
-
 /// The least time that the source gets to leave its group, however long the drain has taken.
 const LEAST_CLOSE: Duration = Duration::from_millis(500);
-
+/// How long a close that does not keep to its deadline is waited for after it.
+const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 enum Step {
     Stop,
     Arrived(Result<Arrived, JoinError>),
     Committed(Result<Committed, JoinError>),
     Event(Result<SourceEvent>),
+    Interrupted(Result<Interruption>),
     Time,
 }
 
@@ -93,9 +98,11 @@ impl<R: Record> Coordinator<R> {
             left: BTreeMap::new(),
             departures: Vec::new(),
             committing: None,
+            commit_overdue: None,
             next_commit: now,
             commit_pauses: carrier.options.backoff(),
             next_read: now,
+            next_interruption: now,
             read_pauses: carrier.options.backoff(),
             well_at: None,
             stopping: None,
@@ -121,23 +128,40 @@ impl<R: Record> Coordinator<R> {
                     self.stop(Some(lost_task(error)), now);
                 }
                 Step::Committed(Ok((positions, outcome))) => self.note_commit(positions, outcome, now),
-                Step::Event(Ok(event)) => self.take(event, now),
+                Step::Event(Ok(event)) => {
+                    self.source_works();
+                    self.take(event, now);
+                }
+                // It says nothing of whether batches can be read.
+                Step::Interrupted(Ok(interruption)) => self.take(interruption.into(), now),
                 Step::Event(Err(error)) => self.note_read_error(&error, now),
+                Step::Interrupted(Err(error)) => {
+                    self.note_read_error(&error, now);
+                    self.next_interruption = self.next_read;
+                }
                 Step::Time => {}
             }
             self.note_quiet(now);
+            self.note_overdue(now);
             self.depart(now);
             self.start_commit(now);
+            self.tell_age();
         }
         self.leave(now).await
     }
 
     async fn step(&mut self, shutdown: impl Future<Output = ()>, now: Instant) -> Step {
         let timer = self.timer(now);
-        let (asks, has_room) = (self.next_read <= now && !self.source_ended, self.has_room());
+        let reads = self.has_room() && self.next_read <= now;
+        // A revocation does not wait until the reader has room again, or its pause is over.
+        let asks = !self.source_ended && (reads || self.next_interruption <= now);
         let Self { source, tasks, committing, stopping, .. } = self;
         let event = async {
-            if has_room { source.next().await } else { source.interruption().await.map(SourceEvent::from) }
+            if reads {
+                Step::Event(source.next().await)
+            } else {
+                Step::Interrupted(source.interruption().await)
+            }
         };
         tokio::select! {
             biased;
@@ -145,7 +169,7 @@ impl<R: Record> Coordinator<R> {
             Some(arrived) = tasks.join_next() => Step::Arrived(arrived),
             committed = joined(committing) => Step::Committed(committed),
             () = until(timer) => Step::Time,
-            event = event, if asks => Step::Event(event),
+            step = event, if asks => step,
         }
     }
 
@@ -162,19 +186,20 @@ impl<R: Record> Coordinator<R> {
         let times = self.departures.iter().map(|departure| departure.times);
         let departures = times.flat_map(|times| [times.drained_by, times.gone_by]);
         let commit = (self.committing.is_none() && self.has_positions()).then_some(self.next_commit);
-        departures.chain(commit).chain(self.well_at).chain([self.next_read]).filter(|at| *at > now).min()
+        let reading = [self.next_read, self.next_interruption];
+        let others = commit.into_iter().chain(self.well_at).chain(self.commit_overdue);
+        departures.chain(others).chain(reading).filter(|at| *at > now).min()
     }
 
     fn take(&mut self, event: SourceEvent, now: Instant) {
-        self.source_works();
         match event {
-            SourceEvent::Batch(batch) => self.set_out(batch),
+            SourceEvent::Batch(batch) => self.set_out(batch, now),
             SourceEvent::Revoked(revocation) => self.note_revocation(revocation, now),
             SourceEvent::Closed => self.note_end_of_source(now),
         }
     }
 
-    fn set_out(&mut self, batch: Batch) {
+    fn set_out(&mut self, batch: Batch, now: Instant) {
         let partition = batch.partition.clone();
         if batch.records.is_empty() {
             return;
@@ -193,15 +218,34 @@ impl<R: Record> Coordinator<R> {
         self.records += records;
         self.bytes += bytes;
         let progress = self.partitions.entry(partition.clone()).or_default();
-        progress.open(number);
-        let stop = progress.stop.clone();
+        progress.open(number, now);
+        let load = Load { number, batch, read: now, stop: progress.stop.clone() };
         let carrier = Arc::clone(&self.carrier);
         self.tasks.spawn(async move {
-            let begun = Instant::now();
-            let carried = carrier.carry(number, batch, stop).await;
-            Arrived { partition, number, records, bytes, took: begun.elapsed(), carried }
+            let carried = carrier.carry(load).await;
+            Arrived { partition, number, records, bytes, took: now.elapsed(), carried }
         });
         self.update(|status| self.tell_load(status));
+    }
+
+    /// Says since when the oldest record of each topic waits for its position to be committed.
+    fn tell_age(&self) {
+        let mut oldest = BTreeMap::<&Arc<str>, Instant>::new();
+        for (partition, progress) in &self.partitions {
+            let Some(read) = progress.oldest_uncommitted() else { continue };
+            oldest.entry(&partition.topic).and_modify(|oldest| *oldest = read.min(*oldest)).or_insert(read);
+        }
+        self.carrier.status.update_if(|status| {
+            let mut changed = false;
+            for (topic, known) in &mut status.oldest_uncommitted {
+                let now = oldest.remove(topic);
+                changed |= std::mem::replace(known, now) != now;
+            }
+            changed |= !oldest.is_empty();
+            let new = oldest.into_iter().map(|(topic, read)| (Arc::clone(topic), Some(read)));
+            status.oldest_uncommitted.extend(new);
+            changed
+        });
     }
 
     fn tell_load(&self, status: &mut IngestStatus) {
@@ -213,11 +257,6 @@ impl<R: Record> Coordinator<R> {
     fn settle(&mut self, arrived: Arrived, now: Instant) {
         self.records -= arrived.records;
         self.bytes -= arrived.bytes;
-        if self.tasks.is_empty() {
-            // Whoever had a trouble has given up: nothing is known to be wrong any more.
-            self.carrier.status.works(Part::Store);
-            self.carrier.status.works(Part::DeadLetters);
-        }
         let Some(Carried { tally, end, stop, freshness }) = arrived.carried else {
             return self.update(|status| self.tell_load(status));
         };
@@ -251,9 +290,12 @@ impl<R: Record> Coordinator<R> {
 
     /// Begins to leave everything.
     fn stop(&mut self, failure: Option<Error>, now: Instant) {
-        if let Some(error) = failure {
+        if let Some(error) = failure
+            && self.failure.is_none()
+        {
+            // Batches that end later say the same again.
             tracing::error!(error = %error.chain(), "ingest stops");
-            self.failure.get_or_insert(error);
+            self.failure = Some(error);
         }
         if self.stopping.is_some() {
             return;
@@ -305,61 +347,7 @@ impl<R: Record> Coordinator<R> {
             }
         }
         if !self.has_positions() {
-            self.carrier.status.works(Part::Commit);
-        }
-    }
-
-    fn has_positions(&self) -> bool {
-        self.partitions.values().any(|progress| progress.to_commit().is_some())
-    }
-
-    fn start_commit(&mut self, now: Instant) {
-        let waited_for = !self.departures.is_empty() && !self.carrier.status.has_trouble(Part::Commit);
-        if self.committing.is_some() || !waited_for && self.next_commit > now {
-            return;
-        }
-        let position = |(partition, progress): (&Partition, &Progress)| {
-            progress.to_commit().map(|next| Position::new(partition.clone(), next))
-        };
-        let positions: Vec<Position> = self.partitions.iter().filter_map(position).collect();
-        if positions.is_empty() {
-            return;
-        }
-        self.next_commit = after(now, self.carrier.options.commit_interval);
-        let source = Arc::clone(&self.source);
-        // A task of its own: a commit that has begun is never dropped half-way.
-        self.committing = Some(tokio::spawn(async move {
-            let commit = AssertUnwindSafe(source.commit(&positions)).catch_unwind().await;
-            let outcome = commit.unwrap_or_else(|panic| Err(Error::of_panic(&*panic).with_origin("ingest")));
-            (positions, outcome)
-        }));
-    }
-
-    fn note_commit(&mut self, positions: Vec<Position>, outcome: Result<Vec<CommitOutcome>>, now: Instant) {
-        let outcomes = match outcome {
-            Ok(outcomes) if outcomes.len() == positions.len() => outcomes,
-            Ok(_) => return self.note_commit_error(&miscounted(), now),
-            Err(error) => return self.note_commit_error(&error, now),
-        };
-        self.carrier.status.works(Part::Commit);
-        self.commit_pauses = self.carrier.options.backoff();
-        for (position, outcome) in positions.into_iter().zip(outcomes) {
-            match outcome {
-                CommitOutcome::Fenced => self.forget(&[position.partition]),
-                CommitOutcome::Committed => {
-                    if let Some(progress) = self.partitions.get_mut(&position.partition) {
-                        progress.committed(position.next);
-                    }
-                }
-            }
-        }
-    }
-
-    fn note_commit_error(&mut self, error: &Error, now: Instant) {
-        self.carrier.status.trouble(Part::Commit, error);
-        self.next_commit = after(now, self.carrier.options.pause(&mut self.commit_pauses, error));
-        if error.kind() == ErrorKind::Internal {
-            self.stop(Some(error.clone()), now);
+            self.carrier.status.works(Part::Commit, None);
         }
     }
 
@@ -367,7 +355,7 @@ impl<R: Record> Coordinator<R> {
         if error.kind() == ErrorKind::Closed {
             return self.note_end_of_source(now);
         }
-        self.carrier.status.trouble(Part::Source, error);
+        self.carrier.status.trouble(Part::Source, None, error);
         self.next_read = after(now, self.carrier.options.pause(&mut self.read_pauses, error));
         self.well_at = Some(after(self.next_read, self.carrier.options.retry_max));
     }
@@ -387,7 +375,7 @@ impl<R: Record> Coordinator<R> {
 
     fn source_works(&mut self) {
         if self.well_at.take().is_some() {
-            self.carrier.status.works(Part::Source);
+            self.carrier.status.works(Part::Source, None);
             self.read_pauses = self.carrier.options.backoff();
         }
     }
@@ -399,12 +387,25 @@ impl<R: Record> Coordinator<R> {
     async fn leave(mut self, now: Instant) -> Result<Tally> {
         let time_left =
             self.stopping.map_or(Duration::ZERO, |times| times.gone_by.saturating_duration_since(now));
-        if let Err(error) = self.source.close(time_left.max(LEAST_CLOSE)).await {
-            tracing::warn!(error = %error.chain(), "the source could not be closed in order");
-        }
+        self.close(time_left.max(LEAST_CLOSE)).await;
         let failure = self.failure.take();
         self.end(failure.clone());
         failure.map_or_else(|| Ok(self.carrier.status.tally()), Err)
+    }
+
+    /// Closes the source, and waits for it a little longer than it was given.
+    async fn close(&self, deadline: Duration) {
+        let source = Arc::clone(&self.source);
+        // A task of its own: it is not dropped half-way when it takes too long.
+        let close = tokio::spawn(async move { source.close(deadline).await });
+        let closed = match tokio::time::timeout(deadline + CLOSE_MARGIN, close).await {
+            Ok(Ok(closed)) => closed,
+            Ok(Err(error)) => Err(lost_task(error)),
+            Err(_elapsed) => Err(overdue("the close of the source", deadline)),
+        };
+        if let Err(error) = closed {
+            tracing::warn!(error = %error.chain(), "the source could not be closed in order");
+        }
     }
 
     /// Says that it has ended, and lets go of what is still on its way.
@@ -412,12 +413,7 @@ impl<R: Record> Coordinator<R> {
         self.partitions.values().for_each(|progress| progress.stop.cancel());
         // They end by themselves: what was begun is never dropped half-way.
         self.tasks.detach_all();
-        self.update(|status| {
-            status.phase = Phase::Stopped;
-            (status.in_flight, status.in_flight_records, status.in_flight_bytes) = (0, 0, 0);
-            status.waiting_since.clear();
-            status.failure = failure;
-        });
+        self.carrier.status.stop(failure);
     }
 
     fn update(&self, change: impl FnOnce(&mut IngestStatus)) {
@@ -446,8 +442,8 @@ fn lost_task(error: JoinError) -> Error {
         .with_source(error)
 }
 
-fn miscounted() -> Error {
-    Error::new(ErrorKind::Internal, "the source did not answer with one outcome for each position")
+fn overdue(what: &str, time: Duration) -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, format!("{what} has not ended within {} s", time.as_secs_f32()))
         .with_origin("ingest")
 }
 

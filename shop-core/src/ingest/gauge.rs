@@ -1,20 +1,108 @@
 //! Counts dead letters against their limit.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::DeadLetterLimit;
+use crate::ports::Partition;
 use crate::{Error, ErrorKind};
 
+/// The count of dead letters, shared by all batches of a pipeline.
+///
+/// Batches with dead letters that count take turns: a letter counts when it was put, and the next batch must know how
+/// many of its own may follow. A batch without such letters never waits.
 #[derive(Debug)]
 pub(super) struct DeadLetterGauge {
+    /// Locked while the letters of a batch are put. That ends when the batch is given up, at the latest.
+    counts: Mutex<Counts>,
+    /// The good records of batches that took no turn, since the last turn.
+    passed: AtomicU64,
+}
+
+/// A dead letter of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bad {
+    /// The index of its record in the batch.
+    pub(super) index: usize,
+    /// The offset of its record.
+    pub(super) offset: u64,
+    /// Whether it says something about the deployment. One that does not is neither counted nor ends a row.
+    pub(super) counts: bool,
+}
+
+/// The turn of one batch to put its dead letters.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    counts: MutexGuard<'a, Counts>,
+    number: u64,
+    pub(super) admission: Admission,
+}
+
+/// What the count says of one batch.
+#[derive(Debug)]
+pub(super) struct Admission {
+    /// How many of the batch's dead letters may be put aside.
+    pub(super) admitted: usize,
+    /// Why the pipeline is to stop, if it is.
+    pub(super) stop: Option<Error>,
+    /// How many of the admitted letters were counted.
+    counted: usize,
+    /// `seen` and `row_start` before the batch.
+    before: (u64, u64),
+}
+
+impl DeadLetterGauge {
+    pub(super) fn new(limit: DeadLetterLimit) -> Self {
+        Self { counts: Mutex::new(Counts::new(limit)), passed: AtomicU64::new(0) }
+    }
+
+    /// Takes note of so many good records of a batch that needs no turn.
+    pub(super) fn pass(&self, good: usize) {
+        self.passed.fetch_add(good as u64, Ordering::Relaxed);
+    }
+
+    /// Waits for the turn of batch `number`, which has `records` records of `partition`, and counts its dead letters
+    /// `bad`.
+    pub(super) async fn turn(
+        &self,
+        number: u64,
+        records: usize,
+        partition: &Partition,
+        bad: &[Bad],
+    ) -> Turn<'_> {
+        let mut counts = self.counts.lock().await;
+        counts.pass(self.passed.swap(0, Ordering::Relaxed));
+        let admission = counts.admit(number, records, partition, bad);
+        Turn { counts, number, admission }
+    }
+}
+
+impl Turn<'_> {
+    /// The letters could not be put: the batch does not count.
+    pub(super) fn take_back(mut self) {
+        self.counts.take_back(self.number, &self.admission);
+    }
+}
+
+#[derive(Debug)]
+struct Counts {
     limit: DeadLetterLimit,
-    /// Records looked at so far.
+    /// Records looked at so far: the number of the next one.
     seen: u64,
-    in_a_row: usize,
-    /// The numbers of the dead letters within the window.
-    dead: VecDeque<u64>,
+    /// The number of the first record that may be in the current row.
+    row_start: u64,
+    /// The numbers of the dead letters within the window, and where their records are.
+    dead: VecDeque<(u64, Place)>,
+    /// The same places, to recognize a record that is delivered again.
+    known: BTreeSet<Place>,
     tripped: Option<Tripped>,
 }
+
+/// Where a record is: topic, partition and offset.
+type Place = (Arc<str>, u32, u64);
 
 /// The limit was reached.
 #[derive(Debug)]
@@ -24,61 +112,75 @@ struct Tripped {
     error: Error,
 }
 
-/// What the gauge says of one batch.
-#[derive(Debug)]
-pub(super) struct Admission {
-    /// How many of the batch's dead letters may be put aside.
-    pub(super) admitted: usize,
-    /// Why the pipeline is to stop, if it is.
-    pub(super) stop: Option<Error>,
-}
-
-impl DeadLetterGauge {
-    pub(super) const fn new(limit: DeadLetterLimit) -> Self {
-        Self { limit, seen: 0, in_a_row: 0, dead: VecDeque::new(), tripped: None }
+impl Counts {
+    const fn new(limit: DeadLetterLimit) -> Self {
+        Self { limit, seen: 0, row_start: 0, dead: VecDeque::new(), known: BTreeSet::new(), tripped: None }
     }
 
-    /// Counts batch `number` of `records` records, of which those at the indices `dead` are to be put aside.
-    ///
+    fn pass(&mut self, good: u64) {
+        if good > 0 {
+            self.seen += good;
+            self.row_start = self.seen;
+        }
+    }
+
     /// Batches are counted as they come, not as they stand in the log. One that was read before the batch that
     /// reached the limit is put aside all the same: otherwise the position would stay before it, and so would that
     /// of every restart on which it is overtaken again.
-    pub(super) fn admit(&mut self, number: u64, records: usize, dead: &[usize]) -> Admission {
-        let Some(row) = self.limit.row() else { return Admission { admitted: dead.len(), stop: None } };
+    fn admit(&mut self, number: u64, records: usize, partition: &Partition, bad: &[Bad]) -> Admission {
+        let before = (self.seen, self.row_start);
+        let all = Admission { admitted: bad.len(), stop: None, counted: 0, before };
+        let Some(row) = self.limit.row() else { return all };
         if let Some(Tripped { by, error }) = &self.tripped {
-            let admitted = if number < *by { dead.len() } else { 0 };
-            return Admission { admitted, stop: Some(error.clone()) };
+            let admitted = if number < *by { bad.len() } else { 0 };
+            return Admission { admitted, stop: Some(error.clone()), ..all };
         }
-        let start = self.seen;
-        let mut following = 0;
-        for (admitted, index) in (1..).zip(dead) {
-            self.in_a_row = if *index == following { self.in_a_row + 1 } else { 1 };
+        let (mut following, mut counted) = (0, 0);
+        for (admitted, Bad { index, offset, counts }) in (1..).zip(bad) {
+            self.pass((index - following) as u64);
             following = index + 1;
-            self.count(start + *index as u64);
+            let place = (Arc::clone(&partition.topic), partition.index, *offset);
+            if !counts || self.known.contains(&place) {
+                continue;
+            }
+            self.count(place);
+            counted += 1;
             if let Some(error) = self.too_many(row) {
                 self.tripped = Some(Tripped { by: number, error: error.clone() });
-                return Admission { admitted, stop: Some(error) };
+                return Admission { admitted, stop: Some(error), counted, ..all };
             }
         }
-        if following < records {
-            self.in_a_row = 0;
-        }
-        self.seen = start + records as u64;
-        Admission { admitted: dead.len(), stop: None }
+        self.pass((records - following) as u64);
+        Admission { counted, ..all }
     }
 
-    fn count(&mut self, number: u64) {
+    fn count(&mut self, place: Place) {
         let (window, _) = self.limit.window();
-        self.dead.push_back(number);
-        while self.dead.front().is_some_and(|oldest| number - oldest >= window) {
+        self.known.insert(place.clone());
+        self.dead.push_back((self.seen, place));
+        self.seen += 1;
+        while let Some((oldest, place)) = self.dead.front()
+            && self.seen - oldest > window
+        {
+            self.known.remove(place);
             self.dead.pop_front();
         }
+    }
+
+    /// Undoes the last admission, that of batch `number`.
+    fn take_back(&mut self, number: u64, Admission { counted, before, .. }: &Admission) {
+        (self.seen, self.row_start) = *before;
+        for (_, place) in self.dead.drain(self.dead.len().saturating_sub(*counted)..) {
+            self.known.remove(&place);
+        }
+        self.tripped.take_if(|tripped| tripped.by == number);
     }
 
     /// Why the pipeline is to stop now, if it is.
     fn too_many(&self, row: usize) -> Option<Error> {
         let (window, too_many) = self.limit.window();
-        let what = if self.in_a_row >= row {
+        let in_a_row = self.dead.len() - self.dead.partition_point(|(number, _)| *number < self.row_start);
+        let what = if in_a_row >= row {
             format!("{row} records in a row could not be stored")
         } else if self.dead.len() >= too_many {
             format!("half of the last {window} records could not be stored")
@@ -99,71 +201,148 @@ impl DeadLetterGauge {
 mod tests {
     use super::*;
 
-    fn gauge(limit: usize) -> DeadLetterGauge {
-        DeadLetterGauge::new(DeadLetterLimit::in_a_row(limit))
+    fn counts(limit: usize) -> Counts {
+        Counts::new(DeadLetterLimit::in_a_row(limit))
+    }
+
+    impl Counts {
+        /// Counts batch `number`, of which the records at the indices `dead` are no purchases.
+        fn batch(&mut self, number: u64, records: usize, dead: &[usize]) -> Admission {
+            self.mixed(number, records, dead, &[])
+        }
+
+        /// The same; those at the indices `conflicts` do not count.
+        fn mixed(&mut self, number: u64, records: usize, dead: &[usize], conflicts: &[usize]) -> Admission {
+            let bad = |counts| {
+                move |index: &usize| Bad { index: *index, offset: number * 1_000_000 + *index as u64, counts }
+            };
+            let mut all: Vec<Bad> =
+                dead.iter().map(bad(true)).chain(conflicts.iter().map(bad(false))).collect();
+            all.sort_by_key(|bad| bad.index);
+            self.admit(number, records, &partition(), &all)
+        }
+    }
+
+    fn partition() -> Partition {
+        Partition::new("cluster".into(), "purchases".into(), 0, 1)
     }
 
     #[test]
     fn a_row_runs_across_batches() {
-        let mut gauge = gauge(5);
-        assert!(gauge.admit(0, 10, &[7, 8, 9]).stop.is_none());
-        let admission = gauge.admit(1, 10, &[0, 1, 2, 3]);
+        let mut counts = counts(5);
+        assert!(counts.batch(0, 10, &[7, 8, 9]).stop.is_none());
+        let admission = counts.batch(1, 10, &[0, 1, 2, 3]);
         assert_eq!(admission.admitted, 2, "the fifth in a row is put aside, the sixth is not");
         assert!(admission.stop.unwrap().to_string().contains("5 records in a row"));
-        assert_eq!(gauge.admit(2, 1, &[0]).admitted, 0, "nothing more after that");
+        assert_eq!(counts.batch(2, 1, &[0]).admitted, 0, "nothing more after that");
     }
 
     #[test]
     fn what_was_read_before_is_put_aside_all_the_same() {
-        let mut gauge = gauge(3);
-        assert!(gauge.admit(5, 3, &[0, 1, 2]).stop.is_some());
-        let earlier = gauge.admit(4, 10, &[0, 9]);
+        let mut counts = counts(3);
+        assert!(counts.batch(5, 3, &[0, 1, 2]).stop.is_some());
+        let earlier = counts.batch(4, 10, &[0, 9]);
         assert!(earlier.admitted == 2 && earlier.stop.is_some());
-        assert_eq!(gauge.admit(6, 10, &[0]).admitted, 0);
+        assert_eq!(counts.batch(6, 10, &[0]).admitted, 0);
     }
 
     #[test]
     fn a_good_record_ends_the_row() {
-        let mut gauge = gauge(3);
+        let mut counts = counts(3);
         for number in 0..20 {
-            assert!(gauge.admit(number, 20, &[0, 1, 18]).stop.is_none());
+            assert!(counts.batch(number, 20, &[0, 1, 18]).stop.is_none());
+        }
+        for number in 20..40 {
+            assert!(counts.batch(number, 2, &[0, 1]).stop.is_none());
+            counts.pass(20);
         }
     }
 
     #[test]
+    fn a_conflict_neither_counts_nor_ends_a_row() {
+        let mut counts = counts(3);
+        let conflicts: Vec<usize> = (0..1_000).collect();
+        let admission = counts.mixed(0, 1_000, &[], &conflicts);
+        assert!(admission.stop.is_none() && admission.admitted == 1_000);
+        assert!(counts.mixed(1, 3, &[0, 2], &[1]).stop.is_none());
+        let admission = counts.mixed(2, 4, &[1, 3], &[0, 2]);
+        assert_eq!(admission.admitted, 2, "the third in a row, whatever conflicts are between");
+        assert!(admission.stop.unwrap().to_string().contains("3 records in a row"));
+    }
+
+    #[test]
+    fn a_record_that_is_delivered_again_does_not_count_again() {
+        let mut counts = counts(5);
+        for _ in 0..100 {
+            let admission = counts.batch(0, 4, &[0, 1, 3]);
+            assert!(admission.stop.is_none() && admission.admitted == 3);
+        }
+        assert!(counts.dead.len() == 3 && counts.known.len() == 3, "{counts:?}");
+    }
+
+    #[test]
+    fn what_was_not_put_does_not_count() {
+        let mut counts = counts(5);
+        assert!(counts.batch(0, 2, &[0, 1]).stop.is_none());
+        for number in 1..100 {
+            let admission = counts.batch(number, 4, &[0, 1, 2]);
+            assert!(admission.admitted == 3 && admission.stop.is_some());
+            counts.take_back(number, &admission);
+        }
+        assert!(counts.dead.len() == 2 && counts.known.len() == 2, "{counts:?}");
+        assert!(counts.batch(100, 2, &[0, 1]).stop.is_none());
+        assert!(counts.batch(101, 2, &[0, 1]).stop.is_some(), "what was put is not forgotten");
+    }
+
+    #[test]
     fn half_of_the_window_is_too_many() {
-        let mut gauge = gauge(10);
+        let mut counts = counts(10);
         let every_second: Vec<usize> = (0..100).step_by(2).collect();
-        let admission = gauge.admit(0, 100, &every_second);
+        let admission = counts.batch(0, 100, &every_second);
         assert_eq!(admission.admitted, 50);
         assert!(admission.stop.unwrap().to_string().contains("half of the last 100"));
     }
 
     #[test]
     fn a_few_are_fine_for_ever() {
-        let mut gauge = gauge(10);
+        let mut counts = counts(10);
         for number in 0..1_000 {
-            assert!(gauge.admit(number, 100, &[3, 50, 77]).stop.is_none());
+            assert!(counts.batch(number, 100, &[3, 50, 77]).stop.is_none());
         }
-        assert!(gauge.dead.len() <= 100, "memory is bounded by the window");
+        assert!(counts.dead.len() <= 100, "memory is bounded by the window");
+        assert_eq!(counts.dead.len(), counts.known.len());
     }
 
     #[test]
     fn the_setting_is_named_if_it_has_a_name() {
-        let mut gauge = DeadLetterGauge::new(DeadLetterLimit::in_a_row(1).named("LIMIT"));
-        assert!(gauge.admit(0, 1, &[0]).stop.unwrap().to_string().contains("(LIMIT changes the limit)"));
+        let mut counts = Counts::new(DeadLetterLimit::in_a_row(1).named("LIMIT"));
+        assert!(counts.batch(0, 1, &[0]).stop.unwrap().to_string().contains("(LIMIT changes the limit)"));
     }
 
     #[test]
     fn the_largest_limit_is_one() {
-        assert!(gauge(usize::MAX).admit(0, 2, &[0, 1]).stop.is_none());
+        assert!(counts(usize::MAX).batch(0, 2, &[0, 1]).stop.is_none());
     }
 
     #[test]
     fn off_is_off() {
-        let mut gauge = gauge(0);
         let all: Vec<usize> = (0..100_000).collect();
-        let admission = gauge.admit(0, all.len(), &all);
+        let admission = counts(0).batch(0, all.len(), &all);
         assert!(admission.stop.is_none() && admission.admitted == all.len());
+    }
+
+    #[tokio::test]
+    async fn a_batch_without_letters_that_count_waits_for_no_turn() {
+        let gauge = DeadLetterGauge::new(DeadLetterLimit::in_a_row(2));
+        let bad = |offset| [Bad { index: 0, offset, counts: true }];
+        let turn = gauge.turn(0, 1, &partition(), &bad(0)).await;
+        gauge.pass(1);
+        drop(turn);
+        assert!(
+            gauge.turn(1, 1, &partition(), &bad(2)).await.admission.stop.is_none(),
+            "a good one was between"
+        );
+        gauge.turn(2, 1, &partition(), &bad(3)).await.take_back();
+        assert!(gauge.turn(3, 1, &partition(), &bad(4)).await.admission.stop.is_some());
     }
 }

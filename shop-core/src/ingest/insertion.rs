@@ -4,11 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::Tally;
-use super::carry::{Carrier, Dead, Ended};
+use super::carry::{Carrier, Dead, Ended, Load};
 use super::status::Part;
+use super::{StuckRecord, Tally};
 use crate::ports::{InsertOutcome, Reason};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Timestamp};
@@ -53,6 +51,9 @@ impl<R: Record> Portion<R> {
 
 /// The attempts at one call after which a store that is well is asked for less at once: a hiccup is over by then.
 const TOGETHER: u32 = 2;
+/// The attempts after which a record that is alone in its call, and fails although the store is well, is named. The
+/// pauses before them take a second or more.
+const ALONE: u32 = 5;
 
 impl<R: Record> Carrier<R> {
     /// Inserts until every outcome is known. Only those that are unknown are inserted again.
@@ -63,7 +64,7 @@ impl<R: Record> Carrier<R> {
         &self,
         Indexed { records, indices }: Indexed<R>,
         dead: &mut Vec<Dead>,
-        stop: &CancellationToken,
+        load: &Load,
     ) -> Result<Stored, Ended> {
         let mut stored = Stored::default();
         let mut waiting = VecDeque::from([Portion { records: records.into(), indices, attempts: 0 }]);
@@ -71,16 +72,47 @@ impl<R: Record> Carrier<R> {
         while let Some(mut portion) = waiting.pop_front() {
             portion.attempts += 1;
             let unknown = self.attempt(&portion, &mut stored, dead).await?;
-            let Some(error) = unknown.error else { continue };
+            let Some(error) = unknown.error else {
+                self.note_taken(&portion, load);
+                continue;
+            };
             if self.is_to_be_halved(&portion, &unknown.positions).await {
                 waiting.extend(portion.halves());
             } else {
-                waiting.push_back(portion.only(&unknown.positions));
+                let left = portion.only(&unknown.positions);
+                self.note_stuck(&left, &error, load).await;
+                waiting.push_back(left);
             }
-            self.pause(Part::Store, &error, &mut pauses, stop).await?;
+            self.pause(Part::Store, &error, &mut pauses, load).await?;
         }
-        self.status.works(Part::Store);
+        self.status.works(Part::Store, Some(load.number));
         Ok(stored)
+    }
+
+    /// Names the record of `portion` if it is the only one, and the store fails over it although it is well.
+    async fn note_stuck(&self, portion: &Portion<R>, error: &Error, load: &Load) {
+        let ([record], [index]) = (&*portion.records, &*portion.indices) else { return };
+        if portion.attempts < ALONE || self.store.probe().await.is_err() {
+            return;
+        }
+        let partition = &load.batch.partition;
+        let stuck = StuckRecord {
+            topic: Arc::clone(&partition.topic),
+            partition: partition.index,
+            offset: load.batch.records[*index].offset,
+            id: record.id(),
+            since: load.read,
+            error: error.clone(),
+        };
+        self.status.stuck(load.number, *index, stuck);
+    }
+
+    fn note_taken(&self, portion: &Portion<R>, load: &Load) {
+        if let [index] = *portion.indices
+            && portion.attempts > ALONE
+        {
+            self.status.freed(load.number, index);
+        }
     }
 
     /// Inserts `portion`, and sorts the outcomes; answers what is unknown.

@@ -1,11 +1,13 @@
 //! What becomes of a batch that a store fails over. Deterministic: paused time, one thread.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::{Ingest, IngestMonitor, IngestOptions};
+use super::logged::Logged;
+use super::{Ingest, IngestMonitor, IngestOptions, Part};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore};
 use crate::{Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Result, SystemClock};
@@ -53,9 +55,8 @@ impl PurchaseStore for Failing {
     }
 }
 
-/// A pipeline into `store`, with this many purchases in one batch.
-async fn carry(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
-    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: count, ..Default::default() });
+/// Publishes so many purchases.
+async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
     let sink = log.sink();
     let mut all = Vec::new();
     for _ in 0..count {
@@ -63,6 +64,13 @@ async fn carry(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purcha
         all.push(new.identified(SystemClock.now(), || SystemClock.fresh_id()));
         sink.publish(all.last().unwrap()).await.unwrap();
     }
+    all
+}
+
+/// A pipeline into `store`, with this many purchases in one batch.
+async fn carry(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
+    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: count, ..Default::default() });
+    let all = publish(&log, count).await;
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let ingest = Ingest::new(source, Arc::clone(store) as _, letters, IngestOptions::default());
     let monitor = ingest.monitor();
@@ -100,4 +108,61 @@ async fn a_store_that_is_away_is_asked_for_all_of_it_again() {
     drop(monitor.wait_for(|status| status.tally.inserted == 100).await);
     let sizes = store.sizes.lock().unwrap();
     assert!(sizes.iter().all(|size| *size == all.len()), "{sizes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_stuck_is_seen_named_and_aged_while_others_go_on() {
+    let logged = Logged::begin();
+    let store = Arc::new(Failing::default());
+    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 3, ..Default::default() });
+    let ingest = Ingest::new(
+        Arc::new(log.source("group")),
+        Arc::clone(&store) as _,
+        Arc::new(log.dead_letters()),
+        IngestOptions::default(),
+    );
+    let monitor = ingest.monitor();
+    tokio::spawn(ingest.run(std::future::pending()));
+    let mut all = Vec::new();
+    let mut seen = 0;
+    for number in 0..600 {
+        all.extend(publish(&log, 1).await);
+        *store.over.lock().unwrap() = Some(all[0].id);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let status = monitor.status();
+        if number < 10 {
+            continue;
+        }
+        seen += 1;
+        let waiting = status.waiting_since[&Part::Store].elapsed();
+        assert!(waiting > Duration::from_secs(number - 5), "{waiting:?} at {number}");
+        let stuck = status.stuck.expect("a stuck record");
+        let place = (&*stuck.topic, stuck.partition, stuck.offset, stuck.id.as_deref());
+        assert_eq!(place, ("purchases", 0, 0, Some(&*all[0].id.to_string())));
+        assert!(stuck.since.elapsed() > Duration::from_secs(number) && !stuck.error.message().is_empty());
+        let oldest = status.oldest_uncommitted["purchases"].expect("one that is not committed");
+        assert!(oldest.elapsed() > Duration::from_secs(number));
+    }
+    assert!(seen == 590 && monitor.status().tally.inserted == 599, "the others go on");
+    let named = logged.lines_with(&all[0].id.to_string());
+    assert!(named.len() == 1 && named[0].contains("log.offset=0"), "{named:?}");
+    assert_eq!(logged.lines_with("ingest waits").len(), 1, "it waits once, and does not go on in between");
+
+    *store.over.lock().unwrap() = None;
+    let status = monitor
+        .wait_for(|status| status.stuck.is_none() && status.oldest_uncommitted["purchases"].is_none())
+        .await;
+    assert!(status.troubles.is_empty() && status.tally.inserted == 600, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_record_is_stuck_while_the_store_is_away() {
+    let store = Arc::new(Failing::default());
+    *store.away.lock().unwrap() = true;
+    let (monitor, _) = carry(&store, 1).await;
+    while store.sizes.lock().unwrap().len() < 50 {
+        store.called.notified().await;
+    }
+    let status = monitor.status();
+    assert!(status.stuck.is_none() && status.troubles.contains_key(&Part::Store), "{status:?}");
 }

@@ -9,7 +9,9 @@
 //! - A record's position is committed only when the record, and every one before it in its partition, is in
 //!   the store or among the dead letters.
 //! - An outage is waited for, with growing pauses; only a record that can never be stored is put aside. What a
-//!   store that is well fails over is waited for alone: the rest of its batch is stored meanwhile.
+//!   store that is well fails over is waited for alone: the rest of its batch is stored meanwhile, and
+//!   [`IngestStatus::stuck`] names it.
+//! - A dead letter that can never be kept stops the pipeline, whose error names the record.
 //! - What is in flight is bounded in batches and bytes. When it is full the source is not asked, and pauses.
 //! - A revocation and a shutdown take the same road: read no more, finish what is on its way as far as the
 //!   time allows, commit what is durable, leave. What ends later is ignored; it is delivered again, and its
@@ -24,6 +26,10 @@ mod insertion;
 mod insertion_test;
 #[cfg(test)]
 mod leaving_test;
+#[cfg(test)]
+mod limit_test;
+#[cfg(test)]
+mod logged;
 mod observer;
 #[cfg(test)]
 mod observer_test;
@@ -34,11 +40,11 @@ mod progress;
 mod status;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 pub use observer::{CarriedBatch, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
-pub use status::{IngestMonitor, IngestStatus, Part, Phase, Tally};
+pub use status::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord, Tally};
 
 use crate::ports::{DeadLetters, PurchaseSource, PurchaseStore, RecordStore};
 use crate::record::Record;
@@ -107,7 +113,7 @@ impl<R: Record> Ingest<R> {
         dead_letters: Arc<dyn DeadLetters>,
         options: IngestOptions,
     ) -> Self {
-        let gauge = Mutex::new(DeadLetterGauge::new(options.dead_letter_limit));
+        let gauge = DeadLetterGauge::new(options.dead_letter_limit);
         let carrier = Carrier { store, dead_letters, options, gauge, status: StatusBoard::new() };
         Self { source, carrier, observer: None }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::{Ingest, IngestMonitor, IngestOptions, Phase, Tally};
+use super::{Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
 use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::ports::{
     Batch, CommitOutcome, Interruption, Lag, Partition, Position, PurchaseSource, Revocation,
@@ -24,6 +25,13 @@ type Answer<T> = Box<dyn FnOnce() -> Result<T> + Send>;
 struct Odd {
     tell: mpsc::UnboundedSender<Answer<SourceEvent>>,
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Answer<SourceEvent>>>,
+    /// What it says to a reader that has no room, or pauses.
+    interruptions: tokio::sync::Mutex<VecDeque<Answer<Interruption>>>,
+    /// How often it was asked for that.
+    interruptions_asked: AtomicUsize,
+    /// Whether commits, and the close, do not end.
+    commits_hang: bool,
+    close_hangs: bool,
     /// What commits answer; when there is none left, that everything is committed.
     commits: Mutex<VecDeque<Answer<Vec<CommitOutcome>>>>,
     /// What was asked to be committed.
@@ -46,12 +54,19 @@ impl PurchaseSource for Odd {
     }
 
     async fn interruption(&self) -> Result<Interruption> {
-        pending().await
+        self.interruptions_asked.fetch_add(1, Ordering::Relaxed);
+        match self.interruptions.lock().await.pop_front() {
+            Some(interruption) => interruption(),
+            None => pending().await,
+        }
     }
 
     async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
         let asked = positions.iter().map(|position| (position.partition.epoch, position.next));
         self.asked.lock().unwrap().extend(asked);
+        if self.commits_hang {
+            pending::<()>().await;
+        }
         let answer = self.commits.lock().unwrap().pop_front();
         answer.map_or_else(|| Ok(vec![CommitOutcome::Committed; positions.len()]), |answer| answer())
     }
@@ -65,6 +80,9 @@ impl PurchaseSource for Odd {
     }
 
     async fn close(&self, _deadline: Duration) -> Result<()> {
+        if self.close_hangs {
+            pending::<()>().await;
+        }
         Ok(())
     }
 }
@@ -72,7 +90,16 @@ impl PurchaseSource for Odd {
 impl Odd {
     fn new() -> Self {
         let (tell, events) = mpsc::unbounded_channel();
-        Self { tell, events: events.into(), commits: Mutex::default(), asked: Mutex::default() }
+        Self {
+            tell,
+            events: events.into(),
+            interruptions: VecDeque::new().into(),
+            interruptions_asked: AtomicUsize::new(0),
+            commits_hang: false,
+            close_hangs: false,
+            commits: Mutex::default(),
+            asked: Mutex::default(),
+        }
     }
 
     fn tell(&self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) {
@@ -87,6 +114,11 @@ impl Odd {
     /// Hands over the records at `offsets`.
     fn delivers(self, epoch: u64, offsets: std::ops::Range<u64>) -> Self {
         self.says(move || Ok(SourceEvent::Batch(batch(epoch, offsets))))
+    }
+
+    fn interrupts(mut self, with: impl FnOnce() -> Result<Interruption> + Send + 'static) -> Self {
+        self.interruptions.get_mut().push_back(Box::new(with));
+        self
     }
 
     fn answers(self, answer: impl FnOnce() -> Result<Vec<CommitOutcome>> + Send + 'static) -> Self {
@@ -232,4 +264,57 @@ async fn a_revocation_without_an_end_does_not_outlast_the_drain() {
     let asked = Instant::now();
     running.stop().await;
     assert!(asked.elapsed() <= IngestOptions::default().drain, "{:?}", asked.elapsed());
+}
+
+/// Longer than anything that is waited for here.
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_pauses_after_an_error_still_learns_of_revocations() {
+    const GRACE: Duration = Duration::from_secs(3);
+    let (end, ended) = oneshot::channel();
+    let revocation = move || {
+        let done = move || end.send(()).unwrap();
+        let partitions = vec![partition(1)];
+        Ok(Interruption::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, GRACE, done)))
+    };
+    let odd = Odd::new().delivers(1, 0..2).says(|| Err(away(Retry::After(LONG)))).interrupts(revocation);
+    let (begun, running) = (Instant::now(), odd.start());
+    ended.await.unwrap();
+    assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
+    assert!(running.monitor.status().troubles.contains_key(&Part::Source), "a revocation is no batch");
+    assert_eq!(running.stop().await, [(1, 2)], "what was read is committed before the partition is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_instead_of_an_interruption_is_not_asked_for_in_a_circle() {
+    let odd = Odd::new().says(|| Err(away(Retry::After(LONG))));
+    let odd = (0..1_000).fold(odd, |odd, _| odd.interrupts(|| Err(away(Retry::Safe))));
+    let (begun, running) = (Instant::now(), odd.delivers(1, 0..2).start());
+    running.has_inserted(2).await;
+    let asked = running.source.interruptions_asked.load(Ordering::Relaxed);
+    assert!(asked as u64 <= begun.elapsed().as_secs() + 10, "{asked} times in {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_does_not_end_does_not_hold_up_the_end() {
+    let running = Odd { close_hangs: true, ..Odd::new() }.delivers(1, 0..2).start();
+    running.has_inserted(2).await;
+    let asked = Instant::now();
+    let stopped = tokio::time::timeout(LONG, running.stop()).await.expect("it ends");
+    assert_eq!(stopped, [(1, 2)]);
+    assert!(asked.elapsed() <= IngestOptions::default().drain + Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_does_not_end_is_a_trouble() {
+    let running = Odd { commits_hang: true, ..Odd::new() }.delivers(1, 0..2).start();
+    let troubled = running.monitor.wait_for(|status| status.troubles.contains_key(&Part::Commit));
+    let status = tokio::time::timeout(LONG, troubled).await.expect("a trouble");
+    assert_eq!(status.troubles[&Part::Commit].kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(status.retries.get(&Part::Commit), None, "it was not made again");
+    assert!(status.oldest_uncommitted["purchases"].is_some());
+    let asked = Instant::now();
+    assert_eq!(running.stop().await, [(1, 2)], "one commit at a time");
+    assert!(asked.elapsed() <= IngestOptions::default().drain);
 }

@@ -74,6 +74,10 @@ impl IngestOptions {
 /// When the pipeline stops rather than putting more records aside: a bad deployment shall not empty the log
 /// into the dead letters. What is put aside of the batches that were read before the one that has reached the limit
 /// comes on top of it, so that a restart goes on behind all of them.
+///
+/// A record counts once, when its letter was put, however often it is delivered. A
+/// [conflict](crate::ports::ReasonKind::Conflict) neither counts nor ends a row: clients make conflicts, they say nothing
+/// of the deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterLimit {
     in_a_row: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Weak;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,8 +27,14 @@ pub struct IngestStatus {
     pub in_flight_bytes: usize,
     /// What it is waiting to be over: tried again and again, nothing is lost meanwhile.
     pub troubles: BTreeMap<Part, Error>,
-    /// Since when it has been waiting for each of them.
+    /// Since when it has been waiting for each of them: of several batches that wait, the one that waits longest.
     pub waiting_since: BTreeMap<Part, Instant>,
+    /// The oldest record that the store refuses again and again while it is well otherwise. The others go on; the
+    /// position of the record's partition stays before it.
+    pub stuck: Option<StuckRecord>,
+    /// Of each topic that was read from, when the oldest record was read whose position is not committed; `None` when
+    /// there is none.
+    pub oldest_uncommitted: BTreeMap<Arc<str>, Option<Instant>>,
     /// How many calls of each part have failed and are, or were, tried again.
     pub retries: BTreeMap<Part, u64>,
     /// How old the oldest purchase that the last batch has stored was by then, from the time that the purchase says
@@ -36,6 +42,24 @@ pub struct IngestStatus {
     pub freshness: Option<Duration>,
     /// Why it stopped, if it stopped by itself.
     pub failure: Option<Error>,
+}
+
+/// A record that the store does not take, although it is well otherwise. It is tried again and again.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StuckRecord {
+    /// The topic that it is in.
+    pub topic: Arc<str>,
+    /// Its partition.
+    pub partition: u32,
+    /// Its offset in the partition.
+    pub offset: u64,
+    /// The id of what it says, such as that of its purchase, if it has one.
+    pub id: Option<String>,
+    /// When it was read.
+    pub since: Instant,
+    /// Why the store does not take it.
+    pub error: Error,
 }
 
 /// What an ingest is doing.
@@ -184,53 +208,165 @@ impl IngestMonitor {
 
 /// The writing end of the status.
 #[derive(Debug)]
-pub(super) struct StatusBoard(watch::Sender<IngestStatus>);
+pub(super) struct StatusBoard {
+    status: watch::Sender<IngestStatus>,
+    waits: Mutex<Waits>,
+}
+
+/// Who has a trouble: a batch, by its number, or the pipeline as a whole.
+pub(super) type Holder = Option<u64>;
+
+/// What is waited for. It is bounded by what is in flight.
+#[derive(Debug, Default)]
+struct Waits {
+    /// Since when each holder waits for a part, and why.
+    troubles: BTreeMap<(Part, Holder), (Instant, Error)>,
+    /// The records that are stuck, by batch and index in it: the oldest one comes first.
+    stuck: BTreeMap<(u64, usize), StuckRecord>,
+}
+
+impl Waits {
+    fn has(&self, part: Part) -> bool {
+        self.troubles.keys().any(|(of, _)| *of == part)
+    }
+
+    /// Enters into `status`, of each part, the trouble that has lasted longest.
+    fn show(&self, status: &mut IngestStatus) {
+        status.troubles.clear();
+        status.waiting_since.clear();
+        for ((part, _), (since, error)) in &self.troubles {
+            if status.waiting_since.get(part).is_none_or(|longest| since < longest) {
+                status.waiting_since.insert(*part, *since);
+                status.troubles.insert(*part, error.clone());
+            }
+        }
+        status.stuck = self.stuck.values().next().cloned();
+    }
+}
+
+/// The most stuck records that are named in the log at a time: with more it is not about single records.
+const NAMED: usize = 10;
 
 impl StatusBoard {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(IngestStatus::default()))
+        Self { status: watch::Sender::new(IngestStatus::default()), waits: Mutex::default() }
     }
 
     pub(super) fn monitor(&self, source: Weak<dyn PurchaseSource>) -> IngestMonitor {
-        IngestMonitor { status: self.0.subscribe(), source }
+        IngestMonitor { status: self.status.subscribe(), source }
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut IngestStatus)) {
-        self.0.send_modify(change);
+        self.status.send_modify(change);
     }
 
-    /// Something is wrong with `part`. Logged when it begins, not at every attempt.
-    pub(super) fn trouble(&self, part: Part, error: &Error) {
-        if !self.has_trouble(part) {
+    /// The same; `change` says whether it has changed anything.
+    pub(super) fn update_if(&self, change: impl FnOnce(&mut IngestStatus) -> bool) {
+        self.status.send_if_modified(change);
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        // They are whole after every change.
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call of `part` has failed and will be made again.
+    pub(super) fn trouble(&self, part: Part, holder: Holder, error: &Error) {
+        self.update(|status| *status.retries.entry(part).or_default() += 1);
+        self.wait(part, holder, error);
+    }
+
+    /// `holder` waits for `part`. Logged when the first one does, not at every attempt.
+    pub(super) fn wait(&self, part: Part, holder: Holder, error: &Error) {
+        let mut waits = self.waits();
+        if self.phase() == Phase::Stopped {
+            return;
+        }
+        if !waits.has(part) {
             tracing::warn!(ingest.part = %part, error = %error.chain(), "ingest waits and tries again");
         }
-        self.0.send_modify(|status| {
-            status.troubles.insert(part, error.clone());
-            status.waiting_since.entry(part).or_insert_with(Instant::now);
-            *status.retries.entry(part).or_default() += 1;
+        let begun = || (Instant::now(), error.clone());
+        waits.troubles.entry((part, holder)).or_insert_with(begun).1 = error.clone();
+        self.update(|status| waits.show(status));
+    }
+
+    /// `part` works for `holder`.
+    pub(super) fn works(&self, part: Part, holder: Holder) {
+        let mut waits = self.waits();
+        if waits.troubles.remove(&(part, holder)).is_none() {
+            return;
+        }
+        if !waits.has(part) {
+            tracing::info!(ingest.part = %part, "ingest goes on");
+        }
+        self.update(|status| waits.show(status));
+    }
+
+    /// The store does not take one record, the one at `index` of batch `number`. Logged once.
+    pub(super) fn stuck(&self, number: u64, index: usize, record: StuckRecord) {
+        let mut waits = self.waits();
+        if self.phase() == Phase::Stopped {
+            return;
+        }
+        let StuckRecord { topic, partition, offset, id, error, .. } = &record;
+        if waits.stuck.len() < NAMED && !waits.stuck.contains_key(&(number, index)) {
+            tracing::warn!(
+                log.topic = %topic,
+                log.partition = partition,
+                log.offset = offset,
+                id = id.as_deref().unwrap_or_default(),
+                error = %error.chain(),
+                "the store does not take this record: it is tried again, the position stays before it, others go on"
+            );
+        }
+        waits.stuck.insert((number, index), record);
+        self.update(|status| waits.show(status));
+    }
+
+    /// It was taken after all.
+    pub(super) fn freed(&self, number: u64, index: usize) {
+        let mut waits = self.waits();
+        if waits.stuck.remove(&(number, index)).is_some() {
+            self.update(|status| waits.show(status));
+        }
+    }
+
+    /// Batch `number` has come to an end, whichever: nothing of it is waited for any more.
+    pub(super) fn ended(&self, number: u64) {
+        for part in [Part::Store, Part::DeadLetters] {
+            self.works(part, Some(number));
+        }
+        let mut waits = self.waits();
+        let before = waits.stuck.len();
+        waits.stuck.retain(|(batch, _), _| *batch != number);
+        if waits.stuck.len() != before {
+            self.update(|status| waits.show(status));
+        }
+    }
+
+    /// The pipeline has ended: it waits for nothing any more. What it was waiting for stays to be seen.
+    pub(super) fn stop(&self, failure: Option<Error>) {
+        let mut waits = self.waits();
+        *waits = Waits::default();
+        self.update(|status| {
+            status.phase = Phase::Stopped;
+            (status.in_flight, status.in_flight_records, status.in_flight_bytes) = (0, 0, 0);
+            status.waiting_since.clear();
+            status.oldest_uncommitted.values_mut().for_each(|oldest| *oldest = None);
+            status.stuck = None;
+            status.failure = failure;
         });
     }
 
-    /// `part` works.
-    pub(super) fn works(&self, part: Part) {
-        if self.has_trouble(part) {
-            tracing::info!(ingest.part = %part, "ingest goes on");
-            self.0.send_modify(|status| {
-                status.troubles.remove(&part);
-                status.waiting_since.remove(&part);
-            });
-        }
-    }
-
     pub(super) fn has_trouble(&self, part: Part) -> bool {
-        self.0.borrow().troubles.contains_key(&part)
+        self.waits().has(part)
     }
 
     pub(super) fn phase(&self) -> Phase {
-        self.0.borrow().phase
+        self.status.borrow().phase
     }
 
     pub(super) fn tally(&self) -> Tally {
-        self.0.borrow().tally
+        self.status.borrow().tally
     }
 }

@@ -106,6 +106,10 @@ impl Record for Order {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, UndecodableRecord> {
         event::decode::<OrderEventBody, Self>(record)
     }
+
+    fn id(&self) -> Option<String> {
+        Some(self.id.to_string())
+    }
 }
 
 impl Event for Order {

@@ -18,6 +18,11 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
     fn made_at(&self) -> Option<Timestamp> {
         None
     }
+
+    /// The id of what it says, for operators, if it has one.
+    fn id(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A record that one service writes beside a row of its own, for others to hear of it.
@@ -41,5 +46,9 @@ impl Record for Purchase {
 
     fn made_at(&self) -> Option<Timestamp> {
         Some(self.timestamp)
+    }
+
+    fn id(&self) -> Option<String> {
+        Some(self.id.to_string())
     }
 }

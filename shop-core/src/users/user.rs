@@ -84,6 +84,10 @@ impl Record for User {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, UndecodableRecord> {
         event::decode::<UserBody, Self>(record)
     }
+
+    fn id(&self) -> Option<String> {
+        Some(self.id.to_string())
+    }
 }
 
 impl Event for User {

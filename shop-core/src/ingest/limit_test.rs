@@ -1,0 +1,146 @@
+//! Dead letters: what counts towards their limit, and what is never kept. Deterministic: paused time, one thread.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::logged::Logged;
+use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
+use crate::fault::{Call, Fault, Faults};
+use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
+use crate::ports::{DeadLetter, DeadLetters};
+use crate::record::LogRecord;
+use crate::{Error, ErrorKind, Result, Timestamp};
+
+struct Running {
+    source: Arc<InMemorySource>,
+    monitor: IngestMonitor,
+    _stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<Tally>>,
+}
+
+fn log(batch_records: usize) -> InMemoryLog {
+    InMemoryLog::new(InMemoryLogOptions { partitions: 1, batch_records, ..Default::default() })
+}
+
+fn start(log: &InMemoryLog, letters: Arc<dyn DeadLetters>, limit: usize) -> Running {
+    let source = Arc::new(log.source("group"));
+    let options = IngestOptions {
+        dead_letter_limit: DeadLetterLimit::in_a_row(limit),
+        jitter_seed: Some(1),
+        ..IngestOptions::default()
+    };
+    let ingest = Ingest::new(Arc::clone(&source) as _, Arc::new(InMemoryStore::new()), letters, options);
+    let monitor = ingest.monitor();
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+    Running { source, monitor, _stop: stop, task }
+}
+
+fn poison(log: &InMemoryLog, count: usize) {
+    for _ in 0..count {
+        drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
+    }
+}
+
+async fn waits_for_letters(running: &Running, retries: u64) {
+    let retried = |count: Option<&u64>| count.is_some_and(|count| *count >= retries);
+    let waited = running
+        .monitor
+        .wait_for(|status| retried(status.retries.get(&Part::DeadLetters)) || status.phase == Phase::Stopped);
+    assert_eq!(waited.await.phase, Phase::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_put_and_comes_again_counts_once() {
+    let (log, faults) = (log(10), Faults::new());
+    poison(&log, 3);
+    faults.always(Call::PutDeadLetters, Fault::away());
+    let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
+    for time in 1..=10 {
+        waits_for_letters(&running, time * 3).await;
+        running.source.lose_membership();
+    }
+    faults.mend(Call::PutDeadLetters);
+    let status = running.monitor.wait_for(|status| status.tally.dead_lettered == 3).await;
+    assert_eq!(status.phase, Phase::Running);
+    poison(&log, 2);
+    let error = running.task.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("5 records in a row"), "what was put counts: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_put_and_comes_again_counts_once() {
+    let (log, faults) = (log(10), Faults::new());
+    poison(&log, 3);
+    let source_faults = Faults::new();
+    source_faults.always(Call::Commit, Fault::away());
+    let source = Arc::new(log.source("group"));
+    let options = IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(5), ..Default::default() };
+    let letters = faults.dead_letters(Arc::new(log.dead_letters()));
+    let store = Arc::new(InMemoryStore::new());
+    let ingest = Ingest::new(source_faults.source(Arc::clone(&source) as _), store, letters, options);
+    let monitor = ingest.monitor();
+    let task = tokio::spawn(ingest.run(std::future::pending()));
+    for time in 1..=10 {
+        let put = monitor.wait_for(|status| status.tally.dead_lettered == time * 3 || task.is_finished());
+        assert_eq!(put.await.phase, Phase::Running);
+        source.lose_membership();
+    }
+}
+
+/// Keeps all letters but those of one offset.
+#[derive(Debug)]
+struct Narrow {
+    inner: InMemoryDeadLetters,
+    offset: u64,
+    refused: Mutex<usize>,
+}
+
+#[async_trait]
+impl DeadLetters for Narrow {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        if letters.iter().any(|letter| letter.record.offset == self.offset) {
+            *self.refused.lock().unwrap() += 1;
+            return Err(Error::new(ErrorKind::TooLarge, "a message may have 1 MB"));
+        }
+        self.inner.put(letters).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_can_never_be_kept_stops_the_pipeline_and_is_named() {
+    for limit in [0, 1_000] {
+        let log = log(10);
+        poison(&log, 8);
+        let narrow = Arc::new(Narrow { inner: log.dead_letters(), offset: 5, refused: Mutex::new(0) });
+        let running = start(&log, Arc::clone(&narrow) as _, limit);
+        let ended = tokio::time::timeout(Duration::from_secs(3_600), running.task).await;
+        let error = ended.expect("it is not tried for ever").unwrap().unwrap_err();
+        let text = error.chain().to_string();
+        for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(*narrow.refused.lock().unwrap() <= 4, "all, halves, and the one");
+        assert_eq!(log.dead_letters().all().len(), 5, "those before it are kept");
+        assert_eq!(log.committed("group").values().sum::<u64>(), 0, "the position stays before the batch");
+        assert_eq!(running.monitor.status().failure.unwrap().kind(), ErrorKind::TooLarge);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_it_stops_is_logged_once() {
+    let logged = Logged::begin();
+    let log = log(1);
+    poison(&log, 50);
+    let running = start(&log, Arc::new(log.dead_letters()), 3);
+    running.task.await.unwrap().unwrap_err();
+    assert_eq!(logged.lines_with("ingest stops").len(), 1);
+}
