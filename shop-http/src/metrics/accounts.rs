@@ -41,6 +41,7 @@ impl Metrics {
             let waiting = status.waiting_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
             self.gauge(names::EVENT_WAITING, &[("topic", topic), ("part", part.as_str())]).set(waiting);
         }
+        self.note_oldest(&status, Some(topic));
         if let Some(lag) = lag {
             self.note_lag(lag);
         }

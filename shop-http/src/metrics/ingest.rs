@@ -66,8 +66,19 @@ impl Metrics {
             let is_it = f64::from(u8::from(phase == status.phase));
             self.gauge(names::INGEST_PHASE, &[("phase", phase.as_str())]).set(is_it);
         }
+        self.note_oldest(&status, lag.map(|lag| &*lag.topic));
         if let Some(lag) = lag {
             self.note_lag(lag);
+        }
+    }
+
+    /// Of every topic that was read from; `topic`, which is to be read, has a series before its first record.
+    pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>) {
+        let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
+        let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
+        for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
+            let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
+            self.gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)]).set(age);
         }
     }
 

@@ -96,6 +96,9 @@ names! {
     INGEST_RETRIES = counter("shop_ingest_retries_total", "Calls that have failed and are tried again, by part.");
     INGEST_WAITING = gauge(
         "shop_ingest_waiting_seconds", "How long ingest has been waiting for a part that does not work; 0 when it does.");
+    INGEST_OLDEST_UNCOMMITTED = gauge(
+        "shop_ingest_oldest_uncommitted_seconds",
+        "Time since the oldest record was read whose position is not committed; 0 when there is none.");
     INGEST_PHASE = gauge("shop_ingest_phase", "1 for what ingest is doing, 0 for what it is not.");
 
     OUTBOX_PENDING = gauge("shop_outbox_pending", "Events that wait in the outbox of a role to be published.");

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase};
+use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord};
 
 use crate::account_role::Account;
 use crate::dialect::Speaks;
@@ -148,6 +148,9 @@ struct IngestHealth {
     freshness_ms: Option<u64>,
     /// What it waits for, and what kind of trouble that is: not what a driver said of it.
     waiting_for: BTreeMap<String, String>,
+    /// The oldest record that the store does not take while others go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stuck: Option<StuckHealth>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_because: Option<String>,
 }
@@ -172,8 +175,31 @@ impl IngestHealth {
                 .iter()
                 .map(|(part, error)| (part.to_string(), kind_word(error)))
                 .collect(),
+            stuck: status.stuck.map(StuckHealth::from),
             stopped_because: status.failure.map(|error| error.message().to_owned()),
         }
+    }
+}
+
+/// What `/health` says of a record that the store does not take.
+#[derive(Serialize)]
+struct StuckHealth {
+    topic: String,
+    partition: u32,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    /// Since it was read.
+    age_seconds: u64,
+    /// What kind of error the store answers.
+    error: String,
+}
+
+impl From<StuckRecord> for StuckHealth {
+    fn from(stuck: StuckRecord) -> Self {
+        let (age_seconds, error) = (stuck.since.elapsed().as_secs(), kind_word(&stuck.error));
+        let StuckRecord { topic, partition, offset, id, .. } = stuck;
+        Self { topic: topic.to_string(), partition, offset, id, age_seconds, error }
     }
 }
 

@@ -257,3 +257,37 @@ async fn a_facing_whose_ingest_has_stopped_says_so_and_still_lists() {
         assert_eq!(get(&router, path).await.status, StatusCode::OK, "{path}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_stuck_is_named_with_its_age() {
+    let (router, log, faults, ingest) = with_ingest(IngestOptions::default());
+    let monitor = ingest.monitor();
+    tokio::spawn(ingest.run(std::future::pending()));
+    let oldest = async || {
+        let text = get(&router, "/metrics").await.text;
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("shop_ingest_oldest_uncommitted_seconds{topic=\"purchases\"} ")
+        });
+        line.unwrap_or_else(|| panic!("{text}")).parse::<f64>().unwrap()
+    };
+    assert!(oldest().await < f64::EPSILON, "there is none before the first record");
+    // Inserts fail; the check of the store does not.
+    faults.always(Call::Insert, Fault::away());
+    append(&log, GOOD);
+    monitor.wait_for(|status| status.stuck.is_some()).await;
+    tokio::time::advance(std::time::Duration::from_secs(600)).await;
+    let stuck = get(&router, "/health").await.json()["ingest"]["stuck"].clone();
+    let place = (&stuck["topic"], &stuck["partition"], &stuck["offset"], &stuck["error"]);
+    assert!(
+        place.0 == "purchases" && place.1.is_u64() && place.2 == 0 && place.3 == "unavailable",
+        "{stuck}"
+    );
+    assert!(stuck["id"].as_str().is_some_and(|id| id.len() == 36), "{stuck}");
+    assert!(stuck["age_seconds"].as_u64().is_some_and(|age| age >= 600), "{stuck}");
+    assert!(oldest().await >= 600.0);
+
+    faults.mend(Call::Insert);
+    monitor.wait_for(|status| status.oldest_uncommitted.values().all(Option::is_none)).await;
+    assert_eq!(get(&router, "/health").await.json()["ingest"].get("stuck"), None);
+    assert!(oldest().await < f64::EPSILON);
+}
