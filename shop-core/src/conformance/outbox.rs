@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::OutboxFixture;
 use super::fixture::soon;
 use crate::memory::InMemoryLog;
 use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
-use crate::record::LogRecord;
+use crate::record::{Headers, LogRecord};
 use futures_util::TryStreamExt;
 
 async fn pending(outbox: &dyn Outbox, most: usize) -> Vec<OutboxEntry> {
@@ -25,6 +26,15 @@ async fn write(fixture: &dyn OutboxFixture, count: usize) -> Vec<LogRecord> {
     written
 }
 
+/// What an outbox keeps of a record; the log sets its offset and time.
+fn content(record: LogRecord) -> (Option<Bytes>, Headers, Option<Bytes>) {
+    (record.key, record.headers, record.value)
+}
+
+fn contents(records: impl IntoIterator<Item = LogRecord>) -> Vec<(Option<Bytes>, Headers, Option<Bytes>)> {
+    records.into_iter().map(content).collect()
+}
+
 /// And their records, with key and headers.
 pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
@@ -32,7 +42,25 @@ pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     let written = write(fixture, 5).await;
     let found = pending(&*outbox, 10).await;
     assert!(found.is_sorted_by(|one, next| one.id < next.id && one.time <= next.time), "{found:?}");
-    assert_eq!(found.into_iter().map(|entry| entry.record).collect::<Vec<_>>(), written);
+    assert_eq!(contents(found.into_iter().map(|entry| entry.record)), contents(written));
+}
+
+/// Whether some of the newest entries were forgotten before, or all, or none.
+pub async fn an_id_is_never_used_again(fixture: &dyn OutboxFixture) {
+    let outbox = fixture.outbox().await;
+    let mut greatest = i64::MIN;
+    for forgotten in [1, 2, 5, 1, 0, 3] {
+        write(fixture, 2).await;
+        let all: Vec<i64> = pending(&*outbox, 100).await.iter().map(|entry| entry.id).collect();
+        let new = &all[all.len().saturating_sub(2)..];
+        assert!(
+            new.iter().all(|id| *id > greatest),
+            "new entries have the ids {new:?}, and {greatest} was used before: a relay loses events whose ids are used again"
+        );
+        greatest = new.iter().copied().max().unwrap_or(greatest);
+        let newest: Vec<i64> = all.iter().rev().take(forgotten).copied().collect();
+        soon("forget", outbox.forget(&newest)).await.expect("forget");
+    }
 }
 
 /// As many as were asked for.
@@ -56,7 +84,8 @@ pub async fn what_is_forgotten_stays_away(fixture: &dyn OutboxFixture) {
     soon("forget", outbox.forget(&[all[1].id, all[3].id])).await.expect("forget");
     assert_eq!(pending(&*outbox, 10).await, []);
     let written = write(fixture, 1).await;
-    assert_eq!(pending(&*outbox, 10).await[0].record, written[0]);
+    let found = pending(&*outbox, 10).await.into_iter().map(|entry| entry.record);
+    assert_eq!(contents(found), contents(written));
 }
 
 /// How many, and since when.
@@ -106,7 +135,5 @@ pub async fn a_relay_empties_it(fixture: &dyn OutboxFixture) {
     assert_eq!(pending(&*outbox, 10).await, []);
     let batches: Vec<_> = log.records().try_collect().await.expect("the records");
     let published = batches.into_iter().flat_map(|batch| batch.records);
-    let value = |record: LogRecord| (record.key, record.headers, record.value);
-    let expected: Vec<_> = before.into_iter().chain(after).map(value).collect();
-    assert_eq!(published.map(value).collect::<Vec<_>>(), expected);
+    assert_eq!(contents(published), contents(before.into_iter().chain(after)));
 }

@@ -176,6 +176,7 @@ macro_rules! outbox_suite {
     (@cases $name:ident, $fixture:expr) => {
         $crate::conformance_cases!($name, fixture = $fixture, outbox, (&fixture);
             entries_keep_their_order,
+            an_id_is_never_used_again,
             the_oldest_come_first,
             what_is_forgotten_stays_away,
             the_backlog_counts,

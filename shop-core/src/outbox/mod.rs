@@ -39,7 +39,11 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 /// # Behavior
 /// Each line names the function of the conformance kit that holds an implementation to it.
 ///
-/// - What was written is pending, in the order of the writes, as it was given (`outbox::entries_keep_their_order`).
+/// - What was written is pending, in the order of the writes, with key, headers and value as they were given
+///   (`outbox::entries_keep_their_order`).
+/// - Each entry has a greater id than all before it, those that were forgotten among them, even when the outbox was empty
+///   in between: an id is never used again (`outbox::an_id_is_never_used_again`). A database that numbers rows by the
+///   greatest one that it has does not keep that; SQLite does with `AUTOINCREMENT`.
 /// - `pending` gives at most as many as were asked for, the oldest ones (`outbox::the_oldest_come_first`).
 /// - What was forgotten is pending no more, and forgetting again is harmless (`outbox::what_is_forgotten_stays_away`).
 /// - `backlog` counts what is pending (`outbox::the_backlog_counts`).
@@ -77,11 +81,12 @@ pub trait Outbox: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxEntry {
-    /// What tells it from others, and grows with each write.
+    /// What tells it from others. It grows with each write, and is never used again: a relay may forget an entry only
+    /// by its id, and forgets another one that has the same.
     pub id: i64,
     /// When it was written.
     pub time: Timestamp,
-    /// What is to be published; the log sets its offset and time.
+    /// What is to be published: key, headers and value. Its offset and time are not looked at, the log sets them.
     pub record: LogRecord,
 }
 

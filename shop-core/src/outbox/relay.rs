@@ -1,7 +1,8 @@
 //! Publishes what lies in an outbox.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::future::Future;
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
 use crate::ports::RecordSink;
@@ -29,6 +31,9 @@ pub struct RelayOptions {
     pub retry_min: Duration,
     /// The longest pause after an error, 2 s unless chosen, and up to as much again at random.
     pub retry_max: Duration,
+    /// How long a shutdown goes on with what is pending, 5 s unless chosen. An append that has begun by then is waited
+    /// for, no other one begins; the rest stays in the outbox.
+    pub drain: Duration,
 }
 
 impl Default for RelayOptions {
@@ -38,6 +43,7 @@ impl Default for RelayOptions {
             poll_interval: Duration::from_secs(1),
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(2),
+            drain: Duration::from_secs(5),
         }
     }
 }
@@ -109,15 +115,33 @@ impl Relay {
         RelayMonitor { outbox: Arc::downgrade(&self.outbox), status: self.status.subscribe() }
     }
 
-    /// Publishes until `shutdown` completes: then what is there is published once more, and the rest stays in the outbox.
+    /// Publishes until `shutdown` completes: then what is there is published once more, as far as
+    /// [`drain`](RelayOptions::drain) allows, and the rest stays in the outbox.
     ///
     /// # Cancel safety
     /// Dropping the future may publish again what was on its way.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        tokio::pin!(shutdown);
+        let (asked, over) = (CancellationToken::new(), CancellationToken::new());
+        let leave = async {
+            shutdown.await;
+            asked.cancel();
+            tokio::time::sleep(self.options.drain).await;
+            over.cancel();
+            pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = leave => {}
+            () = self.relay(&asked, &over) => {}
+        }
+    }
+
+    /// Publishes until it is `asked` to leave, and then until all was looked at once more or it is `over`.
+    async fn relay(&self, asked: &CancellationToken, over: &CancellationToken) {
         let (mut pauses, mut published) = (self.options.backoff(), Published::default());
+        let mut is_woken = true;
         loop {
-            let round = self.round(&mut published).await;
+            let round = self.round(&mut published, over).await;
             let has_failed = round.is_err();
             let pause = match round {
                 Ok(count) => {
@@ -131,36 +155,43 @@ impl Relay {
             };
             tokio::select! {
                 biased;
-                () = &mut shutdown => break,
-                () = self.outbox.changed(), if !has_failed => {}
+                () = asked.cancelled() => break,
+                woken = AssertUnwindSafe(self.outbox.changed()).catch_unwind(), if is_woken && !has_failed => {
+                    if woken.is_err() {
+                        tracing::error!("the outbox has panicked as it was waited for: it is polled from now on");
+                        is_woken = false;
+                    }
+                }
                 () = tokio::time::sleep(pause) => {}
             }
         }
         // What was written meanwhile need not wait for the next start; if it does not work now, it waits.
-        if let Err(error) = self.round(&mut published).await {
+        if !over.is_cancelled()
+            && let Err(error) = self.round(&mut published, over).await
+        {
             self.trouble(error);
         }
     }
 
     /// Publishes what lies in the outbox, once through; answers how many events that were. A port that panics has
     /// failed, not the relay.
-    async fn round(&self, published: &mut Published) -> Result<usize> {
-        let round = AssertUnwindSafe(self.try_round(published)).catch_unwind().await;
-        round.unwrap_or_else(|panic| Err(Error::of_panic(&*panic).with_origin("relay")))
+    async fn round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
+        let round = AssertUnwindSafe(self.try_round(published, over)).catch_unwind().await;
+        round.unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 
-    async fn try_round(&self, published: &mut Published) -> Result<usize> {
+    async fn try_round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
         let pending = self.outbox.pending(self.options.batch.max(1)).await?;
         let groups = by_key(published.take_out(pending));
         let (mut count, mut failed) = (0, None);
-        for (ids, error) in join_all(groups.into_iter().map(|group| self.publish(group))).await {
-            count += ids.len();
-            published.0.extend(ids);
+        for (entries, error) in join_all(groups.into_iter().map(|group| self.publish(group, over))).await {
+            count += entries.len();
+            published.0.extend(entries.into_iter().map(|entry| (entry.id, entry)));
             failed = failed.or(error);
         }
         self.status.send_modify(|status| status.published += count as u64);
         if !published.0.is_empty() {
-            let ids: Vec<i64> = published.0.iter().copied().collect();
+            let ids: Vec<i64> = published.0.keys().copied().collect();
             self.outbox.forget(&ids).await?;
         }
         match failed {
@@ -172,12 +203,22 @@ impl Relay {
         Ok(count)
     }
 
-    /// Publishes events of one key, each when the one before is durable, up to the first that fails.
-    async fn publish(&self, group: Vec<OutboxEntry>) -> (Vec<i64>, Option<Error>) {
+    /// Publishes events of one key, each when the one before is durable, up to the first that fails, or until it is
+    /// `over`. Answers those that were published.
+    async fn publish(
+        &self,
+        group: Vec<OutboxEntry>,
+        over: &CancellationToken,
+    ) -> (Vec<OutboxEntry>, Option<Error>) {
         let mut published = Vec::with_capacity(group.len());
-        for OutboxEntry { id, record, .. } in group {
-            match self.log.append(record).await {
-                Ok(()) => published.push(id),
+        for entry in group {
+            if over.is_cancelled() {
+                break;
+            }
+            // Caught here: what others have published in the same round counts.
+            let append = AssertUnwindSafe(self.log.append(entry.record.clone())).catch_unwind().await;
+            match append.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+                Ok(()) => published.push(entry),
                 Err(error) => return (published, Some(error)),
             }
         }
@@ -195,16 +236,29 @@ impl Relay {
 
 /// The entries that the log has acknowledged and the outbox still shows: to be forgotten, not published again. There are
 /// never more than a batch has.
+///
+/// An entry is known by all that it says, not by its id alone: an outbox that breaks its promise and uses an id again
+/// must not lose the later event.
 #[derive(Debug, Default)]
-struct Published(BTreeSet<i64>);
+struct Published(BTreeMap<i64, OutboxEntry>);
 
 impl Published {
     /// Those of `pending` that are still to be published.
     fn take_out(&mut self, pending: Vec<OutboxEntry>) -> Vec<OutboxEntry> {
-        let shown: HashSet<i64> = pending.iter().map(|entry| entry.id).collect();
-        self.0.retain(|id| shown.contains(id));
-        pending.into_iter().filter(|entry| !self.0.contains(&entry.id)).collect()
+        let mut known = std::mem::take(&mut self.0);
+        let mut new = Vec::with_capacity(pending.len());
+        for entry in pending {
+            match known.remove_entry(&entry.id) {
+                Some((id, published)) if published == entry => drop(self.0.insert(id, published)),
+                _ => new.push(entry),
+            }
+        }
+        new
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    Error::of_panic(panic).with_origin("relay")
 }
 
 /// The entries of each key, in their order; one that has no key stands alone.

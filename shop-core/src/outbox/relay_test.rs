@@ -1,12 +1,17 @@
 //! What a relay does when things go wrong.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use super::{Outbox, Relay, RelayOptions};
+use super::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
+use crate::conformance::{OutboxFixture, outbox as kit};
 use crate::memory::InMemoryOutbox;
 use crate::ports::RecordSink;
 use crate::record::LogRecord;
@@ -98,7 +103,7 @@ fn one_less(count: &AtomicUsize) -> Option<usize> {
 
 #[async_trait]
 impl Outbox for Odd {
-    async fn pending(&self, most: usize) -> Result<Vec<super::OutboxEntry>> {
+    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
         match one_less(&self.failures) {
             None => self.outbox.pending(most).await,
             Some(left) if left % 2 == 0 => panic!("on purpose"),
@@ -113,7 +118,7 @@ impl Outbox for Odd {
         }
     }
 
-    async fn backlog(&self) -> Result<super::Backlog> {
+    async fn backlog(&self) -> Result<Backlog> {
         self.outbox.backlog().await
     }
 
@@ -170,4 +175,170 @@ async fn what_was_not_forgotten_is_published_again_by_the_next_one() {
     }
     assert_eq!(*log.kept.lock().unwrap(), ["a1", "a1"]);
     assert_eq!(outbox.pending(9).await.unwrap(), []);
+}
+
+/// Takes a second for each append, and panics over one value.
+#[derive(Debug, Default)]
+struct Slow {
+    panics_over: &'static str,
+    kept: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl RecordSink for Slow {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let value = text(record.value.as_ref());
+        assert!(value != self.panics_over, "on purpose");
+        self.kept.lock().unwrap().push(value);
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_that_panics_doubles_nothing_of_the_others() {
+    let outbox = InMemoryOutbox::default();
+    for (key, value) in [("a", "a1"), ("b", "bad"), ("c", "c1"), ("b", "b2")] {
+        outbox.write(record(key, value));
+    }
+    let log = Arc::new(Slow { panics_over: "bad", ..Slow::default() });
+    let relay = Relay::new(Arc::new(outbox.clone()), Arc::clone(&log) as _, RelayOptions::default());
+    let monitor = relay.monitor();
+    relay.run(tokio::time::sleep(Duration::from_secs(3_600))).await;
+    assert_eq!(*log.kept.lock().unwrap(), ["a1", "c1"]);
+    assert!(monitor.status().trouble.is_some());
+    let waits: Vec<_> = outbox.pending(9).await.unwrap();
+    let waits: Vec<_> = waits.iter().map(|entry| text(entry.record.value.as_ref())).collect();
+    assert_eq!(waits, ["bad", "b2"], "of one key the order is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_between_two_appends() {
+    let outbox = InMemoryOutbox::default();
+    (0..1_500).for_each(|_| outbox.write(record("a", "a1")));
+    let log = Arc::new(Slow::default());
+    let relay = Relay::new(Arc::new(outbox.clone()), Arc::clone(&log) as _, RelayOptions::default());
+    let begun = Instant::now();
+    relay.run(tokio::time::sleep(Duration::from_secs(1))).await;
+    let limit = Duration::from_secs(1) + RelayOptions::default().drain + Duration::from_secs(1);
+    assert!(begun.elapsed() <= limit, "{:?}", begun.elapsed());
+    let published = log.kept.lock().unwrap().len() as u64;
+    assert!(published >= 5, "it goes on for as long as it may: {published}");
+    assert_eq!(outbox.backlog().await.unwrap().entries, 1_500 - published, "what was published is forgotten");
+}
+
+/// Numbers its entries by the greatest id that is there, and is written to as soon as something was forgotten.
+#[derive(Debug, Default)]
+struct Reusing {
+    entries: Mutex<BTreeMap<i64, OutboxEntry>>,
+    next: Mutex<VecDeque<LogRecord>>,
+    written: AtomicUsize,
+    changed: Notify,
+    /// Whether `changed` panics.
+    panics: bool,
+}
+
+impl Reusing {
+    fn write(&self, record: LogRecord) {
+        let mut entries = self.entries.lock().unwrap();
+        let id = entries.last_key_value().map_or(0, |(id, _)| *id) + 1;
+        let written = self.written.fetch_add(1, Ordering::SeqCst);
+        let time = Timestamp::from_millis(i64::try_from(written).unwrap()).unwrap();
+        entries.insert(id, OutboxEntry::new(id, time, record));
+        self.changed.notify_one();
+    }
+}
+
+#[async_trait]
+impl Outbox for Arc<Reusing> {
+    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
+        Ok(self.entries.lock().unwrap().values().take(most).cloned().collect())
+    }
+
+    async fn forget(&self, ids: &[i64]) -> Result<()> {
+        self.entries.lock().unwrap().retain(|id, _| !ids.contains(id));
+        if let Some(next) = self.next.lock().unwrap().pop_front() {
+            Reusing::write(self, next);
+        }
+        Ok(())
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        let entries = self.entries.lock().unwrap();
+        let oldest = entries.values().next().map(|entry| entry.time);
+        Ok(Backlog::new(entries.len() as u64, oldest))
+    }
+
+    async fn changed(&self) {
+        assert!(!self.panics, "on purpose");
+        self.changed.notified().await;
+    }
+}
+
+/// Runs a relay until it has published so many events; answers their values.
+async fn relayed(outbox: Reusing, count: usize) -> Vec<String> {
+    let log = Arc::new(Unwilling::default());
+    let relay = Relay::new(Arc::new(Arc::new(outbox)), Arc::clone(&log) as _, RelayOptions::default());
+    let is_done = || log.kept.lock().unwrap().len() >= count;
+    run_until(relay, is_done).await;
+    log.kept.lock().unwrap().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_under_an_id_that_was_used_before_is_not_lost() {
+    let outbox = Reusing::default();
+    outbox.write(record("a", "0"));
+    let values = ["1", "1", "2", "3"];
+    outbox.next.lock().unwrap().extend(values.map(|value| record("a", value)));
+    assert_eq!(relayed(outbox, 5).await, ["0", "1", "1", "2", "3"], "even one that says the same as before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_panics_does_not_end_the_relay() {
+    let outbox = Reusing { panics: true, ..Reusing::default() };
+    outbox.write(record("a", "0"));
+    outbox.next.lock().unwrap().extend(["1", "2"].map(|value| record("a", value)));
+    assert_eq!(relayed(outbox, 3).await, ["0", "1", "2"]);
+}
+
+/// Writes records with a time and an offset, as a log would give them.
+#[async_trait]
+impl OutboxFixture for Arc<Reusing> {
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(Self::clone(self))
+    }
+
+    async fn write(&self) -> LogRecord {
+        let event = record("a", "a1");
+        let stored = LogRecord {
+            offset: 7,
+            time: Timestamp::from_millis(1_767_225_600_000).unwrap(),
+            ..event.clone()
+        };
+        Reusing::write(self, stored);
+        event
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kit_finds_an_outbox_that_uses_ids_again_each_time() {
+    for _ in 0..20 {
+        let fixture = Arc::new(Reusing::default());
+        let case = kit::an_id_is_never_used_again(&fixture);
+        let panic = std::panic::AssertUnwindSafe(case).catch_unwind().await.expect_err("it is found");
+        let text = panic.downcast_ref::<String>().expect("a text");
+        assert!(text.contains("ids are used again"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_kit_does_not_ask_for_the_time_of_a_record() {
+    let fixture = || Arc::new(Reusing::default());
+    kit::entries_keep_their_order(&fixture()).await;
+    kit::what_is_forgotten_stays_away(&fixture()).await;
+    kit::a_relay_empties_it(&fixture()).await;
 }
