@@ -274,5 +274,6 @@ pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect):
 
 /// Whether an ingest needs an operator: it does not continue by itself.
 fn is_degraded(ingest: &IngestMonitor) -> bool {
-    ingest.status().phase == Phase::Stopped
+    let status = ingest.status();
+    status.phase == Phase::Stopped || status.stuck.is_some()
 }

@@ -276,7 +276,9 @@ async fn a_record_that_is_stuck_is_named_with_its_age() {
     append(&log, GOOD);
     monitor.wait_for(|status| status.stuck.is_some()).await;
     tokio::time::advance(std::time::Duration::from_secs(600)).await;
-    let stuck = get(&router, "/health").await.json()["ingest"]["stuck"].clone();
+    let health = get(&router, "/health").await.json();
+    let (status, stuck) = (&health["status"], &health["ingest"]["stuck"]);
+    assert_eq!(status, "degraded");
     let place = (&stuck["topic"], &stuck["partition"], &stuck["offset"], &stuck["error"]);
     assert!(
         place.0 == "purchases" && place.1.is_u64() && place.2 == 0 && place.3 == "unavailable",
@@ -288,6 +290,7 @@ async fn a_record_that_is_stuck_is_named_with_its_age() {
 
     faults.mend(Call::Insert);
     monitor.wait_for(|status| status.oldest_uncommitted.values().all(Option::is_none)).await;
-    assert_eq!(get(&router, "/health").await.json()["ingest"].get("stuck"), None);
+    let health = get(&router, "/health").await.json();
+    assert_eq!((&health["status"], health["ingest"].get("stuck")), (&json!("healthy"), None));
     assert!(oldest().await < f64::EPSILON);
 }
