@@ -206,12 +206,29 @@ def an_ingress(r):
     spec = r.all("Ingress")[0]["spec"]
     assert spec["tls"] == [{"secretName": "tls", "hosts": ["shop.example"]}]
     paths = {path["path"]: path["backend"]["service"]["name"] for path in spec["rules"][0]["http"]["paths"]}
-    assert {"/buy", "/getAllUserBuys", "/users", "/orders", "/v1", "/api", "/scalable-shop-cm-server", "/page"} <= set(paths)
-    assert not {"/metrics", "/-", "/ready"} & set(paths), "what is for the cluster is not for everybody"
+    assert set(paths) == {"/", "/page", "/buy", "/getAllUserBuys", "/v1/purchases", "/v1/summary"}, "more is published than customers need"
     assert set(paths.values()) == {"rel-shop-facing"}
+    for path in ("/metrics", "/livez", "/readyz", "/ready", "/healthz", "/health", "/-/ready", "/users/1", "/orders", "/api/metrics"):
+        assert not reaches(r, path), f"{path} is for everybody"
+    for path in ("/", "/page/facing.js", "/buy", "/getAllUserBuys/u1", "/v1/purchases", "/v1/summary"):
+        assert reaches(r, path), f"{path} is for nobody"
 
 
-MANAGEMENT_PATH = ["--set-json", 'ingress.paths=[{"path":"/buyList","type":"Prefix","service":"management"}]']
+def reaches(rendering, path):
+    """Whether the ingress leads there, as Kubernetes matches paths."""
+    rules = [rule for ingress in rendering.all("Ingress") for host in ingress["spec"]["rules"] for rule in host["http"]["paths"]]
+    return any(
+        path == rule["path"] or (rule["pathType"] == "Prefix" and f"{path}/".startswith(f"{rule['path'].rstrip('/')}/"))
+        for rule in rules
+    )
+
+
+@case(SERVERS, sets(ingress__enabled="true"), ["--set-json", 'ingress.extraPaths=[{"path":"/users","type":"Prefix","service":"facing"}]'])
+def more_by_the_ingress(r):
+    assert reaches(r, "/users/1") and reaches(r, "/buy") and not reaches(r, "/orders/1")
+
+
+MANAGEMENT_PATH = ["--set-json", 'ingress.extraPaths=[{"path":"/buyList","type":"Prefix","service":"management"}]']
 
 
 @case(SERVERS, sets(ingress__enabled="true"), MANAGEMENT_PATH)

@@ -35,4 +35,6 @@ def check():
     assert "which stays when" not in notes(sets(mode="embedded", persistence__keep="false"))
     assert "http://<address of a node>:30080/" in notes(preset("purchase-tracking"))
     tls = sets(ingress__enabled="true", ingress__host="shop.example", ingress__tls__enabled="true", ingress__tls__secretName="s")
-    assert "https://shop.example/" in notes(SERVERS + tls)
+    published = notes(SERVERS + tls)
+    assert "https://shop.example/" in published and "ingress.extraPaths" in published
+    assert "curl" not in published, "nothing listens on localhost, and /users is not published"

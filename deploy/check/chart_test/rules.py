@@ -164,10 +164,16 @@ def probes_ask_for_the_live_state(rendering):
         if component not in OWN or document["kind"] != "Deployment":
             continue
         container = pod["containers"][0]
-        for probe, path in (("startup", "/-/healthy"), ("liveness", "/-/healthy"), ("readiness", "/-/ready")):
+        for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
             asked = container.get(f"{probe}Probe", {}).get("httpGet")
             if asked != {"path": path, "port": "http"}:
                 yield f"{component}: its {probe} is told by {asked}"
+
+
+def drains_are_not_held_up(rendering):
+    for budget in rendering.all("PodDisruptionBudget"):
+        if budget["spec"].get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+            yield f"{budget['metadata']['name']}: pods that are not ready hold up a drain"
 
 
 def settings_are_known(rendering):
@@ -265,6 +271,6 @@ def flags_exist(rendering):
 
 RULES = [
     same_name_twice, restricted_pods, containers_are_bounded, no_tokens_of_accounts, secrets_stay_in_secrets,
-    mounts_and_volumes_agree, selectors_find_pods, probes_ask_for_the_live_state, settings_are_known,
+    mounts_and_volumes_agree, selectors_find_pods, probes_ask_for_the_live_state, drains_are_not_held_up, settings_are_known,
     each_role_has_one_keeper, one_owner_of_the_replicas, scalers_know_their_settings, flags_exist,
 ]  # fmt: skip

@@ -158,7 +158,7 @@
 {{- $faults = append $faults "ingress.tls.enabled without ingress.tls.secretName" -}}
 {{- end -}}
 {{- if .enabled -}}
-{{- range .paths -}}
+{{- range concat .paths .extraPaths -}}
 {{- if not (has .service (splitList " " (include "shop.services" $))) -}}
 {{- $faults = append $faults (printf "mode %s with the ingress path %s to %s, which there is none of" $.Values.mode .path .service) -}}
 {{- end -}}

@@ -74,17 +74,18 @@ spec:
           ports:
             - name: http
               containerPort: {{ $own.port }}
+          # That Kafka or MongoDB is away fails no probe: what does not need them is answered all the same.
           startupProbe:
-            httpGet: {path: /-/healthy, port: http}
+            httpGet: {path: /livez, port: http}
             periodSeconds: 2
             failureThreshold: 60
           livenessProbe:
-            httpGet: {path: /-/healthy, port: http}
+            httpGet: {path: /livez, port: http}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 3
           readinessProbe:
-            httpGet: {path: /-/ready, port: http}
+            httpGet: {path: /readyz, port: http}
             periodSeconds: 5
             timeoutSeconds: 5
             failureThreshold: 2
