@@ -28,7 +28,7 @@ def each_in_a_deployment_of_its_own(r):
     assert (users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]) == ("user_service_group", "order_service_group")
     assert orders["ORDER_USER_WAIT_MS"] == "500" and not [own for own in (facing, management, users) if "ORDER_USER_WAIT_MS" in own]
     assert "SHOP_USERS_DATABASE" not in management and "SHOP_USERS_TOPIC" not in management
-    assert (replicas(r, "users"), replicas(r, "management")) == (2, 1), "users answer, even those who have nothing to read"
+    assert (replicas(r, "users"), replicas(r, "management")) == (2, 2), "all answer, even those who have nothing to read"
     assert len(r.all("PodDisruptionBudget")) == len(r.all("NetworkPolicy")) == 4
     assert peers(r, "users") == ["facing", "test"] and peers(r, "facing") is None
     to = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in r.of("NetworkPolicy", "facing")["spec"]["egress"][1]["to"]]

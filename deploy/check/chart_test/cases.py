@@ -1,6 +1,6 @@
 """What must and must not be rendered, case by case. Each case is also held against the rules, the schemas and the linter."""
 
-from rendering import SECRETS, SERVERS, chart_and_workspace, component_of, preset, sets
+from rendering import SECRETS, SERVERS, chart_and_workspace, component_of, default_of, preset, sets
 
 CASES = []
 INTERNAL = sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", mongodb__password=SECRETS["mongodb.password"])
@@ -44,6 +44,7 @@ def as_it_comes(r):
     assert not [name for name in facing if name.startswith("MONGO")], "facing has no business with MongoDB"
     assert management["MONGODB_URI_FILE"] and "MANAGEMENT_URL" not in management
     assert facing["SHOP_ROLES"] == management["SHOP_ROLES"] == "purchases,users,orders" and "USERS_URL" not in facing
+    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT_MS"), "an order waits elsewhere, and not here"
     databases = [management[f"{name}_DATABASE"] for name in ("MONGODB", "SHOP_USERS", "SHOP_ORDERS")]
     assert databases == ["purchases", "purchases_users", "purchases_orders"], databases
     assert r.all("Secret")[0]["stringData"] == {"uri": "mongodb://mongo:27018/"}
@@ -135,8 +136,9 @@ def both_by_keda(r):
     cpu = r.of("ScaledObject", "facing")["spec"]["triggers"][0]
     assert (cpu["type"], cpu["metricType"], cpu["metadata"]) == ("cpu", "Utilization", {"value": "70"})
     scaled = r.all("ScaledObject")[1]["spec"]
-    kafka = scaled["triggers"][0]["metadata"]
-    assert scaled["maxReplicaCount"] == 5
+    assert [trigger["type"] for trigger in scaled["triggers"]] == ["cpu", "kafka"], "listings are not scaled by the lag"
+    kafka = scaled["triggers"][1]["metadata"]
+    assert (scaled["maxReplicaCount"], scaled["triggers"][0]["metadata"], kafka["lagThreshold"]) == (5, {"value": "70"}, "10000")
     assert kafka["limitToPartitionsWithLag"] == kafka["excludePersistentLag"] == "true"
     assert (kafka["sasl"], kafka["tls"], kafka["offsetResetPolicy"]) == ("scram_sha512", "enable", "earliest")
     assert (kafka["topic"], kafka["consumerGroup"]) == ("purchases", "purchase-group")
@@ -147,6 +149,18 @@ def both_by_keda(r):
     assert not r.all("HorizontalPodAutoscaler")
 
 
+@case(SERVERS, sets(management__replicas=7, kafka__partitions=3))
+def more_readers_than_partitions(r):
+    assert replicas(r, "management") == 7 and r.variables("management")["KAFKA_PARTITIONS"] == "3"
+
+
+@case(SERVERS, sets(management__autoscaling__type="keda", management__autoscaling__maxReplicas=12, management__autoscaling__cpuPercent=0))
+def more_readers_by_keda(r):
+    scaled = r.of("ScaledObject", "management")["spec"]
+    assert scaled["maxReplicaCount"] == 12 and [trigger["type"] for trigger in scaled["triggers"]] == ["kafka"]
+    assert "cooldownPeriod" not in scaled, "it never goes to 0"
+
+
 @case(SERVERS, sets(facing__service__port=80, management__service__port=80))
 def other_ports_of_the_services(r):
     assert r.variables("facing")["MANAGEMENT_URL"] == "http://rel-shop-management:80"
@@ -155,7 +169,7 @@ def other_ports_of_the_services(r):
 
 @case(INTERNAL, sets(management__autoscaling__type="keda", kafkaExporter__enabled="true", topicJob__enabled="true"))
 def keda_and_a_broker_for_trials(r):
-    trigger = r.of("ScaledObject", "management")["spec"]["triggers"][0]
+    trigger = r.of("ScaledObject", "management")["spec"]["triggers"][1]
     assert trigger["metadata"]["bootstrapServers"] == "rel-shop-kafka.ns.svc:9092", "KEDA is in another namespace"
     assert "authenticationRef" not in trigger and not r.all("TriggerAuthentication")
     peers = r.of("NetworkPolicy", "kafka")["spec"]["ingress"][0]["from"]

@@ -83,17 +83,6 @@ REFUSALS = {
         ["users.autoscaling.minReplicas"],
     ),
     "a node port of no NodePort of orders": (SERVERS + sets(orders__service__nodePort=30080), ["orders.service.nodePort"]),
-    "more replicas than partitions": (
-        SERVERS + sets(management__replicas=6), ["management.replicas is 6", "kafka.partitions 5"]
-    ),
-    "more replicas of KEDA than partitions": (
-        SERVERS + sets(management__autoscaling__type="keda", management__autoscaling__maxReplicas=6),
-        ["management.autoscaling.maxReplicas is 6", "kafka.partitions 5"],
-    ),
-    "more replicas of an HPA than partitions": (
-        SERVERS + sets(management__autoscaling__type="hpa", kafka__partitions=4),
-        ["management.autoscaling.maxReplicas is 5", "kafka.partitions 4"],
-    ),
     "the least above the most": (
         SERVERS + sets(facing__autoscaling__type="hpa", facing__autoscaling__minReplicas=9), ["facing.autoscaling.minReplicas"]
     ),
@@ -125,6 +114,16 @@ REFUSALS = {
     "a value that there is not": (SERVERS + sets(replicaCount=3), ["replicaCount", "not allowed"]),
     "one of facing's": (SERVERS + sets(facing__replicaCount=3), ["/facing", "replicaCount", "not allowed"]),
     "one of KEDA for facing": (SERVERS + sets(facing__autoscaling__lagThreshold=5), ["/facing/autoscaling", "lagThreshold"]),
+    "a time before management goes to 0, where it never is": (
+        SERVERS + sets(management__autoscaling__cooldownSeconds=60), ["/management/autoscaling", "cooldownSeconds"]
+    ),
+    "a lag at which management comes back from there": (
+        SERVERS + sets(management__autoscaling__activationLagThreshold=5), ["/management/autoscaling", "activationLagThreshold"]
+    ),
+    "a percentage of nothing by KEDA": (
+        SERVERS + sets(management__autoscaling__type="keda", management__resources__requests__cpu="null"),
+        ["management.autoscaling.cpuPercent", "management.resources.requests.cpu"],
+    ),
     "one deep below": (SERVERS + sets(kafka__internal__storage__sise="1Gi"), ["/kafka/internal/storage", "sise"]),
     "another mode": (SERVERS + sets(mode="kafka"), ["/mode"]),
     "another dialect": (SERVERS + sets(settings__dialect="klingon"), ["/settings/dialect"]),

@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import re
 import subprocess
 
 import yaml
@@ -92,6 +93,11 @@ class Rendering:
 
 def component_of(document):
     return document["metadata"].get("labels", {}).get("app.kubernetes.io/component")
+
+
+def default_of(variable):
+    """What a service takes when a variable is unset, from its source."""
+    return re.search(rf'env = "{variable}", default_value = "(\w+)"', (ROOT / "bins/variables.rs").read_text())[1]
 
 
 @functools.cache

@@ -230,24 +230,17 @@ def each_role_has_one_keeper(rendering):
 
 
 def one_owner_of_the_replicas(rendering):
-    owners = {}
+    owners = set()
     for scaler in rendering.all("HorizontalPodAutoscaler") + rendering.all("ScaledObject"):
-        spec = scaler["spec"]
-        target = spec["scaleTargetRef"]["name"]
-        limit = spec.get("maxReplicas", spec.get("maxReplicaCount"))
+        target = scaler["spec"]["scaleTargetRef"]["name"]
         if target in owners:
             yield f"{target} has two autoscalers"
-        owners[target] = limit
+        owners.add(target)
     for deployment in rendering.all("Deployment"):
         name = deployment["metadata"]["name"]
         if ("replicas" in deployment["spec"]) == (name in owners):
             yield f"{name}: replicas {deployment['spec'].get('replicas')}, an autoscaler: {name in owners}"
-        if component_of(deployment) == "management" and "purchases" in rendering.variables("management")["SHOP_ROLES"]:
-            partitions = int(rendering.variables("management")["KAFKA_PARTITIONS"])
-            most = owners.get(name, deployment["spec"].get("replicas"))
-            if most > partitions:
-                yield f"{name}: {most} replicas for {partitions} partitions"
-    if missing := set(owners) - rendering.names("Deployment"):
+    if missing := owners - rendering.names("Deployment"):
         yield f"autoscalers of nothing: {missing}"
 
 

@@ -100,17 +100,7 @@
 
 {{- define "shop.checks.replicas" -}}
 {{- $faults := list -}}
-{{- $partitions := int .Values.kafka.partitions -}}
-{{- if include "shop.has" (list $ "management" "purchases") -}}
-{{- with .Values.management -}}
-{{- if and (eq .autoscaling.type "none") (gt (int .replicas) $partitions) -}}
-{{- $faults = append $faults (printf "management.replicas is %d, but kafka.partitions %d: the others would have nothing to read" (int .replicas) $partitions) -}}
-{{- end -}}
-{{- if and (ne .autoscaling.type "none") (gt (int .autoscaling.maxReplicas) $partitions) -}}
-{{- $faults = append $faults (printf "management.autoscaling.maxReplicas is %d, but kafka.partitions %d: the others would have nothing to read" (int .autoscaling.maxReplicas) $partitions) -}}
-{{- end -}}
-{{- end -}}
-{{- else if eq .Values.management.autoscaling.type "keda" -}}
+{{- if and (eq .Values.management.autoscaling.type "keda") (not (include "shop.has" (list $ "management" "purchases"))) -}}
 {{- $faults = append $faults "management.autoscaling.type is keda, but management carries no purchases: KEDA scales it by what these are behind; set it to hpa or none" -}}
 {{- end -}}
 {{- range $service := splitList " " (include "shop.services" .) -}}
@@ -120,7 +110,7 @@
 {{- if gt (int $by.minReplicas) (int $by.maxReplicas) -}}
 {{- $faults = append $faults (printf "%s.autoscaling.minReplicas is above maxReplicas" $service) -}}
 {{- end -}}
-{{- if and (int $by.cpuPercent) (not (dig "requests" "cpu" "" $own.resources)) (not (and (eq $by.type "keda") (eq $service "management"))) -}}
+{{- if and (int $by.cpuPercent) (not (dig "requests" "cpu" "" $own.resources)) -}}
 {{- $faults = append $faults (printf "%s.autoscaling.cpuPercent without %s.resources.requests.cpu, which it is a percentage of" $service $service) -}}
 {{- end -}}
 {{- if and (eq $by.type "hpa") (int $by.memoryPercent) (not (dig "requests" "memory" "" $own.resources)) -}}

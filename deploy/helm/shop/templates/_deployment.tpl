@@ -21,7 +21,7 @@ spec:
   {{- else }}
   {{- /* Whoever scales owns the number: an upgrade must not set it back. */}}
   {{- if eq $own.autoscaling.type "none" }}
-  replicas: {{ include "shop.replicas" . }}
+  replicas: {{ default 2 $own.replicas }}
   {{- end }}
   strategy:
     type: RollingUpdate
@@ -125,16 +125,6 @@ spec:
             claimName: {{ default (printf "%s-data" $name) $root.Values.persistence.existingClaim }}
         {{- end }}
       {{- end }}
-{{- end -}}
-
-{{- define "shop.replicas" -}}
-{{- $root := index . 0 -}}
-{{- $own := get $root.Values (index . 1) -}}
-{{- $usual := 2 -}}
-{{- if eq (index . 1) "management" -}}
-{{- $usual = min 2 $root.Values.kafka.partitions -}}
-{{- end -}}
-{{- default $usual $own.replicas -}}
 {{- end -}}
 
 {{/* The settings of a service. Nothing in them is secret. */}}
