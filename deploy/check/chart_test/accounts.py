@@ -1,7 +1,7 @@
 """Users and orders: where they are kept, under which settings, and who reaches them."""
 
 from cases import INTERNAL, LOGINS, SERVERS, case, container, ports, replicas
-from rendering import component_of, preset, sets
+from rendering import SECRETS, component_of, preset, sets
 
 APART = sets(users__enabled="true", orders__enabled="true")
 ONLY_PURCHASES = ["--set-json", 'settings.roles=["purchases"]']
@@ -118,3 +118,53 @@ def ecommerce(r):
 def ecommerce_on_its_own(r):
     assert 'roles: ["users_db","orders_db"].map(' in r.of("ConfigMap", "mongodb")["data"]["users.js"]
     assert "--topic.filter=^(user_created|order_created)([.]dlq)?$" in container(r, "kafka-exporter")["args"]
+
+
+def secrets_of(rendering, component, kind="Deployment"):
+    """The files that a pod has of secrets, and where they are from."""
+    volumes = rendering.of(kind, component)["spec"]["template"]["spec"].get("volumes", [])
+    sources = [source["secret"] for volume in volumes for source in volume.get("projected", {}).get("sources", [])]
+    return {item["path"]: (secret["name"], item["key"]) for secret in sources for item in secret["items"]}
+
+
+OWN_PASSWORDS = sets(
+    users__mongodb__username="shop-users", users__mongodb__password=SECRETS["users.mongodb.password"],
+    orders__mongodb__username="shop-orders", orders__mongodb__existingSecret="theirs", orders__mongodb__passwordKey="word",
+)  # fmt: skip
+
+
+@case(LOGINS, APART, OWN_PASSWORDS)
+def each_role_with_a_login_of_its_own(r):
+    assert [r.variables(one)["MONGODB_USERNAME"] for one in ("management", "users", "orders")] == ["shop", "shop-users", "shop-orders"]
+    assert secrets_of(r, "management")["mongodb-password"] == ("rel-shop-mongodb-login", "password")
+    assert secrets_of(r, "users")["mongodb-password"] == ("rel-shop-users-mongodb-login", "password")
+    assert secrets_of(r, "orders")["mongodb-password"] == ("theirs", "word")
+    made = {secret["metadata"]["name"]: secret["stringData"] for secret in r.all("Secret") if "mongodb" in secret["metadata"]["name"]}
+    assert made == {
+        "rel-shop-mongodb-login": {"password": SECRETS["mongodb.password"]},
+        "rel-shop-users-mongodb-login": {"password": SECRETS["users.mongodb.password"]},
+    }, "each login is in a Secret of its own"
+
+
+@case(
+    SERVERS, APART,
+    sets(users__mongodb__uri="mongodb://shop-users:pass@mongo:27019/", orders__mongodb__existingSecret="theirs", orders__mongodb__uriKey="address"),
+)  # fmt: skip
+def each_role_with_a_uri_of_its_own(r):
+    assert secrets_of(r, "management")["mongodb-uri"] == ("rel-shop-mongodb-login", "uri")
+    assert secrets_of(r, "users")["mongodb-uri"] == ("rel-shop-users-mongodb-login", "uri")
+    assert secrets_of(r, "orders")["mongodb-uri"] == ("theirs", "address")
+    assert r.one("Secret", "rel-shop-users-mongodb-login")["stringData"] == {"uri": "mongodb://shop-users:pass@mongo:27019/"}
+    egress = {component: {port["port"] for rule in r.of("NetworkPolicy", component)["spec"]["egress"] for port in rule["ports"]} for component in ("users", "orders")}
+    assert 27019 in egress["users"] and 27018 not in egress["users"] and 27017 in egress["orders"], egress
+
+
+@case(INTERNAL, APART, OWN_PASSWORDS, sets(mongodb__database="shopdb"))
+def logins_that_the_server_in_the_cluster_makes(r):
+    made = r.of("ConfigMap", "mongodb")["data"]["users.js"]
+    files = secrets_of(r, "mongodb", "StatefulSet")
+    for user, databases, file in (("shop", '["shopdb"]', "mongodb-password"), ("shop-users", '["shopdb_users"]', "users-mongodb-password"), ("shop-orders", '["shopdb_orders"]', "orders-mongodb-password")):
+        login = f'user: "{user}",\n  pwd: require("fs").readFileSync("/etc/shop/secrets/{file}", "utf8").trim(),\n  roles: {databases}.map'
+        assert login in made, f"{login} is not in {made}"
+        assert file in files
+    assert files["orders-mongodb-password"] == ("theirs", "word")

@@ -1,9 +1,10 @@
 """Values that are handed on to Kubernetes as they are, and who may reach whom."""
 
+import hashlib
 import json
 
-from cases import SERVERS, case
-from rendering import Rendering, sets
+from cases import LOGINS, SERVERS, case
+from rendering import SECRETS, Rendering, sets
 
 
 def given(**values):
@@ -58,6 +59,20 @@ def volumes_of_the_servers(r):
 def the_volume_of_the_embedded(r):
     claim = r.all("PersistentVolumeClaim")[0]["spec"]
     assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("local", "5Gi")
+
+
+@case(LOGINS)
+def what_pods_say_of_secrets(r):
+    said = {one: annotation(r, one)["checksum/secrets"] for one in ("facing", "management")}
+    elsewhere = Rendering(LOGINS, release="other")
+    other = Rendering(LOGINS + sets(kafka__sasl__password="another"))
+    for component, checksum in said.items():
+        for guess in (SECRETS["kafka.sasl.password"], "".join(SECRETS[name] for name in ("kafka.sasl.password", "mongodb.password"))):
+            for salt in ("", "rel", "rel-shop", "ns", "rel-shopns", "nsrel-shop"):
+                assert checksum != hashlib.sha256((salt + guess).encode()).hexdigest(), "whoever lists pods can try words"
+        assert checksum != annotation(elsewhere, component)["checksum/secrets"], "one table of words fits all releases"
+        assert checksum != annotation(other, component)["checksum/secrets"], "pods go on with the old password"
+        assert checksum == annotation(Rendering(LOGINS), component)["checksum/secrets"], "pods are replaced for nothing"
 
 
 BACKUP = {"podSelector": {"matchLabels": {"app": "backup"}}}

@@ -27,6 +27,30 @@ REFUSALS = {
         ),
         ["mongodb.password with mongodb.existingSecret"],
     ),
+    "a login of users whom management keeps": (
+        SERVERS + sets(users__mongodb__uri="mongodb://u:p@m/"), ["users.mongodb has a login", "users.enabled"]
+    ),
+    "a URI of orders beside hosts": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", orders__enabled="true", orders__mongodb__uri="mongodb://o:p@m/"),
+        ["orders.mongodb.uri with mongodb.hosts", "orders.mongodb.username"],
+    ),
+    "a password of users beside a URI": (
+        SERVERS + sets(users__enabled="true", users__mongodb__username="u", users__mongodb__password="p"),
+        ["users.mongodb.username", "mongodb.hosts", "users.mongodb.uri"],
+    ),
+    "users without a password": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", users__enabled="true", users__mongodb__username="u"),
+        ["users.mongodb.username", "users.mongodb.password", "users.mongodb.existingSecret"],
+    ),
+    "a password of nobody among orders": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", orders__enabled="true", orders__mongodb__existingSecret="s"),
+        ["orders.mongodb.password or existingSecret without orders.mongodb.username"],
+    ),
+    "two URIs of users": (
+        SERVERS + sets(users__enabled="true", users__mongodb__uri="mongodb://u:p@m/", users__mongodb__existingSecret="s"),
+        ["users.mongodb.existingSecret with users.mongodb.uri"],
+    ),
+    "a login of users elsewhere": (SERVERS + sets(users__enabled="true", users__mongodb__hosts="m:1"), ["/users/mongodb", "hosts", "not allowed"]),
     "no MongoDB's address": (SERVERS + sets(mongodb__uri="http://m"), ["/mongodb/uri"]),
     "a login without a user": (
         SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__password="p"), ["kafka.sasl.username"]

@@ -16,7 +16,9 @@ KUBERNETES = ["--kube-version", "1.33"]
 # Where Kafka and MongoDB are, for what does not depend on it.
 SERVERS = ["--set", r"kafka.bootstrapServers=kafka-0:9092\,kafka-1:9094,mongodb.uri=mongodb://mongo:27018/"]
 # What must not be seen outside of Secrets.
-SECRETS = {"kafka.sasl.password": "kafka-secret-text", "mongodb.password": "mongodb-secret-text"}
+SECRETS = {
+    "kafka.sasl.password": "kafka-secret-text", "mongodb.password": "mongodb-secret-text", "users.mongodb.password": "users-secret-text",
+}  # fmt: skip
 
 
 def sets(**values):

@@ -40,7 +40,9 @@ spec:
         # Settings are read at the start: changed ones replace the pods.
         checksum/settings: {{ include "shop.variables" . | sha256sum }}
         {{- with include "shop.secretsMade" . }}
-        checksum/secrets: {{ . | sha256sum }}
+        # Whoever may list pods reads it, and must not find the secrets by trying words: each try costs what scrypt
+        # costs, for each release anew.
+        checksum/secrets: {{ derivePassword 1 "maximum" . (include "shop.fullname" $root) $root.Release.Namespace | sha256sum }}
         {{- end }}
         {{- if $root.Values.metrics.annotations }}
         prometheus.io/scrape: "true"
@@ -170,7 +172,7 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{- if eq $root.Values.mode "cluster" -}}
 {{- $files := include "shop.kafka.files" $root -}}
 {{- if ne (index . 1) "facing" -}}
-{{- $files = printf "%s%s" $files (include "shop.mongodb.files" $root) -}}
+{{- $files = printf "%s%s" $files (include "shop.mongodb.files" .) -}}
 {{- end -}}
 {{- trim $files -}}
 {{- end -}}
@@ -178,8 +180,9 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 
 {{/* What the chart itself keeps secret, so that pods are replaced when it changes. */}}
 {{- define "shop.secretsMade" -}}
-{{- with (index . 0).Values -}}
-{{- .kafka.sasl.password -}}
-{{- if ne (index $ 1) "facing" -}}{{- print .mongodb.uri .mongodb.password -}}{{- end -}}
+{{- (index . 0).Values.kafka.sasl.password -}}
+{{- if ne (index . 1) "facing" -}}
+{{- $own := include "shop.mongodb.login" (list (index . 0) (include "shop.mongodb.loginOf" .)) | fromJson -}}
+{{- print $own.uri $own.password -}}
 {{- end -}}
 {{- end -}}

@@ -8,16 +8,44 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Users or orders, where their deployment has a login of its own; "" for the login of all others: (list $ "users"). */}}
+{{- define "shop.mongodb.loginOf" -}}
+{{- if has (index . 1) (list "users" "orders") -}}
+{{- with (get (index . 0).Values (index . 1)) -}}
+{{- if and .enabled (or .mongodb.uri .mongodb.username .mongodb.password .mongodb.existingSecret) }}{{ index $ 1 }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The values of a login, as JSON: (list $ "users"), with "" for that of all others. */}}
+{{- define "shop.mongodb.login" -}}
+{{- $values := (index . 0).Values -}}
+{{- $own := $values.mongodb -}}
+{{- with index . 1 }}{{ $own = (get $values .).mongodb }}{{ end -}}
+{{- pick $own "uri" "username" "password" "existingSecret" "uriKey" "passwordKey" | toJson -}}
+{{- end -}}
+
+{{/* All logins, as a JSON array that begins with "". */}}
+{{- define "shop.mongodb.logins" -}}
+{{- $logins := list "" -}}
+{{- range list "users" "orders" -}}
+{{- $logins = append $logins (include "shop.mongodb.loginOf" (list $ .)) -}}
+{{- end -}}
+{{- uniq $logins | toJson -}}
+{{- end -}}
+
 {{- define "shop.mongodb.username" -}}
-{{- if .Values.mongodb.internal.enabled -}}
-{{- default "shop" .Values.mongodb.username -}}
+{{- $own := include "shop.mongodb.login" . | fromJson -}}
+{{- if and (index . 0).Values.mongodb.internal.enabled (not (index . 1)) -}}
+{{- default "shop" $own.username -}}
 {{- else -}}
-{{- .Values.mongodb.username -}}
+{{- $own.username -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "shop.mongodb.secret" -}}
-{{- default (printf "%s-mongodb-login" (include "shop.fullname" .)) .Values.mongodb.existingSecret -}}
+{{- $own := include "shop.mongodb.login" . | fromJson -}}
+{{- default (printf "%s-%s" (include "shop.fullname" (index . 0)) (trimPrefix "-" (printf "%s-mongodb-login" (index . 1)))) $own.existingSecret -}}
 {{- end -}}
 
 {{/* The database of users, or of orders: (list $ "users"). The same whoever keeps them, management or a deployment of
@@ -27,14 +55,19 @@ their own. */}}
 {{- default (printf "%s_%s" $root.Values.mongodb.database (index . 1)) (get $root.Values (index . 1)).database -}}
 {{- end -}}
 
-{{/* All databases that are used, as a JSON array. */}}
+{{/* The databases that are used by a login, as a JSON array: (list $ "users"), with "" for that of all others. */}}
 {{- define "shop.mongodb.databases" -}}
+{{- $root := index . 0 -}}
+{{- $login := index . 1 -}}
 {{- $databases := list -}}
-{{- if has "purchases" .Values.settings.roles -}}
-{{- $databases = append $databases .Values.mongodb.database -}}
+{{- range $root.Values.settings.roles -}}
+{{- if eq $login (include "shop.mongodb.loginOf" (list $root .)) -}}
+{{- if eq . "purchases" -}}
+{{- $databases = append $databases $root.Values.mongodb.database -}}
+{{- else -}}
+{{- $databases = append $databases (include "shop.mongodb.database" (list $root .)) -}}
 {{- end -}}
-{{- range without .Values.settings.roles "purchases" -}}
-{{- $databases = append $databases (include "shop.mongodb.database" (list $ .)) -}}
+{{- end -}}
 {{- end -}}
 {{- toJson $databases -}}
 {{- end -}}
@@ -54,7 +87,7 @@ SHOP_{{ upper . }}_DATABASE: {{ include "shop.mongodb.database" (list $root .) |
 {{- end }}
 {{- with include "shop.mongodb.hosts" $root }}
 MONGODB_HOSTS: {{ . | quote }}
-{{- with include "shop.mongodb.username" $root }}
+{{- with include "shop.mongodb.username" (list $root (include "shop.mongodb.loginOf" $)) }}
 MONGODB_USERNAME: {{ . | quote }}
 MONGODB_AUTHDB: {{ $root.Values.mongodb.authDatabase | quote }}
 MONGODB_PASSWORD_FILE: /etc/shop/secrets/mongodb-password
@@ -64,28 +97,32 @@ MONGODB_URI_FILE: /etc/shop/secrets/mongodb-uri
 {{- end }}
 {{- end -}}
 
+{{/* The file of its login among a pod's secrets: (list $ "management"). */}}
 {{- define "shop.mongodb.files" -}}
-{{- if not (include "shop.mongodb.hosts" .) }}
+{{- $login := list (index . 0) (include "shop.mongodb.loginOf" .) -}}
+{{- $own := include "shop.mongodb.login" $login | fromJson -}}
+{{- if not (include "shop.mongodb.hosts" (index . 0)) }}
 - secret:
-    name: {{ include "shop.mongodb.secret" . }}
+    name: {{ include "shop.mongodb.secret" $login }}
     items:
-      - key: {{ .Values.mongodb.uriKey }}
+      - key: {{ $own.uriKey }}
         path: mongodb-uri
-{{- else if include "shop.mongodb.username" . }}
+{{- else if include "shop.mongodb.username" $login }}
 - secret:
-    name: {{ include "shop.mongodb.secret" . }}
+    name: {{ include "shop.mongodb.secret" $login }}
     items:
-      - key: {{ .Values.mongodb.passwordKey }}
+      - key: {{ $own.passwordKey }}
         path: mongodb-password
 {{- end }}
 {{- end -}}
 
-{{/* The ports of what is known of its address; 27017 where it does not tell. */}}
+{{/* The ports of what is known of its address; 27017 where it does not tell: (list $ "management"). */}}
 {{- define "shop.mongodb.ports" -}}
 {{- $ports := list -}}
-{{- $hosts := include "shop.mongodb.hosts" . -}}
+{{- $hosts := include "shop.mongodb.hosts" (index . 0) -}}
 {{- if not $hosts -}}
-{{- $hosts = tpl .Values.mongodb.uri . | trimPrefix "mongodb://" | trimPrefix "mongodb+srv://" | splitList "/" | first | splitList "@" | last -}}
+{{- $own := include "shop.mongodb.login" (list (index . 0) (include "shop.mongodb.loginOf" .)) | fromJson -}}
+{{- $hosts = tpl $own.uri (index . 0) | trimPrefix "mongodb://" | trimPrefix "mongodb+srv://" | splitList "/" | first | splitList "@" | last -}}
 {{- end -}}
 {{- range regexFindAll ":[0-9]+" $hosts -1 -}}
 {{- $ports = append $ports (trimPrefix ":" .) -}}
