@@ -11,6 +11,7 @@ import presets  # noqa: F401  its cases
 import refusals
 import schemas
 import topics_test
+import upgrades_test
 from cases import CASES
 from rendering import HELM, Rendering, helm, lint, refusal
 from rules import RULES
@@ -51,9 +52,10 @@ def main():
         faults += [f"deploy/k8s/{folder}: {fault}" for fault in found]
     faults += [f"topics.sh: {fault}" for fault in attempted(topics_test.check)]
     faults += [f"NOTES.txt: {fault}" for fault in attempted(notes_test.check)]
+    faults += [f"upgrades: {fault}" for fault in attempted(upgrades_test.check)]
 
     print(f"helm {helm('version', '--short').stdout.strip() or HELM}, Kubernetes {', '.join(schemas.KUBERNETES)}")
-    print(f"{len(CASES)} cases with {documents} documents, {len(refusals.REFUSALS)} refusals, {len(RULES)} rules, plain manifests, topics.sh, NOTES.txt")
+    print(f"{len(CASES)} cases with {documents} documents, {len(refusals.REFUSALS)} refusals, {len(RULES)} rules, plain manifests, topics.sh, NOTES.txt, upgrades")
     if faults:
         print(*faults, sep="\n", file=sys.stderr)
         sys.exit(f"{len(faults)} faults")

@@ -1,6 +1,6 @@
 """Users and orders: where they are kept, under which settings, and who reaches them."""
 
-from cases import INTERNAL, LOGINS, SERVERS, case, container, ports, replicas
+from cases import INTERNAL, LOGINS, SERVERS, case, container, named, ports, replicas
 from rendering import SECRETS, component_of, preset, sets
 
 APART = sets(users__enabled="true", orders__enabled="true")
@@ -24,8 +24,8 @@ def each_in_a_deployment_of_its_own(r):
     for own, other in ((users, "MONGODB_DATABASE"), (users, "KAFKA_TOPIC"), (users, "SHOP_ORDERS_DATABASE"), (orders, "SHOP_USERS_DATABASE")):
         assert other not in own, f"{other} is none of its business"
     for own in (users, orders):
-        assert (own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]) == ("user_created", "order_created"), "each tells one, and hears the other"
-    assert (users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]) == ("user_service_group", "order_service_group")
+        assert [own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]] == named("user_created", "order_created"), "each tells one, and hears the other"
+    assert [users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]] == named("user_service_group", "order_service_group")
     assert orders["ORDER_USER_WAIT_MS"] == "500" and not [own for own in (facing, management, users) if "ORDER_USER_WAIT_MS" in own]
     assert "SHOP_USERS_DATABASE" not in management and "SHOP_USERS_TOPIC" not in management
     assert (replicas(r, "users"), replicas(r, "management")) == (2, 2), "all answer, even those who have nothing to read"
@@ -64,9 +64,9 @@ def purchases_alone(r):
     management = r.variables("management")
     assert management["SHOP_ROLES"] == r.variables("facing")["SHOP_ROLES"] == "purchases"
     assert not [name for name in management if name.startswith(("SHOP_USERS", "SHOP_ORDERS", "ORDER"))]
-    assert "--topic.filter=^purchases([.]dlq)?$" in container(r, "kafka-exporter")["args"]
+    assert "--topic.filter=^ns\\.rel-shop\\.purchases([.]dlq)?$" in container(r, "kafka-exporter")["args"]
     variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
-    assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("purchases", "")
+    assert ([variables["TOPIC"]], variables["EVENT_TOPICS"]) == (named("purchases"), "")
 
 
 @case(SERVERS, NO_PURCHASES)

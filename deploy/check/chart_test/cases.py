@@ -1,6 +1,6 @@
 """What must and must not be rendered, case by case. Each case is also held against the rules, the schemas and the linter."""
 
-from rendering import SECRETS, SERVERS, chart_and_workspace, component_of, default_of, preset, sets
+from rendering import SECRETS, SERVERS, Rendering, chart_and_workspace, component_of, default_of, preset, sets
 
 CASES = []
 INTERNAL = sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", mongodb__password=SECRETS["mongodb.password"])
@@ -41,6 +41,8 @@ def as_it_comes(r):
     assert len(set(chart_and_workspace())) == 1, f"chart, app and workspace: {chart_and_workspace()}"
     facing, management = r.variables("facing"), r.variables("management")
     assert facing["KAFKA_BOOTSTRAP_SERVERS"] == "kafka-0:9092,kafka-1:9094"
+    assert facing["SHOP_REQUIRE_SERVERS"] == management["SHOP_REQUIRE_SERVERS"] == "on", "a name that is lost would mean embedded"
+    assert not {"KAFKA_REPLICAS", "KAFKA_CREATE_TOPICS"} & set(facing)
     assert not [name for name in facing if name.startswith("MONGO")], "facing has no business with MongoDB"
     assert management["MONGODB_URI_FILE"] and "MANAGEMENT_URL" not in management
     assert facing["SHOP_ROLES"] == management["SHOP_ROLES"] == "purchases,users,orders" and "USERS_URL" not in facing
@@ -51,6 +53,42 @@ def as_it_comes(r):
     egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
     assert egress == {53, 9092, 9094, 27018}, egress
     assert [pod["metadata"]["annotations"]["helm.sh/hook"] for pod in r.all("Pod")] == ["test", "test"]
+
+
+def named(*names):
+    """Topics or groups, as they are called unless a value says so."""
+    return [f"ns.rel-shop.{name}" for name in names]
+
+
+def at_kafka(variables):
+    return {value for name, value in variables.items() if name.endswith(("_TOPIC", "_GROUP_ID"))}
+
+
+@case(SERVERS)
+def two_releases_on_one_kafka(r):
+    mine = at_kafka(r.variables("management"))
+    assert mine == set(named("purchases", "purchase-group", "user_created", "user_service_group", "order_created", "order_service_group"))
+    assert at_kafka(r.variables("facing")) <= mine
+    for other in (Rendering(SERVERS, "other"), Rendering(SERVERS, namespace="elsewhere"), Rendering(SERVERS + sets(nameOverride="store"))):
+        component = other.of("ConfigMap", "management")["data"]
+        assert not mine & at_kafka(component), "they would take each other's purchases"
+
+
+LONG = "a-release-with-a-name-of-forty-four-letters"
+
+
+@case(SERVERS, sets(fullnameOverride=f"{LONG}-1"))
+def two_long_names(r):
+    other = Rendering(SERVERS + sets(fullnameOverride=f"{LONG}-2"))
+    for kind in ("Deployment", "Service", "ConfigMap", "Pod", "Secret"):
+        assert r.names(kind) and not r.names(kind) & other.names(kind), f"{kind}: one replaces the other"
+    assert not at_kafka(r.variables("facing")) & at_kafka(other.variables("facing"))
+    assert r.names("Deployment") == Rendering(SERVERS + sets(fullnameOverride=f"{LONG}-1")).names("Deployment")
+
+
+@case(SERVERS, sets(facing__fullnameOverride="f" * 50 + "-one", management__fullnameOverride="f" * 50 + "-two"))
+def two_long_names_of_services(r):
+    assert len(r.names("Deployment")) == len(r.names("Pod")) == 2
 
 
 @case(SERVERS, sets(settings__drainSeconds=100, preStopSeconds=0, settings__deadLetterLimit=1000000))
@@ -141,7 +179,7 @@ def both_by_keda(r):
     assert (scaled["maxReplicaCount"], scaled["triggers"][0]["metadata"], kafka["lagThreshold"]) == (5, {"value": "70"}, "10000")
     assert kafka["limitToPartitionsWithLag"] == kafka["excludePersistentLag"] == "true"
     assert (kafka["sasl"], kafka["tls"], kafka["offsetResetPolicy"]) == ("scram_sha512", "enable", "earliest")
-    assert (kafka["topic"], kafka["consumerGroup"]) == ("purchases", "purchase-group")
+    assert (kafka["topic"], kafka["consumerGroup"]) == ("ns.rel-shop.purchases", "ns.rel-shop.purchase-group")
     authentication = r.of("TriggerAuthentication", "management")["spec"]
     assert {one["parameter"] for one in authentication["secretTargetRef"]} == {"password", "ca"}
     username = authentication["env"][0]
@@ -181,17 +219,47 @@ def keda_and_a_broker_for_trials(r):
 @case(LOGINS, sets(kafkaExporter__enabled="true", topicJob__enabled="true", topicJob__replicationFactor=3))
 def exporter_and_topics(r):
     exporter = container(r, "kafka-exporter")
-    assert "--topic.filter=^(purchases|user_created|order_created)([.]dlq)?$" in exporter["args"]
-    assert "--group.filter=^(purchase-group|user_service_group|order_service_group)$" in exporter["args"]
+    topics = named("purchases", "user_created", "order_created")
+    groups = named("purchase-group", "user_service_group", "order_service_group")
+    for flag, names, ending in (("topic", topics, "([.]dlq)?"), ("group", groups, "")):
+        wanted = f"--{flag}.filter=^({'|'.join(names)}){ending}$"
+        assert wanted in [argument.replace("\\.", ".") for argument in exporter["args"]], wanted
     assert "--sasl.mechanism=scram-sha512" in exporter["args"]
     password = next(variable for variable in exporter["env"] if variable["name"] == "KAFKA_PASSWORD")
     assert password["valueFrom"]["secretKeyRef"]["name"] == "rel-shop-kafka-login"
     job = r.all("Job")[0]
     variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
-    assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("purchases", "user_created order_created")
+    assert [variables["TOPIC"], *variables["EVENT_TOPICS"].split()] == topics
     assert int(variables["PARTITIONS"]) >= 5 and variables["REPLICATION"] == "3"
     assert variables["KAFKA_PASSWORD_FILE"] == "/etc/shop/secrets/kafka-password"
-    assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+    policy = job["spec"]["podFailurePolicy"]["rules"][0]
+    assert (policy["action"], policy["onExitCodes"]["values"]) == ("FailJob", [3]) and job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+    letters = [f"{topic}.dlq" for topic in topics]
+    for component, waited in (("facing", topics[:1]), ("management", topics + letters)):
+        assert r.variables(component)["KAFKA_CREATE_TOPICS"] == "off", "it would be quicker than the job, and make one copy"
+        init = r.of("Deployment", component)["spec"]["template"]["spec"]["initContainers"]
+        assert [one["command"] for one in init] == [["/bin/bash", "/etc/shop/topics/topics.sh", "wait"]]
+        variables = {variable["name"]: variable["value"] for variable in init[0]["env"]}
+        assert (variables["TOPICS"].split(), variables["REPLICATION"]) == (waited, "3"), component
+        assert variables["KAFKA_PASSWORD_FILE"] == "/etc/shop/secrets/kafka-password"
+
+
+@case(SERVERS, sets(kafka__replicationFactor=3, kafka__partitions=7))
+def copies_by_the_services(r):
+    for component in ("facing", "management"):
+        variables = r.variables(component)
+        assert (variables["KAFKA_REPLICAS"], variables["KAFKA_PARTITIONS"]) == ("3", "7") and "KAFKA_CREATE_TOPICS" not in variables
+        assert "initContainers" not in r.of("Deployment", component)["spec"]["template"]["spec"], "nobody else makes what it would wait for"
+
+
+@case(SERVERS, sets(kafka__replicationFactor=3, topicJob__enabled="true", users__enabled="true"))
+def copies_by_the_job(r):
+    variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
+    assert variables["REPLICATION"] == "3" and "KAFKA_REPLICAS" not in r.variables("management")
+    users = r.of("Deployment", "users")["spec"]["template"]["spec"]["initContainers"][0]["env"][0]
+    assert users["value"].split() == named("user_created", "order_created", "user_created.dlq", "order_created.dlq")
+    other = Rendering(SERVERS + sets(kafka__replicationFactor=3, topicJob__enabled="true", imagePullSecrets="null", topicJob__image="apache/kafka:4.0.0"))
+    assert not other.names("Job") & r.names("Job"), "Kubernetes changes no job"
 
 
 @case(sets(mode="embedded"))
@@ -204,7 +272,7 @@ def embedded(r):
     assert claim["annotations"] == {"helm.sh/resource-policy": "keep"}
     variables = r.variables("facing")
     assert variables["SHOP_DATA_DIR"] == "/data" == spec["template"]["spec"]["containers"][0]["volumeMounts"][0]["mountPath"]
-    assert not [name for name in variables if name.startswith(("KAFKA", "MONGO", "MANAGEMENT"))]
+    assert not [name for name in variables if name.startswith(("KAFKA", "MONGO", "MANAGEMENT", "SHOP_REQUIRE"))]
     assert not r.all("PodDisruptionBudget") + r.all("Secret"), "a budget of one would only hold up a drain"
     assert r.of("NetworkPolicy", "facing")["spec"]["egress"] == [] and len(r.all("Pod")) == 1
 

@@ -23,7 +23,7 @@ def notes(arguments):
 def check():
     usual = notes(SERVERS)
     assert "--namespace ns port-forward service/rel-shop-facing 3000:3000" in usual and "helm test rel --namespace ns" in usual
-    assert "Topic purchases, group purchase-group, at kafka-0:9092,kafka-1:9094." in usual
+    assert "Topic ns.rel-shop.purchases, group ns.rel-shop.purchase-group, at kafka-0:9092,kafka-1:9094." in usual
     assert "KEDA scales it" in usual and "delete pvc" not in usual
     assert "delete pvc,secret" in notes(sets(kafka__internal__enabled="true", mongodb__internal__enabled="true"))
     assert "/v1/purchases" in usual and "/users" in usual and "of their own" not in usual

@@ -68,6 +68,11 @@ REFUSALS = {
     "a login at the broker for trials": (
         sets(kafka__internal__enabled="true", mongodb__uri="mongodb://m") + SASL, ["kafka.internal.enabled with kafka.sasl"]
     ),
+    "copies at the broker for trials": (
+        sets(kafka__internal__enabled="true", mongodb__uri="mongodb://m", kafka__replicationFactor=3),
+        ["kafka.internal.enabled with kafka.replicationFactor", "one copy"],
+    ),
+    "fewer copies than none": (SERVERS + sets(kafka__replicationFactor=-1), ["/kafka/replicationFactor"]),
     "embedded, twice": (EMBEDDED + sets(facing__replicas=2), ["embedded", "facing.replicas"]),
     "embedded and scaled": (EMBEDDED + sets(facing__autoscaling__type="hpa"), ["embedded", "facing.autoscaling.type"]),
     "embedded, management scaled": (

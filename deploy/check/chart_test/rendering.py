@@ -30,8 +30,8 @@ def preset(name):
     return ["-f", str(CHART / f"presets/values-{name}.yaml")]
 
 
-def helm(*arguments):
-    return subprocess.run([HELM, *arguments], capture_output=True, text=True)
+def helm(*arguments, **variables):
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True, env=os.environ | variables)
 
 
 def lint(arguments):
@@ -53,8 +53,8 @@ def documents_of(text):
 class Rendering:
     """The documents that came of some values, and ways to find things in them."""
 
-    def __init__(self, arguments, release="rel"):
-        done = helm("template", release, str(CHART), "--namespace", "ns", *KUBERNETES, *arguments)
+    def __init__(self, arguments, release="rel", namespace="ns"):
+        done = helm("template", release, str(CHART), "--namespace", namespace, *KUBERNETES, *arguments)
         if done.returncode:
             raise AssertionError(f"helm does not render: {done.stderr}")
         self.documents = documents_of(done.stdout)

@@ -35,6 +35,10 @@ def scaler_settings(trigger):
     return names
 
 
+def containers_of(pod):
+    return pod["containers"] + pod.get("initContainers", [])
+
+
 def same_name_twice(rendering):
     seen = set()
     for document in rendering.documents:
@@ -68,7 +72,7 @@ def restricted_pods(rendering):
             kinds = set(volume) - {"name"}
             if not kinds <= {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}:
                 yield f"{name} has a volume of {kinds}"
-        for container in pod["containers"] + pod.get("initContainers", []):
+        for container in containers_of(pod):
             context = container.get("securityContext", {})
             if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
                 yield f"{name} may gain rights"
@@ -80,7 +84,7 @@ def restricted_pods(rendering):
 
 def containers_are_bounded(rendering):
     for document, _, pod in rendering.workloads():
-        for container in pod["containers"]:
+        for container in containers_of(pod):
             name = f"{document['metadata']['name']}/{container['name']}"
             resources = container.get("resources", {})
             if "memory" not in resources.get("limits", {}) or "cpu" not in resources.get("requests", {}):
@@ -104,7 +108,7 @@ def secrets_stay_in_secrets(rendering):
                 yield f"{document['kind']} {document['metadata']['name']} shows {text}"
     secrets = settings_of_the_services()[1]
     for document, _, pod in rendering.workloads():
-        for container in pod["containers"]:
+        for container in containers_of(pod):
             for variable in container.get("env", []):
                 secret = variable["name"] in secrets or re.search("PASSWORD$|_URI$|TOKEN$", variable["name"])
                 if secret and "value" in variable:
@@ -117,7 +121,7 @@ def mounts_and_volumes_agree(rendering):
         volumes = {volume["name"] for volume in pod.get("volumes", [])}
         templates = document["spec"].get("volumeClaimTemplates", [])
         volumes |= {template["metadata"]["name"] for template in templates}
-        mounted = {mount["name"] for container in pod["containers"] for mount in container.get("volumeMounts", [])}
+        mounted = {mount["name"] for container in containers_of(pod) for mount in container.get("volumeMounts", [])}
         if volumes != mounted:
             yield f"{name}: volumes {sorted(volumes)}, mounted {sorted(mounted)}"
         for volume in pod.get("volumes", []):

@@ -6,6 +6,7 @@
 {{- $faults = concat $faults (include "shop.checks.embedded" . | fromJsonArray) -}}
 {{- else -}}
 {{- $faults = concat $faults (include "shop.checks.kafka" . | fromJsonArray) -}}
+{{- $faults = concat $faults (include "shop.checks.names" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.mongodb" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.logins" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.replicas" . | fromJsonArray) -}}
@@ -55,6 +56,9 @@
 {{- if and .internal.enabled (or .sasl.mechanism .tls.enabled) -}}
 {{- $faults = append $faults "kafka.internal.enabled with kafka.sasl or kafka.tls: the broker for trials has neither" -}}
 {{- end -}}
+{{- if and .internal.enabled (gt (default .replicationFactor $.Values.topicJob.replicationFactor | int) 1) -}}
+{{- $faults = append $faults "kafka.internal.enabled with kafka.replicationFactor or topicJob.replicationFactor: the broker for trials is one, and has one copy" -}}
+{{- end -}}
 {{- if .sasl.mechanism -}}
 {{- if not .sasl.username -}}
 {{- $faults = append $faults "kafka.sasl.mechanism without kafka.sasl.username" -}}
@@ -73,6 +77,25 @@
 {{- end -}}
 {{- end -}}
 {{- $faults | toJson -}}
+{{- end -}}
+
+{{/* Topics and groups that the release had before, and that it would leave behind with what is in them. */}}
+{{- define "shop.checks.names" -}}
+{{- $faults := list -}}
+{{- range $service := splitList " " (include "shop.services" .) -}}
+{{- $had := (lookup "v1" "ConfigMap" $.Release.Namespace (printf "%s-config" (include "shop.name" (list $ $service)))).data | default dict -}}
+{{- $has := include "shop.kafka.variables" (list $ $service) | fromYaml -}}
+{{- range $part := list "kafka" "users" "orders" -}}
+{{- range $value, $ending := dict "topic" "TOPIC" "groupId" "GROUP_ID" -}}
+{{- $variable := printf "%s_%s" (eq $part "kafka" | ternary "KAFKA" (printf "SHOP_%s" (upper $part))) $ending -}}
+{{- $before := get $had $variable -}}
+{{- if and $before (not (get (get $.Values $part) $value)) (ne $before (get $has $variable)) -}}
+{{- $faults = append $faults (printf "%s.%s is not set, so it would be %s, but this release has %s: what is in the log there would never be read; set %s.%s=%s" $part $value (get $has $variable) $before $part $value $before) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- uniq $faults | toJson -}}
 {{- end -}}
 
 {{- define "shop.checks.mongodb" -}}

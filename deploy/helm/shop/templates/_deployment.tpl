@@ -6,6 +6,7 @@
 {{- $name := include "shop.name" . -}}
 {{- $embedded := eq $root.Values.mode "embedded" -}}
 {{- $files := include "shop.files" . -}}
+{{- $waits := and (not $embedded) $root.Values.topicJob.enabled -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -59,6 +60,13 @@ spec:
       securityContext:
         {{- include "shop.podSecurity" (dict "user" 10001 "group" 10001) | nindent 8 }}
       {{- include "shop.placement" (dict "own" $own "selector" (include "shop.selector" .)) | nindent 6 }}
+      {{- if $waits }}
+      initContainers:
+        {{- include "shop.topics.container" (list $root "topics.sh" "wait") | nindent 8 }}
+          env:
+            - {name: TOPICS, value: {{ include "shop.topics.of" . | quote }}}
+            {{- include "shop.topics.variables" $root | nindent 12 }}
+      {{- end }}
       containers:
         - name: {{ $service }}
           image: {{ include "shop.image" $root }}
@@ -111,8 +119,11 @@ spec:
               mountPath: /data
             {{- end }}
           {{- end }}
-      {{- if or $files $embedded }}
+      {{- if or $files $embedded $waits }}
       volumes:
+        {{- if $waits }}
+        {{- include "shop.topics.volumes" $root | nindent 8 }}
+        {{- end }}
         {{- if $files }}
         - name: secrets
           projected:
@@ -152,6 +163,7 @@ ORDER_USER_WAIT_MS: {{ .orderUserWaitMs | int | quote }}
 {{- if eq $root.Values.mode "embedded" }}
 SHOP_DATA_DIR: /data
 {{- else }}
+SHOP_REQUIRE_SERVERS: "on"
 {{ include "shop.kafka.variables" . }}
 {{- if eq $service "facing" }}
 MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}

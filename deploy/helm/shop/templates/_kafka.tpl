@@ -21,6 +21,31 @@
 {{- default (printf "%s-kafka-login" (include "shop.fullname" .)) .Values.kafka.sasl.existingSecret -}}
 {{- end -}}
 
+{{/* The topics and groups. What is not named begins with the namespace and the release, so that two releases on one Kafka
+do not take each other's records; a namespace has no dot, so no two of them come to the same. */}}
+{{- define "shop.kafka.topic" -}}
+{{- default (include "shop.kafka.named" (list . "purchases")) .Values.kafka.topic -}}
+{{- end -}}
+
+{{/* The topic of the events of users, or of orders: (list $ "users"). */}}
+{{- define "shop.kafka.eventTopic" -}}
+{{- $usual := get (dict "users" "user_created" "orders" "order_created") (index . 1) -}}
+{{- default (include "shop.kafka.named" (list (index . 0) $usual)) (get (index . 0).Values (index . 1)).topic -}}
+{{- end -}}
+
+{{/* The group of a role: (list $ "purchases"). */}}
+{{- define "shop.kafka.group" -}}
+{{- $values := (index . 0).Values -}}
+{{- $usual := get (dict "purchases" "purchase-group" "users" "user_service_group" "orders" "order_service_group") (index . 1) -}}
+{{- $own := eq (index . 1) "purchases" | ternary $values.kafka (get $values (index . 1)) -}}
+{{- default (include "shop.kafka.named" (list (index . 0) $usual)) $own.groupId -}}
+{{- end -}}
+
+{{- define "shop.kafka.named" -}}
+{{- $root := index . 0 -}}
+{{- printf "%s.%s.%s" $root.Release.Namespace (include "shop.fullname" $root) (index . 1) -}}
+{{- end -}}
+
 {{/* What a service is told of it: (list $ "management"). */}}
 {{- define "shop.kafka.variables" -}}
 {{- $root := index . 0 -}}
@@ -28,21 +53,27 @@
 {{- with $root.Values.kafka -}}
 KAFKA_BOOTSTRAP_SERVERS: {{ include "shop.kafka.servers" $root | quote }}
 {{- if include "shop.has" (list $root $service "purchases") }}
-KAFKA_TOPIC: {{ .topic | quote }}
-KAFKA_GROUP_ID: {{ .groupId | quote }}
+KAFKA_TOPIC: {{ include "shop.kafka.topic" $root | quote }}
+KAFKA_GROUP_ID: {{ include "shop.kafka.group" (list $root "purchases") | quote }}
 {{- end }}
 {{- if ne $service "facing" }}
 {{- range list "users" "orders" }}
-{{- $own := get $root.Values . }}
 {{- if include "shop.has" (list $root $service .) }}
-SHOP_{{ upper . }}_GROUP_ID: {{ $own.groupId | quote }}
+SHOP_{{ upper . }}_GROUP_ID: {{ include "shop.kafka.group" (list $root .) | quote }}
 {{- end }}
 {{- if include "shop.accounts" (list $root $service) }}
-SHOP_{{ upper . }}_TOPIC: {{ $own.topic | quote }}
+SHOP_{{ upper . }}_TOPIC: {{ include "shop.kafka.eventTopic" (list $root .) | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if $root.Values.topicJob.enabled }}
+KAFKA_CREATE_TOPICS: "off"
+{{- else }}
 KAFKA_PARTITIONS: {{ .partitions | quote }}
+{{- if int .replicationFactor }}
+KAFKA_REPLICAS: {{ .replicationFactor | int | quote }}
+{{- end }}
+{{- end }}
 KAFKA_COMPRESSION: {{ .compression | quote }}
 {{- if .sasl.mechanism }}
 KAFKA_SASL_MECHANISM: {{ .sasl.mechanism | quote }}
@@ -67,7 +98,7 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
 {{/* The topics of events, where there are users or orders, separated by spaces. */}}
 {{- define "shop.kafka.eventTopics" -}}
 {{- if or (has "users" .Values.settings.roles) (has "orders" .Values.settings.roles) -}}
-{{ .Values.users.topic }} {{ .Values.orders.topic }}
+{{ include "shop.kafka.eventTopic" (list $ "users") }} {{ include "shop.kafka.eventTopic" (list $ "orders") }}
 {{- end -}}
 {{- end -}}
 
@@ -75,7 +106,7 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
 {{- define "shop.kafka.topics" -}}
 {{- $names := list -}}
 {{- if has "purchases" .Values.settings.roles -}}
-{{- $names = append $names .Values.kafka.topic -}}
+{{- $names = append $names (include "shop.kafka.topic" .) -}}
 {{- end -}}
 {{- $names = concat $names (without (splitList " " (include "shop.kafka.eventTopics" .)) "") -}}
 {{- include "shop.alternatives" $names -}}
@@ -83,11 +114,8 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
 
 {{- define "shop.kafka.groups" -}}
 {{- $names := list -}}
-{{- if has "purchases" .Values.settings.roles -}}
-{{- $names = append $names .Values.kafka.groupId -}}
-{{- end -}}
-{{- range without .Values.settings.roles "purchases" -}}
-{{- $names = append $names (get $.Values .).groupId -}}
+{{- range .Values.settings.roles -}}
+{{- $names = append $names (include "shop.kafka.group" (list $ .)) -}}
 {{- end -}}
 {{- include "shop.alternatives" $names -}}
 {{- end -}}

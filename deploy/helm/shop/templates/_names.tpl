@@ -1,15 +1,19 @@
 {{/* Names and labels. */}}
 
 {{- define "shop.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- $usual := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- include "shop.cut" (list (default $usual .Values.fullnameOverride) 40) -}}
 {{- end -}}
+
+{{/* A name of at most so many characters, and another one for each that is longer: (list "name" 40). */}}
+{{- define "shop.cut" -}}
+{{- $name := index . 0 -}}
+{{- $most := index . 1 -}}
+{{- if gt (len $name) $most -}}
+{{- printf "%s-%s" (trunc (int (sub $most 9)) $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- else -}}
+{{- trimSuffix "-" $name -}}
 {{- end -}}
 {{- end -}}
 
@@ -18,7 +22,7 @@
 {{- $root := index . 0 -}}
 {{- $own := get $root.Values (index . 1) -}}
 {{- $whole := printf "%s-%s" (include "shop.fullname" $root) $own.suffix -}}
-{{- default $whole $own.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- include "shop.cut" (list (default $whole $own.fullnameOverride) 63) -}}
 {{- end -}}
 
 {{- define "shop.kafka.name" -}}
