@@ -7,6 +7,7 @@ use driver::Browser;
 
 mod accounts;
 mod driver;
+mod layout;
 
 /// A name that would run as a script if it were taken for HTML anywhere.
 const NASTY: &str = r#"<img src=x onerror="document.title='run'">"#;
