@@ -1,9 +1,9 @@
 // For operators: users and their orders, found by their numbers and made here, where the service has them.
 
 import { Refusal, order, ordersOf, paths, place, register, user } from "./api.js";
-import { byId, make, repeatedly, say } from "./elements.js";
+import { byId, make, repeatedly, say, sentence } from "./elements.js";
 import { forPeople, grouped } from "./exact.js";
-import { RecordingForm, mark, sentence } from "./form.js";
+import { RecordingForm, mark } from "./form.js";
 
 /** The most numbers of orders that the service tells of a user. */
 const MOST_ORDERS = 1000;

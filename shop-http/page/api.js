@@ -2,6 +2,13 @@
 
 import { parseExact } from "./exact.js";
 
+/** Selects the purchases of all users. Only management has them. */
+export const EVERYONE = { everyone: true };
+
+const TIMEOUT = 20_000;
+/** `/health` has time limits of its own. */
+const HEALTH_TIMEOUT = 8_000;
+
 /** An answer that says what went wrong, or that none came. */
 export class Refusal extends Error {
   /** The `problems` are those of single members: `{member, text}`. */
@@ -16,14 +23,14 @@ export class Refusal extends Error {
   }
 }
 
-async function ask(path, options = {}) {
+async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
   let response, text;
   try {
     response = await fetch(path, {
       ...options,
       headers: { accept: "application/json", ...options.headers },
       cache: "no-store",
-      signal: AbortSignal.timeout(20_000),
+      signal: AbortSignal.timeout(timeout),
     });
     text = await response.text();
   } catch {
@@ -52,7 +59,9 @@ async function askFor(path, options) {
 }
 
 /** What a refusal says of members: of one, or as a list. */
-function problemsOf({ field, detail }) {
+function problemsOf({ field, detail, errors }) {
+  const placed = (errors ?? []).filter(({ pointer }) => pointer !== undefined);
+  if (placed.length > 0) return placed.map(({ pointer, detail }) => ({ member: pointer.split("/").at(-1), text: detail }));
   if (Array.isArray(detail)) return detail.map(({ loc, msg }) => ({ member: loc.at(-1), text: msg }));
   return field === undefined ? [] : [{ member: field, text: detail }];
 }
@@ -92,14 +101,16 @@ export async function page(whose, { limit, cursor, waitFor, wait }) {
 }
 
 /** `{count, total_spent}` of a user. */
-export async function summary(whose) {
-  return (await askFor(`v1/summary?${query(whose)}`)).body;
+export async function summary(whose, { waitFor, wait }) {
+  return (await askFor(`v1/summary?${query({ ...whose, wait_for: waitFor, wait: waitFor && wait })}`)).body;
 }
 
 /** What `/health` says, whatever its status. */
 export async function health() {
-  const { response, body } = await ask("health");
-  if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`);
+  let { response, body } = await ask("health", { timeout: HEALTH_TIMEOUT });
+  // The paths of the replaced systems begin with a prefix, which `/health` does not have.
+  if (response.status === 404) ({ response, body } = await ask("../health", { timeout: HEALTH_TIMEOUT }));
+  if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });
   return body;
 }
 

@@ -23,12 +23,13 @@ const evenly = (name, length, label, offset = 0) => ({
   index: (date) => Math.floor((local(date) - offset) / length),
   label,
 });
+const atTime = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
 const onDay = { day: "numeric", month: "short", year: "numeric" };
 
 /** What a bar can stand for, the shortest first. */
 const UNITS = [
-  evenly("minute", MINUTE, format({ hour: "2-digit", minute: "2-digit" })),
-  evenly("hour", HOUR, format({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })),
+  evenly("minute", MINUTE, format(atTime)),
+  evenly("hour", HOUR, format(atTime)),
   evenly("day", DAY, format(onDay)),
   // The first of 1970 was a Thursday.
   evenly("week", 7 * DAY, format(onDay), 4 * DAY),
@@ -57,11 +58,12 @@ export function bars(purchases) {
   return { unit, bars: [...groups.values()].map(({ index, date, prices }) => ({ index, date, total: sum(prices) })) };
 }
 
-/** A chart that can be given other purchases, and draws itself anew when its place gets another width. */
+/** A chart of purchases. It changes when it is given others, and when its place gets another width. */
 export class Chart {
   #picture = draw("svg", { role: "img", class: "chart" });
   #caption = make("figcaption");
   #rows = make("tbody");
+  #items = null;
   #drawn = null;
   #of = "";
   #width = 0;
@@ -78,9 +80,11 @@ export class Chart {
     }).observe(this.element);
   }
 
-  /** Shows these purchases, which are all there are, or the newest of more. */
-  show(purchases, isPart) {
-    this.#of = isPart ? `, of the newest ${purchases.length} purchases` : "";
+  /** Shows these purchases; `of` says in a sentence which they are. */
+  show(purchases, of) {
+    if (purchases === this.#items && of === this.#of) return;
+    this.#items = purchases;
+    this.#of = of;
     this.element.hidden = purchases.length === 0;
     this.#drawn = purchases.length === 0 ? null : bars(purchases);
     this.#draw();
@@ -91,13 +95,13 @@ export class Chart {
     const { unit, bars } = this.#drawn;
     const [first, last] = [bars[0], bars.at(-1)];
     const most = bars.reduce((most, bar) => (Number(bar.total) > Number(most.total) ? bar : most));
-    this.#caption.replaceChildren(`Spent per ${unit.name}${this.#of}`);
+    this.#caption.replaceChildren(`Spent per ${unit.name}. ${this.#of}`);
     this.#picture.replaceChildren(...shapes(unit, bars, this.#width, Number(most.total)));
     this.#picture.setAttribute("viewBox", `0 0 ${this.#width} ${HEIGHT}`);
     this.#picture.setAttribute("height", HEIGHT);
     const between = first === last ? `on ${unit.label(first.date)}` : `from ${unit.label(first.date)} to ${unit.label(last.date)}`;
-    const peak = `the most, ${forPeople(most.total)}, in the ${unit.name} of ${unit.label(most.date)}`;
-    this.#picture.setAttribute("aria-label", `Chart of what was spent per ${unit.name}${this.#of}, ${between}: ${peak}.`);
+    const peak = `the maximum, ${forPeople(most.total)}, in the ${unit.name} of ${unit.label(most.date)}`;
+    this.#picture.setAttribute("aria-label", `Chart of what was spent per ${unit.name}, ${between}: ${peak}. ${this.#of}`);
     const row = ({ date, total }) =>
       make("tr", {}, make("td", {}, unit.label(date)), make("td", { class: "amount" }, forPeople(total)));
     this.#rows.replaceChildren(...bars.map(row));
@@ -111,7 +115,6 @@ function shapes(unit, bars, width, most) {
   const bottom = HEIGHT - MARGIN.bottom;
   const y = (amount) => bottom - (top === 0 ? 0 : (amount / top) * (bottom - MARGIN.top));
   const line = (amount) => draw("line", { x1: 0, x2: width, y1: y(amount), y2: y(amount) });
-  const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 2 });
   const bar = ({ index, date, total }) => {
     const height = Math.max(bottom - y(Number(total)), Number(total) > 0 ? 2 : 0);
     const gap = Math.min(step * 0.3, 8);
@@ -127,8 +130,13 @@ function shapes(unit, bars, width, most) {
   return [
     draw("g", { class: "lines" }, ...[0, top / 2, top].map(line)),
     draw("g", { class: "bars" }, ...bars.map(bar)),
-    draw("g", { class: "labels" }, label(0, MARGIN.top - 6, "start", compact.format(top)), ...labels),
+    draw("g", { class: "labels" }, label(0, MARGIN.top - 6, "start", axisLabel(top)), ...labels),
   ];
+}
+
+/** A rounded amount for people, without what a float adds to it. */
+function axisLabel(amount) {
+  return forPeople(amount.toFixed(8).replace(/\.?0+$/, ""));
 }
 
 /** The next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, … */

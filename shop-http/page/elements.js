@@ -26,9 +26,15 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** `text` with a mark at its end. */
+export function sentence(text) {
+  const trimmed = text.trim();
+  return /[.!?…]$/.test(trimmed) ? trimmed : `${trimmed}.`;
+}
+
 /**
  * Runs `task` every `milliseconds`, never twice at a time, and not while nobody looks. When somebody looks again, at
- * once.
+ * once. Returns a function that runs it at once, too.
  */
 export function repeatedly(milliseconds, task) {
   let timer;
@@ -37,10 +43,14 @@ export function repeatedly(milliseconds, task) {
     clearTimeout(timer);
     if (document.hidden || isRunning) return;
     isRunning = true;
-    await task();
-    isRunning = false;
-    timer = setTimeout(run, milliseconds);
+    try {
+      await task();
+    } finally {
+      isRunning = false;
+      timer = setTimeout(run, milliseconds);
+    }
   };
   document.addEventListener("visibilitychange", run);
   run();
+  return run;
 }

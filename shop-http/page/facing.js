@@ -6,7 +6,7 @@ import { setUpBuying } from "./buying.js";
 import { byId, repeatedly, say } from "./elements.js";
 import { Ledger } from "./ledger.js";
 
-const ledger = new Ledger({ showsEverybody: false });
+const ledger = new Ledger({ showsEveryone: false });
 setUpBuying((purchase) => ledger.bought(purchase));
 setUpAccounts();
 

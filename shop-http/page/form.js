@@ -2,7 +2,7 @@
 // a retry and a reload in between make no second one of it.
 
 import { Refusal, freshKey } from "./api.js";
-import { byId, say } from "./elements.js";
+import { byId, say, sentence } from "./elements.js";
 
 const ATTEMPTS = 3;
 
@@ -134,11 +134,6 @@ export function mark(id, problem) {
   say(byId(`${id}-problem`), problem);
   if (problem) byId(id).setAttribute("aria-invalid", "true");
   else byId(id).removeAttribute("aria-invalid");
-}
-
-export function sentence(text) {
-  const trimmed = text.trim();
-  return /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`;
 }
 
 /** The attempt to record a thing whose end is not known, kept so that a reload does not forget its key. */

@@ -5,5 +5,5 @@ import { Ledger } from "./ledger.js";
 import { setUpPipeline } from "./pipeline.js";
 
 setUpPipeline();
-new Ledger({ showsEverybody: true });
+new Ledger({ showsEveryone: true });
 setUpAccounts();

@@ -30,7 +30,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// What the documents load.
-static ASSETS: [File; 13] = [
+static ASSETS: [File; 14] = [
     file!("accounts.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("buying.js", SCRIPT),
@@ -41,6 +41,7 @@ static ASSETS: [File; 13] = [
     file!("form.js", SCRIPT),
     file!("icon.svg", "image/svg+xml"),
     file!("ledger.js", SCRIPT),
+    file!("listing.js", SCRIPT),
     file!("management.js", SCRIPT),
     file!("page.css", "text/css; charset=utf-8"),
     file!("pipeline.js", SCRIPT),

@@ -99,6 +99,28 @@ impl Browser {
         .await;
     }
 
+    /// Lets the page look for changes at once, until it has got the answers to `count` further requests for `path`.
+    pub(super) async fn polls(&self, path: &str, count: usize) {
+        let before = self.requests(path).await.len();
+        let look = "document.dispatchEvent(new Event('visibilitychange'))";
+        until(&format!("poll {path}"), async || {
+            self.run(look).await;
+            self.requests(path).await.len() >= before + count
+        })
+        .await;
+    }
+
+    /// The queries of the requests for `path` that were answered since the page was loaded.
+    pub(super) async fn requests(&self, path: &str) -> Vec<String> {
+        let script = format!(
+            "performance.setResourceTimingBufferSize(10000);
+             return performance.getEntriesByType('resource').map((one) => new URL(one.name))
+               .filter((url) => url.pathname === {path:?}).map((url) => url.search)"
+        );
+        let queries = self.run(&script).await;
+        queries.as_array().unwrap().iter().map(|query| query.as_str().unwrap().to_owned()).collect()
+    }
+
     /// The texts of the elements that a selector finds.
     pub(super) async fn texts(&self, selector: &str) -> Vec<String> {
         let script =

@@ -8,12 +8,18 @@ use driver::Browser;
 mod accounts;
 mod driver;
 mod layout;
+mod listing;
 
 /// A name that would run as a script if it were taken for HTML anywhere.
 const NASTY: &str = r#"<img src=x onerror="document.title='run'">"#;
 
 async fn rows(browser: &Browser) -> usize {
     browser.texts("#purchases tr").await.len()
+}
+
+/// The state of the list.
+async fn state(browser: &Browser) -> serde_json::Value {
+    browser.run("return document.getElementById('list').dataset.state").await
 }
 
 #[tokio::test]
@@ -47,6 +53,8 @@ async fn two_purchases_are_bought_and_seen() {
     assert_eq!(browser.texts("#purchases .tag").await, [""; 0], "both are stored");
     assert_eq!(browser.run("return document.querySelectorAll('#list img').length").await, json!(0));
     assert_eq!(browser.run("return document.title").await, json!("Purchases"));
+    let axis = browser.run("return document.querySelector('svg.chart .labels text').textContent").await;
+    assert_eq!(axis, json!("1\u{a0}500\u{a0}000\u{a0}000\u{a0}000.00"));
     let chart = browser.run("return document.querySelector('svg.chart').getAttribute('aria-label')").await;
     assert!(chart.as_str().unwrap().contains("1\u{a0}000\u{a0}000\u{a0}000\u{a0}000.30000001"), "{chart}");
 
@@ -143,7 +151,7 @@ async fn management_shows_the_pipeline_and_pages_of_purchases() {
         browser.shows("count", count).await;
         browser.shows("total", total).await;
     }
-    assert_eq!(browser.texts("#list h3").await, ["Everybody named ada"]);
+    assert_eq!(browser.texts("#list h3").await, ["All users named ada"]);
     let link = browser.run("return document.querySelector('#as-json a').href").await;
     assert_eq!(link, json!(management.path("/purchases/ada?by=username")));
     browser.was_quiet(&management.url).await;
