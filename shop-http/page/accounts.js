@@ -16,6 +16,7 @@ const KINDS = [
   {
     path: "/users",
     noun: "user",
+    idName: "User ID",
     title: "Users",
     form: "register",
     button: "Register",
@@ -32,7 +33,7 @@ const KINDS = [
     // Its orders come by and by.
     grows: true,
     facts: [
-      { id: "user-id", name: "Number", of: ({ id }) => id },
+      { id: "user-id", name: "User ID", of: ({ id }) => id },
       { id: "user-email", name: "E-mail", of: ({ email }) => email },
       { id: "user-name", name: "Name", of: ({ name }) => name },
       { id: "user-orders", name: "Orders", of: ({ orders }) => orders, leadsTo: "order" },
@@ -41,24 +42,25 @@ const KINDS = [
   {
     path: "/orders",
     noun: "order",
+    idName: "Order ID",
     title: "Orders",
     form: "place",
     button: "Order",
     made: "Recorded as order",
     send: place,
     fields: [
-      { id: "new-user", member: "user_id", label: "Number of the user", inputmode: "numeric", required: true, stays: true },
+      { id: "new-user", member: "user_id", label: "User ID", inputmode: "numeric", required: true, stays: true },
       { id: "new-product", member: "product", label: "Product" },
       { id: "new-quantity", member: "quantity", label: "Quantity", inputmode: "numeric", required: true },
-      { id: "new-total", member: "total_price", label: "Price of all", inputmode: "decimal", placeholder: "0.00", required: true },
+      { id: "new-total", member: "total_price", label: "Total price", inputmode: "decimal", placeholder: "0.00", required: true },
     ],
     find: order,
     facts: [
-      { id: "order-id", name: "Number", of: ({ id }) => id },
-      { id: "order-user", name: "User", of: ({ user_id: user }) => [user], leadsTo: "user" },
+      { id: "order-id", name: "Order ID", of: ({ id }) => id },
+      { id: "order-user", name: "User ID", of: ({ user_id: user }) => [user], leadsTo: "user" },
       { id: "order-product", name: "Product", of: ({ product }) => product },
       { id: "order-quantity", name: "Quantity", of: ({ quantity }) => grouped(quantity) },
-      { id: "order-total", name: "Price of all", of: ({ total_price: total }) => forPeople(total) },
+      { id: "order-total", name: "Total price", of: ({ total_price: total }) => forPeople(total) },
     ],
   },
 ];
@@ -141,13 +143,13 @@ class Sheet {
   #find(id) {
     this.#shown = null;
     this.#facts.show(null);
-    this.#tell({});
+    this.#tell({ progress: "Loading…" });
     const question = ++this.#question;
     // Anything else could be part of another path.
     if (/^\d+$/.test(id)) {
       this.#ask(question, id);
     } else {
-      this.#tell({ problem: `Enter the number of the ${this.#kind.noun}, such as 1.` });
+      this.#tell({ problem: `Enter the ${this.#kind.noun} ID, such as 1.` });
       byId(this.#which).focus();
     }
   }
@@ -172,14 +174,15 @@ class Sheet {
     }
   }
 
-  /** Tells of a problem with the number that is asked for, or of trouble whatever the number is. */
-  #tell({ problem = "", trouble = "" }) {
+  /** Shows a problem with the number that is asked for, trouble whatever the number is, or that it is looked up. */
+  #tell({ problem = "", trouble = "", progress = "" }) {
     mark(this.#which, problem);
+    say(byId(`${this.#which}-progress`), progress);
     say(byId(`${this.#which}-trouble`), trouble);
   }
 }
 
-function sheet({ noun, title, form, button, fields }, facts) {
+function sheet({ noun, idName, title, form, button, fields }, facts) {
   const which = `which-${noun}`;
   const asked = make("input", { id: which, name: which, inputmode: "numeric", autocomplete: "off", "aria-describedby": `${which}-problem` });
   return make(
@@ -188,11 +191,12 @@ function sheet({ noun, title, form, button, fields }, facts) {
     make("h2", { id: `${noun}s-title` }, title),
     make(
       "form",
-      { class: "search", id: `find-${noun}`, role: "search", novalidate: true },
-      make("label", { for: which }, `Number of the ${noun}`),
+      { class: "search", id: `find-${noun}`, role: "search", novalidate: true, "aria-labelledby": `${noun}s-title` },
+      make("label", { for: which }, idName),
       make("div", { class: "row" }, asked, make("button", { type: "submit", class: "quiet" }, "Show")),
       make("p", { class: "problem", id: `${which}-problem`, role: "alert" }),
       make("p", { class: "problem", id: `${which}-trouble`, role: "alert" }),
+      make("p", { class: "answer progress", id: `${which}-progress`, role: "status" }),
     ),
     facts.element,
     make(

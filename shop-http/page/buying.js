@@ -8,8 +8,8 @@ import { RecordingForm } from "./form.js";
 const needed = (problem) => (text) => (text === "" ? problem : "");
 
 const FIELDS = [
-  { id: "username", member: "username", problemOf: needed("Enter the name of who buys.") },
-  { id: "userid", member: "userid", problemOf: needed("Enter the user id of who buys.") },
+  { id: "username", member: "username", problemOf: needed("Enter the name of the buyer.") },
+  { id: "userid", member: "userid", problemOf: needed("Enter the user ID of the buyer.") },
   { id: "price", member: "price", problemOf: problemOfPrice },
 ];
 
@@ -18,12 +18,12 @@ function problemOfPrice(text) {
   return isDecimal(text) ? "" : "Enter the price as a number, such as 29.99.";
 }
 
-/** Makes the form work; `onBought` is called with each purchase that was taken. */
-export function setUpBuying(onBought) {
+/** Makes the form work; `onBought` is called with each purchase that was taken, `onTrouble` when one could not be. */
+export function setUpBuying(onBought, onTrouble) {
   const onRecorded = (taken) => {
     byId("price").value = "";
     onBought(taken);
     return `Bought for ${forPeople(taken.price)}, and recorded.`;
   };
-  new RecordingForm("buy", { thing: "purchase", fields: FIELDS, send: buy, onRecorded });
+  new RecordingForm("buy", { thing: "purchase", fields: FIELDS, send: buy, onRecorded, onTrouble });
 }

@@ -1,23 +1,29 @@
 // The page of facing: buy, and see what was bought; users and orders.
 
 import { setUpAccounts } from "./accounts.js";
-import { health } from "./api.js";
+import { Refusal, health } from "./api.js";
 import { setUpBuying } from "./buying.js";
 import { byId, repeatedly, say } from "./elements.js";
 import { Ledger } from "./ledger.js";
 
 const ledger = new Ledger({ showsEveryone: false });
-setUpBuying((purchase) => ledger.bought(purchase));
+const checkState = repeatedly(10_000, async () => {
+  try {
+    const { kafkaReady, status } = await health();
+    if (!kafkaReady) tell("bad", "Purchases are not accepted at the moment");
+    else if (status === "degraded") tell("partly", "Accepting purchases; service degraded");
+    else tell("good", "Accepting purchases");
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    // An edge that does not publish `/health` says nothing of the service.
+    if (error.status === 404) tell("unknown", "");
+    else tell("bad", "Service unavailable");
+  }
+});
+setUpBuying((purchase) => ledger.bought(purchase), checkState);
 setUpAccounts();
 
-repeatedly(10_000, async () => {
-  const state = byId("state");
-  let takes = false;
-  try {
-    takes = (await health()).kafkaReady === true;
-  } catch {
-    // Then it takes none.
-  }
-  state.dataset.well = takes;
-  say(state, takes ? "Taking purchases" : "Not taking purchases now");
-});
+function tell(state, text) {
+  byId("state").dataset.state = state;
+  say(byId("state"), text);
+}

@@ -12,19 +12,22 @@ export class RecordingForm {
   #fields;
   #send;
   #onRecorded;
+  #onTrouble;
   #attempt;
 
   /**
    * Makes the form `id` work, with its button and what it says. It records a `thing`, which has a member for each of the `fields`: `{id, member, problemOf}`, where `id` is
    * that of the input, and `problemOf` tells what is wrong with a text before it is sent. `send` takes the thing and
-   * the key; `onRecorded` is called with each that was taken, and answers what is said of it.
+   * the key; `onRecorded` is called with each that was taken, and answers what is said of it. `onTrouble` is called when
+   * the service could not record one.
    */
-  constructor(id, { thing, fields, send, onRecorded }) {
+  constructor(id, { thing, fields, send, onRecorded, onTrouble }) {
     this.#id = id;
     this.#thing = thing;
     this.#fields = fields;
     this.#send = send;
     this.#onRecorded = onRecorded;
+    this.#onTrouble = onTrouble;
     this.#attempt = new Attempt(thing);
     this.#tellOfDoubt();
     this.#listen();
@@ -66,8 +69,10 @@ export class RecordingForm {
     for (const { id } of this.#fields) byId(id).addEventListener("input", () => mark(id, ""));
   }
 
-  #say({ answer = "", problem = "" }) {
-    say(byId(`${this.#id}-answer`), answer);
+  /** Shows what was answered, what is under way, or a problem. */
+  #say({ answer = "", progress = "", problem = "" }) {
+    byId(`${this.#id}-answer`).classList.toggle("progress", progress !== "");
+    say(byId(`${this.#id}-answer`), answer || progress);
     say(byId(`${this.#id}-problem`), problem);
   }
 
@@ -77,6 +82,7 @@ export class RecordingForm {
     for (const { id } of this.#fields) mark(id, "");
     const problems = this.#fields.map(({ member, problemOf }) => ({ member, text: problemOf?.(content[member]) ?? "" }));
     if (this.#mark(problems)) return;
+    this.#say({ progress: "Sending…" });
     let taken;
     try {
       taken = await this.#sendUntilAnswered(content, this.#attempt.at(content));
@@ -105,8 +111,11 @@ export class RecordingForm {
       try {
         return await this.#send(content, key);
       } catch (refusal) {
+        if (refusal.mayPass) this.#onTrouble?.();
         if (!refusal.mayPass || attempt === ATTEMPTS) throw refusal;
-        this.#say({ answer: "No answer yet. Trying again…" });
+        // What was answered is shown at once; without an answer the outcome is still open.
+        const isAnswered = refusal.status !== 0;
+        this.#say(isAnswered ? { problem: `${sentence(refusal.message)} Trying again…` } : { progress: "No answer yet. Trying again…" });
         const seconds = Math.min(refusal.retryAfter ?? attempt, 5);
         await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
       }

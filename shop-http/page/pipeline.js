@@ -1,32 +1,41 @@
-// For operators: whether the pipeline runs, how far behind it is, and what it has put aside.
+// For operators: whether the pipeline runs, how far behind it is, and what it could not store.
 
 import { Refusal, health } from "./api.js";
-import { byId, make, repeatedly, say } from "./elements.js";
+import { byId, make, repeatedly, say, sentence } from "./elements.js";
 import { grouped } from "./exact.js";
 
 const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const number = (value) => (value === undefined || value === null ? "not known" : grouped(value));
+const isGiven = (value) => value !== undefined && value !== null;
+const number = (value) => (isGiven(value) ? grouped(value) : "unavailable");
+const reachable = (isReady) => (isReady ? "reachable" : "unavailable");
+/** What is read from the ingest of this process, if it runs here. */
+const ofIngest = (read) => ({ ingest }) => (ingest ? read(ingest) : "n/a");
 
 const PHASES = { idle: "not started", running: "running", draining: "shutting down", stopped: "stopped" };
 
 /** What is shown: a name, what it means, and how it is read from what `/health` says. */
 const GAUGES = [
-  { id: "lag", name: "Lag", hint: "records that wait in the log, of what this process reads", of: ({ ingest }) => number(ingest?.lag), isMain: true },
-  { id: "freshness", name: "Freshness", hint: "from bought to stored, at most, in the last batch", of: ({ ingest }) => age(ingest?.freshness_ms), isMain: true },
+  { id: "lag", name: "Consumer lag", hint: "records in the log that are not stored yet", of: ofIngest(({ lag }) => number(lag)), isMain: true },
+  { id: "freshness", name: "Freshness", hint: "maximum age when stored, in the last batch", of: ofIngest(({ freshness_ms: age }) => (isGiven(age) ? duration(age, 1000) : "no batch yet")), isMain: true },
   {
     id: "dead-letters",
     name: "Dead letters",
-    hint: "put aside since the start: management dlq ls",
-    of: ({ ingest }) => number(ingest?.dead_lettered),
-    isBad: ({ ingest }) => Number(ingest?.dead_lettered ?? 0) > 0,
+    hint: "management dlq ls lists them",
+    of: ofIngest((ingest) => number(deadLetters(ingest))),
+    isBad: ({ ingest }) => deadLetters(ingest) > 0,
     isMain: true,
   },
-  { id: "phase", name: "Pipeline", of: ({ ingest }) => (ingest ? (PHASES[ingest.phase] ?? ingest.phase) : "runs elsewhere"), isBad: ({ ingest }) => ingest?.phase === "stopped" },
-  { id: "log", name: "Log", of: ({ kafkaReady }) => (kafkaReady ? "reachable" : "away"), isBad: ({ kafkaReady }) => !kafkaReady },
-  { id: "store", name: "Store", of: ({ mongoReady }) => (mongoReady ? "reachable" : "away"), isBad: ({ mongoReady }) => !mongoReady },
-  { id: "inserted", name: "Stored", hint: "since the start", of: ({ ingest }) => number(ingest?.inserted) },
-  { id: "duplicates", name: "Came again", hint: "and stayed one", of: ({ ingest }) => number(ingest?.duplicates) },
-  { id: "in-flight", name: "On their way", hint: "batches", of: ({ ingest }) => number(ingest?.in_flight) },
+  {
+    id: "phase",
+    name: "Ingest",
+    of: ({ ingest }) => (ingest ? (isGiven(ingest.stuck) ? "stuck" : (PHASES[ingest.phase] ?? ingest.phase)) : "runs elsewhere"),
+    isBad: ({ ingest }) => ingest?.phase === "stopped" || isGiven(ingest?.stuck),
+  },
+  { id: "log", name: "Log", of: ({ kafkaReady, ingest }) => (!kafkaReady && isOver(ingest) ? "not read" : reachable(kafkaReady)), isBad: ({ kafkaReady }) => !kafkaReady },
+  { id: "store", name: "Store", of: ({ mongoReady }) => reachable(mongoReady), isBad: ({ mongoReady }) => !mongoReady },
+  { id: "inserted", name: "Stored", hint: "since the start", of: ofIngest(({ inserted }) => number(inserted)) },
+  { id: "duplicates", name: "Duplicates", hint: "ignored", of: ofIngest(({ duplicates }) => number(duplicates)) },
+  { id: "in-flight", name: "In flight", hint: "batches", of: ofIngest(({ in_flight: batches }) => number(batches)) },
 ];
 
 /** Shows the state of the pipeline from now on. */
@@ -38,39 +47,99 @@ export function setUpPipeline() {
     byId("gauges").append(element);
     return { ...gauge, value, element };
   });
+  const show = (state, textOf, isBad) => {
+    byId("pipeline").dataset.state = state;
+    for (const gauge of shown) {
+      say(gauge.value, textOf(gauge));
+      gauge.element.classList.toggle("bad", isBad(gauge));
+    }
+  };
+  show("loading", () => "…", () => false);
+  let answered = null;
   repeatedly(2000, async () => {
     try {
-      const state = await health();
-      for (const { of, isBad, value, element } of shown) {
-        say(value, of(state));
-        element.classList.toggle("bad", isBad?.(state) ?? false);
-      }
-      tell(state);
-      say(byId("asked"), `As of ${time.format(new Date())}`);
+      const answer = await health();
+      answered = time.format(new Date());
+      show("shown", ({ of }) => of(answer), ({ isBad }) => isBad?.(answer) ?? false);
+      const problems = problemsOf(answer);
+      verdict(problems.length === 0, problems.length === 0 ? "Healthy" : answer.ingest?.phase === "stopped" ? "Stopped" : "Degraded");
+      say(byId("trouble"), problems.join(" "));
+      say(byId("asked"), `As of ${answered}`);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      verdict(false, "Not reachable");
-      say(byId("trouble"), `${error.message} The figures are the last ones that it gave.`);
+      show("failed", () => "unavailable", () => false);
+      verdict(false, "Unavailable");
+      say(byId("trouble"), `The state of the pipeline is not known: ${sentence(error.message)} Trying again…`);
+      say(byId("asked"), answered ? `Last answer at ${answered}` : "");
     }
   });
 }
 
-function tell({ kafkaReady, mongoReady, ingest }) {
-  const waits = Object.entries(ingest?.waiting_for ?? {}).map(([part, kind]) => `${part} (${kind})`);
-  const isWell = kafkaReady && mongoReady && waits.length === 0;
-  verdict(isWell, isWell ? "All is well" : ingest?.stopped_because ? "Stopped" : "In trouble");
-  const waiting = waits.length > 0 ? `Waits and tries again, nothing is lost: ${waits.join(", ")}.` : "";
-  say(byId("trouble"), ingest?.stopped_because ?? waiting);
-}
-
 function verdict(isWell, text) {
-  byId("state").dataset.well = isWell;
+  byId("state").dataset.state = isWell ? "good" : "bad";
   say(byId("state"), text);
 }
 
-function age(milliseconds) {
-  if (milliseconds === undefined || milliseconds === null) return "not known";
-  const seconds = Number(milliseconds) / 1000;
+/** Whether ingest does not read the log, for whatever reason. */
+function isOver(ingest) {
+  return ingest !== undefined && ingest.phase !== "running";
+}
+
+/** The dead letters that wait, or as long as that is not known, those since the start. */
+function deadLetters(ingest) {
+  return ingest?.dead_letters_waiting ?? ingest?.dead_lettered;
+}
+
+/** All that is wrong, in sentences. */
+export function problemsOf({ status, kafkaReady, mongoReady, ingest, users, orders }) {
+  const problems = [
+    ...(kafkaReady || isOver(ingest) ? [] : ["The log is unavailable."]),
+    ...(mongoReady ? [] : ["The store is unavailable."]),
+    ...problemsOfIngest("Ingest", "", ingest),
+    ...problemsOfAccounts("users", users),
+    ...problemsOfAccounts("orders", orders),
+  ];
+  const isReported = ["degraded", "unhealthy"].includes(status);
+  return problems.length === 0 && isReported ? [`The service reports that it is ${status}.`] : problems;
+}
+
+/** `name` is that of the ingest, `of` says of which records its dead letters are. */
+function problemsOfIngest(name, of, ingest) {
+  if (!ingest) return [];
+  const { phase, waiting_for: waitingFor, stopped_because: why, stuck } = ingest;
+  const problems = [];
+  if (phase === "stopped") problems.push(why ? `${name} has stopped: ${sentence(why)}` : `${name} has stopped.`);
+  else if (phase !== "running") problems.push(`${name} is ${PHASES[phase] ?? phase}.`);
+  const waits = Object.entries(waitingFor ?? {}).map(([part, kind]) => `${part} (${kind})`);
+  if (waits.length > 0) problems.push(`${name} is retrying, nothing is lost: ${waits.join(", ")}.`);
+  if (stuck) {
+    const position = `${stuck.topic}, partition ${stuck.partition}, offset ${stuck.offset}`;
+    const id = isGiven(stuck.id) ? ` (${stuck.id})` : "";
+    const age = isGiven(stuck.age_seconds) ? ` for ${duration(stuck.age_seconds, 1)}` : "";
+    const error = isGiven(stuck.error) ? `: ${stuck.error}` : "";
+    problems.push(sentence(`${name} is stuck at ${position}${id}${age}${error}`));
+  }
+  const letters = deadLetters(ingest);
+  if (letters > 0) {
+    const what = isGiven(ingest.dead_letters_waiting) ? "to be replayed or discarded" : "since the start";
+    problems.push(`Dead letters${of} ${what}: ${grouped(letters)}.`);
+  }
+  return problems;
+}
+
+/** What is wrong with users, or with orders, where this process keeps them. */
+function problemsOfAccounts(name, accounts) {
+  if (!accounts) return [];
+  const { store, outbox, outbox_waits_for: why, events } = accounts;
+  const problems = problemsOfIngest(`Ingest of events into ${name}`, ` of ${name}`, events);
+  if (store === false) problems.push(`The store of ${name} is unavailable.`);
+  if (why) problems.push(`Events of ${name} are not published (${why})${isGiven(outbox) ? `, ${grouped(outbox)} in the outbox` : ""}.`);
+  return problems;
+}
+
+/** A duration in its largest unit; `perSecond` says of how many parts of a second `value` is a number. */
+function duration(value, perSecond) {
+  const seconds = Number(value) / perSecond;
   const units = [[86_400, "d"], [3_600, "h"], [60, "min"], [1, "s"], [0.001, "ms"]];
   const [divisor, unit] = units.find(([divisor]) => seconds >= divisor) ?? units.at(-1);
   return `${Math.floor(seconds / divisor)}\u00a0${unit}`;

@@ -100,7 +100,7 @@ async fn what_is_wrong_with_a_user_or_an_order_is_told_as_the_service_says_it() 
         ("which-user", "2", "User not found."),
         ("which-order", "99999999999999999999", "Order not found."),
         // Nor can it be another path.
-        ("which-user", "..", "Enter the number of the user, such as 1."),
+        ("which-user", "..", "Enter the user ID, such as 1."),
     ] {
         browser.fill(&[(input, &format!("{number}\n"))]).await;
         browser.shows(&format!("{input}-problem"), problem).await;

@@ -9,6 +9,7 @@ mod accounts;
 mod driver;
 mod layout;
 mod listing;
+mod states;
 
 /// A name that would run as a script if it were taken for HTML anywhere.
 const NASTY: &str = r#"<img src=x onerror="document.title='run'">"#;
@@ -28,7 +29,7 @@ async fn two_purchases_are_bought_and_seen() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     browser.open(&facing.path("/")).await;
-    browser.shows("state", "Taking purchases").await;
+    browser.shows("state", "Accepting purchases").await;
 
     browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", "0.1")]).await;
     browser.click("buy-button").await;
@@ -101,8 +102,8 @@ async fn what_is_wrong_is_told_by_field() {
     browser.open(&facing.path("/")).await;
     browser.fill(&[("price", "12,50")]).await;
     browser.click("buy-button").await;
-    browser.shows("username-problem", "Enter the name of who buys.").await;
-    browser.shows("userid-problem", "Enter the user id of who buys.").await;
+    browser.shows("username-problem", "Enter the name of the buyer.").await;
+    browser.shows("userid-problem", "Enter the user ID of the buyer.").await;
     browser.shows("price-problem", "Enter the price as a number, such as 29.99.").await;
     let focus = "return document.activeElement.id";
     assert_eq!(browser.run(focus).await, json!("username"), "the first that is wrong has the focus");
@@ -131,7 +132,7 @@ async fn management_shows_the_pipeline_and_pages_of_purchases() {
         assert_eq!(buy(&facing, &body).await.0, 201);
     }
     browser.open(&management.path("/")).await;
-    browser.shows("state", "All is well").await;
+    browser.shows("state", "Healthy").await;
     browser.shows("inserted", "30").await;
     browser.shows("dead-letters", "0").await;
     browser.shows("lag", "0").await;
