@@ -105,11 +105,16 @@ export async function summary(whose, { waitFor, wait }) {
   return (await askFor(`v1/summary?${query({ ...whose, wait_for: waitFor, wait: waitFor && wait })}`)).body;
 }
 
+/** Where `/health` is: the prefixes of the replaced systems lead to the pages, but not to it. */
+let healthPath = "health";
+
 /** What `/health` says, whatever its status. */
 export async function health() {
-  let { response, body } = await ask("health", { timeout: HEALTH_TIMEOUT });
-  // The paths of the replaced systems begin with a prefix, which `/health` does not have.
-  if (response.status === 404) ({ response, body } = await ask("../health", { timeout: HEALTH_TIMEOUT }));
+  let { response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT });
+  if (response.status === 404 && healthPath === "health") {
+    healthPath = "../health";
+    ({ response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT }));
+  }
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });
   return body;
 }
