@@ -63,6 +63,15 @@ impl KafkaLog {
         })
     }
 
+    /// Whether the topic is there. One that is missing is created meanwhile, unless the options say otherwise.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time, and why a topic
+    /// could not be created.
+    pub async fn exists(&self) -> Result<bool> {
+        self.shared.topic.exists(self.shared.options.publish_deadline).await
+    }
+
     /// A new writer.
     #[must_use]
     pub fn sink(&self) -> KafkaSink {

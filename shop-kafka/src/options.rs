@@ -16,12 +16,15 @@ use crate::error::ORIGIN;
 pub struct KafkaLogOptions {
     /// Where to begin to look for the cluster: `host:port`, several with commas between them.
     pub brokers: String,
-    /// The topic, `purchases` unless chosen. It is created if it is missing.
+    /// The topic, `purchases` unless chosen.
     pub topic: String,
     /// The partitions of a topic that we create, 5 unless chosen.
     pub partitions: u32,
     /// The replicas of a topic that we create; as many as the broker's default says unless chosen.
     pub replicas: Option<u32>,
+    /// Whether topics that are missing are created; they are unless chosen. Else a missing topic is an error until
+    /// somebody creates it.
+    pub create_topics: bool,
     /// Whether nothing is ever deleted from a topic that we create, not so unless chosen: who rebuilds what it has heard
     /// of another service reads all of it.
     pub keep_forever: bool,
@@ -120,6 +123,7 @@ impl KafkaLogOptions {
             topic: "purchases".to_owned(),
             partitions: 5,
             replicas: None,
+            create_topics: true,
             keep_forever: false,
             instance_id: None,
             username: None,

@@ -69,6 +69,8 @@ pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     partitions: i32,
     replicas: i32,
+    /// Whether it is created if it is missing.
+    create: bool,
     /// What a new topic is created with, beside the cluster's defaults.
     settings: Settings,
     state: watch::Sender<State>,
@@ -94,7 +96,8 @@ impl Topic {
         let forever = forever.map(|(name, value)| (name, value.into()));
         let kept = if options.keep_forever { forever.to_vec() } else { Vec::new() };
         let settings = Settings::Needed(in_sync.into_iter().chain(kept).collect());
-        Self::new(options.topic.as_str().into(), options.partitions, options.replicas, settings)
+        let topic = Self::new(options.topic.as_str().into(), options.partitions, options.replicas, settings);
+        Self { create: options.create_topics, ..topic }
     }
 
     /// The dead letters of the log: one partition, as they are few. Each is larger than its record by some
@@ -104,14 +107,16 @@ impl Topic {
             ("max.message.bytes", LARGEST_RECORD.to_string()),
             ("retention.ms", "-1".into()),
         ]);
-        Self::new(format!("{}.dlq", options.topic).into(), 1, options.replicas, settings)
+        let topic = Self::new(format!("{}.dlq", options.topic).into(), 1, options.replicas, settings);
+        Self { create: options.create_topics, ..topic }
     }
 
     fn new(name: Arc<str>, partitions: u32, replicas: Option<u32>, settings: Settings) -> Self {
         let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
         // -1 stands for the cluster's default.
         let (partitions, replicas) = (number(partitions), replicas.map_or(-1, number));
-        Self { name, partitions, replicas, settings, state: watch::Sender::new(State::Unknown) }
+        let state = watch::Sender::new(State::Unknown);
+        Self { name, partitions, replicas, create: true, settings, state }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -140,11 +145,25 @@ impl Topic {
         }
     }
 
+    /// Whether the topic is there, though it may not be created; waits for the answer, at most for `time`.
+    pub(crate) async fn exists(&self, time: Duration) -> Result<bool> {
+        let is_missing = |error: &Error| {
+            let source = std::error::Error::source(error);
+            source.and_then(|source| source.downcast_ref()) == Some(&MISSING)
+        };
+        match self.ready(time).await {
+            Ok(()) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Looks whether the topic is there, and creates it if it is not. Blocks.
     pub(crate) fn confirm(&self, asking: &Asking) {
         let found = self.look(asking).and_then(|found| match found {
             Found::Ready => Ok(()),
             Found::Leaderless => self.wait_for_leaders(asking),
+            Found::Missing if !self.create => Err(from_code(MISSING)),
             Found::Missing => self.create(asking).and_then(|()| self.wait_for_leaders(asking)),
         });
         match found {
@@ -294,6 +313,8 @@ enum Found {
     Ready,
 }
 
+/// Why a topic is refused that is missing and not to be created.
+const MISSING: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
 /// How long a topic may take to get its leaders.
 const LEADERS: Duration = Duration::from_secs(4);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);

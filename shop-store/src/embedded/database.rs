@@ -31,6 +31,8 @@ pub(super) struct Database {
     name: String,
     /// The largest size that the file may have, in bytes.
     max_bytes: Option<u64>,
+    /// Whether folder and file are made if they are missing.
+    create: bool,
 }
 
 /// How long SQLite waits for a lock that a program which is not ours may hold: less than anybody waits for an
@@ -48,17 +50,64 @@ struct Found {
 
 impl Database {
     pub(super) fn new(kind: &'static Kind, folder: &Path, name: &str, max_bytes: Option<u64>) -> Self {
-        Self { kind, folder: folder.to_owned(), name: name.to_owned(), max_bytes }
+        Self { kind, folder: folder.to_owned(), name: name.to_owned(), max_bytes, create: true }
+    }
+
+    /// Whether folder and file are made if they are missing, and the file is brought to our version. They are unless
+    /// chosen.
+    pub(super) fn creating(self, create: bool) -> Self {
+        Self { create, ..self }
     }
 
     pub(super) fn path(&self) -> PathBuf {
         self.folder.join(format!("{}.db", self.name))
     }
 
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.lock", self.name))
+    }
+
+    /// Whether a turn to write can be had without making the lock file: it is there as soon as a service was.
+    pub(super) fn has_lock(&self) -> bool {
+        self.create || self.lock_path().exists()
+    }
+
+    /// Opens the file to write, as the database was told: what is missing is made or refused.
+    pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
+        if self.create { self.create() } else { self.open_existing() }
+    }
+
+    /// Opens a file of our version. Nothing is made, and nothing of the file changed, before the first write.
+    fn open_existing(&self) -> Result<(Connection, WriteLock)> {
+        let path = self.path();
+        if !path.try_exists().map_err(|error| from_io(error, &path))? {
+            return Err(self.nothing_there());
+        }
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let found = self.look_at(&connection)?;
+        if found.is_new {
+            return Err(self.nothing_there());
+        }
+        if found.version < self.kind.migrations.len() {
+            let message = "the file was written by an earlier version of this program: start a service of this \
+                           version on it first";
+            return Err(self.refused(message).with_context("file_version", found.version));
+        }
+        self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
+        self.demand_wal(&connection)?;
+        Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::of(&path)? }))
+    }
+
+    fn nothing_there(&self) -> Error {
+        Error::new(ErrorKind::Unavailable, "there is nothing here: name the folder that the services use")
+            .with_origin("embedded database")
+            .with_context("missing", self.path().display())
+    }
+
     /// Makes folder and file if they are missing, and brings the file to our version.
-    pub(super) fn create(&self) -> Result<(Connection, WriteLock)> {
+    fn create(&self) -> Result<(Connection, WriteLock)> {
         make_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
-        let lock = FileLock::open(&self.folder.join(format!("{}.lock", self.name)))?;
+        let lock = FileLock::open(&self.lock_path())?;
         let turn = lock.turn()?;
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // Looked at before anything is changed: another program's file stays as it is.
@@ -71,7 +120,7 @@ impl Database {
         }
         drop(turn);
         let file = Identity::of(&self.path())?;
-        Ok((connection, WriteLock { lock, file }))
+        Ok((connection, WriteLock { lock: Some(lock), path: self.lock_path(), file }))
     }
 
     /// Another connection, which only reads. The file must be there.
@@ -187,7 +236,9 @@ fn limit_size(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
 /// processes one was starved to a five-thousandth of another's rate.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    lock: FileLock,
+    /// Opened with the first turn, unless it was before: whoever only reads makes no lock file.
+    lock: Option<FileLock>,
+    path: PathBuf,
     file: Identity,
 }
 
@@ -196,8 +247,12 @@ impl WriteLock {
     ///
     /// # Errors
     /// When lock or file was deleted or replaced: what is written then, nobody will find.
-    pub(super) fn turn(&self) -> Result<Turn<'_>> {
-        let turn = self.lock.turn()?;
+    pub(super) fn turn(&mut self) -> Result<Turn<'_>> {
+        let lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => FileLock::open(&self.path)?,
+        };
+        let turn = self.lock.insert(lock).turn()?;
         self.file.still_there()?;
         Ok(turn)
     }

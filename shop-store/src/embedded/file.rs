@@ -21,7 +21,7 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    /// Opens the file of this name; makes folder and file if they are missing. `committed` is called after every
+    /// Opens the file of this name; what is missing is made, unless the options say otherwise. `committed` is called after every
     /// commit.
     pub(super) async fn open(
         kind: &'static Kind,
@@ -30,7 +30,7 @@ impl StoreFile {
         options: &EmbeddedStoreOptions,
         committed: impl Fn() + Send + 'static,
     ) -> Result<Self> {
-        let database = Database::new(kind, folder, name, options.max_bytes);
+        let database = Database::new(kind, folder, name, options.max_bytes).creating(options.create);
         let writer = Writer::start(database.clone(), options.queue, committed).await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue)?;
         Ok(Self { writer, readers, path: Arc::new(database.path()) })

@@ -39,6 +39,7 @@ pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     health: Arc<Health>,
     ending: Ending,
+    database: Arc<Database>,
 }
 
 /// What went wrong with the last group of writes, if anything did.
@@ -94,11 +95,12 @@ impl Writer {
     ) -> Result<Self> {
         let (jobs, waiting) = mpsc::channel(queue.max(1));
         let (ready, opened) = oneshot::channel();
-        let (path, health) = (database.path(), Arc::new(Health::default()));
-        let thread_health = Arc::clone(&health);
+        let (database, health) = (Arc::new(database), Arc::new(Health::default()));
+        let (path, thread_health) = (database.path(), Arc::clone(&health));
+        let opening = Arc::clone(&database);
         let ending = thread::start("shop-writer", move || {
-            let path = database.path();
-            match database.create() {
+            let path = opening.path();
+            match opening.open_to_write() {
                 Err(error) => drop(ready.send(Err(error))),
                 Ok((connection, lock)) => {
                     drop(ready.send(Ok(())));
@@ -112,7 +114,7 @@ impl Writer {
             Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
         })?;
         opened.unwrap_or_else(|_ended| Err(ended()))?;
-        Ok(Self { jobs, health, ending })
+        Ok(Self { jobs, health, ending, database })
     }
 
     /// The end of the thread, which comes after the last clone of this is gone.
@@ -161,6 +163,9 @@ impl Writer {
     /// Whether a write has a chance now: the thread lives, the file is not locked, and if the last write has
     /// failed, another one works.
     pub(super) async fn check(&self) -> Result<()> {
+        if !self.database.has_lock() {
+            return Ok(());
+        }
         let probe = self.health.failed();
         self.write(move |connection| {
             if probe {

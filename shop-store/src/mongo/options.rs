@@ -21,6 +21,9 @@ pub struct MongoStoreOptions {
     /// The most calls that may be on their way, 64 unless chosen, half of them questions: those that were given up
     /// count until the driver is done with them.
     pub calls: usize,
+    /// Whether the indexes of listings are made if they are missing, and with them the collection. They are unless
+    /// chosen.
+    pub create_indexes: bool,
 }
 
 impl MongoStoreOptions {
@@ -34,6 +37,7 @@ impl MongoStoreOptions {
             insert_deadline: Duration::from_secs(30),
             query_deadline: Duration::from_secs(5),
             calls: 64,
+            create_indexes: true,
         }
     }
 }
@@ -75,6 +79,7 @@ impl MongoAccountsOptions {
             insert_deadline,
             query_deadline,
             calls,
+            create_indexes: false,
         }
     }
 }

@@ -14,21 +14,23 @@ use super::{MongoStoreOptions, insert, select, totals};
 #[derive(Debug, Clone)]
 pub struct MongoStore {
     connection: Arc<Connection>,
-    indexes: Arc<ListingIndexes>,
+    indexes: Option<Arc<ListingIndexes>>,
 }
 
 impl MongoStore {
     /// A store in the collection that `options` name. A server that is away now is waited for by whoever calls.
     ///
-    /// Makes the indexes in the background, and goes on without them where it has no right to.
+    /// Makes the indexes in the background, unless the options say otherwise, and goes on without them where it has no
+    /// right to.
     ///
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) when the address cannot be read,
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when it is to be looked up in DNS, and that is away.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
         let connection = Connection::open(options).await?;
-        let indexes = ListingIndexes::of(connection.collection.clone());
-        Ok(Self { connection: Arc::new(connection), indexes: Arc::new(indexes) })
+        let of = |connection: &Connection| Arc::new(ListingIndexes::of(connection.collection.clone()));
+        let indexes = connection.options.create_indexes.then(|| of(&connection));
+        Ok(Self { connection: Arc::new(connection), indexes })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -43,7 +45,9 @@ impl MongoStore {
 
     /// Waits until the indexes of listings are made, or the server has refused them.
     pub async fn indexed(&self) {
-        self.indexes.made().await;
+        if let Some(indexes) = &self.indexes {
+            indexes.made().await;
+        }
     }
 }
 

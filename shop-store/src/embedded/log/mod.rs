@@ -18,11 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::OptionalExtension;
 use shop_core::{Clock, Result, SystemClock};
 use uuid::Uuid;
 
 use super::database::{Database, Kind};
+use super::error::from_sqlite;
 use super::writer::Writer;
 
 pub use dead_letters::EmbeddedDeadLetters;
@@ -107,6 +109,9 @@ pub struct EmbeddedLogOptions {
     pub queue: usize,
     /// The largest size of the file in bytes; no limit but the disk's unless chosen.
     pub max_bytes: Option<u64>,
+    /// Whether folder and file are made if they are missing, and a file of an earlier version is brought to ours. They
+    /// are unless chosen; else such a log is refused.
+    pub create: bool,
     /// What gives records their time.
     pub clock: Arc<dyn Clock>,
 }
@@ -122,6 +127,7 @@ impl Default for EmbeddedLogOptions {
             poll_interval: Duration::from_millis(5),
             queue: 10_000,
             max_bytes: None,
+            create: true,
             clock: Arc::new(SystemClock),
         }
     }
@@ -178,18 +184,24 @@ struct Shared {
 }
 
 impl EmbeddedLog {
-    /// Opens the log in `folder`; makes both if they are missing.
+    /// Opens the log in `folder`; makes both if they are missing, unless the options say otherwise.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used,
-    /// [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no log of ours, or one of a newer version.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used, or is missing and
+    /// not to be made, [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no log of ours, or one of a newer
+    /// version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
-        let database = Database::new(&LOG, &folder, &options.file, options.max_bytes);
+        let database =
+            Database::new(&LOG, &folder, &options.file, options.max_bytes).creating(options.create);
         let bell = Arc::new(Bell::default());
         let ringing = Arc::clone(&bell);
         let writer = Writer::start(database.clone(), options.queue, move || ringing.ring()).await?;
-        let cluster = writer.write(cluster_id).await?.into();
+        let cluster = match options.create {
+            true => writer.write(cluster_id).await?,
+            false => known_cluster_id(&database)?,
+        };
+        let cluster = cluster.into();
         let topic = options.topic.as_str().into();
         Ok(Self { shared: Arc::new(Shared { options, database, folder, cluster, topic, writer, bell }) })
     }
@@ -222,10 +234,19 @@ impl EmbeddedLog {
     }
 }
 
+/// The id of a log that is not written into.
+fn known_cluster_id(database: &Database) -> Result<String> {
+    let known = find_cluster_id(&database.reader()?);
+    known.and_then(|id| id.ok_or(QueryReturnedNoRows)).map_err(|error| from_sqlite(error, &database.path()))
+}
+
+fn find_cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<Option<String>> {
+    connection.query_row("SELECT cluster FROM log", [], |row| row.get(0)).optional()
+}
+
 /// The id of the log, made once: it stays with the file wherever that is moved.
 fn cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<String> {
-    let known = connection.query_row("SELECT cluster FROM log", [], |row| row.get(0)).optional()?;
-    if let Some(cluster) = known {
+    if let Some(cluster) = find_cluster_id(connection)? {
         return Ok(cluster);
     }
     let cluster = Uuid::now_v7().to_string();

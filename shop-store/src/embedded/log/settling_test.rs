@@ -237,3 +237,54 @@ async fn the_log_is_held_against_the_store() {
     let other = store.insert_one(decode(&stored.record, &stored.partition).unwrap()).await.unwrap();
     assert!(matches!(other, shop_core::ports::InsertOutcome::Duplicate));
 }
+
+/// The names of what is in the folder.
+fn names(folder: &std::path::Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn who_creates_nothing_opens_what_is_there_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let existing = || EmbeddedLogOptions { create: false, ..EmbeddedLogOptions::default() };
+    let existing_store = || EmbeddedStoreOptions { create: false, ..EmbeddedStoreOptions::default() };
+    for missing in [folder.path().to_owned(), folder.path().join("mistyped")] {
+        let errors = [
+            EmbeddedLog::open(&missing, existing()).await.unwrap_err(),
+            EmbeddedStore::open(&missing, existing_store()).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), shop_core::ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains("there is nothing here"), "{error}");
+        }
+    }
+    std::fs::write(folder.path().join("log.db"), "").unwrap();
+    let error = EmbeddedLog::open(folder.path(), existing()).await.unwrap_err();
+    assert!(error.to_string().contains("there is nothing here"), "an empty file is no log: {error}");
+    std::fs::remove_file(folder.path().join("log.db")).unwrap();
+    assert_eq!(names(folder.path()), [""; 0]);
+
+    let log = open(&folder, EmbeddedLogOptions::default()).await;
+    log.append(record(ADA)).await.unwrap();
+    log.dead_letters().put(&walked(&log).await).await.unwrap();
+    let closed = log.closed();
+    drop(log);
+    closed.await;
+    // As a backup is: without the files that only processes that run need.
+    std::fs::remove_file(folder.path().join("log.lock")).unwrap();
+    let log = open(&folder, existing()).await;
+    let letters = kept(&log).await;
+    assert_eq!(letters.len(), 1);
+    DeadLetters::check(&log.dead_letters()).await.unwrap();
+    let while_open = names(folder.path());
+    assert!(while_open.iter().all(|name| name.starts_with("log.db")), "{while_open:?}");
+    assert_eq!(log.dead_letters().replay(&letters).await.unwrap(), 1, "what writes takes its turn");
+    let closed = log.closed();
+    drop(log);
+    closed.await;
+    assert_eq!(names(folder.path()), ["log.db", "log.lock"]);
+}

@@ -71,20 +71,24 @@ pub struct EmbeddedStoreOptions {
     pub queue: usize,
     /// The largest size of the file in bytes; no limit but the disk's unless chosen.
     pub max_bytes: Option<u64>,
+    /// Whether folder and file are made if they are missing, and a file of an earlier version is brought to ours. They
+    /// are unless chosen; else such a store is refused.
+    pub create: bool,
 }
 
 impl Default for EmbeddedStoreOptions {
     fn default() -> Self {
-        Self { readers: 3, queue: 1_000, max_bytes: None }
+        Self { readers: 3, queue: 1_000, max_bytes: None, create: true }
     }
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `folder`; makes both if they are missing.
+    /// Opens the store in `folder`; makes both if they are missing, unless the options say otherwise.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used,
-    /// [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no store of ours, or one of a newer version.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used, or is missing and
+    /// not to be made, [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no store of ours, or one of a newer
+    /// version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         Ok(Self { file: StoreFile::open(&STORE, folder.as_ref(), "store", &options, || ()).await? })
     }

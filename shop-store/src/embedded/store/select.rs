@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn every_page_is_read_from_its_index_without_sorting() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = Database::new(&STORE, folder.path(), "store", None).create().unwrap();
+        let (connection, _lock) =
+            Database::new(&STORE, folder.path(), "store", None).open_to_write().unwrap();
         let (user, name) = (Selector::User("u".parse().unwrap()), Selector::Name("n".parse().unwrap()));
         for (selector, index) in [(user, "by_user"), (name, "by_name"), (Selector::All, "purchases")] {
             for (order, has_place) in [
