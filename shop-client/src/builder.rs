@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use tokio::sync::Semaphore;
 
 use crate::client::ShopClient;
 use crate::exchange::{Exchange, Timeouts};
@@ -43,7 +44,11 @@ pub struct ShopClientBuilder {
     timeouts: Timeouts,
     tokens: Tokens,
     retries: Retries,
+    max_in_flight: usize,
 }
+
+/// More than a program needs whose callers wait, and few enough sockets when a service hangs and they have gone away.
+const DEFAULT_MAX_IN_FLIGHT: usize = 1_000;
 
 /// A little more than the service's own 5 s, so that it is the service that says what became of it.
 const USUAL_TIMEOUT: Duration = Duration::from_secs(7);
@@ -83,6 +88,7 @@ impl ShopClientBuilder {
             timeouts,
             tokens: Tokens::None,
             retries: Retries::default(),
+            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
         }
     }
 
@@ -119,6 +125,24 @@ impl ShopClientBuilder {
     /// example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Tokens::of(provider);
+        self
+    }
+
+    /// How many buys, and registrations of users and orders, may be in flight at once, those included whose callers
+    /// have gone away: the default is 1,000, and there is always room for one. What comes on top fails with
+    /// [`Overloaded`](ErrorKind::Overloaded) and is not sent. Clones of a client share the limit.
+    ///
+    /// ```
+    /// use shop_client::ShopClient;
+    ///
+    /// # fn example() -> Result<(), shop_client::Error> {
+    /// let client = ShopClient::builder("http://localhost:3000").max_in_flight(100).build()?;
+    /// # Ok(())
+    /// # }
+    /// # example().unwrap();
+    /// ```
+    pub fn max_in_flight(mut self, writes: usize) -> Self {
+        self.max_in_flight = writes.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
@@ -187,7 +211,8 @@ impl ShopClientBuilder {
         };
         let retrier = Retrier::new(self.retries);
         let (timeouts, tokens) = (self.timeouts, self.tokens);
-        Ok(ShopClient::new(Exchange { http, base, user_agent, timeouts, tokens, retrier }))
+        let exchange = Exchange { http, base, user_agent, timeouts, tokens, retrier };
+        Ok(ShopClient::new(exchange, self.max_in_flight))
     }
 
     fn parsed_url(&self) -> Result<Url> {
@@ -225,6 +250,7 @@ impl fmt::Debug for ShopClientBuilder {
             .field("timeouts", &self.timeouts)
             .field("tokens", &self.tokens)
             .field("retries", &self.retries)
+            .field("max_in_flight", &self.max_in_flight)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,5 @@
 //! What one asks the client for.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use shop_core::json::{NewPurchaseBody, PageBody, PublishedBody, PurchaseBody, SummaryBody};
 use shop_core::keyed_id;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -46,6 +46,9 @@ pub(crate) struct Inner {
     pub(crate) exchange: Exchange,
     /// What is on its way to be written, whether or not somebody waits for it.
     writes: TaskTracker,
+    /// How many writes there may be at once. A write gives its permit back when its task ends.
+    write_permits: Arc<Semaphore>,
+    max_in_flight: usize,
 }
 
 /// A purchase that was taken, and the proof of it.
@@ -80,8 +83,9 @@ pub(crate) struct Awaited {
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl ShopClient {
-    pub(crate) fn new(exchange: Exchange) -> Self {
-        let inner = Inner { exchange, writes: TaskTracker::new() };
+    pub(crate) fn new(exchange: Exchange, max_in_flight: usize) -> Self {
+        let write_permits = Arc::new(Semaphore::new(max_in_flight));
+        let inner = Inner { exchange, writes: TaskTracker::new(), write_permits, max_in_flight };
         Self { inner: Arc::new(inner), correlation: Correlation::default() }
     }
 
@@ -123,12 +127,14 @@ impl ShopClient {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another
     /// purchase, [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable),
-    /// [`Overloaded`](ErrorKind::Overloaded), [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). Its
+    /// [`Overloaded`](ErrorKind::Overloaded), also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight)
+    /// writes are not answered yet, [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). Its
     /// [`outcome`](Error::outcome) says whether the purchase may have been taken all the same, and its
     /// [`idempotency_key`](Error::idempotency_key) is the one to buy it again with.
     ///
     /// # Cancel safety
-    /// Once polled, the purchase is sent, and repeated, whether or not the future is polled again.
+    /// Once polled, the purchase is sent, and repeated, whether or not the future is polled again. Until it is answered
+    /// or given up it counts as one of [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
     pub async fn buy(&self, mut purchase: NewPurchase) -> Result<Bought> {
         let fresh = purchase.key.is_none();
         let key = purchase.key.take().unwrap_or_else(fresh_key);
@@ -139,7 +145,8 @@ impl ShopClient {
         Ok(Bought { purchase: published.purchase.into(), receipt: published.receipt.into() })
     }
 
-    /// Buys all of them, with at most `in_flight` on their way at a time. No more are taken from the stream than
+    /// Buys all of them, with at most `in_flight` on their way at a time, and no more than
+    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight). No more are taken from the stream than
     /// that, and none when nobody reads the answers.
     ///
     /// The answers are in the order of the purchases: the tenth is about the tenth. Those on their way at the same
@@ -171,12 +178,12 @@ impl ShopClient {
         S: Stream<Item = NewPurchase> + Send + 'static,
     {
         let client = self.clone();
-        let in_flight = NonZeroUsize::new(in_flight).unwrap_or(NonZeroUsize::MIN);
+        let in_flight = in_flight.clamp(1, self.inner.max_in_flight);
         let calls = purchases.map(move |purchase| {
             let client = client.clone();
             async move { client.buy(purchase).await }
         });
-        calls.buffered(in_flight.get()).boxed()
+        calls.buffered(in_flight).boxed()
     }
 
     /// Sends a purchase, whose id the key gives it.
@@ -202,8 +209,15 @@ impl ShopClient {
         if self.inner.writes.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
         }
+        let permit = Arc::clone(&self.inner.write_permits).try_acquire_owned().map_err(|_all_taken| {
+            let message = format!("{} writes of this client are in flight", self.inner.max_in_flight);
+            Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
+        })?;
         let (inner, correlation) = (Arc::clone(&self.inner), self.correlation.or_of(context));
-        let sending = async move { inner.exchange.answer(&call, &correlation).await };
+        let sending = async move {
+            let _permit = permit;
+            inner.exchange.answer(&call, &correlation).await
+        };
         let task = self.inner.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
             let message = "the task that sent it has ended";

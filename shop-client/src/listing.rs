@@ -6,7 +6,8 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::client::Awaited;
 use crate::{
-    Error, ListOrder, Page, PageLimit, PageRequest, Purchase, Receipt, Result, Selector, ShopClient, Summary,
+    Error, ListOrder, Page, PageLimit, PageRequest, Purchase, PurchaseId, Receipt, Result, Selector,
+    ShopClient, Summary,
 };
 
 /// What one user has bought: all of it, a page of it, or what it comes to.
@@ -31,7 +32,9 @@ pub struct UserPurchases {
     client: ShopClient,
     selector: Selector,
     order: ListOrder,
-    awaited: Option<Awaited>,
+    awaited: Option<PurchaseId>,
+    /// How long an answer waits for what is awaited.
+    at_most: Duration,
 }
 
 /// How long an answer waits for a purchase unless chosen.
@@ -39,7 +42,7 @@ const USUAL_WAIT: Duration = Duration::from_secs(10);
 
 impl UserPurchases {
     pub(crate) fn new(client: ShopClient, selector: Selector) -> Self {
-        Self { client, selector, order: ListOrder::NewestFirst, awaited: None }
+        Self { client, selector, order: ListOrder::NewestFirst, awaited: None, at_most: USUAL_WAIT }
     }
 
     /// The same, with [`purchases`](Self::purchases) from the first to the last.
@@ -48,7 +51,8 @@ impl UserPurchases {
         self
     }
 
-    /// The same, with answers that hold what `receipt` is about: each waits until that is stored, at most for 10 s.
+    /// The same, with answers that hold what `receipt` is about: each waits until that is stored, at most for 10 s
+    /// or for the time of [`at_most`](Self::at_most).
     ///
     /// A purchase is taken when it is in the log, and listed a moment later, when it is in the store. Others that were
     /// taken before it may be stored after it.
@@ -73,16 +77,18 @@ impl UserPurchases {
     /// The answers are errors of kind [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when it is not
     /// stored by then.
     pub const fn waiting_for(mut self, receipt: &Receipt) -> Self {
-        self.awaited = Some(Awaited { id: receipt.id, at_most: USUAL_WAIT });
+        self.awaited = Some(receipt.id);
         self
     }
 
-    /// The same, waiting no longer than `time` for what [`waiting_for`](Self::waiting_for) names.
+    /// The same, waiting no longer than `time` for what [`waiting_for`](Self::waiting_for) names, before or after.
     pub const fn at_most(mut self, time: Duration) -> Self {
-        if let Some(awaited) = &mut self.awaited {
-            awaited.at_most = time;
-        }
+        self.at_most = time;
         self
+    }
+
+    fn awaited(&self) -> Option<Awaited> {
+        self.awaited.map(|id| Awaited { id, at_most: self.at_most })
     }
 
     /// One page.
@@ -102,7 +108,7 @@ impl UserPurchases {
     /// [`Invalid`](crate::ErrorKind::Invalid) for a cursor of another listing,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
     pub async fn page(&self, request: &PageRequest) -> Result<Page> {
-        self.client.page_of(&self.selector, request, self.awaited).await
+        self.client.page_of(&self.selector, request, self.awaited()).await
     }
 
     /// How many purchases there are, and what they cost together, exactly.
@@ -118,7 +124,7 @@ impl UserPurchases {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
     pub async fn summary(&self) -> Result<Summary> {
-        self.client.summary_of(&self.selector, self.awaited).await
+        self.client.summary_of(&self.selector, self.awaited()).await
     }
 
     /// All purchases, the latest first unless [chosen otherwise](Self::oldest_first). Pages of 1,000 are asked for

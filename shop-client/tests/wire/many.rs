@@ -3,10 +3,12 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::{StreamExt, poll, stream};
-use shop_client::{NewPurchase, Retries};
+use shop_client::{ErrorKind, NewPurchase, Outcome, Retries};
 
+use crate::accounts::new_user;
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
 fn order(number: usize) -> NewPurchase {
@@ -50,6 +52,38 @@ async fn no_more_are_taken_than_are_in_flight_and_none_when_nobody_reads() {
         assert!(poll!(answers.next()).is_pending());
         assert_eq!(taken.load(Ordering::Relaxed), expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn buys_whose_callers_have_gone_away_are_bounded() {
+    // The first three are never answered.
+    let script = Script::new((0..3).map(|_| Turn::Lose));
+    let client =
+        script.before(Shop::new().router).await.retries(Retries::none()).max_in_flight(3).build().unwrap();
+    let other = client.clone();
+    for number in 0..3 {
+        assert!(poll!(pin!(client.buy(order(number)))).is_pending());
+    }
+    for number in 3..100 {
+        let error = other.buy(order(number)).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Overloaded, Outcome::NotApplied), "{error}");
+        assert!(error.is_retryable() && error.attempts() == 0);
+        assert_eq!(error.idempotency_key().unwrap().as_str(), format!("order-{number}"));
+    }
+    assert_eq!(other.users().register(&new_user()).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    while script.seen().len() < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // They have been given up.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    client.buy(order(100)).await.unwrap();
+    assert_eq!(script.seen().len(), 4);
+    // A stream keeps within the limit, whatever it was told.
+    let answers: Vec<_> = client.buy_all(stream::iter((0..50).map(order)), 1_000).collect().await;
+    assert!(answers.iter().all(Result::is_ok));
+    // Nothing at all would be no client.
+    let narrow = Script::new([]).before(Shop::new().router).await.max_in_flight(0).build().unwrap();
+    narrow.buy(order(0)).await.unwrap();
 }
 
 #[tokio::test]

@@ -82,6 +82,26 @@ async fn a_purchase_that_is_not_stored_in_time_is_an_error_and_no_answer_without
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_chosen_time_counts_whether_it_is_chosen_before_or_after() {
+    let (shop, script) = (Shop::new(), Script::new([]));
+    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let bought = client.buy(ada("29.99")).await.unwrap();
+    let user = client.user("u1".parse().unwrap());
+    let second = Duration::from_secs(1);
+    let receipt = &bought.receipt;
+    for (user, seconds) in [
+        (user.clone().at_most(second).waiting_for(receipt), 1),
+        (user.clone().waiting_for(receipt).at_most(second), 1),
+        (user.clone().waiting_for(receipt).at_most(second).waiting_for(receipt), 1),
+        (user.waiting_for(receipt), 10),
+    ] {
+        let start = Instant::now();
+        assert_eq!(user.summary().await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+        assert_eq!(start.elapsed().as_secs(), seconds);
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_purchase_is_none_and_an_unknown_path_an_error() {
     let client = Script::new([]).before(Shop::new().router).await.build().unwrap();
