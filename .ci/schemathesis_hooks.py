@@ -13,15 +13,21 @@ def before_call(context, case, kwargs):
     if fits and query:
         # A cursor comes from the page before it: one that is made up is refused.
         query.pop("cursor", None)
-        # A page of /v1 is of one user at most, and a summary of just one.
-        if "userid" in query:
-            query.pop("username", None)
     # What is too long for a user's id may still be a name.
     is_too_long = len(str((case.path_parameters or {}).get("who", ""))) > 128
     if is_too_long and query and query.get("by") in ("userid", "username"):
         query.pop("by")
-    if fits and case.operation.path.endswith("/summary") and not {"userid", "username"} & set(query or {}):
-        query = case.query = {**(query or {}), "userid": "u1"}
+    # A page and a summary of /v1 are of just one user, or of everyone.
+    if fits and case.operation.method.upper() == "GET" and case.operation.path.endswith(("/v1/purchases", "/v1/summary")):
+        query = case.query = dict(query or {})
+        given = [name for name in ("userid", "username", "everyone") if name in query]
+        for name in given[1:]:
+            del query[name]
+        if not given:
+            query["userid"] = "u1"
+    # A time that is made up may be far ahead.
+    if fits and isinstance(case.body, dict) and case.body.get("timestamp") is not None:
+        case.body["timestamp"] = "2024-05-18T10:20:30.123Z"
     # Of two users with one address the second is refused.
     if fits and case.operation.path.endswith("/users") and isinstance(case.body, dict) and "email" in case.body:
         case.body["email"] = f"{uuid.uuid4()}@example.com"

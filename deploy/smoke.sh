@@ -221,10 +221,17 @@ ours() {
   user=own-$run
   bought 201 /v1/purchases ada "$user" 29.99
   has '"receipt":' "\"id\":\"$id\""
+  has_header "^location: /v1/purchases/$id?wait_for=$id"
   get "our own API: the purchase" 200 "/v1/purchases/$id?wait_for=$id&wait=10"
   has "\"id\":\"$id\"" '"price":29.99'
   get "our own API: the sum" 200 "/v1/summary?userid=$user"
   is '{"count":1,"total_spent":29.99}'
+  get "our own API: a parameter that it does not know" 422 "/v1/purchases?userId=$user"
+  has '"errors":' '"parameter":"userId"'
+  get "our own API: everybody's purchases, which facing does not list" 403 '/v1/purchases?everyone=true'
+  post "our own API: a member that it does not know" 422 /v1/purchases \
+    "{\"username\":\"ada\",\"userid\":\"$user\",\"price\":1,\"currency\":\"EUR\"}"
+  has '"pointer":"#/currency"'
   for time in first second; do
     ask "our own API: a purchase with a key, the $time time" 201 -X POST "$base/v1/purchases" \
       -H 'Content-Type: application/json' -H "Idempotency-Key: order-$run" \

@@ -432,6 +432,8 @@ fn of(selector: &Selector) -> Vec<(&'static str, String)> {
     match selector {
         Selector::User(id) => vec![("userid", id.to_string())],
         Selector::Name(name) => vec![("username", name.to_string())],
+        Selector::All => vec![("everyone", "true".to_owned())],
+        // A service refuses a request that names nobody.
         _ => Vec::new(),
     }
 }

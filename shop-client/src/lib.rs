@@ -63,7 +63,7 @@
 //! # When it fails
 //!
 //! One [`Error`] says what went wrong as a [kind](Error::kind), whether [trying again](Error::is_retryable) may help,
-//! and whether the call [took effect](Error::outcome). A buy of which nobody knows has the
+//! and whether the call [took effect](Error::outcome). What a service refuses is named in its [problem](Error::problem). A buy of which nobody knows has the
 //! [key](Error::idempotency_key) to buy it again with. Its [request id](Error::request_id) is in the service's log.
 //!
 //! # Write against the ports
@@ -132,9 +132,12 @@ pub use error::{Error, Result};
 pub use listing::UserPurchases;
 pub use orders::Orders;
 pub use problem::Problem;
+/// The HTTP client that [`ShopClientBuilder::http_client`] takes.
+pub use reqwest;
 pub use retries::Retries;
 /// The ports, their error and whatever else a program needs that implements a port itself.
 pub use shop_core;
+pub use shop_core::json::ProblemError;
 pub use shop_core::memory;
 #[cfg(feature = "mock")]
 pub use shop_core::orders::MockOrderStore;

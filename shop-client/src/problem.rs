@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use shop_core::json::ProblemMembers;
+use shop_core::json::{ProblemError, ProblemMembers};
 
 use crate::Outcome;
 
@@ -26,8 +26,10 @@ pub struct Problem {
     pub title: Option<String>,
     /// What is wrong with this request. Where a service lists all that is wrong, it is the first of it.
     pub detail: Option<String>,
-    /// The member or parameter of the request that is wrong.
+    /// The first member or parameter of the request that is wrong.
     pub field: Option<String>,
+    /// Everything that is wrong with the request, as far as the service lists it in the form of RFC 9457.
+    pub errors: Vec<ProblemError>,
     outcome: Option<String>,
 }
 
@@ -53,6 +55,8 @@ struct Members {
     #[serde(default)]
     field: Option<String>,
     #[serde(default)]
+    errors: Option<Errors>,
+    #[serde(default)]
     outcome: Option<String>,
 }
 
@@ -62,6 +66,14 @@ struct Members {
 enum Detail {
     Text(String),
     List(Vec<Wrong>),
+    Else(IgnoredAny),
+}
+
+/// The list of RFC 9457, or what others have under that name.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Errors {
+    List(Vec<ProblemError>),
     Else(IgnoredAny),
 }
 
@@ -97,7 +109,7 @@ impl Step {
 
 impl From<Members> for Problem {
     fn from(members: Members) -> Self {
-        let Members { uri, title, detail, field, outcome } = members;
+        let Members { uri, title, detail, field, errors, outcome } = members;
         let (detail, field) = match detail {
             Some(Detail::Text(text)) => (Some(text), field),
             Some(Detail::List(list)) => match list.first() {
@@ -109,7 +121,11 @@ impl From<Members> for Problem {
             },
             Some(Detail::Else(_)) | None => (None, field),
         };
-        Self { uri, title, detail, field, outcome }
+        let errors = match errors {
+            Some(Errors::List(errors)) => errors,
+            Some(Errors::Else(_)) | None => Vec::new(),
+        };
+        Self { uri, title, detail, field, errors, outcome }
     }
 }
 
@@ -120,6 +136,21 @@ mod tests {
     fn told(json: &str) -> (Option<String>, Option<String>) {
         let problem: Problem = serde_json::from_str(json).unwrap();
         (problem.detail, problem.field)
+    }
+
+    #[test]
+    fn all_faults_are_listed_and_other_lists_do_no_harm() {
+        let json = r##"{"detail":"x","errors":[{"pointer":"#/price","detail":"a"},{"parameter":"limit","detail":"b"}]}"##;
+        let problem: Problem = serde_json::from_str(json).unwrap();
+        let errors: Vec<_> = problem.errors.iter().map(|error| error.detail.as_str()).collect();
+        assert_eq!(errors, ["a", "b"]);
+        assert_eq!(problem.errors[0].pointer.as_deref(), Some("#/price"));
+        assert_eq!(problem.errors[1].parameter.as_deref(), Some("limit"));
+        for other in [r#"{"price":["wrong"]}"#, r#"["wrong"]"#, "null", "5"] {
+            let json = format!(r#"{{"detail":"x","errors":{other}}}"#);
+            let problem: Problem = serde_json::from_str(&json).unwrap();
+            assert_eq!((problem.detail.as_deref(), problem.errors.len()), (Some("x"), 0), "{other}");
+        }
     }
 
     #[test]

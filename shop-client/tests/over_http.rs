@@ -68,14 +68,17 @@ impl<L: LogFixture> LogFixture for LogOverHttp<L> {
     }
 }
 
-/// A store that is filled directly, and read by a client of management.
+/// A store that is filled directly, and read by a client.
 #[derive(Debug)]
-struct StoreOverHttp<S>(S);
+struct StoreOverHttp<S>(S, Way);
 
 #[async_trait]
 impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        match self.1 {
+            Way::Management => self.0.capabilities(),
+            Way::Facing => self.0.capabilities().without_listing_everybody(),
+        }
     }
 
     async fn store(&self) -> Arc<dyn PurchaseStore> {
@@ -84,7 +87,14 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
         let parts = Management::new(self.0.store().await, Durability::Memory, self.0.query().await);
-        Arc::new(client_of(management(parts, HttpOptions::default())).await)
+        let client = Arc::new(client_of(management(parts, HttpOptions::default())).await);
+        match self.1 {
+            Way::Management => client,
+            Way::Facing => {
+                let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), client);
+                Arc::new(client_of(facing(parts, HttpOptions::default())).await)
+            }
+        }
     }
 }
 
@@ -164,5 +174,6 @@ orders_suite!(orders_of_management, async { OrdersOverHttp(MemoryAccounts::defau
 orders_suite!(orders_of_facing, async { OrdersOverHttp(MemoryAccounts::default(), Way::Facing) });
 log_suite!(log_in_memory, async { LogOverHttp(MemoryFixture::default()) });
 log_suite!(log_embedded, async { LogOverHttp(EmbeddedFixture::new().await) });
-store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default()) });
-store_suite!(store_embedded, async { StoreOverHttp(EmbeddedFixture::new().await) });
+store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default(), Way::Management) });
+store_suite!(store_embedded, async { StoreOverHttp(EmbeddedFixture::new().await, Way::Management) });
+store_suite!(store_of_facing, async { StoreOverHttp(MemoryFixture::default(), Way::Facing) });

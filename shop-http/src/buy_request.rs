@@ -1,33 +1,46 @@
 //! What a request to buy says, checked as its dialect checks it.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderName};
 use serde::de::IgnoredAny;
 use shop_core::json::{Members, Scalar};
 use shop_core::{
-    IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
+    Clock, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
 };
 
 use crate::dialect::{Dialect, LowestPrice, Missing, Timestamps};
 use crate::failure::Failure;
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
-use crate::wrong_body::{NoObject, Problem, WrongMember};
+use crate::wrong_body::{NoObject, Problem, WrongMember, unknown};
 
 /// JSON that says nothing: what counts as false where the replaced systems came from, the first four of them in
 /// JavaScript too, and an empty object.
 const EMPTY_VALUES: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 
-/// The purchase in `body`, with what `timestamps` leaves of the client's.
+/// How far a client's clock may be ahead: a time beyond that would be the newest of a listing until it has come.
+const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
+
+/// As many unknown members are looked at: one is enough to refuse a body.
+const MAX_UNKNOWN: usize = 1_000;
+
+/// The members of a purchase, in the order in which faults are named.
+pub(crate) const MEMBERS: &[&str] = &["username", "userid", "price", "timestamp"];
+
+/// The purchase in `body`, with what `timestamps` leaves of the client's, which `clock` bounds.
 pub(crate) fn read(
     body: &[u8],
     dialect: &Dialect,
     timestamps: Timestamps,
     key: Option<IdempotencyKey>,
+    clock: &dyn Clock,
 ) -> Result<NewPurchase, Failure> {
     let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
     if dialect.tells_empty_bodies && says_nothing() {
         return Err(Failure::EmptyBody);
     }
-    let members = Members::parse(body).map_err(|error| no_object(body, &error))?;
+    let members = if dialect.is_strict { Members::parse_strict(body) } else { Members::parse(body) };
+    let members = members.map_err(|error| no_object(body, &error))?;
     if dialect.tells_empty_bodies && members.is_empty {
         return Err(Failure::EmptyBody);
     }
@@ -37,7 +50,9 @@ pub(crate) fn read(
     let user_id = wrong.look("userid", members.userid.filter(is_given), |value| text(value, dialect));
     let price = wrong.look("price", members.price, |value| price(value, dialect));
     let time = members.timestamp.filter(|value| !value.is_null());
-    let time = time.map(|value| wrong.look("timestamp", Some(value), |value| timestamp(value, timestamps)));
+    let time =
+        time.map(|value| wrong.look("timestamp", Some(value), |value| timestamp(value, timestamps, clock)));
+    wrong.unknown(&members.unknown);
     match (user_id, user_name, price, &wrong.members[..]) {
         (Some(user_id), Some(user_name), Some(price), []) => {
             let mut purchase = NewPurchase::new(user_id, user_name, price);
@@ -65,15 +80,29 @@ impl Wrong<'_> {
     ) -> Option<T> {
         let Some(value) = value else {
             let input = String::from_utf8_lossy(self.body).into_owned();
-            self.members.push(WrongMember { member, problem: Problem::Missing, text: String::new(), input });
+            let (problem, text) = (Problem::Missing, String::new());
+            self.members.push(WrongMember { member: member.into(), problem, text, input });
             return None;
         };
         let read = read(value).map_err(|(problem, text)| {
             // A price's text has a name of its own in it.
             let text = if member == "price" { text } else { format!("{member} {text}") };
-            self.members.push(WrongMember { member, problem, text, input: value.as_json().to_owned() });
+            let input = value.as_json().to_owned();
+            self.members.push(WrongMember { member: member.into(), problem, text, input });
         });
         read.ok()
+    }
+
+    /// Notes members that are none of a purchase, each once.
+    fn unknown(&mut self, names: &[String]) {
+        for (position, name) in names.iter().enumerate().take(MAX_UNKNOWN) {
+            if names[..position].contains(name) {
+                continue;
+            }
+            let (member, text) = (name.clone().into(), unknown(name, MEMBERS));
+            let (problem, input) = (Problem::Unknown, "null".to_owned());
+            self.members.push(WrongMember { member, problem, text, input });
+        }
     }
 }
 
@@ -121,6 +150,9 @@ fn price(value: Scalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String
         LowestPrice::AboveZero => ("Price must be a positive number", "Price must be a positive number"),
     };
     match value.price() {
+        Ok(_) if dialect.is_strict && !is_json_number(value) => {
+            Err((Problem::NoNumber, no_number.to_owned()))
+        }
         Ok(price) if price.as_decimal().is_zero() && dialect.lowest_price == LowestPrice::AboveZero => {
             Err((Problem::Value, too_low.to_owned()))
         }
@@ -131,14 +163,33 @@ fn price(value: Scalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String
     }
 }
 
-fn timestamp(value: Scalar<'_>, timestamps: Timestamps) -> Result<Option<Timestamp>, (Problem, String)> {
-    match timestamps {
-        Timestamps::Ignored => Ok(None),
-        Timestamps::Lenient => Ok(value.timestamp()),
-        Timestamps::Strict => {
-            let read = value.text().and_then(|text| text.parse().ok());
-            read.map(Some).ok_or_else(|| (Problem::Value, InvalidTimestamp.to_string()))
+/// Whether it is a JSON number, or text that would be one: not `"+5"`, `" 5 "`, `".5"` or `"05"`.
+fn is_json_number(value: Scalar<'_>) -> bool {
+    value.is_number()
+        || value.text().is_some_and(|text| {
+            let number = serde_json::from_str::<Scalar<'_>>(&text);
+            number.is_ok_and(|number| number.is_number() && number.as_json() == text)
+        })
+}
+
+fn timestamp(
+    value: Scalar<'_>,
+    timestamps: Timestamps,
+    clock: &dyn Clock,
+) -> Result<Option<Timestamp>, (Problem, String)> {
+    let read = match timestamps {
+        Timestamps::Ignored => return Ok(None),
+        Timestamps::Strict => value.text().and_then(|text| text.parse().ok()),
+        Timestamps::Lenient | Timestamps::LenientOrReceipt => value.timestamp(),
+    };
+    match read {
+        Some(time) if time > clock.now().saturating_add(MAX_AHEAD) => {
+            Err((Problem::Value, "must not be more than 5 minutes in the future".to_owned()))
         }
+        None if timestamps != Timestamps::LenientOrReceipt => {
+            Err((Problem::Value, InvalidTimestamp.to_string()))
+        }
+        read => Ok(read),
     }
 }
 

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
 use serde_json::{Map, Value};
 use shop_core::json::{
-    EMAIL_TAKEN, ORDER_KEY_TAKEN, ProblemMembers, UNKNOWN_ORDER, UNKNOWN_PURCHASE, UNKNOWN_USER,
-    USER_KEY_TAKEN, problem_type,
+    EMAIL_TAKEN, ORDER_KEY_TAKEN, ProblemError, ProblemMembers, UNKNOWN_ORDER, UNKNOWN_PURCHASE,
+    UNKNOWN_USER, USER_KEY_TAKEN, problem_type,
 };
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
@@ -18,7 +18,7 @@ use crate::failure_log::FailedBy;
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::json_answer::Json;
 use crate::service::Role;
-use crate::wrong_body::{NoObject, Problem, WrongMember, WrongValue, entry_of_field};
+use crate::wrong_body::{NoObject, Problem, WrongField, WrongMember, WrongValue};
 
 /// What went wrong with a request.
 #[derive(Debug)]
@@ -31,8 +31,10 @@ pub(crate) enum Failure {
     Body(Vec<WrongMember>),
     /// Values of a body, or of a path, are absent or wrong, each told in words of its own; at least one.
     Values(Vec<WrongValue>),
-    /// A parameter, a header or a part of the path is wrong.
-    Field { field: &'static str, text: String },
+    /// Parameters, a header or a part of the path are wrong; at least one.
+    Fields(Vec<WrongField>),
+    /// Everybody's purchases are asked for at a service that does not list them.
+    NotForEveryone,
     /// The body is said to be something else than JSON.
     MediaType(String),
     /// The body is compressed, or encoded in another way.
@@ -128,10 +130,21 @@ const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
 /// The seconds after which a client may come again, unless the error says more.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
+/// As many faults of a request are named, each in an entry: a body has room for thousands.
+const MAX_ERRORS: usize = 64;
+/// As many of them are in the text of a problem.
+const MAX_TEXTS: usize = 8;
+
+impl From<WrongField> for Failure {
+    fn from(wrong: WrongField) -> Self {
+        Self::Fields(vec![wrong])
+    }
+}
+
 impl Failure {
     /// The member `field`, or the parameter of that name, is wrong.
     pub(crate) fn field(field: &'static str, problem: impl std::fmt::Display) -> Self {
-        Self::Field { field, text: format!("{field} {problem}") }
+        WrongField::new(field, problem).into()
     }
 
     /// A store has answered a write with an outcome that this version does not know.
@@ -190,7 +203,8 @@ impl Failure {
     fn status(&self, dialect: &Dialect) -> StatusCode {
         match self {
             Self::Syntax(..) => dialect.no_object,
-            Self::EmptyBody | Self::Body(_) | Self::Values(_) | Self::Field { .. } => dialect.invalid,
+            Self::EmptyBody | Self::Body(_) | Self::Values(_) | Self::Fields(_) => dialect.invalid,
+            Self::NotForEveryone => StatusCode::FORBIDDEN,
             Self::MediaType(_) | Self::ContentEncoding => dialect.no_json,
             Self::UriTooLong(_) => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -217,9 +231,10 @@ impl Failure {
             | Self::Body(_)
             | Self::Values(_)
             | Self::EmailTaken
-            | Self::Field { .. }
+            | Self::Fields(_)
             | Self::MediaType(_)
             | Self::ContentEncoding => Some(ErrorKind::Invalid),
+            Self::NotForEveryone => Some(ErrorKind::Denied),
             Self::BodyTooLarge(_) | Self::UriTooLong(_) | Self::HeadersTooLarge(_) => {
                 Some(ErrorKind::TooLarge)
             }
@@ -264,7 +279,11 @@ impl Failure {
             Self::EmptyBody => "Request body must be JSON".to_owned(),
             Self::Body(wrong) => text_of_body(wrong, dialect),
             Self::Values(wrong) => wrong.first().map(|wrong| wrong.mistake.text.clone()).unwrap_or_default(),
-            Self::Field { text, .. } => text.clone(),
+            Self::Fields(wrong) => match dialect.errors {
+                Errors::Problem => in_short(wrong.iter().map(|wrong| wrong.text.clone()).collect()),
+                _ => wrong.first().map(|wrong| wrong.text.clone()).unwrap_or_default(),
+            },
+            Self::NotForEveryone => "everyone=true is answered by management alone".to_owned(),
             Self::MediaType(given) => format!("Content-Type must be application/json, not {given}"),
             Self::ContentEncoding => {
                 "Content-Encoding must be left out: the body is read as it is".to_owned()
@@ -342,8 +361,17 @@ impl Failure {
             Self::Values(wrong) => Some(wrong.iter().map(WrongValue::entry).collect()),
             Self::Syntax(_, why) => Some(vec![why.entry(text)]),
             Self::MediaType(_) | Self::ContentEncoding => Some(vec![NoObject::MediaType.entry(text)]),
-            Self::Field { field, text } => Some(vec![entry_of_field(field, text)]),
+            Self::Fields(wrong) => Some(wrong.iter().map(WrongField::entry).collect()),
             _ => None,
+        }
+    }
+
+    /// The same for a problem.
+    fn errors(&self) -> Vec<ProblemError> {
+        match self {
+            Self::Fields(wrong) => wrong.iter().take(MAX_ERRORS).map(WrongField::problem_error).collect(),
+            Self::Body(wrong) => wrong.iter().take(MAX_ERRORS).map(WrongMember::problem_error).collect(),
+            _ => Vec::new(),
         }
     }
 
@@ -352,10 +380,11 @@ impl Failure {
         members.outcome = self.outcome().map(str::to_owned);
         match self {
             Self::Write { key, .. } => members.idempotency_key = Some(key.to_string()),
-            Self::Field { field, .. } => members.field = Some((*field).to_owned()),
-            Self::Body(wrong) => members.field = wrong.first().map(|wrong| wrong.member.to_owned()),
+            Self::Fields(wrong) => members.field = wrong.first().map(|wrong| wrong.field.to_string()),
+            Self::Body(wrong) => members.field = wrong.first().map(|wrong| wrong.member.to_string()),
             _ => {}
         }
+        members.errors = self.errors();
         let problem =
             ProblemDetails::from_status_code(status).with_detail(self.text(dialect)).with_extensions(members);
         let known = self.kind().map(problem_type);
@@ -381,17 +410,30 @@ impl Failure {
     }
 }
 
-/// The members that lack, or if none does, what is wrong with the first that is.
+/// The members that lack, or if none does, what is wrong with the first that is. In a problem all of it.
 fn text_of_body(wrong: &[WrongMember], dialect: &Dialect) -> String {
     let missing = wrong.iter().filter(|wrong| wrong.problem == Problem::Missing);
     let missing: Vec<String> = missing.map(|wrong| format!("'{}'", wrong.member)).collect();
-    if missing.is_empty() {
-        return wrong.first().map(|wrong| wrong.text.clone()).unwrap_or_default();
-    }
-    match dialect.missing {
+    let missing = (!missing.is_empty()).then(|| match dialect.missing {
         Missing::Listed => format!("Missing required fields: [{}]", missing.join(", ")),
         Missing::AllRequired => ALL_REQUIRED.to_owned(),
+    });
+    let others = wrong.iter().filter(|wrong| wrong.problem != Problem::Missing);
+    let mut texts = missing.into_iter().chain(others.map(|wrong| wrong.text.clone()));
+    match dialect.errors {
+        Errors::Problem => in_short(texts.collect()),
+        _ => texts.next().unwrap_or_default(),
     }
+}
+
+/// All of `texts` in one line, or the first of very many.
+fn in_short(mut texts: Vec<String>) -> String {
+    let more = texts.len().saturating_sub(MAX_TEXTS);
+    texts.truncate(MAX_TEXTS);
+    if more > 0 {
+        texts.push(format!("and {more} more"));
+    }
+    texts.join("; ")
 }
 
 /// What `dialect` says when one of these cannot be written.

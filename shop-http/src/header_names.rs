@@ -14,3 +14,5 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Of the answer to a purchase, a user or an order that was there already, under the same key.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// Of a listing of what may be a user's id or a user's name: which of the two it was found by.
+pub(crate) const FOUND_BY: HeaderName = HeaderName::from_static("x-found-by");

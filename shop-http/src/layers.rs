@@ -10,7 +10,7 @@ use tower_http::cors::{AllowOrigin, Any as AnyOrigin, CorsLayer};
 use crate::dialect::Speaks;
 use crate::edge::Guard;
 use crate::failure::Failure;
-use crate::header_names::{IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
+use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
 use crate::observed::Observe;
 use crate::options::CorsOrigins;
 use crate::routes::Routes;
@@ -45,7 +45,9 @@ fn cors(origins: &CorsOrigins) -> CorsLayer {
         REQUEST_ID,
         IDEMPOTENCY_KEY,
         REPLAYED,
+        FOUND_BY,
         header::LINK,
+        header::LOCATION,
         header::RETRY_AFTER,
     ])
 }

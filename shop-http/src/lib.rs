@@ -8,7 +8,7 @@
 //! | `dialect` | how one group of clients is spoken to, as a value |
 //! | `failure` | what can go wrong with a request, its status, and its body in every dialect |
 //! | `body`, `buy_request`, `parameters` | what a request says, checked |
-//! | `wrong_body` | what is wrong with the body of a buy, as a list tells it |
+//! | `wrong_body` | what is wrong with a request, part by part, as the lists of the dialects say it |
 //! | `account_role`, `account_request`, `lax` | users and orders: what stands behind them, and what a request says of one |
 //! | `naked_purchase`, `listing_body` | what stands in an answer outside of `/v1` |
 //! | `service`, `store_sink`, `no_purchases` | the ports with their deadlines; a store as a sink; and none |

@@ -27,6 +27,8 @@ pub(crate) struct Frame {
     pub(crate) asked: By,
     /// What it was found to be.
     pub(crate) found: Option<By>,
+    /// Where the purchases are that the text finds in the other way, if it finds any.
+    pub(crate) alternate: Option<String>,
 }
 
 /// What stands behind the purchases.
@@ -37,6 +39,8 @@ struct Tail<'a> {
     total_spent: Total,
     #[serde(skip_serializing_if = "Option::is_none")]
     matched_by: Option<Option<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alternate: Option<&'a str>,
     /// Of a page only; `null` at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Option<&'a str>>,
@@ -194,8 +198,11 @@ fn write_tail(
     }
     let (count, total_spent) = (summary.count, summary.total_spent.rounded(2));
     let tail = match frame.view {
-        View::Everything => Tail { count, total_spent, matched_by: Some(frame.found.map(By::name)), next },
-        _ => Tail { count, total_spent, matched_by: None, next: None },
+        View::Everything => {
+            let (matched_by, alternate) = (Some(frame.found.map(By::name)), frame.alternate.as_deref());
+            Tail { count, total_spent, matched_by, alternate, next }
+        }
+        _ => Tail { count, total_spent, matched_by: None, alternate: None, next: None },
     };
     let start = json.len();
     write(json, &tail)?;

@@ -1,15 +1,19 @@
-//! What is wrong with the body of a request, and how a list tells it: one entry for each wrong member.
+//! What is wrong with a request, part by part, and how the lists of two dialects say it: one entry for each.
 
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use shop_core::json::ProblemError;
 
 use crate::lax::Mistake;
 
 /// A member of the body that is not as it must be.
 #[derive(Debug)]
 pub(crate) struct WrongMember {
-    pub(crate) member: &'static str,
+    pub(crate) member: Cow<'static, str>,
     pub(crate) problem: Problem,
-    /// What is said of it in words.
+    /// What is said of it in words; nothing when it lacks.
     pub(crate) text: String,
     /// The member as it was sent, as JSON; the whole body when it lacks.
     pub(crate) input: String,
@@ -22,6 +26,69 @@ pub(crate) enum Problem {
     NoNumber,
     /// Of the right type, but out of bounds.
     Value,
+    /// There is no such member.
+    Unknown,
+}
+
+/// A parameter, a header or a part of the path that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrongField {
+    pub(crate) field: Cow<'static, str>,
+    /// What is wrong, in words that name it.
+    pub(crate) text: String,
+}
+
+/// The longest name of a client's that is sent back.
+const MAX_NAME: usize = 64;
+
+/// What must be encoded in the fragment of a URI, as far as names of members hold it.
+const FRAGMENT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'$');
+
+/// `name`, as far as it is sent back.
+fn shown(name: &str) -> &str {
+    name.char_indices().nth(MAX_NAME).map_or(name, |(end, _)| &name[..end])
+}
+
+/// What is said of `name`, where there are only those that are `known`.
+pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
+    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    let meant = known.iter().find(|known| plain(known) == plain(name));
+    let name = shown(name);
+    match (meant, known) {
+        (Some(meant), _) => format!("{name} is unknown here: use {meant}"),
+        (None, []) => format!("{name} is unknown here: nothing can be given"),
+        (None, known) => format!("{name} is unknown here: there are {}", known.join(", ")),
+    }
+}
+
+impl WrongField {
+    /// `field` is wrong, as `problem` says behind its name.
+    pub(crate) fn new(field: &'static str, problem: impl std::fmt::Display) -> Self {
+        Self { field: field.into(), text: format!("{field} {problem}") }
+    }
+
+    /// The entry of a problem's `errors`.
+    pub(crate) fn problem_error(&self) -> ProblemError {
+        let mut error = ProblemError::new(&*self.text);
+        let name = shown(&self.field).to_owned();
+        if self.field.eq_ignore_ascii_case("Idempotency-Key") {
+            error.header = Some(name);
+        } else if self.field != "query" {
+            error.parameter = Some(name);
+        }
+        error
+    }
+
+    /// The entry of the list.
+    pub(crate) fn entry(&self) -> Value {
+        let place = match &*self.field {
+            "Idempotency-Key" => "header",
+            "userid" | "username" => "path",
+            _ => "query",
+        };
+        let message = format!("Value error, {}", self.text);
+        json!({"type": "value_error", "loc": [place, self.field], "msg": message, "input": null})
+    }
 }
 
 /// A value that is not as it must be, with an entry in words of its own.
@@ -62,6 +129,17 @@ pub(crate) enum NoObject {
 }
 
 impl WrongMember {
+    /// The entry of a problem's `errors`.
+    pub(crate) fn problem_error(&self) -> ProblemError {
+        let mut error = ProblemError::new(match self.problem {
+            Problem::Missing => format!("{} is missing", self.member),
+            _ => self.text.clone(),
+        });
+        let name = shown(&self.member).replace('~', "~0").replace('/', "~1");
+        error.pointer = Some(format!("#/{}", utf8_percent_encode(&name, &FRAGMENT)));
+        error
+    }
+
     /// The entry of the list.
     pub(crate) fn entry(&self) -> Value {
         let (kind, message) = match self.problem {
@@ -73,6 +151,7 @@ impl WrongMember {
             }
             Problem::NoNumber => ("float_type", "Input should be a valid number".to_owned()),
             Problem::Value => ("value_error", format!("Value error, {}", self.text)),
+            Problem::Unknown => ("extra_forbidden", "Extra inputs are not permitted".to_owned()),
         };
         let loc = json!(["body", self.member]);
         json!({"type": kind, "loc": loc, "msg": message, "input": value(&self.input)})
@@ -98,16 +177,6 @@ impl NoObject {
         };
         json!({"type": kind, "loc": loc, "msg": message, "input": input})
     }
-}
-
-/// The entry of the list for a header, a parameter or a part of the path.
-pub(crate) fn entry_of_field(field: &str, text: &str) -> Value {
-    let place = match field {
-        "Idempotency-Key" => "header",
-        "userid" | "username" => "path",
-        _ => "query",
-    };
-    json!({"type": "value_error", "loc": [place, field], "msg": format!("Value error, {text}"), "input": null})
 }
 
 /// What was sent, to be sent back. What nests too deeply is not.

@@ -24,6 +24,9 @@ const PASSED: [u32; 2] = [1, 4];
 /// Calls at a time.
 const CALLERS: u64 = 8;
 
+/// Who buys.
+const USERS: [&str; 7] = ["user-0", "user-1", "user-2", "user-3", "user-4", "user-5", "user-6"];
+
 /// What the rounds have in common.
 struct Rounds<'a, Append> {
     folder: &'a Path,
@@ -90,8 +93,12 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
         let client = std::sync::Arc::new(facing.client());
         let mut listed: Vec<Purchase> = Vec::new();
         let all_there = async || {
-            let all = std::sync::Arc::clone(&client).scan(Selector::All, ListOrder::OldestFirst);
-            listed = all.try_collect().await.unwrap_or_default();
+            listed.clear();
+            for user in USERS {
+                let user = Selector::User(user.parse().unwrap());
+                let all = std::sync::Arc::clone(&client).scan(user, ListOrder::OldestFirst);
+                listed.extend(all.try_collect::<Vec<_>>().await.unwrap_or_default());
+            }
             let ids: BTreeSet<_> = listed.iter().map(|purchase| purchase.id).collect();
             self.acknowledged.is_subset(&ids)
         };
@@ -105,7 +112,7 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
 }
 
 fn purchase(number: u64) -> NewPurchase {
-    let user = format!("user-{}", number % 7).parse().unwrap();
+    let user = USERS[usize::try_from(number).unwrap() % USERS.len()].parse().unwrap();
     let new = NewPurchase::new(user, "ada".parse().unwrap(), format!("{number}.5").parse().unwrap());
     new.with_key(format!("order-{number}").parse().unwrap())
 }

@@ -1,11 +1,13 @@
 //! Reading what was bought.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use shop_client::shop_core::ports::{PurchaseQueryExt, PurchaseStore};
 use shop_client::shop_core::{Uuid, ports};
-use shop_client::{ErrorKind, Purchase, PurchaseId, Timestamp};
+use shop_client::{ErrorKind, Outcome, PageRequest, Purchase, PurchaseId, Timestamp};
+use shop_http::{HttpOptions, Management, management};
 use tokio::time::Instant;
 
 use crate::shop::{Script, Shop, ada};
@@ -37,9 +39,38 @@ async fn pages_are_asked_for_as_they_are_read() {
     assert_eq!(named.len(), 2_500);
     // The same by the port.
     let query: std::sync::Arc<dyn ports::PurchaseQuery> = std::sync::Arc::new(client);
-    let scanned: Vec<_> =
-        query.scan(ports::Selector::All, ports::ListOrder::OldestFirst).try_collect().await.unwrap();
+    let scanned: Vec<_> = query.scan(user_one(), ports::ListOrder::OldestFirst).try_collect().await.unwrap();
     assert_eq!(scanned, all);
+}
+
+fn user_one() -> ports::Selector {
+    ports::Selector::User("u1".parse().unwrap())
+}
+
+#[tokio::test]
+async fn everybodys_purchases_are_summed_up_by_management_in_one_call_and_denied_by_facing() {
+    use ports::PurchaseQuery;
+
+    let shop = Shop::new();
+    let all: Vec<_> = (0..2_500).map(purchase).collect();
+    shop.store.insert(all.as_slice().into()).await.unwrap();
+    let store = Arc::new(shop.store.clone());
+    let parts = Management::new(Arc::clone(&store) as _, ports::Durability::Memory, store);
+    let script = Script::new([]);
+    let client = script.before(management(parts, HttpOptions::default())).await.build().unwrap();
+    let summary = PurchaseQuery::summary(&client, &ports::Selector::All).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent.to_string().as_str()), (2_500, "2750.00"));
+    assert_eq!(script.seen().len(), 1);
+    let page = PurchaseQuery::page(&client, &ports::Selector::All, &PageRequest::default()).await.unwrap();
+    assert_eq!(page.items.len(), 50);
+
+    let facing = Script::new([]).before(shop.router).await.build().unwrap();
+    let error = PurchaseQuery::summary(&facing, &ports::Selector::All).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Denied, Outcome::NotApplied), "{error}");
+    let error =
+        PurchaseQuery::page(&facing, &ports::Selector::All, &PageRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(!error.is_transient());
 }
 
 #[tokio::test(start_paused = true)]

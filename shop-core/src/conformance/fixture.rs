@@ -67,11 +67,14 @@ pub struct Capabilities {
     pub foreign_records: bool,
     /// Purchases can have the id of an old document.
     pub object_ids: bool,
+    /// Everybody's purchases are listed and summed up. A query that does not do so answers
+    /// [`Denied`](crate::ErrorKind::Denied).
+    pub lists_everybody: bool,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { revokes: true, foreign_records: true, object_ids: true }
+        Self { revokes: true, foreign_records: true, object_ids: true, lists_everybody: true }
     }
 }
 
@@ -94,6 +97,13 @@ impl Capabilities {
     #[must_use]
     pub const fn without_object_ids(mut self) -> Self {
         self.object_ids = false;
+        self
+    }
+
+    /// The same, but everybody's purchases are denied.
+    #[must_use]
+    pub const fn without_listing_everybody(mut self) -> Self {
+        self.lists_everybody = false;
         self
     }
 }

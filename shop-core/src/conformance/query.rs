@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use super::StoreFixture;
-use super::fixture::soon;
+use super::fixture::{declared, soon};
 use super::sample::{at, id, price, purchase, purchase_of, purchases};
 use crate::ports::{
     Cursor, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, PurchaseStore, Selector,
@@ -54,6 +54,28 @@ async fn listed(
     }
 }
 
+/// These selectors, and everybody's purchases where the backend lists them.
+fn and_all(fixture: &dyn StoreFixture, selectors: impl IntoIterator<Item = Selector>) -> Vec<Selector> {
+    let lists_everybody =
+        declared(fixture.capabilities().lists_everybody, "listing of everybody's purchases");
+    selectors.into_iter().chain(lists_everybody.then_some(Selector::All)).collect()
+}
+
+/// Everybody's purchases are listed and summed up, or denied.
+pub async fn everybodys_purchases_are_listed_or_denied(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    fill(&*store, &purchases(0..10)).await;
+    let page = soon("page", query.page(&Selector::All, &PageRequest::default())).await;
+    let summary = soon("summary", query.summary(&Selector::All)).await;
+    if fixture.capabilities().lists_everybody {
+        assert_eq!(page.expect("page").items.len(), 10);
+        assert_eq!(summary.expect("summary").count, 10);
+    } else {
+        assert_eq!(page.expect_err("denied").kind(), ErrorKind::Denied);
+        assert_eq!(summary.expect_err("denied").kind(), ErrorKind::Denied);
+    }
+}
+
 /// A page holds the purchases of its selector and no others.
 pub async fn a_selector_sees_its_own(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
@@ -63,7 +85,8 @@ pub async fn a_selector_sees_its_own(fixture: &dyn StoreFixture) {
     all[0].user_name = "b".parse().unwrap();
     all[1].user_name = "b".parse().unwrap();
     fill(&*store, &all).await;
-    for selector in [user("a"), user("b"), user("name of a"), name("b"), name("name of c"), Selector::All] {
+    let selectors = [user("a"), user("b"), user("name of a"), name("b"), name("name of c")];
+    for selector in and_all(fixture, selectors) {
         let expected: Vec<_> = all.iter().filter(|purchase| selector.matches(purchase)).cloned().collect();
         let (items, _) = listed(&*query, &selector, ListOrder::OldestFirst, 7).await;
         assert_eq!(items, expected, "{selector:?}");
@@ -84,7 +107,7 @@ pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
     let (oldest, _) = listed(&*query, &user("u"), ListOrder::OldestFirst, 10).await;
     assert_eq!(oldest, all);
     all.reverse();
-    for selector in [user("u"), name("name of u"), Selector::All] {
+    for selector in and_all(fixture, [user("u"), name("name of u")]) {
         let (newest, _) = listed(&*query, &selector, ListOrder::NewestFirst, 9).await;
         assert_eq!(newest, all, "{selector:?}");
     }
@@ -174,7 +197,7 @@ pub async fn a_scan_sees_what_was_there_throughout(fixture: &dyn StoreFixture) {
         assert!(seen.len() > before.len(), "some of what came meanwhile is seen too");
     }
     let scanned: Vec<_> =
-        Arc::clone(&query).scan(Selector::All, ListOrder::OldestFirst).try_collect().await.unwrap();
+        Arc::clone(&query).scan(user("u"), ListOrder::OldestFirst).try_collect().await.unwrap();
     assert_eq!(scanned.len(), 300);
 }
 
@@ -190,10 +213,12 @@ pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
     for (selector, request) in [
         (user("user-2"), first.clone().starting_at(Some(cursor.clone()))),
         (name("user-1"), first.clone().starting_at(Some(cursor.clone()))),
-        (Selector::All, first.clone().starting_at(Some(cursor))),
         (user("user-1"), of_another_order),
-        (user("user-1"), first.starting_at(Some(made_up))),
-    ] {
+        (user("user-1"), first.clone().starting_at(Some(made_up))),
+    ]
+    .into_iter()
+    .chain(and_all(fixture, []).into_iter().map(|all| (all, first.clone().starting_at(Some(cursor.clone())))))
+    {
         let error = soon("page", query.page(&selector, &request)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{selector:?}: {error}");
     }
@@ -211,7 +236,9 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
     fill(&*store, &all).await;
     let exact: Total = "1000000000000030.29000001".parse().unwrap();
     let twice: Total = "2000000000000060.58000002".parse().unwrap();
-    for (selector, count, total) in [(user("a"), 5, exact), (user("b"), 5, exact), (Selector::All, 10, twice)]
+    let everybody = and_all(fixture, []).into_iter().map(|all| (all, 10, twice));
+    for (selector, count, total) in
+        [(user("a"), 5, exact), (user("b"), 5, exact)].into_iter().chain(everybody)
     {
         let summary = soon("summary", query.summary(&selector)).await.expect("summary");
         assert_eq!((summary.count, summary.total_spent), (count, total), "{selector:?}");
@@ -235,7 +262,7 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
 /// Who has bought nothing has an empty page and a sum of zero.
 pub async fn nobody_has_bought_nothing(fixture: &dyn StoreFixture) {
     let query = fixture.query().await;
-    for selector in [user("nobody"), name("nobody"), Selector::All] {
+    for selector in and_all(fixture, [user("nobody"), name("nobody")]) {
         let summary = soon("summary", query.summary(&selector)).await.expect("summary");
         assert_eq!((summary.count, summary.total_spent), (0, Total::ZERO));
         let first = page(&*query, &selector, &PageRequest::default()).await;

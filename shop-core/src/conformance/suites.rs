@@ -70,6 +70,7 @@ macro_rules! store_suite {
             );
             $crate::conformance_cases!(query, fixture = $fixture, query, (&fixture);
                 a_selector_sees_its_own,
+                everybodys_purchases_are_listed_or_denied,
                 pages_are_ordered_both_ways,
                 the_ends_of_time_are_no_exception,
                 next_is_none_exactly_at_the_end,

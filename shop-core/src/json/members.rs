@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::Scalar;
 
-/// What a JSON object says of a purchase: read, but not checked. Other members are dropped.
+/// What a JSON object says of a purchase: read, but not checked. A member that comes twice is refused.
 ///
-/// `userId`, `user_id` and `userID` count as `userid`; two of them that differ are refused, and so is a
-/// member that comes twice.
+/// [`parse`](Self::parse) drops other members, and counts `userId`, `user_id` and `userID` as `userid`; two of
+/// them that differ are refused. [`parse_strict`](Self::parse_strict) knows four members and reports all others.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Members<'a> {
@@ -23,6 +23,8 @@ pub struct Members<'a> {
     pub timestamp: Option<Scalar<'a>>,
     /// Whether the object has no members at all, not even other ones.
     pub is_empty: bool,
+    /// The names of the other members, in their order. Only filled by [`parse_strict`](Self::parse_strict).
+    pub unknown: Vec<String>,
 }
 
 impl<'a> Members<'a> {
@@ -31,59 +33,82 @@ impl<'a> Members<'a> {
     /// # Errors
     /// When `json` is no JSON, no object, or an object that says one thing twice.
     pub fn parse(json: &'a [u8]) -> Result<Self, serde_json::Error> {
+        Self::parse_with(json, Names::Lenient)
+    }
+
+    /// Reads one JSON object that has no members but `username`, `userid`, `price` and `timestamp`. All others,
+    /// the aliases of `userid` among them, are in [`unknown`](Self::unknown).
+    ///
+    /// # Errors
+    /// When `json` is no JSON, no object, or has one of the four members twice.
+    pub fn parse_strict(json: &'a [u8]) -> Result<Self, serde_json::Error> {
+        Self::parse_with(json, Names::Strict)
+    }
+
+    fn parse_with(json: &'a [u8], names: Names) -> Result<Self, serde_json::Error> {
         // Members that are dropped are not looked into, so this is what finds broken text in them.
         let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
-        serde_json::from_str(text)
+        let mut json = serde_json::Deserializer::from_str(text);
+        // Only maps are visited: a derived implementation would take an array for an object.
+        let members = json.deserialize_map(MembersVisitor(names))?;
+        json.end().map(|()| members)
     }
 }
 
+/// Which names of members are known.
 #[derive(Clone, Copy)]
+enum Names {
+    /// The aliases of `userid`, too. The text of others is of no interest.
+    Lenient,
+    /// Those of the four members alone.
+    Strict,
+}
+
 enum Name {
     User,
     Id(usize),
     Price,
     Timestamp,
-    Other,
+    /// With its text when the names are strict.
+    Other(Option<String>),
 }
 
 const USER_ID_NAMES: [&str; 4] = ["userid", "userId", "user_id", "userID"];
 
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
+impl<'de> DeserializeSeed<'de> for Names {
+    type Value = Name;
 
-        impl Visitor<'_> for NameVisitor {
-            type Value = Name;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a member")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
-                Ok(match name {
-                    "username" => Name::User,
-                    "price" => Name::Price,
-                    "timestamp" => Name::Timestamp,
-                    _ => match USER_ID_NAMES.iter().position(|known| *known == name) {
-                        Some(alias) => Name::Id(alias),
-                        None => Name::Other,
-                    },
-                })
-            }
-        }
-
-        deserializer.deserialize_identifier(NameVisitor)
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_identifier(self)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
+impl Visitor<'_> for Names {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        let known = match self {
+            Self::Lenient => &USER_ID_NAMES[..],
+            Self::Strict => &USER_ID_NAMES[..1],
+        };
+        Ok(match (name, self) {
+            ("username", _) => Name::User,
+            ("price", _) => Name::Price,
+            ("timestamp", _) => Name::Timestamp,
+            (_, names) => match (known.iter().position(|known| *known == name), names) {
+                (Some(alias), _) => Name::Id(alias),
+                (None, Self::Lenient) => Name::Other(None),
+                (None, Self::Strict) => Name::Other(Some(name.to_owned())),
+            },
+        })
     }
 }
 
-// Only maps are visited: a derived implementation would take an array for an object.
-struct MembersVisitor;
+struct MembersVisitor(Names);
 
 impl<'de> Visitor<'de> for MembersVisitor {
     type Value = Members<'de>;
@@ -95,14 +120,15 @@ impl<'de> Visitor<'de> for MembersVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Members { is_empty: true, ..Members::default() };
         let mut user_ids = [None; USER_ID_NAMES.len()];
-        while let Some(name) = map.next_key()? {
+        while let Some(name) = map.next_key_seed(self.0)? {
             members.is_empty = false;
             let (slot, text) = match name {
                 Name::User => (&mut members.username, "username"),
                 Name::Id(alias) => (&mut user_ids[alias], USER_ID_NAMES[alias]),
                 Name::Price => (&mut members.price, "price"),
                 Name::Timestamp => (&mut members.timestamp, "timestamp"),
-                Name::Other => {
+                Name::Other(name) => {
+                    members.unknown.extend(name);
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -143,6 +169,20 @@ mod tests {
             assert!(Members::parse(json.as_bytes()).is_ok());
             let json = format!(r#"{{"{alias}":"u1","userid":"u2"}}"#);
             assert!(Members::parse(json.as_bytes()).unwrap_err().to_string().contains("userid"));
+        }
+    }
+
+    #[test]
+    fn a_strict_object_has_four_members_and_all_others_are_reported() {
+        let json = br#"{"currency":"EUR","userid":"u1","userId":"u2","price":1,"user_id":"u1","a/b":[{}]}"#;
+        let members = Members::parse_strict(json).unwrap();
+        assert_eq!(members.unknown, ["currency", "userId", "user_id", "a/b"]);
+        assert_eq!(members.userid.unwrap().text().unwrap(), "u1");
+        assert!(Members::parse_strict(br#"{"userId":"u1"}"#).unwrap().userid.is_none());
+        let four = br#"{"username":"ada","userid":"u1","price":1,"timestamp":null}"#;
+        assert!(Members::parse_strict(four).unwrap().unknown.is_empty());
+        for json in ["[]", "{", r#"{"price":1,"price":1}"#, r#"{"price":1}x"#, r#"{"x":nul}"#] {
+            assert!(Members::parse_strict(json.as_bytes()).is_err(), "{json}");
         }
     }
 

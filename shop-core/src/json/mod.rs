@@ -17,7 +17,7 @@ pub use accounts::{
 };
 pub use form::{number, text};
 pub use members::Members;
-pub use problem::{ProblemMembers, UNKNOWN_PURCHASE, kind_of_problem, problem_type};
+pub use problem::{ProblemError, ProblemMembers, UNKNOWN_PURCHASE, kind_of_problem, problem_type};
 pub use scalar::Scalar;
 pub use wire::{
     DurabilityName, NewPurchaseBody, PageBody, PositionBody, PublishedBody, PurchaseBody, ReceiptBody,

@@ -17,6 +17,35 @@ pub struct ProblemMembers {
     /// Of a buy that failed: the `Idempotency-Key` with which repeating it is harmless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// Everything that is wrong with the request; empty where nothing in particular is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProblemError>,
+}
+
+/// One fault of a request: where it is, which is one of three, and what is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ProblemError {
+    /// In the body: a JSON pointer as a URI fragment, such as `#/price`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// In the query or in the path: the parameter's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// In the head: the header's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// What is wrong.
+    #[serde(default)]
+    pub detail: String,
+}
+
+impl ProblemError {
+    /// What is wrong, without its place.
+    #[must_use]
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..Self::default() }
+    }
 }
 
 impl ProblemMembers {

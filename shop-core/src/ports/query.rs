@@ -14,6 +14,8 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserN
 /// Each line names the function of the conformance kit that holds an implementation to it.
 ///
 /// - A page holds the purchases of its selector and no others (`query::a_selector_sees_its_own`).
+/// - Everybody's purchases are listed and summed up, or are denied where a backend does neither
+///   (`query::everybodys_purchases_are_listed_or_denied`).
 /// - Pages are ordered by time, then by id, newest or oldest first (`query::pages_are_ordered_both_ways`), from
 ///   the first time that there is to the last (`query::the_ends_of_time_are_no_exception`).
 /// - A page holds at most `limit` purchases, and `next` is `None` exactly at the end
@@ -34,12 +36,14 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a foreign cursor,
+    /// [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] where it is not listed,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page>;
 
     /// How many purchases are selected, and what they cost together.
     ///
     /// # Errors
+    /// [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] where it is not listed,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when the sum cannot be held exactly.
     async fn summary(&self, selector: &Selector) -> Result<Summary>;
@@ -65,7 +69,7 @@ pub enum Selector {
     User(UserId),
     /// Those of every user with this name.
     Name(UserName),
-    /// Everybody's.
+    /// Everybody's. A facing service denies them.
     All,
 }
 

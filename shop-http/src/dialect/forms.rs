@@ -140,8 +140,10 @@ pub(crate) enum LowestPrice {
 pub(crate) enum Timestamps {
     /// It must be RFC 3339 text.
     Strict,
-    /// Numbers count too, and what cannot be read is left out.
+    /// RFC 3339 text, or a number of seconds or of milliseconds.
     Lenient,
+    /// The same, and where it cannot be read the time of receipt counts.
+    LenientOrReceipt,
     /// It is left out.
     Ignored,
 }

@@ -54,6 +54,8 @@ pub struct Dialect {
     pub(crate) lowest_price: LowestPrice,
     /// What is said when something behind the service fails.
     pub(crate) outages: Outages,
+    /// Whether members of a body that are not known are refused, and prices in other forms than JSON's.
+    pub(crate) is_strict: bool,
     /// Whether integers count as text where text is asked for.
     pub(crate) integers_are_text: bool,
     /// What becomes of the timestamp that comes with a purchase.

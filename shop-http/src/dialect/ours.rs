@@ -34,6 +34,7 @@ pub(super) const EVERYBODY: Dialect = Dialect {
         asking: None,
         reading: None,
     },
+    is_strict: false,
     integers_are_text: true,
     timestamps: Timestamps::Lenient,
     listing: ListingForm {
@@ -61,6 +62,7 @@ pub(crate) static V1: Dialect = Dialect {
     invalid: StatusCode::UNPROCESSABLE_ENTITY,
     tells_empty_bodies: false,
     outages: Outages { taking: NOT_RECORDED, writing: NOT_RECORDED, asking: None, reading: None },
+    is_strict: true,
     integers_are_text: false,
     timestamps: Timestamps::Strict,
     ..EVERYBODY

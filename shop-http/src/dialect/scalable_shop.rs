@@ -3,7 +3,9 @@
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
-use super::{Bought, Dialect, Errors, ItemForm, ListingForm, LooksFor, PriceForm, View, ours::EVERYBODY};
+use super::{
+    Bought, Dialect, Errors, ItemForm, ListingForm, LooksFor, PriceForm, Timestamps, View, ours::EVERYBODY,
+};
 
 pub(super) static SCALABLE_SHOP: Dialect = Dialect {
     name: "scalable-shop",
@@ -15,6 +17,7 @@ pub(super) static SCALABLE_SHOP: Dialect = Dialect {
     },
     item: ItemForm { price: PriceForm::Text, ..EVERYBODY.item },
     errors: Errors::StatusAndMessage,
+    timestamps: Timestamps::LenientOrReceipt,
     listing: ListingForm {
         view: View::Owner,
         order: ListOrder::OldestFirst,

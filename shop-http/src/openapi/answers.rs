@@ -201,6 +201,16 @@ const fn error_schema_name(form: Errors) -> &'static str {
     }
 }
 
+/// One fault of a request, in a problem.
+fn problem_error() -> Described {
+    object([("detail", text().build().into())])
+        .property("pointer", text().description(Some("In the body: a JSON pointer as a URI fragment")))
+        .property("parameter", text().description(Some("In the query or in the path")))
+        .property("header", text().description(Some("In the head")))
+        .build()
+        .into()
+}
+
 /// The body of an error.
 fn error(form: Errors) -> Described {
     let some_text = || text().build().into();
@@ -224,7 +234,8 @@ fn error(form: Errors) -> Described {
         Errors::Problem => object([("title", some_text()), ("detail", some_text())])
             .property("type", text())
             .property("status", of_type(Type::Integer))
-            .property("field", text().description(Some("The member or parameter that is wrong"))),
+            .property("field", text().description(Some("The first member or parameter that is wrong")))
+            .property("errors", array(problem_error())),
     };
     let words = [Outcome::NotApplied, Outcome::Unknown].map(ProblemMembers::outcome_word);
     body.property("outcome", word(words).description(Some("Of a POST: whether it may have taken effect")))

@@ -8,16 +8,15 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::{ContentBuilder, Required};
 
 use super::answers::{Answer, answers, not_taken, too_busy};
-use super::schemas::{
-    Described, four_members, lenient_time, listed, new_purchase, object, strict_time, text, word,
-};
+use super::schemas::{Described, four_members, listed, new_purchase, object, text, time, word};
 use super::whereabouts::Place;
 use super::{Operations, example, listings, parameters, v1};
+use crate::buy_request::MEMBERS;
 use crate::dialect::{Bought, Dialect, Timestamps};
 use crate::failure::{Failure, Subject};
 use crate::naked_purchase::NakedPurchase;
 use crate::resources::buy;
-use crate::wrong_body::{NoObject, Problem, WrongMember};
+use crate::wrong_body::{NoObject, Problem, WrongMember, unknown};
 
 const TAKEN: &str = "The purchase was taken, and is durable";
 
@@ -55,13 +54,8 @@ pub(super) fn operation(
     let taken = taken.with_header("X-Purchase-Id", "The purchase's id");
     let taken = taken
         .with_header("Idempotent-Replayed", "`true` when it was acknowledged before, under the same key");
-    let time = match timestamps {
-        Timestamps::Strict => Some(strict_time()),
-        Timestamps::Lenient => Some(lenient_time()),
-        Timestamps::Ignored => None,
-    };
     let body = ContentBuilder::new()
-        .schema(Some(new_purchase(place.dialect, time)))
+        .schema(Some(new_purchase(place.dialect, time(timestamps))))
         .example(Some(json!({"username": "ada", "userid": "u1", "price": 29.99})))
         .build();
     let body =
@@ -97,8 +91,8 @@ fn taken(dialect: &Dialect) -> Answer {
 
 /// What can be wrong with the request.
 fn refused(place: &Place<'_>) -> Vec<Failure> {
-    let wrong = |member, problem, text: &str, input: &str| {
-        let (text, input) = (text.to_owned(), input.to_owned());
+    let wrong = |member: &'static str, problem, text: &str, input: &str| {
+        let (member, text, input) = (member.into(), text.to_owned(), input.to_owned());
         Failure::Body(vec![WrongMember { member, problem, text, input }])
     };
     let mut failures = unreadable(place);
@@ -106,6 +100,9 @@ fn refused(place: &Place<'_>) -> Vec<Failure> {
         wrong("price", Problem::Missing, "", r#"{"username":"ada","userid":"u1"}"#),
         wrong("price", Problem::Value, "Price must not have more than 8 decimals", "0.123456789"),
     ]);
+    if place.dialect.is_strict {
+        failures.push(wrong("currency", Problem::Unknown, &unknown("currency", MEMBERS), "null"));
+    }
     if place.dialect.tells_empty_bodies {
         failures.push(Failure::EmptyBody);
     }

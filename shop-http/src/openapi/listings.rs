@@ -14,6 +14,9 @@ use crate::failure::{Failure, Subject};
 use crate::listing_body::{self, Frame};
 use crate::parameters::By;
 
+const LINKS: &str = "Of a page: its next one, with `rel=\"next\"`. Where a user's id is also a user's name: the purchases \
+                     under that name, with `rel=\"alternate\"`";
+
 /// `GET /getAllUserBuys/{who}`, `GET /purchases/{who}`.
 pub(super) fn of_user(place: &Place<'_>) -> Operations {
     of_user_in(place, place.dialect.listing.view)
@@ -27,7 +30,11 @@ pub(super) fn buy_list(place: &Place<'_>) -> Operations {
 fn of_user_in(place: &Place<'_>, view: View) -> Operations {
     let form = place.dialect.listing;
     let who = parameters::who(form.looks_for);
-    let operation = listing_in(place, view, form.nothing, "What a user has bought", form.cap).parameter(who);
+    let summary = match form.looks_for {
+        LooksFor::Either => "What a user has bought, by id or by name; `X-Found-By` says by which",
+        _ => "What a user has bought",
+    };
+    let operation = listing_in(place, view, form.nothing, summary, form.cap).parameter(who);
     vec![(HttpMethod::Get, operation.parameter(parameters::by()))]
 }
 
@@ -55,7 +62,8 @@ fn listing_in(
     let schema = any_of(views.iter().map(|view| listing(*view, place.dialect.item)));
     let found = Answer::json(StatusCode::OK, "The listing", schema.clone())
         .with_example(shown(place, view))
-        .with_header("Link", "Of a page: its next one, with `rel=\"next\"`")
+        .with_header("Link", LINKS)
+        .with_header("X-Found-By", "`userid` or `username`, where the text in the path may be either")
         .with_header("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
     let mut own = vec![found];
     if nothing != StatusCode::OK {
@@ -85,7 +93,8 @@ fn shown(place: &Place<'_>, view: View) -> Option<serde_json::Value> {
     let form = place.dialect.listing;
     let found = if form.looks_for == LooksFor::UserName { By::UserName } else { By::UserId };
     let who = if found == By::UserName { "ada" } else { "u1" }.to_owned();
-    let frame = Frame { view, item: place.dialect.item, who, asked: found, found: Some(found) };
+    let frame =
+        Frame { view, item: place.dialect.item, who, asked: found, found: Some(found), alternate: None };
     let total = "29.99".parse().ok()?;
     let body = listing_body::of_page(&frame, &example::page(), Summary::new(1, total)).ok()?;
     example::shown(body.into_response())

@@ -114,15 +114,20 @@ pub(super) fn waiting() -> [Parameter; 2] {
     ]
 }
 
-/// Whose purchases are asked for in `/v1`; not both.
-pub(super) fn selection() -> [Parameter; 2] {
+/// Whose purchases are asked for in `/v1`; exactly one of them.
+pub(super) fn selection() -> [Parameter; 3] {
     [
-        query("userid", "The user's id; not together with `username`", user_id()),
-        // Without an example: whoever tries the examples would give both.
         query(
-            "username",
-            "The user's name; not together with `userid`",
-            user_name().examples::<[_; 0], Value>([]),
+            "userid",
+            "The user's id; exactly one of `userid`, `username` and `everyone` is given",
+            user_id(),
+        ),
+        // These without an example: whoever tries the examples would give all of them.
+        query("username", "The user's name", user_name().examples::<[_; 0], Value>([])),
+        query(
+            "everyone",
+            "Everybody's purchases, which management alone lists: facing answers 403",
+            word(["true"]),
         ),
     ]
 }

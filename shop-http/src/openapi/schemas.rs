@@ -2,10 +2,14 @@
 
 use serde_json::{Value, json};
 use shop_core::Price;
-use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type,
+};
 use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
 
-use crate::dialect::{Dialect, Extras, ItemForm, LowestPrice, Missing, PriceForm, TimestampForm, View};
+use crate::dialect::{
+    Dialect, Extras, ItemForm, LowestPrice, Missing, PriceForm, TimestampForm, Timestamps, View,
+};
 
 /// A schema, as others hold it.
 pub(super) type Described = RefOr<Schema>;
@@ -17,6 +21,8 @@ const SENSIBLE: &str =
 const PRICE_TEXT: &str = r"^[0-9]{1,15}(\.[0-9]{1,8})?$";
 /// The same, but not nothing.
 const PRICE_TEXT_ABOVE_ZERO: &str = r"^(?=.*[1-9])[0-9]{1,15}(\.[0-9]{1,8})?$";
+/// The text of a JSON number, as `/v1` takes it. It may have an exponent, too.
+const PRICE_TEXT_STRICT: &str = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,8})?$";
 const PURCHASE_ID: &str = "^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24})$";
 const LONGEST_USER_ID: usize = 128;
 const LONGEST_USER_NAME: usize = 256;
@@ -87,7 +93,7 @@ pub(super) fn instant() -> ObjectBuilder {
     text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
 }
 
-/// What is sent to buy. `takes_time` unless the client's time is left out.
+/// What is sent to buy, with `time` unless the client's is left out.
 pub(super) fn new_purchase(dialect: &Dialect, time: Option<Described>) -> Described {
     let body = object([
         ("username", user_text(user_name(), dialect)),
@@ -98,6 +104,9 @@ pub(super) fn new_purchase(dialect: &Dialect, time: Option<Described>) -> Descri
         Some(time) => body.property("timestamp", time),
         None => body,
     };
+    if dialect.is_strict {
+        return body.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into();
+    }
     body.description(Some(
         "Other members are dropped. `userId`, `user_id` and `userID` count as `userid`; two that differ are refused, \
          and so is a member that comes twice.",
@@ -126,6 +135,7 @@ fn user_text(text: ObjectBuilder, dialect: &Dialect) -> Described {
 fn new_price(dialect: &Dialect) -> Described {
     let number = of_type(Type::Number).maximum(Some(1e15)).multiple_of(Some(1e-8)).examples([json!(29.99)]);
     let (number, pattern) = match dialect.lowest_price {
+        LowestPrice::Zero if dialect.is_strict => (number.minimum(Some(0)), PRICE_TEXT_STRICT),
         LowestPrice::Zero => (number.minimum(Some(0)), PRICE_TEXT),
         LowestPrice::AboveZero => (number.exclusive_minimum(Some(0)), PRICE_TEXT_ABOVE_ZERO),
     };
@@ -134,20 +144,25 @@ fn new_price(dialect: &Dialect) -> Described {
     any_of([number.build().into(), text().pattern(Some(pattern)).build().into()])
 }
 
-/// The time that comes with a purchase: RFC 3339 text.
-pub(super) fn strict_time() -> Described {
-    let time = nullable(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
-    time.description(Some("The time of receipt when absent")).build().into()
-}
-
-/// The time that comes with a purchase, where what cannot be read is left out.
-pub(super) fn lenient_time() -> Described {
-    let time = anything().examples([json!("2026-03-01T09:00:00.250Z")]);
-    time.description(Some(
-        "RFC 3339 text, or a number of seconds or of milliseconds; the time of receipt when it cannot be read",
-    ))
-    .build()
-    .into()
+/// The time that comes with a purchase, if it is not left out.
+pub(super) fn time(timestamps: Timestamps) -> Option<Described> {
+    let says = "At most 5 minutes ahead; the time of receipt when absent";
+    let text = nullable(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    Some(match timestamps {
+        Timestamps::Ignored => return None,
+        Timestamps::Strict => text.description(Some(says)).build().into(),
+        Timestamps::Lenient => {
+            let number = of_type(Type::Number).minimum(Some(0)).maximum(Some(1e12));
+            let number = number.description(Some("Seconds since 1970, or milliseconds from 1e11 on"));
+            any_of([text.description(Some(says)).build().into(), number.build().into()])
+        }
+        Timestamps::LenientOrReceipt => {
+            let time = anything().examples([json!("2026-03-01T09:00:00.250Z")]);
+            let says = "RFC 3339 text, or a number of seconds or of milliseconds, at most 5 minutes ahead; the time of \
+                        receipt when it cannot be read";
+            time.description(Some(says)).build().into()
+        }
+    })
 }
 
 /// A purchase outside of `/v1`, as far as every system knows it.
@@ -214,6 +229,12 @@ pub(super) fn listing(view: View, form: ItemForm) -> Described {
                 ("matched_by", matched.build().into()),
             ])
             .property("next", nullable(Type::String).description(Some("Of a page: its next one's `cursor`")))
+            .property(
+                "alternate",
+                text().description(Some(
+                    "Where the purchases are that the text finds as a user's name, if any",
+                )),
+            )
             .build()
             .into()
         }

@@ -15,6 +15,7 @@ use super::{Operations, buying, example, parameters};
 use crate::dialect::Dialect;
 use crate::failure::{Failure, Subject};
 use crate::resources::buy;
+use crate::service::Role;
 
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
 
@@ -49,8 +50,16 @@ pub(super) fn purchases(place: &Place<'_>) -> Operations {
         .description("The next page, of the same listing");
     listed.links.push(("next", next.build()));
     let both = Failure::field("userid", "and username exclude each other: give one of them");
+    let unknown = Failure::field("userId", "is unknown here: use userid");
+    let failures = [both, unknown].into_iter().chain(of_everyone(place)).collect();
     let asked = parameters::selection().into_iter().chain(parameters::paging()).chain(parameters::waiting());
-    let get = question(place, "A page of a user's purchases, or of everybody's", listed, vec![both], asked);
+    let get = question(
+        place,
+        "A page of a user's purchases; on management also of everybody's",
+        listed,
+        failures,
+        asked,
+    );
     vec![(HttpMethod::Post, post), (HttpMethod::Get, get)]
 }
 
@@ -76,10 +85,17 @@ pub(super) fn summary(place: &Place<'_>) -> Operations {
     let counted = Answer::json(StatusCode::OK, "How many purchases, and what they cost", body.build())
         .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
         .with_header(PENDING.0, PENDING.1);
-    let neither = Failure::field("userid", "or username must be given");
+    let neither = Failure::field("userid", "or username must be given, or everyone=true");
+    let failures = std::iter::once(neither).chain(of_everyone(place)).collect();
     let asked = parameters::selection().into_iter().chain(parameters::waiting());
-    let what = "How many purchases a user has made, and what they cost together";
-    vec![(HttpMethod::Get, question(place, what, counted, vec![neither], asked))]
+    let what =
+        "How many purchases a user has made, and what they cost together; on management also everybody's";
+    vec![(HttpMethod::Get, question(place, what, counted, failures, asked))]
+}
+
+/// What is said of everybody's purchases where they are not listed.
+fn of_everyone(place: &Place<'_>) -> Option<Failure> {
+    (place.role == Role::Facing).then_some(Failure::NotForEveryone)
 }
 
 /// The answer to a buy.
@@ -107,6 +123,7 @@ pub(super) fn taken(dialect: &Dialect) -> Answer {
     });
     Answer::json(StatusCode::CREATED, "The purchase was taken, and is durable", body.build())
         .with_example(bought)
+        .with_header("Location", "The purchase, asked for with `wait_for`: it is stored a moment later")
 }
 
 fn question(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::json_answer::{Json, no_json};
 use crate::naked_purchase::NakedPurchase;
+use crate::parameters::Strict;
 use crate::service::{Acknowledged, Service};
 use crate::{body, buy_request};
 
@@ -57,10 +58,13 @@ async fn buy(
 ) -> Result<Acknowledged, Failure> {
     let bought = {
         // Whole: to extract the headers would copy them. Gone before the purchase is published: many wait for that.
-        let (Parts { headers, .. }, body) = request.into_parts();
+        let (Parts { headers, uri, .. }, body) = request.into_parts();
         let body = body::read(&headers, body, &service.options).await?;
+        if dialect.is_strict {
+            Strict::of(&uri, &[])?.finish(Some(()))?;
+        }
         let key = buy_request::idempotency_key(&headers)?;
-        let new = buy_request::read(&body, dialect, timestamps, key)?;
+        let new = buy_request::read(&body, dialect, timestamps, key, &*service.clock)?;
         service.buy(new, buy_request::context(&headers))
     };
     bought.await
@@ -92,7 +96,10 @@ impl Serialize for Said {
 pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) -> Response {
     match dialect.bought {
         Bought::PurchaseAndReceipt => {
-            (StatusCode::CREATED, Json(PublishedBody::new(purchase, receipt))).into_response()
+            // Where it is listed a moment later: whoever follows it waits for that.
+            let location = format!("/v1/purchases/{0}?wait_for={0}", purchase.id);
+            let location = [(header::LOCATION, location)];
+            (StatusCode::CREATED, location, Json(PublishedBody::new(purchase, receipt))).into_response()
         }
         Bought::Says { code, status, message, purchase_as } => {
             match to_raw_value(&NakedPurchase::four_members(&purchase, dialect.item)) {

@@ -12,6 +12,7 @@ use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summar
 
 use crate::dialect::{ItemForm, ListingForm, LooksFor, Speaks, View};
 use crate::failure::{Failure, Subject};
+use crate::header_names::FOUND_BY;
 use crate::listing_body::{self, Frame};
 use crate::parameters::{By, Parameters};
 use crate::service::Service;
@@ -90,7 +91,7 @@ impl Asked {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = parameters.asks_for_a_page() || limit.is_some();
         let view = parameters.view()?.unwrap_or(form.view);
-        let frame = Frame { view, item, who: String::new(), asked: By::UserId, found: None };
+        let frame = Frame { view, item, who: String::new(), asked: By::UserId, found: None, alternate: None };
         let mut request = parameters.page(form.order, limit.unwrap_or(PageLimit::DEFAULT))?;
         if !is_page {
             request.limit = PageLimit::MAX;
@@ -146,6 +147,14 @@ async fn list(
         Selector::Name(_) => By::UserName,
         _ => By::UserId,
     });
+    let found_by = asked.frame.found.filter(|_| asked.candidates.len() > 1);
+    if let Some((Selector::User(_), _)) = found
+        && has_namesake(service, &asked).await?
+    {
+        let query = parameters.looking_by(By::UserName);
+        asked.frame.alternate = Some(format!("{}?{query}", uri.path()));
+    }
+    let alternate = asked.frame.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
     let is_found = found.is_some();
     let failed = |error| Failure::Query(error, Subject::Purchase(service.role));
     let mut next = None;
@@ -177,8 +186,11 @@ async fn list(
         let query = parameters.of_next_page(asked.request.limit, &next);
         format!("<{}?{query}>; rel=\"next\"", uri.path())
     });
-    if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
-        response.headers_mut().insert(header::LINK, link);
+    for link in [link, alternate].into_iter().flatten() {
+        response.headers_mut().extend(HeaderValue::try_from(link).ok().map(|link| (header::LINK, link)));
+    }
+    if let Some(by) = found_by {
+        response.headers_mut().insert(FOUND_BY, HeaderValue::from_static(by.name()));
     }
     Ok(sight.mark(response))
 }
@@ -201,6 +213,16 @@ async fn find(service: &Service, asked: &Asked) -> Result<Option<(Selector, Page
         service.page(first, &asked.request).await?;
     }
     Ok(None)
+}
+
+/// Whether what was found by a user's id is a user's name, too, if it was taken for either: the purchases under that
+/// name are not in the answer. The pages after the first do not say so again.
+async fn has_namesake(service: &Service, asked: &Asked) -> Result<bool, Failure> {
+    let (None, [Selector::User(_), name]) = (&asked.request.cursor, &asked.candidates[..]) else {
+        return Ok(false);
+    };
+    let one = PageRequest::first(asked.request.order, PageLimit::new(1).unwrap_or_default());
+    Ok(!service.page(name, &one).await?.items.is_empty())
 }
 
 fn json(body: Body) -> Response {

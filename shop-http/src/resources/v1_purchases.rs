@@ -8,19 +8,28 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
 use shop_core::json::{PageBody, PurchaseBody};
-use shop_core::ports::PageLimit;
+use shop_core::ports::Selector;
 
 use crate::dialect::Speaks;
 use crate::failure::Failure;
 use crate::json_answer::Json;
-use crate::parameters::Parameters;
-use crate::service::Service;
+use crate::parameters::Strict;
+use crate::service::{Role, Service};
+
+/// Everybody's purchases are management's to list.
+pub(super) fn may_select(service: &Service, selector: &Selector) -> Result<(), Failure> {
+    match (service.role, selector) {
+        (Role::Facing, Selector::All) => Err(Failure::NotForEveryone),
+        _ => Ok(()),
+    }
+}
 
 pub(crate) async fn list(State(service): State<Arc<Service>>, Speaks(dialect): Speaks, uri: Uri) -> Response {
     let page = async {
-        let parameters = Parameters::of(&uri)?;
-        let (selector, request) =
-            (parameters.selector()?, parameters.page(dialect.listing.order, PageLimit::DEFAULT)?);
+        let mut asked = Strict::of(&uri, Strict::LISTING)?;
+        let (selector, request) = (asked.selector(), asked.page());
+        let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
+        may_select(&service, &selector)?;
         let sight = service.wait(&parameters, std::slice::from_ref(&selector)).await?;
         let page = service.page(&selector, &request).await?;
         Ok::<_, Failure>(sight.mark(Json(PageBody::from(page)).into_response()))
@@ -38,7 +47,8 @@ pub(crate) async fn get(
         let text = path.map(|Path(text)| text).unwrap_or_default();
         let id: PurchaseId =
             text.parse().map_err(|error| Failure::field("id", format!("is not valid: {error}")))?;
-        let sight = service.wait(&Parameters::of(&uri)?, &[]).await?;
+        let (parameters, ()) = Strict::of(&uri, Strict::PURCHASE)?.finish(Some(()))?;
+        let sight = service.wait(&parameters, &[]).await?;
         let found = service.ask(service.query.get(&id)).await?;
         let response = match found {
             Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),

@@ -62,6 +62,37 @@ async fn it_says_what_the_dialect_says() {
 }
 
 #[tokio::test]
+async fn our_own_api_says_what_it_takes_and_what_it_refuses() {
+    let shop = Shop::new();
+    for (service, is_facing) in [(&shop.facing, true), (&shop.management, false)] {
+        let document = get(service, "/openapi.json").await.json();
+        let v1 = &document["paths"]["/v1/purchases"];
+        let body = &v1["post"]["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(body["additionalProperties"], false, "{body}");
+        assert!(v1["post"]["responses"]["201"]["headers"]["Location"].is_object());
+        for get in [&v1["get"], &document["paths"]["/v1/summary"]["get"]] {
+            let parameters = get["parameters"].as_array().unwrap();
+            let names: Vec<_> =
+                parameters.iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+            assert_eq!(names[..3], ["userid", "username", "everyone"]);
+            let denied = &get["responses"]["403"]["content"]["application/problem+json"]["examples"];
+            assert_eq!(denied.is_object(), is_facing, "{denied}");
+            let examples = &get["responses"]["422"]["content"]["application/problem+json"]["examples"];
+            assert_eq!(examples["Fields"]["value"]["errors"][0]["parameter"], "userid", "{examples}");
+        }
+        let problem = &document["components"]["schemas"]["error-problem"]["properties"];
+        assert!(problem["errors"]["items"]["properties"]["pointer"].is_object(), "{problem}");
+        let path = if is_facing { "/getAllUserBuys/{who}" } else { "/purchases/{who}" };
+        let listed = &document["paths"][path]["get"]["responses"]["200"]["headers"];
+        assert!(listed["X-Found-By"].is_object() && listed["Link"].is_object(), "{listed}");
+        // What other systems' clients send besides is dropped.
+        let buy = if is_facing { "/buy" } else { "/purchases" };
+        let body = &document["paths"][buy]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        assert!(body.get("additionalProperties").is_none(), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn the_page_is_served_from_the_binary() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {

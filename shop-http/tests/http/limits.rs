@@ -135,7 +135,10 @@ async fn a_question_that_takes_too_long_is_given_up() {
         (answer.json(), answer.header("retry-after")),
         (json!({"error": "No answer within 1 seconds"}), Some("1"))
     );
-    assert_eq!(get(&shop.facing, "/v1/purchases").await.json()["type"], "/problems/deadline-exceeded");
+    assert_eq!(
+        get(&shop.facing, "/v1/purchases?userid=u1").await.json()["type"],
+        "/problems/deadline-exceeded"
+    );
 }
 
 #[tokio::test(start_paused = true)]

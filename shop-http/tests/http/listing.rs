@@ -60,6 +60,42 @@ async fn a_name_is_found_when_no_id_is() {
 }
 
 #[tokio::test]
+async fn an_id_does_not_hide_the_list_of_a_name() {
+    let shop = Shop::new();
+    let mut namesake = purchase("u3", 3);
+    namesake.user_name = "Grace Hopper".parse().unwrap();
+    shop.stored(&[purchase("Grace Hopper", 1), namesake, purchase("u2", 2)]).await;
+    for (service, path) in [(&shop.facing, "/getAllUserBuys"), (&shop.management, "/purchases")] {
+        let who = format!("{path}/Grace%20Hopper");
+        let by_id = get(service, &who).await;
+        assert_eq!((ids(&by_id), by_id.header("x-found-by")), (vec![1], Some("userid")));
+        let other = format!("{who}?by=username");
+        assert_eq!(by_id.header("link"), Some(&*format!("<{other}>; rel=\"alternate\"")));
+        assert_eq!(by_id.json()["alternate"], other);
+        let by_name = get(service, &other).await;
+        assert_eq!((ids(&by_name), by_name.json().get("alternate")), (vec![3], None));
+        // Of a page, too, and what says how it looks is kept.
+        let page = get(service, &format!("{who}?limit=1&view=list&order=oldest")).await;
+        let expected = format!("<{who}?by=username&view=list&order=oldest&limit=1>; rel=\"alternate\"");
+        assert_eq!(page.header("link"), Some(&*expected));
+        // Where only one of the two matches, there is nothing else to ask for.
+        for (who, found_by) in [("u2", "userid"), ("name%20of%20u2", "username")] {
+            let answer = get(service, &format!("{path}/{who}")).await;
+            assert_eq!((answer.header("x-found-by"), answer.header("link")), (Some(found_by), None), "{who}");
+            assert_eq!(answer.json().get("alternate"), None);
+        }
+        let asked_by_id = get(service, &format!("{who}?by=userid")).await;
+        assert_eq!((asked_by_id.header("x-found-by"), asked_by_id.header("link")), (None, None));
+        assert_eq!(get(service, &format!("{path}/nobody")).await.header("x-found-by"), None);
+    }
+    // Those who know one way alone are answered as before.
+    for path in ["/api/getAllUserBuys", "/api/v1/getAllUserBuys", "/scalable-shop-cm-server/getAllUserBuys"] {
+        let answer = get(&shop.facing, &format!("{path}/Grace%20Hopper")).await;
+        assert_eq!((answer.header("x-found-by"), answer.header("link")), (None, None), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_user_has_an_empty_listing() {
     let shop = Shop::new();
     for path in [
@@ -172,9 +208,12 @@ async fn a_store_that_is_away_is_a_503() {
     let shop = Shop::new();
     for fault in [Fault::away(), Fault::Delay(std::time::Duration::from_secs(60))] {
         shop.faults.always(Call::Query, fault);
-        for path in
-            ["/getAllUserBuys/u1", "/getAllUserBuys/u1?limit=5", "/v1/purchases", "/v1/summary?userid=u1"]
-        {
+        for path in [
+            "/getAllUserBuys/u1",
+            "/getAllUserBuys/u1?limit=5",
+            "/v1/purchases?userid=u1",
+            "/v1/summary?userid=u1",
+        ] {
             let answer = get(&shop.facing, path).await;
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
             assert!(answer.header("retry-after").is_some());

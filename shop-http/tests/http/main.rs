@@ -19,5 +19,6 @@ mod metrics_table;
 mod odd_ports;
 mod page;
 mod shop;
+mod strict;
 mod v1;
 mod waiting;

@@ -50,7 +50,7 @@ async fn a_panic_is_a_500_without_details() {
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.json(), json!({"error": "Failed to fetch purchases"}));
     assert!(answer.header("x-request-id").is_some());
-    let problem = get(&router, "/v1/purchases").await;
+    let problem = get(&router, "/v1/purchases?userid=u1").await;
     assert_eq!(problem.header("content-type"), Some("application/problem+json"));
     assert_eq!(problem.json()["type"], "/problems/internal");
 }

@@ -67,7 +67,7 @@ async fn nobody_waits_longer_than_asked_and_the_answer_says_so() {
         ("/v1/purchases?userid=u1", StatusCode::OK),
         ("/v1/summary?userid=u1", StatusCode::OK),
         ("/getAllUserBuys/u1?limit=1", StatusCode::OK),
-        ("/v1/purchases/00000000-0000-0000-0000-000000000008?x=", StatusCode::NOT_FOUND),
+        ("/v1/purchases/00000000-0000-0000-0000-000000000008?", StatusCode::NOT_FOUND),
     ] {
         for (wait, seconds) in [("", 2.0), ("&wait=0.5", 0.5), ("&wait=0", 0.0), ("&wait=10", 10.0)] {
             let start = Instant::now();

@@ -77,6 +77,10 @@ const NO_OBJECTS: &[&str] = &[
     r#"{"username":"ada","userid":"u1","userid":"u1","price":1}"#,
     r#"{"username":"ada","userid":"u1","price":1,"timestamp":1,"timestamp":2}"#,
     r#"{"username":"ada","userid":"u1","user\u0069d":"u2","price":1}"#,
+];
+
+/// What says one thing in two ways, each known to a replaced system.
+pub(super) const CONTRADICTIONS: &[&str] = &[
     r#"{"username":"ada","userid":"u1","userId":"u2","price":1}"#,
     r#"{"username":"ada","userid":"u1","user_id":"u2","price":1}"#,
     r#"{"username":"ada","userID":"u1","user_id":"u2","price":1}"#,

@@ -87,6 +87,57 @@ async fn a_bad_body_says_what_is_wrong_and_reaches_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_body_that_contradicts_itself_is_refused() {
+    let shop = Shop::new();
+    for body in bodies::CONTRADICTIONS {
+        for (service, path, status, text) in [
+            (&shop.facing, "/buy", StatusCode::BAD_REQUEST, "userid and an alias of it differ"),
+            (&shop.management, "/purchases", StatusCode::BAD_REQUEST, "userid and an alias of it differ"),
+            (
+                &shop.facing,
+                "/v1/purchases",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "user_id is unknown here: use userid",
+            ),
+            (
+                &shop.management,
+                "/v1/purchases",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "is unknown here: use userid",
+            ),
+        ] {
+            let body = body.replace("userId", "user_id");
+            let answer = post(service, path, body.clone()).await;
+            assert_eq!(answer.status, status, "{path} {body}");
+            let error = answer.json();
+            let said = text_of(path, "default", &error);
+            assert!(said.is_some_and(|said| said.contains(text)), "{path} {body}: {error}");
+        }
+        assert_untouched(&shop, body).await;
+    }
+}
+
+#[tokio::test]
+async fn a_time_past_the_log_must_be_readable_in_every_dialect() {
+    for name in ["default", "scalable-shop", "user-buy-list", "purchase-tracking"] {
+        let shop = speaking(name);
+        for (value, text) in [
+            ("\"not a date\"", "timestamp must be RFC 3339"),
+            ("{}", "timestamp must be RFC 3339"),
+            ("\"9999-12-30T00:00:00Z\"", "timestamp must not be more than 5 minutes in the future"),
+        ] {
+            let body = bodies::with("price", &format!("1,\"timestamp\":{value}"));
+            let answer = post(&shop.management, "/purchases", body).await;
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name} {value}: {answer:?}");
+            let error = answer.json();
+            let said = text_of("/purchases", name, &error);
+            assert!(said.is_some_and(|said| said.contains(text)), "{name} {value}: {error}");
+        }
+        assert_untouched(&shop, name).await;
+    }
+}
+
 /// Whether it is refused as bad bodies are at `path` in `dialect`.
 fn is_refused(path: &str, dialect: &str, answer: &Answer) -> bool {
     let status = if path.starts_with("/api/v1/") { 422 } else { 400 };
@@ -148,7 +199,30 @@ const BY_DIALECT: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ("default", "/v1/purchases", "price", "1,\"timestamp\":\"yesterday\"", Some("timestamp")),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":5", Some("timestamp")),
     ("default", "/v1/purchases", "price", "1,\"timestamp\":[]", Some("timestamp")),
-    ("default", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
+    (
+        "default",
+        "/v1/purchases",
+        "price",
+        "1,\"timestamp\":\"2026-03-01T09:05:00.251Z\"",
+        Some("in the future"),
+    ),
+    ("default", "/v1/purchases", "price", "1,\"timestamp\":\"2026-03-01T09:05:00.250Z\"", None),
+    ("default", "/buy", "price", "1,\"timestamp\":\"yesterday\"", Some("timestamp must be RFC 3339")),
+    ("default", "/buy", "price", "1,\"timestamp\":\"31/12/2025\"", Some("timestamp must be RFC 3339")),
+    ("default", "/buy", "price", "1,\"timestamp\":[]", Some("timestamp must be RFC 3339")),
+    ("default", "/buy", "price", "1,\"timestamp\":1e300", Some("timestamp must be RFC 3339")),
+    ("default", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", Some("in the future")),
+    ("default", "/buy", "price", "1,\"timestamp\":4000000000", Some("in the future")),
+    ("default", "/buy", "price", "1,\"timestamp\":null", None),
+    ("default", "/scalable-shop-cm-server/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
+    ("scalable-shop", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
+    ("scalable-shop", "/buy", "price", "1,\"timestamp\":[]", None),
+    ("scalable-shop", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", Some("in the future")),
+    ("user-buy-list", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
+    ("user-buy-list", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", None),
+    ("purchase-tracking", "/buy", "price", "1,\"timestamp\":\"yesterday\"", None),
+    ("purchase-tracking", "/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", None),
+    ("default", "/api/v1/buy", "price", "1,\"timestamp\":\"2999-01-01T00:00:00Z\"", None),
     ("default", "/api/v1/buy", "price", "1,\"timestamp\":[]", None),
 ];
 
