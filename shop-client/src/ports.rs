@@ -7,8 +7,8 @@ use shop_core::{Error, Result};
 
 use crate::{
     Durability, ErrorKind, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page, PageRequest,
-    Placement, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, Registration, Selector, ShopClient,
-    Summary, User, UserNumber, UserStore,
+    Placement, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, Registration, Selector,
+    ShopClient, Summary, User, UserNumber, UserStore,
 };
 
 #[async_trait]
