@@ -100,7 +100,8 @@ impl Arguments for MigrateArguments {
 /// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when it is clean. Else it names what is missing,
 /// stored with other content than the log's, or there twice, and exits with 1. It changes nothing and runs beside a
 /// service: what is on its way into the store is waited for. Dead letters are accounted for, and so are those that were
-/// replayed or dropped.
+/// replayed or dropped. Conflicts are counted apart from other dead letters, and where the log begins is printed if its
+/// first records are gone.
 ///
 /// management verify
 /// management verify --wait 60 --named 1000

@@ -20,13 +20,14 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     let mut options = VerifyOptions::default();
     (options.wait, options.named) = (wait, named);
     let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
+    let origin = log.port.origin();
     let (log, store) = (log.close().await, store.close().await);
     let verified = verified?;
     print(&format!(
         "log    {log}: {} records\nstore  {store}: {} purchases\n{}",
         verified.records,
         verified.purchases,
-        text(&verified)
+        text(&verified, origin)
     ))?;
     if verified.is_clean() {
         return Ok(());
@@ -52,10 +53,21 @@ async fn verify(
     Ok(Verify::new(query, options).run(log.records().await?, letters, told).await?)
 }
 
-fn text(verified: &Verified) -> String {
+/// What is printed of `verified`; the first record of a partition had the offset `origin`.
+fn text(verified: &Verified, origin: u64) -> String {
     let mut text = format!("{verified}\n");
+    // Writing into a String does not fail.
+    if verified.dead_lettered > 0 {
+        let others = verified.dead_lettered - verified.conflicts;
+        let _infallible = writeln!(text, "dead letters: {} conflicts, {others} others", verified.conflicts);
+    }
+    for ((topic, partition), first) in verified.first_offsets.iter().filter(|(_, first)| **first > origin) {
+        let _infallible = writeln!(
+            text,
+            "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
+        );
+    }
     if verified.settled > 0 {
-        // Writing into a String does not fail.
         let _infallible = writeln!(text, "settled by hand {}", verified.settled);
     }
     let place = |found: &Unaccounted| {

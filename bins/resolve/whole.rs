@@ -21,6 +21,9 @@ pub(crate) trait WholeLog: Send + Sync {
     /// All records that it holds now.
     async fn records(&self) -> Result<BoxStream<'static, Result<Batch>>>;
 
+    /// The offset of the first record that is ever written to a partition.
+    fn origin(&self) -> u64;
+
     /// All that it has put aside by now.
     async fn put_aside(&self) -> Result<BoxStream<'static, Result<PutAside>>>;
 
@@ -34,11 +37,15 @@ pub(crate) trait WholeLog: Send + Sync {
 /// The same of each adapter: their streams are types of their own.
 #[cfg(any(feature = "embedded", feature = "kafka"))]
 macro_rules! whole_log {
-    ($log:ty) => {
+    ($log:ty, $origin:literal) => {
         #[async_trait]
         impl WholeLog for $log {
             async fn records(&self) -> Result<BoxStream<'static, Result<Batch>>> {
                 Ok(Box::pin(Self::records(self).await?))
+            }
+
+            fn origin(&self) -> u64 {
+                $origin
             }
 
             async fn put_aside(&self) -> Result<BoxStream<'static, Result<PutAside>>> {
@@ -57,9 +64,9 @@ macro_rules! whole_log {
 }
 
 #[cfg(feature = "embedded")]
-whole_log!(shop_store::embedded::EmbeddedLog);
+whole_log!(shop_store::embedded::EmbeddedLog, 1);
 #[cfg(feature = "kafka")]
-whole_log!(shop_kafka::KafkaLog);
+whole_log!(shop_kafka::KafkaLog, 0);
 
 /// What was opened for a command.
 pub(crate) struct Opened<T: ?Sized> {

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use rusqlite::Connection;
 use shop_client::NewPurchase;
-use shop_core::record::LogRecord;
+use shop_core::record::{Headers, LogRecord, header};
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
@@ -50,6 +50,8 @@ async fn a_store_that_has_everything_is_clean_beside_a_running_service() {
     assert!(output.status.success(), "{said}{}", text(&output.stderr));
     assert!(said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
     assert!(said.contains("log.db: 21 records") && said.contains("store.db: 20 purchases"), "{said}");
+    assert!(said.contains("\ndead letters: 0 conflicts, 1 others\n"), "{said}");
+    assert!(!said.contains("the log begins at"), "{said}");
     assert_eq!(text(&output.stderr), "", "no progress where nobody looks");
     assert!(facing.terminate().await.success());
     // Nobody has joined the log but the one group.
@@ -85,6 +87,37 @@ async fn what_is_missing_or_differs_is_named() {
     assert!(text(&output.stderr).contains("does not hold what the log says"));
     let output = manage(folder.path(), &["verify", "--wait", "0", "--named", "0"]).await;
     assert!(text(&output.stdout).contains("  missing: 1 more\n"), "{}", text(&output.stdout));
+}
+
+#[tokio::test]
+async fn conflicts_and_where_the_log_begins_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    for price in [1, 2, 3] {
+        let value = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
+        let headers = Headers::builder().with(header::PURCHASE_ID, Some(id.as_bytes())).build();
+        let record = LogRecord::new(0, SystemClock.now(), Some(value.into())).with_headers(headers);
+        log.append(record).await.unwrap();
+    }
+    drop(log);
+    append(folder.path(), "poison").await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    until("put them aside", async || dead_lettered(&facing).await == 3).await;
+    assert!(facing.terminate().await.success());
+    let said = text(&manage(folder.path(), &["verify"]).await.stdout);
+    assert!(
+        said.contains("missing 0, twice 0, dead-lettered 3\ndead letters: 2 conflicts, 1 others\n"),
+        "{said}"
+    );
+    assert!(!said.contains("the log begins at"), "{said}");
+
+    // As retention does it.
+    let log = Connection::open(folder.path().join("log.db")).unwrap();
+    assert_eq!(log.execute("DELETE FROM records WHERE offset < 3", []).unwrap(), 2);
+    drop(log);
+    let said = text(&manage(folder.path(), &["verify"]).await.stdout);
+    assert!(said.contains("\nthe log begins at purchases-0-3: "), "{said}");
 }
 
 #[tokio::test]

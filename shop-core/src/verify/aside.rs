@@ -1,17 +1,18 @@
 //! What a log has put aside, as little of it as can be held to the records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures_util::{Stream, TryStreamExt};
 
 use crate::letters::{PutAside, Settlement};
+use crate::ports::ReasonKind;
 use crate::{PurchaseId, Result};
 
 /// Ids of places and purchases.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    kept: BTreeSet<PurchaseId>,
+    kept: BTreeMap<PurchaseId, ReasonKind>,
     settled: BTreeSet<PurchaseId>,
     replayed: BTreeSet<PurchaseId>,
 }
@@ -19,7 +20,7 @@ pub(super) struct Aside {
 /// What the log's side knows of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    DeadLettered,
+    DeadLettered(ReasonKind),
     Settled,
 }
 
@@ -30,7 +31,7 @@ impl Aside {
         while let Some(put_aside) = all.try_next().await? {
             match put_aside {
                 PutAside::Kept(letter) => {
-                    aside.kept.insert(letter.place());
+                    aside.kept.insert(letter.place(), letter.reason.kind());
                 }
                 PutAside::Settled(letter) => {
                     aside.settled.insert(letter.place);
@@ -45,8 +46,8 @@ impl Aside {
     /// What is known of the record at `place`.
     pub(super) fn fate(&self, place: &PurchaseId) -> Option<Fate> {
         // Whatever was settled before: a letter that is kept waits for somebody now.
-        if self.kept.contains(place) {
-            return Some(Fate::DeadLettered);
+        if let Some(reason) = self.kept.get(place) {
+            return Some(Fate::DeadLettered(*reason));
         }
         self.settled.contains(place).then_some(Fate::Settled)
     }

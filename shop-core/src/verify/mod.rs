@@ -27,6 +27,7 @@ mod twice;
 mod verify_test;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -113,10 +114,15 @@ pub struct VerifyProgress {
 pub struct Verified {
     /// The records of the log that were looked at.
     pub records: u64,
+    /// Of each topic and partition, the first offset that the log still had. What was before it was not looked at. A
+    /// partition without records is not listed.
+    pub first_offsets: BTreeMap<(String, u32), u64>,
     /// The purchases of the store.
     pub purchases: u64,
     /// Records whose letters are kept among the dead letters.
     pub dead_lettered: u64,
+    /// Of those, the ones whose id another purchase has: clients have sent them under a key that was used before.
+    pub conflicts: u64,
     /// Records whose letters were replayed or dropped. What was replayed stands in the log once more, and is held to
     /// the same there.
     pub settled: u64,

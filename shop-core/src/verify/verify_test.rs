@@ -16,8 +16,8 @@ use crate::ports::{
     DeadLetter, DeadLetters, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore,
     PurchaseStoreExt, Reason, RecordPosition, Selector, Summary,
 };
-use crate::record::LogRecord;
-use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
+use crate::record::{LogRecord, UndecodableRecord};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
 
 fn purchase(number: u128) -> Purchase {
     Purchase::new(
@@ -62,10 +62,14 @@ impl World {
 
     /// Puts aside the record at `position`.
     async fn put_aside(&self, position: &RecordPosition) -> DeadLetter {
+        self.put_aside_for(position, Reason::conflict()).await
+    }
+
+    async fn put_aside_for(&self, position: &RecordPosition, reason: Reason) -> DeadLetter {
         let batches: Vec<_> = self.log.records().map(Result::unwrap).collect().await;
         let batch = batches.iter().find(|batch| batch.partition.index == position.partition).unwrap();
         let record = batch.records.iter().find(|record| record.offset == position.offset).unwrap();
-        let letter = DeadLetter::new(record.clone(), batch.partition.clone(), Reason::conflict(), 1);
+        let letter = DeadLetter::new(record.clone(), batch.partition.clone(), reason, 1);
         self.log.dead_letters().put(std::slice::from_ref(&letter)).await.unwrap();
         letter
     }
@@ -147,6 +151,7 @@ async fn a_conflict_is_dead_lettered_or_differing() {
     let letter = world.put_aside(&position).await;
     let verified = world.verify().await;
     assert!(verified.is_clean() && verified.dead_lettered == 1, "{verified:?}");
+    assert_eq!(verified.conflicts, 1);
 
     // The one that was stored is taken out, the other one replayed: the log still has both.
     world.settle(&letter, Settlement::Replayed);
@@ -159,6 +164,47 @@ async fn a_conflict_is_dead_lettered_or_differing() {
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!((verified.settled, verified.dead_lettered), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn conflicts_are_told_from_other_dead_letters() {
+    let world = World::new().await;
+    for (number, reason) in [
+        Reason::conflict(),
+        Reason::from(UndecodableRecord::Empty),
+        Reason::conflict(),
+        Reason::refused(Error::new(ErrorKind::TooLarge, "too large")).unwrap(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let position = world.log.append(poison());
+        let verified = world.verify().await;
+        assert_eq!((verified.missing.count, verified.dead_lettered), (1, number as u64));
+        world.put_aside_for(&position, reason).await;
+    }
+    let verified = world.verify().await;
+    assert_eq!((verified.dead_lettered, verified.conflicts), (4, 2), "{verified:?}");
+    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_says_where_the_log_begins() {
+    let world = World::new().await;
+    let verified = world.verify().await;
+    assert!(!verified.first_offsets.is_empty(), "{verified:?}");
+    assert!(verified.first_offsets.values().all(|first| *first == 0), "{verified:?}");
+    // Retention has taken the first records of the longest partition.
+    let mut held: Vec<_> = world.log.records().map(Result::unwrap).collect().await;
+    held.sort_by_key(|batch| batch.records.len());
+    let cut = held.last_mut().unwrap();
+    cut.records.drain(..3);
+    let partition = ("purchases".to_owned(), cut.partition.index);
+    let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
+    let log = stream::iter(held.into_iter().map(Ok));
+    let verified = verify.run(log, || world.letters(), |_| ()).await.unwrap();
+    assert_eq!(verified.first_offsets[&partition], 3);
+    assert_eq!(verified.first_offsets.values().sum::<u64>(), 3, "{verified:?}");
 }
 
 #[tokio::test(start_paused = true)]

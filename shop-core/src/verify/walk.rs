@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::aside::{Aside, Fate};
 use super::{Unaccounted, Verified, Verify, VerifyProgress};
 use crate::letters::PutAside;
-use crate::ports::{Batch, PurchaseQuery, RecordPosition};
+use crate::ports::{Batch, PurchaseQuery, ReasonKind, RecordPosition};
 use crate::record::{decode, place_id};
 use crate::{Purchase, PurchaseId, Result};
 
@@ -58,6 +58,10 @@ where
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
         let mut sought = Vec::new();
+        if let Some(first) = batch.records.first() {
+            let partition = (batch.partition.topic.to_string(), batch.partition.index);
+            self.verified.first_offsets.entry(partition).or_insert(first.offset);
+        }
         for record in &batch.records {
             self.verified.records += 1;
             let place = place_id(record, &batch.partition);
@@ -88,7 +92,10 @@ where
 
     fn count(&mut self, fate: Fate) {
         match fate {
-            Fate::DeadLettered => self.verified.dead_lettered += 1,
+            Fate::DeadLettered(reason) => {
+                self.verified.dead_lettered += 1;
+                self.verified.conflicts += u64::from(reason == ReasonKind::Conflict);
+            }
             Fate::Settled => self.verified.settled += 1,
         }
     }
