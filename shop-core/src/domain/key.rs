@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 /// What a client sends to make a purchase repeatable: 1 to 255 visible ASCII characters.
 ///
-/// A key that is a UUID *is* the id of the purchase; any other key gives an id together with the user id
-/// (see [`keyed_id`](crate::keyed_id)).
+/// A key that is a UUID *is* the id of the purchase, for all users alike; any other key gives an id together with the
+/// user id (see [`keyed_id`](crate::keyed_id)). A key is no credential: the first purchase that is sent with it is the one
+/// that is stored, and other content under it is a conflict. Use a random UUID, or text that is unique for the user.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(CompactString);
 

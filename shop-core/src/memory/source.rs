@@ -159,7 +159,8 @@ impl PurchaseSource for InMemorySource {
         let behind = |(index, ..): (u32, u64, u64)| {
             let end = state.partitions.get(&index).map_or(0, |records| records.len() as u64);
             let next = group.and_then(|group| group.committed.get(&index)).copied().unwrap_or_default();
-            (index, end - next)
+            // A position may be committed that is beyond the end.
+            (index, end.saturating_sub(next))
         };
         let records = group.into_iter().flat_map(|group| group.readable(self.member)).map(behind).collect();
         Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))
@@ -178,5 +179,22 @@ impl PurchaseSource for InMemorySource {
 impl Drop for InMemorySource {
     fn drop(&mut self) {
         self.with_group(|group| group.leave(self.member));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+    use crate::memory::InMemoryLog;
+
+    #[tokio::test]
+    async fn a_position_beyond_the_end_is_no_lag() {
+        let log = InMemoryLog::default();
+        let source = log.source("group");
+        drop(log.append(LogRecord::new(0, Timestamp::MIN, None)));
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
+        source.commit(&[Position::new(batch.partition, 7)]).await.unwrap();
+        assert_eq!(source.lag().await.unwrap().total(), 0);
     }
 }
