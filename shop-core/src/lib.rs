@@ -38,8 +38,8 @@ pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock};
 pub use domain::{
     ForeignOrigin, IdempotencyKey, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText,
-    InvalidTimestamp, NewPurchase, Price, Purchase, PurchaseId, RequestContext, SumTooLarge, Timestamp,
-    Total, UserId, UserName, foreign_id, keyed_id,
+    InvalidTimestamp, NewPurchase, Price, Purchase, PurchaseId, RequestContext, RoundedTotal, SumTooLarge,
+    Timestamp, Total, UserId, UserName, foreign_id, keyed_id,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 pub use rust_decimal::Decimal;

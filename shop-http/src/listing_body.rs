@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use shop_core::json::number;
 use shop_core::ports::{Page, PageRequest, Selector, Summary};
-use shop_core::{Error, ErrorKind, Purchase, Total};
+use shop_core::{Error, ErrorKind, Purchase, RoundedTotal};
 
 use crate::dialect::{ItemForm, View};
 use crate::naked_purchase::NakedPurchase;
@@ -36,7 +36,7 @@ pub(crate) struct Frame {
 struct Tail<'a> {
     count: u64,
     #[serde(with = "number")]
-    total_spent: Total,
+    total_spent: RoundedTotal,
     #[serde(skip_serializing_if = "Option::is_none")]
     matched_by: Option<Option<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]

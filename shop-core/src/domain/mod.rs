@@ -14,7 +14,7 @@ pub use id::{InvalidPurchaseId, PurchaseId};
 pub use identity::{ForeignOrigin, foreign_id, keyed_id};
 pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
-pub use price::{InvalidPrice, Price, SumTooLarge, Total};
+pub use price::{InvalidPrice, Price, RoundedTotal, SumTooLarge, Total};
 pub use purchase::{NewPurchase, Purchase, RequestContext};
 pub(crate) use text::short_text;
 pub use timestamp::{InvalidTimestamp, Timestamp};

@@ -7,7 +7,8 @@ use rust_decimal::Decimal;
 
 /// What a purchase cost: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///
-/// Prices are equal by value (`29.9 == 29.90`) and keep the scale that they were given with.
+/// Prices are equal by value (`29.9 == 29.90`) and keep the scale that they were given with, up to 8 decimals: zeros
+/// behind them, as in `29.9000000000`, are not kept.
 ///
 /// ```
 /// use shop_core::Price;
@@ -68,10 +69,11 @@ impl TryFrom<Decimal> for Price {
         if value > Self::MAX.0 {
             return Err(InvalidPrice::TooLarge);
         }
-        if value.scale() > Self::MAX_DECIMALS {
-            return Err(InvalidPrice::TooManyDecimals);
+        if value.scale() <= Self::MAX_DECIMALS {
+            return Ok(Self(value));
         }
-        Ok(Self(value))
+        let short = value.round_dp(Self::MAX_DECIMALS);
+        if short == value { Ok(Self(short)) } else { Err(InvalidPrice::TooManyDecimals) }
     }
 }
 
@@ -81,7 +83,7 @@ impl FromStr for Price {
     /// Reads decimal text, with an exponent or without one: `29.99`, `1e2`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(['e', 'E']) {
-            None => plain(text).and_then(Self::try_from),
+            None => plain(without_spare_zeros(text)).and_then(Self::try_from),
             Some((mantissa, exponent)) => with_exponent(plain(mantissa)?, exponent).and_then(Self::try_from),
         }
     }
@@ -89,6 +91,13 @@ impl FromStr for Price {
 
 /// The digits of the highest price.
 const MAX_WHOLE_DIGITS: usize = 16;
+
+/// `text` without zeros behind its eighth decimal: they are decimals that the value does not have.
+fn without_spare_zeros(text: &str) -> &str {
+    let first = text.find('.').map_or(text.len(), |point| point + 1 + Price::MAX_DECIMALS as usize);
+    let spare = text.get(first..).unwrap_or_default();
+    &text[..text.len() - (spare.len() - spare.trim_end_matches('0').len())]
+}
 
 /// Reads decimal text without an exponent.
 fn plain(text: &str) -> Result<Decimal, InvalidPrice> {
@@ -151,6 +160,9 @@ impl fmt::Debug for Price {
 }
 
 /// The exact sum of many prices.
+///
+/// Displayed, it has as many decimals as its value needs: 4 times `1.25` are `5`, in whatever way a store has added
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Total(Decimal);
 
@@ -169,7 +181,7 @@ impl Total {
         Self(value)
     }
 
-    /// The value.
+    /// The value, in the scale that the addition has left.
     #[must_use]
     pub const fn as_decimal(&self) -> &Decimal {
         &self.0
@@ -207,8 +219,24 @@ impl Total {
 
     /// The sum rounded half to even to `decimals` decimals.
     #[must_use]
-    pub fn rounded(self, decimals: u32) -> Self {
-        Self(self.0.round_dp(decimals))
+    pub fn rounded(self, decimals: u32) -> RoundedTotal {
+        RoundedTotal(self.0.round_dp(decimals))
+    }
+}
+
+/// A sum that is rounded for people. Displayed, it has the decimals that rounding and addition have left.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoundedTotal(Decimal);
+
+impl fmt::Display for RoundedTotal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for RoundedTotal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -223,13 +251,13 @@ impl FromStr for Total {
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.0.normalize(), f)
     }
 }
 
 impl fmt::Debug for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -256,6 +284,43 @@ mod tests {
         assert_eq!(price("+5").to_string(), "5");
         assert_eq!(price("-0.00").to_string(), "0.00");
         assert_eq!(Price::MAX.to_string(), "1000000000000000");
+    }
+
+    #[test]
+    fn zeros_behind_the_eighth_decimal_are_no_decimals() {
+        for (text, kept) in [
+            ("5.000000000", "5.00000000"),
+            ("29.9900000000", "29.99000000"),
+            ("0.000000010", "0.00000001"),
+            ("0.000000000", "0.00000000"),
+            ("1000000000000000.000000000", "1000000000000000.00000000"),
+            ("29.99000000000000000000000000000000000000000000", "29.99000000"),
+            ("100", "100"),
+            ("1.50", "1.50"),
+        ] {
+            assert_eq!(price(text).to_string(), kept, "{text}");
+        }
+        assert_eq!(Price::try_from(Decimal::new(29_990_000_000_000, 12)), Ok(price("29.99")));
+        assert_eq!(Price::try_from(Decimal::new(1, 9)), Err(InvalidPrice::TooManyDecimals));
+        for text in ["0.0000000010", "0.1234567890", "0.00000000000000000000000000000000010"] {
+            assert_eq!(text.parse::<Price>(), Err(InvalidPrice::TooManyDecimals), "{text}");
+        }
+        assert_eq!("1.0000000000000000x00".parse::<Price>(), Err(InvalidPrice::NotANumber));
+    }
+
+    #[test]
+    fn a_total_has_one_text_whatever_the_prices_were_written_as() {
+        for (prices, text) in [
+            (&["1.25", "1.25", "1.25", "1.25"][..], "5"),
+            (&["0.00"], "0"),
+            (&["100"], "100"),
+            (&["1195.30", "0.2"], "1195.5"),
+        ] {
+            let total = Total::of(prices.iter().map(|text| price(text))).unwrap();
+            assert_eq!((total.to_string(), format!("{total:?}")), (text.to_owned(), text.to_owned()));
+            let given: Total = format!("{}", total.as_decimal()).parse().unwrap();
+            assert_eq!(given.to_string(), text);
+        }
     }
 
     #[test]

@@ -272,9 +272,9 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_is_a_number_with_all_its_digits() {
+    fn a_sum_is_a_number_with_the_digits_of_its_value() {
         let total: Total = "87.4900".parse().unwrap();
         let json = serde_json::to_string(&SummaryBody::from(Summary::new(3, total))).unwrap();
-        assert_eq!(json, r#"{"count":3,"total_spent":87.4900}"#);
+        assert_eq!(json, r#"{"count":3,"total_spent":87.49}"#);
     }
 }

@@ -50,7 +50,7 @@ async fn a_summary_is_exact() {
     let all: Vec<_> = (0..4).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
     for path in ["/v1/summary?userid=u1", "/v1/summary?username=name%20of%20u1"] {
-        assert_eq!(get(&shop.facing, path).await.text, r#"{"count":4,"total_spent":6.40}"#);
+        assert_eq!(get(&shop.facing, path).await.text, r#"{"count":4,"total_spent":6.4}"#);
     }
     assert_eq!(get(&shop.facing, "/v1/summary?userid=nobody").await.text, r#"{"count":0,"total_spent":0}"#);
     let everyone = get(&shop.management, "/v1/summary?everyone=true").await;
