@@ -4,7 +4,7 @@
 //! cargo run --example import_csv
 //!
 //! interrupted after 400 rows
-//! went on from row 400: 1000 purchases for 499500.00
+//! went on from row 400: 1000 purchases for 499500
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
