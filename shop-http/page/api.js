@@ -101,7 +101,7 @@ export async function page(whose, { limit, cursor, waitFor, wait }) {
 }
 
 /** `{count, total_spent}` of a user. */
-export async function summary(whose, { waitFor, wait }) {
+export async function summary(whose, { waitFor, wait } = {}) {
   return (await askFor(`v1/summary?${query({ ...whose, wait_for: waitFor, wait: waitFor && wait })}`)).body;
 }
 

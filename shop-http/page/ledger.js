@@ -6,7 +6,7 @@
 // - `failed`: there was none, and nothing is known; `problem` says why, `mayPass` whether to try again
 // - `empty`: there are no purchases
 // - `shown`: `items` of `whose`, with `next` and `totals`; `problem` says why they may be out of date, `hasNewer` that
-//   there are newer ones than those shown
+//   there are newer ones than those shown, `named` are the totals of users whose name is the ID
 
 import { EVERYONE, Refusal, page, summary } from "./api.js";
 import { byId, repeatedly } from "./elements.js";
@@ -24,13 +24,15 @@ const IDLE = { is: "idle" };
 const LOADING = { is: "loading" };
 const EMPTY = { is: "empty" };
 
-const shownOf = (whose, { items = [], next = null, totals = null } = {}) => ({ is: "shown", whose, items, next, totals, problem: "", hasNewer: false });
+const shownOf = (whose, { items = [], next = null, totals = null, named = null } = {}) => ({ is: "shown", whose, items, next, totals, named, problem: "", hasNewer: false });
+const isSame = (one, other) => one.of === other?.of && one.by === other?.by;
 const idsOf = (items) => items.map(({ id }) => id).join(" ");
 
 export class Ledger {
   #listing;
   #showsEveryone;
-  #asked = "";
+  /** What is asked for: the user ID `of`, or if it has no purchases the user name; or just the name, `by` it. */
+  #asked = { of: "", by: "" };
   #state = null;
   /** Those that were bought here and are not stored yet. */
   #pending = new Map();
@@ -42,21 +44,26 @@ export class Ledger {
   /** With `showsEveryone`, the purchases of all users are shown when none is asked for. */
   constructor({ showsEveryone }) {
     this.#showsEveryone = showsEveryone;
-    this.#listing = new Listing({ showsEveryone, onMore: () => this.#more(), onNewest: () => this.#act(() => this.#lookUp()) });
+    this.#listing = new Listing({
+      showsEveryone,
+      onMore: () => this.#more(),
+      onNewest: () => this.#act(() => this.#lookUp()),
+      onNamed: () => this.#show({ ...this.#asked, by: "username" }),
+    });
     byId("find").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.show(byId("who").value.trim());
+      this.#show({ of: byId("who").value.trim(), by: "" });
     });
     // Both are sent when the address is edited, one when it is gone back to: only the first of them changes anything.
     for (const moved of ["popstate", "hashchange"]) window.addEventListener(moved, () => this.#follow());
-    this.show(askedInAddress() ?? "");
+    this.#show(askedInAddress() ?? this.#asked);
     repeatedly(POLL_INTERVAL, () => this.#catchUp());
   }
 
-  /** Shows the purchases of the user ID, or if it has none, of the user name `asked`. */
-  async show(asked) {
+  /** Shows what is `asked` for. */
+  async #show(asked) {
     this.#ask(asked);
-    if (!asked && !this.#showsEveryone) {
+    if (!asked.of && !this.#showsEveryone) {
       this.#question++;
       this.#become(IDLE);
     } else {
@@ -70,7 +77,7 @@ export class Ledger {
     const { userid } = purchase;
     this.#pending.set(purchase.id, purchase);
     if (this.#state.whose?.userid !== userid) this.#state = shownOf({ userid });
-    this.#ask(userid);
+    this.#ask({ of: userid, by: "" });
     this.#become({ ...this.#state });
     await this.#act(() => this.#ofUser({ userid }, this.#state, WAIT));
   }
@@ -78,21 +85,22 @@ export class Ledger {
   /** Notes what is asked for, as a step of the browser's history. */
   #ask(asked) {
     this.#asked = asked;
-    byId("who").value = asked;
-    if (asked === askedInAddress()) return;
-    history.pushState(null, "", asked ? `#${new URLSearchParams({ of: asked })}` : location.pathname + location.search);
+    const { of, by } = asked;
+    byId("who").value = of;
+    if (isSame(asked, askedInAddress())) return;
+    history.pushState(null, "", of ? `#${new URLSearchParams(by ? { of, by } : { of })}` : location.pathname + location.search);
   }
 
   /** Shows what the address asks for, after the user has gone back or edited it. */
   #follow() {
     const asked = askedInAddress();
-    if (asked !== null && asked !== this.#asked) this.show(asked);
+    if (asked !== null && !isSame(asked, this.#asked)) this.#show(asked);
   }
 
   #become(state) {
     if (state === this.#state && state !== LOADING) return;
     this.#state = state;
-    this.#listing.show(state, { asked: this.#asked, pending: this.#pendingOf(state.whose) });
+    this.#listing.show(state, { asked: this.#asked.of, pending: this.#pendingOf(state.whose) });
   }
 
   /** Runs an action of the user. The list does not catch up in the meantime. */
@@ -121,10 +129,14 @@ export class Ledger {
 
   /** Loads what is asked for, from the start. */
   async #lookUp() {
-    if (!this.#asked) return this.#ofEveryone(shownOf(EVERYONE));
-    const userid = this.#asked;
-    const byId = await this.#ofUser({ userid }, shownOf({ userid }));
-    return byId === EMPTY ? this.#ofUser({ username: userid }, shownOf({ username: userid })) : byId;
+    const { of, by } = this.#asked;
+    if (!of) return this.#ofEveryone(shownOf(EVERYONE));
+    const [userid, username] = [{ userid: of }, { username: of }];
+    const byId = by === "username" ? EMPTY : await this.#ofUser(userid, shownOf(userid));
+    if (byId === EMPTY) return this.#ofUser(username, shownOf(username));
+    const named = await summary(username);
+    const isTheSame = named.count === byId.totals.count && named.total_spent === byId.totals.total_spent;
+    return named.count === "0" || isTheSame ? byId : { ...byId, named };
   }
 
   /** Looks for purchases that were stored since, or tries again what has failed. */
@@ -151,7 +163,7 @@ export class Ledger {
     const limit = Math.min(Math.max(shown.items.length + added, LIMIT), MAX_LIMIT);
     const { items, next, isPending } = await page(whose, { limit, waitFor, wait: 0 });
     for (const id of [isPending ? undefined : waitFor, ...items.map(({ id }) => id)]) this.#pending.delete(id);
-    return shownOf(whose, { items, next, totals });
+    return shownOf(whose, { items, next, totals, named: shown.named });
   }
 
   /**
@@ -189,8 +201,10 @@ function upToDate(shown) {
   return shown.problem ? { ...shown, problem: "" } : shown;
 }
 
-/** What the address asks for: nothing as an empty text. `null` if it leads to a part of the page. */
+/** What the address asks for. `null` if it leads to a part of the page. */
 function askedInAddress() {
   const hash = location.hash.slice(1);
-  return hash ? new URLSearchParams(hash).get("of") : "";
+  const asked = new URLSearchParams(hash);
+  if (hash && !asked.has("of")) return null;
+  return { of: asked.get("of") ?? "", by: asked.get("by") === "username" ? "username" : "" };
 }

@@ -12,19 +12,23 @@ export class Listing {
   #parts;
   #showsEveryone;
 
-  /** `onMore` is called when the user asks for more rows, `onNewest` for the newest ones. */
-  constructor({ showsEveryone, onMore, onNewest }) {
+  /**
+   * `onMore` is called when the user asks for more rows, `onNewest` for the newest ones, `onNamed` for those of the
+   * users of that name.
+   */
+  constructor({ showsEveryone, onMore, onNewest, onNamed }) {
     this.#showsEveryone = showsEveryone;
     this.#parts = parts();
-    const { problem, intro, whose, totals, chart, newer, table, more, status } = this.#parts;
-    byId("list").append(problem, intro, whose, totals.element, chart.element, newer.element, table.element, more, status);
+    const { problem, intro, whose, named, totals, chart, newer, table, more, status } = this.#parts;
+    byId("list").append(problem, intro, whose, named.element, totals.element, chart.element, newer.element, table.element, more, status);
     more.addEventListener("click", onMore);
     newer.button.addEventListener("click", onNewest);
+    named.button.addEventListener("click", onNamed);
   }
 
   /** Shows `state`, for the text that was `asked` for, with the purchases that are `pending`. */
   show(state, { asked, pending }) {
-    const { problem, intro, whose, totals, chart, newer, table, more, status } = this.#parts;
+    const { problem, intro, whose, named, totals, chart, newer, table, more, status } = this.#parts;
     const { items = [], next = null } = state;
     const isShown = state.is === "shown";
     byId("list").dataset.state = state.is;
@@ -34,9 +38,10 @@ export class Listing {
     intro.hidden = intro.textContent === "";
     whose.hidden = !isShown;
     whose.replaceChildren(...(isShown ? title(state.whose) : []));
+    named.show(state.named ? `“${asked}” is also a user name, with ${purchases(state.named.count)}.` : "");
     totals.show(state.totals ?? null);
     chart.show(items, items.length > 0 ? rowsInWords(state) : "");
-    newer.element.hidden = !state.hasNewer;
+    newer.show(state.hasNewer ? "Newer purchases are stored." : "");
     table.show([...pending].reverse(), items);
     more.hidden = !next;
     linkToJson(state.whose);
@@ -94,16 +99,24 @@ function parts() {
     whose: make("h3"),
     totals: totals(),
     chart: new Chart(),
-    newer: newer(),
+    named: offer("named", "Show them"),
+    newer: offer("newest", "Show the newest"),
     table: table(),
     more: make("button", { type: "button", class: "quiet", id: "more", hidden: true }, "More"),
     status: make("p", { class: "unseen", role: "status" }),
   };
 }
 
-function newer() {
-  const button = make("button", { type: "button", class: "link", id: "newest" }, "Show the newest");
-  return { element: make("p", { class: "notice", id: "newer", role: "status", hidden: true }, "Newer purchases are stored. ", button), button };
+/** A notice with a button that leads to what it is about. */
+function offer(id, action) {
+  const text = make("span");
+  const button = make("button", { type: "button", class: "link", id }, action);
+  const element = make("p", { class: "notice offer", role: "status", hidden: true }, text, " ", button);
+  const show = (words) => {
+    element.hidden = words === "";
+    say(text, words);
+  };
+  return { element, button, show };
 }
 
 function totals() {

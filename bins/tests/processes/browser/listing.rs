@@ -58,13 +58,13 @@ async fn the_list_of_all_users_stands_still_until_something_is_stored() {
     until("list another page", async || rows(&browser).await == 50).await;
     let noted = browser.run(NOTED).await;
     buy_all(&facing, "kim", "u3", 1..2).await;
-    until("tell of the new one", async || browser.by_id("newer").await.is_displayed().await.unwrap()).await;
+    until("tell of the new one", async || browser.by_id("newest").await.is_displayed().await.unwrap()).await;
     browser.polls(LISTING, 4).await;
     assert_eq!(browser.run(NOTED).await, noted);
     browser.click("newest").await;
     until("show the new one", async || names(&browser).await.first().is_some_and(|name| name == "kim")).await;
     assert_eq!(rows(&browser).await, 25);
-    assert!(!browser.by_id("newer").await.is_displayed().await.unwrap());
+    assert!(!browser.by_id("newest").await.is_displayed().await.unwrap());
 
     // No request asks for more than the others, or for what the service does not know.
     for query in browser.requests(LISTING).await {
@@ -144,6 +144,40 @@ async fn the_back_button_and_the_address_lead_to_lists() {
     browser.run("document.querySelector('.skip').click()").await;
     browser.polls("/v1/summary", 1).await;
     assert_eq!(browser.texts("#list h3").await, ["User u2"]);
+    browser.was_quiet(&facing.url).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn an_id_does_not_hide_the_users_of_that_name() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    buy_all(&facing, "ada", "grace", 1..2).await;
+    buy_all(&facing, "grace", "u2", 1..3).await;
+    buy_all(&facing, "eva", "eva", 1..2).await;
+    browser.open(&facing.path("/")).await;
+    let named = async || browser.by_id("named").await.is_displayed().await.unwrap();
+    browser.fill(&[("who", "grace\n")]).await;
+    browser.shows("count", "1").await;
+    assert_eq!(browser.texts("#list h3").await, ["User grace"]);
+    assert!(named().await);
+    assert_eq!(
+        browser.texts(".offer:not([hidden]) span").await,
+        ["“grace” is also a user name, with 2 purchases."]
+    );
+    browser.click("named").await;
+    browser.shows("count", "2").await;
+    assert_eq!(browser.texts("#list h3").await, ["All users named grace"]);
+    assert_eq!(browser.run("return location.hash").await, json!("#of=grace&by=username"));
+    assert!(!named().await);
+    browser.driver.back().await.unwrap();
+    browser.shows("count", "1").await;
+
+    // A user whose ID is the name has one list.
+    browser.fill(&[("who", "eva\n")]).await;
+    until("show it", async || browser.texts("#list h3").await == ["User eva"]).await;
+    assert!(!named().await);
     browser.was_quiet(&facing.url).await;
     browser.end().await;
 }

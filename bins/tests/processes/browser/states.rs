@@ -214,3 +214,16 @@ async fn everything_that_is_wrong_with_the_pipeline_is_told() {
     }
     browser.end().await;
 }
+
+#[tokio::test]
+async fn the_pages_below_a_prefix_find_their_state() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    for (service, state) in [(&facing, "Accepting purchases"), (&management, "Healthy")] {
+        browser.open(&service.path("/scalable-shop-cm-server/")).await;
+        browser.shows("state", state).await;
+    }
+    browser.end().await;
+}
