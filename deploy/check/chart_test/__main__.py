@@ -1,7 +1,9 @@
 """Runs all of it; says what ran, and ends with 1 and every fault if there is one."""
 
+import os
 import sys
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import accounts  # noqa: F401  its cases
 import manifests
@@ -33,20 +35,29 @@ def attempted(check, *arguments):
         return [f"{at.name}, line {at.lineno}: {error!r} in {at.line}"]
 
 
+def of_case(case):
+    """How many documents a case has, and its faults."""
+    name, arguments, check = case
+    try:
+        rendering = Rendering(arguments)
+    except AssertionError as error:
+        return 0, [f"{name}: {error}"]
+    found = lint(arguments) + faults_of(rendering) + attempted(check, rendering)
+    return len(rendering.documents), [f"{name}: {fault}" for fault in found]
+
+
+def of_refusal(item):
+    name, (arguments, parts) = item
+    said = " ".join(refusal(arguments).split())
+    return [f"refused, {name}: {part!r} is not in {said!r}" for part in parts if part not in said]
+
+
 def main():
-    faults, documents = [], 0
-    for name, arguments, check in CASES:
-        try:
-            rendering = Rendering(arguments)
-        except AssertionError as error:
-            faults.append(f"{name}: {error}")
-            continue
-        documents += len(rendering.documents)
-        found = lint(arguments) + faults_of(rendering) + attempted(check, rendering)
-        faults += [f"{name}: {fault}" for fault in found]
-    for name, (arguments, parts) in refusals.REFUSALS.items():
-        said = " ".join(refusal(arguments).split())
-        faults += [f"refused, {name}: {part!r} is not in {said!r}" for part in parts if part not in said]
+    # Most of the time is that of helm, one process for each rendering.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        cases, refused = list(pool.map(of_case, CASES)), list(pool.map(of_refusal, refusals.REFUSALS.items()))
+    documents = sum(count for count, _ in cases)
+    faults = [fault for _, found in cases for fault in found] + [fault for found in refused for fault in found]
     for folder in manifests.FOLDERS:
         found = [*manifests.faults(folder), *faults_of(manifests.Manifests(folder))]
         faults += [f"deploy/k8s/{folder}: {fault}" for fault in found]

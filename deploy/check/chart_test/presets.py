@@ -53,7 +53,7 @@ def user_buy_list(r):
     assert (keda["minReplicaCount"], keda["maxReplicaCount"]) == (2, 10)
     assert [trigger["type"] for trigger in keda["triggers"]] == ["kafka"] and keda["triggers"][0]["metadata"]["lagThreshold"] == "50"
     made = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
-    assert (made["TOPIC"], made["PARTITIONS"]) == ("purchases", "10")
+    assert (made["TOPIC"], made["PARTITIONS"], r.variables("management")["KAFKA_PARTITIONS"]) == ("purchases", "10", "10")
     assert r.variables("facing")["KAFKA_BOOTSTRAP_SERVERS"] == "kafka.ns.svc:9092"
 
 

@@ -66,13 +66,11 @@ SHOP_{{ upper . }}_TOPIC: {{ include "shop.kafka.eventTopic" (list $root .) | qu
 {{- end }}
 {{- end }}
 {{- end }}
+KAFKA_PARTITIONS: {{ .partitions | quote }}
 {{- if $root.Values.topicJob.enabled }}
 KAFKA_CREATE_TOPICS: "off"
-{{- else }}
-KAFKA_PARTITIONS: {{ .partitions | quote }}
-{{- if int .replicationFactor }}
+{{- else if int .replicationFactor }}
 KAFKA_REPLICAS: {{ .replicationFactor | int | quote }}
-{{- end }}
 {{- end }}
 KAFKA_COMPRESSION: {{ .compression | quote }}
 {{- if .sasl.mechanism }}
