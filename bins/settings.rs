@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::roles::Roles;
 pub use crate::variables::{Compression, SaslMechanism};
 use crate::variables::{LogFormat, Switch, Variables};
-use crate::{Failure, Result};
+use crate::{Failure, Result, healthcheck};
 
 /// Which of the two services a binary is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,12 +211,15 @@ impl Settings {
             // Who keeps the orders waits.
             http.order_user_wait = Duration::ZERO;
         }
+        // The image has one health check for both services.
+        let asked =
+            if variables.healthcheck { healthcheck::service_here().unwrap_or(service) } else { service };
         Self {
             service,
             check_config: variables.check_config,
             healthcheck: variables.healthcheck,
             command: None,
-            listen: (variables.host, variables.port.unwrap_or_else(|| service.usual_port())),
+            listen: (variables.host, variables.port.unwrap_or_else(|| asked.usual_port())),
             data_dir: variables.data_dir,
             kafka: variables.kafka_bootstrap_servers.map(|brokers| KafkaSettings {
                 brokers,

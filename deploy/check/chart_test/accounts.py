@@ -24,7 +24,7 @@ def each_in_a_deployment_of_its_own(r):
     for own, other in ((users, "MONGODB_DATABASE"), (users, "KAFKA_TOPIC"), (users, "SHOP_ORDERS_DATABASE"), (orders, "SHOP_USERS_DATABASE")):
         assert other not in own, f"{other} is none of its business"
     for own in (users, orders):
-        assert [own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]] == named("user_created", "order_created"), "each tells one, and hears the other"
+        assert [own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]] == named("user_created", "order_created"), "each publishes one, and reads the other"
     assert [users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]] == named("user_service_group", "order_service_group")
     assert orders["ORDER_USER_WAIT_MS"] == "500" and not [own for own in (facing, management, users) if "ORDER_USER_WAIT_MS" in own]
     assert "SHOP_USERS_DATABASE" not in management and "SHOP_USERS_TOPIC" not in management
@@ -143,7 +143,7 @@ def each_role_with_a_login_of_its_own(r):
     assert made == {
         "rel-shop-mongodb-login": {"password": SECRETS["mongodb.password"]},
         "rel-shop-users-mongodb-login": {"password": SECRETS["users.mongodb.password"]},
-    }, "each login is in a Secret of its own"
+    }, "each login has its own Secret"
 
 
 @case(

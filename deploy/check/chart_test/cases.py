@@ -249,7 +249,7 @@ def copies_by_the_services(r):
     for component in ("facing", "management"):
         variables = r.variables(component)
         assert (variables["KAFKA_REPLICAS"], variables["KAFKA_PARTITIONS"]) == ("3", "7") and "KAFKA_CREATE_TOPICS" not in variables
-        assert "initContainers" not in r.of("Deployment", component)["spec"]["template"]["spec"], "nobody else makes what it would wait for"
+        assert "initContainers" not in r.of("Deployment", component)["spec"]["template"]["spec"], "nothing else makes what it would wait for"
 
 
 @case(SERVERS, sets(kafka__replicationFactor=3, topicJob__enabled="true", users__enabled="true"))
@@ -291,9 +291,9 @@ def an_ingress(r):
     assert set(paths) == {"/", "/page", "/buy", "/getAllUserBuys", "/v1/purchases", "/v1/summary"}, "more is published than customers need"
     assert set(paths.values()) == {"rel-shop-facing"}
     for path in ("/metrics", "/livez", "/readyz", "/ready", "/healthz", "/health", "/-/ready", "/users/1", "/orders", "/api/metrics"):
-        assert not reaches(r, path), f"{path} is for everybody"
+        assert not reaches(r, path), f"{path} is published"
     for path in ("/", "/page/facing.js", "/buy", "/getAllUserBuys/u1", "/v1/purchases", "/v1/summary"):
-        assert reaches(r, path), f"{path} is for nobody"
+        assert reaches(r, path), f"{path} cannot be reached"
 
 
 def reaches(rendering, path):

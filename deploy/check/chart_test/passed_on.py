@@ -69,7 +69,7 @@ def what_pods_say_of_secrets(r):
     for component, checksum in said.items():
         for guess in (SECRETS["kafka.sasl.password"], "".join(SECRETS[name] for name in ("kafka.sasl.password", "mongodb.password"))):
             for salt in ("", "rel", "rel-shop", "ns", "rel-shopns", "nsrel-shop"):
-                assert checksum != hashlib.sha256((salt + guess).encode()).hexdigest(), "whoever lists pods can try words"
+                assert checksum != hashlib.sha256((salt + guess).encode()).hexdigest(), "anyone who may list pods can try words"
         assert checksum != annotation(elsewhere, component)["checksum/secrets"], "one table of words fits all releases"
         assert checksum != annotation(other, component)["checksum/secrets"], "pods go on with the old password"
         assert checksum == annotation(Rendering(LOGINS), component)["checksum/secrets"], "pods are replaced for nothing"

@@ -42,7 +42,7 @@ REFUSALS = {
         sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", users__enabled="true", users__mongodb__username="u"),
         ["users.mongodb.username", "users.mongodb.password", "users.mongodb.existingSecret"],
     ),
-    "a password of nobody among orders": (
+    "a password of orders without a user": (
         sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", orders__enabled="true", orders__mongodb__existingSecret="s"),
         ["orders.mongodb.password or existingSecret without orders.mongodb.username"],
     ),

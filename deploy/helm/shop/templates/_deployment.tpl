@@ -41,8 +41,8 @@ spec:
         # Settings are read at the start: changed ones replace the pods.
         checksum/settings: {{ include "shop.variables" . | sha256sum }}
         {{- with include "shop.secretsMade" . }}
-        # Whoever may list pods reads it, and must not find the secrets by trying words: each try costs what scrypt
-        # costs, for each release anew.
+        # Everyone who may list pods can read it, and must not find the secrets by trying words: each try costs a run
+        # of scrypt, with the release as its salt.
         checksum/secrets: {{ derivePassword 1 "maximum" . (include "shop.fullname" $root) $root.Release.Namespace | sha256sum }}
         {{- end }}
         {{- if $root.Values.metrics.annotations }}

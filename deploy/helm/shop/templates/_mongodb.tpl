@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Users or orders, where their deployment has a login of its own; "" for the login of all others: (list $ "users"). */}}
+{{/* Users or orders, where their deployment has its own login; "" for the login of all others: (list $ "users"). */}}
 {{- define "shop.mongodb.loginOf" -}}
 {{- if has (index . 1) (list "users" "orders") -}}
 {{- with (get (index . 0).Values (index . 1)) -}}
@@ -116,7 +116,7 @@ MONGODB_URI_FILE: /etc/shop/secrets/mongodb-uri
 {{- end }}
 {{- end -}}
 
-{{/* The ports of what is known of its address; 27017 where it does not tell: (list $ "management"). */}}
+{{/* The ports of what is known of its address; 27017 where it has none: (list $ "management"). */}}
 {{- define "shop.mongodb.ports" -}}
 {{- $ports := list -}}
 {{- $hosts := include "shop.mongodb.hosts" (index . 0) -}}
