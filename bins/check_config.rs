@@ -1,57 +1,67 @@
 //! `--check-config`: what would be used, and whether it works.
 
 use std::io::Write;
-use std::time::Duration;
 
-use shop_core::Error;
+use shop_http::CorsOrigins;
 
-use crate::resolve::Ports;
-use crate::settings::Settings;
+use crate::resolve::{self, Part, State};
+use crate::roles::Role;
+use crate::settings::{Service, Settings};
 use crate::{Failure, Result};
 
-/// How long one port may take to say that it is well.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Prints settings and ports, and closes these.
+/// Prints the settings and what they ask for, and checks that. Creates nothing: what is missing and could be made is
+/// well.
 ///
 /// # Errors
-/// The ports that do not work.
-pub async fn run(settings: &Settings, ports: Ports) -> Result<()> {
-    let faults = checks(&ports).await;
-    let printed = print(settings, &ports, faults.is_empty());
-    ports.close().await;
-    Failure::if_any(faults)?;
-    printed.map_err(Failure::new)
-}
-
-async fn checks(ports: &Ports) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (name, check) in ports.checks() {
-        match tokio::time::timeout(PATIENCE, check).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => faults.push(format!("{name}: {}", Error::chain(&error))),
-            Err(_elapsed) => faults.push(format!("{name}: no answer within {PATIENCE:?}")),
+/// What does not work.
+pub async fn run(settings: &Settings) -> Result<()> {
+    let (mut lines, mut faults) = (Vec::new(), Vec::new());
+    for Part { what, name, state } in resolve::parts(settings).await {
+        match &state {
+            Ok(State::ToBeMade) => lines.push((what, format!("{name} (not there yet: a service makes it)"))),
+            _ if name.is_empty() => {}
+            _ => lines.push((what, name)),
+        }
+        if let Err(failure) = state {
+            faults.push(format!("{what}: {failure}"));
         }
     }
-    faults
+    print(settings, lines, faults.is_empty()).map_err(Failure::new)?;
+    Failure::if_any(faults)
 }
 
-fn print(settings: &Settings, ports: &Ports, all_is_well: bool) -> std::io::Result<()> {
+fn print(settings: &Settings, parts: Vec<(&str, String)>, all_is_well: bool) -> std::io::Result<()> {
+    let mut lines = vec![("listen", settings.url())];
+    lines.extend(parts);
+    if settings.roles.has(Role::Purchases) {
+        lines.push(("topic", settings.topic.clone()));
+        lines.push(("group", settings.group.clone()));
+    }
+    lines.push(("roles", settings.roles.to_string()));
+    lines.push(("ingest", if settings.ingest { "on" } else { "off" }.to_owned()));
+    lines.push(("dialect", settings.http.dialect.name().to_owned()));
+    if settings.service == Service::Facing {
+        lines.push(("CORS", origins(&settings.http.cors)));
+    }
+    lines.push(("log level", settings.log_level.clone()));
+    lines.push(("drain", format!("{:?}", settings.drain)));
+    let given = if settings.given.is_empty() { "none".to_owned() } else { settings.given.join(", ") };
+    lines.push(("variables", given));
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", settings.service.name())?;
-    let mut line = |name: &str, value: &dyn std::fmt::Display| writeln!(out, "  {name:<10} {value}");
-    line("listen", &settings.url())?;
-    for (name, what) in &ports.names {
-        line(name, what)?;
+    for (what, value) in lines {
+        writeln!(out, "  {what:<16} {value}")?;
     }
-    if ports.purchases.is_some() {
-        line("topic", &settings.topic)?;
-        line("group", &settings.group)?;
-    }
-    line("roles", &settings.roles)?;
-    line("ingest", &if settings.ingest { "on" } else { "off" })?;
-    line("dialect", &settings.http.dialect.name())?;
-    line("log level", &settings.log_level)?;
-    line("drain", &format_args!("{:?}", settings.drain))?;
     writeln!(out, "{}", if all_is_well { "all is well" } else { "not all is well" })
+}
+
+fn origins(cors: &CorsOrigins) -> String {
+    match cors {
+        CorsOrigins::These(origins) => {
+            let texts: Vec<_> =
+                origins.iter().map(|origin| String::from_utf8_lossy(origin.as_bytes())).collect();
+            texts.join(", ")
+        }
+        CorsOrigins::Any => "*".to_owned(),
+    }
 }

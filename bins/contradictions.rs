@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret;
 use shop_client::ShopClient;
 
+use crate::commands::Command;
 use crate::roles::Role;
 use crate::settings::{Service, Unbuilt};
 use crate::variables::{Switch, Variables};
@@ -20,11 +21,22 @@ pub(crate) struct Given<'a> {
     lacks_purchases: bool,
     /// The topics by the names of their settings; none when they are not known.
     topics: Vec<(&'static str, &'a str)>,
+    /// Whether servers are required, and this process needs a log, and a store.
+    requires: (bool, bool),
 }
 
 impl<'a> Given<'a> {
-    pub(crate) fn of_variables(variables: &'a Variables) -> Self {
+    pub(crate) fn of_variables(
+        service: Service,
+        command: Option<&Command>,
+        variables: &'a Variables,
+    ) -> Self {
+        let requires = match variables.require_servers {
+            Switch::On => needs(service, command, variables),
+            Switch::Off => (false, false),
+        };
         Self {
+            requires,
             kafka: variables.kafka_bootstrap_servers.as_deref(),
             kafka_login: [variables.kafka_username.is_some(), variables.kafka_password.is_some()],
             kafka_only: named([
@@ -64,6 +76,27 @@ impl<'a> Given<'a> {
             asked: ["USERS_URL", "ORDERS_URL"].map(|name| (name, value(name))),
             lacks_purchases: false,
             topics: Vec::new(),
+            requires: (false, false),
+        }
+    }
+}
+
+/// Whether what is to be done needs a log, and a store.
+fn needs(service: Service, command: Option<&Command>, variables: &Variables) -> (bool, bool) {
+    match command {
+        Some(Command::Migrate) => (false, true),
+        Some(Command::Letters(_)) => (true, false),
+        Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
+        None => {
+            let asks = |url: &Option<String>| {
+                service == Service::Facing && (url.is_some() || variables.management_url.is_some())
+            };
+            // Without a management to ask, listings are the store's.
+            let lists = !asks(&None) || variables.ingest == Some(Switch::On);
+            let keeps = variables.roles.has(Role::Purchases) && lists
+                || variables.roles.has(Role::Users) && !asks(&variables.users_url)
+                || variables.roles.has(Role::Orders) && !asks(&variables.orders_url);
+            (true, keeps)
         }
     }
 }
@@ -86,6 +119,16 @@ pub(crate) fn contradictions(service: Service, unbuilt: Unbuilt, given: &Given<'
         faults.push(format!(
             "{names}: set, but KAFKA_BOOTSTRAP_SERVERS is not: name the brokers, or unset this to use the \
              embedded log"
+        ));
+    }
+    let required = [
+        ("KAFKA_BOOTSTRAP_SERVERS", "log", given.requires.0 && given.kafka.is_none()),
+        ("MONGODB_URI", "store", given.requires.1 && given.mongodb.is_none()),
+    ];
+    for (name, embedded, _) in required.iter().filter(|(_, _, is_missing)| *is_missing) {
+        faults.push(format!(
+            "{name}: not set, but SHOP_REQUIRE_SERVERS is on: name the server, or set SHOP_REQUIRE_SERVERS=off to \
+             use the embedded {embedded}"
         ));
     }
     let listings = given.management.is_some() || given.mongodb.is_some();

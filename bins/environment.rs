@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 
+use crate::names;
+
 /// Variables by their canonical names, and everything that is wrong with how they were given.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<String, String>,
     faults: Vec<String>,
+    /// The names that settings were given under.
+    given: Vec<String>,
 }
 
 /// A setting's canonical name, and the others that are accepted for it.
-const ALIASES: [(&str, &[&str]); 8] = [
+pub(crate) const ALIASES: [(&str, &[&str]); 8] = [
     ("KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
     ("KAFKA_TOPIC", &["PURCHASE_TOPIC"]),
     ("KAFKA_GROUP_ID", &["KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
@@ -29,14 +33,27 @@ const ALIASES: [(&str, &[&str]); 8] = [
 
 const MANAGEMENT_URL: &str = "MANAGEMENT_URL";
 
+/// What an address is put together from.
+pub(crate) const PARTS: [&str; 8] = [
+    "MONGO_HOSTNAME",
+    "MONGO_PORT",
+    "MONGODB_HOSTS",
+    "MONGODB_USERNAME",
+    "MONGODB_PASSWORD",
+    "MONGODB_AUTHDB",
+    "CM_API_HOSTNAME",
+    "CM_API_PORT",
+];
+
 /// Secrets, each of which may be in a file that `<name>_FILE` names.
-const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
+pub(crate) const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
 
 /// How the names of the variables begin that concern us.
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     "KAFKA_",
     "MONGO",
     "SHOP_",
+    "CORS_",
     "CM_API_",
     "MANAGEMENT_",
     "CUSTOMER_M",
@@ -75,10 +92,16 @@ impl Environment {
         environment
     }
 
-    /// The variables in `pairs`; empty ones count as unset.
+    /// The variables in `pairs`; empty ones count as unset, and those of Kubernetes' services are left out.
     pub(crate) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        let values = pairs.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
-        let mut environment = Self { values, faults: Vec::new() };
+        let is_ours = |(name, value): &(String, String)| {
+            !value.trim().is_empty() && !names::is_of_kubernetes(name, value)
+        };
+        let values: BTreeMap<_, _> = pairs.into_iter().filter(is_ours).collect();
+        let faults = names::misspelt(values.keys().map(String::as_str));
+        let known = names::known();
+        let given = values.keys().filter(|name| known.contains(name)).cloned().collect();
+        let mut environment = Self { values, faults, given };
         SECRETS.iter().for_each(|secret| environment.read_file(secret));
         environment.add_schemes();
         environment.put_mongodb_together();
@@ -88,6 +111,15 @@ impl Environment {
             environment.values.insert("LOG_LEVEL".to_owned(), directives);
         }
         environment
+    }
+
+    /// The settings that were given, each with the variable that it came from if that has another name.
+    pub(crate) fn given(&self) -> Vec<String> {
+        let show = |name: &String| match setting_of(name) {
+            Some(setting) => format!("{setting} from {name}"),
+            None => name.clone(),
+        };
+        self.given.iter().map(show).collect()
     }
 
     /// The canonical variables, and what was wrong with how they were given.
@@ -197,6 +229,15 @@ impl Environment {
     }
 }
 
+/// The setting that `name` is another name of.
+fn setting_of(name: &str) -> Option<&str> {
+    match ALIASES.iter().find(|(_, aliases)| aliases.contains(&name)) {
+        Some((setting, _)) => Some(*setting),
+        None if name == "RUST_LOG" => Some("LOG_LEVEL"),
+        None => name.strip_suffix("_FILE").filter(|secret| SECRETS.contains(secret)),
+    }
+}
+
 /// `text` with everything but the unreserved characters of a URI encoded.
 fn encoded(text: &str) -> String {
     use std::fmt::Write as _;
@@ -267,6 +308,36 @@ mod tests {
         let pairs = [("KAFKA_TOPIC".into(), no_text()), ("LESSOPEN".into(), no_text())];
         let (_, faults) = Environment::from_os(pairs.into_iter()).into_parts();
         assert!(faults.len() == 1 && faults[0].contains("KAFKA_TOPIC"), "{faults:?}");
+    }
+
+    #[test]
+    fn misspelt_names_are_faults_and_services_of_kubernetes_are_not_read() {
+        let (_, faults) =
+            read(&[("SHOP_DATADIR", "hunter2"), ("MONGO_URI", "hunter2"), ("CORS_ALLOWED_ORIGINS", "x")]);
+        assert_eq!(faults.len(), 3, "{faults:?}");
+        assert!(!faults.concat().contains("hunter2"), "{faults:?}");
+        let services = [
+            ("MONGO_HOSTNAME", "mongo"),
+            ("MONGO_PORT", "tcp://10.96.0.1:27017"),
+            ("APP_PORT", "tcp://10.96.0.1:80"),
+            ("SHOP_FACING_SERVICE_PORT_HTTP", "3000"),
+        ];
+        let (values, faults) = read(&services);
+        assert_eq!(faults, [""; 0]);
+        assert_eq!(values, BTreeMap::from([("MONGODB_URI".to_owned(), "mongodb://mongo:27017/".to_owned())]));
+        let (_, faults) = read(&[("SHOP_DATADIR", "")]);
+        assert_eq!(faults, [""; 0], "empty counts as unset");
+    }
+
+    #[test]
+    fn what_was_given_is_said_with_the_names_that_it_came_from() {
+        let pairs = [("KAFKA_BROKERS", "a:1"), ("KAFKA_TOPIC", "x"), ("RUST_LOG", "warn"), ("PATH", "/bin")];
+        let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let given = Environment::from_pairs(owned).given();
+        assert_eq!(
+            given,
+            ["KAFKA_BOOTSTRAP_SERVERS from KAFKA_BROKERS", "KAFKA_TOPIC", "LOG_LEVEL from RUST_LOG"]
+        );
     }
 
     #[test]

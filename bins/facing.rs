@@ -1,6 +1,10 @@
 //! The service that customers meet: takes purchases, answers listings. Alone, it is the whole system.
 
-use shop_bins::{Result, Service, Settings, check_config, healthcheck, resolve, run, signal, telemetry};
+use std::process::ExitCode;
+
+use shop_bins::{
+    Result, Service, Settings, check_config, ended, healthcheck, resolve, run, signal, telemetry,
+};
 use shop_http::{Metrics, facing, serve};
 
 /// Requests allocate on one thread what is freed on another, for which the system's takes locks: a quarter of a request's
@@ -9,18 +13,22 @@ use shop_http::{Metrics, facing, serve};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    ended(work().await)
+}
+
+async fn work() -> Result<()> {
     let settings = Settings::read(Service::Facing, resolve::unbuilt)?;
     let shutdown = signal::shutdown()?;
     telemetry::init(&settings)?;
     if settings.healthcheck {
         return healthcheck::run(&settings).await;
     }
+    if settings.check_config {
+        return shutdown.before(check_config::run(&settings)).await.unwrap_or(Ok(()));
+    }
     let opened = shutdown.before(resolve::ports(&settings)).await;
     let Some(ports) = opened.transpose()? else { return Ok(()) };
-    if settings.check_config {
-        return check_config::run(&settings, ports).await;
-    }
     let listener = run::listen(&settings).await?;
     let metrics = Metrics::new();
     let running = ports.start(&settings, &metrics, &shutdown)?;

@@ -1,34 +1,95 @@
 //! Why a binary ends early.
 
 use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
 
 /// The result of a step of a binary.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Everything that keeps a binary from doing its work, one line each.
 ///
-/// `main` shows a returned error by its `Debug`, so that is the text for people here.
+/// A returned error is shown by its `Debug`, so that is the text for people here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     faults: Vec<String>,
+    cause: Cause,
+    /// Whether a command has failed, which tells causes apart by its exit code.
+    of_command: bool,
+}
+
+/// What a failure says of whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// The work was done, and this is its result.
+    Finding,
+    /// What was asked for is wrong: options or settings.
+    Usage,
+    /// It could not be done: a server is not reachable, there is nothing to work on.
+    Undone,
 }
 
 impl Failure {
     /// One fault.
     #[must_use]
     pub fn new(fault: impl fmt::Display) -> Self {
-        Self { faults: vec![fault.to_string()] }
+        Self::all(vec![fault.to_string()])
     }
 
     /// All of `faults`; there is at least one.
     pub(crate) const fn all(faults: Vec<String>) -> Self {
-        Self { faults }
+        Self { faults, cause: Cause::Undone, of_command: false }
     }
 
     /// Nothing, or all of `faults`.
     pub(crate) fn if_any(faults: Vec<String>) -> Result<()> {
         if faults.is_empty() { Ok(()) } else { Err(Self::all(faults)) }
     }
+
+    /// What a command has found.
+    pub(crate) fn finding(fault: impl fmt::Display) -> Self {
+        Self { cause: Cause::Finding, ..Self::new(fault) }
+    }
+
+    /// The same, as options or settings are wrong.
+    #[must_use]
+    pub(crate) fn usage(self) -> Self {
+        Self { cause: Cause::Usage, ..self }
+    }
+
+    /// An `error` of a port, after what it is about.
+    pub(crate) fn about(what: &str, error: &shop_core::Error) -> Self {
+        let failure = Self::new(format!("{what}: {}", error.chain()));
+        let is_usage =
+            matches!(error.kind(), shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported);
+        if is_usage { failure.usage() } else { failure }
+    }
+
+    /// The same, of a command.
+    #[must_use]
+    pub(crate) fn of_command(self) -> Self {
+        Self { of_command: true, ..self }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self.cause {
+            _ if !self.of_command => 1,
+            Cause::Finding => 1,
+            Cause::Usage => 2,
+            Cause::Undone => 3,
+        }
+    }
+}
+
+/// Shows why a binary has failed, if it has, and what it is to exit with.
+///
+/// A service exits with 0 or 1. A command exits with 0, 1 for a finding, 2 for wrong options or settings, and 3 when it
+/// could not be done: a server is not reachable, or there is nothing to work on.
+pub fn ended(result: Result<()>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    // Whoever has closed standard error does not want to read it.
+    let _unread = writeln!(std::io::stderr(), "Error: {failure}");
+    ExitCode::from(failure.exit_code())
 }
 
 impl fmt::Debug for Failure {
@@ -57,5 +118,17 @@ impl From<shop_client::Error> for Failure {
 impl From<shop_core::Error> for Failure {
     fn from(error: shop_core::Error) -> Self {
         Self::new(error.chain())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_tell_causes_apart_and_services_do_not() {
+        let failures = [Failure::finding("x"), Failure::new("x").usage(), Failure::new("x")];
+        assert_eq!(failures.clone().map(|failure| failure.exit_code()), [1, 1, 1]);
+        assert_eq!(failures.map(|failure| failure.of_command().exit_code()), [1, 2, 3]);
     }
 }

@@ -4,6 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `environment` | variables by whatever name they come: aliases, files, compositions |
+//! | `names` | which names are settings, and which are misspelt |
 //! | `variables` | every setting, its default and its help |
 //! | `contradictions` | settings that are not right together |
 //! | [`settings`] | the settings as a service uses them, with all faults at once |
@@ -22,6 +23,7 @@ mod contradictions;
 mod environment;
 mod failure;
 pub mod healthcheck;
+mod names;
 pub mod resolve;
 pub mod roles;
 pub mod run;
@@ -30,5 +32,5 @@ pub mod signal;
 pub mod telemetry;
 mod variables;
 
-pub use failure::{Failure, Result};
+pub use failure::{Failure, Result, ended};
 pub use settings::{Service, Settings};

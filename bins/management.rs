@@ -1,12 +1,18 @@
 //! The service behind facing: carries purchases from the log into the store, answers listings.
 
+use std::process::ExitCode;
+
 use shop_bins::{
-    Result, Service, Settings, check_config, commands, healthcheck, resolve, run, signal, telemetry,
+    Result, Service, Settings, check_config, commands, ended, healthcheck, resolve, run, signal, telemetry,
 };
 use shop_http::{Metrics, management, serve};
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
+    ended(work().await)
+}
+
+async fn work() -> Result<()> {
     let settings = Settings::read(Service::Management, resolve::unbuilt)?;
     let shutdown = signal::shutdown()?;
     telemetry::init(&settings)?;
@@ -16,11 +22,11 @@ async fn main() -> Result<()> {
     if let Some(command) = &settings.command {
         return commands::run(command, &settings, &shutdown).await;
     }
+    if settings.check_config {
+        return shutdown.before(check_config::run(&settings)).await.unwrap_or(Ok(()));
+    }
     let opened = shutdown.before(resolve::ports(&settings)).await;
     let Some(ports) = opened.transpose()? else { return Ok(()) };
-    if settings.check_config {
-        return check_config::run(&settings, ports).await;
-    }
     let listener = run::listen(&settings).await?;
     let metrics = Metrics::new();
     let running = ports.start(&settings, &metrics, &shutdown)?;

@@ -61,6 +61,8 @@ pub struct Settings {
     pub healthcheck: bool,
     /// What is to be done instead of serving.
     pub command: Option<Command>,
+    /// The settings that the environment gave, each with its variable if that has another name.
+    pub given: Vec<String>,
     /// Host and port to listen on.
     pub listen: (String, u16),
     /// The folder of what is embedded.
@@ -153,7 +155,8 @@ impl Settings {
     pub fn read(service: Service, unbuilt: Unbuilt) -> Result<Self> {
         let environment = Environment::of_process();
         let mut arguments: Vec<OsString> = std::env::args_os().collect();
-        let word = if service == Service::Management { Word::take(&mut arguments)? } else { None };
+        let taken = if service == Service::Management { Word::take(&mut arguments) } else { Ok(None) };
+        let word = taken.map_err(|failure| failure.usage().of_command())?;
         let read = match word {
             None => Self::from_parts::<Variables>,
             Some(Word::Migrate) => Self::from_parts::<MigrateArguments>,
@@ -165,7 +168,13 @@ impl Settings {
             Some(Word::Replay) => Self::from_parts::<ReplayArguments>,
             Some(Word::Drop) => Self::from_parts::<DropArguments>,
         };
-        read(service, unbuilt, arguments, environment)
+        let settings = read(service, unbuilt, arguments, environment).map_err(Failure::usage);
+        if word.is_some() { settings.map_err(Failure::of_command) } else { settings }
+    }
+
+    /// Whether topics, folders, files and indexes are made if they are missing: by a service alone.
+    pub(crate) const fn creates(&self) -> bool {
+        self.command.is_none() && !self.check_config
     }
 
     fn from_parts<A: Arguments>(
@@ -174,16 +183,18 @@ impl Settings {
         arguments: Vec<OsString>,
         environment: Environment,
     ) -> Result<Self> {
+        let given = environment.given();
         let (values, mut faults) = environment.into_parts();
         match A::try_parse_from::<OsString, String, String>(arguments, values.clone()) {
             Ok(arguments) => {
                 let (command, variables) = arguments.into_parts();
                 // An image asks as one service, whichever of the two it runs.
                 if !variables.healthcheck {
-                    faults.extend(contradictions(service, unbuilt, &Given::of_variables(&variables)));
+                    let together = Given::of_variables(service, command.as_ref(), &variables);
+                    faults.extend(contradictions(service, unbuilt, &together));
                 }
                 Failure::if_any(faults)?;
-                Ok(Self { command, ..Self::from_variables(service, variables) })
+                Ok(Self { command, given, ..Self::from_variables(service, variables) })
             }
             // Help was asked for.
             Err(asked) if asked.exit_code() == 0 => asked.exit(),
@@ -219,6 +230,7 @@ impl Settings {
             check_config: variables.check_config,
             healthcheck: variables.healthcheck,
             command: None,
+            given: Vec::new(),
             listen: (variables.host, variables.port.unwrap_or_else(|| asked.usual_port())),
             data_dir: variables.data_dir,
             kafka: variables.kafka_bootstrap_servers.map(|brokers| KafkaSettings {
@@ -409,6 +421,28 @@ mod tests {
         assert!(kafka.contains("neither MANAGEMENT_URL nor MONGODB_URI"), "{kafka}");
         let postgres = faults(Service::Management, &[("DATABASE_URL", "postgres://u:hunter2@h/db")]);
         assert!(postgres.contains("DATABASE_URL") && !postgres.contains("hunter2"), "{postgres}");
+    }
+
+    #[test]
+    fn servers_that_are_required_are_named_where_they_are_needed() {
+        let on = ("SHOP_REQUIRE_SERVERS", "on");
+        let (log, store) = (("KAFKA_BROKERS", "a:1"), ("MONGODB_URI", "mongodb://h"));
+        let management = ("MANAGEMENT_URL", "http://m:1");
+        let missing = |service, pairs: &[(&str, &str)]| {
+            let text = read(service, pairs).map_or_else(|failure| failure.to_string(), |_| String::new());
+            ["KAFKA_BOOTSTRAP_SERVERS: not set", "MONGODB_URI: not set"].map(|part| text.contains(part))
+        };
+        for service in [Service::Facing, Service::Management] {
+            assert_eq!(missing(service, &[]), [false, false], "off unless chosen");
+            assert_eq!(missing(service, &[on]), [true, true]);
+            assert_eq!(missing(service, &[on, log]), [false, true]);
+            assert_eq!(missing(service, &[on, store]), [true, false]);
+            assert_eq!(missing(service, &[on, log, store]), [false, false]);
+        }
+        assert_eq!(missing(Service::Facing, &[on, log, management]), [false, false], "management keeps all");
+        let ingests = [on, log, management, ("SHOP_INGEST", "on")];
+        assert_eq!(missing(Service::Facing, &ingests), [false, true]);
+        assert_eq!(missing(Service::Management, &[on, log, ("SHOP_ROLES", "users")]), [false, true]);
     }
 
     #[test]

@@ -16,15 +16,18 @@ use crate::roles::Roles;
 ///
 /// Every setting is an environment variable or a flag; an empty variable counts as unset. For every secret X,
 /// X_FILE names a file to read it from. Names that other systems use are accepted as said below; two names of one
-/// setting with different values are refused.
+/// setting with different values are refused, and so are misspelt names.
+///
+/// A service, --check-config and --healthcheck exit with 0, or with 1 when something is wrong.
 ///
 /// `management migrate` brings the documents that older systems left in MongoDB to our form, in place. `management
 /// verify` holds the store to the log. `management dlq` lists, shows, replays and drops dead letters. `management replay`
-/// lets users or orders hear again of each other. Each of them tells more with --help, and takes the same settings.
+/// lets users or orders hear again of each other. Each of them tells more with --help, and takes the same settings. They
+/// exit with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is not reachable or nothing is there.
 #[derive(Debug, Conf)]
 #[conf(test)]
 pub(crate) struct Variables {
-    /// Parse the settings, try every connection, print both, and exit: 0 when all is well, else 1
+    /// Parse the settings, try every connection, print both, and exit: 0 when all is well, else 1. Creates nothing
     #[conf(long)]
     pub(crate) check_config: bool,
     /// Ask the service that listens on HOST and PORT whether it can answer requests, and exit: 0 when it can, else 1
@@ -147,6 +150,10 @@ pub(crate) struct Variables {
     /// Seconds that a shutdown may take
     #[conf(long, env = "SHOP_DRAIN_SECONDS", default_value = "20", value_parser = at_least_one)]
     pub(crate) drain_seconds: u32,
+
+    /// Whether servers must be named where this process needs them, instead of what is embedded: on or off
+    #[conf(long, env = "SHOP_REQUIRE_SERVERS", default_value = "off")]
+    pub(crate) require_servers: Switch,
 }
 
 fn at_least_one(text: &str) -> Result<u32, String> {

@@ -58,6 +58,12 @@ impl Word {
                 let message = "management dlq: say what: ls, show, replay or drop (--help tells of each)";
                 return Err(Failure::new(message));
             }
+            (Some(word), _) if !word.starts_with('-') => {
+                let known = "migrate, verify, replay and dlq (--help tells of each)";
+                return Err(Failure::new(format!(
+                    "management {word}: there is no such command, only {known}"
+                )));
+            }
             _ => return Ok(None),
         };
         // The first one is the program itself, whose name the help shows.
@@ -81,7 +87,8 @@ impl Word {
 
 /// Brings the documents that older systems left in MongoDB to our form, in place.
 ///
-/// It may be stopped and begun again, and runs beside a service.
+/// It may be stopped and begun again, and runs beside a service. It creates nothing. Exits with 0, 2 for wrong options or
+/// settings, 3 when MongoDB is not reachable.
 #[derive(Debug, Conf)]
 #[conf(test)]
 pub(crate) struct MigrateArguments {
@@ -101,7 +108,8 @@ impl Arguments for MigrateArguments {
 /// stored with other content than the log's, or there twice, and exits with 1. It changes nothing and runs beside a
 /// service: what is on its way into the store is waited for. Dead letters are accounted for, and so are those that were
 /// replayed or dropped. Conflicts are counted apart from other dead letters, and where the log begins is printed if its
-/// first records are gone.
+/// first records are gone. It exits with 2 for wrong options or
+/// settings, and with 3 when a server is not reachable or there is no log or store.
 ///
 /// management verify
 /// management verify --wait 60 --named 1000
@@ -124,7 +132,8 @@ pub(crate) struct VerifyArguments {
 /// users. So what it knows of the others is rebuilt, in a fresh database or in the one that it has.
 ///
 /// It may be repeated, stopped and begun again, and runs beside a service: what is known already is not heard twice. No
-/// group's position is moved.
+/// group's position is moved. It exits with 0, 2 for wrong options or settings, 3 when a server is not reachable or there is
+/// no such topic.
 ///
 /// management replay users --from-beginning    from the topic order_created into what users know of orders
 /// management replay orders --from-beginning   from the topic user_created into what orders know of users
@@ -175,7 +184,8 @@ impl Arguments for VerifyArguments {
 /// management dlq drop: lets them go.
 ///
 /// All of them take places as `ls` prints them, --reason, --since and --until; each tells more with --help, and takes
-/// the settings of the service.
+/// the settings of the service. They exit with 0, also when letters are listed; with 2 for wrong options or settings, and with
+/// 3 when a server is not reachable, or there is no log or no such letter.
 #[derive(Debug, Conf)]
 #[conf(test)]
 pub(crate) struct LettersArguments {

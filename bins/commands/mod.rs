@@ -86,14 +86,15 @@ enum Action {
 pub async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let done = match command {
         // It goes on where it was stopped.
-        Command::Migrate => return shutdown.before(resolve::migrate(settings)).await.unwrap_or(Ok(())),
+        Command::Migrate => shutdown.before(resolve::migrate(settings)).await.or(Some(Ok(()))),
         Command::Verify { wait, named } => {
             shutdown.before(Box::pin(verify::run(settings, *wait, *named))).await
         }
         Command::Replay(role) => shutdown.before(Box::pin(replay::run(settings, *role))).await,
         Command::Letters(command) => shutdown.before(Box::pin(letters::run(settings, command))).await,
     };
-    done.unwrap_or_else(|| Err(Failure::new("stopped before the end: begin it again")))
+    let done = done.unwrap_or_else(|| Err(Failure::new("stopped before the end: begin it again")));
+    done.map_err(Failure::of_command)
 }
 
 /// Writes to standard output. Answers whether somebody still reads it.

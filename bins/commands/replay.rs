@@ -25,13 +25,16 @@ pub(super) async fn run(settings: &Settings, role: Role) -> Result<()> {
     match role {
         Role::Users => replay("users", resolve::heard_by_users(settings).await?).await,
         Role::Orders => replay("orders", resolve::heard_by_orders(settings).await?).await,
-        Role::Purchases => Err(Failure::new("purchases hear of nobody: choose users or orders")),
+        Role::Purchases => Err(Failure::new("purchases hear of nobody: choose users or orders").usage()),
     }
 }
 
 async fn replay<R: Record>(role: &str, heard: Heard<R>) -> Result<()> {
     let progress = Progress::begin();
-    let replayed = apply_all(&heard, &progress).await;
+    let replayed = match heard.store.port.probe().await {
+        Ok(()) => apply_all(&heard, &progress).await,
+        Err(error) => Err(error.into()),
+    };
     drop(progress);
     let (log, store) = (heard.log.close().await, heard.store.close().await);
     let Tally { records, new, known, passed_over } = replayed?;

@@ -16,10 +16,20 @@ use crate::{Failure, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
     let log = resolve::whole_log(settings, None).await?;
-    let store = resolve::query(settings).await?;
+    let store = match resolve::query(settings).await {
+        Ok(store) => store,
+        Err(failure) => {
+            // A log that was opened is left as it was.
+            log.close().await;
+            return Err(failure);
+        }
+    };
     let mut options = VerifyOptions::default();
     (options.wait, options.named) = (wait, named);
-    let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
+    let verified = match store.port.check().await {
+        Ok(()) => verify(&*log.port, Arc::clone(&store.port), options).await,
+        Err(error) => Err(error.into()),
+    };
     let origin = log.port.origin();
     let (log, store) = (log.close().await, store.close().await);
     let verified = verified?;
@@ -32,7 +42,7 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     if verified.is_clean() {
         return Ok(());
     }
-    Err(Failure::new("the store does not hold what the log says: see what is named on standard output"))
+    Err(Failure::finding("the store does not hold what the log says: see what is named on standard output"))
 }
 
 async fn verify(

@@ -90,11 +90,9 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<A
     let (users, orders) =
         (asked(Role::Users, &settings.users.url), asked(Role::Orders, &settings.orders.url));
     if let Some(Some(url)) = &users {
-        opening.name("users", url.clone());
         accounts.users = Some(Account::elsewhere(Arc::new(purchases::client(url)?)));
     }
     if let Some(Some(url)) = &orders {
-        opening.name("orders", url.clone());
         accounts.orders = Some(Account::elsewhere(Arc::new(purchases::client(url)?)));
     }
     let is_local = settings.mongodb.is_none();
@@ -106,14 +104,14 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<A
     let of_orders = events(settings, &settings.orders.topic, opening).await?;
     if keeps_users {
         let store = store::users(settings).await?;
-        opening.note("users", store.name, store.closed);
+        opening.note(store.closed);
         let kept =
             kept(store.outbox, store.heard, (&of_users, &settings.users), (&of_orders, &settings.orders));
         accounts.users = Some(Account { store: store.store, kept: Some(kept), is_local });
     }
     if keeps_orders {
         let store = store::orders(settings).await?;
-        opening.note("orders", store.name, store.closed);
+        opening.note(store.closed);
         let kept =
             kept(store.outbox, store.heard, (&of_orders, &settings.orders), (&of_users, &settings.users));
         accounts.orders = Some(Account { store: store.store, kept: Some(kept), is_local });
@@ -126,7 +124,7 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<A
 async fn events(settings: &Settings, topic: &str, opening: &mut Opening) -> Result<Log> {
     let mut log = log::open(settings, Topic::Events(topic)).await?;
     let closed = std::mem::replace(&mut log.closed, Box::pin(std::future::ready(())));
-    opening.note("events", std::mem::take(&mut log.name), closed);
+    opening.note(closed);
     Ok(log)
 }
 

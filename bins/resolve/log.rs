@@ -1,5 +1,6 @@
 //! The log that the settings ask for.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use shop_core::ports::{DeadLetters, PurchaseSink, RecordSink};
@@ -17,6 +18,15 @@ pub(super) struct Log {
     pub(super) whole: Arc<dyn WholeLog>,
     pub(super) closed: Closed,
     pub(super) name: String,
+    /// Whether a service would make it: known only where nothing is made.
+    pub(super) to_be_made: bool,
+}
+
+impl Log {
+    /// What is asked whether it works, when that is closed, its name, and whether it is missing and to be made.
+    pub(super) fn to_check(self) -> (Arc<dyn RecordSink>, Closed, String, bool) {
+        (self.records, self.closed, self.name, self.to_be_made)
+    }
 }
 
 /// What a log holds.
@@ -56,15 +66,20 @@ async fn on_kafka(settings: &Settings, kafka: &KafkaSettings, topic: Topic<'_>) 
 
     #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
     fn in_settings(error: shop_core::Error) -> Failure {
-        Failure::new(format!("Kafka cannot be used with these settings: {}", error.chain()))
+        Failure::about("Kafka cannot be used with these settings", &error)
     }
 
     let name = topic.name(settings);
     let mut options = options(kafka);
     name.clone_into(&mut options.topic);
     options.keep_forever = matches!(topic, Topic::Events(_));
+    let may_create = options.create_topics;
+    options.create_topics &= settings.creates();
     let log = KafkaLog::open(options).await.map_err(in_settings)?;
+    // What keeps it from being asked is found by whoever uses it.
+    let to_be_made = settings.check_config && may_create && !log.exists().await.unwrap_or(true);
     Ok(Log {
+        to_be_made,
         sink: Arc::new(log.sink()),
         records: Arc::new(log.clone()),
         dead_letters: Arc::new(log.dead_letters()),
@@ -108,17 +123,38 @@ async fn on_kafka(_settings: &Settings, _kafka: &KafkaSettings, _topic: Topic<'_
     Err(Failure::new("this program was built without Kafka"))
 }
 
-#[cfg(feature = "embedded")]
-async fn embedded(settings: &Settings, topic: Topic<'_>) -> Result<Log> {
-    use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+/// The file of the log that the settings ask for, if that is embedded.
+pub(super) fn file(settings: &Settings, topic: Topic<'_>) -> Option<PathBuf> {
+    if settings.kafka.is_some() {
+        return None;
+    }
+    #[cfg(feature = "embedded")]
+    let file = Some(settings.data_dir.join(format!("{}.db", embedded_options(settings, topic).file)));
+    #[cfg(not(feature = "embedded"))]
+    let file = None;
+    file
+}
 
-    use super::in_data_dir;
+#[cfg(feature = "embedded")]
+fn embedded_options(settings: &Settings, topic: Topic<'_>) -> shop_store::embedded::EmbeddedLogOptions {
+    use shop_store::embedded::EmbeddedLogOptions;
 
     let mut options = match topic {
         Topic::Purchases => EmbeddedLogOptions::default(),
         Topic::Events(name) => EmbeddedLogOptions::of_events(name),
     };
     topic.name(settings).clone_into(&mut options.topic);
+    options.create = settings.creates();
+    options
+}
+
+#[cfg(feature = "embedded")]
+async fn embedded(settings: &Settings, topic: Topic<'_>) -> Result<Log> {
+    use shop_store::embedded::EmbeddedLog;
+
+    use super::in_data_dir;
+
+    let options = embedded_options(settings, topic);
     let name = format!("embedded, {}", settings.data_dir.join(format!("{}.db", options.file)).display());
     let log = EmbeddedLog::open(&settings.data_dir, options).await.map_err(in_data_dir)?;
     Ok(Log {
@@ -126,6 +162,7 @@ async fn embedded(settings: &Settings, topic: Topic<'_>) -> Result<Log> {
         records: Arc::new(log.clone()),
         dead_letters: Arc::new(log.dead_letters()),
         whole: Arc::new(log.clone()),
+        to_be_made: false,
         closed: Box::pin(log.closed()),
         open_source: Arc::new(move |group| Ok(Arc::new(log.source(group).map_err(in_data_dir)?))),
         name,

@@ -1,6 +1,7 @@
 //! From settings to ports. The only place that knows which adapters were built.
 
 mod accounts;
+mod check;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod log;
@@ -19,6 +20,7 @@ use crate::settings::Settings;
 use crate::{Failure, Result};
 
 use accounts::Accounts;
+pub(crate) use check::{Part, State, parts};
 pub use purchases::Purchases;
 pub use store::migrate;
 pub(crate) use whole::{Heard, WholeLog, heard_by_orders, heard_by_users, query, whole_log};
@@ -60,17 +62,11 @@ type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 /// What has been opened so far.
 #[derive(Default)]
 struct Opening {
-    names: Vec<(&'static str, String)>,
     closed: Vec<Closed>,
 }
 
 impl Opening {
-    fn name(&mut self, what: &'static str, name: String) {
-        self.names.push((what, name));
-    }
-
-    fn note(&mut self, what: &'static str, name: String, closed: Closed) {
-        self.name(what, name);
+    fn note(&mut self, closed: Closed) {
         self.closed.push(closed);
     }
 }
@@ -80,8 +76,6 @@ impl Opening {
 pub struct Ports {
     /// What purchases stand on, if they are a role of this process.
     pub purchases: Option<Purchases>,
-    /// What stands behind each port, for people.
-    pub names: Vec<(&'static str, String)>,
     accounts: Accounts,
     closed: Vec<Closed>,
 }
@@ -99,8 +93,7 @@ pub async fn ports(settings: &Settings) -> Result<Ports> {
         false => None,
     };
     let accounts = accounts::open(settings, &mut opening).await?;
-    let Opening { names, closed } = opening;
-    Ok(Ports { purchases, names, accounts, closed })
+    Ok(Ports { purchases, accounts, closed: opening.closed })
 }
 
 impl Ports {
@@ -154,25 +147,6 @@ impl Ports {
         Ok(running)
     }
 
-    /// What asks each port whether it works, with its name.
-    pub(crate) fn checks(&self) -> Vec<(&'static str, Check<'_>)> {
-        let mut checks = Vec::new();
-        if let Some(purchases) = &self.purchases {
-            checks.push(("log", purchases.sink.check()));
-            checks.extend(purchases.store.as_ref().map(|(store, _)| ("store", store.check())));
-            checks.push(("listings", purchases.query.check()));
-        }
-        if let Some(users) = &self.accounts.users {
-            checks.push(("users", users.store.check()));
-            checks.extend(users.kept.as_ref().map(|kept| ("events of users", kept.told.check())));
-        }
-        if let Some(orders) = &self.accounts.orders {
-            checks.push(("orders", orders.store.check()));
-            checks.extend(orders.kept.as_ref().map(|kept| ("events of orders", kept.told.check())));
-        }
-        checks
-    }
-
     /// Drops all of them, and waits until nobody else has them either and they are closed.
     pub async fn close(mut self) {
         let closed = std::mem::take(&mut self.closed);
@@ -183,11 +157,8 @@ impl Ports {
     }
 }
 
-/// What a port says of itself.
-type Check<'a> = Pin<Box<dyn Future<Output = shop_core::Result<()>> + Send + 'a>>;
-
 #[cfg(feature = "embedded")]
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn in_data_dir(error: shop_core::Error) -> Failure {
-    Failure::new(format!("the data folder (SHOP_DATA_DIR) cannot be used: {}", error.chain()))
+    Failure::about("the data folder (SHOP_DATA_DIR) cannot be used", &error)
 }

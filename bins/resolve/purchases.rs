@@ -30,12 +30,12 @@ pub struct Purchases {
 /// Opens what the settings ask for. Nothing is read from the log yet.
 pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<Purchases> {
     let log = log::open(settings, Topic::Purchases).await?;
-    opening.note("log", log.name, log.closed);
+    opening.note(log.closed);
     let store = match &settings.management_url {
         Some(_) if !settings.ingest => None,
         _ => {
             let store = store::open(settings).await?;
-            opening.note("store", store.name, store.closed);
+            opening.note(store.closed);
             Some((store.store, store.query, store.durability))
         }
     };
@@ -47,10 +47,7 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<P
         );
     }
     let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
-        (Some(url), _) => {
-            opening.name("listings", url.clone());
-            Arc::new(client(url)?)
-        }
+        (Some(url), _) => Arc::new(client(url)?),
         (None, Some((_, query, _))) => Arc::clone(query),
         (None, None) => return Err(Failure::new("there is nowhere to ask for listings")),
     };

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore, RecordStore};
+use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
 
 use super::Closed;
@@ -22,6 +24,13 @@ pub(super) struct Store {
     pub(super) name: String,
 }
 
+impl Store {
+    /// What is asked whether it works, when that is closed, and its name.
+    pub(super) fn to_check(self) -> (Arc<dyn PurchaseStore>, Arc<dyn PurchaseQuery>, Closed, String) {
+        (self.store, self.query, self.closed, self.name)
+    }
+}
+
 /// A store of users or of orders, from all its sides. It hears of the others by the events `R`.
 pub(super) struct AccountStore<S: ?Sized, R> {
     pub(super) store: Arc<S>,
@@ -29,6 +38,14 @@ pub(super) struct AccountStore<S: ?Sized, R> {
     pub(super) heard: Arc<dyn RecordStore<R>>,
     pub(super) closed: Closed,
     pub(super) name: String,
+}
+
+impl<S: ?Sized, R: Record> AccountStore<S, R> {
+    /// What asks whether it works, when that is closed, and its name.
+    pub(super) fn to_check(self) -> (BoxFuture<'static, shop_core::Result<()>>, Closed, String) {
+        let heard = self.heard;
+        (Box::pin(async move { heard.probe().await }), self.closed, self.name)
+    }
 }
 
 type Users = AccountStore<dyn UserStore, Order>;
@@ -70,7 +87,7 @@ pub(super) async fn orders(settings: &Settings) -> Result<Orders> {
 
 pub(super) async fn open(settings: &Settings) -> Result<Store> {
     match &settings.mongodb {
-        Some(mongodb) => in_mongodb(mongodb).await,
+        Some(mongodb) => in_mongodb(settings, mongodb).await,
         None => embedded(settings).await,
     }
 }
@@ -81,14 +98,15 @@ pub(super) async fn open(settings: &Settings) -> Result<Store> {
 /// Without MongoDB in the settings, or when it cannot be reached.
 pub async fn migrate(settings: &Settings) -> Result<()> {
     let mongodb = settings.mongodb.as_ref().ok_or_else(|| {
-        Failure::new("migrate is for a collection of MongoDB: set MONGODB_URI, or another name of it")
+        Failure::new("migrate is for a collection of MongoDB: set MONGODB_URI, or another name of it").usage()
     })?;
-    migrate_in(mongodb).await
+    migrate_in(settings, mongodb).await
 }
 
 #[cfg(feature = "mongodb")]
-async fn migrate_in(settings: &MongodbSettings) -> Result<()> {
-    let store = connect(settings).await?;
+async fn migrate_in(settings: &Settings, mongodb: &MongodbSettings) -> Result<()> {
+    let store = connect(settings, mongodb).await?;
+    PurchaseStore::check(&store).await?;
     let told = |migration: shop_store::mongo::Migration| {
         tracing::info!(
             seen = migration.seen,
@@ -108,24 +126,25 @@ async fn migrate_in(settings: &MongodbSettings) -> Result<()> {
 }
 
 #[cfg(feature = "mongodb")]
-async fn connect(settings: &MongodbSettings) -> Result<shop_store::mongo::MongoStore> {
+async fn connect(settings: &Settings, mongodb: &MongodbSettings) -> Result<shop_store::mongo::MongoStore> {
     use shop_store::mongo::{MongoStore, MongoStoreOptions};
 
-    let mut options = MongoStoreOptions::new(settings.uri.clone());
-    options.database.clone_from(&settings.database);
-    options.collection.clone_from(&settings.collection);
+    let mut options = MongoStoreOptions::new(mongodb.uri.clone());
+    options.database.clone_from(&mongodb.database);
+    options.collection.clone_from(&mongodb.collection);
+    options.create_indexes = settings.creates();
     MongoStore::open(options).await.map_err(in_uri)
 }
 
 #[cfg(feature = "mongodb")]
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn in_uri(error: shop_core::Error) -> Failure {
-    Failure::new(format!("MONGODB_URI (or another name of it): {}", error.chain()))
+    Failure::about("MONGODB_URI (or another name of it)", &error)
 }
 
 #[cfg(feature = "mongodb")]
-async fn in_mongodb(settings: &MongodbSettings) -> Result<Store> {
-    let store = connect(settings).await?;
+async fn in_mongodb(settings: &Settings, mongodb: &MongodbSettings) -> Result<Store> {
+    let store = connect(settings, mongodb).await?;
     Ok(Store {
         name: format!("MongoDB, {}", store.namespace()),
         query: Arc::new(store.clone()),
@@ -175,22 +194,35 @@ async fn orders_in_mongodb(_settings: &Settings, _mongodb: &MongodbSettings) -> 
 }
 
 #[cfg(not(feature = "mongodb"))]
-async fn in_mongodb(_settings: &MongodbSettings) -> Result<Store> {
+async fn in_mongodb(_settings: &Settings, _mongodb: &MongodbSettings) -> Result<Store> {
     Err(Failure::new("this program was built without MongoDB"))
 }
 
 #[cfg(not(feature = "mongodb"))]
-async fn migrate_in(_settings: &MongodbSettings) -> Result<()> {
+async fn migrate_in(_settings: &Settings, _mongodb: &MongodbSettings) -> Result<()> {
     Err(Failure::new("this program was built without MongoDB"))
 }
 
 #[cfg(feature = "embedded")]
+fn embedded_options(create: bool) -> shop_store::embedded::EmbeddedStoreOptions {
+    let mut options = shop_store::embedded::EmbeddedStoreOptions::default();
+    options.create = create;
+    options
+}
+
+/// Whether a store of users or of orders is made if it is missing: a replay may rebuild it in a fresh one.
+#[cfg(feature = "embedded")]
+const fn keeps_accounts(settings: &Settings) -> bool {
+    settings.creates() || matches!(settings.command, Some(crate::commands::Command::Replay(_)))
+}
+
+#[cfg(feature = "embedded")]
 async fn embedded(settings: &Settings) -> Result<Store> {
-    use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
+    use shop_store::embedded::EmbeddedStore;
 
     use super::in_data_dir;
 
-    let options = EmbeddedStoreOptions::default();
+    let options = embedded_options(settings.creates());
     let store = EmbeddedStore::open(&settings.data_dir, options).await.map_err(in_data_dir)?;
     Ok(Store {
         closed: Box::pin(store.closed()),
@@ -208,11 +240,11 @@ async fn embedded(_settings: &Settings) -> Result<Store> {
 
 #[cfg(feature = "embedded")]
 async fn embedded_users(settings: &Settings) -> Result<Users> {
-    use shop_store::embedded::{EmbeddedStoreOptions, EmbeddedUsers};
+    use shop_store::embedded::EmbeddedUsers;
 
     use super::in_data_dir;
 
-    let options = EmbeddedStoreOptions::default();
+    let options = embedded_options(keeps_accounts(settings));
     let store = EmbeddedUsers::open(&settings.data_dir, options).await.map_err(in_data_dir)?;
     let closed = Box::pin(store.closed());
     Ok(of_users(store, closed, format!("embedded, {}", settings.data_dir.join("users.db").display())))
@@ -220,11 +252,11 @@ async fn embedded_users(settings: &Settings) -> Result<Users> {
 
 #[cfg(feature = "embedded")]
 async fn embedded_orders(settings: &Settings) -> Result<Orders> {
-    use shop_store::embedded::{EmbeddedOrders, EmbeddedStoreOptions};
+    use shop_store::embedded::EmbeddedOrders;
 
     use super::in_data_dir;
 
-    let options = EmbeddedStoreOptions::default();
+    let options = embedded_options(keeps_accounts(settings));
     let store = EmbeddedOrders::open(&settings.data_dir, options).await.map_err(in_data_dir)?;
     let closed = Box::pin(store.closed());
     Ok(of_orders(store, closed, format!("embedded, {}", settings.data_dir.join("orders.db").display())))

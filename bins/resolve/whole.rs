@@ -10,8 +10,9 @@ use shop_core::orders::Order;
 use shop_core::ports::{Batch, DeadLetter, PurchaseQuery, RecordStore};
 use shop_core::users::User;
 
+use super::Closed;
 use super::log::{self, Topic};
-use super::{Closed, store};
+use super::store::{self, AccountStore};
 use crate::Failure;
 use crate::settings::Settings;
 
@@ -88,7 +89,7 @@ impl<T: ?Sized + Send + Sync> Opened<T> {
 /// The log that the settings ask for: that of the purchases, or of the events in `topic`.
 ///
 /// # Errors
-/// When there is no such topic, which opening it would make.
+/// When the settings name no such topic, or there is none.
 pub(crate) async fn whole_log(
     settings: &Settings,
     topic: Option<&str>,
@@ -101,7 +102,7 @@ pub(crate) async fn whole_log(
         Some(topic) => {
             let [users, orders] = events;
             let known = format!("choose {}, {users} or {orders}", settings.topic);
-            return Err(Failure::new(format!("--topic: nothing is known of {topic:?}: {known}")));
+            return Err(Failure::new(format!("--topic: nothing is known of {topic:?}: {known}")).usage());
         }
     };
     let log = log::open(settings, topic).await?;
@@ -122,14 +123,28 @@ pub(crate) struct Heard<R> {
 
 /// What users hear of orders.
 pub(crate) async fn heard_by_users(settings: &Settings) -> crate::Result<Heard<Order>> {
-    let store = store::users(settings).await?;
-    let store = Opened { port: store.heard, name: store.name, closed: store.closed };
-    Ok(Heard { log: whole_log(settings, Some(&settings.orders.topic)).await?, store })
+    heard(settings, &settings.orders.topic, store::users).await
 }
 
 /// What orders hear of users.
 pub(crate) async fn heard_by_orders(settings: &Settings) -> crate::Result<Heard<User>> {
-    let store = store::orders(settings).await?;
-    let store = Opened { port: store.heard, name: store.name, closed: store.closed };
-    Ok(Heard { log: whole_log(settings, Some(&settings.users.topic)).await?, store })
+    heard(settings, &settings.users.topic, store::orders).await
+}
+
+/// The log first: only where there is one, what is heard of it is kept.
+async fn heard<'a, S: ?Sized, R>(
+    settings: &'a Settings,
+    topic: &str,
+    open: impl AsyncFnOnce(&'a Settings) -> crate::Result<AccountStore<S, R>>,
+) -> crate::Result<Heard<R>> {
+    let log = whole_log(settings, Some(topic)).await?;
+    match open(settings).await {
+        Ok(AccountStore { heard, name, closed, .. }) => {
+            Ok(Heard { log, store: Opened { port: heard, name, closed } })
+        }
+        Err(failure) => {
+            log.close().await;
+            Err(failure)
+        }
+    }
 }

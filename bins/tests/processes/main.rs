@@ -19,6 +19,7 @@ mod kills;
 mod members;
 mod metrics;
 mod mongodb;
+mod nothing_there;
 mod older_systems;
 mod outages;
 mod poison;

@@ -59,6 +59,12 @@ async fn the_check_says_what_would_be_used_and_whether_it_works() {
     for part in ["http://127.0.0.1:3000", "log.db", "store.db", "all is well"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+    assert!(
+        said.contains("CORS             *\n") && said.contains("variables        SHOP_DATA_DIR\n"),
+        "{said}"
+    );
+    assert!(said.matches("(not there yet: a service makes it)").count() >= 2, "{said}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it creates nothing");
     // Beside a running service it disturbs nobody, and finds who does not answer.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let settings = [("SHOP_DATA_DIR", data), ("MANAGEMENT_URL", "http://127.0.0.1:1")];

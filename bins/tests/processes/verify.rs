@@ -123,21 +123,29 @@ async fn conflicts_and_where_the_log_begins_are_told() {
 #[tokio::test]
 async fn what_cannot_be_done_is_told_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    for (words, part) in [
-        (&["verify", "--wait", "soon"][..], "--wait"),
-        (&["dlq"], "ls, show, replay or drop"),
-        (&["dlq", "list"], "ls, show, replay or drop"),
-        (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict or refused"),
-        (&["dlq", "ls", "--since", "yesterday"], "2026-03-01"),
-        (&["dlq", "show", "here"], "topic-partition-offset"),
-        (&["dlq", "replay", "--rate", "0"], "--rate"),
-        (&["dlq", "replay", "purchases-0-7"], "no such dead letter stands at purchases-0-7"),
-        (&["dlq", "drop"], "or --all"),
-        (&["dlq", "drop", "--all", "--reason", "conflict"], "--all alone"),
+    append(folder.path(), ADA).await;
+    for (words, part, code) in [
+        (&["verify", "--wait", "soon"][..], "--wait", 2),
+        (&["verfy"], "there is no such command", 2),
+        (&["verify", "--quick"], "--quick", 2),
+        (&["verify", "--kafka-partitions", "0"], "KAFKA_PARTITIONS", 2),
+        (&["verify", "--kafka-bootstrap-servers", "127.0.0.1:1", "--kafka-topic", "no topic"], "topic", 2),
+        (&["migrate"], "MONGODB_URI", 2),
+        (&["dlq"], "ls, show, replay or drop", 2),
+        (&["dlq", "list"], "ls, show, replay or drop", 2),
+        (&["dlq", "ls", "--topic", "purchase"], "nothing is known of", 2),
+        (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict or refused", 2),
+        (&["dlq", "ls", "--since", "yesterday"], "2026-03-01", 2),
+        (&["dlq", "show", "here"], "topic-partition-offset", 2),
+        (&["dlq", "replay", "--rate", "0"], "--rate", 2),
+        (&["dlq", "replay", "purchases-0-7"], "no such dead letter stands at purchases-0-7", 3),
+        (&["dlq", "drop"], "or --all", 2),
+        (&["dlq", "drop", "--all", "--reason", "conflict"], "--all alone", 2),
+        (&["replay", "purchases", "--from-beginning"], "choose users or orders", 2),
     ] {
         let output = manage(folder.path(), words).await;
         let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
         assert!(said.contains(part), "{words:?}: {said}");
     }
     for (words, part) in [

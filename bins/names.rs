@@ -1,0 +1,192 @@
+//! The names of variables: which are settings, and which were meant as one.
+//!
+//! A misspelt name would leave a setting at its default, such as an embedded log where Kafka was meant.
+
+use conf::Conf as _;
+use conf::introspection::ProgramOptionMeta as _;
+
+use crate::environment::{ALIASES, PARTS, SECRETS};
+use crate::variables::Variables;
+
+/// Every variable that begins so is a setting.
+const OURS: &str = "SHOP_";
+
+/// A variable that begins so may be for another program; one that is almost a setting's name is taken for a misspelt one.
+const SHARED: [&str; 9] =
+    ["KAFKA_", "MONGO", "CORS_", "DATABASE_", "POSTGRES_", "MANAGEMENT_", "CUSTOMER_M", "CM_API_", "LOG_"];
+
+/// So many letters make a difference that may be a slip.
+const SLIPS: usize = 2;
+
+/// Names that other programs use for what is a setting here, with the setting.
+const MISTAKEN: [(&str, &str); 6] = [
+    ("MONGO_HOST", "MONGO_HOSTNAME"),
+    ("MONGO_URL", "MONGODB_URI"),
+    ("MONGO_URI", "MONGODB_URI"),
+    ("KAFKA_HOST", "KAFKA_BOOTSTRAP_SERVERS"),
+    ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+    ("CORS_ALLOWED_ORIGINS", "CORS_ALLOW_ORIGINS"),
+];
+
+/// Variables of the project's tests, benches, image and compose file, which a shell may export.
+const FOR_OTHERS: [&str; 5] =
+    ["SHOP_IMAGE", "SHOP_BIND", "SHOP_SECRETS", "SHOP_BUILD_ARGS", "MANAGEMENT_PORT"];
+const PREFIXES_FOR_OTHERS: [&str; 2] = ["SHOP_TEST_", "SHOP_BENCH_"];
+
+/// What is wrong with each name of `given` that is no setting and seems to be meant as one.
+pub(crate) fn misspelt<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let known = known();
+    given.filter_map(|name| fault(name, &known)).collect()
+}
+
+/// Every name that a setting may be given under.
+pub(crate) fn known() -> Vec<String> {
+    let settings =
+        Variables::program_options().filter_map(|option| option.env_form().map(ToString::to_string));
+    let aliases = ALIASES.iter().flat_map(|(_, aliases)| *aliases).copied();
+    let files = SECRETS.iter().map(|secret| format!("{secret}_FILE"));
+    let others = aliases.chain(PARTS).chain(["RUST_LOG"]).map(str::to_owned);
+    settings.chain(others).chain(files).collect()
+}
+
+fn fault(name: &str, known: &[String]) -> Option<String> {
+    let is_for_others =
+        FOR_OTHERS.contains(&name) || PREFIXES_FOR_OTHERS.iter().any(|prefix| name.starts_with(prefix));
+    if is_for_others || known.iter().any(|known| known == name) {
+        return None;
+    }
+    if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
+        return Some(format!("{name} is no setting: use {meant}"));
+    }
+    let is_ours = name.starts_with(OURS);
+    if !is_ours && !SHARED.iter().any(|prefix| name.starts_with(prefix)) {
+        return None;
+    }
+    let distance = |known: &str| strsim::osa_distance(name, known);
+    let nearest = known.iter().min_by_key(|known| distance(known))?;
+    match distance(nearest) {
+        0..=SLIPS => Some(format!("{name} is no setting: {nearest} was probably meant")),
+        _ if is_ours => {
+            Some(format!("{name} is no setting: unset it (the nearest is {nearest}; --help lists all)"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a variable is one that Kubernetes sets in every pod for each service of the namespace: a service `kafka` has
+/// `KAFKA_PORT=tcp://10.0.0.1:9092`.
+pub(crate) fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+    let is_url = || {
+        let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
+        PROTOCOLS.iter().any(|protocol| protocol.eq_ignore_ascii_case(scheme))
+    };
+    let of_a_port = || {
+        let (_, port) = name.split_once("_PORT_")?;
+        let (number, rest) = port.split_once('_')?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        (is_number && PROTOCOLS.iter().any(|protocol| rest.starts_with(protocol))).then_some(())
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && is_url())
+        || of_a_port().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(name: &str) -> Option<String> {
+        misspelt([name].into_iter()).pop()
+    }
+
+    #[test]
+    fn a_slip_is_a_fault_that_names_the_setting() {
+        for (name, meant) in [
+            ("SHOP_DATADIR", "SHOP_DATA_DIR"),
+            ("SHOP_DATA_DRI", "SHOP_DATA_DIR"),
+            ("SHOP_DAIlECT", "SHOP_DIALECT"),
+            ("SHOP_REQUIRE_SERVER", "SHOP_REQUIRE_SERVERS"),
+            ("SHOP_SOMETHING_ELSE", "--help"),
+            ("KAFKA_BOOTSTRAP_SERVER", "use KAFKA_BOOTSTRAP_SERVERS"),
+            ("KAFKA_BOOTSTRAPSERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("KAFKA_HOST", "use KAFKA_BOOTSTRAP_SERVERS"),
+            ("KAFKA_PASSWORDFILE", "KAFKA_PASSWORD_FILE"),
+            ("MONGO_URI", "use MONGODB_URI"),
+            ("MONGO_URL", "use MONGODB_URI"),
+            ("MONGO_HOST", "use MONGO_HOSTNAME"),
+            ("MONGODB_HOST", "MONGODB_HOSTS"),
+            ("MONGODB_URL", "MONGODB_URI"),
+            ("DATABASE_URI", "DATABASE_URL"),
+            ("CORS_ALLOWED_ORIGINS", "use CORS_ALLOW_ORIGINS"),
+            ("CORS_ALLOW_ORIGIN", "CORS_ALLOW_ORIGINS"),
+            ("MANAGEMENT_URI", "MANAGEMENT_URL"),
+            ("CUSTOMER_MANAGMENT_URL", "CUSTOMER_MANAGEMENT_URL"),
+            ("CM_API_HOSTS", "CM_API_HOST"),
+            ("LOG_LEVLE", "LOG_LEVEL"),
+        ] {
+            let fault = told(name).unwrap_or_default();
+            assert!(fault.starts_with(name) && fault.contains(meant), "{name}: {fault}");
+        }
+    }
+
+    #[test]
+    fn settings_and_what_is_for_others_are_no_faults() {
+        for name in known() {
+            assert_eq!(told(&name), None);
+        }
+        for name in [
+            "HOSTS",
+            "HOSTNAME",
+            "PORTS",
+            "APP_PORTS",
+            "RUST_LOGS",
+            "LOGNAME",
+            "LOG_DIR",
+            "MAIL",
+            "USERS_URI",
+            "KAFKA_CLIENT_ID",
+            "KAFKA_HEAP_OPTS",
+            "KAFKA_LOG_DIRS",
+            "KAFKA_NODE_ID",
+            "MONGO_INITDB_ROOT_USERNAME",
+            "MONGO_INITDB_DATABASE",
+            "CUSTOMER_FACING_URL",
+            "POSTGRES_PASSWORD",
+            "DATABASE_HOST",
+            "MANAGEMENT_PORT",
+            "SHOP_TEST_KAFKA",
+            "SHOP_BENCH_PAIRS",
+            "SHOP_IMAGE",
+            "SHOP_BIND",
+            "SHOP_SECRETS",
+            "SHOP_BUILD_ARGS",
+        ] {
+            assert_eq!(told(name), None);
+        }
+    }
+
+    #[test]
+    fn variables_of_kubernetes_services_are_known_by_their_form() {
+        let url = "tcp://10.96.0.1:9092";
+        for (name, value) in [
+            ("KAFKA_SERVICE_HOST", "10.96.0.1"),
+            ("SHOP_FACING_SERVICE_PORT", "3000"),
+            ("SHOP_FACING_SERVICE_PORT_HTTP", "3000"),
+            ("MONGO_PORT", "tcp://10.96.0.1:27017"),
+            ("SHOP_PORT", "udp://10.96.0.1:1"),
+            ("KAFKA_PORT_9092_TCP", url),
+            ("MONGODB_PORT_27017_TCP_ADDR", "10.96.0.1"),
+            ("SHOP_PORT_132_SCTP_PROTO", "sctp"),
+        ] {
+            assert!(is_of_kubernetes(name, value), "{name}");
+        }
+        for (name, value) in
+            [("MONGO_PORT", "27017"), ("PORT", "tcp://x"), ("SHOP_PORT_X_TCP", "1"), ("SHOP_DATA_DIR", url)]
+        {
+            assert!(!is_of_kubernetes(name, value), "{name}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Misspelt names, mistyped folders and servers that are away: what is asked about nothing is not called well.
+
+use std::path::Path;
+use std::process::Output;
+
+use crate::process::{Binary, Process, buy, until};
+use crate::verify::{append, dead_lettered, manage, text};
+
+/// Every command, with words that would have it work.
+const COMMANDS: [&[&str]; 7] = [
+    &["verify", "--wait", "0"],
+    &["dlq", "ls"],
+    &["dlq", "show"],
+    &["dlq", "replay"],
+    &["dlq", "drop", "--all"],
+    &["dlq", "ls", "--topic", "user_created"],
+    &["replay", "users", "--from-beginning"],
+];
+
+fn assert_code(output: &Output, code: i32, part: &str) {
+    let said = [text(&output.stdout), text(&output.stderr)].concat();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(part), "{part}: {said}");
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).unwrap().next().is_none()
+}
+
+#[tokio::test]
+async fn a_command_on_a_mistyped_folder_says_that_nothing_is_there_and_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mistyped = folder.path().join("shop-dta");
+    for words in COMMANDS {
+        for data in [&mistyped, folder.path()] {
+            let output = manage(data, words).await;
+            assert_code(&output, 3, "there is nothing here");
+            assert_eq!(text(&output.stdout), "", "{words:?}");
+            assert!(is_empty(folder.path()), "{words:?}");
+        }
+    }
+    // A log without a store: nothing to hold it to, and the log is left as it was.
+    append(folder.path(), "poison").await;
+    std::fs::remove_file(folder.path().join("log.lock")).unwrap();
+    let output = manage(folder.path(), &["verify", "--wait", "0"]).await;
+    assert_code(&output, 3, "store.db");
+    let names: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(names, ["log.db"]);
+}
+
+#[tokio::test]
+async fn letters_that_are_listed_are_no_finding() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    append(folder.path(), "poison").await;
+    until("put it aside", async || dead_lettered(&facing).await == 1).await;
+    // Beside the service that writes into the same files, and behind it.
+    for running in [Some(facing), None] {
+        assert_code(&manage(folder.path(), &["dlq", "ls"]).await, 0, "poison");
+        assert_code(&manage(folder.path(), &["verify"]).await, 0, "missing 0, twice 0, dead-lettered 1");
+        if let Some(facing) = running {
+            assert!(facing.terminate().await.success());
+        }
+    }
+}
+
+#[tokio::test]
+async fn servers_that_are_away_are_3_within_a_bounded_time() {
+    let folder = tempfile::tempdir().unwrap();
+    append(folder.path(), "poison").await;
+    let data = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
+    let kafka = ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1");
+    let mongodb = ("MONGODB_URI", "mongodb://127.0.0.1:1/");
+    for words in COMMANDS {
+        assert_code(&Binary::Management.run(words, &[data, kafka]).await, 3, "");
+    }
+    for words in [&["verify", "--wait", "0"][..], &["migrate"]] {
+        assert_code(&Binary::Management.run(words, &[data, mongodb]).await, 3, "MongoDB did not answer");
+    }
+    for binary in [Binary::Facing, Binary::Management] {
+        let output = binary.run(&["--check-config"], &[data, kafka, mongodb]).await;
+        assert_code(&output, 1, "not all is well");
+        let said = text(&output.stderr);
+        assert!(said.contains("log: ") && said.contains("store: "), "every fault at once: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_check_creates_nothing_and_says_what_a_service_would_make() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("not/there/yet");
+    for binary in [Binary::Facing, Binary::Management] {
+        let settings = [("SHOP_DATA_DIR", data.to_str().unwrap()), ("KAFKA_GROUPID", "x")];
+        let output = binary.run(&["--check-config"], &settings).await;
+        assert_code(&output, 0, "log.db (not there yet: a service makes it)");
+        assert_code(&output, 0, "KAFKA_GROUP_ID from KAFKA_GROUPID, SHOP_DATA_DIR");
+        assert!(is_empty(folder.path()));
+    }
+    std::fs::write(folder.path().join("not"), "").unwrap();
+    let output = Binary::Facing.run(&["--check-config"], &[("SHOP_DATA_DIR", data.to_str().unwrap())]).await;
+    assert_code(&output, 1, "there is a file where a folder is needed");
+}
+
+#[tokio::test]
+async fn misspelt_names_end_services_and_commands_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let misspelt = [
+        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+        ("SHOP_DATADIR", "/x"),
+        ("KAFKA_BOOTSTRAP_SERVER", "kafka:9092"),
+        ("MONGO_URI", "mongodb://u:hunter2@mongo"),
+        ("CORS_ALLOWED_ORIGINS", "https://shop.example"),
+        ("LOG_LEVELS", "warn"),
+    ];
+    let runs: [(Binary, &[&str], i32); 6] = [
+        (Binary::Facing, &[], 1),
+        (Binary::Facing, &["--check-config"], 1),
+        (Binary::Management, &[], 1),
+        (Binary::Management, &["--check-config"], 1),
+        (Binary::Management, &["verify"], 2),
+        (Binary::Management, &["dlq", "ls"], 2),
+    ];
+    for (binary, words, code) in runs {
+        let output = binary.run(words, &misspelt).await;
+        for part in [
+            "SHOP_DATADIR is no setting: SHOP_DATA_DIR",
+            "KAFKA_BOOTSTRAP_SERVER is no setting: use KAFKA_BOOTSTRAP_SERVERS",
+            "MONGO_URI is no setting: use MONGODB_URI",
+            "CORS_ALLOWED_ORIGINS is no setting: use CORS_ALLOW_ORIGINS",
+            "LOG_LEVELS is no setting: LOG_LEVEL",
+        ] {
+            assert_code(&output, code, part);
+        }
+        assert!(!text(&output.stderr).contains("hunter2") && is_empty(folder.path()));
+    }
+    let settings = [misspelt[0], ("SHOP_REQUIRE_SERVERS", "on")];
+    let output = Binary::Management.run(&[], &settings).await;
+    for name in ["KAFKA_BOOTSTRAP_SERVERS", "MONGODB_URI"] {
+        assert_code(&output, 1, &format!("{name}: not set, but SHOP_REQUIRE_SERVERS is on"));
+    }
+    assert!(is_empty(folder.path()));
+}
+
+/// What a shell exports to whatever is started in it.
+const LOGIN_SHELL: [(&str, &str); 22] = [
+    ("HOME", "/home/ada"),
+    ("USER", "ada"),
+    ("LOGNAME", "ada"),
+    ("SHELL", "/bin/bash"),
+    ("SHLVL", "1"),
+    ("PWD", "/home/ada"),
+    ("OLDPWD", "/home"),
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("LANG", "en_GB.UTF-8"),
+    ("LC_ALL", "C.UTF-8"),
+    ("TERM", "xterm-256color"),
+    ("COLORTERM", "truecolor"),
+    ("EDITOR", "vi"),
+    ("PAGER", "less"),
+    ("MAIL", "/var/mail/ada"),
+    ("HOSTNAME", "laptop"),
+    ("DISPLAY", ":0"),
+    ("XDG_RUNTIME_DIR", "/run/user/1000"),
+    ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/1000/bus"),
+    ("SSH_AUTH_SOCK", "/run/user/1000/ssh"),
+    ("LS_COLORS", "rs=0:di=01;34"),
+    ("_", "/usr/bin/env"),
+];
+
+/// What Kubernetes sets for a service with one port.
+fn of_service(name: &str, port: &str) -> Vec<(String, String)> {
+    let (address, name) = ("10.96.0.17", name.to_uppercase().replace('-', "_"));
+    let url = format!("tcp://{address}:{port}");
+    [
+        ("SERVICE_HOST".to_owned(), address),
+        ("SERVICE_PORT".to_owned(), port),
+        ("SERVICE_PORT_HTTP".to_owned(), port),
+        ("PORT".to_owned(), &url),
+        (format!("PORT_{port}_TCP"), &url),
+        (format!("PORT_{port}_TCP_PROTO"), "tcp"),
+        (format!("PORT_{port}_TCP_PORT"), port),
+        (format!("PORT_{port}_TCP_ADDR"), address),
+    ]
+    .map(|(ending, value)| (format!("{name}_{ending}"), value.to_owned()))
+    .to_vec()
+}
+
+#[tokio::test]
+async fn both_start_in_a_login_shell_and_in_a_pod() {
+    let services = [
+        ("kubernetes", "443"),
+        ("kafka", "9092"),
+        ("mongo", "27017"),
+        ("mongodb", "27017"),
+        ("database", "5432"),
+        ("postgres", "5432"),
+        ("management", "3001"),
+        ("customer-management", "3001"),
+        ("cm-api", "3001"),
+        ("app", "80"),
+        ("log", "80"),
+        ("shop", "80"),
+        ("shop-facing", "3000"),
+        ("shop-management", "3001"),
+        ("shop-kafka", "9092"),
+    ];
+    let pod: Vec<_> = services.iter().flat_map(|(name, port)| of_service(name, port)).collect();
+    let pod: Vec<_> = pod.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    // What compose and the project's own tests are told.
+    let compose = [("SHOP_IMAGE", "shop:dev"), ("SHOP_BIND", "0.0.0.0"), ("SHOP_TEST_REQUIRE", "kafka")];
+    let shell = [&LOGIN_SHELL[..], &compose].concat();
+    for environment in [shell, pod] {
+        for binary in [Binary::Facing, Binary::Management] {
+            let folder = tempfile::tempdir().unwrap();
+            let service = Process::start(binary, folder.path(), &environment).await;
+            if binary == Binary::Facing {
+                assert_eq!(buy(&service, r#"{"username":"ada","userid":"u1","price":1}"#).await.0, 201);
+            }
+            assert!(service.terminate().await.success());
+        }
+    }
+}
