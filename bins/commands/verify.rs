@@ -26,10 +26,7 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     };
     let mut options = VerifyOptions::default();
     (options.wait, options.named) = (wait, named);
-    let verified = match store.port.check().await {
-        Ok(()) => verify(&*log.port, Arc::clone(&store.port), options).await,
-        Err(error) => Err(error.into()),
-    };
+    let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
     let origin = log.port.origin();
     let (log, store) = (log.close().await, store.close().await);
     let verified = verified?;

@@ -106,7 +106,6 @@ pub async fn migrate(settings: &Settings) -> Result<()> {
 #[cfg(feature = "mongodb")]
 async fn migrate_in(settings: &Settings, mongodb: &MongodbSettings) -> Result<()> {
     let store = connect(settings, mongodb).await?;
-    PurchaseStore::check(&store).await?;
     let told = |migration: shop_store::mongo::Migration| {
         tracing::info!(
             seen = migration.seen,
@@ -133,7 +132,27 @@ async fn connect(settings: &Settings, mongodb: &MongodbSettings) -> Result<shop_
     options.database.clone_from(&mongodb.database);
     options.collection.clone_from(&mongodb.collection);
     options.create_indexes = settings.creates();
-    MongoStore::open(options).await.map_err(in_uri)
+    let store = MongoStore::open(options).await.map_err(in_uri)?;
+    if settings.command.is_some() {
+        is_there(&store).await.map_err(in_uri)?;
+    }
+    Ok(store)
+}
+
+/// A command has nothing to say of a collection that is not there. Who may not list collections is not asked.
+#[cfg(feature = "mongodb")]
+async fn is_there(store: &shop_store::mongo::MongoStore) -> shop_core::Result<()> {
+    use shop_core::{Error, ErrorKind};
+
+    PurchaseStore::check(store).await?;
+    match store.exists().await {
+        Ok(false) => {
+            let message = "there is nothing here: name the database and the collection that the services use";
+            Err(Error::new(ErrorKind::Unavailable, message).with_context("missing", store.namespace()))
+        }
+        Err(error) if error.kind() != ErrorKind::Denied => Err(error),
+        Ok(true) | Err(_) => Ok(()),
+    }
 }
 
 #[cfg(feature = "mongodb")]

@@ -89,5 +89,5 @@ async fn management_migrates_what_older_systems_left() {
 
     let output = Binary::Management.run(&["migrate"], &[]).await;
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && said.contains("MONGODB_URI"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("MONGODB_URI"), "{said}");
 }

@@ -3,7 +3,12 @@
 use std::path::Path;
 use std::process::Output;
 
-use crate::process::{Binary, Process, buy, until};
+use futures_util::future::join_all;
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+
+use crate::kafka::{settings, start};
+use crate::process::{Binary, Process, buy, get, until};
+use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// Every command, with words that would have it work.
@@ -72,8 +77,10 @@ async fn servers_that_are_away_are_3_within_a_bounded_time() {
     let data = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
     let kafka = ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1");
     let mongodb = ("MONGODB_URI", "mongodb://127.0.0.1:1/");
-    for words in COMMANDS {
-        assert_code(&Binary::Management.run(words, &[data, kafka]).await, 3, "");
+    for output in
+        join_all(COMMANDS.map(async |words| Binary::Management.run(words, &[data, kafka]).await)).await
+    {
+        assert_code(&output, 3, "");
     }
     for words in [&["verify", "--wait", "0"][..], &["migrate"]] {
         assert_code(&Binary::Management.run(words, &[data, mongodb]).await, 3, "MongoDB did not answer");
@@ -83,6 +90,39 @@ async fn servers_that_are_away_are_3_within_a_bounded_time() {
         assert_code(&output, 1, "not all is well");
         let said = text(&output.stderr);
         assert!(said.contains("log: ") && said.contains("store: "), "every fault at once: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_servers_nothing_is_made_either() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let owned = settings(&servers);
+    let pairs: Vec<_> = owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let run = async |words: &[&str]| Binary::Management.run(words, &pairs).await;
+    let output = run(&["--check-config"]).await;
+    assert_code(&output, 0, "topic purchases at");
+    assert_eq!(text(&output.stdout).matches("(not there yet: a service makes it)").count(), 3);
+    for output in join_all(COMMANDS.map(run)).await {
+        assert_code(&output, 3, "the topic does not exist");
+    }
+    assert_code(&run(&["migrate"]).await, 3, "there is nothing here");
+    let brokers = servers.address("SHOP_TEST_KAFKA");
+    for topic in ["purchases", "purchases.dlq", "user_created", "order_created"] {
+        let mut options = KafkaLogOptions::new(brokers);
+        (options.topic, options.create_topics) = (topic.to_owned(), false);
+        let log = KafkaLog::open(options).await.unwrap();
+        assert!(!log.exists().await.unwrap(), "{topic}");
+    }
+    let client = mongodb::Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap();
+    assert!(!client.list_database_names().await.unwrap().contains(&"shop".to_owned()));
+
+    // What a service has made is there for them.
+    let management = start(Binary::Management, &servers, &[]).await;
+    until("be ready", async || get(&management.path("/-/ready")).await.0 == 200).await;
+    assert!(management.terminate().await.success());
+    assert_code(&run(&["--check-config"]).await, 0, "all is well");
+    for words in [&["verify", "--wait", "0"][..], &["dlq", "ls"], &["replay", "users", "--from-beginning"]] {
+        assert_code(&run(words).await, 0, "");
     }
 }
 

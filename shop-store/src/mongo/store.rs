@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bson::doc;
 use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
 use shop_core::{Purchase, PurchaseId, Result};
 
@@ -41,6 +42,21 @@ impl MongoStore {
     #[must_use]
     pub fn namespace(&self) -> String {
         self.connection.collection.namespace().to_string()
+    }
+
+    /// Whether the collection is there. The first document makes it, or the first index.
+    ///
+    /// # Errors
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the server is away,
+    /// [`Denied`](shop_core::ErrorKind::Denied) without the right to list collections.
+    pub async fn exists(&self) -> Result<bool> {
+        let find = || {
+            let (database, name) =
+                (self.connection.database.clone(), self.connection.collection.name().to_owned());
+            async move { database.list_collection_names().filter(doc! { "name": name }).await }
+        };
+        let found = self.connection.ask(self.connection.options.query_deadline, find).await?;
+        Ok(!found.is_empty())
     }
 
     /// Waits until the indexes of listings are made, or the server has refused them.
