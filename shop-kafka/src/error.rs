@@ -208,9 +208,10 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::Inconsistent => {
             (Unavailable, "the producer has lost track of what it has sent; a new one takes over")
         }
-        Code::PurgeQueue | Code::PurgeInflight => {
-            (Unavailable, "the producer was ended before the record was sent")
-        }
+        Code::PurgeQueue | Code::PurgeInflight => (
+            Unavailable,
+            "the producer was ended before the brokers acknowledged the record; it may be in the log",
+        ),
         Code::QueueFull => (Overloaded, "too many records wait for the brokers already"),
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             (TooLarge, "the record is larger than the topic takes: see max.message.bytes")

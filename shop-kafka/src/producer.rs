@@ -204,10 +204,10 @@ impl OnItsWay {
             Ok(Ok(position)) => Ok(position),
             Ok(Err(error)) => {
                 producing.replace_if_broken();
-                let never_left = error.rdkafka_error_code() == Some(RDKafkaErrorCode::PurgeQueue);
                 let error = producing.health.explain(from_kafka(error));
-                // An earlier attempt may have been written, whatever became of the last one.
-                let not_applied = never_left || error.kind() == ErrorKind::TooLarge;
+                // An earlier attempt may have been written, whatever became of the last one. That holds for a record
+                // that is purged from the queue too: it may wait there to be sent again.
+                let not_applied = error.kind() == ErrorKind::TooLarge;
                 Err(error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown }))
             }
             Err(_) => {
