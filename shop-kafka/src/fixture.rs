@@ -210,6 +210,8 @@ enum Order {
     BrokerUp(i32),
     Fail(RDKafkaApiKey, Vec<RDKafkaRespErr>),
     FailTopic(String, RDKafkaRespErr),
+    /// Which broker leads a partition, if any does.
+    Lead(String, i32, Option<i32>),
     /// The highest version in which a request is understood.
     Limit(RDKafkaApiKey, i16),
 }
@@ -262,6 +264,18 @@ impl InProcessCluster {
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![broken; writes]));
     }
 
+    /// Answers so many of the next writes as a partition does whose replicas are too few once the record is written,
+    /// and the one after them with what makes an idempotent producer give up for good.
+    ///
+    /// # Panics
+    /// When the cluster has ended.
+    pub fn write_and_break_producers(&self, writes: usize) {
+        let written = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+        let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        let answers = std::iter::repeat_n(written, writes).chain([broken]).collect();
+        self.order(Order::Fail(RDKafkaApiKey::Produce, answers));
+    }
+
     /// Answers the next heartbeats as a group does that has thrown the member out.
     ///
     /// # Panics
@@ -278,6 +292,22 @@ impl InProcessCluster {
     pub fn forbid_topic(&self, topic: &str) {
         let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
         self.order(Order::FailTopic(topic.to_owned(), forbidden));
+    }
+
+    /// Lets no broker lead a partition of a topic any more.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn take_leader(&self, topic: &str, partition: i32) {
+        self.order(Order::Lead(topic.to_owned(), partition, None));
+    }
+
+    /// Lets a broker lead a partition of a topic.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub fn give_leader(&self, topic: &str, partition: i32, broker: i32) {
+        self.order(Order::Lead(topic.to_owned(), partition, Some(broker)));
     }
 
     /// Tells no id to clients that connect from now on, as the first versions of Kafka did.
@@ -316,6 +346,7 @@ fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender
                 Ok(())
             }
             Order::FailTopic(topic, error) => cluster.topic_error(&topic, error),
+            Order::Lead(topic, partition, broker) => cluster.partition_leader(&topic, partition, broker),
             Order::Limit(request, version) => cluster.apiversion(request, Some(0), Some(version)),
         };
         result.expect("the cluster does what it is told to");

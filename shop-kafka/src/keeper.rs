@@ -148,6 +148,8 @@ struct Watch {
 
 /// How often a topic is looked at that is there, in a cluster whose id is known: its settings may change.
 const REFRESH: Duration = Duration::from_secs(60);
+/// How often one is looked at that lacks leaders.
+const LEADERLESS: Duration = Duration::from_secs(5);
 /// How often one is looked for otherwise.
 const RETRY: Duration = Duration::from_millis(300);
 /// How often the thread looks whether there is something new to do.
@@ -164,12 +166,28 @@ impl Watch {
                     continue;
                 }
                 topic.confirm(&self.asking);
-                let settled =
-                    matches!(topic.state(), State::Ready { .. }) && self.asking.cluster.get().is_some();
-                *due = Instant::now() + if settled { REFRESH } else { RETRY };
+                if matches!(topic.state(), State::Ready(_)) && topic.is_promised() {
+                    self.ask_settings(topic);
+                }
+                *due = Instant::now()
+                    + match topic.state() {
+                        State::Ready(present) if self.asking.cluster.get().is_some() => {
+                            if present.is_settled() { REFRESH } else { LEADERLESS }
+                        }
+                        _ => RETRY,
+                    };
             }
             // Nothing is read by it: this hands out its log lines and errors.
             drop(self.asking.observer.poll(TURN));
+        }
+    }
+
+    /// Not here: a cluster that leaves the question open must not hold up other topics.
+    fn ask_settings(&self, topic: &Arc<Topic>) {
+        let (topic, asking) = (Arc::clone(topic), self.asking.clone());
+        let started = start_thread("shop-kafka-settings", move || topic.ask_min_in_sync(&asking));
+        if let Err(error) = started {
+            tracing::debug!(%error, "the topic's settings are not asked for now");
         }
     }
 }

@@ -20,10 +20,11 @@ pub struct KafkaLogOptions {
     pub topic: String,
     /// The partitions of a topic that we create, 5 unless chosen.
     pub partitions: u32,
-    /// The replicas of a topic that we create; as many as the broker's default says unless chosen.
+    /// The replicas of a topic that we create; the broker's default unless chosen. A topic that has fewer than
+    /// chosen is used, with a warning.
     pub replicas: Option<u32>,
-    /// Whether topics that are missing are created; they are unless chosen. Else a missing topic is an error until
-    /// somebody creates it.
+    /// Whether the topic and that of the dead letters are created if they are missing, as they are unless chosen.
+    /// Otherwise they are waited for, and the ports are not ready until they exist.
     pub create_topics: bool,
     /// Whether nothing is ever deleted from a topic that we create, not so unless chosen: who rebuilds what it has heard
     /// of another service reads all of it.

@@ -118,7 +118,7 @@ impl PurchaseSink for KafkaSink {
         let on_its_way = match self.log.topic.state() {
             State::Failed(error) => return Err(error),
             State::Unknown => return self.publish_early(purchase.id, encode(purchase)?).await,
-            State::Ready { .. } => enqueue(&self.log, &encode(purchase)?)?,
+            State::Ready(_) => enqueue(&self.log, &encode(purchase)?)?,
         };
         receipt(&self.log, purchase.id, on_its_way).await
     }

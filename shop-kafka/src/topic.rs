@@ -1,5 +1,6 @@
 //! A topic: whether it is there, and how it is made if it is not.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use rdkafka::admin::{
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
-use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
@@ -25,6 +26,7 @@ pub(crate) type Observer = BaseConsumer<Context<()>>;
 impl rdkafka::consumer::ConsumerContext for Context<()> {}
 
 /// What it takes to ask about topics, and to create them.
+#[derive(Clone)]
 pub(crate) struct Asking {
     pub(crate) observer: Arc<Observer>,
     pub(crate) config: ClientConfig,
@@ -68,12 +70,14 @@ impl Asking {
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     partitions: i32,
-    replicas: i32,
+    replicas: Option<u32>,
     /// Whether it is created if it is missing.
     create: bool,
     /// What a new topic is created with, beside the cluster's defaults.
     settings: Settings,
     state: watch::Sender<State>,
+    /// Its `min.insync.replicas`; 0 while that is not known.
+    min_in_sync: AtomicU32,
 }
 
 #[derive(Debug, Clone)]
@@ -81,42 +85,51 @@ pub(crate) enum State {
     /// Nobody has been asked yet.
     Unknown,
     /// It was there when last asked; it is not asked before each use.
-    Ready { min_in_sync: Option<u32> },
+    Ready(Present),
     /// It has not been there so far.
     Failed(Error),
+}
+
+/// What is known of a topic that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Present {
+    /// The copies of the partition that has the fewest.
+    copies: usize,
+    /// Partitions that no broker leads now. They take nothing; the others do.
+    leaderless: Vec<i32>,
+}
+
+impl Present {
+    /// Whether nothing is about to change.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.leaderless.is_empty()
+    }
 }
 
 impl Topic {
     /// The log itself.
     pub(crate) fn of_log(options: &KafkaLogOptions) -> Self {
-        // Of three copies two are to be there before a purchase is acknowledged.
-        let in_sync = (options.replicas >= Some(3)).then(|| ("min.insync.replicas", "2".into()));
         // Whatever the broker's defaults are.
         let forever = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
         let forever = forever.map(|(name, value)| (name, value.into()));
         let kept = if options.keep_forever { forever.to_vec() } else { Vec::new() };
-        let settings = Settings::Needed(in_sync.into_iter().chain(kept).collect());
-        let topic = Self::new(options.topic.as_str().into(), options.partitions, options.replicas, settings);
-        Self { create: options.create_topics, ..topic }
+        let settings = Settings::Needed(in_sync(options).into_iter().chain(kept).collect());
+        Self::new(options.topic.as_str().into(), options.partitions, options, settings)
     }
 
     /// The dead letters of the log: one partition, as they are few. Each is larger than its record by some
     /// headers, and stays until somebody has looked at it.
     pub(crate) fn of_dead_letters(options: &KafkaLogOptions) -> Self {
-        let settings = Settings::Wished(vec![
-            ("max.message.bytes", LARGEST_RECORD.to_string()),
-            ("retention.ms", "-1".into()),
-        ]);
-        let topic = Self::new(format!("{}.dlq", options.topic).into(), 1, options.replicas, settings);
-        Self { create: options.create_topics, ..topic }
+        let kept = [("max.message.bytes", LARGEST_RECORD.to_string()), ("retention.ms", "-1".into())];
+        let settings = Settings::Wished(in_sync(options).into_iter().chain(kept).collect());
+        Self::new(format!("{}.dlq", options.topic).into(), 1, options, settings)
     }
 
-    fn new(name: Arc<str>, partitions: u32, replicas: Option<u32>, settings: Settings) -> Self {
-        let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
-        // -1 stands for the cluster's default.
-        let (partitions, replicas) = (number(partitions), replicas.map_or(-1, number));
+    fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, settings: Settings) -> Self {
+        let (replicas, create) = (options.replicas, options.create_topics);
         let state = watch::Sender::new(State::Unknown);
-        Self { name, partitions, replicas, create: true, settings, state }
+        let min_in_sync = AtomicU32::new(0);
+        Self { name, partitions: number(partitions), replicas, create, settings, state, min_in_sync }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -125,10 +138,12 @@ impl Topic {
 
     /// How many brokers acknowledge a record at least, if that is known.
     pub(crate) fn min_in_sync(&self) -> Option<u32> {
-        match *self.state.borrow() {
-            State::Ready { min_in_sync } => min_in_sync,
-            State::Unknown | State::Failed(_) => None,
-        }
+        Some(self.min_in_sync.load(Ordering::Relaxed)).filter(|known| *known > 0)
+    }
+
+    /// Whether receipts are made out for what it takes.
+    pub(crate) const fn is_promised(&self) -> bool {
+        matches!(self.settings, Settings::Needed(_))
     }
 
     /// Whether the topic is there; waits for the first answer, at most for `time`.
@@ -138,7 +153,7 @@ impl Topic {
         match tokio::time::timeout(time, answered).await {
             Ok(Ok(state)) => match &*state {
                 State::Failed(error) => Err(error.clone()),
-                State::Unknown | State::Ready { .. } => Ok(()),
+                State::Unknown | State::Ready(_) => Ok(()),
             },
             // The sender lives as long as `self`, so this is a matter of time only.
             Ok(Err(_)) | Err(_) => Err(not_reached()),
@@ -161,16 +176,15 @@ impl Topic {
     /// Looks whether the topic is there, and creates it if it is not. Blocks.
     pub(crate) fn confirm(&self, asking: &Asking) {
         let found = self.look(asking).and_then(|found| match found {
-            Found::Ready => Ok(()),
-            Found::Leaderless => self.wait_for_leaders(asking),
-            Found::Missing if !self.create => Err(from_code(MISSING)),
+            Found::There(partitions) if partitions.some_are_led() => Ok(partitions),
+            Found::There(_) => self.wait_for_leaders(asking),
+            Found::Missing if !self.create => Err(self.missing()),
             Found::Missing => self.create(asking).and_then(|()| self.wait_for_leaders(asking)),
         });
         match found {
-            Ok(()) => {
+            Ok(Partitions { copies, leaderless, .. }) => {
                 asking.health.works();
-                let min_in_sync = self.ask_min_in_sync(asking);
-                self.set(State::Ready { min_in_sync });
+                self.set(State::Ready(Present { copies, leaderless }));
             }
             Err(error) => self.fail(asking.health.explain(error)),
         }
@@ -179,7 +193,7 @@ impl Topic {
     /// A topic that was there once and cannot be asked for now is taken to be there still: whoever uses it
     /// learns more than that Kafka is away.
     fn fail(&self, error: Error) {
-        let was_ready = matches!(*self.state.borrow(), State::Ready { .. });
+        let was_ready = matches!(*self.state.borrow(), State::Ready(_));
         if was_ready && error.is_transient() {
             tracing::debug!(kafka.topic = %self.name, %error, "the topic cannot be looked at now");
             return;
@@ -191,28 +205,59 @@ impl Topic {
     fn set(&self, state: State) {
         self.state.send_if_modified(|known| {
             let news = match (&*known, &state) {
-                (State::Ready { min_in_sync: old }, State::Ready { min_in_sync: new }) => old != new,
+                (State::Ready(old), State::Ready(new)) => old != new,
                 (State::Failed(old), State::Failed(new)) => old.to_string() != new.to_string(),
                 _ => true,
             };
             if news {
-                tell(&self.name, &state);
+                self.tell(&state);
                 *known = state;
             }
             news
         });
     }
 
-    /// A topic that was created just now gets its leaders a moment later.
-    fn wait_for_leaders(&self, asking: &Asking) -> Result<()> {
+    /// A topic that was created just now gets its leaders a moment later. One of them is enough in the end.
+    fn wait_for_leaders(&self, asking: &Asking) -> Result<Partitions> {
         let until = Instant::now() + LEADERS;
-        while Instant::now() < until {
-            if matches!(self.look(asking)?, Found::Ready) {
-                return Ok(());
+        loop {
+            let found = self.look(asking)?;
+            let is_over = Instant::now() >= until;
+            match found {
+                Found::There(partitions) if partitions.leaderless.is_empty() => return Ok(partitions),
+                Found::There(partitions) if is_over && partitions.some_are_led() => return Ok(partitions),
+                _ if is_over => return Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
+                _ => drop(asking.observer.poll(BETWEEN_LOOKS)),
             }
-            drop(asking.observer.poll(BETWEEN_LOOKS));
         }
-        Err(from_code(RDKafkaErrorCode::LeaderNotAvailable))
+    }
+
+    fn tell(&self, state: &State) {
+        let topic = &*self.name;
+        let Present { copies, leaderless } = match state {
+            State::Unknown => return,
+            State::Ready(present) => present,
+            State::Failed(error) => {
+                tracing::warn!(kafka.topic = topic, error = %error.chain(), "the topic cannot be used");
+                return;
+            }
+        };
+        tracing::info!(kafka.topic = topic, copies, "the topic is there");
+        if let Some(wanted) = self.replicas.filter(|wanted| *copies < *wanted as usize) {
+            tracing::warn!(
+                kafka.topic = topic,
+                wanted,
+                found = copies,
+                "the topic has fewer copies than KAFKA_REPLICAS: add replicas to its partitions"
+            );
+        }
+        if !leaderless.is_empty() {
+            tracing::warn!(
+                kafka.topic = topic,
+                partitions = ?leaderless,
+                "no broker leads these partitions: what belongs there is refused until one does"
+            );
+        }
     }
 
     fn look(&self, asking: &Asking) -> Result<Found> {
@@ -222,11 +267,11 @@ impl Topic {
             return Ok(Found::Missing);
         };
         match topic.error().map(RDKafkaErrorCode::from) {
-            None => Ok(leaders(topic)),
+            None => Ok(Found::There(Partitions::of(topic))),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Ok(Found::Missing)
             }
-            Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Found::Leaderless),
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Found::There(Partitions::default())),
             Some(code) => Err(from_code(code)),
         }
     }
@@ -249,7 +294,8 @@ impl Topic {
         asking: &Asking,
         settings: &[(&'static str, String)],
     ) -> Result<Option<RDKafkaErrorCode>> {
-        let replication = TopicReplication::Fixed(self.replicas);
+        // -1 stands for the cluster's default.
+        let replication = TopicReplication::Fixed(self.replicas.map_or(-1, number));
         let topic = NewTopic::new(&self.name, self.partitions, replication);
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         let created = asking.administer(|admin, options| admin.create_topics([&topic], options))?;
@@ -267,20 +313,35 @@ impl Topic {
     }
 
     /// Reads `min.insync.replicas`. Without an answer what was known stays; without the right to read the topic's
-    /// settings nothing is known.
-    fn ask_min_in_sync(&self, asking: &Asking) -> Option<u32> {
+    /// settings nothing is known. Blocks.
+    pub(crate) fn ask_min_in_sync(&self, asking: &Asking) {
         let topic = ResourceSpecifier::Topic(&self.name);
         let answered = asking.administer(|admin, options| admin.describe_configs([&topic], options));
-        let refusal = match answered {
-            Ok(resources) => match resources.into_iter().next() {
-                Some(Ok(settings)) => return min_in_sync(&settings),
-                Some(Err(code)) => from_code(code),
-                None => return None,
-            },
-            Err(error) => error,
+        let answered = answered.and_then(|resources| {
+            resources.into_iter().next().map(|answer| answer.map_err(from_code)).transpose()
+        });
+        let found = match answered {
+            Ok(settings) => settings.as_ref().and_then(min_in_sync),
+            Err(error) => {
+                tracing::debug!(kafka.topic = %self.name, %error, "the topic's settings cannot be read");
+                if error.is_transient() {
+                    return;
+                }
+                None
+            }
         };
-        tracing::debug!(kafka.topic = %self.name, error = %refusal, "the topic's settings cannot be read");
-        if refusal.is_transient() { self.min_in_sync() } else { None }
+        let known = self.min_in_sync.swap(found.unwrap_or_default(), Ordering::Relaxed);
+        if found.unwrap_or_default() != known {
+            tracing::info!(kafka.topic = %self.name, min_in_sync = found, "the topic's min.insync.replicas");
+        }
+    }
+
+    fn missing(&self) -> Error {
+        let message = format!(
+            "the topic {} is missing, and is not created here (KAFKA_CREATE_TOPICS): create it with {} partitions",
+            self.name, self.partitions
+        );
+        Error::new(ErrorKind::Unavailable, message).with_origin(ORIGIN).with_source(MISSING)
     }
 
     fn refused(&self, code: RDKafkaErrorCode) -> Error {
@@ -297,6 +358,15 @@ impl Topic {
     }
 }
 
+fn number(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Of three copies two must be there before a record is acknowledged.
+fn in_sync(options: &KafkaLogOptions) -> Option<(&'static str, String)> {
+    (options.replicas >= Some(3)).then(|| ("min.insync.replicas", "2".into()))
+}
+
 /// What a new topic is created with.
 #[derive(Debug)]
 enum Settings {
@@ -309,8 +379,32 @@ enum Settings {
 /// What a look at a topic finds.
 enum Found {
     Missing,
-    Leaderless,
-    Ready,
+    There(Partitions),
+}
+
+#[derive(Debug, Default)]
+struct Partitions {
+    all: usize,
+    leaderless: Vec<i32>,
+    /// The copies of the one that has the fewest.
+    copies: usize,
+}
+
+impl Partitions {
+    fn of(topic: &MetadataTopic) -> Self {
+        let partitions = topic.partitions();
+        let copies = partitions.iter().map(|partition| partition.replicas().len()).min();
+        let leaderless = partitions.iter().filter(|partition| partition.leader() < 0);
+        Self {
+            all: partitions.len(),
+            leaderless: leaderless.map(MetadataPartition::id).collect(),
+            copies: copies.unwrap_or_default(),
+        }
+    }
+
+    fn some_are_led(&self) -> bool {
+        self.leaderless.len() < self.all
+    }
 }
 
 /// Why a topic is refused that is missing and not to be created.
@@ -323,30 +417,16 @@ const REQUEST: Duration = Duration::from_secs(2);
 
 /// Why the brokers do not serve `topic`.
 pub(crate) fn error_of(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorCode> {
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    found.map_or(Some(RDKafkaErrorCode::UnknownTopic), |found| found.error().map(RDKafkaErrorCode::from))
-}
-
-fn leaders(topic: &MetadataTopic) -> Found {
-    let partitions = topic.partitions();
-    let are_led = partitions.iter().all(|partition| partition.leader() >= 0);
-    if are_led && !partitions.is_empty() { Found::Ready } else { Found::Leaderless }
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Some(RDKafkaErrorCode::UnknownTopic);
+    };
+    let leaderless =
+        || (!Partitions::of(found).some_are_led()).then_some(RDKafkaErrorCode::LeaderNotAvailable);
+    found.error().map(RDKafkaErrorCode::from).or_else(leaderless)
 }
 
 fn min_in_sync(settings: &ConfigResource) -> Option<u32> {
     settings.get("min.insync.replicas")?.value.as_deref()?.parse().ok()
-}
-
-fn tell(topic: &str, state: &State) {
-    match state {
-        State::Unknown => {}
-        State::Ready { min_in_sync } => {
-            tracing::info!(kafka.topic = topic, min_in_sync, "the topic is there");
-        }
-        State::Failed(error) => {
-            tracing::warn!(kafka.topic = topic, error = %error.chain(), "the topic cannot be used");
-        }
-    }
 }
 
 #[cfg(all(test, feature = "containers"))]
@@ -366,8 +446,12 @@ mod tests {
         let log = fixture.log().shared();
         let unknown = || vec![("no.such.setting", "1".to_owned())];
         let topic = |ending: &str, settings| {
-            let topic =
-                Arc::new(Topic::new(format!("{}.{ending}", log.topic.name).into(), 1, None, settings));
+            let topic = Arc::new(Topic::new(
+                format!("{}.{ending}", log.topic.name).into(),
+                1,
+                &log.options,
+                settings,
+            ));
             log.keeper.keep(Arc::clone(&topic));
             topic
         };

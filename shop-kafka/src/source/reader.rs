@@ -108,10 +108,10 @@ impl Reader {
         let mut told = None::<Instant>;
         while !inbox.is_closed() {
             let error = match log.topic.state() {
-                State::Ready { .. } if log.keeper.cluster().is_some() => {
+                State::Ready(_) if log.keeper.cluster().is_some() => {
                     return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka);
                 }
-                State::Ready { .. } => {
+                State::Ready(_) => {
                     let nameless = "the cluster tells no id, which a record without one of its own needs";
                     Some(Error::new(ErrorKind::Unavailable, nameless).with_origin(ORIGIN))
                 }

@@ -143,6 +143,25 @@ async fn a_broken_producer_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_to_be_sent_again_when_the_producer_breaks_may_be_in_the_log() {
+    let (cluster, mut options) = one_broker();
+    options.publish_deadline = Duration::from_secs(20);
+    let log = KafkaLog::open(options).await.unwrap();
+    let sink = log.sink();
+    sink.publish(&purchase(0)).await.unwrap();
+    // Records of several partitions are several writes: all but the last are written and wait to be sent again.
+    let purchases: Vec<_> = (1..=7).map(purchase).collect();
+    cluster.write_and_break_producers(2);
+    let published = futures_util::future::join_all(purchases.iter().map(|purchase| sink.publish(purchase)));
+    let published = soon("publish", published).await;
+    let failed: Vec<_> = published.into_iter().filter_map(Result::err).collect();
+    assert!(!failed.is_empty(), "the producer is broken");
+    for error in failed {
+        assert_eq!(error.outcome(), Outcome::Unknown, "{}", error.chain());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_is_too_large_is_refused() {
     // The cluster in the process knows no limit; librdkafka's own is 10 MiB here.
     let in_process = KafkaFixture::in_process().await;
@@ -157,6 +176,81 @@ async fn refuses(log: &KafkaLog, bytes: usize) {
     let error = soon("append", log.append(record(bytes))).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied), "{error}");
     soon("append", log.append(record(500_000))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_without_a_leader_refuses_its_own_users_alone() {
+    let (cluster, options) = one_broker();
+    let topic = options.topic.clone();
+    // Opened while all is well, to find out which partition is whose.
+    let early = KafkaLog::open(options.clone()).await.unwrap().sink();
+    let purchases: Vec<_> = (0..7).map(purchase).collect();
+    let mut places = Vec::new();
+    for purchase in &purchases {
+        places.push(early.publish(purchase).await.unwrap().position.unwrap().partition);
+    }
+    let lost = places[0];
+    cluster.take_leader(&topic, i32::try_from(lost).unwrap());
+
+    let log = KafkaLog::open(options).await.unwrap();
+    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    soon("check", sink.check()).await.unwrap();
+    let mut taken = BTreeSet::new();
+    for (purchase, place) in purchases.iter().zip(&places) {
+        let published = soon("publish", sink.publish(purchase)).await;
+        assert_eq!(published.is_err(), *place == lost, "partition {place}: {published:?}");
+        taken.extend(published.ok().map(|receipt| receipt.id));
+    }
+    assert!(!taken.is_empty(), "users have partitions of their own");
+    read_all(&source, &taken).await;
+
+    cluster.give_leader(&topic, i32::try_from(lost).unwrap(), 1);
+    publish_at_last(&sink, &purchases[0]).await;
+    read_all(&source, &BTreeSet::from([purchases[0].id])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_others_create_is_waited_for() {
+    let cluster = InProcessCluster::start(1);
+    let mut options = KafkaFixture::options(&cluster.addresses);
+    options.create_topics = false;
+    let log = KafkaLog::open(options.clone()).await.unwrap();
+    let (sink, dead_letters) = (log.sink(), log.dead_letters());
+    for (checked, topic) in [
+        (soon("check", sink.check()).await, options.topic.clone()),
+        (soon("check", dead_letters.check()).await, format!("{}.dlq", options.topic)),
+        (soon("publish", sink.publish(&purchase(1))).await.map(drop), options.topic.clone()),
+    ] {
+        let error = checked.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
+        for part in [&*format!("the topic {topic} is missing"), "KAFKA_CREATE_TOPICS"] {
+            assert!(error.message().contains(part), "{part}: {error}");
+        }
+    }
+    cluster.create_topic(&options.topic, options.partitions);
+    publish_at_last(&sink, &purchase(1)).await;
+    assert!(dead_letters.check().await.is_err(), "it is still missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_without_any_leader_is_not_ready() {
+    let (cluster, options) = one_broker();
+    let (topic, partitions) = (options.topic.clone(), i32::try_from(options.partitions).unwrap());
+    let ready = KafkaLog::open(options.clone()).await.unwrap().sink();
+    soon("check", ready.check()).await.unwrap();
+    for partition in 0..partitions {
+        cluster.take_leader(&topic, partition);
+    }
+    // What was heard a moment ago counts for a while.
+    soon("notice it", async { while ready.check().await.is_ok() {} }).await;
+    let sink = KafkaLog::open(options).await.unwrap().sink();
+    let error = soon("check", sink.check()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    for partition in 0..partitions {
+        cluster.give_leader(&topic, partition, 1);
+    }
+    publish_at_last(&sink, &purchase(1)).await;
+    soon("check", async { while sink.check().await.is_err() {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
