@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{from_io, from_sqlite};
@@ -20,6 +20,18 @@ pub(super) struct Kind {
     /// A checkpoint, which keeps the next commit waiting, comes when so many pages stand in the write-ahead log. At
     /// SQLite's own 1,000 unless given.
     pub(super) checkpoint_pages: Option<u32>,
+    /// Reads a row of every table and every index, which takes microseconds: what finds out that the file is damaged.
+    pub(super) touch: &'static [&'static str],
+}
+
+impl Kind {
+    /// Reads where each table and each index begins.
+    pub(super) fn touch(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for query in self.touch {
+            connection.prepare_cached(query)?.query_row([], |_| Ok(())).optional()?;
+        }
+        Ok(())
+    }
 }
 
 /// A file of some kind in the data folder.
@@ -57,6 +69,10 @@ impl Database {
     /// chosen.
     pub(super) fn creating(self, create: bool) -> Self {
         Self { create, ..self }
+    }
+
+    pub(super) const fn kind(&self) -> &'static Kind {
+        self.kind
     }
 
     pub(super) fn path(&self) -> PathBuf {

@@ -68,6 +68,14 @@ fn meaning(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     }
 }
 
+/// Whether `error` says that the file itself is damaged, and not only a row that this version does not understand.
+pub(super) fn is_damage(error: &Error) -> bool {
+    let code = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<rusqlite::Error>())
+        .and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 /// Whether a COMMIT that failed may have reached the disk all the same: a failing disk says nothing about what
 /// it has kept, everything else is rolled back.
 pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {

@@ -16,6 +16,8 @@
 //! shared memory does not work on network file systems.
 
 mod accounts;
+#[cfg(test)]
+mod damage_test;
 mod database;
 mod error;
 mod file;

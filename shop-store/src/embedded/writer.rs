@@ -11,8 +11,8 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
-use super::database::{Database, WriteLock};
-use super::error::{from_sqlite, outcome_of_commit};
+use super::database::{Database, Kind, WriteLock};
+use super::error::{from_sqlite, is_damage, outcome_of_commit};
 use super::thread::{self, Ending, ended};
 
 /// The most jobs of one transaction: enough for the cost of a commit to vanish among them, few enough that
@@ -37,6 +37,7 @@ const OPENING: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
+    kind: &'static Kind,
     health: Arc<Health>,
     ending: Ending,
     database: Arc<Database>,
@@ -51,8 +52,8 @@ impl Health {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    fn failed(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    fn failure(&self) -> Option<Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -60,9 +61,12 @@ impl Health {
 trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     fn settle(self: Box<Self>, outcome: Result<()>);
+    /// Whether it only looks: that it works says little about other writes.
+    fn is_check(&self) -> bool;
 }
 
 struct Write<F, T> {
+    is_check: bool,
     work: F,
     result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
@@ -76,6 +80,10 @@ where
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.result = Some((self.work)(connection)?);
         Ok(())
+    }
+
+    fn is_check(&self) -> bool {
+        self.is_check
     }
 
     fn settle(self: Box<Self>, outcome: Result<()>) {
@@ -131,7 +139,7 @@ impl Writer {
         F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        self.hand_in(work)?.await.unwrap_or_else(|_ended| Err(ended()))
+        self.hand_in(false, work)?.await.unwrap_or_else(|_ended| Err(ended()))
     }
 
     /// As [`write`](Self::write), for a thread that may block.
@@ -140,16 +148,16 @@ impl Writer {
         F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        self.hand_in(work)?.blocking_recv().unwrap_or_else(|_ended| Err(ended()))
+        self.hand_in(false, work)?.blocking_recv().unwrap_or_else(|_ended| Err(ended()))
     }
 
-    fn hand_in<T, F>(&self, work: F) -> Result<oneshot::Receiver<Result<T>>>
+    fn hand_in<T, F>(&self, is_check: bool, work: F) -> Result<oneshot::Receiver<Result<T>>>
     where
         F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Write { work, result: None, reply };
+        let job = Write { is_check, work, result: None, reply };
         match self.jobs.try_send(Box::new(job)) {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_)) => {
@@ -160,22 +168,26 @@ impl Writer {
         }
     }
 
-    /// Whether a write has a chance now: the thread lives, the file is not locked, and if the last write has
-    /// failed, another one works.
+    /// Whether a write has a chance now: the thread lives, the file is not locked, every table can be read, and if
+    /// the last write has failed, another one works. After one that has met damage the next that is applied shows
+    /// that; until then this fails.
     pub(super) async fn check(&self) -> Result<()> {
         if !self.database.has_lock() {
             return Ok(());
         }
-        let probe = self.health.failed();
-        self.write(move |connection| {
-            if probe {
+        let (kind, failure) = (self.database.kind(), self.health.failure());
+        let has_failed = failure.is_some();
+        let checked = self.hand_in(true, move |connection| {
+            kind.touch(connection)?;
+            if has_failed {
                 // Writes what is there already: a page that must reach the disk.
                 let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
                 connection.pragma_update(None, "user_version", version)?;
             }
             Ok(())
-        })
-        .await
+        })?;
+        checked.await.unwrap_or_else(|_ended| Err(ended()))?;
+        failure.filter(is_damage).map_or(Ok(()), Err)
     }
 }
 
@@ -232,16 +244,22 @@ impl WriterThread {
         let (mut group, mut gathering) = (Vec::new(), Gathering::default());
         while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
             gathering.add(&mut group, &mut waiting);
+            let mut damage = None;
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group) {
                     Err(Failed::One(position, error)) => {
-                        group.remove(position).settle(Err(error));
+                        damage = damage.or_else(|| Some(error.clone()).filter(is_damage));
+                        let refused = group.remove(position);
+                        if group.is_empty() && damage.is_some() {
+                            self.health.set(damage.take());
+                        }
+                        refused.settle(Err(error));
                         continue;
                     }
                     Err(Failed::All(error)) => Err(error),
                     Ok(()) => Ok(()),
                 };
-                self.health.set(outcome.as_ref().err().cloned());
+                self.note(&outcome, &group);
                 if outcome.is_ok() {
                     committed();
                 }
@@ -249,6 +267,14 @@ impl WriterThread {
                     job.settle(outcome.clone());
                 }
             }
+        }
+    }
+
+    /// A check that works does not show that damage is gone which a write has met.
+    fn note(&self, outcome: &Result<()>, group: &[Box<dyn Job>]) {
+        let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
+        if !(are_checks && self.health.failure().is_some_and(|known| is_damage(&known))) {
+            self.health.set(outcome.as_ref().err().cloned());
         }
     }
 
@@ -288,12 +314,12 @@ impl fmt::Debug for dyn Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::database::Kind;
 
     static KIND: Kind = Kind {
         application_id: 7,
         migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
         checkpoint_pages: None,
+        touch: &["SELECT max(number) FROM numbers"],
     };
 
     fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {
@@ -302,6 +328,25 @@ mod tests {
             connection.execute("INSERT INTO numbers VALUES (?1)", [number])?;
             Ok(number)
         }
+    }
+
+    #[tokio::test]
+    async fn damage_that_a_write_has_met_fails_checks_until_a_write_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::new(&KIND, folder.path(), "test", None);
+        let writer = Writer::start(database, 100, || ()).await.unwrap();
+        writer.check().await.unwrap();
+        let damaged = |_: &Connection| -> rusqlite::Result<()> {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            Err(rusqlite::Error::SqliteFailure(code, None))
+        };
+        let error = writer.write(damaged).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Corrupt, Outcome::NotApplied));
+        for _ in 0..2 {
+            assert_eq!(writer.check().await.unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        writer.write(insert(1)).await.unwrap();
+        writer.check().await.unwrap();
     }
 
     #[tokio::test]

@@ -15,8 +15,18 @@ use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::Kind;
 
 /// `Shop` and a letter, as the `file` command shows it.
-const ORDERS: Kind =
-    Kind { application_id: 0x5368_6f4f, migrations: &[VERSION_1, outbox::TABLE], checkpoint_pages: None };
+const ORDERS: Kind = Kind {
+    application_id: 0x5368_6f4f,
+    migrations: &[VERSION_1, outbox::TABLE],
+    checkpoint_pages: None,
+    touch: &[
+        "SELECT max(id) FROM orders",
+        "SELECT max(key) FROM orders",
+        "SELECT max(id) FROM known_users",
+        "SELECT max(id) FROM outbox",
+        "SELECT seq FROM sqlite_sequence",
+    ],
+};
 
 const VERSION_1: &str = "
     CREATE TABLE orders (

@@ -15,8 +15,20 @@ use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::Kind;
 
 /// `Shop` and a letter, as the `file` command shows it.
-const USERS: Kind =
-    Kind { application_id: 0x5368_6f55, migrations: &[VERSION_1, outbox::TABLE], checkpoint_pages: None };
+const USERS: Kind = Kind {
+    application_id: 0x5368_6f55,
+    migrations: &[VERSION_1, outbox::TABLE],
+    checkpoint_pages: None,
+    touch: &[
+        "SELECT max(id) FROM users",
+        "SELECT max(key) FROM users",
+        "SELECT max(email) FROM users",
+        "SELECT max(id) FROM orders_of_users",
+        "SELECT max(user_id) FROM orders_of_users",
+        "SELECT max(id) FROM outbox",
+        "SELECT seq FROM sqlite_sequence",
+    ],
+};
 
 const VERSION_1: &str = "
     CREATE TABLE users (

@@ -76,8 +76,21 @@ const VERSION_2: &str = "
 ";
 
 /// `Shop` and a letter, as the `file` command shows it.
-const LOG: Kind =
-    Kind { application_id: 0x5368_6f4c, migrations: &[VERSION_1, VERSION_2], checkpoint_pages: None };
+const LOG: Kind = Kind {
+    application_id: 0x5368_6f4c,
+    migrations: &[VERSION_1, VERSION_2],
+    checkpoint_pages: None,
+    touch: &[
+        "SELECT cluster FROM log",
+        "SELECT max(offset) FROM records",
+        "SELECT seq FROM sqlite_sequence",
+        "SELECT next FROM groups LIMIT 1",
+        "SELECT max(rowid) FROM dead_letters",
+        "SELECT 1 FROM dead_letters ORDER BY topic, partition, offset LIMIT 1",
+        "SELECT max(rowid) FROM settled_letters",
+        "SELECT 1 FROM settled_letters ORDER BY offset, partition, topic LIMIT 1",
+    ],
+};
 
 /// A log in a file: one partition, durable on the local disk, shared by the processes of one machine.
 ///

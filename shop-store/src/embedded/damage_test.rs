@@ -1,0 +1,88 @@
+//! Files that are damaged, as by a disk that fails.
+
+use std::fs::OpenOptions;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+
+use rusqlite::Connection;
+use shop_core::orders::OrderStore as _;
+use shop_core::ports::{PurchaseQuery, PurchaseSink as _, PurchaseStore};
+use shop_core::users::UserStore as _;
+use shop_core::{ErrorKind, Result};
+
+use super::{
+    EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
+};
+
+/// Every table and every index of a file, with the number of its first page.
+fn trees(file: &Path) -> Vec<(String, u32)> {
+    let connection = Connection::open(file).unwrap();
+    let mut query =
+        connection.prepare("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn damage(file: &Path, page: u32) {
+    let connection = Connection::open(file).unwrap();
+    let size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+    drop(connection);
+    let mut file = OpenOptions::new().write(true).open(file).unwrap();
+    file.seek(SeekFrom::Start(u64::from(page - 1) * u64::from(size))).unwrap();
+    file.write_all(&vec![0xff; size as usize]).unwrap();
+}
+
+async fn open_log(folder: &Path) -> Result<EmbeddedLog> {
+    EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await
+}
+
+async fn open_store(folder: &Path) -> Result<EmbeddedStore> {
+    EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await
+}
+
+/// Opens the file of this name, and answers what its check says; waits until it is closed.
+async fn check(folder: &Path, name: &str) -> Result<()> {
+    let options = EmbeddedStoreOptions::default();
+    match name {
+        "log" => {
+            let log = open_log(folder).await?;
+            let checked = log.sink().check().await;
+            let closed = log.closed();
+            drop(log);
+            closed.await;
+            checked
+        }
+        "store" => {
+            let store = open_store(folder).await?;
+            let checked = (PurchaseStore::check(&store).await, PurchaseQuery::check(&store).await);
+            let closed = store.closed();
+            drop(store);
+            closed.await;
+            assert_eq!(checked.0.is_ok(), checked.1.is_ok(), "{checked:?}");
+            checked.0
+        }
+        "users" => EmbeddedUsers::open(folder, options).await?.check().await,
+        _ => EmbeddedOrders::open(folder, options).await?.check().await,
+    }
+}
+
+#[tokio::test]
+async fn no_table_and_no_index_is_damaged_without_notice() {
+    for name in ["log", "store", "users", "orders"] {
+        let sound = tempfile::tempdir().unwrap();
+        check(sound.path(), name).await.unwrap();
+        let file = format!("{name}.db");
+        // Where its end is not waited for, this takes what stands in its write-ahead log.
+        let connection = Connection::open(sound.path().join(&file)).unwrap();
+        connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(())).unwrap();
+        drop(connection);
+        for (tree, page) in trees(&sound.path().join(&file)) {
+            let folder = tempfile::tempdir().unwrap();
+            let copy = folder.path().join(&file);
+            std::fs::copy(sound.path().join(&file), &copy).unwrap();
+            damage(&copy, page);
+            let error = check(folder.path(), name).await.expect_err(&tree);
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{name} {tree}: {}", error.chain());
+        }
+    }
+}
