@@ -45,6 +45,8 @@ impl<'a> Given<'a> {
                 ("KAFKA_SASL_MECHANISM", variables.kafka_sasl_mechanism.is_some()),
                 ("KAFKA_TLS", variables.kafka_tls == Switch::On),
                 ("KAFKA_CA_FILE", variables.kafka_ca_file.is_some()),
+                ("KAFKA_REPLICAS", variables.kafka_replicas.is_some()),
+                ("KAFKA_CREATE_TOPICS", variables.kafka_create_topics == Switch::Off),
             ]),
             mongodb: variables.mongodb_uri.as_ref().map(ExposeSecret::expose_secret),
             management: variables.management_url.as_deref(),
@@ -68,8 +70,14 @@ impl<'a> Given<'a> {
             kafka: value("KAFKA_BOOTSTRAP_SERVERS"),
             kafka_login: [value("KAFKA_USERNAME").is_some(), value("KAFKA_PASSWORD").is_some()],
             kafka_only: named(
-                ["KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_SASL_MECHANISM", "KAFKA_CA_FILE"]
-                    .map(|name| (name, value(name).is_some())),
+                [
+                    "KAFKA_USERNAME",
+                    "KAFKA_PASSWORD",
+                    "KAFKA_SASL_MECHANISM",
+                    "KAFKA_CA_FILE",
+                    "KAFKA_REPLICAS",
+                ]
+                .map(|name| (name, value(name).is_some())),
             ),
             mongodb: value("MONGODB_URI"),
             management: value("MANAGEMENT_URL"),

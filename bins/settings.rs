@@ -105,6 +105,10 @@ pub struct KafkaSettings {
     pub brokers: String,
     /// The partitions of a topic that is created here.
     pub partitions: u32,
+    /// The copies of a topic that is created here; the brokers' default without.
+    pub replicas: Option<u32>,
+    /// Whether a missing topic is created.
+    pub create_topics: bool,
     /// The identity of a static member of the group.
     pub instance_id: Option<String>,
     /// The user of the login, if there is one.
@@ -236,6 +240,8 @@ impl Settings {
             kafka: variables.kafka_bootstrap_servers.map(|brokers| KafkaSettings {
                 brokers,
                 partitions: variables.kafka_partitions,
+                replicas: variables.kafka_replicas,
+                create_topics: variables.kafka_create_topics == Switch::On,
                 instance_id: variables.kafka_instance_id,
                 username: variables.kafka_username,
                 password: variables.kafka_password,
@@ -447,11 +453,32 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_told() {
-        for pair in [("KAFKA_USERNAME", "shop"), ("KAFKA_TLS", "on"), ("KAFKA_CA_FILE", "/ca.pem")] {
+        for pair in [
+            ("KAFKA_USERNAME", "shop"),
+            ("KAFKA_TLS", "on"),
+            ("KAFKA_CA_FILE", "/ca.pem"),
+            ("KAFKA_REPLICAS", "3"),
+            ("KAFKA_CREATE_TOPICS", "off"),
+        ] {
             let text = faults(Service::Management, &[pair]);
             assert!(text.contains(pair.0) && text.contains("KAFKA_BOOTSTRAP_SERVERS is not"), "{text}");
         }
         assert!(read(Service::Management, &[("KAFKA_TOPIC", "x"), ("KAFKA_TLS", "off")]).is_ok());
+    }
+
+    #[test]
+    fn topics_are_created_as_the_brokers_do_unless_told() {
+        let kafka = |more: &[(&str, &str)]| {
+            let pairs = [&[("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1")], more].concat();
+            let kafka = read(Service::Facing, &pairs).unwrap().kafka.unwrap();
+            (kafka.replicas, kafka.create_topics)
+        };
+        assert_eq!(kafka(&[]), (None, true));
+        assert_eq!(kafka(&[("KAFKA_REPLICAS", "3"), ("KAFKA_CREATE_TOPICS", "off")]), (Some(3), false));
+        for wrong in [("KAFKA_REPLICAS", "0"), ("KAFKA_CREATE_TOPICS", "perhaps")] {
+            let text = faults(Service::Management, &[("KAFKA_BROKERS", "a:1"), wrong]);
+            assert!(text.contains(wrong.0), "{text}");
+        }
     }
 
     #[test]

@@ -56,6 +56,12 @@ pub(crate) struct Variables {
     /// Partitions of the topic when it is created here
     #[conf(long, env = "KAFKA_PARTITIONS", default_value = "5", value_parser = at_least_one)]
     pub(crate) kafka_partitions: u32,
+    /// Copies of a topic when it is created here; a topic that has fewer is warned of [default: the brokers' own]
+    #[conf(long, env = "KAFKA_REPLICAS", value_parser = at_least_one)]
+    pub(crate) kafka_replicas: Option<u32>,
+    /// Whether a missing topic is created: on or off. With off it must be created elsewhere, and is waited for
+    #[conf(long, env = "KAFKA_CREATE_TOPICS", default_value = "on")]
+    pub(crate) kafka_create_topics: Switch,
     /// Identity of this member for static membership in the group [default: none, dynamic]
     #[conf(long, env = "KAFKA_INSTANCE_ID")]
     pub(crate) kafka_instance_id: Option<String>,

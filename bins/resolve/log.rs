@@ -98,6 +98,8 @@ fn options(kafka: &KafkaSettings) -> shop_kafka::KafkaLogOptions {
 
     let mut options = KafkaLogOptions::new(&kafka.brokers);
     options.partitions = kafka.partitions;
+    options.replicas = kafka.replicas;
+    options.create_topics = kafka.create_topics;
     options.instance_id.clone_from(&kafka.instance_id);
     options.username.clone_from(&kafka.username);
     options.password.clone_from(&kafka.password);

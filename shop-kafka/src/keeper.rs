@@ -166,16 +166,16 @@ impl Watch {
                     continue;
                 }
                 topic.confirm(&self.asking);
-                if matches!(topic.state(), State::Ready(_)) && topic.is_promised() {
-                    self.ask_settings(topic);
-                }
-                *due = Instant::now()
-                    + match topic.state() {
-                        State::Ready(present) if self.asking.cluster.get().is_some() => {
-                            if present.is_settled() { REFRESH } else { LEADERLESS }
+                let again = match topic.state() {
+                    State::Ready(present) if self.asking.cluster.get().is_some() => {
+                        if topic.is_promised() {
+                            self.ask_settings(topic);
                         }
-                        _ => RETRY,
-                    };
+                        if present.is_settled() { REFRESH } else { LEADERLESS }
+                    }
+                    _ => RETRY,
+                };
+                *due = Instant::now() + again;
             }
             // Nothing is read by it: this hands out its log lines and errors.
             drop(self.asking.observer.poll(TURN));

@@ -11,7 +11,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
-use super::database::{Database, Kind, WriteLock};
+use super::database::{Database, WriteLock};
 use super::error::{from_sqlite, is_damage, outcome_of_commit};
 use super::thread::{self, Ending, ended};
 
@@ -37,7 +37,6 @@ const OPENING: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
-    kind: &'static Kind,
     health: Arc<Health>,
     ending: Ending,
     database: Arc<Database>,
