@@ -14,6 +14,7 @@
 //! | [`commands`] | what management does instead of serving: `migrate`, `verify`, `dlq` |
 //! | [`check_config`] | `--check-config`: what would be used, and whether it works |
 //! | [`healthcheck`] | `--healthcheck`: whether the service that listens is ready |
+//! | `waiting_letters` | how many dead letters wait, for metrics |
 //! | [`telemetry`] | the log |
 //! | [`signal`] | when to stop |
 
@@ -31,6 +32,7 @@ pub mod settings;
 pub mod signal;
 pub mod telemetry;
 mod variables;
+mod waiting_letters;
 
 pub use failure::{Failure, Result, ended};
 pub use settings::{Service, Settings};

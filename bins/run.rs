@@ -1,18 +1,20 @@
 //! A service from its start to its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
+use shop_http::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::resolve::Ports;
+use crate::resolve::{Ports, WholeLog};
 use crate::settings::Settings;
 use crate::signal::Shutdown;
-use crate::{Failure, Result};
+use crate::{Failure, Result, waiting_letters};
 
 /// Listens where the settings say.
 ///
@@ -76,6 +78,23 @@ impl Running {
             Ok(())
         }));
         (monitor, ingest.map(|ingest| self.carry(ingest)))
+    }
+
+    /// Counts what waits in `log` to be settled, as long as `ingest` reads its `topic`.
+    pub(crate) fn count_letters(
+        &mut self,
+        log: &Arc<dyn WholeLog>,
+        topic: &str,
+        ingest: &IngestMonitor,
+        metrics: &Metrics,
+    ) {
+        let count =
+            waiting_letters::count(Arc::clone(log), topic.to_owned(), ingest.clone(), metrics.clone());
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let _stopped = shutdown.before(count).await;
+            Ok(())
+        }));
     }
 
     fn carry<R: Record>(&mut self, ingest: Ingest<R>) -> IngestMonitor {

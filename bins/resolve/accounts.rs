@@ -8,13 +8,13 @@ use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::{DeadLetters, RecordSink, RecordStore};
 use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
-use shop_http::AccountRole;
+use shop_http::{AccountRole, Metrics};
 
 use super::log::{self, Log, Topic};
-use super::{OpenSource, Opening, purchases, store};
+use super::{OpenSource, Opening, WholeLog, purchases, store};
 use crate::Result;
 use crate::roles::Role;
-use crate::run::RunningAccount;
+use crate::run::{Running, RunningAccount};
 use crate::settings::{AccountSettings, Settings};
 
 /// Users and orders, as far as they are roles of this process.
@@ -40,6 +40,7 @@ pub(super) struct Kept<R: Record> {
     pub(super) heard: Arc<dyn RecordStore<R>>,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
+    pub(super) whole: Arc<dyn WholeLog>,
     pub(super) group: String,
     /// The topic of the events that are heard.
     pub(super) hears: String,
@@ -67,6 +68,20 @@ impl<R: Record> Kept<R> {
     /// What tells others of the rows: wherever rows are written, as nobody else may do it.
     pub(super) fn relay(&self) -> Relay {
         Relay::new(Arc::clone(&self.outbox), Arc::clone(&self.told), RelayOptions::default())
+    }
+
+    /// Starts both in `running`, with `metrics` for what is put aside.
+    pub(super) fn start(
+        &self,
+        running: &mut Running,
+        settings: &Settings,
+        metrics: &Metrics,
+    ) -> Result<RunningAccount> {
+        let account = running.carry_events(self.relay(), self.ingest(settings)?);
+        if let Some(events) = &account.1 {
+            running.count_letters(&self.whole, &self.hears, events, metrics);
+        }
+        Ok(account)
     }
 
     /// What brings in the events of others, if the settings ask for it.
@@ -140,6 +155,7 @@ fn kept<R: Record>(
         heard,
         open_source: Arc::clone(&others_log.open_source),
         dead_letters: Arc::clone(&others_log.dead_letters),
+        whole: Arc::clone(&others_log.whole),
         group: own.group.clone(),
         hears: others.topic.clone(),
     }

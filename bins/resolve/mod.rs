@@ -137,12 +137,15 @@ impl Ports {
         let mut running = Running::new(shutdown);
         if let Some(purchases) = &self.purchases {
             running.carry_purchases(purchases.ingest(settings, metrics)?);
+            if let Some(ingest) = running.ingest() {
+                running.count_letters(&purchases.whole, &settings.topic, &ingest, metrics);
+            }
         }
         if let Some(kept) = self.accounts.users.as_ref().and_then(|users| users.kept.as_ref()) {
-            running.users = Some(running.carry_events(kept.relay(), kept.ingest(settings)?));
+            running.users = Some(kept.start(&mut running, settings, metrics)?);
         }
         if let Some(kept) = self.accounts.orders.as_ref().and_then(|orders| orders.kept.as_ref()) {
-            running.orders = Some(running.carry_events(kept.relay(), kept.ingest(settings)?));
+            running.orders = Some(kept.start(&mut running, settings, metrics)?);
         }
         Ok(running)
     }

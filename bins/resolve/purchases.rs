@@ -8,7 +8,7 @@ use shop_core::ports::{DeadLetters, Durability, PurchaseQuery, PurchaseSink, Pur
 use shop_http::{Facing, LocalPorts, Management, Metrics};
 
 use super::log::{self, Topic};
-use super::{OpenSource, Opening, store};
+use super::{OpenSource, Opening, WholeLog, store};
 use crate::settings::Settings;
 use crate::{Failure, Result};
 
@@ -25,6 +25,7 @@ pub struct Purchases {
     pub local: LocalPorts,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
+    pub(super) whole: Arc<dyn WholeLog>,
 }
 
 /// Opens what the settings ask for. Nothing is read from the log yet.
@@ -52,10 +53,10 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<P
         (None, None) => return Err(Failure::new("there is nowhere to ask for listings")),
     };
     let store = store.map(|(store, _, durability)| (store, durability));
-    let (sink, open_source, dead_letters) = (log.sink, log.open_source, log.dead_letters);
+    let (sink, open_source, dead_letters, whole) = (log.sink, log.open_source, log.dead_letters, log.whole);
     let is_local = settings.management_url.is_none() && settings.mongodb.is_none();
     let local = LocalPorts::new(settings.kafka.is_none(), is_local);
-    let purchases = Purchases { sink, store, query, local, open_source, dead_letters };
+    let purchases = Purchases { sink, store, query, local, open_source, dead_letters, whole };
     #[cfg(feature = "failpoints")]
     let purchases = super::failpoints::around_purchases(purchases);
     Ok(purchases)

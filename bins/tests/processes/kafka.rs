@@ -59,6 +59,8 @@ async fn facing_and_management_meet_over_kafka_and_mongodb() {
     until("carry the third", async || get(&management.path(&pending)).await.0 == 200).await;
     let ingest = get(&management.path("/health")).await.1["ingest"].clone();
     assert_eq!((&ingest["inserted"], &ingest["duplicates"]), (&1.into(), &0.into()), "{ingest}");
+    let stored = management.client().buy(ada()).await.unwrap();
+    assert!(format!("{:?}", stored.receipt).contains("Replicated"), "{stored:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,9 @@
 //! What a scraper reads of the real processes.
 
-use crate::process::{Binary, Process, buy, plain, stored, until};
+use serde_json::{Value, json};
+
+use crate::process::{Binary, Process, buy, get, plain, stored, until};
+use crate::verify::{append, manage};
 
 /// The value of one series.
 async fn value(process: &Process, series: &str) -> Option<f64> {
@@ -53,4 +56,38 @@ async fn both_services_tell_their_own_figures() {
         assert!(value(process, "process_resident_memory_bytes").await.unwrap() > 1e6);
         assert!(value(process, "process_open_fds").await.unwrap() > 3.0);
     }
+}
+
+/// The dead letters that wait, as the metrics and the health answer have them.
+async fn waiting(process: &Process, reason: &str) -> (Option<f64>, Value) {
+    let series = format!(r#"shop_dead_letters_waiting{{topic="purchases",reason="{reason}"}}"#);
+    let health = get(&process.path("/health")).await.1;
+    (value(process, &series).await, health["ingest"]["dead_letters_waiting"].clone())
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_counted_until_it_is_settled_whatever_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    until("count none", async || waiting(&facing, "undecodable").await == (Some(0.0), json!(0))).await;
+    append(folder, "poison").await;
+    until("count it", async || waiting(&facing, "undecodable").await == (Some(1.0), json!(1))).await;
+    assert!(facing.terminate().await.success());
+
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    until("count it again", async || waiting(&facing, "undecodable").await == (Some(1.0), json!(1))).await;
+    assert_eq!(get(&facing.path("/health")).await.1["ingest"]["dead_lettered"], 0);
+    assert!(manage(folder, &["dlq", "drop", "--all"]).await.status.success());
+    // The next one is a reason to count.
+    append(folder, r#"{"username":"ada","userid":"u1"}"#).await;
+    until("count the next", async || {
+        get(&facing.path("/health")).await.1["ingest"]["dead_lettered"] == 1
+            && waiting(&facing, "undecodable").await == (Some(1.0), json!(1))
+    })
+    .await;
+    assert!(manage(folder, &["dlq", "drop", "--all"]).await.status.success());
+    assert!(facing.terminate().await.success());
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    until("count none", async || waiting(&facing, "undecodable").await == (Some(0.0), json!(0))).await;
 }

@@ -1,5 +1,6 @@
 //! The ingest of this process: measured batch by batch, counted from its own status when somebody asks.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use metrics::Histogram;
@@ -82,6 +83,30 @@ impl Metrics {
         }
     }
 
+    /// Takes over how many dead letters of `topic` wait to be settled, by reason: those of an ingest of this process,
+    /// counted in its log. A reason that is left out has none.
+    pub fn note_dead_letters_waiting(&self, topic: &str, counts: &BTreeMap<ReasonKind, u64>) {
+        let mut letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = letters.entry(topic.to_owned()).or_insert_with(|| {
+            [ReasonKind::Undecodable, ReasonKind::Conflict, ReasonKind::Refused]
+                .map(|reason| (reason.as_str(), 0))
+                .into()
+        });
+        known.values_mut().for_each(|count| *count = 0);
+        known.extend(counts.iter().map(|(reason, count)| (reason.as_str(), *count)));
+        for (&reason, &count) in &*known {
+            let labels = [("topic", topic), ("reason", reason)];
+            self.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
+        }
+    }
+
+    /// How many dead letters wait in the topics that `is_asked_for`; nothing while none of them was counted.
+    pub(crate) fn dead_letters_waiting(&self, is_asked_for: impl Fn(&str) -> bool) -> Option<u64> {
+        let letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = letters.iter().filter(|(topic, _)| is_asked_for(topic));
+        asked.map(|(_, counts)| counts.values().sum::<u64>()).reduce(|sum, count| sum + count)
+    }
+
     fn note_tally(&self, IngestStatus { tally, .. }: &IngestStatus) {
         let stored = tally.inserted + tally.duplicates;
         for (status, count) in [("success", stored), ("error", tally.dead_lettered)] {
@@ -133,4 +158,33 @@ fn float(count: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "no count comes near to where that matters")]
 pub(super) const fn approximately(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_that_wait_are_a_gauge_which_falls_when_they_are_settled() {
+        let metrics = Metrics::new();
+        assert_eq!(metrics.dead_letters_waiting(|_| true), None);
+        metrics.note_dead_letters_waiting("purchases", &BTreeMap::from([(ReasonKind::Conflict, 2)]));
+        metrics.note_dead_letters_waiting("user_created", &BTreeMap::from([(ReasonKind::Refused, 1)]));
+        let series = |topic, reason, count| {
+            format!("shop_dead_letters_waiting{{topic=\"{topic}\",reason=\"{reason}\"}} {count}\n")
+        };
+        let text = metrics.text();
+        for (topic, reason, count) in [
+            ("purchases", "conflict", 2),
+            ("purchases", "refused", 0),
+            ("purchases", "undecodable", 0),
+            ("user_created", "refused", 1),
+        ] {
+            assert!(text.contains(&series(topic, reason, count)), "{topic} {reason}: {text}");
+        }
+        assert_eq!(metrics.dead_letters_waiting(|topic| topic == "purchases"), Some(2));
+        metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
+        assert!(metrics.text().contains(&series("purchases", "conflict", 0)));
+        assert_eq!(metrics.dead_letters_waiting(|_| true), Some(1));
+    }
 }

@@ -9,7 +9,7 @@ mod names;
 mod publishing;
 mod requests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -40,6 +40,8 @@ struct Shared {
     samples: AtomicUsize,
     /// The topic, group and partition of every lag that was ever told.
     lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
+    /// Of each topic, the dead letters that wait, by the word for their reason.
+    letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
 }
 
 /// The labels of one series.
@@ -61,6 +63,7 @@ impl Metrics {
             process: Collector::default(),
             samples: AtomicUsize::new(0),
             lags: Mutex::default(),
+            letters: Mutex::default(),
         };
         with_local_recorder(&shared.recorder, || shared.process.describe());
         let metrics = Self { shared: Arc::new(shared) };

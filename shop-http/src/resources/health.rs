@@ -139,6 +139,9 @@ struct IngestHealth {
     inserted: u64,
     duplicates: u64,
     dead_lettered: u64,
+    /// The dead letters in its log that nobody has settled, whichever process they are of, if they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters_waiting: Option<u64>,
     in_flight: usize,
     /// The records behind the group's position in the partitions that this process reads, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,17 +159,19 @@ struct IngestHealth {
 }
 
 impl IngestHealth {
-    async fn of(service: &Service, ingest: &IngestMonitor) -> Self {
+    /// Of the ingest that reads the topics that `is_its` holds for.
+    async fn of(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Self {
         let lag = service.in_time(ingest.lag()).await.ok().map(|lag| lag.total());
-        Self::new(ingest.status(), lag)
+        Self::new(ingest.status(), lag, service.metrics.dead_letters_waiting(is_its))
     }
 
-    fn new(status: IngestStatus, lag: Option<u64>) -> Self {
+    fn new(status: IngestStatus, lag: Option<u64>, dead_letters_waiting: Option<u64>) -> Self {
         Self {
             phase: status.phase.as_str(),
             inserted: status.tally.inserted,
             duplicates: status.tally.duplicates,
             dead_lettered: status.tally.dead_lettered,
+            dead_letters_waiting,
             in_flight: status.in_flight,
             lag,
             freshness_ms: status.freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
@@ -229,7 +234,8 @@ impl AccountHealth {
             let backlog = service.in_time(account.relay?.backlog()).await.ok()?;
             Some(backlog.entries)
         };
-        let events = async { Some(IngestHealth::of(service, account.events?).await) };
+        let events =
+            async { Some(IngestHealth::of(service, account.events?, |topic| topic == account.hears).await) };
         let (store, outbox, events) = tokio::join!(service.is_well(account.check), outbox, events);
         let trouble = account.relay.and_then(|relay| relay.status().trouble);
         let outbox_waits_for = trouble.map(|error| kind_word(&error));
@@ -240,7 +246,11 @@ impl AccountHealth {
 
 /// `GET /health`: how the service is, for people and dashboards. All parts are asked at the same time.
 pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect): Speaks) -> Response {
-    let ingest = async { Some(IngestHealth::of(&service, service.ingest.as_ref()?).await) };
+    let events: Vec<_> = service.accounts().map(|account| account.hears.to_owned()).collect();
+    let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
+    let ingest = async {
+        Some(IngestHealth::of(&service, service.ingest.as_ref()?, is_of_purchases).await)
+    };
     let accounts = join_all(service.own_accounts().map(|account| AccountHealth::of(&service, account)));
     let (ports, ingest, accounts) = tokio::join!(Ports::of(&service), ingest, accounts);
     let mut body = Map::new();

@@ -312,6 +312,7 @@ impl fmt::Debug for dyn Job {
 
 #[cfg(test)]
 mod tests {
+    use super::super::database::Kind;
     use super::*;
 
     static KIND: Kind = Kind {

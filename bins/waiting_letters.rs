@@ -1,0 +1,62 @@
+//! Counts the dead letters that wait to be settled: in the log itself, so that a restart does not forget them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use shop_core::Result;
+use shop_core::ingest::IngestMonitor;
+use shop_core::letters::PutAside;
+use shop_core::ports::ReasonKind;
+use shop_http::Metrics;
+use tokio::time::Instant;
+
+use crate::resolve::WholeLog;
+
+/// How often they are counted when nothing is known to have changed: other processes settle them.
+const EVERY: Duration = Duration::from_secs(60);
+/// A count reads all that is kept: at most a fiftieth of the time goes into it.
+const REST: u32 = 50;
+
+/// Counts what the log of `topic` keeps, again and again, and earlier when `ingest` has put something aside.
+pub(crate) async fn count(log: Arc<dyn WholeLog>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
+    let mut has_failed = false;
+    loop {
+        let (begun, put_aside) = (Instant::now(), ingest.status().tally.dead_lettered);
+        match counts(&*log).await {
+            Ok(counts) => {
+                has_failed = false;
+                metrics.note_dead_letters_waiting(&topic, &counts);
+            }
+            // What was counted before stays. Why the log cannot be read, others say again and again.
+            Err(error) if !has_failed => {
+                has_failed = true;
+                tracing::warn!(log.topic = topic, error = %error.chain(), "the dead letters cannot be counted now");
+            }
+            Err(_) => {}
+        }
+        let rest = begun.elapsed() * REST;
+        tokio::time::sleep(rest).await;
+        let more = ingest.wait_for(|status| status.tally.dead_lettered != put_aside);
+        let more = async {
+            // One that has ended says so at once, and puts nothing aside any more.
+            if more.await.tally.dead_lettered == put_aside {
+                std::future::pending::<()>().await;
+            }
+        };
+        // Late or early, they are counted again.
+        let _late = tokio::time::timeout(EVERY.saturating_sub(rest), more).await;
+    }
+}
+
+async fn counts(log: &dyn WholeLog) -> Result<BTreeMap<ReasonKind, u64>> {
+    let all = log.put_aside().await?;
+    all.try_fold(BTreeMap::new(), |mut counts, put_aside| async {
+        if let PutAside::Kept(letter) = put_aside {
+            *counts.entry(letter.reason.kind()).or_default() += 1;
+        }
+        Ok(counts)
+    })
+    .await
+}
