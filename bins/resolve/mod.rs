@@ -136,6 +136,9 @@ impl Ports {
     ) -> Result<Running> {
         let mut running = Running::new(shutdown);
         if let Some(purchases) = &self.purchases {
+            if let Some(unreadable) = &purchases.unreadable {
+                metrics.count_unreadable(Arc::clone(unreadable));
+            }
             running.carry_purchases(purchases.ingest(settings, metrics)?);
             if let Some(ingest) = running.ingest() {
                 running.count_letters(&purchases.whole, &settings.topic, &ingest, metrics);

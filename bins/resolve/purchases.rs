@@ -1,6 +1,7 @@
 //! Purchases: from settings to what facing and management stand on.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use shop_client::{Retries, ShopClient};
 use shop_core::ingest::{Ingest, IngestMonitor};
@@ -26,6 +27,7 @@ pub struct Purchases {
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) whole: Arc<dyn WholeLog>,
+    pub(super) unreadable: Option<Arc<AtomicU64>>,
 }
 
 /// Opens what the settings ask for. Nothing is read from the log yet.
@@ -37,7 +39,7 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<P
         _ => {
             let store = store::open(settings).await?;
             opening.note(store.closed);
-            Some((store.store, store.query, store.durability))
+            Some((store.store, store.query, store.durability, store.unreadable))
         }
     };
     if store.is_none() && settings.kafka.is_none() {
@@ -49,14 +51,15 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<P
     }
     let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
         (Some(url), _) => Arc::new(client(url)?),
-        (None, Some((_, query, _))) => Arc::clone(query),
+        (None, Some((_, query, ..))) => Arc::clone(query),
         (None, None) => return Err(Failure::new("there is nowhere to ask for listings")),
     };
-    let store = store.map(|(store, _, durability)| (store, durability));
+    let unreadable = store.as_ref().and_then(|(.., unreadable)| unreadable.clone());
+    let store = store.map(|(store, _, durability, _)| (store, durability));
     let (sink, open_source, dead_letters, whole) = (log.sink, log.open_source, log.dead_letters, log.whole);
     let is_local = settings.management_url.is_none() && settings.mongodb.is_none();
     let local = LocalPorts::new(settings.kafka.is_none(), is_local);
-    let purchases = Purchases { sink, store, query, local, open_source, dead_letters, whole };
+    let purchases = Purchases { sink, store, query, local, open_source, dead_letters, whole, unreadable };
     #[cfg(feature = "failpoints")]
     let purchases = super::failpoints::around_purchases(purchases);
     Ok(purchases)

@@ -1,6 +1,7 @@
 //! The store that the settings ask for.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use futures_util::future::BoxFuture;
 use shop_core::orders::{Order, OrderStore};
@@ -20,6 +21,8 @@ pub(super) struct Store {
     pub(super) store: Arc<dyn PurchaseStore>,
     pub(super) query: Arc<dyn PurchaseQuery>,
     pub(super) durability: Durability,
+    /// The documents met that are no purchases, where that can be.
+    pub(super) unreadable: Option<Arc<AtomicU64>>,
     pub(super) closed: Closed,
     pub(super) name: String,
 }
@@ -119,7 +122,7 @@ async fn migrate_in(settings: &Settings, mongodb: &MongodbSettings) -> Result<()
         seen = migration.seen,
         changed = migration.changed,
         left = migration.left,
-        "migrated: what is left is no purchase, or was changed by somebody else meanwhile"
+        "migrated: what is left is no purchase, as named before, or was changed by somebody else meanwhile"
     );
     Ok(())
 }
@@ -166,6 +169,7 @@ async fn in_mongodb(settings: &Settings, mongodb: &MongodbSettings) -> Result<St
     let store = connect(settings, mongodb).await?;
     Ok(Store {
         name: format!("MongoDB, {}", store.namespace()),
+        unreadable: Some(store.unreadable()),
         query: Arc::new(store.clone()),
         store: Arc::new(store),
         durability: Durability::Replicated,
@@ -248,6 +252,7 @@ async fn embedded(settings: &Settings) -> Result<Store> {
         query: Arc::new(store.clone()),
         store: Arc::new(store),
         durability: Durability::LocalDisk,
+        unreadable: None,
         name: format!("embedded, {}", settings.data_dir.join("store.db").display()),
     })
 }

@@ -187,4 +187,12 @@ mod tests {
         assert!(metrics.text().contains(&series("purchases", "conflict", 0)));
         assert_eq!(metrics.dead_letters_waiting(|_| true), Some(1));
     }
+
+    #[test]
+    fn documents_that_cannot_be_read_are_shown_once_a_store_counts_them() {
+        let metrics = Metrics::new();
+        assert!(!metrics.text().contains("shop_store_unreadable_documents_total "));
+        metrics.count_unreadable(Arc::new(3.into()));
+        assert!(metrics.text().contains("\nshop_store_unreadable_documents_total 3\n"));
+    }
 }

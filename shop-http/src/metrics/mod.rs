@@ -10,8 +10,8 @@ mod publishing;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ::metrics::{
     Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
@@ -42,6 +42,8 @@ struct Shared {
     lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
     /// Of each topic, the dead letters that wait, by the word for their reason.
     letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    /// The documents of the store that cannot be read, counted there.
+    unreadable: OnceLock<Arc<AtomicU64>>,
 }
 
 /// The labels of one series.
@@ -64,6 +66,7 @@ impl Metrics {
             samples: AtomicUsize::new(0),
             lags: Mutex::default(),
             letters: Mutex::default(),
+            unreadable: OnceLock::new(),
         };
         with_local_recorder(&shared.recorder, || shared.process.describe());
         let metrics = Self { shared: Arc::new(shared) };
@@ -81,9 +84,17 @@ impl Metrics {
         Arc::new(ingest::Observer::new(self))
     }
 
+    /// Shows `count`: the documents that a store has met which are no purchases. The first one given stays.
+    pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
+        self.shared.unreadable.get_or_init(|| count);
+    }
+
     /// All figures in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
         with_local_recorder(&self.shared.recorder, || self.shared.process.collect());
+        if let Some(count) = self.shared.unreadable.get() {
+            self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
+        }
         self.shared.handle.render()
     }
 

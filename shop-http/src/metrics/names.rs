@@ -86,6 +86,9 @@ names! {
         "Records behind the group's committed position, in the partitions that this process reads.");
     INGEST_RECORDS = counter("shop_ingest_records_total", "Records that ingest is done with, by what became of them.");
     DEAD_LETTERS = counter("shop_dead_letters_total", "Records that were put aside, by why.");
+    STORE_UNREADABLE = counter(
+        "shop_store_unreadable_documents_total",
+        "Documents met in the store that are no purchases, each counted once, up to 10,000.");
     DEAD_LETTERS_WAITING = gauge(
         "shop_dead_letters_waiting", "Dead letters of a topic that are not settled, by reason, when last counted.");
     INGEST_BATCH_RECORDS = histogram("shop_ingest_batch_records", RECORDS, "Records of a batch.");

@@ -248,9 +248,7 @@ impl AccountHealth {
 pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect): Speaks) -> Response {
     let events: Vec<_> = service.accounts().map(|account| account.hears.to_owned()).collect();
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
-    let ingest = async {
-        Some(IngestHealth::of(&service, service.ingest.as_ref()?, is_of_purchases).await)
-    };
+    let ingest = async { Some(IngestHealth::of(&service, service.ingest.as_ref()?, is_of_purchases).await) };
     let accounts = join_all(service.own_accounts().map(|account| AccountHealth::of(&service, account)));
     let (ports, ingest, accounts) = tokio::join!(Ports::of(&service), ingest, accounts);
     let mut body = Map::new();

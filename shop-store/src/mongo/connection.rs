@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{from_driver, may_pass};
+use super::unreadable::Unreadables;
 use super::{MongoStoreOptions, database_of};
 
 /// A collection, and the calls that are on their way to it.
@@ -21,6 +22,7 @@ pub(super) struct Connection {
     pub(super) collection: Collection<RawDocumentBuf>,
     pub(super) database: Database,
     pub(super) options: MongoStoreOptions,
+    pub(super) unreadables: Arc<Unreadables>,
     /// Questions that may be on their way; inserts and pings do not wait behind them.
     questions: Arc<Semaphore>,
     others: Arc<Semaphore>,
@@ -43,7 +45,7 @@ impl Connection {
         let collection = database.collection(&options.collection);
         let calls = || Arc::new(Semaphore::new(options.calls.div_ceil(2).max(1)));
         let (questions, others) = (calls(), calls());
-        Ok(Self { collection, options, database, questions, others })
+        Ok(Self { collection, options, database, unreadables: Arc::default(), questions, others })
     }
 
     /// Asks something. A server that answers that it cannot just now is asked a few times more within `deadline`:

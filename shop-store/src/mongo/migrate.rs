@@ -6,10 +6,11 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use shop_core::Result;
+use shop_core::{Purchase, Result};
 use tokio::time::sleep;
 
 use super::connection::Connection;
+use super::unreadable::name;
 use super::{MongoStore, document, select};
 
 /// How far a migration has come.
@@ -20,7 +21,8 @@ pub struct Migration {
     pub seen: u64,
     /// Documents that were changed.
     pub changed: u64,
-    /// Documents that are no purchases, or were changed by somebody else meanwhile, and stay as they are.
+    /// Documents that are no purchases, or were changed by somebody else meanwhile, and stay as they are. Each is
+    /// named in the log by its `_id`.
     pub left: u64,
 }
 
@@ -28,6 +30,8 @@ pub struct Migration {
 const SLICE: usize = 1_000;
 /// The changes that are on their way at a time.
 const CHANGES: usize = 16;
+/// How long it may take to find those whose `_id` no purchase can have: nothing else is to be done then.
+const OTHERS: Duration = Duration::from_secs(600);
 /// Where a time stays that could not be read, when the document gets another one.
 const TIME_BEFORE: &str = "timestamp_before";
 
@@ -59,6 +63,9 @@ impl MongoStore {
             pauses = backoff();
             progress(migration);
             if after.is_none() {
+                let others = others(self.connection()).await?;
+                migration.seen += others;
+                migration.left += others;
                 return Ok(migration);
             }
         }
@@ -125,11 +132,36 @@ async fn documents(connection: &Connection, after: Option<Bson>) -> Result<Vec<R
     connection.ask(connection.options.insert_deadline, find).await
 }
 
+/// How many documents have an `_id` that no purchase can have.
+async fn others(connection: &Connection) -> Result<u64> {
+    let find = || {
+        let collection = connection.collection.clone();
+        let filter = doc! { "$nor": [select::of_purchases()] };
+        async move {
+            let mut documents = collection.find(filter).projection(doc! { "_id": 1 }).await?;
+            let mut count = 0;
+            while let Some(document) = documents.try_next().await? {
+                tracing::warn!(document.id = %name(&document), "a document whose _id is no purchase's stays as it is");
+                count += 1;
+            }
+            Ok(count)
+        }
+    };
+    connection.ask(OTHERS, find).await
+}
+
 async fn change(connection: &Connection, old: RawDocumentBuf) -> Result<Change> {
+    let purchase = match document::purchase(&old) {
+        Ok(purchase) => purchase,
+        Err(error) => {
+            tracing::warn!(document.id = %name(&old), %error, "a document that is no purchase stays as it is");
+            return Ok(Change::Left);
+        }
+    };
     if is_ours(&old) {
         return Ok(Change::NotNeeded);
     }
-    let Some((filter, update)) = new_form(&old) else { return Ok(Change::Left) };
+    let Some((filter, update)) = new_form(&old, &purchase) else { return Ok(Change::Left) };
     let collection = connection.collection.clone();
     let update = async move { collection.update_one(filter, update).await };
     let updated = connection.change(connection.options.insert_deadline, update).await?;
@@ -144,11 +176,8 @@ fn is_ours(document: &RawDocument) -> bool {
         && is_text("username")
 }
 
-/// What finds the document as it was read, and what is to be changed of it; `None` when it is no purchase.
-fn new_form(old: &RawDocument) -> Option<(Document, Document)> {
-    let purchase = document::purchase(old)
-        .inspect_err(|error| tracing::warn!(%error, "a document that is no purchase stays as it is"))
-        .ok()?;
+/// What finds the document as it was read, and what is to be changed of it.
+fn new_form(old: &RawDocument, purchase: &Purchase) -> Option<(Document, Document)> {
     let value = |member: &str| -> Option<Bson> { old.get(member).ok()?.map(Bson::try_from)?.ok() };
     let mut filter = doc! { "_id": value("_id")? };
     // As they were read, so that a change by somebody else is not undone.

@@ -11,6 +11,7 @@
 //! | `codes` | which of the server's errors are of the document, and which of the moment |
 //! | `select` | pages by keyset, in two stretches: what has a date, then what is still to be migrated |
 //! | `totals` | exact counts and sums |
+//! | `unreadable` | documents that are no purchases: logged once, and counted |
 //! | `migrate` | documents of older systems, brought to our form in place |
 //! | `accounts` | users and orders: rows with numbers, each with its event in it |
 //! | `error` | the driver's errors as the one error of the ports |
@@ -43,6 +44,7 @@ mod plans_test;
 mod select;
 mod store;
 mod totals;
+mod unreadable;
 mod uri;
 
 pub use accounts::{MongoOrders, MongoUsers};

@@ -96,6 +96,70 @@ async fn they_are_read_before_they_are_migrated() {
     assert!(matches!(outcomes[..], [InsertOutcome::Duplicate, InsertOutcome::Conflict]), "{outcomes:?}");
 }
 
+/// What none of the systems writes, and others may have left: of the user u9, with two purchases among them.
+fn oddities() -> Vec<Document> {
+    let (_id, at) = ("_id", DateTime::from_millis(1_772_355_600_000));
+    let decimal = |text: &str| text.parse::<bson::Decimal128>().unwrap();
+    let odd = |id: Bson, change: &dyn Fn(&mut Document)| {
+        let mut document =
+            doc! { _id: id, "username": "ada", "userid": "u9", "price": decimal("1.50"), "timestamp": at };
+        change(&mut document);
+        document
+    };
+    let next = |number: u8| Bson::ObjectId(old_id(100 + number));
+    let long = "x".repeat(257);
+    vec![
+        odd(next(0), &|_| ()),
+        odd(next(1), &|old| drop(old.insert("price", 2.25))),
+        odd(next(2), &|nan| drop(nan.insert("price", decimal("NaN")))),
+        odd(next(3), &|nine| drop(nine.insert("price", decimal("0.123456789")))),
+        odd(next(4), &|below| drop(below.insert("price", decimal("-1")))),
+        odd(next(5), &|control| drop(control.insert("username", "ada\nlovelace"))),
+        odd(next(6), &|control| drop(control.insert("username", "ada\n"))),
+        odd(next(7), &|nameless| drop(nameless.remove("username"))),
+        odd(next(8), &|blank| drop(blank.insert("username", "\u{2003}"))),
+        odd(next(9), &|long_name| drop(long_name.insert("username", &*long))),
+        odd(next(10), &|several| drop(several.insert("username", vec!["ada", "eve"]))),
+        odd(next(11), &|several| drop(several.insert("userid", vec!["u9", "u8"]))),
+        odd("order-17".into(), &|_| ()),
+        odd(Bson::Int32(17), &|_| ()),
+    ]
+}
+
+#[tokio::test]
+async fn counts_sums_and_lists_are_of_the_same_documents() {
+    let Some(fixture) = MongoFixture::on_test_server(environment).await else { return };
+    let store = fixture.mongo();
+    let collection = &store.connection().collection;
+    let user = Selector::User("u9".parse().unwrap());
+    let found = async || {
+        let page = store.page(&user, &PageRequest::default()).await.unwrap();
+        let summary = store.summary(&user).await.unwrap();
+        (page.items.len() as u64, summary.count, summary.total_spent.to_string())
+    };
+    let mut unreadable = 0;
+    for document in oddities() {
+        let is_one = ["1.50", "2.25"].contains(&&*document.get("price").unwrap().to_string())
+            && document.get_str("username").is_ok_and(|name| name == "ada")
+            && document.get_str("userid").is_ok_and(|id| id == "u9")
+            && matches!(document.get("_id"), Some(Bson::ObjectId(_)));
+        collection.insert_one(RawDocumentBuf::try_from(&document).unwrap()).await.unwrap();
+        unreadable += u64::from(!is_one);
+        let expected = if document.get("_id") == Some(&Bson::ObjectId(old_id(100))) {
+            (1, 1, "1.50")
+        } else {
+            (2, 2, "3.75")
+        };
+        assert_eq!(found().await, (expected.0, expected.1, expected.2.to_owned()), "{document}");
+        // However often each is met.
+        assert_eq!(store.unreadable().load(std::sync::atomic::Ordering::Relaxed), unreadable, "{document}");
+    }
+    assert_eq!(unreadable, 12);
+    let migration = store.migrate(|_| ()).await.unwrap();
+    assert_eq!((migration.seen, migration.changed, migration.left), (14, 1, 12));
+    assert_eq!(found().await, (2, 2, "3.75".to_owned()));
+}
+
 /// Whether the server takes a number and a Decimal128 of the same value for two values, as MongoDB does.
 async fn changes_types(store: &MongoStore) -> bool {
     let (collection, one) = (&store.connection().collection, doc! { "_id": "probe", "x": 1.5 });

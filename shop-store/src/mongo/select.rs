@@ -36,7 +36,8 @@ pub(super) async fn page(
         let wanted = (limit + 1 - found.len()).max(LEAST_READ);
         let documents = documents(connection, query(selector, order, &from), wanted, deadline).await?;
         let is_last = documents.len() < wanted;
-        found.extend(documents.iter().filter_map(|document| listed(document, &from, order)));
+        let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
+        found.extend(readable.map(|purchase| listed(purchase, &from, order)));
         place = following(&from, documents.last().filter(|_| !is_last));
     }
     let more = found.len() > limit;
@@ -79,17 +80,12 @@ fn following(from: &Place, last: Option<&RawDocumentBuf>) -> Option<Place> {
 }
 
 /// The purchase, and what its cursor is made from.
-fn listed(document: &RawDocumentBuf, from: &Place, order: ListOrder) -> Option<(Purchase, Purchase)> {
-    let purchase = document::purchase(document)
-        .inspect_err(
-            |error| tracing::warn!(%error, "a document that is no purchase was left out of a listing"),
-        )
-        .ok()?;
+fn listed(purchase: Purchase, from: &Place, order: ListOrder) -> (Purchase, Purchase) {
     let mut last = purchase.clone();
     if matches!(from, Place::Undated(_)) {
         last.timestamp = of_the_undated(order);
     }
-    Some((purchase, last))
+    (purchase, last)
 }
 
 async fn documents(
@@ -158,7 +154,7 @@ fn without_date(order: ListOrder) -> Document {
     doc! { "$or": [{ "timestamp": { "$not": { lower: lowest } } }, { "timestamp": { above: highest } }] }
 }
 
-const fn date(at: Timestamp) -> DateTime {
+pub(super) const fn date(at: Timestamp) -> DateTime {
     DateTime::from_millis(at.as_millis())
 }
 

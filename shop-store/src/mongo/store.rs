@@ -1,6 +1,7 @@
 //! The store itself: the ports on a collection.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use bson::doc;
@@ -57,6 +58,12 @@ impl MongoStore {
         };
         let found = self.connection.ask(self.connection.options.query_deadline, find).await?;
         Ok(!found.is_empty())
+    }
+
+    /// How many documents were met so far that are no purchases, each counted once; of the first 10,000.
+    #[must_use]
+    pub fn unreadable(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.connection.unreadables.count)
     }
 
     /// Waits until the indexes of listings are made, or the server has refused them.

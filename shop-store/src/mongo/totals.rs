@@ -1,23 +1,29 @@
 //! Exact counts and sums: the server adds up what is exact there, and what older systems wrote is added up here.
 
+use std::sync::Arc;
+
 use bson::raw::RawBsonRef;
 use bson::{Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
 use shop_core::ports::{Selector, Summary};
-use shop_core::{Error, ErrorKind, Price, Result, Total};
+use shop_core::{Error, ErrorKind, Price, Result, Timestamp, Total, UserId, UserName};
 
 use super::connection::Connection;
 use super::{document, select};
 
+/// Of the same documents that a listing has: see [`document::purchase`].
 pub(super) async fn summary(connection: &Connection, selector: &Selector) -> Result<Summary> {
-    let (exact, old) = tokio::try_join!(exact(connection, selector), old(connection, selector))?;
-    let total = exact.total_spent.and(old.total_spent).map_err(|_too_large| not_exact())?;
-    Ok(Summary::new(exact.count + old.count, total))
+    let (sure, others) =
+        tokio::try_join!(sure(connection, selector), one_by_one(connection, others(selector)))?;
+    let Some(sure) = sure else { return one_by_one(connection, select::of(selector)).await };
+    let total = sure.total_spent.and(others.total_spent).map_err(|_too_large| not_exact())?;
+    Ok(Summary::new(sure.count + others.count, total))
 }
 
-/// Count and sum of the prices that are exact in the server.
-async fn exact(connection: &Connection, selector: &Selector) -> Result<Summary> {
+/// Count and sum of the documents that are [`plain`], by the server; `None` if it cannot tell that all of them are
+/// purchases.
+async fn sure(connection: &Connection, selector: &Selector) -> Result<Option<Summary>> {
     let pipeline = pipeline(selector);
     let (collection, time) = (&connection.collection, connection.options.query_deadline);
     let add_up = || {
@@ -28,17 +34,44 @@ async fn exact(connection: &Connection, selector: &Selector) -> Result<Summary> 
         }
     };
     let groups = connection.ask(time, add_up).await?;
-    groups.first().map_or_else(|| Ok(Summary::default()), |group| read(group).ok_or_else(not_exact))
+    // A sum has as many decimals as the price that has most: more than a price's are those of no purchase.
+    let of_prices = |sum: &Summary| sum.total_spent.as_decimal().scale() <= Price::MAX_DECIMALS;
+    Ok(groups.first().map_or_else(|| Some(Summary::default()), |group| read(group).filter(of_prices)))
 }
 
 /// What adds them up. The index finds the selected documents; as it does not hold their prices, each is read.
 pub(super) fn pipeline(selector: &Selector) -> [Document; 2] {
-    // What is beyond, or no number, is no price, and is not listed either.
-    let (least, most) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
-    let mut filter = select::of(selector);
-    filter.insert("price", doc! { "$type": "decimal", "$gte": least, "$lte": most });
     let sum = doc! { "_id": null, "count": { "$sum": 1 }, "total": { "$sum": "$price" } };
-    [doc! { "$match": filter }, doc! { "$group": sum }]
+    [doc! { "$match": { "$and": [select::of(selector), plain()] } }, doc! { "$group": sum }]
+}
+
+/// Selected documents of another form, such as older systems wrote.
+fn others(selector: &Selector) -> Document {
+    doc! { "$and": [select::of(selector), { "$nor": [plain()] }] }
+}
+
+/// The condition of documents in the form that we write: each is a purchase to [`document::purchase`] too, unless its
+/// price has too many decimals. What is a purchase in another form does not meet it.
+fn plain() -> Document {
+    let (least, most) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
+    let (first, last) = (select::date(Timestamp::MIN), select::date(Timestamp::MAX));
+    // Some letter, digit or sign, and no control character: `$` would allow for a line end behind the last one.
+    let text = |most: usize| {
+        let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{most}}}\z");
+        doc! { "$type": "string", "$regex": regex, "$not": { "$type": "array" } }
+    };
+    let uuid = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z";
+    doc! {
+        // Said so that no index of `_id` is walked for it.
+        "$nor": [{ "$and": [
+            { "_id": { "$not": { "$type": "objectId" } } },
+            { "_id": { "$not": { "$regex": uuid } } },
+        ] }],
+        "userid": text(UserId::MAX_CHARS),
+        "username": text(UserName::MAX_CHARS),
+        "price": { "$type": "decimal", "$gte": least, "$lte": most, "$not": { "$type": "array" } },
+        "timestamp": { "$type": "date", "$gte": first, "$lte": last, "$not": { "$type": "array" } },
+    }
 }
 
 fn read(group: &RawDocumentBuf) -> Option<Summary> {
@@ -56,19 +89,19 @@ fn decimal(text: &str) -> Option<Decimal> {
     Decimal::from_str_exact(text).or_else(|_exponent| Decimal::from_scientific(text)).ok()
 }
 
-/// Count and sum of the prices that older systems wrote as doubles, integers and text.
-async fn old(connection: &Connection, selector: &Selector) -> Result<Summary> {
-    let mut filter = select::of(selector);
-    filter.insert("price", doc! { "$not": { "$type": "decimal" } });
+/// Count and sum of the purchases among the documents that meet `filter`, each of which is read.
+async fn one_by_one(connection: &Connection, filter: Document) -> Result<Summary> {
     let (collection, time) = (&connection.collection, connection.options.query_deadline);
     let add_up = || {
         let (collection, filter) = (collection.clone(), filter.clone());
+        let unreadables = Arc::clone(&connection.unreadables);
         async move {
-            let prices = doc! { "price": 1 };
-            let mut documents = collection.find(filter).projection(prices).max_time(time).await?;
+            let mut documents = collection.find(filter).max_time(time).await?;
             let mut sum = Ok(Summary::default());
             while let Some(document) = documents.try_next().await? {
-                sum = sum.and_then(|sum| plus(sum, &document));
+                if let Some(purchase) = unreadables.purchase(&document) {
+                    sum = sum.and_then(|sum| plus(sum, purchase.price));
+                }
             }
             Ok(sum)
         }
@@ -76,17 +109,9 @@ async fn old(connection: &Connection, selector: &Selector) -> Result<Summary> {
     connection.ask(time, add_up).await?
 }
 
-fn plus(sum: Summary, document: &RawDocumentBuf) -> Result<Summary> {
-    match document::price(document) {
-        Ok(price) => {
-            let total = sum.total_spent.plus(price).map_err(|_too_large| not_exact())?;
-            Ok(Summary::new(sum.count + 1, total))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "a document that is no purchase was left out of a sum");
-            Ok(sum)
-        }
-    }
+fn plus(sum: Summary, price: Price) -> Result<Summary> {
+    let total = sum.total_spent.plus(price).map_err(|_too_large| not_exact())?;
+    Ok(Summary::new(sum.count + 1, total))
 }
 
 fn not_exact() -> Error {

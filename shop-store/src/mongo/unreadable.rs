@@ -1,0 +1,55 @@
+//! Documents that are no purchases. They are left out of lists and sums alike; each is logged once, and counted.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bson::{Bson, RawDocument};
+use shop_core::Purchase;
+
+use super::document::{self, Unreadable};
+
+/// So many are told from each other; further ones are neither logged nor counted.
+const MOST_KNOWN: usize = 10_000;
+
+/// The unreadable documents that were met so far.
+#[derive(Debug, Default)]
+pub(super) struct Unreadables {
+    /// Hashes of their ids.
+    known: Mutex<HashSet<u64>>,
+    pub(super) count: Arc<AtomicU64>,
+}
+
+impl Unreadables {
+    /// The purchase in `document`, if it is one.
+    pub(super) fn purchase(&self, document: &RawDocument) -> Option<Purchase> {
+        document::purchase(document).inspect_err(|error| self.note(document, error)).ok()
+    }
+
+    fn note(&self, document: &RawDocument, error: &Unreadable) {
+        let id = name(document);
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN || !known.insert(hasher.finish()) {
+            return;
+        }
+        self.count.store(known.len() as u64, Ordering::Relaxed);
+        tracing::warn!(document.id = %id, %error, "a document is no purchase, and is left out of lists and sums");
+        if known.len() == MOST_KNOWN {
+            tracing::warn!(
+                "further documents that are no purchases are not logged: `management migrate` names all"
+            );
+        }
+    }
+}
+
+/// The `_id` of a document, whatever it is, in one line.
+pub(super) fn name(document: &RawDocument) -> String {
+    match document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok()) {
+        Some(Bson::String(text)) => format!("{text:?}"),
+        Some(id) => id.to_string().escape_debug().to_string(),
+        None => "none".to_owned(),
+    }
+}
