@@ -87,7 +87,7 @@ impl Failure {
 /// could not be done: a server is not reachable, or there is nothing to work on.
 pub fn ended(result: Result<()>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    // Whoever has closed standard error does not want to read it.
+    // A closed standard error is no reason to fail otherwise.
     let _unread = writeln!(std::io::stderr(), "Error: {failure}");
     ExitCode::from(failure.exit_code())
 }

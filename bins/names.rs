@@ -98,7 +98,7 @@ pub(crate) fn is_of_kubernetes(name: &str, value: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(name: &str) -> Option<String> {
+    fn fault_of(name: &str) -> Option<String> {
         misspelt([name].into_iter()).pop()
     }
 
@@ -127,7 +127,7 @@ mod tests {
             ("CM_API_HOSTS", "CM_API_HOST"),
             ("LOG_LEVLE", "LOG_LEVEL"),
         ] {
-            let fault = told(name).unwrap_or_default();
+            let fault = fault_of(name).unwrap_or_default();
             assert!(fault.starts_with(name) && fault.contains(meant), "{name}: {fault}");
         }
     }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn settings_and_what_is_for_others_are_no_faults() {
         for name in known() {
-            assert_eq!(told(&name), None);
+            assert_eq!(fault_of(&name), None);
         }
         for name in [
             "HOSTS",
@@ -164,7 +164,7 @@ mod tests {
             "SHOP_SECRETS",
             "SHOP_BUILD_ARGS",
         ] {
-            assert_eq!(told(name), None);
+            assert_eq!(fault_of(name), None);
         }
     }
 

@@ -76,7 +76,7 @@ async fn on_kafka(settings: &Settings, kafka: &KafkaSettings, topic: Topic<'_>) 
     let may_create = options.create_topics;
     options.create_topics &= settings.creates();
     let log = KafkaLog::open(options).await.map_err(in_settings)?;
-    // What keeps it from being asked is found by whoever uses it.
+    // A broker that cannot be asked is found by the check that follows.
     let to_be_made = settings.check_config && may_create && !log.exists().await.unwrap_or(true);
     Ok(Log {
         to_be_made,

@@ -142,7 +142,7 @@ async fn connect(settings: &Settings, mongodb: &MongodbSettings) -> Result<shop_
     Ok(store)
 }
 
-/// A command has nothing to say of a collection that is not there. Who may not list collections is not asked.
+/// Refuses a collection that is not there. Without the right to list collections it is taken to be there.
 #[cfg(feature = "mongodb")]
 async fn is_there(store: &shop_store::mongo::MongoStore) -> shop_core::Result<()> {
     use shop_core::{Error, ErrorKind};

@@ -114,7 +114,9 @@ async fn on_servers_nothing_is_made_either() {
         assert!(!log.exists().await.unwrap(), "{topic}");
     }
     let client = mongodb::Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap();
-    assert!(!client.list_database_names().await.unwrap().contains(&"shop".to_owned()));
+    for database in ["shop", "users_db"] {
+        assert_eq!(client.database(database).list_collection_names().await.unwrap(), [""; 0], "{database}");
+    }
 
     // What a service has made is there for them.
     let management = start(Binary::Management, &servers, &[]).await;
@@ -247,7 +249,7 @@ async fn both_start_in_a_login_shell_and_in_a_pod() {
     ];
     let pod: Vec<_> = services.iter().flat_map(|(name, port)| of_service(name, port)).collect();
     let pod: Vec<_> = pod.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    // What compose and the project's own tests are told.
+    // What compose and the project's own tests are set up by.
     let compose = [("SHOP_IMAGE", "shop:dev"), ("SHOP_BIND", "0.0.0.0"), ("SHOP_TEST_REQUIRE", "kafka")];
     let shell = [&LOGIN_SHELL[..], &compose].concat();
     for environment in [shell, pod] {

@@ -88,7 +88,7 @@ impl Database {
         self.create || self.lock_path().exists()
     }
 
-    /// Opens the file to write, as the database was told: what is missing is made or refused.
+    /// Opens the file to write. What is missing is made or refused, see `creating`.
     pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
         if self.create { self.create() } else { self.open_existing() }
     }
@@ -252,7 +252,7 @@ fn limit_size(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
 /// processes one was starved to a five-thousandth of another's rate.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    /// Opened with the first turn, unless it was before: whoever only reads makes no lock file.
+    /// Opened with the first turn, unless it was before: a reader makes no lock file.
     lock: Option<FileLock>,
     path: PathBuf,
     file: Identity,
