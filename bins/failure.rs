@@ -58,7 +58,8 @@ impl Failure {
     }
 
     /// An `error` of a port, after what it is about.
-    pub(crate) fn about(what: &str, error: &shop_core::Error) -> Self {
+    #[must_use]
+    pub fn about(what: &str, error: &shop_core::Error) -> Self {
         let failure = Self::new(format!("{what}: {}", error.chain()));
         let is_usage =
             matches!(error.kind(), shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported);

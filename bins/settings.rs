@@ -177,7 +177,8 @@ impl Settings {
     }
 
     /// Whether topics, folders, files and indexes are made if they are missing: by a service alone.
-    pub(crate) const fn creates(&self) -> bool {
+    #[must_use]
+    pub const fn creates(&self) -> bool {
         self.command.is_none() && !self.check_config
     }
 

@@ -127,14 +127,17 @@ async fn on_kafka(_settings: &Settings, _kafka: &KafkaSettings, _topic: Topic<'_
 
 /// The file of the log that the settings ask for, if that is embedded.
 pub(super) fn file(settings: &Settings, topic: Topic<'_>) -> Option<PathBuf> {
-    if settings.kafka.is_some() {
-        return None;
-    }
-    #[cfg(feature = "embedded")]
-    let file = Some(settings.data_dir.join(format!("{}.db", embedded_options(settings, topic).file)));
-    #[cfg(not(feature = "embedded"))]
-    let file = None;
-    file
+    if settings.kafka.is_some() { None } else { embedded_file(settings, topic) }
+}
+
+#[cfg(feature = "embedded")]
+fn embedded_file(settings: &Settings, topic: Topic<'_>) -> Option<PathBuf> {
+    Some(settings.data_dir.join(format!("{}.db", embedded_options(settings, topic).file)))
+}
+
+#[cfg(not(feature = "embedded"))]
+const fn embedded_file(_settings: &Settings, _topic: Topic<'_>) -> Option<PathBuf> {
+    None
 }
 
 #[cfg(feature = "embedded")]
