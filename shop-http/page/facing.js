@@ -10,20 +10,20 @@ const ledger = new Ledger({ showsEveryone: false });
 const checkState = repeatedly(10_000, async () => {
   try {
     const { kafkaReady, status } = await health();
-    if (!kafkaReady) tell("bad", "Purchases are not accepted at the moment");
-    else if (status === "degraded") tell("partly", "Accepting purchases; service degraded");
-    else tell("good", "Accepting purchases");
+    if (!kafkaReady) showState("bad", "Purchases are not accepted at the moment");
+    else if (status === "degraded") showState("partly", "Accepting purchases; service degraded");
+    else showState("good", "Accepting purchases");
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     // An edge that does not publish `/health` says nothing of the service.
-    if (error.status === 404) tell("unknown", "");
-    else tell("bad", "Service unavailable");
+    if (error.status === 404) showState("unknown", "");
+    else showState("bad", "Service unavailable");
   }
 });
 setUpBuying((purchase) => ledger.bought(purchase), checkState);
 setUpAccounts();
 
-function tell(state, text) {
+function showState(state, text) {
   byId("state").dataset.state = state;
   say(byId("state"), text);
 }

@@ -58,7 +58,7 @@ async fn the_list_of_all_users_stands_still_until_something_is_stored() {
     until("list another page", async || rows(&browser).await == 50).await;
     let noted = browser.run(NOTED).await;
     buy_all(&facing, "kim", "u3", 1..2).await;
-    until("tell of the new one", async || browser.by_id("newest").await.is_displayed().await.unwrap()).await;
+    until("offer the new one", async || browser.by_id("newest").await.is_displayed().await.unwrap()).await;
     browser.polls(LISTING, 4).await;
     assert_eq!(browser.run(NOTED).await, noted);
     browser.click("newest").await;

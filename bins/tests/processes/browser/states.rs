@@ -69,7 +69,7 @@ async fn each_state_of_the_list_is_shown_alone() {
     until("show it", async || state(&browser).await == "shown").await;
     let real = "window.real = window.fetch; window.fetch = async () => { throw new TypeError('away'); }";
     browser.run(real).await;
-    until("tell of it", async || texts(&browser).await.0.contains("may be out of date")).await;
+    until("report it", async || texts(&browser).await.0.contains("may be out of date")).await;
     assert_eq!((state(&browser).await, rows(&browser).await), (json!("shown"), 1));
     // What is asked for now is not known.
     browser.fill(&[("who", "u7\n")]).await;
@@ -107,7 +107,7 @@ async fn the_first_answer_of_the_pipeline_is_awaited_visibly() {
 }
 
 #[tokio::test]
-async fn a_refused_purchase_is_told_at_once() {
+async fn a_refused_purchase_is_shown_at_once() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -147,7 +147,7 @@ async fn no_green_state_stands_beside_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_with_the_pipeline_is_told() {
+async fn everything_that_is_wrong_with_the_pipeline_is_named() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
