@@ -16,6 +16,8 @@ use crate::resolve::WholeLog;
 
 /// How often they are counted when nothing is known to have changed: other processes settle them.
 const EVERY: Duration = Duration::from_secs(60);
+/// After how long it is tried again when the log cannot be read.
+const AGAIN: Duration = Duration::from_secs(5);
 /// A count reads all that is kept: at most a fiftieth of the time goes into it.
 const REST: u32 = 50;
 
@@ -29,12 +31,14 @@ pub(crate) async fn count(log: Arc<dyn WholeLog>, topic: String, ingest: IngestM
                 has_failed = false;
                 metrics.note_dead_letters_waiting(&topic, &counts);
             }
-            // What was counted before stays. Why the log cannot be read, others say again and again.
-            Err(error) if !has_failed => {
-                has_failed = true;
-                tracing::warn!(log.topic = topic, error = %error.chain(), "the dead letters cannot be counted now");
+            // What was counted before stays.
+            Err(error) => {
+                if !std::mem::replace(&mut has_failed, true) {
+                    tracing::warn!(log.topic = topic, error = %error.chain(), "the dead letters cannot be counted now");
+                }
+                tokio::time::sleep(AGAIN).await;
+                continue;
             }
-            Err(_) => {}
         }
         let rest = begun.elapsed() * REST;
         tokio::time::sleep(rest).await;

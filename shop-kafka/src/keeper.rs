@@ -165,21 +165,24 @@ impl Watch {
                 if *due > Instant::now() {
                     continue;
                 }
-                topic.confirm(&self.asking);
-                let again = match topic.state() {
-                    State::Ready(present) if self.asking.cluster.get().is_some() => {
-                        if topic.is_promised() {
-                            self.ask_settings(topic);
-                        }
-                        if present.is_settled() { REFRESH } else { LEADERLESS }
-                    }
-                    _ => RETRY,
-                };
-                *due = Instant::now() + again;
+                *due = Instant::now() + self.see_to(topic);
             }
             // Nothing is read by it: this hands out its log lines and errors.
             drop(self.asking.observer.poll(TURN));
         }
+    }
+
+    /// Looks at `topic`; answers after how long to look again.
+    fn see_to(&self, topic: &Arc<Topic>) -> Duration {
+        topic.confirm(&self.asking);
+        let State::Ready(present) = topic.state() else { return RETRY };
+        if self.asking.cluster.get().is_none() {
+            return RETRY;
+        }
+        if topic.is_promised() {
+            self.ask_settings(topic);
+        }
+        if present.is_settled() { REFRESH } else { LEADERLESS }
     }
 
     /// Not here: a cluster that leaves the question open must not hold up other topics.

@@ -247,12 +247,8 @@ impl WriterThread {
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group) {
                     Err(Failed::One(position, error)) => {
-                        damage = damage.or_else(|| Some(error.clone()).filter(is_damage));
                         let refused = group.remove(position);
-                        if group.is_empty() && damage.is_some() {
-                            self.health.set(damage.take());
-                        }
-                        refused.settle(Err(error));
+                        self.refuse(refused, error, &mut damage, group.is_empty());
                         continue;
                     }
                     Err(Failed::All(error)) => Err(error),
@@ -267,6 +263,18 @@ impl WriterThread {
                 }
             }
         }
+    }
+
+    /// Answers a write that cannot be applied. When it is the last of its group, nothing of that is committed: then
+    /// the `damage` that any of them has met is what is wrong with the file.
+    fn refuse(&self, job: Box<dyn Job>, error: Error, damage: &mut Option<Error>, is_last: bool) {
+        if is_damage(&error) {
+            damage.get_or_insert_with(|| error.clone());
+        }
+        if is_last && damage.is_some() {
+            self.health.set(damage.take());
+        }
+        job.settle(Err(error));
     }
 
     /// A check that works does not show that damage is gone which a write has met.
