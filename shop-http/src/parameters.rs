@@ -227,7 +227,7 @@ impl Strict {
     }
 
     /// Notes what is wrong.
-    fn note<T>(&mut self, read: Result<T, WrongField>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, read: Result<T, WrongField>) -> Option<T> {
         read.map_err(|wrong| self.wrong.push(wrong)).ok()
     }
 

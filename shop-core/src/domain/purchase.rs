@@ -35,7 +35,7 @@ impl NewPurchase {
         self
     }
 
-    /// The same purchase, made at `timestamp`.
+    /// The same purchase, made at `timestamp`. A service refuses one that is more than 5 minutes ahead of its clock.
     #[must_use]
     pub const fn made_at(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::json_answer::Json;
 use crate::parameters::Strict;
 use crate::service::{Role, Service};
+use crate::wrong_body::WrongField;
 
 /// Everybody's purchases are management's to list.
 pub(super) fn may_select(service: &Service, selector: &Selector) -> Result<(), Failure> {
@@ -45,9 +46,10 @@ pub(crate) async fn get(
 ) -> Response {
     let purchase = async {
         let text = path.map(|Path(text)| text).unwrap_or_default();
-        let id: PurchaseId =
-            text.parse().map_err(|error| Failure::field("id", format!("is not valid: {error}")))?;
-        let (parameters, ()) = Strict::of(&uri, Strict::PURCHASE)?.finish(Some(()))?;
+        let mut asked = Strict::of(&uri, Strict::PURCHASE)?;
+        let id = text.parse::<PurchaseId>();
+        let id = asked.note(id.map_err(|error| WrongField::new("id", format!("is not valid: {error}"))));
+        let (parameters, id) = asked.finish(id)?;
         let sight = service.wait(&parameters, &[]).await?;
         let found = service.ask(service.query.get(&id)).await?;
         let response = match found {

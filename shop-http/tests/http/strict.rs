@@ -40,6 +40,7 @@ async fn a_parameter_that_is_unknown_is_refused_and_never_shows_others_purchases
         }
         let one = "/v1/purchases/00000000-0000-0000-0000-000000000002";
         assert_eq!(places(&get(service, &format!("{one}?userid=u1&limit=5")).await), ["userid", "limit"]);
+        assert_eq!(places(&get(service, "/v1/purchases/x?y=1&wait=11").await), ["y", "id", "wait"]);
         let good = r#"{"username":"ada","userid":"u1","price":1}"#;
         let answer = post(service, "/v1/purchases?dry_run=true&wait=1", good).await;
         assert_eq!((answer.status.as_u16(), places(&answer)), (422, vec!["dry_run".into(), "wait".into()]));
