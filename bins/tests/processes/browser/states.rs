@@ -146,29 +146,34 @@ async fn no_green_state_stands_beside_a_dead_letter() {
     browser.end().await;
 }
 
+/// What `/health` says where no ingest runs, and nothing is wrong.
+fn well() -> serde_json::Value {
+    json!({"status": "healthy", "kafkaReady": true, "mongoReady": true})
+}
+
+/// The same where one runs, but for this member.
+fn with(member: &str, value: serde_json::Value) -> serde_json::Value {
+    let mut health = well();
+    health["ingest"] = json!({"phase": "running", "dead_lettered": "0", "waiting_for": {}});
+    match member.split_once('.') {
+        Some((part, member)) => health[part][member] = value,
+        None => health[member] = value,
+    }
+    health
+}
+
 #[tokio::test]
 async fn everything_that_is_wrong_with_the_pipeline_is_named() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     browser.open(&management.path("/")).await;
-    let well = json!({"status": "healthy", "kafkaReady": true, "mongoReady": true});
-    let running = json!({"phase": "running", "dead_lettered": "0", "waiting_for": {}});
-    let with = |member: &str, value: serde_json::Value| {
-        let mut health = well.clone();
-        health["ingest"] = running.clone();
-        match member.split_once('.') {
-            Some((part, member)) => health[part][member] = value,
-            None => health[member] = value,
-        }
-        health
-    };
     let stuck = json!({"topic": "purchases", "partition": "0", "offset": "7", "id": "p7", "age_seconds": "90",
         "error": "corrupt"});
     let account = json!({"store": false, "outbox": "3", "outbox_waits_for": "unavailable",
         "events": {"phase": "stopped", "waiting_for": {}, "dead_letters_waiting": "4"}});
     let cases = [
-        (well.clone(), vec![]),
+        (well(), vec![]),
         (with("ingest.dead_letters_waiting", json!("0")), vec![]),
         // Those since the start are resolved.
         (
