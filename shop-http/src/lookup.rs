@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use shop_core::ports::PurchaseQuery;
-use shop_core::{Error, Purchase, PurchaseId, Timestamp};
+use shop_core::{Error, Purchase, PurchaseId, Timestamp, Uuid};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -64,7 +64,7 @@ impl Lookup {
 
 /// Whether `id` was made within the last or next 30 s, by its own time: a UUIDv7 that its maker sends for the first time.
 pub(crate) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
-    let made = id.as_uuid().filter(|uuid| uuid.get_version_num() == 7).and_then(|uuid| uuid.get_timestamp());
+    let made = id.as_uuid().filter(|uuid| uuid.get_version_num() == 7).and_then(Uuid::get_timestamp);
     made.is_some_and(|made| {
         let (seconds, nanos) = made.to_unix();
         let made = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
@@ -74,8 +74,6 @@ pub(crate) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::Uuid;
-
     use super::*;
 
     #[test]

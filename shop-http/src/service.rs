@@ -52,8 +52,8 @@ pub(crate) struct Acknowledged {
 }
 
 /// `stored`, acknowledged again if `purchase` has the same content.
-fn if_same(purchase: Purchase, stored: Purchase, receipt: Receipt) -> Result<Acknowledged> {
-    if stored.same_content(&purchase) {
+fn if_same(purchase: &Purchase, stored: Purchase, receipt: Receipt) -> Result<Acknowledged> {
+    if stored.same_content(purchase) {
         return Ok(Acknowledged { purchase: stored, receipt, is_replayed: true });
     }
     let message = "the key was used for a purchase with other content";
@@ -157,7 +157,7 @@ impl Service {
         {
             let receipt = self.receipt_of_stored(&stored);
             known.replace(&stored, &receipt);
-            return if_same(purchase, stored, receipt);
+            return if_same(&purchase, stored, receipt);
         }
         let published = self.publish(&purchase).await;
         match &published {
@@ -173,7 +173,7 @@ impl Service {
     async fn publish_into_store(&self, purchase: Purchase) -> Result<Acknowledged> {
         if let Some(stored) = self.lookup.stored(&*self.query, &purchase.id).await {
             let receipt = self.receipt_of_stored(&stored);
-            return if_same(purchase, stored, receipt);
+            return if_same(&purchase, stored, receipt);
         }
         let receipt = self.publish(&purchase).await?;
         // Another request with the same key may have been first.
