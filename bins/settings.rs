@@ -211,7 +211,8 @@ impl Settings {
         }
     }
 
-    fn from_variables(service: Service, variables: Variables) -> Self {
+    fn from_variables(service: Service, mut variables: Variables) -> Self {
+        let kafka = kafka(&mut variables);
         let ingest = match (service, variables.ingest) {
             (Service::Management, _) => true,
             (Service::Facing, Some(switch)) => switch == Switch::On,
@@ -238,19 +239,7 @@ impl Settings {
             given: Vec::new(),
             listen: (variables.host, variables.port.unwrap_or_else(|| asked.usual_port())),
             data_dir: variables.data_dir,
-            kafka: variables.kafka_bootstrap_servers.map(|brokers| KafkaSettings {
-                brokers,
-                partitions: variables.kafka_partitions,
-                replicas: variables.kafka_replicas,
-                create_topics: variables.kafka_create_topics == Switch::On,
-                instance_id: variables.kafka_instance_id,
-                username: variables.kafka_username,
-                password: variables.kafka_password,
-                mechanism: variables.kafka_sasl_mechanism,
-                tls: variables.kafka_tls == Switch::On,
-                ca_file: variables.kafka_ca_file,
-                compression: variables.kafka_compression,
-            }),
+            kafka,
             topic: variables.kafka_topic,
             group: variables.kafka_group_id,
             mongodb: variables.mongodb_uri.map(|uri| MongodbSettings {
@@ -297,6 +286,23 @@ impl Settings {
             _ => self.url(),
         }
     }
+}
+
+/// How Kafka is reached, if brokers are named; what has no default is taken out of `variables`.
+fn kafka(variables: &mut Variables) -> Option<KafkaSettings> {
+    Some(KafkaSettings {
+        brokers: variables.kafka_bootstrap_servers.clone()?,
+        partitions: variables.kafka_partitions,
+        replicas: variables.kafka_replicas,
+        create_topics: variables.kafka_create_topics == Switch::On,
+        instance_id: variables.kafka_instance_id.take(),
+        username: variables.kafka_username.take(),
+        password: variables.kafka_password.take(),
+        mechanism: variables.kafka_sasl_mechanism,
+        tls: variables.kafka_tls == Switch::On,
+        ca_file: variables.kafka_ca_file.take(),
+        compression: variables.kafka_compression,
+    })
 }
 
 fn ingest_options(variables: &Variables, drain: Duration) -> IngestOptions {
