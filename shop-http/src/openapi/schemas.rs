@@ -152,7 +152,9 @@ pub(super) fn time(timestamps: Timestamps) -> Option<Described> {
         Timestamps::Ignored => return None,
         Timestamps::Strict => text.description(Some(says)).build().into(),
         Timestamps::Lenient => {
-            let number = of_type(Type::Number).minimum(Some(0)).maximum(Some(1e12));
+            let number = of_type(Type::Number)
+                .minimum(Some(-62_135_596_800_000.0))
+                .maximum(Some(253_402_207_200_000.0));
             let number = number.description(Some("Seconds since 1970, or milliseconds from 1e11 on"));
             any_of([text.description(Some(says)).build().into(), number.build().into()])
         }
