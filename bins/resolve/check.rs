@@ -67,7 +67,7 @@ pub(crate) async fn parts(settings: &Settings) -> Vec<Part> {
 async fn log(settings: &Settings, what: &'static str, topic: Topic<'_>) -> Part {
     let file = log::file(settings, topic);
     part(what, file, async {
-        let (log, closed, name, to_be_made) = log::open(settings, topic).await?.to_check();
+        let (log, closed, name, to_be_made) = log::open(settings, topic).await?.into_check();
         let state = if to_be_made { Ok(State::ToBeMade) } else { in_time(log.check()).await };
         drop(log);
         closed.await;
@@ -78,7 +78,7 @@ async fn log(settings: &Settings, what: &'static str, topic: Topic<'_>) -> Part 
 
 async fn purchases_store(settings: &Settings) -> Part {
     part("store", store_file(settings, "store"), async {
-        let (store, query, closed, name) = store::open(settings).await?.to_check();
+        let (store, query, closed, name) = store::open(settings).await?.into_check();
         let state = in_time(async { store.check().await.and(query.check().await) }).await;
         drop((store, query));
         closed.await;
@@ -90,8 +90,8 @@ async fn purchases_store(settings: &Settings) -> Part {
 async fn accounts_store(settings: &Settings, role: Role, what: &'static str) -> Part {
     part(what, store_file(settings, what), async {
         let (probe, closed, name) = match role {
-            Role::Orders => store::orders(settings).await?.to_check(),
-            Role::Users | Role::Purchases => store::users(settings).await?.to_check(),
+            Role::Orders => store::orders(settings).await?.into_check(),
+            Role::Users | Role::Purchases => store::users(settings).await?.into_check(),
         };
         let state = in_time(probe).await;
         closed.await;

@@ -24,7 +24,7 @@ pub(super) struct Log {
 
 impl Log {
     /// What is asked whether it works, when that is closed, its name, and whether it is missing and to be made.
-    pub(super) fn to_check(self) -> (Arc<dyn RecordSink>, Closed, String, bool) {
+    pub(super) fn into_check(self) -> (Arc<dyn RecordSink>, Closed, String, bool) {
         (self.records, self.closed, self.name, self.to_be_made)
     }
 }

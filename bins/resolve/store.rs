@@ -29,7 +29,7 @@ pub(super) struct Store {
 
 impl Store {
     /// What is asked whether it works, when that is closed, and its name.
-    pub(super) fn to_check(self) -> (Arc<dyn PurchaseStore>, Arc<dyn PurchaseQuery>, Closed, String) {
+    pub(super) fn into_check(self) -> (Arc<dyn PurchaseStore>, Arc<dyn PurchaseQuery>, Closed, String) {
         (self.store, self.query, self.closed, self.name)
     }
 }
@@ -45,7 +45,7 @@ pub(super) struct AccountStore<S: ?Sized, R> {
 
 impl<S: ?Sized, R: Record> AccountStore<S, R> {
     /// What asks whether it works, when that is closed, and its name.
-    pub(super) fn to_check(self) -> (BoxFuture<'static, shop_core::Result<()>>, Closed, String) {
+    pub(super) fn into_check(self) -> (BoxFuture<'static, shop_core::Result<()>>, Closed, String) {
         let heard = self.heard;
         (Box::pin(async move { heard.probe().await }), self.closed, self.name)
     }

@@ -123,25 +123,25 @@ pub(crate) struct Heard<R> {
 
 /// What users hear of orders.
 pub(crate) async fn heard_by_users(settings: &Settings) -> crate::Result<Heard<Order>> {
-    heard(settings, &settings.orders.topic, store::users).await
+    heard(settings, &settings.orders.topic, store::users(settings)).await
 }
 
 /// What orders hear of users.
 pub(crate) async fn heard_by_orders(settings: &Settings) -> crate::Result<Heard<User>> {
-    heard(settings, &settings.users.topic, store::orders).await
+    heard(settings, &settings.users.topic, store::orders(settings)).await
 }
 
 /// The log first: only where there is one, what is heard of it is kept.
-async fn heard<'a, S: ?Sized, R>(
-    settings: &'a Settings,
+async fn heard<S: ?Sized, R>(
+    settings: &Settings,
     topic: &str,
-    open: impl AsyncFnOnce(&'a Settings) -> crate::Result<AccountStore<S, R>>,
+    opening: impl Future<Output = crate::Result<AccountStore<S, R>>> + Send,
 ) -> crate::Result<Heard<R>> {
     let log = whole_log(settings, Some(topic)).await?;
-    match open(settings).await {
-        Ok(AccountStore { heard, name, closed, .. }) => {
-            Ok(Heard { log, store: Opened { port: heard, name, closed } })
-        }
+    let store =
+        opening.await.map(|store| Opened { port: store.heard, name: store.name, closed: store.closed });
+    match store {
+        Ok(store) => Ok(Heard { log, store }),
         Err(failure) => {
             log.close().await;
             Err(failure)
