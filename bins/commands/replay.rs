@@ -25,7 +25,7 @@ pub(super) async fn run(settings: &Settings, role: Role) -> Result<()> {
     match role {
         Role::Users => replay("users", resolve::heard_by_users(settings).await?).await,
         Role::Orders => replay("orders", resolve::heard_by_orders(settings).await?).await,
-        Role::Purchases => Err(Failure::new("purchases hear of nobody: choose users or orders").usage()),
+        Role::Purchases => Err(Failure::new("purchases consume no events: choose users or orders").usage()),
     }
 }
 

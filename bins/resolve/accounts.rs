@@ -70,7 +70,7 @@ impl<R: Record> Kept<R> {
         Relay::new(Arc::clone(&self.outbox), Arc::clone(&self.told), RelayOptions::default())
     }
 
-    /// Starts both in `running`, with `metrics` for what is put aside.
+    /// Starts both in `running`, with `metrics` for dead letters.
     pub(super) fn start(
         &self,
         running: &mut Running,

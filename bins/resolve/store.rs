@@ -122,7 +122,7 @@ async fn migrate_in(settings: &Settings, mongodb: &MongodbSettings) -> Result<()
         seen = migration.seen,
         changed = migration.changed,
         left = migration.left,
-        "migrated: what is left is no purchase, as named before, or was changed by somebody else meanwhile"
+        "migrated: what is left is no purchase, as named before, or was changed by another client meanwhile"
     );
     Ok(())
 }

@@ -131,7 +131,7 @@ pub(crate) async fn heard_by_orders(settings: &Settings) -> crate::Result<Heard<
     heard(settings, &settings.users.topic, store::orders(settings)).await
 }
 
-/// The log first: only where there is one, what is heard of it is kept.
+/// Opens the log first: without one, no store is created.
 async fn heard<S: ?Sized, R>(
     settings: &Settings,
     topic: &str,

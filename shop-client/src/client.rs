@@ -433,7 +433,7 @@ fn of(selector: &Selector) -> Vec<(&'static str, String)> {
         Selector::User(id) => vec![("userid", id.to_string())],
         Selector::Name(name) => vec![("username", name.to_string())],
         Selector::All => vec![("everyone", "true".to_owned())],
-        // A service refuses a request that names nobody.
+        // A service refuses a request without a selection.
         _ => Vec::new(),
     }
 }

@@ -63,7 +63,7 @@
 //! # When it fails
 //!
 //! One [`Error`] says what went wrong as a [kind](Error::kind), whether [trying again](Error::is_retryable) may help,
-//! and whether the call [took effect](Error::outcome). What a service refuses is named in its [problem](Error::problem). A buy of which nobody knows has the
+//! and whether the call [took effect](Error::outcome). What a service refuses is named in its [problem](Error::problem). A buy with an unknown outcome has the
 //! [key](Error::idempotency_key) to buy it again with. Its [request id](Error::request_id) is in the service's log.
 //!
 //! # Write against the ports

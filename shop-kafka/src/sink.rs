@@ -106,7 +106,7 @@ async fn receipt(log: &Shared, id: PurchaseId, on_its_way: OnItsWay) -> Result<R
     })
 }
 
-/// What `acks=all` guarantees, whatever was in sync when somebody last looked.
+/// What `acks=all` guarantees, whatever the last metadata said of the in-sync set.
 fn durability(log: &Shared) -> Durability {
     Durability::Broker { replicas: log.topic.min_in_sync() }
 }

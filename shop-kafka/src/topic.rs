@@ -59,7 +59,7 @@ impl Asking {
             Error::new(ErrorKind::Unavailable, "no runtime could be started").with_source(error)
         })?;
         let answer = runtime.block_on(question(&admin, &options)).map_err(from_kafka);
-        // Whoever waits for the answer does not wait for the client's end.
+        // The caller does not wait until the client is closed.
         retire(admin, |_| {});
         answer
     }

@@ -103,7 +103,7 @@ async fn on_servers_nothing_is_made_either() {
     assert_code(&output, 0, "topic purchases at");
     assert_eq!(text(&output.stdout).matches("(not there yet: a service makes it)").count(), 3);
     for output in join_all(COMMANDS.map(run)).await {
-        assert_code(&output, 3, "the topic does not exist");
+        assert_code(&output, 3, "is missing, and is not created here");
     }
     assert_code(&run(&["migrate"]).await, 3, "there is nothing here");
     let brokers = servers.address("SHOP_TEST_KAFKA");

@@ -78,7 +78,7 @@ async fn buys_whose_callers_have_gone_away_are_bounded() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     client.buy(order(100)).await.unwrap();
     assert_eq!(script.seen().len(), 4);
-    // A stream keeps within the limit, whatever it was told.
+    // A stream keeps within the limit, whatever is asked of it.
     let answers: Vec<_> = client.buy_all(stream::iter((0..50).map(order)), 1_000).collect().await;
     assert!(answers.iter().all(Result::is_ok));
     // Nothing at all would be no client.

@@ -9,70 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::fixture::{declared, lag_of, poll_once, soon};
-use super::sample::{at, id, price, purchase, purchase_of, purchases};
+use super::log_calls::{commit, expected, ids, next, positions, publish, read};
+use super::sample::{at, price, purchase, purchase_of, purchases};
 use super::{BATCH_RECORDS, LogFixture};
 use crate::ports::{
-    Batch, CommitOutcome, DeadLetter, Durability, Interruption, Position, PurchaseSink, PurchaseSource,
-    Reason, Revocation, RevocationCause, SourceEvent,
+    CommitOutcome, DeadLetter, Durability, Interruption, PurchaseSink, PurchaseSource, Reason, Revocation,
+    RevocationCause, SourceEvent,
 };
 use crate::record::{Headers, LogRecord, decode, header};
-use crate::{ErrorKind, Purchase, PurchaseId, RequestContext};
+use crate::{ErrorKind, Purchase, RequestContext};
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
-
-async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
-    for purchase in purchases {
-        soon("publish", sink.publish(purchase)).await.expect("publish");
-    }
-}
-
-async fn next(source: &dyn PurchaseSource) -> SourceEvent {
-    soon("next", source.next()).await.expect("next")
-}
-
-/// Batches with `count` records in all; revocations on the way are let through at once.
-async fn read(source: &dyn PurchaseSource, count: usize) -> Vec<Batch> {
-    let (mut batches, mut found) = (Vec::new(), 0);
-    while found < count {
-        match next(source).await {
-            SourceEvent::Batch(batch) => {
-                found += batch.records.len();
-                batches.push(batch);
-            }
-            SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Closed => panic!("the source was closed after {found} of {count} records"),
-        }
-    }
-    batches
-}
-
-/// The ids in `batches`.
-fn ids(batches: &[Batch]) -> BTreeSet<PurchaseId> {
-    let decoded = |batch: &Batch| {
-        let records = batch.records.iter();
-        records.map(|record| decode(record, &batch.partition).expect("a purchase").id).collect::<Vec<_>>()
-    };
-    batches.iter().flat_map(decoded).collect()
-}
-
-fn expected(numbers: std::ops::Range<u64>) -> BTreeSet<PurchaseId> {
-    numbers.map(id).collect()
-}
-
-/// The position after each batch's partition.
-fn positions(batches: &[Batch]) -> Vec<Position> {
-    let mut ends = BTreeMap::new();
-    for batch in batches {
-        let last = batch.records.last().expect("a batch is never empty");
-        ends.insert(batch.partition.clone(), last.offset + 1);
-    }
-    ends.into_iter().map(|(partition, next)| Position::new(partition, next)).collect()
-}
-
-async fn commit(source: &dyn PurchaseSource, positions: &[Position]) -> Vec<CommitOutcome> {
-    soon("commit", source.commit(positions)).await.expect("commit")
-}
 
 /// Every published purchase is delivered, in the order of its partition, in batches of one partition and
 /// epoch.

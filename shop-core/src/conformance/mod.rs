@@ -26,6 +26,7 @@
 mod accounts;
 mod fixture;
 pub mod log;
+mod log_calls;
 mod memory;
 pub mod orders;
 pub mod outbox;

@@ -122,7 +122,7 @@ pub(super) fn selection() -> [Parameter; 3] {
             "The user's id; exactly one of `userid`, `username` and `everyone` is given",
             user_id(),
         ),
-        // These without an example: whoever tries the examples would give all of them.
+        // No examples: they exclude each other, and tools send every example.
         query("username", "The user's name", user_name().examples::<[_; 0], Value>([])),
         query(
             "everyone",

@@ -96,7 +96,7 @@ impl Serialize for Said {
 pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) -> Response {
     match dialect.bought {
         Bought::PurchaseAndReceipt => {
-            // Where it is listed a moment later: whoever follows it waits for that.
+            // It is stored a moment later: the location waits for that.
             let location = format!("/v1/purchases/{0}?wait_for={0}", purchase.id);
             let location = [(header::LOCATION, location)];
             (StatusCode::CREATED, location, Json(PublishedBody::new(purchase, receipt))).into_response()

@@ -139,7 +139,7 @@ struct IngestHealth {
     inserted: u64,
     duplicates: u64,
     dead_lettered: u64,
-    /// The dead letters in its log that nobody has settled, whichever process they are of, if they were counted.
+    /// The unresolved dead letters in its log, of every process, if they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_letters_waiting: Option<u64>,
     in_flight: usize,
@@ -256,6 +256,7 @@ pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect):
     let mut word = if service.ingests().any(is_degraded) { DEGRADED } else { dialect.health.well };
     match service.role {
         Role::Facing => {
+            body.insert("status".into(), word.into());
             body.insert("kafkaReady".into(), ports.log.into());
         }
         Role::Management => {
@@ -270,9 +271,9 @@ pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect):
                 word = "unhealthy";
                 code = StatusCode::INTERNAL_SERVER_ERROR;
             }
+            body.insert("status".into(), word.into());
         }
     }
-    body.insert("status".into(), word.into());
     if let Some(ingest) = ingest {
         body.insert("ingest".into(), serde_json::to_value(ingest).unwrap_or_default());
     }

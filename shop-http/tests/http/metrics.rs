@@ -1,5 +1,6 @@
 //! Whether `/metrics` is right: something is done, and the figures are looked at.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ impl Measured {
         let source = Arc::new(log.source("purchase-group"));
         let letters = Arc::new(log.dead_letters());
         let metrics = Metrics::new();
+        // What a program counts in its log and its store.
+        metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
+        metrics.count_unreadable(Arc::default());
         let ingest = Ingest::new(source, Arc::clone(&stored), letters, IngestOptions::default());
         let ingest = ingest.observed_by(metrics.ingest_observer());
         let mut back = Management::new(stored, Durability::Memory, Arc::new(store.clone()));

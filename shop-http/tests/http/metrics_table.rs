@@ -23,7 +23,7 @@ fn documented() -> BTreeMap<String, Line> {
             "both" => ["facing", "management"].into(),
             "facing" => ["facing"].into(),
             // Here, those of management.
-            "ingest" | "roles" => ["management"].into(),
+            "ingest" | "roles" | "store in MongoDB" => ["management"].into(),
             other => panic!("{other} is no service"),
         };
         assert!(meaning.len() > 10, "{name} means something");

@@ -32,7 +32,7 @@ async fn a_parameter_that_is_unknown_is_refused_and_never_shows_others_purchases
             {
                 let answer = get(service, &format!("{path}?{name}=u1")).await;
                 assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {name}: {answer:?}");
-                assert_eq!(places(&answer), [name, "userid"], "nobody is named, either");
+                assert_eq!(places(&answer), [name, "userid"], "no selection is given, either");
                 let answer = get(service, &format!("{path}?userid=u1&{name}=u1")).await;
                 assert_eq!((answer.status.as_u16(), places(&answer)), (422, vec![name.to_owned()]), "{path}");
                 assert!(!answer.text.contains("0000-0000"), "{answer:?}");
@@ -116,7 +116,7 @@ async fn everybodys_purchases_are_managements_to_list() {
         .json();
     assert_eq!((&page["items"][0]["userid"], &page["next"]), (&json!("u2"), &Value::Null));
     let summary = get(&shop.management, "/v1/summary?everyone=true").await;
-    assert_eq!(summary.text, r#"{"count":2,"total_spent":3.20}"#);
+    assert_eq!(summary.text, r#"{"count":2,"total_spent":3.2}"#);
 }
 
 #[tokio::test]

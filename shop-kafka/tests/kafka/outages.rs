@@ -241,7 +241,7 @@ async fn a_topic_without_any_leader_is_not_ready() {
     for partition in 0..partitions {
         cluster.take_leader(&topic, partition);
     }
-    // What was heard a moment ago counts for a while.
+    // Recent metadata counts for a while.
     soon("notice it", async { while ready.check().await.is_ok() {} }).await;
     let sink = KafkaLog::open(options).await.unwrap().sink();
     let error = soon("check", sink.check()).await.unwrap_err();
@@ -260,7 +260,7 @@ async fn a_right_that_is_taken_away_is_told_by_a_check() {
     let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
     soon("check", sink.check()).await.unwrap();
     cluster.forbid_topic(&options.topic);
-    // What was heard a moment ago counts for a while.
+    // Recent metadata counts for a while.
     let error = soon("check", async {
         while sink.check().await.is_ok() {}
         sink.check().await

@@ -21,7 +21,7 @@ pub struct Migration {
     pub seen: u64,
     /// Documents that were changed.
     pub changed: u64,
-    /// Documents that are no purchases, or were changed by somebody else meanwhile, and stay as they are. Each is
+    /// Documents that are no purchases, or were changed by another client meanwhile, and stay as they are. Each is
     /// named in the log by its `_id`.
     pub left: u64,
 }

@@ -146,7 +146,7 @@ async fn counts_sums_and_lists_are_of_the_same_documents() {
         collection.insert_one(RawDocumentBuf::try_from(&document).unwrap()).await.unwrap();
         unreadable += u64::from(!is_one);
         let expected = if document.get("_id") == Some(&Bson::ObjectId(old_id(100))) {
-            (1, 1, "1.50")
+            (1, 1, "1.5")
         } else {
             (2, 2, "3.75")
         };

@@ -10,7 +10,7 @@ use shop_core::Purchase;
 
 use super::document::{self, Unreadable};
 
-/// So many are told from each other; further ones are neither logged nor counted.
+/// The maximum number of distinct documents; further ones are neither logged nor counted.
 const MOST_KNOWN: usize = 10_000;
 
 /// The unreadable documents that were met so far.

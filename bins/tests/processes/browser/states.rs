@@ -77,7 +77,7 @@ async fn each_state_of_the_list_is_shown_alone() {
     assert_eq!((texts(&browser).await.1, rows(&browser).await), (String::new(), 0));
     let seen =
         "return [...document.querySelectorAll('#list > *')].filter((one) => one.checkVisibility()).length";
-    assert_eq!(browser.run(seen).await, json!(2), "the notice, and what screen readers are told");
+    assert_eq!(browser.run(seen).await, json!(2), "the notice, and the one for screen readers");
     // It is asked for again when the outage is over.
     browser.run("window.fetch = window.real").await;
     until("be empty", async || state(&browser).await == "empty").await;

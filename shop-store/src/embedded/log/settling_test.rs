@@ -126,26 +126,36 @@ async fn many_letters_come_in_pages_and_go_one_by_one() {
     assert_eq!(kept(&log).await.len(), 602, "as many as before");
 }
 
+async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>) -> EmbeddedLog {
+    let options = EmbeddedLogOptions {
+        clock: Arc::clone(clock) as _,
+        retention: Duration::from_secs(10),
+        ..EmbeddedLogOptions::default()
+    };
+    let log = open(folder, options).await;
+    for _ in 0..3 {
+        log.append(record("poison")).await.unwrap();
+    }
+    log
+}
+
+/// Lets a group consume what is before `next`.
+async fn consume(log: &EmbeddedLog, next: u64) {
+    let source = log.source("group").unwrap();
+    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
+    source.commit(&[Position::new(batch.partition, next)]).await.unwrap();
+    source.close(Duration::from_secs(20)).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_was_settled_is_forgotten_with_its_records() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());
-    let options = EmbeddedLogOptions {
-        clock: Arc::clone(&clock) as _,
-        retention: Duration::from_secs(10),
-        ..EmbeddedLogOptions::default()
-    };
-    let log = open(&folder, options).await;
-    for _ in 0..3 {
-        log.append(record("poison")).await.unwrap();
-    }
+    let log = of_three_bad_records(&folder, &clock).await;
     let letters = walked(&log).await;
     log.dead_letters().put(&letters).await.unwrap();
     log.dead_letters().discard(&letters[..2]).await.unwrap();
-    let source = log.source("group").unwrap();
-    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
-    source.commit(&[Position::new(batch.partition, 4)]).await.unwrap();
-    source.close(Duration::from_secs(20)).await.unwrap();
+    consume(&log, 4).await;
     clock.0.store(60_000, Ordering::Relaxed);
     let source = log.source("group").unwrap();
     let forgotten = async { while !settled(&log).await.is_empty() {} };
@@ -158,24 +168,13 @@ async fn what_was_settled_is_forgotten_with_its_records() {
 async fn conflicts_are_deleted_after_30_days_and_other_letters_stay() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());
-    let options = EmbeddedLogOptions {
-        clock: Arc::clone(&clock) as _,
-        retention: Duration::from_secs(10),
-        ..EmbeddedLogOptions::default()
-    };
-    let log = open(&folder, options).await;
-    for _ in 0..3 {
-        log.append(record("poison")).await.unwrap();
-    }
+    let log = of_three_bad_records(&folder, &clock).await;
     let mut letters = walked(&log).await;
     for letter in &mut letters[..2] {
         letter.reason = Reason::of_letter(ReasonKind::Conflict, String::new());
     }
     log.dead_letters().put(&letters).await.unwrap();
-    let source = log.source("group").unwrap();
-    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
-    source.commit(&[Position::new(batch.partition, 2)]).await.unwrap();
-    source.close(Duration::from_secs(20)).await.unwrap();
+    consume(&log, 2).await;
     clock.0.store(31 * 24 * 3_600_000, Ordering::Relaxed);
     let source = log.source("group").unwrap();
     let deleted = async { while kept(&log).await.len() > 2 {} };

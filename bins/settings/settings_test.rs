@@ -1,0 +1,187 @@
+//! Settings from variables, and what is refused.
+
+use conf::Conf;
+
+use super::*;
+
+fn read(service: Service, pairs: &[(&str, &str)]) -> Result<Settings> {
+    let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Settings::from_parts::<Variables>(
+        service,
+        |_, _| Vec::new(),
+        vec![service.name().into()],
+        Environment::from_pairs(owned),
+    )
+}
+
+fn faults(service: Service, pairs: &[(&str, &str)]) -> String {
+    read(service, pairs).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_set_is_the_embedded_default() {
+    let facing = read(Service::Facing, &[]).unwrap();
+    assert_eq!(facing.url(), "http://127.0.0.1:3000");
+    assert!(facing.ingest && facing.http.remember_buys && facing.kafka.is_none() && facing.mongodb.is_none());
+    assert_eq!((facing.topic.as_str(), facing.group.as_str()), ("purchases", "purchase-group"));
+    assert_eq!(read(Service::Facing, &[("HOST", "::")]).unwrap().url_from_here(), "http://[::1]:3000");
+    let management = read(Service::Management, &[("SHOP_INGEST", "off")]).unwrap();
+    assert_eq!(management.listen.1, 3001);
+    assert!(management.ingest, "that is what management is for");
+}
+
+#[test]
+fn facing_before_a_management_does_not_ingest_unless_told() {
+    let url = ("CM_API_HOST", "cm:3001");
+    let facing = read(Service::Facing, &[url]).unwrap();
+    assert_eq!(facing.management_url.as_deref(), Some("http://cm:3001"));
+    assert!(!facing.ingest && !facing.http.remember_buys);
+    assert!(read(Service::Facing, &[url, ("SHOP_INGEST", "ON")]).unwrap().ingest);
+    assert!(!read(Service::Facing, &[("SHOP_INGEST", "off")]).unwrap().ingest);
+}
+
+#[test]
+fn users_and_orders_are_asked_for_where_management_is_unless_told() {
+    let pairs = [("MANAGEMENT_URL", "http://m:1"), ("USERS_URL", "http://u:1"), ("ORDER_USER_WAIT_MS", "9")];
+    let facing = read(Service::Facing, &pairs).unwrap();
+    assert_eq!(facing.users.url.as_deref(), Some("http://u:1"));
+    assert_eq!(facing.orders.url.as_deref(), Some("http://m:1"));
+    assert!(facing.http.order_user_wait.is_zero(), "management waits");
+    let management = read(Service::Management, &pairs).unwrap();
+    assert_eq!((management.users.url, management.orders.url), (None, None));
+    assert_eq!(management.http.order_user_wait, Duration::from_millis(9));
+    let wrong = faults(Service::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
+    assert!(wrong.contains("facing is for purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
+    let same = faults(Service::Management, &[("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
+    assert!(same.contains("SHOP_USERS_TOPIC and SHOP_ORDERS_TOPIC are both x"), "{same}");
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let text = faults(
+        Service::Facing,
+        &[
+            ("PORT", "http"),
+            ("KAFKA_BROKER", "a:1"),
+            ("KAFKA_BROKERS", "b:1"),
+            ("SHOP_DIALECT", "klingon"),
+            ("SHOP_DRAIN_SECONDS", "0"),
+            ("SHOP_DEAD_LETTER_LIMIT", "-1"),
+            ("CORS_ALLOW_ORIGINS", "shop.example"),
+            ("LOG_FORMAT", "xml"),
+            ("LOG_LEVEL", "loud"),
+            ("KAFKA_COMPRESSION", "brotli"),
+            ("SHOP_ROLES", "purchases,klingons"),
+            ("ORDER_USER_WAIT_MS", "60000"),
+            ("KAFKA_USERNAME", "shop"),
+            ("MANAGEMENT_URL", "cm:3001"),
+        ],
+    );
+    for name in [
+        "PORT",
+        "KAFKA_BROKERS and KAFKA_BROKER",
+        "SHOP_DIALECT",
+        "SHOP_DRAIN_SECONDS",
+        "SHOP_DEAD_LETTER_LIMIT",
+        "CORS_ALLOW_ORIGINS",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "KAFKA_COMPRESSION",
+        "SHOP_ROLES",
+        "ORDER_USER_WAIT_MS",
+        "KAFKA_USERNAME and KAFKA_PASSWORD",
+        "MANAGEMENT_URL",
+    ] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_told() {
+    let url = faults(Service::Facing, &[("MANAGEMENT_URL", "cm:3001")]);
+    assert!(url.contains("MANAGEMENT_URL"), "{url}");
+    let kafka = faults(Service::Facing, &[("KAFKA_BROKERS", "a:1")]);
+    assert!(kafka.contains("neither MANAGEMENT_URL nor MONGODB_URI"), "{kafka}");
+    let postgres = faults(Service::Management, &[("DATABASE_URL", "postgres://u:hunter2@h/db")]);
+    assert!(postgres.contains("DATABASE_URL") && !postgres.contains("hunter2"), "{postgres}");
+}
+
+#[test]
+fn servers_that_are_required_are_named_where_they_are_needed() {
+    let on = ("SHOP_REQUIRE_SERVERS", "on");
+    let (log, store) = (("KAFKA_BROKERS", "a:1"), ("MONGODB_URI", "mongodb://h"));
+    let management = ("MANAGEMENT_URL", "http://m:1");
+    let missing = |service, pairs: &[(&str, &str)]| {
+        let text = read(service, pairs).map_or_else(|failure| failure.to_string(), |_| String::new());
+        ["KAFKA_BOOTSTRAP_SERVERS: not set", "MONGODB_URI: not set"].map(|part| text.contains(part))
+    };
+    for service in [Service::Facing, Service::Management] {
+        assert_eq!(missing(service, &[]), [false, false], "off unless chosen");
+        assert_eq!(missing(service, &[on]), [true, true]);
+        assert_eq!(missing(service, &[on, log]), [false, true]);
+        assert_eq!(missing(service, &[on, store]), [true, false]);
+        assert_eq!(missing(service, &[on, log, store]), [false, false]);
+    }
+    assert_eq!(missing(Service::Facing, &[on, log, management]), [false, false], "management keeps all");
+    let ingests = [on, log, management, ("SHOP_INGEST", "on")];
+    assert_eq!(missing(Service::Facing, &ingests), [false, true]);
+    assert_eq!(missing(Service::Management, &[on, log, ("SHOP_ROLES", "users")]), [false, true]);
+}
+
+#[test]
+fn what_is_forgotten_is_told() {
+    for pair in [
+        ("KAFKA_USERNAME", "shop"),
+        ("KAFKA_TLS", "on"),
+        ("KAFKA_CA_FILE", "/ca.pem"),
+        ("KAFKA_REPLICAS", "3"),
+        ("KAFKA_CREATE_TOPICS", "off"),
+    ] {
+        let text = faults(Service::Management, &[pair]);
+        assert!(text.contains(pair.0) && text.contains("KAFKA_BOOTSTRAP_SERVERS is not"), "{text}");
+    }
+    assert!(read(Service::Management, &[("KAFKA_TOPIC", "x"), ("KAFKA_TLS", "off")]).is_ok());
+}
+
+#[test]
+fn topics_are_created_as_the_brokers_do_unless_told() {
+    let kafka = |more: &[(&str, &str)]| {
+        let pairs = [&[("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1")], more].concat();
+        let kafka = read(Service::Facing, &pairs).unwrap().kafka.unwrap();
+        (kafka.replicas, kafka.create_topics)
+    };
+    assert_eq!(kafka(&[]), (None, true));
+    assert_eq!(kafka(&[("KAFKA_REPLICAS", "3"), ("KAFKA_CREATE_TOPICS", "off")]), (Some(3), false));
+    for wrong in [("KAFKA_REPLICAS", "0"), ("KAFKA_CREATE_TOPICS", "perhaps")] {
+        let text = faults(Service::Management, &[("KAFKA_BROKERS", "a:1"), wrong]);
+        assert!(text.contains(wrong.0), "{text}");
+    }
+}
+
+#[test]
+fn levels_are_words_whatever_their_case_and_origin() {
+    let level = |text| read(Service::Facing, &[("LOG_LEVEL", text)]).unwrap().log_level;
+    assert_eq!(level("INFO"), "info");
+    assert_eq!(level("Warning"), "warn");
+    assert_eq!(level("critical"), "error");
+    assert_eq!(level("warn,shop_core=DEBUG"), "warn,shop_core=debug");
+    for wrong in ["loud", "info,loud", "shop_core=loud", "5x"] {
+        assert!(faults(Service::Facing, &[("LOG_LEVEL", wrong)]).contains("LOG_LEVEL"), "{wrong}");
+    }
+}
+
+#[test]
+fn an_address_of_version_6_is_one_in_brackets() {
+    assert_eq!(read(Service::Facing, &[("HOST", "::1")]).unwrap().url(), "http://[::1]:3000");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let (uri, password) = ("mongodb://u:hunter2@h", ("KAFKA_PASSWORD", "hunter2"));
+    let pairs = [("MONGODB_URI", uri), ("KAFKA_BROKERS", "a:1"), ("KAFKA_USERNAME", "u"), password];
+    let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (values, _) = Environment::from_pairs(owned).into_parts();
+    let variables = Variables::try_parse_from::<&str, String, String>(["management"], values).unwrap();
+    let shown = format!("{:?}", Settings::from_variables(Service::Management, variables));
+    assert!(shown.contains("a:1") && !shown.contains("hunter2"), "{shown}");
+}

@@ -1,0 +1,65 @@
+//! The calls that the cases of a log make, each with a limit of time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fixture::soon;
+use super::sample::id;
+use crate::ports::{Batch, CommitOutcome, Position, PurchaseSink, PurchaseSource, SourceEvent};
+use crate::record::decode;
+use crate::{Purchase, PurchaseId};
+
+/// Publishes all, one after the other.
+pub(super) async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
+    for purchase in purchases {
+        soon("publish", sink.publish(purchase)).await.expect("publish");
+    }
+}
+
+/// The next event.
+pub(super) async fn next(source: &dyn PurchaseSource) -> SourceEvent {
+    soon("next", source.next()).await.expect("next")
+}
+
+/// Batches with `count` records in all; revocations on the way are let through at once.
+pub(super) async fn read(source: &dyn PurchaseSource, count: usize) -> Vec<Batch> {
+    let (mut batches, mut found) = (Vec::new(), 0);
+    while found < count {
+        match next(source).await {
+            SourceEvent::Batch(batch) => {
+                found += batch.records.len();
+                batches.push(batch);
+            }
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Closed => panic!("the source was closed after {found} of {count} records"),
+        }
+    }
+    batches
+}
+
+/// The ids in `batches`.
+pub(super) fn ids(batches: &[Batch]) -> BTreeSet<PurchaseId> {
+    let decoded = |batch: &Batch| {
+        let records = batch.records.iter();
+        records.map(|record| decode(record, &batch.partition).expect("a purchase").id).collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(decoded).collect()
+}
+
+pub(super) fn expected(numbers: std::ops::Range<u64>) -> BTreeSet<PurchaseId> {
+    numbers.map(id).collect()
+}
+
+/// The position after each batch's partition.
+pub(super) fn positions(batches: &[Batch]) -> Vec<Position> {
+    let mut ends = BTreeMap::new();
+    for batch in batches {
+        let last = batch.records.last().expect("a batch is never empty");
+        ends.insert(batch.partition.clone(), last.offset + 1);
+    }
+    ends.into_iter().map(|(partition, next)| Position::new(partition, next)).collect()
+}
+
+/// Commits, and returns an outcome for each position.
+pub(super) async fn commit(source: &dyn PurchaseSource, positions: &[Position]) -> Vec<CommitOutcome> {
+    soon("commit", source.commit(positions)).await.expect("commit")
+}
