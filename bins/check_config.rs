@@ -7,16 +7,19 @@ use shop_http::CorsOrigins;
 use crate::resolve::{self, Part, State};
 use crate::roles::Role;
 use crate::settings::{Service, Settings};
+use crate::signal::Shutdown;
 use crate::{Failure, Result};
 
 /// Prints the settings and what they ask for, and checks that. Creates nothing: what is missing and could be made is
 /// well.
 ///
 /// # Errors
-/// What does not work.
-pub async fn run(settings: &Settings) -> Result<()> {
+/// What does not work, or that the check was interrupted.
+pub async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
+    let parts = shutdown.before(resolve::parts(settings)).await;
+    let parts = parts.ok_or_else(|| Failure::new("interrupted before every part was checked"))?;
     let (mut lines, mut faults) = (Vec::new(), Vec::new());
-    for Part { what, name, state } in resolve::parts(settings).await {
+    for Part { what, name, state } in parts {
         match &state {
             Ok(State::ToBeMade) => lines.push((what, format!("{name} (not there yet: a service makes it)"))),
             _ if name.is_empty() => {}

@@ -25,7 +25,7 @@ async fn work() -> Result<()> {
         return healthcheck::run(&settings).await;
     }
     if settings.check_config {
-        return shutdown.before(check_config::run(&settings)).await.unwrap_or(Ok(()));
+        return check_config::run(&settings, &shutdown).await;
     }
     let opened = shutdown.before(resolve::ports(&settings)).await;
     let Some(ports) = opened.transpose()? else { return Ok(()) };

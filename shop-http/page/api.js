@@ -1,6 +1,6 @@
 // What the page asks the service. Addresses are relative, so that the page also works behind a prefix.
 
-import { parseExact } from "./exact.js";
+import { asJson, parseExact } from "./exact.js";
 
 /** Selects the purchases of all users. Only management has them. */
 export const EVERYONE = { everyone: true };
@@ -90,7 +90,7 @@ export function freshKey() {
 
 /** Buys: `{username, userid, price}`. */
 export async function buy(purchase, key) {
-  return (await record("v1/purchases", purchase, key)).purchase;
+  return (await record("v1/purchases", { ...purchase, price: asJson(purchase.price) }, key)).purchase;
 }
 
 /** A page of `whose` purchases, the newest first: `{items, next, isPending}`. */

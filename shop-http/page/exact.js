@@ -14,6 +14,11 @@ export function isDecimal(text) {
   return /^\d+(\.\d+)?$|^\.\d+$/.test(text);
 }
 
+/** `text`, which is a decimal, as a JSON number is written: `0.5` for `.5`, and `5` for `05`. */
+export function asJson(text) {
+  return text.replace(/^0+(?=\d)/, "").replace(/^\./, "0.");
+}
+
 /** The sum of decimal texts, with as many decimals as the longest of them has. */
 export function sum(texts) {
   const parts = texts.map((text) => text.split("."));

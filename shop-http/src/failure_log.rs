@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 /// The time between two lines about the same cause.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why a request failed: an extension of its response, for the log alone.
 #[derive(Debug, Clone)]

@@ -33,10 +33,12 @@ pub(crate) enum Met {
     Again(Purchase),
     /// It was acknowledged before, so.
     Acknowledged(Purchase, Receipt),
+    /// Another one is tried with the key, or was, with an unknown outcome: only the store can say whose the key is.
+    Contested,
 }
 
-/// As many are remembered of each kind: at about 300 bytes each 6 MB, and never more than 30 MB.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+/// As many are remembered of each kind: at about 300 bytes each 3 MB, and never more than 15 MB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 impl KnownKeys {
     pub(crate) fn new() -> Self {
@@ -49,9 +51,9 @@ impl KnownKeys {
         locked(&self.unkeyed).put(purchase.id, Known::acknowledged(purchase, receipt));
     }
 
-    /// Remembers `stored`, which is in the store, whatever was remembered under its id.
-    pub(crate) fn replace(&self, stored: &Purchase, receipt: &Receipt) {
-        self.known().put(stored.id, Known::acknowledged(stored, receipt));
+    /// Remembers that `purchase` was acknowledged, whatever was remembered under its id.
+    pub(crate) fn acknowledged(&self, purchase: &Purchase, receipt: &Receipt) {
+        self.known().put(purchase.id, Known::acknowledged(purchase, receipt));
     }
 
     /// Remembers `purchase`, unless another was there first.
@@ -66,21 +68,14 @@ impl KnownKeys {
                 known.put(purchase.id, Known { purchase: without_context(purchase), receipt: None });
                 Ok(Met::First)
             }
-            Some(first) if !first.purchase.same_content(purchase) => {
-                Err(Error::new(ErrorKind::Conflict, "the key was used for a purchase with other content")
-                    .with_outcome(Outcome::NotApplied))
-            }
+            Some(first) if !first.purchase.same_content(purchase) => match first.receipt {
+                Some(_) => Err(other_content()),
+                None => Ok(Met::Contested),
+            },
             Some(Known { purchase, receipt: Some(receipt) }) => {
                 Ok(Met::Acknowledged(purchase.clone(), receipt.clone()))
             }
             Some(Known { purchase, receipt: None }) => Ok(Met::Again(purchase.clone())),
-        }
-    }
-
-    /// The purchase was acknowledged.
-    pub(crate) fn acknowledged(&self, id: &PurchaseId, receipt: &Receipt) {
-        if let Some(known) = self.known().peek_mut(id) {
-            known.receipt = Some(receipt.clone());
         }
     }
 
@@ -95,6 +90,12 @@ impl KnownKeys {
     fn known(&self) -> MutexGuard<'_, LruCache<PurchaseId, Known>> {
         locked(&self.known)
     }
+}
+
+/// What the purchase is refused with whose key belongs to another.
+pub(crate) fn other_content() -> Error {
+    Error::new(ErrorKind::Conflict, "the key was used for a purchase with other content")
+        .with_outcome(Outcome::NotApplied)
 }
 
 impl Known {
@@ -136,15 +137,16 @@ mod tests {
         let known = KnownKeys::new();
         let (first, other) = (purchase(1, "5"), purchase(1, "6"));
         assert_eq!(known.meet(&first).unwrap(), Met::First);
-        assert_eq!(known.meet(&other).unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(known.meet(&other).unwrap(), Met::Contested);
         let mut later = purchase(1, "5.00");
         later.timestamp = Timestamp::MAX;
         assert_eq!(known.meet(&later).unwrap(), Met::Again(first));
         known.forget(&other.id);
         assert_eq!(known.meet(&other).unwrap(), Met::First);
         let receipt = Receipt::new(other.id, Durability::LocalDisk);
-        known.acknowledged(&other.id, &receipt);
+        known.acknowledged(&other, &receipt);
         known.forget(&other.id);
+        assert_eq!(known.meet(&purchase(1, "5")).unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(known.meet(&other).unwrap(), Met::Acknowledged(other, receipt));
     }
 

@@ -8,6 +8,7 @@ use shop_core::{Error, Purchase, PurchaseId, Timestamp, Uuid};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::failure_log::INTERVAL;
 use crate::service::within;
 
 /// The longest that a buy waits for its look-up, for a free slot included.
@@ -23,12 +24,20 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Lookup {
     slots: Semaphore,
-    paused_until: Mutex<Option<Instant>>,
+    pause: Mutex<Pause>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: Option<Instant>,
+    /// When the last line about it was logged.
+    logged: Option<Instant>,
 }
 
 impl Lookup {
     pub(crate) const fn new() -> Self {
-        Self { slots: Semaphore::const_new(MAX_CONCURRENT), paused_until: Mutex::new(None) }
+        let pause = Mutex::new(Pause { until: None, logged: None });
+        Self { slots: Semaphore::const_new(MAX_CONCURRENT), pause }
     }
 
     /// The purchase that is stored under `id`, as far as `query` says so in time.
@@ -48,17 +57,18 @@ impl Lookup {
     }
 
     fn is_paused(&self) -> bool {
-        let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
+        let pause = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        pause.until.is_some_and(|until| Instant::now() < until)
     }
 
     fn pause(&self, error: &Error) {
         let now = Instant::now();
-        let mut until = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if until.is_none_or(|until| until <= now) {
-            tracing::warn!(error = %error.chain(), "id look-up failed, none for the next {PAUSE:?}");
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        pause.until = Some(now + PAUSE);
+        if pause.logged.is_none_or(|logged| logged + INTERVAL <= now) {
+            pause.logged = Some(now);
+            tracing::warn!(error = %error.chain(), "id look-up failed, the next one in {PAUSE:?} at the earliest");
         }
-        *until = Some(now + PAUSE);
     }
 }
 

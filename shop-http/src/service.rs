@@ -8,13 +8,14 @@ use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector};
 use shop_core::{
-    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, RequestContext, Result,
+    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, PurchaseId, RequestContext,
+    Result,
 };
 use tokio::time::timeout;
 
 use crate::account_role::{OrdersRole, UsersRole};
 use crate::failure::{Failure, Subject};
-use crate::known_keys::{KnownKeys, Met};
+use crate::known_keys::{KnownKeys, Met, other_content};
 use crate::lookup::{Lookup, is_first_attempt};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
@@ -49,15 +50,6 @@ pub(crate) struct Acknowledged {
     pub(crate) receipt: Receipt,
     /// Whether this request repeats one that was acknowledged before.
     pub(crate) is_replayed: bool,
-}
-
-/// `stored`, acknowledged again if `purchase` has the same content.
-fn if_same(purchase: &Purchase, stored: Purchase, receipt: Receipt) -> Result<Acknowledged> {
-    if stored.same_content(purchase) {
-        return Ok(Acknowledged { purchase: stored, receipt, is_replayed: true });
-    }
-    let message = "the key was used for a purchase with other content";
-    Err(Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied))
 }
 
 /// Which ports of a service are files of its process. `/readyz` checks these alone: a broker or a store that is
@@ -151,17 +143,19 @@ impl Service {
             Met::Acknowledged(purchase, receipt) => {
                 return Ok(Acknowledged { purchase, receipt, is_replayed: true });
             }
+            Met::Contested => {
+                let stored = self.look_up(known, &id).await.ok_or_else(other_content)?;
+                return self.if_same(&purchase, stored);
+            }
         };
         if !(is_first && is_first_attempt(&id, self.clock.now()))
-            && let Some(stored) = self.lookup.stored(&*self.query, &id).await
+            && let Some(stored) = self.look_up(known, &id).await
         {
-            let receipt = self.receipt_of_stored(&stored);
-            known.replace(&stored, &receipt);
-            return if_same(&purchase, stored, receipt);
+            return self.if_same(&purchase, stored);
         }
         let published = self.publish(&purchase).await;
         match &published {
-            Ok(receipt) => known.acknowledged(&id, receipt),
+            Ok(receipt) => known.acknowledged(&purchase, receipt),
             // An earlier attempt may still be on its way.
             Err(error) if is_first && error.outcome() == Outcome::NotApplied => known.forget(&id),
             Err(_) => {}
@@ -172,14 +166,29 @@ impl Service {
     /// Publishes what has a key straight into the store: a repetition returns the purchase that is stored.
     async fn publish_into_store(&self, purchase: Purchase) -> Result<Acknowledged> {
         if let Some(stored) = self.lookup.stored(&*self.query, &purchase.id).await {
-            let receipt = self.receipt_of_stored(&stored);
-            return if_same(&purchase, stored, receipt);
+            return self.if_same(&purchase, stored);
         }
         let receipt = self.publish(&purchase).await?;
         // Another request with the same key may have been first.
         let stored = self.ask(self.query.get(&purchase.id)).await.ok().flatten();
         let is_replayed = stored.as_ref().is_some_and(|stored| stored.timestamp != purchase.timestamp);
         Ok(Acknowledged { purchase: stored.unwrap_or(purchase), receipt, is_replayed })
+    }
+
+    /// The purchase that is stored under `id`, which is remembered from now on.
+    async fn look_up(&self, known: &KnownKeys, id: &PurchaseId) -> Option<Purchase> {
+        let stored = self.lookup.stored(&*self.query, id).await?;
+        known.acknowledged(&stored, &self.receipt_of_stored(&stored));
+        Some(stored)
+    }
+
+    /// `stored`, acknowledged again if `purchase` has the same content.
+    fn if_same(&self, purchase: &Purchase, stored: Purchase) -> Result<Acknowledged> {
+        if !stored.same_content(purchase) {
+            return Err(other_content());
+        }
+        let receipt = self.receipt_of_stored(&stored);
+        Ok(Acknowledged { purchase: stored, receipt, is_replayed: true })
     }
 
     /// The receipt of a purchase that went through the log before: its position is not known any more.

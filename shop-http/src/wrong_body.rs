@@ -56,7 +56,7 @@ pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
     let name = shown(name);
     match (meant, known) {
         (Some(meant), _) => format!("{name} is unknown here: use {meant}"),
-        (None, []) => format!("{name} is unknown here: nothing can be given"),
+        (None, []) => format!("{name} is unknown here: this request has none"),
         (None, known) => format!("{name} is unknown here: there are {}", known.join(", ")),
     }
 }

@@ -179,7 +179,8 @@ impl Watch {
         if self.asking.cluster.get().is_none() {
             return RETRY;
         }
-        if topic.is_promised() {
+        // A client of its own each time: not while a broker is missed, once the answer is known.
+        if topic.is_promised() && (present.is_settled() || topic.min_in_sync().is_none()) {
             self.ask_settings(topic);
         }
         if present.is_settled() { REFRESH } else { LEADERLESS }

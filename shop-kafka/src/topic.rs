@@ -224,7 +224,7 @@ impl Topic {
             let found = self.look(asking)?;
             let is_over = Instant::now() >= until;
             match found {
-                Found::There(partitions) if partitions.leaderless.is_empty() => return Ok(partitions),
+                Found::There(partitions) if partitions.are_all_led() => return Ok(partitions),
                 Found::There(partitions) if is_over && partitions.some_are_led() => return Ok(partitions),
                 _ if is_over => return Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
                 _ => drop(asking.observer.poll(BETWEEN_LOOKS)),
@@ -400,6 +400,11 @@ impl Partitions {
             leaderless: leaderless.map(MetadataPartition::id).collect(),
             copies: copies.unwrap_or_default(),
         }
+    }
+
+    /// Metadata may name a topic that was created just now without its partitions.
+    fn are_all_led(&self) -> bool {
+        self.all > 0 && self.leaderless.is_empty()
     }
 
     fn some_are_led(&self) -> bool {

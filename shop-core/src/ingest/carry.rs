@@ -117,7 +117,8 @@ impl<R: Record> Carrier<R> {
             counts: dead.reason.kind() != ReasonKind::Conflict,
         };
         let bad: Vec<Bad> = dead.iter().map(bad).collect();
-        if !bad.iter().any(|bad| bad.counts) {
+        let is_limited = self.options.dead_letter_limit.row().is_some();
+        if !is_limited || !bad.iter().any(|bad| bad.counts) {
             self.gauge.pass(batch.records.len() - bad.len());
             self.put(load, dead).await?;
             return Ok((dead.len(), None));

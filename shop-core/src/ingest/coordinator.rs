@@ -346,7 +346,8 @@ impl<R: Record> Coordinator<R> {
                 progress.stop.cancel();
             }
         }
-        if !self.has_positions() {
+        // A commit that does not end stays a trouble: none begins before it has ended.
+        if self.committing.is_none() && !self.has_positions() {
             self.carrier.status.works(Part::Commit, None);
         }
     }

@@ -92,7 +92,7 @@ impl<R: Record> Carrier<R> {
     /// Names the record of `portion` if it is the only one, and the store fails over it although it is well.
     async fn note_stuck(&self, portion: &Portion<R>, error: &Error, load: &Load) {
         let ([record], [index]) = (&*portion.records, &*portion.indices) else { return };
-        if portion.attempts < ALONE || self.store.probe().await.is_err() {
+        if portion.attempts < ALONE || !self.store_answers().await {
             return;
         }
         let partition = &load.batch.partition;
@@ -160,7 +160,12 @@ impl<R: Record> Carrier<R> {
     async fn is_to_be_halved(&self, portion: &Portion<R>, unknown: &[usize]) -> bool {
         let count = portion.records.len();
         let may_be = portion.attempts >= TOGETHER && count > 1 && unknown.len() == count;
-        may_be && self.store.probe().await.is_ok()
+        may_be && self.store_answers().await
+    }
+
+    /// Whether the store is there. One that reports damage is: it takes what the damage does not touch.
+    async fn store_answers(&self) -> bool {
+        self.store.probe().await.err().is_none_or(|error| error.kind() == ErrorKind::Corrupt)
     }
 
     /// How long ago `time` was.

@@ -60,8 +60,11 @@ impl Progress {
             self.merge(at);
         }
         while let Some(Batch { slot: Slot::Durable(next), read, .. }) = self.slots.front() {
-            self.durable = self.durable.max(Some(*next));
-            self.durable_since = self.durable_since.or(Some(*read));
+            // What is delivered twice ends where it did: there is nothing to commit for it.
+            if self.durable < Some(*next) {
+                self.durable = Some(*next);
+                self.durable_since = self.durable_since.or(Some(*read));
+            }
             self.slots.pop_front();
         }
         if let Some(Batch { slot: Slot::Ends(next), .. }) = self.slots.front() {
@@ -134,6 +137,18 @@ mod tests {
         progress.committed(20);
         assert_eq!(progress.to_commit(), None);
         assert!(!progress.is_idle());
+    }
+
+    #[test]
+    fn what_is_delivered_again_waits_for_no_commit() {
+        let mut progress = Progress::default();
+        for number in 0..2 {
+            open(&mut progress, number..number + 1);
+            progress.settle(number, Slot::Durable(10));
+            progress.begin_commit();
+            progress.committed(10);
+            assert_eq!((progress.to_commit(), progress.oldest_uncommitted()), (None, None));
+        }
     }
 
     #[test]

@@ -153,10 +153,11 @@ impl Relay {
                     pauses.next().unwrap_or(self.options.retry_max)
                 }
             };
+            let changed = AssertUnwindSafe(async { self.outbox.changed().await }).catch_unwind();
             tokio::select! {
                 biased;
                 () = asked.cancelled() => break,
-                woken = AssertUnwindSafe(self.outbox.changed()).catch_unwind(), if is_woken && !has_failed => {
+                woken = changed, if is_woken && !has_failed => {
                     if woken.is_err() {
                         tracing::error!("the outbox has panicked as it was waited for: it is polled from now on");
                         is_woken = false;
@@ -216,7 +217,8 @@ impl Relay {
                 break;
             }
             // Caught here: what others have published in the same round counts.
-            let append = AssertUnwindSafe(self.log.append(entry.record.clone())).catch_unwind().await;
+            let append = async { self.log.append(entry.record.clone()).await };
+            let append = AssertUnwindSafe(append).catch_unwind().await;
             match append.unwrap_or_else(|panic| Err(panicked(&*panic))) {
                 Ok(()) => published.push(entry),
                 Err(error) => return (published, Some(error)),

@@ -75,8 +75,9 @@ fn key() -> ObjectBuilder {
 pub(super) fn idempotency_key() -> Parameter {
     let says = "Makes the purchase repeatable: the same key of the same user is the same purchase. A UUID becomes the \
                 purchase's id. With another purchase the key is refused, 409, whichever instance took the first: keys \
-                are looked up in the store as far as it answers within 250 ms. What two instances take within the lag of \
-                the pipeline is decided by the order of the log.";
+                are looked up in the store as far as it answers within 250 ms, but for a UUIDv7 that was made within 30 s, \
+                which counts as a first attempt. What two instances take within the lag of the pipeline is decided by the \
+                order of the log.";
     parameter(ParameterIn::Header, "Idempotency-Key", says, key())
 }
 

@@ -149,7 +149,7 @@ async fn list(
     });
     let found_by = asked.frame.found.filter(|_| asked.candidates.len() > 1);
     if let Some((Selector::User(_), _)) = found
-        && has_namesake(service, &asked).await?
+        && has_namesake(service, &asked).await
     {
         let query = parameters.looking_by(By::UserName);
         asked.frame.alternate = Some(format!("{}?{query}", uri.path()));
@@ -217,12 +217,15 @@ async fn find(service: &Service, asked: &Asked) -> Result<Option<(Selector, Page
 
 /// Whether what was found by a user's id is a user's name, too, if it was taken for either: the purchases under that
 /// name are not in the answer. The pages after the first do not say so again.
-async fn has_namesake(service: &Service, asked: &Asked) -> Result<bool, Failure> {
-    let (None, [Selector::User(_), name]) = (&asked.request.cursor, &asked.candidates[..]) else {
-        return Ok(false);
+///
+/// Where a page is full of the same user's purchases, others may follow. The listing does not fail with this query.
+async fn has_namesake(service: &Service, asked: &Asked) -> bool {
+    let (None, [Selector::User(id), name]) = (&asked.request.cursor, &asked.candidates[..]) else {
+        return false;
     };
-    let one = PageRequest::first(asked.request.order, PageLimit::new(1).unwrap_or_default());
-    Ok(!service.page(name, &one).await?.items.is_empty())
+    let first = PageRequest::first(asked.request.order, PageLimit::DEFAULT);
+    let page = service.page(name, &first).await;
+    page.is_ok_and(|page| page.next.is_some() || page.items.iter().any(|item| item.user_id != *id))
 }
 
 fn json(body: Body) -> Response {

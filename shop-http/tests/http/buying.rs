@@ -194,6 +194,9 @@ async fn a_client_that_goes_away_does_not_take_its_purchase_back() {
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let parts = Facing::new(Arc::new(log.sink()), Arc::new(InMemoryStore::new()));
     let router = facing(parts, HttpOptions::default());
+    // Held, so that nothing is committed before the client is gone.
+    let lock = std::fs::File::open(folder.path().join("log.lock")).unwrap();
+    lock.lock().unwrap();
     for path in ["/buy", "/v1/purchases"] {
         // Looked after once, then dropped: as a server does when the connection breaks.
         let mut call = Box::pin(router.clone().oneshot(request(Method::POST, path, &[JSON], ADA)));
@@ -201,6 +204,7 @@ async fn a_client_that_goes_away_does_not_take_its_purchase_back() {
         assert!(looked, "it waits for the log");
         drop(call);
     }
+    lock.unlock().unwrap();
     let source = log.source("group").unwrap();
     let mut records = 0;
     while records < 2 {

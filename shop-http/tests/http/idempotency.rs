@@ -137,3 +137,19 @@ async fn a_first_attempt_costs_no_look_up() {
     assert_eq!(buy(&router, "/v1/purchases", &old, "1").await.status, StatusCode::CREATED);
     assert_eq!(shop.faults.calls(Call::Query), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_owner_of_a_key_is_not_refused_while_a_stranger_tries_it() {
+    let shop = Shop::new();
+    shop.ingest();
+    assert_eq!(buy(&shop.facing, "/buy", "order-77", "5").await.status, StatusCode::CREATED);
+    all_stored(&shop, 1).await;
+    // The look-up of another content takes its time.
+    let restarted = another_facing(&shop);
+    shop.faults.once(Call::Query, Fault::Delay(Duration::from_millis(100)));
+    let (other, own) =
+        tokio::join!(buy(&restarted, "/buy", "order-77", "6"), buy(&restarted, "/buy", "order-77", "5"));
+    assert_eq!((other.status, own.status), (StatusCode::CONFLICT, StatusCode::CREATED));
+    assert_eq!(own.header("idempotent-replayed"), Some("true"));
+    assert_eq!(shop.published().await, 1);
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use shop_core::ports::{DeadLetter, DeadLetters};
-use shop_core::{ErrorKind, Result};
+use shop_core::{ErrorKind, Result, Retry};
 
 use crate::log::Shared;
 use crate::producer::{OnItsWay, Outgoing, Producing};
@@ -52,7 +52,9 @@ impl KafkaDeadLetters {
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
     async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
-        self.topic.ready(self.log.options.publish_deadline).await?;
+        let ready = self.topic.ready(self.log.options.publish_deadline).await;
+        // It is about the topic, which an operator can mend, not about these letters.
+        ready.map_err(|error| error.with_retry(Retry::Safe))?;
         let producing = &self.log.producing;
         let enqueue = |index: usize| {
             let letter = &letters[index];

@@ -111,6 +111,7 @@ impl Database {
         }
         self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
         self.demand_wal(&connection)?;
+        self.limit_size(&connection)?;
         Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::of(&path)? }))
     }
 
@@ -131,12 +132,15 @@ impl Database {
         self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
         self.demand_wal(&connection)?;
         self.sqlite(self.migrate(&connection, found.version))?;
-        if let Some(bytes) = self.max_bytes {
-            self.sqlite(limit_size(&connection, bytes))?;
-        }
+        self.limit_size(&connection)?;
         drop(turn);
         let file = Identity::of(&self.path())?;
         Ok((connection, WriteLock { lock: Some(lock), path: self.lock_path(), file }))
+    }
+
+    /// The limit belongs to the connection: nothing of the file is changed.
+    fn limit_size(&self, connection: &Connection) -> Result<()> {
+        self.max_bytes.map_or(Ok(()), |bytes| self.sqlite(limit_size(connection, bytes)))
     }
 
     /// Another connection, which only reads. The file must be there.

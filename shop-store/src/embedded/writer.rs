@@ -254,7 +254,7 @@ impl WriterThread {
                     Err(Failed::All(error)) => Err(error),
                     Ok(()) => Ok(()),
                 };
-                self.note(&outcome, &group);
+                self.note(&outcome, &group, damage.take());
                 if outcome.is_ok() {
                     committed();
                 }
@@ -277,12 +277,14 @@ impl WriterThread {
         job.settle(Err(error));
     }
 
-    /// A check that works does not show that damage is gone which a write has met.
-    fn note(&self, outcome: &Result<()>, group: &[Box<dyn Job>]) {
+    /// A check that works does not show that damage is gone which a write has met, now or before.
+    fn note(&self, outcome: &Result<()>, group: &[Box<dyn Job>], damage: Option<Error>) {
         let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
-        if !(are_checks && self.health.failure().is_some_and(|known| is_damage(&known))) {
-            self.health.set(outcome.as_ref().err().cloned());
-        }
+        let known = || self.health.failure().filter(is_damage);
+        self.health.set(match outcome {
+            Ok(()) if are_checks => damage.or_else(known),
+            outcome => outcome.as_ref().err().cloned(),
+        });
     }
 
     /// All of the group or nothing.

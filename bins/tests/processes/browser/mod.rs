@@ -31,7 +31,7 @@ async fn two_purchases_are_bought_and_seen() {
     browser.open(&facing.path("/")).await;
     browser.shows("state", "Accepting purchases").await;
 
-    browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", "0.1")]).await;
+    browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", ".1")]).await;
     browser.click("buy-button").await;
     browser.shows("buy-answer", "Bought for 0.10, and recorded.").await;
     browser.shows("count", "1").await;

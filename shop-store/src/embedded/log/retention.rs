@@ -47,12 +47,12 @@ pub(super) fn delete_slice(connection: &Connection, before: Timestamp) -> rusqli
     Ok(count)
 }
 
-/// Deletes the oldest conflicts from before `before` whose record is deleted already: `verify` counts a record as
-/// dead-lettered only while its letter is there. Returns how many; fewer than [`SLICE`]: there are no more.
+/// Deletes conflicts from before `before` whose record is deleted already: `verify` counts a record as dead-lettered
+/// only while its letter is there. Reads all letters. Returns how many; fewer than [`SLICE`]: there are no more.
 pub(super) fn delete_conflicts(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM dead_letters WHERE (topic, partition, offset) IN (
                    SELECT topic, partition, offset FROM dead_letters AS letter
-                   WHERE reason = ?1 AND time < ?2
+                   WHERE time < ?2 AND reason = ?1
                        AND NOT EXISTS (SELECT 1 FROM records WHERE records.offset = letter.offset)
                    LIMIT ?3)";
     connection.prepare_cached(sql)?.execute(params![ReasonKind::Conflict.as_str(), before.as_millis(), LIMIT])

@@ -47,6 +47,7 @@ impl EmbeddedSource {
             fenced: Arc::default(),
             reads: Arc::default(),
             next_deletion: Instant::now(),
+            next_conflicts: Instant::now(),
         };
         // Made now, so that a folder that cannot be used is told to whoever starts.
         FileLock::open(&reader.lock_path)?;
@@ -158,6 +159,7 @@ struct Reader {
     fenced: Arc<AtomicU64>,
     reads: Arc<AtomicBool>,
     next_deletion: Instant,
+    next_conflicts: Instant,
 }
 
 /// How often a waiting member tries whether its turn has come. The kernel frees the lock of a dead process at
@@ -167,6 +169,8 @@ const TURN: Duration = Duration::from_millis(50);
 const AFTER_ERROR: Duration = Duration::from_millis(200);
 /// How often old records are looked for.
 const DELETION: Duration = Duration::from_secs(60);
+/// How often old conflicts are looked for, which reads all dead letters.
+const CONFLICTS: Duration = Duration::from_secs(3_600);
 
 impl Reader {
     fn run(mut self, batches: &mpsc::Sender<Result<Batch>>) {
@@ -253,17 +257,32 @@ impl Reader {
         if self.next_deletion > Instant::now() {
             return;
         }
-        let now = self.log.options.clock.now();
-        let (records, conflicts) =
-            (now.saturating_sub(self.log.options.retention), now.saturating_sub(retention::CONFLICTS));
-        let deleted = self.log.writer.write_blocking(move |connection| {
-            let records = retention::delete_slice(connection, records)?;
-            Ok(records.max(retention::delete_conflicts(connection, conflicts)?))
-        });
+        let before = self.log.options.clock.now().saturating_sub(self.log.options.retention);
+        let writer = &self.log.writer;
+        let deleted = writer.write_blocking(move |connection| retention::delete_slice(connection, before));
         let more = deleted.as_ref().is_ok_and(|deleted| *deleted == retention::SLICE);
         if let Err(error) = deleted {
             tracing::warn!(error = %error.chain(), "old records could not be deleted");
         }
         self.next_deletion = Instant::now() + if more { Duration::ZERO } else { DELETION };
+        if !more {
+            self.delete_old_conflicts();
+        }
+    }
+
+    /// A slice of them, after the records that they were.
+    fn delete_old_conflicts(&mut self) {
+        if self.next_conflicts > Instant::now() {
+            return;
+        }
+        let before = self.log.options.clock.now().saturating_sub(retention::CONFLICTS);
+        let writer = &self.log.writer;
+        let deleted =
+            writer.write_blocking(move |connection| retention::delete_conflicts(connection, before));
+        let more = deleted.as_ref().is_ok_and(|deleted| *deleted == retention::SLICE);
+        if let Err(error) = deleted {
+            tracing::warn!(error = %error.chain(), "old conflicts could not be deleted");
+        }
+        self.next_conflicts = Instant::now() + if more { DELETION } else { CONFLICTS };
     }
 }
