@@ -12,8 +12,8 @@ use benches::purchases;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde::{Deserialize, Serialize};
 use shop_core::Timestamp;
-use shop_core::ports::Partition;
-use shop_core::record::{LogRecord, decode, encode};
+use shop_core::log::{LogRecord, Partition};
+use shop_core::record::{decode, encode};
 
 /// The ceiling: no id, no headers, no check, a price that is not exact.
 #[derive(Serialize, Deserialize)]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use mongodb::bson::doc;
 use serde::{Deserialize, Serialize};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
+use shop_core::log::{DeadLetters, LogSource};
 use shop_core::memory::InMemoryStore;
-use shop_core::ports::{DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_http::{Facing, HttpOptions, Metrics, facing};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
@@ -111,7 +112,7 @@ fn begin_log() {
 
 struct OpenLog {
     sink: Arc<dyn PurchaseSink>,
-    source: Box<dyn Fn() -> Arc<dyn PurchaseSource> + Send + Sync>,
+    source: Box<dyn Fn() -> Arc<dyn LogSource> + Send + Sync>,
     letters: Arc<dyn DeadLetters>,
 }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use shop_core::Result;
 use shop_core::ingest::IngestMonitor;
-use shop_core::letters::PutAside;
-use shop_core::ports::ReasonKind;
+use shop_core::log::{DeadLetterState, ReasonKind};
 use shop_http::Metrics;
 use tokio::time::Instant;
 
@@ -57,7 +56,7 @@ pub(crate) async fn count(log: Arc<dyn WholeLog>, topic: String, ingest: IngestM
 async fn counts(log: &dyn WholeLog) -> Result<BTreeMap<ReasonKind, u64>> {
     let all = log.put_aside().await?;
     all.try_fold(BTreeMap::new(), |mut counts, put_aside| async {
-        if let PutAside::Kept(letter) = put_aside {
+        if let DeadLetterState::Pending(letter) = put_aside {
             *counts.entry(letter.reason.kind()).or_default() += 1;
         }
         Ok(counts)

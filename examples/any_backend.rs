@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use shop_client::{NewPurchase, PurchaseQuery, PurchaseSink, ShopClient};
 use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::log::{DeadLetters, LogSource};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::{DeadLetters, PurchaseSource, PurchaseStore};
+use shop_core::ports::PurchaseStore;
 use shop_core::{Clock, Result, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 
@@ -37,7 +38,7 @@ async fn sell(
 }
 
 /// Carries from a log into a store, where no service does that.
-fn carry(source: Arc<dyn PurchaseSource>, store: Arc<dyn PurchaseStore>, letters: Arc<dyn DeadLetters>) {
+fn carry(source: Arc<dyn LogSource>, store: Arc<dyn PurchaseStore>, letters: Arc<dyn DeadLetters>) {
     tokio::spawn(Ingest::new(source, store, letters, IngestOptions::default()).run(std::future::pending()));
 }
 

@@ -11,8 +11,9 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::log::{DeadLetters, LogSource};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
-use shop_core::ports::{DeadLetters, PurchaseSink, PurchaseSource, PurchaseStore};
+use shop_core::ports::{PurchaseSink, PurchaseStore};
 use shop_core::record::decode;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 use tokio::runtime::{Builder, Runtime};
@@ -44,7 +45,7 @@ enum Way {
 
 /// Carries everything from `source` into `store`; answers how long that took.
 pub async fn carry(
-    source: Arc<dyn PurchaseSource>,
+    source: Arc<dyn LogSource>,
     store: Arc<dyn PurchaseStore>,
     dead_letters: Arc<dyn DeadLetters>,
     records: u64,

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use conf::Conf;
 use shop_core::Timestamp;
-use shop_core::letters::Place;
-use shop_core::ports::ReasonKind;
+use shop_core::log::{Place, ReasonKind};
 
 use super::{Action, Command, LettersCommand, Selection};
 use crate::roles::Role;

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{Stream, TryStreamExt};
-use shop_core::letters::Place;
-use shop_core::ports::DeadLetter;
+use shop_core::log::{DeadLetter, Place};
 use tokio::time::MissedTickBehavior;
 
 use super::progress::Progress;
@@ -75,7 +74,7 @@ async fn select<'a>(
     selection: &'a Selection,
 ) -> Result<Selected<'a, impl Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin + use<>>> {
     let all = log.put_aside().await?;
-    let all = all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.kept())));
+    let all = all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.into_pending())));
     Ok(Selected { all, selection, unmet: selection.places.iter().collect() })
 }
 

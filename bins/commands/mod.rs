@@ -13,8 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use shop_core::Timestamp;
-use shop_core::letters::Place;
-use shop_core::ports::{DeadLetter, ReasonKind};
+use shop_core::log::{DeadLetter, Place, ReasonKind};
 
 use crate::resolve;
 use crate::roles::Role;
@@ -108,8 +107,7 @@ fn print(text: &str) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::ports::{Partition, Reason};
-    use shop_core::record::LogRecord;
+    use shop_core::log::{LogRecord, Partition, Reason};
 
     use super::*;
 

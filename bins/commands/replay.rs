@@ -1,7 +1,8 @@
 //! `management replay`: lets a role hear again of everything that was ever told.
 
 use futures_util::TryStreamExt;
-use shop_core::ports::{Batch, InsertOutcome};
+use shop_core::log::Batch;
+use shop_core::ports::InsertOutcome;
 use shop_core::record::Record;
 
 use super::print;

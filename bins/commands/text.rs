@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use data_encoding::BASE64;
-use shop_core::ports::DeadLetter;
+use shop_core::log::DeadLetter;
 
 /// So many characters of a value are listed.
 const LISTED: usize = 60;
@@ -63,8 +63,7 @@ fn readable(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use shop_core::Timestamp;
-    use shop_core::ports::{Partition, Reason};
-    use shop_core::record::{Headers, LogRecord};
+    use shop_core::log::{Headers, LogRecord, Partition, Reason};
 
     use super::*;
 

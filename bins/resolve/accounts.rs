@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use shop_core::ingest::Ingest;
+use shop_core::log::{DeadLetters, LogWriter};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::{Outbox, Relay, RelayOptions};
-use shop_core::ports::{DeadLetters, RecordSink, RecordStore};
+use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
 use shop_http::{AccountRole, Metrics};
@@ -36,7 +37,7 @@ pub(super) struct Account<S: ?Sized, R: Record> {
 /// What stands behind rows that this process keeps.
 pub(super) struct Kept<R: Record> {
     pub(super) outbox: Arc<dyn Outbox>,
-    pub(super) told: Arc<dyn RecordSink>,
+    pub(super) told: Arc<dyn LogWriter>,
     pub(super) heard: Arc<dyn RecordStore<R>>,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,

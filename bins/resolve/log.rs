@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shop_core::ports::{DeadLetters, PurchaseSink, RecordSink};
+use shop_core::log::{DeadLetters, LogWriter};
+use shop_core::ports::PurchaseSink;
 
 use super::{Closed, OpenSource, WholeLog};
 use crate::settings::{KafkaSettings, Settings};
@@ -12,7 +13,7 @@ use crate::{Failure, Result};
 /// A log, from all its sides.
 pub(super) struct Log {
     pub(super) sink: Arc<dyn PurchaseSink>,
-    pub(super) records: Arc<dyn RecordSink>,
+    pub(super) records: Arc<dyn LogWriter>,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) whole: Arc<dyn WholeLog>,
@@ -24,7 +25,7 @@ pub(super) struct Log {
 
 impl Log {
     /// What is asked whether it works, when that is closed, its name, and whether it is missing and to be made.
-    pub(super) fn into_check(self) -> (Arc<dyn RecordSink>, Closed, String, bool) {
+    pub(super) fn into_check(self) -> (Arc<dyn LogWriter>, Closed, String, bool) {
         (self.records, self.closed, self.name, self.to_be_made)
     }
 }

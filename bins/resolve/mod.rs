@@ -12,7 +12,7 @@ mod whole;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use shop_core::ports::PurchaseSource;
+use shop_core::log::LogSource;
 use shop_http::{Facing, Management, Metrics};
 
 use crate::run::Running;
@@ -54,7 +54,7 @@ fn without(what: &str, setting: &str, embedded: &str) -> String {
 }
 
 /// Joins a group that reads the log.
-type OpenSource = Arc<dyn Fn(&str) -> Result<Arc<dyn PurchaseSource>> + Send + Sync>;
+type OpenSource = Arc<dyn Fn(&str) -> Result<Arc<dyn LogSource>> + Send + Sync>;
 
 /// Completes when what was opened has been dropped and is closed.
 type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use shop_client::{Retries, ShopClient};
 use shop_core::ingest::{Ingest, IngestMonitor};
-use shop_core::ports::{DeadLetters, Durability, PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::log::DeadLetters;
+use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_http::{Facing, LocalPorts, Management, Metrics};
 
 use super::log::{self, Topic};

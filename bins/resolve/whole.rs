@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use shop_core::Result;
-use shop_core::letters::PutAside;
+use shop_core::log::{Batch, DeadLetter, DeadLetterState};
 use shop_core::orders::Order;
-use shop_core::ports::{Batch, DeadLetter, PurchaseQuery, RecordStore};
+use shop_core::ports::{PurchaseQuery, RecordStore};
 use shop_core::users::User;
 
 use super::Closed;
@@ -26,7 +26,7 @@ pub(crate) trait WholeLog: Send + Sync {
     fn origin(&self) -> u64;
 
     /// All that it has put aside by now.
-    async fn put_aside(&self) -> Result<BoxStream<'static, Result<PutAside>>>;
+    async fn put_aside(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>>;
 
     /// Publishes the records of `letters` again, and keeps these no longer.
     async fn replay(&self, letters: &[DeadLetter]) -> Result<u64>;
@@ -49,7 +49,7 @@ macro_rules! whole_log {
                 $origin
             }
 
-            async fn put_aside(&self) -> Result<BoxStream<'static, Result<PutAside>>> {
+            async fn put_aside(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
                 Ok(Box::pin(self.dead_letters().put_aside().await?))
             }
 

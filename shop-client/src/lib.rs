@@ -138,13 +138,14 @@ pub use retries::Retries;
 /// The ports, their error and whatever else a program needs that implements a port itself.
 pub use shop_core;
 pub use shop_core::json::ProblemError;
+pub use shop_core::log::RecordPosition;
 pub use shop_core::memory;
 #[cfg(feature = "mock")]
 pub use shop_core::orders::MockOrderStore;
 pub use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, Product, TotalPrice};
 pub use shop_core::ports::{
     Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseSink, Receipt,
-    RecordPosition, Selector, Summary,
+    Selector, Summary,
 };
 #[cfg(feature = "mock")]
 pub use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};

@@ -12,14 +12,11 @@ use shop_core::conformance::{
     Capabilities, LogFixture, MemoryAccounts, MemoryFixture, OrdersFixture, StoreFixture, UsersFixture,
     log_suite, orders_suite, store_suite, users_suite,
 };
+use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
-use shop_core::ports::{
-    DeadLetter, DeadLetters, Durability, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore,
-    RecordStore,
-};
-use shop_core::record::LogRecord;
+use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::users::{User, UserStore};
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
 use shop_store::embedded::EmbeddedFixture;
@@ -51,7 +48,7 @@ impl<L: LogFixture> LogFixture for LogOverHttp<L> {
         Arc::new(client_of(facing_on(self.0.sink().await)).await)
     }
 
-    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
         self.0.source(group).await
     }
 

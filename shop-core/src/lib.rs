@@ -4,10 +4,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`domain`] | what a purchase is: types that cannot hold nonsense, the rules of identity and content |
-//! | [`ports`] | what a log and a store must be able to do: [`PurchaseSink`](ports::PurchaseSink), [`PurchaseSource`](ports::PurchaseSource), [`PurchaseStore`](ports::PurchaseStore), [`PurchaseQuery`](ports::PurchaseQuery), [`DeadLetters`](ports::DeadLetters) |
-//! | [`record`] | what stands in a log, and the codec for it |
+//! | [`ports`] | what a store and its edges must be able to do: [`PurchaseSink`](ports::PurchaseSink), [`PurchaseStore`](ports::PurchaseStore), [`PurchaseQuery`](ports::PurchaseQuery), [`RecordStore`](ports::RecordStore) |
+//! | [`log`] | what a log must be able to do: [`LogWriter`](log::LogWriter), [`LogSource`](log::LogSource), [`DeadLetters`](log::DeadLetters), and its records |
+//! | [`record`] | the types that a topic may hold, and their codecs |
 //! | [`ingest`] | from the log into the store: nothing lost, nothing twice |
-//! | [`letters`] | dead letters as an operator meets them: kept, replayed, dropped |
 //! | [`users`], [`orders`] | two more services: what they own, their ports, the events by which they know each other |
 //! | [`outbox`] | a row and its event in one write, and the relay that publishes it |
 //! | [`verify`] | the whole log against the store: what is missing, what is there twice |
@@ -25,7 +25,7 @@ mod error;
 pub mod fault;
 pub mod ingest;
 pub mod json;
-pub mod letters;
+pub mod log;
 pub mod memory;
 pub mod orders;
 pub mod outbox;

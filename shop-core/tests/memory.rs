@@ -8,9 +8,9 @@ use shop_core::conformance::{
     Capabilities, LogFixture, MemoryAccounts, MemoryFixture, OutboxOfOrders, OutboxOfUsers, StoreFixture,
     log_suite, orders_suite, outbox_suite, pipeline_suite, store_suite, users_suite,
 };
+use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
-use shop_core::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
-use shop_core::record::LogRecord;
+use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
 fn partitions(partitions: u32, rebalancing: Rebalancing) -> MemoryFixture {
     let mut options = InMemoryLogOptions::default();
@@ -34,8 +34,8 @@ impl LogFixture for Boxed {
         Arc::new(sink)
     }
 
-    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
-        let source: Box<dyn PurchaseSource> = Box::new(self.0.source(group).await);
+    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
+        let source: Box<dyn LogSource> = Box::new(self.0.source(group).await);
         Arc::new(source)
     }
 

@@ -61,7 +61,8 @@ impl RecentBuys {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::ports::{Durability, RecordPosition};
+    use shop_core::log::RecordPosition;
+    use shop_core::ports::Durability;
     use shop_core::{Timestamp, Uuid};
 
     use super::*;
@@ -74,7 +75,7 @@ mod tests {
             let (user, name) = ("u1".parse().unwrap(), "ada".parse().unwrap());
             let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
             let position = RecordPosition::new("purchases".into(), 0, offset);
-            recent.remember(&purchase, &Receipt::new(id, Durability::LocalDisk).at(position));
+            recent.remember(&purchase, &Receipt::new(id, Durability::LocalDisk).with_position(position));
         }
         let last = recent.last_of(&Selector::User("u1".parse().unwrap())).unwrap();
         assert_eq!(last, PurchaseId::from_uuid(Uuid::from_u128(2)));

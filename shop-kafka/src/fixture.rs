@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use shop_core::conformance::{BATCH_RECORDS, LogFixture, skip};
-use shop_core::ports::{DeadLetter, DeadLetters, PurchaseSink, PurchaseSource};
-use shop_core::record::LogRecord;
+use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use shop_core::ports::PurchaseSink;
 use shop_core::{Clock as _, SystemClock};
 
 #[cfg(feature = "containers")]
@@ -173,7 +173,7 @@ impl LogFixture for KafkaFixture {
         Arc::new(self.log.sink())
     }
 
-    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
         // Real brokers keep the groups of all tests, and of those before.
         let group = format!("{}-{group}", self.topic);
         Arc::new(self.log.source(&group).expect("a source"))

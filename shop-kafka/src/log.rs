@@ -5,8 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures_util::{Stream, TryStreamExt};
-use shop_core::ports::{Batch, Partition, RecordPosition, RecordSink};
-use shop_core::record::LogRecord;
+use shop_core::log::{Batch, LogRecord, LogWriter, Partition, RecordPosition};
 use shop_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::client::Health;
@@ -143,7 +142,7 @@ impl KafkaLog {
 }
 
 #[async_trait]
-impl RecordSink for KafkaLog {
+impl LogWriter for KafkaLog {
     async fn append(&self, record: LogRecord) -> Result<()> {
         self.deliver(record).await.map(drop)
     }

@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedHeaders};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use shop_core::ports::RecordPosition;
+use shop_core::log::RecordPosition;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 

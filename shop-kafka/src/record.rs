@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use rdkafka::Message;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use shop_core::Timestamp;
-use shop_core::record::{Headers, HeadersBuilder, LogRecord};
+use shop_core::log::{Headers, HeadersBuilder, LogRecord};
 
 /// The record that `message` holds. Copied, as a message keeps hold of all that was fetched with it; into
 /// `buffer`, which the records of one batch share: they come and go together, and cost few allocations.

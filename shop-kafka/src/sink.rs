@@ -101,7 +101,7 @@ async fn receipt(log: &Shared, id: PurchaseId, on_its_way: OnItsWay) -> Result<R
     let position = on_its_way.delivered(&log.producing).await?;
     let receipt = Receipt::new(id, durability(log));
     Ok(match position {
-        Some(position) => receipt.at(position),
+        Some(position) => receipt.with_position(position),
         None => receipt,
     })
 }

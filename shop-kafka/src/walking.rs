@@ -11,7 +11,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
-use shop_core::record::LogRecord;
+use shop_core::log::LogRecord;
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use shop_client::{NewPurchase, Outcome};
 
 use futures_util::{StreamExt, stream};
-use shop_core::record::LogRecord;
+use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 

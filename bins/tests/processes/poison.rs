@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 use serde_json::Value;
-use shop_core::record::LogRecord;
+use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 

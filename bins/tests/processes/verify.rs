@@ -5,7 +5,8 @@ use std::process::Output;
 
 use rusqlite::Connection;
 use shop_client::NewPurchase;
-use shop_core::record::{Headers, LogRecord, header};
+use shop_core::log::{Headers, LogRecord};
+use shop_core::record::header;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};

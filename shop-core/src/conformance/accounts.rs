@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use crate::log::LogRecord;
 use crate::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
 use crate::orders::{NewOrder, Order, OrderStore, Placement};
 use crate::outbox::Outbox;
 use crate::ports::RecordStore;
-use crate::record::LogRecord;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 
 /// A store of users that nobody else uses, and what is behind it.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
-use crate::record::LogRecord;
+use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// The most records of a batch that the sources of a [`LogFixture`] hand out: small, so that few records make
 /// several batches.
@@ -28,7 +28,7 @@ pub trait LogFixture: Debug + Send + Sync {
     async fn sink(&self) -> Arc<dyn PurchaseSink>;
 
     /// A new member of `group`, which hands out at most [`BATCH_RECORDS`] records a batch.
-    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource>;
+    async fn source(&self, group: &str) -> Arc<dyn LogSource>;
 
     /// Where the log keeps its dead letters.
     async fn dead_letters(&self) -> Arc<dyn DeadLetters>;
@@ -128,7 +128,7 @@ pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// Waits until `source` is so many records behind: some logs learn of it only now and then.
-pub(super) async fn lag_of(source: &dyn PurchaseSource, records: u64) {
+pub(super) async fn lag_of(source: &dyn LogSource, records: u64) {
     while !source.lag().await.is_ok_and(|lag| lag.total() == records) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

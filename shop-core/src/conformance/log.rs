@@ -1,4 +1,4 @@
-//! What every log promises: [`PurchaseSink`], [`PurchaseSource`] and [`DeadLetters`](crate::ports::DeadLetters)
+//! What every log promises: [`PurchaseSink`], [`LogSource`] and [`DeadLetters`](crate::log::DeadLetters)
 //! together.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +12,12 @@ use super::fixture::{declared, lag_of, poll_once, soon};
 use super::log_calls::{commit, expected, ids, next, positions, publish, read};
 use super::sample::{at, price, purchase, purchase_of, purchases};
 use super::{BATCH_RECORDS, LogFixture};
-use crate::ports::{
-    CommitOutcome, DeadLetter, Durability, Interruption, PurchaseSink, PurchaseSource, Reason, Revocation,
+use crate::log::{
+    CommitOutcome, ControlEvent, DeadLetter, Headers, LogRecord, LogSource, Reason, Revocation,
     RevocationCause, SourceEvent,
 };
-use crate::record::{Headers, LogRecord, decode, header};
+use crate::ports::{Durability, PurchaseSink};
+use crate::record::{decode, header};
 use crate::{ErrorKind, Purchase, RequestContext};
 
 const GROUP: &str = "group";
@@ -304,16 +305,16 @@ pub async fn an_interruption_is_no_batch(fixture: &dyn LogFixture) {
     // There is something to be read, as this shows; it is left where it is.
     let mut all = ids(&read(&*first, 1).await);
     publish(&*sink, &purchases(5..40)).await;
-    let mut call = first.interruption();
+    let mut call = first.next_control();
     assert!(poll_once(&mut call).await.is_pending());
     drop(call);
     if fixture.capabilities().revokes {
         let second = fixture.source(GROUP).await;
         let told = tokio::select! {
-            interruption = soon("interruption", first.interruption()) => interruption.expect("interruption"),
+            interruption = soon("interruption", first.next_control()) => interruption.expect("interruption"),
             event = next(&*second) => panic!("before it was given up: {event:?}"),
         };
-        let Interruption::Revoked(revocation) = told else { panic!("a revocation: {told:?}") };
+        let ControlEvent::Revoked(revocation) = told else { panic!("a revocation: {told:?}") };
         drop(revocation);
         soon("close", second.close(DEADLINE)).await.expect("close");
     }
@@ -321,12 +322,12 @@ pub async fn an_interruption_is_no_batch(fixture: &dyn LogFixture) {
         all.extend(ids(&read(&*first, 1).await));
     }
     soon("close", first.close(DEADLINE)).await.expect("close");
-    let told = soon("interruption", first.interruption()).await.expect("interruption");
-    assert!(matches!(told, Interruption::Closed), "{told:?}");
+    let told = soon("interruption", first.next_control()).await.expect("interruption");
+    assert!(matches!(told, ControlEvent::Closed), "{told:?}");
 }
 
 /// The revocation that `member` is told of once `newcomer` has joined.
-async fn revocation_of(member: &dyn PurchaseSource, newcomer: &dyn PurchaseSource) -> Revocation {
+async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSource) -> Revocation {
     loop {
         let (event, of_member) = tokio::select! {
             event = next(member) => (event, true),

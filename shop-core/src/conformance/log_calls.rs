@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::soon;
 use super::sample::id;
-use crate::ports::{Batch, CommitOutcome, Position, PurchaseSink, PurchaseSource, SourceEvent};
+use crate::log::{Batch, CommitOffset, CommitOutcome, LogSource, SourceEvent};
+use crate::ports::PurchaseSink;
 use crate::record::decode;
 use crate::{Purchase, PurchaseId};
 
@@ -16,12 +17,12 @@ pub(super) async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
 }
 
 /// The next event.
-pub(super) async fn next(source: &dyn PurchaseSource) -> SourceEvent {
+pub(super) async fn next(source: &dyn LogSource) -> SourceEvent {
     soon("next", source.next()).await.expect("next")
 }
 
 /// Batches with `count` records in all; revocations on the way are let through at once.
-pub(super) async fn read(source: &dyn PurchaseSource, count: usize) -> Vec<Batch> {
+pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
     let (mut batches, mut found) = (Vec::new(), 0);
     while found < count {
         match next(source).await {
@@ -50,16 +51,16 @@ pub(super) fn expected(numbers: std::ops::Range<u64>) -> BTreeSet<PurchaseId> {
 }
 
 /// The position after each batch's partition.
-pub(super) fn positions(batches: &[Batch]) -> Vec<Position> {
+pub(super) fn positions(batches: &[Batch]) -> Vec<CommitOffset> {
     let mut ends = BTreeMap::new();
     for batch in batches {
         let last = batch.records.last().expect("a batch is never empty");
         ends.insert(batch.partition.clone(), last.offset + 1);
     }
-    ends.into_iter().map(|(partition, next)| Position::new(partition, next)).collect()
+    ends.into_iter().map(|(partition, next)| CommitOffset::new(partition, next)).collect()
 }
 
 /// Commits, and returns an outcome for each position.
-pub(super) async fn commit(source: &dyn PurchaseSource, positions: &[Position]) -> Vec<CommitOutcome> {
+pub(super) async fn commit(source: &dyn LogSource, positions: &[CommitOffset]) -> Vec<CommitOutcome> {
     soon("commit", source.commit(positions)).await.expect("commit")
 }

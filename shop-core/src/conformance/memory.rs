@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
+use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use crate::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
-use crate::record::LogRecord;
+use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// A log and a store in memory.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl LogFixture for MemoryFixture {
         Arc::new(self.log.sink())
     }
 
-    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
         Arc::new(self.log.source(group))
     }
 

@@ -8,10 +8,10 @@ use futures_util::future::join_all;
 use super::OrdersFixture;
 use super::accounts::{new_order, user};
 use super::fixture::soon;
+use crate::log::LogRecord;
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
-use crate::record::LogRecord;
 use crate::users::UserNumber;
 use crate::{RequestContext, Uuid};
 

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::OutboxFixture;
 use super::fixture::soon;
+use crate::log::{Headers, LogRecord};
 use crate::memory::InMemoryLog;
 use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
-use crate::record::{Headers, LogRecord};
 use futures_util::TryStreamExt;
 
 async fn pending(outbox: &dyn Outbox, most: usize) -> Vec<OutboxEntry> {

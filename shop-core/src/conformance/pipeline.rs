@@ -12,8 +12,9 @@ use super::sample::{at, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
 use crate::fault::{Call, Fault, Faults};
 use crate::ingest::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
-use crate::ports::{PurchaseQuery, ReasonKind, Selector, SourceEvent};
-use crate::record::{LogRecord, decode};
+use crate::log::{LogRecord, ReasonKind, SourceEvent};
+use crate::ports::{PurchaseQuery, Selector};
+use crate::record::decode;
 use crate::{Purchase, PurchaseId, Result, Total};
 
 const GROUP: &str = "group";

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 const PORTS: [&str; 8] = [
     include_str!("../ports/sink.rs"),
-    include_str!("../ports/source.rs"),
+    include_str!("../log/source.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
-    include_str!("../ports/dead_letters.rs"),
+    include_str!("../log/dead_letters.rs"),
     include_str!("../users/store.rs"),
     include_str!("../orders/store.rs"),
     include_str!("../outbox/mod.rs"),

@@ -8,10 +8,10 @@ use futures_util::future::join_all;
 use super::UsersFixture;
 use super::accounts::{new_order, new_user};
 use super::fixture::soon;
+use crate::log::LogRecord;
 use crate::orders::{Order, OrderNumber};
 use crate::outbox::Outbox;
 use crate::ports::InsertOutcome;
-use crate::record::LogRecord;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 use crate::{RequestContext, Uuid};
 

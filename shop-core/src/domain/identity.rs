@@ -24,7 +24,7 @@ const FOREIGN: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c12)
 /// An id is no secret, and neither is a key: ids are in receipts and listings, and a keyed id can be computed from the
 /// user id and the key. Any client can therefore send a purchase under an id that another client is going to use. Of two
 /// purchases with the same id and different content the first one in the log is stored; the other one is a
-/// [conflict](crate::ports::ReasonKind::Conflict), and becomes a dead letter. To rule that out, let the edge make the id,
+/// [conflict](crate::log::ReasonKind::Conflict), and becomes a dead letter. To rule that out, let the edge make the id,
 /// or use a random UUID as the key and keep it secret until the purchase is acknowledged.
 #[must_use]
 pub fn keyed_id(user: &UserId, key: &IdempotencyKey) -> PurchaseId {

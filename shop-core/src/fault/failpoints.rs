@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use fail::FailScenario;
 use futures_util::FutureExt;
 
+use crate::log::{
+    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource, LogWriter,
+    SourceEvent,
+};
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
-use crate::ports::{
-    CommitOutcome, DeadLetter, DeadLetters, Durability, InsertOutcome, Interruption, Lag, Position,
-    PurchaseSink, PurchaseSource, PurchaseStore, Receipt, RecordSink, RecordStore, SourceEvent,
-};
-use crate::record::{LogRecord, Record};
+use crate::ports::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, Receipt, RecordStore};
+use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 use crate::{Purchase, Result};
 
@@ -119,16 +120,16 @@ impl DeadLetters for Failpoints<dyn DeadLetters> {
 }
 
 #[async_trait]
-impl PurchaseSource for Failpoints<dyn PurchaseSource> {
+impl LogSource for Failpoints<dyn LogSource> {
     async fn next(&self) -> Result<SourceEvent> {
         self.0.next().await
     }
 
-    async fn interruption(&self) -> Result<Interruption> {
-        self.0.interruption().await
+    async fn next_control(&self) -> Result<ControlEvent> {
+        self.0.next_control().await
     }
 
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         reached("before-commit");
         let outcomes = self.0.commit(positions).await;
         reached("committed");
@@ -190,7 +191,7 @@ impl OrderStore for Failpoints<dyn OrderStore> {
 }
 
 #[async_trait]
-impl RecordSink for Failpoints<dyn RecordSink> {
+impl LogWriter for Failpoints<dyn LogWriter> {
     async fn append(&self, record: LogRecord) -> Result<()> {
         reached("before-append");
         let appended = self.0.append(record).await;

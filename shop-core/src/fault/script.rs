@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::wrappers::{FaultyDeadLetters, FaultyQuery, FaultySink, FaultySource, FaultyStore};
-use crate::ports::{DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
+use crate::log::{DeadLetters, LogSource};
+use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use crate::{Error, ErrorKind, Outcome, Result};
 
 /// A call of a port that can be made to fail.
@@ -16,9 +17,9 @@ use crate::{Error, ErrorKind, Outcome, Result};
 pub enum Call {
     /// [`PurchaseSink::publish`].
     Publish,
-    /// [`PurchaseSource::next`].
+    /// [`LogSource::next`].
     Next,
-    /// [`PurchaseSource::commit`].
+    /// [`LogSource::commit`].
     Commit,
     /// [`PurchaseStore::insert`].
     Insert,
@@ -158,7 +159,7 @@ impl Faults {
 
     /// `source`, going wrong by this script.
     #[must_use]
-    pub fn source(&self, source: Arc<dyn PurchaseSource>) -> Arc<dyn PurchaseSource> {
+    pub fn source(&self, source: Arc<dyn LogSource>) -> Arc<dyn LogSource> {
         Arc::new(FaultySource::new(source, self.clone()))
     }
 

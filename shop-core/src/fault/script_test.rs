@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Call, Fault, Faults};
+use crate::log::{CommitOffset, CommitOutcome, LogSource, SourceEvent};
 use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{CommitOutcome, Position, PurchaseSink, PurchaseSource, PurchaseStore, SourceEvent};
+use crate::ports::{PurchaseSink, PurchaseStore};
 use crate::{Outcome, Purchase, PurchaseId, Timestamp};
 
 fn purchase() -> Purchase {
@@ -36,7 +37,7 @@ async fn a_commit_that_is_forgotten_moves_nothing() {
     log.sink().publish(&purchase()).await.unwrap();
     let source = faults.source(Arc::new(log.source("group")));
     let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
-    let position = [Position::new(batch.partition, 1)];
+    let position = [CommitOffset::new(batch.partition, 1)];
     faults.once(Call::Commit, Fault::Forget);
     for moved in [0, 1] {
         assert_eq!(source.commit(&position).await.unwrap(), [CommitOutcome::Committed]);

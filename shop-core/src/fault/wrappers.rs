@@ -8,10 +8,12 @@ use async_trait::async_trait;
 
 use super::script::outlive;
 use super::{Call, Fault, Faults};
+use crate::log::{
+    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogSource, SourceEvent,
+};
 use crate::ports::{
-    Batch, CommitOutcome, DeadLetter, DeadLetters, Durability, InsertOutcome, Interruption, Lag, Page,
-    PageRequest, Position, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, Receipt, Selector,
-    SourceEvent, Summary,
+    Durability, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Receipt,
+    Selector, Summary,
 };
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
@@ -42,14 +44,14 @@ impl PurchaseSink for FaultySink {
 
 #[derive(Debug)]
 pub(super) struct FaultySource {
-    inner: Arc<dyn PurchaseSource>,
+    inner: Arc<dyn LogSource>,
     faults: Faults,
     /// Batches that come again before anything new.
     again: Mutex<VecDeque<Batch>>,
 }
 
 impl FaultySource {
-    pub(super) const fn new(inner: Arc<dyn PurchaseSource>, faults: Faults) -> Self {
+    pub(super) const fn new(inner: Arc<dyn LogSource>, faults: Faults) -> Self {
         Self { inner, faults, again: Mutex::new(VecDeque::new()) }
     }
 
@@ -59,7 +61,7 @@ impl FaultySource {
 }
 
 #[async_trait]
-impl PurchaseSource for FaultySource {
+impl LogSource for FaultySource {
     async fn next(&self) -> Result<SourceEvent> {
         if let Some(batch) = self.again().pop_front() {
             return Ok(SourceEvent::Batch(batch));
@@ -84,11 +86,11 @@ impl PurchaseSource for FaultySource {
         Ok(SourceEvent::Batch(batch))
     }
 
-    async fn interruption(&self) -> Result<Interruption> {
-        self.inner.interruption().await
+    async fn next_control(&self) -> Result<ControlEvent> {
+        self.inner.next_control().await
     }
 
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         match self.faults.take(Call::Commit) {
             Some(Fault::Forget) => Ok(vec![CommitOutcome::Committed; positions.len()]),
             Some(Fault::Outlive(time)) => {

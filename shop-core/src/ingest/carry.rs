@@ -14,8 +14,8 @@ use super::insertion::{Indexed, Stored};
 use super::progress::Slot;
 use super::status::{Part, StatusBoard};
 use super::{IngestOptions, Tally};
-use crate::letters::Place;
-use crate::ports::{Batch, DeadLetter, DeadLetters, Reason, ReasonKind, RecordStore};
+use crate::log::{Batch, DeadLetter, DeadLetters, Place, Reason, ReasonKind};
+use crate::ports::RecordStore;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Retry};
 

@@ -17,15 +17,13 @@ use super::observer::{CarriedBatch, IngestObserver, tell};
 use super::progress::Progress;
 use super::status::{Part, Phase};
 use super::{IngestStatus, Tally};
-use crate::ports::{
-    Batch, Interruption, Partition, PurchaseSource, Revocation, RevocationCause, SourceEvent,
-};
+use crate::log::{Batch, ControlEvent, LogSource, Partition, Revocation, RevocationCause, SourceEvent};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result};
 use committing::Committed;
 
 pub(super) struct Coordinator<R: Record> {
-    source: Arc<dyn PurchaseSource>,
+    source: Arc<dyn LogSource>,
     carrier: Arc<Carrier<R>>,
     observer: Option<Arc<dyn IngestObserver>>,
     tasks: JoinSet<Arrived>,
@@ -76,13 +74,13 @@ enum Step {
     Arrived(Result<Arrived, JoinError>),
     Committed(Result<Committed, JoinError>),
     Event(Result<SourceEvent>),
-    Interrupted(Result<Interruption>),
+    Interrupted(Result<ControlEvent>),
     Time,
 }
 
 impl<R: Record> Coordinator<R> {
     pub(super) fn new(
-        source: Arc<dyn PurchaseSource>,
+        source: Arc<dyn LogSource>,
         carrier: Arc<Carrier<R>>,
         observer: Option<Arc<dyn IngestObserver>>,
     ) -> Self {
@@ -160,7 +158,7 @@ impl<R: Record> Coordinator<R> {
             if reads {
                 Step::Event(source.next().await)
             } else {
-                Step::Interrupted(source.interruption().await)
+                Step::Interrupted(source.next_control().await)
             }
         };
         tokio::select! {

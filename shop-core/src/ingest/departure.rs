@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ports::{Partition, Revocation};
+use crate::log::{Partition, Revocation};
 
 /// Partitions that are to be left: drained, committed, then given up.
 pub(super) struct Departure {

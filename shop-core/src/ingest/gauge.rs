@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::DeadLetterLimit;
-use crate::ports::Partition;
+use crate::log::Partition;
 use crate::{Error, ErrorKind};
 
 /// The count of dead letters, shared by all batches of a pipeline.

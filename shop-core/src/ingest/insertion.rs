@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::carry::{Carrier, Dead, Ended, Load};
 use super::status::Part;
 use super::{StuckRecord, Tally};
-use crate::ports::{InsertOutcome, Reason};
+use crate::log::Reason;
+use crate::ports::InsertOutcome;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Timestamp};
 

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Phase, Tally};
 use crate::fault::{Call, Fault, Faults};
+use crate::log::LogRecord;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore};
-use crate::record::LogRecord;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 fn purchase(number: u128) -> Purchase {

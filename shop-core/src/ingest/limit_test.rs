@@ -10,9 +10,8 @@ use tokio::task::JoinHandle;
 use super::logged::Logged;
 use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
 use crate::fault::{Call, Fault, Faults};
+use crate::log::{DeadLetter, DeadLetters, LogRecord};
 use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
-use crate::ports::{DeadLetter, DeadLetters};
-use crate::record::LogRecord;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 struct Running {

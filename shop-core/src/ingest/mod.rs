@@ -46,7 +46,8 @@ pub use observer::{CarriedBatch, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
 pub use status::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord, Tally};
 
-use crate::ports::{DeadLetters, PurchaseSource, PurchaseStore, RecordStore};
+use crate::log::{DeadLetters, LogSource};
+use crate::ports::{PurchaseStore, RecordStore};
 use crate::record::Record;
 use crate::{Purchase, Result};
 use carry::Carrier;
@@ -85,7 +86,7 @@ use status::StatusBoard;
 /// ```
 #[derive(Debug)]
 pub struct Ingest<R: Record = Purchase> {
-    source: Arc<dyn PurchaseSource>,
+    source: Arc<dyn LogSource>,
     carrier: Carrier<R>,
     observer: Option<Arc<dyn IngestObserver>>,
 }
@@ -95,7 +96,7 @@ impl Ingest {
     /// until it is [run](Self::run).
     #[must_use]
     pub fn new(
-        source: Arc<dyn PurchaseSource>,
+        source: Arc<dyn LogSource>,
         store: Arc<dyn PurchaseStore>,
         dead_letters: Arc<dyn DeadLetters>,
         options: IngestOptions,
@@ -108,7 +109,7 @@ impl<R: Record> Ingest<R> {
     /// The same for any records: a pipeline from `source` into whatever keeps them.
     #[must_use]
     pub fn of(
-        source: Arc<dyn PurchaseSource>,
+        source: Arc<dyn LogSource>,
         store: Arc<dyn RecordStore<R>>,
         dead_letters: Arc<dyn DeadLetters>,
         options: IngestOptions,

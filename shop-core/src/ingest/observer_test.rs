@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 use super::{CarriedBatch, Ingest, IngestMonitor, IngestObserver, IngestOptions, Part, Tally};
 use crate::fault::{Call, Fault, Faults};
+use crate::log::{LogRecord, Reason};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, Reason};
-use crate::record::LogRecord;
+use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore};
 use crate::{Clock, Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// It is always this moment.

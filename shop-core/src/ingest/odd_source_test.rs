@@ -11,12 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::{Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
-use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{
-    Batch, CommitOutcome, Interruption, Lag, Partition, Position, PurchaseSource, Revocation,
+use crate::log::{
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogRecord, LogSource, Partition, Revocation,
     RevocationCause, SourceEvent,
 };
-use crate::record::LogRecord;
+use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::{Error, ErrorKind, Result, Retry, Timestamp};
 
 type Answer<T> = Box<dyn FnOnce() -> Result<T> + Send>;
@@ -26,7 +25,7 @@ struct Odd {
     tell: mpsc::UnboundedSender<Answer<SourceEvent>>,
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Answer<SourceEvent>>>,
     /// What it says to a reader that has no room, or pauses.
-    interruptions: tokio::sync::Mutex<VecDeque<Answer<Interruption>>>,
+    interruptions: tokio::sync::Mutex<VecDeque<Answer<ControlEvent>>>,
     /// How often it was asked for that.
     interruptions_asked: AtomicUsize,
     /// Whether commits, and the close, do not end.
@@ -45,7 +44,7 @@ impl std::fmt::Debug for Odd {
 }
 
 #[async_trait]
-impl PurchaseSource for Odd {
+impl LogSource for Odd {
     async fn next(&self) -> Result<SourceEvent> {
         match self.events.lock().await.recv().await {
             Some(event) => event(),
@@ -53,7 +52,7 @@ impl PurchaseSource for Odd {
         }
     }
 
-    async fn interruption(&self) -> Result<Interruption> {
+    async fn next_control(&self) -> Result<ControlEvent> {
         self.interruptions_asked.fetch_add(1, Ordering::Relaxed);
         match self.interruptions.lock().await.pop_front() {
             Some(interruption) => interruption(),
@@ -61,7 +60,7 @@ impl PurchaseSource for Odd {
         }
     }
 
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let asked = positions.iter().map(|position| (position.partition.epoch, position.next));
         self.asked.lock().unwrap().extend(asked);
         if self.commits_hang {
@@ -116,7 +115,7 @@ impl Odd {
         self.says(move || Ok(SourceEvent::Batch(batch(epoch, offsets))))
     }
 
-    fn interrupts(mut self, with: impl FnOnce() -> Result<Interruption> + Send + 'static) -> Self {
+    fn interrupts(mut self, with: impl FnOnce() -> Result<ControlEvent> + Send + 'static) -> Self {
         self.interruptions.get_mut().push_back(Box::new(with));
         self
     }
@@ -276,7 +275,7 @@ async fn a_reader_that_pauses_after_an_error_still_learns_of_revocations() {
     let revocation = move || {
         let done = move || end.send(()).unwrap();
         let partitions = vec![partition(1)];
-        Ok(Interruption::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, GRACE, done)))
+        Ok(ControlEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, GRACE, done)))
     };
     let odd = Odd::new().delivers(1, 0..2).says(|| Err(away(Retry::After(LONG)))).interrupts(revocation);
     let (begun, running) = (Instant::now(), odd.start());

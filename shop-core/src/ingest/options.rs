@@ -76,7 +76,7 @@ impl IngestOptions {
 /// comes on top of it, so that a restart goes on behind all of them.
 ///
 /// A record counts once, when its letter was put, however often it is delivered. A
-/// [conflict](crate::ports::ReasonKind::Conflict) neither counts nor ends a row: clients make conflicts, they say nothing
+/// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row: clients make conflicts, they say nothing
 /// of the deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterLimit {

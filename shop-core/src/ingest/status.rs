@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::ports::{Lag, PurchaseSource, ReasonKind};
+use crate::log::{Lag, LogSource, ReasonKind};
 use crate::{Error, ErrorKind, Result};
 
 /// The state of an ingest at one moment.
@@ -178,7 +178,7 @@ impl Tally {
 pub struct IngestMonitor {
     status: watch::Receiver<IngestStatus>,
     /// Not kept alive by whoever watches.
-    source: Weak<dyn PurchaseSource>,
+    source: Weak<dyn LogSource>,
 }
 
 impl IngestMonitor {
@@ -191,7 +191,7 @@ impl IngestMonitor {
     /// How far the group is behind in what this pipeline reads.
     ///
     /// # Errors
-    /// As [`PurchaseSource::lag`], and [`Closed`](ErrorKind::Closed) when the pipeline has ended.
+    /// As [`LogSource::lag`], and [`Closed`](ErrorKind::Closed) when the pipeline has ended.
     pub async fn lag(&self) -> Result<Lag> {
         let gone = || Error::new(ErrorKind::Closed, "the pipeline has ended").with_origin("ingest");
         self.source.upgrade().ok_or_else(gone)?.lag().await
@@ -252,7 +252,7 @@ impl StatusBoard {
         Self { status: watch::Sender::new(IngestStatus::default()), waits: Mutex::default() }
     }
 
-    pub(super) fn monitor(&self, source: Weak<dyn PurchaseSource>) -> IngestMonitor {
+    pub(super) fn monitor(&self, source: Weak<dyn LogSource>) -> IngestMonitor {
         IngestMonitor { status: self.status.subscribe(), source }
     }
 

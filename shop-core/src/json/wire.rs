@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{number, text};
-use crate::ports::{Cursor, Durability, Page, Receipt, RecordPosition, Summary};
+use crate::log::RecordPosition;
+use crate::ports::{Cursor, Durability, Page, Receipt, Summary};
 use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};
 
 /// What is sent to buy.
@@ -168,7 +169,7 @@ impl From<ReceiptBody> for Receipt {
         };
         let receipt = Self::new(body.id, durability);
         match body.position {
-            Some(at) => receipt.at(RecordPosition::new(at.topic, at.partition, at.offset)),
+            Some(at) => receipt.with_position(RecordPosition::new(at.topic, at.partition, at.offset)),
             None => receipt,
         }
     }
@@ -249,11 +250,8 @@ mod tests {
         let json = serde_json::to_string(&ReceiptBody::from(nameless.clone())).unwrap();
         assert!(json.ends_with(r#""durability":"broker"}"#), "{json}");
         assert_eq!(Receipt::from(serde_json::from_str::<ReceiptBody>(&json).unwrap()), nameless);
-        let full = Receipt::new(id, Durability::Broker { replicas: Some(3) }).at(RecordPosition::new(
-            "purchases".into(),
-            2,
-            7,
-        ));
+        let full = Receipt::new(id, Durability::Broker { replicas: Some(3) })
+            .with_position(RecordPosition::new("purchases".into(), 2, 7));
         let json = serde_json::to_string(&ReceiptBody::from(full.clone())).unwrap();
         assert!(json.contains(r#""durability":"broker","replicas":3"#), "{json}");
         assert_eq!(Receipt::from(serde_json::from_str::<ReceiptBody>(&json).unwrap()), full);

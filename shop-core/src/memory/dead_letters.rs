@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::lock;
 use super::log::Shared;
 use crate::Result;
-use crate::ports::{DeadLetter, DeadLetters};
+use crate::log::{DeadLetter, DeadLetters};
 
 /// Keeps the dead letters of an [`InMemoryLog`](super::InMemoryLog), each once.
 #[derive(Debug, Clone)]

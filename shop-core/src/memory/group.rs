@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::ports::{CommitOutcome, RevocationCause};
+use crate::log::{CommitOutcome, RevocationCause};
 
 /// Which partitions a rebalance takes from their owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,7 @@ use tokio::sync::Notify;
 
 use super::group::{Group, Rebalancing};
 use super::{InMemoryDeadLetters, InMemorySink, InMemorySource, lock};
-use crate::ports::{Batch, DeadLetter, Partition, RecordPosition, RecordSink};
-use crate::record::LogRecord;
+use crate::log::{Batch, DeadLetter, LogRecord, LogWriter, Partition, RecordPosition};
 use crate::{Clock, Result, SystemClock};
 
 /// A partitioned log in memory, with consumer groups.
@@ -143,7 +142,7 @@ impl InMemoryLog {
 }
 
 #[async_trait]
-impl RecordSink for InMemoryLog {
+impl LogWriter for InMemoryLog {
     async fn append(&self, record: LogRecord) -> Result<()> {
         self.shared.append(record);
         Ok(())

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{InMemoryOrders, InMemoryUsers, lock};
+use crate::log::LogRecord;
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
-use crate::record::LogRecord;
 use crate::{Clock, Result, SystemClock};
 
 /// Events that wait to be published, in memory.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::log::Shared;
+use crate::log::LogRecord;
 use crate::ports::{Durability, PurchaseSink, Receipt};
-use crate::record::{LogRecord, encode};
+use crate::record::encode;
 use crate::{Error, ErrorKind, Purchase, Result, Timestamp};
 
 /// Writes into an [`InMemoryLog`](super::InMemoryLog).
@@ -34,7 +35,7 @@ impl PurchaseSink for InMemorySink {
             .with_key(Some(encoded.key))
             .with_headers(encoded.headers);
         let position = self.log.append(record);
-        Ok(Receipt::new(purchase.id, self.durability()).at(position))
+        Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
     }
 
     fn durability(&self) -> Durability {

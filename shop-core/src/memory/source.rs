@@ -10,11 +10,10 @@ use super::group::{Group, MemberId};
 use super::lock;
 use super::log::{Shared, State};
 use crate::Result;
-use crate::ports::{
-    Batch, CommitOutcome, Interruption, Lag, Partition, Position, PurchaseSource, Revocation,
+use crate::log::{
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogRecord, LogSource, Partition, Revocation,
     RevocationCause, SourceEvent,
 };
-use crate::record::LogRecord;
 
 /// Reads an [`InMemoryLog`](super::InMemoryLog) as a member of a group, until it is closed or dropped.
 #[derive(Debug)]
@@ -128,26 +127,27 @@ impl InMemorySource {
 }
 
 #[async_trait]
-impl PurchaseSource for InMemorySource {
+impl LogSource for InMemorySource {
     async fn next(&self) -> Result<SourceEvent> {
         Ok(self.wait(true).await)
     }
 
-    async fn interruption(&self) -> Result<Interruption> {
+    async fn next_control(&self) -> Result<ControlEvent> {
         loop {
             match self.wait(false).await {
-                SourceEvent::Revoked(revocation) => return Ok(Interruption::Revoked(revocation)),
-                SourceEvent::Closed => return Ok(Interruption::Closed),
+                SourceEvent::Revoked(revocation) => return Ok(ControlEvent::Revoked(revocation)),
+                SourceEvent::Closed => return Ok(ControlEvent::Closed),
                 // Not handed to a reader without room.
                 SourceEvent::Batch(_) => {}
             }
         }
     }
 
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let outcomes = self.with_group(|group| {
-            let commit =
-                |at: &Position| group.commit(self.member, at.partition.index, at.partition.epoch, at.next);
+            let commit = |at: &CommitOffset| {
+                group.commit(self.member, at.partition.index, at.partition.epoch, at.next)
+            };
             positions.iter().map(commit).collect()
         });
         Ok(outcomes.unwrap_or_default())
@@ -194,7 +194,7 @@ mod tests {
         let source = log.source("group");
         drop(log.append(LogRecord::new(0, Timestamp::MIN, None)));
         let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
-        source.commit(&[Position::new(batch.partition, 7)]).await.unwrap();
+        source.commit(&[CommitOffset::new(batch.partition, 7)]).await.unwrap();
         assert_eq!(source.lag().await.unwrap().total(), 0);
     }
 }

@@ -3,8 +3,8 @@
 use super::TotalPrice;
 use crate::domain::{row_number, short_text};
 use crate::json::OrderEventBody;
-use crate::ports::Partition;
-use crate::record::{Event, LogRecord, Record, UndecodableRecord, event};
+use crate::log::{LogRecord, Partition};
+use crate::record::{DecodeError, Event, Record, event};
 use crate::users::UserNumber;
 use crate::{IdempotencyKey, RequestContext, Result};
 
@@ -103,7 +103,7 @@ impl Order {
 }
 
 impl Record for Order {
-    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, UndecodableRecord> {
+    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
         event::decode::<OrderEventBody, Self>(record)
     }
 

@@ -27,7 +27,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use crate::record::LogRecord;
+use crate::log::LogRecord;
 use crate::{Result, Timestamp};
 
 pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};

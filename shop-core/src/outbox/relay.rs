@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
-use crate::ports::RecordSink;
+use crate::log::LogWriter;
 use crate::{Error, ErrorKind, Result};
 
 /// How a [`Relay`] works. The defaults are right for nearly everybody.
@@ -73,7 +73,7 @@ pub struct RelayStatus {
 #[derive(Debug)]
 pub struct Relay {
     outbox: Arc<dyn Outbox>,
-    log: Arc<dyn RecordSink>,
+    log: Arc<dyn LogWriter>,
     options: RelayOptions,
     status: watch::Sender<RelayStatus>,
 }
@@ -105,7 +105,7 @@ impl RelayMonitor {
 impl Relay {
     /// A relay from `outbox` into `log`. It does nothing until it is [run](Self::run).
     #[must_use]
-    pub fn new(outbox: Arc<dyn Outbox>, log: Arc<dyn RecordSink>, options: RelayOptions) -> Self {
+    pub fn new(outbox: Arc<dyn Outbox>, log: Arc<dyn LogWriter>, options: RelayOptions) -> Self {
         Self { outbox, log, options, status: watch::Sender::new(RelayStatus::default()) }
     }
 

@@ -12,9 +12,8 @@ use tokio::time::Instant;
 
 use super::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
 use crate::conformance::{OutboxFixture, outbox as kit};
+use crate::log::{LogRecord, LogWriter};
 use crate::memory::InMemoryOutbox;
-use crate::ports::RecordSink;
-use crate::record::LogRecord;
 use crate::{Bytes, Error, ErrorKind, Result, Timestamp};
 
 fn record(key: &'static str, value: &'static str) -> LogRecord {
@@ -35,7 +34,7 @@ struct Unwilling {
 }
 
 #[async_trait]
-impl RecordSink for Unwilling {
+impl LogWriter for Unwilling {
     async fn append(&self, record: LogRecord) -> Result<()> {
         let value = text(record.value.as_ref());
         let fails = value == self.value
@@ -185,7 +184,7 @@ struct Slow {
 }
 
 #[async_trait]
-impl RecordSink for Slow {
+impl LogWriter for Slow {
     async fn append(&self, record: LogRecord) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let value = text(record.value.as_ref());

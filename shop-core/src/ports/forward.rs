@@ -6,9 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    CommitOutcome, DeadLetter, DeadLetters, Durability, InsertOutcome, Interruption, Lag, Page, PageRequest,
-    Position, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore, Receipt, Selector, SourceEvent,
-    Summary,
+    Durability, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Receipt,
+    Selector, Summary,
 };
 use crate::{Purchase, PurchaseId, Result};
 
@@ -23,34 +22,6 @@ macro_rules! forward {
 
             fn durability(&self) -> Durability {
                 (**self).durability()
-            }
-
-            async fn check(&self) -> Result<()> {
-                (**self).check().await
-            }
-
-            async fn close(&self, deadline: Duration) -> Result<()> {
-                (**self).close(deadline).await
-            }
-        }
-
-        #[deny(clippy::missing_trait_methods)]
-        #[async_trait]
-        impl<T: PurchaseSource + ?Sized> PurchaseSource for $pointer<T> {
-            async fn next(&self) -> Result<SourceEvent> {
-                (**self).next().await
-            }
-
-            async fn interruption(&self) -> Result<Interruption> {
-                (**self).interruption().await
-            }
-
-            async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
-                (**self).commit(positions).await
-            }
-
-            async fn lag(&self) -> Result<Lag> {
-                (**self).lag().await
             }
 
             async fn check(&self) -> Result<()> {
@@ -87,18 +58,6 @@ macro_rules! forward {
 
             async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
                 (**self).get(id).await
-            }
-
-            async fn check(&self) -> Result<()> {
-                (**self).check().await
-            }
-        }
-
-        #[deny(clippy::missing_trait_methods)]
-        #[async_trait]
-        impl<T: DeadLetters + ?Sized> DeadLetters for $pointer<T> {
-            async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
-                (**self).put(letters).await
             }
 
             async fn check(&self) -> Result<()> {

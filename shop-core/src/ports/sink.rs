@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::log::RecordPosition;
 use crate::{Purchase, PurchaseId, Result};
 
 /// Where purchases go to become durable: the writing end of a log.
@@ -83,7 +84,7 @@ impl Receipt {
 
     /// The same receipt, with the record's position.
     #[must_use]
-    pub fn at(mut self, position: RecordPosition) -> Self {
+    pub fn with_position(mut self, position: RecordPosition) -> Self {
         self.position = Some(position);
         self
     }
@@ -106,24 +107,4 @@ pub enum Durability {
     /// The loss of a minority of the store's servers: a majority has it in its journal. The majority of a single
     /// server is that server.
     Replicated,
-}
-
-/// Where one record stands.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub struct RecordPosition {
-    /// The topic.
-    pub topic: String,
-    /// The number of the partition.
-    pub partition: u32,
-    /// The offset in the partition.
-    pub offset: u64,
-}
-
-impl RecordPosition {
-    /// The position of a record.
-    #[must_use]
-    pub const fn new(topic: String, partition: u32, offset: u64) -> Self {
-        Self { topic, partition, offset }
-    }
 }

@@ -2,15 +2,15 @@
 
 use std::str::FromStr;
 
-use super::{LogRecord, SCHEMA_VERSION, header};
+use super::{SCHEMA_VERSION, header};
 use crate::json::{Members, Scalar};
-use crate::ports::Partition;
+use crate::log::{LogRecord, Partition};
 use crate::{ForeignOrigin, Price, Purchase, PurchaseId, foreign_id};
 
 /// Why a record is no purchase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum UndecodableRecord {
+pub enum DecodeError {
     /// It has no value.
     #[error("the record has no value")]
     Empty,
@@ -48,20 +48,20 @@ pub enum UndecodableRecord {
 /// stays in the record's headers.
 ///
 /// # Errors
-/// [`UndecodableRecord`] when this is no purchase; decoding it again will not change that.
-pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, UndecodableRecord> {
-    let value = record.value.as_deref().ok_or(UndecodableRecord::Empty)?;
+/// [`DecodeError`] when this is no purchase; decoding it again will not change that.
+pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
+    let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     let mut id = None;
     for (name, value) in record.headers.iter() {
         match (name, value) {
             (header::PURCHASE_ID, value) => id = Some(read_id(value)?),
             (header::SCHEMA, Some(version)) if version != SCHEMA_VERSION.as_bytes() => {
-                return Err(UndecodableRecord::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
+                return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
             }
             _ => {}
         }
     }
-    let members = Members::parse(value).map_err(|error| UndecodableRecord::NotAnObject(error.to_string()))?;
+    let members = Members::parse(value).map_err(|error| DecodeError::NotAnObject(error.to_string()))?;
     Ok(Purchase::new(
         id.unwrap_or_else(|| place_id(record, partition)),
         text(members.userid, "userid")?,
@@ -71,9 +71,9 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Und
     ))
 }
 
-fn read_id(value: Option<&[u8]>) -> Result<PurchaseId, UndecodableRecord> {
+fn read_id(value: Option<&[u8]>) -> Result<PurchaseId, DecodeError> {
     let text = value.and_then(|bytes| std::str::from_utf8(bytes).ok());
-    text.and_then(|text| text.parse().ok()).ok_or(UndecodableRecord::BadId)
+    text.and_then(|text| text.parse().ok()).ok_or(DecodeError::BadId)
 }
 
 /// The id of the place at which `record` stands in `partition`: that of its purchase, if it carries none of its own.
@@ -85,17 +85,17 @@ pub fn place_id(record: &LogRecord, partition: &Partition) -> PurchaseId {
     foreign_id(&ForeignOrigin::new(&partition.cluster, &partition.topic, place, record.time))
 }
 
-fn text<T>(value: Option<Scalar<'_>>, member: &'static str) -> Result<T, UndecodableRecord>
+fn text<T>(value: Option<Scalar<'_>>, member: &'static str) -> Result<T, DecodeError>
 where
     T: FromStr<Err: std::fmt::Display>,
 {
-    let value = value.ok_or(UndecodableRecord::Missing(member))?;
-    let problem = |problem: String| UndecodableRecord::Member { member, problem };
+    let value = value.ok_or(DecodeError::Missing(member))?;
+    let problem = |problem: String| DecodeError::Member { member, problem };
     let text = value.text_or_integer().ok_or_else(|| problem("is neither text nor an integer".into()))?;
     text.parse().map_err(|error: T::Err| problem(error.to_string()))
 }
 
-fn price(value: Option<Scalar<'_>>) -> Result<Price, UndecodableRecord> {
-    let value = value.ok_or(UndecodableRecord::Missing("price"))?;
-    value.price().map_err(|error| UndecodableRecord::Member { member: "price", problem: error.to_string() })
+fn price(value: Option<Scalar<'_>>) -> Result<Price, DecodeError> {
+    let value = value.ok_or(DecodeError::Missing("price"))?;
+    value.price().map_err(|error| DecodeError::Member { member: "price", problem: error.to_string() })
 }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{Headers, HeadersBuilder, SCHEMA_VERSION, header};
+use super::{SCHEMA_VERSION, header};
 use crate::json::{number, text};
+use crate::log::{Headers, HeadersBuilder};
 use crate::{Error, ErrorKind, Price, Purchase, Result, Timestamp};
 
 /// A purchase in the form in which we write it into a log.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Headers, LogRecord, SCHEMA_VERSION, UndecodableRecord, header};
+use super::{DecodeError, SCHEMA_VERSION, header};
+use crate::log::{Headers, LogRecord};
 use crate::{Error, ErrorKind, RequestContext, Result, Timestamp};
 
 /// The record of the event that says `body`.
@@ -31,18 +32,18 @@ fn headers(context: Option<&RequestContext>) -> Headers {
 }
 
 /// What the value of `record` says.
-pub(crate) fn decode<B, T>(record: &LogRecord) -> Result<T, UndecodableRecord>
+pub(crate) fn decode<B, T>(record: &LogRecord) -> Result<T, DecodeError>
 where
     B: DeserializeOwned,
     T: TryFrom<B, Error: Display>,
 {
-    let value = record.value.as_deref().ok_or(UndecodableRecord::Empty)?;
+    let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     if let Some(version) = record.headers.get(header::SCHEMA)
         && version != SCHEMA_VERSION.as_bytes()
     {
-        return Err(UndecodableRecord::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
+        return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
     }
     let body: B =
-        serde_json::from_slice(value).map_err(|error| UndecodableRecord::NotAnEvent(error.to_string()))?;
-    body.try_into().map_err(|error: T::Error| UndecodableRecord::NotAnEvent(error.to_string()))
+        serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))?;
+    body.try_into().map_err(|error: T::Error| DecodeError::NotAnEvent(error.to_string()))
 }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Headers, LogRecord, UndecodableRecord, decode, encode, header};
-use crate::ports::Partition;
+use super::{DecodeError, decode, encode, header};
+use crate::log::{Headers, LogRecord, Partition};
 use crate::{NewPurchase, Purchase, RequestContext, Timestamp};
 
 const RECORD_TIME: &str = "2026-03-01T09:00:00.500Z";
@@ -16,7 +16,7 @@ fn record(value: &str) -> LogRecord {
     LogRecord::new(42, RECORD_TIME.parse().unwrap(), Some(Bytes::copy_from_slice(value.as_bytes())))
 }
 
-fn read(value: &str) -> Result<Purchase, UndecodableRecord> {
+fn read(value: &str) -> Result<Purchase, DecodeError> {
     decode(&record(value), &partition())
 }
 
@@ -87,7 +87,7 @@ fn what_is_no_purchase_says_why() {
         assert!(error.starts_with(why), "{value}: {error}");
     }
     let tombstone = LogRecord::new(1, RECORD_TIME.parse().unwrap(), None);
-    assert_eq!(decode(&tombstone, &partition()), Err(UndecodableRecord::Empty));
+    assert_eq!(decode(&tombstone, &partition()), Err(DecodeError::Empty));
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn the_id_comes_from_the_header_or_from_the_place() {
     let id = "0190163d-8694-739b-aea5-966c26f8ad91";
     assert_eq!(with(header::PURCHASE_ID, id.as_bytes()).unwrap().id.to_string(), id);
     assert_eq!(with(header::PURCHASE_ID, b"65a1f0c2d3e4b5a697887766").unwrap().id.as_uuid(), None);
-    assert_eq!(with(header::PURCHASE_ID, b"\xff"), Err(UndecodableRecord::BadId));
-    assert_eq!(with(header::SCHEMA, b"2"), Err(UndecodableRecord::UnknownSchema("2".into())));
+    assert_eq!(with(header::PURCHASE_ID, b"\xff"), Err(DecodeError::BadId));
+    assert_eq!(with(header::SCHEMA, b"2"), Err(DecodeError::UnknownSchema("2".into())));
     assert!(with(header::SCHEMA, b"1").is_ok());
 
     // Without a header the place decides: the same at every delivery, another one elsewhere.

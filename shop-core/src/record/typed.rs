@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 
-use super::{LogRecord, UndecodableRecord, decode};
-use crate::ports::Partition;
+use super::{DecodeError, decode};
+use crate::log::{LogRecord, Partition};
 use crate::{Purchase, Result, Timestamp};
 
 /// What the records of one topic say: a [`Purchase`], or an [`Event`].
@@ -11,8 +11,8 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
     /// What `record` says, which stands in `partition`.
     ///
     /// # Errors
-    /// [`UndecodableRecord`] when it says no such thing; decoding it again will not change that.
-    fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, UndecodableRecord>;
+    /// [`DecodeError`] when it says no such thing; decoding it again will not change that.
+    fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError>;
 
     /// When it came to be, if it tells.
     fn made_at(&self) -> Option<Timestamp> {
@@ -40,7 +40,7 @@ pub trait Event: Record {
 }
 
 impl Record for Purchase {
-    fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, UndecodableRecord> {
+    fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         decode(record, partition)
     }
 

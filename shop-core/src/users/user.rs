@@ -3,8 +3,8 @@
 use super::Email;
 use crate::domain::{row_number, short_text};
 use crate::json::UserBody;
-use crate::ports::Partition;
-use crate::record::{Event, LogRecord, Record, UndecodableRecord, event};
+use crate::log::{LogRecord, Partition};
+use crate::record::{DecodeError, Event, Record, event};
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
@@ -81,7 +81,7 @@ impl User {
 }
 
 impl Record for User {
-    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, UndecodableRecord> {
+    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
         event::decode::<UserBody, Self>(record)
     }
 

@@ -5,8 +5,7 @@ use std::pin::pin;
 
 use futures_util::{Stream, TryStreamExt};
 
-use crate::letters::{PutAside, Settlement};
-use crate::ports::ReasonKind;
+use crate::log::{DeadLetterState, ReasonKind, Resolution};
 use crate::{PurchaseId, Result};
 
 /// Ids of places and purchases.
@@ -25,17 +24,17 @@ pub(super) enum Fate {
 }
 
 impl Aside {
-    pub(super) async fn read(all: impl Stream<Item = Result<PutAside>> + Send) -> Result<Self> {
+    pub(super) async fn read(all: impl Stream<Item = Result<DeadLetterState>> + Send) -> Result<Self> {
         let mut aside = Self::default();
         let mut all = pin!(all);
         while let Some(put_aside) = all.try_next().await? {
             match put_aside {
-                PutAside::Kept(letter) => {
+                DeadLetterState::Pending(letter) => {
                     aside.kept.insert(letter.place(), letter.reason.kind());
                 }
-                PutAside::Settled(letter) => {
+                DeadLetterState::Resolved(letter) => {
                     aside.settled.insert(letter.place);
-                    let replayed = letter.settlement == Settlement::Replayed;
+                    let replayed = letter.settlement == Resolution::Replayed;
                     aside.replayed.extend(letter.purchase.filter(|_| replayed));
                 }
             }

@@ -4,14 +4,14 @@
 //! use std::sync::Arc;
 //!
 //! use futures_util::{StreamExt, stream};
-//! use shop_core::letters::PutAside;
+//! use shop_core::log::DeadLetterState;
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
 //! use shop_core::verify::{Verify, VerifyOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let letters = || stream::iter(log.dead_letters().all()).map(|letter| Ok(PutAside::Kept(letter)));
+//! let letters = || stream::iter(log.dead_letters().all()).map(|letter| Ok(DeadLetterState::Pending(letter)));
 //!
 //! let verify = Verify::new(Arc::new(store), VerifyOptions::default());
 //! let verified = verify.run(log.records(), letters, |_progress| ()).await?;
@@ -35,8 +35,8 @@ use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 
-use crate::letters::PutAside;
-use crate::ports::{Batch, PurchaseQuery, RecordPosition};
+use crate::log::{Batch, DeadLetterState, RecordPosition};
+use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result};
 
 use walk::Walk;
@@ -208,7 +208,7 @@ impl Verify {
     ) -> Result<Verified>
     where
         F: Fn() -> S + Send + Sync,
-        S: Stream<Item = Result<PutAside>> + Send,
+        S: Stream<Item = Result<DeadLetterState>> + Send,
     {
         let mut walk = Walk::begin(self, &letters, &told).await?;
         let mut log = pin!(log);

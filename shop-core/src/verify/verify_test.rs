@@ -10,13 +10,16 @@ use futures_util::{StreamExt, stream};
 
 use super::{Unaccounted, Verified, Verify, VerifyOptions};
 use crate::fault::{Call, Fault, Faults};
-use crate::letters::{PutAside, SettledLetter, Settlement};
+use crate::log::{
+    DeadLetter, DeadLetterState, DeadLetters, LogRecord, Reason, RecordPosition, Resolution,
+    ResolvedDeadLetter,
+};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
-    DeadLetter, DeadLetters, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore,
-    PurchaseStoreExt, Reason, RecordPosition, Selector, Summary,
+    InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, PurchaseStoreExt, Selector,
+    Summary,
 };
-use crate::record::{LogRecord, UndecodableRecord};
+use crate::record::DecodeError;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
 
 fn purchase(number: u128) -> Purchase {
@@ -37,7 +40,7 @@ fn poison() -> LogRecord {
 struct World {
     log: InMemoryLog,
     store: InMemoryStore,
-    settled: Vec<SettledLetter>,
+    settled: Vec<ResolvedDeadLetter>,
 }
 
 impl World {
@@ -74,15 +77,15 @@ impl World {
         letter
     }
 
-    fn settle(&mut self, letter: &DeadLetter, settlement: Settlement) {
-        self.settled.push(SettledLetter::new(letter.place(), letter.purchase_id(), settlement));
+    fn settle(&mut self, letter: &DeadLetter, settlement: Resolution) {
+        self.settled.push(ResolvedDeadLetter::new(letter.place(), letter.purchase_id(), settlement));
     }
 
-    fn letters(&self) -> impl futures_util::Stream<Item = Result<PutAside>> + Send + use<> {
+    fn letters(&self) -> impl futures_util::Stream<Item = Result<DeadLetterState>> + Send + use<> {
         let mut kept = self.log.dead_letters().all();
         kept.retain(|letter| self.settled.iter().all(|settled| settled.place != letter.place()));
-        let kept = kept.into_iter().map(PutAside::Kept);
-        let settled = self.settled.clone().into_iter().map(PutAside::Settled);
+        let kept = kept.into_iter().map(DeadLetterState::Pending);
+        let settled = self.settled.clone().into_iter().map(DeadLetterState::Resolved);
         stream::iter(kept.chain(settled).map(Ok).collect::<Vec<_>>())
     }
 
@@ -154,7 +157,7 @@ async fn a_conflict_is_dead_lettered_or_differing() {
     assert_eq!(verified.conflicts, 1);
 
     // The one that was stored is taken out, the other one replayed: the log still has both.
-    world.settle(&letter, Settlement::Replayed);
+    world.settle(&letter, Resolution::Replayed);
     world.publish(&other).await;
     world.store = InMemoryStore::new();
     for number in (0..30).filter(|number| *number != 7) {
@@ -171,7 +174,7 @@ async fn conflicts_are_told_from_other_dead_letters() {
     let world = World::new().await;
     for (number, reason) in [
         Reason::conflict(),
-        Reason::from(UndecodableRecord::Empty),
+        Reason::from(DecodeError::Empty),
         Reason::conflict(),
         Reason::refused(Error::new(ErrorKind::TooLarge, "too large")).unwrap(),
     ]
@@ -212,7 +215,7 @@ async fn what_was_dropped_is_settled() {
     let mut world = World::new().await;
     let position = world.log.append(poison());
     let letter = world.put_aside(&position).await;
-    world.settle(&letter, Settlement::Dropped);
+    world.settle(&letter, Resolution::Dropped);
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!((verified.settled, verified.dead_lettered), (1, 0));

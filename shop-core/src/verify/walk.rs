@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::aside::{Aside, Fate};
 use super::{Unaccounted, Verified, Verify, VerifyProgress};
-use crate::letters::PutAside;
-use crate::ports::{Batch, PurchaseQuery, ReasonKind, RecordPosition};
+use crate::log::{Batch, DeadLetterState, ReasonKind, RecordPosition};
+use crate::ports::PurchaseQuery;
 use crate::record::{decode, place_id};
 use crate::{Purchase, PurchaseId, Result};
 
@@ -47,7 +47,7 @@ struct Sought {
 impl<F, S, T> Walk<'_, F, T>
 where
     F: Fn() -> S + Send + Sync,
-    S: Stream<Item = Result<PutAside>> + Send,
+    S: Stream<Item = Result<DeadLetterState>> + Send,
     T: Fn(VerifyProgress) + Send + Sync,
 {
     pub(super) async fn begin<'a>(verify: &'a Verify, letters: &'a F, told: &'a T) -> Result<Walk<'a, F, T>> {

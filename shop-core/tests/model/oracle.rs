@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use shop_core::ports::{
-    Batch, CommitOutcome, DeadLetter, InsertOutcome, Partition, Position, ReasonKind, RevocationCause,
+use shop_core::log::{
+    Batch, CommitOffset, CommitOutcome, DeadLetter, LogRecord, Partition, ReasonKind, RevocationCause,
 };
-use shop_core::record::LogRecord;
+use shop_core::ports::InsertOutcome;
 use shop_core::{Purchase, PurchaseId};
 use tokio::time::Instant;
 
@@ -133,7 +133,7 @@ impl Oracle {
         letters.iter().for_each(|letter| book.put(letter));
     }
 
-    pub(crate) fn committed(&self, positions: &[Position], outcomes: &[CommitOutcome]) {
+    pub(crate) fn committed(&self, positions: &[CommitOffset], outcomes: &[CommitOutcome]) {
         let mut book = self.book();
         for (position, outcome) in positions.iter().zip(outcomes) {
             if *outcome == CommitOutcome::Fenced {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use shop_core::log::{Headers, LogRecord};
 use shop_core::memory::InMemoryLog;
 use shop_core::ports::PurchaseSink;
-use shop_core::record::{Headers, LogRecord, encode, header};
+use shop_core::record::{encode, header};
 use shop_core::{Bytes, Clock, NewPurchase, Price, Purchase, Timestamp, UserId, Uuid};
 use tokio::time::Instant;
 

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
-use shop_core::ports::{
-    CommitOutcome, DeadLetter, DeadLetters, InsertOutcome, Interruption, Lag, Position, PurchaseSource,
-    PurchaseStore, Revocation, RevocationCause, SourceEvent,
+use shop_core::log::{
+    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogSource, Revocation,
+    RevocationCause, SourceEvent,
 };
+use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
+use shop_core::ports::{InsertOutcome, PurchaseStore};
 use shop_core::{Purchase, Result};
 use tokio::time::Instant;
 
@@ -86,7 +87,7 @@ impl WatchedSource {
 }
 
 #[async_trait]
-impl PurchaseSource for WatchedSource {
+impl LogSource for WatchedSource {
     async fn next(&self) -> Result<SourceEvent> {
         Ok(match self.inner.next().await? {
             SourceEvent::Batch(batch) => {
@@ -98,14 +99,14 @@ impl PurchaseSource for WatchedSource {
         })
     }
 
-    async fn interruption(&self) -> Result<Interruption> {
-        Ok(match self.inner.interruption().await? {
-            Interruption::Revoked(revocation) => Interruption::Revoked(self.watch(revocation)),
+    async fn next_control(&self) -> Result<ControlEvent> {
+        Ok(match self.inner.next_control().await? {
+            ControlEvent::Revoked(revocation) => ControlEvent::Revoked(self.watch(revocation)),
             other => other,
         })
     }
 
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         self.line.send(self.line.latency / 2).await;
         let outcomes = self.inner.commit(positions).await?;
         self.line.oracle.committed(positions, &outcomes);

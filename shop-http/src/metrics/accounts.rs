@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use shop_core::Timestamp;
 use shop_core::ingest::{IngestMonitor, Part};
+use shop_core::log::Lag;
 use shop_core::outbox::{Backlog, RelayMonitor};
-use shop_core::ports::Lag;
 
 use super::ingest::{approximately, outcomes};
 use super::{Metrics, names};

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use metrics::Histogram;
 use shop_core::ingest::{CarriedBatch, IngestMonitor, IngestObserver, IngestStatus, Part, Phase, Tally};
-use shop_core::ports::{Lag, ReasonKind};
+use shop_core::log::{Lag, ReasonKind};
 
 use super::{Metrics, names};
 

@@ -4,7 +4,8 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use shop_core::ports::{Durability, Page, Receipt, RecordPosition};
+use shop_core::log::RecordPosition;
+use shop_core::ports::{Durability, Page, Receipt};
 use shop_core::{NewPurchase, Purchase, Timestamp};
 
 /// A purchase, if the texts of this file can be read.
@@ -18,7 +19,7 @@ pub(super) fn purchase() -> Option<Purchase> {
 /// Its receipt.
 pub(super) fn receipt(purchase: &Purchase) -> Receipt {
     let position = RecordPosition::new("purchases".to_owned(), 0, 42);
-    Receipt::new(purchase.id, Durability::LocalDisk).at(position)
+    Receipt::new(purchase.id, Durability::LocalDisk).with_position(position)
 }
 
 /// A page with nothing else.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use rdkafka::message::OwnedHeaders;
 use shop_core::Timestamp;
-use shop_core::ports::{DeadLetter, Partition, Reason, ReasonKind};
-use shop_core::record::{Headers, LogRecord};
+use shop_core::log::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind};
 
 use crate::record::to_headers;
 

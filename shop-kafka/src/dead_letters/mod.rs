@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use shop_core::ports::{DeadLetter, DeadLetters};
+use shop_core::log::{DeadLetter, DeadLetters};
 use shop_core::{ErrorKind, Result, Retry};
 
 use crate::log::Shared;
@@ -45,7 +45,7 @@ impl KafkaDeadLetters {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time.
     pub async fn all(&self) -> Result<Vec<DeadLetter>> {
         let all = self.put_aside().await?;
-        all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.kept()))).try_collect().await
+        all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.into_pending()))).try_collect().await
     }
 }
 

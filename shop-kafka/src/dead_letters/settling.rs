@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
-use shop_core::letters::{PutAside, SettledLetter, Settlement};
-use shop_core::ports::DeadLetter;
-use shop_core::record::{Headers, LogRecord};
+use shop_core::log::{DeadLetter, DeadLetterState, Headers, LogRecord, Resolution, ResolvedDeadLetter};
 use shop_core::{Error, ErrorKind, PurchaseId, Result};
 
 use super::letter::letter;
@@ -36,7 +34,7 @@ impl KafkaDeadLetters {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time; so may the
     /// stream's items be.
-    pub async fn put_aside(&self) -> Result<impl Stream<Item = Result<PutAside>> + Send + use<>> {
+    pub async fn put_aside(&self) -> Result<impl Stream<Item = Result<DeadLetterState>> + Send + use<>> {
         self.topic.ready(self.log.options.publish_deadline).await?;
         let Marks { until, settled } = Marks::of(walk(&self.log, &self.topic.name).await?).await?;
         let mut met = BTreeSet::new();
@@ -47,12 +45,12 @@ impl KafkaDeadLetters {
                 let place = letter.place();
                 let is_settled = until.get(&(place, partition)).is_some_and(|until| record.offset < *until);
                 if !is_settled && met.insert(place) {
-                    letters.push(Ok(PutAside::Kept(letter)));
+                    letters.push(Ok(DeadLetterState::Pending(letter)));
                 }
             }
             stream::iter(letters)
         });
-        let settled = settled.into_values().map(|letter| Ok(PutAside::Settled(letter)));
+        let settled = settled.into_values().map(|letter| Ok(DeadLetterState::Resolved(letter)));
         Ok(kept.try_flatten().chain(stream::iter(settled)))
     }
 
@@ -79,7 +77,7 @@ impl KafkaDeadLetters {
             })
         };
         deliver(producing, records.len(), enqueue).await?;
-        self.mark(letters, Settlement::Replayed).await
+        self.mark(letters, Resolution::Replayed).await
     }
 
     /// Marks `letters` as dropped; answers how many. They are listed no more, but their bytes stay in the topic as long
@@ -92,12 +90,12 @@ impl KafkaDeadLetters {
     /// # Cancel safety
     /// Any part of them may be marked.
     pub async fn discard(&self, letters: &[DeadLetter]) -> Result<u64> {
-        self.mark(letters, Settlement::Dropped).await
+        self.mark(letters, Resolution::Dropped).await
     }
 
     /// Writes a mark about each letter behind it, into every partition of the topic: copies of a letter may stand in
     /// several, if the topic has more than the one that we create.
-    async fn mark(&self, letters: &[DeadLetter], settlement: Settlement) -> Result<u64> {
+    async fn mark(&self, letters: &[DeadLetter], settlement: Resolution) -> Result<u64> {
         self.topic.ready(self.log.options.publish_deadline).await?;
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
         let asked = tokio::task::spawn_blocking(move || log.producing.partitions(&topic));
@@ -119,7 +117,7 @@ impl KafkaDeadLetters {
     }
 }
 
-fn mark(letter: &DeadLetter, settlement: Settlement) -> OwnedHeaders {
+fn mark(letter: &DeadLetter, settlement: Resolution) -> OwnedHeaders {
     let (record, place) = (letter.stood_at().to_string(), letter.place().to_string());
     let purchase = letter.purchase_id().map(|id| id.to_string());
     let mut own: Vec<(&str, &[u8])> = vec![
@@ -136,7 +134,7 @@ fn mark(letter: &DeadLetter, settlement: Settlement) -> OwnedHeaders {
 struct Marks {
     /// Up to which offset of a partition the letters about a place are settled.
     until: BTreeMap<(PurchaseId, u32), u64>,
-    settled: BTreeMap<PurchaseId, SettledLetter>,
+    settled: BTreeMap<PurchaseId, ResolvedDeadLetter>,
 }
 
 impl Marks {
@@ -155,7 +153,7 @@ impl Marks {
 }
 
 /// What `record` marks as settled, if it is a mark.
-fn settled(record: &LogRecord) -> Option<SettledLetter> {
+fn settled(record: &LogRecord) -> Option<ResolvedDeadLetter> {
     let is_mark = record.headers.iter().next().is_some_and(|(name, _)| name == SETTLED);
     // A letter begins with the headers of its record, which may have been anything.
     if !is_mark || letter(record).is_some() {
@@ -163,5 +161,9 @@ fn settled(record: &LogRecord) -> Option<SettledLetter> {
     }
     let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
     let purchase = text(PURCHASE).and_then(|id| id.parse().ok());
-    Some(SettledLetter::new(text(PLACE)?.parse().ok()?, purchase, Settlement::from_word(text(SETTLED)?)?))
+    Some(ResolvedDeadLetter::new(
+        text(PLACE)?.parse().ok()?,
+        purchase,
+        Resolution::from_word(text(SETTLED)?)?,
+    ))
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use shop_core::Result;
-use shop_core::ports::{Batch, Interruption, Partition, Revocation, RevocationCause, SourceEvent};
+use shop_core::log::{Batch, ControlEvent, Partition, Revocation, RevocationCause, SourceEvent};
 use tokio::sync::Notify;
 
 use crate::client::lock;
@@ -141,14 +141,14 @@ impl Inbox {
         }
     }
 
-    pub(super) async fn interruption(&self) -> Result<Interruption> {
+    pub(super) async fn next_control(&self) -> Result<ControlEvent> {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
             match self.take(false) {
-                Some(Ok(SourceEvent::Revoked(revocation))) => return Ok(Interruption::Revoked(revocation)),
-                Some(Ok(SourceEvent::Closed)) => return Ok(Interruption::Closed),
+                Some(Ok(SourceEvent::Revoked(revocation))) => return Ok(ControlEvent::Revoked(revocation)),
+                Some(Ok(SourceEvent::Closed)) => return Ok(ControlEvent::Closed),
                 Some(Err(error)) => return Err(error),
                 // A batch is not taken for a reader without room.
                 Some(Ok(_)) | None => news.await,

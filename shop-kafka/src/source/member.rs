@@ -9,7 +9,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use shop_core::ports::{CommitOutcome, Lag, Partition, Position};
+use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::inbox::Inbox;
@@ -124,7 +124,7 @@ impl Member {
     }
 
     /// Commits those of `positions` that are owned. Blocks until the brokers have answered.
-    pub(super) fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let committing = lock(&self.committing);
         let outcomes: Vec<_> = positions.iter().map(|position| self.outcome(position)).collect();
         let mut list = TopicPartitionList::new();
@@ -154,8 +154,8 @@ impl Member {
         Err(from_kafka(error))
     }
 
-    fn outcome(&self, position: &Position) -> CommitOutcome {
-        let Position { partition, .. } = position;
+    fn outcome(&self, position: &CommitOffset) -> CommitOutcome {
+        let CommitOffset { partition, .. } = position;
         let is_ours =
             *partition.topic == *self.log.topic.name && self.epoch(partition.index) == Some(partition.epoch);
         if is_ours { CommitOutcome::Committed } else { CommitOutcome::Fenced }
@@ -169,8 +169,8 @@ fn lost() -> Error {
         .with_origin(ORIGIN)
 }
 
-fn add(list: &mut TopicPartitionList, position: &Position) -> Result<()> {
-    let Position { partition, next, .. } = position;
+fn add(list: &mut TopicPartitionList, position: &CommitOffset) -> Result<()> {
+    let CommitOffset { partition, next, .. } = position;
     let invalid = |_| {
         Error::new(ErrorKind::Invalid, "no partition and no offset of kafka has such a number")
             .with_origin(ORIGIN)

@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::ports::{CommitOutcome, Interruption, Lag, Position, PurchaseSource, SourceEvent};
+use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ pub struct KafkaSource {
 /// Positions to be committed, and who waits for that.
 #[derive(Debug)]
 struct Commit {
-    positions: Vec<Position>,
+    positions: Vec<CommitOffset>,
     answer: oneshot::Sender<Result<Vec<CommitOutcome>>>,
 }
 
@@ -98,16 +98,16 @@ impl Drop for KafkaSource {
 }
 
 #[async_trait]
-impl PurchaseSource for KafkaSource {
+impl LogSource for KafkaSource {
     async fn next(&self) -> Result<SourceEvent> {
         self.member.inbox.next().await
     }
 
-    async fn interruption(&self) -> Result<Interruption> {
-        self.member.inbox.interruption().await
+    async fn next_control(&self) -> Result<ControlEvent> {
+        self.member.inbox.next_control().await
     }
 
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         if positions.is_empty() {
             return Ok(Vec::new());
         }

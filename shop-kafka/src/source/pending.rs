@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use shop_core::record::LogRecord;
+use shop_core::log::LogRecord;
 
 /// The batches that are being filled: one for each partition.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use shop_core::ports::Batch;
+use shop_core::log::Batch;
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};

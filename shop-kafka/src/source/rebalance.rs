@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, Rebalance};
-use shop_core::ports::Partition;
+use shop_core::log::Partition;
 
 use super::inbox::Standstill;
 use super::member::{Consumer, Member};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use shop_core::conformance::LogFixture as _;
-use shop_core::ports::{DeadLetters as _, PurchaseSink as _, PurchaseSource as _};
+use shop_core::log::{DeadLetters as _, LogSource as _};
+use shop_core::ports::PurchaseSink as _;
 use shop_core::{Error, ErrorKind};
 #[cfg(not(feature = "tls"))]
 use shop_kafka::KafkaLogOptions;

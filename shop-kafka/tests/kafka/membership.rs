@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shop_core::conformance::{LogFixture as _, log};
-use shop_core::ports::{CommitOutcome, Position, PurchaseSink as _, RevocationCause, SourceEvent};
+use shop_core::log::{CommitOffset, CommitOutcome, RevocationCause, SourceEvent};
+use shop_core::ports::PurchaseSink as _;
 use shop_core::record::decode;
 use shop_core::{ErrorKind, PurchaseId, Retry};
 use shop_kafka::fixture::KafkaFixture;
@@ -47,14 +48,14 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
     let SourceEvent::Batch(first) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
     let mut batches = vec![first];
     // A member that did not poll all that time would be out after two sessions and the grace.
-    let interrupted = tokio::time::timeout(session * 3, source.interruption()).await;
+    let interrupted = tokio::time::timeout(session * 3, source.next_control()).await;
     assert!(interrupted.is_err(), "nothing was taken away: {interrupted:?}");
     loop {
         found.extend(batches.iter().flat_map(|batch| {
             batch.records.iter().map(|record| decode(record, &batch.partition).unwrap().id)
         }));
         let ends = batches.iter().filter_map(|batch| {
-            batch.records.last().map(|last| Position::new(batch.partition.clone(), last.offset + 1))
+            batch.records.last().map(|last| CommitOffset::new(batch.partition.clone(), last.offset + 1))
         });
         let outcomes = source.commit(&ends.collect::<Vec<_>>()).await.unwrap();
         assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Committed), "{outcomes:?}");
@@ -105,7 +106,7 @@ async fn a_member_whose_identity_is_taken_is_told() {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     let text = error.message();
     assert!(was_lost && text.contains("another process") && text.contains("KAFKA_INSTANCE_ID"), "{error}");
-    let outcomes = first.commit(&[Position::new(batch.partition, 1)]).await.unwrap();
+    let outcomes = first.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
     assert_eq!(outcomes, [CommitOutcome::Fenced]);
     let again = soon("next", first.next()).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Denied, "it is told as long as nothing is read: {again}");
@@ -117,7 +118,7 @@ async fn a_member_that_was_thrown_out_commits_nothing_more() {
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
-    let position = [Position::new(batch.partition, 1)];
+    let position = [CommitOffset::new(batch.partition, 1)];
     fixture.cluster().unwrap().throw_members_out(1);
     // Before the member knows that it is out, between that and the word to its reader, and after.
     let commits = async {

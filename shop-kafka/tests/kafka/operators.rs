@@ -6,10 +6,9 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use shop_core::conformance::LogFixture as _;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::letters::{PutAside, Settlement};
+use shop_core::log::{DeadLetter, DeadLetterState, DeadLetters as _, LogRecord, Reason, Resolution};
 use shop_core::memory::InMemoryStore;
-use shop_core::ports::{DeadLetter, DeadLetters as _, PurchaseSink as _, Reason};
-use shop_core::record::LogRecord;
+use shop_core::ports::PurchaseSink as _;
 use shop_core::verify::{Verified, Verify, VerifyOptions};
 use shop_core::{ErrorKind, Timestamp};
 use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
@@ -29,7 +28,7 @@ const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 async fn walked(log: &KafkaLog) -> Vec<DeadLetter> {
     let batches: Vec<_> = soon("walk", log.records().await.unwrap().try_collect()).await.unwrap();
     let mut letters: Vec<DeadLetter> = Vec::new();
-    for shop_core::ports::Batch { partition, records, .. } in batches {
+    for shop_core::log::Batch { partition, records, .. } in batches {
         let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(), 1);
         letters.extend(records.into_iter().map(letter));
     }
@@ -37,13 +36,13 @@ async fn walked(log: &KafkaLog) -> Vec<DeadLetter> {
     letters
 }
 
-async fn put_aside(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Settlement>) {
+async fn put_aside(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
     let all = async { log.dead_letters().put_aside().await.unwrap().try_collect::<Vec<_>>().await.unwrap() };
     let (mut kept, mut settled) = (Vec::new(), Vec::new());
     for put_aside in soon("read what was put aside", all).await {
         match put_aside {
-            PutAside::Kept(letter) => kept.push(letter),
-            PutAside::Settled(letter) => settled.push(letter.settlement),
+            DeadLetterState::Pending(letter) => kept.push(letter),
+            DeadLetterState::Resolved(letter) => settled.push(letter.settlement),
             other => panic!("{other:?}"),
         }
     }
@@ -80,7 +79,7 @@ async fn a_walk_sees_all(fixture: &KafkaFixture) {
         log.append(record(None, &number.to_string())).await.unwrap();
     }
     let batches: Vec<_> = soon("walk", begun.try_collect()).await.unwrap();
-    let count: usize = batches.iter().map(|batch: &shop_core::ports::Batch| batch.records.len()).sum();
+    let count: usize = batches.iter().map(|batch: &shop_core::log::Batch| batch.records.len()).sum();
     assert_eq!(count, 100, "what came later is left out");
     assert!(batches.iter().all(|batch| batch.records.len() <= 10));
     let walked = walked(log).await;
@@ -109,7 +108,7 @@ async fn letters_are_settled(fixture: &KafkaFixture) {
     let (kept, settled) = put_aside(log).await;
     assert_eq!(kept, others[1..]);
     assert_eq!(settled.len(), 2);
-    assert!(settled.contains(&Settlement::Replayed) && settled.contains(&Settlement::Dropped));
+    assert!(settled.contains(&Resolution::Replayed) && settled.contains(&Resolution::Dropped));
     assert_eq!(dead.all().await.unwrap().len(), 2);
     // It stands in the log once more, under the id that its place has given it.
     let ids = walked(log).await.into_iter().filter_map(|letter| letter.purchase_id());
@@ -191,7 +190,7 @@ async fn letters_are_settled_in_every_partition() {
     log.dead_letters().discard(&letters[..30]).await.unwrap();
     let (kept, settled) = put_aside(&log).await;
     assert_eq!(kept, letters[30..]);
-    assert_eq!(settled, [Settlement::Dropped; 30]);
+    assert_eq!(settled, [Resolution::Dropped; 30]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shop_core::ports::{DeadLetters as _, PurchaseSink as _, PurchaseSource as _, SourceEvent};
-use shop_core::record::LogRecord;
+use shop_core::log::{DeadLetters as _, LogRecord, LogSource as _, SourceEvent};
+use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, Outcome, Timestamp};
 use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
 use shop_kafka::{KafkaLog, KafkaLogOptions};

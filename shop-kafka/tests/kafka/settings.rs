@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use shop_core::Timestamp;
 use shop_core::conformance::LogFixture as _;
-use shop_core::ports::{Durability, Position, PurchaseSink as _, PurchaseSource as _, SourceEvent};
-use shop_core::record::LogRecord;
+use shop_core::log::{CommitOffset, LogRecord, LogSource as _, SourceEvent};
+use shop_core::ports::{Durability, PurchaseSink as _};
 use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
 use shop_kafka::{Compression, KafkaLog, KafkaStatistics, StatisticsObserver};
 use tokio::sync::watch;
@@ -93,7 +93,7 @@ async fn statistics_are_told() {
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
     // A position that was never committed is behind nothing.
     let index = batch.partition.index;
-    source.commit(&[Position::new(batch.partition, 1)]).await.unwrap();
+    source.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
     let lags = told.wait_for(|(producer, consumer)| {
         let connected =
             matches!(producer, Some(KafkaStatistics::Producer { brokers_up: 1.., waiting: 0, .. }));

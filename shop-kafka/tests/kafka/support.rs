@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use shop_core::ports::{PurchaseSink, PurchaseSource, SourceEvent};
+use shop_core::log::{LogSource, SourceEvent};
+use shop_core::ports::PurchaseSink;
 use shop_core::record::decode;
 use shop_core::{Clock as _, Purchase, PurchaseId, SystemClock};
 
@@ -32,7 +33,7 @@ pub(crate) async fn publish_at_last(sink: &dyn PurchaseSink, purchase: &Purchase
 }
 
 /// Reads until all of `wanted` were delivered; errors on the way are waited out.
-pub(crate) async fn read_all(source: &dyn PurchaseSource, wanted: &BTreeSet<PurchaseId>) -> Vec<PurchaseId> {
+pub(crate) async fn read_all(source: &dyn LogSource, wanted: &BTreeSet<PurchaseId>) -> Vec<PurchaseId> {
     let mut found = Vec::new();
     while !wanted.iter().all(|id| found.contains(id)) {
         match soon("next", source.next()).await {

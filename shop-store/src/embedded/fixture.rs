@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::conformance::{AccountStores, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
-use shop_core::ports::{DeadLetter, DeadLetters, PurchaseQuery, PurchaseSink, PurchaseSource, PurchaseStore};
-use shop_core::record::LogRecord;
+use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use tempfile::TempDir;
 
 use super::{
@@ -48,7 +48,7 @@ impl LogFixture for EmbeddedFixture {
         Arc::new(self.log.sink())
     }
 
-    async fn source(&self, group: &str) -> Arc<dyn PurchaseSource> {
+    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
         Arc::new(self.log.source(group).expect("a source"))
     }
 

@@ -7,7 +7,8 @@ use bson::{Bson, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 use serde::Deserialize;
-use shop_core::ports::{InsertOutcome, Reason};
+use shop_core::log::Reason;
+use shop_core::ports::InsertOutcome;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 use super::codes::{Fate, fate};

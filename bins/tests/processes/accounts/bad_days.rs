@@ -1,7 +1,7 @@
 //! What users and orders do while what they stand on is away, and with what nobody understands.
 
 use serde_json::json;
-use shop_core::record::LogRecord;
+use shop_core::log::LogRecord;
 use shop_core::users::User;
 use shop_core::{Clock as _, SystemClock};
 

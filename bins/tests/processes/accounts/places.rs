@@ -7,8 +7,8 @@ use bson::{Document, doc};
 use futures_util::{Stream, TryStreamExt};
 use mongodb::Client;
 use rusqlite::Connection;
-use shop_core::ports::{Batch, DeadLetter};
-use shop_core::record::{Event, LogRecord, Record};
+use shop_core::log::{Batch, DeadLetter, LogRecord};
+use shop_core::record::{Event, Record};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 

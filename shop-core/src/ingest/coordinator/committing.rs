@@ -11,12 +11,12 @@ use super::super::departure::after;
 use super::super::progress::Progress;
 use super::super::status::Part;
 use super::{Coordinator, overdue};
-use crate::ports::{CommitOutcome, Partition, Position};
+use crate::log::{CommitOffset, CommitOutcome, Partition};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result};
 
 /// What was to be committed, and what became of it.
-pub(super) type Committed = (Vec<Position>, Result<Vec<CommitOutcome>>);
+pub(super) type Committed = (Vec<CommitOffset>, Result<Vec<CommitOutcome>>);
 
 /// When a commit is reported that has neither succeeded nor failed. Adapters bound it far below.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(15);
@@ -32,9 +32,9 @@ impl<R: Record> Coordinator<R> {
             return;
         }
         let position = |(partition, progress): (&Partition, &Progress)| {
-            progress.to_commit().map(|next| Position::new(partition.clone(), next))
+            progress.to_commit().map(|next| CommitOffset::new(partition.clone(), next))
         };
-        let positions: Vec<Position> = self.partitions.iter().filter_map(position).collect();
+        let positions: Vec<CommitOffset> = self.partitions.iter().filter_map(position).collect();
         if positions.is_empty() {
             return;
         }
@@ -52,7 +52,7 @@ impl<R: Record> Coordinator<R> {
 
     pub(super) fn note_commit(
         &mut self,
-        positions: Vec<Position>,
+        positions: Vec<CommitOffset>,
         outcome: Result<Vec<CommitOutcome>>,
         now: Instant,
     ) {

@@ -17,10 +17,11 @@ use axum::body::Body;
 use axum::http::Method;
 use serde_json::Value;
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
+use shop_core::log::LogWriter;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::orders::Order;
 use shop_core::outbox::{Relay, RelayMonitor, RelayOptions};
-use shop_core::ports::{RecordSink, RecordStore};
+use shop_core::ports::RecordStore;
 use shop_core::record::Event;
 use shop_core::users::User;
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management};
@@ -54,7 +55,7 @@ impl Accounts {
     pub(crate) fn over(
         of_users: &InMemoryLog,
         of_orders: &InMemoryLog,
-        sink: impl Fn(&InMemoryLog) -> Arc<dyn RecordSink>,
+        sink: impl Fn(&InMemoryLog) -> Arc<dyn LogWriter>,
     ) -> Self {
         let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
         let options = RelayOptions::default;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use axum::Router;
 use serde_json::json;
+use shop_core::log::{LogRecord, LogWriter};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::orders::Order;
-use shop_core::ports::RecordSink;
-use shop_core::record::{Event, LogRecord};
+use shop_core::record::Event;
 use shop_core::users::User;
 use shop_core::{Error, ErrorKind, Outcome, Result, Timestamp};
 use shop_http::HttpOptions;
@@ -24,10 +24,10 @@ use crate::shop::{get, post};
 struct AtTimes(InMemoryLog, Arc<AtomicBool>);
 
 #[async_trait]
-impl RecordSink for AtTimes {
+impl LogWriter for AtTimes {
     async fn append(&self, record: LogRecord) -> Result<()> {
-        RecordSink::check(self).await?;
-        RecordSink::append(&self.0, record).await
+        LogWriter::check(self).await?;
+        LogWriter::append(&self.0, record).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -46,7 +46,7 @@ fn with_logs() -> (Accounts, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
         InMemoryLog::new(options)
     };
     let (users, orders, away) = (log(User::TOPIC), log(Order::TOPIC), Arc::new(AtomicBool::new(false)));
-    let sink = |log: &InMemoryLog| Arc::new(AtTimes(log.clone(), Arc::clone(&away))) as Arc<dyn RecordSink>;
+    let sink = |log: &InMemoryLog| Arc::new(AtTimes(log.clone(), Arc::clone(&away))) as Arc<dyn LogWriter>;
     (Accounts::over(&users, &orders, sink), users, orders, away)
 }
 

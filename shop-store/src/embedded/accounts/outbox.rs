@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
+use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
-use shop_core::record::{Headers, LogRecord};
 use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
 
 use super::{AccountFile, EmbeddedOrders, EmbeddedUsers, unreadable};

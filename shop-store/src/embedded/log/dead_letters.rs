@@ -5,8 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
-use shop_core::ports::{DeadLetter, DeadLetters, Partition, Reason, ReasonKind};
-use shop_core::record::{Headers, LogRecord};
+use shop_core::log::{DeadLetter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind};
 use shop_core::{Result, Timestamp};
 
 use super::Shared;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use shop_core::ports::{CommitOutcome, Position, PurchaseSink, PurchaseSource, SourceEvent};
-use shop_core::record::LogRecord;
+use shop_core::log::{CommitOffset, CommitOutcome, LogRecord, LogSource, SourceEvent};
+use shop_core::ports::PurchaseSink;
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
@@ -40,13 +40,13 @@ fn purchase(number: u128) -> Purchase {
     )
 }
 
-async fn offsets(source: &dyn PurchaseSource, count: usize) -> (Vec<u64>, Position) {
+async fn offsets(source: &dyn LogSource, count: usize) -> (Vec<u64>, CommitOffset) {
     let (mut offsets, mut position) = (Vec::new(), None);
     while offsets.len() < count {
         let event = tokio::time::timeout(Duration::from_secs(20), source.next()).await.unwrap().unwrap();
         let SourceEvent::Batch(batch) = event else { panic!("{event:?}") };
         offsets.extend(batch.records.iter().map(|record| record.offset));
-        position = Some(Position::new(batch.partition, offsets[offsets.len() - 1] + 1));
+        position = Some(CommitOffset::new(batch.partition, offsets[offsets.len() - 1] + 1));
     }
     (offsets, position.unwrap())
 }
@@ -162,7 +162,7 @@ async fn consumed_records_go_when_they_are_old_and_offsets_are_never_used_again(
     // Another group has not read them: they stay.
     let behind = log.source("behind").unwrap();
     let (_, somewhere) = offsets(&behind, 1_000).await;
-    behind.commit(&[Position::new(somewhere.partition, 2_001)]).await.unwrap();
+    behind.commit(&[CommitOffset::new(somewhere.partition, 2_001)]).await.unwrap();
     for source in [&source, &behind] {
         source.close(Duration::from_secs(5)).await.unwrap();
     }

@@ -1,7 +1,7 @@
 //! Where a group stands, and the epoch that tells its readers apart.
 
 use rusqlite::{Connection, params};
-use shop_core::ports::{CommitOutcome, Position};
+use shop_core::log::{CommitOffset, CommitOutcome};
 
 /// Begins a new epoch of `group`; answers its number and the offset to read from. Commits of the epoch before
 /// are fenced from here on.
@@ -15,7 +15,7 @@ pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Res
 pub(super) fn commit(
     connection: &Connection,
     group: &str,
-    position: &Position,
+    position: &CommitOffset,
 ) -> rusqlite::Result<CommitOutcome> {
     if position.partition.index != 0 {
         return Ok(CommitOutcome::Fenced);

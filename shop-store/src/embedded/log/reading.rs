@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use shop_core::Timestamp;
-use shop_core::record::{Headers, LogRecord};
+use shop_core::log::{Headers, LogRecord};
 
 use super::position::{signed, unsigned};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use shop_core::Timestamp;
-use shop_core::ports::ReasonKind;
+use shop_core::log::ReasonKind;
 
 use super::position::{lowest, signed, unsigned};
 

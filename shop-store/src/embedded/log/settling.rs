@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 use shop_core::Result;
-use shop_core::letters::Settlement;
-use shop_core::ports::DeadLetter;
+use shop_core::log::{DeadLetter, Resolution};
 
 use super::position::signed;
 use super::{EmbeddedDeadLetters, sink};
@@ -27,7 +26,7 @@ impl EmbeddedDeadLetters {
         let replayed = move |connection: &Connection| {
             let mut count = 0;
             for letter in &letters {
-                if settle(connection, letter, Settlement::Replayed)? {
+                if settle(connection, letter, Resolution::Replayed)? {
                     sink::insert(connection, &letter.to_replay(), clock.now())?;
                     count += 1;
                 }
@@ -50,7 +49,7 @@ impl EmbeddedDeadLetters {
         let discarded = move |connection: &Connection| {
             let mut count = 0;
             for letter in &letters {
-                count += u64::from(settle(connection, letter, Settlement::Dropped)?);
+                count += u64::from(settle(connection, letter, Resolution::Dropped)?);
             }
             Ok(count)
         };
@@ -59,7 +58,7 @@ impl EmbeddedDeadLetters {
 }
 
 /// Whether the letter was kept until now.
-fn settle(connection: &Connection, letter: &DeadLetter, settlement: Settlement) -> rusqlite::Result<bool> {
+fn settle(connection: &Connection, letter: &DeadLetter, settlement: Resolution) -> rusqlite::Result<bool> {
     let (topic, partition) = (&*letter.partition.topic, letter.partition.index);
     let offset = signed(letter.record.offset);
     let sql = "DELETE FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3";

@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::Timestamp;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::letters::{PutAside, Settlement};
-use shop_core::ports::{
-    DeadLetter, DeadLetters, Position, PurchaseQuery, PurchaseSource, PurchaseStoreExt, Reason, ReasonKind,
-    SourceEvent,
+use shop_core::log::{
+    CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogRecord, LogSource, Reason, ReasonKind,
+    Resolution, SourceEvent,
 };
-use shop_core::record::{LogRecord, decode};
+use shop_core::ports::{PurchaseQuery, PurchaseStoreExt};
+use shop_core::record::decode;
 use shop_core::verify::{Verified, Verify, VerifyOptions};
 
 use super::log_test::SetClock;
@@ -42,13 +42,13 @@ async fn walked(log: &EmbeddedLog) -> Vec<DeadLetter> {
 
 async fn kept(log: &EmbeddedLog) -> Vec<DeadLetter> {
     let all = log.dead_letters().put_aside().await.unwrap();
-    all.map(Result::unwrap).filter_map(|put_aside| async { put_aside.kept() }).collect().await
+    all.map(Result::unwrap).filter_map(|put_aside| async { put_aside.into_pending() }).collect().await
 }
 
-async fn settled(log: &EmbeddedLog) -> Vec<(shop_core::PurchaseId, Settlement)> {
+async fn settled(log: &EmbeddedLog) -> Vec<(shop_core::PurchaseId, Resolution)> {
     let all: Vec<_> = log.dead_letters().put_aside().await.unwrap().try_collect().await.unwrap();
     let settled = all.into_iter().filter_map(|put_aside| match put_aside {
-        PutAside::Settled(letter) => Some((letter.place, letter.settlement)),
+        DeadLetterState::Resolved(letter) => Some((letter.place, letter.settlement)),
         _ => None,
     });
     settled.collect()
@@ -86,7 +86,7 @@ async fn a_replay_publishes_the_record_and_settles_the_letter() {
     let (one, two) = tokio::join!(dead.replay(&letters), dead.replay(&letters));
     assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
     assert!(kept(&log).await.is_empty() && dead.all().await.unwrap().is_empty());
-    assert_eq!(settled(&log).await, [(letters[0].place(), Settlement::Replayed)]);
+    assert_eq!(settled(&log).await, [(letters[0].place(), Resolution::Replayed)]);
     let now = walked(&log).await;
     assert_eq!(now.len(), 2);
     let id = |letter: &DeadLetter| decode(&letter.record, &letter.partition).unwrap().id;
@@ -114,7 +114,7 @@ async fn many_letters_come_in_pages_and_go_one_by_one() {
     let mut begun = std::pin::pin!(begun);
     let mut met = 0;
     while let Some(put_aside) = begun.try_next().await.unwrap() {
-        let Some(letter) = put_aside.kept() else { continue };
+        let Some(letter) = put_aside.into_pending() else { continue };
         met += dead.replay(std::slice::from_ref(&letter)).await.unwrap();
         // It fails at once.
         let again = walked(&log).await.pop().unwrap();
@@ -143,7 +143,7 @@ async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>)
 async fn consume(log: &EmbeddedLog, next: u64) {
     let source = log.source("group").unwrap();
     let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
-    source.commit(&[Position::new(batch.partition, next)]).await.unwrap();
+    source.commit(&[CommitOffset::new(batch.partition, next)]).await.unwrap();
     source.close(Duration::from_secs(20)).await.unwrap();
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
-use shop_core::ports::{Durability, PurchaseSink, Receipt, RecordPosition, RecordSink};
-use shop_core::record::{LogRecord, encode};
+use shop_core::log::{LogRecord, LogWriter, RecordPosition};
+use shop_core::ports::{Durability, PurchaseSink, Receipt};
+use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 
 use super::{EmbeddedLog, Shared};
@@ -45,7 +46,7 @@ impl PurchaseSink for EmbeddedSink {
             .with_key(Some(encoded.key))
             .with_headers(encoded.headers);
         let position = self.log.append(record).await?;
-        Ok(Receipt::new(purchase.id, self.durability()).at(position))
+        Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
     }
 
     fn durability(&self) -> Durability {
@@ -85,7 +86,7 @@ impl EmbeddedLog {
 }
 
 #[async_trait]
-impl RecordSink for EmbeddedLog {
+impl LogWriter for EmbeddedLog {
     async fn append(&self, record: LogRecord) -> Result<()> {
         self.shared.append(record).await.map(drop)
     }

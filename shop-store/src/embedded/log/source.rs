@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use shop_core::ports::{
-    Batch, CommitOutcome, Interruption, Lag, Partition, Position, PurchaseSource, SourceEvent,
+use shop_core::log::{
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, SourceEvent,
 };
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex, mpsc};
@@ -73,7 +73,7 @@ impl Drop for EmbeddedSource {
 }
 
 #[async_trait]
-impl PurchaseSource for EmbeddedSource {
+impl LogSource for EmbeddedSource {
     async fn next(&self) -> Result<SourceEvent> {
         let batch = async { self.batches.lock().await.recv().await };
         tokio::select! {
@@ -87,12 +87,12 @@ impl PurchaseSource for EmbeddedSource {
     }
 
     /// Nothing is ever revoked: whoever reads, reads as long as it lives.
-    async fn interruption(&self) -> Result<Interruption> {
+    async fn next_control(&self) -> Result<ControlEvent> {
         self.closed.cancelled().await;
-        Ok(Interruption::Closed)
+        Ok(ControlEvent::Closed)
     }
 
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         if positions.is_empty() {
             return Ok(Vec::new());
         }
@@ -101,7 +101,7 @@ impl PurchaseSource for EmbeddedSource {
             to_move.iter().map(|at| position::commit(connection, &group, at)).collect()
         };
         let outcomes: Vec<CommitOutcome> = self.log.writer.write(moved).await?;
-        let over = |(at, outcome): (&Position, &CommitOutcome)| {
+        let over = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
             (*outcome == CommitOutcome::Fenced).then_some(at.partition.epoch)
         };
         if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(over).max() {

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rusqlite::{Connection, params};
 use shop_core::Result;
-use shop_core::letters::{PutAside, SettledLetter, Settlement};
-use shop_core::ports::{Batch, Partition};
+use shop_core::log::{Batch, DeadLetterState, Partition, Resolution, ResolvedDeadLetter};
 
 use super::dead_letters::{COLUMNS, letter};
 use super::position::unsigned;
@@ -51,7 +50,7 @@ impl EmbeddedDeadLetters {
     ///
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file cannot be read; so may the stream's items be.
-    pub async fn put_aside(&self) -> Result<impl Stream<Item = Result<PutAside>> + Send + use<>> {
+    pub async fn put_aside(&self) -> Result<impl Stream<Item = Result<DeadLetterState>> + Send + use<>> {
         let file = Arc::new(File::open(&self.log)?);
         let cluster = Arc::clone(&self.log.cluster);
         let newest = file.newest("SELECT coalesce(max(rowid), 0) FROM dead_letters").await?;
@@ -90,10 +89,10 @@ impl File {
 }
 
 /// Rows and the number of the last one.
-type Rows = (Vec<PutAside>, i64);
+type Rows = (Vec<DeadLetterState>, i64);
 
 /// The rows of one page after another; `read` answers those behind a row's number.
-fn pages<F>(file: &Arc<File>, read: F) -> impl Stream<Item = Result<PutAside>> + Send + use<F>
+fn pages<F>(file: &Arc<File>, read: F) -> impl Stream<Item = Result<DeadLetterState>> + Send + use<F>
 where
     F: Fn(&Connection, i64) -> rusqlite::Result<Rows> + Send + Sync + 'static,
 {
@@ -126,7 +125,7 @@ fn kept(connection: &Connection, cluster: &Arc<str>, after: i64, newest: i64) ->
         let letter = letter(row, cluster)?;
         bytes += letter.record.size();
         last = row.get("rowid")?;
-        letters.push(PutAside::Kept(letter));
+        letters.push(DeadLetterState::Pending(letter));
     }
     Ok((letters, last))
 }
@@ -140,11 +139,11 @@ fn settled(connection: &Connection, after: i64, newest: i64) -> rusqlite::Result
     while let Some(row) = rows.next()? {
         last = row.get("rowid")?;
         let (place, purchase): (String, Option<String>) = (row.get(0)?, row.get(1)?);
-        let settlement = Settlement::from_word(&row.get::<_, String>(2)?).unwrap_or(Settlement::Dropped);
+        let settlement = Resolution::from_word(&row.get::<_, String>(2)?).unwrap_or(Resolution::Dropped);
         // We have written it, so it can be read; what somebody else has made of it says nothing.
         let Ok(place) = place.parse() else { continue };
         let purchase = purchase.and_then(|id| id.parse().ok());
-        letters.push(PutAside::Settled(SettledLetter::new(place, purchase, settlement)));
+        letters.push(DeadLetterState::Resolved(ResolvedDeadLetter::new(place, purchase, settlement)));
     }
     Ok((letters, last))
 }

@@ -6,8 +6,8 @@ use bson::{Binary, DateTime, Document, RawDocumentBuf, cstr, doc, rawdoc};
 use mongodb::IndexModel;
 use mongodb::options::{IndexOptions, WriteConcern};
 use serde::Deserialize;
+use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
-use shop_core::record::{Headers, LogRecord};
 use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
 
 use super::rows::Rows;

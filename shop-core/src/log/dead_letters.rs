@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Partition, Reason};
 use crate::Result;
-use crate::record::LogRecord;
+use crate::log::LogRecord;
 
 /// Keeps records that can never be stored, byte for byte. The log's side owns it, so that a store that is
 /// away keeps nobody from putting a bad record aside.

@@ -1,4 +1,4 @@
-//! Typed records on both sides of a log: where they are appended, and where they are applied.
+//! Where the records of a topic take effect.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -6,33 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{InsertOutcome, PurchaseStore};
-use crate::record::{LogRecord, Record};
+use crate::record::Record;
 use crate::{Purchase, Result};
-
-/// The writing end of a topic, for records that are encoded already.
-///
-/// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
-///
-/// - `append` answers `Ok` only when the record is durable, with its key, headers and value
-///   (`log::foreign_records_are_delivered_as_they_stand`).
-#[async_trait]
-pub trait RecordSink: Debug + Send + Sync + 'static {
-    /// Makes a record durable. The log sets its offset and time.
-    ///
-    /// # Errors
-    /// As [`PurchaseSink::publish`](super::PurchaseSink::publish).
-    ///
-    /// # Cancel safety
-    /// Dropping the future after its first poll does not take the record back.
-    async fn append(&self, record: LogRecord) -> Result<()>;
-
-    /// Whether an append has a chance now. Writes nothing.
-    ///
-    /// # Errors
-    /// Why not.
-    async fn check(&self) -> Result<()>;
-}
 
 /// Where the records of a topic take effect: a [`PurchaseStore`], or what one service keeps of another's events.
 ///

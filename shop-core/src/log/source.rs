@@ -8,12 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::Result;
-use crate::record::LogRecord;
+use crate::log::LogRecord;
 
 /// Where records come from: one member of a consumer group.
 ///
 /// Sizes and times of batches are given to an implementation when it is made. Every call ends by itself in a
-/// time that the implementation bounds, but for `next` and `interruption`, which wait for something to happen.
+/// time that the implementation bounds, but for `next` and `next_control`, which wait for something to happen.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that holds an implementation to it.
@@ -43,7 +43,7 @@ use crate::record::LogRecord;
 ///   (`log::a_closed_source_hands_over`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
-pub trait PurchaseSource: Debug + Send + Sync + 'static {
+pub trait LogSource: Debug + Send + Sync + 'static {
     /// Waits for what happens next. A revocation comes before any batch.
     ///
     /// As long as nobody asks, no batch is handed over: that is how a reader that is full pauses the source,
@@ -63,13 +63,13 @@ pub trait PurchaseSource: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    async fn interruption(&self) -> Result<Interruption>;
+    async fn next_control(&self) -> Result<ControlEvent>;
 
     /// Moves the group's positions. The answer has one outcome for each position, in the same order.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log did not answer; committing again is safe.
-    async fn commit(&self, positions: &[Position]) -> Result<Vec<CommitOutcome>>;
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>>;
 
     /// How far the group is behind in the partitions that this member owns now: of no partition while it waits for
     /// its turn. What a log learns only now and then may be some seconds old.
@@ -106,18 +106,18 @@ pub enum SourceEvent {
 /// What a source has to say even to a reader that is full.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Interruption {
+pub enum ControlEvent {
     /// Partitions that this member is to give up.
     Revoked(Revocation),
     /// The source was closed: nothing more comes.
     Closed,
 }
 
-impl From<Interruption> for SourceEvent {
-    fn from(interruption: Interruption) -> Self {
+impl From<ControlEvent> for SourceEvent {
+    fn from(interruption: ControlEvent) -> Self {
         match interruption {
-            Interruption::Revoked(revocation) => Self::Revoked(revocation),
-            Interruption::Closed => Self::Closed,
+            ControlEvent::Revoked(revocation) => Self::Revoked(revocation),
+            ControlEvent::Closed => Self::Closed,
         }
     }
 }
@@ -171,14 +171,14 @@ impl Batch {
 /// A position that a group may move to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub struct Position {
+pub struct CommitOffset {
     /// The partition, in the epoch that the records were delivered in.
     pub partition: Partition,
     /// The offset of the next record to be read: one after the last that is durable.
     pub next: u64,
 }
 
-impl Position {
+impl CommitOffset {
     /// The position before offset `next` of `partition`.
     #[must_use]
     pub const fn new(partition: Partition, next: u64) -> Self {

@@ -1,31 +1,31 @@
 //! Dead letters as an operator meets them: kept until somebody settles them, by a replay or by hand.
 //!
-//! A log's adapter offers what it keeps as a stream of [`PutAside`], and settles letters by its own means.
+//! A log's adapter offers what it keeps as a stream of [`DeadLetterState`], and settles letters by its own means.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::PurchaseId;
-use crate::ports::DeadLetter;
-use crate::record::{Headers, LogRecord, header, place_id};
+use crate::log::{DeadLetter, Headers, LogRecord};
+use crate::record::{header, place_id};
 
 /// What a log keeps of a record that was put aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum PutAside {
+pub enum DeadLetterState {
     /// A letter that waits for somebody.
-    Kept(DeadLetter),
+    Pending(DeadLetter),
     /// A letter that somebody has settled. Its bytes may be gone.
-    Settled(SettledLetter),
+    Resolved(ResolvedDeadLetter),
 }
 
-impl PutAside {
+impl DeadLetterState {
     /// The letter, if it is still kept.
     #[must_use]
-    pub fn kept(self) -> Option<DeadLetter> {
+    pub fn into_pending(self) -> Option<DeadLetter> {
         match self {
-            Self::Kept(letter) => Some(letter),
-            Self::Settled(_) => None,
+            Self::Pending(letter) => Some(letter),
+            Self::Resolved(_) => None,
         }
     }
 }
@@ -33,19 +33,19 @@ impl PutAside {
 /// What is remembered of a letter that is no longer kept, so that its record does not count as lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SettledLetter {
+pub struct ResolvedDeadLetter {
     /// The id of the place at which its record stands: see [`DeadLetter::place`].
     pub place: PurchaseId,
     /// The id of its purchase, if it can have one: see [`DeadLetter::purchase_id`].
     pub purchase: Option<PurchaseId>,
     /// How it was settled.
-    pub settlement: Settlement,
+    pub settlement: Resolution,
 }
 
-impl SettledLetter {
+impl ResolvedDeadLetter {
     /// A letter about the record at `place`.
     #[must_use]
-    pub const fn new(place: PurchaseId, purchase: Option<PurchaseId>, settlement: Settlement) -> Self {
+    pub const fn new(place: PurchaseId, purchase: Option<PurchaseId>, settlement: Resolution) -> Self {
         Self { place, purchase, settlement }
     }
 }
@@ -53,14 +53,14 @@ impl SettledLetter {
 /// How a letter was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Settlement {
+pub enum Resolution {
     /// Its record was published again.
     Replayed,
     /// Somebody has decided that nothing is to become of it.
     Dropped,
 }
 
-impl Settlement {
+impl Resolution {
     /// The word for it in a log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -162,7 +162,7 @@ fn carries_id(headers: &Headers) -> bool {
 mod tests {
     use super::*;
     use crate::Timestamp;
-    use crate::ports::{Partition, Reason};
+    use crate::log::{Partition, Reason};
     use crate::record::decode;
 
     fn letter(headers: Headers) -> DeadLetter {

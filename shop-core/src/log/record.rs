@@ -1,0 +1,71 @@
+//! A record as it is in a log, and its position.
+
+use bytes::Bytes;
+
+use super::Headers;
+use crate::Timestamp;
+
+/// One record as it stands in a log, not looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogRecord {
+    /// Its offset in the partition.
+    pub offset: u64,
+    /// The time that the log gave it.
+    pub time: Timestamp,
+    /// The key, if there is one.
+    pub key: Option<Bytes>,
+    /// The headers.
+    pub headers: Headers,
+    /// The value; `None` for a tombstone.
+    pub value: Option<Bytes>,
+}
+
+impl LogRecord {
+    /// The record at `offset` with `value`, without key and headers.
+    #[must_use]
+    pub const fn new(offset: u64, time: Timestamp, value: Option<Bytes>) -> Self {
+        Self { offset, time, key: None, headers: Headers::EMPTY, value }
+    }
+
+    /// The same record with `key`.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<Bytes>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The same record with `headers`.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// How much memory the record takes, nearly, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>() + length(&self.key) + self.headers.as_bytes().len() + length(&self.value)
+    }
+}
+
+/// Where one record stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct RecordPosition {
+    /// The topic.
+    pub topic: String,
+    /// The number of the partition.
+    pub partition: u32,
+    /// The offset in the partition.
+    pub offset: u64,
+}
+
+impl RecordPosition {
+    /// The position of a record.
+    #[must_use]
+    pub const fn new(topic: String, partition: u32, offset: u64) -> Self {
+        Self { topic, partition, offset }
+    }
+}
