@@ -1,23 +1,19 @@
 //! Purchase tracking over HTTP: routers over the ports of `shop-core`, whatever stands behind them.
 //!
+//! The folders follow the way of a request:
+//!
 //! | module | what it holds |
 //! |---|---|
-//! | `facing`, `management`, `everywhere`, `routes` | the two routers, and what they share: which resource stands where |
-//! | `openapi` | the document of the API, made of the routes and of the dialects |
+//! | `server` | the listener; what surrounds every route: request ids, log, panics, limits, compression, CORS; the options |
+//! | `routes` | the two routers, and what they share: which resource stands where |
+//! | `request` | what a request says, checked: body, purchase, user or order, query, and what is wrong with it |
 //! | `resources` | one file for each resource: what it reads, asks the ports for, and answers; the page for browsers |
+//! | `service` | the ports with their deadlines, idempotency keys, and reading one's own purchase |
+//! | `response` | bodies of responses; what can go wrong with a request, its status, and its body in every dialect |
 //! | `dialect` | how one group of clients is spoken to, as a value |
-//! | `failure` | what can go wrong with a request, its status, and its body in every dialect |
-//! | `body`, `buy_request`, `parameters` | what a request says, checked |
-//! | `wrong_body` | what is wrong with a request, part by part, as the lists of the dialects say it |
-//! | `account_role`, `account_request`, `lax` | users and orders: what stands behind them, and what a request says of one |
-//! | `naked_purchase`, `listing_body` | what stands in an answer outside of `/v1` |
-//! | `service`, `store_sink`, `no_purchases` | the ports with their deadlines; a store as a sink; and none |
-//! | `known_keys`, `lookup` | idempotency keys: what this process remembers of them, and what the store has |
-//! | `waiting`, `recent` | reading one's own purchase |
-//! | `options`, `header_names` | what may be chosen; the headers of our own |
+//! | `openapi` | the document of the API, made of the routes and of the dialects |
 //! | `metrics` | what a service counts and measures |
-//! | `layers`, `edge` | what surrounds every route: request ids, log, panics, compression, CORS; limits |
-//! | `serve` | a router on a listener until it is told to stop |
+//! | `header_names` | the headers of our own |
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -34,45 +30,22 @@
 //! # }
 //! ```
 
-mod account_request;
-mod account_role;
-mod body;
-mod buy_request;
 mod dialect;
-mod edge;
-mod everywhere;
-mod facing;
-mod failure;
-mod failure_log;
 mod header_names;
-mod json_answer;
-mod known_keys;
-mod lax;
-mod layers;
-mod listing_body;
-mod lookup;
-mod management;
 mod metrics;
-mod naked_purchase;
-mod no_purchases;
-mod observed;
 mod openapi;
-mod options;
-mod parameters;
-mod recent;
+mod request;
 mod resources;
+mod response;
 mod routes;
-mod serve;
+mod server;
 mod service;
-mod store_sink;
-mod waiting;
-mod wrong_body;
 
-pub use account_role::{AccountRole, OrdersRole, UsersRole};
 pub use dialect::{Dialect, UnknownDialect};
-pub use facing::{Facing, facing};
-pub use management::{Management, management};
 pub use metrics::Metrics;
-pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
-pub use serve::serve;
+pub use routes::facing::{Facing, facing};
+pub use routes::management::{Management, management};
+pub use server::options::{CorsOrigins, HttpOptions, InvalidOrigin};
+pub use server::serve::serve;
 pub use service::LocalPorts;
+pub use service::entity_role::{AccountRole, OrdersRole, UsersRole};

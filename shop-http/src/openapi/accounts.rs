@@ -15,9 +15,9 @@ use super::answers::{Answer, answers, no_answer, not_taken, too_busy};
 use super::schemas::{Described, any_of, array, object, of_type, text};
 use super::whereabouts::{Place, operation_id};
 use super::{Operations, buying, parameters};
-use crate::failure::{Failure, Subject};
-use crate::lax;
-use crate::wrong_body::WrongValue;
+use crate::request::pydantic;
+use crate::request::validation_error::WrongValue;
+use crate::response::failure::{Failure, Subject};
 
 /// Text that counts as an integer; other ways to write one are taken too.
 const INTEGER_TEXT: &str = "^-?[0-9]{1,9}$";
@@ -135,12 +135,12 @@ fn linked(mut answer: Answer, place: &Place<'_>, rows: &'static str, parameter: 
 }
 
 fn missing(member: &'static str, body: &str) -> Failure {
-    let mistake = lax::Mistake::new("missing", "Field required");
+    let mistake = pydantic::Mistake::new("missing", "Field required");
     Failure::Values(vec![WrongValue { loc: ["body", member], mistake, input: body.to_owned() }])
 }
 
 fn no_number(parameter: &'static str) -> Failure {
-    let wrong = lax::integer_of_text("one").err();
+    let wrong = pydantic::integer_of_text("one").err();
     let wrong =
         wrong.map(|mistake| WrongValue { loc: ["path", parameter], mistake, input: r#""one""#.to_owned() });
     Failure::Values(wrong.into_iter().collect())

@@ -17,7 +17,7 @@ use utoipa::openapi::{
 use super::schemas::{Described, any_of, anything, array, object, of_type, text, word};
 use super::whereabouts::Place;
 use crate::dialect::{Dialect, Errors};
-use crate::failure::{Failure, Subject};
+use crate::response::failure::{Failure, Subject};
 
 /// One answer; several may have the same status.
 pub(super) struct Answer {

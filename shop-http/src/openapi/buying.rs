@@ -11,12 +11,12 @@ use super::answers::{Answer, answers, not_taken, too_busy};
 use super::schemas::{Described, four_members, listed, new_purchase, object, text, time, word};
 use super::whereabouts::Place;
 use super::{Operations, example, listings, parameters, v1};
-use crate::buy_request::MEMBERS;
 use crate::dialect::{Bought, Dialect, Timestamps};
-use crate::failure::{Failure, Subject};
-use crate::naked_purchase::NakedPurchase;
+use crate::request::purchase::MEMBERS;
+use crate::request::validation_error::{NoObject, Problem, WrongMember, unknown};
 use crate::resources::buy;
-use crate::wrong_body::{NoObject, Problem, WrongMember, unknown};
+use crate::response::failure::{Failure, Subject};
+use crate::response::legacy_purchase::NakedPurchase;
 
 const TAKEN: &str = "The purchase was taken, and is durable";
 

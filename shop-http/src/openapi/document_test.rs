@@ -8,13 +8,13 @@ use shop_core::SystemClock;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 
 use super::document;
-use crate::account_role::{OrdersRole, UsersRole};
 use crate::dialect::Dialect;
-use crate::lookup::Lookup;
 use crate::metrics::{Metrics, Publishing};
-use crate::options::HttpOptions;
 use crate::resources::docs;
 use crate::routes::Routes;
+use crate::server::options::HttpOptions;
+use crate::service::entity_role::{OrdersRole, UsersRole};
+use crate::service::lookup::Lookup;
 use crate::service::{LocalPorts, Role, Service};
 
 fn service(role: Role, dialect: &str, has_purchases: bool) -> Arc<Service> {
@@ -46,8 +46,8 @@ fn all() -> Vec<(String, Routes, Value)> {
     let of = |role: Role, name: &str, has_purchases: bool| {
         let service = service(role, name, has_purchases);
         let routes = match role {
-            Role::Facing => crate::facing::routes(&service),
-            Role::Management => crate::management::routes(&service),
+            Role::Facing => crate::routes::facing::routes(&service),
+            Role::Management => crate::routes::management::routes(&service),
         };
         let routes = docs::beside(routes, &service);
         let document = serde_json::to_value(document(&service, routes.paths())).unwrap();

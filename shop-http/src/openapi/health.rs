@@ -9,8 +9,8 @@ use super::answers::{Answer, answers, too_busy};
 use super::schemas::{Described, object, of_type, text, word};
 use super::whereabouts::Place;
 use super::{Operations, parameters};
-use crate::failure::Failure;
 use crate::resources::health::{DEGRADED, INGEST_STOPPED, KAFKA_UNAVAILABLE, LOG_UNAVAILABLE};
+use crate::response::failure::Failure;
 use crate::service::Role;
 
 /// What stands at a path that is no purchase's.

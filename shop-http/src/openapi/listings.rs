@@ -10,9 +10,10 @@ use super::schemas::{any_of, listing};
 use super::whereabouts::Place;
 use super::{Operations, example, parameters};
 use crate::dialect::{LooksFor, View};
-use crate::failure::{Failure, Subject};
-use crate::listing_body::{self, Frame};
-use crate::parameters::By;
+use crate::request::query::By;
+use crate::response;
+use crate::response::failure::{Failure, Subject};
+use crate::response::listing::Frame;
 
 const LINKS: &str = "Of a page: its next one, with `rel=\"next\"`. Where a user's id is also a user's name: the purchases \
                      under that name, with `rel=\"alternate\"`";
@@ -96,6 +97,6 @@ fn shown(place: &Place<'_>, view: View) -> Option<serde_json::Value> {
     let frame =
         Frame { view, item: place.dialect.item, who, asked: found, found: Some(found), alternate: None };
     let total = "29.99".parse().ok()?;
-    let body = listing_body::of_page(&frame, &example::page(), Summary::new(1, total)).ok()?;
+    let body = response::listing::of_page(&frame, &example::page(), Summary::new(1, total)).ok()?;
     example::shown(body.into_response())
 }

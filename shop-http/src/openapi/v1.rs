@@ -13,8 +13,8 @@ use super::schemas::{array, exact_number, nullable, object, of_type, purchase_id
 use super::whereabouts::{Place, operation_id};
 use super::{Operations, buying, example, parameters};
 use crate::dialect::Dialect;
-use crate::failure::{Failure, Subject};
 use crate::resources::buy;
+use crate::response::failure::{Failure, Subject};
 use crate::service::Role;
 
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");

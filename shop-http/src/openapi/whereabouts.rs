@@ -3,7 +3,7 @@
 use utoipa::openapi::path::HttpMethod;
 
 use crate::dialect::{Dialect, INGRESS_PREFIXES};
-use crate::options::HttpOptions;
+use crate::server::options::HttpOptions;
 use crate::service::{Role, Service};
 
 /// The place of an operation.

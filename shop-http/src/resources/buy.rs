@@ -14,13 +14,13 @@ use shop_core::ports::Receipt;
 use shop_core::{Purchase, PurchaseId};
 
 use crate::dialect::{Bought, Dialect, Speaks, Timestamps};
-use crate::failure::Failure;
 use crate::header_names::{PURCHASE_ID, REPLAYED};
-use crate::json_answer::{Json, no_json};
-use crate::naked_purchase::NakedPurchase;
-use crate::parameters::Strict;
+use crate::request;
+use crate::request::query::Strict;
+use crate::response::failure::Failure;
+use crate::response::json::{Json, no_json};
+use crate::response::legacy_purchase::NakedPurchase;
 use crate::service::{Acknowledged, Service};
-use crate::{body, buy_request};
 
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,
@@ -59,13 +59,13 @@ async fn buy(
     let bought = {
         // Whole: to extract the headers would copy them. Gone before the purchase is published: many wait for that.
         let (Parts { headers, uri, .. }, body) = request.into_parts();
-        let body = body::read(&headers, body, &service.options).await?;
+        let body = request::body::read(&headers, body, &service.options).await?;
         if dialect.is_strict {
             Strict::of(&uri, &[])?.finish(Some(()))?;
         }
-        let key = buy_request::idempotency_key(&headers)?;
-        let new = buy_request::read(&body, dialect, timestamps, key, &*service.clock)?;
-        service.buy(new, buy_request::context(&headers))
+        let key = request::purchase::idempotency_key(&headers)?;
+        let new = request::purchase::read(&body, dialect, timestamps, key, &*service.clock)?;
+        service.buy(new, request::purchase::context(&headers))
     };
     bought.await
 }

@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord};
 
-use crate::account_role::Account;
 use crate::dialect::Speaks;
-use crate::json_answer::Json;
+use crate::response::json::Json;
+use crate::service::entity_role::Account;
 use crate::service::{LocalPorts, Role, Service};
 
 /// What `/health` says when something needs an operator.

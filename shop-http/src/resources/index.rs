@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 
-use crate::json_answer::Json;
 use crate::resources::page;
+use crate::response::json::Json;
 use crate::service::{Role, Service};
 
 const EVERYWHERE: [(&str, &str); 11] = [

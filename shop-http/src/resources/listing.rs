@@ -11,10 +11,11 @@ use axum::response::Response;
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::dialect::{ItemForm, ListingForm, LooksFor, Speaks, View};
-use crate::failure::{Failure, Subject};
 use crate::header_names::FOUND_BY;
-use crate::listing_body::{self, Frame};
-use crate::parameters::{By, Parameters};
+use crate::request::query::{By, Parameters};
+use crate::response;
+use crate::response::failure::{Failure, Subject};
+use crate::response::listing::Frame;
 use crate::service::Service;
 
 /// What is asked for.
@@ -160,23 +161,27 @@ async fn list(
     let mut next = None;
     let body = match found {
         None if asked.is_page => {
-            listing_body::of_page(&asked.frame, &Page::default(), Summary::default()).map_err(failed)?
+            response::listing::of_page(&asked.frame, &Page::default(), Summary::default()).map_err(failed)?
         }
-        None => listing_body::of_nothing(&asked.frame).map_err(failed)?,
+        None => response::listing::of_nothing(&asked.frame).map_err(failed)?,
         Some((selector, page)) if asked.is_page => {
             let summary = if asked.frame.view.counts() {
                 service.ask(service.query.summary(&selector)).await?
             } else {
                 Summary::default()
             };
-            let body = listing_body::of_page(&asked.frame, &page, summary).map_err(failed)?;
+            let body = response::listing::of_page(&asked.frame, &page, summary).map_err(failed)?;
             next = page.next;
             body
         }
-        Some((selector, first)) => {
-            listing_body::whole(Arc::clone(service), asked.frame, selector, asked.request.clone(), &first)
-                .map_err(failed)?
-        }
+        Some((selector, first)) => response::listing::whole(
+            Arc::clone(service),
+            asked.frame,
+            selector,
+            asked.request.clone(),
+            &first,
+        )
+        .map_err(failed)?,
     };
     let mut response = json(body);
     if !is_found {

@@ -11,14 +11,14 @@ use shop_core::json::OrderBody;
 use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 
-use crate::account_request::{Asked, number};
-use crate::account_role::OrdersRole;
 use crate::dialect::Speaks;
-use crate::failure::{Failure, Subject};
-use crate::json_answer::Json;
-use crate::options::HttpOptions;
+use crate::request::entity::{Asked, number};
 use crate::resources::users::{created, replayed};
+use crate::response::failure::{Failure, Subject};
+use crate::response::json::Json;
+use crate::server::options::HttpOptions;
 use crate::service::Service;
+use crate::service::entity_role::OrdersRole;
 
 /// The pauses between two attempts to place an order of a user of whom nobody has told: short at first, as the event
 /// usually is on its way.

@@ -8,7 +8,7 @@ use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use uuid::Uuid;
 
 use crate::dialect::Speaks;
-use crate::failure::Failure;
+use crate::response::failure::Failure;
 use crate::service::Role;
 
 /// A file of the page.

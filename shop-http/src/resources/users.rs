@@ -10,13 +10,13 @@ use serde::Serialize;
 use shop_core::json::{UserBody, UserOrdersBody};
 use shop_core::users::{Registration, UserNumber};
 
-use crate::account_request::{Asked, number};
-use crate::account_role::UsersRole;
 use crate::dialect::Speaks;
-use crate::failure::{Failure, Subject};
 use crate::header_names::REPLAYED;
-use crate::json_answer::Json;
+use crate::request::entity::{Asked, number};
+use crate::response::failure::{Failure, Subject};
+use crate::response::json::Json;
 use crate::service::Service;
+use crate::service::entity_role::UsersRole;
 
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,

@@ -11,11 +11,11 @@ use shop_core::json::{PageBody, PurchaseBody};
 use shop_core::ports::Selector;
 
 use crate::dialect::Speaks;
-use crate::failure::Failure;
-use crate::json_answer::Json;
-use crate::parameters::Strict;
+use crate::request::query::Strict;
+use crate::request::validation_error::WrongField;
+use crate::response::failure::Failure;
+use crate::response::json::Json;
 use crate::service::{Role, Service};
-use crate::wrong_body::WrongField;
 
 /// Everybody's purchases are management's to list.
 pub(super) fn may_select(service: &Service, selector: &Selector) -> Result<(), Failure> {

@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use shop_core::json::SummaryBody;
 
 use crate::dialect::Speaks;
-use crate::failure::Failure;
-use crate::json_answer::Json;
-use crate::parameters::Strict;
+use crate::request::query::Strict;
 use crate::resources::v1_purchases::may_select;
+use crate::response::failure::Failure;
+use crate::response::json::Json;
 use crate::service::Service;
 
 pub(crate) async fn get(State(service): State<Arc<Service>>, Speaks(dialect): Speaks, uri: Uri) -> Response {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
 use crate::dialect::Speaks;
-use crate::failure::Failure;
+use crate::response::failure::Failure;
 
 /// Swagger UI sets styles of its own and has pictures in them; nothing else is let in.
 const POLICY: (HeaderName, HeaderValue) = (

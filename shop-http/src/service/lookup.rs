@@ -8,7 +8,7 @@ use shop_core::{Error, Purchase, PurchaseId, Timestamp, Uuid};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::failure_log::INTERVAL;
+use crate::response::failure_log::INTERVAL;
 use crate::service::within;
 
 /// The longest that a buy waits for its look-up, for a free slot included.

@@ -9,9 +9,9 @@ use shop_core::PurchaseId;
 use shop_core::ports::Selector;
 use tokio::time::{Instant, timeout};
 
-use crate::failure::Failure;
 use crate::header_names::PENDING;
-use crate::parameters::Parameters;
+use crate::request::query::Parameters;
+use crate::response::failure::Failure;
 use crate::service::Service;
 
 /// How long an answer waits unless the request says how long.

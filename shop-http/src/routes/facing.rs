@@ -8,16 +8,16 @@ use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{PurchaseQuery, PurchaseSink};
 use shop_core::{Clock, SystemClock};
 
-use crate::account_role::{OrdersRole, UsersRole};
-use crate::everywhere::everywhere;
-use crate::known_keys::KnownKeys;
-use crate::layers;
-use crate::lookup::Lookup;
 use crate::metrics::{Metrics, Publishing};
-use crate::options::HttpOptions;
-use crate::recent::RecentBuys;
 use crate::resources::{buy, docs, listing};
+use crate::routes::shared::everywhere;
 use crate::routes::{Routes, read};
+use crate::server::layers;
+use crate::server::options::HttpOptions;
+use crate::service::entity_role::{OrdersRole, UsersRole};
+use crate::service::idempotency::KnownKeys;
+use crate::service::lookup::Lookup;
+use crate::service::recent::RecentBuys;
 use crate::service::{LocalPorts, Role, Service};
 
 /// What facing stands on.

@@ -1,5 +1,13 @@
 //! The ports as the routes use them: with deadlines, and with the answers' own errors.
 
+pub(crate) mod entity_role;
+pub(crate) mod idempotency;
+pub(crate) mod lookup;
+pub(crate) mod no_purchases;
+pub(crate) mod recent;
+pub(crate) mod store_sink;
+pub(crate) mod waiting;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +21,13 @@ use shop_core::{
 };
 use tokio::time::timeout;
 
-use crate::account_role::{OrdersRole, UsersRole};
-use crate::failure::{Failure, Subject};
-use crate::known_keys::{KnownKeys, Met, other_content};
-use crate::lookup::{Lookup, is_first_attempt};
 use crate::metrics::{Metrics, Publishing};
-use crate::options::HttpOptions;
-use crate::recent::RecentBuys;
+use crate::response::failure::{Failure, Subject};
+use crate::server::options::HttpOptions;
+use crate::service::entity_role::{OrdersRole, UsersRole};
+use crate::service::idempotency::{KnownKeys, Met, other_content};
+use crate::service::lookup::{Lookup, is_first_attempt};
+use crate::service::recent::RecentBuys;
 
 /// What every route may use.
 #[derive(Debug)]

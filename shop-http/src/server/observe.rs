@@ -13,9 +13,9 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 use tracing::instrument::Instrumented;
 
-use crate::failure_log::FailureLog;
 use crate::header_names::REQUEST_ID;
 use crate::metrics::{Measuring, Metrics, Requests};
+use crate::response::failure_log::FailureLog;
 
 /// The longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;

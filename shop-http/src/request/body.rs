@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
-use crate::failure::Failure;
-use crate::options::HttpOptions;
-use crate::wrong_body::NoObject;
+use crate::request::validation_error::NoObject;
+use crate::response::failure::Failure;
+use crate::server::options::HttpOptions;
 
 /// What is read of a body that is too long, so that its sender can finish and hear the answer, instead of
 /// finding the connection broken.

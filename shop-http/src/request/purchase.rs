@@ -10,9 +10,9 @@ use shop_core::{
 };
 
 use crate::dialect::{Dialect, LowestPrice, Missing, Timestamps};
-use crate::failure::Failure;
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
-use crate::wrong_body::{NoObject, Problem, WrongMember, unknown};
+use crate::request::validation_error::{NoObject, Problem, WrongMember, unknown};
+use crate::response::failure::Failure;
 
 /// JSON that says nothing: what counts as false where the replaced systems came from, the first four of them in
 /// JavaScript too, and an empty object.

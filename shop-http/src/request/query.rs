@@ -9,9 +9,9 @@ use shop_core::PurchaseId;
 use shop_core::ports::{Cursor, ListOrder, PageLimit, PageRequest, Selector};
 
 use crate::dialect::View;
-use crate::failure::Failure;
-use crate::waiting::USUAL_WAIT;
-use crate::wrong_body::{WrongField, unknown};
+use crate::request::validation_error::{WrongField, unknown};
+use crate::response::failure::Failure;
+use crate::service::waiting::USUAL_WAIT;
 
 /// The parameters of a request, each given at most once.
 #[derive(Debug, Default)]

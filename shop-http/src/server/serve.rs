@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
-use crate::options::HttpOptions;
+use crate::server::options::HttpOptions;
 
 /// How many times the limits of a request's head are read of it: up to there it is answered in words, as the
 /// router knows them. What is longer hears no more than a status, 431.

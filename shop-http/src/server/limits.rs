@@ -21,9 +21,9 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
 use crate::dialect::{Dialect, Speaks};
-use crate::failure::Failure;
 use crate::metrics::HasPanicked;
-use crate::options::HttpOptions;
+use crate::response::failure::Failure;
+use crate::server::options::HttpOptions;
 
 /// What is asked of a service that is too busy for everything else; `/healthz` below a prefix, too.
 const ALWAYS_ANSWERED: [&str; 7] =

@@ -7,17 +7,17 @@ use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore};
 use shop_core::{Clock, SystemClock};
 
-use crate::account_role::{OrdersRole, UsersRole};
-use crate::everywhere::everywhere;
-use crate::layers;
-use crate::lookup::Lookup;
 use crate::metrics::{Metrics, Publishing};
-use crate::no_purchases::NoPurchases;
-use crate::options::HttpOptions;
 use crate::resources::{buy, docs, listing};
+use crate::routes::shared::everywhere;
 use crate::routes::{Routes, read};
+use crate::server::layers;
+use crate::server::options::HttpOptions;
+use crate::service::entity_role::{OrdersRole, UsersRole};
+use crate::service::lookup::Lookup;
+use crate::service::no_purchases::NoPurchases;
+use crate::service::store_sink::StoreSink;
 use crate::service::{LocalPorts, Role, Service};
-use crate::store_sink::StoreSink;
 
 /// What management stands on.
 #[derive(Debug, Clone)]

@@ -8,12 +8,12 @@ use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, Any as AnyOrigin, CorsLayer};
 
 use crate::dialect::Speaks;
-use crate::edge::Guard;
-use crate::failure::Failure;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
-use crate::observed::Observe;
-use crate::options::CorsOrigins;
+use crate::response::failure::Failure;
 use crate::routes::Routes;
+use crate::server::limits::Guard;
+use crate::server::observe::Observe;
+use crate::server::options::CorsOrigins;
 use crate::service::{Role, Service};
 
 /// `routes` with everything around them, and answers for what is not there.

@@ -1,6 +1,10 @@
 //! Routes that know where they stand: a router does not tell its paths, and the document of the API must hold
 //! all of them.
 
+pub(crate) mod facing;
+pub(crate) mod management;
+pub(crate) mod shared;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -12,11 +12,11 @@ use shop_core::orders::{NewOrder, Product};
 use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{IdempotencyKey, InvalidText, RequestContext};
 
-use crate::failure::Failure;
-use crate::lax::{self, Mistake};
+use crate::request::pydantic::{self, Mistake};
+use crate::request::validation_error::{NoObject, WrongValue};
+use crate::request::{body, purchase};
+use crate::response::failure::Failure;
 use crate::service::Service;
-use crate::wrong_body::{NoObject, WrongValue};
-use crate::{body, buy_request};
 
 /// A row that is asked for, not looked into yet.
 pub(crate) struct Asked {
@@ -30,15 +30,15 @@ impl Asked {
     pub(crate) async fn of(service: &Service, request: Request) -> Result<Self, Failure> {
         let (Parts { headers, .. }, body) = request.into_parts();
         let body = body::read(&headers, body, &service.options).await?;
-        let key = buy_request::idempotency_key(&headers)?;
+        let key = purchase::idempotency_key(&headers)?;
         let key = key.unwrap_or_else(|| service.clock.fresh_id().into());
-        Ok(Self { body, key, context: buy_request::context(&headers) })
+        Ok(Self { body, key, context: purchase::context(&headers) })
     }
 
     /// The user.
     pub(crate) fn user(self) -> Result<NewUser, Failure> {
         let mut members = Members::parse(&self.body)?;
-        let email = members.read("email", lax::email);
+        let email = members.read("email", pydantic::email);
         let name = members.read("name", |value| short_text(value, PersonName::MAX_CHARS));
         match (email, name) {
             (Some(email), Some(name)) => Ok(NewUser::new(self.key, email, name).with_context(self.context)),
@@ -49,10 +49,10 @@ impl Asked {
     /// The order.
     pub(crate) fn order(self) -> Result<NewOrder, Failure> {
         let mut members = Members::parse(&self.body)?;
-        let user = members.read("user_id", lax::integer).map(UserNumber::new);
+        let user = members.read("user_id", pydantic::integer).map(UserNumber::new);
         let product = members.read("product", |value| short_text(value, Product::MAX_CHARS));
-        let quantity = members.read("quantity", lax::small_integer);
-        let price = members.read("total_price", lax::total_price);
+        let quantity = members.read("quantity", pydantic::small_integer);
+        let price = members.read("total_price", pydantic::total_price);
         match (user, product, quantity, price) {
             (Some(user), Some(product), Some(quantity), Some(price)) => {
                 Ok(NewOrder::new(self.key, user, product, quantity, price).with_context(self.context))
@@ -74,7 +74,7 @@ impl<'a> Members<'a> {
         let given = serde_json::from_slice(body).map_err(|error| match body.trim_ascii() {
             // A body that is there, but none.
             b"null" => Failure::Syntax(error.to_string(), NoObject::Other("null".to_owned())),
-            _ => buy_request::no_object(body, &error),
+            _ => purchase::no_object(body, &error),
         })?;
         Ok(Self { body, given, wrong: Vec::new() })
     }
@@ -97,7 +97,7 @@ impl<'a> Members<'a> {
 
 /// A text of at most so many characters.
 fn short_text<T: FromStr<Err = InvalidText>>(value: Scalar<'_>, most: usize) -> Result<T, Mistake> {
-    lax::text(value)?.parse().map_err(|_too_long| Mistake::too_long(most))
+    pydantic::text(value)?.parse().map_err(|_too_long| Mistake::too_long(most))
 }
 
 /// The number in a path of one parameter, which has this name.
@@ -107,7 +107,7 @@ pub(crate) fn number(
 ) -> Result<i64, Failure> {
     // What is no UTF-8 is shown as Python shows it.
     let text = path.map_or_else(|_not_utf8| "\u{fffd}".to_owned(), |Path(text)| text);
-    lax::integer_of_text(&text).map_err(|mistake| {
+    pydantic::integer_of_text(&text).map_err(|mistake| {
         let input = serde_json::Value::from(text).to_string();
         Failure::Values(vec![WrongValue { loc: ["path", parameter], mistake, input }])
     })

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shop_core::json::ProblemError;
 
-use crate::lax::Mistake;
+use crate::request::pydantic::Mistake;
 
 /// A member of the body that is not as it must be.
 #[derive(Debug)]

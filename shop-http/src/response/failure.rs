@@ -14,11 +14,11 @@ use shop_core::json::{
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::dialect::{Dialect, Errors, Missing, Outage};
-use crate::failure_log::FailedBy;
 use crate::header_names::IDEMPOTENCY_KEY;
-use crate::json_answer::Json;
+use crate::request::validation_error::{NoObject, Problem, WrongField, WrongMember, WrongValue};
+use crate::response::failure_log::FailedBy;
+use crate::response::json::Json;
 use crate::service::Role;
-use crate::wrong_body::{NoObject, Problem, WrongField, WrongMember, WrongValue};
 
 /// What went wrong with a request.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use shop_core::ports::{Page, PageRequest, Selector, Summary};
 use shop_core::{Error, ErrorKind, Purchase, RoundedTotal};
 
 use crate::dialect::{ItemForm, View};
-use crate::naked_purchase::NakedPurchase;
-use crate::parameters::By;
+use crate::request::query::By;
+use crate::response::legacy_purchase::NakedPurchase;
 use crate::service::Service;
 
 /// What stands around the purchases.

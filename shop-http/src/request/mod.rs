@@ -1,0 +1,8 @@
+//! What a request says, read and checked.
+
+pub(crate) mod body;
+pub(crate) mod entity;
+pub(crate) mod purchase;
+pub(crate) mod pydantic;
+pub(crate) mod query;
+pub(crate) mod validation_error;

@@ -1,0 +1,7 @@
+//! What surrounds every route, and the listener that serves them.
+
+pub(crate) mod layers;
+pub(crate) mod limits;
+pub(crate) mod observe;
+pub(crate) mod options;
+pub(crate) mod serve;
