@@ -86,7 +86,7 @@ pub struct Ports {
 /// What cannot be opened, and why.
 pub async fn ports(settings: &Settings) -> Result<Ports> {
     #[cfg(feature = "failpoints")]
-    shop_core::fault::set_up_failpoints();
+    shop_core::fault::init_failpoints();
     let mut opening = Opening::default();
     let purchases = match settings.roles.has(crate::roles::Role::Purchases) {
         true => Some(purchases::open(settings, &mut opening).await?),

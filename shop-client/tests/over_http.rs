@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use axum::Router;
 use shop_client::ShopClient;
 use shop_core::conformance::{
-    Capabilities, LogFixture, MemoryAccounts, MemoryFixture, OrdersFixture, StoreFixture, UsersFixture,
+    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, StoreFixture, UsersFixture,
     log_suite, orders_suite, store_suite, users_suite,
 };
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
@@ -56,8 +56,8 @@ impl<L: LogFixture> LogFixture for LogOverHttp<L> {
         self.0.dead_letters().await
     }
 
-    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
-        self.0.kept_dead_letters().await
+    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
+        self.0.pending_dead_letters().await
     }
 
     async fn append(&self, record: LogRecord) {
@@ -165,10 +165,10 @@ fn facing_in_memory() -> Facing {
     Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()))
 }
 
-users_suite!(users_of_management, async { UsersOverHttp(MemoryAccounts::default(), Way::Management) });
-users_suite!(users_of_facing, async { UsersOverHttp(MemoryAccounts::default(), Way::Facing) });
-orders_suite!(orders_of_management, async { OrdersOverHttp(MemoryAccounts::default(), Way::Management) });
-orders_suite!(orders_of_facing, async { OrdersOverHttp(MemoryAccounts::default(), Way::Facing) });
+users_suite!(users_of_management, async { UsersOverHttp(InMemoryEntities::default(), Way::Management) });
+users_suite!(users_of_facing, async { UsersOverHttp(InMemoryEntities::default(), Way::Facing) });
+orders_suite!(orders_of_management, async { OrdersOverHttp(InMemoryEntities::default(), Way::Management) });
+orders_suite!(orders_of_facing, async { OrdersOverHttp(InMemoryEntities::default(), Way::Facing) });
 log_suite!(log_in_memory, async { LogOverHttp(MemoryFixture::default()) });
 log_suite!(log_embedded, async { LogOverHttp(EmbeddedFixture::new().await) });
 store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default(), Way::Management) });

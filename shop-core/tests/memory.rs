@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::conformance::{
-    Capabilities, LogFixture, MemoryAccounts, MemoryFixture, OutboxOfOrders, OutboxOfUsers, StoreFixture,
+    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OutboxOfOrders, OutboxOfUsers, StoreFixture,
     log_suite, orders_suite, outbox_suite, pipeline_suite, store_suite, users_suite,
 };
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
@@ -44,8 +44,8 @@ impl LogFixture for Boxed {
         Arc::new(letters)
     }
 
-    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
-        self.0.kept_dead_letters().await
+    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
+        self.0.pending_dead_letters().await
     }
 
     async fn append(&self, record: LogRecord) {
@@ -78,8 +78,8 @@ pipeline_suite!(pipeline_five_partitions, async {
 });
 pipeline_suite!(pipeline_eager, async { (partitions(5, Rebalancing::Eager), MemoryFixture::default()) });
 pipeline_suite!(pipeline_boxed, async { (Boxed::default(), Boxed::default()) });
-users_suite!(users, async { MemoryAccounts::default() });
-orders_suite!(orders, async { MemoryAccounts::default() });
-outbox_suite!(outbox, async { MemoryAccounts::default() });
-outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(MemoryAccounts::default()) });
-outbox_suite!(outbox_of_orders, async { OutboxOfOrders(MemoryAccounts::default()) });
+users_suite!(users, async { InMemoryEntities::default() });
+orders_suite!(orders, async { InMemoryEntities::default() });
+outbox_suite!(outbox, async { InMemoryEntities::default() });
+outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(InMemoryEntities::default()) });
+outbox_suite!(outbox_of_orders, async { OutboxOfOrders(InMemoryEntities::default()) });

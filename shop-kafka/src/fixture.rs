@@ -183,7 +183,7 @@ impl LogFixture for KafkaFixture {
         Arc::new(self.log.dead_letters())
     }
 
-    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
+    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
         self.log.dead_letters().all().await.expect("the dead letters")
     }
 

@@ -52,7 +52,7 @@ pub trait OutboxFixture: Debug + Send + Sync {
 
 /// A store of users and one of orders, each of which is also where others' events are applied, and its own outbox: that is a
 /// fixture of both.
-pub trait AccountStores: Debug + Send + Sync {
+pub trait EntityStores: Debug + Send + Sync {
     /// The store of users.
     type Users: UserStore + RecordStore<Order> + Outbox + Clone;
     /// The store of orders.
@@ -66,7 +66,7 @@ pub trait AccountStores: Debug + Send + Sync {
 }
 
 #[async_trait]
-impl<A: AccountStores> UsersFixture for A {
+impl<A: EntityStores> UsersFixture for A {
     async fn users(&self) -> Arc<dyn UserStore> {
         Arc::new(self.user_store().clone())
     }
@@ -81,7 +81,7 @@ impl<A: AccountStores> UsersFixture for A {
 }
 
 #[async_trait]
-impl<A: AccountStores> OrdersFixture for A {
+impl<A: EntityStores> OrdersFixture for A {
     async fn orders(&self) -> Arc<dyn OrderStore> {
         Arc::new(self.order_store().clone())
     }
@@ -97,13 +97,13 @@ impl<A: AccountStores> OrdersFixture for A {
 
 /// Users, orders, and an outbox, in memory.
 #[derive(Debug, Default)]
-pub struct MemoryAccounts {
+pub struct InMemoryEntities {
     users: InMemoryUsers,
     orders: InMemoryOrders,
     outbox: InMemoryOutbox,
 }
 
-impl AccountStores for MemoryAccounts {
+impl EntityStores for InMemoryEntities {
     type Users = InMemoryUsers;
     type Orders = InMemoryOrders;
 
@@ -117,7 +117,7 @@ impl AccountStores for MemoryAccounts {
 }
 
 #[async_trait]
-impl OutboxFixture for MemoryAccounts {
+impl OutboxFixture for InMemoryEntities {
     async fn outbox(&self) -> Arc<dyn Outbox> {
         Arc::new(self.outbox.clone())
     }

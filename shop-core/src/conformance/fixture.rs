@@ -34,7 +34,7 @@ pub trait LogFixture: Debug + Send + Sync {
     async fn dead_letters(&self) -> Arc<dyn DeadLetters>;
 
     /// All dead letters that the log keeps.
-    async fn kept_dead_letters(&self) -> Vec<DeadLetter>;
+    async fn pending_dead_letters(&self) -> Vec<DeadLetter>;
 
     /// Appends a record as another producer might have written it; offset and time are the log's. Not called
     /// unless [`Capabilities::foreign_records`] is set.

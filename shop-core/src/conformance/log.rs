@@ -178,7 +178,7 @@ pub async fn groups_are_independent(fixture: &dyn LogFixture) {
 }
 
 /// What was not committed comes again to the group's next member.
-pub async fn uncommitted_records_come_again(fixture: &dyn LogFixture) {
+pub async fn uncommitted_records_are_redelivered(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     let source = fixture.source(GROUP).await;
     read(&*source, 5).await;
@@ -188,7 +188,7 @@ pub async fn uncommitted_records_come_again(fixture: &dyn LogFixture) {
 }
 
 /// What was committed does not come again to the group's next member.
-pub async fn committed_records_stay_away(fixture: &dyn LogFixture) {
+pub async fn committed_records_are_not_redelivered(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
     let batches = read(&*source, 5).await;
@@ -435,7 +435,7 @@ async fn letters(fixture: &dyn LogFixture) -> Vec<DeadLetter> {
 pub async fn dead_letters_are_byte_identical(fixture: &dyn LogFixture) {
     let letters = letters(fixture).await;
     soon("put", fixture.dead_letters().await.put(&letters)).await.expect("put");
-    let mut kept = fixture.kept_dead_letters().await;
+    let mut kept = fixture.pending_dead_letters().await;
     kept.sort_by_key(|letter| letter.record.offset);
     assert_eq!(kept.len(), letters.len());
     for (kept, put) in kept.iter().zip(&letters) {
@@ -456,6 +456,6 @@ pub async fn dead_letters_may_be_put_again(fixture: &dyn LogFixture) {
         soon("put", port.put(&letters)).await.expect("put");
     }
     let kept: BTreeSet<u64> =
-        fixture.kept_dead_letters().await.iter().map(|letter| letter.record.offset).collect();
+        fixture.pending_dead_letters().await.iter().map(|letter| letter.record.offset).collect();
     assert_eq!(kept, letters.iter().map(|letter| letter.record.offset).collect());
 }

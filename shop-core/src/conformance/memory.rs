@@ -55,7 +55,7 @@ impl LogFixture for MemoryFixture {
         Arc::new(self.log.dead_letters())
     }
 
-    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
+    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
         self.log.dead_letters().all()
     }
 

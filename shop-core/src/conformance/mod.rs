@@ -40,7 +40,7 @@ mod suites;
 pub mod users;
 
 pub use accounts::{
-    AccountStores, MemoryAccounts, OrdersFixture, OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture,
+    EntityStores, InMemoryEntities, OrdersFixture, OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture,
 };
 pub use fixture::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, skip};
 pub use memory::MemoryFixture;

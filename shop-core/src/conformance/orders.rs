@@ -49,7 +49,7 @@ pub async fn users_are_known_by_their_events(fixture: &dyn OrdersFixture) {
 }
 
 /// In the same batch, and in another one.
-pub async fn a_user_may_be_told_of_again(fixture: &dyn OrdersFixture) {
+pub async fn user_events_are_idempotent(fixture: &dyn OrdersFixture) {
     let events = fixture.events().await;
     let batch = Arc::new([user(1), user(2), user(1)]);
     let outcomes = soon("apply", events.apply(batch)).await.expect("apply");
@@ -143,7 +143,7 @@ pub async fn a_key_is_of_one_order(fixture: &dyn OrdersFixture) {
 }
 
 /// In the order in which they were placed, with the context of its request.
-pub async fn each_order_is_told_once(fixture: &dyn OrdersFixture) {
+pub async fn each_order_has_one_event(fixture: &dyn OrdersFixture) {
     let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
     tell_of(fixture, 1..=3).await;
     let mut expected = Vec::new();

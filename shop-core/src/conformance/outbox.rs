@@ -72,7 +72,7 @@ pub async fn the_oldest_come_first(fixture: &dyn OutboxFixture) {
 }
 
 /// Even if nothing else was written meanwhile.
-pub async fn what_is_forgotten_stays_away(fixture: &dyn OutboxFixture) {
+pub async fn deleted_entries_stay_deleted(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 4).await;
     let all = pending(&*outbox, 10).await;
@@ -101,7 +101,7 @@ pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
 }
 
 /// Whether it asks before or after.
-pub async fn a_write_wakes_the_relay(fixture: &dyn OutboxFixture) {
+pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 1).await;
     soon("a change before it was asked for", outbox.changed()).await;

@@ -157,13 +157,13 @@ pub async fn redelivery_stores_once(log: &dyn LogFixture, store: &dyn StoreFixtu
     running.carried(120).await;
     running.stop().await.expect("a clean end");
     assert_stored(&*store.query().await, &all).await;
-    assert_eq!(log.kept_dead_letters().await.len(), 0);
+    assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
 
 /// A store that is away is waited for: nothing is put aside, and everything is stored when it is back.
 pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
-    faults.always(Call::Insert, Fault::away());
+    faults.always(Call::Insert, Fault::unavailable());
     let all = purchases(0..200);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
@@ -176,23 +176,27 @@ pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixt
     let status = soon("notice the outage", away(1)).await;
     assert!(status.in_flight <= options().in_flight, "what is in flight is bounded");
     assert_eq!(status.phase, Phase::Running);
-    faults.mend(Call::Insert);
+    faults.clear(Call::Insert);
     running.carried(200).await;
     let status =
         soon("the trouble is over", running.monitor.wait_for(|status| status.troubles.is_empty())).await;
     assert_eq!(status.tally.dead_lettered, 0);
     running.stop().await.expect("a clean end");
     assert_stored(&*store.query().await, &all).await;
-    assert_eq!(log.kept_dead_letters().await.len(), 0);
+    assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
 
 /// An insert whose answer is lost, or is known for half of its purchases only, is made again for what is
 /// unknown.
 pub async fn unknown_outcomes_are_tried_again(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
-    for fault in
-        [Fault::LoseAnswer, Fault::LeaveHalfOut, Fault::away(), Fault::LeaveHalfOut, Fault::LoseAnswer]
-    {
+    for fault in [
+        Fault::LoseAnswer,
+        Fault::PartialInsert,
+        Fault::unavailable(),
+        Fault::PartialInsert,
+        Fault::LoseAnswer,
+    ] {
         faults.once(Call::Insert, fault);
     }
     let all = purchases(0..40);
@@ -207,7 +211,7 @@ pub async fn unknown_outcomes_are_tried_again(log: &dyn LogFixture, store: &dyn 
 /// After a crash between insert and commit everything comes again, and nothing is stored twice.
 pub async fn a_crash_before_commit_doubles_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
-    faults.always(Call::Commit, Fault::away());
+    faults.always(Call::Commit, Fault::unavailable());
     let all = purchases(0..30);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
@@ -266,7 +270,7 @@ pub async fn a_shutdown_finishes_what_is_on_its_way(log: &dyn LogFixture, store:
 }
 
 /// A record that is no purchase is put aside byte for byte, and the good ones pass.
-pub async fn poison_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let poison = Bytes::from_static(b"{\"not\": \"a purchase\xff\"");
     let faults = Faults::new();
     let mut all = purchases(0..40);
@@ -282,7 +286,7 @@ pub async fn poison_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixture)
     running.carried(if log.capabilities().foreign_records { 41 } else { 40 }).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!(tally.dead_lettered, 1);
-    let letters = log.kept_dead_letters().await;
+    let letters = log.pending_dead_letters().await;
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].record.value.as_ref(), Some(&poison));
     assert_eq!(letters[0].reason.kind(), ReasonKind::Undecodable);
@@ -301,7 +305,7 @@ pub async fn poison_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixture)
 }
 
 /// A purchase whose id is taken by another is put aside as a conflict; the first stays.
-pub async fn a_conflict_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let first = purchase(1);
     let other = Purchase { price: price("999"), ..first.clone() };
     publish(log, std::slice::from_ref(&first)).await;
@@ -311,7 +315,7 @@ pub async fn a_conflict_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixt
     running.carried(4).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (2, 1, 1));
-    let letters = log.kept_dead_letters().await;
+    let letters = log.pending_dead_letters().await;
     assert_eq!((letters.len(), letters[0].reason.kind()), (1, ReasonKind::Conflict));
     assert_stored(&*store.query().await, &[first, purchase(2)]).await;
 }
@@ -319,7 +323,7 @@ pub async fn a_conflict_is_put_aside(log: &dyn LogFixture, store: &dyn StoreFixt
 /// Dead letters are kept before the position moves: a record that could not be put aside comes again.
 pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
-    faults.always(Call::PutDeadLetters, Fault::away());
+    faults.always(Call::PutDeadLetters, Fault::unavailable());
     faults.once(Call::Next, Fault::Poison(Bytes::from_static(b"poison")));
     let all = purchases(0..5);
     publish(log, &all).await;
@@ -328,7 +332,7 @@ pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store
     soon("notice that letters cannot be kept", troubled).await;
     // In order, so that it commits all that it believes to be durable.
     running.stop().await.expect("a clean end");
-    assert_eq!(log.kept_dead_letters().await.len(), 0);
+    assert_eq!(log.pending_dead_letters().await.len(), 0);
     assert_comes_again(log, store, &all).await;
 }
 
@@ -349,13 +353,13 @@ pub async fn too_many_dead_letters_stop_it(log: &dyn LogFixture, store: &dyn Sto
         assert!(status.failure.is_some());
         let error = running.stop().await.expect_err("it has stopped by itself");
         assert!(error.to_string().contains("8 records in a row"), "{error}");
-        assert_eq!(log.kept_dead_letters().await.len(), kept);
+        assert_eq!(log.pending_dead_letters().await.len(), kept);
     }
     let unlimited = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..options() };
     let running = Running::start(log, store, &Faults::new(), unlimited).await;
     running.carried(4).await;
     running.stop().await.expect("a clean end");
-    assert_eq!(log.kept_dead_letters().await.len(), 20);
+    assert_eq!(log.pending_dead_letters().await.len(), 20);
 }
 
 /// Conflicts are made by clients and say nothing of the deployment: however many there are, they stop nothing, and what
@@ -377,7 +381,7 @@ pub async fn conflicts_do_not_count_towards_the_limit(log: &dyn LogFixture, stor
     assert!(status.failure.is_none() && status.phase == Phase::Running, "{status:?}");
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.conflicts, tally.dead_lettered), (2, 40, 40));
-    assert_eq!(log.kept_dead_letters().await.len(), 40);
+    assert_eq!(log.pending_dead_letters().await.len(), 40);
 }
 
 /// Members that come and go while batches are slow leave nothing unstored and nothing doubled.
@@ -403,5 +407,5 @@ pub async fn members_may_come_and_go(log: &dyn LogFixture, store: &dyn StoreFixt
     soon("store everything", everything).await;
     third.stop().await.expect("a clean end");
     assert_stored(&*query, &all).await;
-    assert_eq!(log.kept_dead_letters().await.len(), 0);
+    assert_eq!(log.pending_dead_letters().await.len(), 0);
 }

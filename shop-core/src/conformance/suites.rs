@@ -24,8 +24,8 @@ macro_rules! log_suite {
             batches_keep_to_their_limit,
             a_new_group_starts_at_the_earliest,
             groups_are_independent,
-            uncommitted_records_come_again,
-            committed_records_stay_away,
+            uncommitted_records_are_redelivered,
+            committed_records_are_not_redelivered,
             commit_answers_each_position,
             a_dropped_next_loses_nothing,
             a_revocation_is_waited_for,
@@ -105,8 +105,8 @@ macro_rules! pipeline_suite {
             a_crash_before_commit_doubles_nothing,
             the_position_waits_for_a_slow_batch,
             a_shutdown_finishes_what_is_on_its_way,
-            poison_is_put_aside,
-            a_conflict_is_put_aside,
+            poison_is_dead_lettered,
+            a_conflict_is_dead_lettered,
             the_position_waits_for_the_dead_letters,
             too_many_dead_letters_stop_it,
             conflicts_do_not_count_towards_the_limit,
@@ -134,7 +134,7 @@ macro_rules! users_suite {
             a_domain_has_no_case,
             a_key_makes_a_user_repeatable,
             a_key_is_of_one_user,
-            each_user_is_told_once,
+            each_user_has_one_event,
             orders_are_known_once,
         );
     };
@@ -153,13 +153,13 @@ macro_rules! orders_suite {
     (@cases $name:ident, $fixture:expr) => {
         $crate::conformance_cases!($name, fixture = $fixture, orders, (&fixture);
             users_are_known_by_their_events,
-            a_user_may_be_told_of_again,
+            user_events_are_idempotent,
             numbers_have_no_gaps,
             racing_orders_leave_no_gap,
             a_placed_order_is_found,
             a_key_makes_an_order_repeatable,
             a_key_is_of_one_order,
-            each_order_is_told_once,
+            each_order_has_one_event,
         );
     };
 }
@@ -179,9 +179,9 @@ macro_rules! outbox_suite {
             entries_keep_their_order,
             an_id_is_never_used_again,
             the_oldest_come_first,
-            what_is_forgotten_stays_away,
+            deleted_entries_stay_deleted,
             the_backlog_counts,
-            a_write_wakes_the_relay,
+            a_write_notifies_the_relay,
             a_relay_empties_it,
         );
     };

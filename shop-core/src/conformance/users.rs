@@ -133,7 +133,7 @@ pub async fn a_key_is_of_one_user(fixture: &dyn UsersFixture) {
 }
 
 /// With the context of its request.
-pub async fn each_user_is_told_once(fixture: &dyn UsersFixture) {
+pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
     let (users, outbox) = (fixture.users().await, fixture.outbox().await);
     let mut expected = Vec::new();
     for number in 0..10 {

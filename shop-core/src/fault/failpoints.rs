@@ -37,7 +37,7 @@ pub const FAILPOINTS: [&str; 10] = [
 ];
 
 /// The same for a row that is told of, in the order in which it and its event come by.
-pub const ACCOUNT_FAILPOINTS: [&str; 8] = [
+pub const OUTBOX_FAILPOINTS: [&str; 8] = [
     "before-row",
     "row-written",
     "before-append",
@@ -49,7 +49,7 @@ pub const ACCOUNT_FAILPOINTS: [&str; 8] = [
 ];
 
 /// Reads `FAILPOINTS` from the environment, for as long as the process lives.
-pub fn set_up_failpoints() {
+pub fn init_failpoints() {
     std::mem::forget(FailScenario::setup());
 }
 

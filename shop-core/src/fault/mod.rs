@@ -11,7 +11,7 @@
 //! # async fn main() {
 //! let faults = Faults::new();
 //! let sink = faults.sink(Arc::new(InMemoryLog::default().sink()));
-//! faults.once(Call::Check, Fault::away());
+//! faults.once(Call::Check, Fault::unavailable());
 //! assert!(sink.check().await.is_err());
 //! assert!(sink.check().await.is_ok());
 //! # }
@@ -25,5 +25,5 @@ mod script_test;
 mod wrappers;
 
 #[cfg(feature = "failpoints")]
-pub use failpoints::{ACCOUNT_FAILPOINTS, FAILPOINTS, Failpoints, set_up_failpoints};
+pub use failpoints::{FAILPOINTS, Failpoints, OUTBOX_FAILPOINTS, init_failpoints};
 pub use script::{Call, Fault, Faults};

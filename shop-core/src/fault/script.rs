@@ -42,22 +42,22 @@ pub enum Fault {
     /// The call is made after this time.
     Delay(Duration),
     /// Of an insert: every second purchase is left out, and its outcome is unknown.
-    LeaveHalfOut,
+    PartialInsert,
     /// Of a next: the batch comes a second time right after the first.
     DeliverTwice,
     /// Of a next: the first record of the batch has this value instead of its own.
     Poison(Bytes),
     /// Of an insert, a put or a commit: the outcome is unknown at once, and the call is made after this time all
     /// the same, as a request is that outlives its deadline.
-    Outlive(Duration),
+    CompleteAfterTimeout(Duration),
     /// Of a commit: it is answered as made, but was not, as by a log that has lost it.
-    Forget,
+    LoseCommit,
 }
 
 impl Fault {
     /// The other side cannot be reached.
     #[must_use]
-    pub fn away() -> Self {
+    pub fn unavailable() -> Self {
         let error = Error::new(ErrorKind::Unavailable, "away on purpose").with_outcome(Outcome::NotApplied);
         Self::Refuse(error.with_origin("fault"))
     }
@@ -70,11 +70,11 @@ impl Fault {
             Self::Refuse(_) => "Refuse",
             Self::LoseAnswer => "LoseAnswer",
             Self::Delay(_) => "Delay",
-            Self::LeaveHalfOut => "LeaveHalfOut",
+            Self::PartialInsert => "PartialInsert",
             Self::DeliverTwice => "DeliverTwice",
             Self::Poison(_) => "Poison",
-            Self::Outlive(_) => "Outlive",
-            Self::Forget => "Forget",
+            Self::CompleteAfterTimeout(_) => "CompleteAfterTimeout",
+            Self::LoseCommit => "LoseCommit",
         }
     }
 
@@ -82,10 +82,12 @@ impl Fault {
         let fits = match self {
             Self::Refuse(_) => true,
             Self::LoseAnswer | Self::Delay(_) => call != Call::Next,
-            Self::LeaveHalfOut => call == Call::Insert,
+            Self::PartialInsert => call == Call::Insert,
             Self::DeliverTwice | Self::Poison(_) => call == Call::Next,
-            Self::Outlive(_) => matches!(call, Call::Insert | Call::PutDeadLetters | Call::Commit),
-            Self::Forget => call == Call::Commit,
+            Self::CompleteAfterTimeout(_) => {
+                matches!(call, Call::Insert | Call::PutDeadLetters | Call::Commit)
+            }
+            Self::LoseCommit => call == Call::Commit,
         };
         assert!(fits, "{self:?} cannot happen to {call:?}");
     }
@@ -102,7 +104,7 @@ struct Script {
     once: BTreeMap<Call, VecDeque<Fault>>,
     always: BTreeMap<Call, Fault>,
     calls: BTreeMap<Call, u64>,
-    suffered: BTreeMap<(Call, &'static str), u64>,
+    injected: BTreeMap<(Call, &'static str), u64>,
 }
 
 impl Faults {
@@ -121,7 +123,7 @@ impl Faults {
         self.script().once.entry(call).or_default().push_back(fault);
     }
 
-    /// Every `call` goes wrong until it is [mended](Self::mend), after those that were told
+    /// Every `call` goes wrong until it is [mended](Self::clear), after those that were told
     /// [`once`](Self::once).
     ///
     /// # Panics
@@ -132,7 +134,7 @@ impl Faults {
     }
 
     /// No `call` goes wrong any more.
-    pub fn mend(&self, call: Call) {
+    pub fn clear(&self, call: Call) {
         let mut script = self.script();
         script.always.remove(&call);
         script.once.remove(&call);
@@ -147,8 +149,8 @@ impl Faults {
     /// How often each fault has happened so far, by the name of its variant: a fault that was told but never
     /// happened has tested nothing.
     #[must_use]
-    pub fn suffered(&self) -> BTreeMap<(Call, &'static str), u64> {
-        self.script().suffered.clone()
+    pub fn injected(&self) -> BTreeMap<(Call, &'static str), u64> {
+        self.script().injected.clone()
     }
 
     /// `sink`, going wrong by this script.
@@ -187,7 +189,7 @@ impl Faults {
         *script.calls.entry(call).or_default() += 1;
         let once = script.once.get_mut(&call).and_then(VecDeque::pop_front);
         let fault = once.or_else(|| script.always.get(&call).cloned())?;
-        *script.suffered.entry((call, fault.name())).or_default() += 1;
+        *script.injected.entry((call, fault.name())).or_default() += 1;
         Some(fault)
     }
 

@@ -22,13 +22,16 @@ fn purchase() -> Purchase {
 #[tokio::test(start_paused = true)]
 async fn an_insert_that_outlives_its_answer_is_made_once() {
     let (faults, store) = (Faults::new(), InMemoryStore::new());
-    faults.once(Call::Insert, Fault::Outlive(Duration::from_secs(5)));
+    faults.once(Call::Insert, Fault::CompleteAfterTimeout(Duration::from_secs(5)));
     let error = faults.store(Arc::new(store.clone())).insert(Arc::new([purchase()])).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert!(store.all().is_empty());
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(store.all(), [purchase()]);
-    assert_eq!(faults.suffered().into_iter().collect::<Vec<_>>(), [((Call::Insert, "Outlive"), 1)]);
+    assert_eq!(
+        faults.injected().into_iter().collect::<Vec<_>>(),
+        [((Call::Insert, "CompleteAfterTimeout"), 1)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,7 +41,7 @@ async fn a_commit_that_is_forgotten_moves_nothing() {
     let source = faults.source(Arc::new(log.source("group")));
     let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
     let position = [CommitOffset::new(batch.partition, 1)];
-    faults.once(Call::Commit, Fault::Forget);
+    faults.once(Call::Commit, Fault::LoseCommit);
     for moved in [0, 1] {
         assert_eq!(source.commit(&position).await.unwrap(), [CommitOutcome::Committed]);
         assert_eq!(log.committed("group").values().sum::<u64>(), moved);

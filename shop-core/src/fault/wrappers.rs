@@ -92,8 +92,8 @@ impl LogSource for FaultySource {
 
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         match self.faults.take(Call::Commit) {
-            Some(Fault::Forget) => Ok(vec![CommitOutcome::Committed; positions.len()]),
-            Some(Fault::Outlive(time)) => {
+            Some(Fault::LoseCommit) => Ok(vec![CommitOutcome::Committed; positions.len()]),
+            Some(Fault::CompleteAfterTimeout(time)) => {
                 let (inner, positions) = (Arc::clone(&self.inner), positions.to_vec());
                 Err(outlive(time, async move { inner.commit(&positions).await }))
             }
@@ -134,8 +134,8 @@ impl FaultyStore {
 impl PurchaseStore for FaultyStore {
     async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         match self.faults.take(Call::Insert) {
-            Some(Fault::LeaveHalfOut) => self.insert_half(&batch).await,
-            Some(Fault::Outlive(time)) => {
+            Some(Fault::PartialInsert) => self.insert_half(&batch).await,
+            Some(Fault::CompleteAfterTimeout(time)) => {
                 let inner = Arc::clone(&self.inner);
                 Err(outlive(time, async move { inner.insert(batch).await }))
             }
@@ -183,7 +183,7 @@ pub(super) struct FaultyDeadLetters {
 impl DeadLetters for FaultyDeadLetters {
     async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
         match self.faults.take(Call::PutDeadLetters) {
-            Some(Fault::Outlive(time)) => {
+            Some(Fault::CompleteAfterTimeout(time)) => {
                 let (inner, letters) = (Arc::clone(&self.inner), letters.to_vec());
                 Err(outlive(time, async move { inner.put(&letters).await }))
             }

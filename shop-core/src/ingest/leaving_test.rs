@@ -59,7 +59,7 @@ fn committed(log: &InMemoryLog) -> u64 {
 async fn a_store_that_is_away_does_not_hold_up_a_shutdown() {
     let log = log_of(50, 1).await;
     let faults = Faults::new();
-    faults.always(Call::Insert, Fault::away());
+    faults.always(Call::Insert, Fault::unavailable());
     let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
     running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
     let asked = Instant::now();
@@ -88,7 +88,7 @@ async fn a_shutdown_waits_for_what_is_on_its_way() {
 async fn a_store_that_is_away_does_not_hold_up_a_rebalance() {
     let log = log_of(100, 4).await;
     let (faults, store) = (Faults::new(), InMemoryStore::new());
-    faults.always(Call::Insert, Fault::away());
+    faults.always(Call::Insert, Fault::unavailable());
     let first = start(&log, faults.store(Arc::new(store.clone())));
     first.monitor.wait_for(|status| !status.troubles.is_empty()).await;
     // The newcomer's store works: what the first one gives up, the second one stores, and need not wait for
@@ -98,7 +98,7 @@ async fn a_store_that_is_away_does_not_hold_up_a_rebalance() {
     second.monitor.wait_for(|status| status.tally.inserted > 0).await;
     assert!(asked.elapsed() < InMemoryLogOptions::default().grace, "{:?}", asked.elapsed());
     assert_eq!(first.monitor.status().tally, Tally::default());
-    faults.mend(Call::Insert);
+    faults.clear(Call::Insert);
     while store.all().len() < 100 {
         let (of_first, of_second) = (first.monitor.status().tally, second.monitor.status().tally);
         tokio::select! {
@@ -135,7 +135,7 @@ async fn a_commit_that_fails_is_made_again() {
     let faults = Faults::new();
     let source = Arc::new(log.source("group"));
     for _ in 0..3 {
-        faults.once(Call::Commit, Fault::away());
+        faults.once(Call::Commit, Fault::unavailable());
     }
     faults.once(Call::Commit, Fault::LoseAnswer);
     let (store, letters) = (InMemoryStore::new(), log.dead_letters());
@@ -156,7 +156,7 @@ async fn a_commit_that_fails_is_made_again() {
 async fn a_pipeline_that_is_dropped_does_not_say_that_it_runs() {
     let log = log_of(20, 1).await;
     let faults = Faults::new();
-    faults.always(Call::Insert, Fault::away());
+    faults.always(Call::Insert, Fault::unavailable());
     let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
     running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
     running.task.abort();

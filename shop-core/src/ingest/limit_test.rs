@@ -57,13 +57,13 @@ async fn waits_for_letters(running: &Running, retries: u64) {
 async fn what_could_not_be_put_and_comes_again_counts_once() {
     let (log, faults) = (log(10), Faults::new());
     poison(&log, 3);
-    faults.always(Call::PutDeadLetters, Fault::away());
+    faults.always(Call::PutDeadLetters, Fault::unavailable());
     let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
     for time in 1..=10 {
         waits_for_letters(&running, time * 3).await;
         running.source.lose_membership();
     }
-    faults.mend(Call::PutDeadLetters);
+    faults.clear(Call::PutDeadLetters);
     let status = running.monitor.wait_for(|status| status.tally.dead_lettered == 3).await;
     assert_eq!(status.phase, Phase::Running);
     poison(&log, 2);
@@ -76,7 +76,7 @@ async fn what_was_put_and_comes_again_counts_once() {
     let (log, faults) = (log(10), Faults::new());
     poison(&log, 3);
     let source_faults = Faults::new();
-    source_faults.always(Call::Commit, Fault::away());
+    source_faults.always(Call::Commit, Fault::unavailable());
     let source = Arc::new(log.source("group"));
     let options = IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(5), ..Default::default() };
     let letters = faults.dead_letters(Arc::new(log.dead_letters()));

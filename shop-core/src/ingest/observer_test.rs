@@ -121,14 +121,14 @@ async fn a_batch_is_told_with_what_became_of_it() {
 async fn what_waits_is_told_with_how_often_it_was_tried() {
     let shop = Shop::new();
     shop.publish(purchase(1, "1", -10)).await;
-    shop.faults.always(Call::Insert, Fault::away());
+    shop.faults.always(Call::Insert, Fault::unavailable());
     let monitor = shop.start();
     let status = monitor.wait_for(|status| status.retries.get(&Part::Store) == Some(&3)).await;
     assert_eq!((status.in_flight, status.in_flight_records), (1, 1));
     assert!(status.in_flight_bytes > 50);
     assert!(status.waiting_since[&Part::Store].elapsed() > Duration::ZERO, "since the first of them");
     assert_eq!(monitor.lag().await.unwrap().total(), 1);
-    shop.faults.mend(Call::Insert);
+    shop.faults.clear(Call::Insert);
     let status = monitor.wait_for(|status| status.tally.inserted == 1).await;
     assert_eq!((status.retries[&Part::Store], status.waiting_since.len()), (3, 0));
     assert_eq!(status.freshness, Some(Duration::ZERO), "what was made in the future is not old");

@@ -27,7 +27,7 @@ use crate::log::LogRecord;
 /// - A new group starts at the earliest record (`log::a_new_group_starts_at_the_earliest`).
 /// - Groups do not disturb each other (`log::groups_are_independent`).
 /// - The next member of a group starts at the committed position: what was not committed comes again
-///   (`log::uncommitted_records_come_again`), what was committed does not (`log::committed_records_stay_away`).
+///   (`log::uncommitted_records_are_redelivered`), what was committed does not (`log::committed_records_are_not_redelivered`).
 /// - `commit` takes the *next* offset and answers for each position in the order of the call
 ///   (`log::commit_answers_each_position`).
 /// - Dropping the future of `next` loses nothing (`log::a_dropped_next_loses_nothing`).

@@ -16,13 +16,13 @@ use crate::Result;
 ///
 /// - An order of a user of whom nobody has told is refused, until somebody has
 ///   (`orders::users_are_known_by_their_events`); hearing of a user again changes nothing
-///   (`orders::a_user_may_be_told_of_again`).
+///   (`orders::user_events_are_idempotent`).
 /// - Orders are numbered from 1 without gaps, whatever was refused in between (`orders::numbers_have_no_gaps`), and also
 ///   when many are placed at a time (`orders::racing_orders_leave_no_gap`).
 /// - What was placed is found, as given (`orders::a_placed_order_is_found`).
 /// - The same key with the same content is answered with the first order, and tells nothing
 ///   (`orders::a_key_makes_an_order_repeatable`); with other content the key is taken (`orders::a_key_is_of_one_order`).
-/// - With the order, in one atomic write, goes its event into the outbox (`orders::each_order_is_told_once`).
+/// - With the order, in one atomic write, goes its event into the outbox (`orders::each_order_has_one_event`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait OrderStore: Debug + Send + Sync + 'static {

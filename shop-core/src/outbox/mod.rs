@@ -45,10 +45,10 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 ///   in between: an id is never used again (`outbox::an_id_is_never_used_again`). A database that numbers rows by the
 ///   greatest one that it has does not keep that; SQLite does with `AUTOINCREMENT`.
 /// - `pending` gives at most as many as were asked for, the oldest ones (`outbox::the_oldest_come_first`).
-/// - What was forgotten is pending no more, and forgetting again is harmless (`outbox::what_is_forgotten_stays_away`).
+/// - What was forgotten is pending no more, and forgetting again is harmless (`outbox::deleted_entries_stay_deleted`).
 /// - `backlog` counts what is pending (`outbox::the_backlog_counts`).
 /// - `changed` completes when something was written in this process after the call before
-///   (`outbox::a_write_wakes_the_relay`).
+///   (`outbox::a_write_notifies_the_relay`).
 /// - A [`Relay`] publishes all of it, and then nothing is pending (`outbox::a_relay_empties_it`).
 #[async_trait]
 pub trait Outbox: Debug + Send + Sync + 'static {

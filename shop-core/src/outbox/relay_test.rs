@@ -338,6 +338,6 @@ async fn the_kit_finds_an_outbox_that_uses_ids_again_each_time() {
 async fn the_kit_does_not_ask_for_the_time_of_a_record() {
     let fixture = || Arc::new(Reusing::default());
     kit::entries_keep_their_order(&fixture()).await;
-    kit::what_is_forgotten_stays_away(&fixture()).await;
+    kit::deleted_entries_stay_deleted(&fixture()).await;
     kit::a_relay_empties_it(&fixture()).await;
 }

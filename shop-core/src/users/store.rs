@@ -26,7 +26,7 @@ pub const MOST_ORDERS: usize = 1_000;
 /// - The same key with the same content is answered with the first user, and tells nothing
 ///   (`users::a_key_makes_a_user_repeatable`); with other content the key is taken (`users::a_key_is_of_one_user`).
 /// - With the user, in one atomic write, goes its event into the outbox: no user without, none with two
-///   (`users::each_user_is_told_once`).
+///   (`users::each_user_has_one_event`).
 /// - `orders_of` has what was applied of the events of orders, each once (`users::orders_are_known_once`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]

@@ -315,7 +315,7 @@ async fn an_outage_is_told_and_not_called_a_loss() {
     let world = World::new().await;
     let faults = Faults::new();
     let query = faults.query(Arc::new(world.store.clone()));
-    faults.once(Call::Query, Fault::away());
+    faults.once(Call::Query, Fault::unavailable());
     let error = world.verify_by(query, VerifyOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

@@ -41,8 +41,8 @@ pub(crate) fn run(plan: &Plan, rebalancing: Rebalancing) -> Ran {
         let mut world = World::new(&plan.setting, rebalancing);
         let violation = world.live(&plan.steps).await.err();
         let mut summary = world.oracle.summary();
-        summary.add_faults(&world.faults.suffered());
-        world.retired.iter().for_each(|faults| summary.add_faults(&faults.suffered()));
+        summary.add_faults(&world.faults.injected());
+        world.retired.iter().for_each(|faults| summary.add_faults(&faults.injected()));
         Ran { violation, summary, trace: world.oracle.trace() }
     })
 }
@@ -119,10 +119,10 @@ impl World {
                 }
             }
             Step::Trouble(place, trouble) => self.trouble(*place, *trouble),
-            Step::StoreAway => self.faults.always(Call::Insert, Fault::away()),
-            Step::StoreBack => self.faults.mend(Call::Insert),
-            Step::LettersAway => self.faults.always(Call::PutDeadLetters, Fault::away()),
-            Step::LettersBack => self.faults.mend(Call::PutDeadLetters),
+            Step::StoreAway => self.faults.always(Call::Insert, Fault::unavailable()),
+            Step::StoreBack => self.faults.clear(Call::Insert),
+            Step::LettersAway => self.faults.always(Call::PutDeadLetters, Fault::unavailable()),
+            Step::LettersBack => self.faults.clear(Call::PutDeadLetters),
             Step::Join if self.members.len() < MOST_MEMBERS => self.join(),
             Step::Join => {}
             Step::Leave(number) => self.leave(*number),
@@ -268,8 +268,8 @@ impl World {
     async fn heal(&mut self) -> Result<(), String> {
         let calls = [Call::Insert, Call::PutDeadLetters, Call::Commit, Call::Next];
         for call in calls {
-            self.faults.mend(call);
-            self.members.iter().for_each(|member| member.faults.mend(call));
+            self.faults.clear(call);
+            self.members.iter().for_each(|member| member.faults.clear(call));
         }
         tokio::time::sleep(LONG).await;
         self.check().await?;
@@ -286,9 +286,9 @@ impl World {
     /// Whether the log may stand before what its reader believes: a commit was lost, or an older one has come in
     /// after a newer one. The next owner of the partition puts it right.
     fn has_fallen_back(&self) -> bool {
-        let falls_back = [(Call::Commit, "Forget"), (Call::Commit, "Outlive")];
-        let suffered = self.retired.iter().map(Faults::suffered);
-        suffered.into_iter().any(|faults| falls_back.iter().any(|fault| faults.contains_key(fault)))
+        let falls_back = [(Call::Commit, "LoseCommit"), (Call::Commit, "CompleteAfterTimeout")];
+        let injected = self.retired.iter().map(Faults::injected);
+        injected.into_iter().any(|faults| falls_back.iter().any(|fault| faults.contains_key(fault)))
     }
 
     /// A log that has fallen back, and a limit of dead letters, take further members. Each comes further

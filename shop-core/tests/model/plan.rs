@@ -124,13 +124,13 @@ impl Place {
 impl Trouble {
     pub(crate) fn fault(self) -> Fault {
         match self {
-            Self::Refuse => Fault::away(),
+            Self::Refuse => Fault::unavailable(),
             Self::LoseAnswer => Fault::LoseAnswer,
-            Self::HalfOut => Fault::LeaveHalfOut,
+            Self::HalfOut => Fault::PartialInsert,
             Self::Delay(millis) => Fault::Delay(Duration::from_millis(millis)),
-            Self::Outlive(millis) => Fault::Outlive(Duration::from_millis(millis)),
+            Self::Outlive(millis) => Fault::CompleteAfterTimeout(Duration::from_millis(millis)),
             Self::Twice => Fault::DeliverTwice,
-            Self::Forget => Fault::Forget,
+            Self::Forget => Fault::LoseCommit,
         }
     }
 }

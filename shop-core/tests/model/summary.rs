@@ -49,13 +49,13 @@ const EVENTS: [&str; 46] = [
     "event: a member leaves and nothing comes again",
     "event: a member stops at the limit of dead letters",
     "event: everything is carried without a restart",
-    "fault: Insert LeaveHalfOut",
+    "fault: Insert PartialInsert",
     "fault: Insert LoseAnswer",
-    "fault: Insert Outlive",
+    "fault: Insert CompleteAfterTimeout",
     "fault: PutDeadLetters LoseAnswer",
     "fault: PutDeadLetters Refuse",
-    "fault: Commit Forget",
-    "fault: Commit Outlive",
+    "fault: Commit LoseCommit",
+    "fault: Commit CompleteAfterTimeout",
     "fault: Next DeliverTwice",
 ];
 
@@ -67,8 +67,8 @@ impl Summary {
         }
     }
 
-    pub(crate) fn add_faults(&mut self, suffered: &BTreeMap<(Call, &'static str), u64>) {
-        for ((call, fault), times) in suffered {
+    pub(crate) fn add_faults(&mut self, injected: &BTreeMap<(Call, &'static str), u64>) {
+        for ((call, fault), times) in injected {
             self.add(&format!("fault: {call:?} {fault}"), *times);
         }
     }

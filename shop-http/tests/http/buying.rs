@@ -165,7 +165,7 @@ async fn a_failed_buy_says_what_became_of_it_and_how_to_repeat_it() {
         assert!(!answer.text.contains("hunter2") && !answer.text.contains("10.1.2.3"));
 
         // Repeated with that key, it is one purchase.
-        shop.faults.mend(Call::Publish);
+        shop.faults.clear(Call::Publish);
         let headers = [JSON, ("idempotency-key", key)];
         let again = ask(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
         assert_eq!(again.header("x-purchase-id"), Some(key));
@@ -175,7 +175,7 @@ async fn a_failed_buy_says_what_became_of_it_and_how_to_repeat_it() {
 #[tokio::test(start_paused = true)]
 async fn our_own_api_says_so_as_a_problem() {
     let shop = Shop::new();
-    shop.faults.always(Call::Publish, Fault::away());
+    shop.faults.always(Call::Publish, Fault::unavailable());
     let headers = [JSON, ("idempotency-key", "order-7")];
     let answer = ask(&shop.facing, request(Method::POST, "/v1/purchases", &headers, ADA)).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);

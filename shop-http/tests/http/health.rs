@@ -44,7 +44,7 @@ async fn both_services_are_alive_and_well() {
 #[tokio::test(start_paused = true)]
 async fn ports_that_are_away_show() {
     let shop = Shop::new();
-    for fault in [Fault::away(), Fault::Delay(std::time::Duration::from_secs(60))] {
+    for fault in [Fault::unavailable(), Fault::Delay(std::time::Duration::from_secs(60))] {
         shop.faults.always(Call::Check, fault);
         let ready = get(&shop.facing, "/-/ready").await;
         assert_eq!(
@@ -93,7 +93,7 @@ async fn probes_and_metrics_exist_once() {
 #[tokio::test]
 async fn only_files_of_the_process_count_for_its_probe() {
     let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
-    faults.always(Call::Check, Fault::away());
+    faults.always(Call::Check, Fault::unavailable());
     let facing_on = |log_is_local, store_is_local| {
         let query = faults.query(Arc::new(store.clone()));
         let mut parts = Facing::new(faults.sink(Arc::new(log.sink())), query);
@@ -179,7 +179,7 @@ async fn management_is_ready_as_long_as_its_loop_runs() {
     assert_eq!(get(&router, "/-/ready").await.status, StatusCode::SERVICE_UNAVAILABLE, "not started yet");
     let (monitor, (stop, stopped)) = (ingest.monitor(), oneshot::channel());
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-    faults.always(Call::Insert, Fault::away());
+    faults.always(Call::Insert, Fault::unavailable());
     append(&log, GOOD);
     monitor.wait_for(|status| !status.troubles.is_empty()).await;
     assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK, "it waits for the outage to be over");
@@ -187,7 +187,7 @@ async fn management_is_ready_as_long_as_its_loop_runs() {
     assert_eq!(health.json()["ingest"]["waiting_for"], json!({"store": "unavailable"}));
     assert_eq!(health.json()["ingest"]["lag"], 1);
     assert!(!health.text.contains("on purpose"), "{}", health.text);
-    faults.mend(Call::Insert);
+    faults.clear(Call::Insert);
     monitor.wait_for(|status| status.tally.inserted == 1).await;
     let ingest = get(&router, "/health").await.json()["ingest"].clone();
     assert_eq!(
@@ -272,7 +272,7 @@ async fn a_record_that_is_stuck_is_named_with_its_age() {
     };
     assert!(oldest().await < f64::EPSILON, "there is none before the first record");
     // Inserts fail; the check of the store does not.
-    faults.always(Call::Insert, Fault::away());
+    faults.always(Call::Insert, Fault::unavailable());
     append(&log, GOOD);
     monitor.wait_for(|status| status.stuck.is_some()).await;
     tokio::time::advance(std::time::Duration::from_secs(600)).await;
@@ -288,7 +288,7 @@ async fn a_record_that_is_stuck_is_named_with_its_age() {
     assert!(stuck["age_seconds"].as_u64().is_some_and(|age| age >= 600), "{stuck}");
     assert!(oldest().await >= 600.0);
 
-    faults.mend(Call::Insert);
+    faults.clear(Call::Insert);
     monitor.wait_for(|status| status.oldest_uncommitted.values().all(Option::is_none)).await;
     let health = get(&router, "/health").await.json();
     assert_eq!((&health["status"], health["ingest"].get("stuck")), (&json!("healthy"), None));

@@ -106,9 +106,10 @@ async fn an_id_that_was_given_is_remembered_like_a_key() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_unavailable_refuses_no_buy() {
     let shop = Shop::new();
-    for (fault, longest) in
-        [(Fault::away(), Duration::ZERO), (Fault::Delay(Duration::from_secs(60)), Duration::from_millis(250))]
-    {
+    for (fault, longest) in [
+        (Fault::unavailable(), Duration::ZERO),
+        (Fault::Delay(Duration::from_secs(60)), Duration::from_millis(250)),
+    ] {
         shop.faults.always(Call::Query, fault);
         let router = another_facing(&shop);
         let (begun, calls) = (Instant::now(), shop.faults.calls(Call::Query));

@@ -166,7 +166,7 @@ async fn a_listing_counts_until_it_is_read_and_is_sent_as_it_comes() {
         assert_eq!(before.elapsed(), Duration::ZERO, "{encoding}: it has waited for the next");
         assert_eq!(get(&shop.facing, "/getAllUserBuys/u2").await.status, StatusCode::SERVICE_UNAVAILABLE);
         drop(body);
-        shop.faults.mend(Call::Query);
+        shop.faults.clear(Call::Query);
         assert_eq!(get(&shop.facing, "/getAllUserBuys/u2").await.status, StatusCode::OK);
     }
 }

@@ -206,7 +206,7 @@ async fn sums_are_exact_and_rounded_half_to_even() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_a_503() {
     let shop = Shop::new();
-    for fault in [Fault::away(), Fault::Delay(std::time::Duration::from_secs(60))] {
+    for fault in [Fault::unavailable(), Fault::Delay(std::time::Duration::from_secs(60))] {
         shop.faults.always(Call::Query, fault);
         for path in [
             "/getAllUserBuys/u1",

@@ -192,7 +192,7 @@ async fn attempts_to_publish_are_counted_by_outcome() {
         &zeros,
         &[("kafka_producer_messages_total", 0.0), (r#"shop_publish_total{outcome="acknowledged"}"#, 0.0)],
     );
-    shop.faults.once(Call::Publish, Fault::away());
+    shop.faults.once(Call::Publish, Fault::unavailable());
     shop.faults.once(Call::Publish, Fault::LoseAnswer);
     shop.faults.once(Call::Publish, Fault::Delay(Duration::from_secs(60)));
     for _ in 0..5 {
@@ -286,14 +286,14 @@ async fn what_ingest_waits_for_is_told() {
     let waiting = r#"shop_ingest_waiting_seconds{part="store"}"#;
     let retries = r#"shop_ingest_retries_total{part="store"}"#;
     assert_all(&metrics(&shop.management).await, &[(waiting, 0.0), (retries, 0.0)]);
-    shop.faults.always(Call::Insert, Fault::away());
+    shop.faults.always(Call::Insert, Fault::unavailable());
     post(&shop.facing, "/buy", GOOD).await;
     let monitor = shop.start();
     monitor.wait_for(|status| status.retries.values().sum::<u64>() == 3).await;
     let figures = metrics(&shop.management).await;
     assert_all(&figures, &[(retries, 3.0), (r#"shop_ingest_retries_total{part="source"}"#, 0.0)]);
     assert!(value(&figures, waiting).unwrap() > 0.0);
-    shop.faults.mend(Call::Insert);
+    shop.faults.clear(Call::Insert);
     monitor.wait_for(|status| status.tally.inserted == 1).await;
     assert_all(&metrics(&shop.management).await, &[(waiting, 0.0), (retries, 3.0)]);
 }
@@ -311,7 +311,7 @@ async fn a_partition_that_another_process_reads_is_told_by_that_one() {
     let all = metrics(&shop.management).await;
     assert!((lag(&all) - 50.0).abs() < 0.1, "{}", all.text);
     // The store is away, so that nothing is committed, and another member takes its share.
-    shop.faults.always(Call::Insert, Fault::away());
+    shop.faults.always(Call::Insert, Fault::unavailable());
     let monitor = shop.start();
     monitor.wait_for(|status| status.in_flight > 0).await;
     let other = Ingest::new(

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::conformance::{AccountStores, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
+use shop_core::conformance::{BATCH_RECORDS, Capabilities, EntityStores, LogFixture, StoreFixture};
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use tempfile::TempDir;
@@ -56,7 +56,7 @@ impl LogFixture for EmbeddedFixture {
         Arc::new(self.log.dead_letters())
     }
 
-    async fn kept_dead_letters(&self) -> Vec<DeadLetter> {
+    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
         self.log.dead_letters().all().await.expect("the dead letters")
     }
 
@@ -98,7 +98,7 @@ impl EmbeddedAccounts {
     }
 }
 
-impl AccountStores for EmbeddedAccounts {
+impl EntityStores for EmbeddedAccounts {
     type Users = EmbeddedUsers;
     type Orders = EmbeddedOrders;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::Uuid;
-use shop_core::conformance::{AccountStores, StoreFixture, skip};
+use shop_core::conformance::{EntityStores, StoreFixture, skip};
 use shop_core::ports::{PurchaseQuery, PurchaseStore};
 
 use super::{MongoAccountsOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers};
@@ -157,7 +157,7 @@ impl MongoAccounts {
     }
 }
 
-impl AccountStores for MongoAccounts {
+impl EntityStores for MongoAccounts {
     type Users = MongoUsers;
     type Orders = MongoOrders;
 

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
-use shop_core::fault::ACCOUNT_FAILPOINTS;
+use shop_core::fault::OUTBOX_FAILPOINTS;
 
 use super::ledger::Ledger;
 use super::places::Place;
@@ -64,7 +64,7 @@ async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
         sent.finish(&ledger).await;
     }
     assert!(first.terminate().await.success());
-    for point in ACCOUNT_FAILPOINTS {
+    for point in OUTBOX_FAILPOINTS {
         for passed in passed {
             let passed = if *passed == 0 { String::new() } else { format!("{passed}*off->") };
             let failpoints = format!("{point}={passed}return");

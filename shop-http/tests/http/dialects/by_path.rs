@@ -109,14 +109,14 @@ async fn health_and_readiness_are_told_in_each_dialect() {
         let expected = if own { mine(true) } else { union("healthy", "connected", true) };
         is(&get(&shop.management, "/health").await, 200, &expected);
 
-        shop.faults.always(Call::Check, Fault::away());
+        shop.faults.always(Call::Check, Fault::unavailable());
         is(&get(&shop.facing, "/health").await, 200, &json!({"status": well, "kafkaReady": false}));
         is(&get(&shop.facing, "/ready").await, 503, &json!({"status": "not ready", "kafkaReady": false}));
         let (status, expected) =
             if own { (200, mine(false)) } else { (500, union("unhealthy", "disconnected", false)) };
         is(&get(&shop.management, "/health").await, status, &expected);
         assert_eq!(get(&shop.management, "/ready").await.status, 503);
-        shop.faults.mend(Call::Check);
+        shop.faults.clear(Call::Check);
         is(&get(&shop.facing, "/ready").await, 200, &json!({"status": "ready", "kafkaReady": true}));
     }
 }

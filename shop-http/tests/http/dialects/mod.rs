@@ -53,7 +53,7 @@ pub(crate) async fn refuses(shop: &Shop, path: &str, cases: &[(&str, u16, Value)
 /// What a buy is answered while the log is away, without what it can be repeated with.
 pub(crate) async fn log_away(shop: &Shop, router: &Router, path: &str) -> (u16, Value) {
     for call in [Call::Publish, Call::Insert] {
-        shop.faults.always(call, Fault::away());
+        shop.faults.always(call, Fault::unavailable());
     }
     let answer = post(router, path, BUY).await;
     let mut body = answer.json();
@@ -65,8 +65,8 @@ pub(crate) async fn log_away(shop: &Shop, router: &Router, path: &str) -> (u16, 
 
 /// What a listing is answered while the store is away.
 pub(crate) async fn store_away(shop: &Shop, router: &Router, path: &str) -> (u16, Value) {
-    shop.faults.always(Call::Query, Fault::away());
+    shop.faults.always(Call::Query, Fault::unavailable());
     let answer = get(router, path).await;
-    shop.faults.mend(Call::Query);
+    shop.faults.clear(Call::Query);
     (answer.status.as_u16(), answer.json())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::doc;
-use shop_core::conformance::AccountStores;
+use shop_core::conformance::EntityStores;
 use shop_core::outbox::Outbox;
 use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
 use shop_core::{ErrorKind, Outcome, Uuid};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_core::Uuid;
-use shop_core::conformance::AccountStores;
+use shop_core::conformance::EntityStores;
 use shop_core::orders::{NewOrder, OrderStore, Placement};
 use shop_core::outbox::Outbox;
 use shop_core::ports::RecordStore;
