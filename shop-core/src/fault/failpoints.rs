@@ -1,22 +1,11 @@
 //! Places between two steps at which a test may end the process, as a crash would.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use fail::FailScenario;
-use futures_util::FutureExt;
 
-use crate::log::{
-    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource, LogWriter,
-    SourceEvent,
-};
-use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
-use crate::outbox::{Backlog, Outbox, OutboxEntry};
-use crate::ports::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, Receipt, RecordStore};
-use crate::record::Record;
-use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
-use crate::{Purchase, Result};
+use super::hooked::{Hooked, Hooks};
+use super::{Call, Fault};
 
 /// The names of all failpoints, in the order in which a purchase comes by. Each is before or after a step that
 /// reaches a disk.
@@ -36,7 +25,7 @@ pub const FAILPOINTS: [&str; 10] = [
     "before-close",
 ];
 
-/// The same for a row that is told of, in the order in which it and its event come by.
+/// The same for a row whose event goes through an outbox, in the order in which it and its event come by.
 pub const OUTBOX_FAILPOINTS: [&str; 8] = [
     "before-row",
     "row-written",
@@ -53,189 +42,54 @@ pub fn init_failpoints() {
     std::mem::forget(FailScenario::setup());
 }
 
+/// `port` with a failpoint before and after each step.
+#[must_use]
+pub fn with_failpoints<P: ?Sized>(port: Arc<P>) -> Arc<Hooked<P>> {
+    Hooked::new(port, Failpoints)
+}
+
+#[derive(Debug)]
+struct Failpoints;
+
+impl Hooks for Failpoints {
+    fn before(&self, call: Call) -> Option<Fault> {
+        reached(match call {
+            Call::Publish => "before-publish",
+            Call::Insert => "before-insert",
+            Call::PutDeadLetters => "before-dead-letters",
+            Call::Commit => "before-commit",
+            Call::Close => "before-close",
+            Call::Register | Call::Place => "before-row",
+            Call::Append => "before-append",
+            Call::Delete => "before-forget",
+            Call::Apply => "before-apply",
+            Call::Next | Call::Query | Call::Check | Call::Pending => return None,
+        });
+        None
+    }
+
+    fn begun(&self, call: Call) {
+        if call == Call::Publish {
+            reached("publish-on-its-way");
+        }
+    }
+
+    fn after(&self, call: Call) {
+        reached(match call {
+            Call::Publish => "published",
+            Call::Insert => "inserted",
+            Call::PutDeadLetters => "dead-letters-put",
+            Call::Commit => "committed",
+            Call::Register | Call::Place => "row-written",
+            Call::Append => "appended",
+            Call::Delete => "forgotten",
+            Call::Apply => "applied",
+            Call::Next | Call::Query | Call::Check | Call::Pending | Call::Close => return,
+        });
+    }
+}
+
 fn reached(point: &'static str) {
     // Without unwinding, and without anything that an orderly end would do.
     let _not_to_end_here: Option<()> = fail::eval(point, |_| std::process::abort());
-}
-
-/// `port` with a failpoint before and after each step.
-#[derive(Debug)]
-pub struct Failpoints<P: ?Sized>(pub Arc<P>);
-
-#[async_trait]
-impl PurchaseSink for Failpoints<dyn PurchaseSink> {
-    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        reached("before-publish");
-        let mut publish = self.0.publish(purchase);
-        // Polled once, it is on its way.
-        let early = (&mut publish).now_or_never();
-        reached("publish-on-its-way");
-        let receipt = match early {
-            Some(receipt) => receipt,
-            None => publish.await,
-        };
-        reached("published");
-        receipt
-    }
-
-    fn durability(&self) -> Durability {
-        self.0.durability()
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.0.check().await
-    }
-
-    async fn close(&self, deadline: Duration) -> Result<()> {
-        self.0.close(deadline).await
-    }
-}
-
-#[async_trait]
-impl PurchaseStore for Failpoints<dyn PurchaseStore> {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        reached("before-insert");
-        let outcomes = self.0.insert(batch).await;
-        reached("inserted");
-        outcomes
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.0.check().await
-    }
-}
-
-#[async_trait]
-impl DeadLetters for Failpoints<dyn DeadLetters> {
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
-        reached("before-dead-letters");
-        let put = self.0.put(letters).await;
-        reached("dead-letters-put");
-        put
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.0.check().await
-    }
-}
-
-#[async_trait]
-impl LogSource for Failpoints<dyn LogSource> {
-    async fn next(&self) -> Result<SourceEvent> {
-        self.0.next().await
-    }
-
-    async fn next_control(&self) -> Result<ControlEvent> {
-        self.0.next_control().await
-    }
-
-    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        reached("before-commit");
-        let outcomes = self.0.commit(positions).await;
-        reached("committed");
-        outcomes
-    }
-
-    async fn lag(&self) -> Result<Lag> {
-        self.0.lag().await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.0.check().await
-    }
-
-    async fn close(&self, deadline: Duration) -> Result<()> {
-        reached("before-close");
-        self.0.close(deadline).await
-    }
-}
-
-#[async_trait]
-impl UserStore for Failpoints<dyn UserStore> {
-    async fn register(&self, new: &NewUser) -> Result<Registration> {
-        reached("before-row");
-        let registered = self.0.register(new).await;
-        reached("row-written");
-        registered
-    }
-
-    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        self.0.user(id).await
-    }
-
-    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.0.orders_of(id).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.0.check().await
-    }
-}
-
-#[async_trait]
-impl OrderStore for Failpoints<dyn OrderStore> {
-    async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        reached("before-row");
-        let placed = self.0.place(new).await;
-        reached("row-written");
-        placed
-    }
-
-    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        self.0.order(id).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.0.check().await
-    }
-}
-
-#[async_trait]
-impl LogWriter for Failpoints<dyn LogWriter> {
-    async fn append(&self, record: LogRecord) -> Result<()> {
-        reached("before-append");
-        let appended = self.0.append(record).await;
-        reached("appended");
-        appended
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.0.check().await
-    }
-}
-
-#[async_trait]
-impl Outbox for Failpoints<dyn Outbox> {
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-        self.0.pending(most).await
-    }
-
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
-        reached("before-forget");
-        let forgotten = self.0.forget(ids).await;
-        reached("forgotten");
-        forgotten
-    }
-
-    async fn backlog(&self) -> Result<Backlog> {
-        self.0.backlog().await
-    }
-
-    async fn changed(&self) {
-        self.0.changed().await;
-    }
-}
-
-#[async_trait]
-impl<R: Record> RecordStore<R> for Failpoints<dyn RecordStore<R>> {
-    async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
-        reached("before-apply");
-        let outcomes = self.0.apply(batch).await;
-        reached("applied");
-        outcomes
-    }
-
-    async fn probe(&self) -> Result<()> {
-        self.0.probe().await
-    }
 }

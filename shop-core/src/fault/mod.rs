@@ -1,4 +1,4 @@
-//! Ports that break on purpose: any port, wrapped, goes wrong when its script says so.
+//! Ports that break on purpose: any port, wrapped, goes wrong as its script says.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,11 +19,13 @@
 
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod hooked;
 mod script;
 #[cfg(test)]
 mod script_test;
-mod wrappers;
+mod source;
 
 #[cfg(feature = "failpoints")]
-pub use failpoints::{FAILPOINTS, Failpoints, OUTBOX_FAILPOINTS, init_failpoints};
+pub use failpoints::{FAILPOINTS, OUTBOX_FAILPOINTS, init_failpoints, with_failpoints};
+pub use hooked::Hooked;
 pub use script::{Call, Fault, Faults};

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::wrappers::{FaultyDeadLetters, FaultyQuery, FaultySink, FaultySource, FaultyStore};
-use crate::log::{DeadLetters, LogSource};
-use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use super::hooked::{Hooked, Hooks};
+use super::source::FaultySource;
+use crate::log::{DeadLetters, LogSource, LogWriter, Reason};
+use crate::outbox::Outbox;
+use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
+use crate::record::Record;
 use crate::{Error, ErrorKind, Outcome, Result};
 
-/// A call of a port that can be made to fail.
+/// A call of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Call {
@@ -25,10 +28,24 @@ pub enum Call {
     Insert,
     /// [`DeadLetters::put`].
     PutDeadLetters,
-    /// `page`, `summary` and `get` of [`PurchaseQuery`].
+    /// What only reads: all calls of [`PurchaseQuery`], and those of stores of users and of orders.
     Query,
     /// `check` of any port.
     Check,
+    /// [`LogWriter::append`].
+    Append,
+    /// [`RecordStore::apply`].
+    Apply,
+    /// [`Outbox::pending`].
+    Pending,
+    /// [`Outbox::forget`].
+    Delete,
+    /// [`UserStore::register`](crate::users::UserStore::register).
+    Register,
+    /// [`OrderStore::place`](crate::orders::OrderStore::place).
+    Place,
+    /// `close` of any port.
+    Close,
 }
 
 /// What goes wrong with a call.
@@ -41,14 +58,19 @@ pub enum Fault {
     LoseAnswer,
     /// The call is made after this time.
     Delay(Duration),
-    /// Of an insert: every second purchase is left out, and its outcome is unknown.
+    /// Of an insert or an apply: every second record is left out, and its outcome is unknown.
     PartialInsert,
+    /// Of an insert or an apply: the first record is rejected for this reason, and not stored.
+    Reject(Reason),
     /// Of a next: the batch comes a second time right after the first.
     DeliverTwice,
     /// Of a next: the first record of the batch has this value instead of its own.
     Poison(Bytes),
-    /// Of an insert, a put or a commit: the outcome is unknown at once, and the call is made after this time all
-    /// the same, as a request is that outlives its deadline.
+    /// Of a next: the batch's partition is revoked while the batch is in flight, with this grace. What is not
+    /// committed when the revocation is done comes again, in the partition's next epoch.
+    Revoke(Duration),
+    /// Of an insert, an apply, an append, a put or a commit: the outcome is unknown at once, and the call is made after
+    /// this time all the same, as a request is that outlives its deadline.
     CompleteAfterTimeout(Duration),
     /// Of a commit: it is answered as made, but was not, as by a log that has lost it.
     LoseCommit,
@@ -58,12 +80,11 @@ impl Fault {
     /// The other side cannot be reached.
     #[must_use]
     pub fn unavailable() -> Self {
-        let error = Error::new(ErrorKind::Unavailable, "away on purpose").with_outcome(Outcome::NotApplied);
+        let error =
+            Error::new(ErrorKind::Unavailable, "unavailable on purpose").with_outcome(Outcome::NotApplied);
         Self::Refuse(error.with_origin("fault"))
     }
-}
 
-impl Fault {
     /// The name of the variant.
     const fn name(&self) -> &'static str {
         match self {
@@ -71,8 +92,10 @@ impl Fault {
             Self::LoseAnswer => "LoseAnswer",
             Self::Delay(_) => "Delay",
             Self::PartialInsert => "PartialInsert",
+            Self::Reject(_) => "Reject",
             Self::DeliverTwice => "DeliverTwice",
             Self::Poison(_) => "Poison",
+            Self::Revoke(_) => "Revoke",
             Self::CompleteAfterTimeout(_) => "CompleteAfterTimeout",
             Self::LoseCommit => "LoseCommit",
         }
@@ -82,11 +105,12 @@ impl Fault {
         let fits = match self {
             Self::Refuse(_) => true,
             Self::LoseAnswer | Self::Delay(_) => call != Call::Next,
-            Self::PartialInsert => call == Call::Insert,
-            Self::DeliverTwice | Self::Poison(_) => call == Call::Next,
-            Self::CompleteAfterTimeout(_) => {
-                matches!(call, Call::Insert | Call::PutDeadLetters | Call::Commit)
-            }
+            Self::PartialInsert | Self::Reject(_) => matches!(call, Call::Insert | Call::Apply),
+            Self::DeliverTwice | Self::Poison(_) | Self::Revoke(_) => call == Call::Next,
+            Self::CompleteAfterTimeout(_) => matches!(
+                call,
+                Call::Insert | Call::Apply | Call::Append | Call::PutDeadLetters | Call::Commit
+            ),
             Self::LoseCommit => call == Call::Commit,
         };
         assert!(fits, "{self:?} cannot happen to {call:?}");
@@ -123,7 +147,7 @@ impl Faults {
         self.script().once.entry(call).or_default().push_back(fault);
     }
 
-    /// Every `call` goes wrong until it is [mended](Self::clear), after those that were told
+    /// Every `call` goes wrong until it is [cleared](Self::clear), after those that go wrong
     /// [`once`](Self::once).
     ///
     /// # Panics
@@ -156,31 +180,50 @@ impl Faults {
     /// `sink`, going wrong by this script.
     #[must_use]
     pub fn sink(&self, sink: Arc<dyn PurchaseSink>) -> Arc<dyn PurchaseSink> {
-        Arc::new(FaultySink { inner: sink, faults: self.clone() })
-    }
-
-    /// `source`, going wrong by this script.
-    #[must_use]
-    pub fn source(&self, source: Arc<dyn LogSource>) -> Arc<dyn LogSource> {
-        Arc::new(FaultySource::new(source, self.clone()))
+        Hooked::new(sink, self.clone())
     }
 
     /// `store`, going wrong by this script.
     #[must_use]
     pub fn store(&self, store: Arc<dyn PurchaseStore>) -> Arc<dyn PurchaseStore> {
-        Arc::new(FaultyStore { inner: store, faults: self.clone() })
+        Hooked::new(store, self.clone())
     }
 
     /// `query`, going wrong by this script.
     #[must_use]
     pub fn query(&self, query: Arc<dyn PurchaseQuery>) -> Arc<dyn PurchaseQuery> {
-        Arc::new(FaultyQuery { inner: query, faults: self.clone() })
+        Hooked::new(query, self.clone())
     }
 
     /// `letters`, going wrong by this script.
     #[must_use]
     pub fn dead_letters(&self, letters: Arc<dyn DeadLetters>) -> Arc<dyn DeadLetters> {
-        Arc::new(FaultyDeadLetters { inner: letters, faults: self.clone() })
+        Hooked::new(letters, self.clone())
+    }
+
+    /// `writer`, going wrong by this script.
+    #[must_use]
+    pub fn writer(&self, writer: Arc<dyn LogWriter>) -> Arc<dyn LogWriter> {
+        Hooked::new(writer, self.clone())
+    }
+
+    /// `outbox`, going wrong by this script.
+    #[must_use]
+    pub fn outbox(&self, outbox: Arc<dyn Outbox>) -> Arc<dyn Outbox> {
+        Hooked::new(outbox, self.clone())
+    }
+
+    /// `store`, going wrong by this script.
+    #[must_use]
+    pub fn record_store<R: Record>(&self, store: Arc<dyn RecordStore<R>>) -> Arc<dyn RecordStore<R>> {
+        Hooked::new(store, self.clone())
+    }
+
+    /// `source`, going wrong by this script.
+    #[must_use]
+    pub fn source(&self, source: Arc<dyn LogSource>) -> Arc<dyn LogSource> {
+        let source: Arc<dyn LogSource> = Arc::new(FaultySource::new(source, self.clone()));
+        Hooked::new(source, self.clone())
     }
 
     /// What goes wrong with this `call`, if anything.
@@ -193,41 +236,23 @@ impl Faults {
         Some(fault)
     }
 
-    /// Makes a call whose only faults are to be refused, to be late, or to lose its answer.
-    pub(super) async fn around<T>(
-        &self,
-        call: Call,
-        made: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T> {
-        self.suffer(self.take(call), made).await
-    }
-
-    /// Makes a call that suffers `fault`.
-    pub(super) async fn suffer<T>(
-        &self,
-        fault: Option<Fault>,
-        made: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T> {
-        match fault {
-            Some(Fault::Refuse(error)) => return Err(error),
-            Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-            Some(Fault::LoseAnswer) => {
-                made.await?;
-                return Err(no_answer());
-            }
-            _ => {}
-        }
-        made.await
-    }
-
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Makes `call` after `time`, whoever waits for it or not; answers that nobody knows what became of it.
-pub(super) fn outlive<T>(time: Duration, call: impl Future<Output = Result<T>> + Send + 'static) -> Error {
-    // Nobody is to wait for it: that is the fault. It ends with the runtime at the latest.
+impl Hooks for Faults {
+    fn before(&self, call: Call) -> Option<Fault> {
+        self.take(call)
+    }
+}
+
+/// Makes `call` after `time`, and returns at once that its outcome is unknown.
+pub(super) fn complete_later<T>(
+    time: Duration,
+    call: impl Future<Output = Result<T>> + Send + 'static,
+) -> Error {
+    // Nothing waits for it: that is the fault. It ends with the runtime at the latest.
     tokio::spawn(async move {
         tokio::time::sleep(time).await;
         drop(call.await);
@@ -235,7 +260,7 @@ pub(super) fn outlive<T>(time: Duration, call: impl Future<Output = Result<T>> +
     no_answer()
 }
 
-fn no_answer() -> Error {
+pub(super) fn no_answer() -> Error {
     let error = Error::new(ErrorKind::DeadlineExceeded, "the answer was lost on purpose");
     error.with_outcome(Outcome::Unknown).with_origin("fault")
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Call, Fault, Faults};
-use crate::log::{CommitOffset, CommitOutcome, LogSource, SourceEvent};
-use crate::memory::{InMemoryLog, InMemoryStore};
+use crate::log::{Batch, CommitOffset, CommitOutcome, ControlEvent, LogSource, SourceEvent};
+use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{PurchaseSink, PurchaseStore};
 use crate::{Outcome, Purchase, PurchaseId, Timestamp};
 
@@ -60,4 +60,39 @@ async fn a_revocation_uses_no_fault_up() {
     for _ in 0..2 {
         assert!(matches!(source.next().await.unwrap(), SourceEvent::Batch(_)));
     }
+}
+
+async fn batch_of(source: &dyn LogSource) -> Batch {
+    match source.next().await.unwrap() {
+        SourceEvent::Batch(batch) => batch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_is_revoked_comes_again_in_its_next_epoch() {
+    let options = InMemoryLogOptions { batch_records: 1, ..InMemoryLogOptions::default() };
+    let (faults, log) = (Faults::new(), InMemoryLog::new(options));
+    for _ in 0..3 {
+        log.sink().publish(&purchase()).await.unwrap();
+    }
+    let source = faults.source(Arc::new(log.source("group")));
+    let first = batch_of(&*source).await;
+    faults.once(Call::Next, Fault::Revoke(Duration::from_secs(1)));
+    let second = batch_of(&*source).await;
+    let ControlEvent::Revoked(revocation) = source.next_control().await.unwrap() else { panic!("revoked") };
+    assert_eq!(revocation.partitions, [first.partition.clone()]);
+    let silence = tokio::time::timeout(Duration::from_secs(9), source.next()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    let position = |batch: &Batch, next| [CommitOffset::new(batch.partition.clone(), next)];
+    assert_eq!(source.commit(&position(&first, 1)).await.unwrap(), [CommitOutcome::Committed]);
+    revocation.done();
+    for offset in [1, 2] {
+        let again = batch_of(&*source).await;
+        assert_eq!((again.records[0].offset, again.partition.epoch), (offset, first.partition.epoch + 1));
+        assert_eq!(source.commit(&position(&second, offset + 1)).await.unwrap(), [CommitOutcome::Fenced]);
+        let outcomes = source.commit(&position(&again, offset + 1)).await.unwrap();
+        assert_eq!(outcomes, [CommitOutcome::Committed]);
+    }
+    assert_eq!(log.committed("group").values().sum::<u64>(), 3);
 }

@@ -1,0 +1,254 @@
+//! Any port with hooks around its calls: what scripts of faults and failpoints have in common.
+
+use std::fmt::Debug;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::script::{Call, Fault, complete_later, no_answer};
+use crate::log::{
+    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource, LogWriter,
+    SourceEvent,
+};
+use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
+use crate::ports::{
+    Durability, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Receipt,
+    RecordStore, Selector, Summary,
+};
+use crate::record::Record;
+use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
+
+/// What happens around the calls of a port.
+pub(super) trait Hooks: Debug + Send + Sync + 'static {
+    /// Before a call is made. Returns what goes wrong with it.
+    fn before(&self, call: Call) -> Option<Fault>;
+
+    /// When the call was polled once.
+    fn begun(&self, _call: Call) {}
+
+    /// When the call has been answered.
+    fn after(&self, _call: Call) {}
+}
+
+/// A port with hooks around its calls; it is that port itself.
+#[derive(Debug)]
+pub struct Hooked<P: ?Sized> {
+    port: Arc<P>,
+    hooks: Arc<dyn Hooks>,
+}
+
+impl<P: ?Sized> Hooked<P> {
+    pub(super) fn new(port: Arc<P>, hooks: impl Hooks) -> Arc<Self> {
+        Arc::new(Self { port, hooks: Arc::new(hooks) })
+    }
+}
+
+impl<P: ?Sized + Send + Sync> Hooked<P> {
+    async fn call<T>(&self, call: Call, made: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.suffer(call, self.hooks.before(call), made).await
+    }
+
+    /// Makes a call whose faults are to be refused, to be late, or to lose its answer.
+    async fn suffer<T>(
+        &self,
+        call: Call,
+        fault: Option<Fault>,
+        made: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        match &fault {
+            Some(Fault::Refuse(error)) => return Err(error.clone()),
+            Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+            _ => {}
+        }
+        let (mut made, mut has_begun) = (pin!(made), false);
+        let answer = poll_fn(|context| {
+            let answer = made.as_mut().poll(context);
+            if !std::mem::replace(&mut has_begun, true) {
+                self.hooks.begun(call);
+            }
+            answer
+        });
+        let answer = answer.await;
+        self.hooks.after(call);
+        match fault {
+            Some(Fault::LoseAnswer) => answer.and(Err(no_answer())),
+            _ => answer,
+        }
+    }
+
+    /// Makes a call that can outlive its caller.
+    async fn detachable<T: Send + 'static>(
+        &self,
+        call: Call,
+        fault: Option<Fault>,
+        made: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        match fault {
+            Some(Fault::CompleteAfterTimeout(time)) => Err(complete_later(time, made)),
+            fault => self.suffer(call, fault, made).await,
+        }
+    }
+
+    /// Makes a call that applies a batch.
+    async fn apply_batch<R, F>(
+        &self,
+        call: Call,
+        batch: Arc<[R]>,
+        apply: impl Fn(Arc<[R]>) -> F + Send,
+    ) -> Result<Vec<InsertOutcome>>
+    where
+        R: Record,
+        F: Future<Output = Result<Vec<InsertOutcome>>> + Send + 'static,
+    {
+        match self.hooks.before(call) {
+            Some(Fault::PartialInsert) => {
+                let applied = apply(batch.iter().step_by(2).cloned().collect()).await?;
+                let left_out = || Error::new(ErrorKind::Unavailable, "left out on purpose");
+                let unknown = || InsertOutcome::Unknown(left_out().with_origin("fault"));
+                let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
+                Ok(outcomes.take(batch.len()).collect())
+            }
+            Some(Fault::Reject(reason)) => {
+                let applied = apply(batch.iter().skip(1).cloned().collect()).await?;
+                let rejected = std::iter::once(InsertOutcome::Rejected(reason));
+                Ok(rejected.chain(applied).take(batch.len()).collect())
+            }
+            fault => self.detachable(call, fault, apply(batch)).await,
+        }
+    }
+}
+
+/// Implements a port: each method is the call of that name, and what follows the block is as it stands.
+macro_rules! hooked {
+    ($port:ident {
+        $($call:ident: $method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    } $($rest:tt)*) => {
+        #[deny(clippy::missing_trait_methods)]
+        #[async_trait]
+        impl $port for Hooked<dyn $port> {
+            $(
+                async fn $method(&self, $($argument: $type),*) -> Result<$answer> {
+                    self.call(Call::$call, self.port.$method($($argument),*)).await
+                }
+            )*
+
+            $($rest)*
+        }
+    };
+}
+
+hooked!(PurchaseSink {
+    Publish: publish(purchase: &Purchase) -> Receipt;
+    Check: check() -> ();
+    Close: close(deadline: Duration) -> ();
+}
+    fn durability(&self) -> Durability {
+        self.port.durability()
+    }
+);
+
+hooked!(PurchaseStore {
+    Check: check() -> ();
+}
+    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        let insert = |batch| {
+            let port = Arc::clone(&self.port);
+            async move { port.insert(batch).await }
+        };
+        self.apply_batch(Call::Insert, batch, insert).await
+    }
+);
+
+hooked!(PurchaseQuery {
+    Query: page(selector: &Selector, request: &PageRequest) -> Page;
+    Query: summary(selector: &Selector) -> Summary;
+    Query: get(id: &PurchaseId) -> Option<Purchase>;
+    Check: check() -> ();
+});
+
+hooked!(DeadLetters {
+    Check: check() -> ();
+}
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        let (port, letters) = (Arc::clone(&self.port), letters.to_vec());
+        let put = async move { port.put(&letters).await };
+        self.detachable(Call::PutDeadLetters, self.hooks.before(Call::PutDeadLetters), put).await
+    }
+);
+
+hooked!(LogWriter {
+    Check: check() -> ();
+}
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        let port = Arc::clone(&self.port);
+        let append = async move { port.append(record).await };
+        self.detachable(Call::Append, self.hooks.before(Call::Append), append).await
+    }
+);
+
+hooked!(LogSource {
+    Check: lag() -> Lag;
+    Check: check() -> ();
+    Close: close(deadline: Duration) -> ();
+}
+    async fn next(&self) -> Result<SourceEvent> {
+        self.port.next().await
+    }
+
+    async fn next_control(&self) -> Result<ControlEvent> {
+        self.port.next_control().await
+    }
+
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
+        match self.hooks.before(Call::Commit) {
+            Some(Fault::LoseCommit) => Ok(vec![CommitOutcome::Committed; positions.len()]),
+            fault => {
+                let (port, positions) = (Arc::clone(&self.port), positions.to_vec());
+                self.detachable(Call::Commit, fault, async move { port.commit(&positions).await }).await
+            }
+        }
+    }
+);
+
+hooked!(UserStore {
+    Register: register(new: &NewUser) -> Registration;
+    Query: user(id: UserNumber) -> Option<User>;
+    Query: orders_of(id: UserNumber) -> Option<Vec<OrderNumber>>;
+    Check: check() -> ();
+});
+
+hooked!(OrderStore {
+    Place: place(new: &NewOrder) -> Placement;
+    Query: order(id: OrderNumber) -> Option<Order>;
+    Check: check() -> ();
+});
+
+hooked!(Outbox {
+    Pending: pending(most: usize) -> Vec<OutboxEntry>;
+    Delete: forget(ids: &[i64]) -> ();
+    Query: backlog() -> Backlog;
+}
+    async fn changed(&self) {
+        self.port.changed().await;
+    }
+);
+
+#[async_trait]
+impl<R: Record> RecordStore<R> for Hooked<dyn RecordStore<R>> {
+    async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
+        let apply = |batch| {
+            let port = Arc::clone(&self.port);
+            async move { port.apply(batch).await }
+        };
+        self.apply_batch(Call::Apply, batch, apply).await
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.call(Call::Check, self.port.probe()).await
+    }
+}

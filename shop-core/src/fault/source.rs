@@ -1,0 +1,201 @@
+//! A source whose batches go wrong, and whose partitions are revoked while batches of them are in flight.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::script::{Call, Fault, Faults};
+use crate::Result;
+use crate::log::{
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,
+    SourceEvent,
+};
+
+/// What comes out of a source, by a script.
+#[derive(Debug)]
+pub(super) struct FaultySource {
+    inner: Arc<dyn LogSource>,
+    faults: Faults,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when a revocation of the script is done.
+    redelivers: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What comes before anything new.
+    queue: VecDeque<SourceEvent>,
+    partitions: BTreeMap<u32, PartitionState>,
+}
+
+#[derive(Debug, Default)]
+struct PartitionState {
+    /// How often the script has revoked it: its epochs are so much greater than those of the log.
+    revoked: u64,
+    /// Whether a revocation of the script is not done yet.
+    is_revoking: bool,
+    /// What was delivered since the log has assigned the partition, in the epochs of the log.
+    uncommitted: Vec<Batch>,
+}
+
+impl FaultySource {
+    pub(super) fn new(inner: Arc<dyn LogSource>, faults: Faults) -> Self {
+        Self { inner, faults, shared: Arc::default() }
+    }
+
+    /// What becomes of a batch; `None` if it waits until its partition is assigned again.
+    fn deliver(&self, mut batch: Batch) -> Option<Result<SourceEvent>> {
+        let mut state = self.shared.state();
+        let State { queue, partitions } = &mut *state;
+        let partition = partitions.entry(batch.partition.index).or_default();
+        if partition.is_revoking {
+            partition.uncommitted.push(batch);
+            return None;
+        }
+        // The fault is taken when there is a batch to suffer it: a `next` that is dropped while it waits uses
+        // none up, and neither does a revocation.
+        let fault = self.faults.take(Call::Next);
+        if let (Some(Fault::Poison(value)), Some(first)) = (&fault, batch.records.first_mut()) {
+            first.value = Some(value.clone());
+        }
+        partition.uncommitted.push(batch.clone());
+        batch.partition.epoch += partition.revoked;
+        match fault {
+            Some(Fault::DeliverTwice) => queue.push_back(SourceEvent::Batch(batch.clone())),
+            Some(Fault::Revoke(grace)) => {
+                partition.is_revoking = true;
+                queue.push_back(SourceEvent::Revoked(self.revocation(batch.partition.clone(), grace)));
+            }
+            Some(Fault::Refuse(error)) => {
+                queue.push_back(SourceEvent::Batch(batch));
+                return Some(Err(error));
+            }
+            _ => {}
+        }
+        Some(Ok(SourceEvent::Batch(batch)))
+    }
+
+    /// A revocation by the script. What is not committed when it is done comes again, in the next epoch.
+    fn revocation(&self, partition: Partition, grace: Duration) -> Revocation {
+        let (shared, index) = (Arc::clone(&self.shared), partition.index);
+        Revocation::new(vec![partition], RevocationCause::Rebalance, grace, move || {
+            let mut state = shared.state();
+            let State { queue, partitions } = &mut *state;
+            let partition = partitions.entry(index).or_default();
+            partition.is_revoking = false;
+            partition.revoked += 1;
+            queue.extend(partition.uncommitted.iter().cloned().map(|mut batch| {
+                batch.partition.epoch += partition.revoked;
+                SourceEvent::Batch(batch)
+            }));
+            shared.redelivers.notify_one();
+        })
+    }
+
+    /// A revocation by the log, in the epochs of this source.
+    fn revoked(&self, mut revocation: Revocation) -> Revocation {
+        let mut state = self.shared.state();
+        let State { queue, partitions } = &mut *state;
+        for partition in &mut revocation.partitions {
+            let revoked = partitions.entry(partition.index).or_default();
+            revoked.uncommitted.clear();
+            partition.epoch += revoked.revoked;
+            let index = partition.index;
+            queue.retain(
+                |event| !matches!(event, SourceEvent::Batch(batch) if batch.partition.index == index),
+            );
+        }
+        drop(state);
+        revocation
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl LogSource for FaultySource {
+    async fn next(&self) -> Result<SourceEvent> {
+        loop {
+            if let Some(event) = self.shared.state().queue.pop_front() {
+                return Ok(event);
+            }
+            let event = tokio::select! {
+                biased;
+                () = self.shared.redelivers.notified() => continue,
+                event = self.inner.next() => event?,
+            };
+            let event = match event {
+                SourceEvent::Batch(batch) => self.deliver(batch),
+                SourceEvent::Revoked(revocation) => Some(Ok(SourceEvent::Revoked(self.revoked(revocation)))),
+                SourceEvent::Closed => Some(Ok(SourceEvent::Closed)),
+            };
+            if let Some(event) = event {
+                return event;
+            }
+        }
+    }
+
+    async fn next_control(&self) -> Result<ControlEvent> {
+        let scripted = {
+            let mut state = self.shared.state();
+            let place = state.queue.iter().position(|event| matches!(event, SourceEvent::Revoked(_)));
+            place.and_then(|place| state.queue.remove(place))
+        };
+        if let Some(SourceEvent::Revoked(revocation)) = scripted {
+            return Ok(ControlEvent::Revoked(revocation));
+        }
+        Ok(match self.inner.next_control().await? {
+            ControlEvent::Revoked(revocation) => ControlEvent::Revoked(self.revoked(revocation)),
+            ControlEvent::Closed => ControlEvent::Closed,
+        })
+    }
+
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
+        let mut of_log = positions.to_vec();
+        {
+            let state = self.shared.state();
+            for CommitOffset { partition, .. } in &mut of_log {
+                // One of an epoch that the script has ended is that of an earlier epoch for the log too.
+                let revoked = state.partitions.get(&partition.index).map_or(0, |state| state.revoked);
+                partition.epoch = partition.epoch.wrapping_sub(revoked);
+            }
+        }
+        let outcomes = self.inner.commit(&of_log).await?;
+        let mut state = self.shared.state();
+        for (position, outcome) in of_log.iter().zip(&outcomes) {
+            let partition = state.partitions.get_mut(&position.partition.index);
+            if let (Some(partition), CommitOutcome::Committed) = (partition, outcome) {
+                for batch in &mut partition.uncommitted {
+                    batch.records.retain(|record| record.offset >= position.next);
+                }
+                partition.uncommitted.retain(|batch| !batch.records.is_empty());
+            }
+        }
+        drop(state);
+        Ok(outcomes)
+    }
+
+    async fn lag(&self) -> Result<Lag> {
+        self.inner.lag().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.inner.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        self.inner.close(deadline).await
+    }
+}
