@@ -12,7 +12,7 @@ use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::{DeadLetters, LogSource};
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
-use shop_http::{Facing, HttpOptions, Metrics, facing};
+use shop_http::{Facing, HttpOptions, Metrics, PurchasesRole, facing};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 use shop_store::mongo::{MongoStore, MongoStoreOptions};
@@ -84,16 +84,17 @@ impl Served {
                 options.remember_buys = is_alone;
                 let log = OpenLog::open(log).await;
                 let metrics = Metrics::new();
-                let mut parts = match store {
-                    None => Facing::new(log.sink, Arc::new(InMemoryStore::new())),
+                let purchases = match store {
+                    None => PurchasesRole::with_sink(log.sink, Arc::new(InMemoryStore::new())),
                     Some(store) => {
                         let (store, query) = store.open().await;
                         let monitor = log.carry_into(store, &metrics);
-                        let mut parts = Facing::new(log.sink, query);
-                        parts.ingest = Some(monitor);
-                        parts
+                        let mut purchases = PurchasesRole::with_sink(log.sink, query);
+                        purchases.ingest = Some(monitor);
+                        purchases
                     }
                 };
+                let mut parts = Facing::from(purchases);
                 parts.metrics = metrics;
                 println!("{address}");
                 let router = facing(parts, options.clone());

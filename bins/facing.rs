@@ -32,7 +32,7 @@ async fn work() -> Result<()> {
     let listener = run::listen(&settings).await?;
     let metrics = Metrics::new();
     let running = ports.start(&settings, &metrics, &shutdown)?;
-    let router = facing(ports.facing(&running, metrics)?, settings.http.clone());
+    let router = facing(ports.facing(&running, metrics), settings.http.clone());
     let stop = shutdown.clone();
     let server = serve(listener, router, &settings.http, async move { stop.begun().await });
     run::until_the_end(server, running, ports, &shutdown, settings.drain).await

@@ -172,7 +172,7 @@ fn read_secret(text: &str) -> Result<SecretString, Infallible> {
 }
 
 fn read_dialect(text: &str) -> Result<&'static Dialect, UnknownDialect> {
-    Dialect::named(text)
+    Dialect::from_name(text)
 }
 
 /// Directives of `tracing-subscriber`, from these or from a level as other systems write it.

@@ -35,7 +35,7 @@ pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
     tell(users.clone(), Arc::new(orders.clone()));
     tell(orders.clone(), Arc::new(users.clone()));
-    let (mut of_users, mut of_orders) = (Management::without_purchases(), Management::without_purchases());
+    let (mut of_users, mut of_orders) = (Management::default(), Management::default());
     of_users.users = Some(UsersRole::new(Arc::new(users)));
     of_orders.orders = Some(OrdersRole::new(Arc::new(orders)));
     Ok((managed(of_users).await?, managed(of_orders).await?))

@@ -9,7 +9,7 @@ use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
-use shop_http::{AccountRole, Metrics};
+use shop_http::{EntityRole, Metrics};
 
 use super::log::{self, Log, Topic};
 use super::{OpenSource, Opening, WholeLog, purchases, store};
@@ -54,12 +54,12 @@ impl<S: ?Sized, R: Record> Account<S, R> {
     }
 
     /// The rows as a service has them, with what runs for them in this process.
-    pub(super) fn role(&self, running: Option<&RunningAccount>) -> AccountRole<S> {
-        let mut role = AccountRole::new(Arc::clone(&self.store));
+    pub(super) fn role(&self, running: Option<&RunningAccount>) -> EntityRole<S> {
+        let mut role = EntityRole::new(Arc::clone(&self.store));
         if let Some((relay, events)) = running.cloned() {
-            (role.relay, role.events) = (Some(relay), events);
+            (role.relay, role.ingest) = (Some(relay), events);
         }
-        role.hears = self.kept.as_ref().map(|kept| kept.hears.clone());
+        role.subscribed_topic = self.kept.as_ref().map(|kept| kept.hears.clone());
         role.is_local = self.is_local;
         role
     }

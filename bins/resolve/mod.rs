@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use shop_core::log::LogSource;
-use shop_http::{Facing, Management, Metrics};
+use shop_http::{Facing, Management, Metrics, Parts, PurchasesRole};
 
 use crate::run::Running;
 use crate::settings::Settings;
@@ -97,31 +97,28 @@ pub async fn ports(settings: &Settings) -> Result<Ports> {
 }
 
 impl Ports {
-    /// What facing's router stands on, with what runs in this process.
-    ///
-    /// # Errors
-    /// Without purchases.
-    pub fn facing(&self, running: &Running, metrics: Metrics) -> Result<Facing> {
-        let purchases = self.purchases.as_ref().ok_or_else(|| Failure::new("facing needs purchases"))?;
-        let mut parts = purchases.facing(running.ingest(), metrics);
-        parts.users = self.accounts.users.as_ref().map(|users| users.role(running.users.as_ref()));
-        parts.orders = self.accounts.orders.as_ref().map(|orders| orders.role(running.orders.as_ref()));
-        Ok(parts)
+    /// What facing's router is built from, with what runs in this process.
+    #[must_use]
+    pub fn facing(&self, running: &Running, metrics: Metrics) -> Facing {
+        let purchases = self.purchases.as_ref().map(|purchases| purchases.facing(running.ingest()));
+        self.parts(purchases, running, metrics)
     }
 
-    /// What management's router stands on, with what runs in this process.
+    /// What management's router is built from, with what runs in this process.
     ///
     /// # Errors
     /// When purchases have no store.
     pub fn management(&self, running: &Running, metrics: Metrics) -> Result<Management> {
-        let mut parts = match &self.purchases {
-            Some(purchases) => purchases.management(running.ingest())?,
-            None => Management::without_purchases(),
-        };
-        parts.metrics = metrics;
+        let purchases = self.purchases.as_ref().map(|purchases| purchases.management(running.ingest()));
+        Ok(self.parts(purchases.transpose()?, running, metrics))
+    }
+
+    fn parts<W>(&self, purchases: Option<PurchasesRole<W>>, running: &Running, metrics: Metrics) -> Parts<W> {
+        let mut parts = Parts::default();
+        (parts.purchases, parts.metrics) = (purchases, metrics);
         parts.users = self.accounts.users.as_ref().map(|users| users.role(running.users.as_ref()));
         parts.orders = self.accounts.orders.as_ref().map(|orders| orders.role(running.orders.as_ref()));
-        Ok(parts)
+        parts
     }
 
     /// Starts what the settings ask for beside the server: joins the groups that read the log.

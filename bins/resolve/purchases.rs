@@ -7,7 +7,7 @@ use shop_client::{Retries, ShopClient};
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::log::DeadLetters;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore};
-use shop_http::{Facing, LocalPorts, Management, Metrics};
+use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
 use super::log::{self, Topic};
 use super::{OpenSource, Opening, WholeLog, store};
@@ -73,18 +73,20 @@ pub(super) fn client(url: &str) -> Result<ShopClient> {
 }
 
 impl Purchases {
-    pub(super) fn facing(&self, ingest: Option<IngestMonitor>, metrics: Metrics) -> Facing {
-        let mut parts = Facing::new(Arc::clone(&self.sink), Arc::clone(&self.query));
-        (parts.ingest, parts.metrics, parts.local) = (ingest, metrics, self.local);
-        parts
+    /// What facing has of them.
+    pub(super) fn facing(&self, ingest: Option<IngestMonitor>) -> PurchasesRole<Arc<dyn PurchaseSink>> {
+        let mut role = PurchasesRole::with_sink(Arc::clone(&self.sink), Arc::clone(&self.query));
+        (role.ingest, role.local) = (ingest, self.local);
+        role
     }
 
-    pub(super) fn management(&self, ingest: Option<IngestMonitor>) -> Result<Management> {
+    /// What management has of them.
+    pub(super) fn management(&self, ingest: Option<IngestMonitor>) -> Result<PurchasesRole<StoreSink>> {
         let (store, durability) =
             self.store.clone().ok_or_else(|| Failure::new("management needs a store"))?;
-        let mut parts = Management::new(store, durability, Arc::clone(&self.query));
-        (parts.ingest, parts.local) = (ingest, self.local);
-        Ok(parts)
+        let mut role = PurchasesRole::with_store(store, durability, Arc::clone(&self.query));
+        (role.ingest, role.local) = (ingest, self.local);
+        Ok(role)
     }
 
     /// The pipeline between log and store, if the settings ask for it, measured in `metrics`: joins the group that

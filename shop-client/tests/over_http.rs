@@ -110,7 +110,7 @@ struct UsersOverHttp<U>(U, Way);
 #[async_trait]
 impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
     async fn users(&self) -> Arc<dyn UserStore> {
-        let mut parts = Management::without_purchases();
+        let mut parts = Management::default();
         parts.users = Some(UsersRole::new(self.0.users().await));
         let client = client_of(management(parts, HttpOptions::default())).await;
         Arc::new(match self.1 {
@@ -139,7 +139,7 @@ struct OrdersOverHttp<O>(O, Way);
 #[async_trait]
 impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
     async fn orders(&self) -> Arc<dyn OrderStore> {
-        let mut parts = Management::without_purchases();
+        let mut parts = Management::default();
         parts.orders = Some(OrdersRole::new(self.0.orders().await));
         let client = client_of(management(parts, HttpOptions::default())).await;
         Arc::new(match self.1 {

@@ -43,9 +43,9 @@ mod service;
 
 pub use dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
-pub use routes::facing::{Facing, facing};
-pub use routes::management::{Management, management};
+pub use routes::services::{facing, management};
 pub use server::options::{CorsOrigins, HttpOptions, InvalidOrigin};
 pub use server::serve::serve;
-pub use service::LocalPorts;
-pub use service::entity_role::{AccountRole, OrdersRole, UsersRole};
+pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
+pub use service::parts::{Facing, LocalPorts, Management, Parts, PurchasesRole};
+pub use service::store_sink::StoreSink;

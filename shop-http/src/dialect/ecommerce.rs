@@ -2,7 +2,8 @@
 
 use axum::http::StatusCode;
 
-use super::{Dialect, Errors, Outage, Outages, ours::EVERYBODY};
+use super::forms::{Dialect, Errors, Outage, Outages};
+use super::native::BASE;
 
 const NOT_WRITTEN: Outage = Outage { status: StatusCode::SERVICE_UNAVAILABLE, text: "Service Unavailable" };
 
@@ -12,8 +13,8 @@ pub(super) static ECOMMERCE: Dialect = Dialect {
     invalid: StatusCode::UNPROCESSABLE_ENTITY,
     no_object: StatusCode::UNPROCESSABLE_ENTITY,
     no_json: StatusCode::UNPROCESSABLE_ENTITY,
-    tells_empty_bodies: false,
-    outages: Outages { taking: NOT_WRITTEN, writing: NOT_WRITTEN, ..EVERYBODY.outages },
+    distinguishes_empty_bodies: false,
+    outages: Outages { publish: NOT_WRITTEN, write: NOT_WRITTEN, ..BASE.outages },
     integers_are_text: false,
-    ..EVERYBODY
+    ..BASE
 };

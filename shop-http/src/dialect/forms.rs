@@ -1,7 +1,52 @@
-//! What the parts of a dialect can be.
+//! What a dialect consists of, and what its parts can be.
 
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
+
+/// How one group of clients is answered: statuses, envelopes and texts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Its name in settings.
+    pub(super) name: &'static str,
+    /// How a buy is answered.
+    pub(crate) bought: PurchaseResponse,
+    /// What a purchase looks like.
+    pub(crate) item: ItemForm,
+    /// What an error's body looks like.
+    pub(crate) errors: Errors,
+    /// The status of a request whose content is wrong.
+    pub(crate) invalid: StatusCode,
+    /// The status of a request that is no JSON object.
+    pub(crate) no_object: StatusCode,
+    /// The status of a request that is said to be something else than JSON.
+    pub(crate) no_json: StatusCode,
+    /// How members that lack are told of.
+    pub(crate) missing: MissingFields,
+    /// Whether a body that says nothing is told apart from one that lacks members.
+    pub(crate) distinguishes_empty_bodies: bool,
+    /// What a purchase must cost at least.
+    pub(crate) lowest_price: LowestPrice,
+    /// What is said when something behind the service fails.
+    pub(crate) outages: Outages,
+    /// Whether members of a body that are not known are refused, and prices in other forms than JSON's.
+    pub(crate) is_strict: bool,
+    /// Whether integers count as text where text is asked for.
+    pub(crate) integers_are_text: bool,
+    /// What becomes of the timestamp that comes with a purchase.
+    pub(crate) timestamps: Timestamps,
+    /// How a listing is answered.
+    pub(crate) listing: ListingForm,
+    /// How `/health` is answered.
+    pub(crate) health: HealthForm,
+}
+
+impl Dialect {
+    /// Its name in settings.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
 
 /// How `/health` is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +54,7 @@ pub(crate) struct HealthForm {
     /// The status of a service that is well.
     pub(crate) well: &'static str,
     /// Whether management says so, with another status, when its store is away.
-    pub(crate) tells_of_the_store: bool,
+    pub(crate) reports_store: bool,
 }
 
 /// How a listing is answered that does not ask for something else.
@@ -19,7 +64,7 @@ pub(crate) struct ListingForm {
     pub(crate) view: View,
     pub(crate) order: ListOrder,
     /// What the text in the path is taken for.
-    pub(crate) looks_for: LooksFor,
+    pub(crate) path_match: PathMatch,
     /// The status when nothing is found.
     pub(crate) nothing: StatusCode,
     /// Where a listing stops that names no limit; nowhere without a value.
@@ -50,7 +95,7 @@ impl View {
 
 /// What the text in the path of a listing is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LooksFor {
+pub(crate) enum PathMatch {
     UserId,
     UserName,
     /// A user's id, and if nobody has it, a name.
@@ -59,7 +104,7 @@ pub(crate) enum LooksFor {
 
 /// How a buy is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bought {
+pub(crate) enum PurchaseResponse {
     /// With texts, and with the purchase in as many members as there are names.
     Says {
         code: StatusCode,
@@ -121,7 +166,7 @@ pub(crate) enum Errors {
 
 /// How members that lack are told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
+pub(crate) enum MissingFields {
     /// Those that lack are listed.
     Listed,
     /// The text names all that are required. An id or a name that counts as false in JavaScript lacks too.
@@ -152,13 +197,13 @@ pub(crate) enum Timestamps {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outages {
     /// Facing cannot bring a purchase into the log.
-    pub(crate) taking: Outage,
+    pub(crate) publish: Outage,
     /// Management cannot write a purchase into its store.
-    pub(crate) writing: Outage,
+    pub(crate) write: Outage,
     /// Facing gets no listing. Without a value the kind of the error tells.
-    pub(crate) asking: Option<Outage>,
+    pub(crate) query: Option<Outage>,
     /// Management cannot read its store.
-    pub(crate) reading: Option<Outage>,
+    pub(crate) read: Option<Outage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

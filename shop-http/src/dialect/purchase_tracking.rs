@@ -3,32 +3,33 @@
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
-use super::{
-    Bought, Dialect, Extras, ItemForm, ListingForm, LooksFor, Outage, Outages, TimestampForm, Timestamps,
-    View, ours::EVERYBODY,
+use super::forms::{
+    Dialect, Extras, ItemForm, ListingForm, Outage, Outages, PathMatch, PurchaseResponse, TimestampForm,
+    Timestamps, View,
 };
+use super::native::BASE;
 
 pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
     name: "purchase-tracking",
-    bought: Bought::Says {
+    bought: PurchaseResponse::Says {
         code: StatusCode::CREATED,
         status: Some("success"),
         message: "Purchase recorded",
         purchase_as: &["data"],
     },
-    item: ItemForm { timestamp: TimestampForm::IsoWithoutZone, extras: Extras::None, ..EVERYBODY.item },
+    item: ItemForm { timestamp: TimestampForm::IsoWithoutZone, extras: Extras::None, ..BASE.item },
     outages: Outages {
-        taking: Outage { status: StatusCode::INTERNAL_SERVER_ERROR, ..EVERYBODY.outages.taking },
-        reading: Some(Outage { status: StatusCode::INTERNAL_SERVER_ERROR, text: "Database error" }),
-        ..EVERYBODY.outages
+        publish: Outage { status: StatusCode::INTERNAL_SERVER_ERROR, ..BASE.outages.publish },
+        read: Some(Outage { status: StatusCode::INTERNAL_SERVER_ERROR, text: "Database error" }),
+        ..BASE.outages
     },
     timestamps: Timestamps::Ignored,
     listing: ListingForm {
         view: View::Summary,
         order: ListOrder::OldestFirst,
-        looks_for: LooksFor::UserId,
+        path_match: PathMatch::UserId,
         nothing: StatusCode::NOT_FOUND,
-        ..EVERYBODY.listing
+        ..BASE.listing
     },
-    ..EVERYBODY
+    ..BASE
 };

@@ -3,26 +3,27 @@
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
-use super::{
-    Bought, Dialect, Errors, ItemForm, ListingForm, LooksFor, PriceForm, Timestamps, View, ours::EVERYBODY,
+use super::forms::{
+    Dialect, Errors, ItemForm, ListingForm, PathMatch, PriceForm, PurchaseResponse, Timestamps, View,
 };
+use super::native::BASE;
 
 pub(super) static SCALABLE_SHOP: Dialect = Dialect {
     name: "scalable-shop",
-    bought: Bought::Says {
+    bought: PurchaseResponse::Says {
         code: StatusCode::OK,
         status: Some("Ok!"),
         message: "Message successfully sent to Kafka!",
         purchase_as: &[],
     },
-    item: ItemForm { price: PriceForm::Text, ..EVERYBODY.item },
+    item: ItemForm { price: PriceForm::Text, ..BASE.item },
     errors: Errors::StatusAndMessage,
     timestamps: Timestamps::LenientOrReceipt,
     listing: ListingForm {
         view: View::Owner,
         order: ListOrder::OldestFirst,
-        looks_for: LooksFor::UserName,
-        ..EVERYBODY.listing
+        path_match: PathMatch::UserName,
+        ..BASE.listing
     },
-    ..EVERYBODY
+    ..BASE
 };

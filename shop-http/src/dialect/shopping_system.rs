@@ -2,10 +2,11 @@
 
 use axum::http::StatusCode;
 
-use super::{
-    Bought, Dialect, Errors, Extras, ItemForm, ListingForm, LooksFor, Outage, Outages, TimestampForm,
-    Timestamps, View, ours::EVERYBODY,
+use super::forms::{
+    Dialect, Errors, Extras, ItemForm, ListingForm, Outage, Outages, PathMatch, PurchaseResponse,
+    TimestampForm, Timestamps, View,
 };
+use super::native::BASE;
 
 const NOT_SENT: Outage = Outage { status: StatusCode::SERVICE_UNAVAILABLE, text: "Service Unavailable" };
 
@@ -15,31 +16,26 @@ const fn failed(text: &'static str) -> Option<Outage> {
 
 pub(super) static SHOPPING_SYSTEM: Dialect = Dialect {
     name: "shopping-system",
-    bought: Bought::Says {
+    bought: PurchaseResponse::Says {
         code: StatusCode::ACCEPTED,
         status: Some("success"),
         message: "Purchase recorded",
         purchase_as: &["data"],
     },
-    item: ItemForm { timestamp: TimestampForm::Seconds, extras: Extras::None, ..EVERYBODY.item },
+    item: ItemForm { timestamp: TimestampForm::Seconds, extras: Extras::None, ..BASE.item },
     errors: Errors::Detail,
     invalid: StatusCode::UNPROCESSABLE_ENTITY,
     no_object: StatusCode::UNPROCESSABLE_ENTITY,
     no_json: StatusCode::UNPROCESSABLE_ENTITY,
-    tells_empty_bodies: false,
+    distinguishes_empty_bodies: false,
     outages: Outages {
-        taking: NOT_SENT,
-        writing: NOT_SENT,
-        asking: failed("Proxy Error"),
-        reading: failed("Internal Server Error"),
+        publish: NOT_SENT,
+        write: NOT_SENT,
+        query: failed("Proxy Error"),
+        read: failed("Internal Server Error"),
     },
     integers_are_text: false,
     timestamps: Timestamps::Ignored,
-    listing: ListingForm {
-        view: View::List,
-        looks_for: LooksFor::UserId,
-        cap: Some(100),
-        ..EVERYBODY.listing
-    },
-    ..EVERYBODY
+    listing: ListingForm { view: View::List, path_match: PathMatch::UserId, cap: Some(100), ..BASE.listing },
+    ..BASE
 };

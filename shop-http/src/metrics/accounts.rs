@@ -8,7 +8,8 @@ use shop_core::log::Lag;
 use shop_core::outbox::{Backlog, RelayMonitor};
 
 use super::ingest::{approximately, outcomes};
-use super::{Metrics, names};
+use super::names;
+use super::registry::Metrics;
 
 impl Metrics {
     /// Takes over what the relay of `role` says now; its `backlog` was asked for before.

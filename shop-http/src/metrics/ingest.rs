@@ -7,10 +7,11 @@ use metrics::Histogram;
 use shop_core::ingest::{CarriedBatch, IngestMonitor, IngestObserver, IngestStatus, Part, Phase, Tally};
 use shop_core::log::{Lag, ReasonKind};
 
-use super::{Metrics, names};
+use super::names;
+use super::registry::Metrics;
 
 /// Measures batches.
-pub(super) struct Observer {
+struct Observer {
     metrics: Metrics,
     records: Histogram,
     bytes: Histogram,
@@ -19,7 +20,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    fn new(metrics: &Metrics) -> Self {
         Self {
             metrics: metrics.clone(),
             records: metrics.histogram(names::INGEST_BATCH_RECORDS, &[]),
@@ -51,6 +52,13 @@ impl IngestObserver for Observer {
 }
 
 impl Metrics {
+    /// The [observer](shop_core::ingest::Ingest::observed_by) of the [`Ingest`](shop_core::ingest::Ingest) of this
+    /// process. Its other figures come from its monitor.
+    #[must_use]
+    pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
+        Arc::new(Observer::new(self))
+    }
+
     /// Takes over what `monitor` says now; its `lag` was asked for before.
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>) {
         let status = monitor.status();

@@ -5,8 +5,9 @@ use shop_core::ports::Receipt;
 use shop_core::{Outcome, Result};
 use tokio::time::Instant;
 
-use super::{Metrics, names};
-use crate::service::Role;
+use super::names;
+use super::registry::Metrics;
+use crate::service::kind::ServiceKind;
 
 /// What becomes of attempts to publish.
 pub(crate) struct Publishing {
@@ -21,7 +22,7 @@ pub(crate) struct Publishing {
 
 impl Publishing {
     /// Those of a service of this role, none so far.
-    pub(crate) fn new(metrics: &Metrics, role: Role) -> Self {
+    pub(crate) fn new(metrics: &Metrics, role: ServiceKind) -> Self {
         let outcome = |outcome| {
             let counter = metrics.counter(names::PUBLISH, &[("outcome", outcome)]);
             counter.absolute(0);
@@ -33,7 +34,8 @@ impl Publishing {
             not_sent: outcome("not_sent"),
             unknown: outcome("unknown"),
             duration: metrics.histogram(names::PUBLISH_DURATION, &[]),
-            in_log: (role == Role::Facing).then(|| metrics.counter(names::KAFKA_PRODUCER_MESSAGES, &[])),
+            in_log: (role == ServiceKind::Facing)
+                .then(|| metrics.counter(names::KAFKA_PRODUCER_MESSAGES, &[])),
         }
     }
 

@@ -12,7 +12,8 @@ use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
 use tokio::time::Instant;
 
-use super::{Metrics, names};
+use super::names;
+use super::registry::Metrics;
 
 /// The route of a request for which there is none: its path is the client's, and there is no end of them.
 const UNMATCHED: &str = "unmatched";
@@ -20,14 +21,6 @@ const UNMATCHED: &str = "unmatched";
 /// Marks the answer of a handler that has panicked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HasPanicked;
-
-/// Exposes from the start what needs no request to be known.
-pub(super) fn begin(metrics: &Metrics) {
-    metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
-    for method in [Method::GET, Method::POST] {
-        metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &exception(&method)).absolute(0);
-    }
-}
 
 /// What is counted and measured of requests. Each series is looked up once and kept: there are as many as routes,
 /// methods and statuses together.
@@ -56,8 +49,8 @@ impl Requests {
     }
 
     /// A request begins.
-    pub(crate) fn begin(self: Arc<Self>, matched: Option<MatchedPath>, method: &Method) -> Measuring {
-        let measuring = Measuring {
+    pub(crate) fn begin(self: Arc<Self>, matched: Option<MatchedPath>, method: &Method) -> RequestTimer {
+        let measuring = RequestTimer {
             requests: self,
             matched,
             method: word(method),
@@ -109,7 +102,7 @@ fn is_of_metrics(route: &str) -> bool {
 }
 
 /// One request that is being answered. Told when it is dropped.
-pub(crate) struct Measuring {
+pub(crate) struct RequestTimer {
     requests: Arc<Requests>,
     matched: Option<MatchedPath>,
     method: &'static str,
@@ -118,7 +111,7 @@ pub(crate) struct Measuring {
     answered: Option<(StatusCode, bool)>,
 }
 
-impl Measuring {
+impl RequestTimer {
     fn route(&self) -> &str {
         self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
     }
@@ -131,7 +124,7 @@ impl Measuring {
     }
 }
 
-impl Drop for Measuring {
+impl Drop for RequestTimer {
     fn drop(&mut self) {
         let (requests, method, route) = (&self.requests, self.method, self.route());
         if is_work(route) {
@@ -153,10 +146,6 @@ impl Drop for Measuring {
     }
 }
 
-fn exception(method: &Method) -> [(&'static str, &'static str); 2] {
-    [("method", word(method)), ("status", "500")]
-}
-
 /// The method, if it is one that HTTP knows: a client may make up others.
 fn word(method: &Method) -> &'static str {
     match *method {
@@ -176,7 +165,7 @@ fn word(method: &Method) -> &'static str {
 /// A body that is measured until it is dropped.
 struct Measured {
     body: Body,
-    _measuring: Measuring,
+    _measuring: RequestTimer,
 }
 
 impl HttpBody for Measured {

@@ -16,7 +16,7 @@ use super::schemas::{Described, any_of, array, object, of_type, text};
 use super::whereabouts::{Place, operation_id};
 use super::{Operations, buying, parameters};
 use crate::request::pydantic;
-use crate::request::validation_error::WrongValue;
+use crate::request::validation_error::InvalidValue;
 use crate::response::failure::{Failure, Subject};
 
 /// Text that counts as an integer; other ways to write one are taken too.
@@ -135,14 +135,14 @@ fn linked(mut answer: Answer, place: &Place<'_>, rows: &'static str, parameter: 
 }
 
 fn missing(member: &'static str, body: &str) -> Failure {
-    let mistake = pydantic::Mistake::new("missing", "Field required");
-    Failure::Values(vec![WrongValue { loc: ["body", member], mistake, input: body.to_owned() }])
+    let error = pydantic::ValidationError::new("missing", "Field required");
+    Failure::Values(vec![InvalidValue { loc: ["body", member], error, input: body.to_owned() }])
 }
 
 fn no_number(parameter: &'static str) -> Failure {
     let wrong = pydantic::integer_of_text("one").err();
     let wrong =
-        wrong.map(|mistake| WrongValue { loc: ["path", parameter], mistake, input: r#""one""#.to_owned() });
+        wrong.map(|error| InvalidValue { loc: ["path", parameter], error, input: r#""one""#.to_owned() });
     Failure::Values(wrong.into_iter().collect())
 }
 

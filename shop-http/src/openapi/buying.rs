@@ -11,12 +11,12 @@ use super::answers::{Answer, answers, not_taken, too_busy};
 use super::schemas::{Described, four_members, listed, new_purchase, object, text, time, word};
 use super::whereabouts::Place;
 use super::{Operations, example, listings, parameters, v1};
-use crate::dialect::{Bought, Dialect, Timestamps};
+use crate::dialect::{Dialect, PurchaseResponse, Timestamps};
 use crate::request::purchase::MEMBERS;
-use crate::request::validation_error::{NoObject, Problem, WrongMember, unknown};
+use crate::request::validation_error::{InvalidMember, NoObject, Problem, unknown};
 use crate::resources::buy;
 use crate::response::failure::{Failure, Subject};
-use crate::response::legacy_purchase::NakedPurchase;
+use crate::response::legacy_purchase::LegacyPurchase;
 
 const TAKEN: &str = "The purchase was taken, and is durable";
 
@@ -33,7 +33,7 @@ pub(super) fn and_listing_of_everybody(place: &Place<'_>) -> Operations {
     let form = place.dialect.item;
     let example = example::purchase();
     let shown =
-        example.and_then(|purchase| serde_json::to_value(NakedPurchase::in_listing(&purchase, form)).ok());
+        example.and_then(|purchase| serde_json::to_value(LegacyPurchase::in_listing(&purchase, form)).ok());
     let stored = Answer::json(StatusCode::CREATED, "The purchase is stored", listed(form));
     let post = operation(
         place,
@@ -73,7 +73,7 @@ pub(super) fn operation(
 
 /// The answer to a buy in `dialect`.
 fn taken(dialect: &Dialect) -> Answer {
-    let Bought::Says { code, status, message, purchase_as } = dialect.bought else {
+    let PurchaseResponse::Says { code, status, message, purchase_as } = dialect.bought else {
         return v1::taken(dialect);
     };
     let fixed = |text| word([text]).build().into();
@@ -93,7 +93,7 @@ fn taken(dialect: &Dialect) -> Answer {
 fn refused(place: &Place<'_>) -> Vec<Failure> {
     let wrong = |member: &'static str, problem, text: &str, input: &str| {
         let (member, text, input) = (member.into(), text.to_owned(), input.to_owned());
-        Failure::Body(vec![WrongMember { member, problem, text, input }])
+        Failure::Body(vec![InvalidMember { member, problem, text, input }])
     };
     let mut failures = unreadable(place);
     failures.extend([
@@ -103,7 +103,7 @@ fn refused(place: &Place<'_>) -> Vec<Failure> {
     if place.dialect.is_strict {
         failures.push(wrong("currency", Problem::Unknown, &unknown("currency", MEMBERS), "null"));
     }
-    if place.dialect.tells_empty_bodies {
+    if place.dialect.distinguishes_empty_bodies {
         failures.push(Failure::EmptyBody);
     }
     failures

@@ -4,58 +4,42 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
-use shop_core::SystemClock;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 
 use super::document;
 use crate::dialect::Dialect;
-use crate::metrics::{Metrics, Publishing};
 use crate::resources::docs;
-use crate::routes::Routes;
+use crate::routes::path_router::Routes;
+use crate::routes::services::routes;
 use crate::server::options::HttpOptions;
+use crate::service::Service;
 use crate::service::entity_role::{OrdersRole, UsersRole};
-use crate::service::lookup::Lookup;
-use crate::service::{LocalPorts, Role, Service};
+use crate::service::kind::ServiceKind;
+use crate::service::parts::Facing;
 
-fn service(role: Role, dialect: &str, has_purchases: bool) -> Arc<Service> {
-    let options = HttpOptions { dialect: Dialect::named(dialect).unwrap(), ..HttpOptions::default() };
-    let metrics = Metrics::new();
-    Arc::new(Service {
-        role,
-        publishing: Publishing::new(&metrics, role),
-        metrics,
-        sink: Arc::new(InMemoryLog::default().sink()),
-        query: Arc::new(InMemoryStore::new()),
-        ingest: None,
-        has_purchases,
-        users: Some(UsersRole::new(Arc::new(InMemoryUsers::new()))),
-        orders: Some(OrdersRole::new(Arc::new(InMemoryOrders::new()))),
-        clock: Arc::new(SystemClock),
-        local: LocalPorts::default(),
-        known_keys: None,
-        lookup: Lookup::new(),
-        recent: None,
-        options,
-    })
+fn service(kind: ServiceKind, dialect: &str, has_purchases: bool) -> Arc<Service> {
+    let options = HttpOptions { dialect: Dialect::from_name(dialect).unwrap(), ..HttpOptions::default() };
+    let facing = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let mut parts = if has_purchases { facing } else { Facing::default() };
+    parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+    parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    Arc::new(Service::new(kind, parts, options))
 }
 
 /// Every service in every dialect, with its routes and its document.
 fn all() -> Vec<(String, Routes, Value)> {
     let dialects =
         ["default", "scalable-shop", "user-buy-list", "ecommerce", "purchase-tracking", "shopping-system"];
-    let of = |role: Role, name: &str, has_purchases: bool| {
+    let of = |role: ServiceKind, name: &str, has_purchases: bool| {
         let service = service(role, name, has_purchases);
-        let routes = match role {
-            Role::Facing => crate::routes::facing::routes(&service),
-            Role::Management => crate::routes::management::routes(&service),
-        };
-        let routes = docs::beside(routes, &service);
+        let routes = docs::beside(routes(&service), &service);
         let document = serde_json::to_value(document(&service, routes.paths())).unwrap();
         (format!("{role:?} {name} {has_purchases}"), routes, document)
     };
-    let with_purchases =
-        dialects.iter().flat_map(|name| [of(Role::Facing, name, true), of(Role::Management, name, true)]);
-    with_purchases.chain([of(Role::Management, "default", false)]).collect()
+    let with_purchases = dialects
+        .iter()
+        .flat_map(|name| [of(ServiceKind::Facing, name, true), of(ServiceKind::Management, name, true)]);
+    with_purchases.chain([of(ServiceKind::Management, "default", false)]).collect()
 }
 
 /// Every operation of a document, by its path and its method.

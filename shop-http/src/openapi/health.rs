@@ -11,7 +11,7 @@ use super::whereabouts::Place;
 use super::{Operations, parameters};
 use crate::resources::health::{DEGRADED, INGEST_STOPPED, KAFKA_UNAVAILABLE, LOG_UNAVAILABLE};
 use crate::response::failure::Failure;
-use crate::service::Role;
+use crate::service::kind::ServiceKind;
 
 /// What stands at a path that is no purchase's.
 pub(super) fn or_about(naked: &str, place: &Place<'_>) -> Option<Operations> {
@@ -106,12 +106,12 @@ fn alive(place: &Place<'_>) -> OperationBuilder {
 
 fn ready(place: &Place<'_>) -> OperationBuilder {
     let (is, is_not, shown): (_, _, Value) = match place.role {
-        Role::Facing => {
+        ServiceKind::Facing => {
             let why = [KAFKA_UNAVAILABLE, LOG_UNAVAILABLE, INGEST_STOPPED];
             let is_not = telling(&[("detail", &why)], &[]);
             (telling(&[("status", &["ready"])], &[]), is_not, json!({"status": "ready"}))
         }
-        Role::Management => {
+        ServiceKind::Management => {
             let parts: [(&str, &[&str]); 2] = [("mongo", &["up", "down"]), ("kafka", &["up", "down"])];
             let with =
                 |status: &'static [&'static str]| telling(&[("status", status), parts[0], parts[1]], &[]);
@@ -141,8 +141,8 @@ fn ready_to_answer(place: &Place<'_>) -> OperationBuilder {
 
 fn ready_naked(place: &Place<'_>) -> OperationBuilder {
     let (switches, mut shown): (&[&str], _) = match place.role {
-        Role::Facing => (&["kafkaReady"], json!({"status": "ready", "kafkaReady": true})),
-        Role::Management => {
+        ServiceKind::Facing => (&["kafkaReady"], json!({"status": "ready", "kafkaReady": true})),
+        ServiceKind::Management => {
             let shown = json!({"status": "ready", "kafkaReady": true, "mongoReady": true});
             (&["kafkaReady", "mongoReady"], shown)
         }
@@ -160,7 +160,7 @@ fn ready_naked(place: &Place<'_>) -> OperationBuilder {
 
 fn health(place: &Place<'_>) -> OperationBuilder {
     let form = place.dialect.health;
-    let facing = place.role == Role::Facing;
+    let facing = place.role == ServiceKind::Facing;
     let well = telling(
         &[("status", &[form.well, DEGRADED])],
         if facing { &["kafkaReady"] } else { &["kafkaReady", "mongoReady"] },
@@ -169,7 +169,7 @@ fn health(place: &Place<'_>) -> OperationBuilder {
     let mut own = Vec::new();
     if !facing {
         shown["mongoReady"] = true.into();
-        if form.tells_of_the_store {
+        if form.reports_store {
             shown["mongodb"] = "connected".into();
             let parts: &[(&str, &[&str])] = &[("status", &["unhealthy"]), ("mongodb", &["disconnected"])];
             let away = telling(parts, &["kafkaReady", "mongoReady"]);

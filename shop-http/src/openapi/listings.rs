@@ -9,11 +9,11 @@ use super::answers::{Answer, answers, no_answer, too_busy};
 use super::schemas::{any_of, listing};
 use super::whereabouts::Place;
 use super::{Operations, example, parameters};
-use crate::dialect::{LooksFor, View};
+use crate::dialect::{PathMatch, View};
 use crate::request::query::By;
 use crate::response;
 use crate::response::failure::{Failure, Subject};
-use crate::response::listing::Frame;
+use crate::response::listing::Envelope;
 
 const LINKS: &str = "Of a page: its next one, with `rel=\"next\"`. Where a user's id is also a user's name: the purchases \
                      under that name, with `rel=\"alternate\"`";
@@ -30,9 +30,9 @@ pub(super) fn buy_list(place: &Place<'_>) -> Operations {
 
 fn of_user_in(place: &Place<'_>, view: View) -> Operations {
     let form = place.dialect.listing;
-    let who = parameters::who(form.looks_for);
-    let summary = match form.looks_for {
-        LooksFor::Either => "What a user has bought, by id or by name; `X-Found-By` says by which",
+    let who = parameters::who(form.path_match);
+    let summary = match form.path_match {
+        PathMatch::Either => "What a user has bought, by id or by name; `X-Found-By` says by which",
         _ => "What a user has bought",
     };
     let operation = listing_in(place, view, form.nothing, summary, form.cap).parameter(who);
@@ -92,11 +92,11 @@ fn listing_in(
 
 fn shown(place: &Place<'_>, view: View) -> Option<serde_json::Value> {
     let form = place.dialect.listing;
-    let found = if form.looks_for == LooksFor::UserName { By::UserName } else { By::UserId };
+    let found = if form.path_match == PathMatch::UserName { By::UserName } else { By::UserId };
     let who = if found == By::UserName { "ada" } else { "u1" }.to_owned();
-    let frame =
-        Frame { view, item: place.dialect.item, who, asked: found, found: Some(found), alternate: None };
+    let envelope =
+        Envelope { view, item: place.dialect.item, who, asked: found, found: Some(found), alternate: None };
     let total = "29.99".parse().ok()?;
-    let body = response::listing::of_page(&frame, &example::page(), Summary::new(1, total)).ok()?;
+    let body = response::listing::of_page(&envelope, &example::page(), Summary::new(1, total)).ok()?;
     example::shown(body.into_response())
 }

@@ -24,7 +24,8 @@ mod document_test;
 use whereabouts::Place;
 
 use crate::dialect::Dialect;
-use crate::service::{Role, Service};
+use crate::service::Service;
+use crate::service::kind::ServiceKind;
 
 /// What can be done at a path.
 type Operations = Vec<(HttpMethod, OperationBuilder)>;
@@ -46,9 +47,9 @@ about 100 kB, is answered with a status alone.";
 
 /// The document of `service`, whose routes stand at `paths`.
 pub(crate) fn document(service: &Service, paths: &[String]) -> OpenApi {
-    let name = match service.role {
-        Role::Facing => "Purchase tracking: facing",
-        Role::Management => "Purchase tracking: management",
+    let name = match service.kind {
+        ServiceKind::Facing => "Purchase tracking: facing",
+        ServiceKind::Management => "Purchase tracking: management",
     };
     let mut described = PathsBuilder::new();
     let mut dialects = BTreeMap::new();
@@ -77,7 +78,7 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> OpenApi {
 }
 
 fn tags(service: &Service) -> Vec<Tag> {
-    let purchases = service.has_purchases;
+    let purchases = service.purchases.is_some();
     let all = [
         (purchases, "v1", "Our own API, the same on both services"),
         (purchases, "purchases", "Buying and listing, as the replaced systems do"),

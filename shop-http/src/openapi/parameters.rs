@@ -6,7 +6,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::schemas::{of_type, purchase_id, text, user_id, user_name, word};
-use crate::dialect::LooksFor;
+use crate::dialect::PathMatch;
 use crate::resources::page;
 
 fn parameter(kind: ParameterIn, name: &str, says: &str, schema: ObjectBuilder) -> Parameter {
@@ -25,11 +25,11 @@ fn query(name: &str, says: &str, schema: ObjectBuilder) -> Parameter {
 }
 
 /// Whose purchases a listing is asked for.
-pub(super) fn who(looks_for: LooksFor) -> Parameter {
-    let (says, schema) = match looks_for {
-        LooksFor::UserId => ("The user's id", user_id()),
-        LooksFor::UserName => ("The user's name", user_name()),
-        LooksFor::Either => ("The user's id; when nobody has it, the user's name", user_name()),
+pub(super) fn who(path_match: PathMatch) -> Parameter {
+    let (says, schema) = match path_match {
+        PathMatch::UserId => ("The user's id", user_id()),
+        PathMatch::UserName => ("The user's name", user_name()),
+        PathMatch::Either => ("The user's id; when nobody has it, the user's name", user_name()),
     };
     parameter(ParameterIn::Path, "who", says, schema.examples([json!("u1")]))
 }

@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
 
 use crate::dialect::{
-    Dialect, Extras, ItemForm, LowestPrice, Missing, PriceForm, TimestampForm, Timestamps, View,
+    Dialect, Extras, ItemForm, LowestPrice, MissingFields, PriceForm, TimestampForm, Timestamps, View,
 };
 
 /// A schema, as others hold it.
@@ -121,9 +121,9 @@ fn user_text(text: ObjectBuilder, dialect: &Dialect) -> Described {
     let integer = || of_type(Type::Integer);
     match (dialect.integers_are_text, dialect.missing) {
         (false, _) => text,
-        (true, Missing::Listed) => any_of([text, integer().build().into()]),
+        (true, MissingFields::Listed) => any_of([text, integer().build().into()]),
         // Zero counts as absent.
-        (true, Missing::AllRequired) => any_of([
+        (true, MissingFields::AllRequired) => any_of([
             text,
             integer().minimum(Some(1)).build().into(),
             integer().maximum(Some(-1)).build().into(),

@@ -15,7 +15,7 @@ use super::{Operations, buying, example, parameters};
 use crate::dialect::Dialect;
 use crate::resources::buy;
 use crate::response::failure::{Failure, Subject};
-use crate::service::Role;
+use crate::service::kind::ServiceKind;
 
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
 
@@ -95,7 +95,7 @@ pub(super) fn summary(place: &Place<'_>) -> Operations {
 
 /// What is said of everybody's purchases where they are not listed.
 fn of_everyone(place: &Place<'_>) -> Option<Failure> {
-    (place.role == Role::Facing).then_some(Failure::NotForEveryone)
+    (place.role == ServiceKind::Facing).then_some(Failure::NotForEveryone)
 }
 
 /// The answer to a buy.

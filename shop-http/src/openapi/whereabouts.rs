@@ -4,7 +4,8 @@ use utoipa::openapi::path::HttpMethod;
 
 use crate::dialect::{Dialect, INGRESS_PREFIXES};
 use crate::server::options::HttpOptions;
-use crate::service::{Role, Service};
+use crate::service::Service;
+use crate::service::kind::ServiceKind;
 
 /// The place of an operation.
 pub(super) struct Place<'a> {
@@ -14,7 +15,7 @@ pub(super) struct Place<'a> {
     /// Whether it is there without the prefix, too.
     pub(super) behind_ingress: bool,
     pub(super) dialect: &'static Dialect,
-    pub(super) role: Role,
+    pub(super) role: ServiceKind,
     pub(super) options: &'a HttpOptions,
 }
 
@@ -28,7 +29,7 @@ impl<'a> Place<'a> {
         }
         let naked = if naked.is_empty() { "/" } else { naked }.to_owned();
         let behind_ingress = INGRESS_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
-        Self { path, naked, behind_ingress, dialect, role: service.role, options: &service.options }
+        Self { path, naked, behind_ingress, dialect, role: service.kind, options: &service.options }
     }
 
     /// A name that no other operation has.

@@ -12,20 +12,20 @@ use shop_core::orders::{NewOrder, Product};
 use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{IdempotencyKey, InvalidText, RequestContext};
 
-use crate::request::pydantic::{self, Mistake};
-use crate::request::validation_error::{NoObject, WrongValue};
+use crate::request::pydantic::{self, ValidationError};
+use crate::request::validation_error::{InvalidValue, NoObject};
 use crate::request::{body, purchase};
 use crate::response::failure::Failure;
 use crate::service::Service;
 
 /// A row that is asked for, not looked into yet.
-pub(crate) struct Asked {
+pub(crate) struct CreateRequest {
     body: Bytes,
     key: IdempotencyKey,
     context: Option<Box<RequestContext>>,
 }
 
-impl Asked {
+impl CreateRequest {
     /// What `request` asks for; with a fresh key if it has none.
     pub(crate) async fn of(service: &Service, request: Request) -> Result<Self, Failure> {
         let (Parts { headers, .. }, body) = request.into_parts();
@@ -66,7 +66,7 @@ impl Asked {
 struct Members<'a> {
     body: &'a [u8],
     given: BTreeMap<String, Scalar<'a>>,
-    wrong: Vec<WrongValue>,
+    wrong: Vec<InvalidValue>,
 }
 
 impl<'a> Members<'a> {
@@ -83,21 +83,22 @@ impl<'a> Members<'a> {
     fn read<T>(
         &mut self,
         member: &'static str,
-        read: impl FnOnce(Scalar<'a>) -> Result<T, Mistake>,
+        read: impl FnOnce(Scalar<'a>) -> Result<T, ValidationError>,
     ) -> Option<T> {
         let (read, input) = match self.given.get(member) {
             Some(value) => (read(*value), value.as_json().to_owned()),
-            None => {
-                (Err(Mistake::new("missing", "Field required")), String::from_utf8_lossy(self.body).into())
-            }
+            None => (
+                Err(ValidationError::new("missing", "Field required")),
+                String::from_utf8_lossy(self.body).into(),
+            ),
         };
-        read.map_err(|mistake| self.wrong.push(WrongValue { loc: ["body", member], mistake, input })).ok()
+        read.map_err(|error| self.wrong.push(InvalidValue { loc: ["body", member], error, input })).ok()
     }
 }
 
 /// A text of at most so many characters.
-fn short_text<T: FromStr<Err = InvalidText>>(value: Scalar<'_>, most: usize) -> Result<T, Mistake> {
-    pydantic::text(value)?.parse().map_err(|_too_long| Mistake::too_long(most))
+fn short_text<T: FromStr<Err = InvalidText>>(value: Scalar<'_>, most: usize) -> Result<T, ValidationError> {
+    pydantic::text(value)?.parse().map_err(|_too_long| ValidationError::too_long(most))
 }
 
 /// The number in a path of one parameter, which has this name.
@@ -107,8 +108,8 @@ pub(crate) fn number(
 ) -> Result<i64, Failure> {
     // What is no UTF-8 is shown as Python shows it.
     let text = path.map_or_else(|_not_utf8| "\u{fffd}".to_owned(), |Path(text)| text);
-    pydantic::integer_of_text(&text).map_err(|mistake| {
+    pydantic::integer_of_text(&text).map_err(|error| {
         let input = serde_json::Value::from(text).to_string();
-        Failure::Values(vec![WrongValue { loc: ["path", parameter], mistake, input }])
+        Failure::Values(vec![InvalidValue { loc: ["path", parameter], error, input }])
     })
 }

@@ -9,9 +9,9 @@ use shop_core::{
     Clock, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
 };
 
-use crate::dialect::{Dialect, LowestPrice, Missing, Timestamps};
+use crate::dialect::{Dialect, LowestPrice, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
-use crate::request::validation_error::{NoObject, Problem, WrongMember, unknown};
+use crate::request::validation_error::{InvalidMember, NoObject, Problem, unknown};
 use crate::response::failure::Failure;
 
 /// JSON that says nothing: what counts as false where the replaced systems came from, the first four of them in
@@ -36,12 +36,12 @@ pub(crate) fn read(
     clock: &dyn Clock,
 ) -> Result<NewPurchase, Failure> {
     let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
-    if dialect.tells_empty_bodies && says_nothing() {
+    if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(Failure::EmptyBody);
     }
     let members = if dialect.is_strict { Members::parse_strict(body) } else { Members::parse(body) };
     let members = members.map_err(|error| no_object(body, &error))?;
-    if dialect.tells_empty_bodies && members.is_empty {
+    if dialect.distinguishes_empty_bodies && members.is_empty {
         return Err(Failure::EmptyBody);
     }
     let mut wrong = Wrong { body, members: Vec::new() };
@@ -67,7 +67,7 @@ pub(crate) fn read(
 /// What is found to be wrong with the members of a body.
 struct Wrong<'a> {
     body: &'a [u8],
-    members: Vec<WrongMember>,
+    members: Vec<InvalidMember>,
 }
 
 impl Wrong<'_> {
@@ -81,14 +81,14 @@ impl Wrong<'_> {
         let Some(value) = value else {
             let input = String::from_utf8_lossy(self.body).into_owned();
             let (problem, text) = (Problem::Missing, String::new());
-            self.members.push(WrongMember { member: member.into(), problem, text, input });
+            self.members.push(InvalidMember { member: member.into(), problem, text, input });
             return None;
         };
         let read = read(value).map_err(|(problem, text)| {
             // A price's text has a name of its own in it.
             let text = if member == "price" { text } else { format!("{member} {text}") };
             let input = value.as_json().to_owned();
-            self.members.push(WrongMember { member: member.into(), problem, text, input });
+            self.members.push(InvalidMember { member: member.into(), problem, text, input });
         });
         read.ok()
     }
@@ -101,7 +101,7 @@ impl Wrong<'_> {
             }
             let (member, text) = (name.clone().into(), unknown(name, MEMBERS));
             let (problem, input) = (Problem::Unknown, "null".to_owned());
-            self.members.push(WrongMember { member, problem, text, input });
+            self.members.push(InvalidMember { member, problem, text, input });
         }
     }
 }
@@ -138,8 +138,8 @@ where
 /// Whether the value of an id or of a name is one at all.
 fn counts_as_given(value: Scalar<'_>, dialect: &Dialect) -> bool {
     match dialect.missing {
-        Missing::Listed => !value.is_null(),
-        Missing::AllRequired => !EMPTY_VALUES[..4].contains(&value.as_json()),
+        MissingFields::Listed => !value.is_null(),
+        MissingFields::AllRequired => !EMPTY_VALUES[..4].contains(&value.as_json()),
     }
 }
 

@@ -10,7 +10,7 @@ use shop_core::users::Email;
 
 /// Why a value is none of its kind.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Mistake {
+pub(crate) struct ValidationError {
     /// The word for it.
     pub(crate) kind: &'static str,
     pub(crate) text: String,
@@ -18,7 +18,7 @@ pub(crate) struct Mistake {
     pub(crate) context: Option<Box<(&'static str, Value)>>,
 }
 
-impl Mistake {
+impl ValidationError {
     pub(crate) fn new(kind: &'static str, text: &str) -> Self {
         Self { kind, text: text.to_owned(), context: None }
     }
@@ -67,18 +67,18 @@ const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
 const WHOLE_DIGITS: i64 = 8;
 
 /// A text.
-pub(crate) fn text(value: Scalar<'_>) -> Result<Cow<'_, str>, Mistake> {
+pub(crate) fn text(value: Scalar<'_>) -> Result<Cow<'_, str>, ValidationError> {
     value.text().ok_or_else(|| {
         if value.as_json().starts_with('"') {
             let text = "Input should be a valid string, unable to parse raw data as a unicode string";
-            return Mistake::new("string_unicode", text);
+            return ValidationError::new("string_unicode", text);
         }
-        Mistake::new("string_type", "Input should be a valid string")
+        ValidationError::new("string_type", "Input should be a valid string")
     })
 }
 
 /// An address, perhaps with a name before it, which is dropped: `Ada <ada@example.com>`.
-pub(crate) fn email(value: Scalar<'_>) -> Result<Email, Mistake> {
+pub(crate) fn email(value: Scalar<'_>) -> Result<Email, ValidationError> {
     let text = text(value)?;
     let trimmed = text.trim_matches([' ', '\t']);
     let in_brackets = trimmed.strip_suffix('>').and_then(|rest| rest.split_once('<'));
@@ -86,13 +86,13 @@ pub(crate) fn email(value: Scalar<'_>) -> Result<Email, Mistake> {
     address.parse().map_err(|why: shop_core::users::InvalidEmail| {
         let why = why.to_string();
         let text = format!("value is not a valid email address: {why}");
-        Mistake { text, ..Mistake::new("value_error", "") }.with("reason", why)
+        ValidationError { text, ..ValidationError::new("value_error", "") }.with("reason", why)
     })
 }
 
 /// An integer, from a number without a fraction, from text, or from a truth. One that has no 64 bits is the last that
 /// has.
-pub(crate) fn integer(value: Scalar<'_>) -> Result<i64, Mistake> {
+pub(crate) fn integer(value: Scalar<'_>) -> Result<i64, ValidationError> {
     match value.as_json() {
         "true" => Ok(1),
         "false" => Ok(0),
@@ -100,14 +100,14 @@ pub(crate) fn integer(value: Scalar<'_>) -> Result<i64, Mistake> {
         json if value.is_number() => integer_of_text(json),
         json => match value.text() {
             Some(text) => integer_of_text(&text),
-            None if json.starts_with('"') => Err(Mistake::no_integer_text()),
-            None => Err(Mistake::new("int_type", "Input should be a valid integer")),
+            None if json.starts_with('"') => Err(ValidationError::no_integer_text()),
+            None => Err(ValidationError::new("int_type", "Input should be a valid integer")),
         },
     }
 }
 
 /// An integer of 32 bits.
-pub(crate) fn small_integer(value: Scalar<'_>) -> Result<i32, Mistake> {
+pub(crate) fn small_integer(value: Scalar<'_>) -> Result<i32, ValidationError> {
     let integer = integer(value)?;
     i32::try_from(integer).map_err(|_beyond| {
         let (kind, name, words, limit) = if integer > 0 {
@@ -116,24 +116,24 @@ pub(crate) fn small_integer(value: Scalar<'_>) -> Result<i32, Mistake> {
             ("greater_than_equal", "ge", "greater", i32::MIN)
         };
         let text = format!("Input should be {words} than or equal to {limit}");
-        Mistake { text, ..Mistake::new(kind, "") }.with(name, limit)
+        ValidationError { text, ..ValidationError::new(kind, "") }.with(name, limit)
     })
 }
 
 /// The same as [`integer`], from text.
-pub(crate) fn integer_of_text(text: &str) -> Result<i64, Mistake> {
+pub(crate) fn integer_of_text(text: &str) -> Result<i64, ValidationError> {
     let text = text.trim();
     if text.len() > LONGEST_INTEGER {
-        return Err(Mistake::too_many_digits());
+        return Err(ValidationError::too_many_digits());
     }
     let (is_negative, number) = signed(text);
     let digits = match number.split_once('.') {
         Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
-        Some(_) => return Err(Mistake::no_integer_text()),
+        Some(_) => return Err(ValidationError::no_integer_text()),
         None => number,
     };
     if !digits.split('_').all(|group| !group.is_empty() && are_digits(group)) {
-        return Err(Mistake::no_integer_text());
+        return Err(ValidationError::no_integer_text());
     }
     let digits = digits.bytes().filter(u8::is_ascii_digit);
     let magnitude =
@@ -141,34 +141,34 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, Mistake> {
     Ok(if is_negative { -magnitude } else { magnitude })
 }
 
-fn integer_of_float(value: Scalar<'_>) -> Result<i64, Mistake> {
-    let float = value.float().filter(|float| float.is_finite()).ok_or_else(Mistake::not_finite)?;
+fn integer_of_float(value: Scalar<'_>) -> Result<i64, ValidationError> {
+    let float = value.float().filter(|float| float.is_finite()).ok_or_else(ValidationError::not_finite)?;
     if float.fract() != 0.0 {
         let text = "Input should be a valid integer, got a number with a fractional part";
-        return Err(Mistake::new("int_from_float", text));
+        return Err(ValidationError::new("int_from_float", text));
     }
     if float.abs() >= INTEGER_LIMIT {
-        return Err(Mistake::too_many_digits());
+        return Err(ValidationError::too_many_digits());
     }
-    format!("{float:.0}").parse().map_err(|_no_integer| Mistake::no_integer_text())
+    format!("{float:.0}").parse().map_err(|_no_integer| ValidationError::no_integer_text())
 }
 
 /// A price, from a number or from numeric text, digit by digit: no float comes near to it.
-pub(crate) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, Mistake> {
+pub(crate) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, ValidationError> {
     let json = value.as_json();
     let text = match value.text() {
         Some(text) => text,
         None if value.is_number() => Cow::Borrowed(json),
-        None if json.starts_with('"') => return Err(Mistake::no_decimal_text()),
+        None if json.starts_with('"') => return Err(ValidationError::no_decimal_text()),
         None => {
             let text = "Decimal input should be an integer, float, string or Decimal object";
-            return Err(Mistake::new("decimal_type", text));
+            return Err(ValidationError::new("decimal_type", text));
         }
     };
     text.trim().replace('_', "").parse().map_err(|error| match error {
-        InvalidTotalPrice::TooLarge => Mistake::too_large(),
-        InvalidTotalPrice::NotFinite => Mistake::not_finite(),
-        _ => Mistake::no_decimal_text(),
+        InvalidTotalPrice::TooLarge => ValidationError::too_large(),
+        InvalidTotalPrice::NotFinite => ValidationError::not_finite(),
+        _ => ValidationError::no_decimal_text(),
     })
 }
 

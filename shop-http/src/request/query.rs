@@ -9,9 +9,8 @@ use shop_core::PurchaseId;
 use shop_core::ports::{Cursor, ListOrder, PageLimit, PageRequest, Selector};
 
 use crate::dialect::View;
-use crate::request::validation_error::{WrongField, unknown};
+use crate::request::validation_error::{InvalidField, unknown};
 use crate::response::failure::Failure;
-use crate::service::waiting::USUAL_WAIT;
 
 /// The parameters of a request, each given at most once.
 #[derive(Debug, Default)]
@@ -31,6 +30,8 @@ pub(crate) struct Parameters {
 /// What is read outside of `/v1`. Other parameters are ignored there.
 const NAKED: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
 
+/// How long a listing waits for a purchase where the request names no time.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// The longest that a request may ask to wait.
 const LONGEST_WAIT: f64 = 10.0;
 
@@ -63,8 +64,8 @@ impl Parameters {
     }
 
     /// Those of the request to `uri` that are among `known`, and what is wrong with the names in it.
-    fn known(uri: &Uri, known: &[&str]) -> Result<(Self, Vec<WrongField>), Failure> {
-        let unreadable = |problem: &str| WrongField {
+    fn known(uri: &Uri, known: &[&str]) -> Result<(Self, Vec<InvalidField>), Failure> {
+        let unreadable = |problem: &str| InvalidField {
             field: "query".into(),
             text: format!("the query string cannot be read: {problem}"),
         };
@@ -73,7 +74,7 @@ impl Parameters {
         decoded.map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Query(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
-        let (mut parameters, mut wrong) = (Self::default(), Vec::<WrongField>::new());
+        let (mut parameters, mut wrong) = (Self::default(), Vec::<InvalidField>::new());
         for (name, value) in pairs {
             let slot = if known.contains(&&*name) { parameters.slot(&name) } else { None };
             let fault = match slot {
@@ -81,8 +82,8 @@ impl Parameters {
                     *slot = Some(value);
                     continue;
                 }
-                Some(_) => WrongField { text: format!("{name} must be given once"), field: name.into() },
-                None => WrongField { text: unknown(&name, known), field: name.into() },
+                Some(_) => InvalidField { text: format!("{name} must be given once"), field: name.into() },
+                None => InvalidField { text: unknown(&name, known), field: name.into() },
             };
             // A name that comes often is named once.
             if !wrong.iter().any(|known| known.field == fault.field) {
@@ -108,23 +109,23 @@ impl Parameters {
         })
     }
 
-    pub(crate) fn by(&self) -> Result<Option<By>, WrongField> {
+    pub(crate) fn by(&self) -> Result<Option<By>, InvalidField> {
         match self.by.as_deref() {
             None => Ok(None),
             Some("userid") => Ok(Some(By::UserId)),
             Some("username") => Ok(Some(By::UserName)),
-            Some(_) => Err(WrongField::new("by", "must be userid or username")),
+            Some(_) => Err(InvalidField::new("by", "must be userid or username")),
         }
     }
 
     /// What is to stand around the purchases, if not what usually does.
-    pub(crate) fn view(&self) -> Result<Option<View>, WrongField> {
+    pub(crate) fn view(&self) -> Result<Option<View>, InvalidField> {
         match self.view.as_deref() {
             None => Ok(None),
             Some("summary") => Ok(Some(View::Summary)),
             Some("list") => Ok(Some(View::List)),
             Some("user") => Ok(Some(View::Owner)),
-            Some(_) => Err(WrongField::new("view", "must be summary, list or user")),
+            Some(_) => Err(InvalidField::new("view", "must be summary, list or user")),
         }
     }
 
@@ -134,7 +135,7 @@ impl Parameters {
     }
 
     /// The page that is asked for, in `usual` order and of `usual_limit` unless others are named.
-    pub(crate) fn page(&self, usual: ListOrder, usual_limit: PageLimit) -> Result<PageRequest, WrongField> {
+    pub(crate) fn page(&self, usual: ListOrder, usual_limit: PageLimit) -> Result<PageRequest, InvalidField> {
         Ok(self.page_of(self.order(usual)?, self.limit(usual_limit)?))
     }
 
@@ -142,19 +143,19 @@ impl Parameters {
         PageRequest::first(order, limit).starting_at(self.cursor.clone().map(Cursor::from_text))
     }
 
-    fn order(&self, usual: ListOrder) -> Result<ListOrder, WrongField> {
+    fn order(&self, usual: ListOrder) -> Result<ListOrder, InvalidField> {
         match self.order.as_deref() {
             None => Ok(usual),
             Some("newest") => Ok(ListOrder::NewestFirst),
             Some("oldest") => Ok(ListOrder::OldestFirst),
-            Some(_) => Err(WrongField::new("order", "must be newest or oldest")),
+            Some(_) => Err(InvalidField::new("order", "must be newest or oldest")),
         }
     }
 
-    fn limit(&self, usual: PageLimit) -> Result<PageLimit, WrongField> {
+    fn limit(&self, usual: PageLimit) -> Result<PageLimit, InvalidField> {
         let Some(text) = &self.limit else { return Ok(usual) };
         let number = text.parse::<u16>().ok().and_then(|number| PageLimit::new(number).ok());
-        number.ok_or_else(|| WrongField::new("limit", "must be a whole number from 1 to 1000"))
+        number.ok_or_else(|| InvalidField::new("limit", "must be a whole number from 1 to 1000"))
     }
 
     /// The query string that asks for what these ask for, on the page of `limit` that begins at `cursor`.
@@ -184,22 +185,22 @@ impl Parameters {
     }
 
     /// The purchase that is to be waited for, and how long.
-    pub(crate) fn wait(&self) -> Result<Option<(PurchaseId, Duration)>, WrongField> {
+    pub(crate) fn wait(&self) -> Result<Option<(PurchaseId, Duration)>, InvalidField> {
         let time = self.wait_time()?;
         Ok(self.wait_for()?.map(|id| (id, time)))
     }
 
-    fn wait_time(&self) -> Result<Duration, WrongField> {
-        let Some(text) = &self.wait else { return Ok(USUAL_WAIT) };
+    fn wait_time(&self) -> Result<Duration, InvalidField> {
+        let Some(text) = &self.wait else { return Ok(DEFAULT_WAIT) };
         let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds));
         let seconds =
-            seconds.ok_or_else(|| WrongField::new("wait", "must be a number of seconds from 0 to 10"))?;
+            seconds.ok_or_else(|| InvalidField::new("wait", "must be a number of seconds from 0 to 10"))?;
         Ok(Duration::from_secs_f64(seconds))
     }
 
-    fn wait_for(&self) -> Result<Option<PurchaseId>, WrongField> {
+    fn wait_for(&self) -> Result<Option<PurchaseId>, InvalidField> {
         let id = self.wait_for.as_ref().map(|id| id.parse()).transpose();
-        id.map_err(|error| WrongField::new("wait_for", format!("must be a purchase id: {error}")))
+        id.map_err(|error| InvalidField::new("wait_for", format!("must be a purchase id: {error}")))
     }
 }
 
@@ -208,7 +209,7 @@ impl Parameters {
 #[derive(Debug)]
 pub(crate) struct Strict {
     parameters: Parameters,
-    wrong: Vec<WrongField>,
+    wrong: Vec<InvalidField>,
 }
 
 impl Strict {
@@ -227,7 +228,7 @@ impl Strict {
     }
 
     /// Notes what is wrong.
-    pub(crate) fn note<T>(&mut self, read: Result<T, WrongField>) -> Option<T> {
+    pub(crate) fn note<T>(&mut self, read: Result<T, InvalidField>) -> Option<T> {
         read.map_err(|wrong| self.wrong.push(wrong)).ok()
     }
 
@@ -236,25 +237,25 @@ impl Strict {
         let Parameters { userid, username, everyone, .. } = &self.parameters;
         let id = userid.as_ref().map(|id| {
             let id = id.parse().map(Selector::User);
-            ("userid", id.map_err(|error| WrongField::new("userid", error)))
+            ("userid", id.map_err(|error| InvalidField::new("userid", error)))
         });
         let name = username.as_ref().map(|name| {
             let name = name.parse().map(Selector::Name);
-            ("username", name.map_err(|error| WrongField::new("username", error)))
+            ("username", name.map_err(|error| InvalidField::new("username", error)))
         });
         let all = everyone.as_ref().map(|everyone| {
             let all = (everyone == "true").then_some(Selector::All);
-            ("everyone", all.ok_or_else(|| WrongField::new("everyone", "must be true")))
+            ("everyone", all.ok_or_else(|| InvalidField::new("everyone", "must be true")))
         });
         let (names, mut selectors): (Vec<_>, Vec<_>) = [id, name, all].into_iter().flatten().unzip();
         match (&names[..], selectors.pop()) {
             ([_], Some(selector)) => self.note(selector),
             ([], _) => {
-                self.note(Err(WrongField::new("userid", "or username must be given, or everyone=true")))
+                self.note(Err(InvalidField::new("userid", "or username must be given, or everyone=true")))
             }
             ([first, rest @ ..], last) => {
                 let text = format!("and {} exclude each other: give one of them", rest.join(" and "));
-                self.wrong.push(WrongField::new(first, text));
+                self.wrong.push(InvalidField::new(first, text));
                 self.wrong.extend(selectors.into_iter().chain(last).filter_map(Result::err));
                 None
             }

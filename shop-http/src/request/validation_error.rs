@@ -6,11 +6,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shop_core::json::ProblemError;
 
-use crate::request::pydantic::Mistake;
+use crate::request::pydantic::ValidationError;
 
 /// A member of the body that is not as it must be.
 #[derive(Debug)]
-pub(crate) struct WrongMember {
+pub(crate) struct InvalidMember {
     pub(crate) member: Cow<'static, str>,
     pub(crate) problem: Problem,
     /// What is said of it in words; nothing when it lacks.
@@ -32,7 +32,7 @@ pub(crate) enum Problem {
 
 /// A parameter, a header or a part of the path that is not as it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WrongField {
+pub(crate) struct InvalidField {
     pub(crate) field: Cow<'static, str>,
     /// What is wrong, in words that name it.
     pub(crate) text: String,
@@ -61,7 +61,7 @@ pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
     }
 }
 
-impl WrongField {
+impl InvalidField {
     /// `field` is wrong, as `problem` says behind its name.
     pub(crate) fn new(field: &'static str, problem: impl std::fmt::Display) -> Self {
         Self { field: field.into(), text: format!("{field} {problem}") }
@@ -93,18 +93,18 @@ impl WrongField {
 
 /// A value that is not as it must be, with an entry in words of its own.
 #[derive(Debug)]
-pub(crate) struct WrongValue {
+pub(crate) struct InvalidValue {
     /// Where it stands: `body` or `path`, and its name.
     pub(crate) loc: [&'static str; 2],
-    pub(crate) mistake: Mistake,
+    pub(crate) error: ValidationError,
     /// The value as it was sent, as JSON; the whole body when it lacks.
     pub(crate) input: String,
 }
 
-impl WrongValue {
+impl InvalidValue {
     /// The entry of the list.
     pub(crate) fn entry(&self) -> Value {
-        let Mistake { kind, text, context } = &self.mistake;
+        let ValidationError { kind, text, context } = &self.error;
         let mut entry = json!({"type": kind, "loc": self.loc, "msg": text, "input": value(&self.input)});
         if let Some((name, value)) = context.as_deref() {
             entry["ctx"] = json!({*name: value});
@@ -128,7 +128,7 @@ pub(crate) enum NoObject {
     MediaType,
 }
 
-impl WrongMember {
+impl InvalidMember {
     /// The entry of a problem's `errors`.
     pub(crate) fn problem_error(&self) -> ProblemError {
         let mut error = ProblemError::new(match self.problem {

@@ -13,21 +13,21 @@ use shop_core::json::PublishedBody;
 use shop_core::ports::Receipt;
 use shop_core::{Purchase, PurchaseId};
 
-use crate::dialect::{Bought, Dialect, Speaks, Timestamps};
+use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::query::Strict;
 use crate::response::failure::Failure;
 use crate::response::json::{Json, no_json};
-use crate::response::legacy_purchase::NakedPurchase;
-use crate::service::{Acknowledged, Service};
+use crate::response::legacy_purchase::LegacyPurchase;
+use crate::service::purchases::{Acknowledged, Purchases};
 
 pub(crate) async fn post(
-    State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
     request: Request,
 ) -> Response {
-    match buy(&service, dialect, dialect.timestamps, request).await {
+    match buy(&purchases, dialect, dialect.timestamps, request).await {
         Ok(Acknowledged { purchase, receipt, is_replayed }) => {
             with_id(purchase.id, is_replayed, answer(dialect, purchase, receipt))
         }
@@ -37,13 +37,13 @@ pub(crate) async fn post(
 
 /// `POST /purchases`: a purchase past the log, with a time of the client's in every dialect.
 pub(crate) async fn post_into_store(
-    State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
     request: Request,
 ) -> Response {
-    match buy(&service, dialect, Timestamps::Lenient, request).await {
+    match buy(&purchases, dialect, Timestamps::Lenient, request).await {
         Ok(Acknowledged { purchase, is_replayed, .. }) => {
-            let stored = Json(NakedPurchase::in_listing(&purchase, dialect.item));
+            let stored = Json(LegacyPurchase::in_listing(&purchase, dialect.item));
             with_id(purchase.id, is_replayed, (StatusCode::CREATED, stored).into_response())
         }
         Err(failure) => failure.respond(dialect),
@@ -51,7 +51,7 @@ pub(crate) async fn post_into_store(
 }
 
 async fn buy(
-    service: &Service,
+    purchases: &Purchases,
     dialect: &Dialect,
     timestamps: Timestamps,
     request: Request,
@@ -59,13 +59,13 @@ async fn buy(
     let bought = {
         // Whole: to extract the headers would copy them. Gone before the purchase is published: many wait for that.
         let (Parts { headers, uri, .. }, body) = request.into_parts();
-        let body = request::body::read(&headers, body, &service.options).await?;
+        let body = request::body::read(&headers, body, &purchases.options).await?;
         if dialect.is_strict {
             Strict::of(&uri, &[])?.finish(Some(()))?;
         }
         let key = request::purchase::idempotency_key(&headers)?;
-        let new = request::purchase::read(&body, dialect, timestamps, key, &*service.clock)?;
-        service.buy(new, request::purchase::context(&headers))
+        let new = request::purchase::read(&body, dialect, timestamps, key, &*purchases.clock)?;
+        purchases.buy(new, request::purchase::context(&headers))
     };
     bought.await
 }
@@ -95,14 +95,14 @@ impl Serialize for Said {
 
 pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) -> Response {
     match dialect.bought {
-        Bought::PurchaseAndReceipt => {
+        PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later: the location waits for that.
             let location = format!("/v1/purchases/{0}?wait_for={0}", purchase.id);
             let location = [(header::LOCATION, location)];
             (StatusCode::CREATED, location, Json(PublishedBody::new(purchase, receipt))).into_response()
         }
-        Bought::Says { code, status, message, purchase_as } => {
-            match to_raw_value(&NakedPurchase::four_members(&purchase, dialect.item)) {
+        PurchaseResponse::Says { code, status, message, purchase_as } => {
+            match to_raw_value(&LegacyPurchase::four_members(&purchase, dialect.item)) {
                 Ok(purchase) => (code, Json(Said { status, message, purchase_as, purchase })).into_response(),
                 Err(error) => no_json(&error),
             }

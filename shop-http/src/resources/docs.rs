@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use bytes::Bytes;
 
 use crate::openapi;
-use crate::routes::{Routes, read};
+use crate::routes::path_router::{Routes, read};
 use crate::service::Service;
 
 #[cfg(feature = "docs")]

@@ -11,10 +11,13 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord};
 
-use crate::dialect::Speaks;
+use crate::dialect::RequestDialect;
 use crate::response::json::Json;
-use crate::service::entity_role::Account;
-use crate::service::{LocalPorts, Role, Service};
+use crate::service::Service;
+use crate::service::bounded::{check_with_timeout, is_healthy};
+use crate::service::entity_role::Entity;
+use crate::service::kind::ServiceKind;
+use crate::service::parts::LocalPorts;
 
 /// What `/health` says when something needs an operator.
 pub(crate) const DEGRADED: &str = "degraded";
@@ -36,15 +39,14 @@ pub(crate) async fn alive() -> Json<Value> {
 /// `GET /readyz`: whether this process can answer anything: its own files are usable. A broker or a store that is
 /// unavailable does not count: what needs neither is still answered, and `/health` reports the rest.
 pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Response {
-    let LocalPorts { log, store } = service.local;
+    let LocalPorts { log, store } = service.local();
     // The sink of management is its store.
-    let sink = if service.role == Role::Facing { log } else { store };
-    let check = async |is_local: bool, check| !is_local || service.is_well(check).await;
-    let entities = service.accounts().map(|account| check(account.is_local, account.check));
+    let sink = if service.kind == ServiceKind::Facing { log } else { store };
+    let entities = service.entities().filter(|entity| entity.is_local);
     let (sink, query, entities) = tokio::join!(
-        check(sink, service.sink.check()),
-        check(store, service.query.check()),
-        join_all(entities)
+        async { !sink || sink_is_healthy(&service).await },
+        async { !store || query_is_healthy(&service).await },
+        join_all(entities.map(|entity| is_healthy(entity.check)))
     );
     if sink && query && !entities.contains(&false) {
         Json(json!({"status": "ready"})).into_response()
@@ -70,19 +72,31 @@ impl Ports {
 
     async fn of(service: &Service) -> Self {
         let ingest = service.ingests().all(|ingest| ingest.status().phase != Phase::Stopped);
-        match service.role {
-            Role::Facing => Self { log: service.is_well(service.sink.check()).await, store: true, ingest },
-            Role::Management => {
+        match service.kind {
+            ServiceKind::Facing => Self { log: sink_is_healthy(service).await, store: true, ingest },
+            ServiceKind::Management => {
                 let log = service.ingests().map(IngestMonitor::status).all(|status| runs(&status));
-                let (writes, reads, accounts) = tokio::join!(
-                    service.is_well(service.sink.check()),
-                    service.is_well(service.query.check()),
-                    join_all(service.accounts().map(|account| service.is_well(account.check)))
+                let (writes, reads, entities) = tokio::join!(
+                    sink_is_healthy(service),
+                    query_is_healthy(service),
+                    join_all(service.entities().map(|entity| is_healthy(entity.check)))
                 );
-                Self { log, store: writes && reads && !accounts.contains(&false), ingest }
+                Self { log, store: writes && reads && !entities.contains(&false), ingest }
             }
         }
     }
+}
+
+/// Whether purchases can be written, if there are any here.
+async fn sink_is_healthy(service: &Service) -> bool {
+    let Some(purchases) = &service.purchases else { return true };
+    is_healthy(purchases.sink.check()).await
+}
+
+/// Whether purchases can be read, if there are any here.
+async fn query_is_healthy(service: &Service) -> bool {
+    let Some(purchases) = &service.purchases else { return true };
+    is_healthy(purchases.query.check()).await
 }
 
 /// Whether the loop reads, or waits for its turn or for an outage to be over.
@@ -94,13 +108,13 @@ fn runs(status: &IngestStatus) -> bool {
 pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     let ports = Ports::of(&service).await;
     let word = |up: bool| if up { "up" } else { "down" };
-    match (service.role, ports.are_ready()) {
-        (Role::Facing, true) => Json(json!({"status": "ready"})).into_response(),
-        (Role::Facing, false) => unavailable(json!({"detail": why_not_ready(&service, &ports)})),
-        (Role::Management, true) => {
+    match (service.kind, ports.are_ready()) {
+        (ServiceKind::Facing, true) => Json(json!({"status": "ready"})).into_response(),
+        (ServiceKind::Facing, false) => unavailable(json!({"detail": why_not_ready(&service, &ports)})),
+        (ServiceKind::Management, true) => {
             Json(json!({"status": "ready", "mongo": "up", "kafka": "up"})).into_response()
         }
-        (Role::Management, false) => {
+        (ServiceKind::Management, false) => {
             let detail = json!({"status": "not_ready", "mongo": word(ports.store), "kafka": word(ports.log)});
             unavailable(json!({"detail": detail}))
         }
@@ -108,10 +122,10 @@ pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
 }
 
 /// Why facing is not ready. The text about Kafka is the one that 004 documents.
-const fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
+fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
     match ports {
         Ports { log: true, .. } => INGEST_STOPPED,
-        _ if service.local.log => LOG_UNAVAILABLE,
+        _ if service.local().log => LOG_UNAVAILABLE,
         _ => KAFKA_UNAVAILABLE,
     }
 }
@@ -122,7 +136,7 @@ pub(crate) async fn ready_naked(State(service): State<Arc<Service>>) -> Response
     let is_ready = ports.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
     let mut body = json!({"status": status, "kafkaReady": ports.log});
-    if service.role == Role::Management {
+    if service.kind == ServiceKind::Management {
         body["mongoReady"] = ports.store.into();
     }
     if is_ready { Json(body).into_response() } else { unavailable(body) }
@@ -161,7 +175,7 @@ struct IngestHealth {
 impl IngestHealth {
     /// Of the ingest that reads the topics that `is_its` holds for.
     async fn of(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Self {
-        let lag = service.in_time(ingest.lag()).await.ok().map(|lag| lag.total());
+        let lag = check_with_timeout(ingest.lag()).await.ok().map(|lag| lag.total());
         Self::new(ingest.status(), lag, service.metrics.dead_letters_waiting(is_its))
     }
 
@@ -215,7 +229,7 @@ fn kind_word(error: &shop_core::Error) -> String {
 
 /// What `/health` says of users, or of orders, that are kept in this process.
 #[derive(Serialize)]
-struct AccountHealth {
+struct EntityHealth {
     /// Whether their store answers.
     store: bool,
     /// How many events wait to be published, if that is known.
@@ -228,46 +242,50 @@ struct AccountHealth {
     events: Option<IngestHealth>,
 }
 
-impl AccountHealth {
-    async fn of(service: &Service, account: Account<'_>) -> (String, Value) {
+impl EntityHealth {
+    async fn of(service: &Service, entity: Entity<'_>) -> (String, Value) {
         let outbox = async {
-            let backlog = service.in_time(account.relay?.backlog()).await.ok()?;
+            let backlog = check_with_timeout(entity.relay?.backlog()).await.ok()?;
             Some(backlog.entries)
         };
-        let events =
-            async { Some(IngestHealth::of(service, account.events?, |topic| topic == account.hears).await) };
-        let (store, outbox, events) = tokio::join!(service.is_well(account.check), outbox, events);
-        let trouble = account.relay.and_then(|relay| relay.status().trouble);
+        let events = async {
+            Some(IngestHealth::of(service, entity.ingest?, |topic| topic == entity.subscribed_topic).await)
+        };
+        let (store, outbox, events) = tokio::join!(is_healthy(entity.check), outbox, events);
+        let trouble = entity.relay.and_then(|relay| relay.status().trouble);
         let outbox_waits_for = trouble.map(|error| kind_word(&error));
         let health = Self { store, outbox, outbox_waits_for, events };
-        (account.name.to_owned(), serde_json::to_value(health).unwrap_or_default())
+        (entity.name.to_owned(), serde_json::to_value(health).unwrap_or_default())
     }
 }
 
 /// `GET /health`: how the service is, for people and dashboards. All parts are asked at the same time.
-pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect): Speaks) -> Response {
-    let events: Vec<_> = service.accounts().map(|account| account.hears.to_owned()).collect();
+pub(crate) async fn health(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+) -> Response {
+    let events: Vec<_> = service.entities().map(|entity| entity.subscribed_topic.to_owned()).collect();
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
-    let ingest = async { Some(IngestHealth::of(&service, service.ingest.as_ref()?, is_of_purchases).await) };
-    let accounts = join_all(service.own_accounts().map(|account| AccountHealth::of(&service, account)));
-    let (ports, ingest, accounts) = tokio::join!(Ports::of(&service), ingest, accounts);
+    let ingest = async { Some(IngestHealth::of(&service, service.ingest()?, is_of_purchases).await) };
+    let entities = join_all(service.own_entities().map(|entity| EntityHealth::of(&service, entity)));
+    let (ports, ingest, entities) = tokio::join!(Ports::of(&service), ingest, entities);
     let mut body = Map::new();
     let mut code = StatusCode::OK;
     let mut word = if service.ingests().any(is_degraded) { DEGRADED } else { dialect.health.well };
-    match service.role {
-        Role::Facing => {
+    match service.kind {
+        ServiceKind::Facing => {
             body.insert("status".into(), word.into());
             body.insert("kafkaReady".into(), ports.log.into());
         }
-        Role::Management => {
+        ServiceKind::Management => {
             let reads = |ingest: &IngestMonitor| !ingest.status().troubles.contains_key(&Part::Source);
             body.insert("kafkaReady".into(), (ports.log && service.ingests().all(reads)).into());
             body.insert("mongoReady".into(), ports.store.into());
-            if dialect.health.tells_of_the_store {
+            if dialect.health.reports_store {
                 let store = if ports.store { "connected" } else { "disconnected" };
                 body.insert("mongodb".into(), store.into());
             }
-            if dialect.health.tells_of_the_store && !ports.store {
+            if dialect.health.reports_store && !ports.store {
                 word = "unhealthy";
                 code = StatusCode::INTERNAL_SERVER_ERROR;
             }
@@ -277,7 +295,7 @@ pub(crate) async fn health(State(service): State<Arc<Service>>, Speaks(dialect):
     if let Some(ingest) = ingest {
         body.insert("ingest".into(), serde_json::to_value(ingest).unwrap_or_default());
     }
-    body.extend(accounts);
+    body.extend(entities);
     (code, Json(Value::Object(body))).into_response()
 }
 

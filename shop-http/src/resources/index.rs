@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::resources::page;
 use crate::response::json::Json;
-use crate::service::{Role, Service};
+use crate::service::Service;
+use crate::service::kind::ServiceKind;
 
 const EVERYWHERE: [(&str, &str); 11] = [
     ("/", "This description, or for a browser a page"),
@@ -63,12 +64,12 @@ pub(crate) async fn get(
 ) -> Response {
     let mut response = match uri.path().rsplit_once('/') {
         // The page is of purchases.
-        _ if !service.has_purchases || !page::is_asked_for(&request) => {
+        _ if service.purchases.is_none() || !page::is_asked_for(&request) => {
             describe(service).await.into_response()
         }
         // What the page loads stands below it.
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
-        _ => page::document(service.role, &request),
+        _ => page::document(service.kind, &request),
     };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
     response
@@ -76,14 +77,14 @@ pub(crate) async fn get(
 
 /// The description alone.
 pub(crate) async fn describe(State(service): State<Arc<Service>>) -> Json<Map<String, Value>> {
-    let own = match service.role {
-        Role::Facing => &ON_FACING,
-        Role::Management => &ON_MANAGEMENT,
+    let own = match service.kind {
+        ServiceKind::Facing => &ON_FACING,
+        ServiceKind::Management => &ON_MANAGEMENT,
     };
     let parts: [(bool, &[(&str, &str)]); 5] = [
         (true, &EVERYWHERE),
-        (service.has_purchases, &OF_PURCHASES),
-        (service.has_purchases, own),
+        (service.purchases.is_some(), &OF_PURCHASES),
+        (service.purchases.is_some(), own),
         (service.users.is_some(), &OF_USERS),
         (service.orders.is_some(), &OF_ORDERS),
     ];

@@ -10,19 +10,19 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
-use crate::dialect::{ItemForm, ListingForm, LooksFor, Speaks, View};
+use crate::dialect::{ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::query::{By, Parameters};
 use crate::response;
-use crate::response::failure::{Failure, Subject};
-use crate::response::listing::Frame;
-use crate::service::Service;
+use crate::response::failure::Failure;
+use crate::response::listing::Envelope;
+use crate::service::purchases::Purchases;
 
 /// What is asked for.
-struct Asked {
+struct ListingRequest {
     /// What the text in the path may mean, the likeliest first.
     candidates: Vec<Selector>,
-    frame: Frame,
+    envelope: Envelope,
     request: PageRequest,
     /// Whether a page is asked for, rather than the whole listing.
     is_page: bool,
@@ -31,31 +31,31 @@ struct Asked {
 }
 
 pub(crate) async fn get(
-    State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let listing = of_user(&service, dialect.listing, dialect.item, &uri, path).await;
+    let listing = of_user(&purchases, dialect.listing, dialect.item, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 /// `GET /buyList/{username}`.
 pub(crate) async fn buy_list(
-    State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let form = ListingForm { view: View::Status, ..dialect.listing };
-    let listing = of_user(&service, form, dialect.item, &uri, path).await;
+    let listing = of_user(&purchases, form, dialect.item, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 /// `GET /purchases`: an array in every dialect, the newest first.
 pub(crate) async fn of_everybody(
-    State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
     OriginalUri(uri): OriginalUri,
 ) -> Response {
     let form = ListingForm {
@@ -67,13 +67,13 @@ pub(crate) async fn of_everybody(
     };
     let listing = async {
         let parameters = Parameters::of(&uri)?;
-        list(&service, Asked::of(form, dialect.item, &parameters)?, &uri, &parameters).await
+        list(&purchases, ListingRequest::of(form, dialect.item, &parameters)?, &uri, &parameters).await
     };
     listing.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 async fn of_user(
-    service: &Arc<Service>,
+    purchases: &Arc<Purchases>,
     form: ListingForm,
     item: ItemForm,
     uri: &Uri,
@@ -81,37 +81,38 @@ async fn of_user(
 ) -> Result<Response, Failure> {
     let Path(who) = path.map_err(|_not_utf8| Failure::field("userid", "must be UTF-8 text"))?;
     let parameters = Parameters::of(uri)?;
-    let looks_for = parameters.by()?.map_or(form.looks_for, LooksFor::from);
-    let asked = Asked::of(form, item, &parameters)?.about(who, looks_for)?;
-    list(service, asked, uri, &parameters).await
+    let path_match = parameters.by()?.map_or(form.path_match, PathMatch::from);
+    let asked = ListingRequest::of(form, item, &parameters)?.about(who, path_match)?;
+    list(purchases, asked, uri, &parameters).await
 }
 
-impl Asked {
+impl ListingRequest {
     /// The listing of everybody in `form`, as far as the parameters do not ask for another.
     fn of(form: ListingForm, item: ItemForm, parameters: &Parameters) -> Result<Self, Failure> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = parameters.asks_for_a_page() || limit.is_some();
         let view = parameters.view()?.unwrap_or(form.view);
-        let frame = Frame { view, item, who: String::new(), asked: By::UserId, found: None, alternate: None };
+        let envelope =
+            Envelope { view, item, who: String::new(), asked: By::UserId, found: None, alternate: None };
         let mut request = parameters.page(form.order, limit.unwrap_or(PageLimit::DEFAULT))?;
         if !is_page {
             request.limit = PageLimit::MAX;
         }
-        Ok(Self { candidates: vec![Selector::All], frame, request, is_page, nothing: form.nothing })
+        Ok(Self { candidates: vec![Selector::All], envelope, request, is_page, nothing: form.nothing })
     }
 
     /// The same of one user.
-    fn about(mut self, who: String, looks_for: LooksFor) -> Result<Self, Failure> {
-        self.candidates = candidates(&who, looks_for)?;
-        if looks_for == LooksFor::UserName {
-            self.frame.asked = By::UserName;
+    fn about(mut self, who: String, path_match: PathMatch) -> Result<Self, Failure> {
+        self.candidates = candidates(&who, path_match)?;
+        if path_match == PathMatch::UserName {
+            self.envelope.asked = By::UserName;
         }
-        self.frame.who = who;
+        self.envelope.who = who;
         Ok(self)
     }
 }
 
-impl From<By> for LooksFor {
+impl From<By> for PathMatch {
     fn from(by: By) -> Self {
         match by {
             By::UserId => Self::UserId,
@@ -121,13 +122,13 @@ impl From<By> for LooksFor {
 }
 
 /// What the text may mean, the likeliest first: a user's id, or a user's name.
-fn candidates(who: &str, looks_for: LooksFor) -> Result<Vec<Selector>, Failure> {
+fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, Failure> {
     let id = who.parse().map(Selector::User).map_err(|error| Failure::field("userid", error));
     let name = who.parse().map(Selector::Name).map_err(|error| Failure::field("username", error));
-    match looks_for {
-        LooksFor::UserId => Ok(vec![id?]),
-        LooksFor::UserName => Ok(vec![name?]),
-        LooksFor::Either => match (id, name) {
+    match path_match {
+        PathMatch::UserId => Ok(vec![id?]),
+        PathMatch::UserName => Ok(vec![name?]),
+        PathMatch::Either => match (id, name) {
             (Ok(id), Ok(name)) => Ok(vec![id, name]),
             // Too long for an id, but not for a name.
             (Err(_), Ok(name)) => Ok(vec![name]),
@@ -137,46 +138,47 @@ fn candidates(who: &str, looks_for: LooksFor) -> Result<Vec<Selector>, Failure> 
 }
 
 async fn list(
-    service: &Arc<Service>,
-    mut asked: Asked,
+    purchases: &Arc<Purchases>,
+    mut asked: ListingRequest,
     uri: &Uri,
     parameters: &Parameters,
 ) -> Result<Response, Failure> {
-    let sight = service.wait(parameters, &asked.candidates).await?;
-    let found = find(service, &asked).await?;
-    asked.frame.found = found.as_ref().map(|(selector, _)| match selector {
+    let visibility = purchases.wait(parameters, &asked.candidates).await?;
+    let found = find(purchases, &asked).await?;
+    asked.envelope.found = found.as_ref().map(|(selector, _)| match selector {
         Selector::Name(_) => By::UserName,
         _ => By::UserId,
     });
-    let found_by = asked.frame.found.filter(|_| asked.candidates.len() > 1);
+    let found_by = asked.envelope.found.filter(|_| asked.candidates.len() > 1);
     if let Some((Selector::User(_), _)) = found
-        && has_namesake(service, &asked).await
+        && has_namesake(purchases, &asked).await
     {
         let query = parameters.looking_by(By::UserName);
-        asked.frame.alternate = Some(format!("{}?{query}", uri.path()));
+        asked.envelope.alternate = Some(format!("{}?{query}", uri.path()));
     }
-    let alternate = asked.frame.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
+    let alternate = asked.envelope.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
     let is_found = found.is_some();
-    let failed = |error| Failure::Query(error, Subject::Purchase(service.role));
+    let failed = |error| Failure::Query(error, purchases.subject());
     let mut next = None;
     let body = match found {
         None if asked.is_page => {
-            response::listing::of_page(&asked.frame, &Page::default(), Summary::default()).map_err(failed)?
+            response::listing::of_page(&asked.envelope, &Page::default(), Summary::default())
+                .map_err(failed)?
         }
-        None => response::listing::of_nothing(&asked.frame).map_err(failed)?,
+        None => response::listing::of_nothing(&asked.envelope).map_err(failed)?,
         Some((selector, page)) if asked.is_page => {
-            let summary = if asked.frame.view.counts() {
-                service.ask(service.query.summary(&selector)).await?
+            let summary = if asked.envelope.view.counts() {
+                purchases.summary(&selector).await?
             } else {
                 Summary::default()
             };
-            let body = response::listing::of_page(&asked.frame, &page, summary).map_err(failed)?;
+            let body = response::listing::of_page(&asked.envelope, &page, summary).map_err(failed)?;
             next = page.next;
             body
         }
         Some((selector, first)) => response::listing::whole(
-            Arc::clone(service),
-            asked.frame,
+            Arc::clone(purchases),
+            asked.envelope,
             selector,
             asked.request.clone(),
             &first,
@@ -197,25 +199,25 @@ async fn list(
     if let Some(by) = found_by {
         response.headers_mut().insert(FOUND_BY, HeaderValue::from_static(by.name()));
     }
-    Ok(sight.mark(response))
+    Ok(visibility.mark(response))
 }
 
 /// The first page of the first candidate who has bought anything, or the page of the candidate that the cursor
 /// was given out for.
-async fn find(service: &Service, asked: &Asked) -> Result<Option<(Selector, Page)>, Failure> {
+async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(Selector, Page)>, Failure> {
     let cursor = asked.request.cursor.as_ref();
     for candidate in &asked.candidates {
         if cursor.is_some_and(|cursor| !cursor.is_of(candidate)) {
             continue;
         }
-        let page = service.page(candidate, &asked.request).await?;
+        let page = purchases.page(candidate, &asked.request).await?;
         if cursor.is_some() || !page.items.is_empty() {
             return Ok(Some((candidate.clone(), page)));
         }
     }
     if let (Some(_), Some(first)) = (cursor, asked.candidates.first()) {
         // A cursor of no candidate is for the store to refuse.
-        service.page(first, &asked.request).await?;
+        purchases.page(first, &asked.request).await?;
     }
     Ok(None)
 }
@@ -224,12 +226,12 @@ async fn find(service: &Service, asked: &Asked) -> Result<Option<(Selector, Page
 /// name are not in the answer. The pages after the first do not say so again.
 ///
 /// Where a page is full of the same user's purchases, others may follow. The listing does not fail with this query.
-async fn has_namesake(service: &Service, asked: &Asked) -> bool {
+async fn has_namesake(purchases: &Purchases, asked: &ListingRequest) -> bool {
     let (None, [Selector::User(id), name]) = (&asked.request.cursor, &asked.candidates[..]) else {
         return false;
     };
     let first = PageRequest::first(asked.request.order, PageLimit::DEFAULT);
-    let page = service.page(name, &first).await;
+    let page = purchases.page(name, &first).await;
     page.is_ok_and(|page| page.next.is_some() || page.items.iter().any(|item| item.user_id != *id))
 }
 

@@ -8,23 +8,24 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 
 use crate::service::Service;
-use crate::service::entity_role::Account;
+use crate::service::bounded::check_with_timeout;
+use crate::service::entity_role::Entity;
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Takes over what users, or orders, say of themselves now.
-async fn note(service: &Service, account: Account<'_>) {
+async fn note(service: &Service, entity: Entity<'_>) {
     let told = async {
-        if let Some(relay) = account.relay {
-            let backlog = service.in_time(relay.backlog()).await.ok();
-            service.metrics.note_relay(account.name, relay, backlog.as_ref(), service.clock.now());
+        if let Some(relay) = entity.relay {
+            let backlog = check_with_timeout(relay.backlog()).await.ok();
+            service.metrics.note_relay(entity.name, relay, backlog.as_ref(), service.clock.now());
         }
     };
     let heard = async {
-        if let Some(events) = account.events {
-            let lag = service.in_time(events.lag()).await.ok();
-            service.metrics.note_events(account.hears, events, lag.as_ref());
+        if let Some(events) = entity.ingest {
+            let lag = check_with_timeout(events.lag()).await.ok();
+            service.metrics.note_events(entity.subscribed_topic, events, lag.as_ref());
         }
     };
     tokio::join!(told, heard);
@@ -33,12 +34,12 @@ async fn note(service: &Service, account: Account<'_>) {
 pub(crate) async fn get(State(service): State<Arc<Service>>) -> Response {
     // All at once: Prometheus waits for ten seconds, and each of these may take two of them.
     let purchases = async {
-        if let Some(ingest) = &service.ingest {
-            let lag = service.in_time(ingest.lag()).await.ok();
+        if let Some(ingest) = service.ingest() {
+            let lag = check_with_timeout(ingest.lag()).await.ok();
             service.metrics.note_ingest(ingest, lag.as_ref());
         }
     };
-    let accounts = join_all(service.own_accounts().map(|account| note(&service, account)));
-    tokio::join!(purchases, accounts);
+    let entities = join_all(service.own_entities().map(|entity| note(&service, entity)));
+    tokio::join!(purchases, entities);
     ([(CONTENT_TYPE, TEXT)], service.metrics.text()).into_response()
 }

@@ -11,8 +11,8 @@ use shop_core::json::OrderBody;
 use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 
-use crate::dialect::Speaks;
-use crate::request::entity::{Asked, number};
+use crate::dialect::RequestDialect;
+use crate::request::entity::{CreateRequest, number};
 use crate::resources::users::{created, replayed};
 use crate::response::failure::{Failure, Subject};
 use crate::response::json::Json;
@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    RequestDialect(dialect): RequestDialect,
     request: Request,
 ) -> Response {
     order(&service, request).await.unwrap_or_else(|failure| failure.respond(dialect))
@@ -35,7 +35,7 @@ pub(crate) async fn post(
 
 async fn order(service: &Service, request: Request) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    let new = Asked::of(service, request).await?.order()?;
+    let new = CreateRequest::of(service, request).await?.order()?;
     let placing = place(&**store, &new, &service.options);
     match service.write(Subject::Order, &new.key, placing).await? {
         Placement::Placed(order) => Ok(created(OrderBody::from(order))),
@@ -66,12 +66,12 @@ async fn place(store: &dyn OrderStore, new: &NewOrder, options: &HttpOptions) ->
 
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let order = async {
         let (store, id) = (&role(&service)?.store, number(path, "order_id")?);
-        let found = service.ask_about(Subject::Order, store.order(OrderNumber::new(id))).await?;
+        let found = service.query_for(Subject::Order, store.order(OrderNumber::new(id))).await?;
         Ok::<_, Failure>(Json(OrderBody::from(found.ok_or(Failure::UnknownOrder)?)).into_response())
     };
     order.await.unwrap_or_else(|failure| failure.respond(dialect))

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use uuid::Uuid;
 
-use crate::dialect::Speaks;
+use crate::dialect::RequestDialect;
 use crate::response::failure::Failure;
-use crate::service::Role;
+use crate::service::kind::ServiceKind;
 
 /// A file of the page.
 #[derive(Debug)]
@@ -70,17 +70,17 @@ pub(crate) fn asset_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The page of a service, for a browser.
-pub(crate) fn document(role: Role, request: &HeaderMap) -> Response {
+pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> Response {
     let file = match role {
-        Role::Facing => &FACING,
-        Role::Management => &MANAGEMENT,
+        ServiceKind::Facing => &FACING,
+        ServiceKind::Management => &MANAGEMENT,
     };
     file.answer(request)
 }
 
 /// `GET /page/{name}`: what the page loads.
 pub(crate) async fn asset(
-    Speaks(dialect): Speaks,
+    RequestDialect(dialect): RequestDialect,
     name: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Response {

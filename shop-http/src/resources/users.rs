@@ -10,9 +10,9 @@ use serde::Serialize;
 use shop_core::json::{UserBody, UserOrdersBody};
 use shop_core::users::{Registration, UserNumber};
 
-use crate::dialect::Speaks;
+use crate::dialect::RequestDialect;
 use crate::header_names::REPLAYED;
-use crate::request::entity::{Asked, number};
+use crate::request::entity::{CreateRequest, number};
 use crate::response::failure::{Failure, Subject};
 use crate::response::json::Json;
 use crate::service::Service;
@@ -20,7 +20,7 @@ use crate::service::entity_role::UsersRole;
 
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    RequestDialect(dialect): RequestDialect,
     request: Request,
 ) -> Response {
     register(&service, request).await.unwrap_or_else(|failure| failure.respond(dialect))
@@ -28,7 +28,7 @@ pub(crate) async fn post(
 
 async fn register(service: &Service, request: Request) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    let new = Asked::of(service, request).await?.user()?;
+    let new = CreateRequest::of(service, request).await?.user()?;
     match service.write(Subject::User, &new.key, store.register(&new)).await? {
         Registration::Registered(user) => Ok(created(UserBody::from(user))),
         Registration::Repeated(user) => Ok(replayed(UserBody::from(user))),
@@ -52,12 +52,12 @@ pub(super) fn replayed(row: impl Serialize) -> Response {
 
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let user = async {
         let (store, id) = (&role(&service)?.store, number(path, "user_id")?);
-        let found = service.ask_about(Subject::User, store.user(UserNumber::new(id))).await?;
+        let found = service.query_for(Subject::User, store.user(UserNumber::new(id))).await?;
         Ok::<_, Failure>(Json(UserBody::from(found.ok_or(Failure::UnknownUser)?)).into_response())
     };
     user.await.unwrap_or_else(|failure| failure.respond(dialect))
@@ -66,12 +66,12 @@ pub(crate) async fn get(
 /// `GET /users/{user_id}/orders`: what is known of a user's orders.
 pub(crate) async fn orders(
     State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let orders = async {
         let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id")?));
-        let found = service.ask_about(Subject::User, store.orders_of(id)).await?;
+        let found = service.query_for(Subject::User, store.orders_of(id)).await?;
         let orders = found.ok_or(Failure::UnknownUser)?;
         Ok::<_, Failure>(Json(UserOrdersBody::new(id, &orders)).into_response())
     };

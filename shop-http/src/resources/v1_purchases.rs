@@ -10,37 +10,42 @@ use shop_core::PurchaseId;
 use shop_core::json::{PageBody, PurchaseBody};
 use shop_core::ports::Selector;
 
-use crate::dialect::Speaks;
+use crate::dialect::RequestDialect;
 use crate::request::query::Strict;
-use crate::request::validation_error::WrongField;
+use crate::request::validation_error::InvalidField;
 use crate::response::failure::Failure;
 use crate::response::json::Json;
-use crate::service::{Role, Service};
+use crate::service::kind::ServiceKind;
+use crate::service::purchases::Purchases;
 
 /// Everybody's purchases are management's to list.
-pub(super) fn may_select(service: &Service, selector: &Selector) -> Result<(), Failure> {
-    match (service.role, selector) {
-        (Role::Facing, Selector::All) => Err(Failure::NotForEveryone),
+pub(super) fn may_select(purchases: &Purchases, selector: &Selector) -> Result<(), Failure> {
+    match (purchases.kind, selector) {
+        (ServiceKind::Facing, Selector::All) => Err(Failure::NotForEveryone),
         _ => Ok(()),
     }
 }
 
-pub(crate) async fn list(State(service): State<Arc<Service>>, Speaks(dialect): Speaks, uri: Uri) -> Response {
+pub(crate) async fn list(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    uri: Uri,
+) -> Response {
     let page = async {
         let mut asked = Strict::of(&uri, Strict::LISTING)?;
         let (selector, request) = (asked.selector(), asked.page());
         let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
-        may_select(&service, &selector)?;
-        let sight = service.wait(&parameters, std::slice::from_ref(&selector)).await?;
-        let page = service.page(&selector, &request).await?;
-        Ok::<_, Failure>(sight.mark(Json(PageBody::from(page)).into_response()))
+        may_select(&purchases, &selector)?;
+        let visibility = purchases.wait(&parameters, std::slice::from_ref(&selector)).await?;
+        let page = purchases.page(&selector, &request).await?;
+        Ok::<_, Failure>(visibility.mark(Json(PageBody::from(page)).into_response()))
     };
     page.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 pub(crate) async fn get(
-    State(service): State<Arc<Service>>,
-    Speaks(dialect): Speaks,
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
@@ -48,15 +53,15 @@ pub(crate) async fn get(
         let text = path.map(|Path(text)| text).unwrap_or_default();
         let mut asked = Strict::of(&uri, Strict::PURCHASE)?;
         let id = text.parse::<PurchaseId>();
-        let id = asked.note(id.map_err(|error| WrongField::new("id", format!("is not valid: {error}"))));
+        let id = asked.note(id.map_err(|error| InvalidField::new("id", format!("is not valid: {error}"))));
         let (parameters, id) = asked.finish(id)?;
-        let sight = service.wait(&parameters, &[]).await?;
-        let found = service.ask(service.query.get(&id)).await?;
+        let visibility = purchases.wait(&parameters, &[]).await?;
+        let found = purchases.get(&id).await?;
         let response = match found {
             Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),
             None => Failure::UnknownPurchase.respond(dialect),
         };
-        Ok::<_, Failure>(sight.mark(response))
+        Ok::<_, Failure>(visibility.mark(response))
     };
     purchase.await.unwrap_or_else(|failure| failure.respond(dialect))
 }

@@ -7,22 +7,26 @@ use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use shop_core::json::SummaryBody;
 
-use crate::dialect::Speaks;
+use crate::dialect::RequestDialect;
 use crate::request::query::Strict;
 use crate::resources::v1_purchases::may_select;
 use crate::response::failure::Failure;
 use crate::response::json::Json;
-use crate::service::Service;
+use crate::service::purchases::Purchases;
 
-pub(crate) async fn get(State(service): State<Arc<Service>>, Speaks(dialect): Speaks, uri: Uri) -> Response {
+pub(crate) async fn get(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    uri: Uri,
+) -> Response {
     let summary = async {
         let mut asked = Strict::of(&uri, Strict::SUMMARY)?;
         let selector = asked.selector();
         let (parameters, selector) = asked.finish(selector)?;
-        may_select(&service, &selector)?;
-        let sight = service.wait(&parameters, std::slice::from_ref(&selector)).await?;
-        let summary = service.ask(service.query.summary(&selector)).await?;
-        Ok::<_, Failure>(sight.mark(Json(SummaryBody::from(summary)).into_response()))
+        may_select(&purchases, &selector)?;
+        let visibility = purchases.wait(&parameters, std::slice::from_ref(&selector)).await?;
+        let summary = purchases.summary(&selector).await?;
+        Ok::<_, Failure>(visibility.mark(Json(SummaryBody::from(summary)).into_response()))
     };
     summary.await.unwrap_or_else(|failure| failure.respond(dialect))
 }

@@ -13,12 +13,12 @@ use shop_core::json::{
 };
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
-use crate::dialect::{Dialect, Errors, Missing, Outage};
+use crate::dialect::{Dialect, Errors, MissingFields, Outage};
 use crate::header_names::IDEMPOTENCY_KEY;
-use crate::request::validation_error::{NoObject, Problem, WrongField, WrongMember, WrongValue};
+use crate::request::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject, Problem};
 use crate::response::failure_log::FailedBy;
 use crate::response::json::Json;
-use crate::service::Role;
+use crate::service::kind::ServiceKind;
 
 /// What went wrong with a request.
 #[derive(Debug)]
@@ -28,11 +28,11 @@ pub(crate) enum Failure {
     /// The body is JSON, but says nothing.
     EmptyBody,
     /// Members of the body are absent or wrong; at least one.
-    Body(Vec<WrongMember>),
+    Body(Vec<InvalidMember>),
     /// Values of a body, or of a path, are absent or wrong, each told in words of its own; at least one.
-    Values(Vec<WrongValue>),
+    Values(Vec<InvalidValue>),
     /// Parameters, a header or a part of the path are wrong; at least one.
-    Fields(Vec<WrongField>),
+    Fields(Vec<InvalidField>),
     /// Everybody's purchases are asked for at a service that does not list them.
     NotForEveryone,
     /// The body is said to be something else than JSON.
@@ -77,17 +77,12 @@ pub(crate) enum Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// Purchases, as a service of this role has them.
-    Purchase(Role),
+    Purchase(ServiceKind),
     User,
     Order,
 }
 
 impl Subject {
-    /// Whether it is one of those that another service may not have.
-    pub(crate) const fn is_account(self) -> bool {
-        matches!(self, Self::User | Self::Order)
-    }
-
     /// What is said when a key was used for another one.
     const fn key_taken(self) -> &'static str {
         match self {
@@ -135,8 +130,8 @@ const MAX_ERRORS: usize = 64;
 /// As many of them are in the text of a problem.
 const MAX_TEXTS: usize = 8;
 
-impl From<WrongField> for Failure {
-    fn from(wrong: WrongField) -> Self {
+impl From<InvalidField> for Failure {
+    fn from(wrong: InvalidField) -> Self {
         Self::Fields(vec![wrong])
     }
 }
@@ -144,7 +139,7 @@ impl From<WrongField> for Failure {
 impl Failure {
     /// The member `field`, or the parameter of that name, is wrong.
     pub(crate) fn field(field: &'static str, problem: impl std::fmt::Display) -> Self {
-        WrongField::new(field, problem).into()
+        InvalidField::new(field, problem).into()
     }
 
     /// A store has answered a write with an outcome that this version does not know.
@@ -152,14 +147,6 @@ impl Failure {
         let error =
             Error::new(ErrorKind::Internal, "the store answered with an outcome that is not known here");
         Self::Write { error, key, of }
-    }
-
-    /// The error of a port that it is about.
-    pub(crate) fn into_error(self) -> Error {
-        match self {
-            Self::Write { error, .. } | Self::Query(error, _) => error,
-            other => Error::new(ErrorKind::Invalid, other.text(Dialect::default_dialect())),
-        }
     }
 
     /// The status, the media type and the body of the answer in `dialect`, as the document shows them.
@@ -272,13 +259,13 @@ impl Failure {
     /// driver said.
     fn text(&self, dialect: &Dialect) -> String {
         match self {
-            Self::Syntax(_, NoObject::Nothing) if dialect.missing == Missing::AllRequired => {
+            Self::Syntax(_, NoObject::Nothing) if dialect.missing == MissingFields::AllRequired => {
                 ALL_REQUIRED.to_owned()
             }
             Self::Syntax(detail, _) => format!("Request body must be a JSON object: {detail}"),
             Self::EmptyBody => "Request body must be JSON".to_owned(),
             Self::Body(wrong) => text_of_body(wrong, dialect),
-            Self::Values(wrong) => wrong.first().map(|wrong| wrong.mistake.text.clone()).unwrap_or_default(),
+            Self::Values(wrong) => wrong.first().map(|wrong| wrong.error.text.clone()).unwrap_or_default(),
             Self::Fields(wrong) => match dialect.errors {
                 Errors::Problem => in_short(wrong.iter().map(|wrong| wrong.text.clone()).collect()),
                 _ => wrong.first().map(|wrong| wrong.text.clone()).unwrap_or_default(),
@@ -357,11 +344,11 @@ impl Failure {
     /// What is wrong with the request, entry by entry, if it is the request that is wrong.
     fn list(&self, text: &str) -> Option<Vec<Value>> {
         match self {
-            Self::Body(wrong) => Some(wrong.iter().map(WrongMember::entry).collect()),
-            Self::Values(wrong) => Some(wrong.iter().map(WrongValue::entry).collect()),
+            Self::Body(wrong) => Some(wrong.iter().map(InvalidMember::entry).collect()),
+            Self::Values(wrong) => Some(wrong.iter().map(InvalidValue::entry).collect()),
             Self::Syntax(_, why) => Some(vec![why.entry(text)]),
             Self::MediaType(_) | Self::ContentEncoding => Some(vec![NoObject::MediaType.entry(text)]),
-            Self::Fields(wrong) => Some(wrong.iter().map(WrongField::entry).collect()),
+            Self::Fields(wrong) => Some(wrong.iter().map(InvalidField::entry).collect()),
             _ => None,
         }
     }
@@ -369,8 +356,8 @@ impl Failure {
     /// The same for a problem.
     fn errors(&self) -> Vec<ProblemError> {
         match self {
-            Self::Fields(wrong) => wrong.iter().take(MAX_ERRORS).map(WrongField::problem_error).collect(),
-            Self::Body(wrong) => wrong.iter().take(MAX_ERRORS).map(WrongMember::problem_error).collect(),
+            Self::Fields(wrong) => wrong.iter().take(MAX_ERRORS).map(InvalidField::problem_error).collect(),
+            Self::Body(wrong) => wrong.iter().take(MAX_ERRORS).map(InvalidMember::problem_error).collect(),
             _ => Vec::new(),
         }
     }
@@ -411,12 +398,12 @@ impl Failure {
 }
 
 /// The members that lack, or if none does, what is wrong with the first that is. In a problem all of it.
-fn text_of_body(wrong: &[WrongMember], dialect: &Dialect) -> String {
+fn text_of_body(wrong: &[InvalidMember], dialect: &Dialect) -> String {
     let missing = wrong.iter().filter(|wrong| wrong.problem == Problem::Missing);
     let missing: Vec<String> = missing.map(|wrong| format!("'{}'", wrong.member)).collect();
     let missing = (!missing.is_empty()).then(|| match dialect.missing {
-        Missing::Listed => format!("Missing required fields: [{}]", missing.join(", ")),
-        Missing::AllRequired => ALL_REQUIRED.to_owned(),
+        MissingFields::Listed => format!("Missing required fields: [{}]", missing.join(", ")),
+        MissingFields::AllRequired => ALL_REQUIRED.to_owned(),
     });
     let others = wrong.iter().filter(|wrong| wrong.problem != Problem::Missing);
     let mut texts = missing.into_iter().chain(others.map(|wrong| wrong.text.clone()));
@@ -439,16 +426,16 @@ fn in_short(mut texts: Vec<String>) -> String {
 /// What `dialect` says when one of these cannot be written.
 const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
     match of {
-        Subject::Purchase(Role::Facing) => dialect.outages.taking,
-        Subject::Purchase(Role::Management) | Subject::User | Subject::Order => dialect.outages.writing,
+        Subject::Purchase(ServiceKind::Facing) => dialect.outages.publish,
+        Subject::Purchase(ServiceKind::Management) | Subject::User | Subject::Order => dialect.outages.write,
     }
 }
 
 /// What `dialect` says when there is no answer about these, if the error's kind makes no difference.
 const fn outage(of: Subject, dialect: &Dialect) -> Option<Outage> {
     match of {
-        Subject::Purchase(Role::Facing) => dialect.outages.asking,
-        Subject::Purchase(Role::Management) | Subject::User | Subject::Order => dialect.outages.reading,
+        Subject::Purchase(ServiceKind::Facing) => dialect.outages.query,
+        Subject::Purchase(ServiceKind::Management) | Subject::User | Subject::Order => dialect.outages.read,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::dialect::{Extras, ItemForm, PriceForm, TimestampForm};
 
 /// The four members that every replaced system knows, and what a listing has besides.
 #[derive(Serialize)]
-pub(crate) struct NakedPurchase<'a> {
+pub(crate) struct LegacyPurchase<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     username: &'a str,
@@ -33,7 +33,7 @@ enum WrittenTime {
     Number(#[serde(with = "number")] String),
 }
 
-impl<'a> NakedPurchase<'a> {
+impl<'a> LegacyPurchase<'a> {
     pub(crate) fn four_members(purchase: &'a Purchase, form: ItemForm) -> Self {
         let (username, userid) = (purchase.user_name.as_str(), purchase.user_id.as_str());
         let price = match form.price {

@@ -13,12 +13,12 @@ use shop_core::{Error, ErrorKind, Purchase, RoundedTotal};
 
 use crate::dialect::{ItemForm, View};
 use crate::request::query::By;
-use crate::response::legacy_purchase::NakedPurchase;
-use crate::service::Service;
+use crate::response::legacy_purchase::LegacyPurchase;
+use crate::service::purchases::Purchases;
 
 /// What stands around the purchases.
 #[derive(Debug, Clone)]
-pub(crate) struct Frame {
+pub(crate) struct Envelope {
     pub(crate) view: View,
     pub(crate) item: ItemForm,
     /// The text asked for.
@@ -33,7 +33,7 @@ pub(crate) struct Frame {
 
 /// What stands behind the purchases.
 #[derive(Serialize)]
-struct Tail<'a> {
+struct Trailer<'a> {
     count: u64,
     #[serde(with = "number")]
     total_spent: RoundedTotal,
@@ -47,33 +47,33 @@ struct Tail<'a> {
 }
 
 /// One page of a listing, with the count and the sum of the whole.
-pub(crate) fn of_page(frame: &Frame, page: &Page, summary: Summary) -> Result<Body, Error> {
+pub(crate) fn of_page(envelope: &Envelope, page: &Page, summary: Summary) -> Result<Body, Error> {
     let mut json = Vec::new();
-    write_head(&mut json, frame)?;
-    write_items(&mut json, frame, &page.items, true)?;
+    write_head(&mut json, envelope)?;
+    write_items(&mut json, envelope, &page.items, true)?;
     let next = page.next.as_ref().map(shop_core::ports::Cursor::as_str);
-    write_tail(&mut json, frame, summary, Some(next))?;
+    write_trailer(&mut json, envelope, summary, Some(next))?;
     Ok(json.into())
 }
 
 /// The whole listing of somebody who has bought nothing.
-pub(crate) fn of_nothing(frame: &Frame) -> Result<Body, Error> {
+pub(crate) fn of_nothing(envelope: &Envelope) -> Result<Body, Error> {
     let mut json = Vec::new();
-    write_head(&mut json, frame)?;
-    write_tail(&mut json, frame, Summary::default(), None)?;
+    write_head(&mut json, envelope)?;
+    write_trailer(&mut json, envelope, Summary::default(), None)?;
     Ok(json.into())
 }
 
 /// The whole of a listing that begins with the page `first`.
 pub(crate) fn whole(
-    service: Arc<Service>,
-    frame: Frame,
+    purchases: Arc<Purchases>,
+    envelope: Envelope,
     selector: Selector,
     request: PageRequest,
     first: &Page,
 ) -> Result<Body, Error> {
     let mut writer =
-        Writer { service, frame, selector, request, summary: Summary::default(), is_first: true };
+        Writer { purchases, envelope, selector, request, summary: Summary::default(), is_first: true };
     let (chunk, more) = writer.chunk(first)?;
     // Most listings fit in one page: they are sent with their length.
     if !more {
@@ -89,8 +89,8 @@ pub(crate) fn whole(
 }
 
 struct Writer {
-    service: Arc<Service>,
-    frame: Frame,
+    purchases: Arc<Purchases>,
+    envelope: Envelope,
     selector: Selector,
     request: PageRequest,
     summary: Summary,
@@ -99,15 +99,10 @@ struct Writer {
 
 impl Writer {
     async fn next_chunk(&mut self) -> Result<(Bytes, bool), Error> {
-        let page = match self.service.page(&self.selector, &self.request).await {
-            Ok(page) => page,
-            Err(failure) => {
-                // The status is gone already; a body that breaks off is all that can still say so.
-                let error = failure.into_error();
-                tracing::warn!(error = %error.chain(), "a listing broke off");
-                return Err(error);
-            }
-        };
+        // The status is sent already: a truncated body is all that can still signal a failure.
+        let page = self.purchases.read_page(&self.selector, &self.request).await.inspect_err(|error| {
+            tracing::warn!(error = %error.chain(), "a listing broke off");
+        })?;
         self.chunk(&page)
     }
 
@@ -115,9 +110,9 @@ impl Writer {
     fn chunk(&mut self, page: &Page) -> Result<(Bytes, bool), Error> {
         let mut json = Vec::new();
         if self.is_first {
-            write_head(&mut json, &self.frame)?;
+            write_head(&mut json, &self.envelope)?;
         }
-        write_items(&mut json, &self.frame, &page.items, self.is_first)?;
+        write_items(&mut json, &self.envelope, &page.items, self.is_first)?;
         self.is_first = false;
         for purchase in &page.items {
             self.summary.count += 1;
@@ -130,22 +125,22 @@ impl Writer {
         if more {
             self.request.cursor = next;
         } else {
-            write_tail(&mut json, &self.frame, self.summary, None)?;
+            write_trailer(&mut json, &self.envelope, self.summary, None)?;
         }
         Ok((json.into(), more))
     }
 }
 
-fn write_head(json: &mut Vec<u8>, frame: &Frame) -> Result<(), Error> {
-    let (userid, username) = match frame.found {
-        Some(By::UserName) => (None, Some(&frame.who)),
-        _ => (Some(&frame.who), None),
+fn write_head(json: &mut Vec<u8>, envelope: &Envelope) -> Result<(), Error> {
+    let (userid, username) = match envelope.found {
+        Some(By::UserName) => (None, Some(&envelope.who)),
+        _ => (Some(&envelope.who), None),
     };
-    match frame.view {
+    match envelope.view {
         View::Everything => write_members(json, &[("userid", userid), ("username", username)]),
         View::Summary | View::Owner => {
-            let name = frame.found.unwrap_or(frame.asked).name();
-            write_members(json, &[(name, Some(&frame.who))])
+            let name = envelope.found.unwrap_or(envelope.asked).name();
+            write_members(json, &[(name, Some(&envelope.who))])
         }
         View::Status => write_members(json, &[("status", Some(&"Ok!".to_owned()))]),
         View::List => {
@@ -170,7 +165,7 @@ fn write_members(json: &mut Vec<u8>, members: &[(&str, Option<&String>)]) -> Res
 
 fn write_items(
     json: &mut Vec<u8>,
-    frame: &Frame,
+    envelope: &Envelope,
     purchases: &[Purchase],
     is_first: bool,
 ) -> Result<(), Error> {
@@ -178,35 +173,35 @@ fn write_items(
         if position > 0 || !is_first {
             json.push(b',');
         }
-        write(json, &NakedPurchase::in_listing(purchase, frame.item))?;
+        write(json, &LegacyPurchase::in_listing(purchase, envelope.item))?;
     }
     Ok(())
 }
 
-fn write_tail(
+fn write_trailer(
     json: &mut Vec<u8>,
-    frame: &Frame,
+    envelope: &Envelope,
     summary: Summary,
     next: Option<Option<&str>>,
 ) -> Result<(), Error> {
     json.push(b']');
-    if !frame.view.counts() {
-        if frame.view != View::List {
+    if !envelope.view.counts() {
+        if envelope.view != View::List {
             json.push(b'}');
         }
         return Ok(());
     }
     let (count, total_spent) = (summary.count, summary.total_spent.rounded(2));
-    let tail = match frame.view {
+    let trailer = match envelope.view {
         View::Everything => {
-            let (matched_by, alternate) = (Some(frame.found.map(By::name)), frame.alternate.as_deref());
-            Tail { count, total_spent, matched_by, alternate, next }
+            let (matched_by, alternate) = (Some(envelope.found.map(By::name)), envelope.alternate.as_deref());
+            Trailer { count, total_spent, matched_by, alternate, next }
         }
-        _ => Tail { count, total_spent, matched_by: None, alternate: None, next: None },
+        _ => Trailer { count, total_spent, matched_by: None, alternate: None, next: None },
     };
     let start = json.len();
-    write(json, &tail)?;
-    // The tail's members go on in the object that the head has opened.
+    write(json, &trailer)?;
+    // The trailer's members go on in the object that the head has opened.
     json[start] = b',';
     Ok(())
 }

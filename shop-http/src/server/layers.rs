@@ -7,30 +7,31 @@ use axum::http::header;
 use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, Any as AnyOrigin, CorsLayer};
 
-use crate::dialect::Speaks;
+use crate::dialect::RequestDialect;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
 use crate::response::failure::Failure;
-use crate::routes::Routes;
-use crate::server::limits::Guard;
-use crate::server::observe::Observe;
+use crate::routes::path_router::Routes;
+use crate::server::limits::LimitsLayer;
+use crate::server::observe::ObserveLayer;
 use crate::server::options::CorsOrigins;
-use crate::service::{Role, Service};
+use crate::service::Service;
+use crate::service::kind::ServiceKind;
 
 /// `routes` with everything around them, and answers for what is not there.
 pub(crate) fn around(routes: Routes, service: &Arc<Service>) -> Router {
     let routes = routes
         .into_router()
-        .fallback(|Speaks(dialect): Speaks| async { Failure::NoRoute.respond(dialect) })
-        .method_not_allowed_fallback(|Speaks(dialect): Speaks| async {
+        .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
+        .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
             Failure::MethodNotAllowed.respond(dialect)
         })
         .with_state(Arc::clone(service));
-    let cors = (service.role == Role::Facing).then(|| cors(&service.options.cors));
+    let cors = (service.kind == ServiceKind::Facing).then(|| cors(&service.options.cors));
     // One layer, as every one that a router is given by itself is copied and boxed for each request.
     let layers = ServiceBuilder::new()
-        .layer(Observe::with(&service.metrics))
+        .layer(ObserveLayer::with(&service.metrics))
         .option_layer(cors)
-        .layer(Guard::of(&service.options));
+        .layer(LimitsLayer::of(&service.options));
     routes.layer(layers)
 }
 

@@ -20,20 +20,20 @@ use tokio::time::{Timeout, timeout};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
-use crate::dialect::{Dialect, Speaks};
+use crate::dialect::{Dialect, RequestDialect};
 use crate::metrics::HasPanicked;
 use crate::response::failure::Failure;
 use crate::server::options::HttpOptions;
 
 /// What is asked of a service that is too busy for everything else; `/healthz` below a prefix, too.
-const ALWAYS_ANSWERED: [&str; 7] =
+const EXEMPT_PATHS: [&str; 7] =
     ["/livez", "/readyz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
 
-/// Makes a service [`Guarded`].
+/// Makes a service [`LimitsService`].
 #[derive(Debug, Clone)]
-pub(crate) struct Guard(Arc<Limits>);
+pub(crate) struct LimitsLayer(Arc<Limits>);
 
-impl Guard {
+impl LimitsLayer {
     pub(crate) fn of(options: &HttpOptions) -> Self {
         Self(Arc::new(Limits {
             configured: options.dialect,
@@ -46,11 +46,11 @@ impl Guard {
     }
 }
 
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
+impl<S> Layer<S> for LimitsLayer {
+    type Service = LimitsService<S>;
 
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { limits: Arc::clone(&self.0), inner }
+    fn layer(&self, inner: S) -> LimitsService<S> {
+        LimitsService { limits: Arc::clone(&self.0), inner }
     }
 }
 
@@ -90,7 +90,7 @@ impl Limits {
             return Err(Failure::HeadersTooLarge(self.headers));
         }
         let path = request.extensions().get().map_or("", MatchedPath::as_str);
-        if path.ends_with("/healthz") || ALWAYS_ANSWERED.contains(&path) {
+        if path.ends_with("/healthz") || EXEMPT_PATHS.contains(&path) {
             return Ok(Admission::default());
         }
         let writes = writes(request);
@@ -111,19 +111,19 @@ fn size(headers: &HeaderMap) -> usize {
 
 /// Chooses the request's dialect, and lets it through within the limits. Even a panic is answered in its dialect.
 #[derive(Debug, Clone)]
-pub(crate) struct Guarded<S> {
+pub(crate) struct LimitsService<S> {
     limits: Arc<Limits>,
     inner: S,
 }
 
-impl<S> Service<Request> for Guarded<S>
+impl<S> Service<Request> for LimitsService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Guarding;
+    type Future = LimitsFuture;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -131,41 +131,44 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let dialect = Dialect::of_path(request.uri().path(), self.limits.configured);
-        request.extensions_mut().insert(Speaks(dialect));
-        let goes_on = writes(&request);
+        request.extensions_mut().insert(RequestDialect(dialect));
+        let detach_on_drop = writes(&request);
         let Admission { slot, deadline } = match self.limits.admit(&request) {
             Ok(admission) => admission,
-            Err(failure) => return Guarding::Refused { failure, dialect },
+            Err(failure) => return LimitsFuture::Refused { failure, dialect },
         };
-        let work = Work { asked: Some(Box::pin(self.inner.call(request))), slot, goes_on, dialect };
+        let work = Work { asked: Some(Box::pin(self.inner.call(request))), slot, detach_on_drop, dialect };
         match deadline {
-            None => Guarding::Unlimited { work },
-            Some(deadline) => Guarding::Within { work: timeout(deadline, work), deadline, goes_on, dialect },
+            None => LimitsFuture::Unlimited { work },
+            Some(deadline) => {
+                LimitsFuture::Within { work: timeout(deadline, work), deadline, detach_on_drop, dialect }
+            }
         }
     }
 }
 
 pin_project! {
     /// An answer on its way.
-    #[project = GuardingProjection]
-    pub(crate) enum Guarding {
+    #[project = LimitsFutureProjection]
+    pub(crate) enum LimitsFuture {
         Refused { failure: Failure, dialect: &'static Dialect },
         Unlimited { work: Work },
-        Within { #[pin] work: Timeout<Work>, deadline: Duration, goes_on: bool, dialect: &'static Dialect },
+        Within { #[pin] work: Timeout<Work>, deadline: Duration, detach_on_drop: bool, dialect: &'static Dialect },
     }
 }
 
-impl Future for Guarding {
+impl Future for LimitsFuture {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let response = match self.project() {
-            GuardingProjection::Refused { failure, dialect } => failure.respond(dialect),
-            GuardingProjection::Unlimited { work } => ready!(Pin::new(work).poll(context)),
-            GuardingProjection::Within { work, deadline, goes_on, dialect } => ready!(work.poll(context))
-                .unwrap_or_else(|_elapsed| {
-                    Failure::TimedOut { deadline: *deadline, writes: *goes_on }.respond(dialect)
-                }),
+            LimitsFutureProjection::Refused { failure, dialect } => failure.respond(dialect),
+            LimitsFutureProjection::Unlimited { work } => ready!(Pin::new(work).poll(context)),
+            LimitsFutureProjection::Within { work, deadline, detach_on_drop, dialect } => {
+                ready!(work.poll(context)).unwrap_or_else(|_elapsed| {
+                    Failure::TimedOut { deadline: *deadline, writes: *detach_on_drop }.respond(dialect)
+                })
+            }
         };
         Poll::Ready(Ok(response))
     }
@@ -181,7 +184,7 @@ struct Work {
     slot: Option<OwnedSemaphorePermit>,
     /// Whether it goes on in a task of its own when nobody waits for it any more: whoever gives up on a write, the
     /// client or the deadline, takes back nothing that has begun.
-    goes_on: bool,
+    detach_on_drop: bool,
     dialect: &'static Dialect,
 }
 
@@ -213,7 +216,7 @@ impl Future for Work {
 impl Drop for Work {
     fn drop(&mut self) {
         // Without a runtime the process is about to end.
-        if self.goes_on
+        if self.detach_on_drop
             && let Some(asked) = self.asked.take()
             && let Ok(runtime) = Handle::try_current()
         {

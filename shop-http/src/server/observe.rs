@@ -14,50 +14,50 @@ use tracing::Instrument;
 use tracing::instrument::Instrumented;
 
 use crate::header_names::REQUEST_ID;
-use crate::metrics::{Measuring, Metrics, Requests};
+use crate::metrics::{Metrics, RequestTimer, Requests};
 use crate::response::failure_log::FailureLog;
 
 /// The longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
 
-/// Makes a service [`Observed`].
+/// Makes a service [`ObserveService`].
 #[derive(Clone)]
-pub(crate) struct Observe {
+pub(crate) struct ObserveLayer {
     requests: Arc<Requests>,
     failures: Arc<FailureLog>,
 }
 
-impl Observe {
+impl ObserveLayer {
     /// Counts in these figures.
     pub(crate) fn with(metrics: &Metrics) -> Self {
         Self { requests: Requests::of(metrics), failures: Arc::default() }
     }
 }
 
-impl<S> Layer<S> for Observe {
-    type Service = Observed<S>;
+impl<S> Layer<S> for ObserveLayer {
+    type Service = ObserveService<S>;
 
-    fn layer(&self, inner: S) -> Observed<S> {
+    fn layer(&self, inner: S) -> ObserveService<S> {
         let Self { requests, failures } = self.clone();
-        Observed { requests, failures, inner }
+        ObserveService { requests, failures, inner }
     }
 }
 
 /// Gives each request its id, which its answer repeats and every line of the log has, and measures it.
 #[derive(Clone)]
-pub(crate) struct Observed<S> {
+pub(crate) struct ObserveService<S> {
     requests: Arc<Requests>,
     failures: Arc<FailureLog>,
     inner: S,
 }
 
-impl<S> Service<Request> for Observed<S>
+impl<S> Service<Request> for ObserveService<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Observing<S::Future>;
+    type Future = ObserveFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -74,21 +74,25 @@ where
         let matched = request.extensions().get().cloned();
         let measuring = Arc::clone(&self.requests).begin(matched, request.method());
         let failures = Arc::clone(&self.failures);
-        Observing { answer: self.inner.call(request).instrument(span), on: Some((id, measuring)), failures }
+        ObserveFuture {
+            answer: self.inner.call(request).instrument(span),
+            on: Some((id, measuring)),
+            failures,
+        }
     }
 }
 
 pin_project! {
     /// An answer on its way.
-    pub(crate) struct Observing<F> {
+    pub(crate) struct ObserveFuture<F> {
         #[pin]
         answer: Instrumented<F>,
-        on: Option<(HeaderValue, Measuring)>,
+        on: Option<(HeaderValue, RequestTimer)>,
         failures: Arc<FailureLog>,
     }
 }
 
-impl<F: Future<Output = Result<Response, Infallible>>> Future for Observing<F> {
+impl<F: Future<Output = Result<Response, Infallible>>> Future for ObserveFuture<F> {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 
-use crate::Dialect;
+use crate::dialect::Dialect;
 
 /// How the routers work.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
-            dialect: Dialect::default_dialect(),
+            dialect: Dialect::DEFAULT,
             uri_limit: 8_192,
             header_limit: 16_384,
             body_limit: 102_400,

@@ -10,7 +10,7 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 /// Recent purchases by their id. What is not remembered, or was bought at another facing, is looked up in the store.
 #[derive(Debug)]
-pub(crate) struct KnownKeys {
+pub(crate) struct IdempotencyCache {
     known: Mutex<LruCache<PurchaseId, Known>>,
     /// Those that came without a key, in a cache of their own: there may be many more of them. Who learns such an id may
     /// send it as a key.
@@ -26,7 +26,7 @@ struct Known {
 
 /// What is to be done about a purchase that has a key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Met {
+pub(crate) enum Lookup {
     /// It is unknown: publish it, and say what became of it.
     First,
     /// It was tried before, and nobody knows what became of that: publish it as it was then.
@@ -40,7 +40,7 @@ pub(crate) enum Met {
 /// As many are remembered of each kind: at about 300 bytes each 3 MB, and never more than 15 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-impl KnownKeys {
+impl IdempotencyCache {
     pub(crate) fn new() -> Self {
         let cache = || Mutex::new(LruCache::new(REMEMBERED));
         Self { known: cache(), unkeyed: cache() }
@@ -60,22 +60,22 @@ impl KnownKeys {
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when the key was used for a purchase of other content.
-    pub(crate) fn meet(&self, purchase: &Purchase) -> Result<Met> {
+    pub(crate) fn check_or_insert(&self, purchase: &Purchase) -> Result<Lookup> {
         let unkeyed = locked(&self.unkeyed).get(&purchase.id).cloned();
         let mut known = self.known();
         match known.get(&purchase.id).or(unkeyed.as_ref()) {
             None => {
                 known.put(purchase.id, Known { purchase: without_context(purchase), receipt: None });
-                Ok(Met::First)
+                Ok(Lookup::First)
             }
             Some(first) if !first.purchase.same_content(purchase) => match first.receipt {
                 Some(_) => Err(other_content()),
-                None => Ok(Met::Contested),
+                None => Ok(Lookup::Contested),
             },
             Some(Known { purchase, receipt: Some(receipt) }) => {
-                Ok(Met::Acknowledged(purchase.clone(), receipt.clone()))
+                Ok(Lookup::Acknowledged(purchase.clone(), receipt.clone()))
             }
-            Some(Known { purchase, receipt: None }) => Ok(Met::Again(purchase.clone())),
+            Some(Known { purchase, receipt: None }) => Ok(Lookup::Again(purchase.clone())),
         }
     }
 
@@ -134,29 +134,33 @@ mod tests {
 
     #[test]
     fn a_key_stands_for_the_first_purchase_until_that_has_certainly_failed() {
-        let known = KnownKeys::new();
+        let known = IdempotencyCache::new();
         let (first, other) = (purchase(1, "5"), purchase(1, "6"));
-        assert_eq!(known.meet(&first).unwrap(), Met::First);
-        assert_eq!(known.meet(&other).unwrap(), Met::Contested);
+        assert_eq!(known.check_or_insert(&first).unwrap(), Lookup::First);
+        assert_eq!(known.check_or_insert(&other).unwrap(), Lookup::Contested);
         let mut later = purchase(1, "5.00");
         later.timestamp = Timestamp::MAX;
-        assert_eq!(known.meet(&later).unwrap(), Met::Again(first));
+        assert_eq!(known.check_or_insert(&later).unwrap(), Lookup::Again(first));
         known.forget(&other.id);
-        assert_eq!(known.meet(&other).unwrap(), Met::First);
+        assert_eq!(known.check_or_insert(&other).unwrap(), Lookup::First);
         let receipt = Receipt::new(other.id, Durability::LocalDisk);
         known.acknowledged(&other, &receipt);
         known.forget(&other.id);
-        assert_eq!(known.meet(&purchase(1, "5")).unwrap_err().kind(), ErrorKind::Conflict);
-        assert_eq!(known.meet(&other).unwrap(), Met::Acknowledged(other, receipt));
+        assert_eq!(known.check_or_insert(&purchase(1, "5")).unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(known.check_or_insert(&other).unwrap(), Lookup::Acknowledged(other, receipt));
     }
 
     #[test]
     fn it_remembers_so_many_and_no_more() {
-        let known = KnownKeys::new();
+        let known = IdempotencyCache::new();
         for number in 0..=REMEMBERED.get() as u128 {
-            known.meet(&purchase(number, "5")).unwrap();
+            known.check_or_insert(&purchase(number, "5")).unwrap();
         }
         assert_eq!(known.known().len(), REMEMBERED.get());
-        assert_eq!(known.meet(&purchase(0, "6")).unwrap(), Met::First, "the oldest is forgotten");
+        assert_eq!(
+            known.check_or_insert(&purchase(0, "6")).unwrap(),
+            Lookup::First,
+            "the oldest is forgotten"
+        );
     }
 }

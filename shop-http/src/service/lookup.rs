@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::response::failure_log::INTERVAL;
-use crate::service::within;
+use crate::service::bounded::within;
 
 /// The longest that a buy waits for its look-up, for a free slot included.
 const TIMEOUT: Duration = Duration::from_millis(250);
@@ -22,7 +22,7 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// The look-ups of one service.
 #[derive(Debug)]
-pub(crate) struct Lookup {
+pub(crate) struct StoreLookup {
     slots: Semaphore,
     pause: Mutex<Pause>,
 }
@@ -34,7 +34,7 @@ struct Pause {
     logged: Option<Instant>,
 }
 
-impl Lookup {
+impl StoreLookup {
     pub(crate) const fn new() -> Self {
         let pause = Mutex::new(Pause { until: None, logged: None });
         Self { slots: Semaphore::const_new(MAX_CONCURRENT), pause }

@@ -9,7 +9,7 @@ use shop_core::{Purchase, PurchaseId};
 
 /// The last purchase of each user id and of each user name that bought lately.
 #[derive(Debug)]
-pub(crate) struct RecentBuys {
+pub(crate) struct LastPurchases {
     last: Mutex<LruCache<Selector, Last>>,
 }
 
@@ -23,7 +23,7 @@ struct Last {
 /// As many selectors are remembered; two for each user. At about 100 bytes each that is 2 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
-impl RecentBuys {
+impl LastPurchases {
     pub(crate) fn new() -> Self {
         Self { last: Mutex::new(LruCache::new(REMEMBERED)) }
     }
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_last_one_in_the_log_counts() {
-        let recent = RecentBuys::new();
+        let recent = LastPurchases::new();
         for (number, offset) in [(1, 7), (2, 9), (3, 8)] {
             let id = PurchaseId::from_uuid(Uuid::from_u128(number));
             let (user, name) = ("u1".parse().unwrap(), "ada".parse().unwrap());

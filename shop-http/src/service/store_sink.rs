@@ -7,31 +7,35 @@ use async_trait::async_trait;
 use shop_core::ports::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, PurchaseStoreExt, Receipt};
 use shop_core::{Error, ErrorKind, Purchase, Result};
 
-/// Puts purchases straight into a store. Here a conflict is known at once.
-#[derive(Debug)]
-pub(crate) struct StoreSink {
-    pub(crate) store: Arc<dyn PurchaseStore>,
+/// Writes purchases straight into a store. A conflict is known at once.
+#[derive(Debug, Clone)]
+pub struct StoreSink {
+    pub(super) store: Arc<dyn PurchaseStore>,
     /// What a stored purchase survives.
-    pub(crate) durability: Durability,
+    pub(super) durability: Durability,
+}
+
+impl From<StoreSink> for Arc<dyn PurchaseSink> {
+    fn from(sink: StoreSink) -> Self {
+        Arc::new(sink)
+    }
 }
 
 #[async_trait]
 impl PurchaseSink for StoreSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        match self.store.insert_one(purchase.clone()).await? {
+        let (kind, message) = match self.store.insert_one(purchase.clone()).await? {
             InsertOutcome::Inserted | InsertOutcome::Duplicate => {
-                Ok(Receipt::new(purchase.id, self.durability))
+                return Ok(Receipt::new(purchase.id, self.durability));
             }
+            InsertOutcome::Unknown(error) => return Err(error),
             InsertOutcome::Conflict => {
-                Err(Error::new(ErrorKind::Conflict, "the id is taken by a purchase with other content"))
+                (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
             }
-            InsertOutcome::Rejected(reason) => Err(Error::new(ErrorKind::Invalid, reason.to_string())),
-            InsertOutcome::Unknown(error) => Err(error),
-            _ => Err(Error::new(
-                ErrorKind::Internal,
-                "the store answered with an outcome that is not known here",
-            )),
-        }
+            InsertOutcome::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
+            _ => (ErrorKind::Internal, "the store answered with an unknown outcome".to_owned()),
+        };
+        Err(Error::new(kind, message))
     }
 
     fn durability(&self) -> Durability {

@@ -10,12 +10,10 @@ use shop_core::ports::Selector;
 use tokio::time::{Instant, timeout};
 
 use crate::header_names::PENDING;
-use crate::request::query::Parameters;
+use crate::request::query::{DEFAULT_WAIT, Parameters};
 use crate::response::failure::Failure;
-use crate::service::Service;
+use crate::service::purchases::Purchases;
 
-/// How long an answer waits unless the request says how long.
-pub(crate) const USUAL_WAIT: Duration = Duration::from_secs(2);
 /// The longest pauses between two looks whether a purchase is stored: short at first, as it usually is soon. Where
 /// this process stores it, a look follows every batch.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -24,14 +22,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Whether what was waited for is in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Sight {
+pub(crate) enum Visibility {
     /// It is, or there was nothing to wait for.
     Complete,
     /// It is not stored yet.
     Pending,
 }
 
-impl Sight {
+impl Visibility {
     /// `response`, saying so if something is pending.
     pub(crate) fn mark(self, mut response: Response) -> Response {
         if self == Self::Pending {
@@ -41,39 +39,39 @@ impl Sight {
     }
 }
 
-impl Service {
+impl Purchases {
     /// Waits for the purchase that the request names. If it names none, waits for the last one that this
     /// process has acknowledged for the first of `selectors` that it remembers any for.
     pub(crate) async fn wait(
         &self,
         parameters: &Parameters,
         selectors: &[Selector],
-    ) -> Result<Sight, Failure> {
+    ) -> Result<Visibility, Failure> {
         if let Some((id, time)) = parameters.wait()? {
             return self.wait_for(&id, time).await;
         }
-        let Some(recent) = &self.recent else { return Ok(Sight::Complete) };
+        let Some(recent) = &self.recent else { return Ok(Visibility::Complete) };
         let last = selectors.iter().find_map(|selector| Some((selector, recent.last_of(selector)?)));
-        let Some((selector, id)) = last else { return Ok(Sight::Complete) };
-        let sight = self.wait_for(&id, USUAL_WAIT).await?;
-        if sight == Sight::Complete {
+        let Some((selector, id)) = last else { return Ok(Visibility::Complete) };
+        let visibility = self.wait_for(&id, DEFAULT_WAIT).await?;
+        if visibility == Visibility::Complete {
             recent.forget(selector, id);
         }
-        Ok(sight)
+        Ok(visibility)
     }
 
     /// Waits until the purchase is stored, at most for `time`.
-    async fn wait_for(&self, id: &PurchaseId, time: Duration) -> Result<Sight, Failure> {
+    async fn wait_for(&self, id: &PurchaseId, time: Duration) -> Result<Visibility, Failure> {
         let until = Instant::now() + time;
         let mut pause = FIRST_PAUSE;
         loop {
             let progress = self.progress();
-            if self.ask(self.query.get(id)).await?.is_some() {
-                return Ok(Sight::Complete);
+            if self.get(id).await?.is_some() {
+                return Ok(Visibility::Complete);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(Sight::Pending);
+                return Ok(Visibility::Pending);
             }
             drop(timeout(pause.min(left), progress).await);
             pause = (pause * 2).min(LONGEST_PAUSE);

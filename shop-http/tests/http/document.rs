@@ -10,7 +10,7 @@ use crate::shop::{Shop, ask, get, request};
 
 fn speaking(name: &str) -> Shop {
     let mut options = HttpOptions::default();
-    options.dialect = Dialect::named(name).unwrap();
+    options.dialect = Dialect::from_name(name).unwrap();
     Shop::with(options)
 }
 

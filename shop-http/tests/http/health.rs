@@ -12,7 +12,7 @@ use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
 use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
 use shop_core::{Result, Timestamp, ingest::DeadLetterLimit, orders::OrderNumber};
-use shop_http::{Facing, HttpOptions, LocalPorts, Management, UsersRole, facing, management};
+use shop_http::{HttpOptions, LocalPorts, Management, PurchasesRole, UsersRole, facing, management};
 use tokio::sync::oneshot;
 
 use crate::shop::{Shop, get};
@@ -96,9 +96,9 @@ async fn only_files_of_the_process_count_for_its_probe() {
     faults.always(Call::Check, Fault::unavailable());
     let facing_on = |log_is_local, store_is_local| {
         let query = faults.query(Arc::new(store.clone()));
-        let mut parts = Facing::new(faults.sink(Arc::new(log.sink())), query);
-        parts.local = LocalPorts::new(log_is_local, store_is_local);
-        facing(parts, HttpOptions::default())
+        let mut purchases = PurchasesRole::with_sink(faults.sink(Arc::new(log.sink())), query);
+        purchases.local = LocalPorts::new(log_is_local, store_is_local);
+        facing(purchases.into(), HttpOptions::default())
     };
     let remote = facing_on(false, false);
     assert_eq!(get(&remote, "/readyz").await.json(), json!({"status": "ready"}));
@@ -161,9 +161,10 @@ fn with_ingest(options: IngestOptions) -> (Router, InMemoryLog, Faults, Ingest) 
     let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
     let stored = faults.store(Arc::new(store.clone()));
     let ingest = Ingest::new(Arc::new(log.source("group")), stored, Arc::new(log.dead_letters()), options);
-    let mut parts = Management::new(Arc::new(store.clone()), Durability::Memory, Arc::new(store));
-    parts.ingest = Some(ingest.monitor());
-    (management(parts, HttpOptions::default()), log, faults, ingest)
+    let mut purchases =
+        PurchasesRole::with_store(Arc::new(store.clone()), Durability::Memory, Arc::new(store));
+    purchases.ingest = Some(ingest.monitor());
+    (management(purchases.into(), HttpOptions::default()), log, faults, ingest)
 }
 
 fn append(log: &InMemoryLog, value: &str) {
@@ -232,10 +233,10 @@ async fn a_facing_whose_ingest_has_stopped_says_so_and_still_lists() {
         options,
     );
     let monitor = ingest.monitor();
-    let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
-    parts.ingest = Some(monitor.clone());
-    parts.local = LocalPorts::new(true, true);
-    let router = facing(parts, HttpOptions::default());
+    let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+    purchases.ingest = Some(monitor.clone());
+    purchases.local = LocalPorts::new(true, true);
+    let router = facing(purchases.into(), HttpOptions::default());
     tokio::spawn(ingest.run(std::future::pending()));
     monitor.wait_for(|status| status.phase == Phase::Running).await;
     assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK);

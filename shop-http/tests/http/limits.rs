@@ -26,7 +26,7 @@ async fn a_head_that_is_too_long_is_refused_in_each_dialect() {
         ("default", "/v1/purchases/", "detail"),
     ] {
         let mut options = HttpOptions::default();
-        options.dialect = Dialect::named(name).unwrap();
+        options.dialect = Dialect::from_name(name).unwrap();
         let shop = Shop::with(options);
         let fits = "x".repeat(8_192 - path.len());
         let answer = get(&shop.facing, &format!("{path}{fits}")).await;

@@ -15,7 +15,7 @@ use shop_core::log::LogRecord;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseSink, PurchaseStore};
 use shop_core::{Clock, SystemClock, Timestamp};
-use shop_http::{Facing, HttpOptions, Management, Metrics, facing, management};
+use shop_http::{Facing, HttpOptions, Management, Metrics, PurchasesRole, facing, management};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -53,8 +53,10 @@ impl Measured {
         metrics.count_unreadable(Arc::default());
         let ingest = Ingest::new(source, Arc::clone(&stored), letters, IngestOptions::default());
         let ingest = ingest.observed_by(metrics.ingest_observer());
-        let mut back = Management::new(stored, Durability::Memory, Arc::new(store.clone()));
-        (back.ingest, back.metrics) = (Some(ingest.monitor()), metrics);
+        let mut purchases = PurchasesRole::with_store(stored, Durability::Memory, Arc::new(store.clone()));
+        purchases.ingest = Some(ingest.monitor());
+        let mut back = Management::from(purchases);
+        back.metrics = metrics;
         let accounts = Accounts::new();
         (back.users, back.orders) = (Some(accounts.users_role()), Some(accounts.orders_role()));
         let query = faults.query(Arc::new(store.clone()));

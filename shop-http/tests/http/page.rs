@@ -29,7 +29,7 @@ async fn browsers_get_the_page_and_programs_the_description() {
         ["default", "scalable-shop", "user-buy-list", "ecommerce", "purchase-tracking", "shopping-system"]
     {
         let mut options = HttpOptions::default();
-        options.dialect = Dialect::named(name).unwrap();
+        options.dialect = Dialect::from_name(name).unwrap();
         let shop = Shop::with(options);
         for service in [&shop.facing, &shop.management] {
             let description = get(service, "/").await;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use shop_core::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{HttpOptions, PurchasesRole, facing};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -36,9 +36,9 @@ async fn who_waits_where_purchases_are_stored_sees_them_at_once() {
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let stored = faults.store(Arc::new(store.clone()));
     let ingest = Ingest::new(source, stored, letters, IngestOptions::default());
-    let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
-    parts.ingest = Some(ingest.monitor());
-    let facing = facing(parts, HttpOptions::default());
+    let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+    purchases.ingest = Some(ingest.monitor());
+    let facing = facing(purchases.into(), HttpOptions::default());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
     // Between two looks that are not called for.

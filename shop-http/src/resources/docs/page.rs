@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
-use crate::dialect::Speaks;
+use crate::dialect::RequestDialect;
 use crate::response::failure::Failure;
 
 /// Swagger UI sets styles of its own and has pictures in them; nothing else is let in.
@@ -25,7 +25,7 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
 /// `GET /docs`.
-pub(crate) async fn page(Speaks(dialect): Speaks) -> Response {
+pub(crate) async fn page(RequestDialect(dialect): RequestDialect) -> Response {
     let Some((html, kind)) = vendored("index.html") else { return Failure::NoRoute.respond(dialect) };
     // The page stands beside its folder, so that nobody is redirected into it.
     let html =
@@ -34,7 +34,10 @@ pub(crate) async fn page(Speaks(dialect): Speaks) -> Response {
 }
 
 /// `GET /docs/{file}`: what the page is made of.
-pub(crate) async fn file(Speaks(dialect): Speaks, path: Result<Path<String>, PathRejection>) -> Response {
+pub(crate) async fn file(
+    RequestDialect(dialect): RequestDialect,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
     match path.ok().and_then(|Path(name)| vendored(&name)) {
         Some((bytes, kind)) => ([POLICY, (header::CONTENT_TYPE, kind)], bytes).into_response(),
         None => Failure::NoRoute.respond(dialect),

@@ -15,7 +15,7 @@ const PATHS: [&str; 5] =
     ["/users", "/users/{user_id}", "/users/{user_id}/orders", "/orders", "/orders/{order_id}"];
 
 fn of(users: bool, orders: bool) -> axum::Router {
-    let mut parts = Management::without_purchases();
+    let mut parts = Management::default();
     parts.users = users.then(|| UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = orders.then(|| OrdersRole::new(Arc::new(InMemoryOrders::new())));
     management(parts, HttpOptions::default())

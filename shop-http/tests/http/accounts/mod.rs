@@ -85,20 +85,20 @@ impl Accounts {
     pub(crate) fn users_role(&self) -> UsersRole {
         let mut role = UsersRole::new(Arc::new(self.users.clone()));
         let (events, relay) = self.users_monitors.clone();
-        (role.events, role.relay) = (Some(events), Some(relay));
+        (role.ingest, role.relay) = (Some(events), Some(relay));
         role
     }
 
     pub(crate) fn orders_role(&self) -> OrdersRole {
         let mut role = OrdersRole::new(Arc::new(self.orders.clone()));
         let (events, relay) = self.orders_monitors.clone();
-        (role.events, role.relay) = (Some(events), Some(relay));
+        (role.ingest, role.relay) = (Some(events), Some(relay));
         role
     }
 
     /// A management of nothing else.
     pub(crate) fn management(&self, options: HttpOptions) -> Router {
-        let mut parts = Management::without_purchases();
+        let mut parts = Management::default();
         (parts.users, parts.orders) = (Some(self.users_role()), Some(self.orders_role()));
         management(parts, options)
     }

@@ -34,7 +34,7 @@ impl Odd {
 
     /// Management on such stores.
     pub(super) fn management(self) -> Router {
-        let mut parts = Management::without_purchases();
+        let mut parts = Management::default();
         parts.users = Some(UsersRole::new(Arc::new(self)));
         parts.orders = Some(OrdersRole::new(Arc::new(self)));
         management(parts, HttpOptions::default())

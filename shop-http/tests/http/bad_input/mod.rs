@@ -16,7 +16,7 @@ const GOOD: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 fn speaking(name: &str) -> Shop {
     let mut options = HttpOptions::default();
-    options.dialect = Dialect::named(name).unwrap();
+    options.dialect = Dialect::from_name(name).unwrap();
     Shop::with(options)
 }
 

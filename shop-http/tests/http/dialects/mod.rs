@@ -20,7 +20,7 @@ pub(crate) const BUY: &str =
 
 pub(crate) fn speaking(name: &str) -> Shop {
     let mut options = HttpOptions::default();
-    options.dialect = Dialect::named(name).unwrap();
+    options.dialect = Dialect::from_name(name).unwrap();
     Shop::with(options)
 }
 

@@ -3,15 +3,15 @@
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
-use super::{
-    Bought, Dialect, Errors, Extras, HealthForm, ItemForm, ListingForm, LooksFor, LowestPrice, Missing,
-    Outage, Outages, PriceForm, TimestampForm, Timestamps, View,
+use super::forms::{
+    Dialect, Errors, Extras, HealthForm, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, Outages,
+    PathMatch, PriceForm, PurchaseResponse, TimestampForm, Timestamps, View,
 };
 
 /// What dialects begin with.
-pub(super) const EVERYBODY: Dialect = Dialect {
+pub(super) const BASE: Dialect = Dialect {
     name: "default",
-    bought: Bought::Says {
+    bought: PurchaseResponse::Says {
         code: StatusCode::CREATED,
         status: Some("success"),
         message: "Purchase recorded",
@@ -22,17 +22,17 @@ pub(super) const EVERYBODY: Dialect = Dialect {
     invalid: StatusCode::BAD_REQUEST,
     no_object: StatusCode::BAD_REQUEST,
     no_json: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-    missing: Missing::Listed,
-    tells_empty_bodies: true,
+    missing: MissingFields::Listed,
+    distinguishes_empty_bodies: true,
     lowest_price: LowestPrice::Zero,
     outages: Outages {
-        taking: Outage {
+        publish: Outage {
             status: StatusCode::SERVICE_UNAVAILABLE,
             text: "Failed to record purchase - messaging system unavailable",
         },
-        writing: Outage { status: StatusCode::SERVICE_UNAVAILABLE, text: "Failed to write purchase" },
-        asking: None,
-        reading: None,
+        write: Outage { status: StatusCode::SERVICE_UNAVAILABLE, text: "Failed to write purchase" },
+        query: None,
+        read: None,
     },
     is_strict: false,
     integers_are_text: true,
@@ -40,14 +40,14 @@ pub(super) const EVERYBODY: Dialect = Dialect {
     listing: ListingForm {
         view: View::Everything,
         order: ListOrder::NewestFirst,
-        looks_for: LooksFor::Either,
+        path_match: PathMatch::Either,
         nothing: StatusCode::OK,
         cap: None,
     },
-    health: HealthForm { well: "healthy", tells_of_the_store: true },
+    health: HealthForm { well: "healthy", reports_store: true },
 };
 
-pub(super) static DEFAULT: Dialect = EVERYBODY;
+pub(super) static DEFAULT: Dialect = BASE;
 
 const NOT_RECORDED: Outage = Outage {
     status: StatusCode::SERVICE_UNAVAILABLE,
@@ -55,15 +55,15 @@ const NOT_RECORDED: Outage = Outage {
 };
 
 /// Our own API.
-pub(crate) static V1: Dialect = Dialect {
+pub(super) static V1: Dialect = Dialect {
     name: "v1",
-    bought: Bought::PurchaseAndReceipt,
+    bought: PurchaseResponse::PurchaseAndReceipt,
     errors: Errors::Problem,
     invalid: StatusCode::UNPROCESSABLE_ENTITY,
-    tells_empty_bodies: false,
-    outages: Outages { taking: NOT_RECORDED, writing: NOT_RECORDED, asking: None, reading: None },
+    distinguishes_empty_bodies: false,
+    outages: Outages { publish: NOT_RECORDED, write: NOT_RECORDED, query: None, read: None },
     is_strict: true,
     integers_are_text: false,
     timestamps: Timestamps::Strict,
-    ..EVERYBODY
+    ..BASE
 };

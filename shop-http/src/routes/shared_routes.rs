@@ -1,32 +1,40 @@
 //! The routes that facing and management share, and the prefixes that lead to routes from elsewhere.
 
-use axum::routing::{get, post};
+use std::sync::Arc;
+
+use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases, v1_summary};
-use crate::routes::{Methods, Routes, read};
+use crate::routes::path_router::{Routes, read};
 use crate::service::Service;
+use crate::service::purchases::Purchases;
 
-/// All the routes of a service that has `naked` ones of its own, and `under_api_v1`.
-pub(crate) fn everywhere(service: &Service, naked: Routes, under_api_v1: Routes) -> Routes {
+/// All the routes of `service`. Its purchases have routes of its own, `own` and `under_api_v1`.
+pub(crate) fn shared_routes(
+    service: &Service,
+    own: Routes<Arc<Purchases>>,
+    under_api_v1: Routes<Arc<Purchases>>,
+) -> Routes {
     let alive = Routes::new().route("/healthz", get(health::alive_text));
-    let operations = operations();
-    if !service.has_purchases {
-        return with_accounts(alive.merge(operations), service).route("/", read(index::get));
-    }
-    let naked = naked.merge(alive);
-    let ours = with_accounts(Routes::new(), service)
-        .route("/", read(index::get))
-        .route("/page/{name}", read(page::asset))
+    let Some(purchases) = &service.purchases else {
+        return with_entities(alive.merge(operations()), service).route("/", read(index::get));
+    };
+    let with_purchases = |routes: Routes<Arc<Purchases>>| routes.with_state(Arc::clone(purchases));
+    let naked = with_purchases(own).merge(alive);
+    let v1 = Routes::new()
         .route("/v1/purchases", read(v1_purchases::list).post(buy::post))
         .route("/v1/purchases/{id}", read(v1_purchases::get))
         .route("/v1/summary", read(v1_summary::get));
-    let all = naked.clone().merge(ours).nest("/api/v1", under_api_v1);
+    let ours = with_entities(with_purchases(v1), service)
+        .route("/", read(index::get))
+        .route("/page/{name}", read(page::asset));
+    let all = naked.clone().merge(ours).nest("/api/v1", with_purchases(under_api_v1));
     let all = with_prefix(all, "/api", naked.route("/", read(index::describe)), read(index::describe));
     let all = INGRESS_PREFIXES
         .into_iter()
         .fold(all.clone(), |routes, prefix| with_prefix(routes, prefix, all.clone(), read(index::get)));
-    all.merge(operations)
+    all.merge(operations())
 }
 
 /// The routes for operators and probes. They exist once: below a prefix that an ingress publishes, they would be public.
@@ -42,7 +50,7 @@ fn operations() -> Routes {
 }
 
 /// `routes`, and those of users and of orders, where there are any.
-fn with_accounts(mut routes: Routes, service: &Service) -> Routes {
+fn with_entities(mut routes: Routes, service: &Service) -> Routes {
     if service.users.is_some() {
         routes = routes
             .route("/users", post(users::post))
@@ -56,7 +64,7 @@ fn with_accounts(mut routes: Routes, service: &Service) -> Routes {
 }
 
 /// `routes`, and below `prefix` those `nested`, with `index` at its slash.
-fn with_prefix(routes: Routes, prefix: &str, nested: Routes, index: Methods) -> Routes {
+fn with_prefix(routes: Routes, prefix: &str, nested: Routes, index: MethodRouter<Arc<Service>>) -> Routes {
     // Nested routes have no slash behind the prefix alone.
     routes.nest(prefix, nested).route(&format!("{prefix}/"), index)
 }

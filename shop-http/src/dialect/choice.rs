@@ -1,0 +1,131 @@
+//! Which dialect a request is answered in: the path's, or the configured one.
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::dialect::ecommerce::ECOMMERCE;
+use crate::dialect::forms::Dialect;
+use crate::dialect::native::{self, DEFAULT, V1};
+use crate::dialect::purchase_tracking::PURCHASE_TRACKING;
+use crate::dialect::scalable_shop::SCALABLE_SHOP;
+use crate::dialect::shopping_system::SHOPPING_SYSTEM;
+use crate::dialect::user_buy_list::USER_BUY_LIST;
+
+/// Those that can be chosen by name. Two systems have no path outside of their own prefixes, so elsewhere they
+/// are spoken to as everybody is.
+static NAMED: [&Dialect; 6] = [
+    &DEFAULT,
+    &SCALABLE_SHOP,
+    &USER_BUY_LIST,
+    &Dialect { name: "ecommerce", ..native::BASE },
+    &PURCHASE_TRACKING,
+    &Dialect { name: "shopping-system", ..native::BASE },
+];
+
+/// A name that is no dialect's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is no dialect that this version speaks: choose one of {known}")]
+pub struct UnknownDialect {
+    given: String,
+    known: String,
+}
+
+impl Dialect {
+    /// The default dialect.
+    pub const DEFAULT: &'static Self = &DEFAULT;
+
+    /// The dialect with this name.
+    ///
+    /// # Errors
+    /// [`UnknownDialect`], which lists those that are known.
+    pub fn from_name(name: &str) -> Result<&'static Self, UnknownDialect> {
+        let found = NAMED.into_iter().find(|dialect| dialect.name == name);
+        found.ok_or_else(|| UnknownDialect {
+            given: name.to_owned(),
+            known: NAMED.map(|dialect| format!("`{}`", dialect.name)).join(", "),
+        })
+    }
+
+    /// The dialect that a path is answered in, when `configured` is that of the paths that do not tell.
+    pub(crate) fn of_path(path: &str, configured: &'static Self) -> &'static Self {
+        let ingress = INGRESS_PREFIXES.iter().find_map(|prefix| below(path, prefix));
+        let (path, configured) = ingress.map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
+        let told = TELLING_PREFIXES.into_iter().find(|(prefix, _)| below(path, prefix).is_some());
+        told.map_or(configured, |(_, dialect)| dialect)
+    }
+}
+
+/// Prefixes that an ingress used to cut off.
+pub(crate) const INGRESS_PREFIXES: [&str; 2] = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
+
+/// Prefixes that tell the dialect; the first that fits counts.
+static TELLING_PREFIXES: [(&str, &Dialect); 6] = [
+    ("/v1", &V1),
+    ("/api/v1", &SHOPPING_SYSTEM),
+    ("/api", &USER_BUY_LIST),
+    ("/buyList", &SCALABLE_SHOP),
+    ("/users", &ECOMMERCE),
+    ("/orders", &ECOMMERCE),
+];
+
+/// What stands in `path` behind `prefix`, if that is all of its first segments.
+fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The dialect that a request is answered in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestDialect(pub(crate) &'static Dialect);
+
+/// Inserted into every request by the layer of the limits.
+impl<S: Send + Sync> FromRequestParts<S> for RequestDialect {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or_else(|| Self(Dialect::DEFAULT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_tells_where_it_can() {
+        for (path, name) in [
+            ("/v1", "v1"),
+            ("/v1/purchases", "v1"),
+            ("/v12", "default"),
+            ("/buy", "default"),
+            ("/api/v1/buy", "shopping-system"),
+            ("/api/v1", "shopping-system"),
+            ("/api/v12", "user-buy-list"),
+            ("/api/buy", "user-buy-list"),
+            ("/apis", "default"),
+            ("/buyList/joe", "scalable-shop"),
+            ("/scalable-shop-cm-server/buy", "scalable-shop"),
+            ("/scalable-shop-cm-api", "scalable-shop"),
+            ("/scalable-shop-cm-api/v1/purchases", "v1"),
+            ("/scalable-shop-cm-apis", "default"),
+            ("/users", "ecommerce"),
+            ("/users/1/orders", "ecommerce"),
+            ("/orders/1", "ecommerce"),
+            ("/scalable-shop-cm-server/orders", "ecommerce"),
+            ("/usersof", "default"),
+            ("/api/users", "user-buy-list"),
+        ] {
+            assert_eq!(Dialect::of_path(path, &DEFAULT).name, name, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        for dialect in NAMED {
+            assert_eq!(Dialect::from_name(dialect.name).unwrap(), dialect);
+        }
+        let error = Dialect::from_name("klingon").unwrap_err().to_string();
+        assert!(error.contains("klingon") && error.contains("`default`"), "{error}");
+    }
+}

@@ -1,0 +1,135 @@
+//! The registry of one service: its recorder, and the text that Prometheus reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use ::metrics::{
+    Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_process::Collector;
+
+use super::names::{self, ALL, Kind, Name};
+
+/// The figures of one service, for its `/metrics`. Clones are the same figures.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: Collector,
+    /// Samples of histograms that were taken so far.
+    samples: AtomicUsize,
+    /// The topic, group and partition of every lag that was ever told.
+    pub(super) lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
+    /// Of each topic, the dead letters that wait, by the word for their reason.
+    pub(super) letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    /// The documents of the store that cannot be read, counted there.
+    unreadable: OnceLock<Arc<AtomicU64>>,
+}
+
+/// The labels of one series.
+pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
+
+/// After so many samples they are sorted into their buckets, even if nobody reads them: until then each takes 24
+/// bytes (`metrics-rs/metrics#467`).
+const SAMPLES: usize = 4_096;
+const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);
+
+impl Metrics {
+    /// Those of a service that has just started.
+    #[must_use]
+    pub fn new() -> Self {
+        let recorder = recorder();
+        let shared = Shared {
+            handle: recorder.handle(),
+            recorder,
+            process: Collector::default(),
+            samples: AtomicUsize::new(0),
+            lags: Mutex::default(),
+            letters: Mutex::default(),
+            unreadable: OnceLock::new(),
+        };
+        with_local_recorder(&shared.recorder, || shared.process.describe());
+        let metrics = Self { shared: Arc::new(shared) };
+        let version: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
+        metrics.gauge(names::APP_INFO, version).set(1);
+        metrics.gauge(names::FLASK_EXPORTER_INFO, version).set(1);
+        metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(0);
+        for method in ["GET", "POST"] {
+            let labels = [("method", method), ("status", "500")];
+            metrics.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).absolute(0);
+        }
+        metrics
+    }
+
+    /// Shows `count`: the documents that a store has met which are no purchases. The first one given stays.
+    pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
+        self.shared.unreadable.get_or_init(|| count);
+    }
+
+    /// All figures in Prometheus' text format, version 0.0.4.
+    pub(crate) fn text(&self) -> String {
+        with_local_recorder(&self.shared.recorder, || self.shared.process.collect());
+        if let Some(count) = self.shared.unreadable.get() {
+            self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
+        }
+        self.shared.handle.render()
+    }
+
+    pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
+        self.shared.recorder.register_counter(&key(name, labels), &METADATA)
+    }
+
+    pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
+        self.shared.recorder.register_gauge(&key(name, labels), &METADATA)
+    }
+
+    pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
+        self.shared.recorder.register_histogram(&key(name, labels), &METADATA)
+    }
+
+    /// So many samples of histograms were taken.
+    pub(super) fn sampled(&self, count: usize) {
+        let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
+        if before / SAMPLES != before.wrapping_add(count) / SAMPLES {
+            self.shared.handle.run_upkeep();
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[expect(clippy::expect_used, reason = "no list of buckets is empty, as `names` says")]
+fn recorder() -> PrometheusRecorder {
+    let with_buckets = |builder: PrometheusBuilder, name: &Name| match name.kind {
+        Kind::Histogram(buckets) => builder
+            .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
+            .expect("a list of buckets"),
+        Kind::Counter | Kind::Gauge => builder,
+    };
+    let recorder = ALL.iter().fold(PrometheusBuilder::new(), with_buckets).build_recorder();
+    for &Name { name, kind, help } in ALL {
+        let help = SharedString::const_str(help);
+        match kind {
+            Kind::Counter => recorder.describe_counter(name.into(), None, help),
+            Kind::Gauge => recorder.describe_gauge(name.into(), None, help),
+            Kind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
+        }
+    }
+    recorder
+}
+
+fn key(name: Name, labels: Labels<'_>) -> Key {
+    let labels = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned()));
+    Key::from_parts(name.name, labels.collect::<Vec<_>>())
+}

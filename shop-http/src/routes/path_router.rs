@@ -1,0 +1,63 @@
+//! Routes that know where they stand: a router does not list its paths, and the document of the API must hold all of
+//! them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, get};
+use tower_http::compression::CompressionLayer;
+
+use crate::service::Service;
+
+/// `handler` for `GET`, whose responses are compressed for clients that accept that. Responses to writes are short:
+/// compressing them costs more than it saves.
+pub(crate) fn read<T: 'static, S: Clone + Send + Sync + 'static>(
+    handler: impl Handler<T, S>,
+) -> MethodRouter<S> {
+    get(handler).layer(CompressionLayer::new())
+}
+
+/// A router whose handlers have the state `S`, and the paths in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Routes<S = Arc<Service>> {
+    router: Router<S>,
+    paths: Vec<String>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    pub(crate) fn new() -> Self {
+        Self { router: Router::new(), paths: Vec::new() }
+    }
+
+    pub(crate) fn route(mut self, path: &str, methods: MethodRouter<S>) -> Self {
+        self.paths.push(path.to_owned());
+        Self { router: self.router.route(path, methods), paths: self.paths }
+    }
+
+    pub(crate) fn merge(mut self, other: Self) -> Self {
+        self.paths.extend(other.paths);
+        Self { router: self.router.merge(other.router), paths: self.paths }
+    }
+
+    /// These routes, and `nested` below `prefix`.
+    pub(crate) fn nest(mut self, prefix: &str, nested: Self) -> Self {
+        // The root of nested routes has no slash of its own.
+        self.paths.extend(nested.paths.iter().map(|path| format!("{prefix}{}", path.trim_end_matches('/'))));
+        Self { router: self.router.nest(prefix, nested.router), paths: self.paths }
+    }
+
+    /// These routes with their state, among routes that have another.
+    pub(crate) fn with_state<Other>(self, state: S) -> Routes<Other> {
+        Routes { router: self.router.with_state(state), paths: self.paths }
+    }
+
+    /// Where the routes stand.
+    pub(crate) fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    pub(crate) fn into_router(self) -> Router<S> {
+        self.router
+    }
+}

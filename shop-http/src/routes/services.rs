@@ -1,0 +1,55 @@
+//! The two services, which differ by their paths outside of `/v1` and by where purchases are written.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+use shop_core::ports::PurchaseSink;
+
+use crate::resources::{buy, docs, listing};
+use crate::routes::path_router::{Routes, read};
+use crate::routes::shared_routes::shared_routes;
+use crate::server::layers;
+use crate::server::options::HttpOptions;
+use crate::service::Service;
+use crate::service::kind::ServiceKind;
+use crate::service::parts::{Facing, Management, Parts};
+
+/// The router of facing, the service that customers meet: takes purchases into a log, answers listings.
+pub fn facing(parts: Facing, options: HttpOptions) -> Router {
+    router(ServiceKind::Facing, parts, options)
+}
+
+/// The router of management, the service behind facing: owns the store.
+pub fn management(parts: Management, options: HttpOptions) -> Router {
+    router(ServiceKind::Management, parts, options)
+}
+
+fn router<W: Into<Arc<dyn PurchaseSink>>>(
+    kind: ServiceKind,
+    parts: Parts<W>,
+    options: HttpOptions,
+) -> Router {
+    let service = Arc::new(Service::new(kind, parts, options));
+    layers::around(docs::beside(routes(&service), &service), &service)
+}
+
+/// The routes of `service`, but for those that describe them.
+pub(crate) fn routes(service: &Service) -> Routes {
+    let of_a_user = |path| Routes::new().route(path, read(listing::get));
+    let (own, under_api_v1) = match service.kind {
+        ServiceKind::Facing => {
+            let own = of_a_user("/getAllUserBuys/{who}").route("/buy", post(buy::post));
+            (own.clone(), own)
+        }
+        ServiceKind::Management => {
+            let of_a_user = of_a_user("/purchases/{who}");
+            let own = of_a_user
+                .clone()
+                .route("/purchases", read(listing::of_everybody).post(buy::post_into_store))
+                .route("/buyList/{who}", read(listing::buy_list));
+            (own, of_a_user)
+        }
+    };
+    shared_routes(service, own, under_api_v1)
+}

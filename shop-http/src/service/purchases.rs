@@ -1,0 +1,225 @@
+//! Purchases as the routes use them: published, found and listed, with time-outs and the responses' own errors.
+
+use std::sync::Arc;
+
+use shop_core::ingest::IngestMonitor;
+use shop_core::ports::{Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary};
+use shop_core::{
+    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, PurchaseId, RequestContext,
+    Result,
+};
+
+use crate::metrics::Publishing;
+use crate::response::failure::{Failure, Subject};
+use crate::server::options::HttpOptions;
+use crate::service::bounded::within;
+use crate::service::idempotency::{IdempotencyCache, Lookup, other_content};
+use crate::service::kind::ServiceKind;
+use crate::service::lookup::{StoreLookup, is_first_attempt};
+use crate::service::parts::{LocalPorts, PurchasesRole};
+use crate::service::recent::LastPurchases;
+
+/// The purchases of a service.
+#[derive(Debug)]
+pub(crate) struct Purchases {
+    pub(crate) kind: ServiceKind,
+    pub(crate) sink: Arc<dyn PurchaseSink>,
+    pub(crate) query: Arc<dyn PurchaseQuery>,
+    pub(crate) ingest: Option<IngestMonitor>,
+    pub(crate) local: LocalPorts,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Arc<HttpOptions>,
+    /// The last purchases that this process has acknowledged, where listings wait for them.
+    pub(super) recent: Option<LastPurchases>,
+    /// Where keys are remembered. Without it, what is behind `sink` recognises a repetition itself.
+    known_keys: Option<IdempotencyCache>,
+    lookup: StoreLookup,
+    publishing: Publishing,
+}
+
+/// A purchase that was acknowledged, now or before.
+#[derive(Debug)]
+pub(crate) struct Acknowledged {
+    pub(crate) purchase: Purchase,
+    pub(crate) receipt: Receipt,
+    /// Whether this request repeats one that was acknowledged before.
+    pub(crate) is_replayed: bool,
+}
+
+impl Purchases {
+    /// The purchases of a service of this kind.
+    pub(super) fn new<W: Into<Arc<dyn PurchaseSink>>>(
+        kind: ServiceKind,
+        role: PurchasesRole<W>,
+        publishing: Publishing,
+        clock: Arc<dyn Clock>,
+        options: Arc<HttpOptions>,
+    ) -> Self {
+        let PurchasesRole { writer, query, ingest, local } = role;
+        let takes_into_log = kind == ServiceKind::Facing;
+        Self {
+            kind,
+            sink: writer.into(),
+            query,
+            ingest,
+            local,
+            clock,
+            recent: (takes_into_log && options.remember_buys).then(LastPurchases::new),
+            options,
+            known_keys: takes_into_log.then(IdempotencyCache::new),
+            lookup: StoreLookup::new(),
+            publishing,
+        }
+    }
+
+    /// Gives a purchase its identity and publishes it.
+    ///
+    /// When the client goes away meanwhile, the purchase is published all the same.
+    pub(crate) fn buy(
+        &self,
+        new: NewPurchase,
+        context: Option<Box<RequestContext>>,
+    ) -> impl Future<Output = Result<Acknowledged, Failure>> + Send {
+        let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
+        let mut purchase = new.identified(self.clock.now(), || fresh);
+        purchase.context = context;
+        // A block over what is prepared: an `async fn` keeps its arguments twice, and many of these are under way.
+        async move {
+            let Some(key) = key else {
+                // A purchase that fails can be repeated: a key that is a UUID is the id.
+                let failed = |error| self.not_written(error, fresh.into());
+                let receipt = self.publish(&purchase).await.map_err(failed)?;
+                if let Some(known) = &self.known_keys {
+                    known.remember_unkeyed(&purchase, &receipt);
+                }
+                return Ok(Acknowledged { purchase, receipt, is_replayed: false });
+            };
+            match &self.known_keys {
+                Some(known) => Box::pin(self.publish_once(known, purchase)).await,
+                None => Box::pin(self.publish_into_store(purchase)).await,
+            }
+            .map_err(|error| self.not_written(error, key))
+        }
+    }
+
+    fn not_written(&self, error: Error, key: IdempotencyKey) -> Failure {
+        Failure::Write { error, key, of: self.subject() }
+    }
+
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        let attempt = self.publishing.begin();
+        let published = within(self.options.publish_deadline, self.sink.publish(purchase)).await;
+        attempt.ended(&published);
+        let receipt = published?;
+        if let Some(recent) = &self.recent {
+            recent.remember(purchase, &receipt);
+        }
+        Ok(receipt)
+    }
+
+    /// Publishes what has a key, unless it is known to be in the log.
+    ///
+    /// What this process does not remember is looked up in the store, so that another process, a restart or a full
+    /// memory acknowledges nothing that would be a conflict.
+    async fn publish_once(&self, known: &IdempotencyCache, purchase: Purchase) -> Result<Acknowledged> {
+        let id = purchase.id;
+        let lookup = known.check_or_insert(&purchase)?;
+        let is_first = lookup == Lookup::First;
+        let purchase = match lookup {
+            Lookup::First => purchase,
+            Lookup::Again(mut first) => {
+                first.context = purchase.context;
+                first
+            }
+            Lookup::Acknowledged(purchase, receipt) => {
+                return Ok(Acknowledged { purchase, receipt, is_replayed: true });
+            }
+            Lookup::Contested => {
+                let stored = self.look_up(known, &id).await.ok_or_else(other_content)?;
+                return self.if_same(&purchase, stored);
+            }
+        };
+        if !(is_first && is_first_attempt(&id, self.clock.now()))
+            && let Some(stored) = self.look_up(known, &id).await
+        {
+            return self.if_same(&purchase, stored);
+        }
+        let published = self.publish(&purchase).await;
+        match &published {
+            Ok(receipt) => known.acknowledged(&purchase, receipt),
+            // An earlier attempt may still be on its way.
+            Err(error) if is_first && error.outcome() == Outcome::NotApplied => known.forget(&id),
+            Err(_) => {}
+        }
+        published.map(|receipt| Acknowledged { purchase, receipt, is_replayed: false })
+    }
+
+    /// Publishes what has a key straight into the store: a repetition returns the purchase that is stored.
+    async fn publish_into_store(&self, purchase: Purchase) -> Result<Acknowledged> {
+        if let Some(stored) = self.lookup.stored(&*self.query, &purchase.id).await {
+            return self.if_same(&purchase, stored);
+        }
+        let receipt = self.publish(&purchase).await?;
+        // Another request with the same key may have been first.
+        let stored = self.get(&purchase.id).await.ok().flatten();
+        let is_replayed = stored.as_ref().is_some_and(|stored| stored.timestamp != purchase.timestamp);
+        Ok(Acknowledged { purchase: stored.unwrap_or(purchase), receipt, is_replayed })
+    }
+
+    /// The purchase that is stored under `id`, which is remembered from now on.
+    async fn look_up(&self, known: &IdempotencyCache, id: &PurchaseId) -> Option<Purchase> {
+        let stored = self.lookup.stored(&*self.query, id).await?;
+        known.acknowledged(&stored, &self.receipt_of_stored(&stored));
+        Some(stored)
+    }
+
+    /// `stored`, acknowledged again if `purchase` has the same content.
+    fn if_same(&self, purchase: &Purchase, stored: Purchase) -> Result<Acknowledged> {
+        if !stored.same_content(purchase) {
+            return Err(other_content());
+        }
+        let receipt = self.receipt_of_stored(&stored);
+        Ok(Acknowledged { purchase: stored, receipt, is_replayed: true })
+    }
+
+    /// The receipt of a purchase that went through the log before: its position is not known any more.
+    fn receipt_of_stored(&self, stored: &Purchase) -> Receipt {
+        Receipt::new(stored.id, self.sink.durability())
+    }
+
+    /// What a failure says that it is about.
+    pub(crate) const fn subject(&self) -> Subject {
+        Subject::Purchase(self.kind)
+    }
+
+    /// The purchase that is stored under `id`, if there is one.
+    pub(crate) async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>, Failure> {
+        self.query(self.query.get(id)).await
+    }
+
+    /// The count and the sum of what `selector` selects.
+    pub(crate) async fn summary(&self, selector: &Selector) -> Result<Summary, Failure> {
+        self.query(self.query.summary(selector)).await
+    }
+
+    /// One page of a listing.
+    pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page, Failure> {
+        self.read_page(selector, request).await.map_err(|error| match error.kind() {
+            ErrorKind::Invalid if request.cursor.is_some() => {
+                Failure::field("cursor", "is none of this listing: leave it out to begin anew")
+            }
+            _ => Failure::Query(error, self.subject()),
+        })
+    }
+
+    /// One page of a listing, or the error of the port.
+    pub(crate) async fn read_page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        within(self.options.query_deadline, self.query.page(selector, request)).await
+    }
+
+    /// The result of a call of [`query`](Self::query), if it comes in time.
+    async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T, Failure> {
+        let result = within(self.options.query_deadline, call).await;
+        result.map_err(|error| Failure::Query(error, self.subject()))
+    }
+}
