@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, PurchaseStore};
+use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Clock, NewPurchase, Purchase, Result, SystemClock};
 
 /// A store that counts and keeps nothing: what is left is what the pipeline itself costs.
@@ -22,8 +22,8 @@ impl CountingStore {
 }
 
 #[async_trait]
-impl PurchaseStore for CountingStore {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for CountingStore {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         self.count.fetch_add(batch.len() as u64, Ordering::Relaxed);
         Ok(vec![InsertOutcome::Inserted; batch.len()])
     }

@@ -56,7 +56,7 @@ fn tell<R: Record>(outbox: impl Outbox, listener: Arc<dyn RecordStore<R>>) {
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let relay = Relay::new(Arc::new(outbox), Arc::new(log), RelayOptions::default());
     tokio::spawn(relay.run(std::future::pending()));
-    let ingest = Ingest::of(source, listener, letters, IngestOptions::default());
+    let ingest = Ingest::new(source, listener, letters, IngestOptions::default());
     tokio::spawn(ingest.run(std::future::pending()));
 }
 

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::conformance::{StoreFixture, store_suite};
 use shop_core::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary,
+    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseStore, RecordStore, Selector,
+    Summary,
 };
 use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result, Total};
 
@@ -21,8 +22,8 @@ impl OwnStore {
 }
 
 #[async_trait]
-impl PurchaseStore for OwnStore {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for OwnStore {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let insert = |rows: &mut Vec<Purchase>, new: &Purchase| match rows.iter().find(|row| row.id == new.id)
         {
             Some(first) if first.same_content(new) => InsertOutcome::Duplicate,
@@ -66,7 +67,7 @@ impl PurchaseQuery for OwnStore {
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         Ok(self.selected(&Selector::All).into_iter().find(|row| row.id == *id))
     }
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(settings: &Settings, role: Role) -> Result<()> {
 
 async fn replay<R: Record>(role: &str, heard: Heard<R>) -> Result<()> {
     let progress = Progress::begin();
-    let replayed = match heard.store.port.probe().await {
+    let replayed = match heard.store.port.check().await {
         Ok(()) => apply_all(&heard, &progress).await,
         Err(error) => Err(error.into()),
     };

@@ -90,7 +90,7 @@ impl<R: Record> Kept<R> {
         if !settings.ingest {
             return Ok(None);
         }
-        Ok(Some(Ingest::of(
+        Ok(Some(Ingest::new(
             (self.open_source)(&self.group)?,
             Arc::clone(&self.heard),
             Arc::clone(&self.dead_letters),

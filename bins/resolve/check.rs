@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
-use shop_core::ports::{PurchaseQuery as _, PurchaseStore as _};
+use shop_core::ports::PurchaseQuery as _;
 
 use super::log::{self, Topic};
 use super::{purchases, store};
@@ -79,7 +79,7 @@ async fn log(settings: &Settings, what: &'static str, topic: Topic<'_>) -> Part 
 async fn purchases_store(settings: &Settings) -> Part {
     part("store", store_file(settings, "store"), async {
         let (store, query, closed, name) = store::open(settings).await?.into_check();
-        let state = in_time(async { store.check().await.and(query.check().await) }).await;
+        let state = in_time(async { store.check().await.and(query.check_reads().await) }).await;
         drop((store, query));
         closed.await;
         Ok((name, state))
@@ -103,7 +103,7 @@ async fn accounts_store(settings: &Settings, role: Role, what: &'static str) -> 
 async fn service(what: &'static str, url: &str) -> Part {
     part(what, None, async {
         let client = purchases::client(url)?;
-        Ok((url.to_owned(), in_time(shop_core::ports::PurchaseQuery::check(&client)).await))
+        Ok((url.to_owned(), in_time(client.check_reads()).await))
     })
     .await
 }

@@ -94,7 +94,8 @@ impl Purchases {
     pub(super) fn ingest(&self, settings: &Settings, metrics: &Metrics) -> Result<Option<Ingest>> {
         let Some((store, _)) = self.store.as_ref().filter(|_| settings.ingest) else { return Ok(None) };
         let (source, dead_letters) = ((self.open_source)(&settings.group)?, Arc::clone(&self.dead_letters));
-        let ingest = Ingest::new(source, Arc::clone(store), dead_letters, settings.ingest_options.clone());
+        let ingest =
+            Ingest::new(source, Arc::clone(store) as _, dead_letters, settings.ingest_options.clone());
         Ok(Some(ingest.observed_by(metrics.ingest_observer())))
     }
 }

@@ -47,7 +47,7 @@ impl<S: ?Sized, R: Record> AccountStore<S, R> {
     /// What asks whether it works, when that is closed, and its name.
     pub(super) fn into_check(self) -> (BoxFuture<'static, shop_core::Result<()>>, Closed, String) {
         let heard = self.heard;
-        (Box::pin(async move { heard.probe().await }), self.closed, self.name)
+        (Box::pin(async move { heard.check().await }), self.closed, self.name)
     }
 }
 
@@ -147,7 +147,7 @@ async fn connect(settings: &Settings, mongodb: &MongodbSettings) -> Result<shop_
 async fn is_there(store: &shop_store::mongo::MongoStore) -> shop_core::Result<()> {
     use shop_core::{Error, ErrorKind};
 
-    PurchaseStore::check(store).await?;
+    store.check().await?;
     match store.exists().await {
         Ok(false) => {
             let message = "there is nothing here: name the database and the collection that the services use";

@@ -58,7 +58,7 @@ impl PurchaseQuery for ShopClient {
         Ok(Self::get(self, id).await?)
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         Ok(Self::check(self).await?)
     }
 }
@@ -79,7 +79,7 @@ impl UserStore for ShopClient {
     }
 
     /// Whether the service is ready, with all the roles that it has.
-    async fn check(&self) -> Result<()> {
+    async fn check_users(&self) -> Result<()> {
         Ok(Self::check(self).await?)
     }
 }
@@ -96,7 +96,7 @@ impl OrderStore for ShopClient {
     }
 
     /// Whether the service is ready, with all the roles that it has.
-    async fn check(&self) -> Result<()> {
+    async fn check_orders(&self) -> Result<()> {
         Ok(Self::check(self).await?)
     }
 }

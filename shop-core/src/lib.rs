@@ -23,6 +23,7 @@ pub mod domain;
 mod error;
 #[cfg(feature = "fault")]
 pub mod fault;
+mod forward;
 pub mod ingest;
 pub mod json;
 pub mod log;

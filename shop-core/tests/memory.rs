@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::conformance::{
-    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OutboxOfOrders, OutboxOfUsers, StoreFixture,
-    log_suite, orders_suite, outbox_suite, pipeline_suite, store_suite, users_suite,
+    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, OrdersOfUsers, OutboxOfOrders,
+    OutboxOfUsers, PurchaseRecords, StoreFixture, UsersFixture, UsersOfOrders, log_suite, orders_suite,
+    outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
 };
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
-use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::orders::{Order, OrderStore};
+use shop_core::outbox::Outbox;
+use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
+use shop_core::users::{User, UserStore};
 
 fn partitions(partitions: u32, rebalancing: Rebalancing) -> MemoryFixture {
     let mut options = InMemoryLogOptions::default();
@@ -66,6 +70,46 @@ impl StoreFixture for Boxed {
     }
 }
 
+/// Users and orders, each port behind one more pointer.
+#[derive(Debug, Default)]
+struct BoxedEntities(InMemoryEntities);
+
+#[async_trait]
+impl UsersFixture for BoxedEntities {
+    async fn users(&self) -> Arc<dyn UserStore> {
+        let users: Box<dyn UserStore> = Box::new(self.0.users().await);
+        Arc::new(users)
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
+        let events: Box<dyn RecordStore<Order>> = Box::new(UsersFixture::events(&self.0).await);
+        Arc::new(events)
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        let outbox: Box<dyn Outbox> = Box::new(UsersFixture::outbox(&self.0).await);
+        Arc::new(outbox)
+    }
+}
+
+#[async_trait]
+impl OrdersFixture for BoxedEntities {
+    async fn orders(&self) -> Arc<dyn OrderStore> {
+        let orders: Box<dyn OrderStore> = Box::new(self.0.orders().await);
+        Arc::new(orders)
+    }
+
+    async fn events(&self) -> Arc<dyn RecordStore<User>> {
+        let events: Box<dyn RecordStore<User>> = Box::new(OrdersFixture::events(&self.0).await);
+        Arc::new(events)
+    }
+
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        let outbox: Box<dyn Outbox> = Box::new(OrdersFixture::outbox(&self.0).await);
+        Arc::new(outbox)
+    }
+}
+
 log_suite!(one_partition, async { MemoryFixture::default() });
 log_suite!(five_partitions, async { partitions(5, Rebalancing::Cooperative) });
 log_suite!(five_partitions_eager, async { partitions(5, Rebalancing::Eager) });
@@ -83,3 +127,10 @@ orders_suite!(orders, async { InMemoryEntities::default() });
 outbox_suite!(outbox, async { InMemoryEntities::default() });
 outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(InMemoryEntities::default()) });
 outbox_suite!(outbox_of_orders, async { OutboxOfOrders(InMemoryEntities::default()) });
+users_suite!(boxed_users, async { BoxedEntities::default() });
+orders_suite!(boxed_orders, async { BoxedEntities::default() });
+outbox_suite!(boxed_outbox, async { OutboxOfUsers::new(BoxedEntities::default()) });
+record_store_suite!(purchase_records, async { PurchaseRecords(MemoryFixture::default()) });
+record_store_suite!(orders_of_users, async { OrdersOfUsers(InMemoryEntities::default()) });
+record_store_suite!(users_of_orders, async { UsersOfOrders(InMemoryEntities::default()) });
+record_store_suite!(boxed_records, async { OrdersOfUsers(BoxedEntities::default()) });

@@ -1,8 +1,8 @@
 //! The kit on the embedded log and store, and on MongoDB if there is a server.
 
 use shop_core::conformance::{
-    MemoryFixture, OutboxOfOrders, OutboxOfUsers, log_suite, orders_suite, outbox_suite, pipeline_suite,
-    store_suite, users_suite,
+    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, UsersOfOrders, log_suite,
+    orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
 };
 use shop_store::embedded::{EmbeddedAccounts, EmbeddedFixture};
 use shop_store::mongo::{MongoAccounts, MongoFixture};
@@ -17,6 +17,9 @@ users_suite!(embedded_users, EmbeddedAccounts::new());
 orders_suite!(embedded_orders, EmbeddedAccounts::new());
 outbox_suite!(embedded_outbox_of_users, async { OutboxOfUsers::new(EmbeddedAccounts::new().await) });
 outbox_suite!(embedded_outbox_of_orders, async { OutboxOfOrders(EmbeddedAccounts::new().await) });
+record_store_suite!(embedded_purchase_records, async { PurchaseRecords(EmbeddedFixture::new().await) });
+record_store_suite!(embedded_orders_of_users, async { OrdersOfUsers(EmbeddedAccounts::new().await) });
+record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedAccounts::new().await) });
 
 /// What the environment of the tests says.
 #[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]
@@ -36,4 +39,13 @@ outbox_suite!(mongo_outbox_of_users, if async {
 });
 outbox_suite!(mongo_outbox_of_orders, if async {
     MongoAccounts::on_test_server(environment).await.map(OutboxOfOrders)
+});
+record_store_suite!(mongo_purchase_records, if async {
+    MongoFixture::on_test_server(environment).await.map(PurchaseRecords)
+});
+record_store_suite!(mongo_orders_of_users, if async {
+    MongoAccounts::on_test_server(environment).await.map(OrdersOfUsers)
+});
+record_store_suite!(mongo_users_of_orders, if async {
+    MongoAccounts::on_test_server(environment).await.map(UsersOfOrders)
 });

@@ -1,4 +1,4 @@
-//! What a test of users, orders or an outbox needs of the implementation that it proves.
+//! What a test of users, orders, records or an outbox needs of the implementation that it proves.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -7,11 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use super::StoreFixture;
+use super::sample::purchase;
+use super::store::contradicting;
+use crate::Purchase;
 use crate::log::LogRecord;
 use crate::memory::{InMemoryOrders, InMemoryOutbox, InMemoryUsers};
-use crate::orders::{NewOrder, Order, OrderStore, Placement};
+use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::Outbox;
 use crate::ports::RecordStore;
+use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 
 /// A store of users that nobody else uses, and what is behind it.
@@ -48,6 +53,85 @@ pub trait OutboxFixture: Debug + Send + Sync {
 
     /// Writes a row with an event; answers the event.
     async fn write(&self) -> LogRecord;
+}
+
+/// A store of records that nobody else uses.
+#[async_trait]
+pub trait RecordStoreFixture: Debug + Send + Sync {
+    /// What it stores.
+    type Record: Record;
+
+    /// The store.
+    async fn store(&self) -> Arc<dyn RecordStore<Self::Record>>;
+
+    /// Record `number`, from 1: always the same one for the same number.
+    fn record(&self, number: i64) -> Self::Record;
+
+    /// A record with the id of record `number` and other content. `None` where the store keeps nothing but ids.
+    fn contradicting(&self, number: i64) -> Option<Self::Record>;
+}
+
+/// Where a store of users applies the events of orders.
+#[derive(Debug)]
+pub struct OrdersOfUsers<F>(pub F);
+
+#[async_trait]
+impl<F: UsersFixture> RecordStoreFixture for OrdersOfUsers<F> {
+    type Record = Order;
+
+    async fn store(&self) -> Arc<dyn RecordStore<Order>> {
+        self.0.events().await
+    }
+
+    fn record(&self, number: i64) -> Order {
+        new_order(number % 5 + 1).numbered(OrderNumber::new(number))
+    }
+
+    fn contradicting(&self, number: i64) -> Option<Order> {
+        Some(new_order(99).numbered(OrderNumber::new(number)))
+    }
+}
+
+/// Where a store of orders applies the events of users.
+#[derive(Debug)]
+pub struct UsersOfOrders<F>(pub F);
+
+#[async_trait]
+impl<F: OrdersFixture> RecordStoreFixture for UsersOfOrders<F> {
+    type Record = User;
+
+    async fn store(&self) -> Arc<dyn RecordStore<User>> {
+        self.0.events().await
+    }
+
+    fn record(&self, number: i64) -> User {
+        user(number)
+    }
+
+    fn contradicting(&self, _number: i64) -> Option<User> {
+        None
+    }
+}
+
+/// A store of purchases, as one of records like any other.
+#[derive(Debug)]
+pub struct PurchaseRecords<F>(pub F);
+
+#[async_trait]
+impl<F: StoreFixture> RecordStoreFixture for PurchaseRecords<F> {
+    type Record = Purchase;
+
+    async fn store(&self) -> Arc<dyn RecordStore<Purchase>> {
+        self.0.store().await
+    }
+
+    fn record(&self, number: i64) -> Purchase {
+        purchase(number.unsigned_abs())
+    }
+
+    fn contradicting(&self, number: i64) -> Option<Purchase> {
+        Some(contradicting(&self.record(number)))
+    }
 }
 
 /// A store of users and one of orders, each of which is also where others' events are applied, and its own outbox: that is a

@@ -34,15 +34,19 @@ pub mod pipeline;
 #[cfg(test)]
 mod promises_test;
 pub mod query;
+pub mod record_store;
 mod sample;
 pub mod store;
 mod suites;
 pub mod users;
 
 pub use accounts::{
-    EntityStores, InMemoryEntities, OrdersFixture, OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture,
+    EntityStores, InMemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders,
+    OutboxOfUsers, PurchaseRecords, RecordStoreFixture, UsersFixture, UsersOfOrders,
 };
 pub use fixture::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, skip};
 pub use memory::MemoryFixture;
 
-pub use crate::{log_suite, orders_suite, outbox_suite, pipeline_suite, store_suite, users_suite};
+pub use crate::{
+    log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
+};

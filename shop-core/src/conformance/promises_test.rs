@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 8] = [
+const PORTS: [&str; 10] = [
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
+    include_str!("../log/writer.rs"),
+    include_str!("../ports/record_store.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
     include_str!("../log/dead_letters.rs"),
@@ -31,7 +33,7 @@ fn promises() -> Vec<String> {
 
 /// `suite::case` of every name in backticks and parentheses.
 fn named(promises: &[String]) -> BTreeSet<String> {
-    let suites = ["log::", "store::", "query::", "users::", "orders::", "outbox::"];
+    let suites = ["log::", "record_store::", "store::", "query::", "users::", "orders::", "outbox::"];
     let of_suite = |name: &&str| suites.iter().any(|suite| name.starts_with(suite));
     promises.iter().flat_map(|promise| promise.split('`')).filter(of_suite).map(str::to_owned).collect()
 }
@@ -49,6 +51,7 @@ fn every_promise_names_a_function_that_exists() {
         assert!(!named(std::slice::from_ref(promise)).is_empty(), "no function proves: {promise}");
     }
     let mut written = functions("log", include_str!("log.rs"));
+    written.extend(functions("record_store", include_str!("record_store.rs")));
     written.extend(functions("store", include_str!("store.rs")));
     written.extend(functions("query", include_str!("query.rs")));
     written.extend(functions("users", include_str!("users.rs")));
@@ -62,6 +65,7 @@ fn every_function_is_in_its_suite() {
     let suites = include_str!("suites.rs");
     for source in [
         include_str!("log.rs"),
+        include_str!("record_store.rs"),
         include_str!("store.rs"),
         include_str!("query.rs"),
         include_str!("pipeline.rs"),

@@ -20,7 +20,7 @@ async fn get(query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
 }
 
 /// One letter for each outcome.
-fn letters(outcomes: &[InsertOutcome]) -> String {
+pub(super) fn letters(outcomes: &[InsertOutcome]) -> String {
     let letter = |outcome: &InsertOutcome| match outcome {
         InsertOutcome::Inserted => 'i',
         InsertOutcome::Duplicate => 'd',
@@ -32,7 +32,7 @@ fn letters(outcomes: &[InsertOutcome]) -> String {
 }
 
 /// `purchase` with the same id and another price.
-fn contradicting(purchase: &Purchase) -> Purchase {
+pub(super) fn contradicting(purchase: &Purchase) -> Purchase {
     let other = if purchase.price == Price::ZERO { price("1") } else { Price::ZERO };
     Purchase { price: other, ..purchase.clone() }
 }
@@ -63,7 +63,7 @@ pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
         assert_eq!(get(&*query, &purchase.id).await.as_ref(), Some(&purchase));
     }
     store.check().await.expect("check of the store");
-    query.check().await.expect("check of the query");
+    query.check_reads().await.expect("check of the query");
 }
 
 /// Text, price with its scale, and time come back as they were given; the request's context does not.

@@ -140,6 +140,29 @@ macro_rules! users_suite {
     };
 }
 
+/// One `#[tokio::test]` for each promise of a store of records, in a module of the given name; the expression makes a
+/// fresh [`RecordStoreFixture`](crate::conformance::RecordStoreFixture).
+#[macro_export]
+macro_rules! record_store_suite {
+    ($name:ident, if $fixture:expr) => {
+        $crate::record_store_suite!(@cases $name, $fixture);
+    };
+    ($name:ident, $fixture:expr) => {
+        $crate::record_store_suite!(@cases $name, async { Some($fixture.await) });
+    };
+    (@cases $name:ident, $fixture:expr) => {
+        $crate::conformance_cases!($name, fixture = $fixture, record_store, (&fixture);
+            outcomes_match_their_batch,
+            a_record_is_applied_once,
+            a_batch_may_repeat_itself,
+            racing_batches_apply_once,
+            a_conflict_does_not_keep_others_out,
+            an_empty_batch_is_fine,
+            a_dropped_apply_may_be_repeated,
+        );
+    };
+}
+
 /// One `#[tokio::test]` for each promise of a store of orders, in a module of the given name; the expression makes a
 /// fresh [`OrdersFixture`](crate::conformance::OrdersFixture).
 #[macro_export]

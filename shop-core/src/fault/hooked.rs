@@ -152,23 +152,26 @@ hooked!(PurchaseSink {
     }
 );
 
-hooked!(PurchaseStore {
-    Check: check() -> ();
-}
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+#[async_trait]
+impl RecordStore<Purchase> for Hooked<dyn PurchaseStore> {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let insert = |batch| {
             let port = Arc::clone(&self.port);
             async move { port.insert(batch).await }
         };
         self.apply_batch(Call::Insert, batch, insert).await
     }
-);
+
+    async fn check(&self) -> Result<()> {
+        self.call(Call::Check, self.port.check()).await
+    }
+}
 
 hooked!(PurchaseQuery {
     Query: page(selector: &Selector, request: &PageRequest) -> Page;
     Query: summary(selector: &Selector) -> Summary;
     Query: get(id: &PurchaseId) -> Option<Purchase>;
-    Check: check() -> ();
+    Check: check_reads() -> ();
 });
 
 hooked!(DeadLetters {
@@ -219,13 +222,13 @@ hooked!(UserStore {
     Register: register(new: &NewUser) -> Registration;
     Query: user(id: UserNumber) -> Option<User>;
     Query: orders_of(id: UserNumber) -> Option<Vec<OrderNumber>>;
-    Check: check() -> ();
+    Check: check_users() -> ();
 });
 
 hooked!(OrderStore {
     Place: place(new: &NewOrder) -> Placement;
     Query: order(id: OrderNumber) -> Option<Order>;
-    Check: check() -> ();
+    Check: check_orders() -> ();
 });
 
 hooked!(Outbox {
@@ -248,7 +251,7 @@ impl<R: Record> RecordStore<R> for Hooked<dyn RecordStore<R>> {
         self.apply_batch(Call::Apply, batch, apply).await
     }
 
-    async fn probe(&self) -> Result<()> {
-        self.call(Call::Check, self.port.probe()).await
+    async fn check(&self) -> Result<()> {
+        self.call(Call::Check, self.port.check()).await
     }
 }

@@ -166,7 +166,7 @@ impl<R: Record> Carrier<R> {
 
     /// Whether the store is there. One that reports damage is: it takes what the damage does not touch.
     async fn store_answers(&self) -> bool {
-        self.store.probe().await.err().is_none_or(|error| error.kind() == ErrorKind::Corrupt)
+        self.store.check().await.err().is_none_or(|error| error.kind() == ErrorKind::Corrupt)
     }
 
     /// How long ago `time` was.

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use super::logged::Logged;
 use super::{Ingest, IngestMonitor, IngestOptions, Part};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore};
+use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::{Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Result, SystemClock};
 
 /// A store that fails whatever is inserted together with one purchase, or everything.
@@ -42,8 +42,8 @@ impl Failing {
 }
 
 #[async_trait]
-impl PurchaseStore for Failing {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for Failing {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         self.sizes.lock().unwrap().push(batch.len());
         let outcomes = self.try_to_insert(batch).await;
         self.called.notify_one();

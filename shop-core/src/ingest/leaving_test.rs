@@ -13,7 +13,7 @@ use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Phase, Tally}
 use crate::fault::{Call, Fault, Faults};
 use crate::log::LogRecord;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
-use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore};
+use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 fn purchase(number: u128) -> Purchase {
@@ -173,8 +173,8 @@ enum Broken {
 }
 
 #[async_trait]
-impl PurchaseStore for Broken {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for Broken {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         match self {
             Self::Panics => panic!("on purpose"),
             Self::Miscounts => Ok(vec![InsertOutcome::Inserted; batch.len() + 1]),

@@ -47,7 +47,7 @@ pub use options::{DeadLetterLimit, IngestOptions};
 pub use status::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord, Tally};
 
 use crate::log::{DeadLetters, LogSource};
-use crate::ports::{PurchaseStore, RecordStore};
+use crate::ports::RecordStore;
 use crate::record::Record;
 use crate::{Purchase, Result};
 use carry::Carrier;
@@ -91,24 +91,11 @@ pub struct Ingest<R: Record = Purchase> {
     observer: Option<Arc<dyn IngestObserver>>,
 }
 
-impl Ingest {
-    /// A pipeline from `source` into `store` that puts bad records aside in `dead_letters`. It does nothing
-    /// until it is [run](Self::run).
+impl<R: Record> Ingest<R> {
+    /// A pipeline from `source` into `store` that dead-letters bad records in `dead_letters`. It does nothing until it
+    /// is [run](Self::run).
     #[must_use]
     pub fn new(
-        source: Arc<dyn LogSource>,
-        store: Arc<dyn PurchaseStore>,
-        dead_letters: Arc<dyn DeadLetters>,
-        options: IngestOptions,
-    ) -> Self {
-        Self::of(source, Arc::new(store), dead_letters, options)
-    }
-}
-
-impl<R: Record> Ingest<R> {
-    /// The same for any records: a pipeline from `source` into whatever keeps them.
-    #[must_use]
-    pub fn of(
         source: Arc<dyn LogSource>,
         store: Arc<dyn RecordStore<R>>,
         dead_letters: Arc<dyn DeadLetters>,

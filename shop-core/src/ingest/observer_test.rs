@@ -10,7 +10,7 @@ use super::{CarriedBatch, Ingest, IngestMonitor, IngestObserver, IngestOptions, 
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{LogRecord, Reason};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore};
+use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::{Clock, Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// It is always this moment.
@@ -142,8 +142,8 @@ async fn what_waits_is_told_with_how_often_it_was_tried() {
 struct Small;
 
 #[async_trait]
-impl PurchaseStore for Small {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for Small {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let refused = || Reason::refused(Error::new(ErrorKind::TooLarge, "too large")).unwrap();
         Ok(batch.iter().map(|_| InsertOutcome::Rejected(refused())).collect())
     }

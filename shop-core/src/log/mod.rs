@@ -24,3 +24,5 @@ pub use source::{
     SourceEvent,
 };
 pub use writer::LogWriter;
+#[cfg(feature = "mock")]
+pub use writer::MockLogWriter;

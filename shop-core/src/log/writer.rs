@@ -14,6 +14,7 @@ use crate::Result;
 ///
 /// - `append` answers `Ok` only when the record is durable, with its key, headers and value
 ///   (`log::foreign_records_are_delivered_as_they_stand`).
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait LogWriter: Debug + Send + Sync + 'static {
     /// Makes a record durable. The log sets its offset and time.

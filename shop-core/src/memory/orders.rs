@@ -60,7 +60,7 @@ impl OrderStore for InMemoryOrders {
         Ok(lock(&self.tables).orders.get(&id).cloned())
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_orders(&self) -> Result<()> {
         Ok(())
     }
 }
@@ -75,7 +75,7 @@ impl RecordStore<User> for InMemoryOrders {
         Ok(batch.iter().map(&mut apply).collect())
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         Ok(())
     }
 }

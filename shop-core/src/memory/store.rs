@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary,
+    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary,
 };
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
@@ -87,8 +87,8 @@ impl Tables {
 }
 
 #[async_trait]
-impl PurchaseStore for InMemoryStore {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for InMemoryStore {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let mut tables = lock(&self.tables);
         Ok(batch.iter().map(|purchase| tables.insert(purchase)).collect())
     }
@@ -125,7 +125,7 @@ impl PurchaseQuery for InMemoryStore {
         Ok(lock(&self.tables).purchases.get(id).cloned())
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         Ok(())
     }
 }

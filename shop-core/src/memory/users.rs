@@ -69,7 +69,7 @@ impl UserStore for InMemoryUsers {
         Ok(tables.users.contains_key(&id).then(|| orders.collect()))
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_users(&self) -> Result<()> {
         Ok(())
     }
 }
@@ -92,7 +92,7 @@ impl RecordStore<Order> for InMemoryUsers {
         Ok(batch.iter().map(&mut apply).collect())
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         Ok(())
     }
 }

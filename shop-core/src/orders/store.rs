@@ -46,7 +46,7 @@ pub trait OrderStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not.
-    async fn check(&self) -> Result<()>;
+    async fn check_orders(&self) -> Result<()>;
 }
 
 /// What became of an order that was to be placed.

@@ -50,6 +50,7 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 /// - `changed` completes when something was written in this process after the call before
 ///   (`outbox::a_write_notifies_the_relay`).
 /// - A [`Relay`] publishes all of it, and then nothing is pending (`outbox::a_relay_empties_it`).
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Outbox: Debug + Send + Sync + 'static {
     /// The oldest entries, at most so many.

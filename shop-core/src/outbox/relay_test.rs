@@ -253,7 +253,7 @@ impl Reusing {
 }
 
 #[async_trait]
-impl Outbox for Arc<Reusing> {
+impl Outbox for Reusing {
     async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
         Ok(self.entries.lock().unwrap().values().take(most).cloned().collect())
     }
@@ -261,7 +261,7 @@ impl Outbox for Arc<Reusing> {
     async fn forget(&self, ids: &[i64]) -> Result<()> {
         self.entries.lock().unwrap().retain(|id, _| !ids.contains(id));
         if let Some(next) = self.next.lock().unwrap().pop_front() {
-            Reusing::write(self, next);
+            self.write(next);
         }
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Outbox for Arc<Reusing> {
 /// Runs a relay until it has published so many events; answers their values.
 async fn relayed(outbox: Reusing, count: usize) -> Vec<String> {
     let log = Arc::new(Unwilling::default());
-    let relay = Relay::new(Arc::new(Arc::new(outbox)), Arc::clone(&log) as _, RelayOptions::default());
+    let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, RelayOptions::default());
     let is_done = || log.kept.lock().unwrap().len() >= count;
     run_until(relay, is_done).await;
     log.kept.lock().unwrap().clone()

@@ -2,29 +2,10 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures_util::{Stream, TryStreamExt, stream};
 
-use super::{InsertOutcome, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector};
-use crate::{Error, ErrorKind, Purchase, Result};
-
-/// What callers do with a store again and again.
-#[async_trait]
-pub trait PurchaseStoreExt: PurchaseStore {
-    /// Stores one purchase.
-    ///
-    /// # Errors
-    /// As [`PurchaseStore::insert`]; an unknown outcome is an error here.
-    async fn insert_one(&self, purchase: Purchase) -> Result<InsertOutcome> {
-        match self.insert(Arc::new([purchase])).await?.pop() {
-            Some(InsertOutcome::Unknown(error)) => Err(error),
-            Some(outcome) => Ok(outcome),
-            None => Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a purchase")),
-        }
-    }
-}
-
-impl<T: PurchaseStore + ?Sized> PurchaseStoreExt for T {}
+use super::{ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector};
+use crate::{Purchase, Result};
 
 /// What callers do with a query again and again.
 ///

@@ -58,7 +58,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not.
-    async fn check(&self) -> Result<()>;
+    async fn check_reads(&self) -> Result<()>;
 }
 
 /// Whose purchases are asked for.

@@ -1,16 +1,17 @@
 //! The way into the store.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
-use crate::log::Reason;
-use crate::{Error, Purchase, Result};
+use super::{InsertOutcome, RecordStore};
+use crate::{Error, ErrorKind, Purchase, Result};
 
-/// Where purchases are kept to be listed.
+/// Where purchases are kept to be listed: the [`RecordStore`] of them, with these promises.
 ///
-/// Every call ends by itself in a time that the implementation bounds.
+/// Implement [`RecordStore<Purchase>`](RecordStore) and a store has this port. `insert` is `apply`, under the name that
+/// callers know.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that holds an implementation to it.
@@ -30,39 +31,34 @@ use crate::{Error, Purchase, Result};
 /// - An empty batch is answered with no outcomes (`store::an_empty_batch_is_fine`).
 /// - Dropping the future of `insert` leaves the store whole: each purchase is stored or not
 ///   (`store::a_dropped_insert_leaves_the_store_whole`).
-#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
-pub trait PurchaseStore: Debug + Send + Sync + 'static {
+pub trait PurchaseStore: RecordStore<Purchase> {
     /// Stores each purchase unless its id is there already.
     ///
     /// # Errors
-    /// When nothing can be said of any purchase of the batch, such as
-    /// [`Unavailable`](crate::ErrorKind::Unavailable). Whatever went wrong with some of them only is an
-    /// [`Unknown`](InsertOutcome::Unknown) among the outcomes.
+    /// As [`RecordStore::apply`].
     ///
     /// # Cancel safety
-    /// Dropping the future may store any part of the batch; inserting it again is harmless.
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>>;
+    /// As [`RecordStore::apply`].
+    fn insert(&self, batch: Arc<[Purchase]>) -> BoxFuture<'_, Result<Vec<InsertOutcome>>> {
+        self.apply(batch)
+    }
 
-    /// Whether an insert has a chance now. Writes nothing.
+    /// Stores one purchase.
     ///
     /// # Errors
-    /// Why not.
-    async fn check(&self) -> Result<()>;
+    /// As [`insert`](Self::insert); an unknown outcome is an error here.
+    async fn insert_one(&self, purchase: Purchase) -> Result<InsertOutcome> {
+        match self.insert(Arc::new([purchase])).await?.pop() {
+            Some(InsertOutcome::Unknown(error)) => Err(error),
+            Some(outcome) => Ok(outcome),
+            None => Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a purchase")),
+        }
+    }
 }
 
-/// What became of one purchase of a batch.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum InsertOutcome {
-    /// It is stored now, durably.
-    Inserted,
-    /// It was stored already, with the same content.
-    Duplicate,
-    /// Its id was taken already by a purchase with other content.
-    Conflict,
-    /// The store can never hold it.
-    Rejected(Reason),
-    /// Nobody knows: insert it again.
-    Unknown(Error),
-}
+impl<S: RecordStore<Purchase>> PurchaseStore for S {}
+
+/// A store with the calls that a test expects.
+#[cfg(feature = "mock")]
+pub type MockPurchaseStore = super::MockRecordStore<Purchase>;

@@ -58,7 +58,7 @@ pub trait UserStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not.
-    async fn check(&self) -> Result<()>;
+    async fn check_users(&self) -> Result<()>;
 }
 
 /// What became of a user who was to be registered.

@@ -16,8 +16,7 @@ use crate::log::{
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
-    InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, PurchaseStoreExt, Selector,
-    Summary,
+    InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Selector, Summary,
 };
 use crate::record::DecodeError;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
@@ -249,7 +248,7 @@ impl PurchaseQuery for Lagging {
         Ok(found)
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         Ok(())
     }
 }
@@ -290,7 +289,7 @@ impl PurchaseQuery for Doubling {
         self.0.get(id).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use shop_core::log::{
     RevocationCause, SourceEvent,
 };
 use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
-use shop_core::ports::{InsertOutcome, PurchaseStore};
+use shop_core::ports::{InsertOutcome, PurchaseStore, RecordStore};
 use shop_core::{Purchase, Result};
 use tokio::time::Instant;
 
@@ -142,8 +142,8 @@ pub(crate) struct WatchedStore {
 }
 
 #[async_trait]
-impl PurchaseStore for WatchedStore {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for WatchedStore {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let losses = self.line.losses.load(Ordering::Relaxed);
         self.line.send(self.line.latency).await;
         let outcomes = self.inner.insert(Arc::clone(&batch)).await?;

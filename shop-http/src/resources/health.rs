@@ -96,7 +96,7 @@ async fn sink_is_healthy(service: &Service) -> bool {
 /// Whether purchases can be read, if there are any here.
 async fn query_is_healthy(service: &Service) -> bool {
     let Some(purchases) = &service.purchases else { return true };
-    is_healthy(purchases.query.check()).await
+    is_healthy(purchases.query.check_reads()).await
 }
 
 /// Whether the loop reads, or waits for its turn or for an outage to be over.

@@ -99,9 +99,9 @@ impl Service {
     /// The roles beside purchases that this service has.
     pub(crate) fn entities(&self) -> impl Iterator<Item = Entity<'_>> {
         let users = self.users.iter();
-        let users = users.map(|role| Entity::new("users", Order::TOPIC, role, role.store.check()));
+        let users = users.map(|role| Entity::new("users", Order::TOPIC, role, role.store.check_users()));
         let orders = self.orders.iter();
-        users.chain(orders.map(|role| Entity::new("orders", User::TOPIC, role, role.store.check())))
+        users.chain(orders.map(|role| Entity::new("orders", User::TOPIC, role, role.store.check_orders())))
     }
 
     /// Every ingest of this process: that of purchases, and those of events.

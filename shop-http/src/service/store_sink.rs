@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::ports::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, PurchaseStoreExt, Receipt};
+use shop_core::ports::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, Receipt};
 use shop_core::{Error, ErrorKind, Purchase, Result};
 
 /// Writes purchases straight into a store. A conflict is known at once.

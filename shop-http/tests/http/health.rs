@@ -151,7 +151,7 @@ impl UserStore for HangingUsers {
         std::future::pending().await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_users(&self) -> Result<()> {
         std::future::pending().await
     }
 }

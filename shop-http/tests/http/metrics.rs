@@ -51,7 +51,7 @@ impl Measured {
         // What a program counts in its log and its store.
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
         metrics.count_unreadable(Arc::default());
-        let ingest = Ingest::new(source, Arc::clone(&stored), letters, IngestOptions::default());
+        let ingest = Ingest::new(source, Arc::clone(&stored) as _, letters, IngestOptions::default());
         let ingest = ingest.observed_by(metrics.ingest_observer());
         let mut purchases = PurchasesRole::with_store(stored, Durability::Memory, Arc::new(store.clone()));
         purchases.ingest = Some(ingest.monitor());

@@ -37,7 +37,7 @@ impl PurchaseQuery for Panics {
         panic!("a defect with details")
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         Ok(())
     }
 }
@@ -83,7 +83,7 @@ impl PurchaseQuery for Odd {
         Ok(None)
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use shop_core::orders::OrderStore as _;
-use shop_core::ports::{PurchaseQuery, PurchaseSink as _, PurchaseStore};
+use shop_core::ports::{PurchaseQuery, PurchaseSink as _, PurchaseStore, RecordStore as _};
 use shop_core::users::UserStore as _;
 use shop_core::{ErrorKind, Result};
 
@@ -54,15 +54,15 @@ async fn check(folder: &Path, name: &str) -> Result<()> {
         }
         "store" => {
             let store = open_store(folder).await?;
-            let checked = (PurchaseStore::check(&store).await, PurchaseQuery::check(&store).await);
+            let checked = (store.check().await, store.check_reads().await);
             let closed = store.closed();
             drop(store);
             closed.await;
             assert_eq!(checked.0.is_ok(), checked.1.is_ok(), "{checked:?}");
             checked.0
         }
-        "users" => EmbeddedUsers::open(folder, options).await?.check().await,
-        _ => EmbeddedOrders::open(folder, options).await?.check().await,
+        "users" => EmbeddedUsers::open(folder, options).await?.check_users().await,
+        _ => EmbeddedOrders::open(folder, options).await?.check_orders().await,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use bson::doc;
-use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
+use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary};
 use shop_core::{Purchase, PurchaseId, Result};
 
 use super::connection::Connection;
@@ -75,9 +75,9 @@ impl MongoStore {
 }
 
 #[async_trait]
-impl PurchaseStore for MongoStore {
+impl RecordStore<Purchase> for MongoStore {
     /// Inserted with majority and journal.
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         insert::insert(&self.connection, self.connection.collection.name(), &batch).await
     }
 
@@ -100,7 +100,7 @@ impl PurchaseQuery for MongoStore {
         select::by_id(&self.connection, id).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         self.connection.ping().await
     }
 }

@@ -118,7 +118,7 @@ fn ingest<R: shop_core::record::Record>(
     store: Arc<dyn RecordStore<R>>,
 ) -> Ingest<R> {
     let letters = Arc::new(log.dead_letters());
-    Ingest::of(Arc::new(log.source(group)), store, letters, IngestOptions::default())
+    Ingest::new(Arc::new(log.source(group)), store, letters, IngestOptions::default())
 }
 
 /// What is answered to the body, sent with this key.

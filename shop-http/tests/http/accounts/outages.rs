@@ -63,7 +63,7 @@ impl UserStore for Odd {
         self.answer().await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_users(&self) -> Result<()> {
         self.answer().await
     }
 }
@@ -78,7 +78,7 @@ impl OrderStore for Odd {
         self.answer().await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_orders(&self) -> Result<()> {
         self.answer().await
     }
 }

@@ -128,7 +128,7 @@ impl OrderStore for EmbeddedOrders {
         self.file.file.read(move |connection| by_number(connection, id)).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_orders(&self) -> Result<()> {
         self.file.file.writer.check().await
     }
 }
@@ -139,7 +139,7 @@ impl RecordStore<User> for EmbeddedOrders {
         self.file.file.writer.write(move |connection| apply(connection, &batch)).await
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         self.file.file.writer.check().await
     }
 }

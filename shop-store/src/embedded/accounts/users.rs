@@ -145,7 +145,7 @@ impl UserStore for EmbeddedUsers {
         self.file.file.read(move |connection| orders_of(connection, id)).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_users(&self) -> Result<()> {
         self.file.file.writer.check().await
     }
 }
@@ -156,7 +156,7 @@ impl RecordStore<Order> for EmbeddedUsers {
         self.file.file.writer.write(move |connection| apply(connection, &batch)).await
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         self.file.file.writer.check().await
     }
 }

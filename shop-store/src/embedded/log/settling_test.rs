@@ -11,7 +11,7 @@ use shop_core::log::{
     CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogRecord, LogSource, Reason, ReasonKind,
     Resolution, SourceEvent,
 };
-use shop_core::ports::{PurchaseQuery, PurchaseStoreExt};
+use shop_core::ports::{PurchaseQuery, PurchaseStore};
 use shop_core::record::decode;
 use shop_core::verify::{Verified, Verify, VerifyOptions};
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
+use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary};
 use shop_core::{Purchase, PurchaseId, Result};
 
 use super::database::Kind;
@@ -107,8 +107,8 @@ impl EmbeddedStore {
 }
 
 #[async_trait]
-impl PurchaseStore for EmbeddedStore {
-    async fn insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+impl RecordStore<Purchase> for EmbeddedStore {
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
@@ -143,7 +143,7 @@ impl PurchaseQuery for EmbeddedStore {
         self.file.read(move |connection| select::by_id(connection, &id)).await
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_reads(&self) -> Result<()> {
         self.file.read(|connection| STORE.touch(connection)).await
     }
 }

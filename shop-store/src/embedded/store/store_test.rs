@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shop_core::ports::{InsertOutcome, PurchaseQuery, PurchaseStore, Selector};
+use shop_core::ports::{InsertOutcome, PurchaseQuery, PurchaseStore, RecordStore as _, Selector};
 use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ async fn a_full_disk_is_an_error_and_passes() {
     );
     // Nothing of the batch is there, and what fits is still taken.
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 10);
-    PurchaseStore::check(&store).await.expect("a small write fits");
+    store.check().await.expect("a small write fits");
     store.insert(batch(10..20)).await.unwrap();
     drop(store);
     let roomy = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();

@@ -112,7 +112,7 @@ impl OrderStore for MongoOrders {
         found.first().map(Stored::order).transpose()
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_orders(&self) -> Result<()> {
         self.rows.connection.ping().await
     }
 }
@@ -155,7 +155,7 @@ impl RecordStore<User> for MongoOrders {
         self.rows.apply(&batch).await
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         self.rows.connection.ping().await
     }
 }

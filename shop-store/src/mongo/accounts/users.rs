@@ -112,7 +112,7 @@ impl UserStore for MongoUsers {
         Ok(Some(orders.into_iter().map(|order| OrderNumber::new(order.id)).collect()))
     }
 
-    async fn check(&self) -> Result<()> {
+    async fn check_users(&self) -> Result<()> {
         self.rows.connection.ping().await
     }
 }
@@ -157,7 +157,7 @@ impl RecordStore<Order> for MongoUsers {
         self.rows.apply(&batch).await
     }
 
-    async fn probe(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         self.rows.connection.ping().await
     }
 }

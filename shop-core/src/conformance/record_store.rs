@@ -1,0 +1,91 @@
+//! What every [`RecordStore`] promises.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::future::join_all;
+
+use super::RecordStoreFixture;
+use super::fixture::{declared, poll_once, soon};
+use super::store::letters;
+use crate::ports::RecordStore;
+use crate::record::Record;
+
+fn records<F: RecordStoreFixture>(fixture: &F, numbers: Range<i64>) -> Vec<F::Record> {
+    numbers.map(|number| fixture.record(number)).collect()
+}
+
+/// Applies `batch`; returns one letter for each outcome.
+async fn apply<R: Record>(store: &dyn RecordStore<R>, batch: &[R]) -> String {
+    letters(&soon("apply", store.apply(batch.into())).await.expect("apply"))
+}
+
+/// One outcome for each record, in the order of the batch; and the store says that it works.
+pub async fn outcomes_match_their_batch(fixture: &impl RecordStoreFixture) {
+    let store = fixture.store().await;
+    soon("check", store.check()).await.expect("check");
+    assert_eq!(apply(&*store, &records(fixture, 1..4)).await, "iii");
+    let mixed = [10, 3, 11, 1, 2, 12].map(|number| fixture.record(number));
+    assert_eq!(apply(&*store, &mixed).await, "ididdi");
+}
+
+/// However often it is applied.
+pub async fn a_record_is_applied_once(fixture: &impl RecordStoreFixture) {
+    let (store, batch) = (fixture.store().await, records(fixture, 1..6));
+    assert_eq!(apply(&*store, &batch).await, "iiiii");
+    for _ in 0..3 {
+        assert_eq!(apply(&*store, &batch).await, "ddddd");
+    }
+}
+
+/// Within one batch, too.
+pub async fn a_batch_may_repeat_itself(fixture: &impl RecordStoreFixture) {
+    let store = fixture.store().await;
+    let batch = [1, 1, 2, 1, 2].map(|number| fixture.record(number));
+    assert_eq!(apply(&*store, &batch).await, "ididd");
+}
+
+/// Of many calls at the same time, one applies each record.
+pub async fn racing_batches_apply_once(fixture: &impl RecordStoreFixture) {
+    let (store, batch) = (fixture.store().await, records(fixture, 1..51));
+    let calls = (0..8).map(|_| {
+        let (store, batch) = (Arc::clone(&store), batch.clone());
+        tokio::spawn(async move { apply(&*store, &batch).await })
+    });
+    let outcomes: String =
+        soon("racing calls", join_all(calls)).await.into_iter().map(Result::unwrap).collect();
+    assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
+    assert_eq!(outcomes.matches('i').count(), 50);
+}
+
+/// Of two contents under one id the first stays, and the records around the second are applied.
+pub async fn a_conflict_does_not_keep_others_out(fixture: &impl RecordStoreFixture) {
+    let Some(other) = fixture.contradicting(2) else {
+        declared(false, "content beside the id of a record");
+        return;
+    };
+    let store = fixture.store().await;
+    assert_eq!(apply(&*store, &[fixture.record(2)]).await, "i");
+    assert_eq!(apply(&*store, &[fixture.record(1), other, fixture.record(3)]).await, "ici");
+    assert_eq!(apply(&*store, &[fixture.record(2)]).await, "d", "the first content stays");
+}
+
+/// An empty batch has no outcomes.
+pub async fn an_empty_batch_is_fine(fixture: &impl RecordStoreFixture) {
+    assert_eq!(apply(&*fixture.store().await, &[]).await, "");
+}
+
+/// After an apply that was dropped half-way, each record is applied or not, and applying again makes it whole.
+pub async fn a_dropped_apply_may_be_repeated(fixture: &impl RecordStoreFixture) {
+    let (store, batch) = (fixture.store().await, records(fixture, 1..101));
+    for _ in 0..5 {
+        let mut call = store.apply(batch.as_slice().into());
+        if let Poll::Ready(outcomes) = poll_once(&mut call).await {
+            outcomes.expect("apply");
+        }
+    }
+    let outcomes = apply(&*store, &batch).await;
+    assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
+    assert_eq!(apply(&*store, &batch).await, "d".repeat(100));
+}
