@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::carry::{Carrier, Dead, Ended, Load};
+use super::backoff::Backoff;
+use super::batch::{Aborted, BatchWorker, Job, RejectedRecord};
+use super::pipeline::BatchEvent;
 use super::status::Part;
 use super::{StuckRecord, Tally};
 use crate::log::Reason;
@@ -27,13 +29,13 @@ pub(super) struct Stored {
 }
 
 /// Records that are applied with one call: at first the whole batch.
-struct Portion<R> {
+struct SubBatch<R> {
     records: Arc<[R]>,
     indices: Vec<usize>,
     attempts: u32,
 }
 
-impl<R: Record> Portion<R> {
+impl<R: Record> SubBatch<R> {
     /// Those at these positions.
     fn only(&self, positions: &[usize]) -> Self {
         Self {
@@ -51,12 +53,12 @@ impl<R: Record> Portion<R> {
 }
 
 /// The attempts at one call after which a store that is well is asked for less at once: a hiccup is over by then.
-const TOGETHER: u32 = 2;
+const SPLIT_AFTER_ATTEMPTS: u32 = 2;
 /// The attempts after which a record that is alone in its call, and fails although the store is well, is named. The
 /// pauses before them take a second or more.
-const ALONE: u32 = 5;
+const NAME_AFTER_ATTEMPTS: u32 = 5;
 
-impl<R: Record> Carrier<R> {
+impl<R: Record> BatchWorker<R> {
     /// Inserts until every outcome is known. Only those that are unknown are inserted again.
     ///
     /// What a store does not take again and again, although it is well, is halved: the one that it fails over, or
@@ -64,69 +66,69 @@ impl<R: Record> Carrier<R> {
     pub(super) async fn insert_all(
         &self,
         Indexed { records, indices }: Indexed<R>,
-        dead: &mut Vec<Dead>,
-        load: &Load,
-    ) -> Result<Stored, Ended> {
+        rejected: &mut Vec<RejectedRecord>,
+        job: &Job,
+    ) -> Result<Stored, Aborted> {
         let mut stored = Stored::default();
-        let mut waiting = VecDeque::from([Portion { records: records.into(), indices, attempts: 0 }]);
-        let mut pauses = self.options.backoff();
-        while let Some(mut portion) = waiting.pop_front() {
-            portion.attempts += 1;
-            let unknown = self.attempt(&portion, &mut stored, dead).await?;
+        let mut waiting = VecDeque::from([SubBatch { records: records.into(), indices, attempts: 0 }]);
+        let mut backoff = Backoff::new(&self.options);
+        while let Some(mut sub_batch) = waiting.pop_front() {
+            sub_batch.attempts += 1;
+            let unknown = self.attempt(&sub_batch, &mut stored, rejected).await?;
             let Some(error) = unknown.error else {
-                self.note_taken(&portion, load);
+                Self::note_taken(&sub_batch, job).await;
                 continue;
             };
-            if self.is_to_be_halved(&portion, &unknown.positions).await {
-                waiting.extend(portion.halves());
+            if self.is_to_be_split(&sub_batch, &unknown.positions).await {
+                waiting.extend(sub_batch.halves());
             } else {
-                let left = portion.only(&unknown.positions);
-                self.note_stuck(&left, &error, load).await;
+                let left = sub_batch.only(&unknown.positions);
+                self.note_stuck(&left, &error, job).await;
                 waiting.push_back(left);
             }
-            self.pause(Part::Store, &error, &mut pauses, load).await?;
+            job.pause(Part::Store, &error, &mut backoff).await?;
         }
-        self.status.works(Part::Store, Some(load.number));
+        job.recovered(&mut backoff).await;
         Ok(stored)
     }
 
-    /// Names the record of `portion` if it is the only one, and the store fails over it although it is well.
-    async fn note_stuck(&self, portion: &Portion<R>, error: &Error, load: &Load) {
-        let ([record], [index]) = (&*portion.records, &*portion.indices) else { return };
-        if portion.attempts < ALONE || !self.store_answers().await {
+    /// Names the record of `sub_batch` if it is the only one, and the store fails over it although it is well.
+    async fn note_stuck(&self, sub_batch: &SubBatch<R>, error: &Error, job: &Job) {
+        let ([record], [index]) = (&*sub_batch.records, &*sub_batch.indices) else { return };
+        if sub_batch.attempts < NAME_AFTER_ATTEMPTS || !self.store_answers().await {
             return;
         }
-        let partition = &load.batch.partition;
+        let partition = &job.batch.partition;
         let stuck = StuckRecord {
             topic: Arc::clone(&partition.topic),
             partition: partition.index,
-            offset: load.batch.records[*index].offset,
+            offset: job.batch.records[*index].offset,
             id: record.id(),
-            since: load.read,
+            since: job.read,
             error: error.clone(),
         };
-        self.status.stuck(load.number, *index, stuck);
+        job.report(BatchEvent::Stuck(*index, stuck)).await;
     }
 
-    fn note_taken(&self, portion: &Portion<R>, load: &Load) {
-        if let [index] = *portion.indices
-            && portion.attempts > ALONE
+    async fn note_taken(sub_batch: &SubBatch<R>, job: &Job) {
+        if let [index] = *sub_batch.indices
+            && sub_batch.attempts > NAME_AFTER_ATTEMPTS
         {
-            self.status.freed(load.number, index);
+            job.report(BatchEvent::Freed(index)).await;
         }
     }
 
-    /// Inserts `portion`, and sorts the outcomes; answers what is unknown.
+    /// Inserts `sub_batch`, and sorts the outcomes; answers what is unknown.
     async fn attempt(
         &self,
-        portion: &Portion<R>,
+        sub_batch: &SubBatch<R>,
         stored: &mut Stored,
-        dead: &mut Vec<Dead>,
-    ) -> Result<Unknown, Ended> {
-        let count = portion.records.len();
-        let outcomes = match self.store.apply(Arc::clone(&portion.records)).await {
+        rejected: &mut Vec<RejectedRecord>,
+    ) -> Result<Unknown, Aborted> {
+        let count = sub_batch.records.len();
+        let outcomes = match self.store.apply(Arc::clone(&sub_batch.records)).await {
             Ok(outcomes) if outcomes.len() == count => outcomes,
-            Ok(outcomes) => return Err(Ended::Broken(miscounted(count, outcomes.len()))),
+            Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
             Err(error) => vec![InsertOutcome::Unknown(error); count],
         };
         let (mut unknown, mut oldest) = (Unknown::default(), None::<Timestamp>);
@@ -134,7 +136,7 @@ impl<R: Record> Carrier<R> {
             let reason = match outcome {
                 InsertOutcome::Inserted => {
                     stored.tally.inserted += 1;
-                    if let Some(time) = portion.records[position].made_at() {
+                    if let Some(time) = sub_batch.records[position].made_at() {
                         oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
                     }
                     continue;
@@ -151,16 +153,20 @@ impl<R: Record> Carrier<R> {
                 InsertOutcome::Conflict => Reason::conflict(),
                 InsertOutcome::Rejected(reason) => reason,
             };
-            dead.push(Dead { index: portion.indices[position], reason, attempts: portion.attempts });
+            rejected.push(RejectedRecord {
+                index: sub_batch.indices[position],
+                reason,
+                attempts: sub_batch.attempts,
+            });
         }
         stored.freshness = stored.freshness.max(oldest.map(|oldest| self.age(oldest)));
         Ok(unknown)
     }
 
-    /// Whether a call that has failed as a whole is to be made in two. A store that is away takes no half either.
-    async fn is_to_be_halved(&self, portion: &Portion<R>, unknown: &[usize]) -> bool {
-        let count = portion.records.len();
-        let may_be = portion.attempts >= TOGETHER && count > 1 && unknown.len() == count;
+    /// Whether a call that has failed as a whole is to be split. A store that is unavailable takes no half either.
+    async fn is_to_be_split(&self, sub_batch: &SubBatch<R>, unknown: &[usize]) -> bool {
+        let count = sub_batch.records.len();
+        let may_be = sub_batch.attempts >= SPLIT_AFTER_ATTEMPTS && count > 1 && unknown.len() == count;
         may_be && self.store_answers().await
     }
 
@@ -179,7 +185,7 @@ impl<R: Record> Carrier<R> {
 /// What is unknown after an attempt.
 #[derive(Default)]
 struct Unknown {
-    /// The positions in the attempt's portion.
+    /// The positions in the attempt's sub_batch.
     positions: Vec<usize>,
     /// One of the errors.
     error: Option<Error>,

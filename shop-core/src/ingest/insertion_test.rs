@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::logged::Logged;
+use super::time_limit::in_time;
 use super::{Ingest, IngestMonitor, IngestOptions, Part};
+use crate::fault::{Call, Fault, Faults};
+use crate::log::Reason;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::{Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Result, SystemClock};
@@ -68,7 +71,7 @@ async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
 }
 
 /// A pipeline into `store`, with this many purchases in one batch.
-async fn carry(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
+async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
     let log = InMemoryLog::new(InMemoryLogOptions { batch_records: count, ..Default::default() });
     let all = publish(&log, count).await;
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
@@ -81,88 +84,125 @@ async fn carry(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purcha
 
 #[tokio::test(start_paused = true)]
 async fn one_that_a_store_fails_over_does_not_hold_up_the_others() {
-    let store = Arc::new(Failing::default());
-    let (monitor, all) = carry(&store, 1_000).await;
-    while store.inner.all().len() < 999 {
-        store.called.notified().await;
-        // Twice together, then in halves down to the one.
-        assert!(store.sizes.lock().unwrap().len() <= 25, "the others are held up");
-    }
-    assert_eq!(monitor.status().tally.dead_lettered, 0, "it is waited for");
-    *store.over.lock().unwrap() = None;
-    let status = monitor.wait_for(|status| status.tally.inserted == 1_000).await;
-    assert!(status.troubles.is_empty() && status.tally.dead_lettered == 0, "{status:?}");
-    assert_eq!(store.inner.all().len(), all.len());
+    in_time(async {
+        let store = Arc::new(Failing::default());
+        let (monitor, all) = ingest(&store, 1_000).await;
+        while store.inner.all().len() < 999 {
+            store.called.notified().await;
+            // Twice together, then in halves down to the one.
+            assert!(store.sizes.lock().unwrap().len() <= 25, "the others are held up");
+        }
+        assert_eq!(monitor.status().tally.dead_lettered, 0, "it is waited for");
+        *store.over.lock().unwrap() = None;
+        let status = monitor.wait_for(|status| status.tally.inserted == 1_000).await;
+        assert!(status.troubles.is_empty() && status.tally.dead_lettered == 0, "{status:?}");
+        assert_eq!(store.inner.all().len(), all.len());
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_asked_for_all_of_it_again() {
-    let store = Arc::new(Failing::default());
-    *store.away.lock().unwrap() = true;
-    let (monitor, all) = carry(&store, 100).await;
-    *store.over.lock().unwrap() = None;
-    while store.sizes.lock().unwrap().len() < 50 {
-        store.called.notified().await;
-    }
-    *store.away.lock().unwrap() = false;
-    drop(monitor.wait_for(|status| status.tally.inserted == 100).await);
-    let sizes = store.sizes.lock().unwrap();
-    assert!(sizes.iter().all(|size| *size == all.len()), "{sizes:?}");
+    in_time(async {
+        let store = Arc::new(Failing::default());
+        *store.away.lock().unwrap() = true;
+        let (monitor, all) = ingest(&store, 100).await;
+        *store.over.lock().unwrap() = None;
+        while store.sizes.lock().unwrap().len() < 50 {
+            store.called.notified().await;
+        }
+        *store.away.lock().unwrap() = false;
+        drop(monitor.wait_for(|status| status.tally.inserted == 100).await);
+        let sizes = store.sizes.lock().unwrap();
+        assert!(sizes.iter().all(|size| *size == all.len()), "{sizes:?}");
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_stuck_is_seen_named_and_aged_while_others_go_on() {
-    let logged = Logged::begin();
-    let store = Arc::new(Failing::default());
-    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 3, ..Default::default() });
-    let ingest = Ingest::new(
-        Arc::new(log.source("group")),
-        Arc::clone(&store) as _,
-        Arc::new(log.dead_letters()),
-        IngestOptions::default(),
-    );
-    let monitor = ingest.monitor();
-    tokio::spawn(ingest.run(std::future::pending()));
-    let mut all = Vec::new();
-    let mut seen = 0;
-    for number in 0..600 {
-        all.extend(publish(&log, 1).await);
-        *store.over.lock().unwrap() = Some(all[0].id);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let status = monitor.status();
-        if number < 10 {
-            continue;
+    in_time(async {
+        let logged = Logged::begin();
+        let store = Arc::new(Failing::default());
+        let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 3, ..Default::default() });
+        let ingest = Ingest::new(
+            Arc::new(log.source("group")),
+            Arc::clone(&store) as _,
+            Arc::new(log.dead_letters()),
+            IngestOptions::default(),
+        );
+        let monitor = ingest.monitor();
+        tokio::spawn(ingest.run(std::future::pending()));
+        let mut all = Vec::new();
+        let mut seen = 0;
+        for number in 0..600 {
+            all.extend(publish(&log, 1).await);
+            *store.over.lock().unwrap() = Some(all[0].id);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let status = monitor.status();
+            if number < 10 {
+                continue;
+            }
+            seen += 1;
+            let waiting = status.waiting_since[&Part::Store].elapsed();
+            assert!(waiting > Duration::from_secs(number - 5), "{waiting:?} at {number}");
+            let stuck = status.stuck.expect("a stuck record");
+            let place = (&*stuck.topic, stuck.partition, stuck.offset, stuck.id.as_deref());
+            assert_eq!(place, ("purchases", 0, 0, Some(&*all[0].id.to_string())));
+            assert!(stuck.since.elapsed() > Duration::from_secs(number) && !stuck.error.message().is_empty());
+            let oldest = status.oldest_uncommitted["purchases"].expect("one that is not committed");
+            assert!(oldest.elapsed() > Duration::from_secs(number));
         }
-        seen += 1;
-        let waiting = status.waiting_since[&Part::Store].elapsed();
-        assert!(waiting > Duration::from_secs(number - 5), "{waiting:?} at {number}");
-        let stuck = status.stuck.expect("a stuck record");
-        let place = (&*stuck.topic, stuck.partition, stuck.offset, stuck.id.as_deref());
-        assert_eq!(place, ("purchases", 0, 0, Some(&*all[0].id.to_string())));
-        assert!(stuck.since.elapsed() > Duration::from_secs(number) && !stuck.error.message().is_empty());
-        let oldest = status.oldest_uncommitted["purchases"].expect("one that is not committed");
-        assert!(oldest.elapsed() > Duration::from_secs(number));
-    }
-    assert!(seen == 590 && monitor.status().tally.inserted == 599, "the others go on");
-    let named = logged.lines_with(&all[0].id.to_string());
-    assert!(named.len() == 1 && named[0].contains("log.offset=0"), "{named:?}");
-    assert_eq!(logged.lines_with("ingest waits").len(), 1, "it waits once, and does not go on in between");
+        assert!(seen == 590 && monitor.status().tally.inserted == 599, "the others go on");
+        let named = logged.lines_with(&all[0].id.to_string());
+        assert!(named.len() == 1 && named[0].contains("log.offset=0"), "{named:?}");
+        assert_eq!(
+            logged.lines_with("ingest failing").len(),
+            1,
+            "it waits once, and does not go on in between"
+        );
 
-    *store.over.lock().unwrap() = None;
-    let status = monitor
-        .wait_for(|status| status.stuck.is_none() && status.oldest_uncommitted["purchases"].is_none())
-        .await;
-    assert!(status.troubles.is_empty() && status.tally.inserted == 600, "{status:?}");
+        *store.over.lock().unwrap() = None;
+        let status = monitor
+            .wait_for(|status| status.stuck.is_none() && status.oldest_uncommitted["purchases"].is_none())
+            .await;
+        assert!(status.troubles.is_empty() && status.tally.inserted == 600, "{status:?}");
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_record_is_stuck_while_the_store_is_away() {
-    let store = Arc::new(Failing::default());
-    *store.away.lock().unwrap() = true;
-    let (monitor, _) = carry(&store, 1).await;
-    while store.sizes.lock().unwrap().len() < 50 {
-        store.called.notified().await;
-    }
-    let status = monitor.status();
-    assert!(status.stuck.is_none() && status.troubles.contains_key(&Part::Store), "{status:?}");
+    in_time(async {
+        let store = Arc::new(Failing::default());
+        *store.away.lock().unwrap() = true;
+        let (monitor, _) = ingest(&store, 1).await;
+        while store.sizes.lock().unwrap().len() < 50 {
+            store.called.notified().await;
+        }
+        let status = monitor.status();
+        assert!(status.stuck.is_none() && status.troubles.contains_key(&Part::Store), "{status:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_says_how_often_the_store_was_asked() {
+    in_time(async {
+        let log = InMemoryLog::default();
+        publish(&log, 1).await;
+        let faults = Faults::new();
+        faults.once(Call::Insert, Fault::unavailable());
+        faults.once(Call::Insert, Fault::unavailable());
+        let too_large = || Error::new(ErrorKind::TooLarge, "too large");
+        faults.once(Call::Insert, Fault::Reject(Reason::refused(too_large()).unwrap()));
+        let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
+        let ingest = Ingest::new(source, store, Arc::new(log.dead_letters()), IngestOptions::default());
+        let monitor = ingest.monitor();
+        tokio::spawn(ingest.run(std::future::pending()));
+        monitor.wait_for(|status| status.tally.refused == 1).await;
+        let letters = log.dead_letters().all();
+        assert!(matches!(&letters[..], [letter] if letter.attempts == 3), "{letters:?}");
+    })
+    .await;
 }

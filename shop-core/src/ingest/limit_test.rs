@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::logged::Logged;
+use super::time_limit::in_time;
 use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters, LogRecord};
@@ -55,40 +56,46 @@ async fn waits_for_letters(running: &Running, retries: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_put_and_comes_again_counts_once() {
-    let (log, faults) = (log(10), Faults::new());
-    poison(&log, 3);
-    faults.always(Call::PutDeadLetters, Fault::unavailable());
-    let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
-    for time in 1..=10 {
-        waits_for_letters(&running, time * 3).await;
-        running.source.lose_membership();
-    }
-    faults.clear(Call::PutDeadLetters);
-    let status = running.monitor.wait_for(|status| status.tally.dead_lettered == 3).await;
-    assert_eq!(status.phase, Phase::Running);
-    poison(&log, 2);
-    let error = running.task.await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("5 records in a row"), "what was put counts: {error}");
+    in_time(async {
+        let (log, faults) = (log(10), Faults::new());
+        poison(&log, 3);
+        faults.always(Call::PutDeadLetters, Fault::unavailable());
+        let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
+        for time in 1..=10 {
+            waits_for_letters(&running, time * 3).await;
+            running.source.lose_membership();
+        }
+        faults.clear(Call::PutDeadLetters);
+        let status = running.monitor.wait_for(|status| status.tally.dead_lettered == 3).await;
+        assert_eq!(status.phase, Phase::Running);
+        poison(&log, 2);
+        let error = running.task.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("5 records in a row"), "what was put counts: {error}");
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_put_and_comes_again_counts_once() {
-    let (log, faults) = (log(10), Faults::new());
-    poison(&log, 3);
-    let source_faults = Faults::new();
-    source_faults.always(Call::Commit, Fault::unavailable());
-    let source = Arc::new(log.source("group"));
-    let options = IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(5), ..Default::default() };
-    let letters = faults.dead_letters(Arc::new(log.dead_letters()));
-    let store = Arc::new(InMemoryStore::new());
-    let ingest = Ingest::new(source_faults.source(Arc::clone(&source) as _), store, letters, options);
-    let monitor = ingest.monitor();
-    let task = tokio::spawn(ingest.run(std::future::pending()));
-    for time in 1..=10 {
-        let put = monitor.wait_for(|status| status.tally.dead_lettered == time * 3 || task.is_finished());
-        assert_eq!(put.await.phase, Phase::Running);
-        source.lose_membership();
-    }
+    in_time(async {
+        let (log, faults) = (log(10), Faults::new());
+        poison(&log, 3);
+        let source_faults = Faults::new();
+        source_faults.always(Call::Commit, Fault::unavailable());
+        let source = Arc::new(log.source("group"));
+        let options = IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(5), ..Default::default() };
+        let letters = faults.dead_letters(Arc::new(log.dead_letters()));
+        let store = Arc::new(InMemoryStore::new());
+        let ingest = Ingest::new(source_faults.source(Arc::clone(&source) as _), store, letters, options);
+        let monitor = ingest.monitor();
+        let task = tokio::spawn(ingest.run(std::future::pending()));
+        for time in 1..=10 {
+            let put = monitor.wait_for(|status| status.tally.dead_lettered == time * 3 || task.is_finished());
+            assert_eq!(put.await.phase, Phase::Running);
+            source.lose_membership();
+        }
+    })
+    .await;
 }
 
 /// Keeps all letters but those of one offset.
@@ -116,30 +123,40 @@ impl DeadLetters for Narrow {
 
 #[tokio::test(start_paused = true)]
 async fn a_letter_that_can_never_be_kept_stops_the_pipeline_and_is_named() {
-    for limit in [0, 1_000] {
-        let log = log(10);
-        poison(&log, 8);
-        let narrow = Arc::new(Narrow { inner: log.dead_letters(), offset: 5, refused: Mutex::new(0) });
-        let running = start(&log, Arc::clone(&narrow) as _, limit);
-        let ended = tokio::time::timeout(Duration::from_secs(3_600), running.task).await;
-        let error = ended.expect("it is not tried for ever").unwrap().unwrap_err();
-        let text = error.chain().to_string();
-        for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
-            assert!(text.contains(part), "{part}: {text}");
+    in_time(async {
+        for limit in [0, 1_000] {
+            let log = log(10);
+            poison(&log, 8);
+            let narrow = Arc::new(Narrow { inner: log.dead_letters(), offset: 5, refused: Mutex::new(0) });
+            let running = start(&log, Arc::clone(&narrow) as _, limit);
+            let ended = tokio::time::timeout(Duration::from_secs(3_600), running.task).await;
+            let error = ended.expect("it is not tried for ever").unwrap().unwrap_err();
+            let text = error.chain().to_string();
+            for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+            assert!(*narrow.refused.lock().unwrap() <= 4, "all, halves, and the one");
+            assert_eq!(log.dead_letters().all().len(), 5, "those before it are kept");
+            assert_eq!(
+                log.committed("group").values().sum::<u64>(),
+                0,
+                "the position stays before the batch"
+            );
+            assert_eq!(running.monitor.status().failure.unwrap().kind(), ErrorKind::TooLarge);
         }
-        assert!(*narrow.refused.lock().unwrap() <= 4, "all, halves, and the one");
-        assert_eq!(log.dead_letters().all().len(), 5, "those before it are kept");
-        assert_eq!(log.committed("group").values().sum::<u64>(), 0, "the position stays before the batch");
-        assert_eq!(running.monitor.status().failure.unwrap().kind(), ErrorKind::TooLarge);
-    }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn that_it_stops_is_logged_once() {
-    let logged = Logged::begin();
-    let log = log(1);
-    poison(&log, 50);
-    let running = start(&log, Arc::new(log.dead_letters()), 3);
-    running.task.await.unwrap().unwrap_err();
-    assert_eq!(logged.lines_with("ingest stops").len(), 1);
+    in_time(async {
+        let logged = Logged::begin();
+        let log = log(1);
+        poison(&log, 50);
+        let running = start(&log, Arc::new(log.dead_letters()), 3);
+        running.task.await.unwrap().unwrap_err();
+        assert_eq!(logged.lines_with("ingest stopped").len(), 1);
+    })
+    .await;
 }

@@ -1,43 +1,48 @@
 //! From the log into the store: nothing lost, nothing twice.
 //!
 //! ```text
-//! source ─▶ batches, each carried by a task of its own ─▶ store
-//!   ▲          decode · insert · put aside what is bad  ─▶ dead letters
+//! source ─▶ batches, each a task of its own               ─▶ store
+//!   ▲       decode · insert · dead-letter what is rejected ─▶ dead letters
 //!   └── commit ◀─ per partition, the unbroken prefix of what is durable
 //! ```
 //!
+//! `pipeline` decides: it is given events and the time, returns what is to be done, and makes no call. `driver` makes
+//! the calls of the source, `batch` and `insertion` those of one batch.
+//!
 //! - A record's position is committed only when the record, and every one before it in its partition, is in
 //!   the store or among the dead letters.
-//! - An outage is waited for, with growing pauses; only a record that can never be stored is put aside. What a
-//!   store that is well fails over is waited for alone: the rest of its batch is stored meanwhile, and
+//! - An outage is waited for, with growing pauses; only a record that can never be stored is dead-lettered. What a
+//!   healthy store fails over is retried alone: the rest of its batch is stored meanwhile, and
 //!   [`IngestStatus::stuck`] names it.
 //! - A dead letter that can never be kept stops the pipeline, whose error names the record.
 //! - What is in flight is bounded in batches and bytes. When it is full the source is not asked, and pauses.
-//! - A revocation and a shutdown take the same road: read no more, finish what is on its way as far as the
-//!   time allows, commit what is durable, leave. What ends later is ignored; it is delivered again, and its
+//! - A revocation and a shutdown take the same road: read no more, finish what is in flight as far as the
+//!   time allows, commit what is durable, leave. What ends later is ignored; it is redelivered, and its
 //!   ids make that harmless.
 
-mod carry;
-mod coordinator;
-mod departure;
-mod gauge;
+mod backoff;
+mod batch;
+mod breaker;
+mod driver;
 mod insertion;
 #[cfg(test)]
 mod insertion_test;
 #[cfg(test)]
-mod leaving_test;
-#[cfg(test)]
 mod limit_test;
 #[cfg(test)]
 mod logged;
+#[cfg(test)]
+mod misbehaving_source_test;
 mod observer;
 #[cfg(test)]
 mod observer_test;
-#[cfg(test)]
-mod odd_source_test;
 mod options;
-mod progress;
+mod pipeline;
+#[cfg(test)]
+mod shutdown_test;
 mod status;
+#[cfg(test)]
+mod time_limit;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -50,10 +55,10 @@ use crate::log::{DeadLetters, LogSource};
 use crate::ports::RecordStore;
 use crate::record::Record;
 use crate::{Purchase, Result};
-use carry::Carrier;
-use coordinator::Coordinator;
-use gauge::DeadLetterGauge;
-use status::StatusBoard;
+use batch::BatchWorker;
+use breaker::DeadLetterBreaker;
+use driver::Driver;
+use status::StatusSender;
 
 /// Carries purchases from a log into a store, as one member of a consumer group; or the events `R` of one service into
 /// what another one keeps of them.
@@ -87,7 +92,8 @@ use status::StatusBoard;
 #[derive(Debug)]
 pub struct Ingest<R: Record = Purchase> {
     source: Arc<dyn LogSource>,
-    carrier: Carrier<R>,
+    worker: BatchWorker<R>,
+    status: StatusSender,
     observer: Option<Arc<dyn IngestObserver>>,
 }
 
@@ -101,12 +107,12 @@ impl<R: Record> Ingest<R> {
         dead_letters: Arc<dyn DeadLetters>,
         options: IngestOptions,
     ) -> Self {
-        let gauge = DeadLetterGauge::new(options.dead_letter_limit);
-        let carrier = Carrier { store, dead_letters, options, gauge, status: StatusBoard::new() };
-        Self { source, carrier, observer: None }
+        let breaker = DeadLetterBreaker::new(options.dead_letter_limit);
+        let worker = BatchWorker { store, dead_letters, options, breaker };
+        Self { source, worker, status: StatusSender::new(), observer: None }
     }
 
-    /// The same pipeline, which tells `observer` of every batch.
+    /// The same pipeline, which reports every batch to `observer`.
     #[must_use]
     pub fn observed_by(mut self, observer: Arc<dyn IngestObserver>) -> Self {
         self.observer = Some(observer);
@@ -116,7 +122,7 @@ impl<R: Record> Ingest<R> {
     /// A view of this pipeline's state that outlives it.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
-        self.carrier.status.monitor(Arc::downgrade(&self.source))
+        self.status.monitor(Arc::downgrade(&self.source))
     }
 
     /// Runs until `shutdown` completes or the source is closed, then drains, commits, and closes the source.
@@ -128,6 +134,6 @@ impl<R: Record> Ingest<R> {
     /// Dropping the future stops the pipeline without draining; what was begun ends by itself, nothing is lost, and
     /// what was not committed is delivered again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Tally> {
-        Coordinator::new(self.source, Arc::new(self.carrier), self.observer).run(shutdown).await
+        Driver::new(self.source, self.worker, self.status, self.observer).run(shutdown).await
     }
 }

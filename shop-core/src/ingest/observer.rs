@@ -1,4 +1,4 @@
-//! Who is told of every batch.
+//! What is notified of every batch.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Tally;
 
-/// Is told of every batch that has come to its end, between two steps of the pipeline: it must not wait.
+/// Is notified of every batch that has ended, between two steps of the pipeline: it must not wait.
 pub trait IngestObserver: Debug + Send + Sync + 'static {
     /// Takes note.
     fn carried(&self, batch: &CarriedBatch);
@@ -29,8 +29,8 @@ pub struct CarriedBatch {
     pub freshness: Option<Duration>,
 }
 
-/// Tells `observer`, who may be anybody: a panic there must not end the pipeline.
-pub(super) fn tell(observer: &dyn IngestObserver, batch: &CarriedBatch) {
+/// Reports a batch to `observer`. A panic there must not end the pipeline.
+pub(super) fn notify(observer: &dyn IngestObserver, batch: &CarriedBatch) {
     if catch_unwind(AssertUnwindSafe(|| observer.carried(batch))).is_err() {
         tracing::error!("the observer of ingest has panicked");
     }

@@ -1,4 +1,4 @@
-//! What the pipeline tells of its work: to the observer, and in its status. Deterministic: paused time, one thread.
+//! What the pipeline reports of its work: to the observer, and in its status. Deterministic: paused time, one thread.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use super::time_limit::in_time;
 use super::{CarriedBatch, Ingest, IngestMonitor, IngestObserver, IngestOptions, Part, Tally};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{LogRecord, Reason};
@@ -90,51 +91,57 @@ impl Shop {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_told_with_what_became_of_it() {
-    let shop = Shop::new();
-    shop.store.insert([purchase(1, "1", 500), purchase(2, "1", 400)].into()).await.unwrap();
-    for (number, price, ago) in [(1, "1", 300), (2, "2", 200), (3, "1", 7), (4, "1", -60)] {
-        shop.publish(purchase(number, price, ago)).await;
-    }
-    let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
-    // All of one user, so that they stand in one partition.
-    drop(shop.log.append(poison.with_key(Some("u1".into()))));
-    shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
-    let status = shop.start().wait_for(|status| status.tally.inserted == 2).await;
-    let batch = shop.only_batch();
-    let tally = Tally {
-        inserted: 2,
-        duplicates: 1,
-        dead_lettered: 2,
-        undecodable: 1,
-        conflicts: 1,
-        ..Tally::default()
-    };
-    assert_eq!((batch.records, batch.tally, status.tally), (5, tally, tally));
-    assert_eq!(batch.took, Duration::from_secs(2));
-    assert!(batch.bytes > 5 * 50, "{batch:?}");
-    assert_eq!(batch.freshness, Some(Duration::from_secs(7)), "of those that were inserted");
-    assert_eq!(status.freshness, batch.freshness);
-    assert_eq!((status.in_flight, status.in_flight_records, status.in_flight_bytes), (0, 0, 0));
+    in_time(async {
+        let shop = Shop::new();
+        shop.store.insert([purchase(1, "1", 500), purchase(2, "1", 400)].into()).await.unwrap();
+        for (number, price, ago) in [(1, "1", 300), (2, "2", 200), (3, "1", 7), (4, "1", -60)] {
+            shop.publish(purchase(number, price, ago)).await;
+        }
+        let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
+        // All of one user, so that they stand in one partition.
+        drop(shop.log.append(poison.with_key(Some("u1".into()))));
+        shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
+        let status = shop.start().wait_for(|status| status.tally.inserted == 2).await;
+        let batch = shop.only_batch();
+        let tally = Tally {
+            inserted: 2,
+            duplicates: 1,
+            dead_lettered: 2,
+            undecodable: 1,
+            conflicts: 1,
+            ..Tally::default()
+        };
+        assert_eq!((batch.records, batch.tally, status.tally), (5, tally, tally));
+        assert_eq!(batch.took, Duration::from_secs(2));
+        assert!(batch.bytes > 5 * 50, "{batch:?}");
+        assert_eq!(batch.freshness, Some(Duration::from_secs(7)), "of those that were inserted");
+        assert_eq!(status.freshness, batch.freshness);
+        assert_eq!((status.in_flight, status.in_flight_records, status.in_flight_bytes), (0, 0, 0));
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_told_with_how_often_it_was_tried() {
-    let shop = Shop::new();
-    shop.publish(purchase(1, "1", -10)).await;
-    shop.faults.always(Call::Insert, Fault::unavailable());
-    let monitor = shop.start();
-    let status = monitor.wait_for(|status| status.retries.get(&Part::Store) == Some(&3)).await;
-    assert_eq!((status.in_flight, status.in_flight_records), (1, 1));
-    assert!(status.in_flight_bytes > 50);
-    assert!(status.waiting_since[&Part::Store].elapsed() > Duration::ZERO, "since the first of them");
-    assert_eq!(monitor.lag().await.unwrap().total(), 1);
-    shop.faults.clear(Call::Insert);
-    let status = monitor.wait_for(|status| status.tally.inserted == 1).await;
-    assert_eq!((status.retries[&Part::Store], status.waiting_since.len()), (3, 0));
-    assert_eq!(status.freshness, Some(Duration::ZERO), "what was made in the future is not old");
-    while monitor.lag().await.unwrap().total() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    in_time(async {
+        let shop = Shop::new();
+        shop.publish(purchase(1, "1", -10)).await;
+        shop.faults.always(Call::Insert, Fault::unavailable());
+        let monitor = shop.start();
+        let status = monitor.wait_for(|status| status.retries.get(&Part::Store) == Some(&3)).await;
+        assert_eq!((status.in_flight, status.in_flight_records), (1, 1));
+        assert!(status.in_flight_bytes > 50);
+        assert!(status.waiting_since[&Part::Store].elapsed() > Duration::ZERO, "since the first of them");
+        assert_eq!(monitor.lag().await.unwrap().total(), 1);
+        shop.faults.clear(Call::Insert);
+        let status = monitor.wait_for(|status| status.tally.inserted == 1).await;
+        assert_eq!((status.retries[&Part::Store], status.waiting_since.len()), (3, 0));
+        assert_eq!(status.freshness, Some(Duration::ZERO), "what was made in the future is not old");
+        while monitor.lag().await.unwrap().total() > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
 }
 
 /// Refuses everything for its size.
@@ -155,17 +162,20 @@ impl RecordStore<Purchase> for Small {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_store_refuses_is_told_and_a_pipeline_that_has_ended_has_no_lag() {
-    let shop = Shop::new();
-    shop.publish(purchase(1, "1", 1)).await;
-    let (ingest, (stop, stopped)) = (shop.ingest(Arc::new(Small)), oneshot::channel::<()>());
-    let monitor = ingest.monitor();
-    let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-    monitor.wait_for(|status| status.tally.dead_lettered == 1).await;
-    let batch = shop.only_batch();
-    assert_eq!((batch.tally.refused, batch.freshness), (1, None));
-    drop(stop);
-    assert_eq!(task.await.unwrap().unwrap(), batch.tally);
-    assert_eq!(monitor.lag().await.unwrap_err().kind(), ErrorKind::Closed);
+    in_time(async {
+        let shop = Shop::new();
+        shop.publish(purchase(1, "1", 1)).await;
+        let (ingest, (stop, stopped)) = (shop.ingest(Arc::new(Small)), oneshot::channel::<()>());
+        let monitor = ingest.monitor();
+        let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+        monitor.wait_for(|status| status.tally.dead_lettered == 1).await;
+        let batch = shop.only_batch();
+        assert_eq!((batch.tally.refused, batch.freshness), (1, None));
+        drop(stop);
+        assert_eq!(task.await.unwrap().unwrap(), batch.tally);
+        assert_eq!(monitor.lag().await.unwrap_err().kind(), ErrorKind::Closed);
+    })
+    .await;
 }
 
 /// Has a defect.
@@ -180,13 +190,16 @@ impl IngestObserver for Broken {
 
 #[tokio::test(start_paused = true)]
 async fn an_observer_that_panics_stops_nothing() {
-    let shop = Shop::new();
-    shop.publish(purchase(1, "1", 1)).await;
-    let ingest = shop.ingest(Arc::new(shop.store.clone())).observed_by(Arc::new(Broken));
-    let monitor = ingest.monitor();
-    tokio::spawn(ingest.run(std::future::pending()));
-    monitor.wait_for(|status| status.tally.inserted == 1).await;
-    while monitor.lag().await.unwrap().total() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    in_time(async {
+        let shop = Shop::new();
+        shop.publish(purchase(1, "1", 1)).await;
+        let ingest = shop.ingest(Arc::new(shop.store.clone())).observed_by(Arc::new(Broken));
+        let monitor = ingest.monitor();
+        tokio::spawn(ingest.run(std::future::pending()));
+        monitor.wait_for(|status| status.tally.inserted == 1).await;
+        while monitor.lag().await.unwrap().total() > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
 }

@@ -3,35 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-
-use crate::{Clock, Error, Retry, SystemClock};
+use crate::{Clock, SystemClock};
 
 /// How the pipeline works. The defaults are right for nearly everybody.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct IngestOptions {
-    /// The most batches that are carried at a time, 8 unless chosen.
+    /// The maximum number of batches in flight (default 8).
     pub in_flight: usize,
-    /// The bytes of records in flight at which no more are read, 64 MiB unless chosen. The last batch read
+    /// The bytes of records in flight at which no more are read, by default 64 MiB. The last batch read
     /// may go over it.
     pub in_flight_bytes: usize,
-    /// The least time between two commits of a partition's position, 100 ms unless chosen. Positions that are
+    /// The least time between two commits of a partition's position, by default 100 ms. Positions that are
     /// to be given up are committed at once.
     pub commit_interval: Duration,
-    /// How long a shutdown may take, 20 s unless chosen. What is still on its way after three quarters of that is
+    /// How long a shutdown may take, by default 20 s. What is still in flight after three quarters of that is
     /// given up; the last quarter is for committing what is durable.
     pub drain: Duration,
-    /// The first pause after a transient error, 50 ms unless chosen; each further one is twice as long.
+    /// The first pause after a transient error, by default 50 ms; each further one is twice as long.
     pub retry_min: Duration,
-    /// The longest pause after a transient error, 2 s unless chosen. Up to as much again is added at random,
+    /// The longest pause after a transient error, by default 2 s. Up to as much again is added at random,
     /// so that many members do not come back at the same moment.
     pub retry_max: Duration,
     /// What the random part of the pauses starts from; chosen at random unless given.
     pub jitter_seed: Option<u64>,
     /// When so many records are bad that going on would do more harm than stopping.
     pub dead_letter_limit: DeadLetterLimit,
-    /// The time of day that tells how old a purchase is when it is stored.
+    /// The clock that says how old a purchase is when it is stored.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -51,28 +49,8 @@ impl Default for IngestOptions {
     }
 }
 
-impl IngestOptions {
-    /// How long to wait after `error`: the next of `pauses`, or longer if the error asks for it.
-    pub(super) fn pause(&self, pauses: &mut ExponentialBackoff, error: &Error) -> Duration {
-        let least = if let Retry::After(least) = error.retry() { least } else { Duration::ZERO };
-        pauses.next().unwrap_or(self.retry_max).max(least)
-    }
-
-    pub(super) fn backoff(&self) -> ExponentialBackoff {
-        let builder = ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(self.retry_min)
-            .with_max_delay(self.retry_max)
-            .without_max_times();
-        match self.jitter_seed {
-            Some(seed) => builder.with_jitter_seed(seed).build(),
-            None => builder.build(),
-        }
-    }
-}
-
-/// When the pipeline stops rather than putting more records aside: a bad deployment shall not empty the log
-/// into the dead letters. What is put aside of the batches that were read before the one that has reached the limit
+/// When the pipeline stops rather than dead-lettering more records: a bad deployment shall not empty the log
+/// into the dead letters. What is dead-lettered of the batches that were read before the one that has reached the limit
 /// comes on top of it, so that a restart goes on behind all of them.
 ///
 /// A record counts once, when its letter was put, however often it is delivered. A
@@ -85,7 +63,7 @@ pub struct DeadLetterLimit {
 }
 
 impl DeadLetterLimit {
-    /// No limit: whatever cannot be stored is put aside.
+    /// No limit: whatever cannot be stored is dead-lettered.
     pub const OFF: Self = Self::in_a_row(0);
 
     /// Stops at so many dead letters in a row, or when half of the last ten times as many records were dead
@@ -95,7 +73,7 @@ impl DeadLetterLimit {
         Self { in_a_row: count, setting: None }
     }
 
-    /// The same limit, set by an operator under this name: whoever reads that it was reached knows what to change.
+    /// The same limit, set by an operator under this name, which the error names when the limit is reached.
     #[must_use]
     pub const fn named(mut self, setting: &'static str) -> Self {
         self.setting = Some(setting);

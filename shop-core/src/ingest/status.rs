@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -69,7 +69,7 @@ pub enum Phase {
     /// It has not been started.
     #[default]
     Idle,
-    /// It carries records, or waits for some, or for its turn.
+    /// It stores records, or waits for some, or to become the active consumer.
     Running,
     /// It reads no more, and finishes what is on its way.
     Draining,
@@ -101,7 +101,7 @@ pub enum Part {
     Source,
     /// Inserting into the store.
     Store,
-    /// Putting records aside.
+    /// Putting dead letters.
     DeadLetters,
     /// Moving the group's position.
     Commit,
@@ -142,7 +142,7 @@ pub struct Tally {
     pub inserted: u64,
     /// Stored before, with the same content: redelivered, or sent again by their client.
     pub duplicates: u64,
-    /// Put aside, for whatever reason.
+    /// Dead-lettered, for any reason.
     pub dead_lettered: u64,
     /// Of those, the ones that are no purchase.
     pub undecodable: u64,
@@ -162,8 +162,8 @@ impl Tally {
         self.refused += other.refused;
     }
 
-    /// One more was put aside.
-    pub(super) fn put_aside(&mut self, reason: ReasonKind) {
+    /// One more was dead-lettered.
+    pub(super) fn dead_lettered(&mut self, reason: ReasonKind) {
         self.dead_lettered += 1;
         match reason {
             ReasonKind::Undecodable => self.undecodable += 1,
@@ -177,7 +177,7 @@ impl Tally {
 #[derive(Debug, Clone)]
 pub struct IngestMonitor {
     status: watch::Receiver<IngestStatus>,
-    /// Not kept alive by whoever watches.
+    /// A monitor does not keep it alive.
     source: Weak<dyn LogSource>,
 }
 
@@ -208,147 +208,27 @@ impl IngestMonitor {
 
 /// The writing end of the status.
 #[derive(Debug)]
-pub(super) struct StatusBoard {
+pub(super) struct StatusSender {
     status: watch::Sender<IngestStatus>,
-    waits: Mutex<Waits>,
 }
 
-/// Who has a trouble: a batch, by its number, or the pipeline as a whole.
-pub(super) type Holder = Option<u64>;
-
-/// What is waited for. It is bounded by what is in flight.
-#[derive(Debug, Default)]
-struct Waits {
-    /// Since when each holder waits for a part, and why.
-    troubles: BTreeMap<(Part, Holder), (Instant, Error)>,
-    /// The records that are stuck, by batch and index in it: the oldest one comes first.
-    stuck: BTreeMap<(u64, usize), StuckRecord>,
-}
-
-impl Waits {
-    fn has(&self, part: Part) -> bool {
-        self.troubles.keys().any(|(of, _)| *of == part)
-    }
-
-    /// Enters into `status`, of each part, the trouble that has lasted longest.
-    fn show(&self, status: &mut IngestStatus) {
-        status.troubles.clear();
-        status.waiting_since.clear();
-        for ((part, _), (since, error)) in &self.troubles {
-            if status.waiting_since.get(part).is_none_or(|longest| since < longest) {
-                status.waiting_since.insert(*part, *since);
-                status.troubles.insert(*part, error.clone());
-            }
-        }
-        status.stuck = self.stuck.values().next().cloned();
-    }
-}
-
-/// The most stuck records that are named in the log at a time: with more it is not about single records.
-const NAMED: usize = 10;
-
-impl StatusBoard {
+impl StatusSender {
     pub(super) fn new() -> Self {
-        Self { status: watch::Sender::new(IngestStatus::default()), waits: Mutex::default() }
+        Self { status: watch::Sender::new(IngestStatus::default()) }
     }
 
     pub(super) fn monitor(&self, source: Weak<dyn LogSource>) -> IngestMonitor {
         IngestMonitor { status: self.status.subscribe(), source }
     }
 
-    pub(super) fn update(&self, change: impl FnOnce(&mut IngestStatus)) {
-        self.status.send_modify(change);
-    }
-
-    /// The same; `change` says whether it has changed anything.
-    pub(super) fn update_if(&self, change: impl FnOnce(&mut IngestStatus) -> bool) {
+    /// Changes the status; `change` returns whether it has changed anything.
+    pub(super) fn update(&self, change: impl FnOnce(&mut IngestStatus) -> bool) {
         self.status.send_if_modified(change);
-    }
-
-    fn waits(&self) -> MutexGuard<'_, Waits> {
-        // They are whole after every change.
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A call of `part` has failed and will be made again.
-    pub(super) fn trouble(&self, part: Part, holder: Holder, error: &Error) {
-        self.update(|status| *status.retries.entry(part).or_default() += 1);
-        self.wait(part, holder, error);
-    }
-
-    /// `holder` waits for `part`. Logged when the first one does, not at every attempt.
-    pub(super) fn wait(&self, part: Part, holder: Holder, error: &Error) {
-        let mut waits = self.waits();
-        if self.phase() == Phase::Stopped {
-            return;
-        }
-        if !waits.has(part) {
-            tracing::warn!(ingest.part = %part, error = %error.chain(), "ingest waits and tries again");
-        }
-        let begun = || (Instant::now(), error.clone());
-        waits.troubles.entry((part, holder)).or_insert_with(begun).1 = error.clone();
-        self.update(|status| waits.show(status));
-    }
-
-    /// `part` works for `holder`.
-    pub(super) fn works(&self, part: Part, holder: Holder) {
-        let mut waits = self.waits();
-        if waits.troubles.remove(&(part, holder)).is_none() {
-            return;
-        }
-        if !waits.has(part) {
-            tracing::info!(ingest.part = %part, "ingest goes on");
-        }
-        self.update(|status| waits.show(status));
-    }
-
-    /// The store does not take one record, the one at `index` of batch `number`. Logged once.
-    pub(super) fn stuck(&self, number: u64, index: usize, record: StuckRecord) {
-        let mut waits = self.waits();
-        if self.phase() == Phase::Stopped {
-            return;
-        }
-        let StuckRecord { topic, partition, offset, id, error, .. } = &record;
-        if waits.stuck.len() < NAMED && !waits.stuck.contains_key(&(number, index)) {
-            tracing::warn!(
-                log.topic = %topic,
-                log.partition = partition,
-                log.offset = offset,
-                id = id.as_deref().unwrap_or_default(),
-                error = %error.chain(),
-                "the store does not take this record: it is tried again, the position stays before it, others go on"
-            );
-        }
-        waits.stuck.insert((number, index), record);
-        self.update(|status| waits.show(status));
-    }
-
-    /// It was taken after all.
-    pub(super) fn freed(&self, number: u64, index: usize) {
-        let mut waits = self.waits();
-        if waits.stuck.remove(&(number, index)).is_some() {
-            self.update(|status| waits.show(status));
-        }
-    }
-
-    /// Batch `number` has come to an end, whichever: nothing of it is waited for any more.
-    pub(super) fn ended(&self, number: u64) {
-        for part in [Part::Store, Part::DeadLetters] {
-            self.works(part, Some(number));
-        }
-        let mut waits = self.waits();
-        let before = waits.stuck.len();
-        waits.stuck.retain(|(batch, _), _| *batch != number);
-        if waits.stuck.len() != before {
-            self.update(|status| waits.show(status));
-        }
     }
 
     /// The pipeline has ended: it waits for nothing any more. What it was waiting for stays to be seen.
     pub(super) fn stop(&self, failure: Option<Error>) {
-        let mut waits = self.waits();
-        *waits = Waits::default();
-        self.update(|status| {
+        self.status.send_modify(|status| {
             status.phase = Phase::Stopped;
             (status.in_flight, status.in_flight_records, status.in_flight_bytes) = (0, 0, 0);
             status.waiting_since.clear();
@@ -356,10 +236,6 @@ impl StatusBoard {
             status.stuck = None;
             status.failure = failure;
         });
-    }
-
-    pub(super) fn has_trouble(&self, part: Part) -> bool {
-        self.waits().has(part)
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -169,7 +169,7 @@ impl Batch {
 }
 
 /// A position that a group may move to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct CommitOffset {
     /// The partition, in the epoch that the records were delivered in.

@@ -158,6 +158,7 @@ impl World {
     fn options(&self) -> IngestOptions {
         let mut options = IngestOptions::default();
         options.in_flight = self.setting.in_flight;
+        options.in_flight_bytes = self.setting.in_flight_bytes;
         options.commit_interval = Duration::from_millis(10);
         options.drain = Duration::from_millis(self.setting.drain);
         options.retry_min = Duration::from_millis(5);
@@ -243,6 +244,10 @@ impl World {
         let in_flight = self.setting.in_flight;
         if self.members.iter().any(|member| member.monitor.status().in_flight > in_flight) {
             self.oracle.accuse("more batches are in flight than may be".to_owned());
+        }
+        let budget = self.setting.in_flight_bytes.saturating_add(self.oracle.largest_batch());
+        if self.members.iter().any(|member| member.monitor.status().in_flight_bytes >= budget) {
+            self.oracle.accuse("more bytes are in flight than may be, and the last batch".to_owned());
         }
         let has_ended = |member: &mut Member| member.task.is_finished();
         let mut ended: Vec<Member> = self.members.extract_if(.., has_ended).collect();

@@ -28,6 +28,10 @@ struct Book {
     contents: BTreeMap<PurchaseId, Vec<Purchase>>,
     stored: BTreeMap<PurchaseId, Purchase>,
     letters: BTreeMap<(u32, u64), LogRecord>,
+    /// The ids of purchases that were dead-lettered because the store rejected them.
+    refused: BTreeSet<PurchaseId>,
+    /// The bytes of the largest batch.
+    largest: usize,
     delivered: BTreeSet<(u32, u64)>,
     /// The last owner and the last epoch that a partition was delivered in.
     owners: BTreeMap<u32, (u64, u64)>,
@@ -63,6 +67,8 @@ impl Oracle {
             contents: BTreeMap::new(),
             stored: BTreeMap::new(),
             letters: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            largest: 0,
             delivered: BTreeSet::new(),
             owners: BTreeMap::new(),
             handed: BTreeMap::new(),
@@ -103,6 +109,7 @@ impl Oracle {
     pub(crate) fn delivered(&self, member: u64, batch: &Batch) {
         let mut book = self.book();
         let (index, epoch) = (batch.partition.index, batch.partition.epoch);
+        book.largest = book.largest.max(batch.size());
         for record in &batch.records {
             book.expect_identical(index, record, "delivered");
             if !book.delivered.insert((index, record.offset)) {
@@ -223,8 +230,14 @@ impl Oracle {
                 return Some(format!("record {offset} of partition {index} is neither stored nor put aside"));
             }
         }
-        let lost = book.contents.keys().find(|id| !book.stored.contains_key(id));
+        let lost =
+            book.contents.keys().find(|id| !book.stored.contains_key(id) && !book.refused.contains(id));
         lost.map(|id| format!("{id} was acknowledged and is not stored"))
+    }
+
+    /// The bytes of the largest batch that was delivered.
+    pub(crate) fn largest_batch(&self) -> usize {
+        self.book().largest
     }
 
     /// What has happened, and when.
@@ -286,6 +299,10 @@ impl Book {
         let purchase = published.and_then(|published| published.purchase.as_ref());
         let (is_right, what) = match purchase {
             None => (letter.reason.kind() == ReasonKind::Undecodable, "event: poison is put aside"),
+            Some(purchase) if letter.reason.kind() == ReasonKind::Refused => {
+                self.refused.insert(purchase.id);
+                (true, "event: a purchase that the store rejects is dead-lettered")
+            }
             Some(purchase) => {
                 let first = self.stored.get(&purchase.id);
                 let conflicts = first.is_some_and(|first| !first.same_content(purchase));

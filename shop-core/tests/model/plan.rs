@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use shop_core::fault::{Call, Fault};
+use shop_core::log::Reason;
+use shop_core::{Error, ErrorKind};
 
 /// The most members that a plan starts beside each other, those that are leaving not counted.
 pub(crate) const MOST_MEMBERS: usize = 3;
@@ -21,6 +23,8 @@ pub(crate) struct Setting {
     pub(crate) partitions: u32,
     pub(crate) batch_records: usize,
     pub(crate) in_flight: usize,
+    /// The bytes at which no more are read.
+    pub(crate) in_flight_bytes: usize,
     pub(crate) grace: u64,
     pub(crate) drain: u64,
     /// How long every insert takes; a put and a commit take half of it.
@@ -74,6 +78,8 @@ pub(crate) enum Item {
     OtherPrice(usize),
     /// The same id, another user, so perhaps another partition.
     OtherUser(usize),
+    /// A purchase of this user that another producer has written: without an id.
+    Foreign(u8),
     /// No purchase, in one of several ways, with this user's key.
     Poison(Poison, u8),
 }
@@ -104,6 +110,8 @@ pub(crate) enum Trouble {
     Refuse,
     LoseAnswer,
     HalfOut,
+    /// The store rejects a purchase.
+    Reject,
     Delay(u64),
     Outlive(u64),
     Twice,
@@ -127,6 +135,10 @@ impl Trouble {
             Self::Refuse => Fault::unavailable(),
             Self::LoseAnswer => Fault::LoseAnswer,
             Self::HalfOut => Fault::PartialInsert,
+            Self::Reject => {
+                let error = Error::new(ErrorKind::TooLarge, "too large on purpose");
+                Fault::Reject(Reason::refused(error).unwrap())
+            }
             Self::Delay(millis) => Fault::Delay(Duration::from_millis(millis)),
             Self::Outlive(millis) => Fault::CompleteAfterTimeout(Duration::from_millis(millis)),
             Self::Twice => Fault::DeliverTwice,
@@ -166,12 +178,21 @@ fn settings() -> impl Strategy<Value = Setting> {
     let time = || prop_oneof![5..60_u64, 60..1_500_u64];
     let latency = prop_oneof![1 => Just(0), 2 => 1..30_u64];
     let limit = prop_oneof![3 => Just(0), 1 => 2..6_usize];
-    let sizes = (1..=4_u32, 1..=4_usize, 1..=4_usize);
+    let bytes = prop_oneof![3 => Just(usize::MAX), 1 => 1..1_000_usize];
+    let sizes = (1..=4_u32, 1..=4_usize, (1..=4_usize, bytes));
     (sizes, time(), time(), latency, limit, any::<u64>()).prop_map(
-        |((partitions, batch_records, in_flight), grace, drain, latency, limit, jitter_seed)| Setting {
+        |(
+            (partitions, batch_records, (in_flight, in_flight_bytes)),
+            grace,
+            drain,
+            latency,
+            limit,
+            jitter_seed,
+        )| Setting {
             partitions,
             batch_records,
             in_flight,
+            in_flight_bytes,
             grace,
             // Too little for an insert, a put and a commit, and no member would come past a limit of dead
             // letters: each would give up what the next one begins with.
@@ -218,6 +239,7 @@ fn item() -> impl Strategy<Value = Item> {
         1 => (0..100_usize).prop_map(Item::Again),
         1 => (0..100_usize).prop_map(Item::OtherPrice),
         1 => (0..100_usize).prop_map(Item::OtherUser),
+        1 => (0..5_u8).prop_map(Item::Foreign),
         1 => (poison, 0..5_u8).prop_map(|(poison, user)| Item::Poison(poison, user)),
     ]
 }
@@ -231,7 +253,7 @@ fn trouble() -> impl Strategy<Value = (Place, Trouble)> {
             millis().prop_map(Trouble::Outlive),
         ]
     };
-    let insert = prop_oneof![4 => any_call(), 1 => Just(Trouble::HalfOut)];
+    let insert = prop_oneof![4 => any_call(), 1 => Just(Trouble::HalfOut), 1 => Just(Trouble::Reject)];
     let commit = prop_oneof![4 => any_call(), 1 => Just(Trouble::Forget)];
     let next = prop_oneof![Just(Trouble::Refuse), Just(Trouble::Twice)];
     prop_oneof![

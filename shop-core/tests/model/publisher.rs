@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use shop_core::log::{Headers, LogRecord};
+use shop_core::log::{Headers, LogRecord, Partition};
 use shop_core::memory::InMemoryLog;
 use shop_core::ports::PurchaseSink;
-use shop_core::record::{encode, header};
+use shop_core::record::{decode, encode, header};
 use shop_core::{Bytes, Clock, NewPurchase, Price, Purchase, Timestamp, UserId, Uuid};
 use tokio::time::Instant;
 
@@ -61,6 +61,7 @@ impl Publisher {
         for item in items {
             match item {
                 Item::Poison(poison, user) => self.poison(*poison, *user),
+                Item::Foreign(user) => self.foreign(*user),
                 Item::Fresh(user) => self.buy(*user).await,
                 Item::Again(earlier) => self.repeat(*earlier, |_| ()).await,
                 Item::OtherPrice(earlier) => {
@@ -98,6 +99,20 @@ impl Publisher {
         let record = LogRecord::new(position.offset, self.clock.now(), Some(encoded.value))
             .with_key(Some(encoded.key))
             .with_headers(encoded.headers);
+        self.oracle.published(position.partition, record, Some(purchase));
+    }
+
+    /// Another producer's purchase has the id of its position: the oracle reads it once, where it is in the log.
+    fn foreign(&self, number: u8) {
+        let value = format!(r#"{{"username":"ada","userid":"{}","price":"1.50"}}"#, user(number));
+        let key = Bytes::copy_from_slice(user(number).as_str().as_bytes());
+        let mut record = LogRecord::new(0, self.clock.now(), Some(value.into())).with_key(Some(key));
+        let position = self.log.append(record.clone());
+        record.offset = position.offset;
+        let topic = position.topic.as_str().into();
+        let purchase =
+            decode(&record, &Partition::new("memory".into(), topic, position.partition, 0)).unwrap();
+        self.oracle.count("event: a foreign purchase is published");
         self.oracle.published(position.partition, record, Some(purchase));
     }
 

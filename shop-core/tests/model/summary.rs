@@ -10,7 +10,7 @@ use shop_core::fault::Call;
 pub(crate) struct Summary(BTreeMap<String, u64>);
 
 /// What a long run must have seen at least once each.
-const EVENTS: [&str; 46] = [
+const EVENTS: [&str; 49] = [
     "step: publish",
     "step: time passes",
     "step: turns",
@@ -36,6 +36,8 @@ const EVENTS: [&str; 46] = [
     "event: poison is put aside",
     "event: a conflict is put aside",
     "event: a letter is put again",
+    "event: a foreign purchase is published",
+    "event: a purchase that the store rejects is dead-lettered",
     "event: a position is committed",
     "event: a commit is fenced",
     "event: partitions are revoked",
@@ -51,6 +53,7 @@ const EVENTS: [&str; 46] = [
     "event: everything is carried without a restart",
     "fault: Insert PartialInsert",
     "fault: Insert LoseAnswer",
+    "fault: Insert Reject",
     "fault: Insert CompleteAfterTimeout",
     "fault: PutDeadLetters LoseAnswer",
     "fault: PutDeadLetters Refuse",

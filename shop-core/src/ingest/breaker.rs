@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind};
 /// Batches with dead letters that count take turns: a letter counts when it was put, and the next batch must know how
 /// many of its own may follow. A batch without such letters never waits.
 #[derive(Debug)]
-pub(super) struct DeadLetterGauge {
+pub(super) struct DeadLetterBreaker {
     /// Locked while the letters of a batch are put. That ends when the batch is given up, at the latest.
     counts: Mutex<Counts>,
     /// The good records of batches that took no turn, since the last turn.
@@ -44,7 +44,7 @@ pub(super) struct Turn<'a> {
 /// What the count says of one batch.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// How many of the batch's dead letters may be put aside.
+    /// How many of the batch's dead letters may be put.
     pub(super) admitted: usize,
     /// Why the pipeline is to stop, if it is.
     pub(super) stop: Option<Error>,
@@ -54,7 +54,7 @@ pub(super) struct Admission {
     before: (u64, u64),
 }
 
-impl DeadLetterGauge {
+impl DeadLetterBreaker {
     pub(super) fn new(limit: DeadLetterLimit) -> Self {
         Self { counts: Mutex::new(Counts::new(limit)), passed: AtomicU64::new(0) }
     }
@@ -98,7 +98,7 @@ struct Counts {
     dead: VecDeque<(u64, Place)>,
     /// The same places, to recognize a record that is delivered again.
     known: BTreeSet<Place>,
-    tripped: Option<Tripped>,
+    open: Option<OpenBreaker>,
 }
 
 /// Where a record is: topic, partition and offset.
@@ -106,7 +106,7 @@ type Place = (Arc<str>, u32, u64);
 
 /// The limit was reached.
 #[derive(Debug)]
-struct Tripped {
+struct OpenBreaker {
     /// The number of the batch that reached it.
     by: u64,
     error: Error,
@@ -114,7 +114,7 @@ struct Tripped {
 
 impl Counts {
     const fn new(limit: DeadLetterLimit) -> Self {
-        Self { limit, seen: 0, row_start: 0, dead: VecDeque::new(), known: BTreeSet::new(), tripped: None }
+        Self { limit, seen: 0, row_start: 0, dead: VecDeque::new(), known: BTreeSet::new(), open: None }
     }
 
     fn pass(&mut self, good: u64) {
@@ -125,13 +125,13 @@ impl Counts {
     }
 
     /// Batches are counted as they come, not as they stand in the log. One that was read before the batch that
-    /// reached the limit is put aside all the same: otherwise the position would stay before it, and so would that
+    /// reached the limit is dead-lettered all the same: otherwise the position would stay before it, and so would that
     /// of every restart on which it is overtaken again.
     fn admit(&mut self, number: u64, records: usize, partition: &Partition, bad: &[Bad]) -> Admission {
         let before = (self.seen, self.row_start);
         let all = Admission { admitted: bad.len(), stop: None, counted: 0, before };
         let Some(row) = self.limit.row() else { return all };
-        if let Some(Tripped { by, error }) = &self.tripped {
+        if let Some(OpenBreaker { by, error }) = &self.open {
             let admitted = if number < *by { bad.len() } else { 0 };
             return Admission { admitted, stop: Some(error.clone()), ..all };
         }
@@ -146,7 +146,7 @@ impl Counts {
             self.count(place);
             counted += 1;
             if let Some(error) = self.too_many(row) {
-                self.tripped = Some(Tripped { by: number, error: error.clone() });
+                self.open = Some(OpenBreaker { by: number, error: error.clone() });
                 return Admission { admitted, stop: Some(error), counted, ..all };
             }
         }
@@ -173,7 +173,7 @@ impl Counts {
         for (_, place) in self.dead.drain(self.dead.len().saturating_sub(*counted)..) {
             self.known.remove(&place);
         }
-        self.tripped.take_if(|tripped| tripped.by == number);
+        self.open.take_if(|open| open.by == number);
     }
 
     /// Why the pipeline is to stop now, if it is.
@@ -232,7 +232,7 @@ mod tests {
         let mut counts = counts(5);
         assert!(counts.batch(0, 10, &[7, 8, 9]).stop.is_none());
         let admission = counts.batch(1, 10, &[0, 1, 2, 3]);
-        assert_eq!(admission.admitted, 2, "the fifth in a row is put aside, the sixth is not");
+        assert_eq!(admission.admitted, 2, "the fifth in a row is dead-lettered, the sixth is not");
         assert!(admission.stop.unwrap().to_string().contains("5 records in a row"));
         assert_eq!(counts.batch(2, 1, &[0]).admitted, 0, "nothing more after that");
     }
@@ -333,16 +333,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_without_letters_that_count_waits_for_no_turn() {
-        let gauge = DeadLetterGauge::new(DeadLetterLimit::in_a_row(2));
+        let breaker = DeadLetterBreaker::new(DeadLetterLimit::in_a_row(2));
         let bad = |offset| [Bad { index: 0, offset, counts: true }];
-        let turn = gauge.turn(0, 1, &partition(), &bad(0)).await;
-        gauge.pass(1);
+        let turn = breaker.turn(0, 1, &partition(), &bad(0)).await;
+        breaker.pass(1);
         drop(turn);
         assert!(
-            gauge.turn(1, 1, &partition(), &bad(2)).await.admission.stop.is_none(),
+            breaker.turn(1, 1, &partition(), &bad(2)).await.admission.stop.is_none(),
             "a good one was between"
         );
-        gauge.turn(2, 1, &partition(), &bad(3)).await.take_back();
-        assert!(gauge.turn(3, 1, &partition(), &bad(4)).await.admission.stop.is_some());
+        breaker.turn(2, 1, &partition(), &bad(3)).await.take_back();
+        assert!(breaker.turn(3, 1, &partition(), &bad(4)).await.admission.stop.is_some());
     }
 }

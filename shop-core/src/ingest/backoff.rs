@@ -1,0 +1,167 @@
+//! Growing pauses between attempts.
+
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use super::IngestOptions;
+use crate::{Error, Retry};
+
+/// When a call that fails is made again, and since when it has been failing.
+#[derive(Debug, Clone)]
+pub(super) struct Backoff {
+    /// The first pause, and the longest one, without their random parts.
+    initial: Duration,
+    max: Duration,
+    jitter_seed: Option<u64>,
+    /// Pauses so far.
+    pauses: u32,
+    /// The call is not made before this.
+    not_before: Option<Instant>,
+    /// Since when it has been failing, and its last error.
+    failing: Option<(Instant, Error)>,
+}
+
+impl Backoff {
+    pub(super) const fn new(options: &IngestOptions) -> Self {
+        let IngestOptions { retry_min: initial, retry_max: max, jitter_seed, .. } = *options;
+        Self { initial, max, jitter_seed, pauses: 0, not_before: None, failing: None }
+    }
+
+    /// The next pause: twice as long as the one before, and up to as much again at random.
+    fn next_pause(&mut self) -> Duration {
+        let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
+        let pause = self.initial.saturating_mul(factor).min(self.max);
+        let builder = ExponentialBuilder::new().with_jitter().with_min_delay(pause).with_max_delay(pause);
+        let builder = match self.jitter_seed {
+            Some(seed) => builder.with_jitter_seed(seed.wrapping_add(self.pauses.into())),
+            None => builder,
+        };
+        self.pauses = self.pauses.saturating_add(1);
+        builder.build().next().unwrap_or(pause)
+    }
+
+    /// The call has failed. Returns when to make it again: after the next pause, or later if the error asks for it.
+    pub(super) fn failed(&mut self, error: &Error, now: Instant) -> Instant {
+        self.report(error, now);
+        let least = if let Retry::After(least) = error.retry() { least } else { Duration::ZERO };
+        let until = after(now, self.next_pause().max(least));
+        self.not_before = Some(until);
+        until
+    }
+
+    /// The call counts as failing. When it is made again does not change.
+    pub(super) fn report(&mut self, error: &Error, now: Instant) {
+        let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
+        self.failing = Some((since, error.clone()));
+    }
+
+    /// The call works. Returns whether it was failing.
+    pub(super) fn recovered(&mut self) -> bool {
+        let was_failing = self.failing.take().is_some();
+        if was_failing {
+            self.pauses = 0;
+        }
+        was_failing
+    }
+
+    /// The call is not made before `at`.
+    pub(super) const fn wait_until(&mut self, at: Instant) {
+        self.not_before = Some(at);
+    }
+
+    /// The call may be made at once, whatever was waited for. A failure still counts as one.
+    pub(super) const fn hurry(&mut self) {
+        self.not_before = None;
+        self.pauses = 0;
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| at <= now)
+    }
+
+    pub(super) const fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// When a call that waits without an error counts as healthy again.
+    pub(super) fn healthy_at(&self) -> Option<Instant> {
+        let from = self.failing.as_ref().and(self.not_before)?;
+        Some(after(from, self.max))
+    }
+
+    /// Since when the call has been failing, and its last error.
+    pub(super) const fn failing(&self) -> Option<&(Instant, Error)> {
+        self.failing.as_ref()
+    }
+}
+
+#[cfg(test)]
+impl std::hash::Hash for Backoff {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.pauses, self.not_before, self.failing.as_ref().map(|(since, _)| since)).hash(state);
+    }
+}
+
+/// The instant `time` after `now`. A time beyond what a clock can represent means without a limit.
+pub(super) fn after(now: Instant, time: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(365 * 24 * 3_600);
+    now + time.min(LONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn backoff() -> Backoff {
+        Backoff::new(&IngestOptions { jitter_seed: Some(1), ..IngestOptions::default() })
+    }
+
+    fn unavailable() -> Error {
+        Error::new(ErrorKind::Unavailable, "unavailable on purpose")
+    }
+
+    fn pauses(backoff: &mut Backoff, now: Instant) -> Vec<Duration> {
+        (0..8).map(|_| backoff.failed(&unavailable(), now) - now).collect()
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_start_again_after_a_recovery() {
+        let (mut backoff, now, options) = (backoff(), Instant::now(), IngestOptions::default());
+        for _ in 0..2 {
+            let mut least = options.retry_min;
+            for pause in pauses(&mut backoff, now) {
+                assert!(
+                    pause >= least && pause <= least * 2,
+                    "{pause:?} is not {least:?} and its random part"
+                );
+                least = (least * 2).min(options.retry_max);
+            }
+            assert!(backoff.recovered() && !backoff.recovered());
+        }
+    }
+
+    #[test]
+    fn an_error_may_ask_for_a_longer_pause() {
+        let (mut backoff, now, long) = (backoff(), Instant::now(), Duration::from_secs(30));
+        let until = backoff.failed(&unavailable().with_retry(Retry::After(long)), now);
+        assert_eq!(until, now + long);
+        assert!(!backoff.is_due(now) && backoff.is_due(until));
+        assert_eq!(backoff.healthy_at(), Some(until + IngestOptions::default().retry_max));
+        backoff.hurry();
+        assert!(backoff.is_due(now) && backoff.failing().is_some());
+    }
+
+    #[test]
+    fn a_failure_lasts_from_the_first_error_on() {
+        let (mut backoff, now) = (backoff(), Instant::now());
+        let later = backoff.failed(&unavailable(), now);
+        backoff.failed(&Error::new(ErrorKind::Denied, "denied"), later);
+        assert!(
+            backoff
+                .failing()
+                .is_some_and(|(since, error)| { *since == now && error.kind() == ErrorKind::Denied })
+        );
+    }
+}

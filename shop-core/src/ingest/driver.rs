@@ -1,0 +1,219 @@
+//! Makes the calls that the pipeline decides on, and gives it what comes of them.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Tally;
+use super::batch::{BatchWorker, Job};
+use super::observer::{IngestObserver, notify};
+use super::pipeline::{Action, BatchEvent, Event, Pipeline, SourceAnswer, Wants, overdue};
+use super::status::{Phase, StatusSender};
+use crate::log::{Batch, CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
+use crate::record::Record;
+use crate::{Error, ErrorKind, Result};
+
+/// How long a close that does not keep to its deadline is waited for after it.
+const CLOSE_MARGIN: Duration = Duration::from_secs(1);
+/// The events of batches and commits that wait to be taken; a task that has one more waits until there is room.
+const EVENTS: usize = 64;
+
+pub(super) struct Driver<R: Record> {
+    source: Arc<dyn LogSource>,
+    worker: Arc<BatchWorker<R>>,
+    status: StatusSender,
+    observer: Option<Arc<dyn IngestObserver>>,
+    pipeline: Pipeline,
+    /// Those that were not answered yet, by their numbers.
+    revocations: BTreeMap<u64, Revocation>,
+    next_revocation: u64,
+    /// What stops the batches of a partition and epoch.
+    stops: BTreeMap<Partition, CancellationToken>,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+impl<R: Record> Driver<R> {
+    pub(super) fn new(
+        source: Arc<dyn LogSource>,
+        worker: BatchWorker<R>,
+        status: StatusSender,
+        observer: Option<Arc<dyn IngestObserver>>,
+    ) -> Self {
+        let (sender, events) = mpsc::channel(EVENTS);
+        Self {
+            source,
+            status,
+            observer,
+            pipeline: Pipeline::new(worker.options.clone()),
+            worker: Arc::new(worker),
+            revocations: BTreeMap::new(),
+            next_revocation: 0,
+            stops: BTreeMap::new(),
+            sender,
+            events,
+        }
+    }
+
+    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<Tally> {
+        tokio::pin!(shutdown);
+        self.publish_status();
+        let mut actions = Vec::new();
+        // Everything in one turn happens at one moment: what is due then is done, and what is not is waited for. With
+        // several readings of the clock a time between two of them would be neither.
+        let mut now = Instant::now();
+        loop {
+            let event = self.next_event(shutdown.as_mut(), now).await;
+            now = Instant::now();
+            self.pipeline.on(event, now.into_std(), &mut actions);
+            let mut close = None;
+            for action in actions.drain(..) {
+                match action {
+                    Action::Close(deadline) => close = Some(deadline),
+                    other => self.perform(other),
+                }
+            }
+            self.publish_status();
+            if let Some(deadline) = close {
+                self.close(deadline).await;
+                let failure = self.pipeline.failure();
+                self.end(failure.clone());
+                return failure.map_or_else(|| Ok(self.status.tally()), Err);
+            }
+        }
+    }
+
+    async fn next_event(&mut self, shutdown: impl Future<Output = ()>, now: Instant) -> Event {
+        let asked = self.pipeline.wants(now.into_std());
+        let deadline = self.pipeline.next_deadline(now.into_std());
+        let Self { source, events, pipeline, .. } = self;
+        let answer = async {
+            match asked {
+                Wants::Next => source.next().await,
+                Wants::Control => source.next_control().await.map(ControlEvent::into),
+                Wants::Nothing => pending().await,
+            }
+        };
+        let time = async {
+            match deadline {
+                Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
+                None => pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            () = shutdown, if !pipeline.is_stopping() => return Event::Shutdown,
+            Some(event) = events.recv() => return event,
+            () = time => return Event::Time,
+            answer = answer => answer,
+        };
+        Event::Source { asked, answer: answer.map(|event| self.keep_revocation(event)) }
+    }
+
+    fn keep_revocation(&mut self, event: SourceEvent) -> SourceAnswer {
+        let revocation = match event {
+            SourceEvent::Batch(batch) => return SourceAnswer::Batch(batch),
+            SourceEvent::Closed => return SourceAnswer::Closed,
+            SourceEvent::Revoked(revocation) => revocation,
+        };
+        let (id, partitions) = (self.next_revocation, revocation.partitions.clone());
+        let (cause, timeout) = (revocation.cause, revocation.grace);
+        self.next_revocation += 1;
+        self.revocations.insert(id, revocation);
+        SourceAnswer::Revoked { id, partitions, cause, timeout }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Start { number, batch } => self.start(number, batch),
+            Action::Abandon(partition) => {
+                if let Some(stop) = self.stops.remove(&partition) {
+                    stop.cancel();
+                }
+            }
+            Action::Commit(offsets) => self.commit(offsets),
+            Action::EndRevocation(id) => drop(self.revocations.remove(&id).map(Revocation::done)),
+            Action::Completed(batch) => {
+                if let Some(observer) = &self.observer {
+                    notify(&**observer, &batch);
+                }
+            }
+            Action::Close(_) => {}
+        }
+    }
+
+    /// Starts a batch, a task of its own: what has begun is never dropped half-way.
+    fn start(&mut self, number: u64, batch: Batch) {
+        let stop = self.stops.entry(batch.partition.clone()).or_default().clone();
+        let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
+        let job = Job { number, batch, read: Instant::now(), stop, events };
+        tokio::spawn(async move {
+            let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
+                Ok(outcome) => outcome,
+                Err(panic) => Some(job.broken(Error::of_panic(&*panic).with_origin("ingest"))),
+            };
+            job.report(BatchEvent::Finished(outcome)).await;
+        });
+    }
+
+    /// Starts a commit, a task of its own too.
+    fn commit(&self, offsets: Vec<CommitOffset>) {
+        let (source, events) = (Arc::clone(&self.source), self.sender.clone());
+        tokio::spawn(async move {
+            let commit = AssertUnwindSafe(source.commit(&offsets)).catch_unwind().await;
+            let outcome = commit.unwrap_or_else(|panic| Err(Error::of_panic(&*panic).with_origin("ingest")));
+            // The pipeline may have ended.
+            drop(events.send(Event::Committed(offsets, outcome)).await);
+        });
+    }
+
+    fn publish_status(&mut self) {
+        let Self { status, pipeline, .. } = self;
+        status.update(|status| pipeline.report(status));
+    }
+
+    /// Closes the source, and waits for it a little longer than it was given.
+    async fn close(&self, deadline: Duration) {
+        let source = Arc::clone(&self.source);
+        // A task of its own: it is not dropped half-way when it takes too long.
+        let close = tokio::spawn(async move { source.close(deadline).await });
+        let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
+            Ok(Ok(closed)) => closed,
+            Ok(Err(error)) => Err(lost_task(error)),
+            Err(_elapsed) => Err(overdue("the close of the source", deadline)),
+        };
+        if let Err(error) = closed {
+            tracing::warn!(error = %error.chain(), "the source could not be closed in order");
+        }
+    }
+
+    /// Reports the end, and lets batches in flight end: what has begun is never dropped half-way.
+    fn end(&mut self, failure: Option<Error>) {
+        self.stops.values().for_each(CancellationToken::cancel);
+        self.status.stop(failure);
+    }
+}
+
+/// A pipeline that was dropped, or has panicked, must not say that it runs.
+impl<R: Record> Drop for Driver<R> {
+    fn drop(&mut self) {
+        if self.status.phase() != Phase::Stopped {
+            let broken = Error::new(ErrorKind::Internal, "the pipeline was dropped or has panicked");
+            let failure = self.pipeline.failure().unwrap_or_else(|| broken.with_origin("ingest"));
+            self.end(Some(failure));
+        }
+    }
+}
+
+fn lost_task(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "a task of the pipeline has ended early")
+        .with_origin("ingest")
+        .with_source(error)
+}

@@ -1,0 +1,374 @@
+//! The pipeline on a source that does what a source should not, or seldom does.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::time_limit::in_time;
+use super::{Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
+use crate::log::{
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogRecord, LogSource, Partition, Revocation,
+    RevocationCause, SourceEvent,
+};
+use crate::memory::{InMemoryLog, InMemoryStore};
+use crate::{Error, ErrorKind, Result, Retry, Timestamp};
+
+type Answer<T> = Box<dyn FnOnce() -> Result<T> + Send>;
+
+/// Answers what it is given, then nothing more.
+struct Misbehaving {
+    tell: mpsc::UnboundedSender<Answer<SourceEvent>>,
+    events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Answer<SourceEvent>>>,
+    /// What it says to a reader that has no room, or pauses.
+    interruptions: tokio::sync::Mutex<VecDeque<Answer<ControlEvent>>>,
+    /// How often it was asked for that.
+    interruptions_asked: AtomicUsize,
+    /// Whether commits, and the close, do not end.
+    commits_hang: bool,
+    close_hangs: bool,
+    /// What commits answer; when there is none left, that everything is committed.
+    commits: Mutex<VecDeque<Answer<Vec<CommitOutcome>>>>,
+    /// What was asked to be committed.
+    asked: Mutex<Vec<(u64, u64)>>,
+    /// The time that the close was given.
+    closed_within: Mutex<Option<Duration>>,
+}
+
+impl std::fmt::Debug for Misbehaving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Misbehaving").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl LogSource for Misbehaving {
+    async fn next(&self) -> Result<SourceEvent> {
+        match self.events.lock().await.recv().await {
+            Some(event) => event(),
+            None => pending().await,
+        }
+    }
+
+    async fn next_control(&self) -> Result<ControlEvent> {
+        self.interruptions_asked.fetch_add(1, Ordering::Relaxed);
+        match self.interruptions.lock().await.pop_front() {
+            Some(interruption) => interruption(),
+            None => pending().await,
+        }
+    }
+
+    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
+        let asked = positions.iter().map(|position| (position.partition.epoch, position.next));
+        self.asked.lock().unwrap().extend(asked);
+        if self.commits_hang {
+            pending::<()>().await;
+        }
+        let answer = self.commits.lock().unwrap().pop_front();
+        answer.map_or_else(|| Ok(vec![CommitOutcome::Committed; positions.len()]), |answer| answer())
+    }
+
+    async fn lag(&self) -> Result<Lag> {
+        Err(Error::new(ErrorKind::Unsupported, "not asked for"))
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        *self.closed_within.lock().unwrap() = Some(deadline);
+        if self.close_hangs {
+            pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+impl Misbehaving {
+    fn new() -> Self {
+        let (tell, events) = mpsc::unbounded_channel();
+        Self {
+            tell,
+            events: events.into(),
+            interruptions: VecDeque::new().into(),
+            interruptions_asked: AtomicUsize::new(0),
+            commits_hang: false,
+            close_hangs: false,
+            commits: Mutex::default(),
+            asked: Mutex::default(),
+            closed_within: Mutex::default(),
+        }
+    }
+
+    fn tell(&self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) {
+        self.tell.send(Box::new(event)).unwrap_or_else(|_gone| panic!("it has ended"));
+    }
+
+    fn says(self, event: impl FnOnce() -> Result<SourceEvent> + Send + 'static) -> Self {
+        self.tell(event);
+        self
+    }
+
+    /// Hands over the records at `offsets`.
+    fn delivers(self, epoch: u64, offsets: std::ops::Range<u64>) -> Self {
+        self.says(move || Ok(SourceEvent::Batch(batch(epoch, offsets))))
+    }
+
+    fn interrupts(mut self, with: impl FnOnce() -> Result<ControlEvent> + Send + 'static) -> Self {
+        self.interruptions.get_mut().push_back(Box::new(with));
+        self
+    }
+
+    fn answers(self, answer: impl FnOnce() -> Result<Vec<CommitOutcome>> + Send + 'static) -> Self {
+        self.commits.lock().unwrap().push_back(Box::new(answer));
+        self
+    }
+
+    fn start(self) -> Running {
+        let source = Arc::new(self);
+        let store = InMemoryStore::new();
+        let letters = Arc::new(InMemoryLog::default().dead_letters());
+        let options = IngestOptions { jitter_seed: Some(1), ..IngestOptions::default() };
+        let ingest = Ingest::new(Arc::clone(&source) as _, Arc::new(store), letters, options);
+        let monitor = ingest.monitor();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+        Running { source, monitor, stop, task }
+    }
+}
+
+struct Running {
+    source: Arc<Misbehaving>,
+    monitor: IngestMonitor,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<Tally>>,
+}
+
+impl Running {
+    async fn has_inserted(&self, count: u64) {
+        self.monitor.wait_for(|status| status.tally.inserted >= count).await;
+    }
+
+    async fn stop(self) -> Vec<(u64, u64)> {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+        self.source.asked.lock().unwrap().clone()
+    }
+
+    async fn fails(self) -> Error {
+        let error = self.task.await.unwrap().unwrap_err();
+        let status = self.monitor.status();
+        assert!(status.phase == Phase::Stopped && status.failure.is_some(), "{status:?}");
+        error
+    }
+}
+
+fn partition(epoch: u64) -> Partition {
+    Partition::new("cluster".into(), "purchases".into(), 0, epoch)
+}
+
+fn batch(epoch: u64, offsets: std::ops::Range<u64>) -> Batch {
+    let record = |offset| {
+        let value = format!(r#"{{"username":"ada","userid":"u{offset}","price":1}}"#);
+        LogRecord::new(offset, Timestamp::from_millis(0).unwrap(), Some(value.into()))
+    };
+    Batch::new(partition(epoch), offsets.map(record).collect())
+}
+
+fn unavailable(retry: Retry) -> Error {
+    Error::new(ErrorKind::Unavailable, "unavailable").with_retry(retry)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_batch_moves_nothing() {
+    in_time(async {
+        let running = Misbehaving::new().delivers(1, 0..0).delivers(1, 7..9).start();
+        running.has_inserted(2).await;
+        assert_eq!(running.stop().await, [(1, 9)]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_is_over_does_not_come_back() {
+    in_time(async {
+        let (fence, fenced) = oneshot::channel();
+        let answer = move || {
+            fence.send(()).unwrap();
+            Ok(vec![CommitOutcome::Fenced])
+        };
+        let running = Misbehaving::new().delivers(4, 0..2).answers(answer).start();
+        fenced.await.unwrap();
+        let source = Arc::clone(&running.source);
+        source.tell(|| Ok(SourceEvent::Batch(batch(4, 2..4))));
+        source.tell(|| Ok(SourceEvent::Batch(batch(5, 4..7))));
+        source.tell(|| Ok(revoked(5, RevocationCause::Lost, Duration::ZERO)));
+        source.tell(|| Ok(SourceEvent::Batch(batch(5, 7..8))));
+        source.tell(|| Ok(SourceEvent::Batch(batch(6, 4..8))));
+        running.monitor.wait_for(|status| status.tally.inserted + status.tally.duplicates >= 2 + 4).await;
+        assert_eq!(running.stop().await, [(4, 2), (6, 8)], "epoch 4 once, nothing of the lost epoch 5");
+    })
+    .await;
+}
+
+fn revoked(epoch: u64, cause: RevocationCause, grace: Duration) -> SourceEvent {
+    SourceEvent::Revoked(Revocation::new(vec![partition(epoch)], cause, grace, || ()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_without_an_outcome_for_each_position_stops_the_pipeline() {
+    in_time(async {
+        let running = Misbehaving::new().delivers(1, 0..2).answers(|| Ok(Vec::new())).start();
+        let source = Arc::clone(&running.source);
+        assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
+        assert!(source.asked.lock().unwrap().len() <= 2, "once more on the way out, not in a circle");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_panics_stops_the_pipeline() {
+    in_time(async {
+        let running = Misbehaving::new().delivers(1, 0..2).answers(|| panic!("on purpose")).start();
+        assert_eq!(running.fails().await.kind(), ErrorKind::Internal);
+
+        let running = Misbehaving::new().says(|| panic!("on purpose")).start();
+        let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
+        assert!(status.failure.is_some() && running.task.await.unwrap_err().is_panic());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_an_error_asks_for_is_kept() {
+    in_time(async {
+        const PAUSE: Duration = Duration::from_secs(30);
+        let begun = Instant::now();
+        let running = Misbehaving::new()
+            .says(|| Err(unavailable(Retry::After(PAUSE))))
+            .delivers(1, 0..2)
+            .answers(|| Err(unavailable(Retry::After(PAUSE))))
+            .start();
+        running.has_inserted(2).await;
+        assert!(begun.elapsed() >= PAUSE, "reading: {:?}", begun.elapsed());
+        running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+        running.monitor.wait_for(|status| status.troubles.is_empty()).await;
+        assert!(begun.elapsed() >= 2 * PAUSE, "committing: {:?}", begun.elapsed());
+        assert_eq!(running.stop().await, [(1, 2), (1, 2)]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_quiet_after_an_error_counts_as_well() {
+    in_time(async {
+        let running = Misbehaving::new().says(|| Err(unavailable(Retry::Safe))).start();
+        running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+        running.monitor.wait_for(|status| status.troubles.is_empty()).await;
+        assert_eq!(running.stop().await, []);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_without_an_end_does_not_outlast_the_drain() {
+    in_time(async {
+        let source = Misbehaving::new()
+            .delivers(1, 0..2)
+            .says(|| Ok(revoked(1, RevocationCause::Rebalance, Duration::MAX)));
+        // Nothing can be committed, so that nothing but the time ends the departure.
+        let source = (0..1_000).fold(source, |source, _| source.answers(|| Err(unavailable(Retry::Safe))));
+        let running = source.start();
+        running.has_inserted(2).await;
+        let asked = Instant::now();
+        running.stop().await;
+        assert!(asked.elapsed() <= IngestOptions::default().drain, "{:?}", asked.elapsed());
+    })
+    .await;
+}
+
+/// Longer than anything that is waited for here.
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_pauses_after_an_error_still_learns_of_revocations() {
+    in_time(async {
+        const GRACE: Duration = Duration::from_secs(3);
+        let (end, ended) = oneshot::channel();
+        let revocation = move || {
+            let done = move || end.send(()).unwrap();
+            let partitions = vec![partition(1)];
+            Ok(ControlEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, GRACE, done)))
+        };
+        let source = Misbehaving::new()
+            .delivers(1, 0..2)
+            .says(|| Err(unavailable(Retry::After(LONG))))
+            .interrupts(revocation);
+        let (begun, running) = (Instant::now(), source.start());
+        ended.await.unwrap();
+        assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
+        assert!(running.monitor.status().troubles.contains_key(&Part::Source), "a revocation is no batch");
+        assert_eq!(running.stop().await, [(1, 2)], "what was read is committed before the partition is left");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_instead_of_an_interruption_is_not_asked_for_in_a_circle() {
+    in_time(async {
+        let source = Misbehaving::new().says(|| Err(unavailable(Retry::After(LONG))));
+        let source = (0..1_000).fold(source, |source, _| source.interrupts(|| Err(unavailable(Retry::Safe))));
+        let (begun, running) = (Instant::now(), source.delivers(1, 0..2).start());
+        running.has_inserted(2).await;
+        let asked = running.source.interruptions_asked.load(Ordering::Relaxed);
+        assert!(asked as u64 <= begun.elapsed().as_secs() + 10, "{asked} times in {:?}", begun.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_does_not_end_does_not_hold_up_the_end() {
+    in_time(async {
+        let running = Misbehaving { close_hangs: true, ..Misbehaving::new() }.delivers(1, 0..2).start();
+        running.has_inserted(2).await;
+        let asked = Instant::now();
+        let stopped = tokio::time::timeout(LONG, running.stop()).await.expect("it ends");
+        assert_eq!(stopped, [(1, 2)]);
+        assert!(asked.elapsed() <= IngestOptions::default().drain + Duration::from_secs(2));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_does_not_end_is_a_trouble() {
+    in_time(async {
+        let running = Misbehaving { commits_hang: true, ..Misbehaving::new() }.delivers(1, 0..2).start();
+        let troubled = running.monitor.wait_for(|status| status.troubles.contains_key(&Part::Commit));
+        let status = tokio::time::timeout(LONG, troubled).await.expect("a trouble");
+        assert_eq!(status.troubles[&Part::Commit].kind(), ErrorKind::DeadlineExceeded);
+        assert_eq!(status.retries.get(&Part::Commit), None, "it was not made again");
+        assert!(status.oldest_uncommitted["purchases"].is_some());
+        let asked = Instant::now();
+        assert_eq!(running.stop().await, [(1, 2)], "one commit at a time");
+        assert!(asked.elapsed() <= IngestOptions::default().drain);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_gets_the_time_that_is_left_of_the_drain() {
+    in_time(async {
+        let running = Misbehaving::new().delivers(1, 0..2).start();
+        running.has_inserted(2).await;
+        let source = Arc::clone(&running.source);
+        running.stop().await;
+        assert_eq!(*source.closed_within.lock().unwrap(), Some(IngestOptions::default().drain));
+    })
+    .await;
+}

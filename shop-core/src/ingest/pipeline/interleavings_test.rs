@@ -1,0 +1,494 @@
+//! All interleavings of a small scope, up to a depth: two partitions of two batches, and whatever may happen to them.
+//! From each end of such a walk nothing fails any more, and everything must be committed in the end.
+//!
+//! `SHOP_TEST_MODEL_DEPTH` sets the depth, in moves; a fault counts as two. Each move more takes about three times as
+//! long.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::*;
+use crate::Timestamp;
+use crate::log::LogRecord;
+
+const PARTITIONS: usize = 2;
+/// Batches in each partition, of one record each.
+const BATCHES: u64 = 2;
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(4);
+const DRAIN: Duration = Duration::from_secs(8);
+/// Turns after which everything is committed once nothing fails any more.
+const MAX_TURNS: usize = 200;
+
+/// What happens next; the caller of the pipeline and the log do it in any order.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    Deliver(usize),
+    /// The batch in flight with this index.
+    Batch(usize, Fate),
+    Commit(CommitFate),
+    Revoke(usize),
+    Lose(usize),
+    Assign(usize),
+    ReadFails,
+    /// Time passes until something is due.
+    Time,
+    Shutdown,
+    /// The process ends, and another one takes its place.
+    Restart,
+}
+
+/// What becomes of a call for a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stored,
+    /// The store rejects the record, and the dead letters take it.
+    DeadLettered,
+    /// It is stored, but the answer is lost: its outcome is unknown.
+    Unknown,
+    /// The store is unavailable.
+    Outage,
+    /// The store rejects the record, and the dead letters are unavailable.
+    LetterFails,
+    /// The dead letters never take it.
+    LetterRefused,
+    /// The batch ends because it was abandoned.
+    Abandoned,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CommitFate {
+    Answered,
+    Fails,
+    /// It takes effect, but the answer is lost.
+    AnswerLost,
+}
+
+impl Move {
+    /// How many moves it counts for: faults are walked less deep.
+    const fn cost(self) -> usize {
+        let is_fault = match self {
+            Self::Batch(_, fate) => !matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Abandoned),
+            Self::Commit(fate) => !matches!(fate, CommitFate::Answered),
+            Self::Lose(_) | Self::ReadFails | Self::Restart => true,
+            _ => false,
+        };
+        if is_fault { 2 } else { 1 }
+    }
+}
+
+/// A partition of the log, as the log sees it.
+#[derive(Debug, Clone, Hash)]
+struct LogPartition {
+    epoch: u64,
+    is_owned: bool,
+    /// The next offset to deliver.
+    next: u64,
+    committed: u64,
+    /// Which records are in the store or among the dead letters.
+    durable: [bool; BATCHES as usize],
+    /// The last epoch whose revocation was answered.
+    given_up: u64,
+}
+
+#[derive(Debug, Clone, Hash)]
+struct Flight {
+    number: u64,
+    partition: Partition,
+    offset: u64,
+    is_abandoned: bool,
+}
+
+#[derive(Clone, Hash)]
+struct World {
+    pipeline: Pipeline,
+    now: Instant,
+    log: [LogPartition; PARTITIONS],
+    flights: Vec<Flight>,
+    commit: Option<Vec<CommitOffset>>,
+    /// Those that were not answered yet: the partition, and until when they must be.
+    revocations: BTreeMap<u64, (Partition, Instant)>,
+    revoked: u64,
+    stopping: Option<Instant>,
+    is_closed: bool,
+}
+
+impl Hash for Pipeline {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { batches, partitions, drains, stopping, source_ended, control_not_before, .. } = self;
+        (batches, partitions, drains, stopping, source_ended, control_not_before).hash(state);
+        (&self.commits, &self.reading, self.failure.is_some()).hash(state);
+        for (number, InFlight { partition, read, failing, .. }) in &self.in_flight {
+            (number, partition, read, failing.is_some()).hash(state);
+        }
+    }
+}
+
+fn unavailable() -> Error {
+    Error::new(ErrorKind::Unavailable, "unavailable on purpose")
+}
+
+fn expect(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+fn batch(partition: Partition, offset: u64) -> Batch {
+    Batch::new(partition, vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))])
+}
+
+impl World {
+    fn new(options: IngestOptions, now: Instant) -> Self {
+        let partition = LogPartition {
+            epoch: 1,
+            is_owned: true,
+            next: 0,
+            committed: 0,
+            durable: Default::default(),
+            given_up: 0,
+        };
+        Self {
+            pipeline: Pipeline::new(options),
+            now,
+            log: [(); PARTITIONS].map(|()| partition.clone()),
+            flights: Vec::new(),
+            commit: None,
+            revocations: BTreeMap::new(),
+            revoked: 0,
+            stopping: None,
+            is_closed: false,
+        }
+    }
+
+    fn partition(&self, index: usize) -> Partition {
+        let number = u32::try_from(index).unwrap();
+        Partition::new("cluster".into(), "purchases".into(), number, self.log[index].epoch)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn moves(&self) -> Vec<Move> {
+        if self.is_closed {
+            return vec![Move::Restart];
+        }
+        let mut moves = Vec::new();
+        let wants = self.pipeline.wants(self.now);
+        for (index, log) in self.log.iter().enumerate() {
+            if log.is_owned {
+                if wants == Wants::Next && log.next < BATCHES {
+                    moves.push(Move::Deliver(index));
+                }
+                if wants != Wants::Nothing {
+                    let is_asked = self.revocations.values().any(|(of, _)| *of == self.partition(index));
+                    moves.extend((!is_asked).then_some(Move::Revoke(index)));
+                    moves.push(Move::Lose(index));
+                }
+            } else {
+                moves.push(Move::Assign(index));
+            }
+        }
+        for (index, flight) in self.flights.iter().enumerate() {
+            let fates = [
+                Fate::Stored,
+                Fate::DeadLettered,
+                Fate::Unknown,
+                Fate::Outage,
+                Fate::LetterFails,
+                Fate::LetterRefused,
+            ];
+            moves.extend(fates.map(|fate| Move::Batch(index, fate)));
+            moves.extend(flight.is_abandoned.then_some(Move::Batch(index, Fate::Abandoned)));
+        }
+        if self.commit.is_some() {
+            let fates = [CommitFate::Answered, CommitFate::Fails, CommitFate::AnswerLost];
+            moves.extend(fates.map(Move::Commit));
+        }
+        if wants != Wants::Nothing {
+            moves.push(Move::ReadFails);
+        }
+        if self.pipeline.next_deadline(self.now).is_some() {
+            moves.push(Move::Time);
+        }
+        if self.stopping.is_none() {
+            moves.push(Move::Shutdown);
+        }
+        moves.push(Move::Restart);
+        moves
+    }
+
+    fn make(&mut self, next: Move) -> Result<(), String> {
+        match next {
+            Move::Deliver(index) => {
+                let offset = self.log[index].next;
+                self.log[index].next += 1;
+                self.source(Ok(SourceAnswer::Batch(batch(self.partition(index), offset))))
+            }
+            Move::Batch(index, fate) => self.end_call(index, fate),
+            Move::Commit(fate) => self.end_commit(fate),
+            Move::Revoke(index) => self.revoke(index, RevocationCause::Rebalance),
+            Move::Lose(index) => {
+                self.log[index].is_owned = false;
+                self.revoke(index, RevocationCause::Lost)
+            }
+            Move::Assign(index) => {
+                self.assign(index);
+                Ok(())
+            }
+            Move::ReadFails => self.source(Err(unavailable())),
+            Move::Time => {
+                self.now = self.pipeline.next_deadline(self.now).ok_or("nothing is due")?;
+                self.happens(Event::Time)
+            }
+            Move::Shutdown => {
+                self.stopping = Some(self.now + DRAIN);
+                self.happens(Event::Shutdown)
+            }
+            Move::Restart => {
+                let fresh = Self::new(self.pipeline.options.clone(), self.now);
+                *self = Self { log: self.log.clone(), ..fresh };
+                (0..PARTITIONS).for_each(|index| self.assign(index));
+                Ok(())
+            }
+        }
+    }
+
+    fn assign(&mut self, index: usize) {
+        let log = &mut self.log[index];
+        *log = LogPartition { epoch: log.epoch + 1, is_owned: true, next: log.committed, ..log.clone() };
+    }
+
+    fn source(&mut self, answer: Result<SourceAnswer>) -> Result<(), String> {
+        let asked = self.pipeline.wants(self.now);
+        self.happens(Event::Source { asked, answer })
+    }
+
+    fn revoke(&mut self, index: usize, cause: RevocationCause) -> Result<(), String> {
+        let (id, partition) = (self.revoked, self.partition(index));
+        self.revoked += 1;
+        let timeout = REVOCATION_TIMEOUT;
+        self.revocations.insert(id, (partition.clone(), self.now + timeout));
+        self.source(Ok(SourceAnswer::Revoked { id, partitions: vec![partition], cause, timeout }))?;
+        let is_answered = !self.revocations.contains_key(&id);
+        expect(cause != RevocationCause::Lost || is_answered, || "a loss is drained".to_owned())
+    }
+
+    fn end_call(&mut self, index: usize, fate: Fate) -> Result<(), String> {
+        let Flight { number, partition, offset, .. } = self.flights[index].clone();
+        let log = &mut self.log[partition.index as usize];
+        log.durable[usize::try_from(offset).unwrap()] |=
+            matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Unknown);
+        let failed = |part| BatchEvent::Failed(part, self.now, unavailable());
+        let finished = |state, stop| {
+            let outcome = BatchOutcome { tally: Tally::default(), state, stop, freshness: None };
+            BatchEvent::Finished(Some(outcome))
+        };
+        let event = match fate {
+            Fate::Stored | Fate::DeadLettered => finished(BatchState::Durable(offset + 1), None),
+            Fate::Unknown | Fate::Outage => failed(Part::Store),
+            Fate::LetterFails => failed(Part::DeadLetters),
+            Fate::LetterRefused => finished(BatchState::StoppedAt(offset), Some(unavailable())),
+            Fate::Abandoned => BatchEvent::Finished(None),
+        };
+        if matches!(event, BatchEvent::Finished(_)) {
+            self.flights.remove(index);
+        }
+        if fate == Fate::LetterRefused && self.stopping.is_none() {
+            self.stopping = Some(self.now + DRAIN);
+        }
+        self.happens(Event::Batch(number, event))
+    }
+
+    fn end_commit(&mut self, fate: CommitFate) -> Result<(), String> {
+        let offsets = self.commit.take().ok_or("no commit is under way")?;
+        if fate == CommitFate::Fails {
+            return self.happens(Event::Committed(offsets, Err(unavailable())));
+        }
+        let mut outcomes = Vec::new();
+        for CommitOffset { partition, next } in &offsets {
+            let log = &mut self.log[partition.index as usize];
+            if log.is_owned && log.epoch == partition.epoch {
+                expect(*next >= log.committed, || format!("{partition:?} goes back to {next}"))?;
+                log.committed = *next;
+                outcomes.push(CommitOutcome::Committed);
+            } else {
+                outcomes.push(CommitOutcome::Fenced);
+            }
+        }
+        let answer = if fate == CommitFate::AnswerLost { Err(unavailable()) } else { Ok(outcomes) };
+        self.happens(Event::Committed(offsets, answer))
+    }
+
+    /// Gives the pipeline an event, does what it says, and checks what must hold at every moment.
+    fn happens(&mut self, event: Event) -> Result<(), String> {
+        let is_abandoned = matches!(event, Event::Batch(_, BatchEvent::Finished(None)));
+        let mut actions = Vec::new();
+        self.pipeline.on(event, self.now, &mut actions);
+        for action in actions {
+            expect(!(is_abandoned && matches!(action, Action::Completed(_))), || {
+                "an abandoned batch was reported".to_owned()
+            })?;
+            self.perform(action)?;
+        }
+        let overdue = self.revocations.values().find(|(_, deadline)| *deadline <= self.now);
+        expect(overdue.is_none(), || format!("{overdue:?} was not answered in time"))?;
+        let drain_ends = self.is_closed || self.stopping.is_none_or(|deadline| deadline > self.now);
+        expect(drain_ends, || "the drain does not end".to_owned())
+    }
+
+    fn perform(&mut self, action: Action) -> Result<(), String> {
+        match action {
+            Action::Start { number, batch } => self.start(number, &batch)?,
+            Action::Abandon(partition) => {
+                let of_it = self.flights.iter_mut().filter(|flight| flight.partition == partition);
+                of_it.for_each(|flight| flight.is_abandoned = true);
+            }
+            Action::Commit(offsets) => {
+                expect(self.commit.is_none(), || "two commits at a time".to_owned())?;
+                for offset in &offsets {
+                    self.check_offset(offset)?;
+                }
+                self.commit = Some(offsets);
+            }
+            Action::EndRevocation(id) => {
+                let (partition, _) = self.revocations.remove(&id).ok_or("answered twice")?;
+                let log = &mut self.log[partition.index as usize];
+                log.given_up = log.given_up.max(partition.epoch);
+                log.is_owned &= log.epoch > partition.epoch;
+            }
+            Action::Completed(_) => {}
+            Action::Close(time) => {
+                expect(time >= MIN_CLOSE, || format!("{time:?} to close"))?;
+                expect(self.revocations.is_empty(), || "closed before a revocation was answered".to_owned())?;
+                self.is_closed = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, number: u64, batch: &Batch) -> Result<(), String> {
+        let options = &self.pipeline.options;
+        let others = self.flights.len();
+        expect(others < options.in_flight, || format!("{others} batches and one more"))?;
+        let bytes = others * batch.size();
+        expect(bytes < options.in_flight_bytes, || format!("{bytes} bytes and more"))?;
+        expect(self.stopping.is_none(), || "a batch is started after the shutdown".to_owned())?;
+        let (partition, offset) = (batch.partition.clone(), batch.records[0].offset);
+        self.flights.push(Flight { number, partition, offset, is_abandoned: false });
+        Ok(())
+    }
+
+    fn check_offset(&self, offset: &CommitOffset) -> Result<(), String> {
+        let CommitOffset { partition, next } = offset;
+        let log = &self.log[partition.index as usize];
+        let all = log.durable.iter().zip(0..*next).all(|(is_durable, _)| *is_durable);
+        expect(all, || format!("{offset:?} is past a record that is not durable"))?;
+        expect(log.given_up < partition.epoch, || format!("{offset:?} after it was given up"))
+    }
+
+    fn next_good_move(&self) -> Option<Move> {
+        if self.is_closed {
+            return Some(Move::Restart);
+        }
+        if let Some(flight) = self.flights.first() {
+            return Some(Move::Batch(0, if flight.is_abandoned { Fate::Abandoned } else { Fate::Stored }));
+        }
+        if self.commit.is_some() {
+            return Some(Move::Commit(CommitFate::Answered));
+        }
+        let is_good = |next: &Move| matches!(next, Move::Assign(_) | Move::Deliver(_) | Move::Time);
+        self.moves().into_iter().find(is_good)
+    }
+}
+
+/// Walks from one state, depth first.
+#[derive(Default)]
+struct Walk {
+    /// How deep each state was walked from.
+    seen: HashMap<u64, usize>,
+    /// States from which everything ends well.
+    healed: HashSet<u64>,
+    moves: u64,
+    path: Vec<Move>,
+}
+
+impl Walk {
+    fn walk(&mut self, world: &World, depth: usize) -> Result<(), String> {
+        let walked = self.seen.entry(world.fingerprint()).or_default();
+        if *walked > depth {
+            return Ok(());
+        }
+        *walked = depth + 1;
+        let mut is_end = true;
+        for next in world.moves() {
+            let Some(left) = depth.checked_sub(next.cost()) else { continue };
+            is_end = false;
+            let mut after = world.clone();
+            self.moves += 1;
+            self.path.push(next);
+            after.make(next)?;
+            self.walk(&after, left)?;
+            self.path.pop();
+        }
+        if is_end { self.heal(world.clone()) } else { Ok(()) }
+    }
+
+    /// Lets everything succeed from now on: then all is committed, whatever has happened before.
+    fn heal(&mut self, mut world: World) -> Result<(), String> {
+        let mut path = Vec::new();
+        for _ in 0..MAX_TURNS {
+            let fingerprint = world.fingerprint();
+            if self.healed.contains(&fingerprint) {
+                self.healed.extend(path);
+                return Ok(());
+            }
+            path.push(fingerprint);
+            let is_done = world.log.iter().all(|log| log.committed == BATCHES);
+            if is_done && world.revocations.is_empty() {
+                let all = world.log.iter().all(|log| log.durable.iter().all(|is_durable| *is_durable));
+                self.healed.extend(path);
+                return expect(all, || "a record is missing".to_owned());
+            }
+            let next = world.next_good_move().ok_or("nothing is due, and not all is committed")?;
+            world.make(next).map_err(|violation| format!("healing, at {next:?}: {violation}"))?;
+        }
+        Err("not all is committed although nothing fails any more".to_owned())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how deep to walk is set from outside")]
+fn depth() -> usize {
+    std::env::var("SHOP_TEST_MODEL_DEPTH").map_or(DEPTH, |text| text.parse().unwrap())
+}
+
+/// What takes a few seconds without optimization.
+const DEPTH: usize = 7;
+
+fn walk_all(in_flight: usize, in_flight_bytes: usize) {
+    let options = IngestOptions {
+        in_flight,
+        in_flight_bytes,
+        drain: DRAIN,
+        retry_min: Duration::from_millis(50),
+        retry_max: Duration::from_millis(100),
+        jitter_seed: Some(1),
+        ..IngestOptions::default()
+    };
+    let (mut walk, depth) = (Walk::default(), depth());
+    let result = walk.walk(&World::new(options, Instant::now()), depth);
+    let Walk { seen, moves, path, .. } = walk;
+    println!("walked {} states and {moves} moves, up to {depth} moves from the start", seen.len());
+    assert_eq!(result, Ok(()), "after {path:#?}");
+}
+
+#[test]
+fn no_interleaving_breaks_a_promise_when_batches_are_bounded() {
+    walk_all(2, usize::MAX);
+}
+
+#[test]
+fn no_interleaving_breaks_a_promise_when_bytes_are_bounded() {
+    let one = batch(World::new(IngestOptions::default(), Instant::now()).partition(0), 0).size();
+    walk_all(8, one + 1);
+}

@@ -1,0 +1,434 @@
+//! The decisions of ingest, without I/O: given events and the time, it returns what is to be done.
+//!
+//! [`driver`](super::driver) makes the calls. Nothing here waits, reads a clock or calls a port, so that a test can walk
+//! all interleavings of a small scope.
+
+mod commits;
+mod drain;
+#[cfg(test)]
+mod interleavings_test;
+#[cfg(test)]
+mod pipeline_test;
+mod progress;
+mod report;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::batch::BatchOutcome;
+use super::observer::CarriedBatch;
+use super::status::{Part, StuckRecord};
+use super::{IngestOptions, Tally};
+use crate::log::{Batch, CommitOffset, CommitOutcome, Partition, RevocationCause};
+use crate::{Error, ErrorKind, Result};
+use commits::Commits;
+pub(super) use commits::overdue;
+use drain::{Drain, DrainDeadlines};
+pub(super) use progress::BatchState;
+use progress::Progress;
+
+/// What has happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The pipeline is to end.
+    Shutdown,
+    /// A deadline may have passed.
+    Time,
+    /// The source has answered what it was asked for.
+    Source { asked: Wants, answer: Result<SourceAnswer> },
+    /// A batch, by its number, reports.
+    Batch(u64, BatchEvent),
+    /// The commit under way has ended.
+    Committed(Vec<CommitOffset>, Result<Vec<CommitOutcome>>),
+}
+
+/// What a source has answered.
+#[derive(Debug)]
+pub(super) enum SourceAnswer {
+    Batch(Batch),
+    /// The caller keeps the revocation under the number `id`.
+    Revoked {
+        id: u64,
+        partitions: Vec<Partition>,
+        cause: RevocationCause,
+        timeout: Duration,
+    },
+    Closed,
+}
+
+/// What a batch in flight reports.
+#[derive(Debug)]
+pub(super) enum BatchEvent {
+    /// A call has failed and is made again after a pause; it has been failing since then.
+    Failed(Part, Instant, Error),
+    /// The call works again.
+    Recovered,
+    /// The store does not take the record at this index, although it is healthy.
+    Stuck(usize, StuckRecord),
+    /// It took that record after all.
+    Freed(usize),
+    /// The batch has ended; without an outcome when it was abandoned.
+    Finished(Option<BatchOutcome>),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Store a batch.
+    Start { number: u64, batch: Batch },
+    /// Abandon the batches of this partition and epoch that are in flight.
+    Abandon(Partition),
+    /// Commit these offsets. There is one commit at a time.
+    Commit(Vec<CommitOffset>),
+    /// Let the rebalance of this revocation continue.
+    EndRevocation(u64),
+    /// Report a batch to the observer.
+    Completed(CarriedBatch),
+    /// Close the source within this time. It is the last action.
+    Close(Duration),
+}
+
+/// What the source is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// Nothing: it is paused, or has ended.
+    Nothing,
+    /// Only what concerns a reader without room.
+    Control,
+    /// Anything.
+    Next,
+}
+
+/// The minimum time that the source gets to leave its group, however long the drain has taken.
+const MIN_CLOSE: Duration = Duration::from_millis(500);
+
+/// A partition in any epoch: topic and index.
+type Key = (Arc<str>, u32);
+
+/// What this member has of a partition.
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(Hash))]
+enum Ownership {
+    Reading(Progress),
+    /// It is to be left by then.
+    Draining(Progress, DrainDeadlines),
+    /// Nothing of this epoch, or one before it, counts any more.
+    Left {
+        epoch: u64,
+    },
+}
+
+impl Ownership {
+    const fn progress(&self) -> Option<&Progress> {
+        match self {
+            Self::Reading(progress) | Self::Draining(progress, _) => Some(progress),
+            Self::Left { .. } => None,
+        }
+    }
+
+    const fn progress_mut(&mut self) -> Option<&mut Progress> {
+        match self {
+            Self::Reading(progress) | Self::Draining(progress, _) => Some(progress),
+            Self::Left { .. } => None,
+        }
+    }
+
+    /// Whether batches of `epoch` are not taken any more.
+    const fn is_past(&self, epoch: u64) -> bool {
+        match self {
+            Self::Reading(progress) | Self::Draining(progress, _) => progress.partition.epoch > epoch,
+            Self::Left { epoch: left } => *left >= epoch,
+        }
+    }
+
+    fn drain(&mut self, deadlines: DrainDeadlines) {
+        *self = match std::mem::replace(self, Self::Left { epoch: 0 }) {
+            Self::Reading(progress) => Self::Draining(progress, deadlines),
+            Self::Draining(progress, earlier) => Self::Draining(progress, earlier.at_most(Some(deadlines))),
+            left @ Self::Left { .. } => left,
+        };
+    }
+}
+
+/// A batch in flight.
+#[derive(Debug, Clone)]
+struct InFlight {
+    partition: Partition,
+    records: usize,
+    bytes: usize,
+    read: Instant,
+    /// The call that fails for it, since when, and why.
+    failing: Option<(Part, Instant, Error)>,
+    /// The records that the store does not take, by index.
+    stuck: BTreeMap<usize, StuckRecord>,
+}
+
+/// One member's pipeline: what it owns, what is in flight, what is durable, and when what is due.
+#[derive(Debug, Clone)]
+pub(super) struct Pipeline {
+    options: IngestOptions,
+    /// Batches read so far; the number of each is unique.
+    batches: u64,
+    in_flight: BTreeMap<u64, InFlight>,
+    records: usize,
+    bytes: usize,
+    partitions: BTreeMap<Key, Ownership>,
+    /// Revocations that were not answered yet.
+    drains: Vec<Drain>,
+    commits: Commits,
+    reading: Backoff,
+    /// The source is not asked for control events before this.
+    control_not_before: Option<Instant>,
+    /// The source has no more events.
+    source_ended: bool,
+    /// Until when everything is to be left, once it stops.
+    stopping: Option<DrainDeadlines>,
+    failure: Option<Error>,
+    tally: Tally,
+    freshness: Option<Duration>,
+    retries: BTreeMap<Part, u64>,
+    /// What fails, or is stuck, is not what it was when it was reported.
+    failures_changed: bool,
+}
+
+impl Pipeline {
+    pub(super) fn new(options: IngestOptions) -> Self {
+        Self {
+            batches: 0,
+            in_flight: BTreeMap::new(),
+            records: 0,
+            bytes: 0,
+            partitions: BTreeMap::new(),
+            drains: Vec::new(),
+            commits: Commits::new(&options),
+            reading: Backoff::new(&options),
+            control_not_before: None,
+            source_ended: false,
+            stopping: None,
+            failure: None,
+            tally: Tally::default(),
+            freshness: None,
+            retries: BTreeMap::new(),
+            failures_changed: false,
+            options,
+        }
+    }
+
+    /// Takes an event that has happened at `now`, and appends what is to be done.
+    pub(super) fn on(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+        match event {
+            Event::Shutdown => self.stop(None, now),
+            Event::Time => {}
+            Event::Source { asked, answer } => self.on_source(asked, answer, now, actions),
+            Event::Batch(number, event) => self.on_batch(number, event, now, actions),
+            Event::Committed(offsets, outcome) => self.on_commit(offsets, outcome, now, actions),
+        }
+        // A source that waits without an error is healthy, even if it has nothing to deliver.
+        if self.reading.healthy_at().is_some_and(|at| at <= now) {
+            self.on_source_healthy();
+        }
+        self.report_overdue_commit(now);
+        self.finish_drains(now, actions);
+        match self.stopping {
+            Some(deadlines) if self.is_drained(deadlines, now) => {
+                let time_left = deadlines.give_up_by.saturating_duration_since(now);
+                actions.push(Action::Close(time_left.max(MIN_CLOSE)));
+            }
+            _ => self.start_commit(now, actions),
+        }
+    }
+
+    /// What the source is to be asked for. One that is not asked for a batch is paused.
+    pub(super) fn wants(&self, now: Instant) -> Wants {
+        if self.source_ended {
+            Wants::Nothing
+        } else if self.has_room() && self.reading.is_due(now) {
+            Wants::Next
+        } else if self.control_not_before.is_none_or(|at| at <= now) {
+            // A revocation does not wait until the reader has room again, or its pause is over.
+            Wants::Control
+        } else {
+            Wants::Nothing
+        }
+    }
+
+    /// When something is due next.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let draining = self.partitions.values().filter_map(|ownership| match ownership {
+            Ownership::Draining(_, deadlines) => Some(*deadlines),
+            _ => None,
+        });
+        let deadlines = draining.chain(self.stopping);
+        let drains = deadlines.flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
+        let reading = [self.reading.not_before(), self.reading.healthy_at(), self.control_not_before];
+        let commits = self.commits.deadlines(self.has_offsets());
+        let others = reading.into_iter().chain(commits).flatten();
+        drains.chain(others).filter(|at| *at > now).min()
+    }
+
+    /// Why it has stopped, if it was not asked to.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.failure.clone()
+    }
+
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    fn has_room(&self) -> bool {
+        self.stopping.is_none()
+            && self.in_flight.len() < self.options.in_flight.max(1)
+            && self.bytes < self.options.in_flight_bytes.max(1)
+    }
+
+    fn on_source(
+        &mut self,
+        asked: Wants,
+        answer: Result<SourceAnswer>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        // A control event says nothing of whether batches can be read.
+        if asked == Wants::Next && answer.is_ok() {
+            self.on_source_healthy();
+        }
+        match answer {
+            Ok(SourceAnswer::Batch(batch)) => self.start_batch(batch, now, actions),
+            Ok(SourceAnswer::Revoked { id, partitions, cause: RevocationCause::Lost, .. }) => {
+                // There is nothing to drain for: what is in flight belongs to an epoch that is over.
+                self.leave(&partitions, actions);
+                actions.push(Action::EndRevocation(id));
+            }
+            Ok(SourceAnswer::Revoked { id, partitions, timeout, .. }) => {
+                self.begin_drain(Drain { revocation: id, partitions }, timeout, now);
+            }
+            Ok(SourceAnswer::Closed) => self.on_source_closed(now),
+            Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
+            Err(error) => self.on_read_error(asked, &error, now),
+        }
+    }
+
+    fn on_read_error(&mut self, asked: Wants, error: &Error, now: Instant) {
+        let until = self.reading.failed(error, now);
+        if asked == Wants::Control {
+            self.control_not_before = Some(until);
+        }
+        self.count_retry(Part::Source);
+    }
+
+    fn on_source_closed(&mut self, now: Instant) {
+        tracing::info!("the source was closed: ingest ends");
+        self.source_ended = true;
+        self.stop(None, now);
+    }
+
+    fn on_source_healthy(&mut self) {
+        self.failures_changed |= self.reading.recovered();
+    }
+
+    fn start_batch(&mut self, batch: Batch, now: Instant, actions: &mut Vec<Action>) {
+        let partition = batch.partition.clone();
+        if batch.records.is_empty() {
+            return;
+        }
+        let unread = || Ownership::Reading(Progress::new(partition.clone()));
+        let owned = self.partitions.entry(key(&partition)).or_insert_with(unread);
+        if owned.is_past(partition.epoch) {
+            // How far this epoch has come is not known any more, so nothing of it may be committed.
+            tracing::error!(
+                log.partition = partition.index,
+                log.epoch = partition.epoch,
+                "a batch of an epoch that is over was not taken"
+            );
+            return;
+        }
+        let before = owned.progress().map(|progress| progress.partition.clone());
+        if before.as_ref() != Some(&partition) {
+            actions.extend(before.map(Action::Abandon));
+            *owned = unread();
+        }
+        let (number, records, bytes) = (self.batches, batch.records.len(), batch.size());
+        let is_abandoned = owned.progress_mut().is_some_and(|progress| {
+            progress.start(number, now);
+            progress.is_abandoned
+        });
+        self.batches += 1;
+        self.records += records;
+        self.bytes += bytes;
+        let of_it = partition.clone();
+        let batch_in_flight =
+            InFlight { partition, records, bytes, read: now, failing: None, stuck: BTreeMap::new() };
+        self.in_flight.insert(number, batch_in_flight);
+        actions.push(Action::Start { number, batch });
+        if is_abandoned {
+            actions.push(Action::Abandon(of_it));
+        }
+    }
+
+    fn on_batch(&mut self, number: u64, event: BatchEvent, now: Instant, actions: &mut Vec<Action>) {
+        let Some(batch) = self.in_flight.get_mut(&number) else { return };
+        match event {
+            BatchEvent::Finished(outcome) => return self.finish_batch(number, outcome, now, actions),
+            BatchEvent::Failed(part, since, error) => {
+                batch.failing = Some((part, since, error));
+                self.count_retry(part);
+            }
+            BatchEvent::Recovered => batch.failing = None,
+            BatchEvent::Stuck(index, record) => self.note_stuck(number, index, record),
+            BatchEvent::Freed(index) => drop(batch.stuck.remove(&index)),
+        }
+        self.failures_changed = true;
+    }
+
+    fn finish_batch(
+        &mut self,
+        number: u64,
+        outcome: Option<BatchOutcome>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(batch) = self.in_flight.remove(&number) else { return };
+        let InFlight { partition, records, bytes, read, failing, stuck } = batch;
+        self.records -= records;
+        self.bytes -= bytes;
+        self.failures_changed |= failing.is_some() || !stuck.is_empty();
+        let Some(BatchOutcome { tally, state, stop, freshness }) = outcome else { return };
+        let took = now.saturating_duration_since(read);
+        actions.push(Action::Completed(CarriedBatch { records, bytes, tally, took, freshness }));
+        self.tally.add(&tally);
+        self.freshness = freshness.or(self.freshness);
+        let progress = self.partitions.get_mut(&key(&partition)).and_then(Ownership::progress_mut);
+        if let Some(progress) = progress
+            && progress.partition == partition
+        {
+            progress.finish(number, state);
+        }
+        if stop.is_some() {
+            self.stop(stop, now);
+        }
+    }
+
+    /// Begins to leave everything.
+    fn stop(&mut self, failure: Option<Error>, now: Instant) {
+        if let Some(error) = failure
+            && self.failure.is_none()
+        {
+            // Batches that end later report the same.
+            tracing::error!(error = %error.chain(), "ingest stopped");
+            self.failure = Some(error);
+        }
+        if self.stopping.is_some() {
+            return;
+        }
+        let deadlines = DrainDeadlines::within(self.options.drain, now);
+        self.stopping = Some(deadlines);
+        self.partitions.values_mut().for_each(|ownership| ownership.drain(deadlines));
+        self.commits.backoff.hurry();
+    }
+}
+
+fn key(partition: &Partition) -> Key {
+    (Arc::clone(&partition.topic), partition.index)
+}

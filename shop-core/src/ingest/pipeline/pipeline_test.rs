@@ -1,0 +1,221 @@
+//! What the pipeline decides, event by event.
+
+use super::*;
+use crate::Timestamp;
+use crate::log::LogRecord;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A pipeline, and the time.
+struct Fixture {
+    pipeline: Pipeline,
+    now: Instant,
+}
+
+fn partition(epoch: u64) -> Partition {
+    Partition::new("cluster".into(), "purchases".into(), 0, epoch)
+}
+
+fn batch(epoch: u64, offset: u64) -> Batch {
+    Batch::new(partition(epoch), vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))])
+}
+
+fn unavailable() -> Error {
+    Error::new(ErrorKind::Unavailable, "unavailable on purpose")
+}
+
+impl Fixture {
+    fn new(options: IngestOptions) -> Self {
+        Self { pipeline: Pipeline::new(options), now: Instant::now() }
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.pipeline.on(event, self.now, &mut actions);
+        actions
+    }
+
+    fn answer(&mut self, answer: SourceAnswer) -> Vec<Action> {
+        self.on(Event::Source { asked: Wants::Next, answer: Ok(answer) })
+    }
+
+    fn read(&mut self, epoch: u64, offset: u64) {
+        let actions = self.answer(SourceAnswer::Batch(batch(epoch, offset)));
+        assert!(matches!(actions[..], [Action::Start { .. }]), "{actions:?}");
+    }
+
+    /// Batch `number` has ended.
+    fn finish(&mut self, number: u64, state: BatchState) -> Vec<Action> {
+        let outcome = BatchOutcome { tally: Tally::default(), state, stop: None, freshness: None };
+        self.on(Event::Batch(number, BatchEvent::Finished(Some(outcome))))
+    }
+
+    fn revoke(&mut self, id: u64, epoch: u64, cause: RevocationCause, timeout: Duration) -> Vec<Action> {
+        self.answer(SourceAnswer::Revoked { id, partitions: vec![partition(epoch)], cause, timeout })
+    }
+
+    fn committed(&mut self, epoch: u64, next: u64) -> Vec<Action> {
+        let offsets = vec![CommitOffset::new(partition(epoch), next)];
+        self.on(Event::Committed(offsets, Ok(vec![CommitOutcome::Committed])))
+    }
+
+    /// Time passes until something is due, but not beyond `at`.
+    fn time(&mut self, at: Instant) -> Vec<Action> {
+        self.now = self.pipeline.next_deadline(self.now).map_or(at, |due| due.min(at));
+        self.on(Event::Time)
+    }
+}
+
+fn commits(actions: &[Action]) -> Option<u64> {
+    actions.iter().find_map(|action| match action {
+        Action::Commit(offsets) => Some(offsets[0].next),
+        _ => None,
+    })
+}
+
+fn abandons(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Abandon(_)))
+}
+
+fn ends(actions: &[Action], revocation: u64) -> bool {
+    actions.iter().any(|action| matches!(action, Action::EndRevocation(id) if *id == revocation))
+}
+
+#[test]
+fn bytes_in_flight_are_bounded() {
+    let size = batch(1, 0).size();
+    let options = IngestOptions { in_flight_bytes: size + 1, ..IngestOptions::default() };
+    let mut fixture = Fixture::new(options);
+    for offset in 0..2 {
+        assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+        fixture.read(1, offset);
+    }
+    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control, "the second one is over the budget");
+    fixture.finish(0, BatchState::Durable(1));
+    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+}
+
+#[test]
+fn batches_in_flight_are_bounded() {
+    let mut fixture = Fixture::new(IngestOptions { in_flight: 2, ..IngestOptions::default() });
+    fixture.read(1, 0);
+    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+    fixture.read(1, 1);
+    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control);
+}
+
+#[test]
+fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
+    for is_shutdown in [false, true] {
+        let options = IngestOptions { commit_interval: 600 * SECOND, ..IngestOptions::default() };
+        let mut fixture = Fixture::new(options);
+        (0..2).for_each(|offset| fixture.read(1, offset));
+        assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
+        fixture.committed(1, 1);
+        assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None, "within the interval");
+        let actions = match is_shutdown {
+            true => fixture.on(Event::Shutdown),
+            false => fixture.revoke(0, 1, RevocationCause::Rebalance, 5 * SECOND),
+        };
+        assert_eq!(commits(&actions), Some(2));
+    }
+}
+
+#[test]
+fn a_commit_that_was_failing_is_tried_at_once_when_a_partition_is_revoked() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    fixture.read(1, 0);
+    fixture.finish(0, BatchState::Durable(1));
+    let offsets = vec![CommitOffset::new(partition(1), 1)];
+    let failed = fixture.on(Event::Committed(offsets, Err(unavailable())));
+    assert_eq!(commits(&failed), None, "after a pause");
+    assert_eq!(commits(&fixture.revoke(0, 1, RevocationCause::Rebalance, 5 * SECOND)), Some(1));
+}
+
+#[test]
+fn the_last_quarter_of_a_drain_is_kept_for_the_commit() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    (0..2).for_each(|offset| fixture.read(1, offset));
+    let revoked = fixture.now;
+    let deadline = revoked + 4 * SECOND;
+    let actions = fixture.revoke(7, 1, RevocationCause::Rebalance, 4 * SECOND);
+    assert!(!abandons(&actions) && !ends(&actions, 7));
+    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
+    let actions = fixture.time(deadline);
+    assert_eq!(fixture.now, revoked + 3 * SECOND);
+    assert!(abandons(&actions) && !ends(&actions, 7), "the commit is under way: {actions:?}");
+    assert!(ends(&fixture.committed(1, 1), 7), "before the rebalance goes on without it");
+}
+
+#[test]
+fn a_revocation_is_answered_by_its_deadline_whatever_the_commit_does() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    fixture.read(1, 0);
+    let deadline = fixture.now + 4 * SECOND;
+    fixture.finish(0, BatchState::Durable(1));
+    assert!(!ends(&fixture.revoke(7, 1, RevocationCause::Rebalance, 4 * SECOND), 7));
+    let mut is_answered = false;
+    while !is_answered && fixture.now < deadline {
+        is_answered = ends(&fixture.time(deadline), 7);
+    }
+    assert!(is_answered && fixture.now == deadline);
+}
+
+#[test]
+fn what_is_lost_is_neither_drained_nor_committed() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    (0..2).for_each(|offset| fixture.read(1, offset));
+    fixture.finish(0, BatchState::Durable(1));
+    fixture.committed(1, 1);
+    fixture.finish(1, BatchState::Durable(2));
+    let actions = fixture.revoke(7, 1, RevocationCause::Lost, 4 * SECOND);
+    assert!(ends(&actions, 7) && abandons(&actions) && commits(&actions).is_none(), "{actions:?}");
+    fixture.now += SECOND;
+    assert_eq!(commits(&fixture.on(Event::Time)), None);
+}
+
+#[test]
+fn a_newer_epoch_ends_the_one_before_it() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    fixture.read(1, 0);
+    let actions = fixture.answer(SourceAnswer::Batch(batch(2, 0)));
+    assert!(abandons(&actions), "{actions:?}");
+    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), None, "it belongs to the older one");
+    assert!(fixture.answer(SourceAnswer::Batch(batch(1, 1))).is_empty());
+    assert_eq!(commits(&fixture.finish(1, BatchState::Durable(1))), Some(1));
+}
+
+#[test]
+fn an_abandoned_batch_is_not_reported_to_the_observer() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    (0..2).for_each(|offset| fixture.read(1, offset));
+    assert!(fixture.on(Event::Batch(0, BatchEvent::Finished(None))).is_empty());
+    let actions = fixture.finish(1, BatchState::Durable(2));
+    assert!(matches!(actions[..], [Action::Completed(CarriedBatch { records: 1, .. })]), "{actions:?}");
+}
+
+#[test]
+fn closing_gets_the_time_that_is_left_of_the_drain() {
+    for (passes, left) in [(SECOND, 19 * SECOND), (60 * SECOND, MIN_CLOSE)] {
+        let mut fixture = Fixture::new(IngestOptions::default());
+        fixture.read(1, 0);
+        assert!(fixture.on(Event::Shutdown).is_empty());
+        fixture.now += passes;
+        fixture.finish(0, BatchState::Durable(1));
+        let actions = fixture.committed(1, 1);
+        let Some(Action::Close(time)) = actions.last() else { panic!("{actions:?}") };
+        assert_eq!(*time, left);
+    }
+}
+
+#[test]
+fn reading_pauses_after_an_error_and_control_events_do_not() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    fixture.on(Event::Source { asked: Wants::Next, answer: Err(unavailable()) });
+    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control);
+    fixture.on(Event::Source { asked: Wants::Control, answer: Err(unavailable()) });
+    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Nothing, "not in a circle");
+    let later = fixture.now + 10 * SECOND;
+    fixture.time(later);
+    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+}

@@ -1,0 +1,254 @@
+//! How far a partition is: the position never passes a record that is not durable.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::log::{CommitOffset, Partition};
+
+/// The batches of one partition and epoch that are in flight, in the order of their offsets.
+///
+/// Its size depends on the batches in flight alone: durable neighbours share one entry, however long they wait for the
+/// batch before them.
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(Hash))]
+pub(super) struct Progress {
+    pub(super) partition: Partition,
+    /// By batch number, which ascends.
+    entries: VecDeque<Entry>,
+    /// The next offset after all that is durable without a gap; it only grows.
+    durable: Option<u64>,
+    /// The next offset that the log has confirmed.
+    committed: Option<u64>,
+    /// When the oldest record was read that is durable and not committed, of those that the last commit concerned...
+    committing_since: Option<Instant>,
+    /// ... and of those that became durable after it had begun.
+    durable_since: Option<Instant>,
+    /// Its batches were abandoned: there is no time to wait for them.
+    pub(super) is_abandoned: bool,
+}
+
+/// A batch, or several durable ones in a row.
+#[derive(Debug, Clone)]
+#[cfg_attr(test, derive(Hash))]
+struct Entry {
+    /// The number of the last one.
+    number: u64,
+    /// When the first one was read.
+    read: Instant,
+    state: BatchState,
+}
+
+/// What is known of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
+pub(in super::super) enum BatchState {
+    /// It is in flight.
+    InFlight,
+    /// All of it is durable: the next offset after it.
+    Durable(u64),
+    /// It will never be durable beyond this offset: the position stays there.
+    StoppedAt(u64),
+}
+
+impl Progress {
+    pub(super) const fn new(partition: Partition) -> Self {
+        Self {
+            partition,
+            entries: VecDeque::new(),
+            durable: None,
+            committed: None,
+            committing_since: None,
+            durable_since: None,
+            is_abandoned: false,
+        }
+    }
+
+    /// A batch that was read at `read` starts under a number that is greater than that of every batch before it.
+    pub(super) fn start(&mut self, number: u64, read: Instant) {
+        self.entries.push_back(Entry { number, read, state: BatchState::InFlight });
+    }
+
+    /// The batch with this number has come to its end.
+    pub(super) fn finish(&mut self, number: u64, state: BatchState) {
+        if let Ok(at) = self.entries.binary_search_by_key(&number, |entry| entry.number) {
+            self.entries[at].state = state;
+            self.merge(at + 1);
+            self.merge(at);
+        }
+        while let Some(Entry { state: BatchState::Durable(next), read, .. }) = self.entries.front() {
+            // What is delivered twice ends where it did: there is nothing to commit for it.
+            if self.durable < Some(*next) {
+                self.durable = Some(*next);
+                self.durable_since = self.durable_since.or(Some(*read));
+            }
+            self.entries.pop_front();
+        }
+        if let Some(Entry { state: BatchState::StoppedAt(next), .. }) = self.entries.front() {
+            self.durable = self.durable.max(Some(*next));
+        }
+    }
+
+    /// Merges the entry at `at` into the one before it, if both are durable.
+    fn merge(&mut self, at: usize) {
+        let Some(before) = at.checked_sub(1) else { return };
+        let (Some(earlier), Some(later)) = (self.entries.get(before), self.entries.get(at)) else { return };
+        if let (BatchState::Durable(one), BatchState::Durable(other)) = (earlier.state, later.state) {
+            // What is delivered twice does not end later.
+            let (number, state) = (later.number, BatchState::Durable(one.max(other)));
+            self.entries.remove(at);
+            let merged = &mut self.entries[before];
+            (merged.number, merged.state) = (number, state);
+        }
+    }
+
+    /// Whether no batch is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.iter().all(|entry| entry.state != BatchState::InFlight)
+    }
+
+    /// The offset to commit, if the log does not know it yet.
+    pub(super) fn to_commit(&self) -> Option<u64> {
+        self.durable.filter(|durable| self.committed != Some(*durable))
+    }
+
+    /// The same, with the partition.
+    pub(super) fn commit_offset(&self) -> Option<CommitOffset> {
+        self.to_commit().map(|next| CommitOffset::new(self.partition.clone(), next))
+    }
+
+    /// What is durable so far is about to be committed.
+    pub(super) fn begin_commit(&mut self) {
+        self.committing_since = self.committing_since.or(self.durable_since.take());
+    }
+
+    /// The log knows the position.
+    pub(super) fn committed(&mut self, next: u64) {
+        self.committed = Some(next);
+        self.committing_since = None;
+    }
+
+    /// When the oldest record was read whose position is not committed, if there is one.
+    pub(super) fn oldest_uncommitted(&self) -> Option<Instant> {
+        let in_flight = self.entries.front().map(|entry| entry.read);
+        self.committing_since.or(self.durable_since).or(in_flight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn progress() -> Progress {
+        Progress::new(Partition::new("cluster".into(), "purchases".into(), 0, 1))
+    }
+
+    fn start(progress: &mut Progress, numbers: std::ops::Range<u64>) {
+        numbers.for_each(|number| progress.start(number, Instant::now()));
+    }
+
+    #[test]
+    fn only_the_unbroken_prefix_counts() {
+        let mut progress = progress();
+        start(&mut progress, 0..3);
+        assert_eq!(progress.to_commit(), None);
+        progress.finish(1, BatchState::Durable(20));
+        assert_eq!(progress.to_commit(), None, "the first batch is still in flight");
+        progress.finish(0, BatchState::Durable(10));
+        assert_eq!(progress.to_commit(), Some(20));
+        progress.committed(20);
+        assert_eq!(progress.to_commit(), None);
+        assert!(!progress.is_idle());
+    }
+
+    #[test]
+    fn what_is_delivered_again_waits_for_no_commit() {
+        let mut progress = progress();
+        for number in 0..2 {
+            start(&mut progress, number..number + 1);
+            progress.finish(number, BatchState::Durable(10));
+            progress.begin_commit();
+            progress.committed(10);
+            assert_eq!((progress.to_commit(), progress.oldest_uncommitted()), (None, None));
+        }
+    }
+
+    #[test]
+    fn nothing_passes_a_batch_that_ended_early() {
+        let mut progress = progress();
+        start(&mut progress, 0..2);
+        progress.finish(1, BatchState::Durable(20));
+        progress.finish(0, BatchState::StoppedAt(7));
+        assert_eq!(progress.to_commit(), Some(7));
+        assert!(progress.is_idle());
+    }
+
+    #[test]
+    fn what_is_behind_a_batch_that_does_not_end_takes_one_entry() {
+        let mut progress = progress();
+        start(&mut progress, 0..1);
+        for number in 1..=10_000 {
+            start(&mut progress, number..number + 1);
+            progress.finish(number, BatchState::Durable(number + 1));
+            assert!(progress.entries.len() <= 2, "{}", progress.entries.len());
+        }
+        assert_eq!(progress.to_commit(), None);
+        progress.finish(0, BatchState::Durable(1));
+        assert_eq!((progress.to_commit(), progress.entries.len()), (Some(10_001), 0));
+    }
+
+    #[test]
+    fn batches_in_flight_bound_the_entries_in_whatever_order_they_end() {
+        let mut progress = progress();
+        start(&mut progress, 0..8);
+        for number in 8..1_000 {
+            // Batch 0 stays; of the others in flight the one in the middle ends.
+            progress.finish(number - 4, BatchState::Durable(number));
+            start(&mut progress, number..number + 1);
+            assert!(progress.entries.len() <= 17, "{}", progress.entries.len());
+        }
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_oldest_record_that_is_not_committed() {
+        let begun = Instant::now();
+        let second = |number| begun + Duration::from_secs(number);
+        let mut progress = progress();
+        assert_eq!(progress.oldest_uncommitted(), None);
+        (0..4).for_each(|number| progress.start(number, second(number)));
+        progress.finish(1, BatchState::Durable(20));
+        assert_eq!(progress.oldest_uncommitted(), Some(begun), "the first is in flight");
+        progress.finish(0, BatchState::Durable(10));
+        progress.begin_commit();
+        assert_eq!(progress.oldest_uncommitted(), Some(begun), "it is durable, but not committed");
+        progress.finish(2, BatchState::Durable(30));
+        progress.committed(20);
+        assert_eq!(progress.oldest_uncommitted(), Some(second(2)), "it was not among those");
+        progress.begin_commit();
+        // That commit fails, and the next one takes more along.
+        progress.finish(3, BatchState::Durable(40));
+        progress.begin_commit();
+        assert_eq!(progress.oldest_uncommitted(), Some(second(2)));
+        progress.committed(40);
+        assert_eq!(progress.oldest_uncommitted(), None);
+    }
+
+    proptest! {
+        /// In whatever order batches end, the position is the end of the longest finished prefix.
+        #[test]
+        fn the_position_is_the_finished_prefix(order in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle()) {
+            let mut progress = progress();
+            start(&mut progress, 0..12);
+            let mut done = std::collections::BTreeSet::new();
+            for number in order {
+                progress.finish(number, BatchState::Durable((number + 1) * 10));
+                done.insert(number);
+                let prefix = (0..).take_while(|number| done.contains(number)).count() as u64;
+                prop_assert_eq!(progress.to_commit(), (prefix > 0).then_some(prefix * 10));
+            }
+        }
+    }
+}

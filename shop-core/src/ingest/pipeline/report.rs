@@ -1,0 +1,117 @@
+//! What the pipeline reports of itself, derived from its state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::status::{IngestStatus, Part, Phase, StuckRecord};
+use super::{Ownership, Pipeline};
+use crate::Error;
+
+/// The most stuck records that are named in the log at a time: with more it is not about single records.
+const MAX_NAMED: usize = 10;
+
+impl Pipeline {
+    /// Brings `status` up to date. Returns whether it has changed.
+    pub(in super::super) fn report(&mut self, status: &mut IngestStatus) -> bool {
+        let phase = if self.is_stopping() { Phase::Draining } else { Phase::Running };
+        let mut changed = replace(&mut status.phase, phase)
+            | replace(&mut status.tally, self.tally)
+            | replace(&mut status.in_flight, self.in_flight.len())
+            | replace(&mut status.in_flight_records, self.records)
+            | replace(&mut status.in_flight_bytes, self.bytes)
+            | replace(&mut status.freshness, self.freshness);
+        if std::mem::take(&mut self.failures_changed) {
+            self.report_failures(status);
+            changed = true;
+        }
+        changed | self.report_oldest(status)
+    }
+
+    /// Enters, of each part, the failure that has lasted longest. A part is logged when its first call fails and when
+    /// its last one works again, not at every attempt.
+    fn report_failures(&self, status: &mut IngestStatus) {
+        let before = std::mem::take(&mut status.troubles);
+        status.waiting_since.clear();
+        for (part, since, error) in self.failing() {
+            let since = since.into();
+            if status.waiting_since.get(&part).is_none_or(|longest| since < *longest) {
+                status.waiting_since.insert(part, since);
+                status.troubles.insert(part, error.clone());
+            }
+        }
+        let stuck = self.in_flight.values().flat_map(|batch| batch.stuck.values()).next();
+        status.stuck = stuck.cloned();
+        status.retries.clone_from(&self.retries);
+        for (part, error) in &status.troubles {
+            if !before.contains_key(part) {
+                tracing::warn!(ingest.part = %part, error = %error.chain(), "ingest failing, retrying");
+            }
+        }
+        for part in before.into_keys().filter(|part| !status.troubles.contains_key(part)) {
+            tracing::info!(ingest.part = %part, "ingest recovered");
+        }
+    }
+
+    /// What fails, and is made again: since when, and why.
+    fn failing(&self) -> impl Iterator<Item = (Part, Instant, &Error)> {
+        let calls = [(Part::Source, &self.reading), (Part::Commit, &self.commits.backoff)];
+        let calls = calls.into_iter().filter_map(|(part, backoff)| {
+            let (since, error) = backoff.failing()?;
+            Some((part, *since, error))
+        });
+        let batches = self.in_flight.values().filter_map(|batch| {
+            let (part, since, error) = batch.failing.as_ref()?;
+            Some((*part, *since, error))
+        });
+        calls.chain(batches)
+    }
+
+    /// Enters since when the oldest record of each topic waits for its position to be committed.
+    fn report_oldest(&self, status: &mut IngestStatus) -> bool {
+        let mut oldest = BTreeMap::<&Arc<str>, Instant>::new();
+        for progress in self.partitions.values().filter_map(Ownership::progress) {
+            let Some(read) = progress.oldest_uncommitted() else { continue };
+            let topic = &progress.partition.topic;
+            oldest.entry(topic).and_modify(|oldest| *oldest = read.min(*oldest)).or_insert(read);
+        }
+        let mut changed = false;
+        for (topic, known) in &mut status.oldest_uncommitted {
+            changed |= replace(known, oldest.remove(topic).map(Into::into));
+        }
+        changed |= !oldest.is_empty();
+        let new = oldest.into_iter().map(|(topic, read)| (Arc::clone(topic), Some(read.into())));
+        status.oldest_uncommitted.extend(new);
+        changed
+    }
+
+    pub(super) fn count_retry(&mut self, part: Part) {
+        *self.retries.entry(part).or_default() += 1;
+        self.failures_changed = true;
+    }
+
+    /// Names a record that the store does not take. Logged once.
+    pub(super) fn note_stuck(&mut self, number: u64, index: usize, record: StuckRecord) {
+        let count: usize = self.in_flight.values().map(|batch| batch.stuck.len()).sum();
+        let Some(batch) = self.in_flight.get_mut(&number) else { return };
+        if count < MAX_NAMED && !batch.stuck.contains_key(&index) {
+            let StuckRecord { topic, partition, offset, id, error, .. } = &record;
+            tracing::warn!(
+                log.topic = %topic,
+                log.partition = partition,
+                log.offset = offset,
+                id = id.as_deref().unwrap_or_default(),
+                error = %error.chain(),
+                "the store does not take this record: it is tried again, the position stays before it, others go on"
+            );
+        }
+        batch.stuck.insert(index, record);
+    }
+}
+
+/// Whether `slot` had another value.
+fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
+    let differs = *slot != value;
+    *slot = value;
+    differs
+}
