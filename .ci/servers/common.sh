@@ -1,0 +1,242 @@
+# shellcheck shell=bash
+# What up, down and ctl have in common. To be sourced.
+#
+# One set of servers is in SERVERS_DIR: data, logs, ports, process ids. What all sets need is in SERVERS_CACHE.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+SERVERS_DIR=${SERVERS_DIR:-${TMPDIR:-/tmp}/shop-servers}
+SERVERS_CACHE=${SERVERS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/shop-servers}
+SERVERS_WAIT_S=${SERVERS_WAIT_S:-60}
+sasl_user=shop
+sasl_password=shop-secret
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "${0##*/}: $*"; exit 1; }
+
+# Prints the comment at the head of the script.
+usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$0" >&2; exit "${1:-2}"; }
+
+# One command at a time for each SERVERS_DIR. Servers are started without this lock.
+lock() {
+  mkdir -p "$SERVERS_DIR"
+  SERVERS_DIR=$(cd "$SERVERS_DIR" && pwd)
+  exec 9>"$SERVERS_DIR/lock"
+  flock --wait 600 9 || die "$SERVERS_DIR/lock has been held for 10 minutes"
+}
+
+# ---- processes
+
+# born PID: when the process started, in ticks; nothing if it has ended. With this a process is told apart from a later
+# one with the same id. A zombie has ended once its last other thread is gone: until then its sockets are open.
+born() {
+  local stat tasks
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+  read -ra stat <<<"${stat##*) }"
+  tasks=("/proc/$1/task"/*)
+  [ "${stat[0]}" = Z ] && [ ${#tasks[@]} = 1 ] || echo "${stat[19]}"
+}
+
+# pid_of NAME: the id of the server's process, if it runs.
+pid_of() {
+  local pid when
+  read -r pid when 2>/dev/null <"$SERVERS_DIR/$1/pid" && [ "$(born "$pid")" = "$when" ] && echo "$pid"
+}
+
+# launch NAME LINE COMMAND...: starts a server that outlives this script, and waits until its log has the line.
+launch() {
+  local name=$1 line=$2 dir=$SERVERS_DIR/$1 until=$((SECONDS + SERVERS_WAIT_S))
+  shift 2
+  [ ! -e "$dir/log" ] || mv "$dir/log" "$dir/log.before"
+  setsid "$@" >"$dir/log" 2>&1 </dev/null 9>&- &
+  echo "$! $(born $!)" >"$dir/pid"
+  until grep -q "$line" "$dir/log"; do
+    if ! pid_of "$name" >/dev/null || [ $SECONDS -ge $until ]; then
+      tail -n 25 "$dir/log" >&2
+      die "$name has not started within $SERVERS_WAIT_S s, or has ended; its log: $dir/log"
+    fi
+    sleep 0.05
+  done
+}
+
+# end NAME SIGNAL: sends the signal, and returns when the process has ended.
+end() {
+  local pid
+  pid=$(pid_of "$1") || return 0
+  kill "-$2" "$pid"
+  # One that is paused ends in order only if it may go on.
+  kill -CONT "$pid" 2>/dev/null || true
+  local patience=1200
+  while pid_of "$1" >/dev/null; do
+    [ $((patience -= 1)) != 0 ] || kill -KILL "$pid"
+    sleep 0.05
+  done
+  rm -f "$SERVERS_DIR/$1/pid"
+}
+
+# ports: prints the ports of this set, chosen at its first start: four in a row that are free. Each SERVERS_DIR begins to
+# look at another place, so that a set does not take a port that a killed server of another set will need again. All are
+# below those that the system gives to connections.
+ports() {
+  local first port
+  if [ ! -e "$SERVERS_DIR/ports" ]; then
+    first=$((15000 + $(cksum <<<"$SERVERS_DIR" | cut -d ' ' -f 1) % 1600 * 10))
+    for ((port = first; port < first + 4; port++)); do
+      if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then first=$((port + 1)); fi
+    done
+    echo "$first $((first + 1)) $((first + 2)) $((first + 3))" >"$SERVERS_DIR/ports"
+  fi
+  cat "$SERVERS_DIR/ports"
+}
+
+# ---- what the servers are made of
+
+# Fetches the jars from Maven Central, or from the mirror in Maven's settings, and compiles the stand-in; sets `parts`.
+fetch() {
+  local key program
+  for program in java javac jar mvn; do
+    command -v $program >/dev/null || die "there is no $program: Java 17 or later with its compiler, and Maven, are needed"
+  done
+  key=$({ cat "$here"/*.sh "$here"/*.xml "$here"/*.java; java -version 2>&1; } | sha256sum | cut -c 1-16)
+  parts=$SERVERS_CACHE/parts-$key
+  mkdir -p "$parts"
+  exec 8>"$parts/lock"
+  flock 8
+  if [ ! -e "$parts/complete" ]; then
+    say "fetching the servers with Maven ..."
+    rm -rf "${parts:?}/lib" "$parts/classes"
+    timeout 900 mvn -B -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+      -DoutputDirectory="$parts/lib" >"$parts/maven.log" 2>&1 </dev/null || { tail -n 20 "$parts/maven.log" >&2; die "Maven failed"; }
+    javac --release 17 -cp "$parts/lib/*" -d "$parts/classes" "$here/MongoStandIn.java" >&2
+    # Classes in a folder could not be archived.
+    jar cf "$parts/lib/stand-in.jar" -C "$parts/classes" .
+    warm_up
+    touch "$parts/complete"
+  fi
+  exec 8>&-
+}
+
+# Starts both servers once, so that each later start takes a third of the time: the classes that they load are archived,
+# and the broker's storage is formatted, with a user who may log in.
+warm_up() (
+  # The servers outlive no failure of this.
+  trap 'end kafka KILL; end mongo KILL' EXIT
+  SERVERS_DIR=$parts/first
+  rm -rf "$SERVERS_DIR" "$parts/storage"
+  mkdir -p "$SERVERS_DIR/kafka" "$SERVERS_DIR/mongo"
+  configure_kafka "$parts/storage" >"$SERVERS_DIR/format.properties"
+  jvm none kafka.tools.StorageTool format --config "$SERVERS_DIR/format.properties" --cluster-id c2hvcC10ZXN0LXNlcnZlcg \
+    --add-scram "SCRAM-SHA-256=[name=$sasl_user,password=$sasl_password]"
+  "${command[@]}" >"$parts/format.log" 2>&1 </dev/null ||
+    { tail -n 20 "$parts/format.log" >&2; die "the broker's storage could not be formatted"; }
+  for name in kafka mongo; do
+    "start_$name" 8>&-
+    # The archive is written at the end.
+    end $name TERM
+  done
+  rm -rf "$SERVERS_DIR"
+)
+
+# jvm NAME CLASS ARGUMENT...: sets `command` to a virtual machine that is fast to start; NAME is a server, or `none`.
+jvm() {
+  local name=$1 heap=KAFKA_HEAP_OPTS options
+  shift
+  [ "$name" = kafka ] || heap=MONGO_HEAP_OPTS
+  read -ra options <<<"${!heap:--Xmx512m}"
+  if [ -e "$parts/$name.jsa" ]; then
+    options+=("-XX:SharedArchiveFile=$parts/$name.jsa")
+  elif [ "$name" != none ] && [ ! -e "$parts/complete" ]; then
+    options+=("-XX:ArchiveClassesAtExit=$parts/$name.jsa")
+  fi
+  command=(java "${options[@]}" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true
+    "-Dlog4j2.configurationFile=$here/log4j2.properties" -cp "$parts/lib/*" "$@")
+}
+
+# ---- starting
+
+configure_kafka() { # STORAGE
+  local plain sasl controller
+  read -r plain sasl controller _ <<<"$(ports)"
+  cat <<END
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:$plain,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$plain,SASL_PLAINTEXT://127.0.0.1:$sasl
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+log.dirs=$1
+num.partitions=3
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=5
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=5
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=5
+# Groups come together at once, and sessions may be short.
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+# After a kill, the broker may register again soon.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
+# Little memory and few files.
+log.cleaner.dedupe.buffer.size=8388608
+log.index.size.max.bytes=1048576
+num.network.threads=2
+num.io.threads=4
+END
+}
+
+# start NAME: starts the server, or lets it go on if it is paused. What the first start of a set has chosen stays.
+start() {
+  local pid dir=$SERVERS_DIR/$1
+  if pid=$(pid_of "$1"); then
+    kill -CONT "$pid"
+    return
+  fi
+  fetch
+  mkdir -p "$dir"
+  "start_$1"
+}
+
+start_kafka() {
+  local dir=$SERVERS_DIR/kafka command
+  [ -e "$dir/data" ] || cp -r "$parts/storage" "$dir/data"
+  configure_kafka "$dir/data" >"$dir/server.properties"
+  jvm kafka kafka.Kafka "$dir/server.properties"
+  launch kafka 'Kafka Server started' "${command[@]}"
+}
+
+start_mongo() {
+  local dir=$SERVERS_DIR/mongo command port store
+  [ -e "$dir/store" ] || echo "${MONGO_STORE:-h2}" >"$dir/store"
+  store=$(cat "$dir/store")
+  case $store in
+    h2) store=$dir/store.mv ;;
+    memory) ;;
+    *) die "MONGO_STORE is '$store', not h2 or memory" ;;
+  esac
+  read -r _ _ _ port <<<"$(ports)"
+  jvm mongo MongoStandIn 127.0.0.1 "$port" "$store"
+  launch mongo 'Waiting for connections' "${command[@]}"
+}
+
+# exports NAME: the lines for eval.
+exports() {
+  local plain sasl mongo
+  read -r plain sasl _ mongo <<<"$(ports)"
+  case $1 in
+    kafka)
+      echo "export SHOP_TEST_KAFKA=127.0.0.1:$plain"
+      echo "export SHOP_TEST_KAFKA_SASL=127.0.0.1:$sasl"
+      echo "export SHOP_TEST_KAFKA_SASL_USERNAME=$sasl_user"
+      echo "export SHOP_TEST_KAFKA_SASL_PASSWORD=$sasl_password" ;;
+    mongo) echo "export SHOP_TEST_MONGODB_URI=mongodb://127.0.0.1:$mongo/" ;;
+  esac
+}
