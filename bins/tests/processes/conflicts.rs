@@ -104,9 +104,7 @@ async fn a_key_with_other_content_is_refused_by_another_process() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_with_other_content_is_refused_by_another_process_on_kafka() {
-    let Some(servers) = Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await else {
-        return;
-    };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
     let listings = ("MANAGEMENT_URL", management.url.as_str());
     let first = kafka::start(Binary::Facing, &servers, &[listings]).await;

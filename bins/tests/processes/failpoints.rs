@@ -12,7 +12,7 @@ use shop_core::fault::FAILPOINTS;
 use shop_core::log::{DeadLetter, LogRecord};
 use shop_core::ports::PurchaseQueryExt;
 use shop_core::{Clock as _, SystemClock};
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::kafka;
@@ -141,9 +141,9 @@ async fn an_end_between_any_two_steps_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_does_it_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let folder = tempfile::tempdir().unwrap();
-    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     let append = async |record: LogRecord| {
         until("append", async || log.append(record.clone()).await.is_ok()).await;
     };

@@ -9,18 +9,16 @@ use shop_client::{NewPurchase, Outcome};
 use futures_util::{StreamExt, stream};
 use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_kafka::KafkaLog;
 
 use crate::kills::{Plan, SERVICES, Victim};
 use crate::process::{Binary, Process, get, stored, until};
-use crate::servers::Servers;
+use crate::servers::{self, Servers};
 
 pub(crate) fn settings(servers: &Servers) -> Vec<(&'static str, String)> {
-    vec![
-        ("KAFKA_BOOTSTRAP_SERVERS", servers.address("SHOP_TEST_KAFKA").to_owned()),
-        ("MONGODB_URI", servers.address("SHOP_TEST_MONGODB_URI").to_owned()),
-        ("MONGODB_DATABASE", "shop".to_owned()),
-    ]
+    let mut settings = servers.settings();
+    settings.push(("MONGODB_DATABASE", servers.name("shop")));
+    settings
 }
 
 pub(crate) async fn start(binary: Binary, servers: &Servers, more: &[(&str, &str)]) -> Process {
@@ -38,7 +36,7 @@ fn ada() -> NewPurchase {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn facing_and_management_meet_over_kafka_and_mongodb() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
     let client = facing.client();
@@ -94,30 +92,32 @@ async fn an_outage_of_kafka_is_told_and_passes() {
     assert!(facing.ended().await.success());
 }
 
-/// Hits the victims under load, on servers of its own.
-async fn survive(rounds: u64, victims: &[Victim], pauses: bool) {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+/// Hits the victims under load.
+async fn survive(servers: &Servers, rounds: u64, victims: &[Victim], pauses: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { rounds, victims, pauses, servers: Some(&servers) };
-    plan.survive(folder.path(), settings(&servers)).await;
-    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    let plan = Plan { rounds, victims, pauses, servers: Some(servers) };
+    plan.survive(folder.path(), settings(servers)).await;
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     assert_eq!(log.dead_letters().all().await.unwrap().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_on_kafka_and_mongodb_either() {
-    survive(20, &SERVICES, false).await;
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    survive(&servers, 20, &SERVICES, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_when_the_servers_are_killed_and_all_are_paused() {
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     let [facing, management] = SERVICES;
-    survive(10, &[facing, management, Victim::Server("kafka"), Victim::Server("mongo")], true).await;
+    let victims = [facing, management, Victim::Server("kafka"), Victim::Server("mongo")];
+    survive(&servers, 10, &victims, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_management_there_are_no_listings_but_buying_goes_on() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
     until("take a purchase", async || facing.client().buy(ada()).await.is_ok()).await;
@@ -139,10 +139,13 @@ async fn without_management_there_are_no_listings_but_buying_goes_on() {
 
 #[tokio::test]
 async fn a_login_that_is_refused_is_told_with_what_to_look_at() {
-    let Some(servers) = Servers::start(&["kafka"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
+    let Some(listener) = servers.find("SHOP_TEST_KAFKA_SASL") else {
+        return servers::skipped("scram", "SHOP_TEST_KAFKA_SASL names no broker");
+    };
     // That listener takes no PLAIN.
     let settings = [
-        ("KAFKA_BOOTSTRAP_SERVERS", servers.address("SHOP_TEST_KAFKA_SASL")),
+        ("KAFKA_BOOTSTRAP_SERVERS", listener),
         ("KAFKA_USERNAME", "shop"),
         ("KAFKA_PASSWORD", "hunter2"),
         ("MANAGEMENT_URL", "http://127.0.0.1:1"),
@@ -169,7 +172,7 @@ async fn memory_does_not_grow_with_what_waits() {
     let at_rest = facing.peak_memory();
 
     servers.ctl("pause", "mongo").await;
-    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     let long = "x".repeat(2_000);
     let append = async |number: usize| {
         let value = format!(r#"{{"username":"ada","userid":"u{}","price":1,"more":"{long}"}}"#, number % 7);

@@ -19,7 +19,7 @@ use shop_core::ports::{PurchaseQuery, PurchaseQueryExt};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::{Mutex, RwLock};
 
-use crate::process::{Binary, PATIENCE, Process, get, plain, soon, until, within};
+use crate::process::{Binary, PATIENCE, Process, get, pause, plain, soon, until, within};
 use crate::servers::Servers;
 
 const PURCHASES: u64 = 1_000;
@@ -179,7 +179,7 @@ async fn buy(pair: &Pair, told: &Told, number: u64) {
                 assert!(told.acknowledged.lock().await.insert(id), "{id} was given out twice");
                 return;
             }
-            Err(None) => tokio::task::yield_now().await,
+            Err(None) => pause().await,
             Err(Some(outcome)) => {
                 told.unknown.fetch_add(usize::from(outcome == Outcome::Unknown), Ordering::Relaxed);
                 return;
@@ -296,7 +296,7 @@ async fn wait_for_all(pair: &Pair, acknowledged: &BTreeSet<PurchaseId>, patience
     let found = AtomicUsize::new(0);
     let one = async |id: &PurchaseId| {
         while !matches!(PurchaseQuery::get(&client, id).await, Ok(Some(_))) {
-            tokio::task::yield_now().await;
+            pause().await;
         }
         found.fetch_add(1, Ordering::Relaxed);
     };

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::start;
-use crate::process::{Binary, Process, get, soon, until};
+use crate::process::{Binary, Process, get, pause, soon, until};
 use crate::servers::Servers;
 
 /// So many that each of the topic's five partitions has some.
@@ -46,7 +46,7 @@ impl Load {
                 let client = ShopClient::builder(self.url.read().await.clone()).build().unwrap();
                 match client.buy(new.clone()).await {
                     Ok(bought) => return bought,
-                    Err(_again) => tokio::task::yield_now().await,
+                    Err(_again) => pause().await,
                 }
             }
         };
@@ -78,9 +78,7 @@ async fn tally(management: &Process, of_what: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_come_and_go_and_nothing_is_lost() {
-    let Some(servers) = Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await else {
-        return;
-    };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let mut members = Vec::new();
     for _ in 0..3 {
         members.push(start(Binary::Management, &servers, &[]).await);

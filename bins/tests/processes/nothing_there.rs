@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use futures_util::future::join_all;
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
 use crate::process::{Binary, Process, buy, until};
@@ -95,27 +95,33 @@ async fn servers_that_are_away_are_3_within_a_bounded_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_servers_nothing_is_made_either() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let owned = settings(&servers);
     let pairs: Vec<_> = owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let run = async |words: &[&str]| Binary::Management.run(words, &pairs).await;
     let output = run(&["--check-config"]).await;
-    assert_code(&output, 0, "topic purchases at");
+    assert_code(&output, 0, &format!("topic {} at", servers.name("purchases")));
     assert_eq!(text(&output.stdout).matches("(not there yet: a service makes it)").count(), 3);
-    for output in join_all(COMMANDS.map(run)).await {
+    let users = servers.name("user_created");
+    let named = |words: &[&'static str]| -> Vec<&str> {
+        words.iter().map(|word| if *word == "user_created" { &*users } else { word }).collect()
+    };
+    for output in join_all(COMMANDS.map(async |words| run(&named(words)).await)).await {
         assert_code(&output, 3, "is missing, and is not created here");
     }
     assert_code(&run(&["migrate"]).await, 3, "there is nothing here");
-    let brokers = servers.address("SHOP_TEST_KAFKA");
-    for topic in ["purchases", "purchases.dlq", "user_created", "order_created"] {
-        let mut options = KafkaLogOptions::new(brokers);
-        (options.topic, options.create_topics) = (topic.to_owned(), false);
+    let [purchases, users, orders] =
+        ["purchases", "user_created", "order_created"].map(|topic| servers.name(topic));
+    for topic in [format!("{purchases}.dlq"), purchases, users, orders] {
+        let mut options = servers.log("purchases");
+        options.create_topics = false;
+        options.topic.clone_from(&topic);
         let log = KafkaLog::open(options).await.unwrap();
         assert!(!log.exists().await.unwrap(), "{topic}");
     }
     let client = mongodb::Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap();
-    for database in ["shop", "users_db"] {
-        assert_eq!(client.database(database).list_collection_names().await.unwrap(), [""; 0], "{database}");
+    for database in ["shop", "users_db"].map(|database| servers.name(database)) {
+        assert_eq!(client.database(&database).list_collection_names().await.unwrap(), [""; 0], "{database}");
     }
 
     // What a service has made is there for them.

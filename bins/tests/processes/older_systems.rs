@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_kafka::KafkaLog;
 
 use crate::kafka::start;
 use crate::process::{Binary, Process, get, until};
@@ -65,10 +65,10 @@ fn expected(samples: &[Sample]) -> BTreeMap<String, Texts> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn their_records_are_stored_once_and_the_rest_is_kept_byte_for_byte() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let samples: Vec<Sample> =
         serde_json::from_str(include_str!("../../../shop-core/fixtures/records.json")).unwrap();
-    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     for sample in &samples {
         let record = LogRecord::new(0, SystemClock.now(), Some(sample.value.clone().into()))
             .with_key(sample.key.clone().map(Into::into));
@@ -79,7 +79,8 @@ async fn their_records_are_stored_once_and_the_rest_is_kept_byte_for_byte() {
     let stored = expected.values().map(Vec::len).sum::<usize>();
     // Another group reads everything once more: ids that come from the place double nothing.
     for (group, counted) in [("purchase-group", "inserted"), ("another-group", "duplicates")] {
-        let facing = start(Binary::Facing, &servers, &[("KAFKA_GROUP_ID", group)]).await;
+        let group = servers.name(group);
+        let facing = start(Binary::Facing, &servers, &[("KAFKA_GROUP_ID", &*group)]).await;
         let health = async || get(&facing.path("/health")).await.1["ingest"].clone();
         let of_all =
             |health: &Value| health[counted] == stored && health["dead_lettered"] == samples.len() - stored;

@@ -1,68 +1,103 @@
-//! Real servers of a test's own, to be killed and paused: those that `TEST_SERVERS` starts.
+//! Real servers: those that other tests use as well, and those of a test alone, to be killed and paused.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, LazyLock};
 
 use shop_core::conformance::skip;
+use shop_kafka::KafkaLogOptions;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
+use uuid::Uuid;
 
 use crate::process::soon;
 use crate::wire::Wire;
 
-/// Servers that end with the test.
+/// Sets of servers that run at the same time, besides the shared one: what a machine with two cores can bear.
+static SETS: Semaphore = Semaphore::const_new(2);
+
+/// Held for reading while a server is down that will need its ports again, and for writing while a set chooses its own.
+static PORTS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
+
+/// The variable that names each server, as a name and as `up` knows it.
+const VARIABLES: [(&str, &str); 2] = [("kafka", "SHOP_TEST_KAFKA"), ("mongo", "SHOP_TEST_MONGODB_URI")];
+
+/// Servers for a test.
+#[derive(Default)]
 pub(crate) struct Servers {
+    /// Names and values, as `up` prints them.
+    exports: Vec<(String, String)>,
+    /// What is appended to the names of topics, groups and databases, where other tests use the servers as well.
+    suffix: String,
+    own: Option<OwnSet>,
+    /// What MongoDB is reached by, if it was asked for.
+    wire: Option<Wire>,
+}
+
+/// A set of servers that ends with the test.
+struct OwnSet {
     scripts: PathBuf,
     folder: TempDir,
     settings: Vec<(&'static str, &'static str)>,
-    /// What `up` has printed: names and values.
-    exports: Vec<(String, String)>,
-    /// What MongoDB is reached by, if it was asked for.
-    wire: Option<Wire>,
+    down: Mutex<Option<OwnedRwLockReadGuard<()>>>,
     // Dropped last, when the servers are down.
-    _alone: OwnedMutexGuard<()>,
+    _permit: SemaphorePermit<'static>,
 }
 
 impl Servers {
-    /// Starts the named servers. `None` without `TEST_SERVERS`, which is said, and is a failure if
-    /// `SHOP_TEST_REQUIRE` asks for one of them.
+    /// The servers that `SHOP_TEST_KAFKA` and `SHOP_TEST_MONGODB_URI` name, for a test that neither kills nor pauses
+    /// them: other tests use them at the same time, so that everything in them has a name of this test. Without
+    /// those variables these are servers of the test alone.
+    pub(crate) async fn shared(names: &[&str]) -> Option<Self> {
+        let variable = |name: &&str| VARIABLES.iter().find(|(known, _)| known == name).unwrap().1;
+        let exports: Option<Vec<_>> =
+            names.iter().map(variable).map(|name| Some((name.to_owned(), environment(name)?))).collect();
+        let suffix = format!("-{}", Uuid::now_v7().simple());
+        match exports {
+            Some(exports) => {
+                let login =
+                    environment("SHOP_TEST_KAFKA_SASL").map(|value| ("SHOP_TEST_KAFKA_SASL".into(), value));
+                let exports = exports.into_iter().chain(login).collect();
+                Some(Self { exports, suffix, ..Self::default() })
+            }
+            None => Some(Self { suffix, ..Self::start_with(names, &[("MONGO_STORE", "memory")]).await? }),
+        }
+    }
+
+    /// Starts the named servers for this test alone. `None` without `TEST_SERVERS`, which is reported, and is a failure
+    /// if `SHOP_TEST_REQUIRE` asks for one of them.
     pub(crate) async fn start(names: &[&str]) -> Option<Self> {
         Self::start_with(names, &[]).await
     }
 
-    /// The same, with settings of the script's own.
-    #[expect(clippy::disallowed_methods, reason = "tests are told so where servers are")]
+    /// The same, with settings of the scripts.
     pub(crate) async fn start_with(
         names: &[&str],
         settings: &[(&'static str, &'static str)],
     ) -> Option<Self> {
-        let Some(scripts) = std::env::var_os("TEST_SERVERS") else {
-            let required = std::env::var("SHOP_TEST_REQUIRE").ok();
+        let Some(scripts) = environment("TEST_SERVERS") else {
             for name in names {
-                skip(name, required.as_deref(), "TEST_SERVERS names no scripts that start it");
+                skipped(name, "TEST_SERVERS names no scripts that start it");
             }
             return None;
         };
-        // One set at a time: the ports of one that was killed must be free when it starts again.
-        static ALONE: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
-        let alone = Arc::clone(&ALONE).lock_owned().await;
-        let folder = tempfile::tempdir().unwrap();
-        let mut servers = Self {
+        let own = OwnSet {
             scripts: scripts.into(),
-            folder,
+            _permit: SETS.acquire().await.unwrap(),
+            folder: tempfile::tempdir().unwrap(),
             settings: settings.to_vec(),
-            exports: Vec::new(),
-            wire: None,
-            _alone: alone,
+            down: Mutex::default(),
         };
-        let printed = servers.run("up", names).await;
+        let ports = PORTS.write().await;
+        let printed = own.run("up", names).await;
+        drop(ports);
         let export = |line: &str| {
             let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
             Some((name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
         };
-        servers.exports = printed.lines().filter_map(export).collect();
+        let exports = printed.lines().filter_map(export).collect();
+        let mut servers = Self { exports, own: Some(own), ..Self::default() };
         servers.lay_wire().await;
         Some(servers)
     }
@@ -79,45 +114,97 @@ impl Servers {
         }
     }
 
-    /// The address that `up` has printed under `name`.
+    /// The value of this variable, if the servers have it.
+    pub(crate) fn find(&self, name: &str) -> Option<&str> {
+        self.exports.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The address in this variable.
     pub(crate) fn address(&self, name: &str) -> &str {
-        let found = self.exports.iter().find(|(known, _)| known == name);
-        found.map_or_else(|| panic!("no {name} in {:?}", self.exports), |(_, value)| value)
+        self.find(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.exports))
+    }
+
+    /// The name of a topic, group or database in this test.
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("{name}{}", self.suffix)
+    }
+
+    /// What a log on this topic is opened with.
+    pub(crate) fn log(&self, topic: &str) -> KafkaLogOptions {
+        let mut options = KafkaLogOptions::new(self.address("SHOP_TEST_KAFKA"));
+        options.topic = self.name(topic);
+        options
+    }
+
+    /// The settings of a service on these servers. On servers of the test alone, names are those that a service has by
+    /// itself.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
+            ("KAFKA_BOOTSTRAP_SERVERS", self.address("SHOP_TEST_KAFKA").to_owned()),
+            ("MONGODB_URI", self.address("SHOP_TEST_MONGODB_URI").to_owned()),
+        ];
+        if !self.suffix.is_empty() {
+            let names = [
+                ("KAFKA_TOPIC", "purchases"),
+                ("KAFKA_GROUP_ID", "purchase-group"),
+                ("SHOP_USERS_TOPIC", "user_created"),
+                ("SHOP_USERS_GROUP_ID", "user_service_group"),
+                ("SHOP_USERS_DATABASE", "users_db"),
+                ("SHOP_ORDERS_TOPIC", "order_created"),
+                ("SHOP_ORDERS_GROUP_ID", "order_service_group"),
+                ("SHOP_ORDERS_DATABASE", "orders_db"),
+            ];
+            settings.extend(names.map(|(setting, name)| (setting, self.name(name))));
+        }
+        settings
     }
 
     /// `kill`, `start`, `pause` or `resume`, of one server. MongoDB is cut off instead of killed: see [`Wire`].
     pub(crate) async fn ctl(&self, what: &str, name: &str) {
-        match self.wire.as_ref().filter(|_| name == "mongo") {
+        let own = self.own.as_ref().expect("servers of this test alone");
+        let wire = self.wire.as_ref().filter(|_| name == "mongo");
+        if what == "kill" {
+            own.keep_ports().await;
+        }
+        match wire {
             Some(wire) if what == "kill" => {
                 soon("answer what has arrived", wire.cut()).await;
-                // Nobody sees any more how it ends.
-                self.run("ctl", &["stop", name]).await;
+                // No client is connected any more, so it may end in order.
+                own.run("ctl", &["stop", name]).await;
             }
             Some(wire) if what == "start" => {
-                self.run("ctl", &[what, name]).await;
+                own.run("ctl", &[what, name]).await;
                 wire.mend();
             }
-            _ => drop(self.run("ctl", &[what, name]).await),
+            _ => drop(own.run("ctl", &[what, name]).await),
+        }
+        if what == "start" {
+            own.down.lock().await.take();
+        }
+    }
+}
+
+impl OwnSet {
+    /// Lets no other set choose its ports until all servers of this one run again.
+    async fn keep_ports(&self) {
+        let mut down = self.down.lock().await;
+        if down.is_none() {
+            *down = Some(Arc::clone(&PORTS).read_owned().await);
         }
     }
 
     async fn run(&self, script: &str, arguments: &[&str]) -> String {
-        let mut command = command(&self.scripts.join(script), self.folder.path());
+        let mut command = Command::new(self.scripts.join(script));
+        command.env("SERVERS_DIR", self.folder.path()).stdin(Stdio::null());
         command.envs(self.settings.iter().copied()).args(arguments);
         let output = soon(script, command.output()).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{script} {arguments:?}: {said}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script} {arguments:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
     }
 }
 
-fn command(script: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(script);
-    command.env("SERVERS_DIR", folder).stdin(Stdio::null());
-    command
-}
-
-impl Drop for Servers {
+impl Drop for OwnSet {
     fn drop(&mut self) {
         let down = std::process::Command::new(self.scripts.join("down"))
             .arg("--wipe")
@@ -128,4 +215,15 @@ impl Drop for Servers {
             eprintln!("the test's servers could not be stopped: {error}");
         }
     }
+}
+
+/// Reports what is skipped, and fails if `SHOP_TEST_REQUIRE` asks for it.
+pub(crate) fn skipped(what: &str, why: &str) {
+    skip(what, environment("SHOP_TEST_REQUIRE").as_deref(), why);
+}
+
+/// A variable that is not empty.
+#[expect(clippy::disallowed_methods, reason = "the environment says where servers are")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -37,11 +37,8 @@ async fn whichever_process_dies_the_other_carries_on() {
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     for process in [&facing, &management] {
-        assert_eq!(
-            get(&process.path("/-/ready")).await.0,
-            200,
-            "ready, whether it reads or waits for its turn"
-        );
+        // Whether it reads or waits for its turn.
+        until("be ready", async || get(&process.path("/-/ready")).await.0 == 200).await;
     }
     buy(&facing, ADA).await;
     let listed = get(&facing.path("/getAllUserBuys/u1")).await;

@@ -8,7 +8,7 @@ use shop_client::NewPurchase;
 use shop_core::log::{Headers, LogRecord};
 use shop_core::record::header;
 use shop_core::{Clock as _, SystemClock};
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::kafka::{settings, start};
@@ -166,14 +166,14 @@ async fn what_cannot_be_done_is_told_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_and_mongodb_are_verified_too() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let facing = start(Binary::Facing, &servers, &[]).await;
     let bought = async || buy(&facing, ADA).await.0 == 201;
     until("take a purchase", bought).await;
     for _ in 0..10 {
         assert!(bought().await);
     }
-    let log = KafkaLog::open(KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"))).await.unwrap();
+    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     log.append(LogRecord::new(0, SystemClock.now(), Some("poison".into()))).await.unwrap();
     let settings = settings(&servers);
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();

@@ -88,6 +88,6 @@ async fn an_end_between_row_event_and_cleaning_up_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_does_it_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     end_everywhere(Place::Servers(&servers), &[1]).await;
 }

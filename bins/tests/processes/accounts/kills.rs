@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::ledger::Ledger;
 use super::places::{Place, Views};
 use crate::kills::{Random, chosen, seed};
-use crate::process::{Binary, Process, soon, until};
+use crate::process::{Binary, Process, pause, soon, until};
 use crate::servers::Servers;
 
 const ROUNDS: u64 = 20;
@@ -64,7 +64,7 @@ async fn share(ledger: Arc<Ledger>, round: u64, caller: u64) {
             None => ledger.register(round * USERS + number).await,
             Some(order) => ledger.place(round * ORDERS + order).await,
         } {
-            tokio::task::yield_now().await;
+            pause().await;
         }
     }
 }
@@ -103,6 +103,6 @@ async fn no_user_is_without_its_event_and_no_event_counts_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     survive(Place::Servers(&servers)).await;
 }

@@ -9,7 +9,7 @@ use mongodb::Client;
 use rusqlite::Connection;
 use shop_core::log::{Batch, DeadLetter, LogRecord};
 use shop_core::record::{Event, Record};
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::process::{Binary, Process, until};
@@ -37,8 +37,7 @@ impl Place<'_> {
     fn settings(&self, roles: &'static str) -> Vec<(&'static str, String)> {
         let mut settings = vec![("SHOP_ROLES", roles.to_owned())];
         if let Place::Servers(servers) = self {
-            settings.push(("KAFKA_BOOTSTRAP_SERVERS", servers.address("SHOP_TEST_KAFKA").to_owned()));
-            settings.push(("MONGODB_URI", servers.address("SHOP_TEST_MONGODB_URI").to_owned()));
+            settings.extend(servers.settings());
             // So that the partitions are back at once, and not when the session of one that was killed is over.
             settings.push(("KAFKA_INSTANCE_ID", format!("{roles}-0")));
         }
@@ -101,15 +100,25 @@ impl Place<'_> {
             }
             Place::Servers(servers) => {
                 let client = client(servers).await;
-                client.database(ORDERS).collection::<Document>("known_users").drop().await.unwrap();
-                client.database(USERS).collection::<Document>("orders_of_users").drop().await.unwrap();
+                client
+                    .database(&servers.name(ORDERS))
+                    .collection::<Document>("known_users")
+                    .drop()
+                    .await
+                    .unwrap();
+                client
+                    .database(&servers.name(USERS))
+                    .collection::<Document>("orders_of_users")
+                    .drop()
+                    .await
+                    .unwrap();
             }
         }
     }
 
     async fn documents(&self, database: &str, collection: &str) -> Vec<Document> {
         let Place::Servers(servers) = self else { unreachable!() };
-        let collection = client(servers).await.database(database).collection(collection);
+        let collection = client(servers).await.database(&servers.name(database)).collection(collection);
         collection.find(doc! {}).await.unwrap().try_collect().await.unwrap()
     }
 
@@ -146,9 +155,7 @@ impl Place<'_> {
 
     async fn topic<E: Event>(&self) -> KafkaLog {
         let Place::Servers(servers) = self else { unreachable!() };
-        let mut options = KafkaLogOptions::new(servers.address("SHOP_TEST_KAFKA"));
-        E::TOPIC.clone_into(&mut options.topic);
-        KafkaLog::open(options).await.unwrap()
+        KafkaLog::open(servers.log(E::TOPIC)).await.unwrap()
     }
 }
 
