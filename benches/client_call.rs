@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use benches::usage::median;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shop_client::{NewPurchase, ShopClient};
-use shop_core::json::{NewPurchaseBody, PublishedBody, SummaryBody};
+use shop_core::api::{NewPurchaseBody, PublishedBody, SummaryBody};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::{Clock, SystemClock};
 use shop_http::{Facing, HttpOptions, facing, serve};

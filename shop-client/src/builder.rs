@@ -9,9 +9,9 @@ use reqwest::{Client, Url};
 use tokio::sync::Semaphore;
 
 use crate::client::ShopClient;
-use crate::exchange::{Exchange, Timeouts};
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
+use crate::transport::{Timeouts, Transport};
 use crate::{BearerToken, Error, ErrorKind, Result, Retries, TokenProvider};
 
 /// How long a connection that is not used is kept.
@@ -211,8 +211,8 @@ impl ShopClientBuilder {
         };
         let retrier = Retrier::new(self.retries);
         let (timeouts, tokens) = (self.timeouts, self.tokens);
-        let exchange = Exchange { http, base, user_agent, timeouts, tokens, retrier };
-        Ok(ShopClient::new(exchange, self.max_in_flight))
+        let transport = Transport { http, base, user_agent, timeouts, tokens, retrier };
+        Ok(ShopClient::new(transport, self.max_in_flight))
     }
 
     fn parsed_url(&self) -> Result<Url> {

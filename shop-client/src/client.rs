@@ -6,17 +6,18 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use reqwest::StatusCode;
 use serde::Deserialize;
-use shop_core::json::{NewPurchaseBody, PageBody, PublishedBody, PurchaseBody, SummaryBody};
+use shop_core::api::problem::UNKNOWN_PURCHASE;
+use shop_core::api::{NewPurchaseBody, PageBody, PublishedBody, PurchaseBody, SummaryBody, header};
 use shop_core::keyed_id;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::answer::Answer;
 use crate::correlation::Correlation;
-use crate::exchange::{Call, Exchange, PAGE_BYTES};
 use crate::listing::UserPurchases;
 use crate::orders::Orders;
+use crate::response::Response;
+use crate::transport::{Call, PAGE_BYTES, Transport};
 use crate::users::Users;
 use crate::{
     Error, ErrorKind, IdempotencyKey, ListOrder, NewPurchase, Outcome, Page, PageRequest, Purchase,
@@ -43,7 +44,7 @@ pub struct ShopClient {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) exchange: Exchange,
+    pub(crate) transport: Transport,
     /// What is on its way to be written, whether or not somebody waits for it.
     writes: TaskTracker,
     /// How many writes there may be at once. A write gives its permit back when its task ends.
@@ -83,9 +84,9 @@ pub(crate) struct Awaited {
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl ShopClient {
-    pub(crate) fn new(exchange: Exchange, max_in_flight: usize) -> Self {
+    pub(crate) fn new(transport: Transport, max_in_flight: usize) -> Self {
         let write_permits = Arc::new(Semaphore::new(max_in_flight));
-        let inner = Inner { exchange, writes: TaskTracker::new(), write_permits, max_in_flight };
+        let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight };
         Self { inner: Arc::new(inner), correlation: Correlation::default() }
     }
 
@@ -137,7 +138,7 @@ impl ShopClient {
     /// or given up it counts as one of [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
     pub async fn buy(&self, mut purchase: NewPurchase) -> Result<Bought> {
         let fresh = purchase.key.is_none();
-        let key = purchase.key.take().unwrap_or_else(fresh_key);
+        let key = purchase.key.take().unwrap_or_else(generate_key);
         let published = self.publish(&purchase, key.clone(), None).await.map_err(|error| {
             let error = if fresh { error.of_a_fresh_key() } else { error };
             error.with_key(key)
@@ -195,7 +196,7 @@ impl ShopClient {
     ) -> Result<PublishedBody> {
         let id = keyed_id(&purchase.user_id, &key);
         let body = NewPurchaseBody::from(purchase);
-        let call = self.inner.exchange.write("buy", "v1/purchases", &body, key)?;
+        let call = self.inner.transport.write("buy", "v1/purchases", &body, key)?;
         let answer = self.send(call, context).await?;
         let published: PublishedBody = answer.parsed()?;
         if published.purchase.id != id || published.receipt.id != id {
@@ -205,7 +206,7 @@ impl ShopClient {
     }
 
     /// Sends what is to be written in a task of its own: whoever asked may go away, it is sent all the same.
-    pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Answer> {
+    pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
         if self.inner.writes.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
         }
@@ -216,7 +217,7 @@ impl ShopClient {
         let (inner, correlation) = (Arc::clone(&self.inner), self.correlation.or_of(context));
         let sending = async move {
             let _permit = permit;
-            inner.exchange.answer(&call, &correlation).await
+            inner.transport.answer(&call, &correlation).await
         };
         let task = self.inner.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
@@ -226,8 +227,8 @@ impl ShopClient {
     }
 
     /// The answer to a question.
-    pub(crate) async fn ask(&self, call: &Call) -> Result<Answer> {
-        self.inner.exchange.answer(call, &self.correlation).await
+    pub(crate) async fn ask(&self, call: &Call) -> Result<Response> {
+        self.inner.transport.answer(call, &self.correlation).await
     }
 
     /// The purchase with this id, if it is stored.
@@ -243,10 +244,10 @@ impl ShopClient {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) and the like when it cannot be asked for.
     pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        let exchange = &self.inner.exchange;
-        let url = exchange.url(&format!("v1/purchases/{id}"), &[]);
-        let mut call = Call::question("get", url, exchange.timeouts.get);
-        call.expected = |answer| answer.status == StatusCode::OK || answer.says_unknown_purchase();
+        let transport = &self.inner.transport;
+        let url = transport.url(&format!("v1/purchases/{id}"), &[]);
+        let mut call = Call::question("get", url, transport.timeouts.get);
+        call.outcomes = &[UNKNOWN_PURCHASE];
         let answer = self.ask(&call).await?;
         if answer.status != StatusCode::OK {
             return Ok(None);
@@ -339,8 +340,8 @@ impl ShopClient {
     }
 
     async fn check_at(&self, path: &str) -> Result<()> {
-        let exchange = &self.inner.exchange;
-        let mut call = Call::question("check", exchange.url(path, &[]), exchange.timeouts.check);
+        let transport = &self.inner.transport;
+        let mut call = Call::question("check", transport.url(path, &[]), transport.timeouts.check);
         call.repeats = false;
         let answer = self.ask(&call).await?;
         // Some other server may answer 200 to everything.
@@ -384,20 +385,20 @@ impl ShopClient {
         let mut parameters = of(selector);
         parameters.extend([("order", order.to_owned()), ("limit", request.limit.get().to_string())]);
         parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
-        let timeout = self.inner.exchange.timeouts.page;
-        let mut call = Call::question("page", self.inner.exchange.url("v1/purchases", &parameters), timeout);
+        let timeout = self.inner.transport.timeouts.page;
+        let mut call = Call::question("page", self.inner.transport.url("v1/purchases", &parameters), timeout);
         call.answer_bytes = PAGE_BYTES;
         self.with_awaited(call, awaited).await?.parsed().map(|body: PageBody| body.into())
     }
 
     pub(crate) async fn summary_of(&self, selector: &Selector, awaited: Option<Awaited>) -> Result<Summary> {
-        let timeout = self.inner.exchange.timeouts.summary;
-        let call = Call::question("summary", self.inner.exchange.url("v1/summary", &of(selector)), timeout);
+        let timeout = self.inner.transport.timeouts.summary;
+        let call = Call::question("summary", self.inner.transport.url("v1/summary", &of(selector)), timeout);
         self.with_awaited(call, awaited).await?.parsed().map(|body: SummaryBody| body.into())
     }
 
     /// The answer to `call` once it has what is waited for in it.
-    async fn with_awaited(&self, call: Call, awaited: Option<Awaited>) -> Result<Answer> {
+    async fn with_awaited(&self, call: Call, awaited: Option<Awaited>) -> Result<Response> {
         let Some(Awaited { id, at_most }) = awaited else {
             return self.ask(&call).await;
         };
@@ -412,7 +413,7 @@ impl ShopClient {
             call.url.query_pairs_mut().extend_pairs(parameters);
             call.timeout = timeout.saturating_add(wait);
             let answer = self.ask(&call).await?;
-            if answer.header("x-purchase-pending").is_none() {
+            if answer.header(header::PURCHASE_PENDING).is_none() {
                 return Ok(answer);
             }
             if left <= LONGEST_WAIT {
@@ -439,7 +440,7 @@ fn of(selector: &Selector) -> Vec<(&'static str, String)> {
 }
 
 /// A key of nothing else. Of a purchase it is the id, as every UUID key is.
-pub(crate) fn fresh_key() -> IdempotencyKey {
+pub(crate) fn generate_key() -> IdempotencyKey {
     use shop_core::{Clock, SystemClock};
     SystemClock.fresh_id().into()
 }

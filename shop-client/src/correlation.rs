@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use shop_core::api::header;
 use shop_core::{Clock, RequestContext, SystemClock};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUEST_ID);
+const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 
 /// The context that a client was given, if any.
 #[derive(Debug, Clone, Default)]

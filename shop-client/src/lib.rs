@@ -102,28 +102,29 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `builder` | how a client is made |
-//! | `client`, `listing`, `users`, `orders` | what one asks it for |
+//! | `client`, `listing`, `resource`, `users`, `orders` | what one asks it for |
 //! | `error`, `problem` | what can go wrong, and how a service tells it |
 //! | `retries` | how failed calls are repeated |
 //! | `tokens` | who the client says it is |
 //! | `ports` | the client as a sink and as a query, and as a store of users and of orders |
-//! | `exchange`, `answer` | one call and what its answer means, bounded in time and size |
+//! | `transport`, `response` | one call and what its answer means, bounded in time and size |
 //! | `correlation` | request ids and trace contexts |
 
-mod answer;
 mod builder;
 mod client;
 mod correlation;
 mod error;
-mod exchange;
 mod listing;
 #[cfg(test)]
 mod odd_answers_test;
 mod orders;
 mod ports;
 mod problem;
+mod resource;
+mod response;
 mod retries;
 mod tokens;
+mod transport;
 mod users;
 
 pub use builder::ShopClientBuilder;
@@ -134,10 +135,11 @@ pub use orders::Orders;
 pub use problem::Problem;
 /// The HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;
+pub use resource::Resource;
 pub use retries::Retries;
 /// The ports, their error and whatever else a program needs that implements a port itself.
 pub use shop_core;
-pub use shop_core::json::ProblemError;
+pub use shop_core::api::ProblemError;
 pub use shop_core::log::RecordPosition;
 pub use shop_core::memory;
 #[cfg(feature = "mock")]

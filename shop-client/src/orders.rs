@@ -1,12 +1,11 @@
 //! Orders: placed, and found.
 
-use reqwest::StatusCode;
-use shop_core::json::{NewOrderBody, ORDER_KEY_TAKEN, OrderBody, UNKNOWN_ORDER, UNKNOWN_USER};
+use shop_core::api::NewOrderBody;
+use shop_core::api::problem::UNKNOWN_USER;
 
-use crate::answer::Answer;
-use crate::client::fresh_key;
-use crate::exchange::Call;
-use crate::{NewOrder, Order, OrderNumber, Placement, Product, Result, ShopClient, TotalPrice, UserNumber};
+use crate::client::generate_key;
+use crate::resource::{Created, Resource};
+use crate::{NewOrder, Order, OrderNumber, Placement, Product, Result, TotalPrice, UserNumber};
 
 /// The orders of a service: to be placed, and to be found by their number.
 ///
@@ -23,19 +22,9 @@ use crate::{NewOrder, Order, OrderNumber, Placement, Product, Result, ShopClient
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-#[must_use = "nothing is asked until an order is"]
-pub struct Orders {
-    client: ShopClient,
-}
+pub type Orders = Resource<Order>;
 
-const ABSENT: &str = "the service at this address does not have the role of orders: check both";
-
-impl Orders {
-    pub(crate) const fn new(client: ShopClient) -> Self {
-        Self { client }
-    }
-
+impl Resource<Order> {
     /// Places an order, with the key that makes it the same order however often it is sent. The order's own
     /// [context](NewOrder::with_context) comes before that of the client.
     ///
@@ -61,7 +50,14 @@ impl Orders {
     /// # Cancel safety
     /// Once polled, the order is sent, and sent again, whether or not the future is polled again.
     pub async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        self.send(new).await.map_err(|error| error.with_key(new.key.clone()))
+        let (body, context) = (NewOrderBody::from(new), new.context.as_deref());
+        let is_it = |order: &Order| order.id >= OrderNumber::FIRST && *order == new.numbered(order.id);
+        Ok(match self.create("place", &body, &new.key, context, is_it).await? {
+            Created::New(order) => Placement::Placed(order),
+            Created::Repeated(order) => Placement::Repeated(order),
+            Created::Refused(UNKNOWN_USER) => Placement::UnknownUser,
+            Created::Refused(_) => Placement::KeyTaken,
+        })
     }
 
     /// Places an order with a key that is made here, and that an error [has](crate::Error::idempotency_key).
@@ -78,58 +74,7 @@ impl Orders {
         quantity: i32,
         total_price: TotalPrice,
     ) -> Result<Placement> {
-        let new = NewOrder::new(fresh_key(), user, product, quantity, total_price);
+        let new = NewOrder::new(generate_key(), user, product, quantity, total_price);
         self.place(&new).await.map_err(crate::Error::of_a_fresh_key)
     }
-
-    /// The order with this number, if there is one.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for, and
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role of orders.
-    pub async fn get(&self, id: OrderNumber) -> Result<Option<Order>> {
-        let exchange = &self.client.inner.exchange;
-        let url = exchange.url(&format!("orders/{id}"), &[]);
-        let mut call = Call::question("order", url, exchange.timeouts.get);
-        call.expected =
-            |answer| answer.status == StatusCode::OK || answer.says(StatusCode::NOT_FOUND, UNKNOWN_ORDER);
-        call.absent = ABSENT;
-        let answer = self.client.ask(&call).await?;
-        if answer.status != StatusCode::OK {
-            return Ok(None);
-        }
-        let order = answer.row::<OrderBody, Order>()?;
-        if order.id == id { Ok(Some(order)) } else { Err(about_another(&answer)) }
-    }
-
-    async fn send(&self, new: &NewOrder) -> Result<Placement> {
-        let exchange = &self.client.inner.exchange;
-        let mut call = exchange.write("place", "orders", &NewOrderBody::from(new), new.key.clone())?;
-        call.expected = |answer| answer.status == StatusCode::CREATED || refusal(answer).is_some();
-        call.absent = ABSENT;
-        let answer = self.client.send(call, new.context.as_deref()).await?;
-        if let Some(refusal) = refusal(&answer) {
-            return Ok(refusal);
-        }
-        let order = answer.row::<OrderBody, Order>()?;
-        if order.id < OrderNumber::FIRST || order != new.numbered(order.id) {
-            return Err(about_another(&answer));
-        }
-        Ok(if answer.is_replayed() { Placement::Repeated(order) } else { Placement::Placed(order) })
-    }
-}
-
-/// What the service refuses for a reason that is no fault of the request.
-fn refusal(answer: &Answer) -> Option<Placement> {
-    if answer.says(StatusCode::NOT_FOUND, UNKNOWN_USER) {
-        Some(Placement::UnknownUser)
-    } else if answer.says(StatusCode::CONFLICT, ORDER_KEY_TAKEN) {
-        Some(Placement::KeyTaken)
-    } else {
-        None
-    }
-}
-
-fn about_another(answer: &Answer) -> crate::Error {
-    answer.unreadable("the answer is about another order")
 }

@@ -1,12 +1,12 @@
-//! How a service tells what is wrong.
+//! What a service answers when something is wrong.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use shop_core::json::{ProblemError, ProblemMembers};
+use shop_core::api::{ProblemError, ProblemMembers};
 
 use crate::Outcome;
 
-/// The problem that a service answered with: one of RFC 9457, or of users and orders one in the form that they have. Its
+/// The problem that a service answered with: one of RFC 9457, or in the form of a replaced system. Its
 /// texts are the service's own: whatever answers at that address can have written them.
 ///
 /// ```no_run

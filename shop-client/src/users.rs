@@ -1,13 +1,12 @@
 //! Users: registered, and found.
 
-use reqwest::StatusCode;
-use shop_core::json::{EMAIL_TAKEN, NewUserBody, UNKNOWN_USER, USER_KEY_TAKEN, UserBody, UserOrdersBody};
+use shop_core::api::problem::EMAIL_TAKEN;
+use shop_core::api::{NewUserBody, UserOrdersBody};
 use shop_core::users::MOST_ORDERS;
 
-use crate::answer::Answer;
-use crate::client::fresh_key;
-use crate::exchange::Call;
-use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, ShopClient, User, UserNumber};
+use crate::client::generate_key;
+use crate::resource::{Created, Resource};
+use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, User, UserNumber};
 
 /// The users of a service: to be registered, and to be found by their number.
 ///
@@ -23,19 +22,9 @@ use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, ShopC
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
-#[must_use = "nothing is asked until a user is"]
-pub struct Users {
-    client: ShopClient,
-}
+pub type Users = Resource<User>;
 
-const ABSENT: &str = "the service at this address does not have the role of users: check both";
-
-impl Users {
-    pub(crate) const fn new(client: ShopClient) -> Self {
-        Self { client }
-    }
-
+impl Resource<User> {
     /// Registers a user, with the key that makes it the same user however often it is sent. The user's own
     /// [context](NewUser::with_context) comes before that of the client.
     ///
@@ -59,7 +48,14 @@ impl Users {
     /// # Cancel safety
     /// Once polled, the user is sent, and sent again, whether or not the future is polled again.
     pub async fn register(&self, new: &NewUser) -> Result<Registration> {
-        self.send(new).await.map_err(|error| error.with_key(new.key.clone()))
+        let (body, context) = (NewUserBody::from(new), new.context.as_deref());
+        let is_it = |user: &User| user.id >= UserNumber::FIRST && *user == new.numbered(user.id);
+        Ok(match self.create("register", &body, &new.key, context, is_it).await? {
+            Created::New(user) => Registration::Registered(user),
+            Created::Repeated(user) => Registration::Repeated(user),
+            Created::Refused(EMAIL_TAKEN) => Registration::EmailTaken,
+            Created::Refused(_) => Registration::KeyTaken,
+        })
     }
 
     /// Registers a user with a key that is made here, and that an error [has](crate::Error::idempotency_key).
@@ -70,19 +66,8 @@ impl Users {
     /// # Cancel safety
     /// As [`register`](Self::register).
     pub async fn register_new(&self, email: Email, name: PersonName) -> Result<Registration> {
-        let new = NewUser::new(fresh_key(), email, name);
+        let new = NewUser::new(generate_key(), email, name);
         self.register(&new).await.map_err(crate::Error::of_a_fresh_key)
-    }
-
-    /// The user with this number, if there is one.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for, and
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role of users.
-    pub async fn get(&self, id: UserNumber) -> Result<Option<User>> {
-        let Some(answer) = self.ask("user", format!("users/{id}")).await? else { return Ok(None) };
-        let user = answer.row::<UserBody, User>()?;
-        if user.id == id { Ok(Some(user)) } else { Err(about_another(&answer)) }
     }
 
     /// The numbers of the orders that this user is known to have placed, the first 1,000 in their order. `None` when
@@ -91,58 +76,14 @@ impl Users {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        let Some(answer) = self.ask("orders_of", format!("users/{id}/orders")).await? else {
-            return Ok(None);
-        };
+        let Some(answer) = self.find("orders_of", &format!("/{id}/orders")).await? else { return Ok(None) };
         let body: UserOrdersBody = answer.parsed()?;
         if body.user_id != id.get() {
-            return Err(about_another(&answer));
+            return Err(Self::another(&answer));
         }
         if body.orders.len() > MOST_ORDERS || !body.orders.is_sorted_by(|one, next| one < next) {
             return Err(answer.unreadable("the orders in the answer are too many, or in no order"));
         }
         Ok(Some(body.orders.into_iter().map(OrderNumber::new).collect()))
     }
-
-    async fn send(&self, new: &NewUser) -> Result<Registration> {
-        let exchange = &self.client.inner.exchange;
-        let mut call = exchange.write("register", "users", &NewUserBody::from(new), new.key.clone())?;
-        call.expected = |answer| answer.status == StatusCode::CREATED || refusal(answer).is_some();
-        call.absent = ABSENT;
-        let answer = self.client.send(call, new.context.as_deref()).await?;
-        if let Some(refusal) = refusal(&answer) {
-            return Ok(refusal);
-        }
-        let user = answer.row::<UserBody, User>()?;
-        if user.id < UserNumber::FIRST || user != new.numbered(user.id) {
-            return Err(about_another(&answer));
-        }
-        Ok(if answer.is_replayed() { Registration::Repeated(user) } else { Registration::Registered(user) })
-    }
-
-    /// The answer to a question about a user, unless there is no such user.
-    async fn ask(&self, name: &'static str, path: String) -> Result<Option<Answer>> {
-        let exchange = &self.client.inner.exchange;
-        let mut call = Call::question(name, exchange.url(&path, &[]), exchange.timeouts.get);
-        call.expected =
-            |answer| answer.status == StatusCode::OK || answer.says(StatusCode::NOT_FOUND, UNKNOWN_USER);
-        call.absent = ABSENT;
-        let answer = self.client.ask(&call).await?;
-        Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
-    }
-}
-
-/// What the service refuses for a reason that is no fault of the request.
-fn refusal(answer: &Answer) -> Option<Registration> {
-    if answer.says(StatusCode::BAD_REQUEST, EMAIL_TAKEN) {
-        Some(Registration::EmailTaken)
-    } else if answer.says(StatusCode::CONFLICT, USER_KEY_TAKEN) {
-        Some(Registration::KeyTaken)
-    } else {
-        None
-    }
-}
-
-fn about_another(answer: &Answer) -> crate::Error {
-    answer.unreadable("the answer is about another user")
 }

@@ -12,10 +12,13 @@
 //! | [`outbox`] | a row and its event in one write, and the relay that publishes it |
 //! | [`verify`] | the whole log against the store: what is missing, what is there twice |
 //! | [`memory`] | a log and a store in memory, for tests and to learn from |
-//! | [`json`] | JSON as it is read from anybody, and the bodies of our own API |
+//! | [`json`] | JSON as it is read from any sender |
+//! | `api` | the bodies, problem types and header names of our own HTTP API (feature `api`) |
 //! | `fault` | wrappers that break a port on purpose (feature `fault`) |
 //! | `conformance` | the kit that proves a log or a store of your own (feature `conformance`) |
 
+#[cfg(feature = "api")]
+pub mod api;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -1,8 +1,12 @@
 //! An order, and the event that tells of one.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use super::TotalPrice;
 use crate::domain::{row_number, short_text};
-use crate::json::OrderEventBody;
+use crate::json::number;
 use crate::log::{LogRecord, Partition};
 use crate::record::{DecodeError, Event, Record, event};
 use crate::users::UserNumber;
@@ -102,9 +106,23 @@ impl Order {
     }
 }
 
+/// The JSON of the event. Unlike in an answer of the API the price is a number.
+#[derive(Serialize, Deserialize)]
+struct OrderCreated<'a> {
+    id: i64,
+    user_id: i64,
+    #[serde(borrow)]
+    product: Cow<'a, str>,
+    quantity: i32,
+    #[serde(with = "number")]
+    total_price: TotalPrice,
+}
+
 impl Record for Order {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        event::decode::<OrderEventBody, Self>(record)
+        let OrderCreated { id, user_id, product, quantity, total_price } = event::decode(record)?;
+        let (id, user_id) = (OrderNumber::new(id), UserNumber::new(user_id));
+        Ok(Self::new(id, user_id, event::member("product", &product)?, quantity, total_price))
     }
 
     fn id(&self) -> Option<String> {
@@ -117,6 +135,9 @@ impl Event for Order {
 
     fn encode(&self) -> Result<LogRecord> {
         // Whatever concerns one user stands in one partition.
-        event::encode(self.user_id, &OrderEventBody::from(self.clone()))
+        let Self { id, user_id, product, quantity, total_price } = self;
+        let (id, product) = (id.get(), product.as_str().into());
+        let (quantity, total_price) = (*quantity, *total_price);
+        event::encode(user_id, &OrderCreated { id, user_id: user_id.get(), product, quantity, total_price })
     }
 }

@@ -1,10 +1,10 @@
 //! What the records of all events have in common: JSON, and our headers.
 
 use std::fmt::Display;
+use std::str::FromStr;
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, SCHEMA_VERSION, header};
 use crate::log::{Headers, LogRecord};
@@ -32,18 +32,17 @@ fn headers(context: Option<&RequestContext>) -> Headers {
 }
 
 /// What the value of `record` says.
-pub(crate) fn decode<B, T>(record: &LogRecord) -> Result<T, DecodeError>
-where
-    B: DeserializeOwned,
-    T: TryFrom<B, Error: Display>,
-{
+pub(crate) fn decode<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     if let Some(version) = record.headers.get(header::SCHEMA)
         && version != SCHEMA_VERSION.as_bytes()
     {
         return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
     }
-    let body: B =
-        serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))?;
-    body.try_into().map_err(|error: T::Error| DecodeError::NotAnEvent(error.to_string()))
+    serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))
+}
+
+/// The value of the member `name` of an event, from its text.
+pub(crate) fn member<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, DecodeError> {
+    text.parse().map_err(|error: T::Err| DecodeError::NotAnEvent(format!("{name}: {error}")))
 }

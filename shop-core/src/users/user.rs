@@ -1,8 +1,11 @@
 //! A user, and the event that tells of one.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use super::Email;
 use crate::domain::{row_number, short_text};
-use crate::json::UserBody;
 use crate::log::{LogRecord, Partition};
 use crate::record::{DecodeError, Event, Record, event};
 use crate::{IdempotencyKey, RequestContext, Result};
@@ -80,9 +83,20 @@ impl User {
     }
 }
 
+/// The JSON of the event.
+#[derive(Serialize, Deserialize)]
+struct UserCreated<'a> {
+    id: i64,
+    #[serde(borrow)]
+    email: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
 impl Record for User {
     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
-        event::decode::<UserBody, Self>(record)
+        let UserCreated { id, email, name } = event::decode(record)?;
+        Ok(Self::new(UserNumber::new(id), event::member("email", &email)?, event::member("name", &name)?))
     }
 
     fn id(&self) -> Option<String> {
@@ -95,6 +109,7 @@ impl Event for User {
 
     fn encode(&self) -> Result<LogRecord> {
         // Whatever concerns one user stands in one partition.
-        event::encode(self.id, &UserBody::from(self.clone()))
+        let (email, name) = (self.email.as_str().into(), self.name.as_str().into());
+        event::encode(self.id, &UserCreated { id: self.id.get(), email, name })
     }
 }

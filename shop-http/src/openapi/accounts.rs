@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::json::{OrderBody, UserBody};
+use shop_core::api::{OrderBody, UserBody};
 use shop_core::orders::{Order, OrderNumber, Product, TotalPrice};
 use shop_core::users::{PersonName, User, UserNumber};
 use utoipa::openapi::link::LinkBuilder;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use shop_core::json::ProblemMembers;
+use shop_core::api::ProblemMembers;
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::{Header, HeaderBuilder};

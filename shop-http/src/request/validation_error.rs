@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use shop_core::json::ProblemError;
+use shop_core::api::ProblemError;
 
 use crate::request::pydantic::ValidationError;
 

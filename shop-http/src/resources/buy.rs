@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
-use shop_core::json::PublishedBody;
+use shop_core::api::PublishedBody;
 use shop_core::ports::Receipt;
 use shop_core::{Purchase, PurchaseId};
 

@@ -7,7 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use shop_core::Result as PortResult;
-use shop_core::json::OrderBody;
+use shop_core::api::OrderBody;
 use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 

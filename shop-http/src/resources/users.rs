@@ -7,7 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use shop_core::json::{UserBody, UserOrdersBody};
+use shop_core::api::{UserBody, UserOrdersBody};
 use shop_core::users::{Registration, UserNumber};
 
 use crate::dialect::RequestDialect;

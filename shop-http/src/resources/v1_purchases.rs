@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
-use shop_core::json::{PageBody, PurchaseBody};
+use shop_core::api::{PageBody, PurchaseBody};
 use shop_core::ports::Selector;
 
 use crate::dialect::RequestDialect;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
-use shop_core::json::SummaryBody;
+use shop_core::api::SummaryBody;
 
 use crate::dialect::RequestDialect;
 use crate::request::query::Strict;

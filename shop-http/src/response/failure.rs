@@ -7,10 +7,8 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
 use serde_json::{Map, Value};
-use shop_core::json::{
-    EMAIL_TAKEN, ORDER_KEY_TAKEN, ProblemError, ProblemMembers, UNKNOWN_ORDER, UNKNOWN_PURCHASE,
-    UNKNOWN_USER, USER_KEY_TAKEN, problem_type,
-};
+use shop_core::api::problem::{self, problem_type};
+use shop_core::api::{ProblemError, ProblemMembers};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::dialect::{Dialect, Errors, MissingFields, Outage};
@@ -87,8 +85,8 @@ impl Subject {
     const fn key_taken(self) -> &'static str {
         match self {
             Self::Purchase(_) => "The Idempotency-Key was used for another purchase",
-            Self::User => USER_KEY_TAKEN,
-            Self::Order => ORDER_KEY_TAKEN,
+            Self::User => "The Idempotency-Key was used for another user",
+            Self::Order => "The Idempotency-Key was used for another order",
         }
     }
 
@@ -284,9 +282,9 @@ impl Failure {
             Self::NoRoute => "Not Found".to_owned(),
             Self::UnknownPurchase => "No purchase with this id is stored".to_owned(),
             Self::MethodNotAllowed => "Method Not Allowed".to_owned(),
-            Self::UnknownUser => UNKNOWN_USER.to_owned(),
-            Self::UnknownOrder => UNKNOWN_ORDER.to_owned(),
-            Self::EmailTaken => EMAIL_TAKEN.to_owned(),
+            Self::UnknownUser => "User not found".to_owned(),
+            Self::UnknownOrder => "Order not found".to_owned(),
+            Self::EmailTaken => "Email already registered".to_owned(),
             Self::KeyTaken(of) => of.key_taken().to_owned(),
             Self::Write { error, of, .. } => match error.kind() {
                 ErrorKind::Conflict => of.key_taken().to_owned(),
@@ -375,7 +373,7 @@ impl Failure {
         let problem =
             ProblemDetails::from_status_code(status).with_detail(self.text(dialect)).with_extensions(members);
         let known = self.kind().map(problem_type);
-        match known.or_else(|| matches!(self, Self::UnknownPurchase).then_some(UNKNOWN_PURCHASE)) {
+        match known.or_else(|| matches!(self, Self::UnknownPurchase).then_some(problem::UNKNOWN_PURCHASE)) {
             Some(kind) => problem.with_type(Uri::from_static(kind)),
             None => problem,
         }

@@ -1,9 +1,8 @@
-//! The bodies of `/v1`, shared by the services and their client. Unknown members are ignored, so that an
-//! older client understands a newer service.
+//! The bodies of `/v1/purchases` and `/v1/summary`.
 
 use serde::{Deserialize, Serialize};
 
-use super::{number, text};
+use crate::json::{number, text};
 use crate::log::RecordPosition;
 use crate::ports::{Cursor, Durability, Page, Receipt, Summary};
 use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::HeaderMap;
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
-use shop_core::json::{UNKNOWN_PURCHASE, kind_of_problem};
+use shop_core::api::header;
+use shop_core::api::problem::kind_of_problem;
 use shop_core::{Clock, SystemClock};
 
 use crate::problem::Problem;
@@ -23,15 +24,15 @@ const LONGEST_DETAIL: usize = 300;
 
 /// An answer, read as far as it matters.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// Reads `response`, at most `limit` bytes of it.
-    pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Self> {
+    pub(crate) async fn read(mut response: reqwest::Response, limit: usize) -> Result<Self> {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let is_refusal = !status.is_success();
         let limit = if is_refusal { REFUSAL_BYTES } else { limit };
@@ -60,35 +61,22 @@ impl Answer {
         })
     }
 
-    /// The row that the body `B` holds.
-    pub(crate) fn row<B, R>(&self) -> Result<R>
-    where
-        B: DeserializeOwned,
-        R: TryFrom<B, Error: std::error::Error + Send + Sync + 'static>,
-    {
-        self.parsed::<B>()?.try_into().map_err(|error| {
-            self.unreadable("the answer holds what cannot be: check the address").with_source(error)
-        })
-    }
-
     fn problem(&self) -> Option<Problem> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    pub(crate) fn says_unknown_purchase(&self) -> bool {
-        let is_it = |problem: Problem| problem.uri.as_deref() == Some(UNKNOWN_PURCHASE);
-        self.status == StatusCode::NOT_FOUND && self.problem().is_some_and(is_it)
-    }
-
-    /// Whether it is of this status, and says just this: the refusals that are told from others by nothing else.
-    pub(crate) fn says(&self, status: StatusCode, detail: &str) -> bool {
-        let is_it = |problem: Problem| problem.detail.as_deref() == Some(detail);
-        self.status == status && self.problem().is_some_and(is_it)
+    /// The one of these types of problems that it is, if it is one.
+    pub(crate) fn problem_among(&self, types: &'static [&'static str]) -> Option<&'static str> {
+        if types.is_empty() || !self.status.is_client_error() {
+            return None;
+        }
+        let uri = self.problem()?.uri?;
+        types.iter().copied().find(|known| *known == uri)
     }
 
     /// Whether the key was used before, for the same.
     pub(crate) fn is_replayed(&self) -> bool {
-        self.header("idempotent-replayed") == Some("true")
+        self.header(header::IDEMPOTENT_REPLAYED) == Some("true")
     }
 
     /// Seconds, or a date of <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>, by the service's own clock
@@ -113,8 +101,8 @@ impl Answer {
         self.told(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
     }
 
-    /// The error of an answer that is a refusal. `absent` is what there is to say when nothing is at this address.
-    pub(crate) fn refused(&self, absent: &str) -> Error {
+    /// The error of an answer that is a refusal. `not_found_hint` is the message when nothing is at this address.
+    pub(crate) fn refused(&self, not_found_hint: &str) -> Error {
         let problem = self.problem();
         let named = problem.as_ref().and_then(|problem| kind_of_problem(problem.uri.as_deref()?));
         let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
@@ -125,7 +113,7 @@ impl Answer {
         let detail = problem.as_ref().and_then(|problem| problem.detail.as_deref());
         let detail = detail.filter(|detail| Some(*detail) != self.status.canonical_reason()).map(in_one_line);
         let message = detail.unwrap_or_else(|| match self.status {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => absent.to_owned(),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => not_found_hint.to_owned(),
             StatusCode::UNAUTHORIZED => "the service wants to know who asks: give a bearer token".to_owned(),
             status if status.is_redirection() => {
                 "the service is said to be elsewhere, and is not followed there: check the address".to_owned()
@@ -148,7 +136,7 @@ impl Answer {
     /// The error, with what the answer's head tells.
     fn told(&self, error: Error) -> Error {
         let error = error.with_status(self.status.as_u16());
-        match self.header("x-request-id") {
+        match self.header(header::REQUEST_ID) {
             Some(id) => error.with_request_id(id),
             None => error,
         }
@@ -200,10 +188,10 @@ pub(crate) fn not_answered(error: reqwest::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+        Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
     }
 
     #[test]

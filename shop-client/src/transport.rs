@@ -7,10 +7,11 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Serialize;
 use shop_core::Bytes;
+use shop_core::api::header;
 use tracing::{Instrument, Span};
 
-use crate::answer::{Answer, not_answered};
 use crate::correlation::Correlation;
+use crate::response::{Response, not_answered};
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, IdempotencyKey, Result};
@@ -23,10 +24,10 @@ pub(crate) const PAGE_BYTES: usize = 16 << 20;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
 
 /// The way to one service.
-pub(crate) struct Exchange {
+pub(crate) struct Transport {
     pub(crate) http: Client,
     pub(crate) base: Url,
     /// What is sent with every request of a client that somebody else made.
@@ -58,10 +59,12 @@ pub(crate) struct Call {
     /// Whether it is repeated when it fails.
     pub(crate) repeats: bool,
     pub(crate) answer_bytes: usize,
-    /// The answers that are no refusals.
-    pub(crate) expected: fn(&Answer) -> bool,
-    /// What a refusal says when there is nothing of the kind at this address.
-    pub(crate) absent: &'static str,
+    /// The status of the answer that it is for.
+    pub(crate) success: StatusCode,
+    /// The types of problems that are outcomes rather than errors.
+    pub(crate) outcomes: &'static [&'static str],
+    /// What the error says when there is nothing of the kind at this address.
+    pub(crate) not_found_hint: &'static str,
 }
 
 /// What it says unless the call knows better.
@@ -70,7 +73,6 @@ const NO_SERVICE: &str = "there is no such service at this address: check it";
 impl Call {
     /// A question whose answer is 200.
     pub(crate) fn question(name: &'static str, url: Url, timeout: Duration) -> Self {
-        let expected = |answer: &Answer| answer.status == StatusCode::OK;
         Self {
             name,
             url,
@@ -78,15 +80,16 @@ impl Call {
             timeout,
             repeats: true,
             answer_bytes: USUAL_ANSWER_BYTES,
-            expected,
-            absent: NO_SERVICE,
+            success: StatusCode::OK,
+            outcomes: &[],
+            not_found_hint: NO_SERVICE,
         }
     }
 }
 
-impl Exchange {
+impl Transport {
     /// The answer to `call`, which is repeated as far as that is safe and allowed.
-    pub(crate) async fn answer(&self, call: &Call, correlation: &Correlation) -> Result<Answer> {
+    pub(crate) async fn answer(&self, call: &Call, correlation: &Correlation) -> Result<Response> {
         let id = correlation.request_id();
         let span = tracing::info_span!(
             "shop_client",
@@ -128,7 +131,7 @@ impl Exchange {
         head
     }
 
-    async fn attempt(&self, call: &Call, mut head: HeaderMap, limit: Duration) -> Result<Answer> {
+    async fn attempt(&self, call: &Call, mut head: HeaderMap, limit: Duration) -> Result<Response> {
         let Some(token) = self.tokens.now(limit).await? else {
             return self.send(call, head, limit).await.and_then(|answer| judged(call, answer));
         };
@@ -143,7 +146,7 @@ impl Exchange {
         judged(call, answer)
     }
 
-    async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Answer> {
+    async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
         let method = if call.sent.is_some() { Method::POST } else { Method::GET };
         let request = self.http.request(method, call.url.clone()).headers(head).timeout(limit);
         let request = match &call.sent {
@@ -151,7 +154,7 @@ impl Exchange {
             None => request,
         };
         let response = request.send().await.map_err(not_answered)?;
-        Answer::read(response, call.answer_bytes).await
+        Response::read(response, call.answer_bytes).await
     }
 
     /// Sends `body` with `key`, for an answer that is 201.
@@ -168,7 +171,7 @@ impl Exchange {
         })?;
         let mut call = Call::question(name, self.url(path, &[]), self.timeouts.buy);
         call.sent = Some((json.into(), key));
-        call.expected = |answer| answer.status == StatusCode::CREATED;
+        call.success = StatusCode::CREATED;
         Ok(call)
     }
 
@@ -183,12 +186,16 @@ impl Exchange {
     }
 }
 
-fn judged(call: &Call, answer: Answer) -> Result<Answer> {
-    if (call.expected)(&answer) { Ok(answer) } else { Err(answer.refused(call.absent)) }
+fn judged(call: &Call, answer: Response) -> Result<Response> {
+    if answer.status == call.success || answer.problem_among(call.outcomes).is_some() {
+        Ok(answer)
+    } else {
+        Err(answer.refused(call.not_found_hint))
+    }
 }
 
 /// Writes into the span what became of the call.
-fn record(answer: &Result<Answer>) {
+fn record(answer: &Result<Response>) {
     let (status, attempts) = match answer {
         Ok(answer) => (Some(answer.status.as_u16()), None),
         Err(error) => (error.status(), Some(error.attempts())),
@@ -199,10 +206,10 @@ fn record(answer: &Result<Answer>) {
 }
 
 /// Never with the address: it may hold a password.
-impl fmt::Debug for Exchange {
+impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.base.host_str().unwrap_or_default();
-        f.debug_struct("Exchange")
+        f.debug_struct("Transport")
             .field("host", &host)
             .field("port", &self.base.port())
             .field("timeouts", &self.timeouts)

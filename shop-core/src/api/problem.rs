@@ -1,4 +1,4 @@
-//! The RFC 9457 problems of `/v1`: what stands in them besides the standard members.
+//! The RFC 9457 problems of `/v1`: their types, and what stands in them besides the standard members.
 
 use serde::{Deserialize, Serialize};
 
@@ -68,9 +68,16 @@ impl ProblemMembers {
     }
 }
 
-/// The `type` of the 404 that says that no purchase with this id is stored: it tells such an answer from one of
-/// a server that has no such path.
+/// The `type` of the 404 of a purchase that is not stored, unlike the 404 of a server that has no such path.
 pub const UNKNOWN_PURCHASE: &str = "/problems/unknown-purchase";
+/// The `type` when there is no such user, or none that has been replicated yet.
+pub const UNKNOWN_USER: &str = "/problems/unknown-user";
+/// The `type` when there is no such order.
+pub const UNKNOWN_ORDER: &str = "/problems/unknown-order";
+/// The `type` when another user has the e-mail address.
+pub const EMAIL_TAKEN: &str = "/problems/email-taken";
+/// The `type` when the `Idempotency-Key` was used for another user, or for another order.
+pub const KEY_TAKEN: &str = "/problems/key-taken";
 
 const KINDS: [(ErrorKind, &str); 11] = [
     (ErrorKind::Invalid, "/problems/invalid"),

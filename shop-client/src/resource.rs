@@ -1,0 +1,147 @@
+//! Rows that a service owns and numbers: users, and orders.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+
+use reqwest::StatusCode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shop_core::IdempotencyKey;
+use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
+use shop_core::api::{OrderBody, UserBody};
+
+use crate::response::Response;
+use crate::transport::Call;
+use crate::{Error, Order, OrderNumber, RequestContext, Result, ShopClient, User, UserNumber};
+
+/// The rows of one kind that a service owns: [`Users`](crate::Users) or [`Orders`](crate::Orders).
+#[derive(Debug, Clone)]
+#[must_use = "nothing is requested until a row is"]
+pub struct Resource<K> {
+    pub(crate) client: ShopClient,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// A row that a service numbers.
+pub trait Kind: Sized {
+    /// Its number.
+    type Number: Display + PartialEq + Send;
+    /// The row in an answer.
+    type Body: DeserializeOwned + Into<Self>;
+    /// The path that the rows are at.
+    const PATH: &'static str;
+    /// What a request for one row is called in a trace.
+    const GET: &'static str;
+    /// The problem of a number that no row has.
+    const UNKNOWN: &'static str;
+    /// The problems of a new row that are outcomes rather than errors.
+    const REFUSALS: &'static [&'static str];
+    /// What an error says where nothing is at the path.
+    const NOT_FOUND_HINT: &'static str;
+    /// What an error says of an answer with another row.
+    const ANOTHER: &'static str;
+
+    /// The row's number.
+    fn number(&self) -> Self::Number;
+}
+
+impl Kind for User {
+    type Number = UserNumber;
+    type Body = UserBody;
+    const PATH: &'static str = "v1/users";
+    const GET: &'static str = "user";
+    const UNKNOWN: &'static str = UNKNOWN_USER;
+    const REFUSALS: &'static [&'static str] = &[EMAIL_TAKEN, KEY_TAKEN];
+    const NOT_FOUND_HINT: &'static str =
+        "the service at this address does not have the role of users: check both";
+    const ANOTHER: &'static str = "the answer is about another user";
+
+    fn number(&self) -> UserNumber {
+        self.id
+    }
+}
+
+impl Kind for Order {
+    type Number = OrderNumber;
+    type Body = OrderBody;
+    const PATH: &'static str = "v1/orders";
+    const GET: &'static str = "order";
+    const UNKNOWN: &'static str = UNKNOWN_ORDER;
+    const REFUSALS: &'static [&'static str] = &[UNKNOWN_USER, KEY_TAKEN];
+    const NOT_FOUND_HINT: &'static str =
+        "the service at this address does not have the role of orders: check both";
+    const ANOTHER: &'static str = "the answer is about another order";
+
+    fn number(&self) -> OrderNumber {
+        self.id
+    }
+}
+
+/// What became of a new row.
+pub(crate) enum Created<K> {
+    /// It was created.
+    New(K),
+    /// The key was used before, for the same content.
+    Repeated(K),
+    /// It was not, because of this problem: one of [`Kind::REFUSALS`].
+    Refused(&'static str),
+}
+
+impl<K: Kind> Resource<K> {
+    pub(crate) const fn new(client: ShopClient) -> Self {
+        Self { client, kind: PhantomData }
+    }
+
+    /// The user or the order with this number, if there is one.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when the service does not answer, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where it does not have the role.
+    pub async fn get(&self, id: K::Number) -> Result<Option<K>> {
+        let Some(answer) = self.find(K::GET, &format!("/{id}")).await? else { return Ok(None) };
+        let row: K = answer.parsed::<K::Body>()?.into();
+        if row.number() == id { Ok(Some(row)) } else { Err(Self::another(&answer)) }
+    }
+
+    /// The answer at `path` below that of the rows, unless the row that it is about is unknown.
+    pub(crate) async fn find(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
+        let transport = &self.client.inner.transport;
+        let url = transport.url(&format!("{}{path}", K::PATH), &[]);
+        let mut call = Call::question(name, url, transport.timeouts.get);
+        call.outcomes = &[K::UNKNOWN];
+        call.not_found_hint = K::NOT_FOUND_HINT;
+        let answer = self.client.ask(&call).await?;
+        Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
+    }
+
+    /// Creates the row of `body`, for which `is_it` holds.
+    pub(crate) async fn create(
+        &self,
+        name: &'static str,
+        body: &impl Serialize,
+        key: &IdempotencyKey,
+        context: Option<&RequestContext>,
+        is_it: impl Fn(&K) -> bool,
+    ) -> Result<Created<K>> {
+        let created = async {
+            let mut call = self.client.inner.transport.write(name, K::PATH, body, key.clone())?;
+            call.outcomes = K::REFUSALS;
+            call.not_found_hint = K::NOT_FOUND_HINT;
+            let answer = self.client.send(call, context).await?;
+            if let Some(problem) = answer.problem_among(K::REFUSALS) {
+                return Ok(Created::Refused(problem));
+            }
+            let row: K = answer.parsed::<K::Body>()?.into();
+            match is_it(&row) {
+                true if answer.is_replayed() => Ok(Created::Repeated(row)),
+                true => Ok(Created::New(row)),
+                false => Err(Self::another(&answer)),
+            }
+        };
+        created.await.map_err(|error: Error| error.with_key(key.clone()))
+    }
+
+    pub(crate) fn another(answer: &Response) -> Error {
+        answer.unreadable(K::ANOTHER)
+    }
+}
