@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::header::HeaderMap;
 use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use shop_core::api::header;
 use shop_core::api::problem::kind_of_problem;

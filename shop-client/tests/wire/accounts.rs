@@ -80,11 +80,11 @@ async fn what_is_sent_is_what_the_service_reads() {
     assert_eq!(
         seen,
         [
-            "POST /users",
-            "POST /orders",
-            "GET /users/-1",
-            "GET /users/9223372036854775807/orders",
-            "GET /orders/7"
+            "POST /v1/users",
+            "POST /v1/orders",
+            "GET /v1/users/-1",
+            "GET /v1/users/9223372036854775807/orders",
+            "GET /v1/orders/7"
         ]
     );
     let header = |number: usize, name: &str| {
@@ -109,8 +109,8 @@ async fn what_is_sent_is_what_the_service_reads() {
 async fn a_user_is_registered_or_taken() {
     for (status, body, expected) in [
         (201, USER, Registration::Registered(user())),
-        (400, r#"{"detail":"Email already registered"}"#, Registration::EmailTaken),
-        (409, r#"{"detail":"The Idempotency-Key was used for another user"}"#, Registration::KeyTaken),
+        (409, r#"{"type":"/problems/email-taken"}"#, Registration::EmailTaken),
+        (409, r#"{"type":"/problems/key-taken","detail":"in other words"}"#, Registration::KeyTaken),
     ] {
         let users = client_of(status, body).await.users();
         assert_eq!(users.register(&new_user()).await.unwrap(), expected);
@@ -126,8 +126,8 @@ async fn a_user_is_registered_or_taken() {
 async fn an_order_is_placed_or_its_user_unknown() {
     for (status, body, expected) in [
         (201, ORDER, Placement::Placed(order())),
-        (404, r#"{"detail":"User not found"}"#, Placement::UnknownUser),
-        (409, r#"{"detail":"The Idempotency-Key was used for another order"}"#, Placement::KeyTaken),
+        (404, r#"{"type":"/problems/unknown-user"}"#, Placement::UnknownUser),
+        (409, r#"{"type":"/problems/key-taken"}"#, Placement::KeyTaken),
     ] {
         let orders = client_of(status, body).await.orders();
         let NewOrder { user_id, product, quantity, total_price, .. } = new_order();
@@ -151,10 +151,10 @@ async fn who_is_there_is_found_and_nobody_else() {
     let none = client_of(200, r#"{"user_id":1,"orders":[]}"#).await.users();
     assert_eq!(none.orders_of(UserNumber::FIRST).await.unwrap(), Some(Vec::new()));
 
-    let nobody = client_of(404, r#"{"detail":"User not found"}"#).await.users();
+    let nobody = client_of(404, r#"{"type":"/problems/unknown-user"}"#).await.users();
     assert_eq!(nobody.get(UserNumber::FIRST).await.unwrap(), None);
     assert_eq!(nobody.orders_of(UserNumber::FIRST).await.unwrap(), None);
-    let nothing = client_of(404, r#"{"detail":"Order not found"}"#).await.orders();
+    let nothing = client_of(404, r#"{"type":"/problems/unknown-order"}"#).await.orders();
     assert_eq!(nothing.get(OrderNumber::new(7)).await.unwrap(), None);
 }
 
@@ -162,6 +162,9 @@ async fn who_is_there_is_found_and_nobody_else() {
 async fn a_service_without_the_role_is_told_from_one_that_knows_nobody() {
     for (status, body) in [
         (404, r#"{"detail":"Not Found"}"#),
+        // Sentences are for people.
+        (404, r#"{"detail":"User not found"}"#),
+        (404, r#"{"detail":"Order not found"}"#),
         (404, ""),
         (404, "<html>nothing here</html>"),
         (405, r#"{"detail":"Method Not Allowed"}"#),
@@ -173,12 +176,15 @@ async fn a_service_without_the_role_is_told_from_one_that_knows_nobody() {
         }
     }
     // What stands at another path is no answer, either.
-    let misled = client_of(404, r#"{"detail":"Order not found"}"#).await;
+    let misled = client_of(404, r#"{"type":"/problems/unknown-order"}"#).await;
     misled.users().get(UserNumber::FIRST).await.unwrap_err();
     misled.orders().place(&new_order()).await.unwrap_err();
     let misled = client_of(400, r#"{"detail":"There was an error parsing the body"}"#).await;
     let error = misled.users().register(&new_user()).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "There was an error parsing the body"));
+    // A failure of the service is none of a row, whatever its body says.
+    let failed = client_of(500, r#"{"type":"/problems/unknown-user"}"#).await;
+    failed.users().get(UserNumber::FIRST).await.unwrap_err();
     let other = client_of(409, r#"{"detail":"no"}"#).await;
     assert_eq!(other.orders().place(&new_order()).await.unwrap_err().kind(), ErrorKind::Conflict);
 }

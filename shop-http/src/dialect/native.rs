@@ -49,11 +49,6 @@ pub(super) const BASE: Dialect = Dialect {
 
 pub(super) static DEFAULT: Dialect = BASE;
 
-const NOT_RECORDED: Outage = Outage {
-    status: StatusCode::SERVICE_UNAVAILABLE,
-    text: "The purchase was not recorded: the service behind is unavailable",
-};
-
 /// Our own API.
 pub(super) static V1: Dialect = Dialect {
     name: "v1",
@@ -61,7 +56,6 @@ pub(super) static V1: Dialect = Dialect {
     errors: Errors::Problem,
     invalid: StatusCode::UNPROCESSABLE_ENTITY,
     distinguishes_empty_bodies: false,
-    outages: Outages { publish: NOT_RECORDED, write: NOT_RECORDED, query: None, read: None },
     is_strict: true,
     integers_are_text: false,
     timestamps: Timestamps::Strict,

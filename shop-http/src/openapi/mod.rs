@@ -80,7 +80,7 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> OpenApi {
 fn tags(service: &Service) -> Vec<Tag> {
     let purchases = service.purchases.is_some();
     let all = [
-        (purchases, "v1", "Our own API, the same on both services"),
+        (true, "v1", "Our own API, the same on both services"),
         (purchases, "purchases", "Buying and listing, as the replaced systems do"),
         (service.users.is_some(), "users", "Users, as the replaced system has them"),
         (service.orders.is_some(), "orders", "Orders, as the replaced system has them"),
@@ -103,11 +103,11 @@ fn described_at(path: &str, service: &Service) -> Option<PathItem> {
         "/v1/purchases" => v1::purchases(&place),
         "/v1/purchases/{id}" => v1::purchase(&place),
         "/v1/summary" => v1::summary(&place),
-        "/users" => accounts::register(&place),
-        "/users/{user_id}" => accounts::user(&place),
-        "/users/{user_id}/orders" => accounts::orders_of_user(&place),
-        "/orders" => accounts::place_order(&place),
-        "/orders/{order_id}" => accounts::order(&place),
+        "/users" | "/v1/users" => accounts::register(&place),
+        "/users/{user_id}" | "/v1/users/{user_id}" => accounts::user(&place),
+        "/users/{user_id}/orders" | "/v1/users/{user_id}/orders" => accounts::orders_of_user(&place),
+        "/orders" | "/v1/orders" => accounts::place_order(&place),
+        "/orders/{order_id}" | "/v1/orders/{order_id}" => accounts::order(&place),
         naked => health::or_about(naked, &place)?,
     };
     let mut item = PathItemBuilder::new();

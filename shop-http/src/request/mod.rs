@@ -5,4 +5,5 @@ pub(crate) mod entity;
 pub(crate) mod purchase;
 pub(crate) mod pydantic;
 pub(crate) mod query;
+mod strict;
 pub(crate) mod validation_error;

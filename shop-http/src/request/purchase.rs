@@ -44,7 +44,7 @@ pub(crate) fn read(
     if dialect.distinguishes_empty_bodies && members.is_empty {
         return Err(Failure::EmptyBody);
     }
-    let mut wrong = Wrong { body, members: Vec::new() };
+    let mut wrong = Wrong::of(body);
     let is_given = |value: &Scalar<'_>| counts_as_given(*value, dialect);
     let user_name = wrong.look("username", members.username.filter(is_given), |value| text(value, dialect));
     let user_id = wrong.look("userid", members.userid.filter(is_given), |value| text(value, dialect));
@@ -52,7 +52,7 @@ pub(crate) fn read(
     let time = members.timestamp.filter(|value| !value.is_null());
     let time =
         time.map(|value| wrong.look("timestamp", Some(value), |value| timestamp(value, timestamps, clock)));
-    wrong.unknown(&members.unknown);
+    wrong.unknown(&members.unknown, MEMBERS);
     match (user_id, user_name, price, &wrong.members[..]) {
         (Some(user_id), Some(user_name), Some(price), []) => {
             let mut purchase = NewPurchase::new(user_id, user_name, price);
@@ -65,14 +65,18 @@ pub(crate) fn read(
 }
 
 /// What is found to be wrong with the members of a body.
-struct Wrong<'a> {
+pub(super) struct Wrong<'a> {
     body: &'a [u8],
-    members: Vec<InvalidMember>,
+    pub(super) members: Vec<InvalidMember>,
 }
 
-impl Wrong<'_> {
+impl<'a> Wrong<'a> {
+    pub(super) const fn of(body: &'a [u8]) -> Self {
+        Self { body, members: Vec::new() }
+    }
+
     /// What `read` makes of the member's value. If it makes nothing of it, that is noted.
-    fn look<T>(
+    pub(super) fn look<T>(
         &mut self,
         member: &'static str,
         value: Option<Scalar<'_>>,
@@ -93,13 +97,13 @@ impl Wrong<'_> {
         read.ok()
     }
 
-    /// Notes members that are none of a purchase, each once.
-    fn unknown(&mut self, names: &[String]) {
+    /// Notes members that are not among those that are `known`, each once.
+    pub(super) fn unknown(&mut self, names: &[String], known: &[&str]) {
         for (position, name) in names.iter().enumerate().take(MAX_UNKNOWN) {
             if names[..position].contains(name) {
                 continue;
             }
-            let (member, text) = (name.clone().into(), unknown(name, MEMBERS));
+            let (member, text) = (name.clone().into(), unknown(name, known));
             let (problem, input) = (Problem::Unknown, "null".to_owned());
             self.members.push(InvalidMember { member, problem, text, input });
         }
@@ -126,7 +130,7 @@ pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> Failure {
     Failure::Syntax(error.to_string(), why)
 }
 
-fn text<T>(value: Scalar<'_>, dialect: &Dialect) -> Result<T, (Problem, String)>
+pub(super) fn text<T>(value: Scalar<'_>, dialect: &Dialect) -> Result<T, (Problem, String)>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
@@ -164,7 +168,7 @@ fn price(value: Scalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String
 }
 
 /// Whether it is a JSON number, or text that would be one: not `"+5"`, `" 5 "`, `".5"` or `"05"`.
-fn is_json_number(value: Scalar<'_>) -> bool {
+pub(super) fn is_json_number(value: Scalar<'_>) -> bool {
     value.is_number()
         || value.text().is_some_and(|text| {
             let number = serde_json::from_str::<Scalar<'_>>(&text);

@@ -46,13 +46,18 @@ const ON_MANAGEMENT: [(&str, &str); 2] = [
     ("/buyList/{username}", "What a user has bought, by name"),
 ];
 
-const OF_USERS: [(&str, &str); 3] = [
-    ("POST /users", "Registers: email, name"),
+const OF_USERS: [(&str, &str); 6] = [
+    ("POST /v1/users", "Registers: email, name"),
+    ("GET /v1/users/{user_id}", "One user"),
+    ("GET /v1/users/{user_id}/orders", "The numbers of a user's orders, as far as they are known"),
+    ("POST /users", "The same as /v1/users, in the words of ecommerce"),
     ("GET /users/{user_id}", "One user"),
     ("GET /users/{user_id}/orders", "The numbers of a user's orders, as far as they are known"),
 ];
-const OF_ORDERS: [(&str, &str); 2] = [
-    ("POST /orders", "Orders: user_id, product, quantity, total_price"),
+const OF_ORDERS: [(&str, &str); 4] = [
+    ("POST /v1/orders", "Orders: user_id, product, quantity, total_price"),
+    ("GET /v1/orders/{order_id}", "One order"),
+    ("POST /orders", "The same as /v1/orders, in the words of ecommerce"),
     ("GET /orders/{order_id}", "One order"),
 ];
 

@@ -1,17 +1,18 @@
-//! `POST /orders` and `GET /orders/{order_id}`: orders, as the replaced system had them.
+//! `POST /orders` and `GET /orders/{order_id}`: orders, under `/v1` and as the replaced system had them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use shop_core::Result as PortResult;
 use shop_core::api::OrderBody;
 use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 
-use crate::dialect::RequestDialect;
+use crate::dialect::{Dialect, RequestDialect};
 use crate::request::entity::{CreateRequest, number};
 use crate::resources::users::{created, replayed};
 use crate::response::failure::{Failure, Subject};
@@ -30,16 +31,18 @@ pub(crate) async fn post(
     RequestDialect(dialect): RequestDialect,
     request: Request,
 ) -> Response {
-    order(&service, request).await.unwrap_or_else(|failure| failure.respond(dialect))
+    order(&service, dialect, request).await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-async fn order(service: &Service, request: Request) -> Result<Response, Failure> {
+async fn order(service: &Service, dialect: &'static Dialect, request: Request) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    let new = CreateRequest::of(service, request).await?.order()?;
+    let new = CreateRequest::of(service, dialect, request).await?.order()?;
     let placing = place(&**store, &new, &service.options);
     match service.write(Subject::Order, &new.key, placing).await? {
-        Placement::Placed(order) => Ok(created(OrderBody::from(order))),
-        Placement::Repeated(order) => Ok(replayed(OrderBody::from(order))),
+        Placement::Placed(order) => Ok(created(dialect, "orders", order.id, OrderBody::from(order))),
+        Placement::Repeated(order) => {
+            Ok(replayed(created(dialect, "orders", order.id, OrderBody::from(order))))
+        }
         Placement::UnknownUser => Err(Failure::UnknownUser),
         Placement::KeyTaken => Err(Failure::KeyTaken(Subject::Order)),
         _ => Err(Failure::unknown_outcome(new.key, Subject::Order)),
@@ -68,9 +71,10 @@ pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
+    uri: Uri,
 ) -> Response {
     let order = async {
-        let (store, id) = (&role(&service)?.store, number(path, "order_id")?);
+        let (store, id) = (&role(&service)?.store, number(path, "order_id", dialect, &uri)?);
         let found = service.query_for(Subject::Order, store.order(OrderNumber::new(id))).await?;
         Ok::<_, Failure>(Json(OrderBody::from(found.ok_or(Failure::UnknownOrder)?)).into_response())
     };

@@ -1,16 +1,18 @@
-//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`: users, as the replaced system had them.
+//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`: users, under `/v1` and as the replaced
+//! system had them.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::Serialize;
 use shop_core::api::{UserBody, UserOrdersBody};
 use shop_core::users::{Registration, UserNumber};
 
-use crate::dialect::RequestDialect;
+use crate::dialect::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::request::entity::{CreateRequest, number};
 use crate::response::failure::{Failure, Subject};
@@ -23,29 +25,35 @@ pub(crate) async fn post(
     RequestDialect(dialect): RequestDialect,
     request: Request,
 ) -> Response {
-    register(&service, request).await.unwrap_or_else(|failure| failure.respond(dialect))
+    register(&service, dialect, request).await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-async fn register(service: &Service, request: Request) -> Result<Response, Failure> {
+async fn register(
+    service: &Service,
+    dialect: &'static Dialect,
+    request: Request,
+) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    let new = CreateRequest::of(service, request).await?.user()?;
+    let new = CreateRequest::of(service, dialect, request).await?.user()?;
     match service.write(Subject::User, &new.key, store.register(&new)).await? {
-        Registration::Registered(user) => Ok(created(UserBody::from(user))),
-        Registration::Repeated(user) => Ok(replayed(UserBody::from(user))),
+        Registration::Registered(user) => Ok(created(dialect, "users", user.id, UserBody::from(user))),
+        Registration::Repeated(user) => {
+            Ok(replayed(created(dialect, "users", user.id, UserBody::from(user))))
+        }
         Registration::EmailTaken => Err(Failure::EmailTaken),
         Registration::KeyTaken => Err(Failure::KeyTaken(Subject::User)),
         _ => Err(Failure::unknown_outcome(new.key, Subject::User)),
     }
 }
 
-/// The answer that there is a row now.
-pub(super) fn created(row: impl Serialize) -> Response {
-    (StatusCode::CREATED, Json(row)).into_response()
+/// The answer that there is a row now, one of `rows` with this number. Under `/v1` it says where.
+pub(super) fn created(dialect: &Dialect, rows: &str, number: impl Display, row: impl Serialize) -> Response {
+    let location = dialect.is_strict.then(|| [(header::LOCATION, format!("/v1/{rows}/{number}"))]);
+    (StatusCode::CREATED, location.map(AppendHeaders), Json(row)).into_response()
 }
 
-/// The answer that there was this row already, under the same key.
-pub(super) fn replayed(row: impl Serialize) -> Response {
-    let mut response = created(row);
+/// `response`, marked as that of a row that was there already, under the same key.
+pub(super) fn replayed(mut response: Response) -> Response {
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response
 }
@@ -54,9 +62,10 @@ pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
+    uri: Uri,
 ) -> Response {
     let user = async {
-        let (store, id) = (&role(&service)?.store, number(path, "user_id")?);
+        let (store, id) = (&role(&service)?.store, number(path, "user_id", dialect, &uri)?);
         let found = service.query_for(Subject::User, store.user(UserNumber::new(id))).await?;
         Ok::<_, Failure>(Json(UserBody::from(found.ok_or(Failure::UnknownUser)?)).into_response())
     };
@@ -68,9 +77,10 @@ pub(crate) async fn orders(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
+    uri: Uri,
 ) -> Response {
     let orders = async {
-        let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id")?));
+        let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
         let found = service.query_for(Subject::User, store.orders_of(id)).await?;
         let orders = found.ok_or(Failure::UnknownUser)?;
         Ok::<_, Failure>(Json(UserOrdersBody::new(id, &orders)).into_response())

@@ -198,8 +198,9 @@ impl Failure {
             Self::NoRoute | Self::UnknownPurchase | Self::UnknownUser | Self::UnknownOrder => {
                 StatusCode::NOT_FOUND
             }
-            Self::EmailTaken => StatusCode::BAD_REQUEST,
-            Self::KeyTaken(_) => StatusCode::CONFLICT,
+            // As the replaced system answered.
+            Self::EmailTaken if dialect.errors != Errors::Problem => StatusCode::BAD_REQUEST,
+            Self::EmailTaken | Self::KeyTaken(_) => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Write { error, of, .. } => status_of_write(error.kind(), *of, dialect),
             Self::Query(error, of) => status_of_query(error.kind(), outage(*of, dialect)),
@@ -215,7 +216,6 @@ impl Failure {
             | Self::EmptyBody
             | Self::Body(_)
             | Self::Values(_)
-            | Self::EmailTaken
             | Self::Fields(_)
             | Self::MediaType(_)
             | Self::ContentEncoding => Some(ErrorKind::Invalid),
@@ -225,7 +225,7 @@ impl Failure {
             }
             Self::BodyTooSlow(_) | Self::TimedOut { .. } => Some(ErrorKind::DeadlineExceeded),
             Self::Overloaded { .. } => Some(ErrorKind::Overloaded),
-            Self::KeyTaken(_) => Some(ErrorKind::Conflict),
+            Self::EmailTaken | Self::KeyTaken(_) => Some(ErrorKind::Conflict),
             Self::NoRoute
             | Self::UnknownPurchase
             | Self::UnknownUser
@@ -290,6 +290,9 @@ impl Failure {
                 ErrorKind::Conflict => of.key_taken().to_owned(),
                 ErrorKind::TooLarge => format!("The {} is too large for the log", of.noun()),
                 ErrorKind::Invalid => format!("The {} can never be stored", of.noun()),
+                _ if dialect.errors == Errors::Problem => {
+                    format!("The {} was not recorded: the service behind is unavailable", of.noun())
+                }
                 _ => not_taken(*of, dialect).text.to_owned(),
             },
             Self::Query(error, of) => match (outage(*of, dialect), error.kind()) {
@@ -372,10 +375,21 @@ impl Failure {
         members.errors = self.errors();
         let problem =
             ProblemDetails::from_status_code(status).with_detail(self.text(dialect)).with_extensions(members);
-        let known = self.kind().map(problem_type);
-        match known.or_else(|| matches!(self, Self::UnknownPurchase).then_some(problem::UNKNOWN_PURCHASE)) {
-            Some(kind) => problem.with_type(Uri::from_static(kind)),
+        match self.problem_type() {
+            Some(uri) => problem.with_type(Uri::from_static(uri)),
             None => problem,
+        }
+    }
+
+    /// The type by which our client recognises what is an outcome, and the kind of any other error.
+    fn problem_type(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownPurchase => Some(problem::UNKNOWN_PURCHASE),
+            Self::UnknownUser => Some(problem::UNKNOWN_USER),
+            Self::UnknownOrder => Some(problem::UNKNOWN_ORDER),
+            Self::EmailTaken => Some(problem::EMAIL_TAKEN),
+            Self::KeyTaken(_) => Some(problem::KEY_TAKEN),
+            _ => self.kind().map(problem_type),
         }
     }
 

@@ -49,18 +49,21 @@ fn operations() -> Routes {
         .route("/-/ready", get(health::ready))
 }
 
-/// `routes`, and those of users and of orders, where there are any.
-fn with_entities(mut routes: Routes, service: &Service) -> Routes {
+/// `routes`, and those of users and of orders, where there are any: in our own words under `/v1`, and in those of the
+/// replaced system without it.
+fn with_entities(routes: Routes, service: &Service) -> Routes {
+    let mut accounts = Routes::new();
     if service.users.is_some() {
-        routes = routes
+        accounts = accounts
             .route("/users", post(users::post))
             .route("/users/{user_id}", read(users::get))
             .route("/users/{user_id}/orders", read(users::orders));
     }
     if service.orders.is_some() {
-        routes = routes.route("/orders", post(orders::post)).route("/orders/{order_id}", read(orders::get));
+        accounts =
+            accounts.route("/orders", post(orders::post)).route("/orders/{order_id}", read(orders::get));
     }
-    routes
+    routes.merge(accounts.clone()).nest("/v1", accounts)
 }
 
 /// `routes`, and below `prefix` those `nested`, with `index` at its slash.

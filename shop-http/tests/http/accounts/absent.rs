@@ -11,8 +11,18 @@ use super::{ADA, PEN, is};
 use crate::document::documented_paths;
 use crate::shop::{Shop, ask, get, post, request};
 
-const PATHS: [&str; 5] =
-    ["/users", "/users/{user_id}", "/users/{user_id}/orders", "/orders", "/orders/{order_id}"];
+const PATHS: [&str; 10] = [
+    "/users",
+    "/users/{user_id}",
+    "/users/{user_id}/orders",
+    "/orders",
+    "/orders/{order_id}",
+    "/v1/users",
+    "/v1/users/{user_id}",
+    "/v1/users/{user_id}/orders",
+    "/v1/orders",
+    "/v1/orders/{order_id}",
+];
 
 fn of(users: bool, orders: bool) -> axum::Router {
     let mut parts = Management::default();
@@ -49,7 +59,8 @@ async fn each_role_is_there_alone() {
         let router = of(users, orders);
         let documented = documented_paths(&router).await;
         for path in PATHS {
-            let is_there = if path.starts_with("/users") { users } else { orders };
+            let is_of_users = path.strip_prefix("/v1").unwrap_or(path).starts_with("/users");
+            let is_there = if is_of_users { users } else { orders };
             assert_eq!(documented.contains(&path.to_owned()), is_there, "{path}");
         }
         let index = get(&router, "/").await.json();
@@ -57,6 +68,11 @@ async fn each_role_is_there_alone() {
         for (name, is_there) in [("users", users), ("orders", orders)] {
             assert_eq!(index.get(format!("POST /{name}")).is_some(), is_there, "{index}");
             assert_eq!(health.get(name).is_some(), is_there, "{health}");
+        }
+        for (path, body, is_there) in [("/v1/users", "{}", users), ("/v1/orders", "{}", orders)] {
+            let answer = post(&router, path, body).await;
+            assert_eq!(answer.status.as_u16(), if is_there { 422 } else { 404 }, "{path}");
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         }
         if !users {
             is(&post(&router, "/users", ADA).await, 404, &not_found());
@@ -89,12 +105,12 @@ async fn without_purchases_nothing_of_them_is_left() {
     }
     let documented = documented_paths(&router).await;
     assert!(
-        documented.iter().all(|path| !path.contains("urchase") && !path.contains("/v1")),
+        documented.iter().all(|path| !path.contains("urchase") && path != "/v1/summary"),
         "{documented:?}"
     );
     let document = get(&router, "/openapi.json").await.json();
     let tags: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
-    assert_eq!(tags, ["users", "orders", "health", "about"]);
+    assert_eq!(tags, ["v1", "users", "orders", "health", "about"]);
     let index = get(&router, "/").await.json();
     assert!(index.as_object().unwrap().keys().all(|path| !path.contains("urchase")), "{index}");
     // The page is of purchases.

@@ -7,6 +7,7 @@ mod outages;
 mod random;
 mod repeated;
 mod state;
+mod v1;
 mod waiting;
 
 use std::sync::Arc;

@@ -1,0 +1,85 @@
+//! Values of users and orders as `/v1` reads them: in JSON's own types alone.
+
+use shop_core::Decimal;
+use shop_core::json::Scalar;
+use shop_core::orders::{InvalidTotalPrice, TotalPrice};
+use shop_core::users::{Email, InvalidEmail};
+
+use crate::dialect::Dialect;
+use crate::request::purchase::{is_json_number, text};
+use crate::request::validation_error::Problem;
+
+/// What an integer of a path or of a body must be.
+pub(super) const INTEGER: &str = "must be an integer";
+
+/// An address, with nothing around it.
+pub(super) fn email(value: Scalar<'_>, dialect: &Dialect) -> Result<Email, (Problem, String)> {
+    text::<String>(value, dialect)?
+        .parse()
+        .map_err(|why: InvalidEmail| (Problem::Value, format!("is not a valid email address: {why}")))
+}
+
+/// An integer in bounds, without a fraction or an exponent.
+pub(super) fn integer<T: TryFrom<i64>>(value: Scalar<'_>) -> Result<T, (Problem, String)> {
+    let bits = 8 * size_of::<T>();
+    let number = parsed_integer(value.as_json()).and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| (Problem::NoNumber, format!("{INTEGER} of {bits} bits")))
+}
+
+/// The integer in a text that a JSON integer could have.
+pub(super) fn parsed_integer(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
+}
+
+/// A price, from a number or from the text of one. It is not rounded.
+pub(super) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, (Problem, String)> {
+    let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
+    let Some(digits) = digits.filter(|_| is_json_number(value)) else {
+        return Err((Problem::NoNumber, InvalidTotalPrice::NotANumber.to_string()));
+    };
+    let price: TotalPrice =
+        digits.parse().map_err(|why: InvalidTotalPrice| (Problem::Value, why.to_string()))?;
+    let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
+    if exact.is_ok_and(|exact| exact == Decimal::new(price.cents(), 2)) {
+        Ok(price)
+    } else {
+        Err((Problem::Value, "must not have more than 2 decimals".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(json: &str) -> Scalar<'_> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn integers_are_in_bounds_and_written_as_such() {
+        assert_eq!(integer::<i32>(scalar("-7")).unwrap(), -7);
+        assert_eq!(integer::<i64>(scalar("9223372036854775807")).unwrap(), i64::MAX);
+        for json in ["2147483648", "1.0", "1e3", "\"1\"", "true", "null", "-0"] {
+            assert!(integer::<i32>(scalar(json)).is_err(), "{json}");
+        }
+        for text in ["+1", "01", " 1", "", "9223372036854775808"] {
+            assert_eq!(parsed_integer(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn prices_are_exact() {
+        for (json, cents) in [
+            ("50", 50_00),
+            ("\"-0.50\"", -50),
+            ("1e2", 100_00),
+            ("1.500", 1_50),
+            ("99999999.99", 9_999_999_999),
+        ] {
+            assert_eq!(total_price(scalar(json)).unwrap().cents(), cents, "{json}");
+        }
+        for json in ["0.005", "1e-3", "100000000", "\" 5 \"", "\"NaN\"", "\"+5\"", "true", "null", "[]"] {
+            assert!(total_price(scalar(json)).is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! `/v1/users` and `/v1/orders`: strict bodies, a problem for each failure, and the same rows as the naked paths.
+
+use axum::body::Body;
+use axum::http::Method;
+use serde_json::{Value, json};
+use shop_core::ports::RecordStore;
+use shop_core::users::{User, UserNumber};
+use shop_http::HttpOptions;
+
+use super::{ADA, Accounts, PEN, is, post_with_key};
+use crate::shop::{Answer, JSON, ask, get, post, request};
+
+/// The services of users and orders, of whom the orders know user 1.
+async fn services() -> (Accounts, [axum::Router; 2]) {
+    let accounts = Accounts::new();
+    let ada = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
+    RecordStore::<User>::apply(&accounts.orders, [ada].into()).await.unwrap();
+    let services = [accounts.management(HttpOptions::default()), accounts.facing(HttpOptions::default())];
+    (accounts, services)
+}
+
+#[track_caller]
+fn is_problem(answer: &Answer, status: u16, kind: &str) {
+    let told = (answer.status.as_u16(), answer.header("content-type"), answer.json()["type"].clone());
+    assert_eq!(told, (status, Some("application/problem+json"), Value::from(kind)), "{answer:?}");
+    assert_eq!(answer.json()["status"], status);
+    assert!(answer.header("x-request-id").is_some());
+}
+
+fn places(answer: &Answer) -> Vec<String> {
+    is_problem(answer, 422, "/problems/invalid");
+    let place = |error: &Value| {
+        let place = ["pointer", "parameter", "header"].into_iter().find_map(|name| error[name].as_str());
+        place.unwrap().to_owned()
+    };
+    answer.json()["errors"].as_array().unwrap().iter().map(place).collect()
+}
+
+#[tokio::test]
+async fn a_row_is_created_once_and_located() {
+    let (_accounts, services) = services().await;
+    for (number, router) in services.iter().enumerate() {
+        let user = post_with_key(router, "/v1/users", "k", ADA).await;
+        is(&user, 201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
+        let order = post_with_key(router, "/v1/orders", "k", PEN).await;
+        let pen = json!({"id": 1, "user_id": 1, "product": "pen", "quantity": 2, "total_price": "50.00"});
+        is(&order, 201, &pen);
+        for answer in [&user, &order] {
+            assert_eq!(answer.header("idempotent-replayed"), (number > 0).then_some("true"));
+        }
+        for (answer, location) in [(&user, "/v1/users/1"), (&order, "/v1/orders/1")] {
+            assert_eq!(answer.header("location"), Some(location));
+            is(&get(router, location).await, 200, &answer.json());
+            // The same row, as the replaced system had it.
+            is(&get(router, location.strip_prefix("/v1").unwrap()).await, 200, &answer.json());
+        }
+        is(&get(router, "/v1/users/1/orders").await, 200, &json!({"user_id": 1, "orders": []}));
+    }
+    let behind_ingress = get(&services[1], "/scalable-shop-cm-server/v1/users/1").await;
+    assert_eq!(behind_ingress.status, 200);
+}
+
+#[tokio::test]
+async fn each_failure_is_a_problem_of_its_own_type() {
+    let (_accounts, services) = services().await;
+    for router in &services {
+        post_with_key(router, "/v1/users", "k", ADA).await;
+        post_with_key(router, "/v1/orders", "k", PEN).await;
+        is_problem(&post(router, "/v1/users", ADA).await, 409, "/problems/email-taken");
+        let other = post_with_key(router, "/v1/users", "k", &ADA.replace("ada@", "eve@")).await;
+        is_problem(&other, 409, "/problems/key-taken");
+        let other = post_with_key(router, "/v1/orders", "k", &PEN.replace("pen", "ink")).await;
+        is_problem(&other, 409, "/problems/key-taken");
+        let unknown = post(router, "/v1/orders", PEN.replace(":1,", ":-9,")).await;
+        is_problem(&unknown, 404, "/problems/unknown-user");
+        for path in ["/v1/users/2", "/v1/users/-1", "/v1/users/9223372036854775807/orders"] {
+            is_problem(&get(router, path).await, 404, "/problems/unknown-user");
+        }
+        is_problem(&get(router, "/v1/orders/2").await, 404, "/problems/unknown-order");
+        for path in ["/v1/users/1/2", "/v1/people"] {
+            assert_eq!(get(router, path).await.json().get("type"), None, "{path}");
+        }
+        assert_eq!(get(router, "/v1/users").await.status, 405);
+        let broken = post(router, "/v1/users", "{").await;
+        is_problem(&broken, 400, "/problems/invalid");
+        let twice = r#"{"email":"b@example.com","email":"c@example.com","name":"C"}"#;
+        is_problem(&post(router, "/v1/users", twice).await, 400, "/problems/invalid");
+        let text = request(Method::POST, "/v1/orders", &[("content-type", "text/plain")], PEN);
+        is_problem(&ask(router, text).await, 415, "/problems/invalid");
+    }
+}
+
+#[tokio::test]
+async fn all_faults_are_named_at_once() {
+    let (accounts, services) = services().await;
+    for router in &services {
+        let user = r#"{"email":"Ada <ada@example.com>","name":7,"Name":"Ada","more":{"x":[]}}"#;
+        let answer = post(router, "/v1/users", user).await;
+        assert_eq!(places(&answer), ["#/email", "#/name", "#/Name", "#/more"]);
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("Name is unknown here: use name"), "{detail}");
+        assert_eq!(answer.json()["field"], "email");
+
+        let order = r#"{"userId":1,"product":null,"quantity":2147483648,"total_price":"0.005"}"#;
+        let places_of = async |body: String| places(&post(router, "/v1/orders", body).await);
+        let all = ["#/user_id", "#/product", "#/quantity", "#/total_price", "#/userId"];
+        assert_eq!(places_of(order.to_owned()).await, all);
+        for (member, value, wrong) in [
+            ("user_id", "1", "\"1\""),
+            ("user_id", "1", "true"),
+            ("quantity", "2", "2.0"),
+            ("quantity", "2", "\"2\""),
+            ("total_price", "50", "\" 50\""),
+            ("total_price", "50", "100000000"),
+            ("total_price", "50", "1.234"),
+        ] {
+            let body = PEN.replace(&format!("{member}\":{value}"), &format!("{member}\":{wrong}"));
+            assert_ne!(body, PEN);
+            assert_eq!(places_of(body).await, [format!("#/{member}")], "{member} {wrong}");
+        }
+        assert_eq!(places(&post(router, "/v1/users?dry_run=1", ADA).await), ["dry_run"]);
+        assert_eq!(places(&get(router, "/v1/users/one?limit=1").await), ["limit", "user_id"]);
+        assert_eq!(places(&get(router, "/v1/orders/+1").await), ["order_id"]);
+        let headers = [JSON, ("idempotency-key", "not one key")];
+        let keyed = request(Method::POST, "/v1/users", &headers, Body::from(ADA));
+        assert_eq!(places(&ask(router, keyed).await), ["Idempotency-Key"]);
+    }
+    // Nothing of all that was written.
+    is(
+        &post(&services[0], "/v1/users", ADA).await,
+        201,
+        &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}),
+    );
+    drop(accounts);
+}
