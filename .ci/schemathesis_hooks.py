@@ -39,9 +39,9 @@ def before_call(context, case, kwargs):
 
 @schemathesis.hook
 def map_body(context, body):
-    # JSON Schema counts 5.0 as an integer; as a user's id it is refused.
+    # JSON Schema counts 5.0 as an integer; as a user's id or as a quantity it is refused.
     if isinstance(body, dict):
-        for member in ("userid", "username"):
+        for member in ("userid", "username", "user_id", "quantity"):
             if isinstance(body.get(member), float) and body[member].is_integer():
                 body[member] = int(body[member])
     return body

@@ -30,16 +30,14 @@ pub trait Kind: Sized {
     type Body: DeserializeOwned + Into<Self>;
     /// The path that the rows are at.
     const PATH: &'static str;
-    /// What a request for one row is called in a trace.
-    const GET: &'static str;
+    /// What one of them is called.
+    const ROW: &'static str;
     /// The problem of a number that no row has.
     const UNKNOWN: &'static str;
     /// The problems of a new row that are outcomes rather than errors.
     const REFUSALS: &'static [&'static str];
     /// What an error says where nothing is at the path.
     const NOT_FOUND_HINT: &'static str;
-    /// What an error says of an answer with another row.
-    const ANOTHER: &'static str;
 
     /// The row's number.
     fn number(&self) -> Self::Number;
@@ -49,12 +47,11 @@ impl Kind for User {
     type Number = UserNumber;
     type Body = UserBody;
     const PATH: &'static str = "v1/users";
-    const GET: &'static str = "user";
+    const ROW: &'static str = "user";
     const UNKNOWN: &'static str = UNKNOWN_USER;
     const REFUSALS: &'static [&'static str] = &[EMAIL_TAKEN, KEY_TAKEN];
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of users: check both";
-    const ANOTHER: &'static str = "the answer is about another user";
 
     fn number(&self) -> UserNumber {
         self.id
@@ -65,12 +62,11 @@ impl Kind for Order {
     type Number = OrderNumber;
     type Body = OrderBody;
     const PATH: &'static str = "v1/orders";
-    const GET: &'static str = "order";
+    const ROW: &'static str = "order";
     const UNKNOWN: &'static str = UNKNOWN_ORDER;
     const REFUSALS: &'static [&'static str] = &[UNKNOWN_USER, KEY_TAKEN];
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of orders: check both";
-    const ANOTHER: &'static str = "the answer is about another order";
 
     fn number(&self) -> OrderNumber {
         self.id
@@ -98,7 +94,7 @@ impl<K: Kind> Resource<K> {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when the service does not answer, and
     /// [`Unsupported`](crate::ErrorKind::Unsupported) where it does not have the role.
     pub async fn get(&self, id: K::Number) -> Result<Option<K>> {
-        let Some(answer) = self.find(K::GET, &format!("/{id}")).await? else { return Ok(None) };
+        let Some(answer) = self.find(K::ROW, &format!("/{id}")).await? else { return Ok(None) };
         let row: K = answer.parsed::<K::Body>()?.into();
         if row.number() == id { Ok(Some(row)) } else { Err(Self::another(&answer)) }
     }
@@ -142,6 +138,6 @@ impl<K: Kind> Resource<K> {
     }
 
     pub(crate) fn another(answer: &Response) -> Error {
-        answer.unreadable(K::ANOTHER)
+        answer.unreadable(&format!("the answer is about another {}", K::ROW))
     }
 }

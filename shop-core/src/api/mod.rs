@@ -8,12 +8,15 @@
 //! |---|---|
 //! | [`header`] | the names of headers |
 //! | this one | the bodies of requests and answers |
+//! | `schema` | the forms of values in an OpenAPI document (feature `openapi`) |
 //! | [`problem`] | the RFC 9457 problems: their types and what stands in them besides the standard members |
 
 pub mod header;
 mod orders;
 pub mod problem;
 mod purchases;
+#[cfg(feature = "openapi")]
+pub mod schema;
 mod users;
 
 pub use orders::{NewOrderBody, OrderBody};

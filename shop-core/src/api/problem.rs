@@ -5,38 +5,48 @@ use serde::{Deserialize, Serialize};
 use crate::{ErrorKind, Outcome};
 
 /// The members that a problem has besides those of RFC 9457.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProblemMembers {
     /// The member or parameter of the request that is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub field: Option<String>,
     /// Of a buy that failed: `not_sent`, or `unknown` when it may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::outcome))]
     pub outcome: Option<String>,
     /// Of a buy that failed: the `Idempotency-Key` with which repeating it is harmless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub idempotency_key: Option<String>,
     /// Everything that is wrong with the request; empty where nothing in particular is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(inline))]
     pub errors: Vec<ProblemError>,
 }
 
 /// One fault of a request: where it is, which is one of three, and what is wrong there.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProblemError {
     /// In the body: a JSON pointer as a URI fragment, such as `#/price`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub pointer: Option<String>,
     /// In the query or in the path: the parameter's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub parameter: Option<String>,
     /// In the head: the header's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub header: Option<String>,
     /// What is wrong.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub detail: String,
 }
 

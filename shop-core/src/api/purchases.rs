@@ -8,7 +8,9 @@ use crate::ports::{Cursor, Durability, Page, Receipt, Summary};
 use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};
 
 /// What is sent to buy.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Serialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NewPurchaseBody<'a> {
     /// The buyer's name.
@@ -19,9 +21,11 @@ pub struct NewPurchaseBody<'a> {
     pub userid: &'a UserId,
     /// What it cost.
     #[serde(with = "number")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_price))]
     pub price: Price,
     /// When it was made; the time of receipt when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_timestamp))]
     pub timestamp: Option<String>,
 }
 
@@ -37,6 +41,7 @@ impl<'a> From<&'a NewPurchase> for NewPurchaseBody<'a> {
 }
 
 /// A purchase.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PurchaseBody {
@@ -76,6 +81,7 @@ impl From<PurchaseBody> for Purchase {
 }
 
 /// The answer to a buy.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedBody {
@@ -94,6 +100,7 @@ impl PublishedBody {
 }
 
 /// A receipt.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReceiptBody {
@@ -101,12 +108,15 @@ pub struct ReceiptBody {
     #[serde(with = "text")]
     pub id: PurchaseId,
     /// What the purchase survives.
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::durability))]
     pub durability: DurabilityName,
     /// How many brokers acknowledge a purchase at least, if the durability is `broker` and that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub replicas: Option<u32>,
     /// Where it stands in the log, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub position: Option<PositionBody>,
 }
 
@@ -129,6 +139,7 @@ pub enum DurabilityName {
 }
 
 /// Where a record stands.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PositionBody {
@@ -175,12 +186,14 @@ impl From<ReceiptBody> for Receipt {
 }
 
 /// One page of a listing.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PageBody {
     /// The purchases.
     pub items: Vec<PurchaseBody>,
     /// Where the next page begins; `null` at the end.
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub next: Option<String>,
 }
 
@@ -201,10 +214,12 @@ impl From<PageBody> for Page {
 }
 
 /// What many purchases come to.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SummaryBody {
     /// How many there are.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub count: u64,
     /// What they cost together, exactly.
     #[serde(with = "number")]

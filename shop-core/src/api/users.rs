@@ -7,7 +7,9 @@ use crate::orders::OrderNumber;
 use crate::users::{Email, NewUser, PersonName, User, UserNumber};
 
 /// The body of `POST /v1/users`.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Serialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NewUserBody<'a> {
     /// The e-mail address.
@@ -25,10 +27,12 @@ impl<'a> From<&'a NewUser> for NewUserBody<'a> {
 }
 
 /// A user.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserBody {
     /// The user's number.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub id: i64,
     /// The e-mail address.
     #[serde(with = "text")]
@@ -51,12 +55,15 @@ impl From<UserBody> for User {
 }
 
 /// The orders that a user is known to have placed.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserOrdersBody {
     /// The user's number.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub user_id: i64,
     /// The numbers of the orders, in ascending order.
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::numbers))]
     pub orders: Vec<i64>,
 }
 

@@ -2,21 +2,23 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::api::{OrderBody, UserBody};
+use shop_core::api::schema::{number_or_text, of_type, text};
+use shop_core::api::{NewOrderBody, NewUserBody, OrderBody, UserBody, UserOrdersBody};
 use shop_core::orders::{Order, OrderNumber, Product, TotalPrice};
-use shop_core::users::{PersonName, User, UserNumber};
+use shop_core::users::{Email, PersonName, User, UserNumber};
+use utoipa::PartialSchema;
 use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{ContentBuilder, KnownFormat, Required, SchemaFormat};
+use utoipa::openapi::{ContentBuilder, Required};
 
 use super::answers::{Answer, answers, no_answer, not_taken, too_busy};
-use super::schemas::{Described, any_of, array, object, of_type, text};
+use super::schemas::{Described, any_of, object};
 use super::whereabouts::{Place, operation_id};
 use super::{Operations, buying, parameters};
 use crate::request::pydantic;
-use crate::request::validation_error::InvalidValue;
+use crate::request::validation_error::{InvalidMember, InvalidValue, Problem};
 use crate::response::failure::{Failure, Subject};
 
 /// Text that counts as an integer; other ways to write one are taken too.
@@ -27,34 +29,32 @@ const HIGHEST_PRICE: f64 = 99_999_999.99;
 
 /// `POST /users`.
 pub(super) fn register(place: &Place<'_>) -> Operations {
-    let email = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Email)));
-    let body = object([
-        ("email", email.build().into()),
-        ("name", text().max_length(Some(PersonName::MAX_CHARS)).build().into()),
-    ]);
+    let body = in_dialect(place, NewUserBody::schema(), || {
+        object([("email", Email::schema()), ("name", PersonName::schema())])
+    });
     let shown = json!({"email": "ada@example.com", "name": "Ada"});
-    let registered = Answer::json(StatusCode::CREATED, "The user is registered, durably", user_schema());
+    let registered = Answer::json(StatusCode::CREATED, "The user is registered, durably", UserBody::schema());
     let registered = linked(registered.with_example(user_example()), place, "users", "user_id");
-    let own = [Failure::EmailTaken, missing("email", r#"{"name":"Ada"}"#)];
+    let own = [Failure::EmailTaken, missing(place, "email", r#"{"name":"Ada"}"#)];
     let operation = write(place, Subject::User, (body, shown), registered, own.into());
-    vec![(HttpMethod::Post, operation.tag("users").summary(Some("Registers a user")))]
+    vec![(HttpMethod::Post, operation.tag(tag(place, "users")).summary(Some("Registers a user")))]
 }
 
 /// `GET /users/{user_id}`.
 pub(super) fn user(place: &Place<'_>) -> Operations {
-    let found = Answer::json(StatusCode::OK, "The user", user_schema()).with_example(user_example());
+    let found = Answer::json(StatusCode::OK, "The user", UserBody::schema()).with_example(user_example());
     let operation = read(place, Subject::User, found, Failure::UnknownUser);
-    vec![(HttpMethod::Get, operation.tag("users").summary(Some("One user")))]
+    vec![(HttpMethod::Get, operation.tag(tag(place, "users")).summary(Some("One user")))]
 }
 
 /// `GET /users/{user_id}/orders`.
 pub(super) fn orders_of_user(place: &Place<'_>) -> Operations {
-    let body = object([("user_id", number()), ("orders", array(number()))]).build();
-    let found = Answer::json(StatusCode::OK, "The numbers of the first 1,000 orders", body)
-        .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
+    let found =
+        Answer::json(StatusCode::OK, "The numbers of the first 1,000 orders", UserOrdersBody::schema())
+            .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
     let operation = read(place, Subject::User, found, Failure::UnknownUser);
     let summary = "The numbers of a user's orders, as far as they are known";
-    vec![(HttpMethod::Get, operation.tag("users").summary(Some(summary)))]
+    vec![(HttpMethod::Get, operation.tag(tag(place, "users")).summary(Some(summary)))]
 }
 
 /// `POST /orders`.
@@ -65,38 +65,42 @@ pub(super) fn place_order(place: &Place<'_>) -> Operations {
         any_of([number, text, of_type(Type::Boolean).description(Some("1 or 0")).build().into()])
     };
     let price = of_type(Type::Number).minimum(Some(-HIGHEST_PRICE)).maximum(Some(HIGHEST_PRICE));
-    let price = price.description(Some("Exact; rounded to two decimals")).build().into();
-    let body = object([
-        ("user_id", integer(1, i32::MAX)),
-        ("product", text().max_length(Some(Product::MAX_CHARS)).build().into()),
-        ("quantity", integer(i32::MIN, i32::MAX)),
-        ("total_price", any_of([price, text().pattern(Some(PRICE_TEXT)).build().into()])),
-    ]);
+    let price = price.description(Some("Exact; rounded to two decimals"));
+    let body = in_dialect(place, NewOrderBody::schema(), || {
+        object([
+            ("user_id", integer(1, i32::MAX)),
+            ("product", Product::schema()),
+            ("quantity", integer(i32::MIN, i32::MAX)),
+            ("total_price", number_or_text(price, PRICE_TEXT)),
+        ])
+    });
     let shown = json!({"user_id": 1, "product": "pen", "quantity": 2, "total_price": 50});
-    let placed = Answer::json(StatusCode::CREATED, "The order is placed, durably", order_schema());
+    let placed = Answer::json(StatusCode::CREATED, "The order is placed, durably", OrderBody::schema());
     let placed = linked(placed.with_example(order_example()), place, "orders", "order_id");
-    let own =
-        [Failure::UnknownUser, missing("quantity", r#"{"user_id":1,"product":"pen","total_price":50}"#)];
+    let without = r#"{"user_id":1,"product":"pen","total_price":50}"#;
+    let own = [Failure::UnknownUser, missing(place, "quantity", without)];
     let operation = write(place, Subject::Order, (body, shown), placed, own.into());
-    vec![(HttpMethod::Post, operation.tag("orders").summary(Some("Places an order of a known user")))]
+    vec![(
+        HttpMethod::Post,
+        operation.tag(tag(place, "orders")).summary(Some("Places an order of a known user")),
+    )]
 }
 
 /// `GET /orders/{order_id}`.
 pub(super) fn order(place: &Place<'_>) -> Operations {
-    let found = Answer::json(StatusCode::OK, "The order", order_schema()).with_example(order_example());
+    let found = Answer::json(StatusCode::OK, "The order", OrderBody::schema()).with_example(order_example());
     let operation = read(place, Subject::Order, found, Failure::UnknownOrder);
-    vec![(HttpMethod::Get, operation.tag("orders").summary(Some("One order")))]
+    vec![(HttpMethod::Get, operation.tag(tag(place, "orders")).summary(Some("One order")))]
 }
 
 /// What takes a row, with the schema and an example of what is sent.
 fn write(
     place: &Place<'_>,
     of: Subject,
-    (body, shown): (ObjectBuilder, Value),
+    (body, shown): (Described, Value),
     written: Answer,
     mut failures: Vec<Failure>,
 ) -> OperationBuilder {
-    let body = body.description(Some("Other members are dropped.")).build();
     let body = ContentBuilder::new().schema(Some(body)).example(Some(shown)).build();
     let body =
         RequestBodyBuilder::new().content("application/json", body).required(Some(Required::True)).build();
@@ -113,7 +117,7 @@ fn write(
 /// What tells of one row, the number of which is in the path.
 fn read(place: &Place<'_>, of: Subject, found: Answer, unknown: Failure) -> OperationBuilder {
     let parameter = if of == Subject::User { "user_id" } else { "order_id" };
-    let mut failures = vec![unknown, no_number(parameter)];
+    let mut failures = vec![unknown, no_number(place, parameter)];
     failures.extend(no_answer(of));
     failures.extend(too_busy(place, false));
     OperationBuilder::new().parameter(parameters::number(parameter)).responses(answers(
@@ -131,45 +135,48 @@ fn linked(mut answer: Answer, place: &Place<'_>, rows: &'static str, parameter: 
         .parameter(format!("path.{parameter}"), "$response.body#/id")
         .description("The same, asked for");
     answer.links.push((rows, link.build()));
+    if place.dialect.is_strict {
+        answer = answer.with_header("Location", "Where it is");
+    }
     answer.with_header("Idempotent-Replayed", "`true` when it was there already, under the same key")
 }
 
-fn missing(member: &'static str, body: &str) -> Failure {
-    let error = pydantic::ValidationError::new("missing", "Field required");
-    Failure::Values(vec![InvalidValue { loc: ["body", member], error, input: body.to_owned() }])
+/// What is sent: `ours` under `/v1`, and in the words of the replaced system elsewhere.
+fn in_dialect(place: &Place<'_>, ours: Described, theirs: impl FnOnce() -> ObjectBuilder) -> Described {
+    if place.dialect.is_strict {
+        return ours;
+    }
+    theirs().description(Some("Other members are dropped.")).into()
 }
 
-fn no_number(parameter: &'static str) -> Failure {
+/// The tag of operations that are of `rows` outside of `/v1`.
+fn tag(place: &Place<'_>, rows: &'static str) -> &'static str {
+    if place.dialect.is_strict { "v1" } else { rows }
+}
+
+fn missing(place: &Place<'_>, member: &'static str, body: &str) -> Failure {
+    let input = body.to_owned();
+    if place.dialect.is_strict {
+        let (problem, text) = (Problem::Missing, String::new());
+        return Failure::Body(vec![InvalidMember { member: member.into(), problem, text, input }]);
+    }
+    let error = pydantic::ValidationError::new("missing", "Field required");
+    Failure::Values(vec![InvalidValue { loc: ["body", member], error, input }])
+}
+
+fn no_number(place: &Place<'_>, parameter: &'static str) -> Failure {
+    if place.dialect.is_strict {
+        return Failure::field(parameter, "must be an integer");
+    }
     let wrong = pydantic::integer_of_text("one").err();
     let wrong =
         wrong.map(|error| InvalidValue { loc: ["path", parameter], error, input: r#""one""#.to_owned() });
     Failure::Values(wrong.into_iter().collect())
 }
 
-fn number() -> Described {
-    of_type(Type::Integer).minimum(Some(1)).build().into()
-}
-
-fn user_schema() -> Described {
-    let members = [("id", number()), ("email", text().build().into()), ("name", text().build().into())];
-    object(members).build().into()
-}
-
 fn user_example() -> Option<Value> {
     let user = User::new(UserNumber::FIRST, "ada@example.com".parse().ok()?, "Ada".parse().ok()?);
     serde_json::to_value(UserBody::from(user)).ok()
-}
-
-fn order_schema() -> Described {
-    let price = text().pattern(Some(r"^-?[0-9]{1,8}\.[0-9]{2}$"));
-    let members = [
-        ("id", number()),
-        ("user_id", number()),
-        ("product", text().build().into()),
-        ("quantity", of_type(Type::Integer).build().into()),
-        ("total_price", price.build().into()),
-    ];
-    object(members).build().into()
 }
 
 fn order_example() -> Option<Value> {

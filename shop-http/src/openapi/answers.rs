@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use serde_json::Value;
-use shop_core::api::ProblemMembers;
+use shop_core::api::{
+    OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, SummaryBody, UserBody,
+};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::{Header, HeaderBuilder};
@@ -13,6 +15,7 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{
     Components, ComponentsBuilder, Content, ContentBuilder, Ref, ResponseBuilder, Responses, ResponsesBuilder,
 };
+use utoipa::{PartialSchema, ToSchema};
 
 use super::schemas::{Described, any_of, anything, array, object, of_type, text, word};
 use super::whereabouts::Place;
@@ -184,7 +187,16 @@ fn header(says: &str) -> Header {
 /// What answers in these dialects have in common.
 pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) -> Components {
     let request_id = header("The request's id: the one that it came with, or a fresh one");
-    let shared = ComponentsBuilder::new().header("X-Request-Id", request_id);
+    let mut bodies = Vec::new();
+    let of_bodies = [
+        PublishedBody::schemas,
+        PageBody::schemas,
+        SummaryBody::schemas,
+        UserBody::schemas,
+        OrderBody::schemas,
+    ];
+    of_bodies.into_iter().for_each(|schemas| schemas(&mut bodies));
+    let shared = ComponentsBuilder::new().header("X-Request-Id", request_id).schemas_from_iter(bodies);
     dialects
         .into_iter()
         .fold(shared, |all, dialect| all.schema(error_schema_name(dialect.errors), error(dialect.errors)))
@@ -199,16 +211,6 @@ const fn error_schema_name(form: Errors) -> &'static str {
         Errors::Detail => "error-detail",
         Errors::Problem => "error-problem",
     }
-}
-
-/// One fault of a request, in a problem.
-fn problem_error() -> Described {
-    object([("detail", text().build().into())])
-        .property("pointer", text().description(Some("In the body: a JSON pointer as a URI fragment")))
-        .property("parameter", text().description(Some("In the query or in the path")))
-        .property("header", text().description(Some("In the head")))
-        .build()
-        .into()
 }
 
 /// The body of an error.
@@ -235,7 +237,7 @@ fn error(form: Errors) -> Described {
             .property("type", text())
             .property("status", of_type(Type::Integer))
             .property("field", text().description(Some("The first member or parameter that is wrong")))
-            .property("errors", array(problem_error())),
+            .property("errors", array(ProblemError::schema())),
     };
     let words = [Outcome::NotApplied, Outcome::Unknown].map(ProblemMembers::outcome_word);
     body.property("outcome", word(words).description(Some("Of a POST: whether it may have taken effect")))

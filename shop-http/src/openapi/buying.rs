@@ -2,13 +2,12 @@
 
 use axum::http::StatusCode;
 use serde_json::json;
-use shop_core::api::PurchaseBody;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::{ContentBuilder, Required};
 
 use super::answers::{Answer, answers, not_taken, too_busy};
-use super::schemas::{Described, four_members, listed, new_purchase, object, text, time, word};
+use super::schemas::{Described, four_members, listed, new_purchase, object, time, word};
 use super::whereabouts::Place;
 use super::{Operations, example, listings, parameters, v1};
 use crate::dialect::{Dialect, PurchaseResponse, Timestamps};
@@ -119,18 +118,4 @@ pub(super) fn unreadable(place: &Place<'_>) -> Vec<Failure> {
         Failure::MediaType("text/plain".to_owned()),
         Failure::ContentEncoding,
     ]
-}
-
-/// The body of a purchase in `/v1`.
-pub(super) fn purchase_in_v1() -> Described {
-    let purchase = [
-        ("id", super::schemas::purchase_id().build().into()),
-        ("username", text().build().into()),
-        ("userid", text().build().into()),
-        ("price", super::schemas::exact_number().build().into()),
-        ("timestamp", super::schemas::instant().build().into()),
-    ];
-    let shown =
-        example::purchase().and_then(|purchase| serde_json::to_value(PurchaseBody::from(purchase)).ok());
-    object(purchase).examples(shown).build().into()
 }

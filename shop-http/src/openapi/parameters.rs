@@ -5,7 +5,8 @@ use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
-use super::schemas::{of_type, purchase_id, text, user_id, user_name, word};
+use shop_core::api::schema::{of_type, purchase_id, text, user_id, user_name, word};
+
 use crate::dialect::PathMatch;
 use crate::resources::page;
 

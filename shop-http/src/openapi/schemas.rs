@@ -1,11 +1,14 @@
 //! What values look like, in a request and in an answer.
 
 use serde_json::{Value, json};
-use shop_core::Price;
-use utoipa::openapi::schema::{
-    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type,
+use shop_core::api::NewPurchaseBody;
+use shop_core::api::schema::{
+    instant, new_timestamp, number_or_text, price_number, purchase_id, user_id, user_name,
 };
-use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
+pub(super) use shop_core::api::schema::{of_type, text, word};
+use utoipa::PartialSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
 
 use crate::dialect::{
     Dialect, Extras, ItemForm, LowestPrice, MissingFields, PriceForm, TimestampForm, Timestamps, View,
@@ -14,32 +17,10 @@ use crate::dialect::{
 /// A schema, as others hold it.
 pub(super) type Described = RefOr<Schema>;
 
-/// Neither blank nor with control characters.
-const SENSIBLE: &str =
-    r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
 /// A price as text: up to 10^15, with up to 8 decimals. Other ways to write one are taken too.
 const PRICE_TEXT: &str = r"^[0-9]{1,15}(\.[0-9]{1,8})?$";
 /// The same, but not nothing.
 const PRICE_TEXT_ABOVE_ZERO: &str = r"^(?=.*[1-9])[0-9]{1,15}(\.[0-9]{1,8})?$";
-/// The text of a JSON number, as `/v1` takes it. It may have an exponent, too.
-const PRICE_TEXT_STRICT: &str = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,8})?$";
-const PURCHASE_ID: &str = "^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24})$";
-const LONGEST_USER_ID: usize = 128;
-const LONGEST_USER_NAME: usize = 256;
-
-pub(super) fn of_type(kind: Type) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(kind)
-}
-
-pub(super) fn text() -> ObjectBuilder {
-    of_type(Type::String)
-}
-
-/// One of these words.
-pub(super) fn word<const N: usize>(words: [&str; N]) -> ObjectBuilder {
-    text().enum_values(Some(words))
-}
-
 pub(super) fn nullable(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]))
 }
@@ -67,34 +48,11 @@ pub(super) fn any_of(schemas: impl IntoIterator<Item = Described>) -> Described 
     any.into()
 }
 
-pub(super) fn user_id() -> ObjectBuilder {
-    sensible(LONGEST_USER_ID).examples([json!("u1")])
-}
-
-pub(super) fn user_name() -> ObjectBuilder {
-    sensible(LONGEST_USER_NAME).examples([json!("ada")])
-}
-
-fn sensible(longest: usize) -> ObjectBuilder {
-    text().min_length(Some(1)).max_length(Some(longest)).pattern(Some(SENSIBLE))
-}
-
-pub(super) fn purchase_id() -> ObjectBuilder {
-    let says = "A UUID, or the 24 hex digits of an older document's ObjectId";
-    text().pattern(Some(PURCHASE_ID)).description(Some(says))
-}
-
-/// An exact number, not below zero.
-pub(super) fn exact_number() -> ObjectBuilder {
-    of_type(Type::Number).minimum(Some(0)).examples([json!(29.99)])
-}
-
-pub(super) fn instant() -> ObjectBuilder {
-    text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-}
-
 /// What is sent to buy, with `time` unless the client's is left out.
 pub(super) fn new_purchase(dialect: &Dialect, time: Option<Described>) -> Described {
+    if dialect.is_strict {
+        return NewPurchaseBody::schema();
+    }
     let body = object([
         ("username", user_text(user_name(), dialect)),
         ("userid", user_text(user_id(), dialect)),
@@ -104,9 +62,6 @@ pub(super) fn new_purchase(dialect: &Dialect, time: Option<Described>) -> Descri
         Some(time) => body.property("timestamp", time),
         None => body,
     };
-    if dialect.is_strict {
-        return body.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into();
-    }
     body.description(Some(
         "Other members are dropped. `userId`, `user_id` and `userID` count as `userid`; two that differ are refused, \
          and so is a member that comes twice.",
@@ -133,30 +88,25 @@ fn user_text(text: ObjectBuilder, dialect: &Dialect) -> Described {
 
 /// A price, as `dialect` takes it.
 fn new_price(dialect: &Dialect) -> Described {
-    let number = of_type(Type::Number).maximum(Some(1e15)).multiple_of(Some(1e-8)).examples([json!(29.99)]);
-    let (number, pattern) = match dialect.lowest_price {
-        LowestPrice::Zero if dialect.is_strict => (number.minimum(Some(0)), PRICE_TEXT_STRICT),
-        LowestPrice::Zero => (number.minimum(Some(0)), PRICE_TEXT),
-        LowestPrice::AboveZero => (number.exclusive_minimum(Some(0)), PRICE_TEXT_ABOVE_ZERO),
-    };
-    let decimals = Price::MAX_DECIMALS;
-    let number = number.description(Some(format!("Exact; at most {decimals} decimals")));
-    any_of([number.build().into(), text().pattern(Some(pattern)).build().into()])
+    match dialect.lowest_price {
+        LowestPrice::Zero => number_or_text(price_number().minimum(Some(0)), PRICE_TEXT),
+        LowestPrice::AboveZero => {
+            number_or_text(price_number().exclusive_minimum(Some(0)), PRICE_TEXT_ABOVE_ZERO)
+        }
+    }
 }
 
 /// The time that comes with a purchase, if it is not left out.
 pub(super) fn time(timestamps: Timestamps) -> Option<Described> {
-    let says = "At most 5 minutes ahead; the time of receipt when absent";
-    let text = nullable(Type::String).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
     Some(match timestamps {
         Timestamps::Ignored => return None,
-        Timestamps::Strict => text.description(Some(says)).build().into(),
+        Timestamps::Strict => new_timestamp().into(),
         Timestamps::Lenient => {
             let number = of_type(Type::Number)
                 .minimum(Some(-62_135_596_800_000.0))
                 .maximum(Some(253_402_207_200_000.0));
             let number = number.description(Some("Seconds since 1970, or milliseconds from 1e11 on"));
-            any_of([text.description(Some(says)).build().into(), number.build().into()])
+            any_of([new_timestamp().into(), number.into()])
         }
         Timestamps::LenientOrReceipt => {
             let time = anything().examples([json!("2026-03-01T09:00:00.250Z")]);

@@ -2,14 +2,12 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::api::{PageBody, PurchaseBody};
+use shop_core::api::{PageBody, PublishedBody, PurchaseBody, SummaryBody};
+use utoipa::PartialSchema;
 use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter};
-use utoipa::openapi::schema::Type;
 
 use super::answers::{Answer, answers, no_answer, too_busy};
-use super::buying::purchase_in_v1;
-use super::schemas::{array, exact_number, nullable, object, of_type, purchase_id, text, word};
 use super::whereabouts::{Place, operation_id};
 use super::{Operations, buying, example, parameters};
 use crate::dialect::Dialect;
@@ -31,17 +29,7 @@ pub(super) fn purchases(place: &Place<'_>) -> Operations {
     taken.links.push(("purchase", link.build()));
     let post = buying::operation(place, "Buys", place.dialect.timestamps, taken).tag("v1");
 
-    let page = object([
-        ("items", array(purchase_in_v1())),
-        (
-            "next",
-            nullable(Type::String)
-                .description(Some("Where the next page begins; null at the end"))
-                .build()
-                .into(),
-        ),
-    ]);
-    let mut listed = Answer::json(StatusCode::OK, "A page of purchases", page.build())
+    let mut listed = Answer::json(StatusCode::OK, "A page of purchases", PageBody::schema())
         .with_example(serde_json::to_value(PageBody::from(example::page())).ok())
         .with_header(PENDING.0, PENDING.1);
     let next = LinkBuilder::new()
@@ -67,7 +55,7 @@ pub(super) fn purchases(place: &Place<'_>) -> Operations {
 pub(super) fn purchase(place: &Place<'_>) -> Operations {
     let shown =
         example::purchase().and_then(|purchase| serde_json::to_value(PurchaseBody::from(purchase)).ok());
-    let found = Answer::json(StatusCode::OK, "The purchase", purchase_in_v1()).with_example(shown);
+    let found = Answer::json(StatusCode::OK, "The purchase", PurchaseBody::schema()).with_example(shown);
     let failures = vec![
         Failure::UnknownPurchase,
         Failure::NoRoute,
@@ -79,12 +67,10 @@ pub(super) fn purchase(place: &Place<'_>) -> Operations {
 
 /// `/v1/summary`.
 pub(super) fn summary(place: &Place<'_>) -> Operations {
-    let count = of_type(Type::Integer).minimum(Some(0)).build().into();
-    let total = exact_number().description(Some("What they cost together, exactly")).build().into();
-    let body = object([("count", count), ("total_spent", total)]);
-    let counted = Answer::json(StatusCode::OK, "How many purchases, and what they cost", body.build())
-        .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
-        .with_header(PENDING.0, PENDING.1);
+    let counted =
+        Answer::json(StatusCode::OK, "How many purchases, and what they cost", SummaryBody::schema())
+            .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
+            .with_header(PENDING.0, PENDING.1);
     let neither = Failure::field("userid", "or username must be given, or everyone=true");
     let failures = std::iter::once(neither).chain(of_everyone(place)).collect();
     let asked = parameters::selection().into_iter().chain(parameters::waiting());
@@ -100,28 +86,11 @@ fn of_everyone(place: &Place<'_>) -> Option<Failure> {
 
 /// The answer to a buy.
 pub(super) fn taken(dialect: &Dialect) -> Answer {
-    let position = object([
-        ("topic", text().build().into()),
-        ("partition", of_type(Type::Integer).build().into()),
-        ("offset", of_type(Type::Integer).build().into()),
-    ]);
-    let receipt = object([
-        ("id", purchase_id().build().into()),
-        ("durability", word(["memory", "local_disk", "broker", "replicated"]).build().into()),
-    ])
-    .property(
-        "replicas",
-        of_type(Type::Integer).description(Some(
-            "How many brokers acknowledge a purchase at least; absent when that is not known",
-        )),
-    )
-    .property("position", position.description(Some("Where it stands in the log")));
-    let body = object([("purchase", purchase_in_v1()), ("receipt", receipt.build().into())]);
     let bought: Option<Value> = example::purchase().and_then(|purchase| {
         let receipt = example::receipt(&purchase);
         example::shown(buy::answer(dialect, purchase, receipt))
     });
-    Answer::json(StatusCode::CREATED, "The purchase was taken, and is durable", body.build())
+    Answer::json(StatusCode::CREATED, "The purchase was taken, and is durable", PublishedBody::schema())
         .with_example(bought)
         .with_header("Location", "The purchase, asked for with `wait_for`: it is stored a moment later")
 }

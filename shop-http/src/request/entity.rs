@@ -21,7 +21,7 @@ use crate::dialect::Dialect;
 use crate::request::purchase::Wrong;
 use crate::request::pydantic::{self, ValidationError};
 use crate::request::query::Strict;
-use crate::request::validation_error::{NoObject, Problem, InvalidField, InvalidValue};
+use crate::request::validation_error::{InvalidField, InvalidValue, NoObject, Problem};
 use crate::request::{body, purchase, strict};
 use crate::response::failure::Failure;
 use crate::service::Service;

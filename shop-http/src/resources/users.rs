@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
-use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shop_core::api::{UserBody, UserOrdersBody};
 use shop_core::users::{Registration, UserNumber};
@@ -49,7 +49,7 @@ async fn register(
 /// The answer that there is a row now, one of `rows` with this number. Under `/v1` it says where.
 pub(super) fn created(dialect: &Dialect, rows: &str, number: impl Display, row: impl Serialize) -> Response {
     let location = dialect.is_strict.then(|| [(header::LOCATION, format!("/v1/{rows}/{number}"))]);
-    (StatusCode::CREATED, location.map(AppendHeaders), Json(row)).into_response()
+    (StatusCode::CREATED, location, Json(row)).into_response()
 }
 
 /// `response`, marked as that of a row that was there already, under the same key.
