@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use shop_core::conformance::{BATCH_RECORDS, LogFixture, skip};
+use shop_core::conformance::{BATCH_BYTES, BATCH_RECORDS, LogFixture, skip};
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock as _, SystemClock};
@@ -159,6 +159,7 @@ impl KafkaFixture {
             topic: format!("test-{}", SystemClock.fresh_id().simple()),
             partitions: PARTITIONS,
             batch_records: BATCH_RECORDS,
+            batch_bytes: BATCH_BYTES,
             statistics_interval: Duration::from_millis(100),
             heartbeat: Duration::from_millis(200),
             grace: Duration::from_secs(1),

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -185,6 +185,7 @@ pub struct InMemoryEntities {
     users: InMemoryUsers,
     orders: InMemoryOrders,
     outbox: InMemoryOutbox,
+    written: AtomicI64,
 }
 
 impl EntityStores for InMemoryEntities {
@@ -207,7 +208,8 @@ impl OutboxFixture for InMemoryEntities {
     }
 
     async fn write(&self) -> LogRecord {
-        let event = new_user("ada").event(&user(1)).expect("an event");
+        let user = user(self.written.fetch_add(1, Ordering::Relaxed));
+        let event = new_user("ada").event(&user).expect("an event");
         self.outbox.write(event.clone());
         event
     }

@@ -16,6 +16,9 @@ use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 /// several batches.
 pub const BATCH_RECORDS: usize = 10;
 
+/// The bytes at which a batch of these sources ends: so many that short records do not reach them.
+pub const BATCH_BYTES: usize = 64 << 10;
+
 /// A log that nobody else uses.
 #[async_trait]
 pub trait LogFixture: Debug + Send + Sync {
@@ -27,7 +30,8 @@ pub trait LogFixture: Debug + Send + Sync {
     /// A writer.
     async fn sink(&self) -> Arc<dyn PurchaseSink>;
 
-    /// A new member of `group`, which hands out at most [`BATCH_RECORDS`] records a batch.
+    /// A new member of `group`, which hands out at most [`BATCH_RECORDS`] records a batch, and ends one at
+    /// [`BATCH_BYTES`].
     async fn source(&self, group: &str) -> Arc<dyn LogSource>;
 
     /// Where the log keeps its dead letters.
@@ -137,6 +141,13 @@ pub(super) async fn lag_of(source: &dyn LogSource, records: u64) {
 /// Polls `future` once and leaves it where it is.
 pub(super) async fn poll_once<F: Future + Unpin + Send>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
+}
+
+/// Runs a case, which must come to its end: one that does not would end the whole run without its name.
+#[doc(hidden)]
+pub async fn limited(name: &str, case: impl Future<Output = ()>) {
+    const LIMIT: Duration = Duration::from_secs(300);
+    assert!(tokio::time::timeout(LIMIT, case).await.is_ok(), "{name}: not over within {LIMIT:?}");
 }
 
 /// Says that a test is skipped, as there is no `server`, and why.

@@ -9,16 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::fixture::{declared, lag_of, poll_once, soon};
-use super::log_calls::{commit, expected, ids, next, positions, publish, read};
+use super::log_calls::{commit, expected, ids, next, positions, publish, read, revocation_of};
 use super::sample::{at, price, purchase, purchase_of, purchases};
 use super::{BATCH_RECORDS, LogFixture};
 use crate::log::{
-    CommitOutcome, ControlEvent, DeadLetter, Headers, LogRecord, LogSource, Reason, Revocation,
-    RevocationCause, SourceEvent,
+    CommitOutcome, ControlEvent, DeadLetter, Headers, LogRecord, Reason, RevocationCause, SourceEvent,
 };
 use crate::ports::{Durability, PurchaseSink};
 use crate::record::{decode, header};
 use crate::{ErrorKind, Purchase, RequestContext};
+
+pub use super::log_batches::{
+    a_record_keeps_its_time, a_revoked_partition_is_silent, batches_keep_to_their_bytes,
+};
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -324,22 +327,6 @@ pub async fn an_interruption_is_no_batch(fixture: &dyn LogFixture) {
     soon("close", first.close(DEADLINE)).await.expect("close");
     let told = soon("interruption", first.next_control()).await.expect("interruption");
     assert!(matches!(told, ControlEvent::Closed), "{told:?}");
-}
-
-/// The revocation that `member` is told of once `newcomer` has joined.
-async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSource) -> Revocation {
-    loop {
-        let (event, of_member) = tokio::select! {
-            event = next(member) => (event, true),
-            event = next(newcomer) => (event, false),
-        };
-        match event {
-            SourceEvent::Revoked(revocation) if of_member => return revocation,
-            SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Batch(batch) => assert!(of_member, "{:?} was not given up yet", batch.partition),
-            SourceEvent::Closed => panic!("nobody has closed the source"),
-        }
-    }
 }
 
 /// A commit of an epoch that is over moves nothing.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::soon;
 use super::sample::id;
-use crate::log::{Batch, CommitOffset, CommitOutcome, LogSource, SourceEvent};
+use crate::log::{Batch, CommitOffset, CommitOutcome, LogSource, Revocation, SourceEvent};
 use crate::ports::PurchaseSink;
 use crate::record::decode;
 use crate::{Purchase, PurchaseId};
@@ -35,6 +35,22 @@ pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
         }
     }
     batches
+}
+
+/// The revocation of `member` once `newcomer` has joined.
+pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSource) -> Revocation {
+    loop {
+        let (event, of_member) = tokio::select! {
+            event = next(member) => (event, true),
+            event = next(newcomer) => (event, false),
+        };
+        match event {
+            SourceEvent::Revoked(revocation) if of_member => return revocation,
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Batch(batch) => assert!(of_member, "{:?} was not given up yet", batch.partition),
+            SourceEvent::Closed => panic!("nobody has closed the source"),
+        }
+    }
 }
 
 /// The ids in `batches`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
+use super::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
 use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
@@ -25,8 +25,13 @@ impl MemoryFixture {
     pub fn new(options: InMemoryLogOptions) -> Self {
         // A single partition stays with its member as long as that lives.
         let capabilities = Capabilities { revokes: options.partitions > 1, ..Capabilities::default() };
-        let (batch_records, grace) = (BATCH_RECORDS, Duration::from_secs(1));
-        let log = InMemoryLog::new(InMemoryLogOptions { batch_records, grace, ..options });
+        let limits = InMemoryLogOptions {
+            batch_records: BATCH_RECORDS,
+            batch_bytes: BATCH_BYTES,
+            grace: Duration::from_secs(1),
+            ..options
+        };
+        let log = InMemoryLog::new(limits);
         Self { log, store: InMemoryStore::new(), capabilities }
     }
 }

@@ -26,11 +26,13 @@
 mod accounts;
 mod fixture;
 pub mod log;
+mod log_batches;
 mod log_calls;
 mod memory;
 pub mod orders;
 pub mod outbox;
 pub mod pipeline;
+mod pipeline_calls;
 #[cfg(test)]
 mod promises_test;
 pub mod query;
@@ -44,7 +46,7 @@ pub use accounts::{
     EntityStores, InMemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders,
     OutboxOfUsers, PurchaseRecords, RecordStoreFixture, UsersFixture, UsersOfOrders,
 };
-pub use fixture::{BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, skip};
+pub use fixture::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, limited, skip};
 pub use memory::MemoryFixture;
 
 pub use crate::{

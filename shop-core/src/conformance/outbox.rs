@@ -1,18 +1,19 @@
 //! What every [`Outbox`] promises, and what a relay makes of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use futures_util::TryStreamExt;
+use tokio::time::{sleep, timeout};
 
 use super::OutboxFixture;
 use super::fixture::soon;
+use crate::fault::{Call, Fault, Faults};
 use crate::log::{Headers, LogRecord};
 use crate::memory::InMemoryLog;
 use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
-use futures_util::TryStreamExt;
 
 async fn pending(outbox: &dyn Outbox, most: usize) -> Vec<OutboxEntry> {
     soon("pending", outbox.pending(most)).await.expect("pending")
@@ -27,11 +28,13 @@ async fn write(fixture: &dyn OutboxFixture, count: usize) -> Vec<LogRecord> {
 }
 
 /// What an outbox keeps of a record; the log sets its offset and time.
-fn content(record: LogRecord) -> (Option<Bytes>, Headers, Option<Bytes>) {
+type Content = (Option<Bytes>, Headers, Option<Bytes>);
+
+fn content(record: LogRecord) -> Content {
     (record.key, record.headers, record.value)
 }
 
-fn contents(records: impl IntoIterator<Item = LogRecord>) -> Vec<(Option<Bytes>, Headers, Option<Bytes>)> {
+fn contents(records: impl IntoIterator<Item = LogRecord>) -> Vec<Content> {
     records.into_iter().map(content).collect()
 }
 
@@ -133,7 +136,76 @@ pub async fn a_relay_empties_it(fixture: &dyn OutboxFixture) {
     drop(stop);
     soon("the relay ends", running).await.expect("the relay ends");
     assert_eq!(pending(&*outbox, 10).await, []);
+    assert_eq!(published(&log).await, contents(before.into_iter().chain(after)));
+}
+
+async fn published(log: &InMemoryLog) -> Vec<Content> {
     let batches: Vec<_> = log.records().try_collect().await.expect("the records");
-    let published = batches.into_iter().flat_map(|batch| batch.records);
-    assert_eq!(contents(published), contents(before.into_iter().chain(after)));
+    contents(batches.into_iter().flat_map(|batch| batch.records))
+}
+
+/// Whatever fails, and wherever the relay ends: every event is published at least once, and of one key none before the
+/// one ahead of it.
+pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
+    let (outbox, log, faults) = (fixture.outbox().await, InMemoryLog::default(), Faults::new());
+    let options = RelayOptions {
+        retry_min: Duration::from_millis(1),
+        retry_max: Duration::from_millis(20),
+        ..RelayOptions::default()
+    };
+    let start = || {
+        let relay = Relay::new(
+            faults.outbox(Arc::clone(&outbox)),
+            faults.writer(Arc::new(log.clone())),
+            options.clone(),
+        );
+        (relay.monitor(), tokio::spawn(relay.run(std::future::pending())))
+    };
+    let late = Fault::CompleteAfterTimeout(Duration::from_millis(10));
+    let script = [
+        (Call::Pending, vec![Fault::unavailable(), Fault::LoseAnswer]),
+        (Call::Append, vec![Fault::unavailable(), Fault::LoseAnswer, late, Fault::unavailable()]),
+    ];
+    let mut written = Vec::new();
+    // The first one ends between publishing and deleting, the second one comes to its end.
+    for crashes in [true, false] {
+        for (call, troubles) in &script {
+            troubles.iter().for_each(|fault| faults.once(*call, fault.clone()));
+        }
+        if crashes {
+            faults.always(Call::Delete, Fault::unavailable());
+        } else {
+            faults.once(Call::Delete, Fault::unavailable());
+            faults.once(Call::Delete, Fault::LoseAnswer);
+        }
+        written.extend(write(fixture, 8).await);
+        let (monitor, relay) = start();
+        let is_done = async || match crashes {
+            true => faults.injected().contains_key(&(Call::Delete, "Refuse")),
+            false => outbox.pending(1).await.unwrap().is_empty(),
+        };
+        let done = async {
+            while monitor.status().published < 8 || !is_done().await {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon("the relay publishes", done).await;
+        relay.abort();
+        drop(relay.await);
+        faults.clear(Call::Delete);
+    }
+    assert_eq!(faults.injected().len(), 7, "{faults:?}");
+    let mut first: Vec<Content> = Vec::new();
+    for content in published(&log).await {
+        if !first.contains(&content) {
+            first.push(content);
+        }
+    }
+    assert_eq!(by_key(first), by_key(contents(written)));
+}
+
+fn by_key(contents: Vec<Content>) -> BTreeMap<Option<Bytes>, Vec<Content>> {
+    let mut keys = BTreeMap::<_, Vec<_>>::new();
+    contents.into_iter().for_each(|content| keys.entry(content.0.clone()).or_default().push(content));
+    keys
 }

@@ -1,138 +1,22 @@
-//! What [`Ingest`] promises between any log and any store, with faults on the way.
+//! What [`Ingest`](crate::ingest::Ingest) promises between any log and any store, with faults on the way.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use super::fixture::{declared, soon};
-use super::sample::{at, id, price, purchase, purchase_of, purchases};
+use super::pipeline_calls::{
+    Running, assert_comes_again, assert_stored, delivered_next, options, publish, soon_gone, stored,
+};
+use super::sample::{at, foreign, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
 use crate::fault::{Call, Fault, Faults};
-use crate::ingest::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
-use crate::log::{LogRecord, ReasonKind, SourceEvent};
-use crate::ports::{PurchaseQuery, Selector};
-use crate::record::decode;
-use crate::{Purchase, PurchaseId, Result, Total};
-
-const GROUP: &str = "group";
-
-fn options() -> IngestOptions {
-    IngestOptions {
-        commit_interval: Duration::from_millis(5),
-        drain: Duration::from_secs(10),
-        retry_min: Duration::from_millis(5),
-        retry_max: Duration::from_millis(40),
-        ..IngestOptions::default()
-    }
-}
-
-/// Those of a pipeline that leaves what is not done by then, and commits what is.
-fn soon_gone() -> IngestOptions {
-    IngestOptions { drain: Duration::from_secs(1), ..options() }
-}
-
-/// An ingest that runs beside the test.
-struct Running {
-    monitor: IngestMonitor,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<Tally>>,
-}
-
-impl Running {
-    /// Starts a member of the group between the two, with `faults` around every port.
-    async fn start(
-        log: &dyn LogFixture,
-        store: &dyn StoreFixture,
-        faults: &Faults,
-        options: IngestOptions,
-    ) -> Self {
-        let ingest = Ingest::new(
-            faults.source(log.source(GROUP).await),
-            faults.store(store.store().await),
-            faults.dead_letters(log.dead_letters().await),
-            options,
-        );
-        let monitor = ingest.monitor();
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-        Self { monitor, stop, task }
-    }
-
-    /// Waits until so many records have come to their end.
-    async fn carried(&self, count: u64) {
-        let ended = |tally: &Tally| tally.inserted + tally.duplicates + tally.dead_lettered;
-        soon("carry all records", self.monitor.wait_for(|status| ended(&status.tally) >= count)).await;
-    }
-
-    /// Shuts down in order.
-    async fn stop(self) -> Result<Tally> {
-        let _stopped_by_itself = self.stop.send(());
-        soon("shut down", self.task).await.expect("no panic")
-    }
-
-    /// Stops as a crash does: nothing is drained and nothing committed.
-    async fn crash(self) {
-        self.task.abort();
-        drop(self.task.await);
-    }
-}
-
-async fn publish(log: &dyn LogFixture, purchases: &[Purchase]) {
-    let sink = log.sink().await;
-    for purchase in purchases {
-        soon("publish", sink.publish(purchase)).await.expect("publish");
-    }
-}
-
-/// All ids in the store, each once, and the sum right.
-async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purchase]) {
-    for purchase in purchases {
-        assert_eq!(query.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
-    }
-    let total = Total::of(purchases.iter().map(|purchase| purchase.price)).unwrap();
-    let summary = query.summary(&Selector::All).await.unwrap();
-    assert_eq!((summary.count, summary.total_spent), (purchases.len() as u64, total));
-}
-
-/// The ids that the group's next member is given, until each of `markers`, published now, is among them.
-async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -> BTreeSet<PurchaseId> {
-    publish(log, markers).await;
-    let source = log.source(GROUP).await;
-    let mut seen = BTreeSet::new();
-    while !markers.iter().all(|marker| seen.contains(&marker.id)) {
-        match soon("next", source.next()).await.expect("next") {
-            SourceEvent::Batch(batch) => {
-                let decoded = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
-                seen.extend(decoded.map(|purchase| purchase.id));
-            }
-            SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Closed => panic!("nobody has closed the source"),
-        }
-    }
-    soon("close", source.close(Duration::from_secs(10))).await.expect("close");
-    seen
-}
-
-/// Of `purchases`, at least one is not stored, and all of those are given to the group's next member.
-async fn assert_comes_again(log: &dyn LogFixture, store: &dyn StoreFixture, purchases: &[Purchase]) {
-    let query = store.query().await;
-    let mut not_stored = BTreeSet::new();
-    for purchase in purchases {
-        if query.get(&purchase.id).await.unwrap().is_none() {
-            not_stored.insert(purchase.id);
-        }
-    }
-    assert!(!not_stored.is_empty());
-    // One of each user, at the end of that user's partition: whatever stands before it was delivered by then.
-    let users: BTreeSet<_> = purchases.iter().map(|purchase| &purchase.user_id).collect();
-    let markers: Vec<_> =
-        (1_000..).zip(users).map(|(number, user)| purchase_of(user.as_str(), number)).collect();
-    let seen = delivered_next(log, &markers).await;
-    assert!(not_stored.is_subset(&seen), "committed, but neither stored nor put aside");
-}
+use crate::ingest::{DeadLetterLimit, IngestOptions, Part, Phase};
+use crate::log::{Headers, LogRecord, Reason, ReasonKind};
+use crate::ports::Selector;
+use crate::record::{decode, header};
+use crate::{Error, ErrorKind, Purchase, Total};
 
 /// Everything that was acknowledged is stored once, and a shutdown leaves nothing to be delivered again.
 pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
@@ -266,17 +150,21 @@ pub async fn a_shutdown_finishes_what_is_on_its_way(log: &dyn LogFixture, store:
     // One of each of the five users.
     let next = delivered_next(log, &purchases(100..105)).await;
     assert!(stored.is_disjoint(&next), "what was stored comes again");
-    assert_eq!(stored.len() + next.len(), 105, "committed, but neither stored nor put aside");
+    assert_eq!(stored.len() + next.len(), 105, "committed, but neither stored nor dead-lettered");
 }
 
-/// A record that is no purchase is put aside byte for byte, and the good ones pass.
+/// A record that is no purchase is dead-lettered byte for byte, with key and headers, and the good ones pass.
 pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let poison = Bytes::from_static(b"{\"not\": \"a purchase\xff\"");
+    let headers = Headers::builder().with("odd", Some(b"\xff\x00")).with("none", None).build();
+    let foreign = LogRecord::new(0, at(0), Some(poison.clone()))
+        .with_key(Some(Bytes::from_static(b"\xfe")))
+        .with_headers(headers);
     let faults = Faults::new();
     let mut all = purchases(0..40);
     if declared(log.capabilities().foreign_records, "records of other producers") {
         publish(log, &all[..20]).await;
-        log.append(LogRecord::new(0, at(0), Some(poison.clone()))).await;
+        log.append(foreign.clone()).await;
         publish(log, &all[20..]).await;
     } else {
         faults.once(Call::Next, Fault::Poison(poison.clone()));
@@ -290,7 +178,11 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].record.value.as_ref(), Some(&poison));
     assert_eq!(letters[0].reason.kind(), ReasonKind::Undecodable);
-    if !log.capabilities().foreign_records {
+    let LogRecord { key, headers, .. } = &letters[0].record;
+    if log.capabilities().foreign_records {
+        assert_eq!((key, headers), (&foreign.key, &foreign.headers));
+    } else {
+        assert!(headers.get(header::PURCHASE_ID).is_some(), "{headers:?}");
         let query = store.query().await;
         let mut stored = Vec::new();
         for purchase in all {
@@ -318,6 +210,94 @@ pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn Store
     let letters = log.pending_dead_letters().await;
     assert_eq!((letters.len(), letters[0].reason.kind()), (1, ReasonKind::Conflict));
     assert_stored(&*store.query().await, &[first, purchase(2)]).await;
+}
+
+/// What the store can never hold is dead-lettered for the store's reason; the others are stored, and nothing comes again.
+pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let reason = Reason::refused(Error::new(ErrorKind::TooLarge, "too large on purpose")).expect("a reason");
+    let faults = Faults::new();
+    faults.once(Call::Insert, Fault::Reject(reason.clone()));
+    let mut all: Vec<_> = (0..30).map(|number| purchase_of("one", number)).collect();
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, options()).await;
+    running.carried(30).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (29, 0, 1));
+    let letters = log.pending_dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].reason.kind(), &letters[0].reason), (ReasonKind::Refused, &reason));
+    let rejected = decode(&letters[0].record, &letters[0].partition).expect("a purchase");
+    all.retain(|purchase| *purchase != rejected);
+    assert_eq!(all.len(), 29);
+    assert_stored(&*store.query().await, &all).await;
+    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+}
+
+/// Good records of other producers are stored once, whether they are delivered twice or come again after a crash.
+pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    if !declared(log.capabilities().foreign_records, "records of other producers") {
+        return;
+    }
+    for number in 0..20 {
+        soon("append", log.append(foreign(&format!("user-{}", number % 5), number))).await;
+    }
+    let faults = Faults::new();
+    faults.always(Call::Next, Fault::DeliverTwice);
+    faults.always(Call::Commit, Fault::unavailable());
+    let running = Running::start(log, store, &faults, options()).await;
+    running.carried(40).await;
+    running.crash().await;
+    let running = Running::start(log, store, &Faults::new(), options()).await;
+    running.carried(20).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (0, 20, 0));
+    let query = store.query().await;
+    for user in 0..5 {
+        let prices = (0..20).filter(|number| number % 5 == user).map(|number| purchase(number).price);
+        let total = Total::of(prices).unwrap();
+        let selector = Selector::User(purchase(user).user_id);
+        let summary = soon("summary", query.summary(&selector)).await.expect("summary");
+        assert_eq!((summary.count, summary.total_spent), (4, total));
+    }
+}
+
+/// Partitions may be revoked while batches of them are in flight, and be given up late: what is stored by then is
+/// committed, the rest comes again, and all of it is stored once.
+pub async fn a_revocation_mid_batch_loses_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    (0..3).for_each(|_| faults.once(Call::Next, Fault::Revoke(Duration::from_millis(300))));
+    // The first insert is not over when the grace is.
+    faults.once(Call::Insert, Fault::Delay(Duration::from_secs(1)));
+    faults.always(Call::Insert, Fault::Delay(Duration::from_millis(5)));
+    let all = purchases(0..100);
+    publish(log, &all).await;
+    let running = Running::start(log, store, &faults, options()).await;
+    let query = store.query().await;
+    stored(&*query, 100).await;
+    running.stop().await.expect("a clean end");
+    assert_eq!(faults.injected().get(&(Call::Next, "Revoke")), Some(&3));
+    assert_stored(&*query, &all).await;
+    assert_eq!(log.pending_dead_letters().await.len(), 0);
+    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+}
+
+/// At its limit of bytes in flight the pipeline reads no further batch, however many batches it might have.
+pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    let faults = Faults::new();
+    faults.always(Call::Insert, Fault::unavailable());
+    let all = purchases(0..100);
+    publish(log, &all).await;
+    let one_batch = IngestOptions { in_flight_bytes: 1, ..options() };
+    let running = Running::start(log, store, &faults, one_batch).await;
+    let troubled = running.monitor.wait_for(|status| status.troubles.contains_key(&Part::Store));
+    soon("notice the outage", troubled).await;
+    // Long enough for any source to hand out what waits.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(running.monitor.status().in_flight, 1);
+    faults.clear(Call::Insert);
+    running.carried(100).await;
+    running.stop().await.expect("a clean end");
+    assert_stored(&*store.query().await, &all).await;
 }
 
 /// Dead letters are kept before the position moves: a record that could not be put aside comes again.
@@ -399,12 +379,7 @@ pub async fn members_may_come_and_go(log: &dyn LogFixture, store: &dyn StoreFixt
     first.stop().await.expect("a clean end");
     publish(log, &all[200..]).await;
     let query = store.query().await;
-    let everything = async {
-        while query.summary(&Selector::All).await.unwrap().count < 300 {
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("store everything", everything).await;
+    stored(&*query, 300).await;
     third.stop().await.expect("a clean end");
     assert_stored(&*query, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);

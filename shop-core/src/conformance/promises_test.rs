@@ -52,6 +52,7 @@ fn every_promise_names_a_function_that_exists() {
     }
     let mut written = functions("log", include_str!("log.rs"));
     written.extend(functions("record_store", include_str!("record_store.rs")));
+    written.extend(functions("log", include_str!("log_batches.rs")));
     written.extend(functions("store", include_str!("store.rs")));
     written.extend(functions("query", include_str!("query.rs")));
     written.extend(functions("users", include_str!("users.rs")));
@@ -66,6 +67,7 @@ fn every_function_is_in_its_suite() {
     for source in [
         include_str!("log.rs"),
         include_str!("record_store.rs"),
+        include_str!("log_batches.rs"),
         include_str!("store.rs"),
         include_str!("query.rs"),
         include_str!("pipeline.rs"),

@@ -1,7 +1,9 @@
 //! Purchases to test with.
 
+use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::log::LogRecord;
 use crate::{Price, Purchase, PurchaseId, Timestamp};
 
 /// 2026-01-01T00:00:00Z.
@@ -39,4 +41,12 @@ pub(super) fn purchase(number: u64) -> Purchase {
 
 pub(super) fn purchases(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
     numbers.map(purchase).collect()
+}
+
+/// What another producer writes of purchase `number` of `user`: without an id, and every other one without a time.
+pub(super) fn foreign(user: &str, number: u64) -> LogRecord {
+    let Purchase { user_name, price, timestamp, .. } = purchase_of(user, number);
+    let time = if number % 2 == 0 { String::new() } else { format!(r#", "timestamp": "{timestamp}""#) };
+    let value = format!(r#"{{"username": "{user_name}", "userid": "{user}", "price": {price}{time}}}"#);
+    LogRecord::new(0, at(0), Some(value.into())).with_key(Some(Bytes::copy_from_slice(user.as_bytes())))
 }

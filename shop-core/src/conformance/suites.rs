@@ -22,6 +22,8 @@ macro_rules! log_suite {
             a_dropped_publish_is_not_taken_back,
             a_closed_sink_refuses_and_keeps,
             batches_keep_to_their_limit,
+            batches_keep_to_their_bytes,
+            a_record_keeps_its_time,
             a_new_group_starts_at_the_earliest,
             groups_are_independent,
             uncommitted_records_are_redelivered,
@@ -30,6 +32,7 @@ macro_rules! log_suite {
             a_dropped_next_loses_nothing,
             a_revocation_is_waited_for,
             a_revocation_ends_with_its_grace,
+            a_revoked_partition_is_silent,
             an_interruption_is_no_batch,
             an_epoch_that_is_over_is_fenced,
             lag_is_what_is_not_committed,
@@ -107,6 +110,10 @@ macro_rules! pipeline_suite {
             a_shutdown_finishes_what_is_on_its_way,
             poison_is_dead_lettered,
             a_conflict_is_dead_lettered,
+            a_rejected_purchase_is_dead_lettered,
+            foreign_records_are_stored_once,
+            a_revocation_mid_batch_loses_nothing,
+            the_bytes_in_flight_are_bounded,
             the_position_waits_for_the_dead_letters,
             too_many_dead_letters_stop_it,
             conflicts_do_not_count_towards_the_limit,
@@ -206,6 +213,7 @@ macro_rules! outbox_suite {
             the_backlog_counts,
             a_write_notifies_the_relay,
             a_relay_empties_it,
+            a_relay_under_faults_loses_nothing,
         );
     };
 }
@@ -221,8 +229,11 @@ macro_rules! conformance_cases {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    let Some($fixture) = $make.await else { return };
-                    $crate::conformance::$suite::$case $arguments.await;
+                    let case = async {
+                        let Some($fixture) = $make.await else { return };
+                        $crate::conformance::$suite::$case $arguments.await;
+                    };
+                    $crate::conformance::limited(stringify!($case), case).await;
                 }
             )+
         }

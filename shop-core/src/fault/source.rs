@@ -33,6 +33,8 @@ struct Shared {
 struct State {
     /// What comes before anything new.
     queue: VecDeque<SourceEvent>,
+    /// What the log has delivered before and was not committed when the script has revoked its partition.
+    again: VecDeque<Batch>,
     partitions: BTreeMap<u32, PartitionState>,
 }
 
@@ -54,7 +56,7 @@ impl FaultySource {
     /// What becomes of a batch; `None` if it waits until its partition is assigned again.
     fn deliver(&self, mut batch: Batch) -> Option<Result<SourceEvent>> {
         let mut state = self.shared.state();
-        let State { queue, partitions } = &mut *state;
+        let State { queue, partitions, .. } = &mut *state;
         let partition = partitions.entry(batch.partition.index).or_default();
         if partition.is_revoking {
             partition.uncommitted.push(batch);
@@ -88,14 +90,11 @@ impl FaultySource {
         let (shared, index) = (Arc::clone(&self.shared), partition.index);
         Revocation::new(vec![partition], RevocationCause::Rebalance, grace, move || {
             let mut state = shared.state();
-            let State { queue, partitions } = &mut *state;
+            let State { again, partitions, .. } = &mut *state;
             let partition = partitions.entry(index).or_default();
             partition.is_revoking = false;
             partition.revoked += 1;
-            queue.extend(partition.uncommitted.iter().cloned().map(|mut batch| {
-                batch.partition.epoch += partition.revoked;
-                SourceEvent::Batch(batch)
-            }));
+            again.extend(partition.uncommitted.drain(..));
             shared.redelivers.notify_one();
         })
     }
@@ -103,12 +102,13 @@ impl FaultySource {
     /// A revocation by the log, in the epochs of this source.
     fn revoked(&self, mut revocation: Revocation) -> Revocation {
         let mut state = self.shared.state();
-        let State { queue, partitions } = &mut *state;
+        let State { queue, again, partitions } = &mut *state;
         for partition in &mut revocation.partitions {
-            let revoked = partitions.entry(partition.index).or_default();
+            let index = partition.index;
+            let revoked = partitions.entry(index).or_default();
             revoked.uncommitted.clear();
             partition.epoch += revoked.revoked;
-            let index = partition.index;
+            again.retain(|batch| batch.partition.index != index);
             queue.retain(
                 |event| !matches!(event, SourceEvent::Batch(batch) if batch.partition.index == index),
             );
@@ -128,13 +128,20 @@ impl Shared {
 impl LogSource for FaultySource {
     async fn next(&self) -> Result<SourceEvent> {
         loop {
-            if let Some(event) = self.shared.state().queue.pop_front() {
-                return Ok(event);
-            }
-            let event = tokio::select! {
-                biased;
-                () = self.shared.redelivers.notified() => continue,
-                event = self.inner.next() => event?,
+            let again = {
+                let mut state = self.shared.state();
+                if let Some(event) = state.queue.pop_front() {
+                    return Ok(event);
+                }
+                state.again.pop_front()
+            };
+            let event = match again {
+                Some(batch) => SourceEvent::Batch(batch),
+                None => tokio::select! {
+                    biased;
+                    () = self.shared.redelivers.notified() => continue,
+                    event = self.inner.next() => event?,
+                },
             };
             let event = match event {
                 SourceEvent::Batch(batch) => self.deliver(batch),

@@ -21,7 +21,10 @@ use crate::log::LogRecord;
 /// - Every record is delivered, in the order of its partition, and a batch holds records of one partition and
 ///   epoch only (`log::published_records_are_delivered`).
 /// - A batch holds at most the number of records that the source was made with
-///   (`log::batches_keep_to_their_limit`).
+///   (`log::batches_keep_to_their_limit`), and ends at the latest with the record that reaches its bytes
+///   (`log::batches_keep_to_their_bytes`).
+/// - The time of a record is the same at each delivery, and a record that is appended later has a later one
+///   (`log::a_record_keeps_its_time`).
 /// - Records of other producers are delivered as they stand
 ///   (`log::foreign_records_are_delivered_as_they_stand`).
 /// - A new group starts at the earliest record (`log::a_new_group_starts_at_the_earliest`).
@@ -33,7 +36,8 @@ use crate::log::LogRecord;
 /// - Dropping the future of `next` loses nothing (`log::a_dropped_next_loses_nothing`).
 /// - A partition that goes to another member is first revoked, and stays until the revocation is done
 ///   (`log::a_revocation_is_waited_for`), or until the grace that it names is over
-///   (`log::a_revocation_ends_with_its_grace`).
+///   (`log::a_revocation_ends_with_its_grace`). Meanwhile nothing of it is handed out in that epoch
+///   (`log::a_revoked_partition_is_silent`).
 /// - Who asks for interruptions only is given no batch, and is told of a revocation all the same
 ///   (`log::an_interruption_is_no_batch`).
 /// - A commit of an epoch that is over is [`Fenced`](CommitOutcome::Fenced) and moves nothing

@@ -50,6 +50,8 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 /// - `changed` completes when something was written in this process after the call before
 ///   (`outbox::a_write_notifies_the_relay`).
 /// - A [`Relay`] publishes all of it, and then nothing is pending (`outbox::a_relay_empties_it`).
+/// - Whatever fails on the way, and wherever a relay ends, every event is published at least once, and of one key none
+///   before the one ahead of it (`outbox::a_relay_under_faults_loses_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Outbox: Debug + Send + Sync + 'static {

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::conformance::{BATCH_RECORDS, Capabilities, EntityStores, LogFixture, StoreFixture};
+use shop_core::conformance::{
+    BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, LogFixture, StoreFixture,
+};
 use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use tempfile::TempDir;
@@ -29,7 +31,11 @@ impl EmbeddedFixture {
     /// When the folder for temporary files cannot be used.
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let options = EmbeddedLogOptions { batch_records: BATCH_RECORDS, ..EmbeddedLogOptions::default() };
+        let options = EmbeddedLogOptions {
+            batch_records: BATCH_RECORDS,
+            batch_bytes: BATCH_BYTES,
+            ..EmbeddedLogOptions::default()
+        };
         let log = EmbeddedLog::open(folder.path(), options).await.expect("a log");
         let store =
             EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("a store");

@@ -1,0 +1,148 @@
+//! An ingest to be tested, and what it leaves behind.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::fixture::soon;
+use super::sample::purchase_of;
+use super::{LogFixture, StoreFixture};
+use crate::fault::Faults;
+use crate::ingest::{Ingest, IngestMonitor, IngestOptions, Tally};
+use crate::log::SourceEvent;
+use crate::ports::{PurchaseQuery, Selector};
+use crate::record::decode;
+use crate::{Purchase, PurchaseId, Result, Total};
+
+pub(super) const GROUP: &str = "group";
+
+pub(super) fn options() -> IngestOptions {
+    IngestOptions {
+        commit_interval: Duration::from_millis(5),
+        drain: Duration::from_secs(10),
+        retry_min: Duration::from_millis(5),
+        retry_max: Duration::from_millis(40),
+        ..IngestOptions::default()
+    }
+}
+
+/// Those of a pipeline that leaves what is not done by then, and commits what is.
+pub(super) fn soon_gone() -> IngestOptions {
+    IngestOptions { drain: Duration::from_secs(1), ..options() }
+}
+
+/// An ingest that runs beside the test.
+pub(super) struct Running {
+    pub(super) monitor: IngestMonitor,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<Tally>>,
+}
+
+impl Running {
+    /// Starts a member of the group between the two, with `faults` around every port.
+    pub(super) async fn start(
+        log: &dyn LogFixture,
+        store: &dyn StoreFixture,
+        faults: &Faults,
+        options: IngestOptions,
+    ) -> Self {
+        let ingest = Ingest::new(
+            faults.source(log.source(GROUP).await),
+            faults.store(store.store().await),
+            faults.dead_letters(log.dead_letters().await),
+            options,
+        );
+        let monitor = ingest.monitor();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+        Self { monitor, stop, task }
+    }
+
+    /// Waits until so many records have come to their end.
+    pub(super) async fn carried(&self, count: u64) {
+        let ended = |tally: &Tally| tally.inserted + tally.duplicates + tally.dead_lettered;
+        soon("carry all records", self.monitor.wait_for(|status| ended(&status.tally) >= count)).await;
+    }
+
+    /// Shuts down in order.
+    pub(super) async fn stop(self) -> Result<Tally> {
+        let _stopped_by_itself = self.stop.send(());
+        soon("shut down", self.task).await.expect("no panic")
+    }
+
+    /// Stops as a crash does: nothing is drained and nothing committed.
+    pub(super) async fn crash(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+}
+
+pub(super) async fn publish(log: &dyn LogFixture, purchases: &[Purchase]) {
+    let sink = log.sink().await;
+    for purchase in purchases {
+        soon("publish", sink.publish(purchase)).await.expect("publish");
+    }
+}
+
+/// All ids in the store, each once, and the sum right.
+pub(super) async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purchase]) {
+    for purchase in purchases {
+        assert_eq!(query.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
+    }
+    let total = Total::of(purchases.iter().map(|purchase| purchase.price)).unwrap();
+    let summary = query.summary(&Selector::All).await.unwrap();
+    assert_eq!((summary.count, summary.total_spent), (purchases.len() as u64, total));
+}
+
+/// The ids that the group's next member is given, until each of `markers`, published now, is among them.
+pub(super) async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -> BTreeSet<PurchaseId> {
+    publish(log, markers).await;
+    let source = log.source(GROUP).await;
+    let mut seen = BTreeSet::new();
+    while !markers.iter().all(|marker| seen.contains(&marker.id)) {
+        match soon("next", source.next()).await.expect("next") {
+            SourceEvent::Batch(batch) => {
+                let decoded = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
+                seen.extend(decoded.map(|purchase| purchase.id));
+            }
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Closed => panic!("nobody has closed the source"),
+        }
+    }
+    soon("close", source.close(Duration::from_secs(10))).await.expect("close");
+    seen
+}
+
+/// Of `purchases`, at least one is not stored, and all of those are given to the group's next member.
+pub(super) async fn assert_comes_again(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+    purchases: &[Purchase],
+) {
+    let query = store.query().await;
+    let mut not_stored = BTreeSet::new();
+    for purchase in purchases {
+        if query.get(&purchase.id).await.unwrap().is_none() {
+            not_stored.insert(purchase.id);
+        }
+    }
+    assert!(!not_stored.is_empty());
+    // One of each user, at the end of that user's partition: whatever stands before it was delivered by then.
+    let users: BTreeSet<_> = purchases.iter().map(|purchase| &purchase.user_id).collect();
+    let markers: Vec<_> =
+        (1_000..).zip(users).map(|(number, user)| purchase_of(user.as_str(), number)).collect();
+    let seen = delivered_next(log, &markers).await;
+    assert!(not_stored.is_subset(&seen), "committed, but neither stored nor dead-lettered");
+}
+
+/// Waits until so many purchases are stored.
+pub(super) async fn stored(query: &dyn PurchaseQuery, count: u64) {
+    let all = async {
+        while query.summary(&Selector::All).await.unwrap().count < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("store everything", all).await;
+}
