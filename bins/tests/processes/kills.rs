@@ -293,17 +293,20 @@ impl Plan<'_> {
 /// page has no time left for what it is to store.
 async fn wait_for_all(pair: &Pair, acknowledged: &BTreeSet<PurchaseId>, patience: Duration) {
     let client = pair.client().await;
-    let found = AtomicUsize::new(0);
+    let missing = Mutex::new(acknowledged.clone());
     let one = async |id: &PurchaseId| {
         while !matches!(PurchaseQuery::get(&client, id).await, Ok(Some(_))) {
             pause().await;
         }
-        found.fetch_add(1, Ordering::Relaxed);
+        missing.lock().await.remove(id);
     };
     let all = stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>();
     if tokio::time::timeout(patience, all).await.is_err() {
-        let missing = acknowledged.len() - found.into_inner();
-        panic!("{missing} are not stored after {patience:?}: {:?}", pair.ingest().await);
+        let missing = missing.into_inner();
+        for id in &missing {
+            println!("{id} is missing: {:?}", PurchaseQuery::get(&client, id).await);
+        }
+        panic!("{} are not stored after {patience:?}: {:?}", missing.len(), pair.ingest().await);
     }
 }
 
