@@ -17,6 +17,7 @@ use benches::row::{Row, Unit};
 use benches::rungs::hot_path::{memory_log, memory_to_counting, one_thread};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
+use shop_core::log::LogAdmin as _;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::record::{decode, encode};
 use shop_http::{Facing, HttpOptions, facing};
@@ -48,7 +49,7 @@ fn rows() -> Vec<Row> {
     let runtime = one_thread();
     let all = purchases(COUNT.into());
     let log = runtime.block_on(memory_log(&all, 1_000));
-    let batches: Vec<_> = runtime.block_on(log.records().collect());
+    let batches: Vec<_> = runtime.block_on(async { log.scan().await.unwrap().collect().await });
     let encoding = counted("encode, for a record", || {
         for purchase in &all {
             black_box(encode(purchase).unwrap());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::ingest::{Ingest, IngestMonitor};
+use shop_core::log::LogAdmin;
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
 use shop_http::Metrics;
@@ -11,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::resolve::{Ports, WholeLog};
+use crate::resolve::Ports;
 use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::{Failure, Result, waiting_letters};
@@ -83,7 +84,7 @@ impl Running {
     /// Counts what waits in `log` to be settled, as long as `ingest` reads its `topic`.
     pub(crate) fn count_letters(
         &mut self,
-        log: &Arc<dyn WholeLog>,
+        log: &Arc<dyn LogAdmin>,
         topic: &str,
         ingest: &IngestMonitor,
         metrics: &Metrics,

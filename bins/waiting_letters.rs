@@ -7,11 +7,9 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use shop_core::Result;
 use shop_core::ingest::IngestMonitor;
-use shop_core::log::{DeadLetterState, ReasonKind};
+use shop_core::log::{DeadLetterState, LogAdmin, ReasonKind};
 use shop_http::Metrics;
 use tokio::time::Instant;
-
-use crate::resolve::WholeLog;
 
 /// How often they are counted when nothing is known to have changed: other processes settle them.
 const EVERY: Duration = Duration::from_secs(60);
@@ -21,7 +19,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const REST: u32 = 50;
 
 /// Counts what the log of `topic` keeps, again and again, and earlier when `ingest` has put something aside.
-pub(crate) async fn count(log: Arc<dyn WholeLog>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
+pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
     let mut has_failed = false;
     loop {
         let (begun, put_aside) = (Instant::now(), ingest.status().tally.dead_lettered);
@@ -53,8 +51,8 @@ pub(crate) async fn count(log: Arc<dyn WholeLog>, topic: String, ingest: IngestM
     }
 }
 
-async fn counts(log: &dyn WholeLog) -> Result<BTreeMap<ReasonKind, u64>> {
-    let all = log.put_aside().await?;
+async fn counts(log: &dyn LogAdmin) -> Result<BTreeMap<ReasonKind, u64>> {
+    let all = log.scan_dead_letters().await?;
     all.try_fold(BTreeMap::new(), |mut counts, put_aside| async {
         if let DeadLetterState::Pending(letter) = put_aside {
             *counts.entry(letter.reason.kind()).or_default() += 1;

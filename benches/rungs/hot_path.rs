@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::log::{DeadLetters, LogSource};
+use shop_core::log::{DeadLetters, LogAdmin as _, LogSource};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::{PurchaseSink, PurchaseStore};
 use shop_core::record::decode;
@@ -152,7 +152,7 @@ impl Carry {
             }),
             Way::DecodeOnly => one_thread().block_on(async {
                 let log = memory_log(&all, 1_000).await;
-                let batches: Vec<_> = log.records().collect().await;
+                let batches: Vec<_> = log.scan().await.unwrap().collect().await;
                 let (before, start) = (processor_time(), Instant::now());
                 for batch in &batches {
                     let batch = batch.as_ref().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use conf::Conf;
 use shop_core::Timestamp;
-use shop_core::log::{Place, ReasonKind};
+use shop_core::log::{ReasonKind, RecordPosition};
 
 use super::{Action, Command, LettersCommand, Selection};
 use crate::roles::Role;
@@ -203,12 +203,12 @@ impl Arguments for LettersArguments {
 pub(crate) struct SelectionArguments {
     /// Places of records, topic-partition-offset as `ls` prints them [default: all]
     #[conf(repeat, pos)]
-    places: Vec<Place>,
+    places: Vec<RecordPosition>,
     /// Topic of the records, such as user_created [default: that of the purchases]
     #[conf(long)]
     topic: Option<String>,
     /// Only those that were put aside for this: undecodable, conflict or refused
-    #[conf(long, value_parser = read_reason)]
+    #[conf(long)]
     reason: Option<ReasonKind>,
     /// Only records that came into the log at this time or later: 2026-03-01 or 2026-03-01T09:00:00Z
     #[conf(long, value_parser = read_time)]
@@ -223,10 +223,6 @@ impl From<SelectionArguments> for Selection {
         let SelectionArguments { places, topic: _, reason, since, until } = arguments;
         Self { places: places.into_iter().collect(), reason, since, until }
     }
-}
-
-fn read_reason(text: &str) -> Result<ReasonKind, String> {
-    ReasonKind::from_word(text).ok_or_else(|| "must be undecodable, conflict or refused".to_owned())
 }
 
 fn read_time(text: &str) -> Result<Timestamp, String> {

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use futures_util::{Stream, TryStreamExt};
-use shop_core::log::{DeadLetter, Place};
+use shop_core::log::{DeadLetter, LogAdmin, RecordPosition, RecordType, Resolution};
 use tokio::time::MissedTickBehavior;
 
 use super::progress::Progress;
 use super::{Action, LettersCommand, Selection, print, text};
-use crate::resolve::{self, WholeLog};
+use crate::resolve;
 use crate::settings::Settings;
 use crate::{Failure, Result};
 
@@ -19,27 +18,26 @@ use crate::{Failure, Result};
 const TOGETHER: u32 = 500;
 
 pub(super) async fn run(settings: &Settings, command: &LettersCommand) -> Result<()> {
-    let log = resolve::whole_log(settings, command.topic.as_deref()).await?;
-    let done = work(&*log.port, command).await;
+    let LettersCommand { topic, selection, action } = command;
+    let (log, of) = resolve::log_admin(settings, topic.as_deref()).await?;
+    let letters = Letters { log: &*log.port, of, selection };
+    let done = match *action {
+        Action::List => letters.list(|letter, _| text::line(letter)).await.map(drop),
+        Action::Show => letters.list(text::whole).await.map(drop),
+        Action::Replay { dry_run: true, .. } => letters.dry_run(Resolution::Replayed).await,
+        Action::Drop { dry_run: true } => letters.dry_run(Resolution::Dropped).await,
+        Action::Replay { rate, .. } => letters.resolve(Resolution::Replayed, rate).await,
+        Action::Drop { .. } => letters.resolve(Resolution::Dropped, None).await,
+    };
     log.close().await;
     done
 }
 
-async fn work(log: &dyn WholeLog, LettersCommand { selection, action, .. }: &LettersCommand) -> Result<()> {
-    match *action {
-        Action::List => list(log, selection, text::line).await.map(drop),
-        Action::Show => list(log, selection, text::whole).await.map(drop),
-        Action::Replay { dry_run: true, .. } => dry_run(log, selection, "replayed").await,
-        Action::Drop { dry_run: true } => dry_run(log, selection, "dropped").await,
-        Action::Replay { rate, .. } => {
-            let settling = Settling { done: "replayed", settle: |log, letters| log.replay(letters) };
-            settle_all(log, selection, rate, settling).await
-        }
-        Action::Drop { .. } => {
-            let settling = Settling { done: "dropped", settle: |log, letters| log.discard(letters) };
-            settle_all(log, selection, None, settling).await
-        }
-    }
+/// Dead letters of a log, and the type of their records.
+struct Letters<'a> {
+    log: &'a dyn LogAdmin,
+    of: RecordType,
+    selection: &'a Selection,
 }
 
 /// The letters of `selection`, as they are met.
@@ -47,14 +45,14 @@ struct Selected<'a, S> {
     all: S,
     selection: &'a Selection,
     /// The places that were named and not met.
-    unmet: BTreeSet<&'a Place>,
+    unmet: BTreeSet<&'a RecordPosition>,
 }
 
 impl<S: Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin> Selected<'_, S> {
     async fn next(&mut self) -> Result<Option<DeadLetter>> {
         while let Some(letter) = self.all.try_next().await? {
             if self.selection.has(&letter) {
-                self.unmet.remove(&letter.stood_at());
+                self.unmet.remove(&letter.position());
                 return Ok(Some(letter));
             }
         }
@@ -69,74 +67,68 @@ impl<S: Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin> Selected<'_
     }
 }
 
-async fn select<'a>(
-    log: &dyn WholeLog,
-    selection: &'a Selection,
-) -> Result<Selected<'a, impl Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin + use<>>> {
-    let all = log.put_aside().await?;
-    let all = all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.into_pending())));
-    Ok(Selected { all, selection, unmet: selection.places.iter().collect() })
-}
-
-/// Prints what `show` makes of each letter; answers how many there are.
-async fn list(log: &dyn WholeLog, selection: &Selection, show: fn(&DeadLetter) -> String) -> Result<u64> {
-    let progress = Progress::begin();
-    progress.tell("reading the dead letters".to_owned());
-    let mut selected = select(log, selection).await?;
-    let mut count = 0;
-    while let Some(letter) = selected.next().await? {
-        count += 1;
-        if !progress.aside(|| print(&show(&letter)))? {
-            return Ok(count);
-        }
+impl Letters<'_> {
+    async fn select(
+        &self,
+    ) -> Result<Selected<'_, impl Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin + use<>>> {
+        let all = self.log.scan_dead_letters().await?;
+        let all = all.try_filter_map(|state| std::future::ready(Ok(state.into_pending())));
+        Ok(Selected { all, selection: self.selection, unmet: self.selection.places.iter().collect() })
     }
-    selected.end()?;
-    Ok(count)
-}
 
-async fn dry_run(log: &dyn WholeLog, selection: &Selection, done: &str) -> Result<()> {
-    let count = list(log, selection, text::line).await?;
-    print(&format!("{count} would be {done}\n")).map(drop)
-}
-
-/// How letters are settled.
-struct Settling {
-    /// What was done then.
-    done: &'static str,
-    settle: for<'a> fn(&'a dyn WholeLog, &'a [DeadLetter]) -> BoxFuture<'a, shop_core::Result<u64>>,
-}
-
-async fn settle_all(
-    log: &dyn WholeLog,
-    selection: &Selection,
-    rate: Option<NonZeroU32>,
-    Settling { done, settle }: Settling,
-) -> Result<()> {
-    let progress = Progress::begin();
-    progress.tell("reading the dead letters".to_owned());
-    let mut selected = select(log, selection).await?;
-    let mut pace = Pace::of(rate);
-    let mut count = 0;
-    loop {
-        let mut letters = Vec::new();
-        while letters.len() < pace.together
-            && let Some(letter) = selected.next().await?
-        {
-            letters.push(letter);
+    /// Prints what `show` makes of each letter; returns how many there are.
+    async fn list(&self, show: fn(&DeadLetter, RecordType) -> String) -> Result<u64> {
+        let progress = Progress::begin();
+        progress.tell("reading the dead letters".to_owned());
+        let mut selected = self.select().await?;
+        let mut count = 0;
+        while let Some(letter) = selected.next().await? {
+            count += 1;
+            if !progress.aside(|| print(&show(&letter, self.of)))? {
+                return Ok(count);
+            }
         }
-        if letters.is_empty() {
-            break;
-        }
-        pace.wait().await;
-        count += settle(log, &letters).await.map_err(|error| {
-            let chain = error.chain();
-            Failure::new(format!("{count} {done}, then: {chain}. The others are kept: begin again"))
-        })?;
-        progress.tell(format!("{count} {done}"));
+        selected.end()?;
+        Ok(count)
     }
-    drop(progress);
-    print(&format!("{count} {done}\n"))?;
-    selected.end()
+
+    async fn dry_run(&self, resolution: Resolution) -> Result<()> {
+        let count = self.list(|letter, _| text::line(letter)).await?;
+        print(&format!("{count} would be {}\n", resolution.as_str())).map(drop)
+    }
+
+    async fn resolve(&self, resolution: Resolution, rate: Option<NonZeroU32>) -> Result<()> {
+        let done = resolution.as_str();
+        let progress = Progress::begin();
+        progress.tell("reading the dead letters".to_owned());
+        let mut selected = self.select().await?;
+        let mut pace = Pace::of(rate);
+        let mut count = 0;
+        loop {
+            let mut letters = Vec::new();
+            while letters.len() < pace.together
+                && let Some(letter) = selected.next().await?
+            {
+                letters.push(letter);
+            }
+            if letters.is_empty() {
+                break;
+            }
+            pace.wait().await;
+            let resolved = match resolution {
+                Resolution::Replayed => self.log.replay(&letters, self.of).await,
+                _ => self.log.discard(&letters, self.of).await,
+            };
+            count += resolved.map_err(|error| {
+                let chain = error.chain();
+                Failure::new(format!("{count} {done}, then: {chain}. The others are kept: begin again"))
+            })?;
+            progress.tell(format!("{count} {done}"));
+        }
+        drop(progress);
+        print(&format!("{count} {done}\n"))?;
+        selected.end()
+    }
 }
 
 /// How many are settled together, and how often.

@@ -13,7 +13,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use shop_core::Timestamp;
-use shop_core::log::{DeadLetter, Place, ReasonKind};
+use shop_core::log::{DeadLetter, ReasonKind, RecordPosition};
 
 use crate::resolve;
 use crate::roles::Role;
@@ -54,7 +54,7 @@ pub struct LettersCommand {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Selection {
     /// Where their records stand; anywhere if this is empty.
-    places: BTreeSet<Place>,
+    places: BTreeSet<RecordPosition>,
     reason: Option<ReasonKind>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -66,7 +66,7 @@ impl Selection {
         self.reason.is_none_or(|reason| reason == letter.reason.kind())
             && self.since.is_none_or(|since| time >= since)
             && self.until.is_none_or(|until| time < until)
-            && (self.places.is_empty() || self.places.contains(&letter.stood_at()))
+            && (self.places.is_empty() || self.places.contains(&letter.position()))
     }
 }
 
@@ -107,7 +107,9 @@ fn print(text: &str) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use shop_core::Purchase;
     use shop_core::log::{LogRecord, Partition, Reason};
+    use shop_core::record::Record as _;
 
     use super::*;
 
@@ -119,7 +121,7 @@ mod tests {
     fn a_selection_has_what_all_of_it_is_true_of() {
         let record = LogRecord::new(7, at("2026-03-01T09:00:00Z"), None);
         let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
-        let letter = DeadLetter::new(record, partition, Reason::conflict(), 1);
+        let letter = DeadLetter::new(record, partition, Reason::conflict(Purchase::TYPE), 1);
         let all = Selection { places: BTreeSet::new(), reason: None, since: None, until: None };
         assert!(all.has(&letter));
         let place = |text: &str| BTreeSet::from([text.parse().unwrap()]);

@@ -46,7 +46,7 @@ async fn replay<R: Record>(role: &str, heard: Heard<R>) -> Result<()> {
 }
 
 async fn apply_all<R: Record>(heard: &Heard<R>, progress: &Progress) -> Result<Tally> {
-    let mut batches = heard.log.port.records().await?;
+    let mut batches = heard.log.port.scan().await?;
     let mut tally = Tally::default();
     while let Some(batch) = batches.try_next().await? {
         apply(heard, &batch, &mut tally).await?;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use data_encoding::BASE64;
-use shop_core::log::DeadLetter;
+use shop_core::log::{DeadLetter, RecordType};
 
 /// So many characters of a value are listed.
 const LISTED: usize = 60;
@@ -13,7 +13,7 @@ const LOOKED_AT: usize = 4 * LISTED;
 /// One line: place, time, reason, the beginning of the value.
 pub(super) fn line(letter: &DeadLetter) -> String {
     let value = letter.record.value.as_deref().map_or("no value".to_owned(), beginning);
-    let (place, time) = (letter.stood_at(), letter.record.time);
+    let (place, time) = (letter.position(), letter.record.time);
     format!("{place}  {time}  {}  {value}\n", letter.reason.kind().as_str())
 }
 
@@ -26,9 +26,9 @@ fn beginning(value: &[u8]) -> String {
     shown
 }
 
-/// All of it, over several lines.
-pub(super) fn whole(letter: &DeadLetter) -> String {
-    let mut text = format!("{}\n", letter.stood_at());
+/// All of it, over several lines; its record is of the type `of`.
+pub(super) fn whole(letter: &DeadLetter, of: RecordType) -> String {
+    let mut text = format!("{}\n", letter.position());
     let mut say = |name: &str, what: &str| {
         // Writing into a String does not fail.
         let _infallible = writeln!(text, "  {name:<9} {what}");
@@ -39,8 +39,8 @@ pub(super) fn whole(letter: &DeadLetter) -> String {
     say("reason", &readable(letter.reason.to_string().as_bytes()));
     say("attempts", &format!("{}, by version {}", letter.attempts, readable(letter.version.as_bytes())));
     say("cluster", &letter.partition.cluster);
-    if let Some(id) = letter.purchase_id() {
-        say("purchase", &id.to_string());
+    if let Some(id) = letter.id(of) {
+        say(of.name, &id);
     }
     say("key", &record.key.as_deref().map_or("none".to_owned(), readable));
     for (name, value) in record.headers.iter() {
@@ -62,10 +62,14 @@ fn readable(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::Timestamp;
     use shop_core::log::{Headers, LogRecord, Partition, Reason};
+    use shop_core::record::Record as _;
+    use shop_core::users::User;
+    use shop_core::{Purchase, Timestamp};
 
     use super::*;
+
+    const OF: RecordType = Purchase::TYPE;
 
     fn letter(value: &[u8]) -> DeadLetter {
         let time = Timestamp::from_millis(1_772_355_600_000).unwrap();
@@ -73,7 +77,7 @@ mod tests {
         let record = LogRecord::new(42, time, Some(value.to_vec().into()))
             .with_key(Some("u1".into()))
             .with_headers(headers);
-        DeadLetter::new(record, Partition::new("c".into(), "t".into(), 3, 0), Reason::conflict(), 2)
+        DeadLetter::new(record, Partition::new("c".into(), "t".into(), 3, 0), Reason::conflict(OF), 2)
     }
 
     #[test]
@@ -89,13 +93,15 @@ mod tests {
 
     #[test]
     fn all_of_it_is_shown_as_text_or_base64() {
-        let text = whole(&letter(b"{\"price\": 1}"));
+        let text = whole(&letter(b"{\"price\": 1}"), OF);
         for part in
             ["t-3-42\n", "conflict: ", "2, by", "key       u1", "none: none", "value     {\"price\": 1}"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(text.contains("\n  purchase  "), "{text}");
+        assert!(!whole(&letter(b"{}"), User::TYPE).contains("\n  purchase"));
         assert!(text.contains("base64:dGhlaXIH: base64:/w=="), "{text}");
-        assert!(whole(&letter(b"\x1b[2J")).contains("value     base64:G1sySg=="));
+        assert!(whole(&letter(b"\x1b[2J"), OF).contains("value     base64:G1sySg=="));
     }
 }

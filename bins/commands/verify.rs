@@ -4,18 +4,18 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{TryStreamExt, stream};
+use shop_core::log::LogAdmin;
 use shop_core::ports::PurchaseQuery;
 use shop_core::verify::{Findings, Unaccounted, Verified, Verify, VerifyOptions, VerifyProgress};
 
 use super::print;
 use super::progress::Progress;
-use crate::resolve::{self, WholeLog};
+use crate::resolve;
 use crate::settings::Settings;
 use crate::{Failure, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    let log = resolve::whole_log(settings, None).await?;
+    let (log, _) = resolve::log_admin(settings, None).await?;
     let store = match resolve::query(settings).await {
         Ok(store) => store,
         Err(failure) => {
@@ -27,14 +27,14 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     let mut options = VerifyOptions::default();
     (options.wait, options.named) = (wait, named);
     let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
-    let origin = log.port.origin();
+    let first_offset = log.port.first_offset();
     let (log, store) = (log.close().await, store.close().await);
     let verified = verified?;
     print(&format!(
         "log    {log}: {} records\nstore  {store}: {} purchases\n{}",
         verified.records,
         verified.purchases,
-        text(&verified, origin)
+        text(&verified, first_offset)
     ))?;
     if verified.is_clean() {
         return Ok(());
@@ -43,7 +43,7 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
 }
 
 async fn verify(
-    log: &dyn WholeLog,
+    log: &dyn LogAdmin,
     query: Arc<dyn PurchaseQuery>,
     options: VerifyOptions,
 ) -> Result<Verified> {
@@ -56,19 +56,20 @@ async fn verify(
             _ => format!("{records} records looked at, waiting for {waiting} of them"),
         });
     };
-    let letters = || stream::once(log.put_aside()).try_flatten();
-    Ok(Verify::new(query, options).run(log.records().await?, letters, told).await?)
+    Ok(Verify::new(query, options).run(log, told).await?)
 }
 
-/// What is printed of `verified`; the first record of a partition had the offset `origin`.
-fn text(verified: &Verified, origin: u64) -> String {
+/// What is printed of `verified`; the first record of a partition had the offset `first_offset`.
+fn text(verified: &Verified, first_offset: u64) -> String {
     let mut text = format!("{verified}\n");
     // Writing into a String does not fail.
     if verified.dead_lettered > 0 {
         let others = verified.dead_lettered - verified.conflicts;
         let _infallible = writeln!(text, "dead letters: {} conflicts, {others} others", verified.conflicts);
     }
-    for ((topic, partition), first) in verified.first_offsets.iter().filter(|(_, first)| **first > origin) {
+    for ((topic, partition), first) in
+        verified.first_offsets.iter().filter(|(_, first)| **first > first_offset)
+    {
         let _infallible = writeln!(
             text,
             "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
@@ -77,10 +78,7 @@ fn text(verified: &Verified, origin: u64) -> String {
     if verified.settled > 0 {
         let _infallible = writeln!(text, "settled by hand {}", verified.settled);
     }
-    let place = |found: &Unaccounted| {
-        let at = &found.position;
-        format!("{} at {}-{}-{}", found.id, at.topic, at.partition, at.offset)
-    };
+    let place = |found: &Unaccounted| format!("{} at {}", found.id, found.position);
     name(&mut text, "missing", &verified.missing, place);
     name(&mut text, "stored with other content", &verified.differing, place);
     name(&mut text, "twice", &verified.twice, ToString::to_string);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use shop_core::ingest::Ingest;
-use shop_core::log::{DeadLetters, LogWriter};
+use shop_core::log::{DeadLetters, LogAdmin, LogWriter};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
@@ -12,7 +12,7 @@ use shop_core::users::{User, UserStore};
 use shop_http::{EntityRole, Metrics};
 
 use super::log::{self, Log, Topic};
-use super::{OpenSource, Opening, WholeLog, purchases, store};
+use super::{OpenSource, Opening, purchases, store};
 use crate::Result;
 use crate::roles::Role;
 use crate::run::{Running, RunningAccount};
@@ -41,7 +41,7 @@ pub(super) struct Kept<R: Record> {
     pub(super) heard: Arc<dyn RecordStore<R>>,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
-    pub(super) whole: Arc<dyn WholeLog>,
+    pub(super) admin: Arc<dyn LogAdmin>,
     pub(super) group: String,
     /// The topic of the events that are heard.
     pub(super) hears: String,
@@ -80,7 +80,7 @@ impl<R: Record> Kept<R> {
     ) -> Result<RunningAccount> {
         let account = running.carry_events(self.relay(), self.ingest(settings)?);
         if let Some(events) = &account.1 {
-            running.count_letters(&self.whole, &self.hears, events, metrics);
+            running.count_letters(&self.admin, &self.hears, events, metrics);
         }
         Ok(account)
     }
@@ -156,7 +156,7 @@ fn kept<R: Record>(
         heard,
         open_source: Arc::clone(&others_log.open_source),
         dead_letters: Arc::clone(&others_log.dead_letters),
-        whole: Arc::clone(&others_log.whole),
+        admin: Arc::clone(&others_log.admin),
         group: own.group.clone(),
         hears: others.topic.clone(),
     }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shop_core::log::{DeadLetters, LogWriter};
+use shop_core::log::{DeadLetters, LogAdmin, LogWriter};
 use shop_core::ports::PurchaseSink;
 
-use super::{Closed, OpenSource, WholeLog};
+use super::{Closed, OpenSource};
 use crate::settings::{KafkaSettings, Settings};
 use crate::{Failure, Result};
 
@@ -16,7 +16,7 @@ pub(super) struct Log {
     pub(super) records: Arc<dyn LogWriter>,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
-    pub(super) whole: Arc<dyn WholeLog>,
+    pub(super) admin: Arc<dyn LogAdmin>,
     pub(super) closed: Closed,
     pub(super) name: String,
     /// Whether a service would make it: known only where nothing is made.
@@ -84,7 +84,7 @@ async fn on_kafka(settings: &Settings, kafka: &KafkaSettings, topic: Topic<'_>) 
         sink: Arc::new(log.sink()),
         records: Arc::new(log.clone()),
         dead_letters: Arc::new(log.dead_letters()),
-        whole: Arc::new(log.clone()),
+        admin: Arc::new(log.clone()),
         closed: Box::pin(std::future::ready(())),
         open_source: Arc::new(move |group| Ok(Arc::new(log.source(group).map_err(in_settings)?))),
         name: format!("Kafka, topic {name} at {}", kafka.brokers),
@@ -167,7 +167,7 @@ async fn embedded(settings: &Settings, topic: Topic<'_>) -> Result<Log> {
         sink: Arc::new(log.sink()),
         records: Arc::new(log.clone()),
         dead_letters: Arc::new(log.dead_letters()),
-        whole: Arc::new(log.clone()),
+        admin: Arc::new(log.clone()),
         to_be_made: false,
         closed: Box::pin(log.closed()),
         open_source: Arc::new(move |group| Ok(Arc::new(log.source(group).map_err(in_data_dir)?))),

@@ -23,7 +23,7 @@ use accounts::Accounts;
 pub(crate) use check::{Part, State, parts};
 pub use purchases::Purchases;
 pub use store::migrate;
-pub(crate) use whole::{Heard, WholeLog, heard_by_orders, heard_by_users, query, whole_log};
+pub(crate) use whole::{Heard, heard_by_orders, heard_by_users, log_admin, query};
 
 /// What is asked for and this program was built without.
 #[must_use]
@@ -138,7 +138,7 @@ impl Ports {
             }
             running.carry_purchases(purchases.ingest(settings, metrics)?);
             if let Some(ingest) = running.ingest() {
-                running.count_letters(&purchases.whole, &settings.topic, &ingest, metrics);
+                running.count_letters(&purchases.admin, &settings.topic, &ingest, metrics);
             }
         }
         if let Some(kept) = self.accounts.users.as_ref().and_then(|users| users.kept.as_ref()) {

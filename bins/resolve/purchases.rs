@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicU64;
 
 use shop_client::{Retries, ShopClient};
 use shop_core::ingest::{Ingest, IngestMonitor};
-use shop_core::log::DeadLetters;
+use shop_core::log::{DeadLetters, LogAdmin};
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
 use super::log::{self, Topic};
-use super::{OpenSource, Opening, WholeLog, store};
+use super::{OpenSource, Opening, store};
 use crate::settings::Settings;
 use crate::{Failure, Result};
 
@@ -27,7 +27,7 @@ pub struct Purchases {
     pub local: LocalPorts,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
-    pub(super) whole: Arc<dyn WholeLog>,
+    pub(super) admin: Arc<dyn LogAdmin>,
     pub(super) unreadable: Option<Arc<AtomicU64>>,
 }
 
@@ -57,10 +57,10 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<P
     };
     let unreadable = store.as_ref().and_then(|(.., unreadable)| unreadable.clone());
     let store = store.map(|(store, _, durability, _)| (store, durability));
-    let (sink, open_source, dead_letters, whole) = (log.sink, log.open_source, log.dead_letters, log.whole);
+    let (sink, open_source, dead_letters, admin) = (log.sink, log.open_source, log.dead_letters, log.admin);
     let is_local = settings.management_url.is_none() && settings.mongodb.is_none();
     let local = LocalPorts::new(settings.kafka.is_none(), is_local);
-    let purchases = Purchases { sink, store, query, local, open_source, dead_letters, whole, unreadable };
+    let purchases = Purchases { sink, store, query, local, open_source, dead_letters, admin, unreadable };
     #[cfg(feature = "failpoints")]
     let purchases = super::failpoints::around_purchases(purchases);
     Ok(purchases)

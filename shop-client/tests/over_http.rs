@@ -12,7 +12,7 @@ use shop_core::conformance::{
     Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, StoreFixture, UsersFixture,
     log_suite, orders_suite, store_suite, users_suite,
 };
-use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use shop_core::log::Log;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
@@ -44,24 +44,12 @@ impl<L: LogFixture> LogFixture for LogOverHttp<L> {
         self.0.capabilities()
     }
 
+    fn log(&self) -> Arc<dyn Log> {
+        self.0.log()
+    }
+
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(client_of(facing_on(self.0.sink().await)).await)
-    }
-
-    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
-        self.0.source(group).await
-    }
-
-    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        self.0.dead_letters().await
-    }
-
-    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
-        self.0.pending_dead_letters().await
-    }
-
-    async fn append(&self, record: LogRecord) {
-        self.0.append(record).await;
     }
 }
 

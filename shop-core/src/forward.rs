@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
-use crate::log::{LogRecord, LogWriter};
+use crate::log::{
+    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag, Log,
+    LogAdmin, LogRecord, LogSource, LogWriter, RecordType, SourceEvent,
+};
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
@@ -23,17 +27,17 @@ macro_rules! forward {
         forward!(Box: [$($($generic)+)?] $port { $($calls)+ });
     };
     ($pointer:ident: [$($generic:tt)*] $port:path {
-        $(async fn $call:ident($($name:ident: $type:ty),*) $(-> $answer:ty)?;)+
-        $(fn $direct:ident() -> $known:ty;)*
+        $(async fn $call:ident($($name:ident: $type:ty),*) $(-> $answer:ty)?;)*
+        $(fn $direct:ident($($argument:ident: $of:ty),*) -> $known:ty;)*
     }) => {
         #[deny(clippy::missing_trait_methods)]
         #[async_trait]
         impl<$($generic)* T: $port + ?Sized> $port for $pointer<T> {
             $(async fn $call(&self, $($name: $type),*) $(-> $answer)? {
                 (**self).$call($($name),*).await
-            })+
-            $(fn $direct(&self) -> $known {
-                (**self).$direct()
+            })*
+            $(fn $direct(&self, $($argument: $of),*) -> $known {
+                (**self).$direct($($argument),*)
             })*
         }
     };
@@ -81,4 +85,33 @@ forward!(Outbox {
 forward!(LogWriter {
     async fn append(record: LogRecord) -> Result<()>;
     async fn check() -> Result<()>;
+});
+
+forward!(LogSource {
+    async fn next() -> Result<SourceEvent>;
+    async fn next_control() -> Result<ControlEvent>;
+    async fn commit(positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>>;
+    async fn lag() -> Result<Lag>;
+    async fn check() -> Result<()>;
+    async fn close(deadline: Duration) -> Result<()>;
+});
+
+forward!(DeadLetters {
+    async fn put(letters: &[DeadLetter]) -> Result<()>;
+    async fn check() -> Result<()>;
+});
+
+forward!(LogAdmin {
+    async fn scan() -> Result<BoxStream<'static, Result<Batch>>>;
+    async fn scan_dead_letters() -> Result<BoxStream<'static, Result<DeadLetterState>>>;
+    async fn replay(letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    async fn discard(letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    fn first_offset() -> u64;
+});
+
+forward!(Log {
+    fn writer() -> Arc<dyn LogWriter>;
+    fn source(group: &str) -> Result<Arc<dyn LogSource>>;
+    fn dead_letters() -> Arc<dyn DeadLetters>;
+    fn admin() -> Arc<dyn LogAdmin>;
 });

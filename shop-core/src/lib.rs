@@ -41,9 +41,9 @@ pub mod verify;
 pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock};
 pub use domain::{
-    ForeignOrigin, IdempotencyKey, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText,
-    InvalidTimestamp, NewPurchase, Price, Purchase, PurchaseId, RequestContext, RoundedTotal, SumTooLarge,
-    Timestamp, Total, UserId, UserName, foreign_id, keyed_id,
+    IdempotencyKey, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp, NewPurchase,
+    Price, Purchase, PurchaseId, RequestContext, RoundedTotal, SumTooLarge, Timestamp, Total, UserId,
+    UserName, keyed_id,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 pub use rust_decimal::Decimal;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_core::conformance::{
     Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, OrdersOfUsers, OutboxOfOrders,
-    OutboxOfUsers, PurchaseRecords, StoreFixture, UsersFixture, UsersOfOrders, log_suite, orders_suite,
-    outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
+    OutboxOfUsers, PurchaseRecords, StoreFixture, UsersFixture, UsersOfOrders, log_admin_suite, log_suite,
+    orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
 };
-use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
@@ -23,6 +23,32 @@ fn partitions(partitions: u32, rebalancing: Rebalancing) -> MemoryFixture {
     MemoryFixture::new(options)
 }
 
+/// A log whose ports are behind one more pointer.
+#[derive(Debug)]
+struct BoxedLog(Box<dyn Log>);
+
+impl Log for BoxedLog {
+    fn writer(&self) -> Arc<dyn LogWriter> {
+        let writer: Box<dyn LogWriter> = Box::new(self.0.writer());
+        Arc::new(writer)
+    }
+
+    fn source(&self, group: &str) -> shop_core::Result<Arc<dyn LogSource>> {
+        let source: Box<dyn LogSource> = Box::new(self.0.source(group)?);
+        Ok(Arc::new(source))
+    }
+
+    fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        let letters: Box<dyn DeadLetters> = Box::new(self.0.dead_letters());
+        Arc::new(letters)
+    }
+
+    fn admin(&self) -> Arc<dyn LogAdmin> {
+        let admin: Box<dyn LogAdmin> = Box::new(self.0.admin());
+        Arc::new(admin)
+    }
+}
+
 /// The same ports behind one more pointer.
 #[derive(Debug, Default)]
 struct Boxed(MemoryFixture);
@@ -33,27 +59,13 @@ impl LogFixture for Boxed {
         LogFixture::capabilities(&self.0)
     }
 
+    fn log(&self) -> Arc<dyn Log> {
+        Arc::new(BoxedLog(Box::new(self.0.log())))
+    }
+
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         let sink: Box<dyn PurchaseSink> = Box::new(self.0.sink().await);
         Arc::new(sink)
-    }
-
-    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
-        let source: Box<dyn LogSource> = Box::new(self.0.source(group).await);
-        Arc::new(source)
-    }
-
-    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        let letters: Box<dyn DeadLetters> = Box::new(self.0.dead_letters().await);
-        Arc::new(letters)
-    }
-
-    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
-        self.0.pending_dead_letters().await
-    }
-
-    async fn append(&self, record: LogRecord) {
-        self.0.append(record).await;
     }
 }
 
@@ -114,6 +126,9 @@ log_suite!(one_partition, async { MemoryFixture::default() });
 log_suite!(five_partitions, async { partitions(5, Rebalancing::Cooperative) });
 log_suite!(five_partitions_eager, async { partitions(5, Rebalancing::Eager) });
 log_suite!(boxed_log, async { Boxed::default() });
+log_admin_suite!(admin_of_one_partition, async { MemoryFixture::default() });
+log_admin_suite!(admin_of_five_partitions, async { partitions(5, Rebalancing::Cooperative) });
+log_admin_suite!(boxed_admin, async { Boxed::default() });
 store_suite!(memory_store, async { MemoryFixture::default() });
 store_suite!(boxed_store, async { Boxed::default() });
 pipeline_suite!(pipeline_one_partition, async { (MemoryFixture::default(), MemoryFixture::default()) });

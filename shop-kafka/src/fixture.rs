@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use shop_core::conformance::{BATCH_BYTES, BATCH_RECORDS, LogFixture, skip};
-use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use shop_core::log::{Log, LogSource};
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock as _, SystemClock};
 
@@ -170,6 +170,10 @@ impl KafkaFixture {
 
 #[async_trait]
 impl LogFixture for KafkaFixture {
+    fn log(&self) -> Arc<dyn Log> {
+        Arc::new(self.log.clone())
+    }
+
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(self.log.sink())
     }
@@ -178,18 +182,6 @@ impl LogFixture for KafkaFixture {
         // Real brokers keep the groups of all tests, and of those before.
         let group = format!("{}-{group}", self.topic);
         Arc::new(self.log.source(&group).expect("a source"))
-    }
-
-    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        Arc::new(self.log.dead_letters())
-    }
-
-    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
-        self.log.dead_letters().all().await.expect("the dead letters")
-    }
-
-    async fn append(&self, record: LogRecord) {
-        self.log.append(record).await.expect("append");
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `conformance` | `KafkaFixture` (in module `fixture`), for the kit of shop-core |
 //! | `containers` | `KafkaContainer` there, for tests on a machine where nobody names a broker |
 
+mod admin;
 mod client;
 mod config;
 #[cfg(feature = "containers")]
@@ -31,11 +32,12 @@ mod log;
 mod options;
 mod producer;
 mod record;
+mod resolution;
+mod scan;
 mod sink;
 mod source;
 mod statistics;
 mod topic;
-mod walking;
 
 pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;

@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use futures_util::{Stream, TryStreamExt};
-use shop_core::log::{Batch, LogRecord, LogWriter, Partition, RecordPosition};
+use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
 use shop_core::{Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::client::Health;
@@ -13,7 +12,6 @@ use crate::error::ORIGIN;
 use crate::keeper::Keeper;
 use crate::producer::{Outgoing, Producing};
 use crate::topic::Topic;
-use crate::walking::walk;
 use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 
 /// A topic of a Kafka cluster.
@@ -21,7 +19,7 @@ use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 /// Clones share the clients.
 #[derive(Debug, Clone)]
 pub struct KafkaLog {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -95,27 +93,6 @@ impl KafkaLog {
         KafkaDeadLetters::new(Arc::clone(&self.shared), self.shared.dead_letters())
     }
 
-    /// All records that the log holds now, those of a partition in their order, in batches as a source's. Those that
-    /// come later are left out, and so are those that are deleted meanwhile.
-    ///
-    /// No group is joined and nothing committed: it disturbs nobody.
-    ///
-    /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time; so may the
-    /// stream's items be.
-    pub async fn records(&self) -> Result<impl Stream<Item = Result<Batch>> + Send + use<>> {
-        let shared = &self.shared;
-        shared.topic.ready(shared.options.publish_deadline).await?;
-        let nameless = "the cluster tells no id, which a record without one of its own needs";
-        let nameless = || Error::new(ErrorKind::Unavailable, nameless).with_origin(ORIGIN);
-        let (cluster, topic) =
-            (shared.keeper.cluster().ok_or_else(nameless)?, Arc::clone(&shared.topic.name));
-        Ok(walk(shared, &shared.topic.name).await?.map_ok(move |chunk| {
-            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), chunk.partition, 0);
-            Batch::new(partition, chunk.records)
-        }))
-    }
-
     /// Appends a record as another producer might have written it: its offset and time are set here.
     ///
     /// # Errors
@@ -149,6 +126,24 @@ impl LogWriter for KafkaLog {
 
     async fn check(&self) -> Result<()> {
         self.shared.keeper.check(&self.shared.topic).await
+    }
+}
+
+impl Log for KafkaLog {
+    fn writer(&self) -> Arc<dyn LogWriter> {
+        Arc::new(self.clone())
+    }
+
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Ok(Arc::new(Self::source(self, group)?))
+    }
+
+    fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(Self::dead_letters(self))
+    }
+
+    fn admin(&self) -> Arc<dyn LogAdmin> {
+        Arc::new(self.clone())
     }
 }
 

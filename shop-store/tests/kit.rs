@@ -1,13 +1,15 @@
 //! The kit on the embedded log and store, and on MongoDB if there is a server.
 
 use shop_core::conformance::{
-    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, UsersOfOrders, log_suite,
-    orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
+    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, UsersOfOrders,
+    log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite,
+    users_suite,
 };
 use shop_store::embedded::{EmbeddedAccounts, EmbeddedFixture};
 use shop_store::mongo::{MongoAccounts, MongoFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
+log_admin_suite!(embedded_admin, EmbeddedFixture::new());
 store_suite!(embedded_store, EmbeddedFixture::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
 pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });

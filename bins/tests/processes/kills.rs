@@ -15,6 +15,7 @@ use shop_client::{
     ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, Retries, Selector, ShopClient, Total,
     UserId,
 };
+use shop_core::log::LogAdminExt as _;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::{Mutex, RwLock};
@@ -201,7 +202,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
     let plan = Plan { rounds: 20, victims: &SERVICES, pauses: true, servers: None };
     let pair = plan.survive(folder.path(), Vec::new()).await;
     let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
-    assert_eq!(log.dead_letters().all().await.unwrap().len(), 0);
+    assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
 }
 
 /// What may be hit.

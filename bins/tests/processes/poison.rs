@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 use serde_json::Value;
-use shop_core::log::LogRecord;
+use shop_core::log::{LogAdminExt as _, LogRecord};
 use shop_core::{Clock as _, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
@@ -31,7 +31,7 @@ async fn fill(folder: &Path, values: impl Iterator<Item = String>) {
 /// The values of all dead letters, in their order.
 async fn letters(folder: &Path) -> Vec<String> {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
-    let letters = log.dead_letters().all().await.unwrap().into_iter();
+    let letters = log.pending_dead_letters().await.unwrap().into_iter();
     letters.map(|letter| String::from_utf8(letter.record.value.unwrap().to_vec()).unwrap()).collect()
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogRecord, LogSource};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// The most records of a batch that the sources of a [`LogFixture`] hand out: small, so that few records make
@@ -27,22 +27,32 @@ pub trait LogFixture: Debug + Send + Sync {
         Capabilities::default()
     }
 
-    /// A writer.
+    /// The log, whose sources hand out at most [`BATCH_RECORDS`] records a batch, and end one at [`BATCH_BYTES`].
+    fn log(&self) -> Arc<dyn Log>;
+
+    /// A writer of purchases.
     async fn sink(&self) -> Arc<dyn PurchaseSink>;
 
-    /// A new member of `group`, which hands out at most [`BATCH_RECORDS`] records a batch, and ends one at
-    /// [`BATCH_BYTES`].
-    async fn source(&self, group: &str) -> Arc<dyn LogSource>;
+    /// A new member of `group`.
+    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
+        self.log().source(group).expect("a source")
+    }
 
     /// Where the log keeps its dead letters.
-    async fn dead_letters(&self) -> Arc<dyn DeadLetters>;
+    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        self.log().dead_letters()
+    }
 
-    /// All dead letters that the log keeps.
-    async fn pending_dead_letters(&self) -> Vec<DeadLetter>;
+    /// All dead letters that are pending.
+    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
+        self.log().admin().pending_dead_letters().await.expect("the dead letters")
+    }
 
     /// Appends a record as another producer might have written it; offset and time are the log's. Not called
     /// unless [`Capabilities::foreign_records`] is set.
-    async fn append(&self, record: LogRecord);
+    async fn append(&self, record: LogRecord) {
+        self.log().writer().append(record).await.expect("append");
+    }
 }
 
 /// A store that nobody else uses, and the way to read it.

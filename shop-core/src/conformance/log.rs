@@ -16,7 +16,7 @@ use crate::log::{
     CommitOutcome, ControlEvent, DeadLetter, Headers, LogRecord, Reason, RevocationCause, SourceEvent,
 };
 use crate::ports::{Durability, PurchaseSink};
-use crate::record::{decode, header};
+use crate::record::{Record, decode, header};
 use crate::{ErrorKind, Purchase, RequestContext};
 
 pub use super::log_batches::{
@@ -201,6 +201,21 @@ pub async fn committed_records_are_not_redelivered(fixture: &dyn LogFixture) {
     publish(&*sink, &purchases(5..8)).await;
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
+}
+
+/// A commit with a smaller offset than before moves the position back.
+pub async fn a_smaller_offset_moves_the_position_back(fixture: &dyn LogFixture) {
+    publish(&*fixture.sink().await, &(0..6).map(|number| purchase_of("user-1", number)).collect::<Vec<_>>())
+        .await;
+    let source = fixture.source(GROUP).await;
+    let end = positions(&read(&*source, 6).await);
+    assert_eq!(commit(&*source, &end).await, [CommitOutcome::Committed]);
+    let mut back = end[0].clone();
+    back.next_offset -= 4;
+    assert_eq!(commit(&*source, &[back]).await, [CommitOutcome::Committed]);
+    soon("close", source.close(DEADLINE)).await.expect("close");
+    let source = fixture.source(GROUP).await;
+    assert_eq!(ids(&read(&*source, 4).await), expected(2..6));
 }
 
 /// A commit answers for each position, in the order of the call.
@@ -415,7 +430,9 @@ async fn letters(fixture: &dyn LogFixture) -> Vec<DeadLetter> {
     publish(&*fixture.sink().await, &purchases(0..1)).await;
     let partition = read(&*source, 1).await[0].partition.clone();
     let records = foreign_records().into_iter();
-    records.map(|record| DeadLetter::new(record, partition.clone(), Reason::conflict(), 3)).collect()
+    records
+        .map(|record| DeadLetter::new(record, partition.clone(), Reason::conflict(Purchase::TYPE), 3))
+        .collect()
 }
 
 /// A dead letter holds bytes, key and headers as the record had them, its place, and why it is dead.

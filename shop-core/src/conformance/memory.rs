@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
-use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use crate::log::Log;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
@@ -48,24 +48,12 @@ impl LogFixture for MemoryFixture {
         self.capabilities
     }
 
+    fn log(&self) -> Arc<dyn Log> {
+        Arc::new(self.log.clone())
+    }
+
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(self.log.sink())
-    }
-
-    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
-        Arc::new(self.log.source(group))
-    }
-
-    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        Arc::new(self.log.dead_letters())
-    }
-
-    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
-        self.log.dead_letters().all()
-    }
-
-    async fn append(&self, record: LogRecord) {
-        drop(self.log.append(record));
     }
 }
 

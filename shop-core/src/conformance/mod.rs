@@ -26,6 +26,7 @@
 mod accounts;
 mod fixture;
 pub mod log;
+pub mod log_admin;
 mod log_batches;
 mod log_calls;
 mod memory;
@@ -50,5 +51,6 @@ pub use fixture::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFix
 pub use memory::MemoryFixture;
 
 pub use crate::{
-    log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
+    log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite,
+    users_suite,
 };

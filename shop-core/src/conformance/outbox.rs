@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::OutboxFixture;
 use super::fixture::soon;
 use crate::fault::{Call, Fault, Faults};
-use crate::log::{Headers, LogRecord};
+use crate::log::{Headers, LogAdmin, LogRecord};
 use crate::memory::InMemoryLog;
 use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
 
@@ -140,7 +140,7 @@ pub async fn a_relay_empties_it(fixture: &dyn OutboxFixture) {
 }
 
 async fn published(log: &InMemoryLog) -> Vec<Content> {
-    let batches: Vec<_> = log.records().try_collect().await.expect("the records");
+    let batches: Vec<_> = log.scan().await.expect("a scan").try_collect().await.expect("the records");
     contents(batches.into_iter().flat_map(|batch| batch.records))
 }
 

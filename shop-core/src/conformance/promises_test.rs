@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 10] = [
+const PORTS: [&str; 12] = [
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
-    include_str!("../log/writer.rs"),
     include_str!("../ports/record_store.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
     include_str!("../log/dead_letters.rs"),
+    include_str!("../log/writer.rs"),
+    include_str!("../log/admin.rs"),
+    include_str!("../log/port.rs"),
     include_str!("../users/store.rs"),
     include_str!("../orders/store.rs"),
     include_str!("../outbox/mod.rs"),
@@ -33,7 +35,8 @@ fn promises() -> Vec<String> {
 
 /// `suite::case` of every name in backticks and parentheses.
 fn named(promises: &[String]) -> BTreeSet<String> {
-    let suites = ["log::", "record_store::", "store::", "query::", "users::", "orders::", "outbox::"];
+    let suites =
+        ["log::", "log_admin::", "record_store::", "store::", "query::", "users::", "orders::", "outbox::"];
     let of_suite = |name: &&str| suites.iter().any(|suite| name.starts_with(suite));
     promises.iter().flat_map(|promise| promise.split('`')).filter(of_suite).map(str::to_owned).collect()
 }
@@ -53,6 +56,7 @@ fn every_promise_names_a_function_that_exists() {
     let mut written = functions("log", include_str!("log.rs"));
     written.extend(functions("record_store", include_str!("record_store.rs")));
     written.extend(functions("log", include_str!("log_batches.rs")));
+    written.extend(functions("log_admin", include_str!("log_admin.rs")));
     written.extend(functions("store", include_str!("store.rs")));
     written.extend(functions("query", include_str!("query.rs")));
     written.extend(functions("users", include_str!("users.rs")));
@@ -68,6 +72,7 @@ fn every_function_is_in_its_suite() {
         include_str!("log.rs"),
         include_str!("record_store.rs"),
         include_str!("log_batches.rs"),
+        include_str!("log_admin.rs"),
         include_str!("store.rs"),
         include_str!("query.rs"),
         include_str!("pipeline.rs"),

@@ -29,6 +29,7 @@ macro_rules! log_suite {
             uncommitted_records_are_redelivered,
             committed_records_are_not_redelivered,
             commit_answers_each_position,
+            a_smaller_offset_moves_the_position_back,
             a_dropped_next_loses_nothing,
             a_revocation_is_waited_for,
             a_revocation_ends_with_its_grace,
@@ -40,6 +41,33 @@ macro_rules! log_suite {
             foreign_records_are_delivered_as_they_stand,
             dead_letters_are_byte_identical,
             dead_letters_may_be_put_again,
+        );
+    };
+}
+
+/// One `#[tokio::test]` for each promise that a log makes to its operators, in a module of the given name; the
+/// expression makes a fresh [`LogFixture`](crate::conformance::LogFixture).
+#[macro_export]
+macro_rules! log_admin_suite {
+    ($name:ident, if $fixture:expr) => {
+        $crate::log_admin_suite!(@cases $name, $fixture);
+    };
+    ($name:ident, $fixture:expr) => {
+        $crate::log_admin_suite!(@cases $name, async { Some($fixture.await) });
+    };
+    (@cases $name:ident, $fixture:expr) => {
+        $crate::conformance_cases!($name, fixture = $fixture, log_admin, (&fixture);
+            appended_records_are_kept_as_given,
+            a_scan_yields_the_log_as_it_is,
+            a_scan_disturbs_no_group,
+            pending_letters_are_listed_once,
+            a_replayed_record_keeps_its_id,
+            a_replayed_event_is_unchanged,
+            a_replayed_letter_is_resolved,
+            a_discarded_letter_is_resolved,
+            a_letter_put_again_is_pending_again,
+            resolving_nothing_changes_nothing,
+            the_ports_share_one_topic,
         );
     };
 }

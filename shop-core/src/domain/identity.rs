@@ -5,16 +5,14 @@
 //! | a key that is a UUID | that UUID |
 //! | another key | UUIDv5 over the user id and the key |
 //! | no key | a UUIDv7, made where the purchase enters |
-//! | a record of another producer without an id | UUIDv5 over where it stands in its log |
+//! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId): UUIDv5 over its position |
 
 use uuid::Uuid;
 
-use super::{IdempotencyKey, PurchaseId, Timestamp, UserId};
+use super::{IdempotencyKey, PurchaseId, UserId};
 
 /// Namespace of the ids that are made from keys. Fixed for ever: another value would double purchases.
 const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
-/// Namespace of the ids that are made from positions in a log. Fixed for ever, as above.
-const FOREIGN: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c12);
 
 /// The id of a purchase that a client sent with a key.
 ///
@@ -30,63 +28,18 @@ const FOREIGN: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c12)
 pub fn keyed_id(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
         Ok(id) if id.as_uuid().is_some() => id,
-        _ => hashed(KEYED, &[user.as_str().as_bytes(), key.as_str().as_bytes()]),
+        _ => PurchaseId::from_uuid(hashed(KEYED, &[user.as_str().as_bytes(), key.as_str().as_bytes()])),
     }
-}
-
-/// Where a record of another producer stands: what its id is made from when it carries none.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct ForeignOrigin<'a> {
-    /// The id of the cluster that holds the log.
-    pub cluster: &'a str,
-    /// The name of the log's topic.
-    pub topic: &'a str,
-    /// The number of the partition.
-    pub partition: u32,
-    /// The offset in the partition.
-    pub offset: u64,
-    /// The time that the log gave to the record. With it a topic that was deleted and made again, which
-    /// counts its offsets from 0 once more, does not repeat old ids.
-    pub time: Timestamp,
-}
-
-impl<'a> ForeignOrigin<'a> {
-    /// The origin of the record at `offset` of one partition.
-    #[must_use]
-    pub const fn new(
-        cluster: &'a str,
-        topic: &'a str,
-        (partition, offset): (u32, u64),
-        time: Timestamp,
-    ) -> Self {
-        Self { cluster, topic, partition, offset, time }
-    }
-}
-
-/// The id of a record that another producer wrote without one: the same at every redelivery.
-#[must_use]
-pub fn foreign_id(origin: &ForeignOrigin<'_>) -> PurchaseId {
-    hashed(
-        FOREIGN,
-        &[
-            origin.cluster.as_bytes(),
-            origin.topic.as_bytes(),
-            &origin.partition.to_be_bytes(),
-            &origin.offset.to_be_bytes(),
-            &origin.time.as_millis().to_be_bytes(),
-        ],
-    )
 }
 
 /// UUIDv5 over the parts, each preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
-fn hashed(namespace: Uuid, parts: &[&[u8]]) -> PurchaseId {
+pub(crate) fn hashed(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
     let mut name = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
     for part in parts {
         name.extend_from_slice(&(part.len() as u64).to_be_bytes());
         name.extend_from_slice(part);
     }
-    PurchaseId::from_uuid(Uuid::new_v5(&namespace, &name))
+    Uuid::new_v5(&namespace, &name)
 }
 
 #[cfg(test)]
@@ -117,24 +70,5 @@ mod tests {
     fn ids_never_change_between_versions() {
         // These values are in users' stores: if this test fails, redelivery doubles purchases.
         assert_eq!(id("u1", "order-7").to_string(), "6227dd3e-4b6e-5903-bbab-a62e31d75856");
-        let time = Timestamp::from_millis(1_700_000_000_000).unwrap();
-        let origin = ForeignOrigin::new("cluster", "purchases", (3, 42), time);
-        assert_eq!(foreign_id(&origin).to_string(), "bb8a1e84-3cdd-55ff-999d-00f040a84f59");
-    }
-
-    #[test]
-    fn every_part_of_an_origin_counts() {
-        let time = Timestamp::from_millis(1).unwrap();
-        let base = ForeignOrigin::new("c", "t", (0, 0), time);
-        let variants = [
-            ForeignOrigin { cluster: "d", ..base },
-            ForeignOrigin { topic: "u", ..base },
-            ForeignOrigin { partition: 1, ..base },
-            ForeignOrigin { offset: 1, ..base },
-            ForeignOrigin { time: Timestamp::from_millis(2).unwrap(), ..base },
-        ];
-        for variant in variants {
-            assert_ne!(foreign_id(&variant), foreign_id(&base), "{variant:?}");
-        }
     }
 }

@@ -11,7 +11,8 @@ mod timestamp;
 mod user;
 
 pub use id::{InvalidPurchaseId, PurchaseId};
-pub use identity::{ForeignOrigin, foreign_id, keyed_id};
+pub(crate) use identity::hashed;
+pub use identity::keyed_id;
 pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
 pub use price::{InvalidPrice, Price, RoundedTotal, SumTooLarge, Total};

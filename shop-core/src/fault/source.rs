@@ -185,7 +185,7 @@ impl LogSource for FaultySource {
             let partition = state.partitions.get_mut(&position.partition.index);
             if let (Some(partition), CommitOutcome::Committed) = (partition, outcome) {
                 for batch in &mut partition.uncommitted {
-                    batch.records.retain(|record| record.offset >= position.next);
+                    batch.records.retain(|record| record.offset >= position.next_offset);
                 }
                 partition.uncommitted.retain(|batch| !batch.records.is_empty());
             }

@@ -13,7 +13,7 @@ use super::insertion::{Indexed, Stored};
 use super::pipeline::{BatchEvent, BatchState, Event};
 use super::status::Part;
 use super::{IngestOptions, Tally};
-use crate::log::{Batch, DeadLetter, DeadLetters, Place, Reason, ReasonKind};
+use crate::log::{Batch, DeadLetter, DeadLetters, Reason, ReasonKind};
 use crate::ports::RecordStore;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Retry};
@@ -219,10 +219,10 @@ fn never_works(error: &Error) -> bool {
 }
 
 fn never_kept(letter: &DeadLetter, error: Error) -> Error {
-    let Place { topic, partition, offset } = letter.stood_at();
     let message = format!(
-        "the dead letter of the record {topic}-{partition}-{offset} can never be kept, its reason being {}: ingest has stopped; \
+        "the dead letter of the record {} can never be kept, its reason being {}: ingest has stopped; \
          let the dead letters take it, then restart",
+        letter.position(),
         letter.reason.kind().as_str()
     );
     Error::new(error.kind(), message).with_origin("ingest").with_source(error)

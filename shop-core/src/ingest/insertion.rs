@@ -150,7 +150,7 @@ impl<R: Record> BatchWorker<R> {
                     unknown.error.get_or_insert(error);
                     continue;
                 }
-                InsertOutcome::Conflict => Reason::conflict(),
+                InsertOutcome::Conflict => Reason::conflict(R::TYPE),
                 InsertOutcome::Rejected(reason) => reason,
             };
             rejected.push(RejectedRecord {

@@ -64,7 +64,7 @@ impl LogSource for Misbehaving {
     }
 
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        let asked = positions.iter().map(|position| (position.partition.epoch, position.next));
+        let asked = positions.iter().map(|position| (position.partition.epoch, position.next_offset));
         self.asked.lock().unwrap().extend(asked);
         if self.commits_hang {
             pending::<()>().await;

@@ -4,9 +4,8 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use super::{Partition, Reason};
+use super::{LogRecord, Partition, Reason};
 use crate::Result;
-use crate::log::LogRecord;
 
 /// Keeps records that can never be stored, byte for byte. The log's side owns it, so that a store that is
 /// away keeps nobody from putting a bad record aside.

@@ -55,6 +55,19 @@ impl Headers {
         })
     }
 
+    /// Whether there is a header `name`, with a value or without.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.iter().any(|(found, _)| found == name)
+    }
+
+    /// The same headers, and one more behind them.
+    #[must_use]
+    pub fn with(&self, name: &str, value: Option<&[u8]>) -> Self {
+        let copied = self.iter().fold(Self::builder(), |copied, (name, value)| copied.with(name, value));
+        copied.with(name, value).build()
+    }
+
     /// The last value under `name`: a header set again replaces the one before, as elsewhere in the field.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {

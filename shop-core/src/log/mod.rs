@@ -1,9 +1,11 @@
 //! The log: raw records of any kind, where they are appended, where they are read, and where those go that can
 //! never be stored.
 
+mod admin;
 mod dead_letters;
-mod forward;
 mod headers;
+mod identity;
+mod port;
 mod reason;
 mod record;
 mod resolution;
@@ -11,12 +13,19 @@ mod source;
 mod writer;
 
 #[cfg(feature = "mock")]
+pub use admin::MockLogAdmin;
+pub use admin::{LogAdmin, LogAdminExt};
+#[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
-pub use reason::{Reason, ReasonKind};
-pub use record::{LogRecord, RecordPosition};
-pub use resolution::{DeadLetterState, InvalidPlace, Place, Resolution, ResolvedDeadLetter};
+pub use identity::{InvalidRecordId, RecordId, RecordType};
+pub use port::Log;
+#[cfg(feature = "mock")]
+pub use port::MockLog;
+pub use reason::{InvalidReasonKind, Reason, ReasonKind};
+pub use record::{InvalidRecordPosition, LogRecord, RecordPosition};
+pub use resolution::{DeadLetterState, InvalidResolution, Resolution, ResolvedDeadLetter};
 #[cfg(feature = "mock")]
 pub use source::MockLogSource;
 pub use source::{

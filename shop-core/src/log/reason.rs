@@ -1,8 +1,9 @@
 //! Why a record is dead-lettered.
 
 use std::fmt;
+use std::str::FromStr;
 
-use crate::record::DecodeError;
+use super::RecordType;
 use crate::{Error, ErrorKind, Outcome, Result};
 
 /// Why a record can never be stored, however often it is tried.
@@ -19,9 +20,9 @@ pub struct Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ReasonKind {
-    /// The record is no purchase in any known format.
+    /// The record is not of its topic's type, in any known format.
     Undecodable,
-    /// Its id is taken by a purchase with other content.
+    /// Its id is taken by a record with other content.
     Conflict,
     /// The store refuses it for what it is, such as its size.
     Refused,
@@ -37,38 +38,47 @@ impl ReasonKind {
             Self::Refused => "refused",
         }
     }
+}
 
-    /// The kind that the word stands for, if it is one.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Undecodable, Self::Conflict, Self::Refused].into_iter().find(|kind| kind.as_str() == word)
+/// A word that is no [`ReasonKind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be undecodable, conflict or refused")]
+pub struct InvalidReasonKind;
+
+impl FromStr for ReasonKind {
+    type Err = InvalidReasonKind;
+
+    fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
+        let all = [Self::Undecodable, Self::Conflict, Self::Refused];
+        all.into_iter().find(|kind| kind.as_str() == word).ok_or(InvalidReasonKind)
     }
 }
 
 impl Reason {
-    /// Another purchase has the id.
+    /// Another record of this type has the id.
     #[must_use]
-    pub fn conflict() -> Self {
-        Self { kind: ReasonKind::Conflict, detail: "the id is taken by a purchase with other content".into() }
+    pub fn conflict(of: RecordType) -> Self {
+        let detail = format!("the id is taken by a {} with other content", of.name);
+        Self { kind: ReasonKind::Conflict, detail }
     }
 
-    /// The store refuses the purchase for what it is.
+    /// The store refuses the record for what it is.
     ///
     /// # Errors
-    /// The error itself, when it does not speak of the purchase: when it is transient, when its outcome is
+    /// The error itself, when it is not about the record: when it is transient, when its outcome is
     /// unknown, or when its kind is none of [`Invalid`](ErrorKind::Invalid) and
     /// [`TooLarge`](ErrorKind::TooLarge).
     pub fn refused(error: Error) -> Result<Self> {
-        let of_the_purchase = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
-        if !of_the_purchase || error.is_transient() || error.outcome() == Outcome::Unknown {
+        let of_the_record = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
+        if !of_the_record || error.is_transient() || error.outcome() == Outcome::Unknown {
             return Err(error);
         }
         Ok(Self { kind: ReasonKind::Refused, detail: error.chain().to_string() })
     }
 
-    /// The reason that a dead letter was put aside for, as the letter has it.
+    /// The reason that a dead letter was stored with.
     #[must_use]
-    pub const fn of_letter(kind: ReasonKind, detail: String) -> Self {
+    pub const fn from_parts(kind: ReasonKind, detail: String) -> Self {
         Self { kind, detail }
     }
 
@@ -78,16 +88,10 @@ impl Reason {
         self.kind
     }
 
-    /// What exactly is wrong, for whoever looks at the dead letter.
+    /// What exactly is wrong, for the operator who inspects the dead letter.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
-    }
-}
-
-impl From<DecodeError> for Reason {
-    fn from(error: DecodeError) -> Self {
-        Self { kind: ReasonKind::Undecodable, detail: error.to_string() }
     }
 }
 

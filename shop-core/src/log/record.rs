@@ -1,5 +1,8 @@
 //! A record as it is in a log, and its position.
 
+use std::fmt;
+use std::str::FromStr;
+
 use bytes::Bytes;
 
 use super::Headers;
@@ -50,7 +53,7 @@ impl LogRecord {
     }
 }
 
-/// Where one record stands.
+/// The position of one record in a log. People write it `topic-partition-offset`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct RecordPosition {
@@ -67,5 +70,44 @@ impl RecordPosition {
     #[must_use]
     pub const fn new(topic: String, partition: u32, offset: u64) -> Self {
         Self { topic, partition, offset }
+    }
+}
+
+/// A text that is no [`RecordPosition`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be topic-partition-offset, such as purchases-0-42")]
+pub struct InvalidRecordPosition;
+
+impl fmt::Display for RecordPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.topic, self.partition, self.offset)
+    }
+}
+
+impl FromStr for RecordPosition {
+    type Err = InvalidRecordPosition;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // From the end: a topic's name may have dashes.
+        let mut parts = text.rsplitn(3, '-');
+        let offset = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidRecordPosition)?;
+        let partition = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidRecordPosition)?;
+        let topic = parts.next().filter(|topic| !topic.is_empty()).ok_or(InvalidRecordPosition)?;
+        Ok(Self::new(topic.to_owned(), partition, offset))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_read_back_as_written() {
+        let position = RecordPosition::new("t-1".into(), 3, 7);
+        assert_eq!(position.to_string(), "t-1-3-7");
+        assert_eq!(position.to_string().parse(), Ok(position));
+        for wrong in ["", "7", "3-7", "-3-7", "t-x-7", "t-3--7"] {
+            assert_eq!(wrong.parse::<RecordPosition>(), Err(InvalidRecordPosition), "{wrong}");
+        }
     }
 }

@@ -1,26 +1,21 @@
-//! Dead letters as an operator meets them: kept until somebody settles them, by a replay or by hand.
-//!
-//! A log's adapter offers what it keeps as a stream of [`DeadLetterState`], and settles letters by its own means.
+//! Dead letters as an operator meets them: pending until they are resolved, by a replay or by discarding them.
 
-use std::fmt;
 use std::str::FromStr;
 
-use crate::PurchaseId;
-use crate::log::{DeadLetter, Headers, LogRecord};
-use crate::record::{header, place_id};
+use super::{DeadLetter, LogRecord, RecordId, RecordPosition, RecordType};
 
-/// What a log keeps of a record that was put aside.
+/// What a log keeps of a record that was dead-lettered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadLetterState {
-    /// A letter that waits for somebody.
+    /// A letter that waits for an operator.
     Pending(DeadLetter),
-    /// A letter that somebody has settled. Its bytes may be gone.
+    /// A letter that an operator has resolved. Its bytes may be gone.
     Resolved(ResolvedDeadLetter),
 }
 
 impl DeadLetterState {
-    /// The letter, if it is still kept.
+    /// The letter, if it is still pending.
     #[must_use]
     pub fn into_pending(self) -> Option<DeadLetter> {
         match self {
@@ -30,35 +25,40 @@ impl DeadLetterState {
     }
 }
 
-/// What is remembered of a letter that is no longer kept, so that its record does not count as lost.
+/// What is remembered of a letter that was resolved, so that its record does not count as lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResolvedDeadLetter {
-    /// The id of the place at which its record stands: see [`DeadLetter::place`].
-    pub place: PurchaseId,
-    /// The id of its purchase, if it can have one: see [`DeadLetter::purchase_id`].
-    pub purchase: Option<PurchaseId>,
-    /// How it was settled.
-    pub settlement: Resolution,
+    /// The id of its record: see [`DeadLetter::record_id`].
+    pub record_id: RecordId,
+    /// The id that its type gives its record, if it has one: see [`DeadLetter::id`].
+    pub id: Option<String>,
+    /// How it was resolved.
+    pub resolution: Resolution,
 }
 
 impl ResolvedDeadLetter {
-    /// A letter about the record at `place`.
+    /// A letter about the record `record_id`.
     #[must_use]
-    pub const fn new(place: PurchaseId, purchase: Option<PurchaseId>, settlement: Resolution) -> Self {
-        Self { place, purchase, settlement }
+    pub const fn new(record_id: RecordId, id: Option<String>, resolution: Resolution) -> Self {
+        Self { record_id, id, resolution }
     }
 }
 
-/// How a letter was settled.
+/// How a letter was resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resolution {
     /// Its record was published again.
     Replayed,
-    /// Somebody has decided that nothing is to become of it.
+    /// It was discarded: an operator has decided that its record is not to be processed.
     Dropped,
 }
+
+/// A word that is no [`Resolution`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be replayed or dropped")]
+pub struct InvalidResolution;
 
 impl Resolution {
     /// The word for it in a log.
@@ -69,108 +69,64 @@ impl Resolution {
             Self::Dropped => "dropped",
         }
     }
-
-    /// The settlement that the word stands for, if it is one.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Replayed, Self::Dropped].into_iter().find(|settlement| settlement.as_str() == word)
-    }
 }
 
-/// Where a record stands, as people write it: `topic-partition-offset`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The topic.
-    pub topic: String,
-    /// The number of the partition.
-    pub partition: u32,
-    /// The offset in the partition.
-    pub offset: u64,
-}
+impl FromStr for Resolution {
+    type Err = InvalidResolution;
 
-/// A text that is no [`Place`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be topic-partition-offset, such as purchases-0-42")]
-pub struct InvalidPlace;
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.topic, self.partition, self.offset)
-    }
-}
-
-impl FromStr for Place {
-    type Err = InvalidPlace;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // From the end: a topic's name may have dashes.
-        let mut parts = text.rsplitn(3, '-');
-        let offset = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidPlace)?;
-        let partition = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidPlace)?;
-        let topic = parts.next().filter(|topic| !topic.is_empty()).ok_or(InvalidPlace)?;
-        Ok(Self { topic: topic.to_owned(), partition, offset })
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Replayed, Self::Dropped];
+        all.into_iter().find(|resolution| resolution.as_str() == word).ok_or(InvalidResolution)
     }
 }
 
 impl DeadLetter {
-    /// Where its record stands, for people.
+    /// The position of its record.
     #[must_use]
-    pub fn stood_at(&self) -> Place {
-        let topic = self.partition.topic.to_string();
-        Place { topic, partition: self.partition.index, offset: self.record.offset }
+    pub fn position(&self) -> RecordPosition {
+        RecordPosition::new(self.partition.topic.to_string(), self.partition.index, self.record.offset)
     }
 
-    /// The id of the place at which its record stands: what tells letters apart.
+    /// The id of its record: what distinguishes letters.
     #[must_use]
-    pub fn place(&self) -> PurchaseId {
-        place_id(&self.record, &self.partition)
+    pub fn record_id(&self) -> RecordId {
+        RecordId::new(&self.record, &self.partition)
     }
 
-    /// The id that its purchase has or would have; `None` when the record carries one that is none.
+    /// The id that its type gives its record: see [`RecordType::id`].
     #[must_use]
-    pub fn purchase_id(&self) -> Option<PurchaseId> {
-        if !carries_id(&self.record.headers) {
-            return Some(self.place());
-        }
-        let carried = self.record.headers.get(header::PURCHASE_ID)?;
-        std::str::from_utf8(carried).ok()?.parse().ok()
+    pub fn id(&self, of: RecordType) -> Option<String> {
+        of.id(&self.record, &self.partition)
     }
 
-    /// The record to publish in order to try it again: key, headers and value as they were.
-    ///
-    /// A record without an id has one from where it stands, and would get another one where it is published: it is
-    /// given the first in a header. So a replay keeps the purchase's id, and repeating it doubles nothing. A purchase
-    /// whose value names no time gets that of its replay.
+    /// The record to publish in order to process it again: see [`RecordType::replay_record`].
     #[must_use]
-    pub fn to_replay(&self) -> LogRecord {
-        let mut record = self.record.clone();
-        if !carries_id(&record.headers) {
-            let id = self.place().to_string();
-            let own =
-                record.headers.iter().fold(Headers::builder(), |own, (name, value)| own.with(name, value));
-            record.headers = own.with(header::PURCHASE_ID, Some(id.as_bytes())).build();
-        }
-        record
+    pub fn replay_record(&self, of: RecordType) -> LogRecord {
+        of.replay_record(&self.record, &self.partition)
     }
-}
-
-fn carries_id(headers: &Headers) -> bool {
-    headers.iter().any(|(name, _)| name == header::PURCHASE_ID)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Timestamp;
-    use crate::log::{Partition, Reason};
-    use crate::record::decode;
+    use crate::log::{Headers, Partition, Reason};
+    use crate::record::{Record, decode, header};
+    use crate::users::User;
+    use crate::{Purchase, PurchaseId};
+
+    const OF: RecordType = Purchase::TYPE;
+
+    fn purchase_id(letter: &DeadLetter) -> Option<PurchaseId> {
+        letter.id(OF).map(|id| id.parse().unwrap())
+    }
 
     fn letter(headers: Headers) -> DeadLetter {
         let value = br#"{"username":"ada","userid":"u1","price":1,"timestamp":"2026-03-01T09:00:00Z"}"#;
         let record = LogRecord::new(7, Timestamp::MIN, Some(value.to_vec().into()))
             .with_key(Some("u1".into()))
             .with_headers(headers);
-        DeadLetter::new(record, Partition::new("c".into(), "t-1".into(), 3, 9), Reason::conflict(), 1)
+        DeadLetter::new(record, Partition::new("c".into(), "t-1".into(), 3, 9), Reason::conflict(OF), 1)
     }
 
     fn elsewhere() -> Partition {
@@ -178,35 +134,34 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_keeps_the_id_that_the_place_has_given() {
+    fn a_replay_keeps_the_id_from_the_position() {
         let letter = letter(Headers::builder().with("their", Some(b"own")).build());
         let id = decode(&letter.record, &letter.partition).unwrap().id;
-        let mut replayed = letter.to_replay();
+        let mut replayed = letter.replay_record(OF);
         replayed.offset = 1_000;
         assert_eq!(decode(&replayed, &elsewhere()).unwrap().id, id);
-        assert_eq!((letter.purchase_id(), replayed.headers.get("their")), (Some(id), Some(&b"own"[..])));
+        assert_eq!((purchase_id(&letter), replayed.headers.get("their")), (Some(id), Some(&b"own"[..])));
         assert_eq!((&replayed.key, &replayed.value), (&letter.record.key, &letter.record.value));
         // One that fails again is replayed once more, as the same purchase.
-        let again = DeadLetter::new(replayed.clone(), elsewhere(), Reason::conflict(), 1);
-        assert_eq!((again.purchase_id(), again.to_replay()), (Some(id), replayed));
+        let again = DeadLetter::new(replayed.clone(), elsewhere(), Reason::conflict(OF), 1);
+        assert_eq!((purchase_id(&again), again.replay_record(OF)), (Some(id), replayed));
     }
 
     #[test]
     fn a_record_with_an_id_is_replayed_as_it_is() {
         for (id, kept) in [(&b"0190163d-8694-739b-aea5-966c26f8ad91"[..], true), (b"no id", false)] {
             let letter = letter(Headers::builder().with(header::PURCHASE_ID, Some(id)).build());
-            assert_eq!(letter.to_replay(), letter.record);
-            assert_eq!(letter.purchase_id().is_some(), kept);
+            assert_eq!(letter.replay_record(OF), letter.record);
+            assert_eq!(purchase_id(&letter).is_some(), kept);
         }
     }
 
     #[test]
-    fn places_read_back_as_written() {
-        let place = letter(Headers::EMPTY).stood_at();
-        assert_eq!(place.to_string(), "t-1-3-7");
-        assert_eq!(place.to_string().parse(), Ok(place));
-        for wrong in ["", "7", "3-7", "-3-7", "t-x-7", "t-3--7"] {
-            assert_eq!(wrong.parse::<Place>(), Err(InvalidPlace), "{wrong}");
-        }
+    fn an_event_has_no_id_and_is_replayed_as_it_is() {
+        let letter = letter(Headers::builder().with(header::SCHEMA, Some(b"1")).build());
+        assert_eq!((letter.id(User::TYPE), letter.replay_record(User::TYPE)), (None, letter.record.clone()));
+        let conflict = |of| Reason::conflict(of).detail().to_owned();
+        assert_eq!(conflict(User::TYPE), "the id is taken by a record with other content");
+        assert_eq!(conflict(OF), "the id is taken by a purchase with other content");
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::LogRecord;
 use crate::Result;
-use crate::log::LogRecord;
 
 /// Where records come from: one member of a consumer group.
 ///
@@ -31,6 +31,8 @@ use crate::log::LogRecord;
 /// - Groups do not disturb each other (`log::groups_are_independent`).
 /// - The next member of a group starts at the committed position: what was not committed comes again
 ///   (`log::uncommitted_records_are_redelivered`), what was committed does not (`log::committed_records_are_not_redelivered`).
+/// - A commit with a smaller offset than before moves the position back: the group's next member starts there
+///   (`log::a_smaller_offset_moves_the_position_back`).
 /// - `commit` takes the *next* offset and answers for each position in the order of the call
 ///   (`log::commit_answers_each_position`).
 /// - Dropping the future of `next` loses nothing (`log::a_dropped_next_loses_nothing`).
@@ -69,7 +71,7 @@ pub trait LogSource: Debug + Send + Sync + 'static {
     /// Dropping the future loses nothing.
     async fn next_control(&self) -> Result<ControlEvent>;
 
-    /// Moves the group's positions. The answer has one outcome for each position, in the same order.
+    /// Moves the group's positions, forward or back. The answer has one outcome for each position, in the same order.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log did not answer; committing again is safe.
@@ -179,14 +181,14 @@ pub struct CommitOffset {
     /// The partition, in the epoch that the records were delivered in.
     pub partition: Partition,
     /// The offset of the next record to be read: one after the last that is durable.
-    pub next: u64,
+    pub next_offset: u64,
 }
 
 impl CommitOffset {
-    /// The position before offset `next` of `partition`.
+    /// The position before offset `next_offset` of `partition`.
     #[must_use]
-    pub const fn new(partition: Partition, next: u64) -> Self {
-        Self { partition, next }
+    pub const fn new(partition: Partition, next_offset: u64) -> Self {
+        Self { partition, next_offset }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::Result;
 /// # Behavior
 /// Each line names the function of the conformance kit that holds an implementation to it.
 ///
-/// - `append` answers `Ok` only when the record is durable, with its key, headers and value
-///   (`log::foreign_records_are_delivered_as_they_stand`).
+/// - `append` returns `Ok` only when the record is durable, with its key, headers and value
+///   (`log_admin::appended_records_are_kept_as_given`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait LogWriter: Debug + Send + Sync + 'static {

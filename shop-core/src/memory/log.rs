@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{Stream, stream};
 use tokio::sync::Notify;
 
 use super::group::{Group, Rebalancing};
 use super::{InMemoryDeadLetters, InMemorySink, InMemorySource, lock};
-use crate::log::{Batch, DeadLetter, LogRecord, LogWriter, Partition, RecordPosition};
+use crate::log::{
+    DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition,
+    ResolvedDeadLetter,
+};
 use crate::{Clock, Result, SystemClock};
 
 /// A partitioned log in memory, with consumer groups.
@@ -71,6 +73,7 @@ pub(super) struct State {
     pub(super) partitions: BTreeMap<u32, Vec<LogRecord>>,
     pub(super) groups: BTreeMap<String, Group>,
     pub(super) dead_letters: BTreeMap<(u32, u64), DeadLetter>,
+    pub(super) resolved: BTreeMap<(u32, u64), ResolvedDeadLetter>,
     pub(super) last_member: u64,
 }
 
@@ -123,16 +126,6 @@ impl InMemoryLog {
         self.shared.append(record)
     }
 
-    /// All records that the log holds now, by partition. Nobody joins a group for it.
-    pub fn records(&self) -> impl Stream<Item = Result<Batch>> + Send + use<> {
-        let held = lock(&self.shared.state).partitions.clone();
-        let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
-        stream::iter(held.into_iter().map(move |(index, records)| {
-            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0);
-            Ok(Batch::new(partition, records))
-        }))
-    }
-
     /// Where `group` stands: the next offset of each partition in which it has committed.
     #[must_use]
     pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
@@ -153,19 +146,39 @@ impl LogWriter for InMemoryLog {
     }
 }
 
+impl Log for InMemoryLog {
+    fn writer(&self) -> Arc<dyn LogWriter> {
+        Arc::new(self.clone())
+    }
+
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Ok(Arc::new(Self::source(self, group)))
+    }
+
+    fn dead_letters(&self) -> Arc<dyn DeadLetters> {
+        Arc::new(Self::dead_letters(self))
+    }
+
+    fn admin(&self) -> Arc<dyn LogAdmin> {
+        Arc::new(self.clone())
+    }
+}
+
 impl Shared {
-    pub(super) fn append(&self, mut record: LogRecord) -> RecordPosition {
-        let partition = self.partition_of(record.key.as_deref());
-        let position = {
-            let mut state = lock(&self.state);
-            let records = state.partitions.entry(partition).or_default();
-            record.offset = records.len() as u64;
-            record.time = self.options.clock.now();
-            let position = RecordPosition::new(self.topic.to_string(), partition, record.offset);
-            records.push(record);
-            position
-        };
+    pub(super) fn append(&self, record: LogRecord) -> RecordPosition {
+        let position = self.append_to(&mut lock(&self.state), record);
         self.changed.notify_waiters();
+        position
+    }
+
+    /// Appends a record; the caller notifies the readers.
+    pub(super) fn append_to(&self, state: &mut State, mut record: LogRecord) -> RecordPosition {
+        let partition = self.partition_of(record.key.as_deref());
+        let records = state.partitions.entry(partition).or_default();
+        record.offset = records.len() as u64;
+        record.time = self.options.clock.now();
+        let position = RecordPosition::new(self.topic.to_string(), partition, record.offset);
+        records.push(record);
         position
     }
 

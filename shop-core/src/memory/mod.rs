@@ -4,6 +4,7 @@
 //! only their durability is [`Memory`](crate::ports::Durability::Memory). Given a clock of their own and
 //! tokio's paused time they are deterministic: no threads, and nothing that iterates in a random order.
 
+mod admin;
 mod dead_letters;
 mod group;
 mod log;

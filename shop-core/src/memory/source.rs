@@ -146,7 +146,7 @@ impl LogSource for InMemorySource {
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let outcomes = self.with_group(|group| {
             let commit = |at: &CommitOffset| {
-                group.commit(self.member, at.partition.index, at.partition.epoch, at.next)
+                group.commit(self.member, at.partition.index, at.partition.epoch, at.next_offset)
             };
             positions.iter().map(commit).collect()
         });

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use super::{SCHEMA_VERSION, header};
 use crate::json::{Members, Scalar};
-use crate::log::{LogRecord, Partition};
-use crate::{ForeignOrigin, Price, Purchase, PurchaseId, foreign_id};
+use crate::log::{LogRecord, Partition, Reason, ReasonKind, RecordId};
+use crate::{Price, Purchase, PurchaseId};
 
 /// Why a record is no purchase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum DecodeError {
 /// Reads what we write and what all replaced systems write: price as number or numeric text; `userid` and
 /// `username` as text or integer; `timestamp` as text with or without a zone, in seconds or milliseconds, or
 /// not at all (then the record's time counts, as it does when the timestamp cannot be read); further members
-/// are ignored. A record without an id gets one from where it stands. The request's context is not read: it
+/// are ignored. A record without an id gets one from its position. The request's context is not read: it
 /// stays in the record's headers.
 ///
 /// # Errors
@@ -54,7 +54,9 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
     let mut id = None;
     for (name, value) in record.headers.iter() {
         match (name, value) {
-            (header::PURCHASE_ID, value) => id = Some(read_id(value)?),
+            (header::PURCHASE_ID, value) => {
+                id = Some(value.and_then(read_id).ok_or(DecodeError::BadId)?);
+            }
             (header::SCHEMA, Some(version)) if version != SCHEMA_VERSION.as_bytes() => {
                 return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
             }
@@ -63,7 +65,7 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
     }
     let members = Members::parse(value).map_err(|error| DecodeError::NotAnObject(error.to_string()))?;
     Ok(Purchase::new(
-        id.unwrap_or_else(|| place_id(record, partition)),
+        id.unwrap_or_else(|| RecordId::new(record, partition).into()),
         text(members.userid, "userid")?,
         text(members.username, "username")?,
         price(members.price)?,
@@ -71,18 +73,22 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
     ))
 }
 
-fn read_id(value: Option<&[u8]>) -> Result<PurchaseId, DecodeError> {
-    let text = value.and_then(|bytes| std::str::from_utf8(bytes).ok());
-    text.and_then(|text| text.parse().ok()).ok_or(DecodeError::BadId)
+/// The id that the header `purchase-id` holds, if it is one.
+pub(super) fn read_id(value: &[u8]) -> Option<PurchaseId> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// The id of the place at which `record` stands in `partition`: that of its purchase, if it carries none of its own.
-///
-/// No other record has it, not even in a topic that was deleted and made again. The epoch does not count.
-#[must_use]
-pub fn place_id(record: &LogRecord, partition: &Partition) -> PurchaseId {
-    let place = (partition.index, record.offset);
-    foreign_id(&ForeignOrigin::new(&partition.cluster, &partition.topic, place, record.time))
+/// The id of a purchase whose record has no header with one.
+impl From<RecordId> for PurchaseId {
+    fn from(id: RecordId) -> Self {
+        Self::from_uuid(*id.as_uuid())
+    }
+}
+
+impl From<DecodeError> for Reason {
+    fn from(error: DecodeError) -> Self {
+        Self::from_parts(ReasonKind::Undecodable, error.to_string())
+    }
 }
 
 fn text<T>(value: Option<Scalar<'_>>, member: &'static str) -> Result<T, DecodeError>

@@ -7,7 +7,7 @@ pub(crate) mod event;
 mod formats_test;
 mod typed;
 
-pub use decode::{DecodeError, decode, place_id};
+pub use decode::{DecodeError, decode};
 pub use encode::{EncodedPurchase, encode};
 pub use typed::{Event, Record};
 

@@ -2,12 +2,15 @@
 
 use std::fmt::Debug;
 
-use super::{DecodeError, decode};
-use crate::log::{LogRecord, Partition};
+use super::{DecodeError, decode, header};
+use crate::log::{LogRecord, Partition, RecordType};
 use crate::{Purchase, Result, Timestamp};
 
 /// What the records of one topic say: a [`Purchase`], or an [`Event`].
 pub trait Record: Debug + Clone + Send + Sync + 'static {
+    /// What they are called in texts, and the header with their id if they have one.
+    const TYPE: RecordType = RecordType::new("record");
+
     /// What `record` says, which stands in `partition`.
     ///
     /// # Errors
@@ -40,6 +43,9 @@ pub trait Event: Record {
 }
 
 impl Record for Purchase {
+    const TYPE: RecordType = RecordType::new("purchase")
+        .with_id_header(header::PURCHASE_ID, |value| super::decode::read_id(value).map(|id| id.to_string()));
+
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         decode(record, partition)
     }

@@ -1,18 +1,17 @@
 //! What a log has put aside, as little of it as can be held to the records.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 
-use futures_util::{Stream, TryStreamExt};
+use futures_util::TryStreamExt;
 
-use crate::log::{DeadLetterState, ReasonKind, Resolution};
+use crate::log::{DeadLetterState, LogAdmin, ReasonKind, RecordId, Resolution};
 use crate::{PurchaseId, Result};
 
-/// Ids of places and purchases.
+/// Ids of records and purchases.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
-    kept: BTreeMap<PurchaseId, ReasonKind>,
-    settled: BTreeSet<PurchaseId>,
+    kept: BTreeMap<RecordId, ReasonKind>,
+    settled: BTreeSet<RecordId>,
     replayed: BTreeSet<PurchaseId>,
 }
 
@@ -24,31 +23,32 @@ pub(super) enum Fate {
 }
 
 impl Aside {
-    pub(super) async fn read(all: impl Stream<Item = Result<DeadLetterState>> + Send) -> Result<Self> {
+    pub(super) async fn read(log: &dyn LogAdmin) -> Result<Self> {
         let mut aside = Self::default();
-        let mut all = pin!(all);
-        while let Some(put_aside) = all.try_next().await? {
-            match put_aside {
+        let mut all = log.scan_dead_letters().await?;
+        while let Some(state) = all.try_next().await? {
+            match state {
                 DeadLetterState::Pending(letter) => {
-                    aside.kept.insert(letter.place(), letter.reason.kind());
+                    aside.kept.insert(letter.record_id(), letter.reason.kind());
                 }
                 DeadLetterState::Resolved(letter) => {
-                    aside.settled.insert(letter.place);
-                    let replayed = letter.settlement == Resolution::Replayed;
-                    aside.replayed.extend(letter.purchase.filter(|_| replayed));
+                    aside.settled.insert(letter.record_id);
+                    if letter.resolution == Resolution::Replayed {
+                        aside.replayed.extend(letter.id.and_then(|id| id.parse::<PurchaseId>().ok()));
+                    }
                 }
             }
         }
         Ok(aside)
     }
 
-    /// What is known of the record at `place`.
-    pub(super) fn fate(&self, place: &PurchaseId) -> Option<Fate> {
+    /// What is known of `record`.
+    pub(super) fn fate(&self, record: &RecordId) -> Option<Fate> {
         // Whatever was settled before: a letter that is kept waits for somebody now.
-        if let Some(reason) = self.kept.get(place) {
+        if let Some(reason) = self.kept.get(record) {
             return Some(Fate::DeadLettered(*reason));
         }
-        self.settled.contains(place).then_some(Fate::Settled)
+        self.settled.contains(record).then_some(Fate::Settled)
     }
 
     /// Whether a record with this id was replayed: then somebody has chosen which of two contents is to be stored.

@@ -3,18 +3,15 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use futures_util::{StreamExt, stream};
-//! use shop_core::log::DeadLetterState;
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
 //! use shop_core::verify::{Verify, VerifyOptions};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let letters = || stream::iter(log.dead_letters().all()).map(|letter| Ok(DeadLetterState::Pending(letter)));
 //!
 //! let verify = Verify::new(Arc::new(store), VerifyOptions::default());
-//! let verified = verify.run(log.records(), letters, |_progress| ()).await?;
+//! let verified = verify.run(&log, |_progress| ()).await?;
 //! assert!(verified.is_clean());
 //! assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 0");
 //! # Ok(())
@@ -29,13 +26,12 @@ mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, TryStreamExt};
+use futures_util::TryStreamExt;
 
-use crate::log::{Batch, DeadLetterState, RecordPosition};
+use crate::log::{LogAdmin, RecordPosition};
 use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result};
 
@@ -178,7 +174,7 @@ impl<T> Findings<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unaccounted {
-    /// The id of its purchase; that of its place, if it is no purchase.
+    /// The id of its purchase; its own, if it is no purchase.
     pub id: PurchaseId,
     /// Where it stands.
     pub position: RecordPosition,
@@ -191,33 +187,27 @@ impl Verify {
         Self { query, options }
     }
 
-    /// Walks through `log`, which ends where the log's end was when it began. `letters` gives what the log has put
-    /// aside by now; it is asked for at the beginning, and again before anything is called missing. `told` hears how
-    /// far it has come, after each batch and page.
+    /// Scans `log` and its dead letters; the latter are read at the beginning, and again before anything is called
+    /// missing. `progress` is called after each batch and page.
     ///
     /// # Errors
-    /// Those of the streams and of the store, as they are. Nothing was changed; it may be begun again.
+    /// Those of the log and of the store, as they are. Nothing was changed; the verification may be started again.
     ///
     /// # Cancel safety
     /// Dropping the future ends the verification and leaves nothing behind.
-    pub async fn run<F, S>(
+    pub async fn run(
         &self,
-        log: impl Stream<Item = Result<Batch>> + Send,
-        letters: F,
-        told: impl Fn(VerifyProgress) + Send + Sync,
-    ) -> Result<Verified>
-    where
-        F: Fn() -> S + Send + Sync,
-        S: Stream<Item = Result<DeadLetterState>> + Send,
-    {
-        let mut walk = Walk::begin(self, &letters, &told).await?;
-        let mut log = pin!(log);
-        while let Some(batch) = log.try_next().await? {
+        log: &dyn LogAdmin,
+        progress: impl Fn(VerifyProgress) + Send + Sync,
+    ) -> Result<Verified> {
+        let mut batches = log.scan().await?;
+        let mut walk = Walk::begin(self, log, &progress).await?;
+        while let Some(batch) = batches.try_next().await? {
             walk.batch(&batch).await?;
         }
         let mut verified = walk.end().await?;
-        let progress = VerifyProgress { records: verified.records, ..VerifyProgress::default() };
-        let scanned = |scanned| told(VerifyProgress { scanned, ..progress });
+        let records = verified.records;
+        let scanned = |scanned| progress(VerifyProgress { records, waiting: 0, scanned });
         (verified.purchases, verified.twice) = twice::scan(&self.query, &self.options, scanned).await?;
         Ok(verified)
     }

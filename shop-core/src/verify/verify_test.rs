@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 
 use super::{Unaccounted, Verified, Verify, VerifyOptions};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{
-    DeadLetter, DeadLetterState, DeadLetters, LogRecord, Reason, RecordPosition, Resolution,
-    ResolvedDeadLetter,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Reason, RecordPosition, RecordType,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
     InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Selector, Summary,
 };
-use crate::record::DecodeError;
+use crate::record::{DecodeError, Record};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
 
 fn purchase(number: u128) -> Purchase {
@@ -35,18 +35,17 @@ fn poison() -> LogRecord {
     LogRecord::new(0, Timestamp::MIN, Some("no purchase".into()))
 }
 
-/// A log, a store, and what was settled.
+/// A log and a store.
 struct World {
     log: InMemoryLog,
     store: InMemoryStore,
-    settled: Vec<ResolvedDeadLetter>,
 }
 
 impl World {
     /// Purchases 0 to 29, in both.
     async fn new() -> Self {
         let options = InMemoryLogOptions { partitions: 3, ..InMemoryLogOptions::default() };
-        let world = Self { log: InMemoryLog::new(options), store: InMemoryStore::new(), settled: Vec::new() };
+        let world = Self { log: InMemoryLog::new(options), store: InMemoryStore::new() };
         for number in 0..30 {
             world.publish(&purchase(number)).await;
             world.insert(purchase(number)).await;
@@ -64,11 +63,11 @@ impl World {
 
     /// Puts aside the record at `position`.
     async fn put_aside(&self, position: &RecordPosition) -> DeadLetter {
-        self.put_aside_for(position, Reason::conflict()).await
+        self.put_aside_for(position, Reason::conflict(Purchase::TYPE)).await
     }
 
     async fn put_aside_for(&self, position: &RecordPosition, reason: Reason) -> DeadLetter {
-        let batches: Vec<_> = self.log.records().map(Result::unwrap).collect().await;
+        let batches: Vec<_> = self.log.scan().await.unwrap().try_collect().await.unwrap();
         let batch = batches.iter().find(|batch| batch.partition.index == position.partition).unwrap();
         let record = batch.records.iter().find(|record| record.offset == position.offset).unwrap();
         let letter = DeadLetter::new(record.clone(), batch.partition.clone(), reason, 1);
@@ -76,24 +75,12 @@ impl World {
         letter
     }
 
-    fn settle(&mut self, letter: &DeadLetter, settlement: Resolution) {
-        self.settled.push(ResolvedDeadLetter::new(letter.place(), letter.purchase_id(), settlement));
-    }
-
-    fn letters(&self) -> impl futures_util::Stream<Item = Result<DeadLetterState>> + Send + use<> {
-        let mut kept = self.log.dead_letters().all();
-        kept.retain(|letter| self.settled.iter().all(|settled| settled.place != letter.place()));
-        let kept = kept.into_iter().map(DeadLetterState::Pending);
-        let settled = self.settled.clone().into_iter().map(DeadLetterState::Resolved);
-        stream::iter(kept.chain(settled).map(Ok).collect::<Vec<_>>())
-    }
-
     async fn verify(&self) -> Verified {
         self.verify_by(Arc::new(self.store.clone()), VerifyOptions::default()).await.unwrap()
     }
 
     async fn verify_by(&self, query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Result<Verified> {
-        Verify::new(query, options).run(self.log.records(), || self.letters(), |_| ()).await
+        Verify::new(query, options).run(&self.log, |_| ()).await
     }
 }
 
@@ -137,7 +124,7 @@ async fn a_record_that_is_no_purchase_is_missing_unless_it_was_put_aside() {
     let verified = world.verify().await;
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
     assert!(verified.is_clean());
-    assert_eq!(letter.stood_at().offset, position.offset);
+    assert_eq!(letter.position().offset, position.offset);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,8 +143,7 @@ async fn a_conflict_is_dead_lettered_or_differing() {
     assert_eq!(verified.conflicts, 1);
 
     // The one that was stored is taken out, the other one replayed: the log still has both.
-    world.settle(&letter, Resolution::Replayed);
-    world.publish(&other).await;
+    assert_eq!(world.log.replay(&[letter], Purchase::TYPE).await.unwrap(), 1);
     world.store = InMemoryStore::new();
     for number in (0..30).filter(|number| *number != 7) {
         world.insert(purchase(number)).await;
@@ -172,9 +158,9 @@ async fn a_conflict_is_dead_lettered_or_differing() {
 async fn conflicts_are_told_from_other_dead_letters() {
     let world = World::new().await;
     for (number, reason) in [
-        Reason::conflict(),
+        Reason::conflict(Purchase::TYPE),
         Reason::from(DecodeError::Empty),
-        Reason::conflict(),
+        Reason::conflict(Purchase::TYPE),
         Reason::refused(Error::new(ErrorKind::TooLarge, "too large")).unwrap(),
     ]
     .into_iter()
@@ -190,31 +176,68 @@ async fn conflicts_are_told_from_other_dead_letters() {
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 4");
 }
 
+/// A log of which retention has deleted the first three records of the longest partition.
+#[derive(Debug)]
+struct Truncated(InMemoryLog);
+
+impl Truncated {
+    async fn longest(&self) -> Result<u32> {
+        let batches: Vec<_> = self.0.scan().await?.try_collect().await?;
+        Ok(batches.iter().max_by_key(|batch| batch.records.len()).unwrap().partition.index)
+    }
+}
+
+#[async_trait]
+impl LogAdmin for Truncated {
+    async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
+        let longest = self.longest().await?;
+        let batches = self.0.scan().await?.map_ok(move |mut batch| {
+            if batch.partition.index == longest {
+                batch.records.drain(..3);
+            }
+            batch
+        });
+        Ok(batches.boxed())
+    }
+
+    fn first_offset(&self) -> u64 {
+        self.0.first_offset()
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        self.0.scan_dead_letters().await
+    }
+
+    async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        self.0.replay(letters, of).await
+    }
+
+    async fn discard(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        self.0.discard(letters, of).await
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_says_where_the_log_begins() {
     let world = World::new().await;
     let verified = world.verify().await;
     assert!(!verified.first_offsets.is_empty(), "{verified:?}");
     assert!(verified.first_offsets.values().all(|first| *first == 0), "{verified:?}");
-    // Retention has taken the first records of the longest partition.
-    let mut held: Vec<_> = world.log.records().map(Result::unwrap).collect().await;
-    held.sort_by_key(|batch| batch.records.len());
-    let cut = held.last_mut().unwrap();
-    cut.records.drain(..3);
-    let partition = ("purchases".to_owned(), cut.partition.index);
+    let truncated = Truncated(world.log.clone());
+    let longest = truncated.longest().await.unwrap();
     let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
-    let log = stream::iter(held.into_iter().map(Ok));
-    let verified = verify.run(log, || world.letters(), |_| ()).await.unwrap();
+    let verified = verify.run(&truncated, |_| ()).await.unwrap();
+    let partition = ("purchases".to_owned(), longest);
     assert_eq!(verified.first_offsets[&partition], 3);
     assert_eq!(verified.first_offsets.values().sum::<u64>(), 3, "{verified:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_dropped_is_settled() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let position = world.log.append(poison());
     let letter = world.put_aside(&position).await;
-    world.settle(&letter, Resolution::Dropped);
+    assert_eq!(world.log.discard(&[letter], Purchase::TYPE).await.unwrap(), 1);
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!((verified.settled, verified.dead_lettered), (1, 0));

@@ -4,24 +4,24 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::aside::{Aside, Fate};
 use super::{Unaccounted, Verified, Verify, VerifyProgress};
-use crate::log::{Batch, DeadLetterState, ReasonKind, RecordPosition};
+use crate::log::{Batch, LogAdmin, ReasonKind, RecordId, RecordPosition};
 use crate::ports::PurchaseQuery;
-use crate::record::{decode, place_id};
+use crate::record::decode;
 use crate::{Purchase, PurchaseId, Result};
 
 /// The first pause before what was not found is looked for again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) struct Walk<'a, F, T> {
+pub(super) struct Walk<'a, T> {
     verify: &'a Verify,
-    letters: &'a F,
-    told: &'a T,
+    log: &'a dyn LogAdmin,
+    progress: &'a T,
     aside: Aside,
     waiting: Vec<Sought>,
     /// When something that was waited for has turned up, or the waiting began.
@@ -32,11 +32,11 @@ pub(super) struct Walk<'a, F, T> {
 /// A record that is looked for.
 #[derive(Debug)]
 struct Sought {
-    place: PurchaseId,
+    record_id: RecordId,
     partition: u32,
     offset: u64,
     topic: Arc<str>,
-    /// That of its purchase; that of its place, if it is none.
+    /// That of its purchase; its own, if it is none.
     id: PurchaseId,
     /// What it says; nothing when it is no purchase.
     purchase: Option<Purchase>,
@@ -44,16 +44,15 @@ struct Sought {
     differs: bool,
 }
 
-impl<F, S, T> Walk<'_, F, T>
-where
-    F: Fn() -> S + Send + Sync,
-    S: Stream<Item = Result<DeadLetterState>> + Send,
-    T: Fn(VerifyProgress) + Send + Sync,
-{
-    pub(super) async fn begin<'a>(verify: &'a Verify, letters: &'a F, told: &'a T) -> Result<Walk<'a, F, T>> {
-        let aside = Aside::read(letters()).await?;
+impl<T: Fn(VerifyProgress) + Send + Sync> Walk<'_, T> {
+    pub(super) async fn begin<'a>(
+        verify: &'a Verify,
+        log: &'a dyn LogAdmin,
+        progress: &'a T,
+    ) -> Result<Walk<'a, T>> {
+        let aside = Aside::read(log).await?;
         let (waiting, verified) = (Vec::new(), Verified::default());
-        Ok(Walk { verify, letters, told, aside, waiting, last_found: None, verified })
+        Ok(Walk { verify, log, progress, aside, waiting, last_found: None, verified })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
@@ -64,15 +63,15 @@ where
         }
         for record in &batch.records {
             self.verified.records += 1;
-            let place = place_id(record, &batch.partition);
-            match self.aside.fate(&place) {
+            let record_id = RecordId::new(record, &batch.partition);
+            match self.aside.fate(&record_id) {
                 Some(fate) => self.count(fate),
                 None => {
                     let purchase = decode(record, &batch.partition).ok();
-                    let id = purchase.as_ref().map_or(place, |purchase| purchase.id);
+                    let id = purchase.as_ref().map_or_else(|| record_id.into(), |purchase| purchase.id);
                     let (partition, offset) = (batch.partition.index, record.offset);
                     let topic = Arc::clone(&batch.partition.topic);
-                    sought.push(Sought { place, partition, offset, topic, id, purchase, differs: false });
+                    sought.push(Sought { record_id, partition, offset, topic, id, purchase, differs: false });
                 }
             }
         }
@@ -102,7 +101,7 @@ where
 
     fn tell(&self) {
         let waiting = self.waiting.len() as u64;
-        (self.told)(VerifyProgress { records: self.verified.records, waiting, scanned: 0 });
+        (self.progress)(VerifyProgress { records: self.verified.records, waiting, scanned: 0 });
     }
 
     /// Those of `sought` that are not stored as they are.
@@ -123,7 +122,7 @@ where
             let left = self.verify.options.wait.saturating_sub(since.elapsed());
             if self.waiting.len() == before && left.is_zero() {
                 // What was put aside since the walk began.
-                self.aside = Aside::read((self.letters)()).await?;
+                self.aside = Aside::read(self.log).await?;
                 self.take_put_aside();
                 if self.waiting.len() == before {
                     self.give_up();
@@ -144,7 +143,7 @@ where
     fn take_put_aside(&mut self) {
         for sought in std::mem::take(&mut self.waiting) {
             let chosen = sought.differs && self.aside.was_replayed(&sought.id);
-            match self.aside.fate(&sought.place).or(chosen.then_some(Fate::Settled)) {
+            match self.aside.fate(&sought.record_id).or(chosen.then_some(Fate::Settled)) {
                 Some(fate) => self.count(fate),
                 None => self.waiting.push(sought),
             }

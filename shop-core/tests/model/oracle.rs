@@ -144,16 +144,16 @@ impl Oracle {
         let mut book = self.book();
         for (position, outcome) in positions.iter().zip(outcomes) {
             if *outcome == CommitOutcome::Fenced {
-                book.note("event: a commit is fenced", position.next);
+                book.note("event: a commit is fenced", position.next_offset);
                 continue;
             }
             let (index, epoch) = (position.partition.index, position.partition.epoch);
-            book.note("event: a position is committed", position.next);
-            book.committed.insert(index, position.next);
+            book.note("event: a position is committed", position.next_offset);
+            book.committed.insert(index, position.next_offset);
             if book.owners.get(&index).is_some_and(|(_, newest)| epoch < *newest) {
                 book.accuse(format!("{position:?} was committed, but its epoch is over"));
             }
-            book.expect_durable_before(index, position.next);
+            book.expect_durable_before(index, position.next_offset);
         }
     }
 

@@ -1,13 +1,11 @@
 //! Dead letters, in a topic of their own.
 
-mod letter;
-mod settling;
+pub(crate) mod codec;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 use shop_core::log::{DeadLetter, DeadLetters};
 use shop_core::{ErrorKind, Result, Retry};
 
@@ -29,23 +27,13 @@ use crate::topic::Topic;
 /// settles what stands before it: a letter that is put again behind it is kept again.
 #[derive(Debug, Clone)]
 pub struct KafkaDeadLetters {
-    log: Arc<Shared>,
-    topic: Arc<Topic>,
+    pub(crate) log: Arc<Shared>,
+    pub(crate) topic: Arc<Topic>,
 }
 
 impl KafkaDeadLetters {
     pub(crate) const fn new(log: Arc<Shared>, topic: Arc<Topic>) -> Self {
         Self { log, topic }
-    }
-
-    /// All letters that are kept, each once, those of a partition in the order in which they were put. What others
-    /// have written into the topic is passed over.
-    ///
-    /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time.
-    pub async fn all(&self) -> Result<Vec<DeadLetter>> {
-        let all = self.put_aside().await?;
-        all.try_filter_map(|put_aside| std::future::ready(Ok(put_aside.into_pending()))).try_collect().await
     }
 }
 
@@ -62,7 +50,7 @@ impl DeadLetters for KafkaDeadLetters {
                 topic: &self.topic.name,
                 key: letter.record.key.as_deref(),
                 value: letter.record.value.as_deref(),
-                headers: letter::headers(letter),
+                headers: codec::headers(letter),
             })
         };
         deliver(producing, letters.len(), enqueue).await
@@ -74,7 +62,7 @@ impl DeadLetters for KafkaDeadLetters {
 }
 
 /// Enqueues so many records, by their index, and waits until all of them are delivered.
-async fn deliver(
+pub(crate) async fn deliver(
     producing: &Producing,
     count: usize,
     enqueue: impl Fn(usize) -> Result<OnItsWay> + Send,

@@ -170,7 +170,7 @@ fn lost() -> Error {
 }
 
 fn add(list: &mut TopicPartitionList, position: &CommitOffset) -> Result<()> {
-    let CommitOffset { partition, next, .. } = position;
+    let CommitOffset { partition, next_offset: next, .. } = position;
     let invalid = |_| {
         Error::new(ErrorKind::Invalid, "no partition and no offset of kafka has such a number")
             .with_origin(ORIGIN)

@@ -2,7 +2,7 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is test code: a broken promise ends the test")]
 
-use shop_core::conformance::{MemoryFixture, log_suite, pipeline_suite};
+use shop_core::conformance::{MemoryFixture, log_admin_suite, log_suite, pipeline_suite};
 use shop_kafka::fixture::KafkaFixture;
 
 mod logins;
@@ -15,9 +15,11 @@ mod settings;
 mod support;
 
 log_suite!(in_process_log, KafkaFixture::in_process());
+log_admin_suite!(in_process_admin, KafkaFixture::in_process());
 pipeline_suite!(in_process_to_memory, async { (KafkaFixture::in_process().await, MemoryFixture::default()) });
 
 log_suite!(broker_log, if servers::on_broker());
+log_admin_suite!(broker_admin, if servers::on_broker());
 pipeline_suite!(broker_to_memory, if async {
     Some((servers::on_broker().await?, MemoryFixture::default()))
 });

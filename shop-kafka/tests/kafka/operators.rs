@@ -6,11 +6,15 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use shop_core::conformance::LogFixture as _;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::log::{DeadLetter, DeadLetterState, DeadLetters as _, LogRecord, Reason, Resolution};
+use shop_core::log::{
+    DeadLetter, DeadLetterState, DeadLetters as _, LogAdmin as _, LogAdminExt as _, LogRecord, Reason,
+    RecordType, Resolution,
+};
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseSink as _;
+use shop_core::record::Record as _;
 use shop_core::verify::{Verified, Verify, VerifyOptions};
-use shop_core::{ErrorKind, Timestamp};
+use shop_core::{ErrorKind, Purchase, Timestamp};
 use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
@@ -22,41 +26,40 @@ fn record(key: Option<&str>, value: &str) -> LogRecord {
         .with_key(key.map(|key| key.to_owned().into()))
 }
 
+const OF: RecordType = Purchase::TYPE;
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 /// The records of the log, each as the letter that would be made of it.
 async fn walked(log: &KafkaLog) -> Vec<DeadLetter> {
-    let batches: Vec<_> = soon("walk", log.records().await.unwrap().try_collect()).await.unwrap();
+    let batches: Vec<_> = soon("walk", log.scan().await.unwrap().try_collect()).await.unwrap();
     let mut letters: Vec<DeadLetter> = Vec::new();
     for shop_core::log::Batch { partition, records, .. } in batches {
-        let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(), 1);
+        let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(OF), 1);
         letters.extend(records.into_iter().map(letter));
     }
-    letters.sort_by_key(DeadLetter::stood_at);
+    letters.sort_by_key(DeadLetter::position);
     letters
 }
 
 async fn put_aside(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
-    let all = async { log.dead_letters().put_aside().await.unwrap().try_collect::<Vec<_>>().await.unwrap() };
+    let all = async { log.scan_dead_letters().await.unwrap().try_collect::<Vec<_>>().await.unwrap() };
     let (mut kept, mut settled) = (Vec::new(), Vec::new());
     for put_aside in soon("read what was put aside", all).await {
         match put_aside {
             DeadLetterState::Pending(letter) => kept.push(letter),
-            DeadLetterState::Resolved(letter) => settled.push(letter.settlement),
+            DeadLetterState::Resolved(letter) => settled.push(letter.resolution),
             other => panic!("{other:?}"),
         }
     }
-    kept.sort_by_key(DeadLetter::stood_at);
+    kept.sort_by_key(DeadLetter::position);
     (kept, settled)
 }
 
 async fn verify(log: &KafkaLog, store: &InMemoryStore) -> Verified {
     let mut options = VerifyOptions::default();
     options.wait = Duration::ZERO;
-    let letters = || stream::once(async { log.dead_letters().put_aside().await }).try_flatten();
     let verify = Verify::new(Arc::new(store.clone()), options);
-    let records = log.records().await.unwrap();
-    soon("verify", verify.run(records, letters, |_| ())).await.unwrap()
+    soon("verify", verify.run(log, |_| ())).await.unwrap()
 }
 
 /// Carries what is in the log until nothing of it is missing.
@@ -74,7 +77,7 @@ async fn a_walk_sees_all(fixture: &KafkaFixture) {
     for purchase in &purchases {
         log.sink().publish(purchase).await.unwrap();
     }
-    let begun = log.records().await.unwrap();
+    let begun = log.scan().await.unwrap();
     for number in 0..20 {
         log.append(record(None, &number.to_string())).await.unwrap();
     }
@@ -85,7 +88,7 @@ async fn a_walk_sees_all(fixture: &KafkaFixture) {
     let walked = walked(log).await;
     assert_eq!(walked.len(), 120);
     // A walk that nobody takes further ends by itself, and disturbs no other.
-    let mut given_up = Box::pin(log.records().await.unwrap());
+    let mut given_up = log.scan().await.unwrap();
     assert!(soon("walk", given_up.next()).await.is_some());
 }
 
@@ -103,16 +106,16 @@ async fn letters_are_settled(fixture: &KafkaFixture) {
 
     let (ada, others): (Vec<_>, Vec<_>) =
         letters.into_iter().partition(|letter| letter.record.value.as_deref() == Some(ADA.as_bytes()));
-    assert_eq!(soon("replay", dead.replay(&ada)).await.unwrap(), 1);
-    assert_eq!(soon("discard", dead.discard(&others[..1])).await.unwrap(), 1);
+    assert_eq!(soon("replay", log.replay(&ada, OF)).await.unwrap(), 1);
+    assert_eq!(soon("discard", log.discard(&others[..1], OF)).await.unwrap(), 1);
     let (kept, settled) = put_aside(log).await;
     assert_eq!(kept, others[1..]);
     assert_eq!(settled.len(), 2);
     assert!(settled.contains(&Resolution::Replayed) && settled.contains(&Resolution::Dropped));
-    assert_eq!(dead.all().await.unwrap().len(), 2);
+    assert_eq!(log.pending_dead_letters().await.unwrap().len(), 2);
     // It stands in the log once more, under the id that its place has given it.
-    let ids = walked(log).await.into_iter().filter_map(|letter| letter.purchase_id());
-    assert_eq!(ids.filter(|id| Some(*id) == ada[0].purchase_id()).count(), 2);
+    let ids = walked(log).await.into_iter().filter_map(|letter| letter.id(OF));
+    assert_eq!(ids.filter(|id| Some(id) == ada[0].id(OF).as_ref()).count(), 2);
     // One that is put again is kept again.
     dead.put(&ada).await.unwrap();
     assert_eq!(put_aside(log).await.0.len(), 3);
@@ -132,7 +135,7 @@ async fn the_log_is_held_against_the_store(fixture: &KafkaFixture) {
     let mut letters = put_aside(log).await.0;
     let stored = walked(log).await.swap_remove(0);
     letters.push(stored);
-    assert_eq!(log.dead_letters().replay(&letters).await.unwrap(), 2);
+    assert_eq!(log.replay(&letters, OF).await.unwrap(), 2);
     carry(fixture, &store).await;
     let verified = verify(log, &store).await;
     assert!(verified.is_clean() && store.all().len() == 3, "{verified:?}");
@@ -187,7 +190,7 @@ async fn letters_are_settled_in_every_partition() {
     for _ in 0..2 {
         log.dead_letters().put(&letters).await.unwrap();
     }
-    log.dead_letters().discard(&letters[..30]).await.unwrap();
+    log.discard(&letters[..30], OF).await.unwrap();
     let (kept, settled) = put_aside(&log).await;
     assert_eq!(kept, letters[30..]);
     assert_eq!(settled, [Resolution::Dropped; 30]);
@@ -204,10 +207,9 @@ async fn an_outage_is_told_to_operators() {
     log.append(record(None, "poison")).await.unwrap();
     let letters = walked(&log).await;
     cluster.broker_down(1);
-    let dead = log.dead_letters();
-    let mut errors = vec![soon("walk", log.records()).await.err().unwrap()];
-    errors.push(soon("replay", dead.replay(&letters)).await.unwrap_err());
-    errors.push(soon("discard", dead.discard(&letters)).await.unwrap_err());
+    let mut errors = vec![soon("walk", log.scan()).await.err().unwrap()];
+    errors.push(soon("replay", log.replay(&letters, OF)).await.unwrap_err());
+    errors.push(soon("discard", log.discard(&letters, OF)).await.unwrap_err());
     for error in errors {
         let kinds = [ErrorKind::Unavailable, ErrorKind::DeadlineExceeded];
         assert!(kinds.contains(&error.kind()), "{error:?}");

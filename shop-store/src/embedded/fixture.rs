@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use shop_core::conformance::{
     BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, LogFixture, StoreFixture,
 };
-use shop_core::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use shop_core::log::Log;
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use tempfile::TempDir;
 
@@ -50,24 +50,12 @@ impl LogFixture for EmbeddedFixture {
         Capabilities::default().without_revocations()
     }
 
+    fn log(&self) -> Arc<dyn Log> {
+        Arc::new(self.log.clone())
+    }
+
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(self.log.sink())
-    }
-
-    async fn source(&self, group: &str) -> Arc<dyn LogSource> {
-        Arc::new(self.log.source(group).expect("a source"))
-    }
-
-    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        Arc::new(self.log.dead_letters())
-    }
-
-    async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
-        self.log.dead_letters().all().await.expect("the dead letters")
-    }
-
-    async fn append(&self, record: LogRecord) {
-        self.log.append(record).await.expect("append");
     }
 }
 

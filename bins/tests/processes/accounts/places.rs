@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use bson::{Document, doc};
 use futures_util::{Stream, TryStreamExt};
 use mongodb::Client;
 use rusqlite::Connection;
-use shop_core::log::{Batch, DeadLetter, LogRecord};
+use shop_core::log::{Batch, DeadLetter, Log, LogAdminExt as _, LogRecord};
 use shop_core::record::{Event, Record};
 use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
@@ -122,30 +123,26 @@ impl Place<'_> {
         collection.find(doc! {}).await.unwrap().try_collect().await.unwrap()
     }
 
-    /// Every event of this kind that was ever told, once for each time.
+    /// Every event of this kind that was ever published, once for each time.
     pub(super) async fn told<E: Event>(&self) -> Vec<E> {
-        match self {
-            Place::Files(_) => all(self.file::<E>().await.records().await.unwrap()).await,
-            Place::Servers(_) => all(self.topic::<E>().await.records().await.unwrap()).await,
-        }
+        all(self.log::<E>().await.admin().scan().await.unwrap()).await
     }
 
-    /// Lets somebody else write into a topic of events.
+    /// Lets another producer write into a topic of events.
     pub(super) async fn append<E: Event>(&self, record: LogRecord) {
-        match self {
-            Place::Files(_) => drop(self.file::<E>().await.append(record).await.unwrap()),
-            Place::Servers(_) => {
-                let log = self.topic::<E>().await;
-                until("append", async || log.append(record.clone()).await.is_ok()).await;
-            }
-        }
+        let writer = self.log::<E>().await.writer();
+        until("append", async || writer.append(record.clone()).await.is_ok()).await;
     }
 
-    /// What was put aside of the events of this kind.
+    /// The pending dead letters of the events of this kind.
     pub(super) async fn put_aside<E: Event>(&self) -> Vec<DeadLetter> {
+        self.log::<E>().await.admin().pending_dead_letters().await.unwrap()
+    }
+
+    async fn log<E: Event>(&self) -> Arc<dyn Log> {
         match self {
-            Place::Files(_) => self.file::<E>().await.dead_letters().all().await.unwrap(),
-            Place::Servers(_) => self.topic::<E>().await.dead_letters().all().await.unwrap(),
+            Place::Files(_) => Arc::new(self.file::<E>().await),
+            Place::Servers(_) => Arc::new(self.topic::<E>().await),
         }
     }
 

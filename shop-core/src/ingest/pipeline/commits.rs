@@ -89,7 +89,7 @@ impl Pipeline {
             Err(error) => return self.on_commit_error(&error, now),
         };
         self.failures_changed |= self.commits.backoff.recovered();
-        for (CommitOffset { partition, next }, outcome) in offsets.into_iter().zip(outcomes) {
+        for (CommitOffset { partition, next_offset: next }, outcome) in offsets.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
                 self.leave(&[partition], actions);
                 continue;

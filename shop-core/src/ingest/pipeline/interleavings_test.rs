@@ -306,7 +306,7 @@ impl World {
             return self.happens(Event::Committed(offsets, Err(unavailable())));
         }
         let mut outcomes = Vec::new();
-        for CommitOffset { partition, next } in &offsets {
+        for CommitOffset { partition, next_offset: next } in &offsets {
             let log = &mut self.log[partition.index as usize];
             if log.is_owned && log.epoch == partition.epoch {
                 expect(*next >= log.committed, || format!("{partition:?} goes back to {next}"))?;
@@ -380,7 +380,7 @@ impl World {
     }
 
     fn check_offset(&self, offset: &CommitOffset) -> Result<(), String> {
-        let CommitOffset { partition, next } = offset;
+        let CommitOffset { partition, next_offset: next } = offset;
         let log = &self.log[partition.index as usize];
         let all = log.durable.iter().zip(0..*next).all(|(is_durable, _)| *is_durable);
         expect(all, || format!("{offset:?} is past a record that is not durable"))?;

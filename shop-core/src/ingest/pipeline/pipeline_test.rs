@@ -68,7 +68,7 @@ impl Fixture {
 
 fn commits(actions: &[Action]) -> Option<u64> {
     actions.iter().find_map(|action| match action {
-        Action::Commit(offsets) => Some(offsets[0].next),
+        Action::Commit(offsets) => Some(offsets[0].next_offset),
         _ => None,
     })
 }

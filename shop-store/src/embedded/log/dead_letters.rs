@@ -8,10 +8,8 @@ use rusqlite::{Connection, Row, params};
 use shop_core::log::{DeadLetter, DeadLetters, Headers, LogRecord, Partition, Reason, ReasonKind};
 use shop_core::{Result, Timestamp};
 
-use super::Shared;
+use super::log::Shared;
 use super::position::{signed, unsigned};
-use crate::embedded::error::from_sqlite;
-use crate::embedded::readers::Readers;
 
 /// Keeps the dead letters of an [`EmbeddedLog`](super::EmbeddedLog), each once.
 #[derive(Debug, Clone)]
@@ -26,19 +24,6 @@ pub(super) const COLUMNS: &str =
 impl EmbeddedDeadLetters {
     pub(super) const fn new(log: Arc<Shared>) -> Self {
         Self { log }
-    }
-
-    /// All letters, in the order of their offsets.
-    ///
-    /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file cannot be read.
-    pub async fn all(&self) -> Result<Vec<DeadLetter>> {
-        let (cluster, path) = (Arc::clone(&self.log.cluster), self.log.database.path());
-        // A reader of its own: nobody who writes waits for it.
-        let reader = Readers::start(&self.log.database, &self.log.writer, 1, 1)?;
-        reader
-            .read(move |connection| select(connection, &cluster).map_err(|error| from_sqlite(error, &path)))
-            .await
     }
 }
 
@@ -78,13 +63,6 @@ fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::Result<()> 
     Ok(())
 }
 
-fn select(connection: &Connection, cluster: &Arc<str>) -> rusqlite::Result<Vec<DeadLetter>> {
-    let sql = format!("SELECT {COLUMNS} FROM dead_letters ORDER BY offset");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let letters = statement.query_map([], |row| letter(row, cluster))?;
-    letters.collect()
-}
-
 pub(super) fn letter(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
     let bytes = |column: usize| row.get::<_, Option<Vec<u8>>>(column).map(|bytes| bytes.map(Bytes::from));
     let topic: String = row.get(0)?;
@@ -93,8 +71,8 @@ pub(super) fn letter(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<Dead
     let headers = bytes(5)?.and_then(|bytes| Headers::from_bytes(bytes).ok()).unwrap_or_default();
     let record =
         LogRecord::new(unsigned(row.get(2)?), time, bytes(6)?).with_key(bytes(4)?).with_headers(headers);
-    let kind = ReasonKind::from_word(&row.get::<_, String>(7)?).unwrap_or(ReasonKind::Refused);
-    let mut letter = DeadLetter::new(record, partition, Reason::of_letter(kind, row.get(8)?), row.get(9)?);
+    let kind = row.get::<_, String>(7)?.parse().unwrap_or(ReasonKind::Refused);
+    let mut letter = DeadLetter::new(record, partition, Reason::from_parts(kind, row.get(8)?), row.get(9)?);
     letter.version = row.get(10)?;
     Ok(letter)
 }

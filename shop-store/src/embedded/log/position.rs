@@ -21,7 +21,7 @@ pub(super) fn commit(
         return Ok(CommitOutcome::Fenced);
     }
     let sql = "UPDATE groups SET next = ?3 WHERE name = ?1 AND epoch = ?2";
-    let row = params![group, signed(position.partition.epoch), signed(position.next)];
+    let row = params![group, signed(position.partition.epoch), signed(position.next_offset)];
     let moved = connection.prepare_cached(sql)?.execute(row)?;
     Ok(if moved == 1 { CommitOutcome::Committed } else { CommitOutcome::Fenced })
 }

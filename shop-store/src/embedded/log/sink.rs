@@ -11,7 +11,8 @@ use shop_core::ports::{Durability, PurchaseSink, Receipt};
 use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 
-use super::{EmbeddedLog, Shared};
+use super::EmbeddedLog;
+use super::log::Shared;
 
 /// Writes into an [`EmbeddedLog`].
 #[derive(Debug)]

@@ -15,8 +15,10 @@ use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::walking::File;
-use super::{FILE, Shared, file_name, position, reading, retention};
+use super::log::Shared;
+use super::options::{FILE, file_name};
+use super::scan::File;
+use super::{position, retention, rows};
 use crate::embedded::error::from_sqlite;
 use crate::embedded::lock::{FileLock, Turn};
 use crate::embedded::thread::{self, Ending};
@@ -62,7 +64,7 @@ impl EmbeddedSource {
 
     fn hang_up(&self) {
         self.closed.cancel();
-        self.log.bell.ring();
+        self.log.notifier.notify();
     }
 }
 
@@ -106,7 +108,7 @@ impl LogSource for EmbeddedSource {
         };
         if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(over).max() {
             self.fenced.fetch_max(epoch, Ordering::AcqRel);
-            self.log.bell.ring();
+            self.log.notifier.notify();
         }
         Ok(outcomes)
     }
@@ -181,7 +183,7 @@ impl Reader {
             if let Err(error) = read {
                 // A receiver that is gone ends the loop.
                 let _gone = batches.blocking_send(Err(error));
-                self.log.bell.wait(self.log.bell.count(), AFTER_ERROR);
+                self.log.notifier.wait(self.log.notifier.generation(), AFTER_ERROR);
             }
         }
     }
@@ -200,12 +202,12 @@ impl Reader {
         let partition = Partition::new(Arc::clone(&log.cluster), Arc::clone(&log.topic), 0, epoch);
         let (most, bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
         while !self.is_over(batches) {
-            let rung = log.bell.count();
+            let known = log.notifier.generation();
             if self.fenced.load(Ordering::Acquire) >= epoch {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "somebody else reads the log now");
                 return Ok(());
             }
-            let read = reading::read(&self.connection, next, most, bytes);
+            let read = rows::read(&self.connection, next, most, bytes);
             let records = read.map_err(|error| from_sqlite(error, &log.database.path()))?;
             match records.last() {
                 Some(last) => {
@@ -215,7 +217,7 @@ impl Reader {
                         return Ok(());
                     }
                 }
-                None => log.bell.wait(rung, log.options.poll_interval),
+                None => log.notifier.wait(known, log.options.poll_interval),
             }
             self.delete_old_records();
         }
@@ -238,7 +240,7 @@ impl Reader {
                 tracing::info!(log.group = %self.group, "another process reads the log, waiting for our turn");
                 has_waited = true;
             }
-            self.log.bell.wait(u64::MAX, TURN);
+            self.log.notifier.wait(u64::MAX, TURN);
         }
         Ok(None)
     }

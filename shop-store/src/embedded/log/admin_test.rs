@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
-use shop_core::Timestamp;
+use futures_util::TryStreamExt;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{
-    CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogRecord, LogSource, Reason, ReasonKind,
-    Resolution, SourceEvent,
+    CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt, LogRecord, LogSource,
+    Reason, ReasonKind, RecordId, RecordType, Resolution, SourceEvent,
 };
 use shop_core::ports::{PurchaseQuery, PurchaseStore};
-use shop_core::record::decode;
+use shop_core::record::{Record, decode};
 use shop_core::verify::{Verified, Verify, VerifyOptions};
+use shop_core::{Purchase, Timestamp};
 
 use super::log_test::SetClock;
 use super::{EmbeddedLog, EmbeddedLogOptions};
@@ -23,6 +23,7 @@ fn record(value: &str) -> LogRecord {
     LogRecord::new(0, Timestamp::MIN, Some(value.to_owned().into())).with_key(Some("u1".into()))
 }
 
+const OF: RecordType = Purchase::TYPE;
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 async fn open(folder: &tempfile::TempDir, options: EmbeddedLogOptions) -> EmbeddedLog {
@@ -31,8 +32,8 @@ async fn open(folder: &tempfile::TempDir, options: EmbeddedLogOptions) -> Embedd
 
 /// The records of the log, each with the letter that would be made of it.
 async fn walked(log: &EmbeddedLog) -> Vec<DeadLetter> {
-    let batches: Vec<_> = log.records().await.unwrap().try_collect().await.unwrap();
-    let letter = |(partition, record)| DeadLetter::new(record, partition, Reason::conflict(), 1);
+    let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
+    let letter = |(partition, record)| DeadLetter::new(record, partition, Reason::conflict(OF), 1);
     let records = batches.into_iter().flat_map(|batch| {
         let partition = batch.partition;
         batch.records.into_iter().map(move |record| (partition.clone(), record))
@@ -41,14 +42,13 @@ async fn walked(log: &EmbeddedLog) -> Vec<DeadLetter> {
 }
 
 async fn kept(log: &EmbeddedLog) -> Vec<DeadLetter> {
-    let all = log.dead_letters().put_aside().await.unwrap();
-    all.map(Result::unwrap).filter_map(|put_aside| async { put_aside.into_pending() }).collect().await
+    log.pending_dead_letters().await.unwrap()
 }
 
-async fn settled(log: &EmbeddedLog) -> Vec<(shop_core::PurchaseId, Resolution)> {
-    let all: Vec<_> = log.dead_letters().put_aside().await.unwrap().try_collect().await.unwrap();
-    let settled = all.into_iter().filter_map(|put_aside| match put_aside {
-        DeadLetterState::Resolved(letter) => Some((letter.place, letter.settlement)),
+async fn settled(log: &EmbeddedLog) -> Vec<(RecordId, Resolution)> {
+    let all: Vec<_> = log.scan_dead_letters().await.unwrap().try_collect().await.unwrap();
+    let settled = all.into_iter().filter_map(|state| match state {
+        DeadLetterState::Resolved(letter) => Some((letter.record_id, letter.resolution)),
         _ => None,
     });
     settled.collect()
@@ -63,7 +63,7 @@ async fn a_walk_sees_all_that_was_there_and_leaves_no_group() {
     for number in 0..30 {
         log.append(record(&number.to_string())).await.unwrap();
     }
-    let begun = log.records().await.unwrap();
+    let begun = log.scan().await.unwrap();
     log.append(record("late")).await.unwrap();
     let batches: Vec<_> = begun.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [7, 7, 7, 7, 2]);
@@ -83,10 +83,10 @@ async fn a_replay_publishes_the_record_and_settles_the_letter() {
     dead.put(&letters).await.unwrap();
     assert_eq!(kept(&log).await, letters);
     // Twice, as two operators do at the same time: it is published once.
-    let (one, two) = tokio::join!(dead.replay(&letters), dead.replay(&letters));
+    let (one, two) = tokio::join!(log.replay(&letters, OF), log.replay(&letters, OF));
     assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
-    assert!(kept(&log).await.is_empty() && dead.all().await.unwrap().is_empty());
-    assert_eq!(settled(&log).await, [(letters[0].place(), Resolution::Replayed)]);
+    assert!(kept(&log).await.is_empty());
+    assert_eq!(settled(&log).await, [(letters[0].record_id(), Resolution::Replayed)]);
     let now = walked(&log).await;
     assert_eq!(now.len(), 2);
     let id = |letter: &DeadLetter| decode(&letter.record, &letter.partition).unwrap().id;
@@ -105,17 +105,17 @@ async fn many_letters_come_in_pages_and_go_one_by_one() {
     let letters = walked(&log).await;
     let dead = log.dead_letters();
     dead.put(&letters).await.unwrap();
-    let begun = dead.put_aside().await.unwrap();
-    assert_eq!(dead.discard(&letters[..600]).await.unwrap(), 600);
-    assert_eq!(dead.discard(&letters[599..601]).await.unwrap(), 1);
+    let begun = log.scan_dead_letters().await.unwrap();
+    assert_eq!(log.discard(&letters[..600], OF).await.unwrap(), 600);
+    assert_eq!(log.discard(&letters[599..601], OF).await.unwrap(), 1);
     assert_eq!(kept(&log).await, letters[601..]);
     assert_eq!(settled(&log).await.len(), 601);
     // Who replays while it reads meets only what was there before: what was dropped since is not.
-    let mut begun = std::pin::pin!(begun);
+    let mut begun = begun;
     let mut met = 0;
-    while let Some(put_aside) = begun.try_next().await.unwrap() {
-        let Some(letter) = put_aside.into_pending() else { continue };
-        met += dead.replay(std::slice::from_ref(&letter)).await.unwrap();
+    while let Some(state) = begun.try_next().await.unwrap() {
+        let Some(letter) = state.into_pending() else { continue };
+        met += log.replay(std::slice::from_ref(&letter), OF).await.unwrap();
         // It fails at once.
         let again = walked(&log).await.pop().unwrap();
         dead.put(&[again]).await.unwrap();
@@ -154,7 +154,7 @@ async fn what_was_settled_is_forgotten_with_its_records() {
     let log = of_three_bad_records(&folder, &clock).await;
     let letters = walked(&log).await;
     log.dead_letters().put(&letters).await.unwrap();
-    log.dead_letters().discard(&letters[..2]).await.unwrap();
+    log.discard(&letters[..2], OF).await.unwrap();
     consume(&log, 4).await;
     clock.0.store(60_000, Ordering::Relaxed);
     let source = log.source("group").unwrap();
@@ -171,7 +171,7 @@ async fn conflicts_are_deleted_after_30_days_and_other_letters_stay() {
     let log = of_three_bad_records(&folder, &clock).await;
     let mut letters = walked(&log).await;
     for letter in &mut letters[..2] {
-        letter.reason = Reason::of_letter(ReasonKind::Conflict, String::new());
+        letter.reason = Reason::from_parts(ReasonKind::Conflict, String::new());
     }
     log.dead_letters().put(&letters).await.unwrap();
     consume(&log, 2).await;
@@ -191,9 +191,7 @@ async fn conflicts_are_deleted_after_30_days_and_other_letters_stay() {
 async fn verify(log: &EmbeddedLog, store: &EmbeddedStore) -> Verified {
     let mut options = VerifyOptions::default();
     options.wait = Duration::ZERO;
-    let letters = || futures_util::stream::once(async { log.dead_letters().put_aside().await }).try_flatten();
-    let records = log.records().await.unwrap();
-    Verify::new(Arc::new(store.clone()), options).run(records, letters, |_| ()).await.unwrap()
+    Verify::new(Arc::new(store.clone()), options).run(log, |_| ()).await.unwrap()
 }
 
 /// Carries what is in the log until so many are dead letters.
@@ -226,12 +224,12 @@ async fn the_log_is_held_against_the_store() {
     // What was stored already is replayed all the same: it doubles nothing.
     let stored = walked(&log).await.swap_remove(0);
     log.dead_letters().put(std::slice::from_ref(&stored)).await.unwrap();
-    assert_eq!(log.dead_letters().replay(&kept(&log).await).await.unwrap(), 2);
+    assert_eq!(log.replay(&kept(&log).await, OF).await.unwrap(), 2);
     carry(&log, &store).await;
     let verified = verify(&log, &store).await;
     assert_eq!((verified.dead_lettered, verified.settled, verified.purchases), (1, 2, 3), "{verified:?}");
     assert!(verified.is_clean());
-    let id = stored.purchase_id().unwrap();
+    let id = stored.id(OF).unwrap().parse().unwrap();
     assert!(store.get(&id).await.unwrap().is_some());
     let other = store.insert_one(decode(&stored.record, &stored.partition).unwrap()).await.unwrap();
     assert!(matches!(other, shop_core::ports::InsertOutcome::Duplicate));
@@ -281,7 +279,7 @@ async fn who_creates_nothing_opens_what_is_there_and_leaves_no_file() {
     DeadLetters::check(&log.dead_letters()).await.unwrap();
     let while_open = names(folder.path());
     assert!(while_open.iter().all(|name| name.starts_with("log.db")), "{while_open:?}");
-    assert_eq!(log.dead_letters().replay(&letters).await.unwrap(), 1, "what writes takes its turn");
+    assert_eq!(log.replay(&letters, OF).await.unwrap(), 1, "what writes takes its turn");
     let closed = log.closed();
     drop(log);
     closed.await;

@@ -25,37 +25,37 @@ use crate::topic::Observer;
 
 /// Consecutive records of one partition.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+pub(crate) struct ScanBatch {
     pub(crate) partition: u32,
     pub(crate) records: Vec<LogRecord>,
 }
 
 /// How long one question about the topic may take.
 const QUESTION: Duration = Duration::from_secs(5);
-/// How long a walk waits for one record more before it gives up.
+/// How long a scan waits for one more record before it gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it looks whether it is over.
 const TURN: Duration = Duration::from_millis(100);
 
 /// All records that `topic` holds now.
-pub(crate) async fn walk(
+pub(crate) async fn scan(
     log: &Arc<Shared>,
     topic: &Arc<str>,
-) -> Result<impl Stream<Item = Result<Chunk>> + Send + use<>> {
+) -> Result<impl Stream<Item = Result<ScanBatch>> + Send + use<>> {
     let (begun, beginning) = oneshot::channel();
     // One waits here while the next one is read.
     let (chunks, mut read) = mpsc::channel(1);
     let (log, topic) = (Arc::clone(log), Arc::clone(topic));
-    drop(start_thread("shop-kafka-walk", move || match Walk::begin(&log, topic) {
+    drop(start_thread("shop-kafka-scan", move || match Scan::begin(&log, topic) {
         Err(error) => drop(begun.send(Err(log.health.explain(error)))),
-        Ok(walk) => {
+        Ok(scan) => {
             // Whoever asked may have stopped waiting; then nobody takes the chunks either.
             let _nobody_waits = begun.send(Ok(()));
-            walk.run(&log, &chunks);
+            scan.run(&log, &chunks);
         }
     })?);
     let ended = |error| {
-        Error::new(ErrorKind::Internal, "a walk through a topic has ended before it began")
+        Error::new(ErrorKind::Internal, "a scan of a topic has ended before it began")
             .with_origin(ORIGIN)
             .with_source(error)
     };
@@ -63,7 +63,7 @@ pub(crate) async fn walk(
     Ok(stream::poll_fn(move |context| read.poll_recv(context)))
 }
 
-struct Walk {
+struct Scan {
     reader: Observer,
     topic: Arc<str>,
     /// The partitions that are not read to their end, with that.
@@ -75,7 +75,7 @@ struct Walk {
     buffer: BytesMut,
 }
 
-impl Walk {
+impl Scan {
     fn begin(log: &Shared, topic: Arc<str>) -> Result<Self> {
         let mut config = config::observer(&log.options);
         // librdkafka assigns nothing without a group; this one is never joined, and nothing is committed in it.
@@ -100,7 +100,7 @@ impl Walk {
     }
 
     /// Hands over one chunk after the other until all partitions are read, or until nobody takes them.
-    fn run(mut self, log: &Shared, chunks: &mpsc::Sender<Result<Chunk>>) {
+    fn run(mut self, log: &Shared, chunks: &mpsc::Sender<Result<ScanBatch>>) {
         let (mut last, mut said) = (Instant::now(), None);
         while !self.ends.is_empty() && !chunks.is_closed() {
             match self.reader.poll(TURN) {
@@ -109,7 +109,7 @@ impl Walk {
                     let message = "the topic could not be read to its end: no record came for half a minute";
                     let silence = || Error::new(ErrorKind::Unavailable, message).with_origin(ORIGIN);
                     let error = log.health.explain(said.unwrap_or_else(silence));
-                    // A receiver that is gone has ended the walk already.
+                    // A receiver that is gone has ended the scan already.
                     let _gone = chunks.blocking_send(Err(error));
                     return;
                 }
@@ -163,12 +163,12 @@ impl Walk {
         }
     }
 
-    fn hand_over(&mut self, chunks: &mpsc::Sender<Result<Chunk>>) -> Result<(), Gone> {
+    fn hand_over(&mut self, chunks: &mpsc::Sender<Result<ScanBatch>>) -> Result<(), Gone> {
         self.bytes = 0;
         for (partition, records) in std::mem::take(&mut self.held) {
             // Numbers of partitions are never negative.
             let partition = u32::try_from(partition).unwrap_or_default();
-            chunks.blocking_send(Ok(Chunk { partition, records })).map_err(|_gone| Gone)?;
+            chunks.blocking_send(Ok(ScanBatch { partition, records })).map_err(|_gone| Gone)?;
         }
         Ok(())
     }

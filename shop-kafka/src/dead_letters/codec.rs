@@ -42,7 +42,7 @@ pub(super) fn headers(letter: &DeadLetter) -> OwnedHeaders {
 }
 
 /// The letter that `kept` is, or `None` when it is none.
-pub(super) fn letter(kept: &LogRecord) -> Option<DeadLetter> {
+pub(crate) fn letter(kept: &LogRecord) -> Option<DeadLetter> {
     let all: Vec<(&str, Option<&[u8]>)> = kept.headers.iter().collect();
     // Counted from the end: a record that was a letter before has such headers of its own.
     let (of_record, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
@@ -55,8 +55,8 @@ pub(super) fn letter(kept: &LogRecord) -> Option<DeadLetter> {
     let partition = Partition::new(cluster, topic, number(text(2))?, 0);
     let (offset, millis) = (number(text(3))?, number(text(4))?);
     let time = Timestamp::from_millis(millis).ok()?;
-    let kind = ReasonKind::from_word(text(5)?).unwrap_or(ReasonKind::Refused);
-    let reason = Reason::of_letter(kind, text(6)?.to_owned());
+    let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
+    let reason = Reason::from_parts(kind, text(6)?.to_owned());
     let headers =
         of_record.iter().fold(Headers::builder(), |headers, (name, value)| headers.with(name, *value));
     let record = LogRecord::new(offset, time, kept.value.clone())

@@ -1,0 +1,70 @@
+//! The log in memory as its operators see it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+
+use super::{InMemoryLog, lock};
+use crate::Result;
+use crate::log::{
+    Batch, DeadLetter, DeadLetterState, LogAdmin, Partition, RecordType, Resolution, ResolvedDeadLetter,
+};
+
+impl InMemoryLog {
+    /// Resolves those of `letters` that are pending; what was replayed becomes visible at once.
+    fn resolve(&self, letters: &[DeadLetter], of: RecordType, resolution: Resolution) -> u64 {
+        let mut guard = lock(&self.shared.state);
+        let state = &mut *guard;
+        let mut count = 0;
+        for letter in letters {
+            let position = (letter.partition.index, letter.record.offset);
+            if state.dead_letters.remove(&position).is_none() {
+                continue;
+            }
+            let resolved = ResolvedDeadLetter::new(letter.record_id(), letter.id(of), resolution);
+            state.resolved.insert(position, resolved);
+            if resolution == Resolution::Replayed {
+                self.shared.append_to(state, letter.replay_record(of));
+            }
+            count += 1;
+        }
+        drop(guard);
+        self.shared.changed.notify_waiters();
+        count
+    }
+}
+
+#[async_trait]
+impl LogAdmin for InMemoryLog {
+    async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
+        let held = lock(&self.shared.state).partitions.clone();
+        let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
+        let held = held.into_iter().filter(|(_, records)| !records.is_empty());
+        let batches = held.map(move |(index, records)| {
+            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0);
+            Ok(Batch::new(partition, records))
+        });
+        Ok(stream::iter(batches).boxed())
+    }
+
+    fn first_offset(&self) -> u64 {
+        0
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        let state = lock(&self.shared.state);
+        let pending = state.dead_letters.values().cloned().map(DeadLetterState::Pending);
+        let resolved = state.resolved.values().cloned().map(DeadLetterState::Resolved);
+        Ok(stream::iter(pending.chain(resolved).map(Ok).collect::<Vec<_>>()).boxed())
+    }
+
+    async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        Ok(self.resolve(letters, of, Resolution::Replayed))
+    }
+
+    async fn discard(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        Ok(self.resolve(letters, of, Resolution::Dropped))
+    }
+}
