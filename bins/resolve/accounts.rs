@@ -54,7 +54,7 @@ impl<S: ?Sized, R: Record> Account<S, R> {
     }
 
     /// The rows as a service has them, with what runs for them in this process.
-    pub(super) fn role(&self, running: Option<&RunningAccount>) -> EntityRole<S> {
+    pub(super) fn role(&self, running: Option<&RunningAccount>) -> EntityRole<Arc<S>> {
         let mut role = EntityRole::new(Arc::clone(&self.store));
         if let Some((relay, events)) = running.cloned() {
             (role.relay, role.ingest) = (Some(relay), events);

@@ -48,20 +48,20 @@ impl Dialect {
         })
     }
 
-    /// The dialect that a path is answered in, when `configured` is that of the paths that do not tell.
+    /// The dialect that a path is answered in, when `configured` is that of paths without a prefix.
     pub(crate) fn of_path(path: &str, configured: &'static Self) -> &'static Self {
         let ingress = INGRESS_PREFIXES.iter().find_map(|prefix| below(path, prefix));
         let (path, configured) = ingress.map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
-        let told = TELLING_PREFIXES.into_iter().find(|(prefix, _)| below(path, prefix).is_some());
-        told.map_or(configured, |(_, dialect)| dialect)
+        let named = DIALECT_PREFIXES.into_iter().find(|(prefix, _)| below(path, prefix).is_some());
+        named.map_or(configured, |(_, dialect)| dialect)
     }
 }
 
 /// Prefixes that an ingress used to cut off.
 pub(crate) const INGRESS_PREFIXES: [&str; 2] = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
 
-/// Prefixes that tell the dialect; the first that fits counts.
-static TELLING_PREFIXES: [(&str, &Dialect); 6] = [
+/// Prefixes that determine the dialect; the first match counts.
+static DIALECT_PREFIXES: [(&str, &Dialect); 6] = [
     ("/v1", &V1),
     ("/api/v1", &SHOPPING_SYSTEM),
     ("/api", &USER_BUY_LIST),

@@ -20,9 +20,9 @@ pub struct Dialect {
     pub(crate) no_object: StatusCode,
     /// The status of a request that is said to be something else than JSON.
     pub(crate) no_json: StatusCode,
-    /// How members that lack are told of.
+    /// How missing members are reported.
     pub(crate) missing: MissingFields,
-    /// Whether a body that says nothing is told apart from one that lacks members.
+    /// Whether an empty body is reported otherwise than one with missing members.
     pub(crate) distinguishes_empty_bodies: bool,
     /// What a purchase must cost at least.
     pub(crate) lowest_price: LowestPrice,
@@ -53,7 +53,7 @@ impl Dialect {
 pub(crate) struct HealthForm {
     /// The status of a service that is well.
     pub(crate) well: &'static str,
-    /// Whether management says so, with another status, when its store is away.
+    /// Whether management reports its store, with another status while it is unavailable.
     pub(crate) reports_store: bool,
 }
 
@@ -87,7 +87,7 @@ pub(crate) enum View {
 }
 
 impl View {
-    /// Whether the count and the sum are told.
+    /// Whether it has the count and the sum.
     pub(crate) const fn counts(self) -> bool {
         matches!(self, Self::Everything | Self::Summary)
     }
@@ -98,8 +98,34 @@ impl View {
 pub(crate) enum PathMatch {
     UserId,
     UserName,
-    /// A user's id, and if nobody has it, a name.
+    /// A user's id, or if no user has it, a name.
     Either,
+}
+
+/// Whether a listing looks for a user id or for a user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    UserId,
+    UserName,
+}
+
+impl By {
+    /// The member that it is about.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::UserId => "userid",
+            Self::UserName => "username",
+        }
+    }
+}
+
+impl From<By> for PathMatch {
+    fn from(by: By) -> Self {
+        match by {
+            By::UserId => Self::UserId,
+            By::UserName => Self::UserName,
+        }
+    }
 }
 
 /// How a buy is answered.
@@ -164,7 +190,7 @@ pub(crate) enum Errors {
     Problem,
 }
 
-/// How members that lack are told of.
+/// How missing members are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingFields {
     /// Those that lack are listed.
@@ -200,7 +226,7 @@ pub(crate) struct Outages {
     pub(crate) publish: Outage,
     /// Management cannot write a purchase into its store.
     pub(crate) write: Outage,
-    /// Facing gets no listing. Without a value the kind of the error tells.
+    /// Facing gets no listing. Without a value the error's kind decides.
     pub(crate) query: Option<Outage>,
     /// Management cannot read its store.
     pub(crate) read: Option<Outage>,

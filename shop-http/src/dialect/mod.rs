@@ -16,6 +16,6 @@ pub use choice::UnknownDialect;
 pub(crate) use choice::{INGRESS_PREFIXES, RequestDialect};
 pub use forms::Dialect;
 pub(crate) use forms::{
-    Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PathMatch, PriceForm,
+    By, Errors, Extras, ItemForm, ListingForm, LowestPrice, MissingFields, Outage, PathMatch, PriceForm,
     PurchaseResponse, TimestampForm, Timestamps, View,
 };

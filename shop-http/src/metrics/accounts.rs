@@ -1,9 +1,9 @@
-//! Users and orders: their relays, and the ingests of their events, as they are when somebody asks.
+//! Users and orders: their relays, and the ingests of their events, read at each scrape.
 
 use std::time::Duration;
 
 use shop_core::Timestamp;
-use shop_core::ingest::{IngestMonitor, Part};
+use shop_core::ingest::IngestMonitor;
 use shop_core::log::Lag;
 use shop_core::outbox::{Backlog, RelayMonitor};
 
@@ -38,14 +38,9 @@ impl Metrics {
             let labels = [("topic", topic), ("outcome", outcome)];
             self.counter(names::EVENT_RECORDS, &labels).absolute(count);
         }
-        for part in Part::ALL {
-            let waiting = status.waiting_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.gauge(names::EVENT_WAITING, &[("topic", topic), ("part", part.as_str())]).set(waiting);
-        }
+        self.note_waiting(names::EVENT_WAITING, &status, &[("topic", topic)]);
         self.note_oldest(&status, Some(topic));
-        if let Some(lag) = lag {
-            self.note_lag(lag);
-        }
+        lag.into_iter().for_each(|lag| self.note_lag(lag));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ingest of this process: measured batch by batch, counted from its own status when somebody asks.
+//! The ingest of this process: measured batch by batch, counted from its own status at each scrape.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -7,10 +7,11 @@ use metrics::Histogram;
 use shop_core::ingest::{CarriedBatch, IngestMonitor, IngestObserver, IngestStatus, Part, Phase, Tally};
 use shop_core::log::{Lag, ReasonKind};
 
-use super::names;
-use super::registry::Metrics;
+use super::names::{self, Name};
+use super::registry::{Labels, Metrics};
 
 /// Measures batches.
+#[derive(Debug)]
 struct Observer {
     metrics: Metrics,
     records: Histogram,
@@ -28,13 +29,6 @@ impl Observer {
             processing: metrics.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
             freshness: metrics.histogram(names::INGEST_FRESHNESS, &[]),
         }
-    }
-}
-
-/// Without the histograms, which have no `Debug`.
-impl std::fmt::Debug for Observer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Observer").field("metrics", &self.metrics).finish_non_exhaustive()
     }
 }
 
@@ -65,19 +59,23 @@ impl Metrics {
         self.note_tally(&status);
         self.note_load(&status);
         for part in Part::ALL {
-            let labels = [("part", part.as_str())];
             let retries = status.retries.get(&part).copied().unwrap_or_default();
-            self.counter(names::INGEST_RETRIES, &labels).absolute(retries);
-            let waiting = status.waiting_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.gauge(names::INGEST_WAITING, &labels).set(waiting);
+            self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
         }
+        self.note_waiting(names::INGEST_WAITING, &status, &[]);
         for phase in Phase::ALL {
             let is_it = f64::from(u8::from(phase == status.phase));
             self.gauge(names::INGEST_PHASE, &[("phase", phase.as_str())]).set(is_it);
         }
         self.note_oldest(&status, lag.map(|lag| &*lag.topic));
-        if let Some(lag) = lag {
-            self.note_lag(lag);
+        lag.into_iter().for_each(|lag| self.note_lag(lag));
+    }
+
+    /// How long an ingest has been waiting for each of its parts.
+    pub(super) fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
+        for part in Part::ALL {
+            let waiting = status.waiting_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
         }
     }
 
@@ -141,12 +139,12 @@ impl Metrics {
     pub(super) fn note_lag(&self, Lag { topic, group, records, .. }: &Lag) {
         let mut known = self.shared.lags.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(records.keys().map(|index| (Arc::clone(topic), group.clone(), *index)));
-        // Other topics are told by the ingests that read them.
+        // Other topics are exposed by the ingests that read them.
         let of_this = known.iter().filter(|(of, reader, _)| of == topic && reader == group);
         for (of, reader, index) in of_this {
             let partition = index.to_string();
             let labels = [("topic", &**of), ("group", reader.as_str()), ("partition", &partition)];
-            // What another process reads now is told by that one: counted here as well, it would count twice.
+            // A partition that another process reads now is exposed there: here too, it would count twice.
             let behind = records.get(index).copied().unwrap_or_default();
             self.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(behind));
         }

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::names;
 use super::registry::Metrics;
-use crate::service::kind::ServiceKind;
+use crate::service_kind::ServiceKind;
 
 /// What becomes of attempts to publish.
+#[derive(Debug)]
 pub(crate) struct Publishing {
     metrics: Metrics,
     acknowledged: Counter,
@@ -42,13 +43,6 @@ impl Publishing {
     /// An attempt begins.
     pub(crate) fn begin(&self) -> Attempt<'_> {
         Attempt { all: self, begun: Instant::now(), outcome: None }
-    }
-}
-
-/// Without the counters, which have no `Debug`.
-impl std::fmt::Debug for Publishing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Publishing").field("metrics", &self.metrics).finish_non_exhaustive()
     }
 }
 

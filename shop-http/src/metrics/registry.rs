@@ -25,7 +25,7 @@ pub(super) struct Shared {
     process: Collector,
     /// Samples of histograms that were taken so far.
     samples: AtomicUsize,
-    /// The topic, group and partition of every lag that was ever told.
+    /// The topic, group and partition of every lag that was ever exposed.
     pub(super) lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
     /// Of each topic, the dead letters that wait, by the word for their reason.
     pub(super) letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
@@ -36,7 +36,7 @@ pub(super) struct Shared {
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 
-/// After so many samples they are sorted into their buckets, even if nobody reads them: until then each takes 24
+/// After so many samples they are sorted into their buckets, even without a scrape: until then each takes 24
 /// bytes (`metrics-rs/metrics#467`).
 const SAMPLES: usize = 4_096;
 const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);

@@ -1,11 +1,8 @@
 //! Requests, by template of their route.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -14,6 +11,7 @@ use tokio::time::Instant;
 
 use super::names;
 use super::registry::Metrics;
+use crate::held_body::holding;
 
 /// The route of a request for which there is none: its path is the client's, and there is no end of them.
 const UNMATCHED: &str = "unmatched";
@@ -101,7 +99,7 @@ fn is_of_metrics(route: &str) -> bool {
     route.ends_with("/metrics")
 }
 
-/// One request that is being answered. Told when it is dropped.
+/// One request that is being answered, measured until this is dropped.
 pub(crate) struct RequestTimer {
     requests: Arc<Requests>,
     matched: Option<MatchedPath>,
@@ -116,11 +114,11 @@ impl RequestTimer {
         self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
     }
 
-    /// Measures on until `response` has been sent, or nobody waits for it any more.
+    /// Measures until `response` has been sent, or the client has disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         let has_panicked = response.extensions().get::<HasPanicked>().is_some();
         self.answered = Some((response.status(), has_panicked));
-        response.map(|body| Body::new(Measured { body, _measuring: self }))
+        response.map(|body| holding(self, body))
     }
 }
 
@@ -130,7 +128,7 @@ impl Drop for RequestTimer {
         if is_work(route) {
             requests.in_flight.decrement(1.0);
         }
-        // A client that has gone away before has had no answer. Whoever asks for these figures is not part of them.
+        // A client that disconnected before had no response. Scrapes of the metrics are not counted.
         let Some((status, has_panicked)) = self.answered.filter(|_| !is_of_metrics(route)) else { return };
         let series = requests.series(route, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
@@ -146,44 +144,9 @@ impl Drop for RequestTimer {
     }
 }
 
-/// The method, if it is one that HTTP knows: a client may make up others.
+/// The method, if HTTP defines it: a client may make up others.
 fn word(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        Method::TRACE => "TRACE",
-        Method::CONNECT => "CONNECT",
-        _ => "OTHER",
-    }
-}
-
-/// A body that is measured until it is dropped.
-struct Measured {
-    body: Body,
-    _measuring: RequestTimer,
-}
-
-impl HttpBody for Measured {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
+    const DEFINED: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+    DEFINED.into_iter().find(|name| *name == method.as_str()).unwrap_or("OTHER")
 }

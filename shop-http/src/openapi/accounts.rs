@@ -18,8 +18,8 @@ use super::schemas::{Described, any_of, object};
 use super::whereabouts::{Place, operation_id};
 use super::{Operations, buying, parameters};
 use crate::request::pydantic;
-use crate::request::validation_error::{InvalidMember, InvalidValue, Problem};
 use crate::response::failure::{Failure, Subject};
+use crate::response::validation_error::{InvalidMember, InvalidValue, Problem, ValidationError};
 
 /// Text that counts as an integer; other ways to write one are taken too.
 const INTEGER_TEXT: &str = "^-?[0-9]{1,9}$";
@@ -160,7 +160,7 @@ fn missing(place: &Place<'_>, member: &'static str, body: &str) -> Failure {
         let (problem, text) = (Problem::Missing, String::new());
         return Failure::Body(vec![InvalidMember { member: member.into(), problem, text, input }]);
     }
-    let error = pydantic::ValidationError::new("missing", "Field required");
+    let error = ValidationError::new("missing", "Field required");
     Failure::Values(vec![InvalidValue { loc: ["body", member], error, input }])
 }
 

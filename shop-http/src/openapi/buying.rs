@@ -12,10 +12,10 @@ use super::whereabouts::Place;
 use super::{Operations, example, listings, parameters, v1};
 use crate::dialect::{Dialect, PurchaseResponse, Timestamps};
 use crate::request::purchase::MEMBERS;
-use crate::request::validation_error::{InvalidMember, NoObject, Problem, unknown};
 use crate::resources::buy;
 use crate::response::failure::{Failure, Subject};
 use crate::response::legacy_purchase::LegacyPurchase;
+use crate::response::validation_error::{InvalidMember, NoObject, Problem, unknown};
 
 const TAKEN: &str = "The purchase was taken, and is durable";
 

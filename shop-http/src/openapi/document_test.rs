@@ -8,14 +8,14 @@ use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUser
 
 use super::document;
 use crate::dialect::Dialect;
-use crate::resources::docs;
+use crate::options::HttpOptions;
+use crate::routes::docs_routes::with_docs;
 use crate::routes::path_router::Routes;
 use crate::routes::services::routes;
-use crate::server::options::HttpOptions;
 use crate::service::Service;
 use crate::service::entity_role::{OrdersRole, UsersRole};
-use crate::service::kind::ServiceKind;
 use crate::service::parts::Facing;
+use crate::service_kind::ServiceKind;
 
 fn service(kind: ServiceKind, dialect: &str, has_purchases: bool) -> Arc<Service> {
     let options = HttpOptions { dialect: Dialect::from_name(dialect).unwrap(), ..HttpOptions::default() };
@@ -32,7 +32,7 @@ fn all() -> Vec<(String, Routes, Value)> {
         ["default", "scalable-shop", "user-buy-list", "ecommerce", "purchase-tracking", "shopping-system"];
     let of = |role: ServiceKind, name: &str, has_purchases: bool| {
         let service = service(role, name, has_purchases);
-        let routes = docs::beside(routes(&service), &service);
+        let routes = with_docs(routes(&service), &service);
         let document = serde_json::to_value(document(&service, routes.paths())).unwrap();
         (format!("{role:?} {name} {has_purchases}"), routes, document)
     };

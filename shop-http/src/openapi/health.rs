@@ -11,7 +11,7 @@ use super::whereabouts::Place;
 use super::{Operations, parameters};
 use crate::resources::health::{DEGRADED, INGEST_STOPPED, KAFKA_UNAVAILABLE, LOG_UNAVAILABLE};
 use crate::response::failure::Failure;
-use crate::service::kind::ServiceKind;
+use crate::service_kind::ServiceKind;
 
 /// What stands at a path that is no purchase's.
 pub(super) fn or_about(naked: &str, place: &Place<'_>) -> Option<Operations> {

@@ -25,7 +25,7 @@ use whereabouts::Place;
 
 use crate::dialect::Dialect;
 use crate::service::Service;
-use crate::service::kind::ServiceKind;
+use crate::service_kind::ServiceKind;
 
 /// What can be done at a path.
 type Operations = Vec<(HttpMethod, OperationBuilder)>;

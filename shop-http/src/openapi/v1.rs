@@ -13,7 +13,7 @@ use super::{Operations, buying, example, parameters};
 use crate::dialect::Dialect;
 use crate::resources::buy;
 use crate::response::failure::{Failure, Subject};
-use crate::service::kind::ServiceKind;
+use crate::service_kind::ServiceKind;
 
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
 

@@ -3,9 +3,9 @@
 use utoipa::openapi::path::HttpMethod;
 
 use crate::dialect::{Dialect, INGRESS_PREFIXES};
-use crate::server::options::HttpOptions;
+use crate::options::HttpOptions;
 use crate::service::Service;
-use crate::service::kind::ServiceKind;
+use crate::service_kind::ServiceKind;
 
 /// The place of an operation.
 pub(super) struct Place<'a> {

@@ -7,11 +7,11 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
-use crate::request::validation_error::NoObject;
-use crate::response::failure::Failure;
-use crate::server::options::HttpOptions;
+use crate::options::HttpOptions;
+use crate::response::Failure;
+use crate::response::validation_error::NoObject;
 
-/// What is read of a body that is too long, so that its sender can finish and hear the answer, instead of
+/// What is read of a body that is too long, so that its sender can finish and read the response, instead of
 /// finding the connection broken.
 const READ_ON_BYTES: usize = 32 << 20;
 /// How long such a body is read on.
@@ -66,7 +66,7 @@ fn other_media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn read_on(headers: &HeaderMap, mut body: Body) {
-    // Whoever asks before it sends is answered at once; and what is hopelessly long is not waited for.
+    // A client that expects 100 is answered at once, and the end of a far too long body is not awaited.
     let asks_first = headers.contains_key(header::EXPECT);
     if asks_first || declared_length(headers).is_some_and(|length| length > READ_ON_BYTES) {
         return;

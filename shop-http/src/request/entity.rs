@@ -19,11 +19,10 @@ use shop_core::{IdempotencyKey, InvalidText, RequestContext};
 
 use crate::dialect::Dialect;
 use crate::request::purchase::Wrong;
-use crate::request::pydantic::{self, ValidationError};
 use crate::request::query::Strict;
-use crate::request::validation_error::{InvalidField, InvalidValue, NoObject, Problem};
-use crate::request::{body, purchase, strict};
+use crate::request::{body, purchase, pydantic, strict};
 use crate::response::failure::Failure;
+use crate::response::validation_error::{InvalidField, InvalidValue, NoObject, Problem, ValidationError};
 use crate::service::Service;
 
 /// A row that is asked for, not looked into yet.

@@ -6,4 +6,5 @@ pub(crate) mod purchase;
 pub(crate) mod pydantic;
 pub(crate) mod query;
 mod strict;
-pub(crate) mod validation_error;
+
+pub(crate) use query::{Parameters, Strict};

@@ -11,8 +11,8 @@ use shop_core::{
 
 use crate::dialect::{Dialect, LowestPrice, MissingFields, Timestamps};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
-use crate::request::validation_error::{InvalidMember, NoObject, Problem, unknown};
 use crate::response::failure::Failure;
+use crate::response::validation_error::{InvalidMember, NoObject, Problem, unknown};
 
 /// JSON that says nothing: what counts as false where the replaced systems came from, the first four of them in
 /// JavaScript too, and an empty object.

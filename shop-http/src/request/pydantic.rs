@@ -3,31 +3,13 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
 use shop_core::json::Scalar;
 use shop_core::orders::{InvalidTotalPrice, TotalPrice};
 use shop_core::users::Email;
 
-/// Why a value is none of its kind.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ValidationError {
-    /// The word for it.
-    pub(crate) kind: &'static str,
-    pub(crate) text: String,
-    /// What the text was made with.
-    pub(crate) context: Option<Box<(&'static str, Value)>>,
-}
+use crate::response::validation_error::ValidationError;
 
 impl ValidationError {
-    pub(crate) fn new(kind: &'static str, text: &str) -> Self {
-        Self { kind, text: text.to_owned(), context: None }
-    }
-
-    fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.context = Some(Box::new((name, value.into())));
-        self
-    }
-
     /// A text of more characters than this.
     pub(crate) fn too_long(most: usize) -> Self {
         let text = format!("String should have at most {most} characters");

@@ -1,5 +1,7 @@
 //! What the query string of a request says, checked.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use axum::extract::Query;
@@ -8,52 +10,23 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use shop_core::PurchaseId;
 use shop_core::ports::{Cursor, ListOrder, PageLimit, PageRequest, Selector};
 
-use crate::dialect::View;
-use crate::request::validation_error::{InvalidField, unknown};
-use crate::response::failure::Failure;
+use crate::dialect::{By, View};
+use crate::response::Failure;
+use crate::response::validation_error::{InvalidField, unknown};
+use crate::service::waiting::DEFAULT_WAIT;
 
 /// The parameters of a request, each given at most once.
 #[derive(Debug, Default)]
-pub(crate) struct Parameters {
-    userid: Option<String>,
-    username: Option<String>,
-    everyone: Option<String>,
-    by: Option<String>,
-    view: Option<String>,
-    order: Option<String>,
-    limit: Option<String>,
-    cursor: Option<String>,
-    wait_for: Option<String>,
-    wait: Option<String>,
-}
+pub(crate) struct Parameters(BTreeMap<&'static str, String>);
 
 /// What is read outside of `/v1`. Other parameters are ignored there.
 const NAKED: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
 
-/// How long a listing waits for a purchase where the request names no time.
-pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// The longest that a request may ask to wait.
 const LONGEST_WAIT: f64 = 10.0;
 
 /// What must be encoded in a query: all but the unreserved characters of RFC 3986.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Whether a listing looks for a user id or for a user name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
-    UserId,
-    UserName,
-}
-
-impl By {
-    /// The member that it is about.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::UserId => "userid",
-            Self::UserName => "username",
-        }
-    }
-}
 
 impl Parameters {
     /// Those of the request to `uri`, outside of `/v1`.
@@ -64,74 +37,66 @@ impl Parameters {
     }
 
     /// Those of the request to `uri` that are among `known`, and what is wrong with the names in it.
-    fn known(uri: &Uri, known: &[&str]) -> Result<(Self, Vec<InvalidField>), Failure> {
+    fn known(uri: &Uri, known: &[&'static str]) -> Result<(Self, Vec<InvalidField>), Failure> {
         let unreadable = |problem: &str| InvalidField {
             field: "query".into(),
             text: format!("the query string cannot be read: {problem}"),
         };
-        // What is no UTF-8 would be replaced below, and another user be asked for.
+        // Invalid UTF-8 would be replaced below, and another user be asked for.
         let decoded = percent_decode_str(uri.query().unwrap_or_default()).decode_utf8();
         decoded.map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
         let Query(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
-        let (mut parameters, mut wrong) = (Self::default(), Vec::<InvalidField>::new());
+        let (mut parameters, mut wrong) = (BTreeMap::new(), Vec::<InvalidField>::new());
         for (name, value) in pairs {
-            let slot = if known.contains(&&*name) { parameters.slot(&name) } else { None };
-            let fault = match slot {
-                Some(slot) if slot.is_none() => {
-                    *slot = Some(value);
-                    continue;
-                }
-                Some(_) => InvalidField { text: format!("{name} must be given once"), field: name.into() },
-                None => InvalidField { text: unknown(&name, known), field: name.into() },
+            let text = match known.iter().find(|known| **known == name) {
+                Some(known) => match parameters.entry(*known) {
+                    Entry::Vacant(slot) => {
+                        slot.insert(value);
+                        continue;
+                    }
+                    Entry::Occupied(_) => format!("{name} must be given once"),
+                },
+                None => unknown(&name, known),
             };
             // A name that comes often is named once.
-            if !wrong.iter().any(|known| known.field == fault.field) {
-                wrong.push(fault);
+            if !wrong.iter().any(|known| known.field == name) {
+                wrong.push(InvalidField { text, field: name.into() });
             }
         }
-        Ok((parameters, wrong))
+        Ok((Self(parameters), wrong))
     }
 
-    fn slot(&mut self, name: &str) -> Option<&mut Option<String>> {
-        Some(match name {
-            "userid" => &mut self.userid,
-            "username" => &mut self.username,
-            "everyone" => &mut self.everyone,
-            "by" => &mut self.by,
-            "view" => &mut self.view,
-            "order" => &mut self.order,
-            "limit" => &mut self.limit,
-            "cursor" => &mut self.cursor,
-            "wait_for" => &mut self.wait_for,
-            "wait" => &mut self.wait,
-            _ => return None,
-        })
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// What the word in the parameter `name` stands for, if that is given.
+    fn word<T: Copy>(
+        &self,
+        name: &'static str,
+        words: &[(&str, T)],
+        problem: &str,
+    ) -> Result<Option<T>, InvalidField> {
+        let Some(given) = self.get(name) else { return Ok(None) };
+        let found = words.iter().find(|(word, _)| *word == given);
+        found.map(|(_, value)| Some(*value)).ok_or_else(|| InvalidField::new(name, problem))
     }
 
     pub(crate) fn by(&self) -> Result<Option<By>, InvalidField> {
-        match self.by.as_deref() {
-            None => Ok(None),
-            Some("userid") => Ok(Some(By::UserId)),
-            Some("username") => Ok(Some(By::UserName)),
-            Some(_) => Err(InvalidField::new("by", "must be userid or username")),
-        }
+        let words = [("userid", By::UserId), ("username", By::UserName)];
+        self.word("by", &words, "must be userid or username")
     }
 
-    /// What is to stand around the purchases, if not what usually does.
+    /// The view that is asked for, if it is not the usual one.
     pub(crate) fn view(&self) -> Result<Option<View>, InvalidField> {
-        match self.view.as_deref() {
-            None => Ok(None),
-            Some("summary") => Ok(Some(View::Summary)),
-            Some("list") => Ok(Some(View::List)),
-            Some("user") => Ok(Some(View::Owner)),
-            Some(_) => Err(InvalidField::new("view", "must be summary, list or user")),
-        }
+        let words = [("summary", View::Summary), ("list", View::List), ("user", View::Owner)];
+        self.word("view", &words, "must be summary, list or user")
     }
 
     /// Whether a page is asked for, rather than the whole listing.
-    pub(crate) const fn asks_for_a_page(&self) -> bool {
-        self.limit.is_some() || self.cursor.is_some()
+    pub(crate) fn asks_for_a_page(&self) -> bool {
+        self.get("limit").is_some() || self.get("cursor").is_some()
     }
 
     /// The page that is asked for, in `usual` order and of `usual_limit` unless others are named.
@@ -140,20 +105,17 @@ impl Parameters {
     }
 
     fn page_of(&self, order: ListOrder, limit: PageLimit) -> PageRequest {
-        PageRequest::first(order, limit).starting_at(self.cursor.clone().map(Cursor::from_text))
+        PageRequest::first(order, limit)
+            .starting_at(self.get("cursor").map(|cursor| Cursor::from_text(cursor.to_owned())))
     }
 
     fn order(&self, usual: ListOrder) -> Result<ListOrder, InvalidField> {
-        match self.order.as_deref() {
-            None => Ok(usual),
-            Some("newest") => Ok(ListOrder::NewestFirst),
-            Some("oldest") => Ok(ListOrder::OldestFirst),
-            Some(_) => Err(InvalidField::new("order", "must be newest or oldest")),
-        }
+        let words = [("newest", ListOrder::NewestFirst), ("oldest", ListOrder::OldestFirst)];
+        Ok(self.word("order", &words, "must be newest or oldest")?.unwrap_or(usual))
     }
 
     fn limit(&self, usual: PageLimit) -> Result<PageLimit, InvalidField> {
-        let Some(text) = &self.limit else { return Ok(usual) };
+        let Some(text) = self.get("limit") else { return Ok(usual) };
         let number = text.parse::<u16>().ok().and_then(|number| PageLimit::new(number).ok());
         number.ok_or_else(|| InvalidField::new("limit", "must be a whole number from 1 to 1000"))
     }
@@ -162,7 +124,7 @@ impl Parameters {
     pub(crate) fn of_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
         let limit = limit.get().to_string();
         self.again([
-            ("by", self.by.as_deref()),
+            ("by", self.get("by")),
             ("limit", Some(limit.as_str())),
             ("cursor", Some(cursor.as_str())),
         ])
@@ -170,13 +132,13 @@ impl Parameters {
 
     /// The query string that asks for what these ask for, of the users whom `by` finds.
     pub(crate) fn looking_by(&self, by: By) -> String {
-        self.again([("by", Some(by.name())), ("limit", self.limit.as_deref()), ("cursor", None)])
+        self.again([("by", Some(by.name())), ("limit", self.get("limit")), ("cursor", None)])
     }
 
     /// The query string with these parameters, and with those that only say what the answer looks like.
     fn again(&self, pairs: [(&str, Option<&str>); 3]) -> String {
         let [by, limit, cursor] = pairs;
-        let form = [("view", self.view.as_deref()), ("order", self.order.as_deref())];
+        let form = [("view", self.get("view")), ("order", self.get("order"))];
         let pair = |(name, value): (&str, Option<&str>)| {
             Some(format!("{name}={}", utf8_percent_encode(value?, &RESERVED)))
         };
@@ -191,7 +153,7 @@ impl Parameters {
     }
 
     fn wait_time(&self) -> Result<Duration, InvalidField> {
-        let Some(text) = &self.wait else { return Ok(DEFAULT_WAIT) };
+        let Some(text) = self.get("wait") else { return Ok(DEFAULT_WAIT) };
         let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds));
         let seconds =
             seconds.ok_or_else(|| InvalidField::new("wait", "must be a number of seconds from 0 to 10"))?;
@@ -199,7 +161,7 @@ impl Parameters {
     }
 
     fn wait_for(&self) -> Result<Option<PurchaseId>, InvalidField> {
-        let id = self.wait_for.as_ref().map(|id| id.parse()).transpose();
+        let id = self.get("wait_for").map(str::parse).transpose();
         id.map_err(|error| InvalidField::new("wait_for", format!("must be a purchase id: {error}")))
     }
 }
@@ -222,7 +184,7 @@ impl Strict {
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
     /// Those of the request to `uri`, which may have the parameters `known`.
-    pub(crate) fn of(uri: &Uri, known: &[&str]) -> Result<Self, Failure> {
+    pub(crate) fn of(uri: &Uri, known: &[&'static str]) -> Result<Self, Failure> {
         let (parameters, wrong) = Parameters::known(uri, known)?;
         Ok(Self { parameters, wrong })
     }
@@ -234,16 +196,16 @@ impl Strict {
 
     /// Whose purchases are asked for: exactly one way to say so must be given.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
-        let Parameters { userid, username, everyone, .. } = &self.parameters;
-        let id = userid.as_ref().map(|id| {
+        let get = |name| self.parameters.get(name);
+        let id = get("userid").map(|id| {
             let id = id.parse().map(Selector::User);
             ("userid", id.map_err(|error| InvalidField::new("userid", error)))
         });
-        let name = username.as_ref().map(|name| {
+        let name = get("username").map(|name| {
             let name = name.parse().map(Selector::Name);
             ("username", name.map_err(|error| InvalidField::new("username", error)))
         });
-        let all = everyone.as_ref().map(|everyone| {
+        let all = get("everyone").map(|everyone| {
             let all = (everyone == "true").then_some(Selector::All);
             ("everyone", all.ok_or_else(|| InvalidField::new("everyone", "must be true")))
         });

@@ -7,7 +7,7 @@ use shop_core::users::{Email, InvalidEmail};
 
 use crate::dialect::Dialect;
 use crate::request::purchase::{is_json_number, text};
-use crate::request::validation_error::Problem;
+use crate::response::validation_error::Problem;
 
 /// What an integer of a path or of a body must be.
 pub(super) const INTEGER: &str = "must be an integer";

@@ -16,11 +16,9 @@ use shop_core::{Purchase, PurchaseId};
 use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
-use crate::request::query::Strict;
-use crate::response::failure::Failure;
-use crate::response::json::{Json, no_json};
-use crate::response::legacy_purchase::LegacyPurchase;
-use crate::service::purchases::{Acknowledged, Purchases};
+use crate::request::Strict;
+use crate::response::{Failure, Json, LegacyPurchase, no_json};
+use crate::service::{Acknowledged, Purchases};
 
 pub(crate) async fn post(
     State(purchases): State<Arc<Purchases>>,

@@ -12,12 +12,10 @@ use serde_json::{Map, Value, json};
 use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord};
 
 use crate::dialect::RequestDialect;
-use crate::response::json::Json;
-use crate::service::Service;
-use crate::service::bounded::{check_with_timeout, is_healthy};
-use crate::service::entity_role::Entity;
-use crate::service::kind::ServiceKind;
+use crate::response::Json;
 use crate::service::parts::LocalPorts;
+use crate::service::{Entity, Service, check_with_timeout, is_healthy};
+use crate::service_kind::ServiceKind;
 
 /// What `/health` says when something needs an operator.
 pub(crate) const DEGRADED: &str = "degraded";

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::resources::page;
 use crate::response::json::Json;
 use crate::service::Service;
-use crate::service::kind::ServiceKind;
+use crate::service_kind::ServiceKind;
 
 const EVERYWHERE: [(&str, &str); 11] = [
     ("/", "This description, or for a browser a page"),

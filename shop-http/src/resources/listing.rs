@@ -10,13 +10,13 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
-use crate::dialect::{ItemForm, ListingForm, PathMatch, RequestDialect, View};
+use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
-use crate::request::query::{By, Parameters};
-use crate::response;
-use crate::response::failure::Failure;
-use crate::response::listing::Envelope;
-use crate::service::purchases::Purchases;
+use crate::request::Parameters;
+use crate::resources::listing_stream;
+use crate::response::Failure;
+use crate::response::listing::{Envelope, of_page};
+use crate::service::Purchases;
 
 /// What is asked for.
 struct ListingRequest {
@@ -112,15 +112,6 @@ impl ListingRequest {
     }
 }
 
-impl From<By> for PathMatch {
-    fn from(by: By) -> Self {
-        match by {
-            By::UserId => Self::UserId,
-            By::UserName => Self::UserName,
-        }
-    }
-}
-
 /// What the text may mean, the likeliest first: a user's id, or a user's name.
 fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, Failure> {
     let id = who.parse().map(Selector::User).map_err(|error| Failure::field("userid", error));
@@ -143,7 +134,7 @@ async fn list(
     uri: &Uri,
     parameters: &Parameters,
 ) -> Result<Response, Failure> {
-    let visibility = purchases.wait(parameters, &asked.candidates).await?;
+    let visibility = purchases.wait(parameters.wait()?, &asked.candidates).await?;
     let found = find(purchases, &asked).await?;
     asked.envelope.found = found.as_ref().map(|(selector, _)| match selector {
         Selector::Name(_) => By::UserName,
@@ -158,33 +149,17 @@ async fn list(
     }
     let alternate = asked.envelope.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
     let is_found = found.is_some();
-    let failed = |error| Failure::Query(error, purchases.subject());
-    let mut next = None;
-    let body = match found {
-        None if asked.is_page => {
-            response::listing::of_page(&asked.envelope, &Page::default(), Summary::default())
-                .map_err(failed)?
-        }
-        None => response::listing::of_nothing(&asked.envelope).map_err(failed)?,
-        Some((selector, page)) if asked.is_page => {
-            let summary = if asked.envelope.view.counts() {
-                purchases.summary(&selector).await?
-            } else {
-                Summary::default()
-            };
-            let body = response::listing::of_page(&asked.envelope, &page, summary).map_err(failed)?;
-            next = page.next;
-            body
-        }
-        Some((selector, first)) => response::listing::whole(
-            Arc::clone(purchases),
-            asked.envelope,
-            selector,
-            asked.request.clone(),
-            &first,
-        )
-        .map_err(failed)?,
+    let (selector, page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
+    let body = if asked.is_page {
+        let counts = is_found && asked.envelope.view.counts();
+        let summary = if counts { purchases.summary(&selector).await? } else { Summary::default() };
+        of_page(&asked.envelope, &page, summary)
+    } else {
+        let (purchases, request) = (Arc::clone(purchases), asked.request.clone());
+        listing_stream::whole(purchases, asked.envelope, selector, request, &page)
     };
+    let body = body.map_err(|error| Failure::Query(error, purchases.subject()))?;
+    let next = page.next.filter(|_| asked.is_page);
     let mut response = json(body);
     if !is_found {
         *response.status_mut() = asked.nothing;

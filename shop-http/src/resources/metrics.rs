@@ -7,28 +7,26 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 
-use crate::service::Service;
-use crate::service::bounded::check_with_timeout;
-use crate::service::entity_role::Entity;
+use crate::service::{Entity, Service, check_with_timeout};
 
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Takes over what users, or orders, say of themselves now.
 async fn note(service: &Service, entity: Entity<'_>) {
-    let told = async {
+    let relay = async {
         if let Some(relay) = entity.relay {
             let backlog = check_with_timeout(relay.backlog()).await.ok();
             service.metrics.note_relay(entity.name, relay, backlog.as_ref(), service.clock.now());
         }
     };
-    let heard = async {
+    let events = async {
         if let Some(events) = entity.ingest {
             let lag = check_with_timeout(events.lag()).await.ok();
             service.metrics.note_events(entity.subscribed_topic, events, lag.as_ref());
         }
     };
-    tokio::join!(told, heard);
+    tokio::join!(relay, events);
 }
 
 pub(crate) async fn get(State(service): State<Arc<Service>>) -> Response {

@@ -5,6 +5,7 @@ pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod index;
 pub(crate) mod listing;
+mod listing_stream;
 pub(crate) mod metrics;
 pub(crate) mod orders;
 pub(crate) mod page;

@@ -13,11 +13,11 @@ use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 
 use crate::dialect::{Dialect, RequestDialect};
+use crate::options::HttpOptions;
 use crate::request::entity::{CreateRequest, number};
 use crate::resources::users::{created, replayed};
 use crate::response::failure::{Failure, Subject};
 use crate::response::json::Json;
-use crate::server::options::HttpOptions;
 use crate::service::Service;
 use crate::service::entity_role::OrdersRole;
 

@@ -8,8 +8,8 @@ use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use uuid::Uuid;
 
 use crate::dialect::RequestDialect;
-use crate::response::failure::Failure;
-use crate::service::kind::ServiceKind;
+use crate::response::Failure;
+use crate::service_kind::ServiceKind;
 
 /// A file of the page.
 #[derive(Debug)]

@@ -11,12 +11,10 @@ use shop_core::api::{PageBody, PurchaseBody};
 use shop_core::ports::Selector;
 
 use crate::dialect::RequestDialect;
-use crate::request::query::Strict;
-use crate::request::validation_error::InvalidField;
-use crate::response::failure::Failure;
-use crate::response::json::Json;
-use crate::service::kind::ServiceKind;
-use crate::service::purchases::Purchases;
+use crate::request::Strict;
+use crate::response::{Failure, InvalidField, Json};
+use crate::service::Purchases;
+use crate::service_kind::ServiceKind;
 
 /// Everybody's purchases are management's to list.
 pub(super) fn may_select(purchases: &Purchases, selector: &Selector) -> Result<(), Failure> {
@@ -36,7 +34,7 @@ pub(crate) async fn list(
         let (selector, request) = (asked.selector(), asked.page());
         let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
         may_select(&purchases, &selector)?;
-        let visibility = purchases.wait(&parameters, std::slice::from_ref(&selector)).await?;
+        let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let page = purchases.page(&selector, &request).await?;
         Ok::<_, Failure>(visibility.mark(Json(PageBody::from(page)).into_response()))
     };
@@ -55,7 +53,7 @@ pub(crate) async fn get(
         let id = text.parse::<PurchaseId>();
         let id = asked.note(id.map_err(|error| InvalidField::new("id", format!("is not valid: {error}"))));
         let (parameters, id) = asked.finish(id)?;
-        let visibility = purchases.wait(&parameters, &[]).await?;
+        let visibility = purchases.wait(parameters.wait()?, &[]).await?;
         let found = purchases.get(&id).await?;
         let response = match found {
             Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),

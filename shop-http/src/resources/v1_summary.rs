@@ -8,11 +8,10 @@ use axum::response::{IntoResponse, Response};
 use shop_core::api::SummaryBody;
 
 use crate::dialect::RequestDialect;
-use crate::request::query::Strict;
+use crate::request::Strict;
 use crate::resources::v1_purchases::may_select;
-use crate::response::failure::Failure;
-use crate::response::json::Json;
-use crate::service::purchases::Purchases;
+use crate::response::{Failure, Json};
+use crate::service::Purchases;
 
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
@@ -24,7 +23,7 @@ pub(crate) async fn get(
         let selector = asked.selector();
         let (parameters, selector) = asked.finish(selector)?;
         may_select(&purchases, &selector)?;
-        let visibility = purchases.wait(&parameters, std::slice::from_ref(&selector)).await?;
+        let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let summary = purchases.summary(&selector).await?;
         Ok::<_, Failure>(visibility.mark(Json(SummaryBody::from(summary)).into_response()))
     };

@@ -13,10 +13,10 @@ use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::dialect::{Dialect, Errors, MissingFields, Outage};
 use crate::header_names::IDEMPOTENCY_KEY;
-use crate::request::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject, Problem};
 use crate::response::failure_log::FailedBy;
 use crate::response::json::Json;
-use crate::service::kind::ServiceKind;
+use crate::response::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject, Problem};
+use crate::service_kind::ServiceKind;
 
 /// What went wrong with a request.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The two routers: which resource stands where.
 
+pub(crate) mod docs_routes;
 pub(crate) mod path_router;
 pub(crate) mod services;
 pub(crate) mod shared_routes;

@@ -42,7 +42,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
     /// These routes, and `nested` below `prefix`.
     pub(crate) fn nest(mut self, prefix: &str, nested: Self) -> Self {
-        // The root of nested routes has no slash of its own.
+        // The root of nested routes has no slash.
         self.paths.extend(nested.paths.iter().map(|path| format!("{prefix}{}", path.trim_end_matches('/'))));
         Self { router: self.router.nest(prefix, nested.router), paths: self.paths }
     }

@@ -6,14 +6,15 @@ use axum::Router;
 use axum::routing::post;
 use shop_core::ports::PurchaseSink;
 
-use crate::resources::{buy, docs, listing};
+use crate::options::HttpOptions;
+use crate::resources::{buy, listing};
+use crate::routes::docs_routes::with_docs;
 use crate::routes::path_router::{Routes, read};
 use crate::routes::shared_routes::shared_routes;
 use crate::server::layers;
-use crate::server::options::HttpOptions;
 use crate::service::Service;
-use crate::service::kind::ServiceKind;
 use crate::service::parts::{Facing, Management, Parts};
+use crate::service_kind::ServiceKind;
 
 /// The router of facing, the service that customers meet: takes purchases into a log, answers listings.
 pub fn facing(parts: Facing, options: HttpOptions) -> Router {
@@ -31,7 +32,7 @@ fn router<W: Into<Arc<dyn PurchaseSink>>>(
     options: HttpOptions,
 ) -> Router {
     let service = Arc::new(Service::new(kind, parts, options));
-    layers::around(docs::beside(routes(&service), &service), &service)
+    layers::around(with_docs(routes(&service), &service).into_router(), &service)
 }
 
 /// The routes of `service`, but for those that describe them.

@@ -7,10 +7,9 @@ use axum::routing::{MethodRouter, get, post};
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases, v1_summary};
 use crate::routes::path_router::{Routes, read};
-use crate::service::Service;
-use crate::service::purchases::Purchases;
+use crate::service::{Purchases, Service};
 
-/// All the routes of `service`. Its purchases have routes of its own, `own` and `under_api_v1`.
+/// All the routes of `service`, whose purchases also have the routes `own`, and `under_api_v1` below `/api/v1`.
 pub(crate) fn shared_routes(
     service: &Service,
     own: Routes<Arc<Purchases>>,

@@ -9,18 +9,16 @@ use tower_http::cors::{AllowOrigin, Any as AnyOrigin, CorsLayer};
 
 use crate::dialect::RequestDialect;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
-use crate::response::failure::Failure;
-use crate::routes::path_router::Routes;
+use crate::options::CorsOrigins;
+use crate::response::Failure;
 use crate::server::limits::LimitsLayer;
 use crate::server::observe::ObserveLayer;
-use crate::server::options::CorsOrigins;
 use crate::service::Service;
-use crate::service::kind::ServiceKind;
+use crate::service_kind::ServiceKind;
 
 /// `routes` with everything around them, and answers for what is not there.
-pub(crate) fn around(routes: Routes, service: &Arc<Service>) -> Router {
+pub(crate) fn around(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
     let routes = routes
-        .into_router()
         .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
         .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
             Failure::MethodNotAllowed.respond(dialect)

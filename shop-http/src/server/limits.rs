@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,9 +20,10 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span};
 
 use crate::dialect::{Dialect, RequestDialect};
+use crate::held_body::holding;
 use crate::metrics::HasPanicked;
-use crate::response::failure::Failure;
-use crate::server::options::HttpOptions;
+use crate::options::HttpOptions;
+use crate::response::Failure;
 
 /// What is asked of a service that is too busy for everything else; `/healthz` below a prefix, too.
 const EXEMPT_PATHS: [&str; 7] =
@@ -182,8 +182,8 @@ struct Work {
     /// None once it has ended, or panicked.
     asked: Option<Asked>,
     slot: Option<OwnedSemaphorePermit>,
-    /// Whether it goes on in a task of its own when nobody waits for it any more: whoever gives up on a write, the
-    /// client or the deadline, takes back nothing that has begun.
+    /// Whether it continues in its own task when it is dropped: a client that disconnects or a time-out cancels no write
+    /// that has begun.
     detach_on_drop: bool,
     dialect: &'static Dialect,
 }
@@ -200,10 +200,13 @@ impl Future for Work {
                 Poll::Pending
             }
             Ok(Poll::Ready(Ok(response))) => Poll::Ready(match self.slot.take() {
-                Some(slot) => holding(slot, response),
-                None => response,
+                // It keeps the slot until it is sent, if it is sent piece by piece.
+                Some(slot) if response.body().size_hint().exact().is_none() => {
+                    response.map(|body| holding(slot, body))
+                }
+                _ => response,
             }),
-            // The panic's text has been written by whoever was told of it first, the process's panic hook.
+            // The process's panic hook has logged the panic's text.
             Err(_panic) => {
                 let mut response = Failure::Panicked.respond(self.dialect);
                 response.extensions_mut().insert(HasPanicked);
@@ -225,17 +228,4 @@ impl Drop for Work {
             drop(runtime.spawn(work.instrument(Span::current())));
         }
     }
-}
-
-/// `response`, which keeps `slot` until it is written, if it is written piece by piece.
-fn holding(slot: OwnedSemaphorePermit, response: Response) -> Response {
-    if response.body().size_hint().exact().is_some() {
-        return response;
-    }
-    response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _held = &slot;
-            frame
-        }))
-    })
 }

@@ -3,5 +3,4 @@
 pub(crate) mod layers;
 pub(crate) mod limits;
 pub(crate) mod observe;
-pub(crate) mod options;
 pub(crate) mod serve;

@@ -15,7 +15,7 @@ use tracing::instrument::Instrumented;
 
 use crate::header_names::REQUEST_ID;
 use crate::metrics::{Metrics, RequestTimer, Requests};
-use crate::response::failure_log::FailureLog;
+use crate::response::FailureLog;
 
 /// The longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;

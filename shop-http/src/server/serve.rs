@@ -1,4 +1,4 @@
-//! A router on a listener, until it is told to stop.
+//! Serves a router on a listener until shutdown.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 
-use crate::server::options::HttpOptions;
+use crate::options::HttpOptions;
 
-/// How many times the limits of a request's head are read of it: up to there it is answered in words, as the
-/// router knows them. What is longer hears no more than a status, 431.
+/// A request's head is read up to this many times its limits: up to there it gets a response with a body, from the
+/// router. A longer one gets the status 431 alone.
 const HEAD_READ: usize = 4;
 
 /// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes; then takes no
@@ -68,7 +68,7 @@ impl Server {
         let connections = GracefulShutdown::new();
         loop {
             let accepted = async {
-                // Whoever comes when all are taken waits in the listener's queue.
+                // A connection beyond the limit waits in the listener's queue.
                 let slot = Arc::clone(&self.slots).acquire_owned().await;
                 let (stream, _address) = Listener::accept(&mut listener).await;
                 (slot, stream)

@@ -10,16 +10,16 @@ use shop_core::outbox::RelayMonitor;
 use shop_core::users::UserStore;
 
 /// Users, as a service has them. The role consumes the events of orders.
-pub type UsersRole = EntityRole<dyn UserStore>;
+pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
 /// Orders, as a service has them. The role consumes the events of users.
-pub type OrdersRole = EntityRole<dyn OrderStore>;
+pub type OrdersRole = EntityRole<Arc<dyn OrderStore>>;
 
-/// Rows of one kind, and what runs for them in this process.
-#[derive(Debug)]
+/// Rows of one kind in the store `S`, and what runs for them in this process.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct EntityRole<S: ?Sized> {
+pub struct EntityRole<S> {
     /// Where the rows are: a store, or another service.
-    pub store: Arc<S>,
+    pub store: S,
     /// The ingest of the other role's events, if it runs in this process. Management is not ready while it does not run.
     pub ingest: Option<IngestMonitor>,
     /// The relay that publishes the rows' events, if it runs in this process. `/health` and `/metrics` report its state.
@@ -30,20 +30,11 @@ pub struct EntityRole<S: ?Sized> {
     pub is_local: bool,
 }
 
-impl<S: ?Sized> EntityRole<S> {
+impl<S> EntityRole<S> {
     /// The rows of `store`, without a relay and without an ingest in this process.
     #[must_use]
-    pub const fn new(store: Arc<S>) -> Self {
+    pub const fn new(store: S) -> Self {
         Self { store, ingest: None, relay: None, subscribed_topic: None, is_local: false }
-    }
-}
-
-// A derived one would require `S: Clone`.
-impl<S: ?Sized> Clone for EntityRole<S> {
-    fn clone(&self) -> Self {
-        let Self { store, ingest, relay, subscribed_topic, is_local } = self;
-        let (store, subscribed_topic) = (Arc::clone(store), subscribed_topic.clone());
-        Self { store, ingest: ingest.clone(), relay: relay.clone(), subscribed_topic, is_local: *is_local }
     }
 }
 
@@ -62,7 +53,7 @@ pub(crate) struct Entity<'a> {
 }
 
 impl<'a> Entity<'a> {
-    pub(super) fn new<S: ?Sized>(
+    pub(super) fn new<S>(
         name: &'static str,
         own_topic: &'static str,
         role: &'a EntityRole<S>,

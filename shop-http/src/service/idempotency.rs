@@ -29,7 +29,7 @@ struct Known {
 pub(crate) enum Lookup {
     /// It is unknown: publish it, and say what became of it.
     First,
-    /// It was tried before, and nobody knows what became of that: publish it as it was then.
+    /// It was tried before, with an unknown outcome: publish it as it was then.
     Again(Purchase),
     /// It was acknowledged before, so.
     Acknowledged(Purchase, Receipt),

@@ -3,13 +3,16 @@
 pub(crate) mod bounded;
 pub(crate) mod entity_role;
 pub(crate) mod idempotency;
-pub(crate) mod kind;
 pub(crate) mod lookup;
 pub(crate) mod parts;
 pub(crate) mod purchases;
 pub(crate) mod recent;
 pub(crate) mod store_sink;
 pub(crate) mod waiting;
+
+pub(crate) use bounded::{check_with_timeout, is_healthy};
+pub(crate) use entity_role::Entity;
+pub(crate) use purchases::{Acknowledged, Purchases};
 
 use std::sync::Arc;
 
@@ -21,13 +24,12 @@ use shop_core::users::User;
 use shop_core::{Clock, ErrorKind, IdempotencyKey, Result};
 
 use crate::metrics::{Metrics, Publishing};
-use crate::response::failure::{Failure, Subject};
-use crate::server::options::HttpOptions;
+use crate::options::HttpOptions;
+use crate::response::{Failure, Subject};
 use crate::service::bounded::within;
-use crate::service::entity_role::{Entity, OrdersRole, UsersRole};
-use crate::service::kind::ServiceKind;
+use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::parts::{LocalPorts, Parts};
-use crate::service::purchases::Purchases;
+use crate::service_kind::ServiceKind;
 
 /// What every route may use.
 #[derive(Debug)]

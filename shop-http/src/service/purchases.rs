@@ -10,14 +10,14 @@ use shop_core::{
 };
 
 use crate::metrics::Publishing;
-use crate::response::failure::{Failure, Subject};
-use crate::server::options::HttpOptions;
+use crate::options::HttpOptions;
+use crate::response::{Failure, Subject};
 use crate::service::bounded::within;
 use crate::service::idempotency::{IdempotencyCache, Lookup, other_content};
-use crate::service::kind::ServiceKind;
 use crate::service::lookup::{StoreLookup, is_first_attempt};
 use crate::service::parts::{LocalPorts, PurchasesRole};
 use crate::service::recent::LastPurchases;
+use crate::service_kind::ServiceKind;
 
 /// The purchases of a service.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Purchases {
 
     /// Gives a purchase its identity and publishes it.
     ///
-    /// When the client goes away meanwhile, the purchase is published all the same.
+    /// A client that disconnects meanwhile does not cancel it.
     pub(crate) fn buy(
         &self,
         new: NewPurchase,

@@ -1,4 +1,4 @@
-//! Remembers who bought last, so that whoever buys and lists sees what he bought.
+//! Remembers each user's last purchase, so that a listing includes it.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,7 +46,7 @@ impl LastPurchases {
         self.last().get(selector).map(|last| last.id)
     }
 
-    /// The purchase is stored, so nobody needs to wait for it any more.
+    /// The purchase is stored: listings need not wait for it any more.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
         let mut last = self.last();
         if last.peek(selector).is_some_and(|last| last.id == id) {

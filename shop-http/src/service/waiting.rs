@@ -10,10 +10,11 @@ use shop_core::ports::Selector;
 use tokio::time::{Instant, timeout};
 
 use crate::header_names::PENDING;
-use crate::request::query::{DEFAULT_WAIT, Parameters};
-use crate::response::failure::Failure;
+use crate::response::Failure;
 use crate::service::purchases::Purchases;
 
+/// How long a response waits for a purchase where the request names no time.
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// The longest pauses between two looks whether a purchase is stored: short at first, as it usually is soon. Where
 /// this process stores it, a look follows every batch.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -40,14 +41,14 @@ impl Visibility {
 }
 
 impl Purchases {
-    /// Waits for the purchase that the request names. If it names none, waits for the last one that this
+    /// Waits for the purchase that the request has `named`, for so long at most. If it names none, waits for the last one that this
     /// process has acknowledged for the first of `selectors` that it remembers any for.
     pub(crate) async fn wait(
         &self,
-        parameters: &Parameters,
+        named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
     ) -> Result<Visibility, Failure> {
-        if let Some((id, time)) = parameters.wait()? {
+        if let Some((id, time)) = named {
             return self.wait_for(&id, time).await;
         }
         let Some(recent) = &self.recent else { return Ok(Visibility::Complete) };
@@ -87,7 +88,7 @@ impl Purchases {
             {
                 return;
             }
-            // Nobody stores anything here, or nobody does any more.
+            // No ingest runs here, or it has ended.
             pending::<()>().await;
         }
     }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
 use crate::dialect::RequestDialect;
-use crate::response::failure::Failure;
+use crate::response::Failure;
 
-/// Swagger UI sets styles of its own and has pictures in them; nothing else is let in.
+/// Swagger UI sets its own styles, which hold images; nothing else is allowed.
 const POLICY: (HeaderName, HeaderValue) = (
     header::CONTENT_SECURITY_POLICY,
     HeaderValue::from_static(
@@ -27,7 +27,7 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
 /// `GET /docs`.
 pub(crate) async fn page(RequestDialect(dialect): RequestDialect) -> Response {
     let Some((html, kind)) = vendored("index.html") else { return Failure::NoRoute.respond(dialect) };
-    // The page stands beside its folder, so that nobody is redirected into it.
+    // The page stands beside its folder, so that no request is redirected into it.
     let html =
         String::from_utf8_lossy(&html).replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css");
     ([POLICY, (header::CONTENT_TYPE, kind)], html).into_response()

@@ -6,8 +6,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shop_core::api::ProblemError;
 
-use crate::request::pydantic::ValidationError;
-
 /// A member of the body that is not as it must be.
 #[derive(Debug)]
 pub(crate) struct InvalidMember {
@@ -88,6 +86,27 @@ impl InvalidField {
         };
         let message = format!("Value error, {}", self.text);
         json!({"type": "value_error", "loc": [place, self.field], "msg": message, "input": null})
+    }
+}
+
+/// Why a value is none of its kind.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ValidationError {
+    /// The word for it.
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
+    /// What the text was made with.
+    pub(crate) context: Option<Box<(&'static str, Value)>>,
+}
+
+impl ValidationError {
+    pub(crate) fn new(kind: &'static str, text: &str) -> Self {
+        Self { kind, text: text.to_owned(), context: None }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.context = Some(Box::new((name, value.into())));
+        self
     }
 }
 

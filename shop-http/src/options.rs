@@ -11,42 +11,41 @@ use crate::dialect::Dialect;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HttpOptions {
-    /// How clients of the paths outside of `/v1` are spoken to; the default dialect unless chosen.
+    /// How clients of the paths outside of `/v1` are answered (default: the default dialect).
     pub dialect: &'static Dialect,
-    /// The longest path and query of a request in bytes, 8,192 unless chosen: RFC 9110 asks for 8,000 at least.
+    /// The maximum length of a request's path and query, in bytes (default 8,192: RFC 9110 asks for 8,000 at least).
     pub uri_limit: usize,
-    /// The most bytes that the names and values of a request's headers may have together, 16 KiB unless chosen.
-    /// More than 100 headers are refused whatever this says.
+    /// The maximum size of the names and values of a request's headers together, in bytes (default 16 KiB). More than
+    /// 100 headers are refused whatever this is.
     pub header_limit: usize,
-    /// The largest body of a request in bytes, 100 KiB unless chosen.
+    /// The maximum size of a request's body, in bytes (default 100 KiB).
     pub body_limit: usize,
-    /// How long a client may take to send the head of a request, and how long a connection may idle between
-    /// two of them, 30 s unless chosen. Then the connection is closed.
+    /// How long a client may take to send the head of a request, and how long a connection may be idle between two
+    /// requests (default 30 s). Then the connection is closed.
     pub head_deadline: Duration,
-    /// How long a client may take to send a body, 10 s unless chosen.
+    /// How long a client may take to send a body (default 10 s).
     pub body_deadline: Duration,
-    /// How long a publish may take, 5 s unless chosen. Then the answer is that nobody knows.
+    /// How long a publish may take (default 5 s). Then its outcome is reported as unknown.
     pub publish_deadline: Duration,
-    /// How long one question to the store or to another service may take, 5 s unless chosen.
+    /// How long one query of the store or of another service may take (default 5 s).
     pub query_deadline: Duration,
-    /// How long a request may take until its answer begins, 30 s unless chosen: more than the other deadlines
-    /// come to, so that they strike first and say more. A buy goes on after it, and the answer is that nobody
-    /// knows.
+    /// How long a request may take until its response begins (default 30 s): more than the sum of the other time-outs,
+    /// so that these expire first and report more. A write continues after it, and its outcome is reported as unknown.
     pub request_deadline: Duration,
-    /// How long a client may take nothing of its answer, 30 s unless chosen. Then the connection is closed.
+    /// How long a client may take nothing of its response (default 30 s). Then the connection is closed.
     pub write_deadline: Duration,
-    /// How many requests may be under way at once, 1,024 unless chosen; a listing that is streamed is until its
-    /// end. More are answered 503 at once, but those for health and metrics.
+    /// The maximum of concurrent requests (default 1,024). A listing that is streamed counts until its end. More are
+    /// answered 503 at once, except for those for health and metrics.
     pub max_requests: usize,
-    /// How many connections may be open at once, 4,096 unless chosen; more wait to be accepted.
+    /// The maximum of open connections (default 4,096). More wait to be accepted.
     pub max_connections: usize,
-    /// Which pages of other origins may call facing; all unless chosen.
+    /// Which pages of other origins may call facing (default: all).
     pub cors: CorsOrigins,
-    /// Whether facing remembers each user's last purchase, and a listing waits until it is stored. Sensible
-    /// where this process is the only one that buys; off unless chosen.
+    /// Whether facing remembers each user's last purchase, and a listing waits until it is stored (default `false`).
+    /// Sensible where this process is the only one that takes purchases.
     pub remember_buys: bool,
-    /// How long an order of an unknown user waits for the event that tells of this user; not at all unless chosen, and
-    /// not beyond [`publish_deadline`](Self::publish_deadline). Sensible on management: where orders are.
+    /// How long an order of an unknown user waits for the event of this user (default: not at all), but not beyond
+    /// [`publish_deadline`](Self::publish_deadline). Sensible on management, which has the orders.
     pub order_user_wait: Duration,
 }
 

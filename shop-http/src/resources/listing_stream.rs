@@ -1,0 +1,80 @@
+//! A whole listing: written page by page, so that its length costs no memory, with the count and the sum of exactly
+//! what was written.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use shop_core::ports::{Page, PageRequest, Selector, Summary};
+use shop_core::{Error, ErrorKind};
+
+use crate::response::listing::{Envelope, write_head, write_items, write_trailer};
+use crate::service::Purchases;
+
+/// The whole of a listing that begins with the page `first`.
+pub(crate) fn whole(
+    purchases: Arc<Purchases>,
+    envelope: Envelope,
+    selector: Selector,
+    request: PageRequest,
+    first: &Page,
+) -> Result<Body, Error> {
+    let mut writer =
+        Writer { purchases, envelope, selector, request, summary: Summary::default(), is_first: true };
+    let (chunk, more) = writer.chunk(first)?;
+    // Most listings fit in one page: they are sent with their length.
+    if !more {
+        return Ok(chunk.into());
+    }
+    let rest = stream::try_unfold(Some(writer), |state| async move {
+        let Some(mut writer) = state else { return Ok(None) };
+        let (chunk, more) = writer.next_chunk().await?;
+        Ok(Some((chunk, more.then_some(writer))))
+    });
+    let start = stream::once(async { Ok::<_, Error>(chunk) });
+    Ok(Body::from_stream(start.chain(rest)))
+}
+
+struct Writer {
+    purchases: Arc<Purchases>,
+    envelope: Envelope,
+    selector: Selector,
+    request: PageRequest,
+    summary: Summary,
+    is_first: bool,
+}
+
+impl Writer {
+    async fn next_chunk(&mut self) -> Result<(Bytes, bool), Error> {
+        // The status is sent already: a truncated body is all that can still signal a failure.
+        let page = self.purchases.read_page(&self.selector, &self.request).await.inspect_err(|error| {
+            tracing::warn!(error = %error.chain(), "a listing broke off");
+        })?;
+        self.chunk(&page)
+    }
+
+    /// The JSON of one page, and whether there are more.
+    fn chunk(&mut self, page: &Page) -> Result<(Bytes, bool), Error> {
+        let mut json = Vec::new();
+        if self.is_first {
+            write_head(&mut json, &self.envelope)?;
+        }
+        write_items(&mut json, &self.envelope, &page.items, self.is_first)?;
+        self.is_first = false;
+        for purchase in &page.items {
+            self.summary.count += 1;
+            self.summary.total_spent = self.summary.total_spent.plus(purchase.price).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
+            })?;
+        }
+        let next = page.leads_to(&self.request)?;
+        let more = next.is_some();
+        if more {
+            self.request.cursor = next;
+        } else {
+            write_trailer(&mut json, &self.envelope, self.summary, None)?;
+        }
+        Ok((json.into(), more))
+    }
+}
