@@ -60,8 +60,8 @@ use breaker::DeadLetterBreaker;
 use driver::Driver;
 use status::StatusSender;
 
-/// Carries purchases from a log into a store, as one member of a consumer group; or the events `R` of one service into
-/// what another one keeps of them.
+/// Stores the purchases of a log, as one member of a consumer group; or the events `R` of one service in what another
+/// one keeps of them.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::IngestOptions;
 use super::super::backoff::{Backoff, after};
 use super::super::status::Part;
+use super::progress::Progress;
 use super::{Action, Ownership, Pipeline};
 use crate::log::{CommitOffset, CommitOutcome};
 use crate::{Error, ErrorKind, Result};
@@ -63,7 +64,7 @@ impl Pipeline {
             return;
         }
         let owned = self.partitions.values().filter_map(Ownership::progress);
-        let offsets: Vec<CommitOffset> = owned.filter_map(|progress| progress.commit_offset()).collect();
+        let offsets: Vec<CommitOffset> = owned.filter_map(Progress::commit_offset).collect();
         if offsets.is_empty() {
             return;
         }

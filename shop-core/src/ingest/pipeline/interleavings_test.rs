@@ -4,9 +4,10 @@
 //! `SHOP_TEST_MODEL_DEPTH` sets the depth, in moves; a fault counts as two. Each move more takes about three times as
 //! long.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::pipeline_test::unavailable;
 use super::*;
 use crate::Timestamp;
 use crate::log::LogRecord;
@@ -51,7 +52,6 @@ enum Fate {
     LetterFails,
     /// The dead letters never take it.
     LetterRefused,
-    /// The batch ends because it was abandoned.
     Abandoned,
 }
 
@@ -61,6 +61,8 @@ enum CommitFate {
     Fails,
     /// It takes effect, but the answer is lost.
     AnswerLost,
+    /// The log gives the first of the partitions to another member without a word, and fences its offset.
+    Fenced,
 }
 
 impl Move {
@@ -77,7 +79,7 @@ impl Move {
 }
 
 /// A partition of the log, as the log sees it.
-#[derive(Debug, Clone, Hash)]
+#[derive(Debug, Clone, Default, Hash)]
 struct LogPartition {
     epoch: u64,
     is_owned: bool,
@@ -85,8 +87,8 @@ struct LogPartition {
     next: u64,
     committed: u64,
     /// Which records are in the store or among the dead letters.
-    durable: [bool; BATCHES as usize],
-    /// The last epoch whose revocation was answered.
+    durable: BTreeSet<u64>,
+    /// The last epoch whose revocation was answered, or that was fenced.
     given_up: u64,
 }
 
@@ -123,10 +125,6 @@ impl Hash for Pipeline {
     }
 }
 
-fn unavailable() -> Error {
-    Error::new(ErrorKind::Unavailable, "unavailable on purpose")
-}
-
 fn expect(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what()) }
 }
@@ -137,14 +135,7 @@ fn batch(partition: Partition, offset: u64) -> Batch {
 
 impl World {
     fn new(options: IngestOptions, now: Instant) -> Self {
-        let partition = LogPartition {
-            epoch: 1,
-            is_owned: true,
-            next: 0,
-            committed: 0,
-            durable: Default::default(),
-            given_up: 0,
-        };
+        let partition = LogPartition { epoch: 1, is_owned: true, ..LogPartition::default() };
         Self {
             pipeline: Pipeline::new(options),
             now,
@@ -202,7 +193,7 @@ impl World {
             moves.extend(flight.is_abandoned.then_some(Move::Batch(index, Fate::Abandoned)));
         }
         if self.commit.is_some() {
-            let fates = [CommitFate::Answered, CommitFate::Fails, CommitFate::AnswerLost];
+            let fates = [CommitFate::Answered, CommitFate::Fails, CommitFate::AnswerLost, CommitFate::Fenced];
             moves.extend(fates.map(Move::Commit));
         }
         if wants != Wants::Nothing {
@@ -259,6 +250,13 @@ impl World {
         *log = LogPartition { epoch: log.epoch + 1, is_owned: true, next: log.committed, ..log.clone() };
     }
 
+    /// The log has given the partition to another member: nothing of this epoch may be committed any more.
+    fn end_epoch(&mut self, partition: &Partition) {
+        let log = &mut self.log[partition.index as usize];
+        log.given_up = log.given_up.max(partition.epoch);
+        log.is_owned &= log.epoch > partition.epoch;
+    }
+
     fn source(&mut self, answer: Result<SourceAnswer>) -> Result<(), String> {
         let asked = self.pipeline.wants(self.now);
         self.happens(Event::Source { asked, answer })
@@ -277,8 +275,9 @@ impl World {
     fn end_call(&mut self, index: usize, fate: Fate) -> Result<(), String> {
         let Flight { number, partition, offset, .. } = self.flights[index].clone();
         let log = &mut self.log[partition.index as usize];
-        log.durable[usize::try_from(offset).unwrap()] |=
-            matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Unknown);
+        if matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Unknown) {
+            log.durable.insert(offset);
+        }
         let failed = |part| BatchEvent::Failed(part, self.now, unavailable());
         let finished = |state, stop| {
             let outcome = BatchOutcome { tally: Tally::default(), state, stop, freshness: None };
@@ -304,6 +303,9 @@ impl World {
         let offsets = self.commit.take().ok_or("no commit is under way")?;
         if fate == CommitFate::Fails {
             return self.happens(Event::Committed(offsets, Err(unavailable())));
+        }
+        if let (CommitFate::Fenced, [CommitOffset { partition, .. }, ..]) = (fate, &offsets[..]) {
+            self.end_epoch(partition);
         }
         let mut outcomes = Vec::new();
         for CommitOffset { partition, next_offset: next } in &offsets {
@@ -352,10 +354,14 @@ impl World {
                 self.commit = Some(offsets);
             }
             Action::EndRevocation(id) => {
-                let (partition, _) = self.revocations.remove(&id).ok_or("answered twice")?;
-                let log = &mut self.log[partition.index as usize];
-                log.given_up = log.given_up.max(partition.epoch);
-                log.is_owned &= log.epoch > partition.epoch;
+                let (partition, deadline) = self.revocations.remove(&id).ok_or("answered twice")?;
+                let log = &self.log[partition.index as usize];
+                let has_time = self.stopping.is_none() && self.now + REVOCATION_TIMEOUT / 4 < deadline;
+                let is_left = !log.is_owned || log.epoch > partition.epoch;
+                let is_in_flight = self.flights.iter().any(|flight| flight.partition == partition);
+                let is_drained = !is_in_flight && self.commit.is_none();
+                expect(is_left || is_drained || !has_time, || format!("{partition:?} is not drained"))?;
+                self.end_epoch(&partition);
             }
             Action::Completed(_) => {}
             Action::Close(time) => {
@@ -382,7 +388,7 @@ impl World {
     fn check_offset(&self, offset: &CommitOffset) -> Result<(), String> {
         let CommitOffset { partition, next_offset: next } = offset;
         let log = &self.log[partition.index as usize];
-        let all = log.durable.iter().zip(0..*next).all(|(is_durable, _)| *is_durable);
+        let all = (0..*next).all(|offset| log.durable.contains(&offset));
         expect(all, || format!("{offset:?} is past a record that is not durable"))?;
         expect(log.given_up < partition.epoch, || format!("{offset:?} after it was given up"))
     }
@@ -446,7 +452,7 @@ impl Walk {
             path.push(fingerprint);
             let is_done = world.log.iter().all(|log| log.committed == BATCHES);
             if is_done && world.revocations.is_empty() {
-                let all = world.log.iter().all(|log| log.durable.iter().all(|is_durable| *is_durable));
+                let all = world.log.iter().all(|log| log.durable.len() as u64 == BATCHES);
                 self.healed.extend(path);
                 return expect(all, || "a record is missing".to_owned());
             }

@@ -20,7 +20,7 @@ fn batch(epoch: u64, offset: u64) -> Batch {
     Batch::new(partition(epoch), vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))])
 }
 
-fn unavailable() -> Error {
+pub(super) fn unavailable() -> Error {
     Error::new(ErrorKind::Unavailable, "unavailable on purpose")
 }
 
@@ -218,4 +218,18 @@ fn reading_pauses_after_an_error_and_control_events_do_not() {
     let later = fixture.now + 10 * SECOND;
     fixture.time(later);
     assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+}
+
+#[test]
+fn nothing_of_a_fenced_epoch_is_taken_or_committed_any_more() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    (0..2).for_each(|offset| fixture.read(1, offset));
+    fixture.finish(0, BatchState::Durable(1));
+    let offsets = vec![CommitOffset::new(partition(1), 1)];
+    let actions = fixture.on(Event::Committed(offsets, Ok(vec![CommitOutcome::Fenced])));
+    assert!(abandons(&actions), "{actions:?}");
+    fixture.now += SECOND;
+    assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None);
+    assert!(fixture.answer(SourceAnswer::Batch(batch(1, 2))).is_empty());
+    fixture.read(2, 0);
 }
