@@ -4,7 +4,7 @@
 //! cargo run --example users_and_orders
 //!
 //! user 1 is ada@example.com
-//! once more with the same key: Repeated(1), with another: EmailTaken
+//! once more with the same key: AlreadyRegistered(1), with another: EmailTaken
 //! order 1: 2 × Notebook for 50.00
 //! nobody's order: UnknownUser
 //! ```
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     println!("user {} is {}", user.id, user.email);
     let again = match users.register(&ada).await? {
-        Registration::Repeated(first) => format!("Repeated({})", first.id),
+        Registration::AlreadyRegistered(first) => format!("AlreadyRegistered({})", first.id),
         other => format!("{other:?}"),
     };
     let other = users.register_new(ada.email, "Another Ada".parse()?).await?;

@@ -29,7 +29,7 @@ impl Resource<Order> {
     /// [context](NewOrder::with_context) comes before that of the client.
     ///
     /// [`UnknownUser`](Placement::UnknownUser) says that the orders have not heard of the user: who was registered just
-    /// now is known a moment later. [`Repeated`](Placement::Repeated) says that the key was used before, perhaps by an
+    /// now is known a moment later. [`AlreadyPlaced`](Placement::AlreadyPlaced) says that the key was used before, perhaps by an
     /// attempt of this very call whose answer was lost.
     ///
     /// ```no_run
@@ -54,7 +54,7 @@ impl Resource<Order> {
         let is_it = |order: &Order| order.id >= OrderNumber::FIRST && *order == new.numbered(order.id);
         Ok(match self.create("place", &body, &new.key, context, is_it).await? {
             Created::New(order) => Placement::Placed(order),
-            Created::Repeated(order) => Placement::Repeated(order),
+            Created::Repeated(order) => Placement::AlreadyPlaced(order),
             Created::Refused(UNKNOWN_USER) => Placement::UnknownUser,
             Created::Refused(_) => Placement::KeyTaken,
         })

@@ -28,7 +28,7 @@ impl Resource<User> {
     /// Registers a user, with the key that makes it the same user however often it is sent. The user's own
     /// [context](NewUser::with_context) comes before that of the client.
     ///
-    /// [`Repeated`](Registration::Repeated) says that the key was used before, perhaps by an attempt of this very call
+    /// [`AlreadyRegistered`](Registration::AlreadyRegistered) says that the key was used before, perhaps by an attempt of this very call
     /// whose answer was lost.
     ///
     /// ```no_run
@@ -52,7 +52,7 @@ impl Resource<User> {
         let is_it = |user: &User| user.id >= UserNumber::FIRST && *user == new.numbered(user.id);
         Ok(match self.create("register", &body, &new.key, context, is_it).await? {
             Created::New(user) => Registration::Registered(user),
-            Created::Repeated(user) => Registration::Repeated(user),
+            Created::Repeated(user) => Registration::AlreadyRegistered(user),
             Created::Refused(EMAIL_TAKEN) => Registration::EmailTaken,
             Created::Refused(_) => Registration::KeyTaken,
         })

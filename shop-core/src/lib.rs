@@ -8,7 +8,7 @@
 //! | [`log`] | what a log must be able to do: [`LogWriter`](log::LogWriter), [`LogSource`](log::LogSource), [`DeadLetters`](log::DeadLetters), and its records |
 //! | [`record`] | the types that a topic may hold, and their codecs |
 //! | [`ingest`] | from the log into the store: nothing lost, nothing twice |
-//! | [`users`], [`orders`] | two more services: what they own, their ports, the events by which they know each other |
+//! | [`users`], [`orders`], [`entity`] | two more services: what they own, their ports, the events by which they know each other |
 //! | [`outbox`] | a row and its event in one write, and the relay that publishes it |
 //! | [`verify`] | the whole log against the store: what is missing, what is there twice |
 //! | [`memory`] | a log and a store in memory, for tests and to learn from |
@@ -23,6 +23,7 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod domain;
+pub mod entity;
 mod error;
 #[cfg(feature = "fault")]
 pub mod fault;

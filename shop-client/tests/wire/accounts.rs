@@ -119,7 +119,7 @@ async fn a_user_is_registered_or_taken() {
     }
     let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], USER));
     let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
-    assert_eq!(client.users().register(&new_user()).await.unwrap(), Registration::Repeated(user()));
+    assert_eq!(client.users().register(&new_user()).await.unwrap(), Registration::AlreadyRegistered(user()));
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn an_order_is_placed_or_its_user_unknown() {
     }
     let replayed = Turn::Say(refusal(201, &[("idempotent-replayed", "true")], ORDER));
     let client = Script::new([replayed]).before(saying(500, "")).await.build().unwrap();
-    assert_eq!(client.orders().place(&new_order()).await.unwrap(), Placement::Repeated(order()));
+    assert_eq!(client.orders().place(&new_order()).await.unwrap(), Placement::AlreadyPlaced(order()));
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
     assert_eq!(placed(&*orders, &first).await.id, OrderNumber::FIRST);
     assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);
     assert_eq!(place(&*orders, &NewOrder { quantity: 9, ..first.clone() }).await, Placement::KeyTaken);
-    assert!(matches!(place(&*orders, &first).await, Placement::Repeated(_)));
+    assert!(matches!(place(&*orders, &first).await, Placement::AlreadyPlaced(_)));
     for number in 2..5 {
         assert_eq!(placed(&*orders, &new_order(1 + number % 2)).await.id, OrderNumber::new(number));
     }
@@ -121,7 +121,7 @@ pub async fn a_key_makes_an_order_repeatable(fixture: &dyn OrdersFixture) {
     let new = new_order(1);
     let order = placed(&*orders, &new).await;
     for _ in 0..3 {
-        assert_eq!(place(&*orders, &new).await, Placement::Repeated(order.clone()));
+        assert_eq!(place(&*orders, &new).await, Placement::AlreadyPlaced(order.clone()));
     }
     assert_eq!(told(&*outbox).await.len(), 1);
 }

@@ -39,7 +39,7 @@ pub async fn numbers_have_no_gaps(fixture: &dyn UsersFixture) {
     assert_eq!(register(&*users, &new_user("ada")).await, Registration::EmailTaken);
     let other = NewUser::new(first.key.clone(), new_user("bob").email, first.name.clone());
     assert_eq!(register(&*users, &other).await, Registration::KeyTaken);
-    assert!(matches!(register(&*users, &first).await, Registration::Repeated(_)));
+    assert!(matches!(register(&*users, &first).await, Registration::AlreadyRegistered(_)));
     for number in 2..5 {
         let user = registered(&*users, &new_user(&format!("user-{number}"))).await;
         assert_eq!(user.id, UserNumber::new(number));
@@ -115,7 +115,7 @@ pub async fn a_key_makes_a_user_repeatable(fixture: &dyn UsersFixture) {
     let new = new_user("ada");
     let user = registered(&*users, &new).await;
     for _ in 0..3 {
-        assert_eq!(register(&*users, &new).await, Registration::Repeated(user.clone()));
+        assert_eq!(register(&*users, &new).await, Registration::AlreadyRegistered(user.clone()));
     }
     assert_eq!(told(&*outbox).await.len(), 1);
 }

@@ -8,22 +8,20 @@ mod admin;
 mod dead_letters;
 mod group;
 mod log;
-mod orders;
 mod outbox;
+mod rows;
 mod sink;
 mod source;
 mod store;
-mod users;
 
 pub use dead_letters::InMemoryDeadLetters;
 pub use group::Rebalancing;
 pub use log::{InMemoryLog, InMemoryLogOptions};
-pub use orders::InMemoryOrders;
 pub use outbox::InMemoryOutbox;
+pub use rows::{InMemoryOrders, InMemoryRows, InMemoryUsers};
 pub use sink::InMemorySink;
 pub use source::InMemorySource;
 pub use store::InMemoryStore;
-pub use users::InMemoryUsers;
 
 /// The guard of a mutex whether or not another holder has panicked: every change to the state behind it is
 /// made whole before anything can panic.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::{InMemoryOrders, InMemoryUsers, lock};
+use super::lock;
 use crate::log::LogRecord;
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::{Clock, Result, SystemClock};
@@ -67,30 +67,3 @@ impl Outbox for InMemoryOutbox {
         self.shared.changed.notified().await;
     }
 }
-
-/// A store whose rows are told of by the outbox in it.
-macro_rules! outbox_in {
-    ($store:ty) => {
-        #[async_trait]
-        impl Outbox for $store {
-            async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-                self.outbox.pending(most).await
-            }
-
-            async fn forget(&self, ids: &[i64]) -> Result<()> {
-                self.outbox.forget(ids).await
-            }
-
-            async fn backlog(&self) -> Result<Backlog> {
-                self.outbox.backlog().await
-            }
-
-            async fn changed(&self) {
-                self.outbox.changed().await;
-            }
-        }
-    };
-}
-
-outbox_in!(InMemoryUsers);
-outbox_in!(InMemoryOrders);

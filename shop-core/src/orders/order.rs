@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::TotalPrice;
+use super::{Placement, TotalPrice};
 use crate::domain::{row_number, short_text};
+use crate::entity::{Entity, Insertion};
 use crate::json::number;
 use crate::log::{LogRecord, Partition};
 use crate::record::{DecodeError, Event, Record, event};
-use crate::users::UserNumber;
+use crate::users::{User, UserNumber};
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
@@ -72,7 +73,7 @@ impl NewOrder {
     /// # Errors
     /// As [`Event::encode`].
     pub fn event(&self, order: &Order) -> Result<LogRecord> {
-        Ok(event::with_context(order.encode()?, self.context.as_deref()))
+        order.encode_with(self.context.as_deref())
     }
 }
 
@@ -134,10 +135,57 @@ impl Event for Order {
     const TOPIC: &'static str = "order_created";
 
     fn encode(&self) -> Result<LogRecord> {
-        // Whatever concerns one user stands in one partition.
+        self.encode_with(None)
+    }
+}
+
+impl Order {
+    fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
+        // Whatever concerns one user is in one partition.
         let Self { id, user_id, product, quantity, total_price } = self;
         let (id, product) = (id.get(), product.as_str().into());
         let (quantity, total_price) = (*quantity, *total_price);
-        event::encode(user_id, &OrderCreated { id, user_id: user_id.get(), product, quantity, total_price })
+        let value = OrderCreated { id, user_id: user_id.get(), product, quantity, total_price };
+        event::encode(user_id, &value, context)
+    }
+}
+
+impl Entity for Order {
+    type New = NewOrder;
+    type Other = User;
+
+    fn key(new: &NewOrder) -> &IdempotencyKey {
+        &new.key
+    }
+
+    fn requires(new: &NewOrder) -> Option<i64> {
+        Some(new.user_id.get())
+    }
+
+    fn with_number(new: &NewOrder, number: i64) -> Self {
+        new.numbered(OrderNumber::new(number))
+    }
+
+    fn number(&self) -> i64 {
+        self.id.get()
+    }
+
+    fn event(&self, new: &NewOrder) -> Result<LogRecord> {
+        new.event(self)
+    }
+
+    fn reference(user: &User) -> (i64, Option<i64>) {
+        (user.id.get(), None)
+    }
+}
+
+impl From<Insertion<Order>> for Placement {
+    fn from(insertion: Insertion<Order>) -> Self {
+        match insertion {
+            Insertion::Inserted(order) => Self::Placed(order),
+            Insertion::AlreadyInserted(order) => Self::AlreadyPlaced(order),
+            Insertion::KeyTaken => Self::KeyTaken,
+            Insertion::Refused => Self::UnknownUser,
+        }
     }
 }

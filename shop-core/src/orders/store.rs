@@ -56,7 +56,7 @@ pub enum Placement {
     /// It is placed now, durably, and will be told of.
     Placed(Order),
     /// It was placed before with this key, and the same content.
-    Repeated(Order),
+    AlreadyPlaced(Order),
     /// Nobody has told of this user yet.
     UnknownUser,
     /// The key was used for another order.

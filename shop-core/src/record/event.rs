@@ -10,25 +10,20 @@ use super::{DecodeError, SCHEMA_VERSION, header};
 use crate::log::{Headers, LogRecord};
 use crate::{Error, ErrorKind, RequestContext, Result, Timestamp};
 
-/// The record of the event that says `body`.
-pub(crate) fn encode(key: impl Display, body: &impl Serialize) -> Result<LogRecord> {
+/// The record of the event that says `body`, with the request that caused it.
+pub(crate) fn encode(
+    key: impl Display,
+    body: &impl Serialize,
+    context: Option<&RequestContext>,
+) -> Result<LogRecord> {
     let value = serde_json::to_vec(body).map_err(|error| {
         Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
     })?;
+    let headers = Headers::builder().with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
     // The log sets offset and time.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
         .with_key(Some(Bytes::from(key.to_string())))
-        .with_headers(headers(None)))
-}
-
-/// The same record, with the request that caused it.
-pub(crate) fn with_context(record: LogRecord, context: Option<&RequestContext>) -> LogRecord {
-    record.with_headers(headers(context))
-}
-
-fn headers(context: Option<&RequestContext>) -> Headers {
-    let headers = Headers::builder().with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
-    header::of_request(headers, context).build()
+        .with_headers(header::of_request(headers, context).build()))
 }
 
 /// What the value of `record` says.

@@ -68,7 +68,7 @@ pub enum Registration {
     /// The user is registered now, durably, and will be told of.
     Registered(User),
     /// The user was registered before with this key, and the same content.
-    Repeated(User),
+    AlreadyRegistered(User),
     /// Somebody else has the address.
     EmailTaken,
     /// The key was used for another user.

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::Email;
+use super::{Email, Registration};
 use crate::domain::{row_number, short_text};
+use crate::entity::{Entity, Insertion};
 use crate::log::{LogRecord, Partition};
+use crate::orders::Order;
 use crate::record::{DecodeError, Event, Record, event};
 use crate::{IdempotencyKey, RequestContext, Result};
 
@@ -59,7 +61,7 @@ impl NewUser {
     /// # Errors
     /// As [`Event::encode`].
     pub fn event(&self, user: &User) -> Result<LogRecord> {
-        Ok(event::with_context(user.encode()?, self.context.as_deref()))
+        user.encode_with(self.context.as_deref())
     }
 }
 
@@ -108,8 +110,54 @@ impl Event for User {
     const TOPIC: &'static str = "user_created";
 
     fn encode(&self) -> Result<LogRecord> {
-        // Whatever concerns one user stands in one partition.
+        self.encode_with(None)
+    }
+}
+
+impl User {
+    fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
+        // Whatever concerns one user is in one partition.
         let (email, name) = (self.email.as_str().into(), self.name.as_str().into());
-        event::encode(self.id, &UserCreated { id: self.id.get(), email, name })
+        event::encode(self.id, &UserCreated { id: self.id.get(), email, name }, context)
+    }
+}
+
+impl Entity for User {
+    type New = NewUser;
+    type Other = Order;
+
+    fn key(new: &NewUser) -> &IdempotencyKey {
+        &new.key
+    }
+
+    fn unique(new: &NewUser) -> Option<(&'static str, &str)> {
+        Some(("email", new.email.as_str()))
+    }
+
+    fn with_number(new: &NewUser, number: i64) -> Self {
+        new.numbered(UserNumber::new(number))
+    }
+
+    fn number(&self) -> i64 {
+        self.id.get()
+    }
+
+    fn event(&self, new: &NewUser) -> Result<LogRecord> {
+        new.event(self)
+    }
+
+    fn reference(order: &Order) -> (i64, Option<i64>) {
+        (order.id.get(), Some(order.user_id.get()))
+    }
+}
+
+impl From<Insertion<User>> for Registration {
+    fn from(insertion: Insertion<User>) -> Self {
+        match insertion {
+            Insertion::Inserted(user) => Self::Registered(user),
+            Insertion::AlreadyInserted(user) => Self::AlreadyRegistered(user),
+            Insertion::KeyTaken => Self::KeyTaken,
+            Insertion::Refused => Self::EmailTaken,
+        }
     }
 }

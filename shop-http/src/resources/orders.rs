@@ -40,7 +40,7 @@ async fn order(service: &Service, dialect: &'static Dialect, request: Request) -
     let placing = place(&**store, &new, &service.options);
     match service.write(Subject::Order, &new.key, placing).await? {
         Placement::Placed(order) => Ok(created(dialect, "orders", order.id, OrderBody::from(order))),
-        Placement::Repeated(order) => {
+        Placement::AlreadyPlaced(order) => {
             Ok(replayed(created(dialect, "orders", order.id, OrderBody::from(order))))
         }
         Placement::UnknownUser => Err(Failure::UnknownUser),

@@ -37,7 +37,7 @@ async fn register(
     let new = CreateRequest::of(service, dialect, request).await?.user()?;
     match service.write(Subject::User, &new.key, store.register(&new)).await? {
         Registration::Registered(user) => Ok(created(dialect, "users", user.id, UserBody::from(user))),
-        Registration::Repeated(user) => {
+        Registration::AlreadyRegistered(user) => {
             Ok(replayed(created(dialect, "users", user.id, UserBody::from(user))))
         }
         Registration::EmailTaken => Err(Failure::EmailTaken),

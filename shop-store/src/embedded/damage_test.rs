@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use shop_core::orders::OrderStore as _;
-use shop_core::ports::{PurchaseQuery, PurchaseSink as _, PurchaseStore, RecordStore as _};
+use shop_core::ports::{PurchaseQuery, PurchaseSink as _, RecordStore as _};
 use shop_core::users::UserStore as _;
 use shop_core::{ErrorKind, Result};
 

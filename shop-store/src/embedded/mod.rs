@@ -15,10 +15,10 @@
 //! group of writes is one transaction with `synchronous=FULL`. The folder must be on a local disk: SQLite's
 //! shared memory does not work on network file systems.
 
-mod accounts;
 #[cfg(test)]
 mod damage_test;
 mod database;
+mod entities;
 mod error;
 mod file;
 #[cfg(feature = "conformance")]
@@ -30,7 +30,7 @@ mod store;
 mod thread;
 mod writer;
 
-pub use accounts::{EmbeddedOrders, EmbeddedUsers};
+pub use entities::{EmbeddedOrders, EmbeddedRows, EmbeddedUsers};
 #[cfg(feature = "conformance")]
 pub use fixture::{EmbeddedAccounts, EmbeddedFixture};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};

@@ -13,19 +13,19 @@
 //! | `totals` | exact counts and sums |
 //! | `unreadable` | documents that are no purchases: logged once, and counted |
 //! | `migrate` | documents of older systems, brought to our form in place |
-//! | `accounts` | users and orders: rows with numbers, each with its event in it |
+//! | `entities` | users and orders: rows with numbers, each with its event in it |
 //! | `error` | the driver's errors as the one error of the ports |
 //!
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`; its `_id` is the
 //! purchase's id as text, or the ObjectId that an older system gave it.
 
-mod accounts;
 mod codes;
 mod command;
 mod connection;
 #[cfg(feature = "containers")]
 mod container;
 mod document;
+mod entities;
 mod error;
 #[cfg(test)]
 mod faults_test;
@@ -47,7 +47,7 @@ mod totals;
 mod unreadable;
 mod uri;
 
-pub use accounts::{MongoOrders, MongoUsers};
+pub use entities::{MongoOrders, MongoRows, MongoUsers};
 #[cfg(feature = "conformance")]
 pub use fixture::{MongoAccounts, MongoFixture};
 pub use migrate::Migration;

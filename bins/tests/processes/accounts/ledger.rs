@@ -52,7 +52,7 @@ impl Ledger {
         let registered = client.users().register(&new).await;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let user = match registered {
-            Ok(Registration::Registered(user) | Registration::Repeated(user)) => user,
+            Ok(Registration::Registered(user) | Registration::AlreadyRegistered(user)) => user,
             Ok(other) => panic!("user {number}: {other:?}"),
             Err(_away) => return false,
         };
@@ -72,7 +72,7 @@ impl Ledger {
         let placed = client.orders().place(&new).await;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let order = match placed {
-            Ok(Placement::Placed(order) | Placement::Repeated(order)) => order,
+            Ok(Placement::Placed(order) | Placement::AlreadyPlaced(order)) => order,
             // Nobody has told of the user yet, or the service is away.
             Ok(Placement::UnknownUser) | Err(_) => return false,
             Ok(other) => panic!("order {number}: {other:?}"),

@@ -6,12 +6,13 @@ use bson::{Binary, DateTime, Document, RawDocumentBuf, cstr, doc, rawdoc};
 use mongodb::IndexModel;
 use mongodb::options::{IndexOptions, WriteConcern};
 use serde::Deserialize;
+use shop_core::entity::Entity;
 use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
 
 use super::rows::Rows;
-use super::{MongoOrders, MongoUsers, unreadable};
+use super::{MongoRows, unreadable};
 
 /// The number again: an index of `_id` alone holds what is published, too.
 const NUMBER: &str = "outbox.number";
@@ -107,28 +108,21 @@ impl Rows {
     }
 }
 
-macro_rules! outbox {
-    ($store:ty) => {
-        #[async_trait]
-        impl Outbox for $store {
-            async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-                self.rows.pending(most).await?.into_iter().map(Pending::entry).collect()
-            }
+#[async_trait]
+impl<E: Entity> Outbox for MongoRows<E> {
+    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
+        self.rows.pending(most).await?.into_iter().map(Pending::entry).collect()
+    }
 
-            async fn forget(&self, ids: &[i64]) -> Result<()> {
-                self.rows.forget(ids).await
-            }
+    async fn forget(&self, ids: &[i64]) -> Result<()> {
+        self.rows.forget(ids).await
+    }
 
-            async fn backlog(&self) -> Result<Backlog> {
-                self.rows.backlog().await
-            }
+    async fn backlog(&self) -> Result<Backlog> {
+        self.rows.backlog().await
+    }
 
-            async fn changed(&self) {
-                self.rows.changed.notified().await;
-            }
-        }
-    };
+    async fn changed(&self) {
+        self.rows.changed.notified().await;
+    }
 }
-
-outbox!(MongoUsers);
-outbox!(MongoOrders);

@@ -67,7 +67,7 @@ async fn a_user_whose_answer_is_lost_is_found_again_by_the_key() {
         let next = faulty.registered(&new_user(&format!("next-{number}"))).await;
         assert_eq!(next.id, last.next().next(), "{fault:?}");
         let found = faulty.users.register(&lost).await.unwrap();
-        assert_eq!(found, Registration::Repeated(lost.numbered(last.next())), "{fault:?}");
+        assert_eq!(found, Registration::AlreadyRegistered(lost.numbered(last.next())), "{fault:?}");
         last = next.id;
     }
     assert!(faulty.server.is_spent(), "each of them was met");

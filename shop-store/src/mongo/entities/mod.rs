@@ -15,6 +15,7 @@ mod rows;
 mod users;
 
 pub use orders::MongoOrders;
+pub use rows::MongoRows;
 pub use users::MongoUsers;
 
 use bson::RawDocument;

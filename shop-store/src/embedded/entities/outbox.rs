@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
+use shop_core::entity::Entity;
 use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
 
-use super::{AccountFile, EmbeddedOrders, EmbeddedUsers, unreadable};
+use super::{EmbeddedRows, unreadable};
 
 /// AUTOINCREMENT: the order of the writes is that of the ids, even when the table was empty in between.
 pub(super) const TABLE: &str = "
@@ -37,7 +38,8 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     Ok(OutboxEntry::new(row.get(0)?, time, record))
 }
 
-impl AccountFile {
+#[async_trait]
+impl<E: Entity> Outbox for EmbeddedRows<E> {
     async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
@@ -65,30 +67,8 @@ impl AccountFile {
         };
         self.file.read(read).await
     }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
 }
-
-macro_rules! outbox {
-    ($store:ty) => {
-        #[async_trait]
-        impl Outbox for $store {
-            async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-                self.file.pending(most).await
-            }
-
-            async fn forget(&self, ids: &[i64]) -> Result<()> {
-                self.file.forget(ids).await
-            }
-
-            async fn backlog(&self) -> Result<Backlog> {
-                self.file.backlog().await
-            }
-
-            async fn changed(&self) {
-                self.file.changed.notified().await;
-            }
-        }
-    };
-}
-
-outbox!(EmbeddedUsers);
-outbox!(EmbeddedOrders);

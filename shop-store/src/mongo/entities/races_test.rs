@@ -81,7 +81,7 @@ async fn one_key_in_two_processes_is_one_order() {
     for placement in join_all(all).await {
         match placement.unwrap() {
             Placement::Placed(order) => placed.push(order.id.get()),
-            Placement::Repeated(order) => repeated.push(order.id.get()),
+            Placement::AlreadyPlaced(order) => repeated.push(order.id.get()),
             unexpected => panic!("{unexpected:?}"),
         }
     }

@@ -3,26 +3,119 @@
 //! Whoever adds a row tries the number behind the greatest one, and the index of `_id` decides between those who do so
 //! at a time. A number is tried only when a majority has the one before it: that one stays, whatever server is lost.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::options::{IndexOptions, ReadConcern, WriteConcern};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use shop_core::entity::{Entity, Insertion};
 use shop_core::log::LogRecord;
-use shop_core::ports::InsertOutcome;
+use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Error, Outcome, Result};
 use tokio::sync::{Mutex, Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::outbox;
+use super::{integer, outbox};
 use crate::mongo::MongoAccountsOptions;
+use crate::mongo::command::{self, Insertable};
 use crate::mongo::connection::{Connection, too_late};
 use crate::mongo::insert::{self, Identified};
+
+/// Rows of one kind in a database of MongoDB, shared by whatever processes use it, with an outbox in it.
+///
+/// Clones share the driver's connections.
+#[derive(Debug, Clone)]
+pub struct MongoRows<E> {
+    pub(super) rows: Arc<Rows>,
+    kind: PhantomData<E>,
+}
+
+/// How rows of a kind are stored.
+pub(super) trait Collection: Entity {
+    /// What their database holds.
+    const SCHEMA: &'static Schema;
+    /// A row as it is read.
+    type Stored: DeserializeOwned + Send + Sync + Unpin + 'static;
+
+    /// Appends the members behind number and key.
+    fn append_to(&self, document: &mut RawDocumentBuf);
+
+    /// The key of a row.
+    fn key_of(stored: &Self::Stored) -> &str;
+
+    /// The row that was read.
+    fn from_stored(stored: &Self::Stored) -> Result<Self>;
+}
+
+impl<E> MongoRows<E> {
+    /// Its database and collection, as `database.collection`.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        self.rows.connection.collection.namespace().to_string()
+    }
+}
+
+pub(super) async fn open<E: Collection>(options: MongoAccountsOptions) -> Result<MongoRows<E>> {
+    Ok(MongoRows { rows: Arc::new(Rows::open(E::SCHEMA, options).await?), kind: PhantomData })
+}
+
+#[async_trait]
+impl<E: Collection> RecordStore<E::Other> for MongoRows<E> {
+    async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+        let references: Vec<Reference> = batch.iter().map(|other| Reference(E::reference(other))).collect();
+        self.rows.apply(&references).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.rows.connection.ping().await
+    }
+}
+
+/// What is kept of a row of another service: its id, and its owner.
+#[derive(Debug)]
+struct Reference((i64, Option<i64>));
+
+impl Insertable for Reference {
+    fn size(&self) -> usize {
+        64
+    }
+
+    fn append_to(&self, bytes: &mut Vec<u8>) {
+        let (id, owner) = self.0;
+        command::enclosed(bytes, |bytes| {
+            command::integer(bytes, b"_id", id);
+            owner.into_iter().for_each(|owner| command::integer(bytes, b"user_id", owner));
+        });
+    }
+}
+
+impl Identified for Reference {
+    type Id = i64;
+
+    fn id(&self) -> i64 {
+        self.0.0
+    }
+
+    fn id_value(id: &i64) -> Bson {
+        Bson::Int64(*id)
+    }
+
+    fn readable_id(document: &RawDocument) -> Option<i64> {
+        integer(document, "_id")
+    }
+
+    fn has_content_of(&self, document: &RawDocument) -> bool {
+        let (_, owner) = self.0;
+        owner.is_none_or(|owner| integer(document, "user_id") == Some(owner))
+    }
+}
 
 /// What a database holds.
 #[derive(Debug)]
@@ -48,11 +141,11 @@ pub(super) struct Rows {
 }
 
 /// A row that is to be added, and its event.
-pub(super) type Row = (RawDocumentBuf, LogRecord);
+type Row = (RawDocumentBuf, LogRecord);
 
 /// What became of it.
 #[derive(Debug)]
-pub(super) enum Added<T> {
+enum Added<T> {
     /// It is stored now, under this number.
     Now(i64),
     /// These have something that only one row may have.
@@ -77,9 +170,38 @@ impl Rows {
         })
     }
 
+    /// Adds a row with its event, unless its key or something else of it is taken, or what it requires is not known.
+    pub(super) async fn create<E: Collection>(&self, new: &E::New) -> Result<Insertion<E>> {
+        let key = E::key(new).as_str();
+        let of_key = doc! { "key": key };
+        let is_known = match E::requires(new) {
+            Some(id) => !self.look::<Document>(self.schema.known.0, doc! { "_id": id }).await?.is_empty(),
+            None => true,
+        };
+        let found = if is_known {
+            let unique = E::unique(new).map(|(member, text)| doc! { member: text });
+            let any: Vec<Document> = std::iter::once(of_key).chain(unique).collect();
+            match self.add(&doc! { "$or": any }, |number| row::<E>(new, number)).await? {
+                Added::Now(number) => return Ok(Insertion::Inserted(E::with_number(new, number))),
+                Added::Before(found) => found,
+            }
+        } else {
+            // Whether the key is taken comes first, whatever else is wrong with what comes with it.
+            self.look::<E::Stored>(self.schema.rows, of_key).await?
+        };
+        let first = found.iter().find(|stored| E::key_of(stored) == key);
+        first.map_or(Ok(Insertion::Refused), |first| Ok(Insertion::with_key_of(new, E::from_stored(first)?)))
+    }
+
+    /// The row with this number.
+    pub(super) async fn get<E: Collection>(&self, id: i64) -> Result<Option<E>> {
+        let found: Vec<E::Stored> = self.ask(self.schema.rows, doc! { "_id": id }, doc! {}, 1).await?;
+        found.first().map(E::from_stored).transpose()
+    }
+
     /// Adds the row that `row` makes of its number, unless a row is there that `unique` finds: one that has something
     /// that only one may have.
-    pub(super) async fn add<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+    async fn add<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         unique: &Document,
         row: impl Fn(i64) -> Result<Row> + Send + Sync,
@@ -138,13 +260,13 @@ impl Rows {
     }
 
     /// Applies `batch` to what is known of others.
-    pub(super) async fn apply<D: Identified>(&self, batch: &[D]) -> Result<Vec<InsertOutcome>> {
+    async fn apply<D: Identified>(&self, batch: &[D]) -> Result<Vec<InsertOutcome>> {
         self.indexed(Instant::now() + self.connection.options.insert_deadline).await?;
         insert::insert(&self.connection, self.schema.known.0, batch).await
     }
 
     /// Looks for documents that a majority has, in the order of `sort`.
-    pub(super) fn find<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+    fn find<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         collection: &str,
         filter: Document,
@@ -161,7 +283,7 @@ impl Rows {
     }
 
     /// Looks for a document before a write.
-    pub(super) async fn look<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+    async fn look<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         collection: &str,
         filter: Document,
@@ -212,6 +334,13 @@ impl Rows {
         }
         Ok(())
     }
+}
+
+fn row<E: Collection>(new: &E::New, number: i64) -> Result<Row> {
+    let row = E::with_number(new, number);
+    let mut document = rawdoc! { "_id": number, "key": E::key(new).as_str() };
+    row.append_to(&mut document);
+    Ok((document, row.event(new)?))
 }
 
 fn no_indexes(collection: &str, error: Error) -> Error {

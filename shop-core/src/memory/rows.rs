@@ -1,0 +1,165 @@
+//! Users and orders in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::{InMemoryOutbox, lock};
+use crate::entity::{Entity, Insertion};
+use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
+use crate::ports::{InsertOutcome, RecordStore};
+use crate::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+use crate::{IdempotencyKey, Result};
+
+/// Users in memory, with what is known of their orders.
+pub type InMemoryUsers = InMemoryRows<User>;
+
+/// Orders in memory, with what is known of users.
+pub type InMemoryOrders = InMemoryRows<Order>;
+
+/// Rows of one kind in memory, with what is known of the other kind.
+///
+/// Clones share the rows.
+#[derive(Debug, Clone)]
+pub struct InMemoryRows<E> {
+    tables: Arc<Mutex<Tables<E>>>,
+    outbox: InMemoryOutbox,
+}
+
+#[derive(Debug)]
+struct Tables<E> {
+    rows: BTreeMap<i64, E>,
+    by_key: HashMap<IdempotencyKey, i64>,
+    unique: HashSet<String>,
+    /// The other kind: the owner of each, and each behind its owner.
+    others: BTreeMap<i64, Option<i64>>,
+    by_owner: BTreeSet<(i64, i64)>,
+}
+
+impl<E> Default for Tables<E> {
+    fn default() -> Self {
+        let (by_key, unique, others, by_owner) = Default::default();
+        Self { rows: BTreeMap::new(), by_key, unique, others, by_owner }
+    }
+}
+
+impl<E> Default for InMemoryRows<E> {
+    fn default() -> Self {
+        Self { tables: Arc::default(), outbox: InMemoryOutbox::default() }
+    }
+}
+
+impl<E: Entity> InMemoryRows<E> {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn add(&self, new: &E::New) -> Result<Insertion<E>> {
+        let mut tables = lock(&self.tables);
+        if let Some(first) = tables.by_key.get(E::key(new)).and_then(|number| tables.rows.get(number)) {
+            return Ok(Insertion::with_key_of(new, first.clone()));
+        }
+        let unique = E::unique(new).map(|(_, text)| text.to_owned());
+        let is_taken = unique.as_ref().is_some_and(|text| tables.unique.contains(text));
+        let is_known = E::requires(new).is_none_or(|id| tables.others.contains_key(&id));
+        if is_taken || !is_known {
+            return Ok(Insertion::Refused);
+        }
+        let number = tables.rows.last_key_value().map_or(0, |(last, _)| *last) + 1;
+        let row = E::with_number(new, number);
+        let event = row.event(new)?;
+        tables.by_key.insert(E::key(new).clone(), number);
+        tables.unique.extend(unique);
+        tables.rows.insert(number, row.clone());
+        // Under the lock of the tables: no reader sees the one without the other.
+        self.outbox.write(event);
+        Ok(Insertion::Inserted(row))
+    }
+
+    fn get(&self, number: i64) -> Option<E> {
+        lock(&self.tables).rows.get(&number).cloned()
+    }
+}
+
+impl<E> Tables<E> {
+    fn apply(&mut self, (id, owner): (i64, Option<i64>)) -> InsertOutcome {
+        if let Some(first) = self.others.get(&id) {
+            return if *first == owner { InsertOutcome::Duplicate } else { InsertOutcome::Conflict };
+        }
+        self.others.insert(id, owner);
+        self.by_owner.extend(owner.map(|owner| (owner, id)));
+        InsertOutcome::Inserted
+    }
+}
+
+#[async_trait]
+impl<E: Entity> RecordStore<E::Other> for InMemoryRows<E> {
+    async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+        let mut tables = lock(&self.tables);
+        Ok(batch.iter().map(|other| tables.apply(E::reference(other))).collect())
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl<E: Entity> Outbox for InMemoryRows<E> {
+    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
+        self.outbox.pending(most).await
+    }
+
+    async fn forget(&self, ids: &[i64]) -> Result<()> {
+        self.outbox.forget(ids).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog> {
+        self.outbox.backlog().await
+    }
+
+    async fn changed(&self) {
+        self.outbox.changed().await;
+    }
+}
+
+#[async_trait]
+impl UserStore for InMemoryUsers {
+    async fn register(&self, new: &NewUser) -> Result<Registration> {
+        Ok(self.add(new)?.into())
+    }
+
+    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
+        Ok(self.get(id.get()))
+    }
+
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        let (tables, id) = (lock(&self.tables), id.get());
+        let orders = tables.by_owner.range((id, i64::MIN)..=(id, i64::MAX)).take(MOST_ORDERS);
+        let orders = orders.map(|(_, order)| OrderNumber::new(*order));
+        Ok(tables.rows.contains_key(&id).then(|| orders.collect()))
+    }
+
+    async fn check_users(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl OrderStore for InMemoryOrders {
+    async fn place(&self, new: &NewOrder) -> Result<Placement> {
+        Ok(self.add(new)?.into())
+    }
+
+    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
+        Ok(self.get(id.get()))
+    }
+
+    async fn check_orders(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Orders in `orders.db`.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use rusqlite::Row;
+use rusqlite::types::Value;
+use shop_core::Result;
+use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, TotalPrice};
+use shop_core::users::UserNumber;
+
+use super::rows::{self, EmbeddedRows, Table};
+use super::{outbox, unreadable};
+use crate::embedded::EmbeddedStoreOptions;
+use crate::embedded::database::Kind;
+
+/// `Shop` and a letter, as the `file` command shows it.
+const ORDERS: Kind = Kind {
+    application_id: 0x5368_6f4f,
+    migrations: &[VERSION_1, outbox::TABLE],
+    checkpoint_pages: None,
+    touch: &[
+        "SELECT max(id) FROM orders",
+        "SELECT max(key) FROM orders",
+        "SELECT max(id) FROM known_users",
+        "SELECT max(id) FROM outbox",
+        "SELECT seq FROM sqlite_sequence",
+    ],
+};
+
+const VERSION_1: &str = "
+    CREATE TABLE orders (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        user_id INTEGER NOT NULL,
+        product TEXT NOT NULL,
+        quantity INTEGER NOT NULL,
+        total_cents INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE known_users (
+        id INTEGER PRIMARY KEY
+    ) STRICT;
+";
+
+/// Orders in `orders.db`.
+pub type EmbeddedOrders = EmbeddedRows<Order>;
+
+impl EmbeddedOrders {
+    /// Opens the orders in `folder`; makes folder and file if they are missing.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
+    pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
+        rows::open(folder.as_ref(), &options).await
+    }
+}
+
+impl Table for Order {
+    const FILE: &'static Kind = &ORDERS;
+    const NAME: &'static str = "orders";
+    const COLUMNS: &'static str = "id, user_id, product, quantity, total_cents";
+    const INSERT_REFERENCE: &'static str = "INSERT INTO known_users (id) VALUES (?1) ON CONFLICT DO NOTHING";
+    const OWNER: &'static str = "SELECT NULL FROM known_users WHERE id = ?1";
+
+    fn values(&self) -> Vec<Value> {
+        let Self { id, user_id, product, quantity, total_price, .. } = self;
+        let (id, user, product) = (id.get().into(), user_id.get().into(), product.to_string().into());
+        vec![id, user, product, (*quantity).into(), total_price.cents().into()]
+    }
+
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let (id, user) = (OrderNumber::new(row.get(0)?), UserNumber::new(row.get(1)?));
+        let product = row.get_ref(2)?.as_str()?.parse().map_err(|error| unreadable(2, error))?;
+        let price = TotalPrice::from_cents(row.get(4)?).map_err(|error| unreadable(4, error))?;
+        Ok(Self::new(id, user, product, row.get(3)?, price))
+    }
+}
+
+#[async_trait]
+impl OrderStore for EmbeddedOrders {
+    async fn place(&self, new: &NewOrder) -> Result<Placement> {
+        let new = new.clone();
+        Ok(self.file.writer.write(move |connection| rows::add::<Order>(connection, &new)).await?.into())
+    }
+
+    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
+        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
+    }
+
+    async fn check_orders(&self) -> Result<()> {
+        self.file.writer.check().await
+    }
+}

@@ -1,0 +1,127 @@
+//! Rows with numbers from 1 without gaps, each written in one transaction with its event.
+
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
+use shop_core::Result;
+use shop_core::entity::{Entity, Insertion};
+use shop_core::ports::{InsertOutcome, RecordStore};
+use tokio::sync::Notify;
+
+use super::outbox;
+use crate::embedded::EmbeddedStoreOptions;
+use crate::embedded::database::Kind;
+use crate::embedded::file::StoreFile;
+
+/// Rows of one kind in a file, durable on the local disk, shared by the processes of one machine.
+///
+/// Clones share the file's writer and readers.
+#[derive(Debug, Clone)]
+pub struct EmbeddedRows<E> {
+    pub(super) file: StoreFile,
+    /// Notified after every commit: the relay looks for itself whether there is something for it.
+    pub(super) changed: Arc<Notify>,
+    kind: PhantomData<E>,
+}
+
+/// How rows of a kind are stored.
+pub(super) trait Table: Entity {
+    /// The kind of file.
+    const FILE: &'static Kind;
+    /// The name of the file and of the table.
+    const NAME: &'static str;
+    /// The columns of a row, without its key.
+    const COLUMNS: &'static str;
+    /// Adds the id of another service's row, and its owner.
+    const INSERT_REFERENCE: &'static str;
+    /// Finds the owner of another service's row by its id.
+    const OWNER: &'static str;
+
+    /// The values of [`COLUMNS`](Self::COLUMNS).
+    fn values(&self) -> Vec<Value>;
+
+    /// The row that has them.
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self>;
+}
+
+impl<E> EmbeddedRows<E> {
+    /// Completes when all clones of this store are gone, what they have begun has ended, and the file is closed.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
+        self.file.writer.ending().wait()
+    }
+}
+
+pub(super) async fn open<E: Table>(folder: &Path, options: &EmbeddedStoreOptions) -> Result<EmbeddedRows<E>> {
+    let changed = Arc::new(Notify::new());
+    let committed = Arc::clone(&changed);
+    let file = StoreFile::open(E::FILE, folder, E::NAME, options, move || committed.notify_one()).await?;
+    Ok(EmbeddedRows { file, changed, kind: PhantomData })
+}
+
+/// Adds a row and its event, all within the caller's transaction, so that no other process writes meanwhile.
+pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<Insertion<E>> {
+    if let Some(first) = find(connection, "key", E::key(new).as_str())? {
+        return Ok(Insertion::with_key_of(new, first));
+    }
+    let is_taken = match E::unique(new) {
+        Some((column, text)) => find::<E>(connection, column, text)?.is_some(),
+        None => false,
+    };
+    let is_known = match E::requires(new) {
+        Some(id) => connection.prepare_cached(E::OWNER)?.exists([id])?,
+        None => true,
+    };
+    if is_taken || !is_known {
+        return Ok(Insertion::Refused);
+    }
+    let last = format!("SELECT coalesce(max(id), 0) FROM {}", E::NAME);
+    let last: i64 = connection.prepare_cached(&last)?.query_row([], |row| row.get(0))?;
+    let row = E::with_number(new, last.saturating_add(1));
+    let mut values = row.values();
+    values.push(E::key(new).as_str().to_owned().into());
+    let places = vec!["?"; values.len()].join(", ");
+    let insert = format!("INSERT INTO {} ({}, key) VALUES ({places})", E::NAME, E::COLUMNS);
+    connection.prepare_cached(&insert)?.execute(params_from_iter(values))?;
+    let event = row.event(new).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    outbox::write(connection, &event)?;
+    Ok(Insertion::Inserted(row))
+}
+
+/// The row with this value in `column`.
+pub(super) fn find<E: Table>(
+    connection: &Connection,
+    column: &str,
+    value: impl ToSql,
+) -> rusqlite::Result<Option<E>> {
+    let sql = format!("SELECT {} FROM {} WHERE {column} = ?1", E::COLUMNS, E::NAME);
+    connection.prepare_cached(&sql)?.query_row([value], E::from_row).optional()
+}
+
+fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Result<Vec<InsertOutcome>> {
+    let mut insert = connection.prepare_cached(E::INSERT_REFERENCE)?;
+    let mut first = connection.prepare_cached(E::OWNER)?;
+    let mut apply = |other: &E::Other| {
+        let (id, owner) = E::reference(other);
+        if insert.execute(params_from_iter([Some(id), owner].into_iter().flatten()))? == 1 {
+            return Ok(InsertOutcome::Inserted);
+        }
+        let known: Option<i64> = first.query_row([id], |row| row.get(0))?;
+        Ok(if known == owner { InsertOutcome::Duplicate } else { InsertOutcome::Conflict })
+    };
+    batch.iter().map(&mut apply).collect()
+}
+
+#[async_trait]
+impl<E: Table> RecordStore<E::Other> for EmbeddedRows<E> {
+    async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+        self.file.writer.write(move |connection| apply::<E>(connection, &batch)).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.file.writer.check().await
+    }
+}

@@ -1,0 +1,109 @@
+//! Users in `users.db`.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params};
+use shop_core::Result;
+use shop_core::orders::OrderNumber;
+use shop_core::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+
+use super::rows::{self, EmbeddedRows, Table};
+use super::{outbox, unreadable};
+use crate::embedded::EmbeddedStoreOptions;
+use crate::embedded::database::Kind;
+
+/// `Shop` and a letter, as the `file` command shows it.
+const USERS: Kind = Kind {
+    application_id: 0x5368_6f55,
+    migrations: &[VERSION_1, outbox::TABLE],
+    checkpoint_pages: None,
+    touch: &[
+        "SELECT max(id) FROM users",
+        "SELECT max(key) FROM users",
+        "SELECT max(email) FROM users",
+        "SELECT max(id) FROM orders_of_users",
+        "SELECT max(user_id) FROM orders_of_users",
+        "SELECT max(id) FROM outbox",
+        "SELECT seq FROM sqlite_sequence",
+    ],
+};
+
+const VERSION_1: &str = "
+    CREATE TABLE users (
+        id INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        email TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE orders_of_users (
+        id INTEGER PRIMARY KEY,
+        user_id INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX by_user ON orders_of_users (user_id);
+";
+
+/// Users in `users.db`.
+pub type EmbeddedUsers = EmbeddedRows<User>;
+
+impl EmbeddedUsers {
+    /// Opens the users in `folder`; makes folder and file if they are missing.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
+    pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
+        rows::open(folder.as_ref(), &options).await
+    }
+}
+
+impl Table for User {
+    const FILE: &'static Kind = &USERS;
+    const NAME: &'static str = "users";
+    const COLUMNS: &'static str = "id, email, name";
+    const INSERT_REFERENCE: &'static str =
+        "INSERT INTO orders_of_users (id, user_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    const OWNER: &'static str = "SELECT user_id FROM orders_of_users WHERE id = ?1";
+
+    fn values(&self) -> Vec<Value> {
+        vec![self.id.get().into(), self.email.to_string().into(), self.name.to_string().into()]
+    }
+
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let text = |column: usize| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+        let email = text(1)?.parse().map_err(|error| unreadable(1, error))?;
+        let name = text(2)?.parse().map_err(|error| unreadable(2, error))?;
+        Ok(Self::new(UserNumber::new(row.get(0)?), email, name))
+    }
+}
+
+fn orders_of(connection: &Connection, id: UserNumber) -> rusqlite::Result<Option<Vec<OrderNumber>>> {
+    if rows::find::<User>(connection, "id", id.get())?.is_none() {
+        return Ok(None);
+    }
+    let sql = "SELECT id FROM orders_of_users WHERE user_id = ?1 ORDER BY id LIMIT ?2";
+    let most = i64::try_from(MOST_ORDERS).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(sql)?;
+    let numbers = statement.query_map(params![id.get(), most], |row| row.get(0).map(OrderNumber::new))?;
+    numbers.collect::<rusqlite::Result<_>>().map(Some)
+}
+
+#[async_trait]
+impl UserStore for EmbeddedUsers {
+    async fn register(&self, new: &NewUser) -> Result<Registration> {
+        let new = new.clone();
+        Ok(self.file.writer.write(move |connection| rows::add::<User>(connection, &new)).await?.into())
+    }
+
+    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
+        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
+    }
+
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        self.file.read(move |connection| orders_of(connection, id)).await
+    }
+
+    async fn check_users(&self) -> Result<()> {
+        self.file.writer.check().await
+    }
+}

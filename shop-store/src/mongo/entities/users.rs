@@ -1,0 +1,93 @@
+//! Users, and what is known of their orders.
+
+use async_trait::async_trait;
+use bson::{RawDocumentBuf, cstr, doc};
+use serde::Deserialize;
+use shop_core::Result;
+use shop_core::orders::OrderNumber;
+use shop_core::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+
+use super::rows::{self, Collection, MongoRows, Schema};
+use super::unreadable;
+use crate::mongo::MongoAccountsOptions;
+
+const USERS: Schema = Schema {
+    rows: "users",
+    unique: &["key", "email"],
+    known: ("orders_of_users", Some(|| doc! { "user_id": 1, "_id": 1 })),
+};
+
+/// Users in a database of MongoDB.
+pub type MongoUsers = MongoRows<User>;
+
+impl MongoUsers {
+    /// The users in the database that `options` name. A server that is unavailable now is waited for by each call.
+    ///
+    /// The first write makes the indexes that it needs, and fails when it has no right to.
+    ///
+    /// # Errors
+    /// As [`MongoStore::open`](crate::mongo::MongoStore::open).
+    pub async fn open(options: MongoAccountsOptions) -> Result<Self> {
+        rows::open(options).await
+    }
+}
+
+/// A user as it is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Stored {
+    #[serde(rename = "_id")]
+    id: i64,
+    key: String,
+    email: String,
+    name: String,
+}
+
+impl Collection for User {
+    const SCHEMA: &'static Schema = &USERS;
+    type Stored = Stored;
+
+    fn append_to(&self, document: &mut RawDocumentBuf) {
+        document.append(cstr!("email"), self.email.as_str());
+        document.append(cstr!("name"), self.name.as_str());
+    }
+
+    fn key_of(stored: &Stored) -> &str {
+        &stored.key
+    }
+
+    fn from_stored(stored: &Stored) -> Result<Self> {
+        let email = stored.email.parse().map_err(|error| unreadable(stored.id, error))?;
+        let name = stored.name.parse().map_err(|error| unreadable(stored.id, error))?;
+        Ok(Self::new(UserNumber::new(stored.id), email, name))
+    }
+}
+
+#[async_trait]
+impl UserStore for MongoUsers {
+    /// Stored with majority and journal.
+    async fn register(&self, new: &NewUser) -> Result<Registration> {
+        Ok(self.rows.create::<User>(new).await?.into())
+    }
+
+    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
+        self.rows.get(id.get()).await
+    }
+
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        if self.user(id).await?.is_none() {
+            return Ok(None);
+        }
+        #[derive(Debug, Deserialize)]
+        struct Known {
+            #[serde(rename = "_id")]
+            id: i64,
+        }
+        let (of_user, sort) = (doc! { "user_id": id.get() }, doc! { "_id": 1 });
+        let orders: Vec<Known> = self.rows.ask(USERS.known.0, of_user, sort, MOST_ORDERS).await?;
+        Ok(Some(orders.into_iter().map(|order| OrderNumber::new(order.id)).collect()))
+    }
+
+    async fn check_users(&self) -> Result<()> {
+        self.rows.connection.ping().await
+    }
+}
