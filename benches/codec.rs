@@ -11,8 +11,7 @@ use std::hint::black_box;
 use benches::purchases;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde::{Deserialize, Serialize};
-use shop_core::Timestamp;
-use shop_core::log::{LogRecord, Partition};
+use shop_core::log::Partition;
 use shop_core::record::{decode, encode};
 
 /// The ceiling: no id, no headers, no check, a price that is not exact.
@@ -26,12 +25,10 @@ struct Plain {
 
 fn codec(criterion: &mut Criterion) {
     let purchase = purchases(1).remove(0);
-    let encoded = encode(&purchase).unwrap();
-    let plain: Plain = serde_json::from_slice(&encoded.value).unwrap();
+    let record = encode(&purchase).unwrap();
+    let value = record.value.clone().unwrap();
+    let plain: Plain = serde_json::from_slice(&value).unwrap();
     let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
-    let record = LogRecord::new(0, Timestamp::MIN, Some(encoded.value.clone()))
-        .with_key(Some(encoded.key.clone()))
-        .with_headers(encoded.headers.clone());
 
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(1));
@@ -43,7 +40,7 @@ fn codec(criterion: &mut Criterion) {
         bencher.iter(|| decode(black_box(&record), &partition).unwrap());
     });
     group.bench_function("plain_from_json", |bencher| {
-        bencher.iter(|| serde_json::from_slice::<Plain>(black_box(&encoded.value)).unwrap());
+        bencher.iter(|| serde_json::from_slice::<Plain>(black_box(&value)).unwrap());
     });
     group.finish();
 }

@@ -72,7 +72,7 @@ fn write_groups(connection: &Connection, mut waiting: mpsc::Receiver<Waiting>) {
         for (purchase, _) in &group {
             let encoded = encode(purchase).unwrap();
             let (key, headers, value) =
-                (&encoded.key[..], &encoded.headers.as_bytes()[..], &encoded.value[..]);
+                (encoded.key.as_deref(), &encoded.headers.as_bytes()[..], encoded.value.as_deref());
             statement.execute(params![purchase.timestamp.as_millis(), key, headers, value]).unwrap();
         }
         connection.execute_batch("COMMIT").unwrap();

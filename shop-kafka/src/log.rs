@@ -10,7 +10,8 @@ use shop_core::{Clock, Error, ErrorKind, Result, SystemClock};
 use crate::client::Health;
 use crate::error::ORIGIN;
 use crate::keeper::Keeper;
-use crate::producer::{Outgoing, Producing};
+use crate::producer::{OnItsWay, Outgoing, Producing};
+use crate::record::to_headers;
 use crate::topic::Topic;
 use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 
@@ -108,13 +109,7 @@ impl KafkaLog {
     async fn deliver(&self, record: LogRecord) -> Result<Option<RecordPosition>> {
         let shared = &self.shared;
         shared.topic.ready(shared.options.publish_deadline).await?;
-        let outgoing = Outgoing {
-            topic: &shared.topic.name,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: crate::record::to_headers(&record.headers, &[]),
-        };
-        shared.producing.enqueue(outgoing)?.delivered(&shared.producing).await
+        shared.enqueue(&record)?.delivered(&shared.producing).await
     }
 }
 
@@ -155,6 +150,16 @@ impl KafkaLog {
 }
 
 impl Shared {
+    /// Puts a record into the producer's queue.
+    pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<OnItsWay> {
+        self.producing.enqueue(Outgoing {
+            topic: &self.topic.name,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: to_headers(&record.headers, &[]),
+        })
+    }
+
     fn dead_letters(&self) -> Arc<Topic> {
         let first = || {
             let topic = Arc::new(Topic::of_dead_letters(&self.options));

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use shop_core::log::LogRecord;
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
-use shop_core::record::{EncodedPurchase, encode};
+use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ORIGIN, closed, not_reached, too_late};
 use crate::log::Shared;
-use crate::producer::{OnItsWay, Outgoing};
-use crate::record::to_headers;
+use crate::producer::OnItsWay;
 use crate::topic::State;
 
 /// Writes into a [`KafkaLog`](crate::KafkaLog).
@@ -46,7 +46,7 @@ impl KafkaSink {
 
     /// The receipt of a purchase that comes before Kafka's first answer: a moment after the start. A task of its
     /// own waits for that, so that the purchase is on its way whoever waits for it.
-    async fn publish_early(&self, id: PurchaseId, encoded: EncodedPurchase) -> Result<Receipt> {
+    async fn publish_early(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
         let room = Arc::clone(&self.early).try_acquire_owned().map_err(|error| {
             // A close has taken all the room, or else there is none left.
             let full = "too many purchases wait for kafka's first answer already";
@@ -68,7 +68,7 @@ impl KafkaSink {
             if left < LEAST_TIME {
                 return Err(not_reached());
             }
-            let on_its_way = enqueue(&log, &encoded)?.within(left);
+            let on_its_way = log.enqueue(&record)?.within(left);
             receipt(&log, id, on_its_way).await
         });
         task.await.unwrap_or_else(|error| {
@@ -86,15 +86,6 @@ impl KafkaSink {
 /// How many purchases may wait for Kafka's first answer.
 fn early_room(log: &Shared) -> u32 {
     u32::try_from(log.options.producer_queue).unwrap_or(u32::MAX).min(MOST_EARLY)
-}
-
-fn enqueue(log: &Shared, encoded: &EncodedPurchase) -> Result<OnItsWay> {
-    log.producing.enqueue(Outgoing {
-        topic: &log.topic.name,
-        key: Some(&encoded.key),
-        value: Some(&encoded.value),
-        headers: to_headers(&encoded.headers, &[]),
-    })
 }
 
 async fn receipt(log: &Shared, id: PurchaseId, on_its_way: OnItsWay) -> Result<Receipt> {
@@ -118,7 +109,7 @@ impl PurchaseSink for KafkaSink {
         let on_its_way = match self.log.topic.state() {
             State::Failed(error) => return Err(error),
             State::Unknown => return self.publish_early(purchase.id, encode(purchase)?).await,
-            State::Ready(_) => enqueue(&self.log, &encode(purchase)?)?,
+            State::Ready(_) => self.log.enqueue(&encode(purchase)?)?,
         };
         receipt(&self.log, purchase.id, on_its_way).await
     }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::log::Shared;
-use crate::log::LogRecord;
 use crate::ports::{Durability, PurchaseSink, Receipt};
 use crate::record::encode;
-use crate::{Error, ErrorKind, Purchase, Result, Timestamp};
+use crate::{Error, ErrorKind, Purchase, Result};
 
 /// Writes into an [`InMemoryLog`](super::InMemoryLog).
 #[derive(Debug)]
@@ -29,12 +28,7 @@ impl InMemorySink {
 impl PurchaseSink for InMemorySink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.check().await?;
-        let encoded = encode(purchase)?;
-        // The log sets offset and time.
-        let record = LogRecord::new(0, Timestamp::MIN, Some(encoded.value))
-            .with_key(Some(encoded.key))
-            .with_headers(encoded.headers);
-        let position = self.log.append(record);
+        let position = self.log.append(encode(purchase)?);
         Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
     }
 

@@ -5,20 +5,8 @@ use serde::Serialize;
 
 use super::{SCHEMA_VERSION, header};
 use crate::json::{number, text};
-use crate::log::{Headers, HeadersBuilder};
+use crate::log::{Headers, HeadersBuilder, LogRecord};
 use crate::{Error, ErrorKind, Price, Purchase, Result, Timestamp};
-
-/// A purchase in the form in which we write it into a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EncodedPurchase {
-    /// The user id, so that a partitioned log keeps each user's purchases in order.
-    pub key: Bytes,
-    /// Id, schema, and the request's context.
-    pub headers: Headers,
-    /// JSON with exactly `username`, `userid`, `price` and `timestamp`.
-    pub value: Bytes,
-}
 
 // A type of its own: one `Serialize` for JSON and another format would store exact numbers wrongly there.
 #[derive(Serialize)]
@@ -31,11 +19,13 @@ struct Value<'a> {
     timestamp: Timestamp,
 }
 
-/// The record of `purchase`.
+/// The record of `purchase`: JSON with exactly `username`, `userid`, `price` and `timestamp`. Its key is the user id, so
+/// that a partitioned log keeps each user's purchases in order; its headers are id, schema, and the request's context.
+/// The log sets offset and time.
 ///
 /// # Errors
 /// [`Internal`](ErrorKind::Internal) if a purchase has no JSON, which would be a defect of this crate.
-pub fn encode(purchase: &Purchase) -> Result<EncodedPurchase> {
+pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     let value = Value {
         username: purchase.user_name.as_str(),
         userid: purchase.user_id.as_str(),
@@ -45,11 +35,10 @@ pub fn encode(purchase: &Purchase) -> Result<EncodedPurchase> {
     let value = serde_json::to_vec(&value).map_err(|error| {
         Error::new(ErrorKind::Internal, "a purchase could not be written as JSON").with_source(error)
     })?;
-    Ok(EncodedPurchase {
-        key: Bytes::copy_from_slice(purchase.user_id.as_str().as_bytes()),
-        headers: headers(purchase),
-        value: value.into(),
-    })
+    let key = Bytes::copy_from_slice(purchase.user_id.as_str().as_bytes());
+    Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
+        .with_key(Some(key))
+        .with_headers(headers(purchase)))
 }
 
 fn headers(purchase: &Purchase) -> Headers {

@@ -34,16 +34,16 @@ fn what_we_write_we_read() {
     purchase.context = Some(Box::new(RequestContext::new(Some("r-1".into()), Some("00-aa-bb-01".into()))));
 
     let encoded = encode(&purchase).unwrap();
-    let value = std::str::from_utf8(&encoded.value).unwrap();
+    let value = std::str::from_utf8(encoded.value.as_deref().unwrap()).unwrap();
     assert_eq!(
         value,
         r#"{"username":"ada é","userid":"u\"1","price":1195.30,"timestamp":"2026-03-01T08:00:00.001Z"}"#
     );
-    assert_eq!(encoded.key, "u\"1");
+    assert_eq!(encoded.key.as_deref(), Some(&b"u\"1"[..]));
     assert_eq!(encoded.headers.get(header::REQUEST_ID), Some(&b"r-1"[..]));
     assert_eq!(encoded.headers.get(header::TRACEPARENT), Some(&b"00-aa-bb-01"[..]));
 
-    let stored = decode(&record(value).with_headers(encoded.headers), &partition()).unwrap();
+    let stored = decode(&record(value).with_headers(encoded.headers.clone()), &partition()).unwrap();
     assert_eq!(stored, Purchase { context: None, ..purchase });
 }
 

@@ -8,7 +8,7 @@ mod formats_test;
 mod typed;
 
 pub use decode::{DecodeError, decode};
-pub use encode::{EncodedPurchase, encode};
+pub use encode::encode;
 pub use typed::{Event, Record};
 
 /// Names of the headers that we write. Everything beyond the four members that the replaced systems' readers

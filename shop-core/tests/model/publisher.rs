@@ -95,10 +95,8 @@ impl Publisher {
     async fn send(&self, purchase: Purchase) {
         let receipt = self.log.sink().publish(&purchase).await.unwrap();
         let position = receipt.position.unwrap();
-        let encoded = encode(&purchase).unwrap();
-        let record = LogRecord::new(position.offset, self.clock.now(), Some(encoded.value))
-            .with_key(Some(encoded.key))
-            .with_headers(encoded.headers);
+        let mut record = encode(&purchase).unwrap();
+        (record.offset, record.time) = (position.offset, self.clock.now());
         self.oracle.published(position.partition, record, Some(purchase));
     }
 

@@ -41,12 +41,7 @@ impl EmbeddedSink {
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let encoded = encode(purchase)?;
-        // The log sets offset and time.
-        let record = LogRecord::new(0, Timestamp::MIN, Some(encoded.value))
-            .with_key(Some(encoded.key))
-            .with_headers(encoded.headers);
-        let position = self.log.append(record).await?;
+        let position = self.log.append(encode(purchase)?).await?;
         Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
     }
 
