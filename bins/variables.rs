@@ -18,12 +18,7 @@ use crate::roles::Roles;
 /// X_FILE names a file to read it from. Names that other systems use are accepted as said below; two names of one
 /// setting with different values are refused, and so are misspelt names.
 ///
-/// A service, --check-config and --healthcheck exit with 0, or with 1 when something is wrong.
-///
-/// `management migrate` brings the documents that older systems left in MongoDB to our form, in place. `management
-/// verify` holds the store to the log. `management dlq` lists, shows, replays and drops dead letters. `management replay`
-/// lets users or orders hear again of each other. Each of them tells more with --help, and takes the same settings. They
-/// exit with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is not reachable or nothing is there.
+/// It exits with 0, or with 1 when something is wrong; so do --check-config and --healthcheck.
 #[derive(Debug, Conf)]
 #[conf(test)]
 pub(crate) struct Variables {
@@ -211,32 +206,24 @@ pub(crate) enum Switch {
     Off,
 }
 
-/// How to log in at Kafka.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SaslMechanism {
-    /// The password itself.
-    Plain,
-    /// A proof of the password, by SHA-256.
-    ScramSha256,
-    /// A proof of the password, by SHA-512.
-    ScramSha512,
-}
+#[cfg(feature = "kafka")]
+pub use shop_kafka::{Compression, SaslMechanism};
 
-/// How records are compressed on their way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all: every consumer can read that.
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
+#[cfg(not(feature = "kafka"))]
+pub use self::{Unused as Compression, Unused as SaslMechanism};
+
+/// A value that this program, built without Kafka, has no use for.
+#[cfg(not(feature = "kafka"))]
+#[derive(Debug, Clone, Copy)]
+pub struct Unused;
+
+#[cfg(not(feature = "kafka"))]
+impl FromStr for Unused {
+    type Err = Infallible;
+
+    fn from_str(_text: &str) -> Result<Self, Infallible> {
+        Ok(Self)
+    }
 }
 
 /// What a line of the log looks like.
@@ -263,6 +250,4 @@ macro_rules! words {
 }
 
 words!(Switch: "on" | "true" | "1" | "yes" => On, "off" | "false" | "0" | "no" => Off);
-words!(SaslMechanism: "plain" => Plain, "scram-sha-256" => ScramSha256, "scram-sha-512" => ScramSha512);
-words!(Compression: "none" => None, "gzip" => Gzip, "snappy" => Snappy, "lz4" => Lz4, "zstd" => Zstd);
 words!(LogFormat: "text" => Text, "json" => Json);

@@ -93,31 +93,17 @@ async fn on_kafka(settings: &Settings, kafka: &KafkaSettings, topic: Topic<'_>) 
 
 #[cfg(feature = "kafka")]
 fn options(kafka: &KafkaSettings) -> shop_kafka::KafkaLogOptions {
-    use shop_kafka::{Compression, KafkaLogOptions, Mechanism};
-
-    use crate::settings::{Compression as Chosen, SaslMechanism};
-
-    let mut options = KafkaLogOptions::new(&kafka.brokers);
+    let mut options = shop_kafka::KafkaLogOptions::new(&kafka.brokers);
     options.partitions = kafka.partitions;
     options.replicas = kafka.replicas;
     options.create_topics = kafka.create_topics;
     options.instance_id.clone_from(&kafka.instance_id);
     options.username.clone_from(&kafka.username);
     options.password.clone_from(&kafka.password);
-    options.mechanism = match kafka.mechanism {
-        None | Some(SaslMechanism::Plain) => Mechanism::Plain,
-        Some(SaslMechanism::ScramSha256) => Mechanism::ScramSha256,
-        Some(SaslMechanism::ScramSha512) => Mechanism::ScramSha512,
-    };
+    options.mechanism = kafka.mechanism.unwrap_or(options.mechanism);
     options.tls = kafka.tls;
     options.ca_file.clone_from(&kafka.ca_file);
-    options.compression = match kafka.compression {
-        Chosen::None => Compression::None,
-        Chosen::Gzip => Compression::Gzip,
-        Chosen::Snappy => Compression::Snappy,
-        Chosen::Lz4 => Compression::Lz4,
-        Chosen::Zstd => Compression::Zstd,
-    };
+    options.compression = kafka.compression;
     options
 }
 

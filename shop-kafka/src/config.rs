@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use secrecy::ExposeSecret;
 
-use crate::{Assignment, Compression, KafkaLogOptions, Mechanism};
+use crate::{AssignmentStrategy, KafkaLogOptions};
 
 /// The largest record that the producer hands to a broker. The broker's own limit decides; this one is above it,
 /// so that a dead letter fits that is larger than its record by some headers.
@@ -40,7 +40,7 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
         .set("security.protocol", protocol(options));
     if let (Some(username), Some(password)) = (&options.username, &options.password) {
         config
-            .set("sasl.mechanism", mechanism(options.mechanism))
+            .set("sasl.mechanism", options.mechanism.as_str())
             .set("sasl.username", username)
             .set("sasl.password", password.expose_secret());
     }
@@ -66,7 +66,7 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
-        .set("compression.type", compression(options.compression))
+        .set("compression.type", options.compression.as_str())
         .set("message.max.bytes", LARGEST_RECORD.to_string())
         .set("queue.buffering.max.messages", options.producer_queue.to_string())
         .set("linger.ms", fractional_millis(options.producer_linger))
@@ -124,28 +124,10 @@ const fn protocol(options: &KafkaLogOptions) -> &'static str {
     }
 }
 
-const fn mechanism(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Plain => "PLAIN",
-        Mechanism::ScramSha256 => "SCRAM-SHA-256",
-        Mechanism::ScramSha512 => "SCRAM-SHA-512",
-    }
-}
-
-const fn compression(compression: Compression) -> &'static str {
-    match compression {
-        Compression::None => "none",
-        Compression::Gzip => "gzip",
-        Compression::Snappy => "snappy",
-        Compression::Lz4 => "lz4",
-        Compression::Zstd => "zstd",
-    }
-}
-
-const fn strategy(assignment: Assignment) -> &'static str {
+const fn strategy(assignment: AssignmentStrategy) -> &'static str {
     match assignment {
-        Assignment::CooperativeSticky => "cooperative-sticky",
-        Assignment::Eager => "range,roundrobin",
+        AssignmentStrategy::CooperativeSticky => "cooperative-sticky",
+        AssignmentStrategy::Eager => "range,roundrobin",
     }
 }
 

@@ -41,7 +41,7 @@ mod topic;
 
 pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;
-pub use options::{Assignment, Compression, KafkaLogOptions, Mechanism};
+pub use options::{AssignmentStrategy, Compression, KafkaLogOptions, SaslMechanism, UnknownName};
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use statistics::{KafkaStatistics, StatisticsObserver};

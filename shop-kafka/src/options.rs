@@ -1,6 +1,8 @@
 //! How a log on Kafka is opened.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ pub struct KafkaLogOptions {
     /// The password of that user.
     pub password: Option<SecretString>,
     /// How the user logs in, `PLAIN` unless chosen.
-    pub mechanism: Mechanism,
+    pub mechanism: SaslMechanism,
     /// Whether connections are encrypted, not so unless chosen. Needs the feature `tls` of this crate.
     pub tls: bool,
     /// The certificates of who may sign the brokers' ones; the system's unless chosen.
@@ -45,7 +47,7 @@ pub struct KafkaLogOptions {
     /// How records are compressed, not at all unless chosen.
     pub compression: Compression,
     /// Which partitions a rebalance takes away, only those that move unless chosen.
-    pub assignment: Assignment,
+    pub assignment: AssignmentStrategy,
     /// The most records of a batch, 1,000 unless chosen.
     pub batch_records: usize,
     /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
@@ -77,38 +79,81 @@ pub struct KafkaLogOptions {
     pub statistics_interval: Duration,
 }
 
-/// How a user logs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Mechanism {
-    /// The password as it is: only over TLS, or in a network that is trusted.
-    Plain,
-    /// SCRAM-SHA-256. Needs the feature `tls` of this crate.
-    ScramSha256,
-    /// SCRAM-SHA-512. Needs the feature `tls` of this crate.
-    ScramSha512,
+/// An enum whose values have names, which `FromStr` reads whatever their case.
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$value_doc:meta])* $value:ident = $name:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum $type {
+            $($(#[$value_doc])* $value,)+
+        }
+
+        impl $type {
+            /// The name that librdkafka has for it.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name,)+
+                }
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                let all = [$(Self::$value),+];
+                let known = all.into_iter().find(|value| value.as_str().eq_ignore_ascii_case(text));
+                known.ok_or(UnknownName(&[$($name),+]))
+            }
+        }
+    };
 }
 
-/// How records are compressed. The replaced systems' consumers can read `None` and `Gzip` only.
+named!(
+    /// How a user logs in.
+    SaslMechanism {
+        /// The password as it is: only over TLS, or in a network that is trusted.
+        Plain = "PLAIN",
+        /// SCRAM-SHA-256. Needs the feature `tls` of this crate.
+        ScramSha256 = "SCRAM-SHA-256",
+        /// SCRAM-SHA-512. Needs the feature `tls` of this crate.
+        ScramSha512 = "SCRAM-SHA-512",
+    }
+);
+
+named!(
+    /// How records are compressed. The replaced systems' consumers can read `None` and `Gzip` only.
+    Compression {
+        /// Not at all.
+        None = "none",
+        /// gzip.
+        Gzip = "gzip",
+        /// Snappy.
+        Snappy = "snappy",
+        /// LZ4.
+        Lz4 = "lz4",
+        /// Zstandard.
+        Zstd = "zstd",
+    }
+);
+
+/// A text that names no value of an option; its message lists the names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip.
-    Gzip,
-    /// Snappy.
-    Snappy,
-    /// LZ4.
-    Lz4,
-    /// Zstandard.
-    Zstd,
+pub struct UnknownName(&'static [&'static str]);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "must be one of: {}", self.0.join(", "))
+    }
 }
+
+impl std::error::Error for UnknownName {}
 
 /// Which partitions a rebalance takes from their owners. All members of a group must agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Assignment {
+pub enum AssignmentStrategy {
     /// Only those that are to move; the others are read on meanwhile.
     CooperativeSticky,
     /// All of them, from all members, before any is given out again.
@@ -129,11 +174,11 @@ impl KafkaLogOptions {
             instance_id: None,
             username: None,
             password: None,
-            mechanism: Mechanism::Plain,
+            mechanism: SaslMechanism::Plain,
             tls: false,
             ca_file: None,
             compression: Compression::None,
-            assignment: Assignment::CooperativeSticky,
+            assignment: AssignmentStrategy::CooperativeSticky,
             batch_records: 1_000,
             batch_bytes: 1 << 20,
             batch_linger: Duration::from_millis(5),
@@ -190,7 +235,7 @@ impl KafkaLogOptions {
             return needs("an encrypted connection");
         }
         match self.mechanism {
-            Mechanism::ScramSha256 | Mechanism::ScramSha512 if self.username.is_some() => {
+            SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512 if self.username.is_some() => {
                 needs("a login with SCRAM")
             }
             _ => Ok(()),

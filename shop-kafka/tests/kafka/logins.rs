@@ -9,13 +9,13 @@ use shop_core::{Error, ErrorKind};
 #[cfg(not(feature = "tls"))]
 use shop_kafka::KafkaLogOptions;
 use shop_kafka::fixture::{KafkaContainer, KafkaFixture};
-use shop_kafka::{KafkaLog, Mechanism};
+use shop_kafka::{KafkaLog, SaslMechanism};
 
 use crate::raw::{self, Right};
 use crate::servers::{self, Logins};
 use crate::support::{publish_at_last, purchase, read_all, soon};
 
-async fn as_user(logins: &Logins, (name, password): (&str, &str), mechanism: Mechanism) -> KafkaFixture {
+async fn as_user(logins: &Logins, (name, password): (&str, &str), mechanism: SaslMechanism) -> KafkaFixture {
     KafkaFixture::on_brokers_with(&logins.address, |options| {
         options.username = Some(name.to_owned());
         options.password = Some(password.to_owned().into());
@@ -62,21 +62,21 @@ const WRONG: &str = "not-the-password";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_with_plain_works() {
     let Some(logins) = servers::plain_logins().await else { return };
-    works(&as_user(&logins, KafkaContainer::USER, Mechanism::Plain).await).await;
+    works(&as_user(&logins, KafkaContainer::USER, SaslMechanism::Plain).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_login_is_denied() {
     let Some(logins) = servers::logins().await else { return };
     // Brokers that take SCRAM only refuse any login with PLAIN.
-    let fixture = as_user(&logins, (KafkaContainer::USER.0, WRONG), Mechanism::Plain).await;
+    let fixture = as_user(&logins, (KafkaContainer::USER.0, WRONG), SaslMechanism::Plain).await;
     is_denied(&fixture, "KAFKA_PASSWORD").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_without_rights_is_told_which() {
     let Some(logins) = servers::plain_logins().await else { return };
-    let fixture = as_user(&logins, KafkaContainer::GUEST, Mechanism::Plain).await;
+    let fixture = as_user(&logins, KafkaContainer::GUEST, SaslMechanism::Plain).await;
     is_denied(&fixture, "grant READ, WRITE and DESCRIBE").await;
 }
 
@@ -84,7 +84,7 @@ async fn a_user_without_rights_is_told_which() {
 async fn a_right_that_is_missing_is_named() {
     let Some(logins) = servers::plain_logins().await else { return };
     let Some(grants) = logins.anybody() else { panic!("a broker in a container") };
-    let guest = as_user(&logins, KafkaContainer::GUEST, Mechanism::Plain).await;
+    let guest = as_user(&logins, KafkaContainer::GUEST, SaslMechanism::Plain).await;
     let (sink, topic) = (guest.log().sink(), guest.topic());
     let (user, _) = KafkaContainer::GUEST;
 
@@ -119,8 +119,8 @@ async fn until_said<F: Future<Output = shop_core::Result<()>>>(advice: &str, cal
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_with_scram_works_and_a_wrong_one_is_denied() {
     let Some((logins, (name, password))) = servers::scram_logins() else { return };
-    works(&as_user(&logins, (&name, &password), Mechanism::ScramSha256).await).await;
-    let fixture = as_user(&logins, (&name, WRONG), Mechanism::ScramSha256).await;
+    works(&as_user(&logins, (&name, &password), SaslMechanism::ScramSha256).await).await;
+    let fixture = as_user(&logins, (&name, WRONG), SaslMechanism::ScramSha256).await;
     is_denied(&fixture, "KAFKA_PASSWORD").await;
 }
 
@@ -130,7 +130,7 @@ async fn what_needs_openssl_is_refused_when_a_log_is_opened() {
     let scram = |options: &mut KafkaLogOptions| {
         options.username = Some("somebody".into());
         options.password = Some("secret".to_owned().into());
-        options.mechanism = Mechanism::ScramSha512;
+        options.mechanism = SaslMechanism::ScramSha512;
     };
     let changes: [fn(&mut KafkaLogOptions); 2] = [scram, |options| options.tls = true];
     for change in changes {

@@ -9,7 +9,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::record::decode;
 use shop_core::{ErrorKind, PurchaseId, Retry};
 use shop_kafka::fixture::KafkaFixture;
-use shop_kafka::{Assignment, KafkaLogOptions};
+use shop_kafka::{AssignmentStrategy, KafkaLogOptions};
 
 use crate::servers;
 use crate::support::{purchase, soon};
@@ -70,7 +70,7 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
 }
 
 fn eager(options: &mut KafkaLogOptions) {
-    options.assignment = Assignment::Eager;
+    options.assignment = AssignmentStrategy::Eager;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
