@@ -93,7 +93,7 @@ impl<'a> Given<'a> {
 fn needs(service: Service, command: Option<&Command>, variables: &Variables) -> (bool, bool) {
     match command {
         Some(Command::Migrate) => (false, true),
-        Some(Command::Letters(_)) => (true, false),
+        Some(Command::Dlq(_)) => (true, false),
         Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
         None => {
             let asks = |url: &Option<String>| {

@@ -1,5 +1,6 @@
 //! The settings as a service uses them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +10,7 @@ use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_http::HttpOptions;
 
 use crate::commands::Command;
-use crate::commands::arguments::{
-    Arguments, DropArguments, HearArguments, LettersArguments, ListArguments, MigrateArguments,
-    ReplayArguments, ShowArguments, VerifyArguments, Word,
-};
+use crate::commands::arguments::{Arguments, Management, move_behind_command};
 use crate::contradictions::{Given, contradictions};
 use crate::environment::Environment;
 use crate::roles::Roles;
@@ -159,21 +157,12 @@ impl Settings {
     pub fn read(service: Service, unbuilt: Unbuilt) -> Result<Self> {
         let environment = Environment::of_process();
         let mut arguments: Vec<OsString> = std::env::args_os().collect();
-        let taken = if service == Service::Management { Word::take(&mut arguments) } else { Ok(None) };
-        let word = taken.map_err(|failure| failure.usage().of_command())?;
-        let read = match word {
-            None => Self::from_parts::<Variables>,
-            Some(Word::Migrate) => Self::from_parts::<MigrateArguments>,
-            Some(Word::Verify) => Self::from_parts::<VerifyArguments>,
-            Some(Word::Hear) => Self::from_parts::<HearArguments>,
-            Some(Word::Letters) => Self::from_parts::<LettersArguments>,
-            Some(Word::List) => Self::from_parts::<ListArguments>,
-            Some(Word::Show) => Self::from_parts::<ShowArguments>,
-            Some(Word::Replay) => Self::from_parts::<ReplayArguments>,
-            Some(Word::Drop) => Self::from_parts::<DropArguments>,
-        };
-        let settings = read(service, unbuilt, arguments, environment).map_err(Failure::usage);
-        if word.is_some() { settings.map_err(Failure::of_command) } else { settings }
+        if service == Service::Facing {
+            return Self::from_parts::<Variables>(service, unbuilt, arguments, environment);
+        }
+        let is_command = move_behind_command(&mut arguments);
+        let settings = Self::from_parts::<Management>(service, unbuilt, arguments, environment);
+        if is_command { settings.map_err(Failure::of_command) } else { settings }
     }
 
     /// Whether topics, folders, files and indexes are made if they are missing: by a service alone.
@@ -198,15 +187,15 @@ impl Settings {
                     let together = Given::of_variables(service, command.as_ref(), &variables);
                     faults.extend(contradictions(service, unbuilt, &together));
                 }
-                Failure::if_any(faults)?;
+                Failure::if_any(faults).map_err(Failure::usage)?;
                 Ok(Self { command, given, ..Self::from_variables(service, variables) })
             }
             // Help was asked for.
             Err(asked) if asked.exit_code() == 0 => asked.exit(),
             Err(error) => {
-                faults.push(error.to_string().trim().to_owned());
+                faults.push(without_repetition(error.to_string().trim()));
                 faults.extend(contradictions(service, unbuilt, &Given::of_values(&values)));
-                Err(Failure::all(faults))
+                Err(Failure::all(faults).usage())
             }
         }
     }
@@ -286,6 +275,13 @@ impl Settings {
             _ => self.url(),
         }
     }
+}
+
+/// A wrong variable is a fault of the service's settings and of the command's: its line is shown once.
+fn without_repetition(text: &str) -> String {
+    let mut seen = BTreeSet::new();
+    let lines: Vec<_> = text.lines().filter(|line| line.is_empty() || seen.insert(*line)).collect();
+    lines.join("\n")
 }
 
 /// How Kafka is reached, if brokers are named; what has no default is taken out of `variables`.

@@ -1,17 +1,16 @@
-//! The commands of management as they are written, each with the settings that it shares with the service.
+//! The arguments of management: a command, if there is one, with the settings that it shares with the service.
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use conf::Conf;
+use conf::{Conf, Subcommands};
 use shop_core::Timestamp;
-use shop_core::log::{ReasonKind, RecordPosition};
 
-use super::{Action, Command, LettersCommand, Selection};
+use super::{Action, Command, DlqCommand, Selection};
+use crate::Result;
 use crate::roles::Role;
 use crate::variables::Variables;
-use crate::{Failure, Result};
 
 /// Settings with the command that they are for, if there is one.
 pub(crate) trait Arguments: Conf {
@@ -24,99 +23,73 @@ impl Arguments for Variables {
     }
 }
 
-/// The words that begin a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Word {
-    Migrate,
-    Verify,
-    Hear,
-    Letters,
-    List,
-    Show,
-    Replay,
-    Drop,
-}
-
-impl Word {
-    /// Takes the words of a command out of `arguments`, if they begin one, and makes them the program's name.
-    ///
-    /// # Errors
-    /// When a command is begun and there is no such one.
-    pub(crate) fn take(arguments: &mut Vec<OsString>) -> Result<Option<Self>> {
-        let text = |index: usize| arguments.get(index).and_then(|word| word.to_str());
-        let (word, count) = match (text(1), text(2)) {
-            (Some("migrate"), _) => (Self::Migrate, 1),
-            (Some("verify"), _) => (Self::Verify, 1),
-            (Some("replay"), _) => (Self::Hear, 1),
-            (Some("dlq"), Some("ls")) => (Self::List, 2),
-            (Some("dlq"), Some("show")) => (Self::Show, 2),
-            (Some("dlq"), Some("replay")) => (Self::Replay, 2),
-            (Some("dlq"), Some("drop")) => (Self::Drop, 2),
-            (Some("dlq"), Some("--help" | "-h")) => (Self::Letters, 1),
-            (Some("dlq"), _) => {
-                let message = "management dlq: say what: ls, show, replay or drop (--help tells of each)";
-                return Err(Failure::new(message));
-            }
-            (Some(word), _) if !word.starts_with('-') => {
-                let known = "migrate, verify, replay and dlq (--help tells of each)";
-                return Err(Failure::new(format!(
-                    "management {word}: there is no such command, only {known}"
-                )));
-            }
-            _ => return Ok(None),
-        };
-        // The first one is the program itself, whose name the help shows.
-        arguments.splice(0..=count, [word.name().into()]);
-        Ok(Some(word))
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Migrate => "management migrate",
-            Self::Verify => "management verify",
-            Self::Hear => "management replay",
-            Self::Letters => "management dlq",
-            Self::List => "management dlq ls",
-            Self::Show => "management dlq show",
-            Self::Replay => "management dlq replay",
-            Self::Drop => "management dlq drop",
-        }
-    }
-}
-
-/// Brings the documents that older systems left in MongoDB to our form, in place.
+/// Purchase tracking: consumes purchases from the log, stores them and lists them. With nothing set, everything is kept
+/// in ./shop-data and served on this machine.
 ///
-/// It may be stopped and begun again, and runs beside a service. It creates nothing. Exits with 0, 2 for wrong options or
-/// settings, 3 when MongoDB is not reachable.
+/// Every setting is an environment variable or a flag; an empty variable counts as unset. For every secret X,
+/// X_FILE names a file to read it from. Names that other systems use are accepted as said below; two names of one
+/// setting with different values are refused, and so are misspelt names.
+///
+/// The service, --check-config and --healthcheck exit with 0, or with 1 when something is wrong. Each command takes the
+/// same settings, and shows more with --help (management dlq --help). A command exits with 0, 1 for a finding, 2 for
+/// wrong options or settings, 3 when a server is not reachable or nothing is there.
 #[derive(Debug, Conf)]
 #[conf(test)]
-pub(crate) struct MigrateArguments {
+pub(crate) struct Management {
     #[conf(flatten)]
     settings: Variables,
+    #[conf(subcommands)]
+    command: Option<Subcommand>,
 }
 
-impl Arguments for MigrateArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        (Some(Command::Migrate), self.settings)
-    }
+#[derive(Debug, Subcommands)]
+enum Subcommand {
+    /// Converts the documents that older systems left in MongoDB to the current form, in place
+    ///
+    /// It may be stopped and started again, and runs beside a service. It creates nothing. Exits with 0, 2 for wrong
+    /// options or settings, 3 when MongoDB is not reachable.
+    Migrate(Variables),
+    /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
+    ///
+    /// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when the store is clean. Otherwise it names what is
+    /// missing, stored with other content than the log's, or there twice, and exits with 1. It changes nothing and runs
+    /// beside a service: it waits for what is on its way into the store. Dead letters are accounted for, and so are
+    /// those that were replayed or dropped. Conflicts are counted apart from other dead letters, and where the log
+    /// begins is printed if its first records are gone. It exits with 2 for wrong options or settings, and with 3 when a
+    /// server is not reachable or there is no log or store.
+    ///
+    /// management verify
+    /// management verify --wait 60 --named 1000
+    ///
+    /// The settings that follow its own options are those of the service: give the same.
+    Verify(VerifyArguments),
+    /// Replays events into users or orders, from the start of the log
+    ///
+    /// So what users know of orders, or orders of users, is rebuilt: in a fresh database or in the existing one. It may
+    /// be repeated, stopped and started again, and runs beside a service: known events are skipped. It moves no group's
+    /// position. It exits with 0, 2 for wrong options or settings, 3 when a server is not reachable or there is no such
+    /// topic.
+    ///
+    /// management replay users --from-beginning    from the topic order_created into what users know of orders
+    /// management replay orders --from-beginning   from the topic user_created into what orders know of users
+    ///
+    /// The settings that follow its own options are those of the service: give the same.
+    Replay(ReplayEventsArguments),
+    /// Lists, shows, replays and drops dead letters: records that could not be stored, kept as they were
+    ///
+    /// management dlq ls: one line each: place, time, reason, the beginning of the value.
+    /// management dlq show: all of it: key, headers, value.
+    /// management dlq replay: publishes the records again, under the ids that their purchases have.
+    /// management dlq drop: discards them.
+    ///
+    /// All of them take places as `ls` prints them, --reason, --since and --until; each shows more with --help, and takes
+    /// the settings of the service. They exit with 0, also when dead letters are listed; with 2 for wrong options or
+    /// settings, and with 3 when a server is not reachable, or there is no log or no such dead letter.
+    Dlq(DlqArguments),
 }
 
-/// Holds the store to the log: looks for every record that the log holds now, and for ids that the store has twice.
-///
-/// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when it is clean. Else it names what is missing,
-/// stored with other content than the log's, or there twice, and exits with 1. It changes nothing and runs beside a
-/// service: what is on its way into the store is waited for. Dead letters are accounted for, and so are those that were
-/// replayed or dropped. Conflicts are counted apart from other dead letters, and where the log begins is printed if its
-/// first records are gone. It exits with 2 for wrong options or
-/// settings, and with 3 when a server is not reachable or there is no log or store.
-///
-/// management verify
-/// management verify --wait 60 --named 1000
-///
-/// The settings that follow its own options are those of the service: give the same.
 #[derive(Debug, Conf)]
-#[conf(test)]
-pub(crate) struct VerifyArguments {
+struct VerifyArguments {
     /// Seconds in which nothing more turns up before what was not found is missing
     #[conf(long, default_value = "10")]
     wait: u32,
@@ -127,170 +100,78 @@ pub(crate) struct VerifyArguments {
     settings: Variables,
 }
 
-/// Lets a role hear again of everything that was ever told, from the start of the log: users of orders, or orders of
-/// users. So what it knows of the others is rebuilt, in a fresh database or in the one that it has.
-///
-/// It may be repeated, stopped and begun again, and runs beside a service: what is known already is not heard twice. No
-/// group's position is moved. It exits with 0, 2 for wrong options or settings, 3 when a server is not reachable or there is
-/// no such topic.
-///
-/// management replay users --from-beginning    from the topic order_created into what users know of orders
-/// management replay orders --from-beginning   from the topic user_created into what orders know of users
-///
-/// The settings that follow its own options are those of the service: give the same.
 #[derive(Debug, Conf)]
-#[conf(test)]
 #[conf(validation_predicate = says_from_where)]
-pub(crate) struct HearArguments {
-    /// Who is to hear again: users or orders
-    #[conf(pos, value_parser = read_hearing)]
-    who: Role,
-    /// From the start of the log; there is nothing else to begin at
+struct ReplayEventsArguments {
+    /// Which role is to consume the events again: users or orders
+    #[conf(pos, value_parser = read_consumer)]
+    role: Role,
+    /// From the start of the log; there is no other start
     #[conf(long)]
     from_beginning: bool,
     #[conf(flatten)]
     settings: Variables,
 }
 
-fn read_hearing(text: &str) -> Result<Role, String> {
-    let hearing = [Role::Users, Role::Orders].into_iter().find(|role| role.as_str() == text);
-    hearing.ok_or_else(|| format!("{text:?} hears of nobody: choose users or orders"))
-}
-
-fn says_from_where(arguments: &HearArguments) -> Result<(), &'static str> {
-    let said = arguments.from_beginning;
-    said.then_some(()).ok_or("management replay: say where to begin: --from-beginning")
-}
-
-impl Arguments for HearArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        (Some(Command::Replay(self.who)), self.settings)
-    }
-}
-
-impl Arguments for VerifyArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        let (wait, named) = (Duration::from_secs(u64::from(self.wait)), self.named);
-        (Some(Command::Verify { wait, named }), self.settings)
-    }
-}
-
-/// Dead letters: records that could not be stored, kept as they were.
-///
-/// management dlq ls: one line each: place, time, reason, the beginning of the value.
-/// management dlq show: all of it: key, headers, value.
-/// management dlq replay: publishes the records again, under the ids that their purchases have.
-/// management dlq drop: lets them go.
-///
-/// All of them take places as `ls` prints them, --reason, --since and --until; each tells more with --help, and takes
-/// the settings of the service. They exit with 0, also when letters are listed; with 2 for wrong options or settings, and with
-/// 3 when a server is not reachable, or there is no log or no such letter.
 #[derive(Debug, Conf)]
-#[conf(test)]
-pub(crate) struct LettersArguments {
+struct DlqArguments {
     #[conf(flatten)]
-    settings: Variables,
+    _settings: Variables,
+    #[conf(subcommands)]
+    action: DlqSubcommand,
 }
 
-impl Arguments for LettersArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        (None, self.settings)
-    }
+#[derive(Debug, Subcommands)]
+enum DlqSubcommand {
+    /// Lists dead letters, one line each: place, time, reason, the beginning of the value
+    ///
+    /// management dlq ls --reason conflict --since 2026-03-01
+    ///
+    /// What was replayed or dropped is not listed. The settings that follow its own options are those of the service.
+    Ls(SelectionArguments),
+    /// Shows dead letters whole: place, time, reason, key, headers and value, as text or else as base64
+    ///
+    /// management dlq show purchases-0-42
+    ///
+    /// The settings that follow its own options are those of the service.
+    Show(SelectionArguments),
+    /// Publishes the records of dead letters again, and keeps the dead letters no longer
+    ///
+    /// Key, headers and value are as they were. A purchase keeps its id, so a replay is safe at any time and however
+    /// often: what is stored already is not stored twice. What still cannot be stored is a dead letter again.
+    ///
+    /// management dlq replay --dry-run
+    /// management dlq replay purchases-0-42 purchases-3-7
+    /// management dlq replay --reason refused --rate 100
+    ///
+    /// The settings that follow its own options are those of the service.
+    Replay(ReplayArguments),
+    /// Discards dead letters: they are not listed any more, and their records count as settled
+    ///
+    /// The embedded log deletes them. Kafka deletes no single record: a mark behind them says that they were dropped, and
+    /// their bytes stay in the topic of the dead letters as long as that keeps them.
+    ///
+    /// management dlq drop --until 2026-03-01 --dry-run
+    /// management dlq drop purchases-0-42
+    /// management dlq drop --all
+    ///
+    /// The settings that follow its own options are those of the service.
+    Drop(DropArguments),
 }
 
-/// Which letters.
 #[derive(Debug, Conf)]
-pub(crate) struct SelectionArguments {
-    /// Places of records, topic-partition-offset as `ls` prints them [default: all]
-    #[conf(repeat, pos)]
-    places: Vec<RecordPosition>,
+struct SelectionArguments {
     /// Topic of the records, such as user_created [default: that of the purchases]
     #[conf(long)]
     topic: Option<String>,
-    /// Only those that were put aside for this: undecodable, conflict or refused
-    #[conf(long)]
-    reason: Option<ReasonKind>,
-    /// Only records that came into the log at this time or later: 2026-03-01 or 2026-03-01T09:00:00Z
-    #[conf(long, value_parser = read_time)]
-    since: Option<Timestamp>,
-    /// Only records that came into the log before this time
-    #[conf(long, value_parser = read_time)]
-    until: Option<Timestamp>,
-}
-
-impl From<SelectionArguments> for Selection {
-    fn from(arguments: SelectionArguments) -> Self {
-        let SelectionArguments { places, topic: _, reason, since, until } = arguments;
-        Self { places: places.into_iter().collect(), reason, since, until }
-    }
-}
-
-fn read_time(text: &str) -> Result<Timestamp, String> {
-    let midnight = || format!("{text}T00:00:00Z").parse();
-    let read = text.parse::<Timestamp>().or_else(|error| midnight().map_err(|_no_date| error));
-    read.map_err(|error| format!("{error}, or a date such as 2026-03-01"))
-}
-
-fn command(selection: SelectionArguments, action: Action) -> Option<Command> {
-    let topic = selection.topic.clone();
-    Some(Command::Letters(LettersCommand { topic, selection: selection.into(), action }))
-}
-
-/// Lists dead letters, one line each: place, time, reason, the beginning of the value.
-///
-/// management dlq ls --reason conflict --since 2026-03-01
-///
-/// What was replayed or dropped is not listed. The settings that follow its own options are those of the service.
-#[derive(Debug, Conf)]
-#[conf(test)]
-pub(crate) struct ListArguments {
     #[conf(flatten)]
-    selection: SelectionArguments,
+    selection: Selection,
     #[conf(flatten)]
     settings: Variables,
 }
 
-impl Arguments for ListArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        (command(self.selection, Action::List), self.settings)
-    }
-}
-
-/// Shows dead letters whole: place, time, reason, key, headers and value, as text or, where they are none, as base64.
-///
-/// management dlq show purchases-0-42
-///
-/// The settings that follow its own options are those of the service.
 #[derive(Debug, Conf)]
-#[conf(test)]
-pub(crate) struct ShowArguments {
-    #[conf(flatten)]
-    selection: SelectionArguments,
-    #[conf(flatten)]
-    settings: Variables,
-}
-
-impl Arguments for ShowArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        (command(self.selection, Action::Show), self.settings)
-    }
-}
-
-/// Publishes the records of dead letters again, and keeps these no longer.
-///
-/// Key, headers and value are as they were. A purchase keeps its id, so a replay is safe at any time and however
-/// often: what is stored already is not stored twice. What still cannot be stored is a dead letter again.
-///
-/// management dlq replay --dry-run
-/// management dlq replay purchases-0-42 purchases-3-7
-/// management dlq replay --reason refused --rate 100
-///
-/// The settings that follow its own options are those of the service.
-#[derive(Debug, Conf)]
-#[conf(test)]
-pub(crate) struct ReplayArguments {
-    #[conf(flatten)]
-    selection: SelectionArguments,
+struct ReplayArguments {
     /// Only list what would be replayed
     #[conf(long)]
     dry_run: bool,
@@ -298,32 +179,12 @@ pub(crate) struct ReplayArguments {
     #[conf(long)]
     rate: Option<NonZeroU32>,
     #[conf(flatten)]
-    settings: Variables,
+    which: SelectionArguments,
 }
 
-impl Arguments for ReplayArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        let action = Action::Replay { dry_run: self.dry_run, rate: self.rate };
-        (command(self.selection, action), self.settings)
-    }
-}
-
-/// Lets dead letters go: they are not listed any more, and their records count as settled.
-///
-/// The embedded log deletes them. Kafka deletes no single record: a mark behind them says that they were dropped, and
-/// their bytes stay in the topic of the dead letters as long as that keeps them.
-///
-/// management dlq drop --until 2026-03-01 --dry-run
-/// management dlq drop purchases-0-42
-/// management dlq drop --all
-///
-/// The settings that follow its own options are those of the service.
 #[derive(Debug, Conf)]
-#[conf(test)]
 #[conf(validation_predicate = names_what)]
-pub(crate) struct DropArguments {
-    #[conf(flatten)]
-    selection: SelectionArguments,
+struct DropArguments {
     /// Every dead letter that there is
     #[conf(long)]
     all: bool,
@@ -331,12 +192,81 @@ pub(crate) struct DropArguments {
     #[conf(long)]
     dry_run: bool,
     #[conf(flatten)]
-    settings: Variables,
+    which: SelectionArguments,
 }
 
-/// Nobody is to drop everything by having forgotten to say what.
+impl Arguments for Management {
+    fn into_parts(self) -> (Option<Command>, Variables) {
+        let (command, settings) = match self.command {
+            None => return (None, self.settings),
+            Some(Subcommand::Migrate(settings)) => (Command::Migrate, settings),
+            Some(Subcommand::Verify(VerifyArguments { wait, named, settings })) => {
+                (Command::Verify { wait: Duration::from_secs(wait.into()), named }, settings)
+            }
+            Some(Subcommand::Replay(arguments)) => (Command::Replay(arguments.role), arguments.settings),
+            Some(Subcommand::Dlq(arguments)) => {
+                let (SelectionArguments { topic, mut selection, settings }, action) =
+                    arguments.action.into_parts();
+                selection.places.sort();
+                (Command::Dlq(DlqCommand { topic, selection, action }), settings)
+            }
+        };
+        (Some(command), settings)
+    }
+}
+
+impl DlqSubcommand {
+    fn into_parts(self) -> (SelectionArguments, Action) {
+        match self {
+            Self::Ls(which) => (which, Action::List),
+            Self::Show(which) => (which, Action::Show),
+            Self::Replay(ReplayArguments { which, dry_run, rate }) => {
+                (which, Action::Replay { dry_run, rate })
+            }
+            Self::Drop(DropArguments { which, dry_run, .. }) => (which, Action::Drop { dry_run }),
+        }
+    }
+}
+
+/// The settings that are given without a value; all others take the next argument, or what follows `=`.
+const SWITCHES: [&str; 4] = ["--check-config", "--healthcheck", "--help", "-h"];
+
+/// Moves settings that stand before a command behind it: a command parses the settings that follow it. Answers whether
+/// there is a command.
+pub(crate) fn move_behind_command(arguments: &mut [OsString]) -> bool {
+    let Some(given) = arguments.get_mut(1..) else { return false };
+    let text = |index: usize| given.get(index).map(|argument: &OsString| argument.to_string_lossy());
+    let mut before = 0;
+    while let Some(argument) = text(before).filter(|argument| argument.starts_with('-')) {
+        let takes_next = !SWITCHES.contains(&&*argument) && !argument.contains('=');
+        before += 1 + usize::from(takes_next);
+    }
+    let is_command = before < given.len();
+    if is_command {
+        given.rotate_left(before);
+    }
+    is_command
+}
+
+fn read_consumer(text: &str) -> Result<Role, String> {
+    let consumer = [Role::Users, Role::Orders].into_iter().find(|role| role.as_str() == text);
+    consumer.ok_or_else(|| format!("{text:?} consumes no events: choose users or orders"))
+}
+
+fn says_from_where(arguments: &ReplayEventsArguments) -> Result<(), &'static str> {
+    let said = arguments.from_beginning;
+    said.then_some(()).ok_or("management replay: say where to begin: --from-beginning")
+}
+
+pub(super) fn read_time(text: &str) -> Result<Timestamp, String> {
+    let midnight = || format!("{text}T00:00:00Z").parse();
+    let read = text.parse::<Timestamp>().or_else(|error| midnight().map_err(|_no_date| error));
+    read.map_err(|error| format!("{error}, or a date such as 2026-03-01"))
+}
+
+/// A forgotten option must not drop everything.
 fn names_what(arguments: &DropArguments) -> Result<(), &'static str> {
-    let SelectionArguments { places, reason, since, until, .. } = &arguments.selection;
+    let Selection { places, reason, since, until } = &arguments.which.selection;
     let narrowed = !places.is_empty() || reason.is_some() || since.is_some() || until.is_some();
     if narrowed == arguments.all {
         return Err(
@@ -346,8 +276,49 @@ fn names_what(arguments: &DropArguments) -> Result<(), &'static str> {
     Ok(())
 }
 
-impl Arguments for DropArguments {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        (command(self.selection, Action::Drop { dry_run: self.dry_run }), self.settings)
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use conf::introspection::ProgramOptionMeta as _;
+
+    use super::*;
+
+    fn moved(line: &str) -> (bool, String) {
+        let mut arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let is_command = move_behind_command(&mut arguments);
+        (is_command, arguments.join(OsStr::new(" ")).into_string().unwrap())
+    }
+
+    #[test]
+    fn settings_may_stand_before_a_command() {
+        for (line, expected) in [
+            ("m verify --wait 1", "m verify --wait 1"),
+            ("m --host x --port=1 --check-config dlq ls", "m dlq ls --host x --port=1 --check-config"),
+            ("m --help verify", "m verify --help"),
+        ] {
+            assert_eq!(moved(line), (true, expected.to_owned()));
+        }
+        for line in ["m", "m --host verify", "m --check-config", "m --host"] {
+            assert_eq!(moved(line), (false, line.to_owned()));
+        }
+        let line = ["m", "--kafka-topic", "x", "dlq", "drop", "--all", "--topic", "y"].map(OsString::from);
+        let mut arguments = line.to_vec();
+        move_behind_command(&mut arguments);
+        let parsed = Management::try_parse_from::<_, String, String>(arguments, []).unwrap();
+        let (command, settings) = parsed.into_parts();
+        assert_eq!(settings.kafka_topic, "x");
+        let Some(Command::Dlq(DlqCommand { topic, action, .. })) = command else { panic!("{command:?}") };
+        assert_eq!((topic.as_deref(), action), (Some("y"), Action::Drop { dry_run: false }));
+    }
+
+    #[test]
+    fn every_setting_but_the_switches_takes_a_value() {
+        for option in Variables::program_options() {
+            let Some(long) = option.long_form() else { continue };
+            let flag = format!("--{long}");
+            let parsed = Variables::try_parse_from::<_, String, String>(["m".to_owned(), flag.clone()], []);
+            assert_eq!(parsed.is_ok(), SWITCHES.contains(&flag.as_str()), "{flag}");
+        }
     }
 }

@@ -1,17 +1,17 @@
 //! What management does instead of serving: `migrate`, `verify`, `dlq`, `replay`.
 
 pub(crate) mod arguments;
-mod letters;
+mod dlq;
 mod progress;
 mod replay;
 mod text;
 mod verify;
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use conf::Conf;
 use shop_core::Timestamp;
 use shop_core::log::{DeadLetter, ReasonKind, RecordPosition};
 
@@ -36,14 +36,14 @@ pub enum Command {
     },
     /// Let a role hear again of everything that was ever told.
     Replay(Role),
-    /// Look at dead letters, or settle them.
-    Letters(LettersCommand),
+    /// Look at dead letters, or resolve them.
+    Dlq(DlqCommand),
 }
 
 /// What is to be done with which dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LettersCommand {
+pub struct DlqCommand {
     /// The topic whose letters they are; the purchases' without.
     topic: Option<String>,
     selection: Selection,
@@ -51,22 +51,30 @@ pub struct LettersCommand {
 }
 
 /// Some dead letters: those for which all that is said is true.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Conf)]
 struct Selection {
-    /// Where their records stand; anywhere if this is empty.
-    places: BTreeSet<RecordPosition>,
+    /// Places of records, topic-partition-offset as `ls` prints them [default: all]
+    #[conf(repeat, pos)]
+    places: Vec<RecordPosition>,
+    /// Only those that were dead-lettered for this: undecodable, conflict or refused
+    #[conf(long)]
     reason: Option<ReasonKind>,
+    /// Only records that came into the log at this time or later: 2026-03-01 or 2026-03-01T09:00:00Z
+    #[conf(long, value_parser = arguments::read_time)]
     since: Option<Timestamp>,
+    /// Only records that came into the log before this time
+    #[conf(long, value_parser = arguments::read_time)]
     until: Option<Timestamp>,
 }
 
 impl Selection {
+    /// Whether `letter` is one of them. Its places are sorted.
     fn has(&self, letter: &DeadLetter) -> bool {
         let time = letter.record.time;
         self.reason.is_none_or(|reason| reason == letter.reason.kind())
             && self.since.is_none_or(|since| time >= since)
             && self.until.is_none_or(|until| time < until)
-            && (self.places.is_empty() || self.places.contains(&letter.position()))
+            && (self.places.is_empty() || self.places.binary_search(&letter.position()).is_ok())
     }
 }
 
@@ -90,7 +98,7 @@ pub async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) ->
             shutdown.before(Box::pin(verify::run(settings, *wait, *named))).await
         }
         Command::Replay(role) => shutdown.before(Box::pin(replay::run(settings, *role))).await,
-        Command::Letters(command) => shutdown.before(Box::pin(letters::run(settings, command))).await,
+        Command::Dlq(command) => shutdown.before(Box::pin(dlq::run(settings, command))).await,
     };
     let done = done.unwrap_or_else(|| Err(Failure::new("stopped before the end: begin it again")));
     done.map_err(Failure::of_command)
@@ -122,9 +130,9 @@ mod tests {
         let record = LogRecord::new(7, at("2026-03-01T09:00:00Z"), None);
         let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
         let letter = DeadLetter::new(record, partition, Reason::conflict(Purchase::TYPE), 1);
-        let all = Selection { places: BTreeSet::new(), reason: None, since: None, until: None };
+        let all = Selection { places: Vec::new(), reason: None, since: None, until: None };
         assert!(all.has(&letter));
-        let place = |text: &str| BTreeSet::from([text.parse().unwrap()]);
+        let place = |text: &str| vec![text.parse().unwrap()];
         let (day, next) = (at("2026-03-01T00:00:00Z"), at("2026-03-02T00:00:00Z"));
         let whole = Selection {
             places: place("purchases-0-7"),

@@ -127,13 +127,14 @@ async fn what_cannot_be_done_is_told_with_what_to_do() {
     append(folder.path(), ADA).await;
     for (words, part, code) in [
         (&["verify", "--wait", "soon"][..], "--wait", 2),
-        (&["verfy"], "there is no such command", 2),
+        (&["verfy"], "a similar subcommand exists: 'verify'", 2),
         (&["verify", "--quick"], "--quick", 2),
+        (&["--kafka-partitions", "0", "verify"], "KAFKA_PARTITIONS", 2),
         (&["verify", "--kafka-partitions", "0"], "KAFKA_PARTITIONS", 2),
         (&["verify", "--kafka-bootstrap-servers", "127.0.0.1:1", "--kafka-topic", "no topic"], "topic", 2),
         (&["migrate"], "MONGODB_URI", 2),
-        (&["dlq"], "ls, show, replay or drop", 2),
-        (&["dlq", "list"], "ls, show, replay or drop", 2),
+        (&["dlq"], "A subcommand must be selected", 2),
+        (&["dlq", "list"], "unrecognized subcommand 'list'", 2),
         (&["dlq", "ls", "--topic", "purchase"], "nothing is known of", 2),
         (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict or refused", 2),
         (&["dlq", "ls", "--since", "yesterday"], "2026-03-01", 2),
@@ -156,6 +157,7 @@ async fn what_cannot_be_done_is_told_with_what_to_do() {
         (&["dlq", "replay", "--help"], "--rate"),
         (&["dlq", "drop", "--help"], "--all"),
         (&["--help"], "management dlq"),
+        (&["--help"], "  migrate  Converts"),
     ] {
         let output = manage(folder.path(), words).await;
         let said = text(&output.stdout);

@@ -9,7 +9,7 @@ use shop_core::log::{DeadLetter, LogAdmin, RecordPosition, RecordType, Resolutio
 use tokio::time::MissedTickBehavior;
 
 use super::progress::Progress;
-use super::{Action, LettersCommand, Selection, print, text};
+use super::{Action, DlqCommand, Selection, print, text};
 use crate::resolve;
 use crate::settings::Settings;
 use crate::{Failure, Result};
@@ -17,8 +17,8 @@ use crate::{Failure, Result};
 /// The most letters that are settled together.
 const TOGETHER: u32 = 500;
 
-pub(super) async fn run(settings: &Settings, command: &LettersCommand) -> Result<()> {
-    let LettersCommand { topic, selection, action } = command;
+pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()> {
+    let DlqCommand { topic, selection, action } = command;
     let (log, of) = resolve::log_admin(settings, topic.as_deref()).await?;
     let letters = Letters { log: &*log.port, of, selection };
     let done = match *action {
