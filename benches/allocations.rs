@@ -4,7 +4,7 @@
 //! cargo bench --bench allocations
 //! ```
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
 
 use std::alloc::System;
 use std::hint::black_box;
@@ -12,9 +12,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
-use benches::purchases;
+use benches::cases::hot_path::{memory_log, memory_to_counting};
+use benches::cases::one_thread;
 use benches::row::{Row, Unit};
-use benches::rungs::hot_path::{memory_log, memory_to_counting, one_thread};
+use benches::run;
+use benches::sample::purchases;
+use benches::scale::Scale;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use shop_core::log::LogAdmin as _;
@@ -36,16 +39,12 @@ fn counted(what: &str, work: impl FnOnce()) -> Row {
     work();
     let change = region.change();
     let each = |count: usize| f64::from(u32::try_from(count).unwrap()) / f64::from(COUNT);
-    let bytes = each(change.bytes_allocated);
-    Row::figures(
-        format!("allocations, {what}"),
-        vec![each(change.allocations + change.reallocations)],
-        Unit::Each,
-    )
-    .saying(format!("{bytes:.0} bytes"), "")
+    let bytes = format!("{:.0} bytes", each(change.bytes_allocated));
+    let allocations = each(change.allocations + change.reallocations);
+    Row::new(format!("allocations, {what}"), vec![allocations], Unit::Each, bytes)
 }
 
-fn rows() -> Vec<Row> {
+fn rows(_scale: Scale, tell: &mut dyn FnMut(Row)) {
     let runtime = one_thread();
     let all = purchases(COUNT.into());
     let log = runtime.block_on(memory_log(&all, 1_000));
@@ -64,7 +63,7 @@ fn rows() -> Vec<Row> {
         }
     });
     let carrying = counted("memory → counting store, decoding included, for a record", || {
-        runtime.block_on(memory_to_counting(&log, "group", COUNT.into()));
+        runtime.block_on(memory_to_counting(&log, COUNT.into()));
     });
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let router = facing(parts, HttpOptions::default());
@@ -80,15 +79,9 @@ fn rows() -> Vec<Row> {
             }
         });
     });
-    vec![encoding, decoding, carrying, buying]
+    [encoding, decoding, carrying, buying].into_iter().for_each(tell);
 }
 
 fn main() {
-    for row in rows() {
-        if std::env::args().any(|argument| argument == "--json") {
-            println!("{}", serde_json::to_string(&row).unwrap());
-        } else {
-            println!("{row}");
-        }
-    }
+    run::main("allocations", rows);
 }

@@ -5,17 +5,18 @@
 //! ```
 //!
 //! Both do what a caller needs: a key, the body as JSON, the answer as types. They take turns, since a machine is not
-//! equally fast at all times; `ratio` is the median of the pairs.
+//! equally fast at all times.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
-#![expect(clippy::print_stdout, reason = "the ratio is what it is for")]
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use benches::cases::one_thread;
+use benches::row::Row;
+use benches::run::{self, Pairs};
+use benches::scale::Scale;
 use benches::usage::median;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shop_client::{NewPurchase, ShopClient};
 use shop_core::api::{NewPurchaseBody, PublishedBody, SummaryBody};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
@@ -83,58 +84,35 @@ impl Callers {
     }
 }
 
-async fn turn(call: impl AsyncFn()) -> Duration {
+/// The microseconds that a call takes, over one turn.
+async fn turn(call: impl AsyncFn()) -> f64 {
     let start = Instant::now();
     for _ in 0..CALLS {
         call().await;
     }
-    start.elapsed()
+    start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
 }
 
-/// One turn, whichever runtime it needs.
-type Turn<'a> = &'a dyn Fn() -> Duration;
-
-fn client_call(criterion: &mut Criterion) {
+fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let url = service(&servers);
+    let (runtime, url) = (one_thread(), service(&servers));
     let http = reqwest::Client::builder().tls_certs_only([]).no_proxy().tcp_nodelay(true).build().unwrap();
     let client = ShopClient::builder(&url).http_client(http.clone()).build().unwrap();
     let callers = Callers { http, client, url };
-    let mut group = criterion.benchmark_group("client_call");
-    group.throughput(Throughput::Elements(CALLS.into())).sample_size(50);
-    let ratios = RefCell::new(Vec::new());
-    // The time of the client; that of bare reqwest is taken beside each turn of it, the first to go in turns.
-    let pairs = |times: u64, ours: Turn<'_>, bare: Turn<'_>| {
-        let pair = |number: u64| {
-            let (ours, bare) = if number.is_multiple_of(2) {
-                (ours(), bare())
-            } else {
-                let bare = bare();
-                (ours(), bare)
-            };
-            ratios.borrow_mut().push(ours.as_secs_f64() / bare.as_secs_f64());
-            ours
-        };
-        (0..times).map(pair).sum()
+    let pairs = scale.pick(1, 100, 1_000);
+    let mut row = |name, pairs: Pairs<f64>| {
+        let show = |times: &[f64]| format!("{:.0} µs", median(times.to_vec()));
+        tell(pairs.row(format!("a call by shop-client, {name}"), |time| *time, "bare reqwest", show));
     };
     let buy = || runtime.block_on(turn(async || callers.buy().await));
-    let buy_bare = || runtime.block_on(turn(async || callers.buy_bare().await));
+    row("buy", Pairs::alternate(pairs, buy, || runtime.block_on(turn(async || callers.buy_bare().await))));
     let ask = || runtime.block_on(turn(async || callers.ask().await));
-    let ask_bare = || runtime.block_on(turn(async || callers.ask_bare().await));
-    let calls: [(&str, Turn<'_>, Turn<'_>); 2] = [("buy", &buy, &buy_bare), ("summary", &ask, &ask_bare)];
-    for (name, ours, bare) in calls {
-        ratios.borrow_mut().clear();
-        group.bench_function(name, |bencher| bencher.iter_custom(|times| pairs(times, ours, bare)));
-        let mut ratios = ratios.borrow_mut();
-        // One pair, as when it is only looked whether this works, says nothing.
-        if ratios.len() > 10 {
-            let (count, ratio) = (ratios.len(), median(&mut ratios));
-            println!("client_call/{name} ratio: {ratio:.3} of bare reqwest, the median of {count} pairs");
-        }
-    }
-    group.finish();
+    row(
+        "summary",
+        Pairs::alternate(pairs, ask, || runtime.block_on(turn(async || callers.ask_bare().await))),
+    );
 }
 
-criterion_group!(benches, client_call);
-criterion_main!(benches);
+fn main() {
+    run::main("client_call", rows);
+}

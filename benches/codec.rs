@@ -8,7 +8,7 @@
 
 use std::hint::black_box;
 
-use benches::purchases;
+use benches::sample::purchases;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde::{Deserialize, Serialize};
 use shop_core::log::Partition;

@@ -1,4 +1,4 @@
-//! The bare axum program that `facing` is held to: it parses a purchase and echoes it.
+//! The bare axum program that `facing` is compared with: it parses a purchase and echoes it.
 
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -19,11 +19,13 @@ async fn echo(Json(body): Json<Body>) -> (StatusCode, Json<Body>) {
     (StatusCode::CREATED, Json(body))
 }
 
-/// Serves it for ever.
+/// Serves it until the process ends. Logs where, as `facing` does.
 ///
 /// # Errors
-/// When the listener breaks.
-pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
+/// When it cannot listen.
+pub async fn serve() -> std::io::Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    eprintln!("{{\"http.address\":\"{}\"}}", listener.local_addr()?);
     let router = Router::new().route("/buy", post(echo)).route("/healthz", get(async || "ok"));
     axum::serve(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router).await
 }

@@ -4,12 +4,12 @@
 //! cargo bench --bench freshness
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
 
 /// That of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::rungs::main("freshness", benches::rungs::freshness::rows);
+    benches::run::main("freshness", benches::cases::freshness::rows);
 }

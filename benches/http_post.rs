@@ -4,12 +4,12 @@
 //! cargo bench --bench http_post
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
 
 /// That of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::rungs::main("http_post", benches::rungs::http_post::rows);
+    benches::run::main("http_post", benches::cases::http_post::rows);
 }

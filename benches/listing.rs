@@ -4,8 +4,12 @@
 //! cargo bench --bench listing
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+
+/// That of facing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::rungs::main("listing", benches::rungs::listing::rows);
+    benches::run::main("listing", benches::cases::listing::rows);
 }

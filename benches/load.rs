@@ -2,7 +2,6 @@
 //! its own, so that what it costs is not counted as the server's.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +11,7 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::usage::quantile;
+use crate::usage::{as_f64, median, quantile};
 
 /// `POST /buy`, again and again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,49 +42,33 @@ pub struct Loaded {
 impl Load {
     /// Sends them. Half of the processor's cores, at least one, are for that; the others are the server's.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub fn run(&self) -> Loaded {
         let cores = std::thread::available_parallelism().unwrap().get();
         let threads = (cores / 2).clamp(1, self.connections);
-        let share = self.connections.div_ceil(threads);
-        let parts: Vec<_> = (0..self.connections)
-            .step_by(share)
-            .map(|first| first..(first + share).min(self.connections))
-            .map(|part| {
-                let load = self.clone();
-                std::thread::spawn(move || load.run_part(part))
-            })
-            .collect();
-        let parts = parts.into_iter().map(|part| part.join().unwrap());
-        let (answered, mut times) = parts.fold((0, Vec::new()), |(answered, mut times), (more, part)| {
-            times.extend(part);
-            (answered + more, times)
-        });
+        let start = |first: usize| {
+            let load = self.clone();
+            std::thread::spawn(move || load.run_part((first..load.connections).step_by(threads)))
+        };
+        let parts: Vec<_> = (0..threads).map(start).collect();
+        let (answered, times): (Vec<u64>, Vec<Vec<f64>>) =
+            parts.into_iter().flat_map(|part| part.join().unwrap()).unzip();
+        let times = times.concat();
         Loaded {
-            per_second: times.len() as f64 / self.time.as_secs_f64(),
-            answered,
-            p50: quantile(&mut times, 0.5),
-            p99: quantile(&mut times, 0.99),
+            per_second: as_f64(times.len() as u64) / self.time.as_secs_f64(),
+            answered: answered.into_iter().sum(),
+            p50: median(times.clone()),
+            p99: quantile(times, 0.99),
         }
     }
 
-    /// The connections with these numbers: how many requests were answered, and how long each took after the
+    /// The connections with these numbers: for each how many requests were answered, and how long each took after the
     /// warming up, in milliseconds.
-    fn run_part(self, numbers: Range<usize>) -> (u64, Vec<f64>) {
+    fn run_part(&self, numbers: impl Iterator<Item = usize>) -> Vec<(u64, Vec<f64>)> {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let begun = Instant::now();
-            let mut connections = JoinSet::new();
-            for number in numbers {
-                connections.spawn(self.clone().run_connection(number, begun));
-            }
-            let (mut answered, mut all) = (0, Vec::new());
-            while let Some(times) = connections.join_next().await {
-                let (more, times) = times.unwrap();
-                answered += more;
-                all.extend(times);
-            }
-            (answered, all)
+            let connections = numbers.map(|number| self.clone().run_connection(number, begun));
+            connections.collect::<JoinSet<_>>().join_all().await
         })
     }
 
@@ -108,12 +91,7 @@ impl Load {
                 return (answered, times);
             }
             let answer = connection.send(&request).await;
-            assert_eq!(
-                answer.status,
-                201,
-                "a purchase was refused: {}",
-                String::from_utf8_lossy(answer.body)
-            );
+            assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(answer.body));
             answered += 1;
             let now = Instant::now();
             if sent >= warm && now <= end {

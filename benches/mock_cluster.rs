@@ -4,8 +4,12 @@
 //! cargo bench --bench mock_cluster
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs, 15 unless set. Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+
+/// That of facing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::rungs::main("mock_cluster", benches::rungs::mock_cluster::rows);
+    benches::run::main("mock_cluster", benches::cases::mock_cluster::rows);
 }

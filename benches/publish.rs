@@ -3,35 +3,13 @@
 //! ```text
 //! cargo bench --bench publish
 //! ```
+//!
+//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
 
-use std::time::Duration;
+/// That of facing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-use benches::purchases;
-use benches::rungs::hot_path::two_threads;
-use benches::rungs::publish::{bare, through_the_sink};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-
-const RECORDS: u64 = 20_000;
-
-fn publish(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("publish_embedded");
-    group.throughput(Throughput::Elements(RECORDS)).sample_size(10);
-    let runtime = two_threads();
-    let all = purchases(RECORDS);
-    for callers in [1, 16, 128] {
-        let few = if callers == 1 { &all[..2_000] } else { &all[..] };
-        group.throughput(Throughput::Elements(few.len() as u64));
-        group.bench_function(BenchmarkId::new("sink", callers), |bencher| {
-            bencher.iter_custom(|times| {
-                (0..times).map(|_| runtime.block_on(through_the_sink(few, callers))).sum::<Duration>()
-            });
-        });
-        group.bench_function(BenchmarkId::new("bare_group_commit", callers), |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| runtime.block_on(bare(few, callers))).sum());
-        });
-    }
-    group.finish();
+fn main() {
+    benches::run::main("publish", benches::cases::publish::rows);
 }
-
-criterion_group!(benches, publish);
-criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! What was measured beside what, how far it swung, and whether the goal is reached.
+//! What was measured beside its baseline, how far it varied, and whether the goal is reached.
 
 use std::fmt;
 
@@ -13,22 +13,20 @@ pub struct Row {
     pub what: String,
     /// One figure for each run or pair of runs, in the order in which they were run.
     pub figures: Vec<f64>,
-    /// How many runs, or pairs of runs, that was.
-    pub runs: usize,
     /// What the figures are of.
     pub unit: Unit,
-    /// What the median is to be, if anything is asked of it.
+    /// What the median is to be, if there is a goal.
     pub goal: Option<Goal>,
     /// Our own figures, with their units.
     pub ours: String,
-    /// What stands beside it, with its figures. Empty if nothing does.
-    pub beside: String,
+    /// The baseline, with its figures. Empty if there is none.
+    pub baseline: String,
 }
 
 /// What figures are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
-    /// Ours by the other's.
+    /// Ours by the baseline's.
     Ratio,
     /// Records, requests, … in a second.
     PerSecond,
@@ -38,7 +36,7 @@ pub enum Unit {
     Mebibytes,
 }
 
-/// What is asked of a median.
+/// The goal of a median.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Goal {
     /// It is to reach this.
@@ -47,56 +45,24 @@ pub enum Goal {
     AtMost(f64),
 }
 
-impl Goal {
-    const fn is_reached(self, figure: f64) -> bool {
-        match self {
-            Self::AtLeast(least) => figure >= least,
-            Self::AtMost(most) => figure <= most,
-        }
-    }
-
-    /// The figure that is asked for.
-    #[must_use]
-    pub const fn figure(self) -> f64 {
-        match self {
-            Self::AtLeast(figure) | Self::AtMost(figure) => figure,
-        }
-    }
-}
-
 impl Row {
-    /// A row of ratios: each run of ours by the one beside it.
+    /// A row of figures without a baseline.
     #[must_use]
-    pub fn ratios(what: impl Into<String>, ours: &[f64], beside: &[f64]) -> Self {
-        let figures = ours.iter().zip(beside).map(|(ours, beside)| ours / beside).collect();
-        Self::figures(what, figures, Unit::Ratio)
+    pub fn new(what: impl Into<String>, figures: Vec<f64>, unit: Unit, ours: impl Into<String>) -> Self {
+        let ours = ours.into().trim().to_owned();
+        Self { what: what.into(), figures, unit, goal: None, ours, baseline: String::new() }
     }
 
-    /// A row of figures with nothing beside them.
+    /// The same row, with a goal.
     #[must_use]
-    pub fn figures(what: impl Into<String>, figures: Vec<f64>, unit: Unit) -> Self {
-        let (what, runs, nothing) = (what.into(), figures.len(), String::new);
-        Self { what, figures, runs, unit, goal: None, ours: nothing(), beside: nothing() }
-    }
-
-    /// The same row, with what its median is to be.
-    #[must_use]
-    pub const fn with_goal(mut self, goal: Goal) -> Self {
-        self.goal = Some(goal);
-        self
-    }
-
-    /// The same row, with the figures themselves.
-    #[must_use]
-    pub fn saying(mut self, ours: impl Into<String>, beside: impl Into<String>) -> Self {
-        (self.ours, self.beside) = (ours.into().trim().to_owned(), beside.into());
-        self
+    pub fn with_goal(self, goal: impl Into<Option<Goal>>) -> Self {
+        Self { goal: goal.into(), ..self }
     }
 
     /// The median.
     #[must_use]
     pub fn median(&self) -> f64 {
-        median(&mut self.figures.clone())
+        median(self.figures.clone())
     }
 
     /// The lowest and the highest figure.
@@ -109,31 +75,35 @@ impl Row {
     /// Whether the goal is reached, if there is one.
     #[must_use]
     pub fn is_reached(&self) -> Option<bool> {
-        self.goal.map(|goal| goal.is_reached(self.median()))
+        Some(match self.goal? {
+            Goal::AtLeast(least) => self.median() >= least,
+            Goal::AtMost(most) => self.median() <= most,
+        })
+    }
+
+    /// The goal, and whether it is reached, as text: empty without a goal.
+    fn goal_text(&self) -> (String, &'static str) {
+        let reached = if self.is_reached() == Some(true) { "reached" } else { "missed" };
+        match self.goal {
+            Some(Goal::AtLeast(least)) => (format!("≥ {}", self.unit.show(least)), reached),
+            Some(Goal::AtMost(most)) => (format!("≤ {}", self.unit.show(most)), reached),
+            None => (String::new(), ""),
+        }
     }
 
     /// The row as one of a Markdown table, below [`TABLE_HEAD`].
     #[must_use]
     pub fn markdown(&self) -> String {
+        let Self { what, figures, unit, ours, baseline, .. } = self;
         let (low, high) = self.spread();
-        let show = |figure| self.unit.show(figure);
-        let spread = if self.runs == 1 { String::new() } else { format!("{} to {}", show(low), show(high)) };
-        let (goal, reached) = match (self.goal, self.is_reached()) {
-            (Some(goal), Some(reached)) => (self.show(goal), if reached { "reached" } else { "**missed**" }),
-            _ => (String::new(), ""),
+        let spread = match figures.len() {
+            1 => String::new(),
+            _ => format!("{} to {}", unit.show(low), unit.show(high)),
         };
-        let Self { what, runs, ours, beside, .. } = self;
-        format!(
-            "| {what} | {} | {spread} | {runs} | {goal} | {reached} | {ours} | {beside} |",
-            show(self.median())
-        )
-    }
-
-    fn show(&self, goal: Goal) -> String {
-        match goal {
-            Goal::AtLeast(least) => format!("≥ {}", self.unit.show(least)),
-            Goal::AtMost(most) => format!("≤ {}", self.unit.show(most)),
-        }
+        let (goal, reached) = self.goal_text();
+        let reached = reached.replace("missed", "**missed**");
+        let (median, runs) = (unit.show(self.median()), figures.len());
+        format!("| {what} | {median} | {spread} | {runs} | {goal} | {reached} | {ours} | {baseline} |")
     }
 }
 
@@ -141,47 +111,48 @@ impl Row {
 pub const TABLE_HEAD: &str =
     "| what | median | spread | runs | goal | | ours | beside |\n|---|---|---|---|---|---|---|---|";
 
+impl Goal {
+    /// The figure that is asked for.
+    #[must_use]
+    pub const fn figure(self) -> f64 {
+        match self {
+            Self::AtLeast(figure) | Self::AtMost(figure) => figure,
+        }
+    }
+}
+
 impl Unit {
     /// The figure with its unit.
     #[must_use]
     pub fn show(self, figure: f64) -> String {
         match self {
-            Self::Ratio => format!("{figure:.2}"),
             Self::PerSecond => format!("{}/s", thousands(figure)),
-            Self::Each => format!("{figure:.2}"),
+            Self::Ratio | Self::Each => format!("{figure:.2}"),
             Self::Mebibytes => format!("{figure:.1} MiB"),
         }
     }
 }
 
-/// A number without decimals, its thousands set apart.
+/// A number without decimals, with a comma between thousands.
 #[must_use]
 pub fn thousands(figure: f64) -> String {
     let digits = format!("{figure:.0}");
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, unit, ours, baseline, .. } = self;
         let (low, high) = self.spread();
-        let show = |figure| self.unit.show(figure);
-        let Self { what, ours, beside, .. } = self;
-        write!(f, "{what}: {} ({} to {})", show(self.median()), show(low), show(high))?;
-        if let (Some(goal), Some(reached)) = (self.goal, self.is_reached()) {
-            write!(f, ", goal {}: {}", self.show(goal), if reached { "reached" } else { "missed" })?;
-        }
-        if !ours.is_empty() {
-            write!(f, "\n  ours    {ours}")?;
-        }
-        if !beside.is_empty() {
-            write!(f, "\n  beside  {beside}")?;
+        write!(f, "{what}: {} ({} to {})", unit.show(self.median()), unit.show(low), unit.show(high))?;
+        let (goal, reached) = self.goal_text();
+        for (before, text, after) in
+            [(", goal ", &goal, reached), ("\n  ours    ", ours, ""), ("\n  beside  ", baseline, "")]
+        {
+            if !text.is_empty() {
+                write!(f, "{before}{text}{}{after}", if after.is_empty() { "" } else { ": " })?;
+            }
         }
         Ok(())
     }
@@ -193,11 +164,15 @@ mod tests {
 
     #[test]
     fn a_row_says_whether_its_goal_is_missed() {
-        let row = Row::ratios("publish", &[70.0, 80.0, 90.0], &[100.0, 100.0, 100.0]);
-        let row = row.with_goal(Goal::AtLeast(0.85)).saying("80/s", "a bare loop, 100/s");
+        let row =
+            Row::new("publish", vec![0.7, 0.8, 0.9], Unit::Ratio, "80/s").with_goal(Goal::AtLeast(0.85));
+        let row = Row { baseline: "a bare loop, 100/s".to_owned(), ..row };
         assert_eq!(row.is_reached(), Some(false));
         let line = "| publish | 0.80 | 0.70 to 0.90 | 3 | ≥ 0.85 | **missed** | 80/s | a bare loop, 100/s |";
         assert_eq!(row.markdown(), line);
+        let text =
+            "publish: 0.80 (0.70 to 0.90), goal ≥ 0.85: missed\n  ours    80/s\n  beside  a bare loop, 100/s";
+        assert_eq!(row.to_string(), text);
         let row = row.with_goal(Goal::AtMost(0.8));
         assert_eq!(row.is_reached(), Some(true));
         assert_eq!(row.markdown().split('|').count(), TABLE_HEAD.lines().next().unwrap().split('|').count());

@@ -1,67 +1,95 @@
-//! A run in a process of its own, so that its processor time and its memory are its own too.
+//! The main of a bench, runs in processes of their own, so that their processor time and memory are their own too, and
+//! pairs of runs.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cases::{freshness, hot_path, kafka_to_mongodb, listing, mock_cluster, publish};
 use crate::load::Load;
-use crate::rungs::freshness::Inserts;
-use crate::rungs::hot_path::Carry;
-use crate::rungs::listing::Lookups;
-use crate::rungs::mock_cluster::Consume;
-use crate::rungs::publish::Publish;
-use crate::server::Served;
+use crate::row::{Row, Unit};
+use crate::scale::{Scale, has_flag};
+use crate::server;
+
+/// Measures, and passes each row on when it has it.
+pub type Measure = fn(Scale, &mut dyn FnMut(Row));
+
+/// The whole of a bench: its rows, printed as they come, each with the median of the last time. With `--json` a row is a
+/// line of JSON.
+pub fn main(name: &str, measure: Measure) {
+    run_child_if_requested();
+    let scale = Scale::of_bench();
+    let file = std::env::current_exe().unwrap().with_file_name(format!("{name}.rows.json"));
+    let before: Vec<Row> =
+        std::fs::read(&file).ok().and_then(|rows| serde_json::from_slice(&rows).ok()).unwrap_or_default();
+    let mut rows = Vec::new();
+    measure(scale, &mut |row| {
+        match before.iter().find(|before| before.what == row.what) {
+            // Figures of so little mean nothing.
+            _ if scale == Scale::Tiny => println!("{name}, {}: works", row.what),
+            _ if has_flag("--json") => println!("{}", to_json(&row)),
+            Some(before) => println!("{row}\n  last time {}", row.unit.show(before.median())),
+            None => println!("{row}"),
+        }
+        rows.push(row);
+    });
+    if scale != Scale::Tiny {
+        std::fs::write(file, to_json(&rows)).unwrap();
+    }
+}
 
 /// What a process of its own does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Run {
-    /// Carries records from a log into a store.
-    Carry(Carry),
+    /// Ingests so many records, or does the work of the ceiling.
+    HotPath(hot_path::Way, u64),
     /// Reads a topic.
-    Consume(Consume),
+    Consume(mock_cluster::Consume),
     /// Publishes into a log.
-    Publish(Publish),
-    /// Serves until it is ended.
-    Serve(Served),
+    Publish(publish::Publish),
     /// Sends requests.
     Load(Load),
-    /// Inserts one purchase after the other.
-    Inserts(Inserts),
-    /// Reads what a store holds.
-    Lookups(Lookups),
+    /// Inserts so many purchases, one after the other.
+    Inserts(freshness::Store, u64),
+    /// Reads what a store in a folder holds.
+    Lookups(PathBuf, listing::Lookup),
+    /// Ingests from Kafka into MongoDB, or inserts past ingest.
+    KafkaToMongodb(kafka_to_mongodb::Run),
 }
 
-/// This program, even when it has been built anew since it was started: the report has its benches built, and itself with them.
-const THIS: &str = "/proc/self/exe";
+/// This program, even when it has been rebuilt since it was started.
+pub(crate) const THIS: &str = "/proc/self/exe";
 
 /// The first argument of a process that is to run one thing.
 const RUN: &str = "run-one";
 
-impl Run {
-    /// Does what the arguments of this process say, and ends it, if it is one that was started for that. The first
-    /// thing that every main of a bench does.
-    pub fn if_told() {
-        let mut arguments = std::env::args().skip(1);
-        if let (Some(RUN), Some(run)) = (arguments.next().as_deref(), arguments.next()) {
-            println!("{}", serde_json::from_str::<Self>(&run).unwrap().execute());
-            std::process::exit(0);
-        }
+/// Does what this process was started for, and ends it, if that is a single run or a server. The first thing that every
+/// main does.
+pub fn run_child_if_requested() {
+    server::serve_if_requested();
+    let mut arguments = std::env::args().skip(1);
+    if let (Some(RUN), Some(run)) = (arguments.next().as_deref(), arguments.next()) {
+        println!("{}", serde_json::from_str::<Run>(&run).unwrap().execute());
+        std::process::exit(0);
     }
+}
 
+impl Run {
     fn execute(self) -> String {
         match self {
-            Self::Carry(carry) => to_json(&carry.measure()),
+            Self::HotPath(way, records) => to_json(&hot_path::measure(way, records)),
             Self::Consume(consume) => to_json(&consume.measure()),
             Self::Publish(publish) => to_json(&publish.measure()),
-            Self::Serve(served) => served.run(),
             Self::Load(load) => to_json(&load.run()),
-            Self::Inserts(inserts) => to_json(&inserts.run()),
-            Self::Lookups(lookups) => to_json(&lookups.run()),
+            Self::Inserts(store, count) => to_json(&freshness::inserts(store, count)),
+            Self::Lookups(folder, lookup) => to_json(&listing::look(&folder, lookup)),
+            Self::KafkaToMongodb(run) => to_json(&run.measure()),
         }
     }
 
-    /// This program again, told to run this.
+    /// The command that runs this in a process of its own.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(THIS);
         command.arg(RUN).arg(to_json(self));
@@ -81,8 +109,43 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap()
 }
 
-/// Runs both in turn, so many times, each in a process of its own.
-#[must_use]
-pub fn in_turn<T: DeserializeOwned>(pairs: usize, ours: &Run, beside: &Run) -> (Vec<T>, Vec<T>) {
-    (0..pairs).map(|_| (ours.in_own_process(), beside.in_own_process())).unzip()
+/// Runs of ours, each with the run of the baseline beside it.
+#[derive(Debug, Clone)]
+pub struct Pairs<T> {
+    /// Ours.
+    pub ours: Vec<T>,
+    /// The baseline's.
+    pub baseline: Vec<T>,
+}
+
+impl<T> Pairs<T> {
+    /// Runs both in turn, so many times.
+    pub fn alternate(pairs: usize, mut ours: impl FnMut() -> T, mut baseline: impl FnMut() -> T) -> Self {
+        let (ours, baseline) = (0..pairs).map(|_| (ours(), baseline())).unzip();
+        Self { ours, baseline }
+    }
+
+    /// Runs both in turn, so many times, each in a process of its own.
+    #[must_use]
+    pub fn of_runs(pairs: usize, ours: &Run, baseline: &Run) -> Self
+    where
+        T: DeserializeOwned,
+    {
+        Self::alternate(pairs, || ours.in_own_process(), || baseline.in_own_process())
+    }
+
+    /// A row of ratios: `figure` of each run of ours by that of the baseline, which has a `name`. `show` makes a text of
+    /// all runs of one of the two.
+    pub fn row(
+        &self,
+        what: impl Into<String>,
+        figure: impl Fn(&T) -> f64,
+        name: &str,
+        show: impl Fn(&[T]) -> String,
+    ) -> Row {
+        let ratios =
+            self.ours.iter().zip(&self.baseline).map(|(ours, baseline)| figure(ours) / figure(baseline));
+        let row = Row::new(what, ratios.collect(), Unit::Ratio, show(&self.ours));
+        Row { baseline: format!("{name}, {}", show(&self.baseline)), ..row }
+    }
 }

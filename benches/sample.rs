@@ -1,24 +1,23 @@
-//! Records to carry, and a place to carry them to.
+//! Purchases, logs that hold them, and a store that only counts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, RecordStore};
+use futures_util::{StreamExt, stream};
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::log::{DeadLetters, LogSource};
+use shop_core::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::{Clock, NewPurchase, Purchase, Result, SystemClock};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+
+use crate::usage::{as_f64, processor_time};
 
 /// A store that counts and keeps nothing: what is left is what the pipeline itself costs.
 #[derive(Debug, Default)]
 pub struct CountingStore {
     count: AtomicU64,
-}
-
-impl CountingStore {
-    /// How many purchases were inserted.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
-    }
 }
 
 #[async_trait]
@@ -37,19 +36,71 @@ impl RecordStore<Purchase> for CountingStore {
 const USERS: u64 = 1_000;
 
 /// Purchases with fresh ids, of about 100 bytes each in a log.
-///
-/// # Panics
-/// Never: the texts are good.
 #[must_use]
-#[expect(clippy::expect_used, reason = "the texts are good")]
 pub fn purchases(count: u64) -> Vec<Purchase> {
-    let clock = SystemClock;
     let purchase = |number: u64| {
         let user = number % USERS;
-        let id = format!("user-{user:05}").parse().expect("a user id");
-        let name = format!("Ada Lovelace {user}").parse().expect("a user name");
-        let price = format!("{}.{:02}", number % 2_000, number % 100).parse().expect("a price");
-        NewPurchase::new(id, name, price).identified(clock.now(), || clock.fresh_id())
+        let price = format!("{}.{:02}", number % 2_000, number % 100);
+        purchase(&format!("user-{user:05}"), &format!("Ada Lovelace {user}"), &price)
     };
     (0..count).map(purchase).collect()
+}
+
+/// A purchase with a fresh id.
+#[must_use]
+pub fn purchase(user: &str, name: &str, price: &str) -> Purchase {
+    let new = NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), price.parse().unwrap());
+    new.identified(SystemClock.now(), || SystemClock.fresh_id())
+}
+
+/// Publishes `records` purchases into the topic that `options` name.
+pub async fn fill_topic(options: KafkaLogOptions, records: u64) {
+    let sink = KafkaLog::open(options).await.unwrap().sink();
+    let all = purchases(records);
+    let publish = async |purchase: &Purchase| while sink.publish(purchase).await.is_err() {};
+    stream::iter(&all).map(publish).buffer_unordered(5_000).collect::<()>().await;
+    sink.close(Duration::from_secs(10)).await.unwrap();
+}
+
+/// How long an ingest took.
+#[derive(Debug, Clone, Copy)]
+pub struct Ingested {
+    /// From its start to its end.
+    pub whole: Duration,
+    /// From the first batch that was stored until all were: how long it takes to join a group is another matter.
+    pub since_first: Duration,
+    /// The processor time of that.
+    pub processor_since_first: Duration,
+    /// The records of the first batch.
+    pub first: u64,
+}
+
+impl Ingested {
+    /// The time for all `records` at the rate since the first batch.
+    #[must_use]
+    pub fn extrapolated(&self, records: u64) -> Duration {
+        self.since_first.mul_f64(as_f64(records) / as_f64((records - self.first).max(1)))
+    }
+}
+
+/// Ingests everything from `source` into `store`, which is so many records.
+pub async fn ingest(
+    source: Arc<dyn LogSource>,
+    store: Arc<dyn PurchaseStore>,
+    dead_letters: Arc<dyn DeadLetters>,
+    records: u64,
+) -> Ingested {
+    let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+    let (monitor, start) = (ingest.monitor(), Instant::now());
+    let (sender, since_first) = tokio::sync::oneshot::channel();
+    let all = async move {
+        let first = monitor.wait_for(|status| status.tally.inserted > 0).await.tally.inserted;
+        let (begun, before) = (Instant::now(), processor_time());
+        monitor.wait_for(|status| status.tally.inserted >= records).await;
+        sender.send((first, begun.elapsed(), processor_time() - before)).unwrap();
+    };
+    let tally = ingest.run(all).await.unwrap();
+    assert_eq!(tally.inserted, records, "{tally:?}");
+    let (first, since_first, processor_since_first) = since_first.await.unwrap();
+    Ingested { whole: start.elapsed(), since_first, processor_since_first, first }
 }

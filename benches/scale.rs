@@ -12,12 +12,11 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// That of a bench: `cargo test --benches`, which does not say `--bench`, only looks whether it works. `--quick`
+    /// That of a bench: `cargo test --benches`, which does not say `--bench`, only checks whether it works. `--quick`
     /// asks for a first look.
     #[must_use]
     pub fn of_bench() -> Self {
-        let says = |flag| std::env::args().any(|argument| argument == flag);
-        match (says("--bench"), says("--quick")) {
+        match (has_flag("--bench"), has_flag("--quick")) {
             (false, _) => Self::Tiny,
             (true, true) => Self::Quick,
             (true, false) => Self::Full,
@@ -40,11 +39,23 @@ impl Scale {
         let chosen = variable("SHOP_BENCH_PAIRS").and_then(|pairs| pairs.parse().ok());
         chosen.filter(|_| self != Self::Tiny).unwrap_or_else(|| self.pick(1, 3, 15))
     }
+
+    /// How many runs of what takes long: at most 5, and one for a first look.
+    #[must_use]
+    pub fn long_runs(self) -> usize {
+        if self == Self::Full { self.pairs().min(5) } else { 1 }
+    }
+}
+
+/// Whether this process was started with `flag`.
+#[must_use]
+pub fn has_flag(flag: &str) -> bool {
+    std::env::args().any(|argument| argument == flag)
 }
 
 /// A variable of the environment that is not empty.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "a bench is told so where servers are")]
+#[expect(clippy::disallowed_methods, reason = "the environment names the servers")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,5 +1,6 @@
 //! A service from its start to its end.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,21 +8,53 @@ use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::log::LogAdmin;
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
-use shop_http::Metrics;
+use shop_http::{Metrics, facing, management, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::resolve::Ports;
-use crate::settings::Settings;
-use crate::signal::Shutdown;
-use crate::{Failure, Result, waiting_letters};
+use crate::resolve::{self, Ports};
+use crate::settings::{Service, Settings};
+use crate::signal::{self, Shutdown};
+use crate::{Failure, Result, check_config, commands, ended, healthcheck, telemetry, waiting_letters};
+
+/// The whole of a binary: reads the settings of this process, does what they ask for, and answers what to exit with.
+pub async fn service(service: Service) -> ExitCode {
+    ended(work(service).await)
+}
+
+async fn work(service: Service) -> Result<()> {
+    let settings = Settings::read(service, resolve::unbuilt)?;
+    let shutdown = signal::shutdown()?;
+    telemetry::init(&settings)?;
+    if settings.healthcheck {
+        return healthcheck::run(&settings).await;
+    }
+    if let Some(command) = &settings.command {
+        return commands::run(command, &settings, &shutdown).await;
+    }
+    if settings.check_config {
+        return check_config::run(&settings, &shutdown).await;
+    }
+    let opened = shutdown.before(resolve::ports(&settings)).await;
+    let Some(ports) = opened.transpose()? else { return Ok(()) };
+    let listener = listen(&settings).await?;
+    let metrics = Metrics::new();
+    let running = ports.start(&settings, &metrics, &shutdown)?;
+    let router = match service {
+        Service::Facing => facing(ports.facing(&running, metrics), settings.http.clone()),
+        Service::Management => management(ports.management(&running, metrics)?, settings.http.clone()),
+    };
+    let stop = shutdown.clone();
+    let server = serve(listener, router, &settings.http, async move { stop.begun().await });
+    until_the_end(server, running, ports, &shutdown, settings.drain).await
+}
 
 /// Listens where the settings say.
 ///
 /// # Errors
 /// When the address cannot be had, with the settings that name it.
-pub async fn listen(settings: &Settings) -> Result<TcpListener> {
+async fn listen(settings: &Settings) -> Result<TcpListener> {
     let (host, port) = &settings.listen;
     let listener = TcpListener::bind((host.as_str(), *port)).await.map_err(|error| {
         let what = match error.kind() {
@@ -122,7 +155,7 @@ impl Running {
 ///
 /// # Errors
 /// When the server or a pipeline broke.
-pub async fn until_the_end(
+async fn until_the_end(
     server: impl Future<Output = std::io::Result<()>> + Send,
     running: Running,
     ports: Ports,

@@ -19,19 +19,11 @@ mod plot;
 mod programs;
 mod start;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use benches::row::Row;
-use benches::run::Run;
-use benches::rungs::{Measure, freshness, hot_path, http_post, listing, mock_cluster, publish};
 use benches::scale::Scale;
 use conf::Conf;
-
-use crate::programs::Programs;
-
-/// That of facing.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures purchase tracking on this machine and writes a report as Markdown, to standard output.
 ///
@@ -61,34 +53,32 @@ struct Arguments {
 struct Part {
     name: &'static str,
     title: &'static str,
-    measure: Measure,
+    /// The bench that it is measured by; the programs themselves without.
+    bench: Option<&'static str>,
 }
 
-const fn part(name: &'static str, title: &'static str, measure: Measure) -> Part {
-    Part { name, title, measure }
+const fn part(name: &'static str, title: &'static str, bench: Option<&'static str>) -> Part {
+    Part { name, title, bench }
 }
 
-fn parts() -> Vec<Part> {
-    vec![
-        part("kafka-to-mongodb", "From Kafka into MongoDB", programs::kafka_to_mongodb),
-        part("hot-path", "From the log into the store", hot_path::rows),
-        part("mock-cluster", "From Kafka's client into nothing", mock_cluster::rows),
-        part("publish", "Into the embedded log", publish::rows),
-        part("http-post", "POST /buy", http_post::rows),
-        part("freshness", "Until it is in a listing", freshness::rows),
-        part("listing", "Listings", listing::rows),
-        part("allocations", "Allocations", |_, tell| Programs::allocations().into_iter().for_each(tell)),
-        part("start", "Start, idle memory, size", start::rows),
-    ]
-}
+const PARTS: [Part; 9] = [
+    part("kafka-to-mongodb", "From Kafka into MongoDB", Some("kafka_to_mongodb")),
+    part("hot-path", "From the log into the store", Some("consume_to_insert")),
+    part("mock-cluster", "From Kafka's client into nothing", Some("mock_cluster")),
+    part("publish", "Into the embedded log", Some("publish")),
+    part("http-post", "POST /buy", Some("http_post")),
+    part("freshness", "Until it is in a listing", Some("freshness")),
+    part("listing", "Listings", Some("listing")),
+    part("allocations", "Allocations", Some("allocations")),
+    part("start", "Start, idle memory, size", None),
+];
 
 fn main() {
-    Run::if_told();
     let arguments = Arguments::parse();
     let scale = if arguments.quick { Scale::Quick } else { Scale::Full };
-    let mut parts = parts();
+    let mut parts = Vec::from(PARTS);
     if let Some(only) = &arguments.only {
-        let known: Vec<_> = parts.iter().map(|part| part.name).collect();
+        let known = PARTS.map(|part| part.name);
         for name in only.split(',') {
             assert!(known.contains(&name), "--only {name}: choose of {}", known.join(", "));
         }
@@ -96,40 +86,28 @@ fn main() {
     }
     // A file that has no place for the report is better known of before.
     let file = arguments.write.map(|path| page::File::open(&path));
-    let conditions = conditions::of_this_machine(scale, arguments.servers);
-    let count = parts.len();
-    let measured: Vec<(&str, Vec<Row>)> = parts
-        .iter()
-        .enumerate()
-        .map(|(number, part)| {
-            eprintln!("[{}/{count}] {}", number + 1, part.title);
-            (part.title, measured(part, scale))
-        })
-        .collect();
-    let folder = arguments.out.unwrap_or_else(beside_this_program);
+    let folder = arguments.out.unwrap_or_else(|| std::env::current_exe().unwrap().with_file_name("report"));
     std::fs::create_dir_all(&folder).unwrap();
-    for (part, (title, rows)) in parts.iter().zip(&measured) {
-        let path = folder.join(format!("{}.svg", part.name));
-        if plot::ratios(&path, title, rows) {
+    let mut report = page::head(&conditions::of_this_machine(scale, arguments.servers));
+    for (number, Part { name, title, bench }) in parts.iter().enumerate() {
+        eprintln!("[{}/{}] {title}", number + 1, parts.len());
+        let mut rows = Vec::new();
+        let mut tell = |row: Row| {
+            eprintln!("{row}");
+            rows.push(row);
+        };
+        match bench {
+            Some(bench) => programs::rows(bench, scale, &mut tell),
+            None => start::rows(scale, &mut tell),
+        }
+        let path = folder.join(format!("{name}.svg"));
+        if plot::ratios(&path, title, &rows) {
             eprintln!("plotted: {}", path.display());
         }
+        report += &page::part(title, &rows);
     }
-    let report = page::report(&conditions, &measured);
     println!("{report}");
     if let Some(file) = file {
         file.write(&report);
     }
-}
-
-fn measured(part: &Part, scale: Scale) -> Vec<Row> {
-    let mut rows = Vec::new();
-    (part.measure)(scale, &mut |row| {
-        eprintln!("{row}");
-        rows.push(row);
-    });
-    rows
-}
-
-fn beside_this_program() -> PathBuf {
-    std::env::current_exe().unwrap().parent().map(Path::to_owned).unwrap_or_default().join("report")
 }

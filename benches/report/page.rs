@@ -1,6 +1,5 @@
 //! The report as Markdown, and its place in a file.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use benches::row::{Row, TABLE_HEAD};
@@ -8,24 +7,19 @@ use benches::row::{Row, TABLE_HEAD};
 const BEGIN: &str = "<!-- the report begins -->";
 const END: &str = "<!-- the report ends -->";
 
-/// Conditions and tables.
-pub(crate) fn report(conditions: &[(&str, String)], parts: &[(&str, Vec<Row>)]) -> String {
-    let mut text = String::from("| condition | |\n|---|---|\n");
-    for (name, value) in conditions {
-        writeln!(text, "| {name} | {value} |").unwrap();
+/// The conditions.
+pub(crate) fn head(conditions: &[(&str, String)]) -> String {
+    let rows = conditions.iter().map(|(name, value)| format!("| {name} | {value} |\n"));
+    rows.fold("| condition | |\n|---|---|\n".to_owned(), |text, row| text + &row)
+}
+
+/// The table of a part.
+pub(crate) fn part(title: &str, rows: &[Row]) -> String {
+    let head = format!("\n### {title}\n\n");
+    if rows.is_empty() {
+        return head + "Not measured: no servers were named.\n";
     }
-    for (title, rows) in parts {
-        write!(text, "\n### {title}\n\n").unwrap();
-        if rows.is_empty() {
-            text.push_str("Not measured: no servers were named.\n");
-            continue;
-        }
-        writeln!(text, "{TABLE_HEAD}").unwrap();
-        for row in rows {
-            writeln!(text, "{}", row.markdown()).unwrap();
-        }
-    }
-    text
+    rows.iter().fold(head + TABLE_HEAD + "\n", |text, row| text + &row.markdown() + "\n")
 }
 
 /// A file that has a place for the report.

@@ -1,7 +1,7 @@
 //! Listings of the embedded store: the first page and the summary of a user with very many purchases beside those
 //! of a user with few, and all of very many as JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,18 +9,19 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
+use shop_core::Purchase;
 use shop_core::memory::InMemoryLog;
 use shop_core::ports::{PageRequest, PurchaseQuery, PurchaseStore, Selector};
-use shop_core::{Clock, NewPurchase, Purchase, SystemClock};
 use shop_http::{Facing, HttpOptions, facing};
 use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 use tower::ServiceExt;
 
-use super::hot_path::two_threads;
+use super::two_threads;
 use crate::row::{Goal, Row, Unit, thousands};
-use crate::run::Run;
+use crate::run::{Pairs, Run};
+use crate::sample::purchase;
 use crate::scale::Scale;
-use crate::usage::{Memory, median};
+use crate::usage::{as_f64, median, peak_memory};
 
 /// The user with very many purchases, and the one with few.
 const MANY: &str = "many";
@@ -28,22 +29,23 @@ const FEW: &str = "few";
 /// As many as a first page holds.
 const PAGE: u64 = 50;
 
-/// Lookups in a store that is there.
+/// What is read of a store that is there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Lookups {
-    folder: PathBuf,
-    what: What,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-enum What {
-    /// So many times in turn, for each user so many calls.
-    InTurn { summary: bool, pairs: usize, calls: u32 },
+pub enum Lookup {
+    /// First pages, or summaries, of both users in turn: how often, and each time so many calls.
+    InTurn {
+        /// Summaries instead of first pages.
+        summary: bool,
+        /// How often.
+        pairs: usize,
+        /// Calls of each user, each time.
+        calls: u32,
+    },
     /// The whole listing of a user.
     Whole(String),
 }
 
-/// What lookups found.
+/// What a lookup found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Found {
     /// Microseconds for each call, of the user with many and of the one with few.
@@ -59,33 +61,25 @@ pub enum Found {
     },
 }
 
-impl Lookups {
-    /// Looks.
-    #[must_use]
-    pub fn run(&self) -> Found {
-        two_threads().block_on(async {
-            let store = open(&self.folder).await;
-            match &self.what {
-                What::InTurn { summary, pairs, calls } => in_turn(&store, *summary, *pairs, *calls).await,
-                What::Whole(user) => whole(store, user).await,
-            }
-        })
-    }
+/// Reads from the store in `folder`.
+#[must_use]
+pub fn look(folder: &Path, lookup: Lookup) -> Found {
+    two_threads().block_on(async {
+        let store = open(folder).await;
+        match lookup {
+            Lookup::InTurn { summary, pairs, calls } => in_turn(&store, summary, pairs, calls).await,
+            Lookup::Whole(user) => whole(store, &user).await,
+        }
+    })
 }
 
 async fn open(folder: &Path) -> EmbeddedStore {
     EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await.unwrap()
 }
 
-/// `count` purchases of `user`.
-fn bought(user: &str, count: u64) -> impl Iterator<Item = Purchase> {
-    let (id, name) = (user.parse().unwrap(), user.parse().unwrap());
-    let new = NewPurchase::new(id, name, "1195.30".parse().unwrap());
-    (0..count).map(move |_| new.clone().identified(SystemClock.now(), || SystemClock.fresh_id()))
-}
-
 async fn fill(folder: &Path, many: u64) {
     let store = open(folder).await;
+    let bought = |user: &'static str, count: u64| (0..count).map(move |_| purchase(user, user, "1195.30"));
     let mut all = bought(MANY, many).chain(bought(FEW, PAGE)).peekable();
     while all.peek().is_some() {
         let batch: Arc<[Purchase]> = all.by_ref().take(1_000).collect();
@@ -126,7 +120,7 @@ async fn in_turn(store: &EmbeddedStore, summary: bool, pairs: usize, calls: u32)
 async fn whole(store: EmbeddedStore, user: &str) -> Found {
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
     let router = facing(parts, HttpOptions::default());
-    let before = Memory::of("self").peak;
+    let before = peak_memory();
     let start = Instant::now();
     let request = Request::get(format!("/getAllUserBuys/{user}")).body(Body::empty()).unwrap();
     let answer = router.oneshot(request).await.unwrap();
@@ -135,39 +129,41 @@ async fn whole(store: EmbeddedStore, user: &str) -> Found {
     while let Some(frame) = body.frame().await {
         bytes += frame.unwrap().into_data().unwrap().len() as u64;
     }
-    Found::Whole { bytes, seconds: start.elapsed().as_secs_f64(), grown: Memory::of("self").peak - before }
+    Found::Whole { bytes, seconds: start.elapsed().as_secs_f64(), grown: peak_memory() - before }
 }
 
 /// First page, summary, and the whole listing.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     let count = scale.pick(2_000, 100_000, 1_000_000);
     let folder = tempfile::tempdir().unwrap();
     two_threads().block_on(fill(folder.path(), count));
-    let size = thousands(count as f64);
-    let look = |what| Run::Lookups(Lookups { folder: folder.path().to_owned(), what });
+    let size = thousands(as_f64(count));
+    let look = |lookup| -> Found { Run::Lookups(folder.path().to_owned(), lookup).in_own_process() };
     let (pairs, calls) = (scale.pairs(), scale.pick(10, 200, 1_000));
-    for (summary, name, goal) in [(false, "first page of 50", 1.5), (true, "summary", 1.5)] {
-        let found = look(What::InTurn { summary, pairs, calls }).in_own_process();
-        let Found::InTurn(many, few) = found else { unreachable!("asked for") };
-        let say = |times: &[f64]| format!("{:.0} µs", median(&mut times.to_vec()));
-        let what = format!("{name}, embedded, a user with {size} purchases");
-        let row = Row::ratios(what, &many, &few).with_goal(Goal::AtMost(goal));
-        tell(row.saying(say(&many), format!("a user with {PAGE}, {}", say(&few))));
-    }
-    let runs = if scale == Scale::Full { pairs.min(5) } else { 1 };
-    let (mut grown, mut few_grown, mut said) = (Vec::new(), Vec::new(), String::new());
-    for _ in 0..runs {
-        let wholes = [MANY, FEW].map(|user| look(What::Whole(user.to_owned())).in_own_process());
-        let [Found::Whole { bytes, seconds, grown: many }, Found::Whole { grown: few, .. }] = wholes else {
+    for (summary, name) in [(false, "first page of 50"), (true, "summary")] {
+        let Found::InTurn(ours, baseline) = look(Lookup::InTurn { summary, pairs, calls }) else {
             unreachable!("asked for")
         };
-        grown.push(many);
-        few_grown.push(few);
-        let megabytes = bytes as f64 / 1e6;
-        said = format!("{megabytes:.0} MB of JSON in {seconds:.1} s, {:.0} MB/s", megabytes / seconds);
+        let what = format!("{name}, embedded, a user with {size} purchases");
+        let show = |times: &[f64]| format!("{:.0} µs", median(times.to_vec()));
+        let row = Pairs { ours, baseline }.row(what, |time| *time, &format!("a user with {PAGE}"), show);
+        tell(row.with_goal(Goal::AtMost(1.5)));
+    }
+    let (mut grown, mut few_grown, mut ours) = (Vec::new(), Vec::new(), String::new());
+    for _ in 0..scale.long_runs() {
+        for (user, grown_of) in [(MANY, &mut grown), (FEW, &mut few_grown)] {
+            let Found::Whole { bytes, seconds, grown } = look(Lookup::Whole(user.to_owned())) else {
+                unreachable!("asked for")
+            };
+            grown_of.push(grown);
+            if user == MANY {
+                let megabytes = as_f64(bytes) / 1e6;
+                let rate = megabytes / seconds;
+                ours = format!("{megabytes:.0} MB of JSON in {seconds:.1} s, {rate:.0} MB/s");
+            }
+        }
     }
     let what = format!("memory that {size} purchases take, streamed as JSON");
-    let beside = format!("{PAGE} purchases, {:.1} MiB", median(&mut few_grown));
-    tell(Row::figures(what, grown, Unit::Mebibytes).saying(said, beside));
+    let baseline = format!("{PAGE} purchases, {:.1} MiB", median(few_grown));
+    tell(Row { baseline, ..Row::new(what, grown, Unit::Mebibytes, ours) });
 }

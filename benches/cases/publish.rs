@@ -11,10 +11,10 @@ use shop_core::record::encode;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::{mpsc, oneshot};
 
-use super::hot_path::two_threads;
-use crate::purchases;
+use super::two_threads;
 use crate::row::{Goal, Row};
-use crate::run::{Run, in_turn};
+use crate::run::{Pairs, Run};
+use crate::sample::purchases;
 use crate::scale::Scale;
 use crate::usage::{Cost, processor_time};
 
@@ -49,7 +49,7 @@ where
 }
 
 /// Through the embedded log's sink.
-pub async fn through_the_sink(all: &[Purchase], callers: usize) -> Duration {
+async fn through_the_sink(all: &[Purchase], callers: usize) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let sink = Arc::new(log.sink());
@@ -83,7 +83,7 @@ fn write_groups(connection: &Connection, mut waiting: mpsc::Receiver<Waiting>) {
 }
 
 /// Past it, in a bare group-commit loop.
-pub async fn bare(all: &[Purchase], callers: usize) -> Duration {
+async fn bare(all: &[Purchase], callers: usize) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     // The log's own table.
     drop(EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap());
@@ -116,7 +116,7 @@ impl Publish {
             } else {
                 through_the_sink(&all, self.callers).await
             };
-            Cost::with(all.len(), time, processor_time() - before)
+            Cost::new(self.records, time, processor_time() - before)
         })
     }
 }
@@ -129,12 +129,9 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         (128, scale.pick(1_000, 50_000, 200_000)),
     ] {
         let run = |is_bare| Run::Publish(Publish { is_bare, callers, records });
-        let (ours, bare): (Vec<Cost>, Vec<Cost>) = in_turn(scale.pairs(), &run(false), &run(true));
-        let rates = |costs: &[Cost]| costs.iter().map(|cost| cost.records_per_second).collect::<Vec<_>>();
+        let pairs: Pairs<Cost> = Pairs::of_runs(scale.pairs(), &run(false), &run(true));
         let what = format!("publish into the embedded log, {callers} waiting callers");
-        let beside = format!("bare group commit, {}", Cost::median(&bare));
-        let row = Row::ratios(what, &rates(&ours), &rates(&bare));
-        let row = if callers == 128 { row.with_goal(Goal::AtLeast(0.8)) } else { row };
-        tell(row.saying(Cost::median(&ours).to_string(), beside));
+        let row = pairs.row(what, |cost| cost.rate, "bare group commit", Cost::medians);
+        tell(row.with_goal((callers == 128).then_some(Goal::AtLeast(0.8))));
     }
 }

@@ -1,0 +1,95 @@
+//! From librdkafka's own cluster for tests into a store that counts, beside a bare consumer loop: what stands between
+//! the client's library and the store.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::mocking::MockCluster;
+use rdkafka::{ClientConfig, Message};
+use serde::{Deserialize, Serialize};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+
+use super::two_threads;
+use crate::row::{Row, thousands};
+use crate::run::{Pairs, Run};
+use crate::sample::{CountingStore, fill_topic, ingest};
+use crate::scale::Scale;
+use crate::usage::{Cost, as_f64, processor_time};
+
+/// Everything in a topic, read from its beginning by a group of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Consume {
+    is_bare: bool,
+    brokers: String,
+    records: u64,
+}
+
+const TOPIC: &str = "purchases";
+const PARTITIONS: i32 = 5;
+
+fn options(brokers: &str) -> KafkaLogOptions {
+    let mut options = KafkaLogOptions::new(brokers);
+    TOPIC.clone_into(&mut options.topic);
+    options
+}
+
+fn fresh_group() -> String {
+    format!("group-{}", uuid::Uuid::now_v7())
+}
+
+impl Consume {
+    /// What it costs, from the first records on: how long it takes to join a group is another matter.
+    #[must_use]
+    pub fn measure(&self) -> Cost {
+        let (rest, time, processor) =
+            if self.is_bare { self.poll() } else { two_threads().block_on(self.ingest()) };
+        Cost::new(rest.max(1), time, processor)
+    }
+
+    async fn ingest(&self) -> (u64, Duration, Duration) {
+        let log = KafkaLog::open(options(&self.brokers)).await.unwrap();
+        let (source, letters) = (Arc::new(log.source(&fresh_group()).unwrap()), Arc::new(log.dead_letters()));
+        let ingested = ingest(source, Arc::new(CountingStore::default()), letters, self.records).await;
+        (self.records - ingested.first, ingested.since_first, ingested.processor_since_first)
+    }
+
+    /// The ceiling: each record polled, its bytes looked at, nothing committed.
+    fn poll(&self) -> (u64, Duration, Duration) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", fresh_group())
+            .set("auto.offset.reset", "earliest")
+            .set("enable.auto.commit", "false")
+            // As ours: librdkafka's own second is a third of the time.
+            .set("fetch.queue.backoff.ms", "5")
+            .set("queued.max.messages.kbytes", "32768")
+            .create()
+            .unwrap();
+        consumer.subscribe(&[TOPIC]).unwrap();
+        let mut begun = None;
+        for _ in 0..self.records {
+            // None while the group is being joined.
+            let record = std::iter::repeat_with(|| consumer.poll(Duration::from_secs(1))).flatten().next();
+            black_box(record.unwrap().unwrap().payload().unwrap());
+            begun.get_or_insert_with(|| (Instant::now(), processor_time()));
+        }
+        let (start, before) = begun.unwrap();
+        (self.records - 1, start.elapsed(), processor_time() - before)
+    }
+}
+
+/// Few records: a partition of such a cluster keeps 5 MiB.
+pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+    let records = scale.pick(2_000, 50_000, 100_000);
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    two_threads().block_on(fill_topic(options(&brokers), records));
+    let run = |is_bare| Run::Consume(Consume { is_bare, brokers: brokers.clone(), records });
+    let pairs: Pairs<Cost> = Pairs::of_runs(scale.pairs(), &run(false), &run(true));
+    let what =
+        format!("librdkafka's own test cluster → counting store, {} records", thousands(as_f64(records)));
+    tell(pairs.row(what, |cost| cost.rate, "bare consumer loop", Cost::medians));
+}

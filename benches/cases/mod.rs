@@ -1,0 +1,23 @@
+//! What is measured, a module each. Each answers rows, and says what it skips.
+
+pub mod freshness;
+pub mod hot_path;
+pub mod http_post;
+pub mod kafka_to_mongodb;
+pub mod listing;
+pub mod mock_cluster;
+pub mod publish;
+
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime on this thread.
+#[must_use]
+pub fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A runtime of two threads.
+#[must_use]
+pub fn two_threads() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}

@@ -1,0 +1,23 @@
+//! From Kafka into MongoDB, beside bare inserts of the same documents, and beside a naive loop.
+//!
+//! ```text
+//! SHOP_TEST_KAFKA=localhost:9092 SHOP_TEST_MONGODB_URI=mongodb://localhost:27017 \
+//!     cargo bench --bench kafka_to_mongodb
+//! ```
+//!
+//! With `-- --soak 5000000` so many records are ingested once, and it says whether memory stays flat.
+//!
+//! `SHOP_BENCH_PAIRS` says how many rounds (default 15); with `-- --quick` they are 3, of 100,000 records. Nothing
+//! else should run on the machine meanwhile.
+
+use benches::cases::kafka_to_mongodb::{rows, soak};
+use benches::run;
+
+fn main() {
+    run::run_child_if_requested();
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--soak");
+    if arguments.next().is_some() {
+        return soak(arguments.next().and_then(|records| records.parse().ok()).unwrap_or(5_000_000));
+    }
+    run::main("kafka_to_mongodb", rows);
+}
