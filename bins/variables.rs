@@ -45,7 +45,7 @@ pub(crate) struct Variables {
     /// Topic of the purchases [also: PURCHASE_TOPIC]
     #[conf(long, env = "KAFKA_TOPIC", default_value = "purchases")]
     pub(crate) kafka_topic: String,
-    /// Consumer group that carries purchases into the store [also: KAFKA_GROUPID, KAFKA_CONSUMER_GROUP]
+    /// Consumer group that stores purchases [also: KAFKA_GROUPID, KAFKA_CONSUMER_GROUP]
     #[conf(long, env = "KAFKA_GROUP_ID", default_value = "purchase-group")]
     pub(crate) kafka_group_id: String,
     /// Partitions of the topic when it is created here
@@ -95,11 +95,11 @@ pub(crate) struct Variables {
     /// CM_API_HOSTNAME + CM_API_PORT]
     #[conf(long, env = "MANAGEMENT_URL")]
     pub(crate) management_url: Option<String>,
-    /// Whether facing carries purchases into the store itself: on or off [default: on without MANAGEMENT_URL]
+    /// Whether facing stores purchases itself: on or off [default: on without MANAGEMENT_URL]
     #[conf(long, env = "SHOP_INGEST")]
     pub(crate) ingest: Option<Switch>,
 
-    /// How clients of paths that do not tell it are spoken to: default, scalable-shop, user-buy-list, ecommerce,
+    /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
     /// purchase-tracking or shopping-system
     #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = read_dialect)]
     pub(crate) dialect: &'static Dialect,
@@ -113,19 +113,19 @@ pub(crate) struct Variables {
     /// Database of the orders in MongoDB [default: orders_db; else as SHOP_USERS_DATABASE, with _orders]
     #[conf(long, env = "SHOP_ORDERS_DATABASE")]
     pub(crate) orders_database: Option<String>,
-    /// Topic in which is told of users
+    /// Topic of user events
     #[conf(long, env = "SHOP_USERS_TOPIC", default_value = "user_created")]
     pub(crate) users_topic: String,
-    /// Topic in which is told of orders
+    /// Topic of order events
     #[conf(long, env = "SHOP_ORDERS_TOPIC", default_value = "order_created")]
     pub(crate) orders_topic: String,
-    /// Consumer group in which users hear of orders
+    /// Consumer group in which users read order events
     #[conf(long, env = "SHOP_USERS_GROUP_ID", default_value = "user_service_group")]
     pub(crate) users_group_id: String,
-    /// Consumer group in which orders hear of users
+    /// Consumer group in which orders read user events
     #[conf(long, env = "SHOP_ORDERS_GROUP_ID", default_value = "order_service_group")]
     pub(crate) orders_group_id: String,
-    /// Milliseconds that an order waits for the news of its user, at most 4000; 0 for none
+    /// Milliseconds that an order waits for the event of its user, at most 4000; 0 for none
     #[conf(long, env = "ORDER_USER_WAIT_MS", default_value = "2000", value_parser = read_order_user_wait)]
     pub(crate) order_user_wait: Duration,
     /// Where facing asks for users, http://host:port [default: MANAGEMENT_URL]

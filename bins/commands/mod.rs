@@ -25,16 +25,16 @@ use crate::{Failure, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
-    /// Bring old documents to our form.
+    /// Convert the documents that older systems left.
     Migrate,
-    /// Hold the store to the log.
+    /// Verify the store against the log.
     Verify {
         /// How long nothing more turns up before what was not found is missing.
         wait: Duration,
         /// The most findings of each kind that are named.
         named: usize,
     },
-    /// Let a role hear again of everything that was ever told.
+    /// Replay all events into a role.
     Replay(Role),
     /// Look at dead letters, or resolve them.
     Dlq(DlqCommand),
@@ -44,7 +44,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DlqCommand {
-    /// The topic whose letters they are; the purchases' without.
+    /// The topic of their records; the purchases' topic without.
     topic: Option<String>,
     selection: Selection,
     action: Action,
@@ -104,7 +104,7 @@ pub async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) ->
     done.map_err(Failure::of_command)
 }
 
-/// Writes to standard output. Answers whether somebody still reads it.
+/// Writes to standard output. Answers whether it is still read.
 fn print(text: &str) -> Result<bool> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => Ok(true),
