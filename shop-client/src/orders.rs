@@ -50,9 +50,13 @@ impl Resource<Order> {
     /// # Cancel safety
     /// Once polled, the order is sent, and sent again, whether or not the future is polled again.
     pub async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        let (body, context) = (NewOrderBody::from(new), new.context.as_deref());
         let is_it = |order: &Order| order.id >= OrderNumber::FIRST && *order == new.numbered(order.id);
-        Ok(match self.create("place", &body, &new.key, context, is_it).await? {
+        let created = async {
+            let call = self.creation("place", &NewOrderBody::from(new), &new.key)?;
+            self.create(call, new.context.as_deref(), is_it).await
+        };
+        let created = created.await.map_err(|error| error.with_key(new.key.clone()))?;
+        Ok(match created {
             Created::New(order) => Placement::Placed(order),
             Created::Repeated(order) => Placement::AlreadyPlaced(order),
             Created::Refused(UNKNOWN_USER) => Placement::UnknownUser,

@@ -110,31 +110,36 @@ impl<K: Kind> Resource<K> {
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
     }
 
-    /// Creates the row of `body`, for which `is_it` holds.
-    pub(crate) async fn create(
+    /// The call that creates the row of `body` with `key`.
+    pub(crate) fn creation(
         &self,
         name: &'static str,
         body: &impl Serialize,
         key: &IdempotencyKey,
+    ) -> Result<Call> {
+        let mut call = self.client.inner.transport.write(name, K::PATH, body, key.clone())?;
+        call.outcomes = K::REFUSALS;
+        call.not_found_hint = K::NOT_FOUND_HINT;
+        Ok(call)
+    }
+
+    /// Creates the row of a [`creation`](Self::creation), for which `is_it` holds.
+    pub(crate) async fn create(
+        &self,
+        call: Call,
         context: Option<&RequestContext>,
-        is_it: impl Fn(&K) -> bool,
+        is_it: impl Fn(&K) -> bool + Send + Sync,
     ) -> Result<Created<K>> {
-        let created = async {
-            let mut call = self.client.inner.transport.write(name, K::PATH, body, key.clone())?;
-            call.outcomes = K::REFUSALS;
-            call.not_found_hint = K::NOT_FOUND_HINT;
-            let answer = self.client.send(call, context).await?;
-            if let Some(problem) = answer.problem_among(K::REFUSALS) {
-                return Ok(Created::Refused(problem));
-            }
-            let row: K = answer.parsed::<K::Body>()?.into();
-            match is_it(&row) {
-                true if answer.is_replayed() => Ok(Created::Repeated(row)),
-                true => Ok(Created::New(row)),
-                false => Err(Self::another(&answer)),
-            }
-        };
-        created.await.map_err(|error: Error| error.with_key(key.clone()))
+        let answer = self.client.send(call, context).await?;
+        if let Some(problem) = answer.problem_among(K::REFUSALS) {
+            return Ok(Created::Refused(problem));
+        }
+        let row: K = answer.parsed::<K::Body>()?.into();
+        match is_it(&row) {
+            true if answer.is_replayed() => Ok(Created::Repeated(row)),
+            true => Ok(Created::New(row)),
+            false => Err(Self::another(&answer)),
+        }
     }
 
     pub(crate) fn another(answer: &Response) -> Error {

@@ -48,9 +48,13 @@ impl Resource<User> {
     /// # Cancel safety
     /// Once polled, the user is sent, and sent again, whether or not the future is polled again.
     pub async fn register(&self, new: &NewUser) -> Result<Registration> {
-        let (body, context) = (NewUserBody::from(new), new.context.as_deref());
         let is_it = |user: &User| user.id >= UserNumber::FIRST && *user == new.numbered(user.id);
-        Ok(match self.create("register", &body, &new.key, context, is_it).await? {
+        let created = async {
+            let call = self.creation("register", &NewUserBody::from(new), &new.key)?;
+            self.create(call, new.context.as_deref(), is_it).await
+        };
+        let created = created.await.map_err(|error| error.with_key(new.key.clone()))?;
+        Ok(match created {
             Created::New(user) => Registration::Registered(user),
             Created::Repeated(user) => Registration::AlreadyRegistered(user),
             Created::Refused(EMAIL_TAKEN) => Registration::EmailTaken,

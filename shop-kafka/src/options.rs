@@ -285,7 +285,7 @@ mod tests {
         assert!(problem(login).is_none(), "PLAIN needs no OpenSSL");
         let scram = problem(|options| {
             login(options);
-            options.mechanism = Mechanism::ScramSha256;
+            options.mechanism = SaslMechanism::ScramSha256;
         });
         for error in [scram, problem(|options| options.tls = true)].map(Option::unwrap) {
             assert_eq!(error.kind(), ErrorKind::Unsupported);

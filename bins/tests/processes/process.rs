@@ -165,7 +165,7 @@ pub(crate) async fn stored(process: &Process, user: &str) -> u64 {
     let of_user = process.client().user(user.parse().unwrap());
     let mut count = 0;
     until("sum up what is stored", async || {
-        let summary = of_user.summary().await;
+        let summary = Box::pin(of_user.summary()).await;
         count = summary.as_ref().map_or(0, |summary| summary.count);
         summary.is_ok()
     })

@@ -161,7 +161,7 @@ impl Servers {
 
     /// `kill`, `start`, `pause` or `resume`, of one server. MongoDB is cut off instead of killed: see [`Wire`].
     pub(crate) async fn ctl(&self, what: &str, name: &str) {
-        let own = self.own.as_ref().expect("servers of this test alone");
+        let own = self.own.as_ref().unwrap();
         let wire = self.wire.as_ref().filter(|_| name == "mongo");
         if what == "kill" {
             own.keep_ports().await;

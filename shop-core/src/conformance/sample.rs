@@ -46,7 +46,8 @@ pub(super) fn purchases(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
 /// What another producer writes of purchase `number` of `user`: without an id, and every other one without a time.
 pub(super) fn foreign(user: &str, number: u64) -> LogRecord {
     let Purchase { user_name, price, timestamp, .. } = purchase_of(user, number);
-    let time = if number % 2 == 0 { String::new() } else { format!(r#", "timestamp": "{timestamp}""#) };
+    let time =
+        if number.is_multiple_of(2) { String::new() } else { format!(r#", "timestamp": "{timestamp}""#) };
     let value = format!(r#"{{"username": "{user_name}", "userid": "{user}", "price": {price}{time}}}"#);
     LogRecord::new(0, at(0), Some(value.into())).with_key(Some(Bytes::copy_from_slice(user.as_bytes())))
 }

@@ -81,7 +81,7 @@ async fn a_partition_that_is_revoked_comes_again_in_its_next_epoch() {
     faults.once(Call::Next, Fault::Revoke(Duration::from_secs(1)));
     let second = batch_of(&*source).await;
     let ControlEvent::Revoked(revocation) = source.next_control().await.unwrap() else { panic!("revoked") };
-    assert_eq!(revocation.partitions, [first.partition.clone()]);
+    assert_eq!(revocation.partitions, std::slice::from_ref(&first.partition));
     let silence = tokio::time::timeout(Duration::from_secs(9), source.next()).await;
     assert!(silence.is_err(), "{silence:?}");
     let position = |batch: &Batch, next| [CommitOffset::new(batch.partition.clone(), next)];

@@ -84,7 +84,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestDialect {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().copied().unwrap_or_else(|| Self(Dialect::DEFAULT)))
+        Ok(parts.extensions.get().copied().unwrap_or(Self(Dialect::DEFAULT)))
     }
 }
 

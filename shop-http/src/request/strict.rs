@@ -70,10 +70,10 @@ mod tests {
     #[test]
     fn prices_are_exact() {
         for (json, cents) in [
-            ("50", 50_00),
+            ("50", 5_000),
             ("\"-0.50\"", -50),
-            ("1e2", 100_00),
-            ("1.500", 1_50),
+            ("1e2", 10_000),
+            ("1.500", 150),
             ("99999999.99", 9_999_999_999),
         ] {
             assert_eq!(total_price(scalar(json)).unwrap().cents(), cents, "{json}");
