@@ -216,7 +216,7 @@ impl Environment {
             let Some(value) = self.values.remove(*known) else { continue };
             match &given {
                 None => given = Some((known, value)),
-                // Their values may be secret, so they are not told.
+                // Their values may be secret, so they are not printed.
                 Some((first, other)) if *other != value => {
                     self.faults.push(format!("{first} and {known} are two names of one setting with different values: unset one of them"));
                 }

@@ -69,7 +69,7 @@ async fn listen(settings: &Settings) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// What tells of some rows, and what hears for them, if that runs in this process.
+/// The relay of an entity's events and the ingest of those that it consumes, if they run in this process.
 pub(crate) type RunningAccount = (RelayMonitor, Option<IngestMonitor>);
 
 /// What runs beside the server: pipelines that carry what is read from the log, until the shutdown begins, and relays,

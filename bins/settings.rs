@@ -77,9 +77,9 @@ pub struct Settings {
     pub management_url: Option<String>,
     /// What this process does.
     pub roles: Roles,
-    /// How users are kept and told of.
+    /// How users are stored and published.
     pub users: AccountSettings,
-    /// How orders are kept and told of.
+    /// How orders are stored and published.
     pub orders: AccountSettings,
     /// Whether this process carries purchases into the store.
     pub ingest: bool,
@@ -123,17 +123,17 @@ pub struct KafkaSettings {
     pub compression: Compression,
 }
 
-/// How users, or orders, are kept and told of.
+/// How users, or orders, are stored and published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccountSettings {
     /// The database in MongoDB, if it was chosen.
     pub database: Option<String>,
-    /// The topic in which is told of them.
+    /// The topic of their events.
     pub topic: String,
     /// The group in which they hear of the others.
     pub group: String,
-    /// Where facing asks for them; they are kept by this process without.
+    /// Where facing requests them; without it this process stores them.
     pub url: Option<String>,
 }
 
@@ -305,7 +305,7 @@ fn ingest_options(variables: &Variables, drain: Duration) -> IngestOptions {
     let mut options = IngestOptions::default();
     options.dead_letter_limit =
         DeadLetterLimit::in_a_row(variables.dead_letter_limit).named("SHOP_DEAD_LETTER_LIMIT");
-    // Its end is to be heard of before the time for everything is over.
+    // It must end before the time for everything is over.
     options.drain = drain / 10 * 9;
     options
 }

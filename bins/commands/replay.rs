@@ -1,4 +1,4 @@
-//! `management replay`: lets a role hear again of everything that was ever told.
+//! `management replay`: replays all events of a topic into the store of a role.
 
 use futures_util::TryStreamExt;
 use shop_core::log::Batch;
@@ -7,12 +7,12 @@ use shop_core::record::Record;
 
 use super::print;
 use super::progress::Progress;
-use crate::resolve::{self, Heard};
+use crate::resolve::{self, Projection};
 use crate::roles::Role;
 use crate::settings::Settings;
 use crate::{Failure, Result};
 
-/// What has become of what was heard.
+/// The outcomes of the events that were replayed.
 #[derive(Debug, Default, Clone, Copy)]
 struct Tally {
     records: u64,
@@ -21,23 +21,23 @@ struct Tally {
     passed_over: u64,
 }
 
-/// Lets `role` hear again what others have told.
+/// Replays the events that `role` consumes into its store.
 pub(super) async fn run(settings: &Settings, role: Role) -> Result<()> {
     match role {
-        Role::Users => replay("users", resolve::heard_by_users(settings).await?).await,
-        Role::Orders => replay("orders", resolve::heard_by_orders(settings).await?).await,
+        Role::Users => replay("users", resolve::users_projection(settings).await?).await,
+        Role::Orders => replay("orders", resolve::orders_projection(settings).await?).await,
         Role::Purchases => Err(Failure::new("purchases consume no events: choose users or orders").usage()),
     }
 }
 
-async fn replay<R: Record>(role: &str, heard: Heard<R>) -> Result<()> {
+async fn replay<R: Record>(role: &str, projection: Projection<R>) -> Result<()> {
     let progress = Progress::begin();
-    let replayed = match heard.store.port.check().await {
-        Ok(()) => apply_all(&heard, &progress).await,
+    let replayed = match projection.store.port.check().await {
+        Ok(()) => apply_all(&projection, &progress).await,
         Err(error) => Err(error.into()),
     };
     drop(progress);
-    let (log, store) = (heard.log.close().await, heard.store.close().await);
+    let (log, store) = (projection.log.close().await, projection.store.close().await);
     let Tally { records, new, known, passed_over } = replayed?;
     print(&format!(
         "log    {log}: {records} records\n{role:<6} {store}\nnew {new}, known already {known}, passed over {passed_over}\n"
@@ -45,24 +45,24 @@ async fn replay<R: Record>(role: &str, heard: Heard<R>) -> Result<()> {
     Ok(())
 }
 
-async fn apply_all<R: Record>(heard: &Heard<R>, progress: &Progress) -> Result<Tally> {
-    let mut batches = heard.log.port.scan().await?;
+async fn apply_all<R: Record>(projection: &Projection<R>, progress: &Progress) -> Result<Tally> {
+    let mut batches = projection.log.port.scan().await?;
     let mut tally = Tally::default();
     while let Some(batch) = batches.try_next().await? {
-        apply(heard, &batch, &mut tally).await?;
+        apply(projection, &batch, &mut tally).await?;
         let Tally { records, new, .. } = tally;
-        progress.tell(format!("{records} records heard, {new} of them new"));
+        progress.tell(format!("{records} records read, {new} of them new"));
     }
     Ok(tally)
 }
 
 /// What has an unknown outcome ends it: to begin again is harmless.
-async fn apply<R: Record>(heard: &Heard<R>, batch: &Batch, tally: &mut Tally) -> Result<()> {
+async fn apply<R: Record>(projection: &Projection<R>, batch: &Batch, tally: &mut Tally) -> Result<()> {
     let said: Vec<R> =
         batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
     tally.records += batch.records.len() as u64;
     tally.passed_over += (batch.records.len() - said.len()) as u64;
-    for outcome in heard.store.port.apply(said.into()).await? {
+    for outcome in projection.store.port.apply(said.into()).await? {
         match outcome {
             InsertOutcome::Inserted => tally.new += 1,
             InsertOutcome::Duplicate => tally.known += 1,

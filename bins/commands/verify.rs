@@ -48,7 +48,7 @@ async fn verify(
     options: VerifyOptions,
 ) -> Result<Verified> {
     let progress = Progress::begin();
-    let told = |at: VerifyProgress| {
+    let report = |at: VerifyProgress| {
         let VerifyProgress { records, waiting, scanned, .. } = at;
         progress.tell(match (waiting, scanned) {
             (0, 0) => format!("{records} records looked at"),
@@ -56,7 +56,7 @@ async fn verify(
             _ => format!("{records} records looked at, waiting for {waiting} of them"),
         });
     };
-    Ok(Verify::new(query, options).run(log, told).await?)
+    Ok(Verify::new(query, options).run(log, report).await?)
 }
 
 /// What is printed of `verified`; the first record of a partition had the offset `first_offset`.

@@ -29,28 +29,28 @@ pub(super) struct Accounts {
 pub(super) struct Account<S: ?Sized, R: Record> {
     pub(super) store: Arc<S>,
     /// Nothing where another process keeps them.
-    pub(super) kept: Option<Kept<R>>,
+    pub(super) local: Option<LocalEntity<R>>,
     /// Whether the store is a file of this process.
     pub(super) is_local: bool,
 }
 
 /// What stands behind rows that this process keeps.
-pub(super) struct Kept<R: Record> {
+pub(super) struct LocalEntity<R: Record> {
     pub(super) outbox: Arc<dyn Outbox>,
-    pub(super) told: Arc<dyn LogWriter>,
-    pub(super) heard: Arc<dyn RecordStore<R>>,
+    pub(super) event_writer: Arc<dyn LogWriter>,
+    pub(super) projection: Arc<dyn RecordStore<R>>,
     pub(super) open_source: OpenSource,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) admin: Arc<dyn LogAdmin>,
     pub(super) group: String,
-    /// The topic of the events that are heard.
-    pub(super) hears: String,
+    /// The topic of the events that the projection is made of.
+    pub(super) subscribed_topic: String,
 }
 
 impl<S: ?Sized, R: Record> Account<S, R> {
     /// Rows that another process keeps.
     const fn elsewhere(store: Arc<S>) -> Self {
-        Self { store, kept: None, is_local: false }
+        Self { store, local: None, is_local: false }
     }
 
     /// The rows as a service has them, with what runs for them in this process.
@@ -59,16 +59,16 @@ impl<S: ?Sized, R: Record> Account<S, R> {
         if let Some((relay, events)) = running.cloned() {
             (role.relay, role.ingest) = (Some(relay), events);
         }
-        role.subscribed_topic = self.kept.as_ref().map(|kept| kept.hears.clone());
+        role.subscribed_topic = self.local.as_ref().map(|local| local.subscribed_topic.clone());
         role.is_local = self.is_local;
         role
     }
 }
 
-impl<R: Record> Kept<R> {
+impl<R: Record> LocalEntity<R> {
     /// What tells others of the rows: wherever rows are written, as nobody else may do it.
     pub(super) fn relay(&self) -> Relay {
-        Relay::new(Arc::clone(&self.outbox), Arc::clone(&self.told), RelayOptions::default())
+        Relay::new(Arc::clone(&self.outbox), Arc::clone(&self.event_writer), RelayOptions::default())
     }
 
     /// Starts both in `running`, with `metrics` for dead letters.
@@ -80,7 +80,7 @@ impl<R: Record> Kept<R> {
     ) -> Result<RunningAccount> {
         let account = running.carry_events(self.relay(), self.ingest(settings)?);
         if let Some(events) = &account.1 {
-            running.count_letters(&self.admin, &self.hears, events, metrics);
+            running.count_letters(&self.admin, &self.subscribed_topic, events, metrics);
         }
         Ok(account)
     }
@@ -92,7 +92,7 @@ impl<R: Record> Kept<R> {
         }
         Ok(Some(Ingest::new(
             (self.open_source)(&self.group)?,
-            Arc::clone(&self.heard),
+            Arc::clone(&self.projection),
             Arc::clone(&self.dead_letters),
             settings.ingest_options.clone(),
         )))
@@ -121,16 +121,24 @@ pub(super) async fn open(settings: &Settings, opening: &mut Opening) -> Result<A
     if keeps_users {
         let store = store::users(settings).await?;
         opening.note(store.closed);
-        let kept =
-            kept(store.outbox, store.heard, (&of_users, &settings.users), (&of_orders, &settings.orders));
-        accounts.users = Some(Account { store: store.store, kept: Some(kept), is_local });
+        let local = local(
+            store.outbox,
+            store.projection,
+            (&of_users, &settings.users),
+            (&of_orders, &settings.orders),
+        );
+        accounts.users = Some(Account { store: store.store, local: Some(local), is_local });
     }
     if keeps_orders {
         let store = store::orders(settings).await?;
         opening.note(store.closed);
-        let kept =
-            kept(store.outbox, store.heard, (&of_orders, &settings.orders), (&of_users, &settings.users));
-        accounts.orders = Some(Account { store: store.store, kept: Some(kept), is_local });
+        let local = local(
+            store.outbox,
+            store.projection,
+            (&of_orders, &settings.orders),
+            (&of_users, &settings.users),
+        );
+        accounts.orders = Some(Account { store: store.store, local: Some(local), is_local });
     }
     #[cfg(feature = "failpoints")]
     let accounts = super::failpoints::around_accounts(accounts);
@@ -144,20 +152,20 @@ async fn events(settings: &Settings, topic: &str, opening: &mut Opening) -> Resu
     Ok(log)
 }
 
-fn kept<R: Record>(
+fn local<R: Record>(
     outbox: Arc<dyn Outbox>,
-    heard: Arc<dyn RecordStore<R>>,
+    projection: Arc<dyn RecordStore<R>>,
     (own_log, own): (&Log, &AccountSettings),
     (others_log, others): (&Log, &AccountSettings),
-) -> Kept<R> {
-    Kept {
+) -> LocalEntity<R> {
+    LocalEntity {
         outbox,
-        told: Arc::clone(&own_log.records),
-        heard,
+        event_writer: Arc::clone(&own_log.records),
+        projection,
         open_source: Arc::clone(&others_log.open_source),
         dead_letters: Arc::clone(&others_log.dead_letters),
         admin: Arc::clone(&others_log.admin),
         group: own.group.clone(),
-        hears: others.topic.clone(),
+        subscribed_topic: others.topic.clone(),
     }
 }

@@ -6,7 +6,7 @@ use shop_core::fault::with_failpoints;
 use shop_core::record::Record;
 
 use super::OpenSource;
-use super::accounts::{Account, Accounts, Kept};
+use super::accounts::{Account, Accounts, LocalEntity};
 use super::purchases::Purchases;
 
 pub(super) fn around_purchases(purchases: Purchases) -> Purchases {
@@ -23,24 +23,24 @@ pub(super) fn around_accounts(accounts: Accounts) -> Accounts {
     Accounts {
         users: accounts.users.map(|users| Account {
             store: with_failpoints(users.store) as _,
-            kept: users.kept.map(around_kept),
+            local: users.local.map(around_local),
             is_local: users.is_local,
         }),
         orders: accounts.orders.map(|orders| Account {
             store: with_failpoints(orders.store) as _,
-            kept: orders.kept.map(around_kept),
+            local: orders.local.map(around_local),
             is_local: orders.is_local,
         }),
     }
 }
 
 /// Positions and dead letters are the pipeline's, which has its failpoints with the purchases.
-fn around_kept<R: Record>(kept: Kept<R>) -> Kept<R> {
-    Kept {
-        outbox: with_failpoints(kept.outbox),
-        told: with_failpoints(kept.told),
-        heard: with_failpoints(kept.heard),
-        ..kept
+fn around_local<R: Record>(local: LocalEntity<R>) -> LocalEntity<R> {
+    LocalEntity {
+        outbox: with_failpoints(local.outbox),
+        event_writer: with_failpoints(local.event_writer),
+        projection: with_failpoints(local.projection),
+        ..local
     }
 }
 

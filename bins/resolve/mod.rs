@@ -23,7 +23,7 @@ use accounts::Accounts;
 pub(crate) use check::{Part, State, parts};
 pub use purchases::Purchases;
 pub use store::migrate;
-pub(crate) use whole::{Heard, heard_by_orders, heard_by_users, log_admin, query};
+pub(crate) use whole::{Projection, log_admin, orders_projection, query, users_projection};
 
 /// What is asked for and this program was built without.
 #[must_use]
@@ -141,11 +141,11 @@ impl Ports {
                 running.count_letters(&purchases.admin, &settings.topic, &ingest, metrics);
             }
         }
-        if let Some(kept) = self.accounts.users.as_ref().and_then(|users| users.kept.as_ref()) {
-            running.users = Some(kept.start(&mut running, settings, metrics)?);
+        if let Some(local) = self.accounts.users.as_ref().and_then(|users| users.local.as_ref()) {
+            running.users = Some(local.start(&mut running, settings, metrics)?);
         }
-        if let Some(kept) = self.accounts.orders.as_ref().and_then(|orders| orders.kept.as_ref()) {
-            running.orders = Some(kept.start(&mut running, settings, metrics)?);
+        if let Some(local) = self.accounts.orders.as_ref().and_then(|orders| orders.local.as_ref()) {
+            running.orders = Some(local.start(&mut running, settings, metrics)?);
         }
         Ok(running)
     }

@@ -34,11 +34,11 @@ impl Store {
     }
 }
 
-/// A store of users or of orders, from all its sides. It hears of the others by the events `R`.
+/// A store of users or of orders, from all its sides. It consumes the events `R`.
 pub(super) struct AccountStore<S: ?Sized, R> {
     pub(super) store: Arc<S>,
     pub(super) outbox: Arc<dyn Outbox>,
-    pub(super) heard: Arc<dyn RecordStore<R>>,
+    pub(super) projection: Arc<dyn RecordStore<R>>,
     pub(super) closed: Closed,
     pub(super) name: String,
 }
@@ -46,8 +46,8 @@ pub(super) struct AccountStore<S: ?Sized, R> {
 impl<S: ?Sized, R: Record> AccountStore<S, R> {
     /// What asks whether it works, when that is closed, and its name.
     pub(super) fn into_check(self) -> (BoxFuture<'static, shop_core::Result<()>>, Closed, String) {
-        let heard = self.heard;
-        (Box::pin(async move { heard.check().await }), self.closed, self.name)
+        let projection = self.projection;
+        (Box::pin(async move { projection.check().await }), self.closed, self.name)
     }
 }
 
@@ -59,8 +59,8 @@ fn of_users<T>(store: T, closed: Closed, name: String) -> Users
 where
     T: UserStore + Outbox + RecordStore<Order> + Clone,
 {
-    let (outbox, heard) = (Arc::new(store.clone()), Arc::new(store.clone()));
-    AccountStore { store: Arc::new(store), outbox, heard, closed, name }
+    let (outbox, projection) = (Arc::new(store.clone()), Arc::new(store.clone()));
+    AccountStore { store: Arc::new(store), outbox, projection, closed, name }
 }
 
 #[cfg(any(feature = "embedded", feature = "mongodb"))]
@@ -68,8 +68,8 @@ fn of_orders<T>(store: T, closed: Closed, name: String) -> Orders
 where
     T: OrderStore + Outbox + RecordStore<User> + Clone,
 {
-    let (outbox, heard) = (Arc::new(store.clone()), Arc::new(store.clone()));
-    AccountStore { store: Arc::new(store), outbox, heard, closed, name }
+    let (outbox, projection) = (Arc::new(store.clone()), Arc::new(store.clone()));
+    AccountStore { store: Arc::new(store), outbox, projection, closed, name }
 }
 
 /// The store of users that the settings ask for.
@@ -109,7 +109,7 @@ pub async fn migrate(settings: &Settings) -> Result<()> {
 #[cfg(feature = "mongodb")]
 async fn migrate_in(settings: &Settings, mongodb: &MongodbSettings) -> Result<()> {
     let store = connect(settings, mongodb).await?;
-    let told = |migration: shop_store::mongo::Migration| {
+    let report = |migration: shop_store::mongo::Migration| {
         tracing::info!(
             seen = migration.seen,
             changed = migration.changed,
@@ -117,7 +117,7 @@ async fn migrate_in(settings: &Settings, mongodb: &MongodbSettings) -> Result<()
             "migrating"
         );
     };
-    let migration = store.migrate(told).await?;
+    let migration = store.migrate(report).await?;
     tracing::info!(
         seen = migration.seen,
         changed = migration.changed,

@@ -63,32 +63,32 @@ pub(crate) async fn query(settings: &Settings) -> crate::Result<Opened<dyn Purch
 }
 
 /// A topic of events as a whole, and who keeps what they say.
-pub(crate) struct Heard<R> {
+pub(crate) struct Projection<R> {
     pub(crate) log: Opened<dyn LogAdmin>,
     pub(crate) store: Opened<dyn RecordStore<R>>,
 }
 
 /// What users hear of orders.
-pub(crate) async fn heard_by_users(settings: &Settings) -> crate::Result<Heard<Order>> {
-    heard(settings, &settings.orders.topic, store::users(settings)).await
+pub(crate) async fn users_projection(settings: &Settings) -> crate::Result<Projection<Order>> {
+    open_projection(settings, &settings.orders.topic, store::users(settings)).await
 }
 
 /// What orders hear of users.
-pub(crate) async fn heard_by_orders(settings: &Settings) -> crate::Result<Heard<User>> {
-    heard(settings, &settings.users.topic, store::orders(settings)).await
+pub(crate) async fn orders_projection(settings: &Settings) -> crate::Result<Projection<User>> {
+    open_projection(settings, &settings.users.topic, store::orders(settings)).await
 }
 
 /// Opens the log first: without one, no store is created.
-async fn heard<S: ?Sized, R>(
+async fn open_projection<S: ?Sized, R>(
     settings: &Settings,
     topic: &str,
     opening: impl Future<Output = crate::Result<AccountStore<S, R>>> + Send,
-) -> crate::Result<Heard<R>> {
+) -> crate::Result<Projection<R>> {
     let (log, _) = log_admin(settings, Some(topic)).await?;
     let store =
-        opening.await.map(|store| Opened { port: store.heard, name: store.name, closed: store.closed });
+        opening.await.map(|store| Opened { port: store.projection, name: store.name, closed: store.closed });
     match store {
-        Ok(store) => Ok(Heard { log, store }),
+        Ok(store) => Ok(Projection { log, store }),
         Err(failure) => {
             log.close().await;
             Err(failure)

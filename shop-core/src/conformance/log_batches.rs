@@ -88,6 +88,8 @@ pub async fn a_revoked_partition_is_silent(fixture: &dyn LogFixture) {
     }
     let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &of_users(0..60)).await;
+    // So that it is in the group, and owns all partitions, before the other one joins.
+    read(&*first, 1).await;
     let second = fixture.source(GROUP).await;
     let revocation = revocation_of(&*first, &*second).await;
     publish(&*sink, &of_users(60..120)).await;
