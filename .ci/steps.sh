@@ -34,8 +34,13 @@ step() {
 }
 
 end_of_one() {
-  local pid status=0 name
+  local pid='' status=0 name
   wait -n -p pid "${running[@]}" || status=$?
+  if [ -z "$pid" ]; then
+    # A step was ended by a signal before it was waited for.
+    failed=${!running[*]}
+    exit 1
+  fi
   for name in "${!running[@]}"; do
     [ "${running[$name]}" != "$pid" ] || break
   done
@@ -70,7 +75,7 @@ report() {
     printf '\nall is well after %d s\n' "$SECONDS"
   else
     # Of a run that was interrupted: whatever ran at that time.
-    for name in ${failed:-"${!running[@]}"}; do
+    for name in ${failed:-${!running[*]}}; do
       printf '\n== %s: FAILED, with this output:\n' "$name"
       cat "$outputs/$name"
       printf '== %s: FAILED after %d s\n' "$name" $((SECONDS - began[$name]))

@@ -193,7 +193,7 @@ impl Settings {
             // Help was asked for.
             Err(asked) if asked.exit_code() == 0 => asked.exit(),
             Err(error) => {
-                faults.push(without_repetition(error.to_string().trim()));
+                faults.push(readable(error.to_string().trim()));
                 faults.extend(contradictions(service, unbuilt, &Given::of_values(&values)));
                 Err(Failure::all(faults).usage())
             }
@@ -277,11 +277,15 @@ impl Settings {
     }
 }
 
-/// A wrong variable is a fault of the service's settings and of the command's: its line is shown once.
-fn without_repetition(text: &str) -> String {
+/// A wrong variable is a fault of the service's settings and of the command's: its line is shown once. What is missing is
+/// named as users know it.
+fn readable(text: &str) -> String {
     let mut seen = BTreeSet::new();
     let lines: Vec<_> = text.lines().filter(|line| line.is_empty() || seen.insert(*line)).collect();
-    lines.join("\n")
+    let missing = "A subcommand must be selected (DlqArguments::action)";
+    lines
+        .join("\n")
+        .replace(missing, "management dlq: select ls, show, replay or drop (--help describes each)")
 }
 
 /// How Kafka is reached, if brokers are named; what has no default is taken out of `variables`.

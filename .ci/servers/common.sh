@@ -62,7 +62,8 @@ launch() {
 end() {
   local pid
   pid=$(pid_of "$1") || return 0
-  kill "-$2" "$pid"
+  # It may have ended by itself since.
+  kill "-$2" "$pid" 2>/dev/null || true
   # One that is paused ends in order only if it may go on.
   kill -CONT "$pid" 2>/dev/null || true
   local patience=1200
@@ -103,7 +104,7 @@ fetch() {
   flock 8
   if [ ! -e "$parts/complete" ]; then
     say "fetching the servers with Maven ..."
-    rm -rf "${parts:?}/lib" "$parts/classes"
+    rm -rf "${parts:?}/lib" "$parts/classes" "$parts"/*.jsa
     timeout 900 mvn -B -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
       -DoutputDirectory="$parts/lib" >"$parts/maven.log" 2>&1 </dev/null || { tail -n 20 "$parts/maven.log" >&2; die "Maven failed"; }
     javac --release 17 -cp "$parts/lib/*" -d "$parts/classes" "$here/MongoStandIn.java" >&2

@@ -43,7 +43,6 @@ pub(crate) struct Management {
 }
 
 #[derive(Debug, Subcommands)]
-#[expect(clippy::large_enum_variant, reason = "one value of it is made, at start")]
 enum Subcommand {
     /// Converts the documents that older systems left in MongoDB to the current form, in place
     ///
@@ -116,8 +115,6 @@ struct ReplayEventsArguments {
 
 #[derive(Debug, Conf)]
 struct DlqArguments {
-    #[conf(flatten)]
-    _settings: Variables,
     #[conf(subcommands)]
     action: DlqSubcommand,
 }

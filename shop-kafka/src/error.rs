@@ -18,6 +18,8 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
         KafkaError::ClientCreation(_) => {
             (ErrorKind::Invalid, "no client could be made: see what librdkafka says")
         }
+        // Of these the library gives no code.
+        KafkaError::AdminOp(code) => meaning(*code),
         other => {
             other.rdkafka_error_code().map_or((ErrorKind::Internal, "librdkafka refused a call"), meaning)
         }

@@ -133,7 +133,7 @@ async fn what_cannot_be_done_is_told_with_what_to_do() {
         (&["verify", "--kafka-partitions", "0"], "KAFKA_PARTITIONS", 2),
         (&["verify", "--kafka-bootstrap-servers", "127.0.0.1:1", "--kafka-topic", "no topic"], "topic", 2),
         (&["migrate"], "MONGODB_URI", 2),
-        (&["dlq"], "A subcommand must be selected", 2),
+        (&["dlq"], "management dlq: select ls, show, replay or drop", 2),
         (&["dlq", "list"], "unrecognized subcommand 'list'", 2),
         (&["dlq", "ls", "--topic", "purchase"], "nothing is known of", 2),
         (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict or refused", 2),

@@ -167,7 +167,7 @@ impl<R: Record> Driver<R> {
     fn commit(&self, offsets: Vec<CommitOffset>) {
         let (source, events) = (Arc::clone(&self.source), self.sender.clone());
         tokio::spawn(async move {
-            let commit = AssertUnwindSafe(source.commit(&offsets)).catch_unwind().await;
+            let commit = AssertUnwindSafe(async { source.commit(&offsets).await }).catch_unwind().await;
             let outcome = commit.unwrap_or_else(|panic| Err(Error::of_panic(&*panic).with_origin("ingest")));
             // The pipeline may have ended.
             drop(events.send(Event::Committed(offsets, outcome)).await);
@@ -177,6 +177,7 @@ impl<R: Record> Driver<R> {
     fn publish_status(&mut self) {
         let Self { status, pipeline, .. } = self;
         status.update(|status| pipeline.report(status));
+        pipeline.log_transitions();
     }
 
     /// Closes the source, and waits for it a little longer than it was given.

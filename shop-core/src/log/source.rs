@@ -23,7 +23,7 @@ use crate::Result;
 /// - A batch holds at most the number of records that the source was made with
 ///   (`log::batches_keep_to_their_limit`), and ends at the latest with the record that reaches its bytes
 ///   (`log::batches_keep_to_their_bytes`).
-/// - The time of a record is the same at each delivery, and a record that is appended later has a later one
+/// - The time of a record is the same at each delivery, and a record that is appended some milliseconds later has a later one
 ///   (`log::a_record_keeps_its_time`).
 /// - Records of other producers are delivered as they stand
 ///   (`log::foreign_records_are_delivered_as_they_stand`).

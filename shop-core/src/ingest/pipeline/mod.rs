@@ -191,6 +191,8 @@ pub(super) struct Pipeline {
     retries: BTreeMap<Part, u64>,
     /// What fails, or is stuck, is not what it was when it was reported.
     failures_changed: bool,
+    /// The parts that fail, with the error, or work again, and were not logged yet.
+    transitions: Vec<(Part, Option<Error>)>,
 }
 
 impl Pipeline {
@@ -212,6 +214,7 @@ impl Pipeline {
             freshness: None,
             retries: BTreeMap::new(),
             failures_changed: false,
+            transitions: Vec::new(),
             options,
         }
     }

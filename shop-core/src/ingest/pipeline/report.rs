@@ -22,15 +22,28 @@ impl Pipeline {
             | replace(&mut status.in_flight_bytes, self.bytes)
             | replace(&mut status.freshness, self.freshness);
         if std::mem::take(&mut self.failures_changed) {
-            self.report_failures(status);
+            self.transitions.extend(self.report_failures(status));
             changed = true;
         }
         changed | self.report_oldest(status)
     }
 
-    /// Enters, of each part, the failure that has lasted longest. A part is logged when its first call fails and when
-    /// its last one works again, not at every attempt.
-    fn report_failures(&self, status: &mut IngestStatus) {
+    /// Logs which parts fail now, and which have recovered, since the status was reported. Not to be called while the
+    /// status is locked: a log that blocks would block all who read it.
+    pub(in super::super) fn log_transitions(&mut self) {
+        for (part, error) in self.transitions.drain(..) {
+            match error {
+                Some(error) => {
+                    tracing::warn!(ingest.part = %part, error = %error.chain(), "ingest failing, retrying");
+                }
+                None => tracing::info!(ingest.part = %part, "ingest recovered"),
+            }
+        }
+    }
+
+    /// Enters, of each part, the failure that has lasted longest. Returns the parts whose first call fails now, with its
+    /// error, and those whose last one works again.
+    fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Part, Option<Error>)> {
         let before = std::mem::take(&mut status.troubles);
         status.waiting_since.clear();
         for (part, since, error) in self.failing() {
@@ -43,14 +56,10 @@ impl Pipeline {
         let stuck = self.in_flight.values().flat_map(|batch| batch.stuck.values()).next();
         status.stuck = stuck.cloned();
         status.retries.clone_from(&self.retries);
-        for (part, error) in &status.troubles {
-            if !before.contains_key(part) {
-                tracing::warn!(ingest.part = %part, error = %error.chain(), "ingest failing, retrying");
-            }
-        }
-        for part in before.into_keys().filter(|part| !status.troubles.contains_key(part)) {
-            tracing::info!(ingest.part = %part, "ingest recovered");
-        }
+        let new = status.troubles.iter().filter(|(part, _)| !before.contains_key(part));
+        let failing = new.map(|(part, error)| (*part, Some(error.clone())));
+        let recovered = before.keys().filter(|part| !status.troubles.contains_key(part));
+        failing.chain(recovered.map(|part| (*part, None))).collect()
     }
 
     /// What fails, and is made again: since when, and why.

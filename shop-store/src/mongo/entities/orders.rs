@@ -34,6 +34,8 @@ impl MongoOrders {
 pub(super) struct Stored {
     #[serde(rename = "_id")]
     id: i64,
+    /// Empty where another program has written the order: no key is.
+    #[serde(default)]
     key: String,
     user_id: i64,
     product: String,
