@@ -44,7 +44,7 @@ impl Resource<Order> {
     /// ```
     ///
     /// # Errors
-    /// As [`ShopClient::buy`], and [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role
+    /// As [`ShopClient::buy`](crate::ShopClient::buy), and [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role
     /// of orders.
     ///
     /// # Cancel safety

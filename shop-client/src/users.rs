@@ -42,7 +42,7 @@ impl Resource<User> {
     /// ```
     ///
     /// # Errors
-    /// As [`ShopClient::buy`], and [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role
+    /// As [`ShopClient::buy`](crate::ShopClient::buy), and [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role
     /// of users.
     ///
     /// # Cancel safety

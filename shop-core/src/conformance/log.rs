@@ -1,4 +1,4 @@
-//! What every log promises: [`PurchaseSink`], [`LogSource`] and [`DeadLetters`](crate::log::DeadLetters)
+//! What every log promises: [`PurchaseSink`], [`LogSource`](crate::log::LogSource) and [`DeadLetters`](crate::log::DeadLetters)
 //! together.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
 //! What every log promises to its operators: [`Log`](crate::log::Log), [`LogWriter`](crate::log::LogWriter) and
-//! [`LogAdmin`](crate::log::LogAdmin).
+//! [`LogAdmin`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;

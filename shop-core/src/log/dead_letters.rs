@@ -8,7 +8,7 @@ use super::{LogRecord, Partition, Reason};
 use crate::Result;
 
 /// Keeps records that can never be stored, byte for byte. The log's side owns it, so that a store that is
-/// away keeps nobody from putting a bad record aside.
+/// unavailable does not keep a bad record from being dead-lettered.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that holds an implementation to it.

@@ -40,7 +40,7 @@ use crate::Result;
 ///   (`log::a_revocation_is_waited_for`), or until the grace that it names is over
 ///   (`log::a_revocation_ends_with_its_grace`). Meanwhile nothing of it is handed out in that epoch
 ///   (`log::a_revoked_partition_is_silent`).
-/// - Who asks for interruptions only is given no batch, and is told of a revocation all the same
+/// - A caller that requests control events only gets no batch, and gets a revocation all the same
 ///   (`log::an_interruption_is_no_batch`).
 /// - A commit of an epoch that is over is [`Fenced`](CommitOutcome::Fenced) and moves nothing
 ///   (`log::an_epoch_that_is_over_is_fenced`).
@@ -52,7 +52,7 @@ use crate::Result;
 pub trait LogSource: Debug + Send + Sync + 'static {
     /// Waits for what happens next. A revocation comes before any batch.
     ///
-    /// As long as nobody asks, no batch is handed over: that is how a reader that is full pauses the source,
+    /// Without a call no batch is handed over: that is how a reader that is full pauses the source,
     /// which stays a member of its group meanwhile.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ pub trait LogSource: Debug + Send + Sync + 'static {
     /// its turn. What a log learns only now and then may be some seconds old.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when nobody knows.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when it is not known.
     async fn lag(&self) -> Result<Lag>;
 
     /// Whether the log can be reached. A member that waits for its turn is well.
@@ -93,7 +93,7 @@ pub trait LogSource: Debug + Send + Sync + 'static {
     /// Leaves the group, within `deadline`. Commits nothing.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when the group was not told by then.
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when the group was not notified by then.
     async fn close(&self, deadline: Duration) -> Result<()>;
 }
 
@@ -233,7 +233,7 @@ impl Lag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationCause {
-    /// The group shares its partitions anew; commits still count until the revocation is done.
+    /// The group reassigns its partitions; commits still count until the revocation is done.
     Rebalance,
     /// The membership is over already: commits are fenced, there is nothing to drain for.
     Lost,

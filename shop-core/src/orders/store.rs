@@ -53,11 +53,11 @@ pub trait OrderStore: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placement {
-    /// It is placed now, durably, and will be told of.
+    /// It is placed now, durably, and its event will be published.
     Placed(Order),
     /// It was placed before with this key, and the same content.
     AlreadyPlaced(Order),
-    /// Nobody has told of this user yet.
+    /// No event of this user has been received yet.
     UnknownUser,
     /// The key was used for another order.
     KeyTaken,

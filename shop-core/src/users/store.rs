@@ -8,7 +8,7 @@ use super::{NewUser, User, UserNumber};
 use crate::Result;
 use crate::orders::OrderNumber;
 
-/// The most orders of a user that are told.
+/// The maximum number of a user's orders that are listed.
 pub const MOST_ORDERS: usize = 1_000;
 
 /// Where users are registered and found.
@@ -65,7 +65,7 @@ pub trait UserStore: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registration {
-    /// The user is registered now, durably, and will be told of.
+    /// The user is registered now, durably, and its event will be published.
     Registered(User),
     /// The user was registered before with this key, and the same content.
     AlreadyRegistered(User),
