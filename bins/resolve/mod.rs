@@ -15,9 +15,9 @@ use std::sync::Arc;
 use shop_core::log::LogSource;
 use shop_http::{Facing, Management, Metrics, Parts, PurchasesRole};
 
+use crate::Result;
 use crate::run::Running;
 use crate::settings::Settings;
-use crate::{Failure, Result};
 
 use accounts::Accounts;
 pub(crate) use check::{Part, State, parts};
@@ -162,6 +162,6 @@ impl Ports {
 
 #[cfg(feature = "embedded")]
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn in_data_dir(error: shop_core::Error) -> Failure {
-    Failure::about("the data folder (SHOP_DATA_DIR) cannot be used", &error)
+fn in_data_dir(error: shop_core::Error) -> crate::Failure {
+    crate::Failure::about("the data folder (SHOP_DATA_DIR) cannot be used", &error)
 }
