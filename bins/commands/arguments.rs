@@ -115,6 +115,9 @@ struct ReplayEventsArguments {
 
 #[derive(Debug, Conf)]
 struct DlqArguments {
+    /// For its help: they are moved behind the action.
+    #[conf(flatten)]
+    _settings: Variables,
     #[conf(subcommands)]
     action: DlqSubcommand,
 }
@@ -233,6 +236,18 @@ const SWITCHES: [&str; 4] = ["--check-config", "--healthcheck", "--help", "-h"];
 /// there is a command.
 pub(crate) fn move_behind_command(arguments: &mut [OsString]) -> bool {
     let Some(given) = arguments.get_mut(1..) else { return false };
+    let is_command = move_options_back(given);
+    if let Some((command, given)) = given.split_first_mut()
+        && is_command
+        && command == "dlq"
+    {
+        move_options_back(given);
+    }
+    is_command
+}
+
+/// Moves options behind the word that they stand before. Answers whether there is one.
+fn move_options_back(given: &mut [OsString]) -> bool {
     let text = |index: usize| given.get(index).map(|argument: &OsString| argument.to_string_lossy());
     let mut before = 0;
     while let Some(argument) = text(before).filter(|argument| argument.starts_with('-')) {
@@ -294,6 +309,8 @@ mod tests {
             ("m verify --wait 1", "m verify --wait 1"),
             ("m --host x --port=1 --check-config dlq ls", "m dlq ls --host x --port=1 --check-config"),
             ("m --help verify", "m verify --help"),
+            ("m --host x dlq --port 1 drop --all", "m dlq drop --all --host x --port 1"),
+            ("m dlq --help", "m dlq --help"),
         ] {
             assert_eq!(moved(line), (true, expected.to_owned()));
         }
