@@ -143,7 +143,7 @@ impl Pace {
         let most = rate.map_or(TOGETHER, |rate| (rate.get() / 10).clamp(1, TOGETHER));
         let beat = rate.map(|rate| {
             let mut beat = tokio::time::interval(Duration::from_secs(1) * most / rate.get());
-            // What was late is not made up for: nobody is to get more in a second.
+            // Lost time is not made up for: no second may have more than the rate.
             beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
             beat
         });
