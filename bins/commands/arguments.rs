@@ -42,6 +42,7 @@ pub(crate) struct Management {
     command: Option<Subcommand>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a process has one; conf fills it in without a Box")]
 #[derive(Debug, Subcommands)]
 enum Subcommand {
     /// Converts the documents that older systems left in MongoDB to the current form, in place
