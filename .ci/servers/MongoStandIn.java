@@ -23,7 +23,9 @@ public final class MongoStandIn {
     /** In a file. A write is with the operating system before its answer is sent, so that a kill loses none. */
     private static final class File extends H2Backend {
         File(String path) {
-            super(new MVStore.Builder().fileName(path).cacheSize(96).open());
+            // Without its own commits in the background: those leave the writing to a queue, and commit() then returns
+            // at once, because nothing has changed since.
+            super(new MVStore.Builder().fileName(path).cacheSize(96).autoCommitDisabled().open());
             // A version for each write command: without this the file grows by megabytes a second.
             getMvStore().setRetentionTime(1_000);
             getMvStore().setVersionsToKeep(0);
