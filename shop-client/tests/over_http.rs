@@ -19,8 +19,12 @@ use shop_core::outbox::Outbox;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::users::{User, UserStore};
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
-use shop_store::embedded::EmbeddedFixture;
 use tokio::net::TcpListener;
+
+#[path = "../../shop-store/tests/support/embedded.rs"]
+mod embedded;
+
+use embedded::EmbeddedFixture;
 
 /// A client of `router`, which is served as long as the test runs.
 async fn client_of(router: Router) -> ShopClient {

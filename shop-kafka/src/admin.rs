@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::error::kafka_error;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::log::{Batch, DeadLetter, DeadLetterState, LogAdmin, Partition, RecordType, Resolution};
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 
 use crate::KafkaLog;
-use crate::error::ORIGIN;
 use crate::scan::scan;
 
 /// A letter that was resolved is marked, and its bytes stay in the topic as long as that keeps them: see
@@ -22,9 +22,9 @@ impl LogAdmin for KafkaLog {
         shared.topic.ready(shared.options.publish_deadline).await?;
         let nameless = || {
             let message = "the cluster has no id, which the ids of records are made from";
-            Error::new(ErrorKind::Unavailable, message).with_origin(ORIGIN)
+            kafka_error(ErrorKind::Unavailable, message)
         };
-        let cluster = shared.keeper.cluster().ok_or_else(nameless)?;
+        let cluster = shared.monitor.cluster().ok_or_else(nameless)?;
         let topic = Arc::clone(&shared.topic.name);
         let batches = scan(shared, &shared.topic.name).await?.map_ok(move |found| {
             let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), found.partition, 0);

@@ -104,15 +104,3 @@ impl<T: Send + Sync> ClientContext for Context<T> {
         tracing::debug!(%error, reason, "a client of kafka has met an error");
     }
 }
-
-/// Drops `value`, which takes its time, in a thread of its own.
-pub(crate) fn retire<T: Send + 'static>(value: T, first: impl FnOnce(&T) + Send + 'static) {
-    let end = move || {
-        first(&value);
-        drop(value);
-    };
-    if let Err(error) = std::thread::Builder::new().name("shop-kafka-end".into()).spawn(end) {
-        // The closure is gone, and the client with it: that has taken its time here.
-        tracing::warn!(%error, "no thread could be started to end a client of kafka");
-    }
-}

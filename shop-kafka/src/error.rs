@@ -7,7 +7,12 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use shop_core::{Error, ErrorKind, Outcome};
 
-pub(crate) const ORIGIN: &str = "kafka";
+const ORIGIN: &str = "kafka";
+
+/// An error of ours.
+pub(crate) fn kafka_error(kind: ErrorKind, message: impl Into<String>) -> Error {
+    Error::new(kind, message).with_origin(ORIGIN)
+}
 
 /// What `error` means to a caller.
 pub(crate) fn from_kafka(error: KafkaError) -> Error {
@@ -24,18 +29,18 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
             other.rdkafka_error_code().map_or((ErrorKind::Internal, "librdkafka refused a call"), meaning)
         }
     };
-    Error::new(kind, message).with_origin(ORIGIN).with_source(error)
+    kafka_error(kind, message).with_source(error)
 }
 
 /// What the `code` of a single topic or partition means to a caller.
 pub(crate) fn from_code(code: Code) -> Error {
     let (kind, message) = meaning(code);
-    Error::new(kind, message).with_origin(ORIGIN).with_source(code)
+    kafka_error(kind, message).with_source(code)
 }
 
 /// The error of a port that was closed.
 pub(crate) fn closed(what: &str) -> Error {
-    Error::new(ErrorKind::Closed, format!("the {what} is closed")).with_origin(ORIGIN)
+    kafka_error(ErrorKind::Closed, format!("the {what} is closed"))
 }
 
 /// Nothing was done, and Kafka has not been there yet.
@@ -47,7 +52,7 @@ pub(crate) fn not_reached() -> Error {
 
 /// Something was not acknowledged when a port was closed.
 pub(crate) fn too_late() -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, "some records were not acknowledged in time").with_origin(ORIGIN)
+    kafka_error(ErrorKind::DeadlineExceeded, "some records were not acknowledged in time")
 }
 
 /// Whether the membership, in which something was asked, is over or about to change.
@@ -256,40 +261,8 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::AutoOffsetReset => (Corrupt, "what the brokers hold cannot be read"),
         Code::State => (Unavailable, "the client is not in a state to do that"),
         Code::Unknown => (Unavailable, "a broker has met an error that it did not expect: see its log"),
-        // Of librdkafka's inner life, of transactions, or of administration: nothing that we ask for. And what a
-        // later version adds.
-        Code::Fail
-        | Code::NoError
-        | Code::PartitionEOF
-        | Code::ExistingSubscription
-        | Code::AssignPartitions
-        | Code::RevokePartitions
-        | Code::Conflict
-        | Code::NoOffset
-        | Code::KeySerialization
-        | Code::ValueSerialization
-        | Code::KeyDeserialization
-        | Code::ValueDeserialization
-        | Code::ReadOnly
-        | Code::NoEnt
-        | Code::InvalidType
-        | Code::Application
-        | Code::Noop
-        | Code::OffsetMetadataTooLarge
-        | Code::InvalidRequiredAcks
-        | Code::InvalidCommitOffsetSize
-        | Code::InvalidRequest
-        | Code::InvalidTransactionalState
-        | Code::InvalidTransactionTimeout
-        | Code::TransactionCoordinatorFenced
-        | Code::NonEmptyGroup
-        | Code::GroupSubscribedToTopic
-        | Code::DuplicateResource
-        | Code::InconsistentVoterSet
-        | Code::InvalidUpdateVersion
-        | Code::FeatureUpdateFailed
-        | Code::UnknownSubscriptionId
-        | Code::TelemetryTooLarge
-        | _ => (Internal, "kafka refused an operation in a way that is not expected here"),
+        // Of librdkafka's inner life, of transactions, or of administration: nothing that we ask for. And what a later
+        // version adds.
+        _ => (Internal, "kafka refused an operation in a way that is not expected here"),
     }
 }

@@ -15,19 +15,19 @@
 //! |---|---|
 //! | `tls` | TLS and logins with SCRAM, by the system's OpenSSL |
 //! | `tls-static` | the same by an OpenSSL that is built along |
-//! | `conformance` | `KafkaFixture` (in module `fixture`), for the kit of shop-core |
-//! | `containers` | `KafkaContainer` there, for tests on a machine where nobody names a broker |
+
+// Test support names this crate by its name, in unit tests too.
+#[cfg(test)]
+extern crate self as shop_kafka;
 
 mod admin;
 mod client;
 mod config;
-#[cfg(feature = "containers")]
-mod container;
 mod dead_letters;
 mod error;
-#[cfg(feature = "conformance")]
-pub mod fixture;
-mod keeper;
+#[cfg(test)]
+#[path = "../tests/kafka/fixture.rs"]
+mod fixture;
 mod log;
 mod options;
 mod producer;
@@ -37,7 +37,9 @@ mod scan;
 mod sink;
 mod source;
 mod statistics;
+mod thread;
 mod topic;
+mod topic_monitor;
 
 pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;

@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::error::kafka_error;
 use async_trait::async_trait;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
-use shop_core::{Clock, Error, ErrorKind, Result, SystemClock};
+use shop_core::{Clock, ErrorKind, Result, SystemClock};
 
 use crate::client::Health;
-use crate::error::ORIGIN;
-use crate::keeper::Keeper;
 use crate::producer::{OnItsWay, Outgoing, Producing};
 use crate::record::to_headers;
 use crate::topic::Topic;
+use crate::topic_monitor::TopicMonitor;
 use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 
 /// A topic of a Kafka cluster.
@@ -27,7 +27,7 @@ pub struct KafkaLog {
 pub(crate) struct Shared {
     pub(crate) options: KafkaLogOptions,
     pub(crate) health: Arc<Health>,
-    pub(crate) keeper: Keeper,
+    pub(crate) monitor: TopicMonitor,
     pub(crate) producing: Producing,
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
@@ -44,15 +44,15 @@ impl KafkaLog {
     pub async fn open(options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
         let health = Arc::new(Health::default());
-        let keeper = Keeper::start(&options, &health)?;
+        let monitor = TopicMonitor::start(&options, &health)?;
         let producing = Producing::start(&options, &health)?;
         let topic = Arc::new(Topic::of_log(&options));
-        keeper.keep(Arc::clone(&topic));
+        monitor.keep(Arc::clone(&topic));
         Ok(Self {
             shared: Arc::new(Shared {
                 options,
                 health,
-                keeper,
+                monitor,
                 producing,
                 topic,
                 dead_letters: OnceLock::new(),
@@ -83,7 +83,7 @@ impl KafkaLog {
     /// [`Unavailable`](ErrorKind::Unavailable) when no thread can be started.
     pub fn source(&self, group: &str) -> Result<KafkaSource> {
         if group.is_empty() {
-            return Err(Error::new(ErrorKind::Invalid, "the consumer group has no name").with_origin(ORIGIN));
+            return Err(kafka_error(ErrorKind::Invalid, "the consumer group has no name"));
         }
         KafkaSource::start(&self.shared, group)
     }
@@ -91,7 +91,7 @@ impl KafkaLog {
     /// Where the log keeps its dead letters: the topic `<topic>.dlq`.
     #[must_use]
     pub fn dead_letters(&self) -> KafkaDeadLetters {
-        KafkaDeadLetters::new(Arc::clone(&self.shared), self.shared.dead_letters())
+        KafkaDeadLetters { log: Arc::clone(&self.shared), topic: self.shared.dead_letters() }
     }
 
     /// Appends a record as another producer might have written it: its offset and time are set here.
@@ -100,8 +100,7 @@ impl KafkaLog {
     /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
         self.deliver(record).await?.ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, "the broker has not said where the record stands")
-                .with_origin(ORIGIN)
+            kafka_error(ErrorKind::Unavailable, "the broker has not said where the record stands")
         })
     }
 
@@ -120,7 +119,7 @@ impl LogWriter for KafkaLog {
     }
 
     async fn check(&self) -> Result<()> {
-        self.shared.keeper.check(&self.shared.topic).await
+        self.shared.monitor.check(&self.shared.topic).await
     }
 }
 
@@ -142,13 +141,6 @@ impl Log for KafkaLog {
     }
 }
 
-#[cfg(test)]
-impl KafkaLog {
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-}
-
 impl Shared {
     /// Puts a record into the producer's queue.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<OnItsWay> {
@@ -163,7 +155,7 @@ impl Shared {
     fn dead_letters(&self) -> Arc<Topic> {
         let first = || {
             let topic = Arc::new(Topic::of_dead_letters(&self.options));
-            self.keeper.keep(Arc::clone(&topic));
+            self.monitor.keep(Arc::clone(&topic));
             topic
         };
         Arc::clone(self.dead_letters.get_or_init(first))

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::kafka_error;
 use secrecy::SecretString;
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 
 use crate::StatisticsObserver;
-use crate::error::ORIGIN;
 
 /// How a [`KafkaLog`](crate::KafkaLog) is opened. [`new`](Self::new) takes what has no default.
 #[derive(Debug, Clone)]
@@ -196,29 +196,35 @@ impl KafkaLogOptions {
 
     /// Says what is wrong with them, before anything is started.
     pub(crate) fn validate(&self) -> Result<()> {
-        let wrong = |message: &str| Err(Error::new(ErrorKind::Invalid, message).with_origin(ORIGIN));
-        if self.brokers.trim().is_empty() {
-            return wrong("no broker is named: give at least one host:port");
-        }
-        if !is_topic_name(&self.topic) {
-            return wrong(
+        let problems = [
+            (self.brokers.trim().is_empty(), "no broker is named: give at least one host:port"),
+            (
+                !is_topic_name(&self.topic),
                 "the topic's name is not one that Kafka takes: up to 245 letters, digits, dots, dashes, underscores",
-            );
-        }
-        if self.partitions == 0 || self.replicas == Some(0) {
-            return wrong("a topic needs at least one partition and one replica");
-        }
-        if self.batch_records == 0 || self.batch_bytes == 0 || self.producer_queue == 0 {
-            return wrong("a batch and a queue must have room for at least one record");
-        }
-        if self.heartbeat >= self.session_timeout || self.grace >= self.session_timeout {
-            return wrong("the heartbeat and the grace must be shorter than the session's time-out");
-        }
-        if self.publish_deadline < Duration::from_millis(100) {
-            return wrong("the deadline of a publish must be 100 ms at the least");
-        }
-        if self.username.is_some() != self.password.is_some() {
-            return wrong("a login needs a user name and a password: KAFKA_USERNAME and KAFKA_PASSWORD");
+            ),
+            (
+                self.partitions == 0 || self.replicas == Some(0),
+                "a topic needs at least one partition and one replica",
+            ),
+            (
+                self.batch_records == 0 || self.batch_bytes == 0 || self.producer_queue == 0,
+                "a batch and a queue must have room for at least one record",
+            ),
+            (
+                self.heartbeat.max(self.grace) >= self.session_timeout,
+                "the heartbeat and the grace must be shorter than the session's time-out",
+            ),
+            (
+                self.publish_deadline < Duration::from_millis(100),
+                "the deadline of a publish must be 100 ms at the least",
+            ),
+            (
+                self.username.is_some() != self.password.is_some(),
+                "a login needs a user name and a password: KAFKA_USERNAME and KAFKA_PASSWORD",
+            ),
+        ];
+        if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
+            return Err(kafka_error(ErrorKind::Invalid, problem));
         }
         self.validate_features()
     }
@@ -229,7 +235,7 @@ impl KafkaLogOptions {
         }
         let needs = |what: &str| {
             let message = format!("{what} needs a build with the feature tls (or tls-static) of shop-kafka");
-            Err(Error::new(ErrorKind::Unsupported, message).with_origin(ORIGIN))
+            Err(kafka_error(ErrorKind::Unsupported, message))
         };
         if self.tls {
             return needs("an encrypted connection");
@@ -251,6 +257,8 @@ fn is_topic_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use shop_core::Error;
+
     use super::*;
 
     fn problem(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<Error> {

@@ -10,11 +10,12 @@ use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedHeade
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use shop_core::log::RecordPosition;
-use shop_core::{Error, ErrorKind, Outcome, Result};
+use shop_core::{ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
-use crate::client::{Context, Health, Tell, retire};
-use crate::error::{ORIGIN, from_code, from_kafka, too_late};
+use crate::client::{Context, Health, Tell};
+use crate::error::{from_code, from_kafka, kafka_error, too_late};
+use crate::thread::retire;
 use crate::{KafkaLogOptions, KafkaStatistics, config};
 
 /// Hands each delivery to who waits for it.
@@ -211,8 +212,7 @@ impl OnItsWay {
                 Err(error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown }))
             }
             Err(_) => {
-                Err(Error::new(ErrorKind::Unavailable, "the producer was ended before it had an answer")
-                    .with_origin(ORIGIN))
+                Err(kafka_error(ErrorKind::Unavailable, "the producer was ended before it had an answer"))
             }
         }
     }

@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::error::kafka_error;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
     DeadLetter, DeadLetterState, Headers, LogRecord, RecordId, RecordType, Resolution, ResolvedDeadLetter,
 };
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 
 use crate::dead_letters::codec::letter;
 use crate::dead_letters::{KafkaDeadLetters, deliver};
-use crate::error::ORIGIN;
 use crate::producer::Outgoing;
 use crate::record::to_headers;
 use crate::scan::{ScanBatch, scan};
@@ -56,17 +56,7 @@ impl KafkaDeadLetters {
     pub(crate) async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
         self.log.topic.ready(self.log.options.publish_deadline).await?;
         let records: Vec<LogRecord> = letters.iter().map(|letter| letter.replay_record(of)).collect();
-        let producing = &self.log.producing;
-        let enqueue = |index: usize| {
-            let LogRecord { key, value, headers, .. } = &records[index];
-            producing.enqueue(Outgoing {
-                topic: &self.log.topic.name,
-                key: key.as_deref(),
-                value: value.as_deref(),
-                headers: to_headers(headers, &[]),
-            })
-        };
-        deliver(producing, records.len(), enqueue).await?;
+        deliver(&self.log.producing, records.len(), |index| self.log.enqueue(&records[index])).await?;
         self.mark_resolved(letters, of, Resolution::Replayed).await
     }
 
@@ -82,8 +72,7 @@ impl KafkaDeadLetters {
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
         let asked = tokio::task::spawn_blocking(move || log.producing.partitions(&topic));
         let partitions = asked.await.map_err(|error| {
-            Error::new(ErrorKind::Internal, "the question for the topic's partitions came to no end")
-                .with_origin(ORIGIN)
+            kafka_error(ErrorKind::Internal, "the question for the topic's partitions came to no end")
                 .with_source(error)
         })??;
         let producing = &self.log.producing;

@@ -12,16 +12,15 @@ use rdkafka::error::KafkaError;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::LogRecord;
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Context;
-use crate::config;
-use crate::error::{ORIGIN, from_kafka};
-use crate::keeper::start_thread;
+use crate::error::{from_kafka, kafka_error};
 use crate::log::Shared;
 use crate::record::from_message;
 use crate::topic::Observer;
+use crate::{config, thread};
 
 /// Consecutive records of one partition.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ pub(crate) async fn scan(
     // One waits here while the next one is read.
     let (chunks, mut read) = mpsc::channel(1);
     let (log, topic) = (Arc::clone(log), Arc::clone(topic));
-    drop(start_thread("shop-kafka-scan", move || match Scan::begin(&log, topic) {
+    drop(thread::start("shop-kafka-scan", move || match Scan::begin(&log, topic) {
         Err(error) => drop(begun.send(Err(log.health.explain(error)))),
         Ok(scan) => {
             // Whoever asked may have stopped waiting; then nobody takes the chunks either.
@@ -55,9 +54,7 @@ pub(crate) async fn scan(
         }
     })?);
     let ended = |error| {
-        Error::new(ErrorKind::Internal, "a scan of a topic has ended before it began")
-            .with_origin(ORIGIN)
-            .with_source(error)
+        kafka_error(ErrorKind::Internal, "a scan of a topic has ended before it began").with_source(error)
     };
     beginning.await.map_err(ended)??;
     Ok(stream::poll_fn(move |context| read.poll_recv(context)))
@@ -107,7 +104,7 @@ impl Scan {
                 None if last.elapsed() < PATIENCE => continue,
                 None => {
                     let message = "the topic could not be read to its end: no record came for half a minute";
-                    let silence = || Error::new(ErrorKind::Unavailable, message).with_origin(ORIGIN);
+                    let silence = || kafka_error(ErrorKind::Unavailable, message);
                     let error = log.health.explain(said.unwrap_or_else(silence));
                     // A receiver that is gone has ended the scan already.
                     let _gone = chunks.blocking_send(Err(error));
@@ -130,7 +127,7 @@ impl Scan {
             }
             let full =
                 self.bytes >= log.options.batch_bytes || self.count() >= log.options.batch_records.max(1);
-            if (full || self.ends.is_empty()) && self.hand_over(chunks).is_err() {
+            if (full || self.ends.is_empty()) && !self.hand_over(chunks) {
                 return;
             }
             // Only now: whoever takes them may have taken long.
@@ -163,19 +160,16 @@ impl Scan {
         }
     }
 
-    fn hand_over(&mut self, chunks: &mpsc::Sender<Result<ScanBatch>>) -> Result<(), Gone> {
+    /// Returns whether the receiver still takes them.
+    fn hand_over(&mut self, chunks: &mpsc::Sender<Result<ScanBatch>>) -> bool {
         self.bytes = 0;
-        for (partition, records) in std::mem::take(&mut self.held) {
+        std::mem::take(&mut self.held).into_iter().all(|(partition, records)| {
             // Numbers of partitions are never negative.
             let partition = u32::try_from(partition).unwrap_or_default();
-            chunks.blocking_send(Ok(ScanBatch { partition, records })).map_err(|_gone| Gone)?;
-        }
-        Ok(())
+            chunks.blocking_send(Ok(ScanBatch { partition, records })).is_ok()
+        })
     }
 }
-
-/// Nobody takes the chunks any more.
-struct Gone;
 
 /// Where the partitions end that hold anything.
 fn ends(reader: &Observer, topic: &str) -> Result<BTreeMap<i32, i64>> {

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use shop_core::log::LogRecord;
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
 use shop_core::record::encode;
-use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{ORIGIN, closed, not_reached, too_late};
+use crate::error::{closed, kafka_error, not_reached, too_late};
 use crate::log::Shared;
 use crate::producer::OnItsWay;
 use crate::topic::State;
@@ -50,9 +50,7 @@ impl KafkaSink {
         let room = Arc::clone(&self.early).try_acquire_owned().map_err(|error| {
             // A close has taken all the room, or else there is none left.
             let full = "too many purchases wait for kafka's first answer already";
-            self.open().err().unwrap_or_else(|| {
-                Error::new(ErrorKind::Overloaded, full).with_origin(ORIGIN).with_source(error)
-            })
+            self.open().err().unwrap_or_else(|| kafka_error(ErrorKind::Overloaded, full).with_source(error))
         })?;
         let (log, given_up) = (Arc::clone(&self.log), self.given_up.clone());
         let task = tokio::spawn(async move {
@@ -72,9 +70,7 @@ impl KafkaSink {
             receipt(&log, id, on_its_way).await
         });
         task.await.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Internal, "a publish has ended early")
-                .with_origin(ORIGIN)
-                .with_source(error))
+            Err(kafka_error(ErrorKind::Internal, "a publish has ended early").with_source(error))
         })
     }
 
@@ -120,7 +116,7 @@ impl PurchaseSink for KafkaSink {
 
     async fn check(&self) -> Result<()> {
         self.open()?;
-        self.log.keeper.check(&self.log.topic).await
+        self.log.monitor.check(&self.log.topic).await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
@@ -133,9 +129,7 @@ impl PurchaseSink for KafkaSink {
         let left = deadline.saturating_sub(begun.elapsed());
         let flushed = tokio::task::spawn_blocking(move || log.producing.flush(left));
         flushed.await.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Internal, "the end of the sink came to no end")
-                .with_origin(ORIGIN)
-                .with_source(error))
+            Err(kafka_error(ErrorKind::Internal, "the end of the sink came to no end").with_source(error))
         })?;
         in_time.map_or_else(|elapsed| Err(too_late().with_source(elapsed)), |_all| Ok(()))
     }

@@ -16,9 +16,10 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
 use crate::KafkaLogOptions;
-use crate::client::{Context, Health, retire};
+use crate::client::{Context, Health};
 use crate::config::LARGEST_RECORD;
-use crate::error::{ORIGIN, from_code, from_kafka, not_reached};
+use crate::error::{from_code, from_kafka, kafka_error, not_reached};
+use crate::thread::retire;
 
 /// A client that only asks.
 pub(crate) type Observer = BaseConsumer<Context<()>>;
@@ -27,14 +28,14 @@ impl rdkafka::consumer::ConsumerContext for Context<()> {}
 
 /// What it takes to ask about topics, and to create them.
 #[derive(Clone)]
-pub(crate) struct Asking {
+pub(crate) struct TopicAdmin {
     pub(crate) observer: Arc<Observer>,
     pub(crate) config: ClientConfig,
     pub(crate) health: Arc<Health>,
     pub(crate) cluster: Arc<OnceLock<Arc<str>>>,
 }
 
-impl Asking {
+impl TopicAdmin {
     /// Takes note of the cluster's id, which came along with the answer to another question.
     fn learn_cluster(&self) {
         if self.cluster.get().is_none()
@@ -74,7 +75,7 @@ pub(crate) struct Topic {
     /// Whether it is created if it is missing.
     create: bool,
     /// What a new topic is created with, beside the cluster's defaults.
-    settings: Settings,
+    settings: TopicConfig,
     state: watch::Sender<State>,
     /// Its `min.insync.replicas`; 0 while that is not known.
     min_in_sync: AtomicU32,
@@ -85,25 +86,9 @@ pub(crate) enum State {
     /// Nobody has been asked yet.
     Unknown,
     /// It was there when last asked; it is not asked before each use.
-    Ready(Present),
+    Ready(Partitions),
     /// It has not been there so far.
     Failed(Error),
-}
-
-/// What is known of a topic that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Present {
-    /// The copies of the partition that has the fewest.
-    copies: usize,
-    /// Partitions that no broker leads now. They take nothing; the others do.
-    leaderless: Vec<i32>,
-}
-
-impl Present {
-    /// Whether nothing is about to change.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.leaderless.is_empty()
-    }
 }
 
 impl Topic {
@@ -113,7 +98,7 @@ impl Topic {
         let forever = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
         let forever = forever.map(|(name, value)| (name, value.into()));
         let kept = if options.keep_forever { forever.to_vec() } else { Vec::new() };
-        let settings = Settings::Needed(in_sync(options).into_iter().chain(kept).collect());
+        let settings = TopicConfig::Required(in_sync(options).into_iter().chain(kept).collect());
         Self::new(options.topic.as_str().into(), options.partitions, options, settings)
     }
 
@@ -121,11 +106,11 @@ impl Topic {
     /// headers, and stays until somebody has looked at it.
     pub(crate) fn of_dead_letters(options: &KafkaLogOptions) -> Self {
         let kept = [("max.message.bytes", LARGEST_RECORD.to_string()), ("retention.ms", "-1".into())];
-        let settings = Settings::Wished(in_sync(options).into_iter().chain(kept).collect());
+        let settings = TopicConfig::Preferred(in_sync(options).into_iter().chain(kept).collect());
         Self::new(format!("{}.dlq", options.topic).into(), 1, options, settings)
     }
 
-    fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, settings: Settings) -> Self {
+    fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, settings: TopicConfig) -> Self {
         let (replicas, create) = (options.replicas, options.create_topics);
         let state = watch::Sender::new(State::Unknown);
         let min_in_sync = AtomicU32::new(0);
@@ -143,7 +128,7 @@ impl Topic {
 
     /// Whether receipts are made out for what it takes.
     pub(crate) const fn is_promised(&self) -> bool {
-        matches!(self.settings, Settings::Needed(_))
+        matches!(self.settings, TopicConfig::Required(_))
     }
 
     /// Whether the topic is there; waits for the first answer, at most for `time`.
@@ -174,19 +159,19 @@ impl Topic {
     }
 
     /// Looks whether the topic is there, and creates it if it is not. Blocks.
-    pub(crate) fn confirm(&self, asking: &Asking) {
-        let found = self.look(asking).and_then(|found| match found {
-            Found::There(partitions) if partitions.some_are_led() => Ok(partitions),
-            Found::There(_) => self.wait_for_leaders(asking),
-            Found::Missing if !self.create => Err(self.missing()),
-            Found::Missing => self.create(asking).and_then(|()| self.wait_for_leaders(asking)),
+    pub(crate) fn ensure(&self, admin: &TopicAdmin) {
+        let found = self.describe(admin).and_then(|found| match found {
+            Some(partitions) if partitions.some_are_led() => Ok(partitions),
+            Some(_) => self.wait_for_leaders(admin),
+            None if !self.create => Err(self.missing()),
+            None => self.create(admin).and_then(|()| self.wait_for_leaders(admin)),
         });
         match found {
-            Ok(Partitions { copies, leaderless, .. }) => {
-                asking.health.works();
-                self.set(State::Ready(Present { copies, leaderless }));
+            Ok(partitions) => {
+                admin.health.works();
+                self.set(State::Ready(partitions));
             }
-            Err(error) => self.fail(asking.health.explain(error)),
+            Err(error) => self.fail(admin.health.explain(error)),
         }
     }
 
@@ -205,7 +190,9 @@ impl Topic {
     fn set(&self, state: State) {
         self.state.send_if_modified(|known| {
             let news = match (&*known, &state) {
-                (State::Ready(old), State::Ready(new)) => old != new,
+                (State::Ready(old), State::Ready(new)) => {
+                    (old.copies, &old.leaderless) != (new.copies, &new.leaderless)
+                }
                 (State::Failed(old), State::Failed(new)) => old.to_string() != new.to_string(),
                 _ => true,
             };
@@ -218,25 +205,25 @@ impl Topic {
     }
 
     /// A topic that was created just now gets its leaders a moment later. One of them is enough in the end.
-    fn wait_for_leaders(&self, asking: &Asking) -> Result<Partitions> {
+    fn wait_for_leaders(&self, admin: &TopicAdmin) -> Result<Partitions> {
         let until = Instant::now() + LEADERS;
         loop {
-            let found = self.look(asking)?;
+            let found = self.describe(admin)?;
             let is_over = Instant::now() >= until;
             match found {
-                Found::There(partitions) if partitions.are_all_led() => return Ok(partitions),
-                Found::There(partitions) if is_over && partitions.some_are_led() => return Ok(partitions),
+                Some(partitions) if partitions.are_all_led() => return Ok(partitions),
+                Some(partitions) if is_over && partitions.some_are_led() => return Ok(partitions),
                 _ if is_over => return Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
-                _ => drop(asking.observer.poll(BETWEEN_LOOKS)),
+                _ => drop(admin.observer.poll(BETWEEN_LOOKS)),
             }
         }
     }
 
     fn tell(&self, state: &State) {
         let topic = &*self.name;
-        let Present { copies, leaderless } = match state {
+        let Partitions { copies, leaderless, .. } = match state {
             State::Unknown => return,
-            State::Ready(present) => present,
+            State::Ready(partitions) => partitions,
             State::Failed(error) => {
                 tracing::warn!(kafka.topic = topic, error = %error.chain(), "the topic cannot be used");
                 return;
@@ -260,45 +247,43 @@ impl Topic {
         }
     }
 
-    fn look(&self, asking: &Asking) -> Result<Found> {
-        let metadata = asking.observer.fetch_metadata(Some(&self.name), REQUEST).map_err(from_kafka)?;
-        asking.learn_cluster();
+    fn describe(&self, admin: &TopicAdmin) -> Result<Option<Partitions>> {
+        let metadata = admin.observer.fetch_metadata(Some(&self.name), REQUEST).map_err(from_kafka)?;
+        admin.learn_cluster();
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == &*self.name) else {
-            return Ok(Found::Missing);
+            return Ok(None);
         };
         match topic.error().map(RDKafkaErrorCode::from) {
-            None => Ok(Found::There(Partitions::of(topic))),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                Ok(Found::Missing)
-            }
-            Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Found::There(Partitions::default())),
+            None => Ok(Some(Partitions::of(topic))),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Some(Partitions::default())),
             Some(code) => Err(from_code(code)),
         }
     }
 
-    fn create(&self, asking: &Asking) -> Result<()> {
-        let (Settings::Needed(settings) | Settings::Wished(settings)) = &self.settings;
-        let Some(code) = self.ask_for_it(asking, settings)? else { return Ok(()) };
+    fn create(&self, admin: &TopicAdmin) -> Result<()> {
+        let (TopicConfig::Required(settings) | TopicConfig::Preferred(settings)) = &self.settings;
+        let Some(code) = self.request_creation(admin, settings)? else { return Ok(()) };
         let is_about_settings =
             matches!(code, RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig);
-        if !is_about_settings || matches!(self.settings, Settings::Needed(_)) {
+        if !is_about_settings || matches!(self.settings, TopicConfig::Required(_)) {
             return Err(self.refused(code));
         }
         tracing::warn!(kafka.topic = %self.name, %code, ?settings, "the topic is created without settings, which the cluster refuses");
-        self.ask_for_it(asking, &[])?.map_or(Ok(()), |code| Err(self.refused(code)))
+        self.request_creation(admin, &[])?.map_or(Ok(()), |code| Err(self.refused(code)))
     }
 
     /// Asks for the topic to be created; answers why the cluster refuses.
-    fn ask_for_it(
+    fn request_creation(
         &self,
-        asking: &Asking,
+        admin: &TopicAdmin,
         settings: &[(&'static str, String)],
     ) -> Result<Option<RDKafkaErrorCode>> {
         // -1 stands for the cluster's default.
         let replication = TopicReplication::Fixed(self.replicas.map_or(-1, number));
         let topic = NewTopic::new(&self.name, self.partitions, replication);
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
-        let created = asking.administer(|admin, options| admin.create_topics([&topic], options))?;
+        let created = admin.administer(|client, options| client.create_topics([&topic], options))?;
         for topic in created {
             match topic {
                 Ok(_) => {
@@ -314,9 +299,9 @@ impl Topic {
 
     /// Reads `min.insync.replicas`. Without an answer what was known stays; without the right to read the topic's
     /// settings nothing is known. Blocks.
-    pub(crate) fn ask_min_in_sync(&self, asking: &Asking) {
+    pub(crate) fn ask_min_in_sync(&self, admin: &TopicAdmin) {
         let topic = ResourceSpecifier::Topic(&self.name);
-        let answered = asking.administer(|admin, options| admin.describe_configs([&topic], options));
+        let answered = admin.administer(|client, options| client.describe_configs([&topic], options));
         let answered = answered.and_then(|resources| {
             resources.into_iter().next().map(|answer| answer.map_err(from_code)).transpose()
         });
@@ -341,7 +326,7 @@ impl Topic {
             "the topic {} is missing, and is not created here (KAFKA_CREATE_TOPICS): create it with {} partitions",
             self.name, self.partitions
         );
-        Error::new(ErrorKind::Unavailable, message).with_origin(ORIGIN).with_source(MISSING)
+        kafka_error(ErrorKind::Unavailable, message).with_source(MISSING)
     }
 
     fn refused(&self, code: RDKafkaErrorCode) -> Error {
@@ -354,7 +339,7 @@ impl Topic {
             self.name, self.partitions
         );
         let kind = if error.kind() == ErrorKind::Invalid { error.kind() } else { ErrorKind::Denied };
-        Error::new(kind, message).with_origin(ORIGIN).with_source(error)
+        kafka_error(kind, message).with_source(error)
     }
 }
 
@@ -369,24 +354,20 @@ fn in_sync(options: &KafkaLogOptions) -> Option<(&'static str, String)> {
 
 /// What a new topic is created with.
 #[derive(Debug)]
-enum Settings {
+enum TopicConfig {
     /// Without them there is to be no topic.
-    Needed(Vec<(&'static str, String)>),
+    Required(Vec<(&'static str, String)>),
     /// Without them it is better than none. The policy of a cluster may leave them to its administrators.
-    Wished(Vec<(&'static str, String)>),
+    Preferred(Vec<(&'static str, String)>),
 }
 
-/// What a look at a topic finds.
-enum Found {
-    Missing,
-    There(Partitions),
-}
-
-#[derive(Debug, Default)]
-struct Partitions {
+/// What is known of a topic that is there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Partitions {
     all: usize,
+    /// Partitions that no broker leads now. They take nothing; the others do.
     leaderless: Vec<i32>,
-    /// The copies of the one that has the fewest.
+    /// The copies of the partition that has the fewest.
     copies: usize,
 }
 
@@ -402,9 +383,14 @@ impl Partitions {
         }
     }
 
+    /// Whether nothing is about to change.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.leaderless.is_empty()
+    }
+
     /// Metadata may name a topic that was created just now without its partitions.
     fn are_all_led(&self) -> bool {
-        self.all > 0 && self.leaderless.is_empty()
+        self.all > 0 && self.is_settled()
     }
 
     fn some_are_led(&self) -> bool {
@@ -434,21 +420,15 @@ fn min_in_sync(settings: &ConfigResource) -> Option<u32> {
     settings.get("min.insync.replicas")?.value.as_deref()?.parse().ok()
 }
 
-#[cfg(all(test, feature = "containers"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::KafkaFixture;
 
-    /// What the environment of the tests says.
-    #[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]
-    fn environment(name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
-    }
-
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_topic_is_created_without_what_the_cluster_refuses_unless_it_is_needed() {
-        let Some(fixture) = KafkaFixture::on_test_server(environment).await else { return };
-        let log = fixture.log().shared();
+        let Some(fixture) = KafkaFixture::on_test_server().await else { return };
+        let log = &fixture.log().shared;
         let unknown = || vec![("no.such.setting", "1".to_owned())];
         let topic = |ending: &str, settings| {
             let topic = Arc::new(Topic::new(
@@ -457,11 +437,13 @@ mod tests {
                 &log.options,
                 settings,
             ));
-            log.keeper.keep(Arc::clone(&topic));
+            log.monitor.keep(Arc::clone(&topic));
             topic
         };
-        let (wished, needed) =
-            (topic("wished", Settings::Wished(unknown())), topic("needed", Settings::Needed(unknown())));
+        let (wished, needed) = (
+            topic("wished", TopicConfig::Preferred(unknown())),
+            topic("needed", TopicConfig::Required(unknown())),
+        );
         wished.ready(Duration::from_secs(30)).await.unwrap();
         let error = needed.ready(Duration::from_secs(30)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

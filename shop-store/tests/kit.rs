@@ -5,8 +5,14 @@ use shop_core::conformance::{
     log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite,
     users_suite,
 };
-use shop_store::embedded::{EmbeddedAccounts, EmbeddedFixture};
-use shop_store::mongo::{MongoAccounts, MongoFixture};
+
+#[path = "support/embedded.rs"]
+mod embedded;
+#[path = "support/mongo.rs"]
+mod mongo;
+
+use embedded::{EmbeddedAccounts, EmbeddedFixture};
+use mongo::{MongoAccounts, MongoFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
 log_admin_suite!(embedded_admin, EmbeddedFixture::new());
@@ -23,31 +29,25 @@ record_store_suite!(embedded_purchase_records, async { PurchaseRecords(EmbeddedF
 record_store_suite!(embedded_orders_of_users, async { OrdersOfUsers(EmbeddedAccounts::new().await) });
 record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedAccounts::new().await) });
 
-/// What the environment of the tests says.
-#[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-store_suite!(mongo_store, if MongoFixture::on_test_server(environment));
+store_suite!(mongo_store, if MongoFixture::on_test_server());
 pipeline_suite!(memory_to_mongo, if async {
-    Some((MemoryFixture::default(), MongoFixture::on_test_server(environment).await?))
+    Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
 });
 
-users_suite!(mongo_users, if MongoAccounts::on_test_server(environment));
-orders_suite!(mongo_orders, if MongoAccounts::on_test_server(environment));
+users_suite!(mongo_users, if MongoAccounts::on_test_server());
+orders_suite!(mongo_orders, if MongoAccounts::on_test_server());
 outbox_suite!(mongo_outbox_of_users, if async {
-    MongoAccounts::on_test_server(environment).await.map(OutboxOfUsers::new)
+    MongoAccounts::on_test_server().await.map(OutboxOfUsers::new)
 });
 outbox_suite!(mongo_outbox_of_orders, if async {
-    MongoAccounts::on_test_server(environment).await.map(OutboxOfOrders)
+    MongoAccounts::on_test_server().await.map(OutboxOfOrders)
 });
 record_store_suite!(mongo_purchase_records, if async {
-    MongoFixture::on_test_server(environment).await.map(PurchaseRecords)
+    MongoFixture::on_test_server().await.map(PurchaseRecords)
 });
 record_store_suite!(mongo_orders_of_users, if async {
-    MongoAccounts::on_test_server(environment).await.map(OrdersOfUsers)
+    MongoAccounts::on_test_server().await.map(OrdersOfUsers)
 });
 record_store_suite!(mongo_users_of_orders, if async {
-    MongoAccounts::on_test_server(environment).await.map(UsersOfOrders)
+    MongoAccounts::on_test_server().await.map(UsersOfOrders)
 });

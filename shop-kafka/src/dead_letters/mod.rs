@@ -31,12 +31,6 @@ pub struct KafkaDeadLetters {
     pub(crate) topic: Arc<Topic>,
 }
 
-impl KafkaDeadLetters {
-    pub(crate) const fn new(log: Arc<Shared>, topic: Arc<Topic>) -> Self {
-        Self { log, topic }
-    }
-}
-
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
     async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
@@ -57,7 +51,7 @@ impl DeadLetters for KafkaDeadLetters {
     }
 
     async fn check(&self) -> Result<()> {
-        self.log.keeper.check(&self.topic).await
+        self.log.monitor.check(&self.topic).await
     }
 }
 
@@ -67,7 +61,7 @@ pub(crate) async fn deliver(
     count: usize,
     enqueue: impl Fn(usize) -> Result<OnItsWay> + Send,
 ) -> Result<()> {
-    let mut on_their_way = VecDeque::with_capacity(count);
+    let mut on_their_way = VecDeque::<OnItsWay>::with_capacity(count);
     for index in 0..count {
         let mut enqueued = enqueue(index);
         // More than the queue has room for: those before make room.
@@ -75,17 +69,13 @@ pub(crate) async fn deliver(
             && error.kind() == ErrorKind::Overloaded
             && let Some(first) = on_their_way.pop_front()
         {
-            delivered(first, producing).await?;
+            first.delivered(producing).await?;
             enqueued = enqueue(index);
         }
         on_their_way.push_back(enqueued?);
     }
     for record in on_their_way {
-        delivered(record, producing).await?;
+        record.delivered(producing).await?;
     }
     Ok(())
-}
-
-async fn delivered(record: OnItsWay, producing: &Producing) -> Result<()> {
-    record.delivered(producing).await.map(drop)
 }

@@ -129,30 +129,31 @@ impl Inbox {
     }
 
     pub(super) async fn next(&self) -> Result<SourceEvent> {
+        self.first(|| self.take(true)).await
+    }
+
+    pub(super) async fn next_control(&self) -> Result<ControlEvent> {
+        let control = || match self.take(false)? {
+            Ok(SourceEvent::Revoked(revocation)) => Some(Ok(ControlEvent::Revoked(revocation))),
+            Ok(SourceEvent::Closed) => Some(Ok(ControlEvent::Closed)),
+            Err(error) => Some(Err(error)),
+            // A batch is not taken for a reader without room.
+            Ok(_) => None,
+        };
+        self.first(control).await
+    }
+
+    /// Waits until `take` finds something.
+    async fn first<T>(&self, take: impl Fn() -> Option<T>) -> T {
         loop {
             // Listening begins before the look, so that no change falls between the two.
             let news = self.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            if let Some(event) = self.take(true) {
-                return event;
+            if let Some(found) = take() {
+                return found;
             }
             news.await;
-        }
-    }
-
-    pub(super) async fn next_control(&self) -> Result<ControlEvent> {
-        loop {
-            let news = self.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
-            match self.take(false) {
-                Some(Ok(SourceEvent::Revoked(revocation))) => return Ok(ControlEvent::Revoked(revocation)),
-                Some(Ok(SourceEvent::Closed)) => return Ok(ControlEvent::Closed),
-                Some(Err(error)) => return Err(error),
-                // A batch is not taken for a reader without room.
-                Some(Ok(_)) | None => news.await,
-            }
         }
     }
 

@@ -14,7 +14,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::inbox::Inbox;
 use crate::client::{Context, Tell, lock};
-use crate::error::{ORIGIN, from_kafka, is_fencing};
+use crate::error::{from_kafka, is_fencing, kafka_error};
 use crate::log::Shared;
 use crate::statistics::lag;
 use crate::{KafkaStatistics, config};
@@ -81,7 +81,7 @@ impl Member {
 
     /// Partition `index` in `epoch`; `None` before the cluster's id is known, when nothing was handed over.
     pub(super) fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
-        let cluster = self.log.keeper.cluster()?;
+        let cluster = self.log.monitor.cluster()?;
         Some(Partition::new(cluster, Arc::clone(&self.log.topic.name), index, epoch))
     }
 
@@ -91,16 +91,8 @@ impl Member {
         self.assigned.store(true, Ordering::Release);
     }
 
-    /// Those of `indices` that are owned, with their epochs.
-    pub(super) fn owned_of(&self, indices: &[u32]) -> Vec<(u32, u64)> {
-        let owned = lock(&self.owned);
-        indices
-            .iter()
-            .filter_map(|index| owned.get_key_value(index).map(|(index, epoch)| (*index, *epoch)))
-            .collect()
-    }
-
-    pub(super) fn all_owned(&self) -> Vec<(u32, u64)> {
+    /// The partitions that are owned, with their epochs.
+    pub(super) fn owned(&self) -> Vec<(u32, u64)> {
         lock(&self.owned).iter().map(|(index, epoch)| (*index, *epoch)).collect()
     }
 
@@ -137,8 +129,7 @@ impl Member {
             return Ok(outcomes);
         }
         let Some(consumer) = committing.upgrade() else {
-            return Err(Error::new(ErrorKind::Unavailable, "this member is just joining its group anew")
-                .with_origin(ORIGIN));
+            return Err(kafka_error(ErrorKind::Unavailable, "this member is just joining its group anew"));
         };
         // librdkafka would send it without a membership, which a group that has no other member takes.
         if consumer.assignment_lost() {
@@ -164,16 +155,14 @@ impl Member {
 
 /// Nobody has been told yet; from then on, commits are fenced.
 fn lost() -> Error {
-    Error::new(ErrorKind::Unavailable, "this member has just lost its partitions")
+    kafka_error(ErrorKind::Unavailable, "this member has just lost its partitions")
         .with_outcome(Outcome::NotApplied)
-        .with_origin(ORIGIN)
 }
 
 fn add(list: &mut TopicPartitionList, position: &CommitOffset) -> Result<()> {
     let CommitOffset { partition, next_offset: next, .. } = position;
     let invalid = |_| {
-        Error::new(ErrorKind::Invalid, "no partition and no offset of kafka has such a number")
-            .with_origin(ORIGIN)
+        kafka_error(ErrorKind::Invalid, "no partition and no offset of kafka has such a number")
             .with_source(RDKafkaErrorCode::InvalidArgument)
     };
     let index = i32::try_from(partition.index).map_err(invalid)?;

@@ -20,13 +20,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, SourceEvent};
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{ORIGIN, closed};
-use crate::keeper::start_thread;
+use crate::error::{closed, kafka_error};
 use crate::log::Shared;
+use crate::thread;
 use member::Member;
 use reader::Reader;
 
@@ -56,9 +56,9 @@ impl KafkaSource {
         let consumer = Member::make_consumer(&member)?;
         let (commits, waiting) = sync_channel(COMMITS);
         let committing = Arc::clone(&member);
-        drop(start_thread("shop-kafka-commit", move || serve_commits(&committing, &waiting))?);
+        drop(thread::start("shop-kafka-commit", move || serve_commits(&committing, &waiting))?);
         let (reader, closing) = (Reader::new(Arc::clone(&member)), Arc::clone(&member));
-        let ending = start_thread("shop-kafka-read", move || {
+        let ending = thread::start("shop-kafka-read", move || {
             // Even if the thread panics, nobody waits for it for ever.
             let _closed_at_the_end = Closing(closing);
             reader.run(consumer);
@@ -117,18 +117,13 @@ impl LogSource for KafkaSource {
         let (answer, answered) = oneshot::channel();
         let commit = Commit { positions: positions.to_vec(), answer };
         self.commits.try_send(commit).map_err(|error| match error {
-            TrySendError::Full(_) => {
-                Error::new(ErrorKind::Overloaded, "too many commits wait already").with_origin(ORIGIN)
-            }
+            TrySendError::Full(_) => kafka_error(ErrorKind::Overloaded, "too many commits wait already"),
             TrySendError::Disconnected(_) => closed("source"),
         })?;
         match tokio::time::timeout(self.commit_deadline(), answered).await {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(_)) => Err(closed("source")),
-            Err(_elapsed) => {
-                Err(Error::new(ErrorKind::Unavailable, "the brokers did not answer a commit")
-                    .with_origin(ORIGIN))
-            }
+            Err(_elapsed) => Err(kafka_error(ErrorKind::Unavailable, "the brokers did not answer a commit")),
         }
     }
 
@@ -140,14 +135,13 @@ impl LogSource for KafkaSource {
         if self.member.inbox.is_closed() {
             return Err(closed("source"));
         }
-        self.member.log.keeper.check(&self.member.log.topic).await
+        self.member.log.monitor.check(&self.member.log.topic).await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.member.inbox.close();
         tokio::time::timeout(deadline, self.ending.cancelled()).await.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "the group was not told in time that this member leaves")
-                .with_origin(ORIGIN)
+            kafka_error(ErrorKind::DeadlineExceeded, "the group was not told in time that this member leaves")
         })
     }
 }

@@ -15,7 +15,7 @@ use shop_core::{Error, ErrorKind, Result};
 use super::member::{Consumer, Member};
 use super::pending::{Filling, Limits, Pending};
 use super::rejoining::Rejoining;
-use crate::error::{ORIGIN, from_code, from_kafka, is_about_connections};
+use crate::error::{from_code, from_kafka, is_about_connections, kafka_error};
 use crate::record::from_message;
 use crate::topic::State;
 
@@ -108,12 +108,12 @@ impl Reader {
         let mut told = None::<Instant>;
         while !inbox.is_closed() {
             let error = match log.topic.state() {
-                State::Ready(_) if log.keeper.cluster().is_some() => {
+                State::Ready(_) if log.monitor.cluster().is_some() => {
                     return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka);
                 }
                 State::Ready(_) => {
                     let nameless = "the cluster tells no id, which a record without one of its own needs";
-                    Some(Error::new(ErrorKind::Unavailable, nameless).with_origin(ORIGIN))
+                    Some(kafka_error(ErrorKind::Unavailable, nameless))
                 }
                 State::Failed(error) => Some(error),
                 State::Unknown => None,

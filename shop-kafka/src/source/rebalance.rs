@@ -46,7 +46,8 @@ impl Member {
     /// Gives partitions up: tells the reader, and waits until it has drained and committed, or its grace is
     /// over.
     fn give_up(&self, consumer: &Consumer, indices: &[u32]) {
-        let revoked = self.owned_of(indices);
+        let mut revoked = self.owned();
+        revoked.retain(|(index, _)| indices.contains(index));
         let partitions = self.partitions(&revoked);
         if partitions.is_empty() || self.inbox.is_closed() {
             return self.disown(&revoked);
@@ -73,7 +74,7 @@ impl Member {
     }
 
     pub(super) fn lose_all(&self) {
-        self.lose(&self.all_owned());
+        self.lose(&self.owned());
     }
 
     fn partitions(&self, owned: &[(u32, u64)]) -> Vec<Partition> {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::fixture::{KafkaContainer, KafkaFixture};
 use shop_core::conformance::LogFixture as _;
 use shop_core::log::{DeadLetters as _, LogSource as _};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{Error, ErrorKind};
 #[cfg(not(feature = "tls"))]
 use shop_kafka::KafkaLogOptions;
-use shop_kafka::fixture::{KafkaContainer, KafkaFixture};
 use shop_kafka::{KafkaLog, SaslMechanism};
 
 use crate::raw::{self, Right};

@@ -3,8 +3,8 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "this is test code: a broken promise ends the test")]
 
 use shop_core::conformance::{MemoryFixture, log_admin_suite, log_suite, pipeline_suite};
-use shop_kafka::fixture::KafkaFixture;
 
+mod fixture;
 mod logins;
 mod membership;
 mod operators;
@@ -13,6 +13,8 @@ mod raw;
 mod servers;
 mod settings;
 mod support;
+
+use fixture::KafkaFixture;
 
 log_suite!(in_process_log, KafkaFixture::in_process());
 log_admin_suite!(in_process_admin, KafkaFixture::in_process());

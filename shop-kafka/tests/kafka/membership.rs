@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::fixture::KafkaFixture;
 use shop_core::conformance::{LogFixture as _, log};
 use shop_core::log::{CommitOffset, CommitOutcome, RevocationCause, SourceEvent};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::record::decode;
 use shop_core::{ErrorKind, PurchaseId, Retry};
-use shop_kafka::fixture::KafkaFixture;
 use shop_kafka::{AssignmentStrategy, KafkaLogOptions};
 
 use crate::servers;

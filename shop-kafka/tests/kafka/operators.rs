@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fixture::{InProcessCluster, KafkaFixture};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use shop_core::conformance::LogFixture as _;
 use shop_core::ingest::{Ingest, IngestOptions};
@@ -15,7 +16,6 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::record::Record as _;
 use shop_core::verify::{Verified, Verify, VerifyOptions};
 use shop_core::{ErrorKind, Purchase, Timestamp};
-use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use crate::servers;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
 use shop_core::log::{DeadLetters as _, LogRecord, LogSource as _, SourceEvent};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, Outcome, Timestamp};
-use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use crate::servers;

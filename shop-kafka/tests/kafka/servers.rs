@@ -1,29 +1,20 @@
 //! The real broker, where there is one.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by the environment which servers they may use"
-)]
-
 use std::sync::Arc;
 
+use crate::fixture::{KafkaContainer, KafkaFixture, environment};
 use shop_core::conformance::skip;
 use shop_kafka::KafkaLogOptions;
-use shop_kafka::fixture::{KafkaContainer, KafkaFixture};
-
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
 
 /// A log on the broker to test with, in a container if none is named. Without one the test is skipped, and says
 /// so; `SHOP_TEST_REQUIRE` makes that a failure.
 pub(crate) async fn on_broker() -> Option<KafkaFixture> {
-    KafkaFixture::on_test_server(environment).await
+    KafkaFixture::on_test_server().await
 }
 
 /// The same with other options.
 pub(crate) async fn on_broker_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<KafkaFixture> {
-    KafkaFixture::on_test_server_with(environment, change).await
+    KafkaFixture::on_test_server_with(change).await
 }
 
 /// Where a broker asks for logins, and the container in which it runs.

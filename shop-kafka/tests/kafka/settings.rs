@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
 use shop_core::Timestamp;
 use shop_core::conformance::LogFixture as _;
 use shop_core::log::{CommitOffset, LogRecord, LogSource as _, SourceEvent};
 use shop_core::ports::{Durability, PurchaseSink as _};
-use shop_kafka::fixture::{InProcessCluster, KafkaFixture};
 use shop_kafka::{Compression, KafkaLog, KafkaStatistics, StatisticsObserver};
 use tokio::sync::watch;
 

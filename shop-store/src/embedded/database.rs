@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use shop_core::{Error, ErrorKind, Result};
 
-use super::error::{from_io, from_sqlite};
+use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, Identity, Turn};
 
 /// One of our kinds of database file.
@@ -116,8 +116,7 @@ impl Database {
     }
 
     fn nothing_there(&self) -> Error {
-        Error::new(ErrorKind::Unavailable, "there is nothing here: name the folder that the services use")
-            .with_origin("embedded database")
+        database_error(ErrorKind::Unavailable, "there is nothing here: name the folder that the services use")
             .with_context("missing", self.path().display())
     }
 
@@ -140,7 +139,10 @@ impl Database {
 
     /// The limit belongs to the connection: nothing of the file is changed.
     fn limit_size(&self, connection: &Connection) -> Result<()> {
-        self.max_bytes.map_or(Ok(()), |bytes| self.sqlite(limit_size(connection, bytes)))
+        let Some(bytes) = self.max_bytes else { return Ok(()) };
+        let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0));
+        let pages = i64::try_from(bytes / u64::from(self.sqlite(page)?)).unwrap_or(i64::MAX);
+        self.sqlite(connection.pragma_update(None, "max_page_count", pages))
     }
 
     /// Another connection, which only reads. The file must be there.
@@ -191,9 +193,11 @@ impl Database {
         if self.sqlite(mode)? == "wal" {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Unavailable, "the file system has no write-ahead log: use a local disk")
-            .with_origin("embedded database")
-            .with_context("file", self.path().display()))
+        Err(database_error(
+            ErrorKind::Unavailable,
+            "the file system has no write-ahead log: use a local disk",
+        )
+        .with_context("file", self.path().display()))
     }
 
     fn migrate(&self, connection: &Connection, version: usize) -> rusqlite::Result<()> {
@@ -214,9 +218,7 @@ impl Database {
     }
 
     fn refused(&self, message: &str) -> Error {
-        Error::new(ErrorKind::Corrupt, message)
-            .with_origin("embedded database")
-            .with_context("file", self.path().display())
+        database_error(ErrorKind::Corrupt, message).with_context("file", self.path().display())
     }
 }
 
@@ -244,12 +246,6 @@ fn set_up(connection: &Connection, found: &Found, checkpoint_pages: Option<u32>)
         connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
     }
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)
-}
-
-fn limit_size(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
-    let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    let pages = i64::try_from(bytes / u64::from(page)).unwrap_or(i64::MAX);
-    connection.pragma_update(None, "max_page_count", pages)
 }
 
 /// The lock that processes take in turns around each write. SQLite's own waiting is unfair: of four busy

@@ -3,7 +3,13 @@
 use std::path::Path;
 
 use rusqlite::ErrorCode;
+use rusqlite::types::Type;
 use shop_core::{Error, ErrorKind, Outcome};
+
+/// An error of ours.
+pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Error {
+    Error::new(kind, message).with_origin("embedded database")
+}
 
 /// What SQLite's `error` about the file at `path` means to a caller.
 ///
@@ -57,15 +63,17 @@ fn meaning(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
             "the database is damaged: restore it from a backup, or recover it with the sqlite3 tool",
         ),
         ErrorCode::TooBig => (ErrorKind::TooLarge, "too many bytes for one row"),
-        ErrorCode::InternalMalfunction
-        | ErrorCode::NotFound
-        | ErrorCode::ConstraintViolation
-        | ErrorCode::TypeMismatch
-        | ErrorCode::ApiMisuse
-        | ErrorCode::ParameterOutOfRange
-        | ErrorCode::Unknown
-        | _ => (ErrorKind::Internal, "the database refused an operation"),
+        // A constraint, a type, a parameter: a fault of this program.
+        _ => (ErrorKind::Internal, "the database refused an operation"),
     }
+}
+
+/// What was read from `column` is not what we write there.
+pub(super) fn unreadable(
+    column: usize,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
 /// Whether `error` says that the file itself is damaged, and not only a row that this version does not understand.
@@ -96,8 +104,5 @@ pub(super) fn from_io(error: std::io::Error, path: &Path) -> Error {
         }
         _ => "the data folder cannot be used",
     };
-    Error::new(ErrorKind::Unavailable, message)
-        .with_origin("embedded database")
-        .with_context("path", path.display())
-        .with_source(error)
+    database_error(ErrorKind::Unavailable, message).with_context("path", path.display()).with_source(error)
 }

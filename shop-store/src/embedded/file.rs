@@ -1,14 +1,11 @@
 //! A file of rows: one thread that writes, some that read.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use rusqlite::Connection;
 use shop_core::Result;
 
-use super::EmbeddedStoreOptions;
 use super::database::{Database, Kind};
-use super::error::from_sqlite;
+use super::options::EmbeddedStoreOptions;
 use super::readers::Readers;
 use super::writer::Writer;
 
@@ -16,8 +13,7 @@ use super::writer::Writer;
 #[derive(Debug, Clone)]
 pub(super) struct StoreFile {
     pub(super) writer: Writer,
-    readers: Readers,
-    path: Arc<PathBuf>,
+    pub(super) readers: Readers,
 }
 
 impl StoreFile {
@@ -33,17 +29,6 @@ impl StoreFile {
         let database = Database::new(kind, folder, name, options.max_bytes).creating(options.create);
         let writer = Writer::start(database.clone(), options.queue, committed).await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue)?;
-        Ok(Self { writer, readers, path: Arc::new(database.path()) })
-    }
-
-    /// Runs `query` on one of the threads that read.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let path = Arc::clone(&self.path);
-        self.readers
-            .read(move |connection| query(connection).map_err(|error| from_sqlite(error, &path)))
-            .await
+        Ok(Self { writer, readers })
     }
 }

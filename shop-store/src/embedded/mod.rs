@@ -21,17 +21,15 @@ mod database;
 mod entities;
 mod error;
 mod file;
-#[cfg(feature = "conformance")]
-mod fixture;
 mod lock;
 mod log;
+mod options;
 mod readers;
 mod store;
 mod thread;
 mod writer;
 
 pub use entities::{EmbeddedOrders, EmbeddedRows, EmbeddedUsers};
-#[cfg(feature = "conformance")]
-pub use fixture::{EmbeddedAccounts, EmbeddedFixture};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-pub use store::{EmbeddedStore, EmbeddedStoreOptions};
+pub use options::EmbeddedStoreOptions;
+pub use store::EmbeddedStore;

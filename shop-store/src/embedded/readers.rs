@@ -1,12 +1,14 @@
 //! The threads that read a file, each with a connection of its own.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use rusqlite::Connection;
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::database::Database;
+use super::error::{database_error, from_sqlite};
 use super::thread::{self, ended};
 use super::writer::Writer;
 
@@ -16,6 +18,7 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
     jobs: mpsc::SyncSender<Job>,
+    path: Arc<Path>,
 }
 
 impl Readers {
@@ -38,30 +41,31 @@ impl Readers {
                 drop(writer);
             })?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, path: database.path().into() })
     }
 
-    /// Runs `work` on one of the connections.
+    /// Runs `query` on one of the connections.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) when the queue is full; else as `work`.
-    pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
-    where
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
+    /// [`Overloaded`](ErrorKind::Overloaded) when the queue is full; else as `query`.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let job = move |connection: &Connection| {
             // Whoever asked may have stopped waiting: then there is nothing to do.
             if !reply.is_closed() {
-                drop(reply.send(work(connection)));
+                drop(reply.send(query(connection)));
             }
         };
         self.jobs.try_send(Box::new(job)).map_err(|refused| match refused {
-            mpsc::TrySendError::Full(_) => Error::new(ErrorKind::Overloaded, "the queue of reads is full")
-                .with_origin("embedded database"),
+            mpsc::TrySendError::Full(_) => {
+                database_error(ErrorKind::Overloaded, "the queue of reads is full")
+            }
             mpsc::TrySendError::Disconnected(_) => ended(),
         })?;
-        answer.await.unwrap_or_else(|_ended| Err(ended()))
+        let found = answer.await.map_err(|_ended| ended())?;
+        found.map_err(|error| from_sqlite(error, &self.path))
     }
 }

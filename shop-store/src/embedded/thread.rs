@@ -3,6 +3,7 @@
 
 use std::thread::Builder;
 
+use super::error::database_error;
 use shop_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -27,14 +28,12 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<E
         run();
     };
     Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "no thread could be started")
-            .with_origin("embedded database")
-            .with_source(error)
+        database_error(ErrorKind::Unavailable, "no thread could be started").with_source(error)
     })?;
     Ok(Ending(token))
 }
 
 /// The thread that should have answered is no more.
 pub(super) fn ended() -> Error {
-    Error::new(ErrorKind::Closed, "the database was closed").with_origin("embedded database")
+    database_error(ErrorKind::Closed, "the database was closed")
 }

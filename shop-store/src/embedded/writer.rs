@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::oneshot;
 
 use super::database::{Database, WriteLock};
-use super::error::{from_sqlite, is_damage, outcome_of_commit};
+use super::error::{database_error, from_sqlite, is_damage, outcome_of_commit};
 use super::thread::{self, Ending, ended};
 
 /// The most jobs of one transaction: enough for the cost of a commit to vanish among them, few enough that
@@ -133,35 +133,33 @@ impl Writer {
     ///
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) when the queue is full; else as the group that it was part of.
-    pub(super) async fn write<T, F>(&self, work: F) -> Result<T>
-    where
-        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.hand_in(false, work)?.await.unwrap_or_else(|_ended| Err(ended()))
     }
 
     /// As [`write`](Self::write), for a thread that may block.
-    pub(super) fn write_blocking<T, F>(&self, work: F) -> Result<T>
-    where
-        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
+    pub(super) fn write_blocking<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.hand_in(false, work)?.blocking_recv().unwrap_or_else(|_ended| Err(ended()))
     }
 
-    fn hand_in<T, F>(&self, is_check: bool, work: F) -> Result<oneshot::Receiver<Result<T>>>
-    where
-        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
+    fn hand_in<T: Send + 'static>(
+        &self,
+        is_check: bool,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T>>> {
         let (reply, answer) = oneshot::channel();
         let job = Write { is_check, work, result: None, reply };
         match self.jobs.try_send(Box::new(job)) {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_)) => {
                 let message = "the queue of writes is full: slow down";
-                Err(Error::new(ErrorKind::Overloaded, message).with_origin("embedded database"))
+                Err(database_error(ErrorKind::Overloaded, message))
             }
             Err(TrySendError::Closed(_)) => Err(ended()),
         }

@@ -59,7 +59,8 @@ impl Connection {
         F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
         let end = Instant::now() + deadline;
-        let mut pauses = between_questions();
+        // 0.35 s together, and as much again by jitter.
+        let mut pauses = pauses(Duration::from_millis(50), Duration::from_secs(1)).take(3);
         loop {
             let answer =
                 call(&self.questions, end.saturating_duration_since(Instant::now()), question()).await;
@@ -122,13 +123,10 @@ pub(super) fn too_late(deadline: Duration, outcome: Outcome) -> Error {
         .with_origin("mongodb")
 }
 
-/// How long to wait before a question is asked again: 0.35 s together, and as much again by jitter.
-fn between_questions() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_times(3)
-        .build()
+/// Growing pauses between attempts, with jitter, without end.
+pub(super) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
+    let builder = ExponentialBuilder::new().with_jitter().with_min_delay(min).with_max_delay(max);
+    builder.without_max_times().build()
 }
 
 /// What the URI says, and our own values for what it does not say.

@@ -5,6 +5,11 @@ use std::error::Error as _;
 use mongodb::error::{Error as DriverError, ErrorKind as Driver, WriteFailure};
 use shop_core::{Error, ErrorKind, Outcome};
 
+/// An error of ours.
+pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error {
+    Error::new(kind, message).with_origin("mongodb")
+}
+
 /// What the driver's `error` means to a caller.
 pub(super) fn from_driver(error: DriverError) -> Error {
     let (kind, message, outcome) = meaning(&error);
@@ -61,12 +66,8 @@ fn meaning(error: &DriverError) -> Meaning {
             (ErrorKind::Unavailable, "MongoDB's answer cannot be understood", Unknown)
         }
         Driver::Shutdown => (ErrorKind::Closed, "the client was closed", NotApplied),
-        Driver::Internal { .. }
-        | Driver::GridFs(_)
-        | Driver::Transaction { .. }
-        | Driver::MissingResumeToken
-        | Driver::Custom(_)
-        | _ => (ErrorKind::Internal, "MongoDB's driver failed", Unknown),
+        // Of files, transactions and change streams: nothing that we ask for.
+        _ => (ErrorKind::Internal, "MongoDB's driver failed", Unknown),
     }
 }
 

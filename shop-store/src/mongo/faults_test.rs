@@ -10,9 +10,9 @@ use shop_core::ports::{InsertOutcome, PageRequest, PurchaseQuery, PurchaseSink, 
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 
 use super::faulty_server::{Fault, FaultyServer};
+use super::fixture::MongoFixture;
 use super::insert::MOST;
-use super::old_documents_test::environment;
-use super::{MongoFixture, MongoStore, MongoStoreOptions};
+use super::{MongoStore, MongoStoreOptions};
 
 /// A store that reaches its server through one that misbehaves, and another that reaches it directly.
 struct Faulty {
@@ -23,7 +23,7 @@ struct Faulty {
 
 impl Faulty {
     async fn start() -> Option<Self> {
-        let direct = MongoFixture::on_test_server(environment).await?;
+        let direct = MongoFixture::on_test_server().await?;
         let server = FaultyServer::before(direct.uri()).await;
         let mut options = MongoStoreOptions::new(server.uri.clone());
         options.database = Some(direct.mongo().connection().collection.namespace().db);
@@ -155,7 +155,7 @@ async fn a_server_that_cannot_answer_just_now_is_asked_again() {
 
 #[tokio::test]
 async fn more_than_one_command_holds_is_answered_one_to_one() {
-    let Some(fixture) = MongoFixture::on_test_server(environment).await else { return };
+    let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let all = purchases(MOST as u64 + 50);
     let stored = [3, MOST - 1, MOST, MOST + 7];
     fixture.mongo().insert(stored.iter().map(|index| all[*index].clone()).collect()).await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bson::{RawDocumentBuf, doc};
 use mongodb::error::ErrorKind as Driver;
 use mongodb::options::IndexOptions;
@@ -10,6 +9,7 @@ use mongodb::{Collection, IndexModel};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::connection::pauses;
 use super::error::from_driver;
 
 /// Makes the two indexes that listings use, as soon as the server lets us, as long as this lives.
@@ -51,12 +51,7 @@ async fn make_index(collection: &Collection<RawDocumentBuf>, whose: &str, stoppe
     let keys = doc! { whose: 1, "timestamp": 1, "_id": 1 };
     let name = format!("{whose}_1_timestamp_1__id_1");
     let index = IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name).build()).build();
-    let mut pauses = ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(30))
-        .without_max_times()
-        .build();
+    let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
     // Only the pauses are cut short: a call to the driver is not dropped half-way.
     while let Err(error) = collection.create_index(index.clone()).await {
         let code = match &*error.kind {

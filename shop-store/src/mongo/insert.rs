@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use super::error::mongo_error;
 use bson::{Bson, RawDocument, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
@@ -150,7 +151,7 @@ async fn outcomes_of<D: Identified>(
     for refusal in answer.write_errors {
         let (Some(outcome), Some(sent)) = (outcomes.get_mut(refusal.index), batch.get(refusal.index)) else {
             let message = "MongoDB speaks of a document that it was not sent";
-            return Err(Error::new(ErrorKind::Internal, message).with_origin("mongodb"));
+            return Err(mongo_error(ErrorKind::Internal, message));
         };
         match fate(refusal.code) {
             Fate::Duplicate => taken.push(Taken { index: refusal.index, id: sent.id(), refusal }),
@@ -209,7 +210,7 @@ fn index(message: &str) -> Option<&str> {
 /// It is inserted, but perhaps not to stay.
 fn not_durable(concern: &ConcernError) -> Error {
     let text = format!("MongoDB did not confirm that a majority has it on disk (code {})", concern.code);
-    Error::new(ErrorKind::Unavailable, text).with_origin("mongodb")
+    mongo_error(ErrorKind::Unavailable, text)
 }
 
 fn final_outcome(refusal: &Refusal) -> InsertOutcome {
@@ -218,7 +219,7 @@ fn final_outcome(refusal: &Refusal) -> InsertOutcome {
 
 fn refused(refusal: &Refusal) -> Error {
     let message = format!("MongoDB refuses the document: {} (code {})", refusal.message, refusal.code);
-    Error::new(ErrorKind::Invalid, message).with_origin("mongodb")
+    mongo_error(ErrorKind::Invalid, message)
 }
 
 fn transient(refusal: &Refusal) -> Error {

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shop_core::{Purchase, Result};
 use tokio::time::sleep;
 
-use super::connection::Connection;
+use super::connection::{Connection, pauses};
 use super::unreadable::name;
 use super::{MongoStore, document, select};
 
@@ -48,19 +47,19 @@ impl MongoStore {
     pub async fn migrate(&self, mut progress: impl FnMut(Migration) + Send) -> Result<Migration> {
         let mut migration = Migration::default();
         let mut after = None;
-        let mut pauses = backoff();
+        let mut waits = backoff();
         loop {
             after = match slice(self.connection(), after.clone(), &mut migration).await {
                 Ok(next) => next,
                 Err(error) if error.is_transient() => {
-                    let Some(pause) = pauses.next() else { return Err(error) };
+                    let Some(pause) = waits.next() else { return Err(error) };
                     tracing::warn!(error = %error.chain(), "the migration goes on in {pause:?}");
                     sleep(pause).await;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            pauses = backoff();
+            waits = backoff();
             progress(migration);
             if after.is_none() {
                 let others = others(self.connection()).await?;
@@ -74,13 +73,8 @@ impl MongoStore {
 
 /// How long to wait before each further try, about half a minute together; the driver's own looking for a server
 /// comes to that.
-fn backoff() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(5))
-        .with_max_times(10)
-        .build()
+fn backoff() -> impl Iterator<Item = Duration> {
+    pauses(Duration::from_millis(100), Duration::from_secs(5)).take(10)
 }
 
 /// Changes the next documents behind `after`; answers behind which to go on, if there may be more. It may be called

@@ -22,16 +22,16 @@
 mod codes;
 mod command;
 mod connection;
-#[cfg(feature = "containers")]
-mod container;
 mod document;
 mod entities;
 mod error;
 #[cfg(test)]
 mod faults_test;
 #[cfg(test)]
+#[path = "../../tests/support/faulty_server.rs"]
 mod faulty_server;
-#[cfg(feature = "conformance")]
+#[cfg(test)]
+#[path = "../../tests/support/mongo.rs"]
 mod fixture;
 mod indexes;
 mod insert;
@@ -48,8 +48,6 @@ mod unreadable;
 mod uri;
 
 pub use entities::{MongoOrders, MongoRows, MongoUsers};
-#[cfg(feature = "conformance")]
-pub use fixture::{MongoAccounts, MongoFixture};
 pub use migrate::Migration;
 pub use options::{MongoAccountsOptions, MongoStoreOptions};
 pub use store::MongoStore;

@@ -11,7 +11,8 @@ use shop_core::ports::{
 };
 use shop_core::{Purchase, PurchaseId, Timestamp};
 
-use super::{MongoFixture, MongoStore};
+use super::MongoStore;
+use super::fixture::MongoFixture;
 
 fn old_id(number: u8) -> ObjectId {
     ObjectId::from_bytes([number; 12])
@@ -40,14 +41,8 @@ fn documents() -> Vec<Document> {
     ]
 }
 
-/// What the environment of the tests says.
-#[expect(clippy::disallowed_methods, reason = "tests are told of servers so")]
-pub(super) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 async fn filled() -> Option<MongoFixture> {
-    let fixture = MongoFixture::on_test_server(environment).await?;
+    let fixture = MongoFixture::on_test_server().await?;
     let store = fixture.mongo();
     let raw = documents().into_iter().map(|document| RawDocumentBuf::try_from(&document).unwrap());
     store.connection().collection.insert_many(raw.collect::<Vec<_>>()).await.unwrap();
@@ -128,7 +123,7 @@ fn oddities() -> Vec<Document> {
 
 #[tokio::test]
 async fn counts_sums_and_lists_are_of_the_same_documents() {
-    let Some(fixture) = MongoFixture::on_test_server(environment).await else { return };
+    let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let store = fixture.mongo();
     let collection = &store.connection().collection;
     let user = Selector::User("u9".parse().unwrap());

@@ -71,15 +71,14 @@ impl MongoAccountsOptions {
     /// The rows' collection.
     pub(super) fn of_collection(self, collection: &str) -> MongoStoreOptions {
         let Self { uri, database, insert_deadline, query_deadline, calls } = self;
-        let collection = collection.to_owned();
         MongoStoreOptions {
-            uri,
             database: Some(database),
-            collection,
+            collection: collection.to_owned(),
             insert_deadline,
             query_deadline,
             calls,
             create_indexes: false,
+            ..MongoStoreOptions::new(uri)
         }
     }
 }

@@ -6,8 +6,8 @@ use shop_core::conformance::skip;
 use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector};
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock};
 
-use super::old_documents_test::environment;
-use super::{MongoFixture, MongoStore, select, totals};
+use super::fixture::{MongoFixture, environment};
+use super::{MongoStore, select, totals};
 
 /// As many users have bought alike.
 const USERS: i64 = 10;
@@ -73,7 +73,7 @@ async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
 
 #[tokio::test]
 async fn a_question_looks_at_what_it_answers() {
-    let Some(fixture) = MongoFixture::on_test_server(environment).await else { return };
+    let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let store = fixture.mongo();
     store.insert(purchases().into()).await.unwrap();
     for selector in [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap())] {

@@ -2,10 +2,11 @@
 //! either order of the listing, those of older systems without one, in the order of `_id`. `migrate` empties the
 //! second, but for dates that no purchase has.
 
+use super::error::mongo_error;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use shop_core::ports::{Cursor, ListOrder, Page, PageRequest, Selector};
-use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -199,8 +200,7 @@ pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Op
     };
     let found = connection.ask(time, find).await?;
     found.map(|document| document::purchase(&document)).transpose().map_err(|error| {
-        Error::new(ErrorKind::Corrupt, "the document with this id is no purchase")
-            .with_origin("mongodb")
+        mongo_error(ErrorKind::Corrupt, "the document with this id is no purchase")
             .with_context("id", id)
             .with_source(error)
     })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::error::mongo_error;
 use bson::raw::RawBsonRef;
 use bson::{Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
@@ -115,7 +116,7 @@ fn plus(sum: Summary, price: Price) -> Result<Summary> {
 }
 
 fn not_exact() -> Error {
-    Error::new(ErrorKind::Corrupt, "the prices cannot be summed exactly").with_origin("mongodb")
+    mongo_error(ErrorKind::Corrupt, "the prices cannot be summed exactly")
 }
 
 #[cfg(test)]

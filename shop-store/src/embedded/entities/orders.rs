@@ -9,15 +9,16 @@ use shop_core::Result;
 use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, TotalPrice};
 use shop_core::users::UserNumber;
 
+use super::event;
 use super::rows::{self, EmbeddedRows, Table};
-use super::{outbox, unreadable};
-use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::Kind;
+use crate::embedded::error::unreadable;
+use crate::embedded::options::EmbeddedStoreOptions;
 
 /// `Shop` and a letter, as the `file` command shows it.
 const ORDERS: Kind = Kind {
     application_id: 0x5368_6f4f,
-    migrations: &[VERSION_1, outbox::TABLE],
+    migrations: &[VERSION_1, event::TABLE],
     checkpoint_pages: None,
     touch: &[
         "SELECT max(id) FROM orders",
@@ -84,7 +85,7 @@ impl OrderStore for EmbeddedOrders {
     }
 
     async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
+        self.file.readers.read(move |connection| rows::find(connection, "id", id.get())).await
     }
 
     async fn check_orders(&self) -> Result<()> {

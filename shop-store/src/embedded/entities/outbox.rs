@@ -1,33 +1,14 @@
-//! The outbox: a table beside the rows, written in their transaction.
+//! The outbox: the events of rows, until they are published.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row};
 use shop_core::entity::Entity;
 use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
-use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
+use shop_core::{Bytes, Result, Timestamp};
 
-use super::{EmbeddedRows, unreadable};
-
-/// AUTOINCREMENT: the order of the writes is that of the ids, even when the table was empty in between.
-pub(super) const TABLE: &str = "
-    CREATE TABLE outbox (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        time INTEGER NOT NULL,
-        key BLOB,
-        headers BLOB NOT NULL,
-        value BLOB
-    ) STRICT;
-";
-
-/// Adds an event, in the caller's transaction.
-pub(super) fn write(connection: &Connection, event: &LogRecord) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO outbox (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
-    let LogRecord { key, headers, value, .. } = event;
-    let time = SystemClock.now().as_millis();
-    let row = params![time, key.as_deref(), &headers.as_bytes()[..], value.as_deref()];
-    connection.prepare_cached(sql)?.execute(row).map(drop)
-}
+use super::rows::EmbeddedRows;
+use crate::embedded::error::unreadable;
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     let bytes =
@@ -44,6 +25,7 @@ impl<E: Entity> Outbox for EmbeddedRows<E> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
         self.file
+            .readers
             .read(move |connection| connection.prepare_cached(sql)?.query_map([most], entry)?.collect())
             .await
     }
@@ -65,7 +47,7 @@ impl<E: Entity> Outbox for EmbeddedRows<E> {
                 Ok(Backlog::new(row.get::<_, i64>(0)?.unsigned_abs(), oldest))
             })
         };
-        self.file.read(read).await
+        self.file.readers.read(read).await
     }
 
     async fn changed(&self) {

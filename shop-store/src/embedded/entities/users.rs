@@ -9,15 +9,16 @@ use shop_core::Result;
 use shop_core::orders::OrderNumber;
 use shop_core::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 
+use super::event;
 use super::rows::{self, EmbeddedRows, Table};
-use super::{outbox, unreadable};
-use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::Kind;
+use crate::embedded::error::unreadable;
+use crate::embedded::options::EmbeddedStoreOptions;
 
 /// `Shop` and a letter, as the `file` command shows it.
 const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
-    migrations: &[VERSION_1, outbox::TABLE],
+    migrations: &[VERSION_1, event::TABLE],
     checkpoint_pages: None,
     touch: &[
         "SELECT max(id) FROM users",
@@ -96,11 +97,11 @@ impl UserStore for EmbeddedUsers {
     }
 
     async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
+        self.file.readers.read(move |connection| rows::find(connection, "id", id.get())).await
     }
 
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.file.read(move |connection| orders_of(connection, id)).await
+        self.file.readers.read(move |connection| orders_of(connection, id)).await
     }
 
     async fn check_users(&self) -> Result<()> {

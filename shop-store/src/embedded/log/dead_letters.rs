@@ -21,12 +21,6 @@ pub struct EmbeddedDeadLetters {
 pub(super) const COLUMNS: &str =
     "topic, partition, offset, time, key, headers, value, reason, detail, attempts, version";
 
-impl EmbeddedDeadLetters {
-    pub(super) const fn new(log: Arc<Shared>) -> Self {
-        Self { log }
-    }
-}
-
 #[async_trait]
 impl DeadLetters for EmbeddedDeadLetters {
     async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
@@ -43,11 +37,10 @@ impl DeadLetters for EmbeddedDeadLetters {
 }
 
 fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO dead_letters
-               (topic, partition, offset, time, key, headers, value, reason, detail, attempts, version)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING";
+    let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11";
+    let sql = format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
     let DeadLetter { record, partition, reason, attempts, version, .. } = letter;
-    connection.prepare_cached(sql)?.execute(params![
+    connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,
         partition.index,
         signed(record.offset),

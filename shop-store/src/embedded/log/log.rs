@@ -82,7 +82,7 @@ impl EmbeddedLog {
     /// Where the log keeps its dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> EmbeddedDeadLetters {
-        EmbeddedDeadLetters::new(Arc::clone(&self.shared))
+        EmbeddedDeadLetters { log: Arc::clone(&self.shared) }
     }
 }
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use shop_core::Timestamp;
 use shop_core::log::ReasonKind;
 
-use super::position::{lowest, signed, unsigned};
+use super::position::{lowest, signed};
 
 /// How long a dead letter `conflict` is kept. A client can make any number of them, and they say nothing of the
 /// deployment.
@@ -20,7 +20,7 @@ const PAGES: i64 = 256;
 
 /// Deletes the oldest records if every group has consumed them and they are from before `before`; answers how
 /// many. Fewer than [`SLICE`]: there are no more.
-pub(super) fn delete_slice(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+pub(super) fn delete_records(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let Some(lowest) = lowest(connection)? else { return Ok(0) };
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
@@ -32,13 +32,14 @@ pub(super) fn delete_slice(connection: &Connection, before: Timestamp) -> rusqli
             break;
         }
         count += 1;
-        last = Some(unsigned(offset));
+        last = Some(offset);
     }
     if let Some(last) = last {
-        connection.prepare_cached("DELETE FROM records WHERE offset <= ?1")?.execute([signed(last)])?;
-        connection
-            .prepare_cached("DELETE FROM settled_letters WHERE offset <= ?1")?
-            .execute([signed(last)])?;
+        for sql in
+            ["DELETE FROM records WHERE offset <= ?1", "DELETE FROM settled_letters WHERE offset <= ?1"]
+        {
+            connection.prepare_cached(sql)?.execute([last])?;
+        }
         // One page a step.
         let mut vacuum = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
         let mut pages = vacuum.query([])?;

@@ -1,6 +1,5 @@
 //! Reads the whole log, or all of its dead letters, up to what is there now: outside of any group, and page by page.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
@@ -13,17 +12,16 @@ use super::dead_letters::{COLUMNS, letter};
 use super::log::Shared;
 use super::position::unsigned;
 use super::rows;
-use crate::embedded::error::from_sqlite;
 use crate::embedded::readers::Readers;
 
 /// All records of `log`, in the order of their offsets.
-pub(super) async fn records(log: &Arc<Shared>) -> Result<BoxStream<'static, Result<Batch>>> {
-    let file = Arc::new(File::open(log)?);
-    let end = file.newest("SELECT coalesce(max(offset), 0) FROM records").await?;
+pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Batch>>> {
+    let file = reader(log)?;
+    let end = newest_row(&file, "SELECT coalesce(max(offset), 0) FROM records").await?;
     let (most, bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
     let partition = Partition::new(Arc::clone(&log.cluster), Arc::clone(&log.topic), 0, 0);
     let batches = stream::try_unfold(0, move |next| {
-        let (file, partition) = (Arc::clone(&file), partition.clone());
+        let (file, partition) = (file.clone(), partition.clone());
         async move {
             let read = move |connection: &Connection| rows::read(connection, next, most, bytes);
             let mut records = file.read(read).await?;
@@ -37,54 +35,36 @@ pub(super) async fn records(log: &Arc<Shared>) -> Result<BoxStream<'static, Resu
 }
 
 /// All dead letters of `log`: those that are pending, then those that were resolved.
-pub(super) async fn dead_letters(log: &Arc<Shared>) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-    let file = Arc::new(File::open(log)?);
+pub(super) async fn dead_letters(log: &Shared) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+    let file = reader(log)?;
     let cluster = Arc::clone(&log.cluster);
-    let newest = file.newest("SELECT coalesce(max(rowid), 0) FROM dead_letters").await?;
+    let newest = newest_row(&file, "SELECT coalesce(max(rowid), 0) FROM dead_letters").await?;
     let pending = pages(&file, move |connection, after| pending(connection, &cluster, after, newest));
-    let newest = file.newest("SELECT coalesce(max(rowid), 0) FROM settled_letters").await?;
+    let newest = newest_row(&file, "SELECT coalesce(max(rowid), 0) FROM settled_letters").await?;
     let resolved = pages(&file, move |connection, after| resolved(connection, after, newest));
     Ok(pending.chain(resolved).boxed())
 }
 
-/// The file, with a reader of its own, so that no write waits for it.
-pub(super) struct File {
-    readers: Readers,
-    path: PathBuf,
+/// A reader of its own, so that no write waits for it.
+pub(super) fn reader(log: &Shared) -> Result<Readers> {
+    Readers::start(&log.database, &log.writer, 1, 1)
 }
 
-impl File {
-    pub(super) fn open(log: &Arc<Shared>) -> Result<Self> {
-        let readers = Readers::start(&log.database, &log.writer, 1, 1)?;
-        Ok(Self { readers, path: log.database.path() })
-    }
-
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let path = self.path.clone();
-        self.readers
-            .read(move |connection| query(connection).map_err(|error| from_sqlite(error, &path)))
-            .await
-    }
-
-    async fn newest(&self, sql: &'static str) -> Result<i64> {
-        self.read(move |connection| connection.query_row(sql, [], |row| row.get(0))).await
-    }
+async fn newest_row(file: &Readers, sql: &'static str) -> Result<i64> {
+    file.read(move |connection| connection.query_row(sql, [], |row| row.get(0))).await
 }
 
 /// Rows and the number of the last one.
 type Rows = (Vec<DeadLetterState>, i64);
 
 /// The rows of one page after another; `read` answers those behind a row's number.
-fn pages<F>(file: &Arc<File>, read: F) -> impl Stream<Item = Result<DeadLetterState>> + Send + use<F>
+fn pages<F>(file: &Readers, read: F) -> impl Stream<Item = Result<DeadLetterState>> + Send + use<F>
 where
     F: Fn(&Connection, i64) -> rusqlite::Result<Rows> + Send + Sync + 'static,
 {
-    let (file, read) = (Arc::clone(file), Arc::new(read));
+    let (file, read) = (file.clone(), Arc::new(read));
     let pages = stream::try_unfold(0, move |after| {
-        let (file, read) = (Arc::clone(&file), Arc::clone(&read));
+        let (file, read) = (file.clone(), Arc::clone(&read));
         async move {
             let (rows, last) = file.read(move |connection| read(connection, after)).await?;
             Ok((last > after).then(|| (stream::iter(rows.into_iter().map(Ok)), last)))

@@ -11,14 +11,13 @@ use rusqlite::Connection;
 use shop_core::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, SourceEvent,
 };
-use shop_core::{Error, ErrorKind, Result};
+use shop_core::{Error, ErrorKind, Result, Timestamp};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::log::Shared;
 use super::options::{FILE, file_name};
-use super::scan::File;
-use super::{position, retention, rows};
+use super::{position, retention, rows, scan};
 use crate::embedded::error::from_sqlite;
 use crate::embedded::lock::{FileLock, Turn};
 use crate::embedded::thread::{self, Ending};
@@ -117,7 +116,7 @@ impl LogSource for EmbeddedSource {
         let mut records = BTreeMap::new();
         if self.reads.load(Ordering::Acquire) {
             let group = self.group.clone();
-            let file = File::open(&self.log)?;
+            let file = scan::reader(&self.log)?;
             records.insert(0, file.read(move |connection| position::lag(connection, &group)).await?);
         }
         Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))
@@ -254,37 +253,32 @@ impl Reader {
         self.log.writer.write_blocking(move |connection| position::begin_epoch(connection, &group)).map(Some)
     }
 
-    /// A slice of them, now and then.
+    /// A slice of old records now and then, and of old conflicts after the records that they were.
     fn delete_old_records(&mut self) {
         if self.next_deletion > Instant::now() {
             return;
         }
-        let before = self.log.options.clock.now().saturating_sub(self.log.options.retention);
-        let writer = &self.log.writer;
-        let deleted = writer.write_blocking(move |connection| retention::delete_slice(connection, before));
-        let more = deleted.as_ref().is_ok_and(|deleted| *deleted == retention::SLICE);
-        if let Err(error) = deleted {
-            tracing::warn!(error = %error.chain(), "old records could not be deleted");
-        }
+        let more = self.delete_slice("records", self.log.options.retention, retention::delete_records);
         self.next_deletion = Instant::now() + if more { Duration::ZERO } else { DELETION };
-        if !more {
-            self.delete_old_conflicts();
-        }
-    }
-
-    /// A slice of them, after the records that they were.
-    fn delete_old_conflicts(&mut self) {
-        if self.next_conflicts > Instant::now() {
+        if more || self.next_conflicts > Instant::now() {
             return;
         }
-        let before = self.log.options.clock.now().saturating_sub(retention::CONFLICTS);
-        let writer = &self.log.writer;
-        let deleted =
-            writer.write_blocking(move |connection| retention::delete_conflicts(connection, before));
-        let more = deleted.as_ref().is_ok_and(|deleted| *deleted == retention::SLICE);
-        if let Err(error) = deleted {
-            tracing::warn!(error = %error.chain(), "old conflicts could not be deleted");
-        }
+        let more = self.delete_slice("conflicts", retention::CONFLICTS, retention::delete_conflicts);
         self.next_conflicts = Instant::now() + if more { DELETION } else { CONFLICTS };
+    }
+
+    /// Deletes a slice of what is older than `age`; returns whether there may be more.
+    fn delete_slice(
+        &self,
+        what: &str,
+        age: Duration,
+        delete: fn(&Connection, Timestamp) -> rusqlite::Result<usize>,
+    ) -> bool {
+        let before = self.log.options.clock.now().saturating_sub(age);
+        let deleted = self.log.writer.write_blocking(move |connection| delete(connection, before));
+        if let Err(error) = &deleted {
+            tracing::warn!(error = %error.chain(), "old {what} could not be deleted");
+        }
+        deleted.is_ok_and(|deleted| deleted == retention::SLICE)
     }
 }

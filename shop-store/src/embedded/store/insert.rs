@@ -1,10 +1,12 @@
 //! Stores purchases, each unless its id is there already.
 
+use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
 use rusqlite::{Connection, params};
 use shop_core::Purchase;
 use shop_core::ports::InsertOutcome;
 
-use super::rows::{self, COLUMNS, IdColumn};
+use super::rows::{COLUMNS, IdColumn};
+use super::select::by_id;
 use super::totals::Totals;
 
 /// One outcome for each purchase of `batch`; all within the caller's transaction.
@@ -35,14 +37,10 @@ pub(super) fn insert(connection: &Connection, batch: &[Purchase]) -> rusqlite::R
 
 /// Tells a duplicate from a conflict, by the purchase that has the id.
 fn compare(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
-    let sql = format!("SELECT {COLUMNS} FROM purchases WHERE id = ?1");
-    let mut statement = connection.prepare_cached(&sql)?;
-    match statement.query_row([IdColumn(purchase.id)], rows::purchase) {
+    match by_id(connection, &purchase.id).and_then(|first| first.ok_or(QueryReturnedNoRows)) {
         Ok(first) if first.same_content(purchase) => Ok(InsertOutcome::Duplicate),
         Ok(_other) => Ok(InsertOutcome::Conflict),
-        Err(error @ (rusqlite::Error::SqliteFailure(..) | rusqlite::Error::QueryReturnedNoRows)) => {
-            Err(error)
-        }
+        Err(error @ (SqliteFailure(..) | QueryReturnedNoRows)) => Err(error),
         // Whatever is there cannot be read, so it is not what this purchase says.
         Err(error) => {
             tracing::error!(purchase.id = %purchase.id, %error, "the purchase that has this id cannot be read");

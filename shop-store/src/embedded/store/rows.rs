@@ -1,9 +1,11 @@
 //! How a purchase stands in a row.
 
+use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Row, types::Type};
-use shop_core::{Price, Purchase, PurchaseId, Timestamp};
+use shop_core::{Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
+
+use crate::embedded::error::unreadable;
 
 /// An id as bytes whose order is that of the ids: a tag, then the UUID's 16 or the ObjectId's 12 bytes.
 pub(super) struct IdColumn(pub(super) PurchaseId);
@@ -35,27 +37,14 @@ pub(super) const COLUMNS: &str = "timestamp, id, userid, username, price";
 
 /// The purchase in a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    let timestamp =
-        Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, Type::Integer, error))?;
+    let timestamp = Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, error))?;
     let IdColumn(id) = row.get(1)?;
-    let user_id = text(row, 2)?.parse().map_err(|error| unreadable(2, Type::Text, error))?;
-    let user_name = text(row, 3)?.parse().map_err(|error| unreadable(3, Type::Text, error))?;
-    Ok(Purchase::new(id, user_id, user_name, price(row, 4)?, timestamp))
-}
-
-/// The price in `column`.
-pub(super) fn price(row: &Row<'_>, column: usize) -> rusqlite::Result<Price> {
-    text(row, column)?.parse().map_err(|error| unreadable(column, Type::Text, error))
+    let user_id = text(row, 2)?.parse().map_err(|error| unreadable(2, error))?;
+    let user_name = text(row, 3)?.parse().map_err(|error| unreadable(3, error))?;
+    let price = text(row, 4)?.parse().map_err(|error| unreadable(4, error))?;
+    Ok(Purchase::new(id, user_id, user_name, price, timestamp))
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a str> {
     Ok(row.get_ref(column)?.as_str()?)
-}
-
-fn unreadable(
-    column: usize,
-    kind: Type,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
 }

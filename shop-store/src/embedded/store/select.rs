@@ -57,7 +57,7 @@ pub(super) fn by_id(connection: &Connection, id: &PurchaseId) -> rusqlite::Resul
 mod tests {
     use super::*;
     use crate::embedded::database::Database;
-    use crate::embedded::store::STORE;
+    use crate::embedded::store::schema::STORE;
 
     #[test]
     fn every_page_is_read_from_its_index_without_sorting() {

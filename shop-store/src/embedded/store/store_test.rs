@@ -6,7 +6,9 @@ use shop_core::ports::{InsertOutcome, PurchaseQuery, PurchaseStore, RecordStore 
 use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
-use super::{EmbeddedStore, EmbeddedStoreOptions};
+use super::EmbeddedStore;
+use super::schema::STORE;
+use crate::embedded::options::EmbeddedStoreOptions;
 
 fn purchase(number: u128) -> Purchase {
     Purchase::new(
@@ -81,7 +83,7 @@ async fn what_is_no_store_of_ours_is_refused_with_its_name_and_what_to_do() {
 
     let newer = refusal(|folder| {
         let connection = rusqlite::Connection::open(folder.join("store.db")).unwrap();
-        connection.pragma_update(None, "application_id", super::STORE.application_id).unwrap();
+        connection.pragma_update(None, "application_id", STORE.application_id).unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
     })
     .await;

@@ -9,8 +9,8 @@ use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
 use shop_core::{ErrorKind, Outcome, Uuid};
 
 use crate::mongo::faulty_server::{Fault, FaultyServer};
-use crate::mongo::old_documents_test::environment;
-use crate::mongo::{MongoAccounts, MongoAccountsOptions, MongoUsers};
+use crate::mongo::fixture::MongoAccounts;
+use crate::mongo::{MongoAccountsOptions, MongoUsers};
 
 /// Users who reach their server through one that misbehaves, and a way to it that does not.
 struct Faulty {
@@ -21,7 +21,7 @@ struct Faulty {
 
 impl Faulty {
     async fn start() -> Option<Self> {
-        let direct = MongoAccounts::on_test_server(environment).await?;
+        let direct = MongoAccounts::on_test_server().await?;
         let server = FaultyServer::before(direct.uri()).await;
         let database = direct.user_store().clone().rows.connection.database.name().to_owned();
         let mut options = MongoAccountsOptions::new(server.uri.clone(), database);

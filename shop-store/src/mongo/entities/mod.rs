@@ -5,6 +5,7 @@
 //! What is known of the other kind stands in a collection beside it: `orders_of_users: {_id, user_id}`, and
 //! `known_users: {_id}`.
 
+mod event;
 #[cfg(test)]
 mod faults_test;
 mod orders;
@@ -18,6 +19,7 @@ pub use orders::MongoOrders;
 pub use rows::MongoRows;
 pub use users::MongoUsers;
 
+use crate::mongo::error::mongo_error;
 use bson::RawDocument;
 use bson::raw::RawBsonRef;
 use shop_core::{Error, ErrorKind};
@@ -33,8 +35,5 @@ fn integer(document: &RawDocument, name: &str) -> Option<i64> {
 
 /// The document of a row is not what we write.
 fn unreadable(id: i64, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Corrupt, "a document cannot be read")
-        .with_origin("mongodb")
-        .with_context("id", id)
-        .with_source(error)
+    mongo_error(ErrorKind::Corrupt, "a document cannot be read").with_context("id", id).with_source(error)
 }

@@ -1,46 +1,21 @@
-//! The outbox: in each document of a row its event, until it is published.
+//! The outbox: the events of rows, until they are published.
 
 use async_trait::async_trait;
-use bson::spec::BinarySubtype;
-use bson::{Binary, DateTime, Document, RawDocumentBuf, cstr, doc, rawdoc};
-use mongodb::IndexModel;
-use mongodb::options::{IndexOptions, WriteConcern};
+use bson::{Binary, DateTime, Document, doc};
+use mongodb::options::WriteConcern;
 use serde::Deserialize;
 use shop_core::entity::Entity;
 use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
-use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
+use shop_core::{Bytes, Result, Timestamp};
 
-use super::rows::Rows;
-use super::{MongoRows, unreadable};
-
-/// The number again: an index of `_id` alone holds what is published, too.
-const NUMBER: &str = "outbox.number";
-
-/// The index that holds what is pending, and nothing else.
-pub(super) fn index() -> IndexModel {
-    let options = IndexOptions::builder().sparse(true).build();
-    IndexModel::builder().keys(doc! { NUMBER: 1 }).options(options).build()
-}
+use super::event::NUMBER;
+use super::rows::{MongoRows, Rows};
+use super::unreadable;
 
 /// The documents that are pending.
 fn pending() -> Document {
     doc! { NUMBER: { "$gt": 0 } }
-}
-
-/// The document of row `number`, with its event in it.
-pub(super) fn with_event(mut row: RawDocumentBuf, number: i64, event: &LogRecord) -> RawDocumentBuf {
-    let binary = |bytes: &Bytes| Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() };
-    let time = DateTime::from_millis(SystemClock.now().as_millis());
-    let mut entry = rawdoc! { "number": number, "time": time, "headers": binary(event.headers.as_bytes()) };
-    if let Some(key) = &event.key {
-        entry.append(cstr!("key"), binary(key));
-    }
-    if let Some(value) = &event.value {
-        entry.append(cstr!("value"), binary(value));
-    }
-    row.append(cstr!("outbox"), entry);
-    row
 }
 
 /// What is read of a row whose event is pending.

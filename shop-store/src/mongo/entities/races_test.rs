@@ -10,8 +10,8 @@ use shop_core::outbox::Outbox;
 use shop_core::ports::RecordStore;
 use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
 
-use crate::mongo::old_documents_test::environment;
-use crate::mongo::{MongoAccounts, MongoAccountsOptions, MongoOrders, MongoUsers};
+use crate::mongo::fixture::MongoAccounts;
+use crate::mongo::{MongoAccountsOptions, MongoOrders, MongoUsers};
 
 /// As many rows are added through each of the two.
 const EACH: usize = 30;
@@ -37,7 +37,7 @@ fn up_to(last: usize) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_processes_leave_no_gap_and_share_no_address() {
-    let Some(accounts) = MongoAccounts::on_test_server(environment).await else { return };
+    let Some(accounts) = MongoAccounts::on_test_server().await else { return };
     let one = accounts.user_store().clone();
     let other = MongoUsers::open(options(&accounts, &one.namespace())).await.unwrap();
     let register = |(users, whose): (MongoUsers, &str), number: usize| {
@@ -65,7 +65,7 @@ async fn racing_processes_leave_no_gap_and_share_no_address() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_key_in_two_processes_is_one_order() {
-    let Some(accounts) = MongoAccounts::on_test_server(environment).await else { return };
+    let Some(accounts) = MongoAccounts::on_test_server().await else { return };
     let one = accounts.order_store().clone();
     let other = MongoOrders::open(options(&accounts, &one.namespace())).await.unwrap();
     let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());

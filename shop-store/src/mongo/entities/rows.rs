@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::IndexModel;
@@ -22,10 +21,10 @@ use shop_core::{Error, Outcome, Result};
 use tokio::sync::{Mutex, Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{integer, outbox};
+use super::{event, integer};
 use crate::mongo::MongoAccountsOptions;
 use crate::mongo::command::{self, Insertable};
-use crate::mongo::connection::{Connection, too_late};
+use crate::mongo::connection::{Connection, pauses, too_late};
 use crate::mongo::insert::{self, Identified};
 
 /// Rows of one kind in a database of MongoDB, shared by whatever processes use it, with an outbox in it.
@@ -211,7 +210,8 @@ impl Rows {
         self.indexed(end).await?;
         let last = timeout_at(end, self.last.lock()).await;
         let mut last = last.map_err(|_elapsed| too_late(deadline, Outcome::NotApplied))?;
-        let mut pauses = between_races();
+        // The more are at it, the longer.
+        let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
         loop {
             // Nobody knows the greatest number until this one is known to be stored.
             let before = match last.take() {
@@ -236,7 +236,7 @@ impl Rows {
 
     /// Stores a row with its event; not when something of it is taken.
     async fn insert(&self, (row, event): Row, number: i64, end: Instant) -> Result<bool> {
-        let document = outbox::with_event(row, number, &event);
+        let document = event::with_event(row, number, &event);
         let (insert, changed) =
             (insert::sent(&self.connection, self.schema.rows, &[document]), Arc::clone(&self.changed));
         let insert = async move {
@@ -318,7 +318,7 @@ impl Rows {
             let options = IndexOptions::builder().unique(true).build();
             IndexModel::builder().keys(doc! { *member: 1 }).options(options).build()
         });
-        let of_rows: Vec<_> = unique.chain([outbox::index()]).collect();
+        let of_rows: Vec<_> = unique.chain([event::index()]).collect();
         let of_known = of_known.map(|keys| IndexModel::builder().keys(keys()).build());
         for (name, indexes) in [(rows, of_rows), (known, of_known.into_iter().collect())] {
             if indexes.is_empty() {
@@ -360,14 +360,4 @@ fn not_applied(error: Error) -> Error {
 
 fn until(end: Instant) -> Duration {
     end.saturating_duration_since(Instant::now())
-}
-
-/// How long to wait before the next number is tried: the more are at it, the longer.
-fn between_races() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_jitter()
-        .with_min_delay(Duration::from_millis(1))
-        .with_max_delay(Duration::from_millis(100))
-        .without_max_times()
-        .build()
 }

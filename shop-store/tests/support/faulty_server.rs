@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What becomes of a command.
 #[derive(Debug, Clone)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is answered with this, and not made.
     Refused(Document),
     /// It is made, and answered with this.
@@ -33,15 +33,15 @@ type Faults = Arc<Mutex<BTreeMap<&'static str, VecDeque<Fault>>>>;
 
 /// Listens on a port of its own, as long as this lives.
 #[derive(Debug)]
-pub(super) struct FaultyServer {
-    pub(super) uri: String,
+pub(crate) struct FaultyServer {
+    pub(crate) uri: String,
     faults: Faults,
     _until_dropped: DropGuard,
 }
 
 impl FaultyServer {
     /// In front of the server at `uri`, which must be `mongodb://host:port/`.
-    pub(super) async fn before(uri: &str) -> Self {
+    pub(crate) async fn before(uri: &str) -> Self {
         let server = uri.trim_start_matches("mongodb://").split('/').next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("mongodb://{}/", listener.local_addr().unwrap());
@@ -62,12 +62,12 @@ impl FaultyServer {
     }
 
     /// The next commands of this name have these fates, in this order; those after them none.
-    pub(super) fn next(&self, command: &'static str, fates: impl IntoIterator<Item = Fault>) {
+    pub(crate) fn next(&self, command: &'static str, fates: impl IntoIterator<Item = Fault>) {
         self.faults.lock().unwrap().entry(command).or_default().extend(fates);
     }
 
     /// Whether all of them have come.
-    pub(super) fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.faults.lock().unwrap().values().all(VecDeque::is_empty)
     }
 }

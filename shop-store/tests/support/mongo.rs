@@ -1,6 +1,13 @@
 //! The fixtures of the stores on a MongoDB server, for the conformance kit.
 
-#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::expect_used,
+    dead_code,
+    reason = "a test that cannot be set up has failed; each takes its part"
+)]
+
+#[path = "container.rs"]
+mod container;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,50 +17,35 @@ use shop_core::Uuid;
 use shop_core::conformance::{EntityStores, StoreFixture, skip};
 use shop_core::ports::{PurchaseQuery, PurchaseStore};
 
-use super::{MongoAccountsOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers};
+use shop_store::mongo::{MongoAccountsOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers};
+
+/// What the environment of the tests says.
+#[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// The server of the tests, as long as this lives.
 #[derive(Debug)]
 struct TestServer {
     uri: String,
-    #[cfg(feature = "containers")]
-    _container: Option<Arc<super::container::MongoContainer>>,
+    _container: Option<Arc<container::MongoContainer>>,
 }
 
 impl TestServer {
-    fn at(uri: &str) -> Self {
-        Self {
-            uri: uri.to_owned(),
-            #[cfg(feature = "containers")]
-            _container: None,
-        }
-    }
-
     /// See [`MongoFixture::on_test_server`].
-    async fn told_of(told: fn(&str) -> Option<String>) -> Option<Self> {
-        if let Some(uri) = told("SHOP_TEST_MONGODB_URI") {
-            return Some(Self::at(&uri));
+    async fn find() -> Option<Self> {
+        if let Some(uri) = environment("SHOP_TEST_MONGODB_URI") {
+            return Some(Self { uri, _container: None });
         }
-        match Self::in_container(told("TEST_MONGO_IMAGE")).await {
-            Ok(server) => Some(server),
+        match container::MongoContainer::shared(environment("TEST_MONGO_IMAGE").as_deref()).await {
+            Ok(container) => Some(Self { uri: container.uri.clone(), _container: Some(container) }),
             Err(why) => {
                 let why = format!("SHOP_TEST_MONGODB_URI names no MongoDB server, and {why}");
-                skip("mongo", told("SHOP_TEST_REQUIRE").as_deref(), &why);
+                skip("mongo", environment("SHOP_TEST_REQUIRE").as_deref(), &why);
                 None
             }
         }
-    }
-
-    #[cfg(feature = "containers")]
-    async fn in_container(image: Option<String>) -> Result<Self, &'static str> {
-        let container = super::container::MongoContainer::shared(image.as_deref()).await?;
-        Ok(Self { uri: container.uri.clone(), _container: Some(container) })
-    }
-
-    #[cfg(not(feature = "containers"))]
-    #[expect(clippy::unused_async, reason = "as with containers")]
-    async fn in_container(_image: Option<String>) -> Result<Self, &'static str> {
-        Err("this test was built without containers")
     }
 }
 
@@ -64,20 +56,12 @@ fn fresh_database() -> String {
 
 /// A store in a database of its own.
 #[derive(Debug)]
-pub struct MongoFixture {
+pub(crate) struct MongoFixture {
     store: MongoStore,
     server: TestServer,
 }
 
 impl MongoFixture {
-    /// An empty store on the server at `uri`.
-    ///
-    /// # Panics
-    /// When `uri` is no address.
-    pub async fn new(uri: &str) -> Self {
-        Self::on(TestServer::at(uri)).await
-    }
-
     async fn on(server: TestServer) -> Self {
         let mut options = MongoStoreOptions::new(server.uri.as_str());
         options.database = Some(fresh_database());
@@ -89,25 +73,19 @@ impl MongoFixture {
     }
 
     /// The store itself.
-    #[must_use]
-    pub fn mongo(&self) -> MongoStore {
+    pub(crate) fn mongo(&self) -> MongoStore {
         self.store.clone()
     }
 
     /// The server's address.
-    #[must_use]
-    pub fn uri(&self) -> &str {
+    pub(crate) fn uri(&self) -> &str {
         &self.server.uri
     }
 
-    /// An empty store on the server that tests are told of as `SHOP_TEST_MONGODB_URI`, or in a container of the image
-    /// `TEST_MONGO_IMAGE` with the feature `containers`. `None` without either, which is said. `told` is a test's
-    /// environment: a library does not read it.
-    ///
-    /// # Panics
-    /// When there is none, and `SHOP_TEST_REQUIRE` asks for `mongo`.
-    pub async fn on_test_server(told: fn(&str) -> Option<String>) -> Option<Self> {
-        Some(Self::on(TestServer::told_of(told).await?).await)
+    /// An empty store on the server that `SHOP_TEST_MONGODB_URI` names, or in a container of the image
+    /// `TEST_MONGO_IMAGE`. `None` without either, which is logged; a panic when `SHOP_TEST_REQUIRE` asks for `mongo`.
+    pub(crate) async fn on_test_server() -> Option<Self> {
+        Some(Self::on(TestServer::find().await?).await)
     }
 }
 
@@ -124,7 +102,7 @@ impl StoreFixture for MongoFixture {
 
 /// Users and orders, each in a database of its own.
 #[derive(Debug)]
-pub struct MongoAccounts {
+pub(crate) struct MongoAccounts {
     users: MongoUsers,
     orders: MongoOrders,
     server: TestServer,
@@ -132,18 +110,13 @@ pub struct MongoAccounts {
 
 impl MongoAccounts {
     /// Nobody, and nothing ordered, on the server of [`MongoFixture::on_test_server`].
-    ///
-    /// # Panics
-    /// As there.
-    pub async fn on_test_server(told: fn(&str) -> Option<String>) -> Option<Self> {
-        let server = TestServer::told_of(told).await?;
+    pub(crate) async fn on_test_server() -> Option<Self> {
+        let server = TestServer::find().await?;
         let options = || {
+            let mut options = MongoAccountsOptions::new(server.uri.as_str(), fresh_database());
             // Many tests at a time, on a server of two processors perhaps.
-            let insert_deadline = Duration::from_secs(30);
-            MongoAccountsOptions {
-                insert_deadline,
-                ..MongoAccountsOptions::new(server.uri.as_str(), fresh_database())
-            }
+            options.insert_deadline = Duration::from_secs(30);
+            options
         };
         let users = MongoUsers::open(options()).await.expect("an address of MongoDB");
         let orders = MongoOrders::open(options()).await.expect("an address of MongoDB");
@@ -151,8 +124,7 @@ impl MongoAccounts {
     }
 
     /// The server's address.
-    #[must_use]
-    pub fn uri(&self) -> &str {
+    pub(crate) fn uri(&self) -> &str {
         &self.server.uri
     }
 }

@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 
 /// A container that runs as long as some test holds it.
 #[derive(Debug)]
-pub(super) struct MongoContainer {
-    pub(super) uri: String,
+pub(crate) struct MongoContainer {
+    pub(crate) uri: String,
     _container: ContainerAsync<GenericImage>,
 }
 
@@ -28,7 +28,7 @@ impl MongoContainer {
     ///
     /// # Errors
     /// Why it cannot be started.
-    pub(super) async fn shared(image: Option<&str>) -> Result<Arc<Self>, &'static str> {
+    pub(crate) async fn shared(image: Option<&str>) -> Result<Arc<Self>, &'static str> {
         let mut shared = SHARED.lock().await;
         if let Some(running) = shared.upgrade() {
             return Ok(running);

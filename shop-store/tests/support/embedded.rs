@@ -1,6 +1,10 @@
 //! The fixture of the embedded log and store, for the conformance kit.
 
-#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::expect_used,
+    dead_code,
+    reason = "a test that cannot be set up has failed; each takes its part"
+)]
 
 use std::sync::Arc;
 
@@ -12,13 +16,13 @@ use shop_core::log::Log;
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use tempfile::TempDir;
 
-use super::{
+use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
 };
 
 /// A log and a store in a folder that goes with the fixture.
 #[derive(Debug)]
-pub struct EmbeddedFixture {
+pub(crate) struct EmbeddedFixture {
     log: EmbeddedLog,
     store: EmbeddedStore,
     _folder: TempDir,
@@ -26,16 +30,10 @@ pub struct EmbeddedFixture {
 
 impl EmbeddedFixture {
     /// An empty log and an empty store.
-    ///
-    /// # Panics
-    /// When the folder for temporary files cannot be used.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let options = EmbeddedLogOptions {
-            batch_records: BATCH_RECORDS,
-            batch_bytes: BATCH_BYTES,
-            ..EmbeddedLogOptions::default()
-        };
+        let mut options = EmbeddedLogOptions::default();
+        (options.batch_records, options.batch_bytes) = (BATCH_RECORDS, BATCH_BYTES);
         let log = EmbeddedLog::open(folder.path(), options).await.expect("a log");
         let store =
             EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("a store");
@@ -72,7 +70,7 @@ impl StoreFixture for EmbeddedFixture {
 
 /// Users and orders in a folder that goes with the fixture.
 #[derive(Debug)]
-pub struct EmbeddedAccounts {
+pub(crate) struct EmbeddedAccounts {
     users: EmbeddedUsers,
     orders: EmbeddedOrders,
     _folder: TempDir,
@@ -80,10 +78,7 @@ pub struct EmbeddedAccounts {
 
 impl EmbeddedAccounts {
     /// Nobody, and nothing ordered.
-    ///
-    /// # Panics
-    /// When the folder for temporary files cannot be used.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let users = EmbeddedUsers::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("users");
         let orders =

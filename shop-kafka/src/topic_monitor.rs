@@ -9,13 +9,13 @@ use rdkafka::consumer::Consumer;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Context, Health, lock, retire};
-use crate::error::{ORIGIN, from_code, from_kafka, not_reached};
-use crate::topic::{Asking, Observer, State, Topic, error_of};
-use crate::{KafkaLogOptions, config};
+use crate::client::{Context, Health, lock};
+use crate::error::{from_code, from_kafka, kafka_error, not_reached};
+use crate::topic::{Observer, State, Topic, TopicAdmin, error_of};
+use crate::{KafkaLogOptions, config, thread};
 
 /// Sees to the topics as long as it lives.
-pub(crate) struct Keeper {
+pub(crate) struct TopicMonitor {
     observer: Option<Arc<Observer>>,
     topics: Arc<Mutex<Vec<Arc<Topic>>>>,
     health: Arc<Health>,
@@ -51,15 +51,15 @@ const CHECK: Duration = Duration::from_secs(2);
 /// How long Kafka has to answer it.
 const PING: Duration = Duration::from_millis(1_500);
 
-impl Keeper {
+impl TopicMonitor {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
         let context = Context::new(Arc::clone(health), None, ());
         let config = config::observer(options);
         let observer = Arc::new(Observer::from_config_and_context(&config, context).map_err(from_kafka)?);
         let (topics, end) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let cluster = Arc::new(OnceLock::new());
-        let watch = Watch {
-            asking: Asking {
+        let watch = MonitorThread {
+            admin: TopicAdmin {
                 observer: Arc::clone(&observer),
                 config,
                 health: Arc::clone(health),
@@ -68,7 +68,7 @@ impl Keeper {
             topics: Arc::clone(&topics),
             end: end.clone(),
         };
-        start_thread("shop-kafka-topics", move || watch.run())?;
+        thread::start("shop-kafka-topics", move || watch.run())?;
         let (answers, health) = (tokio::sync::Mutex::default(), Arc::clone(health));
         Ok(Self { observer: Some(observer), topics, health, cluster, end, answers })
     }
@@ -114,34 +114,34 @@ impl Keeper {
                 return answer;
             }
             Ok(Err(error)) => self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied),
-            Err(error) => Error::new(ErrorKind::Internal, "the question to kafka came to no end")
-                .with_origin(ORIGIN)
-                .with_source(error),
+            Err(error) => {
+                kafka_error(ErrorKind::Internal, "the question to kafka came to no end").with_source(error)
+            }
         };
         answers.away = Some((Instant::now(), error.clone()));
         Err(error)
     }
 }
 
-impl Drop for Keeper {
+impl Drop for TopicMonitor {
     fn drop(&mut self) {
         self.end.cancel();
         // Ending a client waits for its threads: not where a task may stand.
         if let Some(observer) = self.observer.take() {
-            retire(observer, |_| {});
+            thread::retire(observer, |_| {});
         }
     }
 }
 
-impl std::fmt::Debug for Keeper {
+impl std::fmt::Debug for TopicMonitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keeper").field("topics", &self.topics).finish_non_exhaustive()
+        f.debug_struct("TopicMonitor").field("topics", &self.topics).finish_non_exhaustive()
     }
 }
 
 /// The thread's own part.
-struct Watch {
-    asking: Asking,
+struct MonitorThread {
+    admin: TopicAdmin,
     topics: Arc<Mutex<Vec<Arc<Topic>>>>,
     end: CancellationToken,
 }
@@ -155,7 +155,7 @@ const RETRY: Duration = Duration::from_millis(300);
 /// How often the thread looks whether there is something new to do.
 const TURN: Duration = Duration::from_millis(20);
 
-impl Watch {
+impl MonitorThread {
     fn run(self) {
         let mut due: Vec<Instant> = Vec::new();
         while !self.end.is_cancelled() {
@@ -165,18 +165,18 @@ impl Watch {
                 if *due > Instant::now() {
                     continue;
                 }
-                *due = Instant::now() + self.see_to(topic);
+                *due = Instant::now() + self.refresh(topic);
             }
             // Nothing is read by it: this hands out its log lines and errors.
-            drop(self.asking.observer.poll(TURN));
+            drop(self.admin.observer.poll(TURN));
         }
     }
 
     /// Looks at `topic`; answers after how long to look again.
-    fn see_to(&self, topic: &Arc<Topic>) -> Duration {
-        topic.confirm(&self.asking);
+    fn refresh(&self, topic: &Arc<Topic>) -> Duration {
+        topic.ensure(&self.admin);
         let State::Ready(present) = topic.state() else { return RETRY };
-        if self.asking.cluster.get().is_none() {
+        if self.admin.cluster.get().is_none() {
             return RETRY;
         }
         // A client of its own each time: not while a broker is missed, once the answer is known.
@@ -188,27 +188,10 @@ impl Watch {
 
     /// Not here: a cluster that leaves the question open must not hold up other topics.
     fn ask_settings(&self, topic: &Arc<Topic>) {
-        let (topic, asking) = (Arc::clone(topic), self.asking.clone());
-        let started = start_thread("shop-kafka-settings", move || topic.ask_min_in_sync(&asking));
+        let (topic, admin) = (Arc::clone(topic), self.admin.clone());
+        let started = thread::start("shop-kafka-settings", move || topic.ask_min_in_sync(&admin));
         if let Err(error) = started {
             tracing::debug!(%error, "the topic's settings are not asked for now");
         }
     }
-}
-
-/// Runs `run` in a thread of its own; answers a token that is cancelled at its end.
-pub(crate) fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<CancellationToken> {
-    let token = CancellationToken::new();
-    let guard = token.clone().drop_guard();
-    let run = move || {
-        // Dropped last, even if the thread panics.
-        let _at_the_end = guard;
-        run();
-    };
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "no thread could be started")
-            .with_origin(ORIGIN)
-            .with_source(error)
-    })?;
-    Ok(token)
 }

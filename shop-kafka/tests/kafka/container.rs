@@ -10,11 +10,11 @@ use tokio::sync::Mutex;
 
 /// A broker in a container that runs as long as some test holds it.
 #[derive(Debug)]
-pub struct KafkaContainer {
+pub(crate) struct KafkaContainer {
     /// Where anybody may do anything.
-    pub address: String,
+    pub(crate) address: String,
     /// Where it asks for a login with `PLAIN`: [`USER`](Self::USER) may do anything, [`GUEST`](Self::GUEST) nothing.
-    pub login_address: String,
+    pub(crate) login_address: String,
     _container: ContainerAsync<GenericImage>,
 }
 
@@ -33,15 +33,12 @@ static ABSENT: OnceLock<String> = OnceLock::new();
 
 impl KafkaContainer {
     /// The name and the password of a user who may do anything.
-    pub const USER: (&str, &str) = ("shop", "shop-password");
+    pub(crate) const USER: (&str, &str) = ("shop", "shop-password");
     /// The name and the password of a user without any right.
-    pub const GUEST: (&str, &str) = ("guest", "guest-password");
+    pub(crate) const GUEST: (&str, &str) = ("guest", "guest-password");
 
     /// The container that is shared, started from `image` if it does not run.
-    ///
-    /// # Errors
-    /// Why it cannot be started.
-    pub async fn shared(image: Option<&str>) -> Result<Arc<Self>, &'static str> {
+    pub(crate) async fn shared(image: Option<&str>) -> Result<Arc<Self>, &'static str> {
         let mut shared = SHARED.lock().await;
         if let Some(running) = shared.upgrade() {
             return Ok(running);

@@ -1,6 +1,13 @@
 //! The fixture of the log on Kafka, for the conformance kit: on a cluster in the process, or on real brokers.
 
-#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::expect_used,
+    dead_code,
+    reason = "a test that cannot be set up has failed; each takes its part"
+)]
+
+#[path = "container.rs"]
+mod container;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,19 +20,23 @@ use shop_core::conformance::{BATCH_BYTES, BATCH_RECORDS, LogFixture, skip};
 use shop_core::log::{Log, LogSource};
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock as _, SystemClock};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
 
-#[cfg(feature = "containers")]
-pub use crate::container::KafkaContainer;
-use crate::{KafkaLog, KafkaLogOptions};
+pub(crate) use container::KafkaContainer;
+
+/// What the environment of the tests says.
+#[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
 
 /// A log in a topic that nobody else uses.
 #[derive(Debug)]
-pub struct KafkaFixture {
+pub(crate) struct KafkaFixture {
     log: KafkaLog,
     topic: String,
     cluster: Option<InProcessCluster>,
     /// Runs as long as the fixture.
-    #[cfg(feature = "containers")]
     _container: Option<Arc<KafkaContainer>>,
 }
 
@@ -34,26 +45,17 @@ const PARTITIONS: u32 = 5;
 
 impl KafkaFixture {
     /// On a cluster of three brokers in this process.
-    ///
-    /// # Panics
-    /// When librdkafka's own cluster for tests does not start.
-    pub async fn in_process() -> Self {
+    pub(crate) async fn in_process() -> Self {
         Self::in_process_with(|_| {}).await
     }
 
     /// On the brokers at `address`.
-    ///
-    /// # Panics
-    /// When the options are not taken.
-    pub async fn on_brokers(address: &str) -> Self {
+    pub(crate) async fn on_brokers(address: &str) -> Self {
         Self::on_brokers_with(address, |_| {}).await
     }
 
     /// On a cluster of three brokers in this process, with the options that `change` makes of the usual ones.
-    ///
-    /// # Panics
-    /// When librdkafka's own cluster for tests does not start, or does not take the options.
-    pub async fn in_process_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
+    pub(crate) async fn in_process_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
         let cluster = InProcessCluster::start(3);
         let mut options = Self::options(&cluster.addresses);
         change(&mut options);
@@ -63,10 +65,7 @@ impl KafkaFixture {
     }
 
     /// On the brokers at `address`, with the options that `change` makes of the usual ones.
-    ///
-    /// # Panics
-    /// When the options are not taken.
-    pub async fn on_brokers_with(address: &str, change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
+    pub(crate) async fn on_brokers_with(address: &str, change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
         let mut options = Self::options(address);
         change(&mut options);
         Self::open(options, None).await
@@ -74,97 +73,59 @@ impl KafkaFixture {
 
     async fn open(options: KafkaLogOptions, cluster: Option<InProcessCluster>) -> Self {
         let topic = options.topic.clone();
-        Self {
-            log: KafkaLog::open(options).await.expect("a log"),
-            topic,
-            cluster,
-            #[cfg(feature = "containers")]
-            _container: None,
-        }
+        Self { log: KafkaLog::open(options).await.expect("a log"), topic, cluster, _container: None }
     }
 
-    /// On the brokers that tests are told of as `SHOP_TEST_KAFKA`, or on one in a container of the image
-    /// `TEST_KAFKA_IMAGE` with the feature `containers`. `None` without either, which is said. `told` is a test's
-    /// environment: a library does not read it.
-    ///
-    /// # Panics
-    /// When there is none, and `SHOP_TEST_REQUIRE` asks for `kafka`.
-    pub async fn on_test_server(told: fn(&str) -> Option<String>) -> Option<Self> {
-        Self::on_test_server_with(told, |_| {}).await
+    /// On the brokers that `SHOP_TEST_KAFKA` names, or on one in a container of the image `TEST_KAFKA_IMAGE`. `None`
+    /// without either, which is logged; a panic when `SHOP_TEST_REQUIRE` asks for `kafka`.
+    pub(crate) async fn on_test_server() -> Option<Self> {
+        Self::on_test_server_with(|_| {}).await
     }
 
     /// As [`on_test_server`](Self::on_test_server), with the options that `change` makes of the usual ones.
-    ///
-    /// # Panics
-    /// When there is none, and `SHOP_TEST_REQUIRE` asks for `kafka`; when the options are not taken.
-    pub async fn on_test_server_with(
-        told: fn(&str) -> Option<String>,
-        change: impl FnOnce(&mut KafkaLogOptions),
-    ) -> Option<Self> {
-        if let Some(address) = told("SHOP_TEST_KAFKA") {
+    pub(crate) async fn on_test_server_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<Self> {
+        if let Some(address) = environment("SHOP_TEST_KAFKA") {
             return Some(Self::on_brokers_with(&address, change).await);
         }
-        match Self::in_container_with(told("TEST_KAFKA_IMAGE"), change).await {
-            Ok(fixture) => Some(fixture),
+        match KafkaContainer::shared(environment("TEST_KAFKA_IMAGE").as_deref()).await {
+            Ok(container) => {
+                let fixture = Self::on_brokers_with(&container.address, change).await;
+                Some(Self { _container: Some(container), ..fixture })
+            }
             Err(why) => {
                 let why = format!("SHOP_TEST_KAFKA names no broker, and {why}");
-                skip("kafka", told("SHOP_TEST_REQUIRE").as_deref(), &why);
+                skip("kafka", environment("SHOP_TEST_REQUIRE").as_deref(), &why);
                 None
             }
         }
     }
 
-    #[cfg(feature = "containers")]
-    async fn in_container_with(
-        image: Option<String>,
-        change: impl FnOnce(&mut KafkaLogOptions),
-    ) -> Result<Self, &'static str> {
-        let container = KafkaContainer::shared(image.as_deref()).await?;
-        let fixture = Self::on_brokers_with(&container.address, change).await;
-        Ok(Self { _container: Some(container), ..fixture })
-    }
-
-    #[cfg(not(feature = "containers"))]
-    #[expect(clippy::unused_async, reason = "as with containers")]
-    async fn in_container_with(
-        _image: Option<String>,
-        _change: impl FnOnce(&mut KafkaLogOptions),
-    ) -> Result<Self, &'static str> {
-        Err("this test was built without containers")
-    }
-
     /// The log.
-    #[must_use]
-    pub const fn log(&self) -> &KafkaLog {
+    pub(crate) const fn log(&self) -> &KafkaLog {
         &self.log
     }
 
     /// The log's topic.
-    #[must_use]
-    pub fn topic(&self) -> &str {
+    pub(crate) fn topic(&self) -> &str {
         &self.topic
     }
 
     /// The cluster, if it is in this process.
-    #[must_use]
-    pub const fn cluster(&self) -> Option<&InProcessCluster> {
+    pub(crate) const fn cluster(&self) -> Option<&InProcessCluster> {
         self.cluster.as_ref()
     }
 
     /// Options for tests on the brokers at `address`: a new topic, small batches, and times that do not keep a
     /// test waiting.
-    #[must_use]
-    pub fn options(address: &str) -> KafkaLogOptions {
-        KafkaLogOptions {
-            topic: format!("test-{}", SystemClock.fresh_id().simple()),
-            partitions: PARTITIONS,
-            batch_records: BATCH_RECORDS,
-            batch_bytes: BATCH_BYTES,
-            statistics_interval: Duration::from_millis(100),
-            heartbeat: Duration::from_millis(200),
-            grace: Duration::from_secs(1),
-            ..KafkaLogOptions::new(address)
-        }
+    pub(crate) fn options(address: &str) -> KafkaLogOptions {
+        let mut options = KafkaLogOptions::new(address);
+        options.topic = format!("test-{}", SystemClock.fresh_id().simple());
+        options.partitions = PARTITIONS;
+        (options.batch_records, options.batch_bytes) = (BATCH_RECORDS, BATCH_BYTES);
+        options.statistics_interval = Duration::from_millis(100);
+        options.heartbeat = Duration::from_millis(200);
+        options.grace = Duration::from_secs(1);
+        options
     }
 }
 
@@ -190,9 +151,9 @@ impl LogFixture for KafkaFixture {
 /// It forgets everything at its end, keeps at most 5 MiB of a partition, creates no topics for an administrator,
 /// and knows no limit of a record's size.
 #[derive(Debug)]
-pub struct InProcessCluster {
+pub(crate) struct InProcessCluster {
     /// Where its brokers listen.
-    pub addresses: String,
+    pub(crate) addresses: String,
     orders: Sender<(Order, Sender<()>)>,
 }
 
@@ -211,11 +172,7 @@ enum Order {
 
 impl InProcessCluster {
     /// A cluster of so many brokers, numbered from 1.
-    ///
-    /// # Panics
-    /// When it does not start.
-    #[must_use]
-    pub fn start(brokers: i32) -> Self {
+    pub(crate) fn start(brokers: i32) -> Self {
         let (orders, to_do) = channel();
         let (started, addresses) = channel();
         let run = move || serve(brokers, &started, &to_do);
@@ -224,45 +181,30 @@ impl InProcessCluster {
     }
 
     /// Creates a topic.
-    ///
-    /// # Panics
-    /// When the cluster refuses.
-    pub fn create_topic(&self, topic: &str, partitions: u32) {
+    pub(crate) fn create_topic(&self, topic: &str, partitions: u32) {
         let partitions = i32::try_from(partitions).expect("a number of partitions");
         self.order(Order::CreateTopic(topic.to_owned(), partitions));
     }
 
     /// Ends the connections of a broker, and takes no new ones.
-    ///
-    /// # Panics
-    /// When there is no such broker.
-    pub fn broker_down(&self, number: i32) {
+    pub(crate) fn broker_down(&self, number: i32) {
         self.order(Order::BrokerDown(number));
     }
 
     /// Brings a broker back.
-    ///
-    /// # Panics
-    /// When there is no such broker.
-    pub fn broker_up(&self, number: i32) {
+    pub(crate) fn broker_up(&self, number: i32) {
         self.order(Order::BrokerUp(number));
     }
 
     /// Answers the next writes with what makes an idempotent producer give up for good.
-    ///
-    /// # Panics
-    /// When the cluster has ended.
-    pub fn break_producers(&self, writes: usize) {
+    pub(crate) fn break_producers(&self, writes: usize) {
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![broken; writes]));
     }
 
     /// Answers so many of the next writes as a partition does whose replicas are too few once the record is written,
     /// and the one after them with what makes an idempotent producer give up for good.
-    ///
-    /// # Panics
-    /// When the cluster has ended.
-    pub fn write_and_break_producers(&self, writes: usize) {
+    pub(crate) fn write_and_break_producers(&self, writes: usize) {
         let written = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         let answers = std::iter::repeat_n(written, writes).chain([broken]).collect();
@@ -270,52 +212,34 @@ impl InProcessCluster {
     }
 
     /// Answers the next heartbeats as a group does that has thrown the member out.
-    ///
-    /// # Panics
-    /// When the cluster has ended.
-    pub fn throw_members_out(&self, heartbeats: usize) {
+    pub(crate) fn throw_members_out(&self, heartbeats: usize) {
         let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
         self.order(Order::Fail(RDKafkaApiKey::Heartbeat, vec![unknown; heartbeats]));
     }
 
     /// Does not let anybody use a topic any more.
-    ///
-    /// # Panics
-    /// When the cluster refuses.
-    pub fn forbid_topic(&self, topic: &str) {
+    pub(crate) fn forbid_topic(&self, topic: &str) {
         let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
         self.order(Order::FailTopic(topic.to_owned(), forbidden));
     }
 
     /// Lets no broker lead a partition of a topic any more.
-    ///
-    /// # Panics
-    /// When the cluster refuses.
-    pub fn take_leader(&self, topic: &str, partition: i32) {
+    pub(crate) fn take_leader(&self, topic: &str, partition: i32) {
         self.order(Order::Lead(topic.to_owned(), partition, None));
     }
 
     /// Lets a broker lead a partition of a topic.
-    ///
-    /// # Panics
-    /// When the cluster refuses.
-    pub fn give_leader(&self, topic: &str, partition: i32, broker: i32) {
+    pub(crate) fn give_leader(&self, topic: &str, partition: i32, broker: i32) {
         self.order(Order::Lead(topic.to_owned(), partition, Some(broker)));
     }
 
     /// Tells no id to clients that connect from now on, as the first versions of Kafka did.
-    ///
-    /// # Panics
-    /// When the cluster refuses.
-    pub fn hide_id(&self) {
+    pub(crate) fn hide_id(&self) {
         self.order(Order::Limit(RDKafkaApiKey::Metadata, 1));
     }
 
     /// Tells its id to clients that connect from now on.
-    ///
-    /// # Panics
-    /// When the cluster refuses.
-    pub fn show_id(&self) {
+    pub(crate) fn show_id(&self) {
         self.order(Order::Limit(RDKafkaApiKey::Metadata, 2));
     }
 
