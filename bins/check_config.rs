@@ -1,53 +1,51 @@
 //! `--check-config`: what would be used, and whether it works.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::fs::{Access, access};
+use shop_core::ports::PurchaseQuery as _;
+use shop_core::record::Record;
 use shop_http::CorsOrigins;
 
-use crate::resolve::{self, Part, State};
+use crate::backend::{self, EntityStore, Opened, Topic, client};
 use crate::roles::Role;
 use crate::settings::{Service, Settings};
 use crate::signal::Shutdown;
 use crate::{Failure, Result};
+
+/// How long a part may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Prints the settings and what they ask for, and checks that. Creates nothing: what is missing and could be made is
 /// well.
 ///
 /// # Errors
 /// What does not work, or that the check was interrupted.
-pub async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let parts = shutdown.before(resolve::parts(settings)).await;
-    let parts = parts.ok_or_else(|| Failure::new("interrupted before every part was checked"))?;
-    let (mut lines, mut faults) = (Vec::new(), Vec::new());
-    for Part { what, name, state } in parts {
-        match &state {
-            Ok(State::ToBeMade) => lines.push((what, format!("{name} (not there yet: a service makes it)"))),
-            _ if name.is_empty() => {}
-            _ => lines.push((what, name)),
-        }
-        if let Err(failure) = state {
-            faults.push(format!("{what}: {failure}"));
-        }
-    }
-    print(settings, lines, faults.is_empty()).map_err(Failure::new)?;
-    Failure::if_any(faults)
+pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
+    let mut parts = Parts::default();
+    let checked = shutdown.before(parts.check(settings)).await;
+    checked.ok_or_else(|| Failure::new("interrupted before every part was checked"))?;
+    print(settings, parts.lines, parts.faults.is_empty()).map_err(Failure::new)?;
+    Failure::if_any(parts.faults)
 }
 
 fn print(settings: &Settings, parts: Vec<(&str, String)>, all_is_well: bool) -> std::io::Result<()> {
     let mut lines = vec![("listen", settings.url())];
     lines.extend(parts);
     if settings.roles.has(Role::Purchases) {
-        lines.push(("topic", settings.topic.clone()));
-        lines.push(("group", settings.group.clone()));
+        lines.push(("topic", settings.kafka_topic.clone()));
+        lines.push(("group", settings.kafka_group_id.clone()));
     }
     lines.push(("roles", settings.roles.to_string()));
-    lines.push(("ingest", if settings.ingest { "on" } else { "off" }.to_owned()));
-    lines.push(("dialect", settings.http.dialect.name().to_owned()));
+    lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
+    lines.push(("dialect", settings.dialect.name().to_owned()));
     if settings.service == Service::Facing {
-        lines.push(("CORS", origins(&settings.http.cors)));
+        lines.push(("CORS", origins(&settings.cors_allow_origins)));
     }
     lines.push(("log level", settings.log_level.clone()));
-    lines.push(("drain", format!("{:?}", settings.drain)));
+    lines.push(("drain", format!("{:?}", settings.drain())));
     let given = if settings.given.is_empty() { "none".to_owned() } else { settings.given.join(", ") };
     lines.push(("variables", given));
     let mut out = std::io::stdout().lock();
@@ -66,5 +64,155 @@ fn origins(cors: &CorsOrigins) -> String {
             texts.join(", ")
         }
         CorsOrigins::Any => "*".to_owned(),
+    }
+}
+
+/// What a service would stand on, opened to be checked.
+#[derive(Default)]
+struct Parts {
+    /// What stands behind each part that could be opened, or could be made.
+    lines: Vec<(&'static str, String)>,
+    faults: Vec<String>,
+}
+
+/// A part that is as it is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Works,
+    /// It is missing, and a service makes it.
+    ToBeMade,
+}
+
+impl Parts {
+    /// Checks all parts that the settings ask for, in the order in which a service opens them.
+    async fn check(&mut self, settings: &Settings) {
+        let store = backend::of_store(settings);
+        if settings.roles.has(Role::Purchases) {
+            self.log(settings, "log", Topic::purchases(settings)).await;
+            if settings.ingests() || settings.management_url.is_none() {
+                let check = async {
+                    let opened = store.purchases().await?;
+                    let (writes, reads) = (&opened.port.store, &opened.port.query);
+                    let state = in_time(async { writes.check().await.and(reads.check_reads().await) }).await;
+                    Ok((opened.close().await, state))
+                };
+                self.add("store", store.store_file("store"), check).await;
+            }
+            if let Some(url) = &settings.management_url {
+                self.service("listings", url).await;
+            }
+        }
+        let (keeps_users, keeps_orders) = settings.keeps();
+        match &settings.users_url {
+            Some(url) if settings.roles.has(Role::Users) => self.service("users", url).await,
+            _ if keeps_users => self.entities(settings, "users", store.users()).await,
+            _ => {}
+        }
+        match &settings.orders_url {
+            Some(url) if settings.roles.has(Role::Orders) => self.service("orders", url).await,
+            _ if keeps_orders => self.entities(settings, "orders", store.orders()).await,
+            _ => {}
+        }
+        if keeps_users || keeps_orders {
+            self.log(settings, "events of users", Topic::users(settings)).await;
+            self.log(settings, "events of orders", Topic::orders(settings)).await;
+        }
+    }
+
+    async fn log(&mut self, settings: &Settings, what: &'static str, topic: Topic<'_>) {
+        let backend = backend::of_log(settings);
+        let check = async {
+            let opened = backend.log(topic).await?;
+            let state = match opened.port.to_be_made {
+                true => Ok(State::ToBeMade),
+                false => in_time(opened.port.log.writer().check()).await,
+            };
+            Ok((opened.close().await, state))
+        };
+        self.add(what, backend.log_file(topic), check).await;
+    }
+
+    async fn entities<S: ?Sized + Send + Sync, R: Record>(
+        &mut self,
+        settings: &Settings,
+        what: &'static str,
+        opening: impl Future<Output = Result<Opened<EntityStore<S, R>>>> + Send,
+    ) {
+        let check = async {
+            let opened = opening.await?;
+            let state = in_time(opened.port.projection.check()).await;
+            Ok((opened.close().await, state))
+        };
+        self.add(what, backend::of_store(settings).store_file(what), check).await;
+    }
+
+    async fn service(&mut self, what: &'static str, url: &str) {
+        let check = async { Ok((url.to_owned(), in_time(client(url)?.check_reads()).await)) };
+        self.add(what, None, check).await;
+    }
+
+    /// Adds what `check` answers, unless `file` is missing, or may not be used.
+    async fn add(
+        &mut self,
+        what: &'static str,
+        file: Option<PathBuf>,
+        check: impl Future<Output = Result<(String, Result<State>)>> + Send,
+    ) {
+        let usable = file.as_deref().map_or(Ok(State::Works), usable);
+        let checked = match (usable, file) {
+            (Err(failure), _) => Err(failure),
+            (Ok(state @ State::ToBeMade), Some(file)) => {
+                Ok((format!("embedded, {}", file.display()), Ok(state)))
+            }
+            _ => check.await,
+        };
+        let state = checked.and_then(|(name, state)| {
+            let note = if state == Ok(State::ToBeMade) { " (not there yet: a service makes it)" } else { "" };
+            self.lines.push((what, name + note));
+            state
+        });
+        self.faults.extend(state.err().map(|failure| format!("{what}: {failure}")));
+    }
+}
+
+/// Whether `file` is there and may be written, or may be made.
+fn usable(file: &Path) -> Result<State> {
+    let refused = |path: &Path, why: &str| {
+        Failure::new(format!("the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}", path.display()))
+    };
+    let is_there = |path: &&Path| !path.as_os_str().is_empty() && path.exists();
+    let folder = file.ancestors().skip(1).find(is_there).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(refused(folder, "there is a file where a folder is needed"));
+    }
+    let denied = "no permission: let this user read and write there";
+    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_errno| refused(folder, denied))?;
+    if !file.exists() {
+        return Ok(State::ToBeMade);
+    }
+    access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
+    Ok(State::Works)
+}
+
+async fn in_time(check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {
+    match tokio::time::timeout(PATIENCE, check).await {
+        Ok(checked) => Ok(checked.map(|()| State::Works)?),
+        Err(_elapsed) => Err(Failure::new(format!("no answer within {PATIENCE:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_made_where_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a/b/log.db");
+        assert_eq!(usable(&file).unwrap(), State::ToBeMade);
+        assert!(!folder.path().join("a").exists());
+        std::fs::write(folder.path().join("a"), "").unwrap();
+        assert!(usable(&file).unwrap_err().to_string().contains("a file where a folder is needed"));
+        assert_eq!(usable(&folder.path().join("a")).unwrap(), State::Works);
     }
 }

@@ -5,34 +5,31 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 /// The result of a step of a binary.
-pub type Result<T, E = Failure> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Everything that keeps a binary from doing its work, one line each.
-///
-/// A returned error is shown by its `Debug`, so that is the text for people here.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Failure {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
     faults: Vec<String>,
     cause: Cause,
     /// Whether a command has failed, which tells causes apart by its exit code.
     of_command: bool,
 }
 
-/// What a failure says of whom.
+/// What a failure says of whom, and the exit code of a command for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     /// The work was done, and this is its result.
-    Finding,
+    Finding = 1,
     /// What was asked for is wrong: options or settings.
-    Usage,
+    Usage = 2,
     /// It could not be done: a server is not reachable, there is nothing to work on.
-    Undone,
+    Undone = 3,
 }
 
 impl Failure {
     /// One fault.
-    #[must_use]
-    pub fn new(fault: impl fmt::Display) -> Self {
+    pub(crate) fn new(fault: impl fmt::Display) -> Self {
         Self::all(vec![fault.to_string()])
     }
 
@@ -52,33 +49,28 @@ impl Failure {
     }
 
     /// The same, as options or settings are wrong.
-    #[must_use]
     pub(crate) fn usage(self) -> Self {
         Self { cause: Cause::Usage, ..self }
     }
 
-    /// An `error` of a port, after what it is about.
-    #[must_use]
-    pub fn about(what: &str, error: &shop_core::Error) -> Self {
-        let failure = Self::new(format!("{what}: {}", error.chain()));
-        let is_usage =
-            matches!(error.kind(), shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported);
-        if is_usage { failure.usage() } else { failure }
+    /// An error of a port, after `what` it is about.
+    pub(crate) fn about(what: &str) -> impl Fn(shop_core::Error) -> Self {
+        move |error| {
+            let failure = Self::new(format!("{what}: {}", error.chain()));
+            match error.kind() {
+                shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported => failure.usage(),
+                _ => failure,
+            }
+        }
     }
 
     /// The same, of a command.
-    #[must_use]
     pub(crate) fn of_command(self) -> Self {
         Self { of_command: true, ..self }
     }
 
     fn exit_code(&self) -> u8 {
-        match self.cause {
-            _ if !self.of_command => 1,
-            Cause::Finding => 1,
-            Cause::Usage => 2,
-            Cause::Undone => 3,
-        }
+        if self.of_command { self.cause as u8 } else { 1 }
     }
 }
 
@@ -86,14 +78,14 @@ impl Failure {
 ///
 /// A service exits with 0 or 1. A command exits with 0, 1 for a finding, 2 for wrong options or settings, and 3 when it
 /// could not be done: a server is not reachable, or there is nothing to work on.
-pub fn ended(result: Result<()>) -> ExitCode {
+pub(crate) fn ended(result: Result<()>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     // A closed standard error is no reason to fail otherwise.
     let _unread = writeln!(std::io::stderr(), "Error: {failure}");
     ExitCode::from(failure.exit_code())
 }
 
-impl fmt::Debug for Failure {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.faults[..] {
             [one] => f.write_str(one),
@@ -101,14 +93,6 @@ impl fmt::Debug for Failure {
         }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Failure {}
 
 impl From<shop_client::Error> for Failure {
     fn from(error: shop_client::Error) -> Self {

@@ -3,36 +3,29 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `environment` | variables by whatever name they come: aliases, files, compositions |
-//! | `names` | which names are settings, and which are misspelt |
-//! | `variables` | every setting, its default and its help |
-//! | `contradictions` | settings that are not right together |
-//! | [`settings`] | the settings as a service uses them, with all faults at once |
-//! | [`resolve`] | from settings to ports |
-//! | [`roles`] | what a process does |
 //! | [`run`] | a service from its start to its end |
-//! | [`commands`] | what management does instead of serving: `migrate`, `verify`, `dlq` |
-//! | [`check_config`] | `--check-config`: what would be used, and whether it works |
-//! | [`healthcheck`] | `--healthcheck`: whether the service that listens is ready |
-//! | `waiting_letters` | how many dead letters wait, for metrics |
-//! | [`telemetry`] | the log |
-//! | [`signal`] | when to stop |
+//! | `ports` | from settings to what a service stands on, and what runs beside its server |
+//! | `commands` | what management does instead of serving: `migrate`, `verify`, `dlq`, `replay` |
+//! | `check_config` | `--check-config`: what would be used, and whether it works |
+//! | `healthcheck` | `--healthcheck`: whether the service that listens is ready |
+//! | `backend` | logs and stores, each backend in a file of its own |
+//! | `settings` | the settings, from the environment and the command line, with all faults at once |
+//! | `roles` | what a process does |
+//! | `telemetry` | the log |
+//! | `signal` | when to stop |
+//! | `failure` | why a binary ends early, and what it exits with |
 
-pub mod check_config;
-pub mod commands;
-mod contradictions;
-mod environment;
+mod backend;
+mod check_config;
+mod commands;
 mod failure;
-pub mod healthcheck;
-mod names;
-pub mod resolve;
-pub mod roles;
+mod healthcheck;
+mod ports;
+mod roles;
 pub mod run;
-pub mod settings;
-pub mod signal;
-pub mod telemetry;
-mod variables;
-mod waiting_letters;
+mod settings;
+mod signal;
+mod telemetry;
 
-pub use failure::{Failure, Result, ended};
-pub use settings::{Service, Settings};
+use failure::{Failure, Result, ended};
+pub use settings::Service;

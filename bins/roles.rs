@@ -5,13 +5,12 @@ use std::str::FromStr;
 
 /// One of the services that a process may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Role {
-    /// Takes purchases, carries and lists them.
+pub(crate) enum Role {
+    /// Takes, stores and lists purchases.
     Purchases,
-    /// Owns users, and tells of them.
+    /// Owns users, and publishes their events.
     Users,
-    /// Owns orders, and tells of them.
+    /// Owns orders, and publishes their events.
     Orders,
 }
 
@@ -19,8 +18,7 @@ impl Role {
     const ALL: [Self; 3] = [Self::Purchases, Self::Users, Self::Orders];
 
     /// The word for it in settings.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Purchases => "purchases",
             Self::Users => "users",
@@ -31,19 +29,17 @@ impl Role {
 
 /// The roles of a process, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roles(Vec<Role>);
+pub(crate) struct Roles(Vec<Role>);
 
 impl Roles {
     /// Whether `role` is one of them.
-    #[must_use]
-    pub fn has(&self, role: Role) -> bool {
+    pub(crate) fn has(&self, role: Role) -> bool {
         self.0.contains(&role)
     }
 
     /// The database in which `role`, users or orders, keeps its rows, when `given` was chosen for the process as a whole:
-    /// that one if nobody else in the process has a use for it.
-    #[must_use]
-    pub fn database_of(&self, role: Role, given: Option<String>) -> String {
+    /// that one if no other role of the process uses it.
+    pub(crate) fn database_of(&self, role: Role, given: Option<String>) -> String {
         let word = role.as_str();
         match given {
             Some(given) if self.0.iter().all(|other| *other == role) => given,

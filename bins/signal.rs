@@ -7,11 +7,11 @@ use crate::{Failure, Result};
 
 /// Learns of the first SIGTERM or SIGINT. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Shutdown(CancellationToken);
+pub(crate) struct Shutdown(CancellationToken);
 
 impl Shutdown {
     /// The result of `work`; `None` when the process is to stop before there is one.
-    pub async fn before<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
+    pub(crate) async fn before<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
         self.0.run_until_cancelled(work).await
     }
 
@@ -21,7 +21,7 @@ impl Shutdown {
     }
 
     /// Completes when the process is to stop.
-    pub async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         self.0.cancelled().await;
     }
 }
@@ -30,7 +30,7 @@ impl Shutdown {
 ///
 /// # Errors
 /// When the signals cannot be listened for.
-pub fn shutdown() -> Result<Shutdown> {
+pub(crate) fn shutdown() -> Result<Shutdown> {
     let listen = |kind: SignalKind| signal(kind).map_err(Failure::new);
     let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let token = CancellationToken::new();

@@ -12,11 +12,11 @@ use crate::{Failure, Result};
 ///
 /// # Errors
 /// When something logs already.
-pub fn init(settings: &Settings) -> Result<()> {
+pub(crate) fn init(settings: &Settings) -> Result<()> {
     let filter = EnvFilter::try_new(&settings.log_level).map_err(Failure::new)?;
     let on_terminal = stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(on_terminal);
-    let begun = if settings.log_json.unwrap_or(!on_terminal) {
+    let begun = if settings.log_format.unwrap_or(!on_terminal) {
         lines.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()
     } else {
         lines.finish().try_init()

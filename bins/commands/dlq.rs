@@ -1,17 +1,18 @@
 //! `management dlq`: dead letters, listed, shown, replayed, dropped.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use shop_core::log::{DeadLetter, LogAdmin, RecordPosition, RecordType, Resolution};
 use tokio::time::MissedTickBehavior;
 
-use super::progress::Progress;
-use super::{Action, DlqCommand, Selection, print, text};
-use crate::resolve;
-use crate::settings::Settings;
+use super::output::{Progress, print};
+use super::{open, text};
+use crate::backend::Topic;
+use crate::settings::{Action, DlqCommand, Selection, Settings};
 use crate::{Failure, Result};
 
 /// The most letters that are settled together.
@@ -19,8 +20,9 @@ const TOGETHER: u32 = 500;
 
 pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()> {
     let DlqCommand { topic, selection, action } = command;
-    let (log, of) = resolve::log_admin(settings, topic.as_deref()).await?;
-    let letters = Letters { log: &*log.port, of, selection };
+    let topic = named_topic(settings, topic.as_deref())?;
+    let log = open::log(settings, topic).await?;
+    let letters = Letters { log: &*log.port, of: topic.record, selection };
     let done = match *action {
         Action::List => letters.list(|letter, _| text::line(letter)).await.map(drop),
         Action::Show => letters.list(text::whole).await.map(drop),
@@ -33,6 +35,20 @@ pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()>
     done
 }
 
+/// The topic `name`, that of the purchases without.
+///
+/// # Errors
+/// When the settings name no such topic.
+fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Topic<'a>> {
+    let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
+    let [purchases, users, orders] = topics.map(|topic| topic.name);
+    let name = name.unwrap_or(purchases);
+    topics.into_iter().find(|topic| topic.name == name).ok_or_else(|| {
+        let known = format!("choose {purchases}, {users} or {orders}");
+        Failure::new(format!("--topic: nothing is known of {name:?}: {known}")).usage()
+    })
+}
+
 /// Dead letters of a log, and the type of their records.
 struct Letters<'a> {
     log: &'a dyn LogAdmin,
@@ -40,55 +56,32 @@ struct Letters<'a> {
     selection: &'a Selection,
 }
 
-/// The letters of `selection`, as they are met.
-struct Selected<'a, S> {
-    all: S,
-    selection: &'a Selection,
-    /// The places that were named and not met.
-    unmet: BTreeSet<&'a RecordPosition>,
-}
-
-impl<S: Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin> Selected<'_, S> {
-    async fn next(&mut self) -> Result<Option<DeadLetter>> {
-        while let Some(letter) = self.all.try_next().await? {
-            if self.selection.has(&letter) {
-                self.unmet.remove(&letter.position());
-                return Ok(Some(letter));
-            }
-        }
-        Ok(None)
-    }
-
-    /// # Errors
-    /// When a place was named at which no selected letter stands.
-    fn end(self) -> Result<()> {
-        let unmet = self.unmet.iter();
-        Failure::if_any(unmet.map(|place| format!("no such dead letter stands at {place}")).collect())
-    }
-}
-
 impl Letters<'_> {
+    /// The letters that were selected, and the places that were named: those that are left unmet are no dead letters'.
     async fn select(
         &self,
-    ) -> Result<Selected<'_, impl Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin + use<>>> {
+    ) -> Result<(impl Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin, BTreeSet<&RecordPosition>)>
+    {
+        let selected = |letter: &DeadLetter| self.selection.has(letter);
         let all = self.log.scan_dead_letters().await?;
-        let all = all.try_filter_map(|state| std::future::ready(Ok(state.into_pending())));
-        Ok(Selected { all, selection: self.selection, unmet: self.selection.places.iter().collect() })
+        let all = all.try_filter_map(move |state| ready(Ok(state.into_pending().filter(selected))));
+        Ok((all.fuse(), self.selection.places.iter().collect()))
     }
 
     /// Prints what `show` makes of each letter; returns how many there are.
     async fn list(&self, show: fn(&DeadLetter, RecordType) -> String) -> Result<u64> {
         let progress = Progress::begin();
-        progress.tell("reading the dead letters".to_owned());
-        let mut selected = self.select().await?;
+        progress.show("reading the dead letters".to_owned());
+        let (mut selected, mut unmet) = self.select().await?;
         let mut count = 0;
-        while let Some(letter) = selected.next().await? {
+        while let Some(letter) = selected.try_next().await? {
+            unmet.remove(&letter.position());
             count += 1;
             if !progress.aside(|| print(&show(&letter, self.of)))? {
                 return Ok(count);
             }
         }
-        selected.end()?;
+        refuse(&unmet)?;
         Ok(count)
     }
 
@@ -100,20 +93,16 @@ impl Letters<'_> {
     async fn resolve(&self, resolution: Resolution, rate: Option<NonZeroU32>) -> Result<()> {
         let done = resolution.as_str();
         let progress = Progress::begin();
-        progress.tell("reading the dead letters".to_owned());
-        let mut selected = self.select().await?;
+        progress.show("reading the dead letters".to_owned());
+        let (mut selected, mut unmet) = self.select().await?;
         let mut pace = Pace::of(rate);
         let mut count = 0;
         loop {
-            let mut letters = Vec::new();
-            while letters.len() < pace.together
-                && let Some(letter) = selected.next().await?
-            {
-                letters.push(letter);
-            }
+            let letters: Vec<_> = selected.by_ref().take(pace.together).try_collect().await?;
             if letters.is_empty() {
                 break;
             }
+            unmet.retain(|place| !letters.iter().any(|letter| letter.position() == **place));
             pace.wait().await;
             let resolved = match resolution {
                 Resolution::Replayed => self.log.replay(&letters, self.of).await,
@@ -123,12 +112,16 @@ impl Letters<'_> {
                 let chain = error.chain();
                 Failure::new(format!("{count} {done}, then: {chain}. The others are kept: begin again"))
             })?;
-            progress.tell(format!("{count} {done}"));
+            progress.show(format!("{count} {done}"));
         }
         drop(progress);
         print(&format!("{count} {done}\n"))?;
-        selected.end()
+        refuse(&unmet)
     }
+}
+
+fn refuse(unmet: &BTreeSet<&RecordPosition>) -> Result<()> {
+    Failure::if_any(unmet.iter().map(|place| format!("no such dead letter stands at {place}")).collect())
 }
 
 /// How many are settled together, and how often.

@@ -1,13 +1,13 @@
 //! `management replay`: replays all events of a topic into the store of a role.
 
 use futures_util::TryStreamExt;
-use shop_core::log::Batch;
-use shop_core::ports::InsertOutcome;
+use shop_core::log::{Batch, LogAdmin};
+use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
-use super::print;
-use super::progress::Progress;
-use crate::resolve::{self, Projection};
+use super::open;
+use super::output::{Progress, print};
+use crate::backend::{self, EntityStore, Opened, Topic};
 use crate::roles::Role;
 use crate::settings::Settings;
 use crate::{Failure, Result};
@@ -23,46 +23,59 @@ struct Tally {
 
 /// Replays the events that `role` consumes into its store.
 pub(super) async fn run(settings: &Settings, role: Role) -> Result<()> {
+    let store = backend::of_store(settings);
     match role {
-        Role::Users => replay("users", resolve::users_projection(settings).await?).await,
-        Role::Orders => replay("orders", resolve::orders_projection(settings).await?).await,
+        Role::Users => replay(settings, role, Topic::orders(settings), store.users()).await,
+        Role::Orders => replay(settings, role, Topic::users(settings), store.orders()).await,
         Role::Purchases => Err(Failure::new("purchases consume no events: choose users or orders").usage()),
     }
 }
 
-async fn replay<R: Record>(role: &str, projection: Projection<R>) -> Result<()> {
+async fn replay<S: ?Sized + Send + Sync, R: Record>(
+    settings: &Settings,
+    role: Role,
+    topic: Topic<'_>,
+    opening: impl Future<Output = Result<Opened<EntityStore<S, R>>>> + Send,
+) -> Result<()> {
+    let projection = async { Ok(opening.await?.map(|store| store.projection)) };
+    let (log, store) = open::log_and_store(settings, topic, projection).await?;
     let progress = Progress::begin();
-    let replayed = match projection.store.port.check().await {
-        Ok(()) => apply_all(&projection, &progress).await,
+    let replayed = match store.port.check().await {
+        Ok(()) => apply_all(&*log.port, &*store.port, &progress).await,
         Err(error) => Err(error.into()),
     };
     drop(progress);
-    let (log, store) = (projection.log.close().await, projection.store.close().await);
+    let (log, store) = (log.close().await, store.close().await);
     let Tally { records, new, known, passed_over } = replayed?;
     print(&format!(
-        "log    {log}: {records} records\n{role:<6} {store}\nnew {new}, known already {known}, passed over {passed_over}\n"
+        "log    {log}: {records} records\n{:<6} {store}\nnew {new}, known already {known}, passed over {passed_over}\n",
+        role.as_str()
     ))?;
     Ok(())
 }
 
-async fn apply_all<R: Record>(projection: &Projection<R>, progress: &Progress) -> Result<Tally> {
-    let mut batches = projection.log.port.scan().await?;
+async fn apply_all<R: Record>(
+    log: &dyn LogAdmin,
+    store: &dyn RecordStore<R>,
+    progress: &Progress,
+) -> Result<Tally> {
+    let mut batches = log.scan().await?;
     let mut tally = Tally::default();
     while let Some(batch) = batches.try_next().await? {
-        apply(projection, &batch, &mut tally).await?;
+        apply(store, &batch, &mut tally).await?;
         let Tally { records, new, .. } = tally;
-        progress.tell(format!("{records} records read, {new} of them new"));
+        progress.show(format!("{records} records read, {new} of them new"));
     }
     Ok(tally)
 }
 
 /// What has an unknown outcome ends it: to begin again is harmless.
-async fn apply<R: Record>(projection: &Projection<R>, batch: &Batch, tally: &mut Tally) -> Result<()> {
+async fn apply<R: Record>(store: &dyn RecordStore<R>, batch: &Batch, tally: &mut Tally) -> Result<()> {
     let said: Vec<R> =
         batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
     tally.records += batch.records.len() as u64;
     tally.passed_over += (batch.records.len() - said.len()) as u64;
-    for outcome in projection.store.port.apply(said.into()).await? {
+    for outcome in store.apply(said.into()).await? {
         match outcome {
             InsertOutcome::Inserted => tally.new += 1,
             InsertOutcome::Duplicate => tally.known += 1,

@@ -8,22 +8,16 @@ use shop_core::log::LogAdmin;
 use shop_core::ports::PurchaseQuery;
 use shop_core::verify::{Findings, Unaccounted, Verified, Verify, VerifyOptions, VerifyProgress};
 
-use super::print;
-use super::progress::Progress;
-use crate::resolve;
+use super::open;
+use super::output::{Progress, print};
+use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{Failure, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    let (log, _) = resolve::log_admin(settings, None).await?;
-    let store = match resolve::query(settings).await {
-        Ok(store) => store,
-        Err(failure) => {
-            // A log that was opened is left as it was.
-            log.close().await;
-            return Err(failure);
-        }
-    };
+    let backend = backend::of_store(settings);
+    let query = async { Ok(backend.purchases().await?.map(|store| store.query)) };
+    let (log, store) = open::log_and_store(settings, Topic::purchases(settings), query).await?;
     let mut options = VerifyOptions::default();
     (options.wait, options.named) = (wait, named);
     let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
@@ -50,7 +44,7 @@ async fn verify(
     let progress = Progress::begin();
     let report = |at: VerifyProgress| {
         let VerifyProgress { records, waiting, scanned, .. } = at;
-        progress.tell(match (waiting, scanned) {
+        progress.show(match (waiting, scanned) {
             (0, 0) => format!("{records} records looked at"),
             (0, _) => format!("{records} records looked at, {scanned} purchases scanned"),
             _ => format!("{records} records looked at, waiting for {waiting} of them"),

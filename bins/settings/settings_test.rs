@@ -1,17 +1,10 @@
 //! Settings from variables, and what is refused.
 
-use conf::Conf;
-
 use super::*;
 
 fn read(service: Service, pairs: &[(&str, &str)]) -> Result<Settings> {
     let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Settings::from_parts::<Variables>(
-        service,
-        |_, _| Vec::new(),
-        vec![service.name().into()],
-        Environment::from_pairs(owned),
-    )
+    Settings::from_parts(service, vec![service.name().into()], Environment::from_pairs(owned))
 }
 
 fn faults(service: Service, pairs: &[(&str, &str)]) -> String {
@@ -22,12 +15,15 @@ fn faults(service: Service, pairs: &[(&str, &str)]) -> String {
 fn nothing_set_is_the_embedded_default() {
     let facing = read(Service::Facing, &[]).unwrap();
     assert_eq!(facing.url(), "http://127.0.0.1:3000");
-    assert!(facing.ingest && facing.http.remember_buys && facing.kafka.is_none() && facing.mongodb.is_none());
-    assert_eq!((facing.topic.as_str(), facing.group.as_str()), ("purchases", "purchase-group"));
+    assert!(facing.ingests() && facing.http_options().remember_buys);
+    assert_eq!(
+        (facing.kafka_topic.as_str(), facing.kafka_group_id.as_str()),
+        ("purchases", "purchase-group")
+    );
     assert_eq!(read(Service::Facing, &[("HOST", "::")]).unwrap().url_from_here(), "http://[::1]:3000");
     let management = read(Service::Management, &[("SHOP_INGEST", "off")]).unwrap();
-    assert_eq!(management.listen.1, 3001);
-    assert!(management.ingest, "that is what management is for");
+    assert_eq!(management.listen().1, 3001);
+    assert!(management.ingests(), "that is what management is for");
 }
 
 #[test]
@@ -35,21 +31,21 @@ fn facing_before_a_management_does_not_ingest_unless_told() {
     let url = ("CM_API_HOST", "cm:3001");
     let facing = read(Service::Facing, &[url]).unwrap();
     assert_eq!(facing.management_url.as_deref(), Some("http://cm:3001"));
-    assert!(!facing.ingest && !facing.http.remember_buys);
-    assert!(read(Service::Facing, &[url, ("SHOP_INGEST", "ON")]).unwrap().ingest);
-    assert!(!read(Service::Facing, &[("SHOP_INGEST", "off")]).unwrap().ingest);
+    assert!(!facing.ingests() && !facing.http_options().remember_buys);
+    assert!(read(Service::Facing, &[url, ("SHOP_INGEST", "ON")]).unwrap().ingests());
+    assert!(!read(Service::Facing, &[("SHOP_INGEST", "off")]).unwrap().ingests());
 }
 
 #[test]
 fn users_and_orders_are_asked_for_where_management_is_unless_told() {
     let pairs = [("MANAGEMENT_URL", "http://m:1"), ("USERS_URL", "http://u:1"), ("ORDER_USER_WAIT_MS", "9")];
     let facing = read(Service::Facing, &pairs).unwrap();
-    assert_eq!(facing.users.url.as_deref(), Some("http://u:1"));
-    assert_eq!(facing.orders.url.as_deref(), Some("http://m:1"));
-    assert!(facing.http.order_user_wait.is_zero(), "management waits");
+    assert_eq!(facing.users_url.as_deref(), Some("http://u:1"));
+    assert_eq!(facing.orders_url.as_deref(), Some("http://m:1"));
+    assert!(facing.http_options().order_user_wait.is_zero(), "management waits");
     let management = read(Service::Management, &pairs).unwrap();
-    assert_eq!((management.users.url, management.orders.url), (None, None));
-    assert_eq!(management.http.order_user_wait, Duration::from_millis(9));
+    assert_eq!((&management.users_url, &management.orders_url), (&None, &None));
+    assert_eq!(management.http_options().order_user_wait, Duration::from_millis(9));
     let wrong = faults(Service::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
     assert!(wrong.contains("facing is for purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
     let same = faults(Service::Management, &[("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
@@ -147,8 +143,8 @@ fn what_is_forgotten_is_told() {
 fn topics_are_created_as_the_brokers_do_unless_told() {
     let kafka = |more: &[(&str, &str)]| {
         let pairs = [&[("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1")], more].concat();
-        let kafka = read(Service::Facing, &pairs).unwrap().kafka.unwrap();
-        (kafka.replicas, kafka.create_topics)
+        let settings = read(Service::Facing, &pairs).unwrap();
+        (settings.kafka_replicas, settings.kafka_create_topics)
     };
     assert_eq!(kafka(&[]), (None, true));
     assert_eq!(kafka(&[("KAFKA_REPLICAS", "3"), ("KAFKA_CREATE_TOPICS", "off")]), (Some(3), false));
@@ -160,7 +156,7 @@ fn topics_are_created_as_the_brokers_do_unless_told() {
 
 #[test]
 fn levels_are_words_whatever_their_case_and_origin() {
-    let level = |text| read(Service::Facing, &[("LOG_LEVEL", text)]).unwrap().log_level;
+    let level = |text| read(Service::Facing, &[("LOG_LEVEL", text)]).unwrap().log_level.clone();
     assert_eq!(level("INFO"), "info");
     assert_eq!(level("Warning"), "warn");
     assert_eq!(level("critical"), "error");
@@ -180,8 +176,8 @@ fn secrets_are_not_shown() {
     let (uri, password) = ("mongodb://u:hunter2@h", ("KAFKA_PASSWORD", "hunter2"));
     let pairs = [("MONGODB_URI", uri), ("KAFKA_BROKERS", "a:1"), ("KAFKA_USERNAME", "u"), password];
     let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let (values, _) = Environment::from_pairs(owned).into_parts();
-    let variables = Variables::try_parse_from::<&str, String, String>(["management"], values).unwrap();
-    let shown = format!("{:?}", Settings::from_variables(Service::Management, variables));
+    let environment = Environment::from_pairs(owned);
+    let settings = Settings::from_parts(Service::Management, vec!["management".into()], environment);
+    let shown = format!("{:?}", settings.unwrap());
     assert!(shown.contains("a:1") && !shown.contains("hunter2"), "{shown}");
 }

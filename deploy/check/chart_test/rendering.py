@@ -99,7 +99,7 @@ def component_of(document):
 
 def default_of(variable):
     """What a service takes when a variable is unset, from its source."""
-    return re.search(rf'env = "{variable}", default_value = "(\w+)"', (ROOT / "bins/variables.rs").read_text())[1]
+    return re.search(rf'env = "{variable}", default_value = "(\w+)"', (ROOT / "bins/settings/variables.rs").read_text())[1]
 
 
 @functools.cache

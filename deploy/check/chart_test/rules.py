@@ -18,11 +18,12 @@ EXPORTER_FLAGS = {
 @functools.cache
 def settings_of_the_services():
     """Every variable that the services read, by the names of their source."""
-    source = ROOT / "bins/variables.rs"
+    source = ROOT / "bins/settings/variables.rs"
     names = set(re.findall(r'env = "(\w+)"', source.read_text()))
-    environment = (ROOT / "bins/environment.rs").read_text()
-    secrets = set(re.findall(r'"(\w+)"', re.search(r"const SECRETS.*?;\n", environment, re.S)[0]))
-    parts = set(re.findall(r'part\("(\w+)"\)', environment))
+    tables = (ROOT / "bins/settings/names.rs").read_text()
+    secrets, parts = (
+        set(re.findall(r'"(\w+)"', re.search(rf"const {table}:.*?\];\n", tables, re.S)[0])) for table in ("SECRETS", "PARTS")
+    )
     assert len(names) > 20 and secrets and parts, "bins/ names its variables in another way"
     return names | parts | {f"{secret}_FILE" for secret in secrets}, secrets
 

@@ -5,73 +5,23 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 
-use crate::names;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::names::{self, ALIASES, PARTS, SECRETS};
 
 /// Variables by their canonical names, and everything that is wrong with how they were given.
 #[derive(Debug, Default)]
-pub(crate) struct Environment {
-    values: BTreeMap<String, String>,
-    faults: Vec<String>,
-    /// The names that settings were given under.
-    given: Vec<String>,
+pub(super) struct Environment {
+    pub(super) values: BTreeMap<String, String>,
+    pub(super) faults: Vec<String>,
+    /// The settings that were given, each with the variable that it came from if that has another name.
+    pub(super) given: Vec<String>,
 }
-
-/// A setting's canonical name, and the others that are accepted for it.
-pub(crate) const ALIASES: [(&str, &[&str]); 8] = [
-    ("KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
-    ("KAFKA_TOPIC", &["PURCHASE_TOPIC"]),
-    ("KAFKA_GROUP_ID", &["KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
-    ("MONGODB_URI", &["DATABASE_URL"]),
-    ("MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
-    ("MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
-    (
-        MANAGEMENT_URL,
-        &["CUSTOMER_MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL", "MANAGEMENT_API_ENDPOINT", "CM_API_HOST"],
-    ),
-    ("PORT", &["APP_PORT"]),
-];
-
-const MANAGEMENT_URL: &str = "MANAGEMENT_URL";
-
-/// What an address is put together from.
-pub(crate) const PARTS: [&str; 8] = [
-    "MONGO_HOSTNAME",
-    "MONGO_PORT",
-    "MONGODB_HOSTS",
-    "MONGODB_USERNAME",
-    "MONGODB_PASSWORD",
-    "MONGODB_AUTHDB",
-    "CM_API_HOSTNAME",
-    "CM_API_PORT",
-];
-
-/// Secrets, each of which may be in a file that `<name>_FILE` names.
-pub(crate) const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
-
-/// How the names of the variables begin that concern us.
-const OURS: [&str; 16] = [
-    "KAFKA_",
-    "MONGO",
-    "SHOP_",
-    "CORS_",
-    "CM_API_",
-    "MANAGEMENT_",
-    "CUSTOMER_M",
-    "PURCHASE_TOPIC",
-    "DATABASE_URL",
-    "HOST",
-    "PORT",
-    "APP_PORT",
-    "LOG_",
-    "USERS_URL",
-    "ORDERS_URL",
-    "ORDER_USER_WAIT_MS",
-];
 
 impl Environment {
     /// The variables of this process.
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
-    pub(crate) fn of_process() -> Self {
+    pub(super) fn of_process() -> Self {
         Self::from_os(std::env::vars_os())
     }
 
@@ -81,7 +31,7 @@ impl Environment {
         for (name, value) in all.filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
             match value.into_string() {
                 Ok(value) => pairs.push((name, value)),
-                Err(_) if OURS.iter().any(|ours| name.starts_with(ours)) => {
+                Err(_) if names::concerns_us(&name) => {
                     faults.push(format!("{name}: its value is not UTF-8"));
                 }
                 Err(_) => {}
@@ -93,38 +43,27 @@ impl Environment {
     }
 
     /// The variables in `pairs`; empty ones count as unset, and those of Kubernetes' services are left out.
-    pub(crate) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(super) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let is_ours = |(name, value): &(String, String)| {
             !value.trim().is_empty() && !names::is_of_kubernetes(name, value)
         };
         let values: BTreeMap<_, _> = pairs.into_iter().filter(is_ours).collect();
         let faults = names::misspelt(values.keys().map(String::as_str));
         let known = names::known();
-        let given = values.keys().filter(|name| known.contains(name)).cloned().collect();
+        let show = |name: &String| match names::setting_of(name) {
+            Some(setting) => format!("{setting} from {name}"),
+            None => name.clone(),
+        };
+        let given = values.keys().filter(|name| known.contains(name)).map(show).collect();
         let mut environment = Self { values, faults, given };
         SECRETS.iter().for_each(|secret| environment.read_file(secret));
         environment.add_schemes();
-        environment.put_mongodb_together();
-        environment.put_management_together();
         ALIASES.iter().for_each(|(name, aliases)| environment.settle(name, aliases));
+        environment.compose();
         if let Some(directives) = environment.values.remove("RUST_LOG") {
             environment.values.insert("LOG_LEVEL".to_owned(), directives);
         }
         environment
-    }
-
-    /// The settings that were given, each with the variable that it came from if that has another name.
-    pub(crate) fn given(&self) -> Vec<String> {
-        let show = |name: &String| match setting_of(name) {
-            Some(setting) => format!("{setting} from {name}"),
-            None => name.clone(),
-        };
-        self.given.iter().map(show).collect()
-    }
-
-    /// The canonical variables, and what was wrong with how they were given.
-    pub(crate) fn into_parts(self) -> (Vec<(String, String)>, Vec<String>) {
-        (self.values.into_iter().collect(), self.faults)
     }
 
     fn read_file(&mut self, secret: &str) {
@@ -154,61 +93,6 @@ impl Environment {
         }
     }
 
-    /// A URI from its parts, unless it is given whole.
-    fn put_mongodb_together(&mut self) {
-        let mut part = |name: &str| self.values.remove(name);
-        let (host, port) = (part("MONGO_HOSTNAME"), part("MONGO_PORT"));
-        let hosts = part("MONGODB_HOSTS");
-        let (user, password, database) =
-            (part("MONGODB_USERNAME"), part("MONGODB_PASSWORD"), part("MONGODB_AUTHDB"));
-        if self.values.contains_key("MONGODB_URI") || self.values.contains_key("DATABASE_URL") {
-            return;
-        }
-        let host = host.map(|host| format!("{host}:{}", port.as_deref().unwrap_or("27017")));
-        let hosts = match (host, hosts) {
-            (Some(host), Some(hosts)) if host != hosts => {
-                return self.faults.push(
-                    "MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them".to_owned(),
-                );
-            }
-            (host, hosts) => hosts.or(host),
-        };
-        let Some(hosts) = hosts else {
-            if user.is_some() || password.is_some() {
-                self.faults.push(
-                    "MONGODB_USERNAME or MONGODB_PASSWORD is set, but neither MONGODB_URI nor MONGODB_HOSTS: \
-                     name the hosts, or unset the login to use the embedded store"
-                        .to_owned(),
-                );
-            }
-            return;
-        };
-        let login = match (user, password) {
-            (Some(user), Some(password)) => format!("{}:{}@", encoded(&user), encoded(&password)),
-            (None, None) => String::new(),
-            (Some(_), None) => {
-                return self.faults.push("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not".to_owned());
-            }
-            (None, Some(_)) => {
-                return self.faults.push("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not".to_owned());
-            }
-        };
-        let path =
-            database.map(|database| format!("{}?authSource={0}", encoded(&database))).unwrap_or_default();
-        self.values.insert("MONGODB_URI".to_owned(), format!("mongodb://{login}{hosts}/{path}"));
-    }
-
-    fn put_management_together(&mut self) {
-        let (host, port) = (self.values.remove("CM_API_HOSTNAME"), self.values.remove("CM_API_PORT"));
-        let given = ALIASES.iter().find(|(name, _)| *name == MANAGEMENT_URL).map(|(_, aliases)| *aliases);
-        let mut names = given.unwrap_or_default().iter().chain([&MANAGEMENT_URL]);
-        if let (Some(host), Some(port)) = (host, port)
-            && !names.any(|name| self.values.contains_key(*name))
-        {
-            self.values.insert(MANAGEMENT_URL.to_owned(), format!("http://{host}:{port}"));
-        }
-    }
-
     /// Brings one setting under its canonical name.
     fn settle(&mut self, name: &str, aliases: &[&str]) {
         let mut given: Option<(&str, String)> = None;
@@ -227,29 +111,57 @@ impl Environment {
             self.values.insert(name.to_owned(), value);
         }
     }
+
+    /// Puts addresses together from their parts, unless they are given whole.
+    fn compose(&mut self) {
+        let [host, port, hosts, user, password, database, management_host, management_port] =
+            PARTS.map(|part| self.values.remove(part));
+        if let (Some(host), Some(port)) = (management_host, management_port) {
+            let url = || format!("http://{host}:{port}");
+            self.values.entry("MANAGEMENT_URL".to_owned()).or_insert_with(url);
+        }
+        if self.values.contains_key("MONGODB_URI") {
+            return;
+        }
+        let host = host.map(|host| format!("{host}:{}", port.as_deref().unwrap_or("27017")));
+        match mongodb_uri(host, hosts, (user, password), database) {
+            Ok(uri) => self.values.extend(uri.map(|uri| ("MONGODB_URI".to_owned(), uri))),
+            Err(fault) => self.faults.push(fault.to_owned()),
+        }
+    }
 }
 
-/// The setting that `name` is another name of.
-fn setting_of(name: &str) -> Option<&str> {
-    match ALIASES.iter().find(|(_, aliases)| aliases.contains(&name)) {
-        Some((setting, _)) => Some(*setting),
-        None if name == "RUST_LOG" => Some("LOG_LEVEL"),
-        None => name.strip_suffix("_FILE").filter(|secret| SECRETS.contains(secret)),
+/// The URI of `host` or `hosts`, if there are any.
+fn mongodb_uri(
+    host: Option<String>,
+    hosts: Option<String>,
+    login: (Option<String>, Option<String>),
+    database: Option<String>,
+) -> Result<Option<String>, &'static str> {
+    if host.is_some() && hosts.is_some() && host != hosts {
+        return Err("MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them");
     }
+    let hosts = hosts.or(host);
+    let login = match login {
+        (None, None) => String::new(),
+        _ if hosts.is_none() => {
+            return Err(
+                "MONGODB_USERNAME or MONGODB_PASSWORD is set, but neither MONGODB_URI nor MONGODB_HOSTS: \
+                        name the hosts, or unset the login to use the embedded store",
+            );
+        }
+        (Some(user), Some(password)) => format!("{}:{}@", encoded(&user), encoded(&password)),
+        (Some(_), None) => return Err("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not"),
+        (None, Some(_)) => return Err("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not"),
+    };
+    let path = database.map(|database| format!("{}?authSource={0}", encoded(&database))).unwrap_or_default();
+    Ok(hosts.map(|hosts| format!("mongodb://{login}{hosts}/{path}")))
 }
 
 /// `text` with everything but the unreserved characters of a URI encoded.
 fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing into a String does not fail.
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -258,8 +170,8 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> (BTreeMap<String, String>, Vec<String>) {
         let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let (values, faults) = Environment::from_pairs(owned).into_parts();
-        (values.into_iter().collect(), faults)
+        let Environment { values, faults, .. } = Environment::from_pairs(owned);
+        (values, faults)
     }
 
     #[test]
@@ -306,7 +218,7 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let no_text = || OsString::from_vec(vec![0xff]);
         let pairs = [("KAFKA_TOPIC".into(), no_text()), ("LESSOPEN".into(), no_text())];
-        let (_, faults) = Environment::from_os(pairs.into_iter()).into_parts();
+        let faults = Environment::from_os(pairs.into_iter()).faults;
         assert!(faults.len() == 1 && faults[0].contains("KAFKA_TOPIC"), "{faults:?}");
     }
 
@@ -333,7 +245,7 @@ mod tests {
     fn what_was_given_is_said_with_the_names_that_it_came_from() {
         let pairs = [("KAFKA_BROKERS", "a:1"), ("KAFKA_TOPIC", "x"), ("RUST_LOG", "warn"), ("PATH", "/bin")];
         let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let given = Environment::from_pairs(owned).given();
+        let given = Environment::from_pairs(owned).given;
         assert_eq!(
             given,
             ["KAFKA_BOOTSTRAP_SERVERS from KAFKA_BROKERS", "KAFKA_TOPIC", "LOG_LEVEL from RUST_LOG"]
@@ -373,7 +285,7 @@ mod tests {
 
     #[test]
     fn management_is_found_by_host_and_port_too() {
-        let url = |pairs: &[(&str, &str)]| read(pairs).0.get(MANAGEMENT_URL).cloned();
+        let url = |pairs: &[(&str, &str)]| read(pairs).0.get("MANAGEMENT_URL").cloned();
         assert_eq!(url(&[("CM_API_HOST", "cm:3000")]).unwrap(), "http://cm:3000");
         assert_eq!(url(&[("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000")]).unwrap(), "http://cm:3000");
         assert_eq!(url(&[("CM_API_HOSTNAME", "cm")]), None);

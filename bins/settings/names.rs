@@ -5,8 +5,37 @@
 use conf::Conf as _;
 use conf::introspection::ProgramOptionMeta as _;
 
-use crate::environment::{ALIASES, PARTS, SECRETS};
-use crate::variables::Variables;
+use super::variables::Variables;
+
+/// A setting's canonical name, and the others that are accepted for it.
+pub(super) const ALIASES: [(&str, &[&str]); 8] = [
+    ("KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
+    ("KAFKA_TOPIC", &["PURCHASE_TOPIC"]),
+    ("KAFKA_GROUP_ID", &["KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
+    ("MONGODB_URI", &["DATABASE_URL"]),
+    ("MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
+    ("MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
+    (
+        "MANAGEMENT_URL",
+        &["CUSTOMER_MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL", "MANAGEMENT_API_ENDPOINT", "CM_API_HOST"],
+    ),
+    ("PORT", &["APP_PORT"]),
+];
+
+/// What the addresses of MongoDB and of management are put together from.
+pub(super) const PARTS: [&str; 8] = [
+    "MONGO_HOSTNAME",
+    "MONGO_PORT",
+    "MONGODB_HOSTS",
+    "MONGODB_USERNAME",
+    "MONGODB_PASSWORD",
+    "MONGODB_AUTHDB",
+    "CM_API_HOSTNAME",
+    "CM_API_PORT",
+];
+
+/// Secrets, each of which may be in a file that `<name>_FILE` names.
+pub(super) const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
 
 /// Every variable that begins so is a setting.
 const OURS: &str = "SHOP_";
@@ -34,19 +63,34 @@ const FOR_OTHERS: [&str; 5] =
 const PREFIXES_FOR_OTHERS: [&str; 2] = ["SHOP_TEST_", "SHOP_BENCH_"];
 
 /// What is wrong with each name of `given` that is no setting and seems to be meant as one.
-pub(crate) fn misspelt<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn misspelt<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String> {
     let known = known();
     given.filter_map(|name| fault(name, &known)).collect()
 }
 
 /// Every name that a setting may be given under.
-pub(crate) fn known() -> Vec<String> {
+pub(super) fn known() -> Vec<String> {
     let settings =
         Variables::program_options().filter_map(|option| option.env_form().map(ToString::to_string));
     let aliases = ALIASES.iter().flat_map(|(_, aliases)| *aliases).copied();
     let files = SECRETS.iter().map(|secret| format!("{secret}_FILE"));
     let others = aliases.chain(PARTS).chain(["RUST_LOG"]).map(str::to_owned);
     settings.chain(others).chain(files).collect()
+}
+
+/// Whether `name` is a setting, or begins as settings do and may be meant as one.
+pub(super) fn concerns_us(name: &str) -> bool {
+    let begins = |prefix: &&str| name.starts_with(*prefix);
+    begins(&OURS) || SHARED.iter().any(begins) || known().iter().any(|known| known == name)
+}
+
+/// The setting that `name` is another name of.
+pub(super) fn setting_of(name: &str) -> Option<&str> {
+    match ALIASES.iter().find(|(_, aliases)| aliases.contains(&name)) {
+        Some((setting, _)) => Some(*setting),
+        None if name == "RUST_LOG" => Some("LOG_LEVEL"),
+        None => name.strip_suffix("_FILE").filter(|secret| SECRETS.contains(secret)),
+    }
 }
 
 fn fault(name: &str, known: &[String]) -> Option<String> {
@@ -58,15 +102,14 @@ fn fault(name: &str, known: &[String]) -> Option<String> {
     if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
         return Some(format!("{name} is no setting: use {meant}"));
     }
-    let is_ours = name.starts_with(OURS);
-    if !is_ours && !SHARED.iter().any(|prefix| name.starts_with(prefix)) {
+    if !concerns_us(name) {
         return None;
     }
     let distance = |known: &str| strsim::osa_distance(name, known);
     let nearest = known.iter().min_by_key(|known| distance(known))?;
     match distance(nearest) {
         0..=SLIPS => Some(format!("{name} is no setting: {nearest} was probably meant")),
-        _ if is_ours => {
+        _ if name.starts_with(OURS) => {
             Some(format!("{name} is no setting: unset it (the nearest is {nearest}; --help lists all)"))
         }
         _ => None,
@@ -75,7 +118,7 @@ fn fault(name: &str, known: &[String]) -> Option<String> {
 
 /// Whether a variable is one that Kubernetes sets in every pod for each service of the namespace: a service `kafka` has
 /// `KAFKA_PORT=tcp://10.0.0.1:9092`.
-pub(crate) fn is_of_kubernetes(name: &str, value: &str) -> bool {
+pub(super) fn is_of_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     let is_url = || {
         let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);

@@ -2,12 +2,16 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use conf::Conf;
 use secrecy::SecretString;
-use shop_http::{CorsOrigins, Dialect, UnknownDialect};
+use shop_http::{CorsOrigins, Dialect};
+#[cfg(feature = "kafka")]
+use shop_kafka::{Compression, SaslMechanism};
+// Without Kafka, any text is taken, and nothing uses it.
+#[cfg(not(feature = "kafka"))]
+use std::string::{String as Compression, String as SaslMechanism};
 use tracing_subscriber::EnvFilter;
 
 use crate::roles::Roles;
@@ -55,8 +59,8 @@ pub(crate) struct Variables {
     #[conf(long, env = "KAFKA_REPLICAS", value_parser = at_least_one)]
     pub(crate) kafka_replicas: Option<u32>,
     /// Whether a missing topic is created: on or off. With off it must be created elsewhere, and is waited for
-    #[conf(long, env = "KAFKA_CREATE_TOPICS", default_value = "on")]
-    pub(crate) kafka_create_topics: Switch,
+    #[conf(parameter, long, env = "KAFKA_CREATE_TOPICS", default_value = "on", value_parser = on_or_off)]
+    pub(crate) kafka_create_topics: bool,
     /// Identity of this member for static membership in the group [default: none, dynamic]
     #[conf(long, env = "KAFKA_INSTANCE_ID")]
     pub(crate) kafka_instance_id: Option<String>,
@@ -70,8 +74,8 @@ pub(crate) struct Variables {
     #[conf(long, env = "KAFKA_SASL_MECHANISM")]
     pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to speak TLS with Kafka: on or off
-    #[conf(long, env = "KAFKA_TLS", default_value = "off")]
-    pub(crate) kafka_tls: Switch,
+    #[conf(parameter, long, env = "KAFKA_TLS", default_value = "off", value_parser = on_or_off)]
+    pub(crate) kafka_tls: bool,
     /// File of the certificates to verify Kafka's with [default: the system's]
     #[conf(long, env = "KAFKA_CA_FILE")]
     pub(crate) kafka_ca_file: Option<PathBuf>,
@@ -96,12 +100,12 @@ pub(crate) struct Variables {
     #[conf(long, env = "MANAGEMENT_URL")]
     pub(crate) management_url: Option<String>,
     /// Whether facing stores purchases itself: on or off [default: on without MANAGEMENT_URL]
-    #[conf(long, env = "SHOP_INGEST")]
-    pub(crate) ingest: Option<Switch>,
+    #[conf(long, env = "SHOP_INGEST", value_parser = on_or_off)]
+    pub(crate) ingest: Option<bool>,
 
     /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
     /// purchase-tracking or shopping-system
-    #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = read_dialect)]
+    #[conf(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
     pub(crate) dialect: &'static Dialect,
     /// What this process does, separated by commas: purchases, users, orders
     #[conf(long, env = "SHOP_ROLES", default_value = "purchases,users,orders")]
@@ -142,8 +146,8 @@ pub(crate) struct Variables {
     #[conf(long, env = "LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
     /// text or json [default: text on a terminal, json elsewhere]
-    #[conf(long, env = "LOG_FORMAT")]
-    pub(crate) log_format: Option<LogFormat>,
+    #[conf(long, env = "LOG_FORMAT", value_parser = is_json)]
+    pub(crate) log_format: Option<bool>,
 
     /// Dead letters in a row at which ingest stops, or half of the last ten times as many; 0 for no limit
     #[conf(long, env = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
@@ -153,8 +157,8 @@ pub(crate) struct Variables {
     pub(crate) drain_seconds: u32,
 
     /// Whether servers must be named where this process needs them, instead of what is embedded: on or off
-    #[conf(long, env = "SHOP_REQUIRE_SERVERS", default_value = "off")]
-    pub(crate) require_servers: Switch,
+    #[conf(parameter, long, env = "SHOP_REQUIRE_SERVERS", default_value = "off", value_parser = on_or_off)]
+    pub(crate) require_servers: bool,
 }
 
 fn at_least_one(text: &str) -> Result<u32, String> {
@@ -162,12 +166,24 @@ fn at_least_one(text: &str) -> Result<u32, String> {
     if number == 0 { Err("must be at least 1".to_owned()) } else { Ok(number) }
 }
 
-fn read_secret(text: &str) -> Result<SecretString, Infallible> {
-    Ok(text.into())
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "1" | "yes" => Ok(true),
+        "off" | "false" | "0" | "no" => Ok(false),
+        _ => Err("must be one of: on, off".to_owned()),
+    }
 }
 
-fn read_dialect(text: &str) -> Result<&'static Dialect, UnknownDialect> {
-    Dialect::from_name(text)
+fn is_json(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(false),
+        "json" => Ok(true),
+        _ => Err("must be one of: text, json".to_owned()),
+    }
+}
+
+fn read_secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(text.into())
 }
 
 /// Directives of `tracing-subscriber`, from these or from a level as other systems write it.
@@ -198,56 +214,3 @@ fn read_order_user_wait(text: &str) -> Result<Duration, String> {
     }
     Ok(Duration::from_millis(millis))
 }
-
-/// A setting that is on or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Switch {
-    On,
-    Off,
-}
-
-#[cfg(feature = "kafka")]
-pub use shop_kafka::{Compression, SaslMechanism};
-
-#[cfg(not(feature = "kafka"))]
-pub use self::{Unused as Compression, Unused as SaslMechanism};
-
-/// A value that this program, built without Kafka, has no use for.
-#[cfg(not(feature = "kafka"))]
-#[derive(Debug, Clone, Copy)]
-pub struct Unused;
-
-#[cfg(not(feature = "kafka"))]
-impl FromStr for Unused {
-    type Err = Infallible;
-
-    fn from_str(_text: &str) -> Result<Self, Infallible> {
-        Ok(Self)
-    }
-}
-
-/// What a line of the log looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
-}
-
-/// `FromStr` of an enum whose values are words, whatever their case.
-macro_rules! words {
-    ($name:ident: $($($word:literal)|+ => $value:ident),+) => {
-        impl FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text.to_ascii_lowercase().as_str() {
-                    $($($word)|+ => Ok(Self::$value),)+
-                    _ => Err(format!("must be one of: {}", [$([$($word),+][0]),+].join(", "))),
-                }
-            }
-        }
-    };
-}
-
-words!(Switch: "on" | "true" | "1" | "yes" => On, "off" | "false" | "0" | "no" => Off);
-words!(LogFormat: "text" => Text, "json" => Json);

@@ -1,27 +1,16 @@
 //! The arguments of management: a command, if there is one, with the settings that it shares with the service.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use conf::introspection::ProgramOptionMeta as _;
 use conf::{Conf, Subcommands};
-use shop_core::Timestamp;
 
-use super::{Action, Command, DlqCommand, Selection};
-use crate::Result;
+use super::command::{Action, Command, DlqCommand, Selection};
+use super::variables::Variables;
 use crate::roles::Role;
-use crate::variables::Variables;
-
-/// Settings with the command that they are for, if there is one.
-pub(crate) trait Arguments: Conf {
-    fn into_parts(self) -> (Option<Command>, Variables);
-}
-
-impl Arguments for Variables {
-    fn into_parts(self) -> (Option<Command>, Variables) {
-        (None, self)
-    }
-}
 
 /// Purchase tracking: consumes purchases from the log, stores them and lists them. With nothing set, everything is kept
 /// in ./shop-data and served on this machine.
@@ -35,7 +24,7 @@ impl Arguments for Variables {
 /// wrong options or settings, 3 when a server is not reachable or nothing is there.
 #[derive(Debug, Conf)]
 #[conf(test)]
-pub(crate) struct Management {
+pub(super) struct Management {
     #[conf(flatten)]
     settings: Variables,
     #[conf(subcommands)]
@@ -197,8 +186,9 @@ struct DropArguments {
     which: SelectionArguments,
 }
 
-impl Arguments for Management {
-    fn into_parts(self) -> (Option<Command>, Variables) {
+impl Management {
+    /// The command, if there is one, and the settings.
+    pub(super) fn into_parts(self) -> (Option<Command>, Variables) {
         let (command, settings) = match self.command {
             None => return (None, self.settings),
             Some(Subcommand::Migrate(settings)) => (Command::Migrate, settings),
@@ -233,9 +223,12 @@ impl DlqSubcommand {
 /// The settings that are given without a value; all others take the next argument, or what follows `=`.
 const SWITCHES: [&str; 4] = ["--check-config", "--healthcheck", "--help", "-h"];
 
+/// The words that begin a command.
+const COMMANDS: [&str; 4] = ["migrate", "verify", "replay", "dlq"];
+
 /// Moves settings that stand before a command behind it: a command parses the settings that follow it. Answers whether
 /// there is a command.
-pub(crate) fn move_behind_command(arguments: &mut [OsString]) -> bool {
+pub(super) fn move_behind_command(arguments: &mut [OsString]) -> bool {
     let Some(given) = arguments.get_mut(1..) else { return false };
     let is_command = move_options_back(given);
     if let Some((command, given)) = given.split_first_mut()
@@ -252,7 +245,11 @@ fn move_options_back(given: &mut [OsString]) -> bool {
     let text = |index: usize| given.get(index).map(|argument: &OsString| argument.to_string_lossy());
     let mut before = 0;
     while let Some(argument) = text(before).filter(|argument| argument.starts_with('-')) {
-        let takes_next = !SWITCHES.contains(&&*argument) && !argument.contains('=');
+        // A misspelt option does not hide the command, by which the exit code is chosen.
+        let is_command = text(before + 1).is_some_and(|next| COMMANDS.contains(&&*next));
+        let takes_next = !SWITCHES.contains(&&*argument)
+            && !argument.contains('=')
+            && (!is_command || is_setting(&argument));
         before += 1 + usize::from(takes_next);
     }
     let is_command = before < given.len();
@@ -260,6 +257,11 @@ fn move_options_back(given: &mut [OsString]) -> bool {
         given.rotate_left(before);
     }
     is_command
+}
+
+fn is_setting(argument: &str) -> bool {
+    let is_long = |long: &dyn Display| argument == format!("--{long}");
+    Variables::program_options().any(|option| option.long_form().is_some_and(is_long))
 }
 
 fn read_consumer(text: &str) -> Result<Role, String> {
@@ -270,12 +272,6 @@ fn read_consumer(text: &str) -> Result<Role, String> {
 fn says_from_where(arguments: &ReplayEventsArguments) -> Result<(), &'static str> {
     let said = arguments.from_beginning;
     said.then_some(()).ok_or("management replay: say where to begin: --from-beginning")
-}
-
-pub(super) fn read_time(text: &str) -> Result<Timestamp, String> {
-    let midnight = || format!("{text}T00:00:00Z").parse();
-    let read = text.parse::<Timestamp>().or_else(|error| midnight().map_err(|_no_date| error));
-    read.map_err(|error| format!("{error}, or a date such as 2026-03-01"))
 }
 
 /// A forgotten option must not drop everything.
@@ -294,8 +290,6 @@ fn names_what(arguments: &DropArguments) -> Result<(), &'static str> {
 mod tests {
     use std::ffi::OsStr;
 
-    use conf::introspection::ProgramOptionMeta as _;
-
     use super::*;
 
     fn moved(line: &str) -> (bool, String) {
@@ -312,6 +306,7 @@ mod tests {
             ("m --help verify", "m verify --help"),
             ("m --host x dlq --port 1 drop --all", "m dlq drop --all --host x --port 1"),
             ("m dlq --help", "m dlq --help"),
+            ("m --kafka-topik verify", "m verify --kafka-topik"),
         ] {
             assert_eq!(moved(line), (true, expected.to_owned()));
         }

@@ -1,0 +1,100 @@
+//! Logs and stores in files of the data folder.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shop_core::orders::{Order, OrderStore};
+use shop_core::ports::Durability;
+use shop_core::users::{User, UserStore};
+use shop_store::embedded::{
+    EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
+};
+
+use super::port::{Backend, Closed, EntityStore, Opened, PurchasesStore, Topic, TopicLog, with_failpoints};
+use crate::settings::{Command, Settings};
+use crate::{Failure, Result};
+
+const ABOUT: &str = "the data folder (SHOP_DATA_DIR) cannot be used";
+
+pub(super) struct Embedded<'a>(pub(super) &'a Settings);
+
+#[async_trait]
+impl Backend for Embedded<'_> {
+    async fn log(&self, topic: Topic<'_>) -> Result<Opened<TopicLog>> {
+        let options = self.log_options(topic);
+        let file = options.file.clone();
+        let log = EmbeddedLog::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let closed = Box::pin(log.closed());
+        let (sink, topic) = (Arc::new(log.sink()), topic.name.to_owned());
+        let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT, to_be_made: false };
+        Ok(self.opened(port, &file, closed))
+    }
+
+    async fn purchases(&self) -> Result<Opened<PurchasesStore>> {
+        let options = store_options(self.0.creates());
+        let store = EmbeddedStore::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let closed = Box::pin(store.closed());
+        let (query, durability) = (Arc::new(store.clone()), Durability::LocalDisk);
+        let port = PurchasesStore { store: Arc::new(store), query, durability, unreadable: None };
+        Ok(self.opened(port, "store", closed))
+    }
+
+    async fn users(&self) -> Result<Opened<EntityStore<dyn UserStore, Order>>> {
+        let options = store_options(self.creates_entities());
+        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let closed = Box::pin(store.closed());
+        Ok(self.opened(
+            EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)),
+            "users",
+            closed,
+        ))
+    }
+
+    async fn orders(&self) -> Result<Opened<EntityStore<dyn OrderStore, User>>> {
+        let options = store_options(self.creates_entities());
+        let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let closed = Box::pin(store.closed());
+        Ok(self.opened(
+            EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)),
+            "orders",
+            closed,
+        ))
+    }
+
+    fn log_file(&self, topic: Topic<'_>) -> Option<PathBuf> {
+        self.store_file(&self.log_options(topic).file)
+    }
+
+    fn store_file(&self, name: &str) -> Option<PathBuf> {
+        Some(self.0.data_dir.join(format!("{name}.db")))
+    }
+}
+
+impl Embedded<'_> {
+    fn opened<T>(&self, port: T, file: &str, closed: Closed) -> Opened<T> {
+        let name = format!("embedded, {}", self.0.data_dir.join(format!("{file}.db")).display());
+        Opened { port, name, closed }
+    }
+
+    fn log_options(&self, topic: Topic<'_>) -> EmbeddedLogOptions {
+        let mut options = match topic.is_events {
+            true => EmbeddedLogOptions::of_events(topic.name),
+            false => EmbeddedLogOptions::default(),
+        };
+        topic.name.clone_into(&mut options.topic);
+        options.create = self.0.creates();
+        options
+    }
+
+    /// Whether a store of users or of orders is made if it is missing: a replay may rebuild it in a fresh one.
+    const fn creates_entities(&self) -> bool {
+        self.0.creates() || matches!(self.0.command, Some(Command::Replay(_)))
+    }
+}
+
+fn store_options(create: bool) -> EmbeddedStoreOptions {
+    let mut options = EmbeddedStoreOptions::default();
+    options.create = create;
+    options
+}

@@ -1,0 +1,57 @@
+//! The log on Kafka.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shop_kafka::{KafkaLog, KafkaLogOptions};
+
+use super::port::{Backend, Opened, Topic, TopicLog};
+use crate::settings::Settings;
+use crate::{Failure, Result};
+
+const ABOUT: &str = "Kafka cannot be used with these settings";
+
+pub(super) struct Kafka<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) brokers: &'a str,
+}
+
+#[async_trait]
+impl Backend for Kafka<'_> {
+    async fn log(&self, topic: Topic<'_>) -> Result<Opened<TopicLog>> {
+        let options = self.options(topic);
+        let log = KafkaLog::open(options).await.map_err(Failure::about(ABOUT))?;
+        let may_create = self.settings.check_config && self.settings.kafka_create_topics;
+        // A broker that cannot be asked is found by the check that follows.
+        let to_be_made = may_create && !log.exists().await.unwrap_or(true);
+        let port = TopicLog {
+            sink: Arc::new(log.sink()),
+            log: Arc::new(log),
+            topic: topic.name.to_owned(),
+            about: ABOUT,
+            to_be_made,
+        };
+        let name = format!("Kafka, topic {} at {}", topic.name, self.brokers);
+        Ok(Opened { port, name, closed: Box::pin(std::future::ready(())) })
+    }
+}
+
+impl Kafka<'_> {
+    fn options(&self, topic: Topic<'_>) -> KafkaLogOptions {
+        let settings = self.settings;
+        let mut options = KafkaLogOptions::new(self.brokers);
+        topic.name.clone_into(&mut options.topic);
+        options.keep_forever = topic.is_events;
+        options.partitions = settings.kafka_partitions;
+        options.replicas = settings.kafka_replicas;
+        options.create_topics = settings.kafka_create_topics && settings.creates();
+        options.instance_id.clone_from(&settings.kafka_instance_id);
+        options.username.clone_from(&settings.kafka_username);
+        options.password.clone_from(&settings.kafka_password);
+        options.mechanism = settings.kafka_sasl_mechanism.unwrap_or(options.mechanism);
+        options.tls = settings.kafka_tls;
+        options.ca_file.clone_from(&settings.kafka_ca_file);
+        options.compression = settings.kafka_compression;
+        options
+    }
+}

@@ -1,0 +1,41 @@
+//! Logs and stores, each backend in a file of its own. The only place that knows which of them were built.
+
+#[cfg(feature = "embedded")]
+mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "mongodb")]
+mod mongodb;
+mod port;
+#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
+mod unsupported;
+
+use crate::settings::Settings;
+
+pub(crate) use port::{
+    Backend, Closed, EntityStore, Opened, PurchasesStore, Topic, TopicLog, client, with_failpoints,
+};
+
+/// What keeps the log that the settings ask for.
+pub(crate) fn of_log(settings: &Settings) -> Box<dyn Backend + '_> {
+    match &settings.kafka_bootstrap_servers {
+        #[cfg(feature = "kafka")]
+        Some(brokers) => Box::new(kafka::Kafka { settings, brokers }),
+        #[cfg(feature = "embedded")]
+        None => Box::new(embedded::Embedded(settings)),
+        #[cfg(not(all(feature = "embedded", feature = "kafka")))]
+        _ => Box::new(unsupported::Unsupported(settings)),
+    }
+}
+
+/// What keeps the purchases, users and orders that the settings ask for.
+pub(crate) fn of_store(settings: &Settings) -> Box<dyn Backend + '_> {
+    match &settings.mongodb_uri {
+        #[cfg(feature = "mongodb")]
+        Some(uri) => Box::new(mongodb::Mongodb { settings, uri }),
+        #[cfg(feature = "embedded")]
+        None => Box::new(embedded::Embedded(settings)),
+        #[cfg(not(all(feature = "embedded", feature = "mongodb")))]
+        _ => Box::new(unsupported::Unsupported(settings)),
+    }
+}

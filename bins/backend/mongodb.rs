@@ -1,0 +1,104 @@
+//! Stores in MongoDB.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use shop_core::orders::{Order, OrderStore};
+use shop_core::ports::{Durability, RecordStore as _};
+use shop_core::users::{User, UserStore};
+use shop_core::{Error, ErrorKind};
+use shop_store::mongo::{
+    Migration, MongoAccountsOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers, database_of,
+};
+
+use super::port::{Backend, EntityStore, Opened, PurchasesStore, with_failpoints};
+use crate::roles::Role;
+use crate::settings::Settings;
+use crate::{Failure, Result};
+
+const ABOUT: &str = "MONGODB_URI (or another name of it)";
+
+pub(super) struct Mongodb<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) uri: &'a SecretString,
+}
+
+#[async_trait]
+impl Backend for Mongodb<'_> {
+    async fn purchases(&self) -> Result<Opened<PurchasesStore>> {
+        let store = self.connect().await?;
+        let namespace = store.namespace();
+        let port = PurchasesStore {
+            unreadable: Some(store.unreadable()),
+            query: Arc::new(store.clone()),
+            store: Arc::new(store),
+            durability: Durability::Replicated,
+        };
+        Ok(opened(port, &namespace))
+    }
+
+    async fn users(&self) -> Result<Opened<EntityStore<dyn UserStore, Order>>> {
+        let options = self.entity_options(Role::Users, self.settings.users_database.as_ref());
+        let store = MongoUsers::open(options).await.map_err(Failure::about(ABOUT))?;
+        let namespace = store.namespace();
+        Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)), &namespace))
+    }
+
+    async fn orders(&self) -> Result<Opened<EntityStore<dyn OrderStore, User>>> {
+        let options = self.entity_options(Role::Orders, self.settings.orders_database.as_ref());
+        let store = MongoOrders::open(options).await.map_err(Failure::about(ABOUT))?;
+        let namespace = store.namespace();
+        Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)), &namespace))
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        let report = |Migration { seen, changed, left, .. }| tracing::info!(seen, changed, left, "migrating");
+        let Migration { seen, changed, left, .. } = self.connect().await?.migrate(report).await?;
+        tracing::info!(
+            seen,
+            changed,
+            left,
+            "migrated: what is left is no purchase, as named before, or was changed by another client meanwhile"
+        );
+        Ok(())
+    }
+}
+
+impl Mongodb<'_> {
+    async fn connect(&self) -> Result<MongoStore> {
+        let mut options = MongoStoreOptions::new(self.uri.clone());
+        options.database.clone_from(&self.settings.mongodb_database);
+        options.collection.clone_from(&self.settings.mongodb_collection);
+        options.create_indexes = self.settings.creates();
+        let store = MongoStore::open(options).await.map_err(Failure::about(ABOUT))?;
+        if self.settings.command.is_some() {
+            is_there(&store).await.map_err(Failure::about(ABOUT))?;
+        }
+        Ok(store)
+    }
+
+    /// The options of a database of users or of orders.
+    fn entity_options(&self, role: Role, chosen: Option<&String>) -> MongoAccountsOptions {
+        let given = self.settings.mongodb_database.clone().or_else(|| database_of(self.uri));
+        let database = chosen.cloned().unwrap_or_else(|| self.settings.roles.database_of(role, given));
+        MongoAccountsOptions::new(self.uri.clone(), database)
+    }
+}
+
+fn opened<T>(port: T, namespace: &str) -> Opened<T> {
+    Opened { port, name: format!("MongoDB, {namespace}"), closed: Box::pin(std::future::ready(())) }
+}
+
+/// Refuses a collection that is not there. Without the right to list collections it is taken to be there.
+async fn is_there(store: &MongoStore) -> shop_core::Result<()> {
+    store.check().await?;
+    match store.exists().await {
+        Ok(false) => {
+            let message = "there is nothing here: name the database and the collection that the services use";
+            Err(Error::new(ErrorKind::Unavailable, message).with_context("missing", store.namespace()))
+        }
+        Err(error) if error.kind() != ErrorKind::Denied => Err(error),
+        Ok(true) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,67 @@
+//! What runs beside the server.
+
+use shop_core::ingest::{Ingest, IngestMonitor};
+use shop_core::outbox::{Relay, RelayMonitor};
+use shop_core::record::Record;
+use shop_http::Metrics;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::waiting_letters;
+use crate::backend::TopicLog;
+use crate::signal::Shutdown;
+use crate::{Failure, Result};
+
+/// What runs beside the server: pipelines that store what is read from the log, until the shutdown begins, and relays,
+/// which continue until the server has answered everybody.
+pub(crate) struct Background {
+    tasks: Vec<JoinHandle<shop_core::Result<()>>>,
+    shutdown: Shutdown,
+    served: CancellationToken,
+}
+
+impl Background {
+    pub(super) fn new(shutdown: &Shutdown) -> Self {
+        Self { tasks: Vec::new(), shutdown: shutdown.clone(), served: CancellationToken::new() }
+    }
+
+    /// Runs `relay`.
+    pub(super) fn relay(&mut self, relay: Relay) -> RelayMonitor {
+        let (monitor, served) = (relay.monitor(), self.served.clone());
+        self.tasks.push(tokio::spawn(async move {
+            relay.run(served.cancelled_owned()).await;
+            Ok(())
+        }));
+        monitor
+    }
+
+    /// Runs `ingest`, and counts in `metrics` the dead letters that wait in its `log` to be resolved.
+    pub(super) fn ingest<R: Record>(
+        &mut self,
+        ingest: Ingest<R>,
+        log: &TopicLog,
+        metrics: &Metrics,
+    ) -> IngestMonitor {
+        let (monitor, shutdown) = (ingest.monitor(), self.shutdown.clone());
+        let run = ingest.run(async move { shutdown.begun().await });
+        self.tasks.push(tokio::spawn(async move { run.await.map(drop) }));
+        let (admin, metrics, shutdown) = (log.log.admin(), metrics.clone(), self.shutdown.clone());
+        let count = waiting_letters::count(admin, log.topic.clone(), monitor.clone(), metrics);
+        self.tasks.push(tokio::spawn(async move {
+            let _stopped = shutdown.before(count).await;
+            Ok(())
+        }));
+        monitor
+    }
+
+    /// Waits for the end of all of them, whatever becomes of each: what was stored is to be committed.
+    pub(crate) async fn ended(self) -> Result<()> {
+        self.served.cancel();
+        let mut first_failure = Ok(());
+        for task in self.tasks {
+            let ended = task.await.map_err(Failure::new).and_then(|ended| Ok(ended?));
+            first_failure = first_failure.and(ended);
+        }
+        first_failure
+    }
+}

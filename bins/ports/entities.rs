@@ -1,0 +1,104 @@
+//! Users and orders: from settings to their stores, and to what runs beside these.
+
+use std::sync::Arc;
+
+use shop_core::ingest::Ingest;
+use shop_core::log::LogWriter;
+use shop_core::orders::{Order, OrderStore};
+use shop_core::outbox::{Outbox, Relay, RelayOptions};
+use shop_core::ports::RecordStore;
+use shop_core::record::Record;
+use shop_core::users::{User, UserStore};
+use shop_http::{EntityRole, Metrics};
+
+use super::{Background, note};
+use crate::Result;
+use crate::backend::{self, Closed, EntityStore, Topic, TopicLog, client, with_failpoints};
+use crate::roles::Role;
+use crate::settings::Settings;
+
+/// Rows of one kind; they learn of the other kind by the events `R`.
+pub(super) struct Entity<S: ?Sized, R: Record> {
+    pub(super) role: EntityRole<Arc<S>>,
+    /// Nothing where another process keeps them.
+    local: Option<LocalEntity<R>>,
+}
+
+/// What stands behind rows that this process keeps.
+struct LocalEntity<R: Record> {
+    outbox: Arc<dyn Outbox>,
+    event_writer: Arc<dyn LogWriter>,
+    projection: Arc<dyn RecordStore<R>>,
+    /// The log of the events that the projection is made of.
+    subscribed: TopicLog,
+    group: String,
+}
+
+impl<S: ?Sized, R: Record> Entity<S, R> {
+    /// Rows that another process keeps.
+    const fn elsewhere(store: Arc<S>) -> Self {
+        Self { role: EntityRole::new(store), local: None }
+    }
+
+    /// Rows that this process keeps, whose events go into `own`, and which consumes those in `subscribed`.
+    fn here(store: EntityStore<S, R>, own: &TopicLog, subscribed: &TopicLog, group: &str) -> Self {
+        let EntityStore { store, outbox, projection } = store;
+        let mut role = EntityRole::new(store);
+        role.subscribed_topic = Some(subscribed.topic.clone());
+        let event_writer = with_failpoints(own.log.writer());
+        let (subscribed, group) = (subscribed.clone(), group.to_owned());
+        Self { role, local: Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) }
+    }
+
+    /// Starts what publishes the rows' events, wherever rows are written, as no other process may do it; and the ingest
+    /// of the other kind's events, if the settings ask for it.
+    pub(super) fn start(
+        &mut self,
+        background: &mut Background,
+        settings: &Settings,
+        metrics: &Metrics,
+    ) -> Result<()> {
+        let Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) = &self.local else {
+            return Ok(());
+        };
+        self.role.is_local = settings.mongodb_uri.is_none();
+        let relay = Relay::new(Arc::clone(outbox), Arc::clone(event_writer), RelayOptions::default());
+        self.role.relay = Some(background.relay(relay));
+        if settings.ingests() {
+            let (source, dead_letters) = (subscribed.source(group)?, subscribed.log.dead_letters());
+            let ingest = Ingest::new(source, Arc::clone(projection), dead_letters, settings.ingest_options());
+            self.role.ingest = Some(background.ingest(ingest, subscribed, metrics));
+        }
+        Ok(())
+    }
+}
+
+/// Users and orders, as far as they are roles of this process.
+type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn OrderStore, User>>);
+
+/// Opens what the settings ask for. Nothing is read from the log yet.
+pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Entities> {
+    let (mut users, mut orders): Entities = (None, None);
+    if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(Role::Users)) {
+        users = Some(Entity::elsewhere(with_failpoints::<dyn UserStore>(Arc::new(client(url)?))));
+    }
+    if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(Role::Orders)) {
+        orders = Some(Entity::elsewhere(with_failpoints::<dyn OrderStore>(Arc::new(client(url)?))));
+    }
+    let (keeps_users, keeps_orders) = settings.keeps();
+    if !keeps_users && !keeps_orders {
+        return Ok((users, orders));
+    }
+    let (log, store) = (backend::of_log(settings), backend::of_store(settings));
+    let of_users = note(log.log(Topic::users(settings)).await?, closed);
+    let of_orders = note(log.log(Topic::orders(settings)).await?, closed);
+    if keeps_users {
+        let rows = note(store.users().await?, closed);
+        users = Some(Entity::here(rows, &of_users, &of_orders, &settings.users_group_id));
+    }
+    if keeps_orders {
+        let rows = note(store.orders().await?, closed);
+        orders = Some(Entity::here(rows, &of_orders, &of_users, &settings.orders_group_id));
+    }
+    Ok((users, orders))
+}

@@ -1,0 +1,119 @@
+//! From settings to what a service stands on.
+
+mod background;
+mod entities;
+mod purchases;
+mod waiting_letters;
+
+use std::time::Duration;
+
+use shop_core::orders::{Order, OrderStore};
+use shop_core::users::{User, UserStore};
+use shop_http::{Facing, Management, Metrics, Parts, PurchasesRole};
+
+use crate::Result;
+use crate::backend::{Closed, Opened};
+use crate::roles::Role;
+use crate::settings::Settings;
+use crate::signal::Shutdown;
+use entities::Entity;
+use purchases::Purchases;
+
+pub(crate) use background::Background;
+
+/// Everything that a service stands on.
+#[derive(Default)]
+pub(crate) struct Ports {
+    purchases: Option<Purchases>,
+    users: Option<Entity<dyn UserStore, Order>>,
+    orders: Option<Entity<dyn OrderStore, User>>,
+    closed: Vec<Closed>,
+}
+
+impl Ports {
+    /// Opens what the settings ask for. Nothing is read from the log yet.
+    ///
+    /// # Errors
+    /// What cannot be opened, and why.
+    pub(crate) async fn open(settings: &Settings) -> Result<Self> {
+        #[cfg(feature = "failpoints")]
+        shop_core::fault::init_failpoints();
+        let mut ports = Self::default();
+        if settings.roles.has(Role::Purchases) {
+            ports.purchases = Some(purchases::open(settings, &mut ports.closed).await?);
+        }
+        (ports.users, ports.orders) = entities::open(settings, &mut ports.closed).await?;
+        Ok(ports)
+    }
+
+    /// Starts what the settings ask for beside the server: joins the groups that read the log.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) fn start(
+        &mut self,
+        settings: &Settings,
+        metrics: &Metrics,
+        shutdown: &Shutdown,
+    ) -> Result<Background> {
+        let mut background = Background::new(shutdown);
+        if let Some(purchases) = &mut self.purchases {
+            purchases.start(&mut background, settings, metrics)?;
+        }
+        if let Some(users) = &mut self.users {
+            users.start(&mut background, settings, metrics)?;
+        }
+        if let Some(orders) = &mut self.orders {
+            orders.start(&mut background, settings, metrics)?;
+        }
+        Ok(background)
+    }
+
+    /// What facing's router is built from, with what runs in this process.
+    pub(crate) fn facing(&self, metrics: Metrics) -> Facing {
+        self.parts(self.purchases.as_ref().map(Purchases::facing), metrics)
+    }
+
+    /// What management's router is built from, with what runs in this process.
+    ///
+    /// # Errors
+    /// When purchases have no store.
+    pub(crate) fn management(&self, metrics: Metrics) -> Result<Management> {
+        let purchases = self.purchases.as_ref().map(Purchases::management);
+        Ok(self.parts(purchases.transpose()?, metrics))
+    }
+
+    fn parts<W>(&self, purchases: Option<PurchasesRole<W>>, metrics: Metrics) -> Parts<W> {
+        let mut parts = Parts::default();
+        (parts.purchases, parts.metrics) = (purchases, metrics);
+        parts.users = self.users.as_ref().map(|users| users.role.clone());
+        parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
+        parts
+    }
+
+    /// Refuses new purchases, and waits until those that were taken are durable, at most for `drain`.
+    ///
+    /// # Errors
+    /// When some were not durable by then.
+    pub(crate) async fn flush(&self, drain: Duration) -> Result<()> {
+        match &self.purchases {
+            Some(purchases) => Ok(purchases.sink.close(drain).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops all of them, and waits until they are closed.
+    pub(crate) async fn close(mut self) {
+        let closed = std::mem::take(&mut self.closed);
+        drop(self);
+        for port in closed {
+            port.await;
+        }
+    }
+}
+
+/// The port that was opened; when it is closed is added to `closed`.
+fn note<T>(opened: Opened<T>, closed: &mut Vec<Closed>) -> T {
+    closed.push(opened.closed);
+    opened.port
+}

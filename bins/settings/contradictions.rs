@@ -1,0 +1,146 @@
+//! Settings that are right by themselves but not together, or not with this build.
+
+use secrecy::ExposeSecret;
+use shop_client::ShopClient;
+
+use super::Service;
+use super::command::Command;
+use super::variables::Variables;
+use crate::roles::Role;
+
+/// What is asked for and this program was built without.
+pub(crate) fn unbuilt(kafka: bool, mongodb: bool) -> Vec<String> {
+    let without = |what: &str, setting: &str, embedded: &str| {
+        format!(
+            "{what} is asked for ({setting}, or another name of it), but this program was built without it: unset \
+             that to use the embedded {embedded}, or build it with feature `{}`",
+            what.to_lowercase()
+        )
+    };
+    let mut faults = Vec::new();
+    if kafka && cfg!(not(feature = "kafka")) {
+        faults.push(without("Kafka", "KAFKA_BOOTSTRAP_SERVERS", "log"));
+    }
+    if mongodb && cfg!(not(feature = "mongodb")) {
+        faults.push(without("MongoDB", "MONGODB_URI", "store"));
+    }
+    if !(kafka && mongodb) && cfg!(not(feature = "embedded")) {
+        faults.push(
+            "this program was built without the embedded log and store: set KAFKA_BOOTSTRAP_SERVERS and \
+             MONGODB_URI, or build it with feature `embedded`"
+                .to_owned(),
+        );
+    }
+    faults
+}
+
+/// What is right by itself but not together, or not with this build.
+pub(super) fn contradictions(service: Service, command: Option<&Command>, given: &Variables) -> Vec<String> {
+    let has_kafka = given.kafka_bootstrap_servers.is_some();
+    let mongodb = given.mongodb_uri.as_ref().map(ExposeSecret::expose_secret);
+    let mut faults = unbuilt(has_kafka, mongodb.is_some());
+    if mongodb.is_some_and(|uri| !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://")) {
+        faults.push("MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned());
+    }
+    faults.extend(of_kafka(given));
+    let (needs_log, needs_store) = required(service, command, given);
+    for (name, embedded, is_missing) in [
+        ("KAFKA_BOOTSTRAP_SERVERS", "log", needs_log && !has_kafka),
+        ("MONGODB_URI", "store", needs_store && mongodb.is_none()),
+    ] {
+        if is_missing {
+            faults.push(format!(
+                "{name}: not set, but SHOP_REQUIRE_SERVERS is on: name the server, or set \
+                 SHOP_REQUIRE_SERVERS=off to use the embedded {embedded}"
+            ));
+        }
+    }
+    let has_listings = given.management_url.is_some() || mongodb.is_some();
+    if service == Service::Facing && has_kafka && !has_listings {
+        faults.push(
+            "KAFKA_BOOTSTRAP_SERVERS is set, but neither MANAGEMENT_URL nor MONGODB_URI: facing would have \
+             nowhere to ask for listings. Set one of them"
+                .to_owned(),
+        );
+    }
+    if service == Service::Facing && !given.roles.has(Role::Purchases) {
+        faults.push(
+            "SHOP_ROLES: facing is for purchases, name them too; users and orders alone are served by management"
+                .to_owned(),
+        );
+    }
+    faults.extend(of_names(given));
+    faults
+}
+
+/// A login without its other half, and what is for nothing without brokers.
+fn of_kafka(given: &Variables) -> Vec<String> {
+    let (has_user, has_password) = (given.kafka_username.is_some(), given.kafka_password.is_some());
+    let mut faults = Vec::new();
+    if has_user != has_password {
+        faults.push("KAFKA_USERNAME and KAFKA_PASSWORD go together: set both or none".to_owned());
+    }
+    let of_brokers = [
+        ("KAFKA_USERNAME", has_user),
+        ("KAFKA_PASSWORD", has_password),
+        ("KAFKA_SASL_MECHANISM", given.kafka_sasl_mechanism.is_some()),
+        ("KAFKA_TLS", given.kafka_tls),
+        ("KAFKA_CA_FILE", given.kafka_ca_file.is_some()),
+        ("KAFKA_REPLICAS", given.kafka_replicas.is_some()),
+        ("KAFKA_CREATE_TOPICS", !given.kafka_create_topics),
+    ];
+    let set: Vec<_> = of_brokers.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
+    if given.kafka_bootstrap_servers.is_none() && !set.is_empty() {
+        faults.push(format!(
+            "{}: set, but KAFKA_BOOTSTRAP_SERVERS is not: name the brokers, or unset this to use the embedded log",
+            set.join(", ")
+        ));
+    }
+    faults
+}
+
+/// Topics that are one, and addresses that are none.
+fn of_names(given: &Variables) -> Vec<String> {
+    let topics = [
+        ("KAFKA_TOPIC", &given.kafka_topic),
+        ("SHOP_USERS_TOPIC", &given.users_topic),
+        ("SHOP_ORDERS_TOPIC", &given.orders_topic),
+    ];
+    let mut faults = Vec::new();
+    for (index, (name, topic)) in topics.iter().enumerate() {
+        for (other, _) in topics[..index].iter().filter(|(_, before)| before == topic) {
+            faults.push(format!("{other} and {name} are both {topic}: each needs a topic of its own"));
+        }
+    }
+    for (name, url) in [
+        ("MANAGEMENT_URL", &given.management_url),
+        ("USERS_URL", &given.users_url),
+        ("ORDERS_URL", &given.orders_url),
+    ] {
+        if let Some(Err(error)) = url.as_ref().map(|url| ShopClient::builder(url).build()) {
+            faults.push(format!("{name}: {}", error.message()));
+        }
+    }
+    faults
+}
+
+/// Whether what is to be done must have a server for its log, and one for its store.
+fn required(service: Service, command: Option<&Command>, given: &Variables) -> (bool, bool) {
+    match command {
+        _ if !given.require_servers => (false, false),
+        Some(Command::Migrate) => (false, true),
+        Some(Command::Dlq(_)) => (true, false),
+        Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
+        None => {
+            let asks = |url: &Option<String>| {
+                service == Service::Facing && (url.is_some() || given.management_url.is_some())
+            };
+            // Without a management to ask, listings are the store's.
+            let lists = !asks(&None) || given.ingest == Some(true);
+            let keeps = given.roles.has(Role::Purchases) && lists
+                || given.roles.has(Role::Users) && !asks(&given.users_url)
+                || given.roles.has(Role::Orders) && !asks(&given.orders_url);
+            (true, keeps)
+        }
+    }
+}

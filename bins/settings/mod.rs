@@ -1,0 +1,212 @@
+//! The settings: every one of them, by whatever name it comes, checked as far as that goes without trying it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `variables` | every setting, its default and its help |
+//! | `names` | which names are settings, and which are misspelt |
+//! | `environment` | variables by whatever name they come: aliases, files, compositions |
+//! | `arguments` | the command line of management, with its commands |
+//! | `command` | what management does instead of serving |
+//! | `contradictions` | settings that are not right together |
+//! | `service` | which of the two services a binary is |
+
+mod arguments;
+mod command;
+mod contradictions;
+mod environment;
+mod names;
+mod service;
+#[cfg(test)]
+mod settings_test;
+mod variables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::ops::Deref;
+use std::time::Duration;
+
+use conf::Conf;
+use shop_core::ingest::{DeadLetterLimit, IngestOptions};
+use shop_http::HttpOptions;
+
+use crate::roles::Role;
+use crate::{Failure, Result};
+use arguments::{Management, move_behind_command};
+use contradictions::contradictions;
+use environment::Environment;
+use variables::Variables;
+
+pub(crate) use command::{Action, Command, DlqCommand, Selection};
+#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
+pub(crate) use contradictions::unbuilt;
+pub use service::Service;
+
+/// What a process is to do: its variables, of which those that the others decide are brought to what they come to.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The service that this is for.
+    pub(crate) service: Service,
+    /// What is to be done instead of serving.
+    pub(crate) command: Option<Command>,
+    /// The settings that the environment gave, each with its variable if that has another name.
+    pub(crate) given: Vec<String>,
+    variables: Variables,
+}
+
+impl Deref for Settings {
+    type Target = Variables;
+
+    fn deref(&self) -> &Variables {
+        &self.variables
+    }
+}
+
+impl Settings {
+    /// The settings of this process. Ends it when it was asked for help.
+    ///
+    /// # Errors
+    /// Every fault at once, each naming its variables.
+    pub(crate) fn read(service: Service) -> Result<Self> {
+        Self::from_parts(service, std::env::args_os().collect(), Environment::of_process())
+    }
+
+    fn from_parts(service: Service, mut arguments: Vec<OsString>, environment: Environment) -> Result<Self> {
+        let is_command = service == Service::Management && move_behind_command(&mut arguments);
+        let Environment { values, mut faults, given } = environment;
+        let parsed = match service {
+            Service::Facing => parse(arguments, &values).map(|variables| (None, variables)),
+            Service::Management => parse(arguments, &values).map(Management::into_parts),
+        };
+        let failed =
+            |failure: Failure| if is_command { failure.usage().of_command() } else { failure.usage() };
+        match parsed {
+            Ok((command, variables)) => {
+                // An image asks as one service, whichever of the two it runs.
+                if !variables.healthcheck {
+                    faults.extend(contradictions(service, command.as_ref(), &variables));
+                }
+                Failure::if_any(faults).map_err(failed)?;
+                Ok(Self::new(service, command, given, variables))
+            }
+            // Help was asked for.
+            Err(asked) if asked.exit_code() == 0 => asked.exit(),
+            Err(error) => {
+                faults.push(readable(error.to_string().trim()));
+                faults.extend(contradictions_of_values(service, values));
+                Err(failed(Failure::all(faults)))
+            }
+        }
+    }
+
+    fn new(service: Service, command: Option<Command>, given: Vec<String>, mut variables: Variables) -> Self {
+        // Only facing asks another service.
+        let url = |url: &mut Option<String>, management: Option<String>| {
+            *url = url.take().or(management).filter(|_| service == Service::Facing);
+        };
+        url(&mut variables.management_url, None);
+        url(&mut variables.users_url, variables.management_url.clone());
+        url(&mut variables.orders_url, variables.management_url.clone());
+        if variables.orders_url.is_some() {
+            // Who keeps the orders waits.
+            variables.order_user_wait = Duration::ZERO;
+        }
+        Self { service, command, given, variables }
+    }
+
+    /// Whether topics, folders, files and indexes are made if they are missing: by a service alone.
+    pub(crate) const fn creates(&self) -> bool {
+        self.command.is_none() && !self.variables.check_config
+    }
+
+    /// Whether this process stores what it consumes.
+    pub(crate) fn ingests(&self) -> bool {
+        self.service == Service::Management || self.ingest.unwrap_or(self.management_url.is_none())
+    }
+
+    /// Whether this process stores users, and whether it stores orders.
+    pub(crate) fn keeps(&self) -> (bool, bool) {
+        let keeps = |role, url: &Option<String>| self.roles.has(role) && url.is_none();
+        (keeps(Role::Users, &self.users_url), keeps(Role::Orders, &self.orders_url))
+    }
+
+    /// Host and port to listen on.
+    pub(crate) fn listen(&self) -> (&str, u16) {
+        let port = || {
+            // The image has one health check for both services.
+            let container = self.healthcheck.then(Service::of_container).flatten();
+            container.unwrap_or(self.service).usual_port()
+        };
+        (&self.host, self.port.unwrap_or_else(port))
+    }
+
+    /// The address to show to people.
+    pub(crate) fn url(&self) -> String {
+        let (host, port) = self.listen();
+        if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
+    }
+
+    /// The address at which this machine reaches the service: one that listens everywhere is asked by loopback.
+    pub(crate) fn url_from_here(&self) -> String {
+        let (host, port) = self.listen();
+        match host {
+            "0.0.0.0" => format!("http://127.0.0.1:{port}"),
+            "::" => format!("http://[::1]:{port}"),
+            _ => self.url(),
+        }
+    }
+
+    /// How long a shutdown may take.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds.into())
+    }
+
+    /// How ingest works.
+    pub(crate) fn ingest_options(&self) -> IngestOptions {
+        let mut options = IngestOptions::default();
+        options.dead_letter_limit =
+            DeadLetterLimit::in_a_row(self.dead_letter_limit).named("SHOP_DEAD_LETTER_LIMIT");
+        // It must end before the time for everything is over.
+        options.drain = self.drain() / 10 * 9;
+        options
+    }
+
+    /// How HTTP works.
+    pub(crate) fn http_options(&self) -> HttpOptions {
+        let mut options = HttpOptions::default();
+        options.dialect = self.dialect;
+        options.cors = self.cors_allow_origins.clone();
+        options.order_user_wait = self.order_user_wait;
+        // Where nobody else buys, and the store is at hand, who buys and lists sees what was bought.
+        options.remember_buys = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
+        options
+    }
+
+    /// Whether purchases are listed from a file of this process.
+    pub(crate) const fn has_local_store(&self) -> bool {
+        self.variables.mongodb_uri.is_none() && self.variables.management_url.is_none()
+    }
+}
+
+fn parse<A: Conf>(arguments: Vec<OsString>, values: &BTreeMap<String, String>) -> Result<A, conf::Error> {
+    A::try_parse_from::<OsString, String, String>(arguments, values.clone())
+}
+
+/// What is not right together of the `values` that are right by themselves, when some are not. What a server is required
+/// for depends on all of them, so that is not asked.
+fn contradictions_of_values(service: Service, mut values: BTreeMap<String, String>) -> Vec<String> {
+    let parse = |values: &BTreeMap<_, _>| parse::<Variables>(vec![service.name().into()], values);
+    values.remove("SHOP_REQUIRE_SERVERS");
+    values.retain(|name, value| parse(&BTreeMap::from([(name.clone(), value.clone())])).is_ok());
+    parse(&values).map(|variables| contradictions(service, None, &variables)).unwrap_or_default()
+}
+
+/// A wrong variable is a fault of the service's settings and of the command's: its line is shown once. What is missing is
+/// named as users know it.
+fn readable(text: &str) -> String {
+    let mut seen = BTreeSet::new();
+    let lines: Vec<_> = text.lines().filter(|line| line.is_empty() || seen.insert(*line)).collect();
+    let missing = "A subcommand must be selected (DlqArguments::action)";
+    lines
+        .join("\n")
+        .replace(missing, "management dlq: select ls, show, replay or drop (--help describes each)")
+}
