@@ -15,6 +15,11 @@
 //! | `signal` | when to stop |
 //! | `failure` | why a binary ends early, and what it exits with |
 
+#![cfg_attr(
+    not(all(feature = "embedded", feature = "kafka", feature = "mongodb")),
+    allow(dead_code, reason = "a build without a backend does not read its settings")
+)]
+
 mod backend;
 mod check_config;
 mod commands;

@@ -149,7 +149,6 @@ pub(crate) struct EntityStore<S: ?Sized, R: Record> {
     pub(crate) projection: Arc<dyn RecordStore<R>>,
 }
 
-#[cfg(any(feature = "embedded", feature = "mongodb"))]
 impl<S: ?Sized, R: Record> EntityStore<S, R> {
     /// `store` from all its sides, of which `as_store` makes the one that is not known here.
     pub(super) fn new<T: Outbox + RecordStore<R>>(store: T, as_store: fn(Arc<T>) -> Arc<S>) -> Self {
