@@ -21,7 +21,8 @@ const PURCHASE_ID: &str = "^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{
 const TOTAL_PRICE: &str = r"^-?(0|[1-9][0-9]{0,7})\.[0-9]{2}$";
 /// The text of a JSON number with up to two decimals.
 const NEW_TOTAL_PRICE: &str = r"^-?(0|[1-9][0-9]{0,7})(\.[0-9]{1,2})?$";
-const HIGHEST_TOTAL_PRICE: f64 = 99_999_999.99;
+/// The highest total of an order, and below zero the lowest.
+pub const HIGHEST_TOTAL_PRICE: f64 = 99_999_999.99;
 const LONGEST_USER_ID: usize = 128;
 const LONGEST_USER_NAME: usize = 256;
 

@@ -2,21 +2,16 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::api::schema::{number_or_text, of_type, text};
+use shop_core::api::schema::HIGHEST_TOTAL_PRICE;
 use shop_core::api::{NewOrderBody, NewUserBody, OrderBody, UserBody, UserOrdersBody};
 use shop_core::orders::{Order, OrderNumber, Product, TotalPrice};
 use shop_core::users::{Email, PersonName, User, UserNumber};
-use utoipa::PartialSchema;
-use utoipa::openapi::link::LinkBuilder;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder};
-use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{ContentBuilder, Required};
 
-use super::answers::{Answer, answers, no_answer, not_taken, too_busy};
-use super::schemas::{Described, any_of, object};
+use super::answers::{Answer, no_answer, not_taken, too_busy, unreadable};
+use super::operation::Operation;
+use super::parameters;
+use super::schemas::{described, object, of};
 use super::whereabouts::{Place, operation_id};
-use super::{Operations, buying, parameters};
 use crate::request::pydantic;
 use crate::response::failure::{Failure, Subject};
 use crate::response::validation_error::{InvalidMember, InvalidValue, Problem, ValidationError};
@@ -25,133 +20,122 @@ use crate::response::validation_error::{InvalidMember, InvalidValue, Problem, Va
 const INTEGER_TEXT: &str = "^-?[0-9]{1,9}$";
 /// A price as text. More decimals are rounded, and other ways to write one are taken too.
 const PRICE_TEXT: &str = r"^-?[0-9]{1,8}(\.[0-9]{1,2})?$";
-const HIGHEST_PRICE: f64 = 99_999_999.99;
+/// What is said of a body in the words of the replaced system.
+const DROPPED: &str = "Other members are dropped.";
 
 /// `POST /users`.
-pub(super) fn register(place: &Place<'_>) -> Operations {
-    let body = in_dialect(place, NewUserBody::schema(), || {
-        object([("email", Email::schema()), ("name", PersonName::schema())])
-    });
+pub(super) fn register(place: &Place<'_>) -> Operation {
+    let body = if place.dialect.is_strict {
+        of::<NewUserBody>()
+    } else {
+        described(object([("email", of::<Email>()), ("name", of::<PersonName>())]), DROPPED)
+    };
     let shown = json!({"email": "ada@example.com", "name": "Ada"});
-    let registered = Answer::json(StatusCode::CREATED, "The user is registered, durably", UserBody::schema());
+    let registered = Answer::json(StatusCode::CREATED, "The user is registered, durably", of::<UserBody>());
     let registered = linked(registered.with_example(user_example()), place, "users", "user_id");
     let own = [Failure::EmailTaken, missing(place, "email", r#"{"name":"Ada"}"#)];
-    let operation = write(place, Subject::User, (body, shown), registered, own.into());
-    vec![(HttpMethod::Post, operation.tag(tag(place, "users")).summary(Some("Registers a user")))]
+    write(place, "Registers a user", Subject::User, (body, shown), registered, own.into())
 }
 
 /// `GET /users/{user_id}`.
-pub(super) fn user(place: &Place<'_>) -> Operations {
-    let found = Answer::json(StatusCode::OK, "The user", UserBody::schema()).with_example(user_example());
-    let operation = read(place, Subject::User, found, Failure::UnknownUser);
-    vec![(HttpMethod::Get, operation.tag(tag(place, "users")).summary(Some("One user")))]
+pub(super) fn user(place: &Place<'_>) -> Operation {
+    let found = Answer::json(StatusCode::OK, "The user", of::<UserBody>()).with_example(user_example());
+    read(place, "One user", Subject::User, found, Failure::UnknownUser)
 }
 
 /// `GET /users/{user_id}/orders`.
-pub(super) fn orders_of_user(place: &Place<'_>) -> Operations {
-    let found =
-        Answer::json(StatusCode::OK, "The numbers of the first 1,000 orders", UserOrdersBody::schema())
-            .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
-    let operation = read(place, Subject::User, found, Failure::UnknownUser);
+pub(super) fn orders_of_user(place: &Place<'_>) -> Operation {
+    let numbers = "The numbers of the first 1,000 orders";
+    let found = Answer::json(StatusCode::OK, numbers, of::<UserOrdersBody>())
+        .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
     let summary = "The numbers of a user's orders, as far as they are known";
-    vec![(HttpMethod::Get, operation.tag(tag(place, "users")).summary(Some(summary)))]
+    read(place, summary, Subject::User, found, Failure::UnknownUser)
 }
 
 /// `POST /orders`.
-pub(super) fn place_order(place: &Place<'_>) -> Operations {
-    let integer = |least: i32, most: i32| {
-        let number = of_type(Type::Integer).minimum(Some(least)).maximum(Some(most)).build().into();
-        let text = text().pattern(Some(INTEGER_TEXT)).build().into();
-        any_of([number, text, of_type(Type::Boolean).description(Some("1 or 0")).build().into()])
+pub(super) fn place_order(place: &Place<'_>) -> Operation {
+    let integer = |least: i32| {
+        json!({"anyOf": [
+            {"type": "integer", "minimum": least, "maximum": i32::MAX},
+            {"type": "string", "pattern": INTEGER_TEXT},
+            {"type": "boolean", "description": "1 or 0"},
+        ]})
     };
-    let price = of_type(Type::Number).minimum(Some(-HIGHEST_PRICE)).maximum(Some(HIGHEST_PRICE));
-    let price = price.description(Some("Exact; rounded to two decimals"));
-    let body = in_dialect(place, NewOrderBody::schema(), || {
-        object([
-            ("user_id", integer(1, i32::MAX)),
-            ("product", Product::schema()),
-            ("quantity", integer(i32::MIN, i32::MAX)),
-            ("total_price", number_or_text(price, PRICE_TEXT)),
-        ])
-    });
+    let price = json!({"anyOf": [
+        {
+            "type": "number", "minimum": -HIGHEST_TOTAL_PRICE, "maximum": HIGHEST_TOTAL_PRICE,
+            "description": "Exact; rounded to two decimals",
+        },
+        {"type": "string", "pattern": PRICE_TEXT},
+    ]});
+    let body = if place.dialect.is_strict {
+        of::<NewOrderBody>()
+    } else {
+        let (user, quantity) = (integer(1), integer(i32::MIN));
+        let product = of::<Product>();
+        let members =
+            [("user_id", user), ("product", product), ("quantity", quantity), ("total_price", price)];
+        described(object(members), DROPPED)
+    };
     let shown = json!({"user_id": 1, "product": "pen", "quantity": 2, "total_price": 50});
-    let placed = Answer::json(StatusCode::CREATED, "The order is placed, durably", OrderBody::schema());
+    let placed = Answer::json(StatusCode::CREATED, "The order is placed, durably", of::<OrderBody>());
     let placed = linked(placed.with_example(order_example()), place, "orders", "order_id");
     let without = r#"{"user_id":1,"product":"pen","total_price":50}"#;
     let own = [Failure::UnknownUser, missing(place, "quantity", without)];
-    let operation = write(place, Subject::Order, (body, shown), placed, own.into());
-    vec![(
-        HttpMethod::Post,
-        operation.tag(tag(place, "orders")).summary(Some("Places an order of a known user")),
-    )]
+    write(place, "Places an order of a known user", Subject::Order, (body, shown), placed, own.into())
 }
 
 /// `GET /orders/{order_id}`.
-pub(super) fn order(place: &Place<'_>) -> Operations {
-    let found = Answer::json(StatusCode::OK, "The order", OrderBody::schema()).with_example(order_example());
-    let operation = read(place, Subject::Order, found, Failure::UnknownOrder);
-    vec![(HttpMethod::Get, operation.tag(tag(place, "orders")).summary(Some("One order")))]
+pub(super) fn order(place: &Place<'_>) -> Operation {
+    let found = Answer::json(StatusCode::OK, "The order", of::<OrderBody>()).with_example(order_example());
+    read(place, "One order", Subject::Order, found, Failure::UnknownOrder)
 }
 
 /// What takes a row, with the schema and an example of what is sent.
 fn write(
     place: &Place<'_>,
+    summary: &'static str,
     of: Subject,
-    (body, shown): (Described, Value),
+    body: (Value, Value),
     written: Answer,
     mut failures: Vec<Failure>,
-) -> OperationBuilder {
-    let body = ContentBuilder::new().schema(Some(body)).example(Some(shown)).build();
-    let body =
-        RequestBodyBuilder::new().content("application/json", body).required(Some(Required::True)).build();
+) -> Operation {
     failures.push(Failure::KeyTaken(of));
-    failures.extend(buying::unreadable(place));
+    failures.extend(unreadable(place));
     failures.extend(not_taken(of));
     failures.extend(too_busy(place, true));
-    OperationBuilder::new()
-        .parameter(parameters::key_of_account())
-        .request_body(Some(body))
-        .responses(answers(place, vec![written], &failures))
+    let parameters = vec![parameters::key_of_account()];
+    let (tag, body, own) = (tag(place, of), Some(body), vec![written]);
+    Operation { tag, summary, parameters, body, own, failures, ..Operation::default() }
 }
 
 /// What tells of one row, the number of which is in the path.
-fn read(place: &Place<'_>, of: Subject, found: Answer, unknown: Failure) -> OperationBuilder {
+fn read(place: &Place<'_>, summary: &'static str, of: Subject, found: Answer, unknown: Failure) -> Operation {
     let parameter = if of == Subject::User { "user_id" } else { "order_id" };
     let mut failures = vec![unknown, no_number(place, parameter)];
     failures.extend(no_answer(of));
     failures.extend(too_busy(place, false));
-    OperationBuilder::new().parameter(parameters::number(parameter)).responses(answers(
-        place,
-        vec![found],
-        &failures,
-    ))
+    let parameters = vec![parameters::number(parameter)];
+    Operation { tag: tag(place, of), summary, parameters, own: vec![found], failures, ..Operation::default() }
 }
 
 /// `answer`, which leads to the row that it tells of.
-fn linked(mut answer: Answer, place: &Place<'_>, rows: &'static str, parameter: &str) -> Answer {
+fn linked(answer: Answer, place: &Place<'_>, rows: &'static str, parameter: &str) -> Answer {
     let path = format!("{}/{{{parameter}}}", place.path);
-    let link = LinkBuilder::new()
-        .operation_id(operation_id(&HttpMethod::Get, &path))
-        .parameter(format!("path.{parameter}"), "$response.body#/id")
-        .description("The same, asked for");
-    answer.links.push((rows, link.build()));
-    if place.dialect.is_strict {
-        answer = answer.with_header("Location", "Where it is");
-    }
+    let number = format!("path.{parameter}");
+    let parameters = [(&*number, "$response.body#/id")];
+    let answer = answer.with_link(rows, &operation_id("get", &path), &parameters, "The same, asked for");
+    let answer = if place.dialect.is_strict { answer.with_header("Location", "Where it is") } else { answer };
     answer.with_header("Idempotent-Replayed", "`true` when it was there already, under the same key")
 }
 
-/// What is sent: `ours` under `/v1`, and in the words of the replaced system elsewhere.
-fn in_dialect(place: &Place<'_>, ours: Described, theirs: impl FnOnce() -> ObjectBuilder) -> Described {
-    if place.dialect.is_strict {
-        return ours;
+/// The tag of operations on these.
+const fn tag(place: &Place<'_>, of: Subject) -> &'static str {
+    match of {
+        _ if place.dialect.is_strict => "v1",
+        Subject::Order => "orders",
+        _ => "users",
     }
-    theirs().description(Some("Other members are dropped.")).into()
-}
-
-/// The tag of operations that are of `rows` outside of `/v1`.
-fn tag(place: &Place<'_>, rows: &'static str) -> &'static str {
-    if place.dialect.is_strict { "v1" } else { rows }
 }
 
 fn missing(place: &Place<'_>, member: &'static str, body: &str) -> Failure {
@@ -168,19 +152,18 @@ fn no_number(place: &Place<'_>, parameter: &'static str) -> Failure {
     if place.dialect.is_strict {
         return Failure::field(parameter, "must be an integer");
     }
+    let (loc, input) = (["path", parameter], r#""one""#.to_owned());
     let wrong = pydantic::integer_of_text("one").err();
-    let wrong =
-        wrong.map(|error| InvalidValue { loc: ["path", parameter], error, input: r#""one""#.to_owned() });
-    Failure::Values(wrong.into_iter().collect())
+    Failure::Values(wrong.map(|error| InvalidValue { loc, error, input }).into_iter().collect())
 }
 
 fn user_example() -> Option<Value> {
     let user = User::new(UserNumber::FIRST, "ada@example.com".parse().ok()?, "Ada".parse().ok()?);
-    serde_json::to_value(UserBody::from(user)).ok()
+    Some(json!(UserBody::from(user)))
 }
 
 fn order_example() -> Option<Value> {
     let price = TotalPrice::from_cents(50_00).ok()?;
     let order = Order::new(OrderNumber::FIRST, UserNumber::FIRST, "pen".parse().ok()?, 2, price);
-    serde_json::to_value(OrderBody::from(order)).ok()
+    Some(json!(OrderBody::from(order)))
 }

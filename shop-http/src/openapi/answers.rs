@@ -3,48 +3,50 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use shop_core::api::{
     OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, SummaryBody, UserBody,
 };
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
-use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::header::{Header, HeaderBuilder};
-use utoipa::openapi::link::Link;
-use utoipa::openapi::schema::Type;
-use utoipa::openapi::{
-    Components, ComponentsBuilder, Content, ContentBuilder, Ref, ResponseBuilder, Responses, ResponsesBuilder,
-};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
-use super::schemas::{Described, any_of, anything, array, object, of_type, text, word};
+use super::schemas::{array, described, object, of, text, word};
 use super::whereabouts::Place;
 use crate::dialect::{Dialect, Errors};
 use crate::response::failure::{Failure, Subject};
+use crate::response::validation_error::NoObject;
+
+/// The type of an answer that has no body.
+pub(super) const NO_BODY: &str = "";
 
 /// One answer; several may have the same status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) description: String,
     pub(super) media: &'static str,
-    pub(super) schema: Described,
+    pub(super) schema: Value,
     pub(super) example: Option<(String, Value)>,
     /// Headers, and what they say.
     pub(super) headers: Vec<(&'static str, &'static str)>,
-    pub(super) links: Vec<(&'static str, Link)>,
+    pub(super) links: Vec<(&'static str, Value)>,
 }
 
 impl Answer {
-    pub(super) fn json(status: StatusCode, description: &str, schema: impl Into<Described>) -> Self {
+    pub(super) fn json(status: StatusCode, description: &str, schema: Value) -> Self {
         Self {
             status,
             description: description.to_owned(),
             media: "application/json",
-            schema: schema.into(),
+            schema,
             example: None,
             headers: Vec::new(),
             links: Vec::new(),
         }
+    }
+
+    /// An answer of another media type, or without a body.
+    pub(super) fn other(status: StatusCode, description: &str, media: &'static str) -> Self {
+        Self { media, ..Self::json(status, description, text()) }
     }
 
     pub(super) fn with_example(mut self, example: Option<Value>) -> Self {
@@ -54,6 +56,20 @@ impl Answer {
 
     pub(super) fn with_header(mut self, name: &'static str, says: &'static str) -> Self {
         self.headers.push((name, says));
+        self
+    }
+
+    /// Leads to the operation with this id, whose parameters are expressions about this answer.
+    pub(super) fn with_link(
+        mut self,
+        name: &'static str,
+        operation_id: &str,
+        parameters: &[(&str, &str)],
+        says: &str,
+    ) -> Self {
+        let parameters: BTreeMap<_, _> = parameters.iter().copied().collect();
+        let link = json!({"operationId": operation_id, "parameters": parameters, "description": says});
+        self.links.push((name, link));
         self
     }
 
@@ -72,20 +88,15 @@ impl Answer {
         // The name of what went wrong, without its details.
         let name = format!("{failure:?}");
         let name = name.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
-        Self {
-            status,
-            description: status.canonical_reason().unwrap_or_default().to_owned(),
-            media,
-            schema: Ref::from_schema_name(error_schema_name(dialect.errors)).into(),
-            example: Some((name.to_owned(), body)),
-            headers,
-            links: Vec::new(),
-        }
+        let schema = json!({"$ref": format!("#/components/schemas/{}", error_schema_name(dialect.errors))});
+        let description = status.canonical_reason().unwrap_or_default();
+        let example = Some((name.to_owned(), body));
+        Self { media, example, headers, ..Self::json(status, description, schema) }
     }
 }
 
 /// The answers of an operation at `place`: `own`, `failures`, and what may happen everywhere.
-pub(super) fn answers(place: &Place<'_>, own: Vec<Answer>, failures: &[Failure]) -> Responses {
+pub(super) fn answers(place: &Place<'_>, own: Vec<Answer>, failures: &[Failure]) -> Value {
     let everywhere = [
         Failure::UriTooLong(place.options.uri_limit),
         Failure::HeadersTooLarge(place.options.header_limit),
@@ -97,8 +108,7 @@ pub(super) fn answers(place: &Place<'_>, own: Vec<Answer>, failures: &[Failure])
     for answer in own.into_iter().chain(failures) {
         by_status.entry(answer.status.as_u16()).or_default().push(answer);
     }
-    let responses = by_status.into_iter().map(|(status, answers)| (status.to_string(), response(answers)));
-    responses.fold(ResponsesBuilder::new(), |all, (status, response)| all.response(status, response)).build()
+    by_status.into_iter().map(|(status, answers)| (status.to_string(), response(answers))).collect()
 }
 
 /// What is refused for a moment: there are too many requests, or this one takes too long.
@@ -127,66 +137,80 @@ pub(super) fn not_taken(of: Subject) -> Vec<Failure> {
     kinds.map(failure).into()
 }
 
-fn response(answers: Vec<Answer>) -> utoipa::openapi::Response {
-    let mut descriptions: Vec<String> = Vec::new();
-    let mut contents = BTreeMap::<&str, Vec<Answer>>::new();
-    let mut response =
-        ResponseBuilder::new().header_ref("X-Request-Id", Ref::new("#/components/headers/X-Request-Id"));
-    for answer in answers {
-        if !descriptions.contains(&answer.description) {
-            descriptions.push(answer.description.clone());
-        }
-        for (name, says) in &answer.headers {
-            response = response.header(*name, header(says));
-        }
-        for (name, link) in &answer.links {
-            response = response.link(*name, link.clone());
-        }
-        contents.entry(answer.media).or_default().push(answer);
-    }
-    // An answer without a media type has no body.
-    for (media, answers) in contents.into_iter().filter(|(media, _)| !media.is_empty()) {
-        let mut content = content(answers);
-        if !media.contains("json") && !media.starts_with("text/plain") {
-            // Files say themselves what they hold.
-            content.schema = None;
-        }
-        response = response.content(media, content);
-    }
-    response.description(descriptions.join(" · ")).build()
+/// What can be wrong with any request that has a body, whatever it says.
+pub(super) fn unreadable(place: &Place<'_>) -> Vec<Failure> {
+    vec![
+        Failure::Syntax("expected value at line 1 column 1".to_owned(), NoObject::NoJson(0)),
+        Failure::field("Idempotency-Key", "must be one key of 1 to 255 visible ASCII characters"),
+        Failure::BodyTooSlow(place.options.body_deadline),
+        Failure::BodyTooLarge(place.options.body_limit),
+        Failure::MediaType("text/plain".to_owned()),
+        Failure::ContentEncoding,
+    ]
 }
 
-fn content(answers: Vec<Answer>) -> Content {
-    let mut schemas: Vec<Described> = Vec::new();
-    let mut examples = Vec::new();
+/// The response that is one of `answers`, which have the same status.
+fn response(answers: Vec<Answer>) -> Value {
+    let mut descriptions: Vec<String> = Vec::new();
+    let mut contents = BTreeMap::<&str, Vec<Answer>>::new();
+    let mut headers = Map::new();
+    headers.insert("X-Request-Id".to_owned(), json!({"$ref": "#/components/headers/X-Request-Id"}));
+    let mut links = Map::new();
+    for mut answer in answers {
+        if !descriptions.contains(&answer.description) {
+            descriptions.push(std::mem::take(&mut answer.description));
+        }
+        headers.extend(answer.headers.iter().map(|(name, says)| ((*name).to_owned(), header(says))));
+        links.extend(answer.links.drain(..).map(|(name, link)| (name.to_owned(), link)));
+        contents.entry(answer.media).or_default().push(answer);
+    }
+    let contents = contents.into_iter().filter(|(media, _)| *media != NO_BODY);
+    let contents: Map<_, _> =
+        contents.map(|(media, answers)| (media.to_owned(), content(media, answers))).collect();
+    let mut response = json!({"description": descriptions.join(" · "), "headers": headers});
+    for (member, value) in [("links", links), ("content", contents)] {
+        if !value.is_empty() {
+            response[member] = value.into();
+        }
+    }
+    response
+}
+
+fn content(media: &str, answers: Vec<Answer>) -> Value {
+    let mut schemas: Vec<Value> = Vec::new();
+    let mut examples = Vec::<(String, Value)>::new();
     for answer in answers {
         if !schemas.contains(&answer.schema) {
             schemas.push(answer.schema);
         }
-        if let Some((name, value)) = answer.example {
-            // Kinds of failure that are told in the same words are shown once.
-            let is_new = |(_, known): &(String, Value)| *known != value;
-            if examples.iter().all(is_new) {
-                let number =
-                    examples.iter().filter(|(known, _): &&(String, _)| known.starts_with(&name)).count();
-                let name = if number == 0 { name } else { format!("{name}{}", number + 1) };
-                examples.push((name, value));
-            }
+        // Kinds of failure that are told in the same words are shown once.
+        if let Some((name, value)) = answer.example
+            && !examples.iter().any(|(_, known)| *known == value)
+        {
+            let number = examples.iter().filter(|(known, _)| known.starts_with(&name)).count();
+            let name = if number == 0 { name } else { format!("{name}{}", number + 1) };
+            examples.push((name, value));
         }
     }
-    let schema = if schemas.len() == 1 { schemas.pop() } else { Some(any_of(schemas)) };
-    let examples =
-        examples.into_iter().map(|(name, value)| (name, ExampleBuilder::new().value(Some(value)).build()));
-    ContentBuilder::new().schema(schema).examples_from_iter(examples).build()
+    let mut content = json!({});
+    // Files say themselves what they hold.
+    if media.contains("json") || media.starts_with("text/plain") {
+        let only = if schemas.len() == 1 { schemas.pop() } else { None };
+        content["schema"] = only.unwrap_or_else(|| json!({"anyOf": schemas}));
+    }
+    if !examples.is_empty() {
+        let examples = examples.into_iter().map(|(name, value)| (name, json!({"value": value})));
+        content["examples"] = examples.collect();
+    }
+    content
 }
 
-fn header(says: &str) -> Header {
-    HeaderBuilder::new().schema(Some(text())).description(Some(says)).build()
+fn header(says: &str) -> Value {
+    json!({"schema": text(), "description": says})
 }
 
 /// What answers in these dialects have in common.
-pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) -> Components {
-    let request_id = header("The request's id: the one that it came with, or a fresh one");
+pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) -> Value {
     let mut bodies = Vec::new();
     let of_bodies = [
         PublishedBody::schemas,
@@ -196,11 +220,11 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) ->
         OrderBody::schemas,
     ];
     of_bodies.into_iter().for_each(|schemas| schemas(&mut bodies));
-    let shared = ComponentsBuilder::new().header("X-Request-Id", request_id).schemas_from_iter(bodies);
-    dialects
-        .into_iter()
-        .fold(shared, |all, dialect| all.schema(error_schema_name(dialect.errors), error(dialect.errors)))
-        .build()
+    let mut schemas: Map<_, _> = bodies.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
+    let errors = dialects.into_iter().map(|dialect| dialect.errors);
+    schemas.extend(errors.map(|form| (error_schema_name(form).to_owned(), error(form))));
+    let request_id = header("The request's id: the one that it came with, or a fresh one");
+    json!({"headers": {"X-Request-Id": request_id}, "schemas": schemas})
 }
 
 /// Named by the form: a dialect may have one where its path tells it, and another where it was chosen.
@@ -214,34 +238,27 @@ const fn error_schema_name(form: Errors) -> &'static str {
 }
 
 /// The body of an error.
-fn error(form: Errors) -> Described {
-    let some_text = || text().build().into();
-    let entry = || {
-        object([
-            ("type", some_text()),
-            ("loc", array(anything().build().into())),
-            ("msg", some_text()),
-            ("input", anything().build().into()),
-        ])
-    };
-    let body = match form {
-        Errors::Text => object([("error", some_text())]),
-        Errors::StatusAndMessage => {
-            object([("status", word(["Error"]).build().into()), ("message", some_text())])
-        }
+fn error(form: Errors) -> Value {
+    let mut body = match form {
+        Errors::Text => object([("error", text())]),
+        Errors::StatusAndMessage => object([("status", word(&["Error"])), ("message", text())]),
         Errors::Detail => {
             // What is wrong with a request is told entry by entry.
-            object([("detail", any_of([some_text(), array(entry().build().into())]))])
+            let (loc, input) = (array(&json!({})), json!({}));
+            let entry = object([("type", text()), ("loc", loc), ("msg", text()), ("input", input)]);
+            object([("detail", json!({"anyOf": [text(), array(&entry)]}))])
         }
-        Errors::Problem => object([("title", some_text()), ("detail", some_text())])
-            .property("type", text())
-            .property("status", of_type(Type::Integer))
-            .property("field", text().description(Some("The first member or parameter that is wrong")))
-            .property("errors", array(ProblemError::schema())),
+        Errors::Problem => object([("title", text()), ("detail", text())]),
     };
+    let properties = &mut body["properties"];
+    if form == Errors::Problem {
+        properties["type"] = text();
+        properties["status"] = json!({"type": "integer"});
+        properties["field"] = described(text(), "The first member or parameter that is wrong");
+        properties["errors"] = array(&of::<ProblemError>());
+    }
     let words = [Outcome::NotApplied, Outcome::Unknown].map(ProblemMembers::outcome_word);
-    body.property("outcome", word(words).description(Some("Of a POST: whether it may have taken effect")))
-        .property("idempotency_key", text().description(Some("Of a POST: what to repeat it with")))
-        .build()
-        .into()
+    properties["outcome"] = described(word(&words), "Of a POST: whether it may have taken effect");
+    properties["idempotency_key"] = described(text(), "Of a POST: what to repeat it with");
+    body
 }

@@ -2,15 +2,15 @@
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use serde_json::{Value, json};
 use shop_core::ports::Summary;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 
-use super::answers::{Answer, answers, no_answer, too_busy};
-use super::schemas::{any_of, listing};
+use super::answers::{Answer, no_answer, too_busy};
+use super::operation::Operation;
+use super::schemas::listing;
 use super::whereabouts::Place;
-use super::{Operations, example, parameters};
-use crate::dialect::By;
-use crate::dialect::{PathMatch, View};
+use super::{example, parameters};
+use crate::dialect::{By, PathMatch, View};
 use crate::response;
 use crate::response::failure::{Failure, Subject};
 use crate::response::listing::Envelope;
@@ -19,48 +19,44 @@ const LINKS: &str = "Of a page: its next one, with `rel=\"next\"`. Where a user'
                      under that name, with `rel=\"alternate\"`";
 
 /// `GET /getAllUserBuys/{who}`, `GET /purchases/{who}`.
-pub(super) fn of_user(place: &Place<'_>) -> Operations {
+pub(super) fn of_user(place: &Place<'_>) -> Operation {
     of_user_in(place, place.dialect.listing.view)
 }
 
 /// `GET /buyList/{who}`.
-pub(super) fn buy_list(place: &Place<'_>) -> Operations {
+pub(super) fn buy_list(place: &Place<'_>) -> Operation {
     of_user_in(place, View::Status)
 }
 
-fn of_user_in(place: &Place<'_>, view: View) -> Operations {
+fn of_user_in(place: &Place<'_>, view: View) -> Operation {
     let form = place.dialect.listing;
-    let who = parameters::who(form.path_match);
     let summary = match form.path_match {
         PathMatch::Either => "What a user has bought, by id or by name; `X-Found-By` says by which",
         _ => "What a user has bought",
     };
-    let operation = listing_in(place, view, form.nothing, summary, form.cap).parameter(who);
-    vec![(HttpMethod::Get, operation.parameter(parameters::by()))]
+    let mut operation = listing_in(place, view, form.nothing, summary, form.cap);
+    operation.parameters.extend([parameters::who(form.path_match), parameters::by()]);
+    operation
 }
 
 /// `GET /purchases`.
-pub(super) fn of_everybody(place: &Place<'_>) -> OperationBuilder {
-    listing_in(
-        place,
-        View::List,
-        StatusCode::OK,
-        "What everybody has bought, the newest 500 unless asked otherwise",
-        None,
-    )
+pub(super) fn of_everybody(place: &Place<'_>) -> Operation {
+    let summary = "What everybody has bought, the newest 500 unless asked otherwise";
+    listing_in(place, View::List, StatusCode::OK, summary, None)
 }
 
 fn listing_in(
     place: &Place<'_>,
     view: View,
     nothing: StatusCode,
-    summary: &str,
+    summary: &'static str,
     cap: Option<u16>,
-) -> OperationBuilder {
+) -> Operation {
     // Any of them can be asked for.
     let mut views = vec![view, View::Summary, View::List, View::Owner];
     views.dedup();
-    let schema = any_of(views.iter().map(|view| listing(*view, place.dialect.item)));
+    let views: Vec<_> = views.into_iter().map(|view| listing(view, place.dialect.item)).collect();
+    let schema = json!({"anyOf": views});
     let found = Answer::json(StatusCode::OK, "The listing", schema.clone())
         .with_example(shown(place, view))
         .with_header("Link", LINKS)
@@ -81,16 +77,20 @@ fn listing_in(
         Some(cap) => format!("At most {cap} purchases without `limit`."),
         None => "Whole without `limit` and `cursor`, however long it is; a page with either.".to_owned(),
     };
-    let operation = OperationBuilder::new()
-        .tag("purchases")
-        .summary(Some(summary))
-        .description(Some(length))
-        .parameter(parameters::view())
-        .responses(answers(place, own, &failures));
-    parameters::paging().into_iter().chain(parameters::waiting()).fold(operation, OperationBuilder::parameter)
+    let mut asked = vec![parameters::view()];
+    asked.extend(parameters::paging().into_iter().chain(parameters::waiting()));
+    Operation {
+        tag: "purchases",
+        summary,
+        description: Some(length),
+        parameters: asked,
+        own,
+        failures,
+        ..Operation::default()
+    }
 }
 
-fn shown(place: &Place<'_>, view: View) -> Option<serde_json::Value> {
+fn shown(place: &Place<'_>, view: View) -> Option<Value> {
     let form = place.dialect.listing;
     let found = if form.path_match == PathMatch::UserName { By::UserName } else { By::UserId };
     let who = if found == By::UserName { "ada" } else { "u1" }.to_owned();

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem, PathItemBuilder, PathsBuilder};
-use utoipa::openapi::tag::{Tag, TagBuilder};
-use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
+use serde_json::{Map, Value, json};
 
 mod accounts;
 mod answers;
@@ -13,6 +11,7 @@ mod buying;
 mod example;
 mod health;
 mod listings;
+mod operation;
 mod parameters;
 mod schemas;
 mod v1;
@@ -26,9 +25,6 @@ use whereabouts::Place;
 use crate::dialect::Dialect;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
-
-/// What can be done at a path.
-type Operations = Vec<(HttpMethod, OperationBuilder)>;
 
 /// The tag of everything that is there a second time, so that it stands last.
 const BEHIND_INGRESS: &str = "ingress";
@@ -46,38 +42,33 @@ setting `SHOP_DIALECT`. Every answer has an `X-Request-Id`. What is no HTTP at a
 about 100 kB, is answered with a status alone.";
 
 /// The document of `service`, whose routes stand at `paths`.
-pub(crate) fn document(service: &Service, paths: &[String]) -> OpenApi {
+pub(crate) fn document(service: &Service, paths: &[String]) -> Value {
     let name = match service.kind {
         ServiceKind::Facing => "Purchase tracking: facing",
         ServiceKind::Management => "Purchase tracking: management",
     };
-    let mut described = PathsBuilder::new();
+    let mut described = Map::new();
     let mut dialects = BTreeMap::new();
     for path in paths {
         let dialect = Dialect::of_path(path, service.options.dialect);
         dialects.insert(dialect.name(), dialect);
-        if let Some(item) = described_at(path, service) {
-            described = described.path(path.clone(), item);
-        }
+        described.extend(described_at(path, service).map(|item| (path.clone(), item)));
     }
-    OpenApiBuilder::new()
-        .info(
-            InfoBuilder::new()
-                .title(name)
-                .version(env!("CARGO_PKG_VERSION"))
-                .description(Some(DESCRIPTION))
-                .license(Some(
-                    LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build(),
-                ))
-                .build(),
-        )
-        .tags(Some(tags(service)))
-        .paths(described.build())
-        .components(Some(answers::components(dialects.into_values())))
-        .build()
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": tags(service),
+        "paths": described,
+        "components": answers::components(dialects.into_values()),
+    })
 }
 
-fn tags(service: &Service) -> Vec<Tag> {
+fn tags(service: &Service) -> Vec<Value> {
     let purchases = service.purchases.is_some();
     let all = [
         (true, "v1", "Our own API, the same on both services"),
@@ -88,34 +79,28 @@ fn tags(service: &Service) -> Vec<Tag> {
         (true, "about", "What there is"),
         (purchases, BEHIND_INGRESS, "All of it again, behind the prefixes of scalable-shop's ingress"),
     ];
-    let tag = |name: &str, text: &str| TagBuilder::new().name(name).description(Some(text)).build();
-    all.into_iter().filter(|(is_here, ..)| *is_here).map(|(_, name, text)| tag(name, text)).collect()
+    let here = all.into_iter().filter(|(is_here, ..)| *is_here);
+    here.map(|(_, name, text)| json!({"name": name, "description": text})).collect()
 }
 
 /// What stands at `path`, if that is known.
-fn described_at(path: &str, service: &Service) -> Option<PathItem> {
+fn described_at(path: &str, service: &Service) -> Option<Value> {
     let place = Place::of(path, service);
     let operations = match place.naked.as_str() {
-        "/buy" => buying::buy(&place),
-        "/purchases" => buying::and_listing_of_everybody(&place),
-        "/getAllUserBuys/{who}" | "/purchases/{who}" => listings::of_user(&place),
-        "/buyList/{who}" => listings::buy_list(&place),
-        "/v1/purchases" => v1::purchases(&place),
-        "/v1/purchases/{id}" => v1::purchase(&place),
-        "/v1/summary" => v1::summary(&place),
-        "/users" | "/v1/users" => accounts::register(&place),
-        "/users/{user_id}" | "/v1/users/{user_id}" => accounts::user(&place),
-        "/users/{user_id}/orders" | "/v1/users/{user_id}/orders" => accounts::orders_of_user(&place),
-        "/orders" | "/v1/orders" => accounts::place_order(&place),
-        "/orders/{order_id}" | "/v1/orders/{order_id}" => accounts::order(&place),
-        naked => health::or_about(naked, &place)?,
+        "/buy" => vec![buying::buy(&place)],
+        "/purchases" => vec![buying::into_store(&place), listings::of_everybody(&place)],
+        "/getAllUserBuys/{who}" | "/purchases/{who}" => vec![listings::of_user(&place)],
+        "/buyList/{who}" => vec![listings::buy_list(&place)],
+        "/v1/purchases" => vec![v1::buy(&place), v1::purchases(&place)],
+        "/v1/purchases/{id}" => vec![v1::purchase(&place)],
+        "/v1/summary" => vec![v1::summary(&place)],
+        "/users" | "/v1/users" => vec![accounts::register(&place)],
+        "/users/{user_id}" | "/v1/users/{user_id}" => vec![accounts::user(&place)],
+        "/users/{user_id}/orders" | "/v1/users/{user_id}/orders" => vec![accounts::orders_of_user(&place)],
+        "/orders" | "/v1/orders" => vec![accounts::place_order(&place)],
+        "/orders/{order_id}" | "/v1/orders/{order_id}" => vec![accounts::order(&place)],
+        naked => vec![health::or_about(naked, &place)?],
     };
-    let mut item = PathItemBuilder::new();
-    for (method, operation) in operations {
-        let id = place.operation_id(&method);
-        let operation = operation.operation_id(Some(id));
-        let operation = if place.behind_ingress { operation.tags(Some([BEHIND_INGRESS])) } else { operation };
-        item = item.operation(method, operation);
-    }
-    Some(item.build())
+    let tag = place.behind_ingress.then_some(BEHIND_INGRESS);
+    Some(operations.into_iter().map(|operation| operation.described(&place, tag)).collect())
 }

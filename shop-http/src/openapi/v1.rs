@@ -2,81 +2,72 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::api::{PageBody, PublishedBody, PurchaseBody, SummaryBody};
-use utoipa::PartialSchema;
-use utoipa::openapi::link::LinkBuilder;
-use utoipa::openapi::path::{HttpMethod, OperationBuilder, Parameter};
+use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
 
-use super::answers::{Answer, answers, no_answer, too_busy};
+use super::answers::{Answer, no_answer, too_busy};
+use super::operation::Operation;
+use super::schemas::of;
 use super::whereabouts::{Place, operation_id};
-use super::{Operations, buying, example, parameters};
-use crate::dialect::Dialect;
-use crate::resources::buy;
+use super::{buying, example, parameters};
 use crate::response::failure::{Failure, Subject};
 use crate::service_kind::ServiceKind;
 
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
 
-/// `/v1/purchases`.
-pub(super) fn purchases(place: &Place<'_>) -> Operations {
-    let mut taken = taken(place.dialect);
+/// `POST /v1/purchases`.
+pub(super) fn buy(place: &Place<'_>) -> Operation {
     // Asked for at once it may not be stored yet, so it is waited for.
-    let link = LinkBuilder::new()
-        .operation_id(operation_id(&HttpMethod::Get, &place.in_v1("purchases/{id}")))
-        .parameter("path.id", "$response.body#/purchase/id")
-        .parameter("query.wait_for", "$response.body#/purchase/id")
-        .description("The purchase, once it is stored");
-    taken.links.push(("purchase", link.build()));
-    let post = buying::operation(place, "Buys", place.dialect.timestamps, taken).tag("v1");
+    let id = "$response.body#/purchase/id";
+    let taken = buying::taken(place.dialect).with_link(
+        "purchase",
+        &operation_id("get", &place.in_v1("purchases/{id}")),
+        &[("path.id", id), ("query.wait_for", id)],
+        "The purchase, once it is stored",
+    );
+    Operation { tag: "v1", ..buying::operation(place, "Buys", place.dialect.timestamps, taken) }
+}
 
-    let mut listed = Answer::json(StatusCode::OK, "A page of purchases", PageBody::schema())
-        .with_example(serde_json::to_value(PageBody::from(example::page())).ok())
-        .with_header(PENDING.0, PENDING.1);
-    let next = LinkBuilder::new()
-        .operation_id(operation_id(&HttpMethod::Get, place.path))
-        .parameter("query.cursor", "$response.body#/next")
-        .description("The next page, of the same listing");
-    listed.links.push(("next", next.build()));
+/// `GET /v1/purchases`.
+pub(super) fn purchases(place: &Place<'_>) -> Operation {
+    let listed = Answer::json(StatusCode::OK, "A page of purchases", of::<PageBody>())
+        .with_example(Some(json!(PageBody::from(example::page()))))
+        .with_header(PENDING.0, PENDING.1)
+        .with_link(
+            "next",
+            &operation_id("get", place.path),
+            &[("query.cursor", "$response.body#/next")],
+            "The next page, of the same listing",
+        );
     let both = Failure::field("userid", "and username exclude each other: give one of them");
     let unknown = Failure::field("userId", "is unknown here: use userid");
     let failures = [both, unknown].into_iter().chain(of_everyone(place)).collect();
-    let asked = parameters::selection().into_iter().chain(parameters::paging()).chain(parameters::waiting());
-    let get = question(
-        place,
-        "A page of a user's purchases; on management also of everybody's",
-        listed,
-        failures,
-        asked,
-    );
-    vec![(HttpMethod::Post, post), (HttpMethod::Get, get)]
+    let asked = parameters::selection().into_iter().chain(parameters::paging());
+    let summary = "A page of a user's purchases; on management also of everybody's";
+    question(place, summary, listed, failures, asked.collect())
 }
 
-/// `/v1/purchases/{id}`.
-pub(super) fn purchase(place: &Place<'_>) -> Operations {
-    let shown =
-        example::purchase().and_then(|purchase| serde_json::to_value(PurchaseBody::from(purchase)).ok());
-    let found = Answer::json(StatusCode::OK, "The purchase", PurchaseBody::schema()).with_example(shown);
+/// `GET /v1/purchases/{id}`.
+pub(super) fn purchase(place: &Place<'_>) -> Operation {
+    let shown = example::purchase().map(|purchase| json!(PurchaseBody::from(purchase)));
+    let found = Answer::json(StatusCode::OK, "The purchase", of::<PurchaseBody>()).with_example(shown);
     let failures = vec![
         Failure::UnknownPurchase,
         Failure::NoRoute,
         Failure::field("id", "is not valid: must be a UUID or 24 hex digits"),
     ];
-    let asked = std::iter::once(parameters::id()).chain(parameters::waiting());
-    vec![(HttpMethod::Get, question(place, "One purchase", found, failures, asked))]
+    question(place, "One purchase", found, failures, vec![parameters::id()])
 }
 
-/// `/v1/summary`.
-pub(super) fn summary(place: &Place<'_>) -> Operations {
-    let counted =
-        Answer::json(StatusCode::OK, "How many purchases, and what they cost", SummaryBody::schema())
-            .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
-            .with_header(PENDING.0, PENDING.1);
+/// `GET /v1/summary`.
+pub(super) fn summary(place: &Place<'_>) -> Operation {
+    let counted = Answer::json(StatusCode::OK, "How many purchases, and what they cost", of::<SummaryBody>())
+        .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
+        .with_header(PENDING.0, PENDING.1);
     let neither = Failure::field("userid", "or username must be given, or everyone=true");
     let failures = std::iter::once(neither).chain(of_everyone(place)).collect();
-    let asked = parameters::selection().into_iter().chain(parameters::waiting());
-    let what =
+    let summary =
         "How many purchases a user has made, and what they cost together; on management also everybody's";
-    vec![(HttpMethod::Get, question(place, what, counted, failures, asked))]
+    question(place, summary, counted, failures, parameters::selection().into())
 }
 
 /// What is said of everybody's purchases where they are not listed.
@@ -84,27 +75,17 @@ fn of_everyone(place: &Place<'_>) -> Option<Failure> {
     (place.role == ServiceKind::Facing).then_some(Failure::NotForEveryone)
 }
 
-/// The answer to a buy.
-pub(super) fn taken(dialect: &Dialect) -> Answer {
-    let bought: Option<Value> = example::purchase().and_then(|purchase| {
-        let receipt = example::receipt(&purchase);
-        example::shown(buy::answer(dialect, purchase, receipt))
-    });
-    Answer::json(StatusCode::CREATED, "The purchase was taken, and is durable", PublishedBody::schema())
-        .with_example(bought)
-        .with_header("Location", "The purchase, asked for with `wait_for`: it is stored a moment later")
-}
-
+/// A question whose answer can wait for a purchase.
 fn question(
     place: &Place<'_>,
-    summary: &str,
+    summary: &'static str,
     answer: Answer,
     mut failures: Vec<Failure>,
-    parameters: impl Iterator<Item = Parameter>,
-) -> OperationBuilder {
+    mut asked: Vec<Value>,
+) -> Operation {
     failures.push(Failure::field("wait_for", "must be a purchase id: must be a UUID or 24 hex digits"));
     failures.extend(no_answer(Subject::Purchase(place.role)));
     failures.extend(too_busy(place, false));
-    let operation = OperationBuilder::new().tag("v1").summary(Some(summary));
-    parameters.fold(operation, OperationBuilder::parameter).responses(answers(place, vec![answer], &failures))
+    asked.extend(parameters::waiting());
+    Operation { tag: "v1", summary, parameters: asked, own: vec![answer], failures, ..Operation::default() }
 }

@@ -1,7 +1,5 @@
 //! Where an operation stands, and how it is spoken to there.
 
-use utoipa::openapi::path::HttpMethod;
-
 use crate::dialect::{Dialect, INGRESS_PREFIXES};
 use crate::options::HttpOptions;
 use crate::service::Service;
@@ -32,11 +30,6 @@ impl<'a> Place<'a> {
         Self { path, naked, behind_ingress, dialect, role: service.kind, options: &service.options }
     }
 
-    /// A name that no other operation has.
-    pub(super) fn operation_id(&self, method: &HttpMethod) -> String {
-        operation_id(method, self.path)
-    }
-
     /// The path of another resource of `/v1`, behind the prefix that this one is behind.
     pub(super) fn in_v1(&self, resource: &str) -> String {
         let prefix = self.path.split("/v1/").next().unwrap_or_default();
@@ -44,12 +37,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The name of what `method` does at `path`.
-pub(super) fn operation_id(method: &HttpMethod, path: &str) -> String {
-    let method = match method {
-        HttpMethod::Post => "post",
-        _ => "get",
-    };
+/// The name of what `method` does at `path`, which no other operation has.
+pub(super) fn operation_id(method: &str, path: &str) -> String {
     // What tells paths apart although it is no word.
     let mut path = path.replace("/-/", "/dash/");
     if path.len() > 1 && path.ends_with('/') {

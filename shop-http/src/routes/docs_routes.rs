@@ -12,7 +12,7 @@ use crate::service::Service;
 /// `routes`, and those that describe them and themselves.
 pub(crate) fn with_docs(routes: Routes, service: &Arc<Service>) -> Routes {
     let (described, service) = (all(routes.clone(), Arc::default()), Arc::clone(service));
-    let write = move || openapi::document(&service, described.paths()).to_json().unwrap_or_default().into();
+    let write = move || openapi::document(&service, described.paths()).to_string().into();
     all(routes, Arc::new(Document::new(write)))
 }
 
