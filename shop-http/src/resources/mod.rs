@@ -11,4 +11,3 @@ pub(crate) mod orders;
 pub(crate) mod page;
 pub(crate) mod users;
 pub(crate) mod v1_purchases;
-pub(crate) mod v1_summary;

@@ -1,4 +1,4 @@
-//! `GET /v1/purchases` and `GET /v1/purchases/{id}`: purchases as our own client reads them.
+//! `GET /v1/purchases`, `GET /v1/purchases/{id}` and `GET /v1/summary`: purchases as our own client reads them.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
-use shop_core::api::{PageBody, PurchaseBody};
+use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
 use shop_core::ports::Selector;
 
 use crate::dialect::RequestDialect;
@@ -17,7 +17,7 @@ use crate::service::Purchases;
 use crate::service_kind::ServiceKind;
 
 /// Everybody's purchases are management's to list.
-pub(super) fn may_select(purchases: &Purchases, selector: &Selector) -> Result<(), Failure> {
+fn may_select(purchases: &Purchases, selector: &Selector) -> Result<(), Failure> {
     match (purchases.kind, selector) {
         (ServiceKind::Facing, Selector::All) => Err(Failure::NotForEveryone),
         _ => Ok(()),
@@ -39,6 +39,24 @@ pub(crate) async fn list(
         Ok::<_, Failure>(visibility.mark(Json(PageBody::from(page)).into_response()))
     };
     page.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// `GET /v1/summary`: how many purchases, and what they cost together, exactly.
+pub(crate) async fn summary(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    uri: Uri,
+) -> Response {
+    let summary = async {
+        let mut asked = Strict::of(&uri, Strict::SUMMARY)?;
+        let selector = asked.selector();
+        let (parameters, selector) = asked.finish(selector)?;
+        may_select(&purchases, &selector)?;
+        let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
+        let summary = purchases.summary(&selector).await?;
+        Ok::<_, Failure>(visibility.mark(Json(SummaryBody::from(summary)).into_response()))
+    };
+    summary.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 pub(crate) async fn get(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 use shop_core::api::problem::{self, problem_type};
 use shop_core::api::{ProblemError, ProblemMembers};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
@@ -81,40 +81,23 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// What is said when a key was used for another one.
-    const fn key_taken(self) -> &'static str {
+    /// The word for one of them, and what a failed write and a failed read are called in the log.
+    const fn words(self) -> [&'static str; 3] {
         match self {
-            Self::Purchase(_) => "The Idempotency-Key was used for another purchase",
-            Self::User => "The Idempotency-Key was used for another user",
-            Self::Order => "The Idempotency-Key was used for another order",
-        }
-    }
-
-    /// What a failed write is called in the log.
-    const fn write(self) -> &'static str {
-        match self {
-            Self::Purchase(_) => "write purchase",
-            Self::User => "write user",
-            Self::Order => "write order",
-        }
-    }
-
-    /// What a failed read is called in the log.
-    const fn query(self) -> &'static str {
-        match self {
-            Self::Purchase(_) => "query purchases",
-            Self::User => "query users",
-            Self::Order => "query orders",
+            Self::Purchase(_) => ["purchase", "write purchase", "query purchases"],
+            Self::User => ["user", "write user", "query users"],
+            Self::Order => ["order", "write order", "query orders"],
         }
     }
 
     /// The word for one of them.
     const fn noun(self) -> &'static str {
-        match self {
-            Self::Purchase(_) => "purchase",
-            Self::User => "user",
-            Self::Order => "order",
-        }
+        self.words()[0]
+    }
+
+    /// What is said when a key was used for another one.
+    fn key_taken(self) -> String {
+        format!("The Idempotency-Key was used for another {}", self.noun())
     }
 }
 
@@ -149,26 +132,20 @@ impl Failure {
 
     /// The status, the media type and the body of the answer in `dialect`, as the document shows them.
     pub(crate) fn shown(&self, dialect: &Dialect) -> (StatusCode, &'static str, Value) {
-        let status = self.status(dialect);
-        match dialect.errors {
-            Errors::Text | Errors::StatusAndMessage | Errors::Detail => {
-                (status, "application/json", self.object(dialect).into())
-            }
-            Errors::Problem => {
-                let problem = serde_json::to_value(self.problem(status, dialect));
-                (status, "application/problem+json", problem.unwrap_or_default())
-            }
+        let (status, problem_type) = self.status_and_type(dialect);
+        if dialect.errors != Errors::Problem {
+            return (status, "application/json", self.object(dialect));
         }
+        let problem = serde_json::to_value(self.problem(status, problem_type, dialect));
+        (status, "application/problem+json", problem.unwrap_or_default())
     }
 
     /// The answer in `dialect`.
     pub(crate) fn respond(&self, dialect: &Dialect) -> Response {
-        let status = self.status(dialect);
+        let (status, problem_type) = self.status_and_type(dialect);
         let mut response = match dialect.errors {
-            Errors::Text | Errors::StatusAndMessage | Errors::Detail => {
-                (status, Json(self.object(dialect))).into_response()
-            }
-            Errors::Problem => self.problem(status, dialect).into_response(),
+            Errors::Problem => self.problem(status, problem_type, dialect).into_response(),
+            _ => (status, Json(self.object(dialect))).into_response(),
         };
         let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -185,61 +162,49 @@ impl Failure {
         response
     }
 
-    fn status(&self, dialect: &Dialect) -> StatusCode {
+    /// The status, and the type of a problem: that of an outcome that our client recognises, or that of the kind of
+    /// error, so that it gets back what the port said.
+    fn status_and_type(&self, dialect: &Dialect) -> (StatusCode, Option<&'static str>) {
+        let of = |kind| Some(problem_type(kind));
         match self {
-            Self::Syntax(..) => dialect.no_object,
-            Self::EmptyBody | Self::Body(_) | Self::Values(_) | Self::Fields(_) => dialect.invalid,
-            Self::NotForEveryone => StatusCode::FORBIDDEN,
-            Self::MediaType(_) | Self::ContentEncoding => dialect.no_json,
-            Self::UriTooLong(_) => StatusCode::URI_TOO_LONG,
-            Self::HeadersTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::NoRoute | Self::UnknownPurchase | Self::UnknownUser | Self::UnknownOrder => {
-                StatusCode::NOT_FOUND
+            Self::Syntax(..) => (dialect.no_object, of(ErrorKind::Invalid)),
+            Self::EmptyBody | Self::Body(_) | Self::Values(_) | Self::Fields(_) => {
+                (dialect.invalid, of(ErrorKind::Invalid))
+            }
+            Self::MediaType(_) | Self::ContentEncoding => (dialect.no_json, of(ErrorKind::Invalid)),
+            Self::NotForEveryone => (StatusCode::FORBIDDEN, of(ErrorKind::Denied)),
+            Self::UriTooLong(_) => (StatusCode::URI_TOO_LONG, of(ErrorKind::TooLarge)),
+            Self::HeadersTooLarge(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, of(ErrorKind::TooLarge))
+            }
+            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, of(ErrorKind::TooLarge)),
+            Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, of(ErrorKind::DeadlineExceeded)),
+            Self::NoRoute => (StatusCode::NOT_FOUND, None),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
+            Self::UnknownPurchase => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_PURCHASE)),
+            Self::UnknownUser => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_USER)),
+            Self::UnknownOrder => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_ORDER)),
+            Self::EmailTaken if dialect.errors == Errors::Problem => {
+                (StatusCode::CONFLICT, Some(problem::EMAIL_TAKEN))
             }
             // As the replaced system answered.
-            Self::EmailTaken if dialect.errors != Errors::Problem => StatusCode::BAD_REQUEST,
-            Self::EmailTaken | Self::KeyTaken(_) => StatusCode::CONFLICT,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Write { error, of, .. } => status_of_write(error.kind(), *of, dialect),
-            Self::Query(error, of) => status_of_query(error.kind(), outage(*of, dialect)),
-            Self::Overloaded { .. } | Self::TimedOut { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// The kind that a problem's type names, so that our client gets back what the port said.
-    fn kind(&self) -> Option<ErrorKind> {
-        match self {
-            Self::Syntax(..)
-            | Self::EmptyBody
-            | Self::Body(_)
-            | Self::Values(_)
-            | Self::Fields(_)
-            | Self::MediaType(_)
-            | Self::ContentEncoding => Some(ErrorKind::Invalid),
-            Self::NotForEveryone => Some(ErrorKind::Denied),
-            Self::BodyTooLarge(_) | Self::UriTooLong(_) | Self::HeadersTooLarge(_) => {
-                Some(ErrorKind::TooLarge)
+            Self::EmailTaken => (StatusCode::BAD_REQUEST, None),
+            Self::KeyTaken(_) => (StatusCode::CONFLICT, Some(problem::KEY_TAKEN)),
+            Self::Write { error, of: subject, .. } => {
+                (status_of_write(error.kind(), *subject, dialect), of(error.kind()))
             }
-            Self::BodyTooSlow(_) | Self::TimedOut { .. } => Some(ErrorKind::DeadlineExceeded),
-            Self::Overloaded { .. } => Some(ErrorKind::Overloaded),
-            Self::EmailTaken | Self::KeyTaken(_) => Some(ErrorKind::Conflict),
-            Self::NoRoute
-            | Self::UnknownPurchase
-            | Self::UnknownUser
-            | Self::UnknownOrder
-            | Self::MethodNotAllowed => None,
-            Self::Write { error, .. } => Some(error.kind()),
-            // Whoever asks has done nothing wrong: it is what stands behind that does not serve.
-            Self::Query(error, _) => match error.kind() {
-                ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Conflict | ErrorKind::Unsupported => {
-                    Some(ErrorKind::Unavailable)
-                }
-                kind => Some(kind),
-            },
-            Self::Panicked => Some(ErrorKind::Internal),
+            Self::Query(error, subject) => {
+                let status = status_of_query(error.kind(), outage(*subject, dialect));
+                // The request is not at fault: it is the service behind that does not answer it.
+                let is_fault = matches!(
+                    error.kind(),
+                    ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Conflict | ErrorKind::Unsupported
+                );
+                (status, of(if is_fault { ErrorKind::Unavailable } else { error.kind() }))
+            }
+            Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, of(ErrorKind::Overloaded)),
+            Self::TimedOut { .. } => (StatusCode::SERVICE_UNAVAILABLE, of(ErrorKind::DeadlineExceeded)),
+            Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, of(ErrorKind::Internal)),
         }
     }
 
@@ -285,9 +250,9 @@ impl Failure {
             Self::UnknownUser => "User not found".to_owned(),
             Self::UnknownOrder => "Order not found".to_owned(),
             Self::EmailTaken => "Email already registered".to_owned(),
-            Self::KeyTaken(of) => of.key_taken().to_owned(),
+            Self::KeyTaken(of) => of.key_taken(),
             Self::Write { error, of, .. } => match error.kind() {
-                ErrorKind::Conflict => of.key_taken().to_owned(),
+                ErrorKind::Conflict => of.key_taken(),
                 ErrorKind::TooLarge => format!("The {} is too large for the log", of.noun()),
                 ErrorKind::Invalid => format!("The {} can never be stored", of.noun()),
                 _ if dialect.errors == Errors::Problem => {
@@ -317,27 +282,18 @@ impl Failure {
     }
 
     /// The body, where it is an object of the dialect's own.
-    fn object(&self, dialect: &Dialect) -> Map<String, Value> {
-        let mut body = Map::new();
-        let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
+    fn object(&self, dialect: &Dialect) -> Value {
         let text = self.text(dialect);
-        match dialect.errors {
-            Errors::StatusAndMessage => {
-                put("status", "Error".into());
-                put("message", text.into());
-            }
-            Errors::Detail => {
-                put("detail", self.list(&text).map_or_else(|| text.into(), Value::Array));
-            }
-            Errors::Text | Errors::Problem => {
-                put("error", text.into());
-            }
-        }
+        let mut body = match dialect.errors {
+            Errors::StatusAndMessage => json!({"status": "Error", "message": text}),
+            Errors::Detail => json!({"detail": self.list(&text).map_or(text.into(), Value::Array)}),
+            Errors::Text | Errors::Problem => json!({"error": text}),
+        };
         if let Some(outcome) = self.outcome() {
-            put("outcome", outcome.into());
+            body["outcome"] = outcome.into();
         }
         if let Self::Write { key, .. } = self {
-            put("idempotency_key", key.as_str().into());
+            body["idempotency_key"] = key.as_str().into();
         }
         body
     }
@@ -363,7 +319,12 @@ impl Failure {
         }
     }
 
-    fn problem(&self, status: StatusCode, dialect: &Dialect) -> ProblemDetails<ProblemMembers> {
+    fn problem(
+        &self,
+        status: StatusCode,
+        problem_type: Option<&'static str>,
+        dialect: &Dialect,
+    ) -> ProblemDetails<ProblemMembers> {
         let mut members = ProblemMembers::default();
         members.outcome = self.outcome().map(str::to_owned);
         match self {
@@ -375,21 +336,9 @@ impl Failure {
         members.errors = self.errors();
         let problem =
             ProblemDetails::from_status_code(status).with_detail(self.text(dialect)).with_extensions(members);
-        match self.problem_type() {
+        match problem_type {
             Some(uri) => problem.with_type(Uri::from_static(uri)),
             None => problem,
-        }
-    }
-
-    /// The type by which our client recognises what is an outcome, and the kind of any other error.
-    fn problem_type(&self) -> Option<&'static str> {
-        match self {
-            Self::UnknownPurchase => Some(problem::UNKNOWN_PURCHASE),
-            Self::UnknownUser => Some(problem::UNKNOWN_USER),
-            Self::UnknownOrder => Some(problem::UNKNOWN_ORDER),
-            Self::EmailTaken => Some(problem::EMAIL_TAKEN),
-            Self::KeyTaken(_) => Some(problem::KEY_TAKEN),
-            _ => self.kind().map(problem_type),
         }
     }
 
@@ -401,8 +350,8 @@ impl Failure {
             {
                 return None;
             }
-            Self::Write { error, of, .. } => (error, of.write()),
-            Self::Query(error, of) => (error, of.query()),
+            Self::Write { error, of, .. } => (error, of.words()[1]),
+            Self::Query(error, of) => (error, of.words()[2]),
             _ => return None,
         };
         Some(FailedBy { error: error.clone(), operation })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
-use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases, v1_summary};
+use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases};
 use crate::routes::path_router::{Routes, read};
 use crate::service::{Purchases, Service};
 
@@ -24,7 +24,7 @@ pub(crate) fn shared_routes(
     let v1 = Routes::new()
         .route("/v1/purchases", read(v1_purchases::list).post(buy::post))
         .route("/v1/purchases/{id}", read(v1_purchases::get))
-        .route("/v1/summary", read(v1_summary::get));
+        .route("/v1/summary", read(v1_purchases::summary));
     let ours = with_entities(with_purchases(v1), service)
         .route("/", read(index::get))
         .route("/page/{name}", read(page::asset));

@@ -11,8 +11,8 @@ use crate::dialect::RequestDialect;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
 use crate::options::CorsOrigins;
 use crate::response::Failure;
-use crate::server::limits::LimitsLayer;
-use crate::server::observe::ObserveLayer;
+use crate::server::limits::limited;
+use crate::server::observe::observed;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
@@ -27,9 +27,9 @@ pub(crate) fn around(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Ro
     let cors = (service.kind == ServiceKind::Facing).then(|| cors(&service.options.cors));
     // One layer, as every one that a router is given by itself is copied and boxed for each request.
     let layers = ServiceBuilder::new()
-        .layer(ObserveLayer::with(&service.metrics))
+        .layer(observed(&service.metrics))
         .option_layer(cors)
-        .layer(LimitsLayer::of(&service.options));
+        .layer(limited(&service.options));
     routes.layer(layers)
 }
 

@@ -16,7 +16,8 @@ use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Timeout, timeout};
-use tower::{Layer, Service};
+use tower::Service;
+use tower::layer::{LayerFn, layer_fn};
 use tracing::{Instrument, Span};
 
 use crate::dialect::{Dialect, RequestDialect};
@@ -29,29 +30,17 @@ use crate::response::Failure;
 const EXEMPT_PATHS: [&str; 7] =
     ["/livez", "/readyz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
 
-/// Makes a service [`LimitsService`].
-#[derive(Debug, Clone)]
-pub(crate) struct LimitsLayer(Arc<Limits>);
-
-impl LimitsLayer {
-    pub(crate) fn of(options: &HttpOptions) -> Self {
-        Self(Arc::new(Limits {
-            configured: options.dialect,
-            uri: options.uri_limit,
-            headers: options.header_limit,
-            deadline: options.request_deadline,
-            deadline_of_writes: strikes_first(options).then_some(options.request_deadline),
-            slots: Arc::new(Semaphore::new(options.max_requests)),
-        }))
-    }
-}
-
-impl<S> Layer<S> for LimitsLayer {
-    type Service = LimitsService<S>;
-
-    fn layer(&self, inner: S) -> LimitsService<S> {
-        LimitsService { limits: Arc::clone(&self.0), inner }
-    }
+/// Makes a service a [`LimitsService`].
+pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsService<S> + Clone + use<S>> {
+    let limits = Arc::new(Limits {
+        configured: options.dialect,
+        uri: options.uri_limit,
+        headers: options.header_limit,
+        deadline: options.request_deadline,
+        deadline_of_writes: strikes_first(options).then_some(options.request_deadline),
+        slots: Arc::new(Semaphore::new(options.max_requests)),
+    });
+    layer_fn(move |inner| LimitsService { limits: Arc::clone(&limits), inner })
 }
 
 /// What requests may cost, and how they are spoken to.

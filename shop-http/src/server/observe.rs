@@ -9,7 +9,8 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use pin_project_lite::pin_project;
-use tower::{Layer, Service};
+use tower::Service;
+use tower::layer::{LayerFn, layer_fn};
 use tracing::Instrument;
 use tracing::instrument::Instrumented;
 
@@ -20,27 +21,14 @@ use crate::response::FailureLog;
 /// The longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
 
-/// Makes a service [`ObserveService`].
-#[derive(Clone)]
-pub(crate) struct ObserveLayer {
-    requests: Arc<Requests>,
-    failures: Arc<FailureLog>,
-}
-
-impl ObserveLayer {
-    /// Counts in these figures.
-    pub(crate) fn with(metrics: &Metrics) -> Self {
-        Self { requests: Requests::of(metrics), failures: Arc::default() }
-    }
-}
-
-impl<S> Layer<S> for ObserveLayer {
-    type Service = ObserveService<S>;
-
-    fn layer(&self, inner: S) -> ObserveService<S> {
-        let Self { requests, failures } = self.clone();
-        ObserveService { requests, failures, inner }
-    }
+/// Makes a service an [`ObserveService`] that counts in these figures.
+pub(crate) fn observed<S>(metrics: &Metrics) -> LayerFn<impl Fn(S) -> ObserveService<S> + Clone + use<S>> {
+    let (requests, failures) = (Requests::of(metrics), Arc::<FailureLog>::default());
+    layer_fn(move |inner| ObserveService {
+        requests: Arc::clone(&requests),
+        failures: Arc::clone(&failures),
+        inner,
+    })
 }
 
 /// Gives each request its id, which its answer repeats and every line of the log has, and measures it.
