@@ -7,21 +7,18 @@ use futures_util::{Stream, StreamExt};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use shop_core::api::problem::UNKNOWN_PURCHASE;
-use shop_core::api::{NewPurchaseBody, PageBody, PublishedBody, PurchaseBody, SummaryBody, header};
+use shop_core::api::{NewPurchaseBody, PublishedBody, PurchaseBody};
 use shop_core::keyed_id;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::correlation::Correlation;
-use crate::listing::UserPurchases;
-use crate::orders::Orders;
 use crate::response::Response;
-use crate::transport::{Call, PAGE_BYTES, Transport};
-use crate::users::Users;
+use crate::transport::{Call, Transport};
 use crate::{
-    Error, ErrorKind, IdempotencyKey, ListOrder, NewPurchase, Outcome, Page, PageRequest, Purchase,
-    PurchaseId, Receipt, RequestContext, Result, Selector, Summary, UserId, UserName,
+    Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, PurchaseId, Receipt, RequestContext,
+    Result,
 };
 
 /// A client of facing, or of management: both speak the same API. Cheap to clone; clones share connections, the
@@ -72,16 +69,6 @@ pub struct Bought {
 struct Readiness {
     status: String,
 }
-
-/// A purchase that an answer is to wait for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Awaited {
-    pub(crate) id: PurchaseId,
-    pub(crate) at_most: Duration,
-}
-
-/// The longest that a service waits by itself.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl ShopClient {
     pub(crate) fn new(transport: Transport, max_in_flight: usize) -> Self {
@@ -255,65 +242,6 @@ impl ShopClient {
         answer.parsed().map(|body: PurchaseBody| Some(body.into()))
     }
 
-    /// What the user with this id has bought.
-    ///
-    /// ```no_run
-    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let spent = client.user("u1".parse()?).summary().await?;
-    /// println!("{} purchases for {}", spent.count, spent.total_spent);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn user(&self, id: UserId) -> UserPurchases {
-        UserPurchases::new(self.clone(), Selector::User(id))
-    }
-
-    /// What the users with this name have bought.
-    ///
-    /// ```no_run
-    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let spent = client.user_named("ada".parse()?).summary().await?;
-    /// println!("{} purchases for {}", spent.count, spent.total_spent);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn user_named(&self, name: UserName) -> UserPurchases {
-        UserPurchases::new(self.clone(), Selector::Name(name))
-    }
-
-    /// The users that the service has registered, where it has the role of users. They are known by numbers, and are not
-    /// those who [buy](Self::user).
-    ///
-    /// ```no_run
-    /// use shop_client::{Registration, ShopClient};
-    ///
-    /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let (email, name) = ("ada@example.com".parse()?, "Ada".parse()?);
-    /// if let Registration::Registered(user) = client.users().register_new(email, name).await? {
-    ///     println!("user {}", user.id);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn users(&self) -> Users {
-        Users::new(self.clone())
-    }
-
-    /// The orders that the service has taken, where it has the role of orders.
-    ///
-    /// ```no_run
-    /// use shop_client::{OrderNumber, ShopClient};
-    ///
-    /// # async fn example(client: ShopClient) -> Result<(), shop_client::Error> {
-    /// let order = client.orders().get(OrderNumber::new(7)).await?;
-    /// println!("{}", order.map_or("unknown".to_owned(), |order| order.total_price.to_string()));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn orders(&self) -> Orders {
-        Orders::new(self.clone())
-    }
-
     /// Whether the service is ready for requests.
     ///
     /// ```no_run
@@ -373,69 +301,6 @@ impl ShopClient {
         tokio::time::timeout(deadline, self.inner.writes.wait()).await.map_err(|_elapsed| {
             Error::new(ErrorKind::DeadlineExceeded, "some of what was sent was not answered in time")
         })
-    }
-
-    pub(crate) async fn page_of(
-        &self,
-        selector: &Selector,
-        request: &PageRequest,
-        awaited: Option<Awaited>,
-    ) -> Result<Page> {
-        let order = if request.order == ListOrder::OldestFirst { "oldest" } else { "newest" };
-        let mut parameters = of(selector);
-        parameters.extend([("order", order.to_owned()), ("limit", request.limit.get().to_string())]);
-        parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
-        let timeout = self.inner.transport.timeouts.page;
-        let mut call = Call::question("page", self.inner.transport.url("v1/purchases", &parameters), timeout);
-        call.answer_bytes = PAGE_BYTES;
-        self.with_awaited(call, awaited).await?.parsed().map(|body: PageBody| body.into())
-    }
-
-    pub(crate) async fn summary_of(&self, selector: &Selector, awaited: Option<Awaited>) -> Result<Summary> {
-        let timeout = self.inner.transport.timeouts.summary;
-        let call = Call::question("summary", self.inner.transport.url("v1/summary", &of(selector)), timeout);
-        self.with_awaited(call, awaited).await?.parsed().map(|body: SummaryBody| body.into())
-    }
-
-    /// The answer to `call` once it has what is waited for in it.
-    async fn with_awaited(&self, call: Call, awaited: Option<Awaited>) -> Result<Response> {
-        let Some(Awaited { id, at_most }) = awaited else {
-            return self.ask(&call).await;
-        };
-        let (start, plain) = (tokio::time::Instant::now(), call.url.clone());
-        let mut call = call;
-        let timeout = call.timeout;
-        loop {
-            let left = at_most.saturating_sub(start.elapsed());
-            let wait = left.min(LONGEST_WAIT);
-            call.url = plain.clone();
-            let parameters = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
-            call.url.query_pairs_mut().extend_pairs(parameters);
-            call.timeout = timeout.saturating_add(wait);
-            let answer = self.ask(&call).await?;
-            if answer.header(header::PURCHASE_PENDING).is_none() {
-                return Ok(answer);
-            }
-            if left <= LONGEST_WAIT {
-                return Err(not_yet(&id));
-            }
-        }
-    }
-}
-
-fn not_yet(id: &PurchaseId) -> Error {
-    let message = format!("purchase {id} was taken, but is not stored yet: wait longer");
-    Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
-}
-
-/// The parameters that name whose purchases are asked for.
-fn of(selector: &Selector) -> Vec<(&'static str, String)> {
-    match selector {
-        Selector::User(id) => vec![("userid", id.to_string())],
-        Selector::Name(name) => vec![("username", name.to_string())],
-        Selector::All => vec![("everyone", "true".to_owned())],
-        // A service refuses a request without a selection.
-        _ => Vec::new(),
     }
 }
 

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use shop_core::api::{PageBody, SummaryBody, header};
+use tokio::time::Instant;
 
-use crate::client::Awaited;
+use crate::response::Response;
+use crate::transport::{Call, PAGE_BYTES};
 use crate::{
-    Error, ListOrder, Page, PageLimit, PageRequest, Purchase, PurchaseId, Receipt, Result, Selector,
-    ShopClient, Summary,
+    Error, ErrorKind, ListOrder, Outcome, Page, PageLimit, PageRequest, Purchase, PurchaseId, Receipt,
+    Result, Selector, ShopClient, Summary, UserId, UserName,
 };
 
 /// What one user has bought: all of it, a page of it, or what it comes to.
@@ -39,6 +42,37 @@ pub struct UserPurchases {
 
 /// How long an answer waits for a purchase unless chosen.
 const USUAL_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest that a service waits by itself.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+impl ShopClient {
+    /// What the user with this id has bought.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let spent = client.user("u1".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user(&self, id: UserId) -> UserPurchases {
+        UserPurchases::new(self.clone(), Selector::User(id))
+    }
+
+    /// What the users with this name have bought.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let spent = client.user_named("ada".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user_named(&self, name: UserName) -> UserPurchases {
+        UserPurchases::new(self.clone(), Selector::Name(name))
+    }
+}
 
 impl UserPurchases {
     pub(crate) fn new(client: ShopClient, selector: Selector) -> Self {
@@ -87,10 +121,6 @@ impl UserPurchases {
         self
     }
 
-    fn awaited(&self) -> Option<Awaited> {
-        self.awaited.map(|id| Awaited { id, at_most: self.at_most })
-    }
-
     /// One page.
     ///
     /// ```no_run
@@ -108,7 +138,15 @@ impl UserPurchases {
     /// [`Invalid`](crate::ErrorKind::Invalid) for a cursor of another listing,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
     pub async fn page(&self, request: &PageRequest) -> Result<Page> {
-        self.client.page_of(&self.selector, request, self.awaited()).await
+        let order = if request.order == ListOrder::OldestFirst { "oldest" } else { "newest" };
+        let mut parameters = self.selection();
+        parameters.extend([("order", order.to_owned()), ("limit", request.limit.get().to_string())]);
+        parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
+        let transport = &self.client.inner.transport;
+        let url = transport.url("v1/purchases", &parameters);
+        let mut call = Call::question("page", url, transport.timeouts.page);
+        call.answer_bytes = PAGE_BYTES;
+        self.answer(call).await?.parsed().map(|body: PageBody| body.into())
     }
 
     /// How many purchases there are, and what they cost together, exactly.
@@ -124,7 +162,10 @@ impl UserPurchases {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
     pub async fn summary(&self) -> Result<Summary> {
-        self.client.summary_of(&self.selector, self.awaited()).await
+        let transport = &self.client.inner.transport;
+        let url = transport.url("v1/summary", &self.selection());
+        let call = Call::question("summary", url, transport.timeouts.summary);
+        self.answer(call).await?.parsed().map(|body: SummaryBody| body.into())
     }
 
     /// All purchases, the latest first unless [chosen otherwise](Self::oldest_first). Pages of 1,000 are asked for
@@ -152,5 +193,40 @@ impl UserPurchases {
             Ok::<_, Error>(Some((page, following)))
         });
         pages.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    /// The parameters that name whose purchases are asked for.
+    fn selection(&self) -> Vec<(&'static str, String)> {
+        match &self.selector {
+            Selector::User(id) => vec![("userid", id.to_string())],
+            Selector::Name(name) => vec![("username", name.to_string())],
+            Selector::All => vec![("everyone", "true".to_owned())],
+            // A service refuses a request without a selection.
+            _ => Vec::new(),
+        }
+    }
+
+    /// The answer to `call` once it has what is waited for in it.
+    async fn answer(&self, mut call: Call) -> Result<Response> {
+        let Some(id) = self.awaited else { return self.client.ask(&call).await };
+        let (start, url, timeout) = (Instant::now(), call.url.clone(), call.timeout);
+        loop {
+            let left = self.at_most.saturating_sub(start.elapsed());
+            let wait = left.min(LONGEST_WAIT);
+            call.url = url.clone();
+            let parameters = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
+            call.url.query_pairs_mut().extend_pairs(parameters);
+            call.timeout = timeout.saturating_add(wait);
+            let answer = self.client.ask(&call).await?;
+            if answer.header(header::PURCHASE_PENDING).is_none() {
+                return Ok(answer);
+            }
+            if left <= LONGEST_WAIT {
+                let message = format!("purchase {id} was taken, but is not stored yet: wait longer");
+                return Err(
+                    Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
+                );
+            }
+        }
     }
 }

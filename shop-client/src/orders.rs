@@ -1,11 +1,10 @@
 //! Orders: placed, and found.
 
 use shop_core::api::NewOrderBody;
-use shop_core::api::problem::UNKNOWN_USER;
 
 use crate::client::generate_key;
-use crate::resource::{Created, Resource};
-use crate::{NewOrder, Order, OrderNumber, Placement, Product, Result, TotalPrice, UserNumber};
+use crate::resource::Resource;
+use crate::{NewOrder, Order, Placement, Product, Result, ShopClient, TotalPrice, UserNumber};
 
 /// The orders of a service: to be placed, and to be found by their number.
 ///
@@ -23,6 +22,23 @@ use crate::{NewOrder, Order, OrderNumber, Placement, Product, Result, TotalPrice
 /// # }
 /// ```
 pub type Orders = Resource<Order>;
+
+impl ShopClient {
+    /// The orders that the service has taken, where it has the role of orders.
+    ///
+    /// ```no_run
+    /// use shop_client::{OrderNumber, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient) -> Result<(), shop_client::Error> {
+    /// let order = client.orders().get(OrderNumber::new(7)).await?;
+    /// println!("{}", order.map_or("unknown".to_owned(), |order| order.total_price.to_string()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn orders(&self) -> Orders {
+        Orders::new(self.clone())
+    }
+}
 
 impl Resource<Order> {
     /// Places an order, with the key that makes it the same order however often it is sent. The order's own
@@ -50,18 +66,8 @@ impl Resource<Order> {
     /// # Cancel safety
     /// Once polled, the order is sent, and sent again, whether or not the future is polled again.
     pub async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        let is_it = |order: &Order| order.id >= OrderNumber::FIRST && *order == new.numbered(order.id);
-        let created = async {
-            let call = self.creation("place", &NewOrderBody::from(new), &new.key)?;
-            self.create(call, new.context.as_deref(), is_it).await
-        };
-        let created = created.await.map_err(|error| error.with_key(new.key.clone()))?;
-        Ok(match created {
-            Created::New(order) => Placement::Placed(order),
-            Created::Repeated(order) => Placement::AlreadyPlaced(order),
-            Created::Refused(UNKNOWN_USER) => Placement::UnknownUser,
-            Created::Refused(_) => Placement::KeyTaken,
-        })
+        let body = NewOrderBody::from(new);
+        self.create("place", &body, new, new.context.as_deref()).await.map(Placement::from)
     }
 
     /// Places an order with a key that is made here, and that an error [has](crate::Error::idempotency_key).

@@ -8,7 +8,7 @@ use shop_core::{Error, Result};
 use crate::{
     Durability, ErrorKind, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page, PageRequest,
     Placement, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, Registration, Selector,
-    ShopClient, Summary, User, UserNumber, UserStore,
+    ShopClient, Summary, User, UserNumber, UserPurchases, UserStore,
 };
 
 #[async_trait]
@@ -47,11 +47,11 @@ impl PurchaseSink for ShopClient {
 #[async_trait]
 impl PurchaseQuery for ShopClient {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        Ok(self.page_of(selector, request, None).await?)
+        Ok(UserPurchases::new(self.clone(), selector.clone()).page(request).await?)
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        Ok(self.summary_of(selector, None).await?)
+        Ok(UserPurchases::new(self.clone(), selector.clone()).summary().await?)
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {

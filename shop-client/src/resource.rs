@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use reqwest::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shop_core::IdempotencyKey;
 use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
 use shop_core::api::{OrderBody, UserBody};
+use shop_core::entity::{Entity, Insertion};
 
 use crate::response::Response;
 use crate::transport::Call;
@@ -23,7 +23,7 @@ pub struct Resource<K> {
 }
 
 /// A row that a service numbers.
-pub trait Kind: Sized {
+pub trait Kind: Entity {
     /// Its number.
     type Number: Display + PartialEq + Send;
     /// The row in an answer.
@@ -39,8 +39,8 @@ pub trait Kind: Sized {
     /// What an error says where nothing is at the path.
     const NOT_FOUND_HINT: &'static str;
 
-    /// The row's number.
-    fn number(&self) -> Self::Number;
+    /// The row's number, of its own type.
+    fn typed_number(&self) -> Self::Number;
 }
 
 impl Kind for User {
@@ -53,7 +53,7 @@ impl Kind for User {
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of users: check both";
 
-    fn number(&self) -> UserNumber {
+    fn typed_number(&self) -> UserNumber {
         self.id
     }
 }
@@ -68,19 +68,9 @@ impl Kind for Order {
     const NOT_FOUND_HINT: &'static str =
         "the service at this address does not have the role of orders: check both";
 
-    fn number(&self) -> OrderNumber {
+    fn typed_number(&self) -> OrderNumber {
         self.id
     }
-}
-
-/// What became of a new row.
-pub(crate) enum Created<K> {
-    /// It was created.
-    New(K),
-    /// The key was used before, for the same content.
-    Repeated(K),
-    /// It was not, because of this problem: one of [`Kind::REFUSALS`].
-    Refused(&'static str),
 }
 
 impl<K: Kind> Resource<K> {
@@ -96,7 +86,7 @@ impl<K: Kind> Resource<K> {
     pub async fn get(&self, id: K::Number) -> Result<Option<K>> {
         let Some(answer) = self.find(K::ROW, &format!("/{id}")).await? else { return Ok(None) };
         let row: K = answer.parsed::<K::Body>()?.into();
-        if row.number() == id { Ok(Some(row)) } else { Err(Self::another(&answer)) }
+        if row.typed_number() == id { Ok(Some(row)) } else { Err(Self::another(&answer)) }
     }
 
     /// The answer at `path` below that of the rows, unless the row that it is about is unknown.
@@ -110,36 +100,32 @@ impl<K: Kind> Resource<K> {
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
     }
 
-    /// The call that creates the row of `body` with `key`.
-    pub(crate) fn creation(
-        &self,
-        name: &'static str,
-        body: &impl Serialize,
-        key: &IdempotencyKey,
-    ) -> Result<Call> {
-        let mut call = self.client.inner.transport.write(name, K::PATH, body, key.clone())?;
-        call.outcomes = K::REFUSALS;
-        call.not_found_hint = K::NOT_FOUND_HINT;
-        Ok(call)
-    }
-
-    /// Creates the row of a [`creation`](Self::creation), for which `is_it` holds.
+    /// Creates the row of `new`, which `body` says.
     pub(crate) async fn create(
         &self,
-        call: Call,
+        name: &'static str,
+        body: &(impl Serialize + Sync),
+        new: &K::New,
         context: Option<&RequestContext>,
-        is_it: impl Fn(&K) -> bool + Send + Sync,
-    ) -> Result<Created<K>> {
-        let answer = self.client.send(call, context).await?;
-        if let Some(problem) = answer.problem_among(K::REFUSALS) {
-            return Ok(Created::Refused(problem));
-        }
-        let row: K = answer.parsed::<K::Body>()?.into();
-        match is_it(&row) {
-            true if answer.is_replayed() => Ok(Created::Repeated(row)),
-            true => Ok(Created::New(row)),
-            false => Err(Self::another(&answer)),
-        }
+    ) -> Result<Insertion<K>> {
+        let key = K::key(new);
+        let created = async {
+            let mut call = self.client.inner.transport.write(name, K::PATH, body, key.clone())?;
+            call.outcomes = K::REFUSALS;
+            call.not_found_hint = K::NOT_FOUND_HINT;
+            let answer = self.client.send(call, context).await?;
+            match answer.problem_among(K::REFUSALS) {
+                Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
+                Some(_) => return Ok(Insertion::Refused),
+                None => {}
+            }
+            let row: K = answer.parsed::<K::Body>()?.into();
+            if row.number() < 1 || row != K::with_number(new, row.number()) {
+                return Err(Self::another(&answer));
+            }
+            Ok(if answer.is_replayed() { Insertion::AlreadyInserted(row) } else { Insertion::Inserted(row) })
+        };
+        created.await.map_err(|error| error.with_key(key.clone()))
     }
 
     pub(crate) fn another(answer: &Response) -> Error {

@@ -1,6 +1,5 @@
 //! How failed calls are repeated: with pauses, within a deadline, on a budget.
 
-use std::fmt;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
@@ -119,6 +118,7 @@ impl Retries {
 }
 
 /// Repeats calls.
+#[derive(Debug)]
 pub(crate) struct Retrier {
     options: Retries,
     budget: TpsBudget,
@@ -171,12 +171,6 @@ impl Retrier {
             let error = if unknown { error.with_outcome(Outcome::Unknown) } else { error };
             error.with_attempts(attempts)
         })
-    }
-}
-
-impl fmt::Debug for Retrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retrier").field("options", &self.options).finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who the client says it is: bearer tokens, fetched when they are needed.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use reqwest::header::HeaderValue;
@@ -190,24 +190,8 @@ async fn good_one(
             Some(held) => Ok(held.header.clone()),
             None => Err(Error::new(ErrorKind::Unavailable, "no bearer token can be had")
                 .with_outcome(Outcome::NotApplied)
-                .with_source(NoToken(error))),
+                .with_source(io::Error::other(error))),
         },
-    }
-}
-
-/// What a provider said.
-#[derive(Debug)]
-struct NoToken(TokenError);
-
-impl fmt::Display for NoToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl std::error::Error for NoToken {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
     }
 }
 

@@ -1,12 +1,11 @@
 //! Users: registered, and found.
 
-use shop_core::api::problem::EMAIL_TAKEN;
 use shop_core::api::{NewUserBody, UserOrdersBody};
 use shop_core::users::MOST_ORDERS;
 
 use crate::client::generate_key;
-use crate::resource::{Created, Resource};
-use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, User, UserNumber};
+use crate::resource::Resource;
+use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, ShopClient, User, UserNumber};
 
 /// The users of a service: to be registered, and to be found by their number.
 ///
@@ -23,6 +22,26 @@ use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, User,
 /// # }
 /// ```
 pub type Users = Resource<User>;
+
+impl ShopClient {
+    /// The users that the service has registered, where it has the role of users. They are known by numbers, and are not
+    /// those who [buy](Self::user).
+    ///
+    /// ```no_run
+    /// use shop_client::{Registration, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (email, name) = ("ada@example.com".parse()?, "Ada".parse()?);
+    /// if let Registration::Registered(user) = client.users().register_new(email, name).await? {
+    ///     println!("user {}", user.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn users(&self) -> Users {
+        Users::new(self.clone())
+    }
+}
 
 impl Resource<User> {
     /// Registers a user, with the key that makes it the same user however often it is sent. The user's own
@@ -48,18 +67,8 @@ impl Resource<User> {
     /// # Cancel safety
     /// Once polled, the user is sent, and sent again, whether or not the future is polled again.
     pub async fn register(&self, new: &NewUser) -> Result<Registration> {
-        let is_it = |user: &User| user.id >= UserNumber::FIRST && *user == new.numbered(user.id);
-        let created = async {
-            let call = self.creation("register", &NewUserBody::from(new), &new.key)?;
-            self.create(call, new.context.as_deref(), is_it).await
-        };
-        let created = created.await.map_err(|error| error.with_key(new.key.clone()))?;
-        Ok(match created {
-            Created::New(user) => Registration::Registered(user),
-            Created::Repeated(user) => Registration::AlreadyRegistered(user),
-            Created::Refused(EMAIL_TAKEN) => Registration::EmailTaken,
-            Created::Refused(_) => Registration::KeyTaken,
-        })
+        let body = NewUserBody::from(new);
+        self.create("register", &body, new, new.context.as_deref()).await.map(Registration::from)
     }
 
     /// Registers a user with a key that is made here, and that an error [has](crate::Error::idempotency_key).
