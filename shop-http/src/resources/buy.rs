@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -109,12 +109,7 @@ pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) ->
 }
 
 /// `response`, with the purchase's id, and whether the request repeats one that was acknowledged before.
-pub(crate) fn with_id(id: PurchaseId, is_replayed: bool, mut response: Response) -> Response {
-    if is_replayed {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-        response.headers_mut().insert(PURCHASE_ID, id);
-    }
-    response
+pub(crate) fn with_id(id: PurchaseId, is_replayed: bool, response: Response) -> Response {
+    let replayed = is_replayed.then_some([(REPLAYED, "true")]);
+    (replayed, [(PURCHASE_ID, id.to_string())], response).into_response()
 }

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord};
 
@@ -144,80 +143,51 @@ fn unavailable(body: Value) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
-/// What `/health` says of the ingest that runs in this process.
-#[derive(Serialize)]
-struct IngestHealth {
-    phase: &'static str,
-    inserted: u64,
-    duplicates: u64,
-    dead_lettered: u64,
-    /// The unresolved dead letters in its log, of every process, if they were counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dead_letters_waiting: Option<u64>,
-    in_flight: usize,
-    /// The records behind the group's position in the partitions that this process reads, if that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lag: Option<u64>,
-    /// How old the oldest purchase of the last batch was when it was stored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    freshness_ms: Option<u64>,
-    /// What it waits for, and what kind of trouble that is: not what a driver said of it.
-    waiting_for: BTreeMap<String, String>,
-    /// The oldest record that the store does not take while others go on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stuck: Option<StuckHealth>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stopped_because: Option<String>,
-}
-
-impl IngestHealth {
-    /// Of the ingest that reads the topics that `is_its` holds for.
-    async fn of(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Self {
-        let lag = check_with_timeout(ingest.lag()).await.ok().map(|lag| lag.total());
-        Self::new(ingest.status(), lag, service.metrics.dead_letters_waiting(is_its))
-    }
-
-    fn new(status: IngestStatus, lag: Option<u64>, dead_letters_waiting: Option<u64>) -> Self {
-        Self {
-            phase: status.phase.as_str(),
-            inserted: status.tally.inserted,
-            duplicates: status.tally.duplicates,
-            dead_lettered: status.tally.dead_lettered,
-            dead_letters_waiting,
-            in_flight: status.in_flight,
-            lag,
-            freshness_ms: status.freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
-            waiting_for: status
-                .troubles
-                .iter()
-                .map(|(part, error)| (part.to_string(), kind_word(error)))
-                .collect(),
-            stuck: status.stuck.map(StuckHealth::from),
-            stopped_because: status.failure.map(|error| error.message().to_owned()),
-        }
-    }
+/// What `/health` says of an ingest of this process, which reads the topics that `is_its` holds for.
+async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Value {
+    let lag = check_with_timeout(ingest.lag()).await.ok().map(|lag| lag.total());
+    let IngestStatus { phase, tally, in_flight, freshness, troubles, stuck, failure, .. } = ingest.status();
+    let waiting_for = troubles.iter().map(|(part, error)| (part.to_string(), kind_word(error)));
+    known(json!({
+        "phase": phase.as_str(),
+        "inserted": tally.inserted,
+        "duplicates": tally.duplicates,
+        "dead_lettered": tally.dead_lettered,
+        // The unresolved dead letters in its log, of every process, if they were counted.
+        "dead_letters_waiting": service.metrics.dead_letters_waiting(is_its),
+        "in_flight": in_flight,
+        // The records behind the group's position in the partitions that this process reads, if that is known.
+        "lag": lag,
+        // How old the oldest purchase of the last batch was when it was stored.
+        "freshness_ms": freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
+        // What it waits for, and what kind of trouble that is: not what a driver said of it.
+        "waiting_for": waiting_for.collect::<BTreeMap<_, _>>(),
+        // The oldest record that the store does not take while others go on.
+        "stuck": stuck.map(stuck_health),
+        "stopped_because": failure.map(|error| error.message().to_owned()),
+    }))
 }
 
 /// What `/health` says of a record that the store does not take.
-#[derive(Serialize)]
-struct StuckHealth {
-    topic: String,
-    partition: u32,
-    offset: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    /// Since it was read.
-    age_seconds: u64,
-    /// What kind of error the store answers.
-    error: String,
+fn stuck_health(stuck: StuckRecord) -> Value {
+    let StuckRecord { topic, partition, offset, id, since, error, .. } = stuck;
+    known(json!({
+        "topic": &*topic,
+        "partition": partition,
+        "offset": offset,
+        "id": id,
+        // Since it was read.
+        "age_seconds": since.elapsed().as_secs(),
+        "error": kind_word(&error),
+    }))
 }
 
-impl From<StuckRecord> for StuckHealth {
-    fn from(stuck: StuckRecord) -> Self {
-        let (age_seconds, error) = (stuck.since.elapsed().as_secs(), kind_word(&stuck.error));
-        let StuckRecord { topic, partition, offset, id, .. } = stuck;
-        Self { topic: topic.to_string(), partition, offset, id, age_seconds, error }
+/// `body` without those of its members that are not known.
+fn known(mut body: Value) -> Value {
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
     }
+    body
 }
 
 /// The kind of a trouble: not what a driver said of it.
@@ -225,36 +195,26 @@ fn kind_word(error: &shop_core::Error) -> String {
     format!("{:?}", error.kind()).to_lowercase()
 }
 
-/// What `/health` says of users, or of orders, that are kept in this process.
-#[derive(Serialize)]
-struct EntityHealth {
-    /// Whether their store answers.
-    store: bool,
-    /// How many events wait to be published, if that is known.
-    outbox: Option<u64>,
-    /// What kind of trouble keeps them there, if any does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outbox_waits_for: Option<String>,
-    /// The ingest that brings in the other role's events.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<IngestHealth>,
-}
-
-impl EntityHealth {
-    async fn of(service: &Service, entity: Entity<'_>) -> (String, Value) {
-        let outbox = async {
-            let backlog = check_with_timeout(entity.relay?.backlog()).await.ok()?;
-            Some(backlog.entries)
-        };
-        let events = async {
-            Some(IngestHealth::of(service, entity.ingest?, |topic| topic == entity.subscribed_topic).await)
-        };
-        let (store, outbox, events) = tokio::join!(is_healthy(entity.check), outbox, events);
-        let trouble = entity.relay.and_then(|relay| relay.status().trouble);
-        let outbox_waits_for = trouble.map(|error| kind_word(&error));
-        let health = Self { store, outbox, outbox_waits_for, events };
-        (entity.name.to_owned(), serde_json::to_value(health).unwrap_or_default())
-    }
+/// The name of users, or of orders, that are kept in this process, and what `/health` says of them.
+async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value) {
+    let outbox = async {
+        let backlog = check_with_timeout(entity.relay?.backlog()).await.ok()?;
+        Some(backlog.entries)
+    };
+    let events = async {
+        Some(ingest_health(service, entity.ingest?, |topic| topic == entity.subscribed_topic).await)
+    };
+    let (store, outbox, events) = tokio::join!(is_healthy(entity.check), outbox, events);
+    let trouble = entity.relay.and_then(|relay| relay.status().trouble);
+    // Whether their store answers, what kind of trouble keeps events in the outbox, and the ingest of the other role's.
+    let mut health = known(json!({
+        "store": store,
+        "outbox_waits_for": trouble.map(|error| kind_word(&error)),
+        "events": events,
+    }));
+    // How many events wait to be published; `null` where that is not known.
+    health["outbox"] = json!(outbox);
+    (entity.name.to_owned(), health)
 }
 
 /// `GET /health`: how the service is, for people and dashboards. All parts are asked at the same time.
@@ -264,8 +224,8 @@ pub(crate) async fn health(
 ) -> Response {
     let events: Vec<_> = service.entities().map(|entity| entity.subscribed_topic.to_owned()).collect();
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
-    let ingest = async { Some(IngestHealth::of(&service, service.ingest()?, is_of_purchases).await) };
-    let entities = join_all(service.own_entities().map(|entity| EntityHealth::of(&service, entity)));
+    let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
+    let entities = join_all(service.own_entities().map(|entity| entity_health(&service, entity)));
     let (ports, ingest, entities) = tokio::join!(Ports::of(&service), ingest, entities);
     let mut body = Map::new();
     let mut code = StatusCode::OK;
@@ -290,9 +250,7 @@ pub(crate) async fn health(
             body.insert("status".into(), word.into());
         }
     }
-    if let Some(ingest) = ingest {
-        body.insert("ingest".into(), serde_json::to_value(ingest).unwrap_or_default());
-    }
+    body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
     body.extend(entities);
     (code, Json(Value::Object(body))).into_response()
 }

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
@@ -160,7 +159,7 @@ async fn list(
     };
     let body = body.map_err(|error| Failure::Query(error, purchases.subject()))?;
     let next = page.next.filter(|_| asked.is_page);
-    let mut response = json(body);
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     if !is_found {
         *response.status_mut() = asked.nothing;
     }
@@ -208,10 +207,4 @@ async fn has_namesake(purchases: &Purchases, asked: &ListingRequest) -> bool {
     let first = PageRequest::first(asked.request.order, PageLimit::DEFAULT);
     let page = purchases.page(name, &first).await;
     page.is_ok_and(|page| page.next.is_some() || page.items.iter().any(|item| item.user_id != *id))
-}
-
-fn json(body: Body) -> Response {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

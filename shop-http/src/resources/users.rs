@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shop_core::api::{UserBody, UserOrdersBody};
@@ -53,9 +53,8 @@ pub(super) fn created(dialect: &Dialect, rows: &str, number: impl Display, row: 
 }
 
 /// `response`, marked as that of a row that was there already, under the same key.
-pub(super) fn replayed(mut response: Response) -> Response {
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    response
+pub(super) fn replayed(response: Response) -> Response {
+    ([(REPLAYED, "true")], response).into_response()
 }
 
 pub(crate) async fn get(

@@ -3,8 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
 use shop_core::ports::Selector;
 use tokio::time::{Instant, timeout};
@@ -32,11 +31,9 @@ pub(crate) enum Visibility {
 
 impl Visibility {
     /// `response`, saying so if something is pending.
-    pub(crate) fn mark(self, mut response: Response) -> Response {
-        if self == Self::Pending {
-            response.headers_mut().insert(PENDING, HeaderValue::from_static("true"));
-        }
-        response
+    pub(crate) fn mark(self, response: Response) -> Response {
+        let pending = (self == Self::Pending).then_some([(PENDING, "true")]);
+        (pending, response).into_response()
     }
 }
 
