@@ -10,7 +10,9 @@ use crate::resources::page;
 /// The parameter `name`, in the `place` of a request that OpenAPI names so.
 fn parameter(place: &str, name: &str, says: &str, schema: Value) -> Value {
     let required = place == "path";
-    json!({"name": name, "in": place, "description": says, "required": required, "schema": schema})
+    let mut parameter = json!({"name": name, "in": place, "description": says, "required": required});
+    parameter["schema"] = schema;
+    parameter
 }
 
 fn query(name: &str, says: &str, schema: Value) -> Value {
