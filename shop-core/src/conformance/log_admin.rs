@@ -136,6 +136,48 @@ pub async fn pending_letters_are_listed_once(fixture: &dyn LogFixture) {
     assert_eq!(states(fixture).await, (letters, vec![]));
 }
 
+/// Letters of one partition are listed in the order in which they were put, not in that of their records.
+pub async fn pending_letters_keep_their_order(fixture: &dyn LogFixture) {
+    append(fixture, &["one", "two", "three"]).await;
+    let mut letters = as_letters(fixture, OF).await;
+    letters.rotate_left(1);
+    let dead_letters = fixture.log().dead_letters();
+    for letter in &letters {
+        soon("put", dead_letters.put(std::slice::from_ref(letter))).await.expect("put");
+    }
+    let listed = soon("list", fixture.log().admin().pending_dead_letters()).await.expect("the letters");
+    let positions = |letters: &[DeadLetter]| letters.iter().map(DeadLetter::position).collect::<Vec<_>>();
+    assert_eq!(positions(&listed), positions(&letters));
+}
+
+/// A listing that has begun leaves out a letter that is put before it ends.
+pub async fn a_listing_leaves_out_what_comes_later(fixture: &dyn LogFixture) {
+    append(fixture, &["one", "two"]).await;
+    let (letters, log) = (as_letters(fixture, OF).await, fixture.log());
+    soon("put", log.dead_letters().put(&letters[..1])).await.expect("put");
+    let listing = soon("list", log.admin().scan_dead_letters()).await.expect("a listing");
+    soon("put", log.dead_letters().put(&letters[1..])).await.expect("put");
+    let listed: Vec<_> = soon("list", listing.try_collect()).await.expect("the letters");
+    let listed: Vec<_> = listed.into_iter().filter_map(DeadLetterState::into_pending).collect();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!(listed[0].position(), letters[0].position());
+}
+
+/// A caller that replays what a listing yields, and whose records are dead-lettered again meanwhile, comes to its end.
+pub async fn a_listing_does_not_meet_a_replayed_letter_again(fixture: &dyn LogFixture) {
+    let (letters, log) = (put(fixture, &["one", "two", "three"], OF).await, fixture.log());
+    let mut listing = soon("list", log.admin().scan_dead_letters()).await.expect("a listing");
+    let mut yielded = Vec::new();
+    while let Some(state) = soon("list", listing.try_next()).await.expect("a letter") {
+        let Some(letter) = state.into_pending() else { continue };
+        yielded.push(letter.position());
+        soon("replay", log.admin().replay(std::slice::from_ref(&letter), OF)).await.expect("replay");
+        soon("put", log.dead_letters().put(&[letter])).await.expect("put");
+    }
+    assert_eq!(yielded, letters.iter().map(DeadLetter::position).collect::<Vec<_>>());
+    assert_eq!(states(fixture).await.0.len(), 3, "all are pending again");
+}
+
 /// A purchase that has its id from its position keeps it when its record is published again.
 pub async fn a_replayed_record_keeps_its_id(fixture: &dyn LogFixture) {
     let letters = put(fixture, &[ADA], OF).await;

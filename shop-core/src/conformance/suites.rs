@@ -5,14 +5,8 @@
 /// without a fixture, because a server is not there, the tests say nothing.
 #[macro_export]
 macro_rules! log_suite {
-    ($name:ident, if $fixture:expr) => {
-        $crate::log_suite!(@cases $name, $fixture);
-    };
-    ($name:ident, $fixture:expr) => {
-        $crate::log_suite!(@cases $name, async { Some($fixture.await) });
-    };
-    (@cases $name:ident, $fixture:expr) => {
-        $crate::conformance_cases!($name, fixture = $fixture, log, (&fixture);
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), log, (&fixture);
             published_records_are_delivered,
             receipts_name_their_purchase,
             receipts_promise_what_the_sink_does,
@@ -49,18 +43,15 @@ macro_rules! log_suite {
 /// expression makes a fresh [`LogFixture`](crate::conformance::LogFixture).
 #[macro_export]
 macro_rules! log_admin_suite {
-    ($name:ident, if $fixture:expr) => {
-        $crate::log_admin_suite!(@cases $name, $fixture);
-    };
-    ($name:ident, $fixture:expr) => {
-        $crate::log_admin_suite!(@cases $name, async { Some($fixture.await) });
-    };
-    (@cases $name:ident, $fixture:expr) => {
-        $crate::conformance_cases!($name, fixture = $fixture, log_admin, (&fixture);
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), log_admin, (&fixture);
             appended_records_are_kept_as_given,
             a_scan_yields_the_log_as_it_is,
             a_scan_disturbs_no_group,
             pending_letters_are_listed_once,
+            pending_letters_keep_their_order,
+            a_listing_leaves_out_what_comes_later,
+            a_listing_does_not_meet_a_replayed_letter_again,
             a_replayed_record_keeps_its_id,
             a_replayed_event_is_unchanged,
             a_replayed_letter_is_resolved,
@@ -76,18 +67,12 @@ macro_rules! log_admin_suite {
 /// fresh [`StoreFixture`](crate::conformance::StoreFixture).
 #[macro_export]
 macro_rules! store_suite {
-    ($name:ident, if $fixture:expr) => {
-        $crate::store_suite!(@cases $name, $fixture);
-    };
-    ($name:ident, $fixture:expr) => {
-        $crate::store_suite!(@cases $name, async { Some($fixture.await) });
-    };
-    (@cases $name:ident, $fixture:expr) => {
+    ($name:ident, $($fixture:tt)+) => {
         mod $name {
             #[allow(unused_imports, reason = "the fixture may stand beside the macro or be given by its path")]
             use super::*;
 
-            $crate::conformance_cases!(store, fixture = $fixture, store, (&fixture);
+            $crate::conformance_cases!(store, fixture = ($($fixture)+), store, (&fixture);
                 outcomes_match_their_batch,
                 a_new_purchase_is_stored,
                 purchases_are_kept_as_given,
@@ -99,7 +84,7 @@ macro_rules! store_suite {
                 an_empty_batch_is_fine,
                 a_dropped_insert_leaves_the_store_whole,
             );
-            $crate::conformance_cases!(query, fixture = $fixture, query, (&fixture);
+            $crate::conformance_cases!(query, fixture = ($($fixture)+), query, (&fixture);
                 a_selector_sees_its_own,
                 everybodys_purchases_are_listed_or_denied,
                 pages_are_ordered_both_ways,
@@ -121,14 +106,8 @@ macro_rules! store_suite {
 /// [`StoreFixture`](crate::conformance::StoreFixture).
 #[macro_export]
 macro_rules! pipeline_suite {
-    ($name:ident, if $fixtures:expr) => {
-        $crate::pipeline_suite!(@cases $name, $fixtures);
-    };
-    ($name:ident, $fixtures:expr) => {
-        $crate::pipeline_suite!(@cases $name, async { Some($fixtures.await) });
-    };
-    (@cases $name:ident, $fixtures:expr) => {
-        $crate::conformance_cases!($name, fixtures = $fixtures, pipeline, (&fixtures.0, &fixtures.1);
+    ($name:ident, $($fixtures:tt)+) => {
+        $crate::conformance_cases!($name, fixtures = ($($fixtures)+), pipeline, (&fixtures.0, &fixtures.1);
             everything_is_stored_once,
             redelivery_stores_once,
             an_outage_is_waited_for,
@@ -154,14 +133,8 @@ macro_rules! pipeline_suite {
 /// fresh [`UsersFixture`](crate::conformance::UsersFixture).
 #[macro_export]
 macro_rules! users_suite {
-    ($name:ident, if $fixture:expr) => {
-        $crate::users_suite!(@cases $name, $fixture);
-    };
-    ($name:ident, $fixture:expr) => {
-        $crate::users_suite!(@cases $name, async { Some($fixture.await) });
-    };
-    (@cases $name:ident, $fixture:expr) => {
-        $crate::conformance_cases!($name, fixture = $fixture, users, (&fixture);
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), users, (&fixture);
             numbers_have_no_gaps,
             racing_users_leave_no_gap,
             a_registered_user_is_found,
@@ -179,14 +152,8 @@ macro_rules! users_suite {
 /// fresh [`RecordStoreFixture`](crate::conformance::RecordStoreFixture).
 #[macro_export]
 macro_rules! record_store_suite {
-    ($name:ident, if $fixture:expr) => {
-        $crate::record_store_suite!(@cases $name, $fixture);
-    };
-    ($name:ident, $fixture:expr) => {
-        $crate::record_store_suite!(@cases $name, async { Some($fixture.await) });
-    };
-    (@cases $name:ident, $fixture:expr) => {
-        $crate::conformance_cases!($name, fixture = $fixture, record_store, (&fixture);
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), record_store, (&fixture);
             outcomes_match_their_batch,
             a_record_is_applied_once,
             a_batch_may_repeat_itself,
@@ -202,14 +169,8 @@ macro_rules! record_store_suite {
 /// fresh [`OrdersFixture`](crate::conformance::OrdersFixture).
 #[macro_export]
 macro_rules! orders_suite {
-    ($name:ident, if $fixture:expr) => {
-        $crate::orders_suite!(@cases $name, $fixture);
-    };
-    ($name:ident, $fixture:expr) => {
-        $crate::orders_suite!(@cases $name, async { Some($fixture.await) });
-    };
-    (@cases $name:ident, $fixture:expr) => {
-        $crate::conformance_cases!($name, fixture = $fixture, orders, (&fixture);
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), orders, (&fixture);
             users_are_known_by_their_events,
             user_events_are_idempotent,
             numbers_have_no_gaps,
@@ -226,14 +187,8 @@ macro_rules! orders_suite {
 /// [`OutboxFixture`](crate::conformance::OutboxFixture).
 #[macro_export]
 macro_rules! outbox_suite {
-    ($name:ident, if $fixture:expr) => {
-        $crate::outbox_suite!(@cases $name, $fixture);
-    };
-    ($name:ident, $fixture:expr) => {
-        $crate::outbox_suite!(@cases $name, async { Some($fixture.await) });
-    };
-    (@cases $name:ident, $fixture:expr) => {
-        $crate::conformance_cases!($name, fixture = $fixture, outbox, (&fixture);
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), outbox, (&fixture);
             entries_keep_their_order,
             an_id_is_never_used_again,
             the_oldest_come_first,
@@ -249,7 +204,7 @@ macro_rules! outbox_suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {
-    ($name:ident, $fixture:ident = $make:expr, $suite:ident, $arguments:tt; $($case:ident,)+) => {
+    ($name:ident, $fixture:ident = (if $make:expr), $suite:ident, $arguments:tt; $($case:ident,)+) => {
         mod $name {
             #[allow(unused_imports, reason = "the fixture may stand beside the macro or be given by its path")]
             use super::*;
@@ -265,5 +220,8 @@ macro_rules! conformance_cases {
                 }
             )+
         }
+    };
+    ($name:ident, $fixture:ident = ($make:expr), $suite:ident, $($rest:tt)+) => {
+        $crate::conformance_cases!($name, $fixture = (if async { Some($make.await) }), $suite, $($rest)+);
     };
 }

@@ -48,23 +48,26 @@ pub fn with_failpoints<P: ?Sized>(port: Arc<P>) -> Arc<Hooked<P>> {
     Hooked::new(port, Failpoints)
 }
 
+/// The failpoints before and after a call, where there are any.
+const AROUND: [(Call, &str, Option<&str>); 10] = [
+    (Call::Publish, "before-publish", Some("published")),
+    (Call::Insert, "before-insert", Some("inserted")),
+    (Call::PutDeadLetters, "before-dead-letters", Some("dead-letters-put")),
+    (Call::Commit, "before-commit", Some("committed")),
+    (Call::Close, "before-close", None),
+    (Call::Register, "before-row", Some("row-written")),
+    (Call::Place, "before-row", Some("row-written")),
+    (Call::Append, "before-append", Some("appended")),
+    (Call::Delete, "before-forget", Some("forgotten")),
+    (Call::Apply, "before-apply", Some("applied")),
+];
+
 #[derive(Debug)]
 struct Failpoints;
 
 impl Hooks for Failpoints {
     fn before(&self, call: Call) -> Option<Fault> {
-        reached(match call {
-            Call::Publish => "before-publish",
-            Call::Insert => "before-insert",
-            Call::PutDeadLetters => "before-dead-letters",
-            Call::Commit => "before-commit",
-            Call::Close => "before-close",
-            Call::Register | Call::Place => "before-row",
-            Call::Append => "before-append",
-            Call::Delete => "before-forget",
-            Call::Apply => "before-apply",
-            Call::Next | Call::Query | Call::Check | Call::Pending => return None,
-        });
+        AROUND.iter().filter(|(of, ..)| *of == call).for_each(|(_, before, _)| reached(before));
         None
     }
 
@@ -75,17 +78,7 @@ impl Hooks for Failpoints {
     }
 
     fn after(&self, call: Call) {
-        reached(match call {
-            Call::Publish => "published",
-            Call::Insert => "inserted",
-            Call::PutDeadLetters => "dead-letters-put",
-            Call::Commit => "committed",
-            Call::Register | Call::Place => "row-written",
-            Call::Append => "appended",
-            Call::Delete => "forgotten",
-            Call::Apply => "applied",
-            Call::Next | Call::Query | Call::Check | Call::Pending | Call::Close => return,
-        });
+        AROUND.iter().filter(|(of, ..)| *of == call).filter_map(|(.., after)| *after).for_each(reached);
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
-use super::script::{Call, Fault, complete_later, no_answer};
+use super::call::{Call, Fault, complete_later, no_answer};
 use crate::log::{
-    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource, LogWriter,
-    SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag,
+    LogAdmin, LogRecord, LogSource, LogWriter, RecordType, SourceEvent,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -93,34 +94,6 @@ impl<P: ?Sized + Send + Sync> Hooked<P> {
             fault => self.suffer(call, fault, made).await,
         }
     }
-
-    /// Makes a call that applies a batch.
-    async fn apply_batch<R, F>(
-        &self,
-        call: Call,
-        batch: Arc<[R]>,
-        apply: impl Fn(Arc<[R]>) -> F + Send,
-    ) -> Result<Vec<InsertOutcome>>
-    where
-        R: Record,
-        F: Future<Output = Result<Vec<InsertOutcome>>> + Send + 'static,
-    {
-        match self.hooks.before(call) {
-            Some(Fault::PartialInsert) => {
-                let applied = apply(batch.iter().step_by(2).cloned().collect()).await?;
-                let left_out = || Error::new(ErrorKind::Unavailable, "left out on purpose");
-                let unknown = || InsertOutcome::Unknown(left_out().with_origin("fault"));
-                let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
-                Ok(outcomes.take(batch.len()).collect())
-            }
-            Some(Fault::Reject(reason)) => {
-                let applied = apply(batch.iter().skip(1).cloned().collect()).await?;
-                let rejected = std::iter::once(InsertOutcome::Rejected(reason));
-                Ok(rejected.chain(applied).take(batch.len()).collect())
-            }
-            fault => self.detachable(call, fault, apply(batch)).await,
-        }
-    }
 }
 
 /// Implements a port: each method is the call of that name, and what follows the block is as it stands.
@@ -152,14 +125,40 @@ hooked!(PurchaseSink {
     }
 );
 
+/// The call by which a store takes a batch.
+trait Applies {
+    const CALL: Call;
+}
+
+impl Applies for dyn PurchaseStore {
+    const CALL: Call = Call::Insert;
+}
+
+impl<R: Record> Applies for dyn RecordStore<R> {
+    const CALL: Call = Call::Apply;
+}
+
 #[async_trait]
-impl RecordStore<Purchase> for Hooked<dyn PurchaseStore> {
-    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        let insert = |batch| {
-            let port = Arc::clone(&self.port);
-            async move { port.insert(batch).await }
-        };
-        self.apply_batch(Call::Insert, batch, insert).await
+impl<R: Record, S: Applies + RecordStore<R> + ?Sized> RecordStore<R> for Hooked<S> {
+    async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
+        match self.hooks.before(S::CALL) {
+            Some(Fault::PartialInsert) => {
+                let applied = self.port.apply(batch.iter().step_by(2).cloned().collect()).await?;
+                let left_out = || Error::new(ErrorKind::Unavailable, "left out on purpose");
+                let unknown = || InsertOutcome::Unknown(left_out().with_origin("fault"));
+                let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
+                Ok(outcomes.take(batch.len()).collect())
+            }
+            Some(Fault::Reject(reason)) => {
+                let applied = self.port.apply(batch.iter().skip(1).cloned().collect()).await?;
+                let rejected = std::iter::once(InsertOutcome::Rejected(reason));
+                Ok(rejected.chain(applied).take(batch.len()).collect())
+            }
+            fault => {
+                let port = Arc::clone(&self.port);
+                self.detachable(S::CALL, fault, async move { port.apply(batch).await }).await
+            }
+        }
     }
 
     async fn check(&self) -> Result<()> {
@@ -191,6 +190,17 @@ hooked!(LogWriter {
         let port = Arc::clone(&self.port);
         let append = async move { port.append(record).await };
         self.detachable(Call::Append, self.hooks.before(Call::Append), append).await
+    }
+);
+
+hooked!(LogAdmin {
+    Query: scan() -> BoxStream<'static, Result<Batch>>;
+    Query: scan_dead_letters() -> BoxStream<'static, Result<DeadLetterState>>;
+    Replay: replay(letters: &[DeadLetter], of: RecordType) -> u64;
+    Discard: discard(letters: &[DeadLetter], of: RecordType) -> u64;
+}
+    fn first_offset(&self) -> u64 {
+        self.port.first_offset()
     }
 );
 
@@ -240,18 +250,3 @@ hooked!(Outbox {
         self.port.changed().await;
     }
 );
-
-#[async_trait]
-impl<R: Record> RecordStore<R> for Hooked<dyn RecordStore<R>> {
-    async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
-        let apply = |batch| {
-            let port = Arc::clone(&self.port);
-            async move { port.apply(batch).await }
-        };
-        self.apply_batch(Call::Apply, batch, apply).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.call(Call::Check, self.port.check()).await
-    }
-}

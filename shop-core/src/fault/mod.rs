@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod call;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod hooked;
@@ -24,8 +25,10 @@ mod script;
 #[cfg(test)]
 mod script_test;
 mod source;
+mod wrap;
 
+pub use call::{Call, Fault};
 #[cfg(feature = "failpoints")]
 pub use failpoints::{FAILPOINTS, OUTBOX_FAILPOINTS, init_failpoints, with_failpoints};
 pub use hooked::Hooked;
-pub use script::{Call, Fault, Faults};
+pub use script::Faults;

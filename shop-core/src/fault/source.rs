@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::script::{Call, Fault, Faults};
+use super::call::{Call, Fault};
+use super::script::Faults;
 use crate::Result;
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,

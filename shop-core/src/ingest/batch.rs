@@ -1,109 +1,14 @@
 //! What one batch goes through: decoded, inserted until every outcome is known, its bad records dead-lettered.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
-
 use super::backoff::Backoff;
-use super::breaker::{Bad, DeadLetterBreaker};
+use super::breaker::Bad;
+use super::event::{BatchOutcome, BatchState};
 use super::insertion::{Indexed, Stored};
-use super::pipeline::{BatchEvent, BatchState, Event};
 use super::status::Part;
-use super::{IngestOptions, Tally};
-use crate::log::{Batch, DeadLetter, DeadLetters, Reason, ReasonKind};
-use crate::ports::RecordStore;
+use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
+use crate::log::{Batch, DeadLetter, ReasonKind};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Retry};
-
-/// Processes batches: what all of them share.
-#[derive(Debug)]
-pub(super) struct BatchWorker<R> {
-    pub(super) store: Arc<dyn RecordStore<R>>,
-    pub(super) dead_letters: Arc<dyn DeadLetters>,
-    pub(super) options: IngestOptions,
-    pub(super) breaker: DeadLetterBreaker,
-}
-
-/// A batch in flight.
-#[derive(Debug)]
-pub(super) struct Job {
-    /// Unique; batches that were read later have greater ones.
-    pub(super) number: u64,
-    pub(super) batch: Batch,
-    /// When it was read.
-    pub(super) read: Instant,
-    /// Cancelled when the batch is abandoned.
-    pub(super) stop: CancellationToken,
-    /// Where it reports to.
-    pub(super) events: mpsc::Sender<Event>,
-}
-
-/// How a batch ended.
-#[derive(Debug)]
-pub(super) struct BatchOutcome {
-    pub(super) tally: Tally,
-    /// How far it is durable.
-    pub(super) state: BatchState,
-    /// Why the pipeline is to stop, if it is.
-    pub(super) stop: Option<Error>,
-    /// How old its oldest purchase was when it was stored, if any was.
-    pub(super) freshness: Option<Duration>,
-}
-
-/// A record that can never be stored.
-pub(super) struct RejectedRecord {
-    /// Its index in the batch.
-    pub(super) index: usize,
-    pub(super) reason: Reason,
-    pub(super) attempts: u32,
-}
-
-/// Why a batch was not processed to its end.
-pub(super) enum Aborted {
-    /// It is not waited for any more.
-    Abandoned,
-    /// A defect.
-    Broken(Error),
-}
-
-impl Job {
-    /// Reports to the pipeline, unless that has ended.
-    pub(super) async fn report(&self, event: BatchEvent) {
-        drop(self.events.send(Event::Batch(self.number, event)).await);
-    }
-
-    /// Reports that a call has failed, and waits before the next attempt, unless the batch is abandoned.
-    pub(super) async fn pause(
-        &self,
-        part: Part,
-        error: &Error,
-        backoff: &mut Backoff,
-    ) -> Result<(), Aborted> {
-        let now = Instant::now().into_std();
-        let until = backoff.failed(error, now);
-        let since = backoff.failing().map_or(now, |(since, _)| *since);
-        self.report(BatchEvent::Failed(part, since, error.clone())).await;
-        let stopped = self.stop.run_until_cancelled(sleep_until(until.into())).await.is_none();
-        if stopped { Err(Aborted::Abandoned) } else { Ok(()) }
-    }
-
-    /// Reports that a call works, if it was failing.
-    pub(super) async fn recovered(&self, backoff: &mut Backoff) {
-        if backoff.recovered() {
-            self.report(BatchEvent::Recovered).await;
-        }
-    }
-
-    /// The outcome of a batch that a defect has ended. What was stored of it is redelivered, and does no harm.
-    pub(super) fn broken(&self, error: Error) -> BatchOutcome {
-        let start = self.batch.records.first().map_or(0, |first| first.offset);
-        let state = BatchState::StoppedAt(start);
-        BatchOutcome { tally: Tally::default(), state, stop: Some(error), freshness: None }
-    }
-}
 
 impl<R: Record> BatchWorker<R> {
     /// Processes a batch until it is durable, or until its `stop` says that it is abandoned: then the answer is
@@ -175,12 +80,13 @@ impl<R: Record> BatchWorker<R> {
             DeadLetter::new(record, job.batch.partition.clone(), reason.clone(), *attempts)
         };
         let letters: Vec<DeadLetter> = rejected.iter().map(letter).collect();
-        let mut waiting = vec![&letters[..]];
-        while let Some(next) = waiting.pop() {
+        // Each group has a backoff, which its halves inherit: they have been failing for as long as it has.
+        let mut waiting = vec![(&letters[..], Backoff::new(&self.options))];
+        while let Some((next, mut backoff)) = waiting.pop() {
             // One that can never be kept is found among the others.
-            if !next.is_empty() && !self.put_together(job, next).await? {
+            if !next.is_empty() && !self.put_together(job, next, &mut backoff).await? {
                 let (first, second) = next.split_at(next.len() / 2);
-                waiting.extend([second, first]);
+                waiting.extend([(second, backoff.clone()), (first, backoff)]);
             }
         }
         Ok(())
@@ -188,16 +94,20 @@ impl<R: Record> BatchWorker<R> {
 
     /// Puts `letters` with one call, again and again until it works. The answer is `false` when it never will, and
     /// there is more than one of them.
-    async fn put_together(&self, job: &Job, letters: &[DeadLetter]) -> Result<bool, Aborted> {
-        let mut backoff = Backoff::new(&self.options);
+    async fn put_together(
+        &self,
+        job: &Job,
+        letters: &[DeadLetter],
+        backoff: &mut Backoff,
+    ) -> Result<bool, Aborted> {
         while let Err(error) = self.dead_letters.put(letters).await {
             match letters {
                 [letter] if never_works(&error) => return Err(Aborted::Broken(never_kept(letter, error))),
                 [_, _, ..] if never_works(&error) => return Ok(false),
-                _ => job.pause(Part::DeadLetters, &error, &mut backoff).await?,
+                _ => job.pause(Part::DeadLetters, &error, backoff).await?,
             }
         }
-        job.recovered(&mut backoff).await;
+        job.recovered(backoff).await;
         for letter in letters {
             tracing::warn!(
                 log.topic = %letter.partition.topic,

@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Tally;
-use super::batch::{BatchWorker, Job};
+use super::event::{Action, BatchEvent, Event, SourceAnswer, Wants};
 use super::observer::{IngestObserver, notify};
-use super::pipeline::{Action, BatchEvent, Event, Pipeline, SourceAnswer, Wants, overdue};
+use super::pipeline::{Pipeline, overdue};
 use super::status::{Phase, StatusSender};
+use super::worker::{BatchWorker, Job};
 use crate::log::{Batch, CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result};
@@ -197,6 +198,9 @@ impl<R: Record> Driver<R> {
 
     /// Reports the end, and lets batches in flight end: what has begun is never dropped half-way.
     fn end(&mut self, failure: Option<Error>) {
+        if let Some(error) = self.pipeline.failure() {
+            tracing::error!(error = %error.chain(), "ingest stopped");
+        }
         self.stops.values().for_each(CancellationToken::cancel);
         self.status.stop(failure);
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::batch::{Aborted, BatchWorker, Job, RejectedRecord};
-use super::pipeline::BatchEvent;
+use super::event::BatchEvent;
 use super::status::Part;
+use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
 use super::{StuckRecord, Tally};
 use crate::log::Reason;
 use crate::ports::InsertOutcome;

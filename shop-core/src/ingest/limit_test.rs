@@ -1,5 +1,6 @@
 //! Dead letters: what counts towards their limit, and what is never kept. Deterministic: paused time, one thread.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::logged::Logged;
 use super::time_limit::in_time;
 use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
 use crate::fault::{Call, Fault, Faults};
-use crate::log::{DeadLetter, DeadLetters, LogRecord};
+use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -28,16 +29,25 @@ fn log(batch_records: usize) -> InMemoryLog {
 
 fn start(log: &InMemoryLog, letters: Arc<dyn DeadLetters>, limit: usize) -> Running {
     let source = Arc::new(log.source("group"));
+    let (monitor, stop, task) = start_from(Arc::clone(&source) as _, letters, limit);
+    Running { source, monitor, _stop: stop, task }
+}
+
+fn start_from(
+    source: Arc<dyn LogSource>,
+    letters: Arc<dyn DeadLetters>,
+    limit: usize,
+) -> (IngestMonitor, oneshot::Sender<()>, JoinHandle<Result<Tally>>) {
     let options = IngestOptions {
         dead_letter_limit: DeadLetterLimit::in_a_row(limit),
         jitter_seed: Some(1),
         ..IngestOptions::default()
     };
-    let ingest = Ingest::new(Arc::clone(&source) as _, Arc::new(InMemoryStore::new()), letters, options);
+    let ingest = Ingest::new(source, Arc::new(InMemoryStore::new()), letters, options);
     let monitor = ingest.monitor();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-    Running { source, monitor, _stop: stop, task }
+    (monitor, stop, task)
 }
 
 fn poison(log: &InMemoryLog, count: usize) {
@@ -148,14 +158,70 @@ async fn a_letter_that_can_never_be_kept_stops_the_pipeline_and_is_named() {
     .await;
 }
 
+/// Fails as scripted, `None` being a success, and keeps everything after that.
+#[derive(Debug)]
+struct Scripted(InMemoryDeadLetters, Mutex<VecDeque<Option<ErrorKind>>>);
+
+#[async_trait]
+impl DeadLetters for Scripted {
+    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+        let fate = self.1.lock().unwrap().pop_front().flatten();
+        match fate {
+            Some(kind) => Err(Error::new(kind, "on purpose")),
+            None => self.0.put(letters).await,
+        }
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts two letters of one batch. Returns how long after the first call the failure began that the last retry is about.
+async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
+    let log = log(10);
+    poison(&log, 2);
+    let retries = script.iter().filter(|fate| **fate == Some(ErrorKind::Unavailable)).count() as u64;
+    let letters = Scripted(log.dead_letters(), Mutex::new(script.iter().copied().collect()));
+    let begun = tokio::time::Instant::now();
+    let running = start(&log, Arc::new(letters), 0);
+    waits_for_letters(&running, retries).await;
+    let since = running.monitor.status().waiting_since[&Part::DeadLetters];
+    let kept = running.monitor.wait_for(|status| status.tally.dead_lettered == 2).await;
+    assert!(kept.waiting_since.is_empty(), "{kept:?}");
+    since - begun
+}
+
 #[tokio::test(start_paused = true)]
-async fn that_it_stops_is_logged_once() {
+async fn a_letter_has_been_failing_since_its_own_first_failure() {
+    in_time(async {
+        let (outage, too_large) = (Some(ErrorKind::Unavailable), Some(ErrorKind::TooLarge));
+        let at_once = Duration::ZERO;
+        let first_again = failing_since(&[outage, too_large, outage]).await;
+        assert_eq!(first_again, at_once, "the first has failed with the second before");
+        let second_again = failing_since(&[outage, too_large, None, outage]).await;
+        assert_eq!(second_again, at_once, "so has the second");
+        let second_later = failing_since(&[too_large, outage, None, outage]).await;
+        assert!(
+            second_later >= IngestOptions::default().retry_min,
+            "{second_later:?} is the first one's time"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_it_stops_is_logged_once_it_has_ended() {
     in_time(async {
         let logged = Logged::begin();
-        let log = log(1);
+        let (log, faults) = (log(1), Faults::new());
         poison(&log, 50);
-        let running = start(&log, Arc::new(log.dead_letters()), 3);
-        running.task.await.unwrap().unwrap_err();
+        faults.once(Call::Close, Fault::Delay(Duration::from_secs(1)));
+        let source = faults.source(Arc::new(log.source("group")));
+        let (monitor, _stop, task) = start_from(source, Arc::new(log.dead_letters()), 3);
+        monitor.wait_for(|status| status.phase == Phase::Draining).await;
+        assert!(logged.lines_with("ingest stopped").is_empty(), "it still drains");
+        task.await.unwrap().unwrap_err();
         assert_eq!(logged.lines_with("ingest stopped").len(), 1);
     })
     .await;

@@ -24,6 +24,7 @@ mod backoff;
 mod batch;
 mod breaker;
 mod driver;
+mod event;
 mod insertion;
 #[cfg(test)]
 mod insertion_test;
@@ -43,6 +44,7 @@ mod shutdown_test;
 mod status;
 #[cfg(test)]
 mod time_limit;
+mod worker;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -55,10 +57,10 @@ use crate::log::{DeadLetters, LogSource};
 use crate::ports::RecordStore;
 use crate::record::Record;
 use crate::{Purchase, Result};
-use batch::BatchWorker;
 use breaker::DeadLetterBreaker;
 use driver::Driver;
 use status::StatusSender;
+use worker::BatchWorker;
 
 /// Stores the purchases of a log, as one member of a consumer group; or the events `R` of one service in what another
 /// one keeps of them.

@@ -19,7 +19,11 @@ use crate::Result;
 ///   first offset on, with key, headers and value unchanged; records that are appended later are left out
 ///   (`log_admin::a_scan_yields_the_log_as_it_is`).
 /// - A scan joins no group and moves no position (`log_admin::a_scan_disturbs_no_group`).
-/// - `scan_dead_letters` yields each pending letter once, as it was put (`log_admin::pending_letters_are_listed_once`).
+/// - `scan_dead_letters` yields each pending letter once, as it was put (`log_admin::pending_letters_are_listed_once`),
+///   those of a partition in the order in which they were put (`log_admin::pending_letters_keep_their_order`).
+/// - A listing ends with what was there when it began: what is put later is left out
+///   (`log_admin::a_listing_leaves_out_what_comes_later`), even a letter that it has yielded and that comes again
+///   (`log_admin::a_listing_does_not_meet_a_replayed_letter_again`).
 /// - `replay` publishes the records of the letters: each keeps the id that its type gives it, and key, headers and
 ///   value otherwise (`log_admin::a_replayed_record_keeps_its_id`, `log_admin::a_replayed_event_is_unchanged`).
 /// - A letter that was replayed or discarded is pending no more, and stays known as resolved

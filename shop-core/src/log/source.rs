@@ -138,7 +138,8 @@ pub struct Partition {
     pub topic: Arc<str>,
     /// The number of the partition.
     pub index: u32,
-    /// Grows with every change of ownership; what is said in an old epoch no longer counts.
+    /// Grows with every change of ownership. The first batch or revocation of a newer epoch ends the older one, with or
+    /// without a revocation of that: what is committed in an epoch that is over no longer counts.
     pub epoch: u64,
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
+use super::dead_letters::place;
 use super::{InMemoryLog, lock};
 use crate::Result;
 use crate::log::{
@@ -19,12 +20,11 @@ impl InMemoryLog {
         let state = &mut *guard;
         let mut count = 0;
         for letter in letters {
-            let position = (letter.partition.index, letter.record.offset);
-            if state.dead_letters.remove(&position).is_none() {
-                continue;
-            }
+            let pending = state.dead_letters.iter().position(|pending| place(pending) == place(letter));
+            let Some(pending) = pending else { continue };
+            state.dead_letters.remove(pending);
             let resolved = ResolvedDeadLetter::new(letter.record_id(), letter.id(of), resolution);
-            state.resolved.insert(position, resolved);
+            state.resolved.insert(place(letter), resolved);
             if resolution == Resolution::Replayed {
                 self.shared.append_to(state, letter.replay_record(of));
             }
@@ -55,7 +55,7 @@ impl LogAdmin for InMemoryLog {
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         let state = lock(&self.shared.state);
-        let pending = state.dead_letters.values().cloned().map(DeadLetterState::Pending);
+        let pending = state.dead_letters.iter().cloned().map(DeadLetterState::Pending);
         let resolved = state.resolved.values().cloned().map(DeadLetterState::Resolved);
         Ok(stream::iter(pending.chain(resolved).map(Ok).collect::<Vec<_>>()).boxed())
     }

@@ -23,8 +23,15 @@ impl InMemoryDeadLetters {
     /// All letters, in the order of partitions and offsets.
     #[must_use]
     pub fn all(&self) -> Vec<DeadLetter> {
-        lock(&self.log.state).dead_letters.values().cloned().collect()
+        let mut letters = lock(&self.log.state).dead_letters.clone();
+        letters.sort_by_key(place);
+        letters
     }
+}
+
+/// What distinguishes letters of one log: partition and offset.
+pub(super) const fn place(letter: &DeadLetter) -> (u32, u64) {
+    (letter.partition.index, letter.record.offset)
 }
 
 #[async_trait]
@@ -32,8 +39,9 @@ impl DeadLetters for InMemoryDeadLetters {
     async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
         let mut state = lock(&self.log.state);
         for letter in letters {
-            let place = (letter.partition.index, letter.record.offset);
-            state.dead_letters.entry(place).or_insert_with(|| letter.clone());
+            if state.dead_letters.iter().all(|pending| place(pending) != place(letter)) {
+                state.dead_letters.push(letter.clone());
+            }
         }
         Ok(())
     }

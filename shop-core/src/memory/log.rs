@@ -64,7 +64,7 @@ pub(super) struct Shared {
     pub(super) cluster: Arc<str>,
     pub(super) topic: Arc<str>,
     pub(super) state: Mutex<State>,
-    /// Told after every change that somebody may wait for.
+    /// Notified after every change that a reader may wait for.
     pub(super) changed: Notify,
 }
 
@@ -72,7 +72,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) partitions: BTreeMap<u32, Vec<LogRecord>>,
     pub(super) groups: BTreeMap<String, Group>,
-    pub(super) dead_letters: BTreeMap<(u32, u64), DeadLetter>,
+    /// In the order in which they were put.
+    pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) resolved: BTreeMap<(u32, u64), ResolvedDeadLetter>,
     pub(super) last_member: u64,
 }

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::super::IngestOptions;
 use super::super::backoff::{Backoff, after};
+use super::super::event::Action;
 use super::super::status::Part;
 use super::progress::Progress;
-use super::{Action, Ownership, Pipeline};
+use super::{Ownership, Pipeline};
 use crate::log::{CommitOffset, CommitOutcome};
 use crate::{Error, ErrorKind, Result};
 

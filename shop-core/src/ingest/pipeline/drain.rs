@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::backoff::after;
+use super::super::event::Action;
 use super::progress::Progress;
-use super::{Action, Ownership, Pipeline, key};
+use super::{Ownership, Pipeline, key};
 use crate::log::Partition;
 
 /// A revocation that is answered when its partitions are drained, or are out of time.

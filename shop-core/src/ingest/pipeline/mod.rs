@@ -11,95 +11,24 @@ mod interleavings_test;
 mod pipeline_test;
 mod progress;
 mod report;
+#[cfg(test)]
+mod world_test;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::batch::BatchOutcome;
+use super::event::{Action, BatchEvent, BatchOutcome, Event, SourceAnswer, Wants};
 use super::observer::CarriedBatch;
 use super::status::{Part, StuckRecord};
 use super::{IngestOptions, Tally};
-use crate::log::{Batch, CommitOffset, CommitOutcome, Partition, RevocationCause};
+use crate::log::{Batch, Partition, RevocationCause};
 use crate::{Error, ErrorKind, Result};
 use commits::Commits;
 pub(super) use commits::overdue;
 use drain::{Drain, DrainDeadlines};
-pub(super) use progress::BatchState;
 use progress::Progress;
-
-/// What has happened.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The pipeline is to end.
-    Shutdown,
-    /// A deadline may have passed.
-    Time,
-    /// The source has answered what it was asked for.
-    Source { asked: Wants, answer: Result<SourceAnswer> },
-    /// A batch, by its number, reports.
-    Batch(u64, BatchEvent),
-    /// The commit under way has ended.
-    Committed(Vec<CommitOffset>, Result<Vec<CommitOutcome>>),
-}
-
-/// What a source has answered.
-#[derive(Debug)]
-pub(super) enum SourceAnswer {
-    Batch(Batch),
-    /// The caller keeps the revocation under the number `id`.
-    Revoked {
-        id: u64,
-        partitions: Vec<Partition>,
-        cause: RevocationCause,
-        timeout: Duration,
-    },
-    Closed,
-}
-
-/// What a batch in flight reports.
-#[derive(Debug)]
-pub(super) enum BatchEvent {
-    /// A call has failed and is made again after a pause; it has been failing since then.
-    Failed(Part, Instant, Error),
-    /// The call works again.
-    Recovered,
-    /// The store does not take the record at this index, although it is healthy.
-    Stuck(usize, StuckRecord),
-    /// It took that record after all.
-    Freed(usize),
-    /// The batch has ended; without an outcome when it was abandoned.
-    Finished(Option<BatchOutcome>),
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub(super) enum Action {
-    /// Store a batch.
-    Start { number: u64, batch: Batch },
-    /// Abandon the batches of this partition and epoch that are in flight.
-    Abandon(Partition),
-    /// Commit these offsets. There is one commit at a time.
-    Commit(Vec<CommitOffset>),
-    /// Let the rebalance of this revocation continue.
-    EndRevocation(u64),
-    /// Report a batch to the observer.
-    Completed(CarriedBatch),
-    /// Close the source within this time. It is the last action.
-    Close(Duration),
-}
-
-/// What the source is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wants {
-    /// Nothing: it is paused, or has ended.
-    Nothing,
-    /// Only what concerns a reader without room.
-    Control,
-    /// Anything.
-    Next,
-}
 
 /// The minimum time that the source gets to leave its group, however long the drain has taken.
 const MIN_CLOSE: Duration = Duration::from_millis(500);
@@ -419,7 +348,7 @@ impl Pipeline {
             && self.failure.is_none()
         {
             // Batches that end later report the same.
-            tracing::error!(error = %error.chain(), "ingest stopped");
+            tracing::warn!(error = %error.chain(), "ingest stops: it finishes what is in flight");
             self.failure = Some(error);
         }
         if self.stopping.is_some() {

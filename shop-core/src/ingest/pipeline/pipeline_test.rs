@@ -1,8 +1,9 @@
 //! What the pipeline decides, event by event.
 
+use super::super::event::BatchState;
 use super::*;
 use crate::Timestamp;
-use crate::log::LogRecord;
+use crate::log::{CommitOffset, CommitOutcome, LogRecord};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::super::event::BatchState;
 use crate::log::{CommitOffset, Partition};
 
 /// The batches of one partition and epoch that are in flight, in the order of their offsets.
@@ -36,18 +37,6 @@ struct Entry {
     /// When the first one was read.
     read: Instant,
     state: BatchState,
-}
-
-/// What is known of one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
-pub(in super::super) enum BatchState {
-    /// It is in flight.
-    InFlight,
-    /// All of it is durable: the next offset after it.
-    Durable(u64),
-    /// It will never be durable beyond this offset: the position stays there.
-    StoppedAt(u64),
 }
 
 impl Progress {

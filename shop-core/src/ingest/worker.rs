@@ -1,0 +1,91 @@
+//! A batch in flight, and what all batches share.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::breaker::DeadLetterBreaker;
+use super::event::{BatchEvent, BatchOutcome, BatchState, Event};
+use super::status::Part;
+use super::{IngestOptions, Tally};
+use crate::Error;
+use crate::log::{Batch, DeadLetters, Reason};
+use crate::ports::RecordStore;
+
+/// Processes batches: what all of them share.
+#[derive(Debug)]
+pub(super) struct BatchWorker<R> {
+    pub(super) store: Arc<dyn RecordStore<R>>,
+    pub(super) dead_letters: Arc<dyn DeadLetters>,
+    pub(super) options: IngestOptions,
+    pub(super) breaker: DeadLetterBreaker,
+}
+
+/// A batch in flight.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Unique; batches that were read later have greater ones.
+    pub(super) number: u64,
+    pub(super) batch: Batch,
+    /// When it was read.
+    pub(super) read: Instant,
+    /// Cancelled when the batch is abandoned.
+    pub(super) stop: CancellationToken,
+    /// Where it reports to.
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+/// A record that can never be stored.
+pub(super) struct RejectedRecord {
+    /// Its index in the batch.
+    pub(super) index: usize,
+    pub(super) reason: Reason,
+    pub(super) attempts: u32,
+}
+
+/// Why a batch was not processed to its end.
+pub(super) enum Aborted {
+    /// It is not waited for any more.
+    Abandoned,
+    /// A defect.
+    Broken(Error),
+}
+
+impl Job {
+    /// Reports to the pipeline, unless that has ended.
+    pub(super) async fn report(&self, event: BatchEvent) {
+        drop(self.events.send(Event::Batch(self.number, event)).await);
+    }
+
+    /// Reports that a call has failed, and waits before the next attempt, unless the batch is abandoned.
+    pub(super) async fn pause(
+        &self,
+        part: Part,
+        error: &Error,
+        backoff: &mut Backoff,
+    ) -> Result<(), Aborted> {
+        let now = Instant::now().into_std();
+        let until = backoff.failed(error, now);
+        let since = backoff.failing().map_or(now, |(since, _)| *since);
+        self.report(BatchEvent::Failed(part, since, error.clone())).await;
+        let stopped = self.stop.run_until_cancelled(sleep_until(until.into())).await.is_none();
+        if stopped { Err(Aborted::Abandoned) } else { Ok(()) }
+    }
+
+    /// Reports that a call works, if it was failing.
+    pub(super) async fn recovered(&self, backoff: &mut Backoff) {
+        if backoff.recovered() {
+            self.report(BatchEvent::Recovered).await;
+        }
+    }
+
+    /// The outcome of a batch that a defect has ended. What was stored of it is redelivered, and does no harm.
+    pub(super) fn broken(&self, error: Error) -> BatchOutcome {
+        let start = self.batch.records.first().map_or(0, |first| first.offset);
+        let state = BatchState::StoppedAt(start);
+        BatchOutcome { tally: Tally::default(), state, stop: Some(error), freshness: None }
+    }
+}
