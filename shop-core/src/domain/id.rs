@@ -17,7 +17,8 @@ use uuid::Uuid;
 /// assert_eq!(id.to_string(), "0190163d-8694-739b-aea5-966c26f8ad91");
 /// # Ok::<(), shop_core::InvalidPurchaseId>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{self}")]
 pub struct PurchaseId(Form);
 
 // The order of the variants is the order of the ids.
@@ -98,12 +99,6 @@ impl fmt::Display for PurchaseId {
             Form::Uuid(uuid) => fmt::Display::fmt(&uuid.hyphenated(), f),
             Form::Object(bytes) => fmt::Display::fmt(&data_encoding::HEXLOWER.encode_display(bytes), f),
         }
-    }
-}
-
-impl fmt::Debug for PurchaseId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The key with which a client makes a purchase repeatable.
 
-use std::fmt;
 use std::str::FromStr;
 
 use compact_str::CompactString;
@@ -11,7 +10,8 @@ use uuid::Uuid;
 /// A key that is a UUID *is* the id of the purchase, for all users alike; any other key gives an id together with the
 /// user id (see [`keyed_id`](crate::keyed_id)). A key is no credential: the first purchase that is sent with it is the one
 /// that is stored, and other content under it is a conflict. Use a random UUID, or text that is unique for the user.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{_0:?}")]
 pub struct IdempotencyKey(CompactString);
 
 /// A text that is no [`IdempotencyKey`].
@@ -44,18 +44,6 @@ impl From<Uuid> for IdempotencyKey {
     /// The key that repeats the purchase whose id this is.
     fn from(id: Uuid) -> Self {
         Self(compact_str::format_compact!("{}", id.hyphenated()))
-    }
-}
-
-impl fmt::Display for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for IdempotencyKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 

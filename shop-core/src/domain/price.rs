@@ -1,6 +1,5 @@
 //! Exact money: what one purchase cost, and what many cost together.
 
-use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
@@ -18,7 +17,8 @@ use rust_decimal::Decimal;
 /// assert_eq!(price, "1195.3".parse()?);
 /// # Ok::<(), shop_core::InvalidPrice>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{_0}")]
 pub struct Price(Decimal);
 
 /// Why a value is no [`Price`].
@@ -147,23 +147,15 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPr
     Decimal::try_from_i128_with_scale(units, scale).map_err(|_scale| InvalidPrice::TooManyDecimals)
 }
 
-impl fmt::Display for Price {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Debug for Price {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
 /// The exact sum of many prices.
 ///
 /// Displayed, it has as many decimals as its value needs: 4 times `1.25` are `5`, in whatever way a store has added
 /// them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(
+    derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default,
+)]
+#[debug("{}", _0.normalize())]
+#[display("{}", _0.normalize())]
 pub struct Total(Decimal);
 
 /// A sum with more digits than can be held exactly: 28.
@@ -225,20 +217,9 @@ impl Total {
 }
 
 /// A sum that is rounded for people. Displayed, it has the decimals that rounding and addition have left.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{_0}")]
 pub struct RoundedTotal(Decimal);
-
-impl fmt::Display for RoundedTotal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Debug for RoundedTotal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 impl FromStr for Total {
     type Err = SumTooLarge;
@@ -246,18 +227,6 @@ impl FromStr for Total {
     /// Reads decimal text, such as the sum in an answer of another service.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| SumTooLarge)
-    }
-}
-
-impl fmt::Display for Total {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.normalize(), f)
-    }
-}
-
-impl fmt::Debug for Total {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

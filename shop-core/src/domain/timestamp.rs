@@ -13,7 +13,8 @@ use std::time::Duration;
 /// assert_eq!(at.to_string(), "2026-03-01T09:00:00.250Z");
 /// # Ok::<(), shop_core::InvalidTimestamp>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{self}")]
 pub struct Timestamp(i64);
 
 /// A value that is no [`Timestamp`].
@@ -109,12 +110,6 @@ impl fmt::Display for Timestamp {
             Ok(instant) => write!(f, "{instant:.3}"),
             Err(_) => Err(fmt::Error),
         }
-    }
-}
-
-impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Who bought: the id that a purchase is listed under, and the name beside it.
 
-use std::fmt;
 use std::str::FromStr;
 
 use compact_str::CompactString;
@@ -40,7 +39,8 @@ fn checked(text: &str, max: usize) -> Result<CompactString, InvalidText> {
 macro_rules! user_text {
     ($(#[$doc:meta])* $name:ident, $max:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[debug("{_0:?}")]
         pub struct $name(CompactString);
 
         impl $name {
@@ -68,17 +68,6 @@ macro_rules! user_text {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
-            }
-        }
     };
 }
 

@@ -1,6 +1,5 @@
 //! How records are identified: by their position, or by a header.
 
-use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
@@ -16,7 +15,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c1
 /// A UUIDv5 over cluster, topic, partition, offset and time. No other record has it, not even in a topic that was
 /// deleted and created again, which counts its offsets from 0 once more: its records have other times. The epoch does
 /// not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Display, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[display("{}", _0.hyphenated())]
 pub struct RecordId(Uuid);
 
 /// A text that is no [`RecordId`].
@@ -44,12 +44,6 @@ impl RecordId {
     #[must_use]
     pub const fn as_uuid(&self) -> &Uuid {
         &self.0
-    }
-}
-
-impl fmt::Display for RecordId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.hyphenated(), f)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Why a record is dead-lettered.
 
-use std::fmt;
 use std::str::FromStr;
 
 use super::RecordType;
@@ -10,7 +9,8 @@ use crate::{Error, ErrorKind, Outcome, Result};
 ///
 /// An outage is no reason: the only way from an [`Error`] to a reason refuses transient errors and unknown
 /// outcomes, so that an outage cannot become a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Display, Debug, Clone, PartialEq, Eq)]
+#[display("{}: {detail}", kind.as_str())]
 pub struct Reason {
     kind: ReasonKind,
     detail: String,
@@ -92,12 +92,6 @@ impl Reason {
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind.as_str(), self.detail)
     }
 }
 

@@ -1,6 +1,5 @@
 //! A record as it is in a log, and its position.
 
-use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -54,8 +53,9 @@ impl LogRecord {
 }
 
 /// The position of one record in a log. People write it `topic-partition-offset`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(derive_more::Display, Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
+#[display("{topic}-{partition}-{offset}")]
 pub struct RecordPosition {
     /// The topic.
     pub topic: String,
@@ -77,12 +77,6 @@ impl RecordPosition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be topic-partition-offset, such as purchases-0-42")]
 pub struct InvalidRecordPosition;
-
-impl fmt::Display for RecordPosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.topic, self.partition, self.offset)
-    }
-}
 
 impl FromStr for RecordPosition {
     type Err = InvalidRecordPosition;

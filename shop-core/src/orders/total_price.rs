@@ -1,6 +1,5 @@
 //! What an order costs altogether.
 
-use std::fmt;
 use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -9,7 +8,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 const WHOLE_DIGITS: i64 = 8;
 
 /// What an order costs altogether: exact, with two decimals, less than 10^8 either way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Display, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TotalPrice(Decimal);
 
 /// Why a text is no [`TotalPrice`].
@@ -115,12 +114,6 @@ fn is_no_finite_number(text: &str) -> bool {
 
 fn are_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-impl fmt::Display for TotalPrice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Where a page ended: what a client gives back to get the next one.
 
-use std::fmt;
-
 use data_encoding::BASE64URL_NOPAD;
 use uuid::Uuid;
 
@@ -12,7 +10,8 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 ///
 /// It pins the selector and the order that it was given out for, and nothing else: no state is kept for it,
 /// it never expires, and any replica can answer it.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash)]
+#[debug("{_0:?}")]
 pub struct Cursor(String);
 
 /// The place in the order at which a page ended: what an adapter resumes from.
@@ -130,18 +129,6 @@ fn digest(selector: &Selector) -> [u8; 16] {
         Selector::All => "",
     };
     *Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).as_bytes()
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! An e-mail address.
 
-use std::fmt;
 use std::str::FromStr;
 
 use compact_str::CompactString;
@@ -8,7 +7,8 @@ use email_address::{EmailAddress, Options};
 
 /// An e-mail address, in the one form in which equal addresses are equal: what stands behind the @ in lower case, as
 /// the names of domains have none, and what stands before it as given, as only its host knows what that means.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[debug("{_0:?}")]
 pub struct Email(CompactString);
 
 /// A text that is no [`Email`], and why.
@@ -59,18 +59,6 @@ impl FromStr for Email {
         EmailAddress::parse_with_options(&kept, options)
             .map_err(|error| InvalidEmail(format!("{error}.")))?;
         Ok(Self(kept))
-    }
-}
-
-impl fmt::Display for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 

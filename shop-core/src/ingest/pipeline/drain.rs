@@ -43,7 +43,13 @@ impl DrainDeadlines {
 }
 
 impl Pipeline {
-    pub(super) fn begin_drain(&mut self, drain: Drain, timeout: Duration, now: Instant) {
+    pub(super) fn begin_drain(
+        &mut self,
+        drain: Drain,
+        timeout: Duration,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let deadlines = DrainDeadlines::within(timeout, now).at_most(self.stopping);
         for partition in &drain.partitions {
             let unread = || Ownership::Reading(Progress::new(partition.clone()));
@@ -51,7 +57,10 @@ impl Pipeline {
             if owned.is_past(partition.epoch) {
                 continue;
             }
-            if owned.progress().is_none() {
+            // What is in flight of an older epoch is not drained: nothing of it can be committed.
+            let before = owned.progress().map(|progress| progress.partition.clone());
+            if before.as_ref() != Some(partition) {
+                actions.extend(before.map(Action::Abandon));
                 *owned = unread();
             }
             owned.drain(deadlines);

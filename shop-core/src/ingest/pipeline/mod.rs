@@ -234,7 +234,7 @@ impl Pipeline {
                 actions.push(Action::EndRevocation(id));
             }
             Ok(SourceAnswer::Revoked { id, partitions, timeout, .. }) => {
-                self.begin_drain(Drain { revocation: id, partitions }, timeout, now);
+                self.begin_drain(Drain { revocation: id, partitions }, timeout, now, actions);
             }
             Ok(SourceAnswer::Closed) => self.on_source_closed(now),
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),

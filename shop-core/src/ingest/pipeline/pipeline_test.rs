@@ -187,6 +187,15 @@ fn a_newer_epoch_ends_the_one_before_it() {
 }
 
 #[test]
+fn a_revocation_of_a_newer_epoch_does_not_wait_for_the_one_before_it() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    fixture.read(1, 0);
+    let actions = fixture.revoke(7, 2, RevocationCause::Rebalance, 4 * SECOND);
+    assert!(abandons(&actions) && ends(&actions, 7), "nothing was read in epoch 2: {actions:?}");
+    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), None, "it belongs to epoch 1");
+}
+
+#[test]
 fn an_abandoned_batch_is_not_reported_to_the_observer() {
     let mut fixture = Fixture::new(IngestOptions::default());
     (0..2).for_each(|offset| fixture.read(1, offset));
