@@ -9,7 +9,7 @@ use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
 use shop_http::CorsOrigins;
 
-use crate::backend::{self, EntityStore, Opened, Topic, client};
+use crate::backend::{self, Backend, EntityStore, Opened, Topic, client};
 use crate::roles::Role;
 use crate::settings::{Service, Settings};
 use crate::signal::Shutdown;
@@ -90,12 +90,7 @@ impl Parts {
         if settings.roles.has(Role::Purchases) {
             self.log(settings, "log", Topic::purchases(settings)).await;
             if settings.ingests() || settings.management_url.is_none() {
-                let check = async {
-                    let opened = store.purchases().await?;
-                    let (writes, reads) = (&opened.port.store, &opened.port.query);
-                    let state = in_time(async { writes.check().await.and(reads.check_reads().await) }).await;
-                    Ok((opened.close().await, state))
-                };
+                let check = purchases(&*store);
                 self.add("store", store.store_file("store"), check).await;
             }
             if let Some(url) = &settings.management_url {
@@ -173,6 +168,13 @@ impl Parts {
         });
         self.faults.extend(state.err().map(|failure| format!("{what}: {failure}")));
     }
+}
+
+async fn purchases(backend: &dyn Backend) -> Result<(String, Result<State>)> {
+    let opened = backend.purchases().await?;
+    let (writes, reads) = (&opened.port.store, &opened.port.query);
+    let state = in_time(async { writes.check().await.and(reads.check_reads().await) }).await;
+    Ok((opened.close().await, state))
 }
 
 /// Whether `file` is there and may be written, or may be made.
