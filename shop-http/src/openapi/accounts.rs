@@ -34,7 +34,8 @@ pub(super) fn register(place: &Place<'_>) -> Operation {
     let registered = Answer::json(StatusCode::CREATED, "The user is registered, durably", of::<UserBody>());
     let registered = linked(registered.with_example(user_example()), place, "users", "user_id");
     let own = [Failure::EmailTaken, missing(place, "email", r#"{"name":"Ada"}"#)];
-    write(place, "Registers a user", Subject::User, (body, shown), registered, own.into())
+    let operation = write(place, Subject::User, (body, shown), registered, own.into());
+    Operation { summary: "Registers a user", ..operation }
 }
 
 /// `GET /users/{user_id}`.
@@ -82,7 +83,8 @@ pub(super) fn place_order(place: &Place<'_>) -> Operation {
     let placed = linked(placed.with_example(order_example()), place, "orders", "order_id");
     let without = r#"{"user_id":1,"product":"pen","total_price":50}"#;
     let own = [Failure::UnknownUser, missing(place, "quantity", without)];
-    write(place, "Places an order of a known user", Subject::Order, (body, shown), placed, own.into())
+    let operation = write(place, Subject::Order, (body, shown), placed, own.into());
+    Operation { summary: "Places an order of a known user", ..operation }
 }
 
 /// `GET /orders/{order_id}`.
@@ -94,7 +96,6 @@ pub(super) fn order(place: &Place<'_>) -> Operation {
 /// What takes a row, with the schema and an example of what is sent.
 fn write(
     place: &Place<'_>,
-    summary: &'static str,
     of: Subject,
     body: (Value, Value),
     written: Answer,
@@ -106,7 +107,7 @@ fn write(
     failures.extend(too_busy(place, true));
     let parameters = vec![parameters::key_of_account()];
     let (tag, body, own) = (tag(place, of), Some(body), vec![written]);
-    Operation { tag, summary, parameters, body, own, failures, ..Operation::default() }
+    Operation { tag, parameters, body, own, failures, ..Operation::default() }
 }
 
 /// What tells of one row, the number of which is in the path.
