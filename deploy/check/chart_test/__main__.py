@@ -1,33 +1,33 @@
-"""Runs all of it; says what ran, and ends with 1 and every fault if there is one."""
+"""Runs all checks of the chart. Prints a summary; prints the failures and exits with 1 if there are any."""
 
 import os
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-import accounts  # noqa: F401  its cases
+import entities  # noqa: F401  registers cases
 import manifests
 import notes_test
-import passed_on  # noqa: F401  its cases
-import presets  # noqa: F401  its cases
-import refusals
+import passthrough  # noqa: F401  registers cases
+import presets  # noqa: F401  registers cases
+import rejections
 import schemas
 import topics_test
 import upgrades_test
 from cases import CASES
-from rendering import HELM, Rendering, helm, lint, refusal
+from rendering import HELM, Rendering, helm, lint, rejection
 from rules import RULES
 
 
-def faults_of(rendering):
-    found = [fault for document in rendering.documents for fault in schemas.faults(document)]
+def failures_of(rendering):
+    found = [failure for document in rendering.documents for failure in schemas.failures(document)]
     for rule in RULES:
-        found += attempted(lambda rule=rule: [f"{rule.__name__}: {fault}" for fault in rule(rendering)])
+        found += failures_or_error(lambda rule=rule: [f"{rule.__name__}: {failure}" for failure in rule(rendering)])
     return found
 
 
-def attempted(check, *arguments):
-    """The faults that a check answers, or the line that it failed at: what is looked for may not be there at all."""
+def failures_or_error(check, *arguments):
+    """The failures that a check returns, or the line where it raised: an expected document may be missing."""
     try:
         return check(*arguments) or []
     except Exception as error:
@@ -35,41 +35,41 @@ def attempted(check, *arguments):
         return [f"{at.name}, line {at.lineno}: {error!r} in {at.line}"]
 
 
-def of_case(case):
-    """How many documents a case has, and its faults."""
+def check_case(case):
+    """The number of documents of a case, and its failures."""
     name, arguments, check = case
     try:
         rendering = Rendering(arguments)
     except AssertionError as error:
         return 0, [f"{name}: {error}"]
-    found = lint(arguments) + faults_of(rendering) + attempted(check, rendering)
-    return len(rendering.documents), [f"{name}: {fault}" for fault in found]
+    found = lint(arguments) + failures_of(rendering) + failures_or_error(check, rendering)
+    return len(rendering.documents), [f"{name}: {failure}" for failure in found]
 
 
-def of_refusal(item):
+def check_rejection(item):
     name, (arguments, parts) = item
-    said = " ".join(refusal(arguments).split())
-    return [f"refused, {name}: {part!r} is not in {said!r}" for part in parts if part not in said]
+    message = " ".join(rejection(arguments).split())
+    return [f"rejection, {name}: {part!r} is not in {message!r}" for part in parts if part not in message]
 
 
 def main():
-    # Most of the time is that of helm, one process for each rendering.
+    # Most of the time is spent in helm, one process per rendering.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        cases, refused = list(pool.map(of_case, CASES)), list(pool.map(of_refusal, refusals.REFUSALS.items()))
+        cases, rejected = list(pool.map(check_case, CASES)), list(pool.map(check_rejection, rejections.REJECTIONS.items()))
     documents = sum(count for count, _ in cases)
-    faults = [fault for _, found in cases for fault in found] + [fault for found in refused for fault in found]
+    failures = [failure for _, found in cases for failure in found] + [failure for found in rejected for failure in found]
     for folder in manifests.FOLDERS:
-        found = [*manifests.faults(folder), *faults_of(manifests.Manifests(folder))]
-        faults += [f"deploy/k8s/{folder}: {fault}" for fault in found]
-    faults += [f"topics.sh: {fault}" for fault in attempted(topics_test.check)]
-    faults += [f"NOTES.txt: {fault}" for fault in attempted(notes_test.check)]
-    faults += [f"upgrades: {fault}" for fault in attempted(upgrades_test.check)]
+        found = [*manifests.failures(folder), *failures_of(manifests.Manifests(folder))]
+        failures += [f"deploy/k8s/{folder}: {failure}" for failure in found]
+    failures += [f"topics.sh: {failure}" for failure in failures_or_error(topics_test.check)]
+    failures += [f"NOTES.txt: {failure}" for failure in failures_or_error(notes_test.check)]
+    failures += [f"upgrades: {failure}" for failure in failures_or_error(upgrades_test.check)]
 
     print(f"helm {helm('version', '--short').stdout.strip() or HELM}, Kubernetes {', '.join(schemas.KUBERNETES)}")
-    print(f"{len(CASES)} cases with {documents} documents, {len(refusals.REFUSALS)} refusals, {len(RULES)} rules, plain manifests, topics.sh, NOTES.txt, upgrades")
-    if faults:
-        print(*faults, sep="\n", file=sys.stderr)
-        sys.exit(f"{len(faults)} faults")
+    print(f"{len(CASES)} cases with {documents} documents, {len(rejections.REJECTIONS)} rejections, {len(RULES)} rules, plain manifests, topics.sh, NOTES.txt, upgrades")
+    if failures:
+        print(*failures, sep="\n", file=sys.stderr)
+        sys.exit(f"{len(failures)} failures")
 
 
 main()

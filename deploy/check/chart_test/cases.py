@@ -1,4 +1,4 @@
-"""What must and must not be rendered, case by case. Each case is also held against the rules, the schemas and the linter."""
+"""Cases: values, and the expected documents. Each case is also checked by the rules, the schemas and the linter."""
 
 from rendering import SECRETS, SERVERS, Rendering, chart_and_workspace, component_of, default_of, preset, sets
 
@@ -12,11 +12,11 @@ LOGINS = sets(
 
 
 def case(*arguments):
-    def keep(check):
+    def register(check):
         CASES.append((check.__name__, [part for part in arguments for part in part], check))
         return check
 
-    return keep
+    return register
 
 
 def replicas(rendering, component):
@@ -32,7 +32,7 @@ def ports(rendering, component):
 
 
 @case(SERVERS)
-def as_it_comes(r):
+def default_values(r):
     assert r.names("Deployment") == {"rel-shop-facing", "rel-shop-management"}
     assert (replicas(r, "facing"), replicas(r, "management")) == (2, 2)
     assert not r.all("StatefulSet") + r.all("Job") + r.all("Ingress") + r.all("PersistentVolumeClaim")
@@ -41,12 +41,12 @@ def as_it_comes(r):
     assert len(set(chart_and_workspace())) == 1, f"chart, app and workspace: {chart_and_workspace()}"
     facing, management = r.variables("facing"), r.variables("management")
     assert facing["KAFKA_BOOTSTRAP_SERVERS"] == "kafka-0:9092,kafka-1:9094"
-    assert facing["SHOP_REQUIRE_SERVERS"] == management["SHOP_REQUIRE_SERVERS"] == "on", "a name that is lost would mean embedded"
+    assert facing["SHOP_REQUIRE_SERVERS"] == management["SHOP_REQUIRE_SERVERS"] == "on", "without its addresses, a service must not start embedded"
     assert not {"KAFKA_REPLICAS", "KAFKA_CREATE_TOPICS"} & set(facing)
-    assert not [name for name in facing if name.startswith("MONGO")], "facing has no business with MongoDB"
+    assert not [name for name in facing if name.startswith("MONGO")], "facing does not connect to MongoDB"
     assert management["MONGODB_URI_FILE"] and "MANAGEMENT_URL" not in management
     assert facing["SHOP_ROLES"] == management["SHOP_ROLES"] == "purchases,users,orders" and "USERS_URL" not in facing
-    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT_MS"), "an order waits elsewhere, and not here"
+    assert management["ORDER_USER_WAIT_MS"] == default_of("ORDER_USER_WAIT_MS"), "the default of the chart differs from that of the services"
     databases = [management[f"{name}_DATABASE"] for name in ("MONGODB", "SHOP_USERS", "SHOP_ORDERS")]
     assert databases == ["purchases", "purchases_users", "purchases_orders"], databases
     assert r.all("Secret")[0]["stringData"] == {"uri": "mongodb://mongo:27018/"}
@@ -56,7 +56,7 @@ def as_it_comes(r):
 
 
 def named(*names):
-    """Topics or groups, as they are called unless a value says so."""
+    """The default names of topics or groups."""
     return [f"ns.rel-shop.{name}" for name in names]
 
 
@@ -65,34 +65,34 @@ def at_kafka(variables):
 
 
 @case(SERVERS)
-def two_releases_on_one_kafka(r):
+def releases_on_one_kafka_share_no_topics(r):
     mine = at_kafka(r.variables("management"))
     assert mine == set(named("purchases", "purchase-group", "user_created", "user_service_group", "order_created", "order_service_group"))
     assert at_kafka(r.variables("facing")) <= mine
     for other in (Rendering(SERVERS, "other"), Rendering(SERVERS, namespace="elsewhere"), Rendering(SERVERS + sets(nameOverride="store"))):
         component = other.of("ConfigMap", "management")["data"]
-        assert not mine & at_kafka(component), "they would take each other's purchases"
+        assert not mine & at_kafka(component), "the releases would consume each other's purchases"
 
 
-LONG = "a-release-with-a-name-of-forty-four-letters"
+LONG = "a-release-with-a-name-of-forty-four-characters"
 
 
 @case(SERVERS, sets(fullnameOverride=f"{LONG}-1"))
-def two_long_names(r):
+def long_release_names_stay_distinct(r):
     other = Rendering(SERVERS + sets(fullnameOverride=f"{LONG}-2"))
     for kind in ("Deployment", "Service", "ConfigMap", "Pod", "Secret"):
-        assert r.names(kind) and not r.names(kind) & other.names(kind), f"{kind}: one replaces the other"
+        assert r.names(kind) and not r.names(kind) & other.names(kind), f"{kind}: the releases have the same names"
     assert not at_kafka(r.variables("facing")) & at_kafka(other.variables("facing"))
     assert r.names("Deployment") == Rendering(SERVERS + sets(fullnameOverride=f"{LONG}-1")).names("Deployment")
 
 
 @case(SERVERS, sets(facing__fullnameOverride="f" * 50 + "-one", management__fullnameOverride="f" * 50 + "-two"))
-def two_long_names_of_services(r):
+def long_service_names_stay_distinct(r):
     assert len(r.names("Deployment")) == len(r.names("Pod")) == 2
 
 
 @case(SERVERS, sets(settings__drainSeconds=100, preStopSeconds=0, settings__deadLetterLimit=1000000))
-def a_long_drain(r):
+def grace_period_exceeds_the_drain(r):
     pod = r.of("Deployment", "facing")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > 100
     assert "lifecycle" not in pod["containers"][0]
@@ -100,12 +100,12 @@ def a_long_drain(r):
 
 
 @case(INTERNAL, sets(mongodb__database="shopdb"))
-def servers_in_the_cluster(r):
+def internal_servers(r):
     assert {component_of(one) for one in r.all("StatefulSet")} == {"kafka", "mongodb"}
     assert r.variables("facing")["KAFKA_BOOTSTRAP_SERVERS"] == "rel-shop-kafka:9092"
     assert r.variables("management")["MONGODB_HOSTS"] == "rel-shop-mongodb:27017"
     for one in r.all("StatefulSet"):
-        assert one["spec"]["volumeClaimTemplates"], "what it keeps would be gone with the pod"
+        assert one["spec"]["volumeClaimTemplates"], "the data would be lost with the pod"
     assert container(r, "mongodb", "StatefulSet")["args"] == ["--auth"]
     users = r.of("ConfigMap", "mongodb")["data"]["users.js"]
     management = r.variables("management")
@@ -118,20 +118,20 @@ def servers_in_the_cluster(r):
     kafka = {variable["name"]: variable.get("value") for variable in container(r, "kafka", "StatefulSet")["env"]}
     assert kafka["KAFKA_ADVERTISED_LISTENERS"] == "PLAINTEXT://rel-shop-kafka.$(POD_NAMESPACE).svc:9092"
     assert kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
-    assert "annotations" not in r.all("Secret")[0]["metadata"], "a password that was given is not kept"
+    assert "annotations" not in r.all("Secret")[0]["metadata"], "a configured password is not kept after uninstall"
     assert len(r.all("NetworkPolicy")) == 4
     assert r.of("NetworkPolicy", "mongodb")["spec"]["egress"] == []
 
 
 @case(sets(kafka__internal__enabled="true", mongodb__internal__enabled="true"))
-def a_password_that_is_made_up(r):
+def generated_password_is_kept(r):
     secret = r.all("Secret")[0]
     assert len(secret["stringData"]["password"]) >= 32
     assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
 
 
 @case(LOGINS)
-def logins(r):
+def external_servers_with_credentials(r):
     facing, management = r.variables("facing"), r.variables("management")
     assert (facing["KAFKA_USERNAME"], facing["KAFKA_SASL_MECHANISM"], facing["KAFKA_TLS"]) == ("shop", "SCRAM-SHA-512", "on")
     assert facing["KAFKA_PASSWORD_FILE"] and facing["KAFKA_CA_FILE"] and management["MONGODB_PASSWORD_FILE"]
@@ -147,7 +147,7 @@ def logins(r):
         kafka__sasl__existingSecret="theirs", kafka__sasl__passwordKey="kafka", mongodb__existingSecret="theirs-too",
     )
 )  # fmt: skip
-def secrets_that_exist(r):
+def existing_secrets(r):
     assert not r.all("Secret")
     sources = r.of("Deployment", "management")["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"]
     assert [(source["secret"]["name"], source["secret"]["items"][0]["key"]) for source in sources] == [
@@ -160,7 +160,7 @@ def secrets_that_exist(r):
     SERVERS,
     sets(facing__autoscaling__type="hpa", facing__autoscaling__memoryPercent=80, facing__autoscaling__requestsPerSecond=100),
 )
-def facing_by_an_hpa(r):
+def facing_with_hpa(r):
     assert replicas(r, "facing") is None and replicas(r, "management") == 2
     metrics = r.of("HorizontalPodAutoscaler", "facing")["spec"]["metrics"]
     assert [metric["type"] for metric in metrics] == ["Resource", "Resource", "Pods"]
@@ -169,12 +169,12 @@ def facing_by_an_hpa(r):
 
 
 @case(LOGINS, sets(facing__autoscaling__type="keda", management__autoscaling__type="keda"))
-def both_by_keda(r):
+def facing_and_management_with_keda(r):
     assert replicas(r, "facing") is None and replicas(r, "management") is None
     cpu = r.of("ScaledObject", "facing")["spec"]["triggers"][0]
     assert (cpu["type"], cpu["metricType"], cpu["metadata"]) == ("cpu", "Utilization", {"value": "70"})
     scaled = r.all("ScaledObject")[1]["spec"]
-    assert [trigger["type"] for trigger in scaled["triggers"]] == ["cpu", "kafka"], "listings are not scaled by the lag"
+    assert [trigger["type"] for trigger in scaled["triggers"]] == ["cpu", "kafka"], "management is scaled by CPU and consumer lag"
     kafka = scaled["triggers"][1]["metadata"]
     assert (scaled["maxReplicaCount"], scaled["triggers"][0]["metadata"], kafka["lagThreshold"]) == (5, {"value": "70"}, "10000")
     assert kafka["limitToPartitionsWithLag"] == kafka["excludePersistentLag"] == "true"
@@ -188,25 +188,25 @@ def both_by_keda(r):
 
 
 @case(SERVERS, sets(management__replicas=7, kafka__partitions=3))
-def more_readers_than_partitions(r):
+def more_replicas_than_partitions(r):
     assert replicas(r, "management") == 7 and r.variables("management")["KAFKA_PARTITIONS"] == "3"
 
 
 @case(SERVERS, sets(management__autoscaling__type="keda", management__autoscaling__maxReplicas=12, management__autoscaling__cpuPercent=0))
-def more_readers_by_keda(r):
+def keda_by_lag_only(r):
     scaled = r.of("ScaledObject", "management")["spec"]
     assert scaled["maxReplicaCount"] == 12 and [trigger["type"] for trigger in scaled["triggers"]] == ["kafka"]
-    assert "cooldownPeriod" not in scaled, "it never goes to 0"
+    assert "cooldownPeriod" not in scaled, "management is never scaled to 0"
 
 
 @case(SERVERS, sets(facing__service__port=80, management__service__port=80))
-def other_ports_of_the_services(r):
+def other_service_ports(r):
     assert r.variables("facing")["MANAGEMENT_URL"] == "http://rel-shop-management:80"
     assert r.variables("management")["PORT"] == "3001"
 
 
 @case(INTERNAL, sets(management__autoscaling__type="keda", kafkaExporter__enabled="true", topicJob__enabled="true"))
-def keda_and_a_broker_for_trials(r):
+def keda_with_internal_kafka(r):
     trigger = r.of("ScaledObject", "management")["spec"]["triggers"][1]
     assert trigger["metadata"]["bootstrapServers"] == "rel-shop-kafka.ns.svc:9092", "KEDA is in another namespace"
     assert "authenticationRef" not in trigger and not r.all("TriggerAuthentication")
@@ -217,7 +217,7 @@ def keda_and_a_broker_for_trials(r):
 
 
 @case(LOGINS, sets(kafkaExporter__enabled="true", topicJob__enabled="true", topicJob__replicationFactor=3))
-def exporter_and_topics(r):
+def exporter_and_topic_job(r):
     exporter = container(r, "kafka-exporter")
     topics = named("purchases", "user_created", "order_created")
     groups = named("purchase-group", "user_service_group", "order_service_group")
@@ -234,9 +234,9 @@ def exporter_and_topics(r):
     assert variables["KAFKA_PASSWORD_FILE"] == "/etc/shop/secrets/kafka-password"
     policy = job["spec"]["podFailurePolicy"]["rules"][0]
     assert (policy["action"], policy["onExitCodes"]["values"]) == ("FailJob", [3]) and job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
-    letters = [f"{topic}.dlq" for topic in topics]
-    for component, waited in (("facing", topics[:1]), ("management", topics + letters)):
-        assert r.variables(component)["KAFKA_CREATE_TOPICS"] == "off", "it would be quicker than the job, and make one copy"
+    dead_letters = [f"{topic}.dlq" for topic in topics]
+    for component, waited in (("facing", topics[:1]), ("management", topics + dead_letters)):
+        assert r.variables(component)["KAFKA_CREATE_TOPICS"] == "off", "the services would create the topics with one replica before the job"
         init = r.of("Deployment", component)["spec"]["template"]["spec"]["initContainers"]
         assert [one["command"] for one in init] == [["/bin/bash", "/etc/shop/topics/topics.sh", "wait"]]
         variables = {variable["name"]: variable["value"] for variable in init[0]["env"]}
@@ -245,25 +245,25 @@ def exporter_and_topics(r):
 
 
 @case(SERVERS, sets(kafka__replicationFactor=3, kafka__partitions=7))
-def copies_by_the_services(r):
+def replicas_set_by_the_services(r):
     for component in ("facing", "management"):
         variables = r.variables(component)
         assert (variables["KAFKA_REPLICAS"], variables["KAFKA_PARTITIONS"]) == ("3", "7") and "KAFKA_CREATE_TOPICS" not in variables
-        assert "initContainers" not in r.of("Deployment", component)["spec"]["template"]["spec"], "nothing else makes what it would wait for"
+        assert "initContainers" not in r.of("Deployment", component)["spec"]["template"]["spec"], "nothing would create the topics that it waits for"
 
 
 @case(SERVERS, sets(kafka__replicationFactor=3, topicJob__enabled="true", users__enabled="true"))
-def copies_by_the_job(r):
+def replicas_set_by_the_job(r):
     variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
     assert variables["REPLICATION"] == "3" and "KAFKA_REPLICAS" not in r.variables("management")
     users = r.of("Deployment", "users")["spec"]["template"]["spec"]["initContainers"][0]["env"][0]
     assert users["value"].split() == named("user_created", "order_created", "user_created.dlq", "order_created.dlq")
     other = Rendering(SERVERS + sets(kafka__replicationFactor=3, topicJob__enabled="true", imagePullSecrets="null", topicJob__image="apache/kafka:4.0.0"))
-    assert not other.names("Job") & r.names("Job"), "Kubernetes changes no job"
+    assert not other.names("Job") & r.names("Job"), "jobs are immutable"
 
 
 @case(sets(mode="embedded"))
-def embedded(r):
+def embedded_mode(r):
     assert r.names("Deployment") == {"rel-shop-facing"} and r.names("Service") == {"rel-shop-facing"}
     spec = r.of("Deployment", "facing")["spec"]
     assert spec["replicas"] == 1 and spec["strategy"] == {"type": "Recreate"}
@@ -273,31 +273,31 @@ def embedded(r):
     variables = r.variables("facing")
     assert variables["SHOP_DATA_DIR"] == "/data" == spec["template"]["spec"]["containers"][0]["volumeMounts"][0]["mountPath"]
     assert not [name for name in variables if name.startswith(("KAFKA", "MONGO", "MANAGEMENT", "SHOP_REQUIRE"))]
-    assert not r.all("PodDisruptionBudget") + r.all("Secret"), "a budget of one would only hold up a drain"
+    assert not r.all("PodDisruptionBudget") + r.all("Secret"), "a budget for one replica would only block a drain"
     assert r.of("NetworkPolicy", "facing")["spec"]["egress"] == [] and len(r.all("Pod")) == 1
 
 
 @case(sets(mode="embedded", persistence__existingClaim="theirs"))
-def embedded_on_a_volume_that_exists(r):
+def embedded_with_existing_volume(r):
     assert not r.all("PersistentVolumeClaim")
     assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "theirs"
 
 
 @case(SERVERS, sets(ingress__enabled="true", ingress__host="shop.example", ingress__tls__enabled="true", ingress__tls__secretName="tls"))
-def an_ingress(r):
+def ingress_publishes_the_customer_paths(r):
     spec = r.all("Ingress")[0]["spec"]
     assert spec["tls"] == [{"secretName": "tls", "hosts": ["shop.example"]}]
     paths = {path["path"]: path["backend"]["service"]["name"] for path in spec["rules"][0]["http"]["paths"]}
-    assert set(paths) == {"/", "/page", "/buy", "/getAllUserBuys", "/v1/purchases", "/v1/summary"}, "more is published than customers need"
+    assert set(paths) == {"/", "/page", "/buy", "/getAllUserBuys", "/v1/purchases", "/v1/summary"}, "published paths differ from those that customers need"
     assert set(paths.values()) == {"rel-shop-facing"}
     for path in ("/metrics", "/livez", "/readyz", "/ready", "/healthz", "/health", "/-/ready", "/users/1", "/orders", "/api/metrics"):
         assert not reaches(r, path), f"{path} is published"
     for path in ("/", "/page/facing.js", "/buy", "/getAllUserBuys/u1", "/v1/purchases", "/v1/summary"):
-        assert reaches(r, path), f"{path} cannot be reached"
+        assert reaches(r, path), f"{path} is not published"
 
 
 def reaches(rendering, path):
-    """Whether the ingress leads there, as Kubernetes matches paths."""
+    """Whether the ingress publishes a path, by the path matching of Kubernetes."""
     rules = [rule for ingress in rendering.all("Ingress") for host in ingress["spec"]["rules"] for rule in host["http"]["paths"]]
     return any(
         path == rule["path"] or (rule["pathType"] == "Prefix" and f"{path}/".startswith(f"{rule['path'].rstrip('/')}/"))
@@ -306,7 +306,7 @@ def reaches(rendering, path):
 
 
 @case(SERVERS, sets(ingress__enabled="true"), ["--set-json", 'ingress.extraPaths=[{"path":"/users","type":"Prefix","service":"facing"}]'])
-def more_by_the_ingress(r):
+def ingress_with_extra_paths(r):
     assert reaches(r, "/users/1") and reaches(r, "/buy") and not reaches(r, "/orders/1")
 
 
@@ -314,19 +314,19 @@ MANAGEMENT_PATH = ["--set-json", 'ingress.extraPaths=[{"path":"/buyList","type":
 
 
 @case(SERVERS, sets(ingress__enabled="true"), MANAGEMENT_PATH)
-def management_by_the_ingress(r):
-    assert "from" not in r.of("NetworkPolicy", "management")["spec"]["ingress"][0], "the ingress could not reach it"
+def ingress_to_management(r):
+    assert "from" not in r.of("NetworkPolicy", "management")["spec"]["ingress"][0], "the policy would block the ingress"
 
 
 @case(SERVERS, ["--set-json", 'networkPolicy.facingFrom=[{"podSelector":{"matchLabels":{"app":"gateway"}}}]'])
-def facing_for_some(r):
+def facing_for_selected_peers(r):
     peers = r.of("NetworkPolicy", "facing")["spec"]["ingress"][0]["from"]
     assert peers[0] == {"podSelector": {"matchLabels": {"app": "gateway"}}}
     assert peers[-1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test"
 
 
 @case(SERVERS, sets(networkPolicy__enabled="false", facing__pdb__enabled="false", serviceAccount__create="false", tests__enabled="false"))
-def little_of_it(r):
+def optional_parts_disabled(r):
     assert not r.all("NetworkPolicy") + r.all("ServiceAccount") + r.all("Pod")
     assert {component_of(one) for one in r.all("PodDisruptionBudget")} == {"management"}
     assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["serviceAccountName"] == "default"
@@ -336,17 +336,17 @@ MONITORING = sets(metrics__serviceMonitor__enabled="true", metrics__prometheusRu
 
 
 @case(SERVERS, MONITORING, sets(kafkaExporter__enabled="true"), preset("user-buy-list"), ["--set", "mongodb.uri=mongodb://mongodb:27018/"])
-def prometheus_of_the_operator(r):
+def prometheus_operator(r):
     monitor = r.all("ServiceMonitor")[0]["spec"]
     chosen = monitor["selector"]["matchExpressions"][0]["values"]
-    watched = [one["metadata"]["name"] for one in r.all("Service") if component_of(one) in chosen]
-    assert watched == ["kafka-exporter", "customer-facing", "customer-management"], f"{watched}: an alias would count twice"
-    assert r.all("PrometheusRule")[0]["spec"]["groups"], "there are no rules"
+    scraped = [one["metadata"]["name"] for one in r.all("Service") if component_of(one) in chosen]
+    assert scraped == ["kafka-exporter", "customer-facing", "customer-management"], f"{scraped}: an alias would be scraped twice"
+    assert r.all("PrometheusRule")[0]["spec"]["groups"], "the rule has no groups"
     dashboard = next(one for one in r.all("ConfigMap") if one["metadata"]["name"].endswith("-dashboard"))
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1" and '"panels"' in dashboard["data"]["shop.json"]
 
 
 @case(SERVERS, sets(image__repository="registry.example/shop", image__digest=f"sha256:{'0' * 64}"), ["--set-json", 'imagePullSecrets=[{"name":"pull"}]'])
-def an_image_by_its_digest(r):
+def image_by_digest(r):
     assert container(r, "management")["image"] == f"registry.example/shop@sha256:{'0' * 64}"
     assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]

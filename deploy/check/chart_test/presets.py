@@ -1,19 +1,19 @@
-"""What each preset keeps of the system that it stands in for."""
+"""Presets: names, ports and settings are those of the replaced system."""
 
 from cases import LOGINS, SERVERS, case, container, ports, replicas
 from rendering import SECRETS, preset, sets
 
 
-def keeps(rendering, dialect, topic, group, database, collection):
+def assert_settings(rendering, dialect, topic, group, database, collection):
     for component in ("facing", "management"):
         variables = rendering.variables(component)
         assert (variables["SHOP_DIALECT"], variables["KAFKA_TOPIC"], variables["KAFKA_GROUP_ID"]) == (dialect, topic, group)
-        assert variables["SHOP_ROLES"] == "purchases", "it had neither users nor orders"
+        assert variables["SHOP_ROLES"] == "purchases", "the replaced system had no users or orders"
     assert (variables["MONGODB_DATABASE"], variables["MONGODB_COLLECTION"]) == (database, collection)
 
 
-def asks(rendering):
-    """The paths that the tests of `helm test` ask for, by the name of the service."""
+def test_scripts(rendering):
+    """The scripts of `helm test`, by pod name."""
     return {pod["metadata"]["name"]: pod["spec"]["containers"][0]["args"][0] for pod in rendering.all("Pod")}
 
 
@@ -23,7 +23,7 @@ def asks(rendering):
     sets(mongodb__hosts="m:27017", mongodb__password=SECRETS["mongodb.password"]),
 )
 def scalable_shop(r):
-    keeps(r, "scalable-shop", "scalable-shop-purchases", "scalable-shop", "purchases", "scalable-shop")
+    assert_settings(r, "scalable-shop", "scalable-shop-purchases", "scalable-shop", "purchases", "scalable-shop")
     assert r.names("Deployment") == {"scalable-shop-cm-server", "scalable-shop-cm-api"}
     assert (replicas(r, "facing"), replicas(r, "management")) == (3, 3)
     assert (ports(r, "facing")["port"], ports(r, "facing")["nodePort"]) == (3001, 30031)
@@ -31,14 +31,14 @@ def scalable_shop(r):
     rule = r.all("Ingress")[0]["spec"]["rules"][0]
     assert rule["host"] == "localhost" and [path["path"] for path in rule["http"]["paths"]] == ["/scalable-shop-cm-server"]
     assert r.variables("facing")["KAFKA_SASL_MECHANISM"] == "PLAIN" and r.variables("management")["MONGODB_USERNAME"] == "root"
-    assert "from" not in r.of("NetworkPolicy", "management")["spec"]["ingress"][0], "its node port could not be reached"
-    tests = asks(r)
+    assert "from" not in r.of("NetworkPolicy", "management")["spec"]["ingress"][0], "the policy would block the node port"
+    tests = test_scripts(r)
     assert "/getAllUserBuys/foo" in tests["scalable-shop-cm-server-test"] and "/buyList/foo" in tests["scalable-shop-cm-api-test"]
 
 
 @case(preset("user-buy-list"))
 def user_buy_list(r):
-    keeps(r, "user-buy-list", "purchases", "purchase-group", "purchases", "purchases")
+    assert_settings(r, "user-buy-list", "purchases", "purchase-group", "purchases", "purchases")
     assert {"customer-facing", "customer-management", "user-buy-frontend", "kafka-exporter"} == r.names("Service")
     assert {"customer-facing-config", "customer-management-config"} <= r.names("ConfigMap")
     assert (ports(r, "facing")["port"], container(r, "facing")["ports"][0]["containerPort"]) == (80, 3000)
@@ -52,14 +52,14 @@ def user_buy_list(r):
     keda = r.of("ScaledObject", "management")["spec"]
     assert (keda["minReplicaCount"], keda["maxReplicaCount"]) == (2, 10)
     assert [trigger["type"] for trigger in keda["triggers"]] == ["kafka"] and keda["triggers"][0]["metadata"]["lagThreshold"] == "50"
-    made = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
-    assert (made["TOPIC"], made["PARTITIONS"], r.variables("management")["KAFKA_PARTITIONS"]) == ("purchases", "10", "10")
+    variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
+    assert (variables["TOPIC"], variables["PARTITIONS"], r.variables("management")["KAFKA_PARTITIONS"]) == ("purchases", "10", "10")
     assert r.variables("facing")["KAFKA_BOOTSTRAP_SERVERS"] == "kafka.ns.svc:9092"
 
 
 @case(preset("purchase-tracking"))
 def purchase_tracking(r):
-    keeps(r, "purchase-tracking", "purchases", "purchase-consumer-group", "purchase_db", "purchases")
+    assert_settings(r, "purchase-tracking", "purchases", "purchase-consumer-group", "purchase_db", "purchases")
     assert r.names("Deployment") == {"customer-web-server", "customer-management-api"}
     assert (ports(r, "facing")["port"], ports(r, "facing")["nodePort"]) == (80, 30080)
     assert container(r, "facing")["ports"][0]["containerPort"] == 5000 and ports(r, "management")["port"] == 5001
@@ -69,13 +69,13 @@ def purchase_tracking(r):
         assert [one["pods"]["metric"]["name"] for one in hpa["metrics"]] == ["flask_http_request_per_second"]
     annotations = r.of("Deployment", "management")["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/scrape"] == "true" and annotations["prometheus.io/port"] == "5001"
-    for script in asks(r).values():
-        assert "/v1/purchases" in script and "/getAllUserBuys" not in script and "/purchases/foo" not in script, "404 there"
+    for script in test_scripts(r).values():
+        assert "/v1/purchases" in script and "/getAllUserBuys" not in script and "/purchases/foo" not in script, "the dialect responds with 404"
 
 
 @case(preset("shopping-system"), SERVERS)
 def shopping_system(r):
-    keeps(r, "shopping-system", "purchases", "management-api-group", "shopping", "purchases")
+    assert_settings(r, "shopping-system", "purchases", "management-api-group", "shopping", "purchases")
     assert r.names("Service") == {"rel-shopping-system-web-server", "rel-shopping-system-management-api"}
     assert (ports(r, "facing")["port"], ports(r, "management")["port"]) == (8081, 8080)
     scaled = {one["metadata"]["name"].split("-system-")[1]: one["spec"] for one in r.all("ScaledObject")}
@@ -85,5 +85,5 @@ def shopping_system(r):
 
 
 @case(preset("shopping-system"), LOGINS)
-def a_preset_with_logins(r):
+def preset_with_credentials(r):
     assert r.of("TriggerAuthentication", "management")["spec"]["secretTargetRef"]

@@ -1,4 +1,4 @@
-"""The chart, rendered by helm with some values."""
+"""Renders the chart with helm."""
 
 import functools
 import os
@@ -13,16 +13,16 @@ CHART = ROOT / "deploy/helm/shop"
 HELM = os.environ["HELM"]
 KUBERNETES = ["--kube-version", "1.33"]
 
-# Where Kafka and MongoDB are, for what does not depend on it.
+# Addresses of Kafka and MongoDB, for cases that do not depend on them.
 SERVERS = ["--set", r"kafka.bootstrapServers=kafka-0:9092\,kafka-1:9094,mongodb.uri=mongodb://mongo:27018/"]
-# What must not be seen outside of Secrets.
+# Values that must not appear outside of Secrets.
 SECRETS = {
     "kafka.sasl.password": "kafka-secret-text", "mongodb.password": "mongodb-secret-text", "users.mongodb.password": "users-secret-text",
 }  # fmt: skip
 
 
 def sets(**values):
-    """Arguments that set values; `__` stands for a dot."""
+    """Arguments of helm that set values; `__` represents a dot."""
     return [part for name, value in values.items() for part in ("--set", f"{name.replace('__', '.')}={value}")]
 
 
@@ -35,13 +35,13 @@ def helm(*arguments, **variables):
 
 
 def lint(arguments):
-    """What helm has against the chart; nothing if all is well."""
+    """The output of a failed `helm lint`; empty if it succeeds."""
     done = helm("lint", "--strict", str(CHART), *KUBERNETES, *arguments)
     return [] if done.returncode == 0 else [done.stdout + done.stderr]
 
 
-def refusal(arguments):
-    """Why helm refuses to render; nothing if it does render."""
+def rejection(arguments):
+    """The error of `helm template`; empty if it succeeds."""
     done = helm("template", "rel", str(CHART), *KUBERNETES, *arguments)
     return done.stderr if done.returncode else ""
 
@@ -51,12 +51,12 @@ def documents_of(text):
 
 
 class Rendering:
-    """The documents that came of some values, and ways to find things in them."""
+    """The rendered documents, and lookups in them."""
 
     def __init__(self, arguments, release="rel", namespace="ns"):
         done = helm("template", release, str(CHART), "--namespace", namespace, *KUBERNETES, *arguments)
         if done.returncode:
-            raise AssertionError(f"helm does not render: {done.stderr}")
+            raise AssertionError(f"helm template failed: {done.stderr}")
         self.documents = documents_of(done.stdout)
 
     def all(self, kind):
@@ -67,16 +67,16 @@ class Rendering:
 
     def one(self, kind, name):
         found = [document for document in self.all(kind) if document["metadata"]["name"] == name]
-        assert len(found) == 1, f"{kind} {name}: there are {len(found)}, of {sorted(self.names(kind))}"
+        assert len(found) == 1, f"{kind} {name}: found {len(found)}, of {sorted(self.names(kind))}"
         return found[0]
 
     def of(self, kind, component):
         found = [document for document in self.all(kind) if component_of(document) == component]
-        assert len(found) == 1, f"{kind} of {component}: there are {len(found)}"
+        assert len(found) == 1, f"{kind} of {component}: found {len(found)}"
         return found[0]
 
     def workloads(self):
-        """Everything that has pods, and the pod's description."""
+        """Every document with pods, and the metadata and spec of the pod."""
         for document in self.documents:
             if document["kind"] == "Pod":
                 yield document, document["metadata"], document["spec"]
@@ -85,7 +85,7 @@ class Rendering:
                 yield document, template["metadata"], template["spec"]
 
     def variables(self, component):
-        """The settings of a service, as its pod gets them."""
+        """The environment variables of a service, from ConfigMaps and the pod."""
         container = self.of("Deployment", component)["spec"]["template"]["spec"]["containers"][0]
         known = {}
         for source in container.get("envFrom", []):
@@ -98,13 +98,13 @@ def component_of(document):
 
 
 def default_of(variable):
-    """What a service takes when a variable is unset, from its source."""
+    """The default of a variable, from the source of the services."""
     return re.search(rf'env = "{variable}", default_value = "(\w+)"', (ROOT / "bins/settings/variables.rs").read_text())[1]
 
 
 @functools.cache
 def chart_and_workspace():
-    """The versions of the chart, of what it installs, and of the workspace."""
+    """The versions of the chart, the app and the workspace."""
     import tomllib
 
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())

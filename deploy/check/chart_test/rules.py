@@ -1,4 +1,4 @@
-"""What holds for everything that the chart renders, whatever the values are."""
+"""Rules for all renderings of the chart."""
 
 import functools
 import os
@@ -17,14 +17,14 @@ EXPORTER_FLAGS = {
 
 @functools.cache
 def settings_of_the_services():
-    """Every variable that the services read, by the names of their source."""
+    """All variables of the services, from their source."""
     source = ROOT / "bins/settings/variables.rs"
     names = set(re.findall(r'env = "(\w+)"', source.read_text()))
     tables = (ROOT / "bins/settings/names.rs").read_text()
     secrets, parts = (
         set(re.findall(r'"(\w+)"', re.search(rf"const {table}:.*?\];\n", tables, re.S)[0])) for table in ("SECRETS", "PARTS")
     )
-    assert len(names) > 20 and secrets and parts, "bins/ names its variables in another way"
+    assert len(names) > 20 and secrets and parts, "the source of bins/ has another format"
     return names | parts | {f"{secret}_FILE" for secret in secrets}, secrets
 
 
@@ -32,7 +32,7 @@ def settings_of_the_services():
 def scaler_settings(trigger):
     source = pathlib.Path(os.environ["KEDA_SCALERS"], {"kafka": "kafka_scaler.go", "cpu": "cpu_memory_scaler.go"}[trigger])
     names = set(re.findall(r'keda:"name=(\w+), *order=triggerMetadata', source.read_text()))
-    assert names, f"KEDA's {trigger} scaler names its settings in another way"
+    assert names, f"the source of KEDA's {trigger} scaler has another format"
     return names
 
 
@@ -40,19 +40,19 @@ def containers_of(pod):
     return pod["containers"] + pod.get("initContainers", [])
 
 
-def same_name_twice(rendering):
+def names_are_unique_and_valid(rendering):
     seen = set()
     for document in rendering.documents:
         name = document["kind"], document["metadata"]["name"]
         if name in seen:
-            yield f"{name} is there twice"
+            yield f"{name} is duplicated"
         seen.add(name)
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name[1]):
-            yield f"{name} is no name"
+            yield f"{name} is not a valid name"
 
 
 def restricted_pods(rendering):
-    """The restricted Pod Security Standard, and a root file system that cannot be written."""
+    """The restricted Pod Security Standard, and a read-only root file system."""
     for document, _, pod in rendering.workloads():
         name = f"{document['kind']} {document['metadata']['name']}"
         context = pod.get("securityContext", {})
@@ -63,9 +63,9 @@ def restricted_pods(rendering):
         if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
             yield f"{name} has no seccomp profile"
         if pod.get("automountServiceAccountToken") is not False:
-            yield f"{name} gets a token"
+            yield f"{name} mounts a service account token"
         if pod.get("enableServiceLinks") is not False:
-            yield f"{name} gets the addresses of services as variables"
+            yield f"{name} has service links enabled"
         for host in ("hostNetwork", "hostPID", "hostIPC"):
             if pod.get(host):
                 yield f"{name} has {host}"
@@ -76,28 +76,28 @@ def restricted_pods(rendering):
         for container in containers_of(pod):
             context = container.get("securityContext", {})
             if context.get("allowPrivilegeEscalation") is not False or context.get("privileged"):
-                yield f"{name} may gain rights"
+                yield f"{name} may gain privileges"
             if context.get("capabilities") != {"drop": ["ALL"]}:
                 yield f"{name} keeps capabilities"
             if context.get("readOnlyRootFilesystem") is not True and component_of(document) != "kafka":
-                yield f"{name} may write to its root"
+                yield f"{name} has a writable root file system"
 
 
-def containers_are_bounded(rendering):
+def containers_have_limits(rendering):
     for document, _, pod in rendering.workloads():
         for container in containers_of(pod):
             name = f"{document['metadata']['name']}/{container['name']}"
             resources = container.get("resources", {})
             if "memory" not in resources.get("limits", {}) or "cpu" not in resources.get("requests", {}):
-                yield f"{name} has no bound of memory or asks for no processor"
+                yield f"{name} has no memory limit or no CPU request"
             if not re.search(r":[^/]*\d|@sha256:", container["image"]):
                 yield f"{name} has an image without a version: {container['image']}"
 
 
-def no_tokens_of_accounts(rendering):
+def no_service_account_tokens(rendering):
     for account in rendering.all("ServiceAccount"):
         if account.get("automountServiceAccountToken") is not False:
-            yield f"ServiceAccount {account['metadata']['name']} gives tokens"
+            yield f"ServiceAccount {account['metadata']['name']} mounts tokens"
 
 
 def secrets_stay_in_secrets(rendering):
@@ -106,14 +106,14 @@ def secrets_stay_in_secrets(rendering):
             continue
         for text in (*SECRETS.values(), "mongodb://"):
             if text in str(document):
-                yield f"{document['kind']} {document['metadata']['name']} shows {text}"
+                yield f"{document['kind']} {document['metadata']['name']} contains {text}"
     secrets = settings_of_the_services()[1]
     for document, _, pod in rendering.workloads():
         for container in containers_of(pod):
             for variable in container.get("env", []):
                 secret = variable["name"] in secrets or re.search("PASSWORD$|_URI$|TOKEN$", variable["name"])
                 if secret and "value" in variable:
-                    yield f"{document['metadata']['name']}: {variable['name']} is told in the open"
+                    yield f"{document['metadata']['name']}: {variable['name']} is not read from a Secret"
 
 
 def mounts_and_volumes_agree(rendering):
@@ -128,7 +128,7 @@ def mounts_and_volumes_agree(rendering):
         for volume in pod.get("volumes", []):
             wanted = volume.get("configMap", {}).get("name")
             if wanted and wanted not in rendering.names("ConfigMap"):
-                yield f"{name}: there is no ConfigMap {wanted}"
+                yield f"{name}: ConfigMap {wanted} is missing"
 
 
 def labels_of_pods(rendering):
@@ -151,34 +151,34 @@ def selectors_find_pods(rendering):
             pods = chosen(rendering, selector)
             components = {labels["app.kubernetes.io/component"] for labels, pod in labels_of_pods(rendering) if pod in pods}
             if len(components) != 1:
-                yield f"{kind} {name} is for {sorted(components)}"
+                yield f"{kind} {name} selects {sorted(components)}"
             ports = {port.get("name") for pod in pods for one in pod["containers"] for port in one.get("ports", [])}
             wanted = {port["targetPort"] for port in spec.get("ports", [])}
             for rule in spec.get("ingress", []):
                 wanted |= {port["port"] for port in rule.get("ports", [])}
             if not {port for port in wanted if isinstance(port, str)} <= ports:
-                yield f"{kind} {name} is for the ports {wanted}, its pods have {ports}"
+                yield f"{kind} {name} uses the ports {wanted}, its pods have {ports}"
         if kind in ("Deployment", "StatefulSet"):
             if not spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items():
-                yield f"{kind} {name} does not find its own pods"
+                yield f"{kind} {name} does not select its pods"
 
 
-def probes_ask_for_the_live_state(rendering):
+def probes_use_their_paths(rendering):
     for document, _, pod in rendering.workloads():
         component = component_of(document)
         if component not in OWN or document["kind"] != "Deployment":
             continue
         container = pod["containers"][0]
         for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
-            asked = container.get(f"{probe}Probe", {}).get("httpGet")
-            if asked != {"path": path, "port": "http"}:
-                yield f"{component}: its {probe} is told by {asked}"
+            request = container.get(f"{probe}Probe", {}).get("httpGet")
+            if request != {"path": path, "port": "http"}:
+                yield f"{component}: the {probe} probe is {request}"
 
 
-def drains_are_not_held_up(rendering):
+def budgets_do_not_block_drains(rendering):
     for budget in rendering.all("PodDisruptionBudget"):
         if budget["spec"].get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
-            yield f"{budget['metadata']['name']}: pods that are not ready hold up a drain"
+            yield f"{budget['metadata']['name']}: pods that are not ready block a drain"
 
 
 def settings_are_known(rendering):
@@ -196,7 +196,7 @@ def settings_are_known(rendering):
             yield f"{component} listens on {variables['PORT']}, its port is {port}"
         pause = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         if pod["terminationGracePeriodSeconds"] <= int(variables["SHOP_DRAIN_SECONDS"]) + pause:
-            yield f"{component} is killed before its drain is over"
+            yield f"{component} is killed before its drain timeout"
         files = {
             f"/etc/shop/secrets/{item['path']}"
             for volume in pod.get("volumes", [])
@@ -205,16 +205,16 @@ def settings_are_known(rendering):
         }
         named = {value for name, value in variables.items() if name.endswith("_FILE")}
         if files != named:
-            yield f"{component} reads {sorted(named)}, there is {sorted(files)}"
-        for asked in {"MANAGEMENT_URL", "USERS_URL", "ORDERS_URL"} & set(variables):
-            host, port = variables[asked].removeprefix("http://").split(":")
+            yield f"{component} reads {sorted(named)}, mounted are {sorted(files)}"
+        for variable in {"MANAGEMENT_URL", "USERS_URL", "ORDERS_URL"} & set(variables):
+            host, port = variables[variable].removeprefix("http://").split(":")
             ports = rendering.one("Service", host)["spec"]["ports"]
             if [known["port"] for known in ports] != [int(port)]:
-                yield f"{component} asks {host}:{port}, which listens on {ports}"
+                yield f"{component} connects to {host}:{port}, which has the ports {ports}"
 
 
-def each_role_has_one_keeper(rendering):
-    """Two that keep the same rows in different databases would share out the events of their group, and each miss some."""
+def each_role_has_one_deployment(rendering):
+    """Two deployments of a role share one consumer group: with different databases, each would miss events."""
     roles = {}
     for deployment in rendering.all("Deployment"):
         component = component_of(deployment)
@@ -225,41 +225,41 @@ def each_role_has_one_keeper(rendering):
             yield f"{component} runs {program}"
         roles[component] = rendering.variables(component)["SHOP_ROLES"].split(",")
     facing = roles.pop("facing", None)
-    kept = [role for own in roles.values() for role in own]
-    if roles and len(kept) != len(set(kept)):
-        yield f"a role is kept twice: {roles}"
-    if facing and roles and set(facing) != set(kept):
-        yield f"facing leads to {facing}, there is {roles}"
+    deployed = [role for own in roles.values() for role in own]
+    if roles and len(deployed) != len(set(deployed)):
+        yield f"a role has two deployments: {roles}"
+    if facing and roles and set(facing) != set(deployed):
+        yield f"facing has the roles {facing}, deployments are {roles}"
     if facing and "purchases" not in facing:
-        yield "facing is for purchases"
+        yield "facing without purchases"
 
 
-def one_owner_of_the_replicas(rendering):
-    owners = set()
+def one_autoscaler_per_deployment(rendering):
+    scaled = set()
     for scaler in rendering.all("HorizontalPodAutoscaler") + rendering.all("ScaledObject"):
         target = scaler["spec"]["scaleTargetRef"]["name"]
-        if target in owners:
+        if target in scaled:
             yield f"{target} has two autoscalers"
-        owners.add(target)
+        scaled.add(target)
     for deployment in rendering.all("Deployment"):
         name = deployment["metadata"]["name"]
-        if ("replicas" in deployment["spec"]) == (name in owners):
-            yield f"{name}: replicas {deployment['spec'].get('replicas')}, an autoscaler: {name in owners}"
-    if missing := owners - rendering.names("Deployment"):
-        yield f"autoscalers of nothing: {missing}"
+        if ("replicas" in deployment["spec"]) == (name in scaled):
+            yield f"{name}: replicas {deployment['spec'].get('replicas')}, an autoscaler: {name in scaled}"
+    if missing := scaled - rendering.names("Deployment"):
+        yield f"autoscalers without a deployment: {missing}"
 
 
-def scalers_know_their_settings(rendering):
+def scaler_settings_exist(rendering):
     for scaler in rendering.all("ScaledObject"):
         for trigger in scaler["spec"]["triggers"]:
             if unknown := set(trigger["metadata"]) - scaler_settings(trigger["type"]):
                 yield f"KEDA's {trigger['type']} scaler does not know {sorted(unknown)}"
             reference = trigger.get("authenticationRef", {}).get("name")
             if reference and reference not in rendering.names("TriggerAuthentication"):
-                yield f"there is no TriggerAuthentication {reference}"
+                yield f"TriggerAuthentication {reference} is missing"
 
 
-def flags_exist(rendering):
+def exporter_flags_exist(rendering):
     for deployment in rendering.all("Deployment"):
         if component_of(deployment) == "kafka-exporter":
             given = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -268,7 +268,7 @@ def flags_exist(rendering):
 
 
 RULES = [
-    same_name_twice, restricted_pods, containers_are_bounded, no_tokens_of_accounts, secrets_stay_in_secrets,
-    mounts_and_volumes_agree, selectors_find_pods, probes_ask_for_the_live_state, drains_are_not_held_up, settings_are_known,
-    each_role_has_one_keeper, one_owner_of_the_replicas, scalers_know_their_settings, flags_exist,
+    names_are_unique_and_valid, restricted_pods, containers_have_limits, no_service_account_tokens, secrets_stay_in_secrets,
+    mounts_and_volumes_agree, selectors_find_pods, probes_use_their_paths, budgets_do_not_block_drains, settings_are_known,
+    each_role_has_one_deployment, one_autoscaler_per_deployment, scaler_settings_exist, exporter_flags_exist,
 ]  # fmt: skip

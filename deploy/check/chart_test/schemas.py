@@ -1,4 +1,4 @@
-"""Documents held against the schemas of those who read them; unknown members are faults."""
+"""Validates documents against the schemas of Kubernetes, KEDA and the Prometheus operator. Unknown members are failures."""
 
 import functools
 import os
@@ -9,10 +9,10 @@ import kubernetes_validate
 import yaml
 from kubernetes_validate import utils
 
-# The oldest that the chart is for, and the newest that there is a schema of.
+# The minimum version of the chart, and the newest version with a schema.
 KUBERNETES = ["1.30", "1.37"]
 
-# What of KEDA and of Prometheus' operator the chart renders.
+# Custom resources that the chart renders, of KEDA and of the Prometheus operator.
 USED = {
     "KEDA_SCHEMAS": ["scaledobjects", "triggerauthentications"],
     "OPERATOR_SCHEMAS": ["servicemonitors", "prometheusrules"],
@@ -20,18 +20,18 @@ USED = {
 
 
 class Loader(yaml.SafeLoader):
-    """Reads `=` as the text that is meant by it."""
+    """Reads `=` as a string, which YAML 1.1 gives another meaning."""
 
 
 Loader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
 
-# It reads them anew for each document.
+# Without a cache, it reads the schemas for each document.
 utils.schema_contents = functools.cache(utils.schema_contents)
 
 
 @functools.cache
 def custom():
-    """Validators of what is not Kubernetes' own, by version and kind."""
+    """Validators of custom resources, by version and kind."""
     found = {}
     for folder, kinds in USED.items():
         for kind in kinds:
@@ -44,7 +44,7 @@ def custom():
 
 
 def strict(schema):
-    """The same schema, with unknown members refused instead of dropped."""
+    """The schema with unknown members rejected instead of pruned."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -56,7 +56,7 @@ def strict(schema):
     return result
 
 
-def faults(document):
+def failures(document):
     name = f"{document['kind']} {document['metadata']['name']}"
     validator = custom().get((document["apiVersion"], document["kind"]))
     if validator:

@@ -1,4 +1,4 @@
-{{/* Values that are right by themselves but not together. Each of them is told at once, as the services do. */}}
+{{/* Rejects contradictory values. Reports all contradictions at once, as the services do for their settings. */}}
 
 {{- define "shop.checks" -}}
 {{- $faults := list -}}
@@ -21,10 +21,10 @@
 {{- $faults := list -}}
 {{- with .Values -}}
 {{- if gt (int .facing.replicas) 1 -}}
-{{- $faults = append $faults "mode embedded with facing.replicas: one process has the volume, so there is one replica; unset facing.replicas" -}}
+{{- $faults = append $faults "mode embedded with facing.replicas: only one process can use the volume; unset facing.replicas" -}}
 {{- end -}}
 {{- if ne .facing.autoscaling.type "none" -}}
-{{- $faults = append $faults "mode embedded with facing.autoscaling.type: one process has the volume; set it to none" -}}
+{{- $faults = append $faults "mode embedded with facing.autoscaling.type: only one process can use the volume; set it to none" -}}
 {{- end -}}
 {{- if ne .management.autoscaling.type "none" -}}
 {{- $faults = append $faults "mode embedded with management.autoscaling.type: there is no management; set it to none" -}}
@@ -36,10 +36,10 @@
 {{- $faults = append $faults "mode embedded with mongodb: the store is on the volume; unset it, or set mode to cluster" -}}
 {{- end -}}
 {{- if or .users.enabled .orders.enabled -}}
-{{- $faults = append $faults "mode embedded with users.enabled or orders.enabled: facing has these roles, too; unset them, or set mode to cluster" -}}
+{{- $faults = append $faults "mode embedded with users.enabled or orders.enabled: facing already has these roles; unset them, or set mode to cluster" -}}
 {{- end -}}
 {{- if not (has "purchases" .settings.roles) -}}
-{{- $faults = append $faults "mode embedded with settings.roles without purchases: facing, which is all of it, is for purchases; name them too" -}}
+{{- $faults = append $faults "mode embedded with settings.roles without purchases: facing is the only service and requires purchases; add it" -}}
 {{- end -}}
 {{- end -}}
 {{- $faults | toJson -}}
@@ -51,13 +51,13 @@
 {{- if and .internal.enabled .bootstrapServers -}}
 {{- $faults = append $faults "kafka.internal.enabled with kafka.bootstrapServers: unset one of them" -}}
 {{- else if not (or .internal.enabled .bootstrapServers) -}}
-{{- $faults = append $faults "kafka.bootstrapServers is not set: name the brokers, or set kafka.internal.enabled for a trial, or mode to embedded" -}}
+{{- $faults = append $faults "kafka.bootstrapServers is not set: set it to the brokers, or set kafka.internal.enabled for a trial, or mode to embedded" -}}
 {{- end -}}
 {{- if and .internal.enabled (or .sasl.mechanism .tls.enabled) -}}
-{{- $faults = append $faults "kafka.internal.enabled with kafka.sasl or kafka.tls: the broker for trials has neither" -}}
+{{- $faults = append $faults "kafka.internal.enabled with kafka.sasl or kafka.tls: the internal broker supports neither" -}}
 {{- end -}}
 {{- if and .internal.enabled (gt (default .replicationFactor $.Values.topicJob.replicationFactor | int) 1) -}}
-{{- $faults = append $faults "kafka.internal.enabled with kafka.replicationFactor or topicJob.replicationFactor: the broker for trials is one, and has one copy" -}}
+{{- $faults = append $faults "kafka.internal.enabled with kafka.replicationFactor or topicJob.replicationFactor: the internal Kafka has one broker, so one replica" -}}
 {{- end -}}
 {{- if .sasl.mechanism -}}
 {{- if not .sasl.username -}}
@@ -67,7 +67,7 @@
 {{- $faults = append $faults "kafka.sasl.mechanism with neither kafka.sasl.password nor kafka.sasl.existingSecret" -}}
 {{- end -}}
 {{- else if or .sasl.username .sasl.password .sasl.existingSecret -}}
-{{- $faults = append $faults "kafka.sasl has a login but no kafka.sasl.mechanism" -}}
+{{- $faults = append $faults "kafka.sasl has credentials but no kafka.sasl.mechanism" -}}
 {{- end -}}
 {{- if and .sasl.password .sasl.existingSecret -}}
 {{- $faults = append $faults "kafka.sasl.password with kafka.sasl.existingSecret: unset one of them" -}}
@@ -79,7 +79,7 @@
 {{- $faults | toJson -}}
 {{- end -}}
 
-{{/* Topics and groups that the release had before, and that it would leave behind with what is in them. */}}
+{{/* Rejects an upgrade that would change topics or groups of the release by default, and so lose their records. */}}
 {{- define "shop.checks.names" -}}
 {{- $faults := list -}}
 {{- range $service := splitList " " (include "shop.services" .) -}}
@@ -90,7 +90,7 @@
 {{- $variable := printf "%s_%s" (eq $part "kafka" | ternary "KAFKA" (printf "SHOP_%s" (upper $part))) $ending -}}
 {{- $before := get $had $variable -}}
 {{- if and $before (not (get (get $.Values $part) $value)) (ne $before (get $has $variable)) -}}
-{{- $faults = append $faults (printf "%s.%s is not set, so it would be %s, but this release has %s: what is in the log there would never be read; set %s.%s=%s" $part $value (get $has $variable) $before $part $value $before) -}}
+{{- $faults = append $faults (printf "%s.%s is not set: its default is %s, but this release uses %s, whose records would not be ingested; set %s.%s=%s" $part $value (get $has $variable) $before $part $value $before) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -104,10 +104,10 @@
 {{- if and .internal.enabled (or .uri .hosts) -}}
 {{- $faults = append $faults "mongodb.internal.enabled with mongodb.uri or mongodb.hosts: unset one of them" -}}
 {{- else if not (or .internal.enabled .uri .hosts .existingSecret) -}}
-{{- $faults = append $faults "none of mongodb.uri, mongodb.hosts and mongodb.existingSecret is set: say where MongoDB is, or set mongodb.internal.enabled for a trial, or mode to embedded" -}}
+{{- $faults = append $faults "none of mongodb.uri, mongodb.hosts and mongodb.existingSecret is set: set one of them, or set mongodb.internal.enabled for a trial, or mode to embedded" -}}
 {{- end -}}
 {{- if and .uri (or .hosts .username .password .existingSecret) -}}
-{{- $faults = append $faults "mongodb.uri with mongodb.hosts, username, password or existingSecret: the URI says it all, unset the others" -}}
+{{- $faults = append $faults "mongodb.uri with mongodb.hosts, username, password or existingSecret: the URI includes them; unset the others" -}}
 {{- end -}}
 {{- if and .hosts .username (not (or .password .existingSecret)) -}}
 {{- $faults = append $faults "mongodb.username with neither mongodb.password nor mongodb.existingSecret" -}}
@@ -122,7 +122,7 @@
 {{- $faults | toJson -}}
 {{- end -}}
 
-{{/* The logins of users and orders that are their own. */}}
+{{/* MongoDB credentials of the deployments of users and orders. */}}
 {{- define "shop.checks.logins" -}}
 {{- $faults := list -}}
 {{- $hosts := include "shop.mongodb.hosts" . -}}
@@ -130,7 +130,7 @@
 {{- $enabled := (get $.Values $role).enabled -}}
 {{- with (get $.Values $role).mongodb -}}
 {{- if and (not $enabled) (or .uri .username .password .existingSecret) -}}
-{{- $faults = append $faults (printf "%s.mongodb has a login, but %s are kept by management, with mongodb's: unset it, or set %s.enabled" $role $role $role) -}}
+{{- $faults = append $faults (printf "%s.mongodb has credentials, but management stores %s with the credentials of mongodb: unset them, or set %s.enabled" $role $role $role) -}}
 {{- else if $hosts -}}
 {{- if .uri -}}
 {{- $faults = append $faults (printf "%s.mongodb.uri with mongodb.hosts or mongodb.internal: set %s.mongodb.username, and password or existingSecret" $role $role) -}}
@@ -142,7 +142,7 @@
 {{- $faults = append $faults (printf "%s.mongodb.password or existingSecret without %s.mongodb.username" $role $role) -}}
 {{- end -}}
 {{- else if or .username .password -}}
-{{- $faults = append $faults (printf "%s.mongodb.username or password without mongodb.hosts: the URI holds the login; set %s.mongodb.uri or existingSecret" $role $role) -}}
+{{- $faults = append $faults (printf "%s.mongodb.username or password without mongodb.hosts: the URI includes the credentials; set %s.mongodb.uri or existingSecret" $role $role) -}}
 {{- end -}}
 {{- if and .existingSecret (or .uri .password) -}}
 {{- $faults = append $faults (printf "%s.mongodb.existingSecret with %s.mongodb.uri or password: unset one of them" $role $role) -}}
@@ -155,7 +155,7 @@
 {{- define "shop.checks.replicas" -}}
 {{- $faults := list -}}
 {{- if and (eq .Values.management.autoscaling.type "keda") (not (include "shop.has" (list $ "management" "purchases"))) -}}
-{{- $faults = append $faults "management.autoscaling.type is keda, but management carries no purchases: KEDA scales it by what these are behind; set it to hpa or none" -}}
+{{- $faults = append $faults "management.autoscaling.type is keda, but management ingests no purchases: KEDA scales it by their consumer lag; set it to hpa or none" -}}
 {{- end -}}
 {{- range $service := splitList " " (include "shop.services" .) -}}
 {{- $own := get $.Values $service -}}
@@ -172,10 +172,10 @@
 {{- end -}}
 {{- end -}}
 {{- if and (eq $by.type "hpa") (not (or (int $by.cpuPercent) (int $by.memoryPercent) (int $by.requestsPerSecond) $by.extraMetrics)) -}}
-{{- $faults = append $faults (printf "%s.autoscaling.type is hpa, but there is nothing to scale by: set cpuPercent, memoryPercent, requestsPerSecond or extraMetrics" $service) -}}
+{{- $faults = append $faults (printf "%s.autoscaling.type is hpa, but no metric is enabled: set cpuPercent, memoryPercent, requestsPerSecond or extraMetrics" $service) -}}
 {{- end -}}
 {{- if and (eq $by.type "keda") (or (int $by.memoryPercent) (int $by.requestsPerSecond) $by.extraMetrics) -}}
-{{- $faults = append $faults (printf "%s.autoscaling.type is keda with memoryPercent, requestsPerSecond or extraMetrics, which are of hpa: one autoscaler owns the number of replicas" $service) -}}
+{{- $faults = append $faults (printf "%s.autoscaling.type is keda with memoryPercent, requestsPerSecond or extraMetrics, which only hpa supports: a deployment has one autoscaler; set the type to hpa or unset them" $service) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .Values.facing.autoscaling.type "keda") (not (int .Values.facing.autoscaling.cpuPercent)) -}}
@@ -188,7 +188,7 @@
 {{- $faults := list -}}
 {{- range $role := list "users" "orders" -}}
 {{- if and (get $.Values $role).enabled (not (has $role $.Values.settings.roles)) -}}
-{{- $faults = append $faults (printf "%s.enabled without %s among settings.roles: name them there" $role $role) -}}
+{{- $faults = append $faults (printf "%s.enabled without %s in settings.roles: add the role there" $role $role) -}}
 {{- end -}}
 {{- end -}}
 {{- range $service := list "facing" "management" "users" "orders" -}}
@@ -204,7 +204,7 @@
 {{- if .enabled -}}
 {{- range concat .paths .extraPaths -}}
 {{- if not (has .service (splitList " " (include "shop.services" $))) -}}
-{{- $faults = append $faults (printf "mode %s with the ingress path %s to %s, which there is none of" $.Values.mode .path .service) -}}
+{{- $faults = append $faults (printf "mode %s with the ingress path %s to %s: the release does not have this service; remove the path" $.Values.mode .path .service) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

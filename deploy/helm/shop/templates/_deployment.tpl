@@ -16,11 +16,11 @@ metadata:
 spec:
   {{- if $embedded }}
   replicas: 1
-  # Two processes cannot have the volume at once, not even for a moment.
+  # Two processes must not use the volume at the same time.
   strategy:
     type: Recreate
   {{- else }}
-  {{- /* Whoever scales owns the number: an upgrade must not set it back. */}}
+  {{- /* Omitted with an autoscaler: an upgrade must not reset the number that it set. */}}
   {{- if eq $own.autoscaling.type "none" }}
   replicas: {{ default 2 $own.replicas }}
   {{- end }}
@@ -38,11 +38,11 @@ spec:
       labels:
         {{- include "shop.podLabels" . | nindent 8 }}
       annotations:
-        # Settings are read at the start: changed ones replace the pods.
+        # Settings are read at startup: a change must replace the pods.
         checksum/settings: {{ include "shop.variables" . | sha256sum }}
         {{- with include "shop.secretsMade" . }}
-        # Everyone who may list pods can read it, and must not find the secrets by trying words: each try costs a run
-        # of scrypt, with the release as its salt.
+        # Readable by anyone who can list pods. derivePassword applies scrypt, salted with the release, which makes
+        # a dictionary attack on the secrets expensive.
         checksum/secrets: {{ derivePassword 1 "maximum" . (include "shop.fullname" $root) $root.Release.Namespace | sha256sum }}
         {{- end }}
         {{- if $root.Values.metrics.annotations }}
@@ -55,7 +55,7 @@ spec:
         {{- end }}
     spec:
       {{- include "shop.podBasics" $root | nindent 6 }}
-      # Longer than a shutdown may take, so that it is never cut short.
+      # Longer than preStop and drain together, so a shutdown is not cut short.
       terminationGracePeriodSeconds: {{ add $root.Values.preStopSeconds $root.Values.settings.drainSeconds 5 }}
       securityContext:
         {{- include "shop.podSecurity" (dict "user" 10001 "group" 10001) | nindent 8 }}
@@ -84,7 +84,7 @@ spec:
           ports:
             - name: http
               containerPort: {{ $own.port }}
-          # That Kafka or MongoDB is away fails no probe: what does not need them is answered all the same.
+          # An unavailable Kafka or MongoDB fails no probe: requests that do not need it are still served.
           startupProbe:
             httpGet: {path: /livez, port: http}
             periodSeconds: 2
@@ -127,7 +127,7 @@ spec:
         {{- if $files }}
         - name: secrets
           projected:
-            # For the group of the pod.
+            # Readable by fsGroup.
             defaultMode: 0440
             sources:
               {{- $files | nindent 14 }}
@@ -140,7 +140,7 @@ spec:
       {{- end }}
 {{- end -}}
 
-{{/* The settings of a service. Nothing in them is secret. */}}
+{{/* The settings of a service, without secrets. */}}
 {{- define "shop.variables" -}}
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
@@ -178,7 +178,7 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{- end }}
 {{- end -}}
 
-{{/* The files of secrets that a service reads: facing has no business with MongoDB. */}}
+{{/* The secret files that a service reads. Facing does not connect to MongoDB. */}}
 {{- define "shop.files" -}}
 {{- $root := index . 0 -}}
 {{- if eq $root.Values.mode "cluster" -}}
@@ -190,7 +190,7 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the chart itself keeps secret, so that pods are replaced when it changes. */}}
+{{/* Secret values of the chart. Pods are replaced when they change. */}}
 {{- define "shop.secretsMade" -}}
 {{- (index . 0).Values.kafka.sasl.password -}}
 {{- if ne (index . 1) "facing" -}}

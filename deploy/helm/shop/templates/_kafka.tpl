@@ -1,4 +1,4 @@
-{{/* Where Kafka is, and how to log in there. */}}
+{{/* Addresses and credentials of Kafka. */}}
 
 {{- define "shop.kafka.servers" -}}
 {{- if .Values.kafka.internal.enabled -}}
@@ -8,8 +8,8 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The same as KEDA sees it, which runs in a namespace of its own. */}}
-{{- define "shop.kafka.serversFromAfar" -}}
+{{/* The same addresses for KEDA, which runs in another namespace. */}}
+{{- define "shop.kafka.qualifiedServers" -}}
 {{- if .Values.kafka.internal.enabled -}}
 {{- printf "%s.%s.svc:9092" (include "shop.kafka.name" .) .Release.Namespace -}}
 {{- else -}}
@@ -21,24 +21,24 @@
 {{- default (printf "%s-kafka-login" (include "shop.fullname" .)) .Values.kafka.sasl.existingSecret -}}
 {{- end -}}
 
-{{/* The topics and groups. What is not named begins with the namespace and the release, so that two releases on one Kafka
-do not take each other's records; a namespace has no dot, so no two of them come to the same. */}}
+{{/* Topics and groups. Default names begin with the namespace and the release, so two releases on one Kafka do not consume
+each other's records. They are unambiguous, because a namespace contains no dot. */}}
 {{- define "shop.kafka.topic" -}}
 {{- default (include "shop.kafka.named" (list . "purchases")) .Values.kafka.topic -}}
 {{- end -}}
 
-{{/* The topic of the events of users, or of orders: (list $ "users"). */}}
+{{/* The topic of the events of users or orders: (list $ "users"). */}}
 {{- define "shop.kafka.eventTopic" -}}
-{{- $usual := get (dict "users" "user_created" "orders" "order_created") (index . 1) -}}
-{{- default (include "shop.kafka.named" (list (index . 0) $usual)) (get (index . 0).Values (index . 1)).topic -}}
+{{- $default := get (dict "users" "user_created" "orders" "order_created") (index . 1) -}}
+{{- default (include "shop.kafka.named" (list (index . 0) $default)) (get (index . 0).Values (index . 1)).topic -}}
 {{- end -}}
 
-{{/* The group of a role: (list $ "purchases"). */}}
+{{/* The consumer group of a role: (list $ "purchases"). */}}
 {{- define "shop.kafka.group" -}}
 {{- $values := (index . 0).Values -}}
-{{- $usual := get (dict "purchases" "purchase-group" "users" "user_service_group" "orders" "order_service_group") (index . 1) -}}
+{{- $default := get (dict "purchases" "purchase-group" "users" "user_service_group" "orders" "order_service_group") (index . 1) -}}
 {{- $own := eq (index . 1) "purchases" | ternary $values.kafka (get $values (index . 1)) -}}
-{{- default (include "shop.kafka.named" (list (index . 0) $usual)) $own.groupId -}}
+{{- default (include "shop.kafka.named" (list (index . 0) $default)) $own.groupId -}}
 {{- end -}}
 
 {{- define "shop.kafka.named" -}}
@@ -46,7 +46,7 @@ do not take each other's records; a namespace has no dot, so no two of them come
 {{- printf "%s.%s.%s" $root.Release.Namespace (include "shop.fullname" $root) (index . 1) -}}
 {{- end -}}
 
-{{/* What a service is told of it: (list $ "management"). */}}
+{{/* The Kafka settings of a service: (list $ "management"). */}}
 {{- define "shop.kafka.variables" -}}
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
@@ -61,7 +61,7 @@ KAFKA_GROUP_ID: {{ include "shop.kafka.group" (list $root "purchases") | quote }
 {{- if include "shop.has" (list $root $service .) }}
 SHOP_{{ upper . }}_GROUP_ID: {{ include "shop.kafka.group" (list $root .) | quote }}
 {{- end }}
-{{- if include "shop.accounts" (list $root $service) }}
+{{- if include "shop.hasEntities" (list $root $service) }}
 SHOP_{{ upper . }}_TOPIC: {{ include "shop.kafka.eventTopic" (list $root .) | quote }}
 {{- end }}
 {{- end }}
@@ -87,20 +87,20 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
 {{- end }}
 {{- end -}}
 
-{{/* Whether a service keeps users or orders: (list $ "management"); nothing if not. It knows the topics of both. */}}
-{{- define "shop.accounts" -}}
+{{/* Whether a service has the role users or orders: (list $ "management"); empty if not. It gets the topics of both. */}}
+{{- define "shop.hasEntities" -}}
 {{- $roles := splitList "," (include "shop.roles" .) -}}
 {{- if or (has "users" $roles) (has "orders" $roles) }}yes{{ end -}}
 {{- end -}}
 
-{{/* The topics of events, where there are users or orders, separated by spaces. */}}
+{{/* The topics of events, separated by spaces; empty without users and orders. */}}
 {{- define "shop.kafka.eventTopics" -}}
 {{- if or (has "users" .Values.settings.roles) (has "orders" .Values.settings.roles) -}}
 {{ include "shop.kafka.eventTopic" (list $ "users") }} {{ include "shop.kafka.eventTopic" (list $ "orders") }}
 {{- end -}}
 {{- end -}}
 
-{{/* The topics of which there is anything to tell, for an expression; the groups in the same way. */}}
+{{/* The consumed topics, as a regular expression. The groups likewise. */}}
 {{- define "shop.kafka.topics" -}}
 {{- $names := list -}}
 {{- if has "purchases" .Values.settings.roles -}}
@@ -126,7 +126,7 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
 {{- if gt (len $quoted) 1 }}({{ join "|" $quoted }}){{ else }}{{ first $quoted }}{{ end -}}
 {{- end -}}
 
-{{/* Its files among the pod's secrets. */}}
+{{/* The secret files for Kafka. */}}
 {{- define "shop.kafka.files" -}}
 {{- with .Values.kafka -}}
 {{- if .sasl.mechanism }}
@@ -146,7 +146,7 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
 {{- end }}
 {{- end -}}
 
-{{/* The ports where it listens, as far as its addresses tell. */}}
+{{/* The ports in the addresses of Kafka. */}}
 {{- define "shop.kafka.ports" -}}
 {{- $ports := list -}}
 {{- range regexFindAll ":[0-9]+" (include "shop.kafka.servers" .) -1 -}}

@@ -1,4 +1,4 @@
-{{/* Where MongoDB is, and how to log in there. */}}
+{{/* Addresses and credentials of MongoDB. */}}
 
 {{- define "shop.mongodb.hosts" -}}
 {{- if .Values.mongodb.internal.enabled -}}
@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Users or orders, where their deployment has its own login; "" for the login of all others: (list $ "users"). */}}
+{{/* The role if its deployment has its own credentials, otherwise "" for the shared login: (list $ "users"). */}}
 {{- define "shop.mongodb.loginOf" -}}
 {{- if has (index . 1) (list "users" "orders") -}}
 {{- with (get (index . 0).Values (index . 1)) -}}
@@ -17,7 +17,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The values of a login, as JSON: (list $ "users"), with "" for that of all others. */}}
+{{/* The values of a login, as JSON: (list $ "users"), with "" for the shared login. */}}
 {{- define "shop.mongodb.login" -}}
 {{- $values := (index . 0).Values -}}
 {{- $own := $values.mongodb -}}
@@ -25,7 +25,7 @@
 {{- pick $own "uri" "username" "password" "existingSecret" "uriKey" "passwordKey" | toJson -}}
 {{- end -}}
 
-{{/* All logins, as a JSON array that begins with "". */}}
+{{/* All logins, as a JSON array that begins with "", the shared login. */}}
 {{- define "shop.mongodb.logins" -}}
 {{- $logins := list "" -}}
 {{- range list "users" "orders" -}}
@@ -48,14 +48,13 @@
 {{- default (printf "%s-%s" (include "shop.fullname" (index . 0)) (trimPrefix "-" (printf "%s-mongodb-login" (index . 1)))) $own.existingSecret -}}
 {{- end -}}
 
-{{/* The database of users, or of orders: (list $ "users"). The same whoever keeps them, management or a deployment of
-their own. */}}
+{{/* The database of users or orders: (list $ "users"). The same for management and for a separate deployment. */}}
 {{- define "shop.mongodb.database" -}}
 {{- $root := index . 0 -}}
 {{- default (printf "%s_%s" $root.Values.mongodb.database (index . 1)) (get $root.Values (index . 1)).database -}}
 {{- end -}}
 
-{{/* The databases that are used by a login, as a JSON array: (list $ "users"), with "" for that of all others. */}}
+{{/* The databases of a login, as a JSON array: (list $ "users"), with "" for the shared login. */}}
 {{- define "shop.mongodb.databases" -}}
 {{- $root := index . 0 -}}
 {{- $login := index . 1 -}}
@@ -72,7 +71,7 @@ their own. */}}
 {{- toJson $databases -}}
 {{- end -}}
 
-{{/* What a service is told of it: (list $ "management"). */}}
+{{/* The MongoDB settings of a service: (list $ "management"). */}}
 {{- define "shop.mongodb.variables" -}}
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
@@ -97,7 +96,7 @@ MONGODB_URI_FILE: /etc/shop/secrets/mongodb-uri
 {{- end }}
 {{- end -}}
 
-{{/* The file of its login among a pod's secrets: (list $ "management"). */}}
+{{/* The secret file with the login of a service: (list $ "management"). */}}
 {{- define "shop.mongodb.files" -}}
 {{- $login := list (index . 0) (include "shop.mongodb.loginOf" .) -}}
 {{- $own := include "shop.mongodb.login" $login | fromJson -}}
@@ -116,7 +115,7 @@ MONGODB_URI_FILE: /etc/shop/secrets/mongodb-uri
 {{- end }}
 {{- end -}}
 
-{{/* The ports of what is known of its address; 27017 where it has none: (list $ "management"). */}}
+{{/* The ports in the addresses of MongoDB, 27017 by default: (list $ "management"). */}}
 {{- define "shop.mongodb.ports" -}}
 {{- $ports := list -}}
 {{- $hosts := include "shop.mongodb.hosts" (index . 0) -}}

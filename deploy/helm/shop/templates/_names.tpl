@@ -2,16 +2,16 @@
 
 {{- define "shop.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- $usual := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
-{{- include "shop.cut" (list (default $usual .Values.fullnameOverride) 40) -}}
+{{- $default := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- include "shop.cut" (list (default $default .Values.fullnameOverride) 40) -}}
 {{- end -}}
 
-{{/* A name of at most so many characters, and another one for each that is longer: (list "name" 40). */}}
+{{/* Shortens a name to a maximum length. A hash keeps shortened names distinct: (list "name" 40). */}}
 {{- define "shop.cut" -}}
 {{- $name := index . 0 -}}
-{{- $most := index . 1 -}}
-{{- if gt (len $name) $most -}}
-{{- printf "%s-%s" (trunc (int (sub $most 9)) $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- $max := index . 1 -}}
+{{- if gt (len $name) $max -}}
+{{- printf "%s-%s" (trunc (int (sub $max 9)) $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
 {{- else -}}
 {{- trimSuffix "-" $name -}}
 {{- end -}}
@@ -45,7 +45,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What a Service, a policy and a Deployment find pods by: (list $ "facing"). */}}
+{{/* The labels by which Services, policies and Deployments select pods: (list $ "facing"). */}}
 {{- define "shop.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride }}
@@ -53,7 +53,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* Of pods: without the chart's version, which would replace them all. */}}
+{{/* Labels of pods, without the chart version, which would replace all pods when it changes. */}}
 {{- define "shop.podLabels" -}}
 {{ include "shop.selector" . }}
 app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
@@ -75,8 +75,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 
-{{/* What a service does, separated by commas: (list $ "management"). Facing leads to all that there is; management does
-what no deployment of its own does. */}}
+{{/* The roles of a service, separated by commas: (list $ "management"). Facing has all roles of the release, management
+those without a separate deployment. */}}
 {{- define "shop.roles" -}}
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
@@ -90,12 +90,12 @@ what no deployment of its own does. */}}
 {{- join "," $roles -}}
 {{- end -}}
 
-{{/* Whether a service has a role: (list $ "management" "users"); nothing if not. */}}
+{{/* Whether a service has a role: (list $ "management" "users"); empty if not. */}}
 {{- define "shop.has" -}}
 {{- if has (index . 2) (splitList "," (include "shop.roles" .)) }}yes{{ end -}}
 {{- end -}}
 
-{{/* The services that run: facing is for purchases, and each other one for what it does. */}}
+{{/* The services of the release, separated by spaces. Facing requires the role purchases. */}}
 {{- define "shop.services" -}}
 {{- $services := list -}}
 {{- if or (eq .Values.mode "embedded") (has "purchases" .Values.settings.roles) -}}
@@ -114,7 +114,7 @@ what no deployment of its own does. */}}
 {{- join " " $services -}}
 {{- end -}}
 
-{{/* Where a service is met: (list $ "management"). */}}
+{{/* The URL of a service: (list $ "management"). */}}
 {{- define "shop.address" -}}
 {{- $own := get (index . 0).Values (index . 1) -}}
 http://{{ include "shop.name" . }}:{{ $own.service.port }}

@@ -1,6 +1,6 @@
-{{/* What all pods have. */}}
+{{/* Settings that all pods share. */}}
 
-{{/* The restricted Pod Security Standard, for a user: (dict "user" 10001 "group" 10001). */}}
+{{/* The restricted Pod Security Standard: (dict "user" 10001 "group" 10001). */}}
 {{- define "shop.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ .user }}
@@ -18,8 +18,8 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* No pod speaks with the API of Kubernetes. Service links would be variables such as KAFKA_PORT and MONGO_PORT,
-which the services and Kafka's image take for settings. */}}
+{{/* No pod uses the Kubernetes API. Service links are disabled: they are variables such as KAFKA_PORT and MONGO_PORT, which
+the services and Kafka's image read as settings. */}}
 {{- define "shop.podBasics" -}}
 serviceAccountName: {{ include "shop.serviceAccount" . }}
 automountServiceAccountToken: false
@@ -30,7 +30,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod may go: (dict "own" .Values.facing "selector" (include …)). */}}
+{{/* Scheduling constraints of a pod: (dict "own" .Values.facing "selector" (include …)). */}}
 {{- define "shop.placement" -}}
 topologySpreadConstraints:
 {{- if .own.topologySpreadConstraints }}

@@ -1,34 +1,34 @@
-"""Users and orders: where they are kept, under which settings, and who reaches them."""
+"""Users and orders: deployments, databases, settings and network policies."""
 
 from cases import INTERNAL, LOGINS, SERVERS, case, container, named, ports, replicas
 from rendering import SECRETS, component_of, preset, sets
 
-APART = sets(users__enabled="true", orders__enabled="true")
-ONLY_PURCHASES = ["--set-json", 'settings.roles=["purchases"]']
+SEPARATE = sets(users__enabled="true", orders__enabled="true")
+PURCHASES_ONLY = ["--set-json", 'settings.roles=["purchases"]']
 NO_PURCHASES = ["--set-json", 'settings.roles=["users","orders"]']
 
 
 def peers(rendering, component):
-    """The components that a policy lets in; nothing where everybody may."""
+    """The components that a policy admits; None if it admits any peer."""
     rule = rendering.of("NetworkPolicy", component)["spec"]["ingress"][0]
     known = [peer["podSelector"]["matchLabels"] for peer in rule.get("from", []) if "podSelector" in peer]
     return [labels["app.kubernetes.io/component"] for labels in known] if "from" in rule else None
 
 
-@case(SERVERS, APART, sets(mongodb__database="shop", settings__orderUserWaitMs=500, kafka__partitions=1))
-def each_in_a_deployment_of_its_own(r):
+@case(SERVERS, SEPARATE, sets(mongodb__database="shop", settings__orderUserWaitMs=500, kafka__partitions=1))
+def separate_deployments(r):
     facing, management, users, orders = (r.variables(name) for name in ("facing", "management", "users", "orders"))
     assert (management["SHOP_ROLES"], users["SHOP_ROLES"], orders["SHOP_ROLES"]) == ("purchases", "users", "orders")
     assert facing["USERS_URL"] == "http://rel-shop-users:8001" and facing["ORDERS_URL"] == "http://rel-shop-orders:8002"
     assert (users["SHOP_USERS_DATABASE"], orders["SHOP_ORDERS_DATABASE"]) == ("shop_users", "shop_orders")
     for own, other in ((users, "MONGODB_DATABASE"), (users, "KAFKA_TOPIC"), (users, "SHOP_ORDERS_DATABASE"), (orders, "SHOP_USERS_DATABASE")):
-        assert other not in own, f"{other} is none of its business"
+        assert other not in own, f"{other} belongs to another role"
     for own in (users, orders):
-        assert [own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]] == named("user_created", "order_created"), "each publishes one, and reads the other"
+        assert [own["SHOP_USERS_TOPIC"], own["SHOP_ORDERS_TOPIC"]] == named("user_created", "order_created"), "each publishes one topic and consumes the other"
     assert [users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]] == named("user_service_group", "order_service_group")
     assert orders["ORDER_USER_WAIT_MS"] == "500" and not [own for own in (facing, management, users) if "ORDER_USER_WAIT_MS" in own]
     assert "SHOP_USERS_DATABASE" not in management and "SHOP_USERS_TOPIC" not in management
-    assert (replicas(r, "users"), replicas(r, "management")) == (2, 2), "all answer, even those who have nothing to read"
+    assert (replicas(r, "users"), replicas(r, "management")) == (2, 2), "each deployment has the default number of replicas"
     assert len(r.all("PodDisruptionBudget")) == len(r.all("NetworkPolicy")) == 4
     assert peers(r, "users") == ["facing", "test"] and peers(r, "facing") is None
     to = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in r.of("NetworkPolicy", "facing")["spec"]["egress"][1]["to"]]
@@ -40,27 +40,27 @@ def each_in_a_deployment_of_its_own(r):
 
 
 @case(SERVERS, sets(users__enabled="true", users__database="people", users__service__type="LoadBalancer"))
-def users_alone_apart(r):
+def separate_users_only(r):
     assert (r.variables("management")["SHOP_ROLES"], r.variables("users")["SHOP_USERS_DATABASE"]) == ("purchases,orders", "people")
     assert "ORDERS_URL" not in r.variables("facing") and "orders" not in {component_of(one) for one in r.all("Deployment")}
-    assert peers(r, "users") is None, "its load balancer could not reach it"
+    assert peers(r, "users") is None, "the policy would block the load balancer"
 
 
-@case(LOGINS, APART, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
-def roles_with_logins(r):
+@case(LOGINS, SEPARATE, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
+def roles_with_shared_credentials(r):
     users, facing = r.variables("users"), r.variables("facing")
     assert users["KAFKA_PASSWORD_FILE"] and users["MONGODB_PASSWORD_FILE"] and "MONGODB_PASSWORD_FILE" not in facing
     assert "checksum/secrets" in r.of("Deployment", "orders")["spec"]["template"]["metadata"]["annotations"]
 
 
-@case(INTERNAL, APART)
-def roles_on_servers_in_the_cluster(r):
+@case(INTERNAL, SEPARATE)
+def roles_on_internal_servers(r):
     assert peers(r, "mongodb") == ["management", "users", "orders"]
     assert {"facing", "management", "users", "orders"} <= set(peers(r, "kafka"))
 
 
-@case(SERVERS, ONLY_PURCHASES, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
-def purchases_alone(r):
+@case(SERVERS, PURCHASES_ONLY, sets(kafkaExporter__enabled="true", topicJob__enabled="true"))
+def purchases_only(r):
     management = r.variables("management")
     assert management["SHOP_ROLES"] == r.variables("facing")["SHOP_ROLES"] == "purchases"
     assert not [name for name in management if name.startswith(("SHOP_USERS", "SHOP_ORDERS", "ORDER"))]
@@ -70,31 +70,31 @@ def purchases_alone(r):
 
 
 @case(SERVERS, NO_PURCHASES)
-def users_and_orders_by_management(r):
+def users_and_orders_in_management(r):
     assert r.names("Deployment") == {"rel-shop-management"} and r.variables("management")["SHOP_ROLES"] == "users,orders"
-    assert peers(r, "management") is None, "there is no facing before it"
+    assert peers(r, "management") is None, "without facing, clients connect to management"
     assert "KAFKA_TOPIC" not in r.variables("management")
 
 
-@case(SERVERS, APART, NO_PURCHASES, ["--set-json", 'networkPolicy.facingFrom=[{"podSelector":{"matchLabels":{"app.kubernetes.io/component":"gateway"}}}]'])
-def without_purchases_each_is_met(r):
+@case(SERVERS, SEPARATE, NO_PURCHASES, ["--set-json", 'networkPolicy.facingFrom=[{"podSelector":{"matchLabels":{"app.kubernetes.io/component":"gateway"}}}]'])
+def facing_peers_apply_to_roles_without_facing(r):
     assert peers(r, "users") == peers(r, "orders") == ["gateway", "test"]
 
 
-@case(SERVERS, APART, sets(users__autoscaling__type="hpa", orders__autoscaling__type="hpa", users__autoscaling__maxReplicas=9))
-def roles_by_an_hpa(r):
+@case(SERVERS, SEPARATE, sets(users__autoscaling__type="hpa", orders__autoscaling__type="hpa", users__autoscaling__maxReplicas=9))
+def roles_with_hpa(r):
     assert replicas(r, "users") is None and r.of("HorizontalPodAutoscaler", "users")["spec"]["maxReplicas"] == 9
     assert r.of("HorizontalPodAutoscaler", "orders")["spec"]["scaleTargetRef"]["name"] == "rel-shop-orders"
 
 
-@case(SERVERS, APART, sets(ingress__enabled="true"), ["--set-json", 'ingress.paths=[{"path":"/users","type":"Prefix","service":"users"}]'])
-def a_role_by_the_ingress(r):
+@case(SERVERS, SEPARATE, sets(ingress__enabled="true"), ["--set-json", 'ingress.paths=[{"path":"/users","type":"Prefix","service":"users"}]'])
+def ingress_to_a_role(r):
     assert r.all("Ingress")[0]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"] == "rel-shop-users"
     assert peers(r, "users") is None and peers(r, "orders") == ["facing", "test"]
 
 
-@case(SERVERS, APART, sets(metrics__serviceMonitor__enabled="true", metrics__annotations="true"))
-def figures_of_the_roles(r):
+@case(SERVERS, SEPARATE, sets(metrics__serviceMonitor__enabled="true", metrics__annotations="true"))
+def metrics_of_the_roles(r):
     chosen = r.all("ServiceMonitor")[0]["spec"]["selector"]["matchExpressions"][0]["values"]
     assert {component_of(one) for one in r.all("Service")} == {"facing", "management", "users", "orders"} and {"users", "orders"} < set(chosen)
     annotations = r.of("Deployment", "orders")["spec"]["template"]["metadata"]["annotations"]
@@ -102,7 +102,7 @@ def figures_of_the_roles(r):
 
 
 @case(preset("ecommerce"), SERVERS)
-def ecommerce(r):
+def ecommerce_preset(r):
     assert r.names("Deployment") == r.names("Service") == {"ecommerce-user-service", "ecommerce-order-service"}
     users, orders = r.variables("users"), r.variables("orders")
     assert (ports(r, "users")["port"], ports(r, "orders")["port"]) == (8001, 8002)
@@ -115,13 +115,13 @@ def ecommerce(r):
 
 
 @case(preset("ecommerce"), sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", kafkaExporter__enabled="true"))
-def ecommerce_on_its_own(r):
+def ecommerce_with_internal_servers(r):
     assert 'roles: ["users_db","orders_db"].map(' in r.of("ConfigMap", "mongodb")["data"]["users.js"]
     assert "--topic.filter=^(user_created|order_created)([.]dlq)?$" in container(r, "kafka-exporter")["args"]
 
 
 def secrets_of(rendering, component, kind="Deployment"):
-    """The files that a pod has of secrets, and where they are from."""
+    """The secret files of a pod, with the name and key of their Secret."""
     volumes = rendering.of(kind, component)["spec"]["template"]["spec"].get("volumes", [])
     sources = [source["secret"] for volume in volumes for source in volume.get("projected", {}).get("sources", [])]
     return {item["path"]: (secret["name"], item["key"]) for secret in sources for item in secret["items"]}
@@ -133,24 +133,24 @@ OWN_PASSWORDS = sets(
 )  # fmt: skip
 
 
-@case(LOGINS, APART, OWN_PASSWORDS)
-def each_role_with_a_login_of_its_own(r):
+@case(LOGINS, SEPARATE, OWN_PASSWORDS)
+def separate_credentials_for_each_role(r):
     assert [r.variables(one)["MONGODB_USERNAME"] for one in ("management", "users", "orders")] == ["shop", "shop-users", "shop-orders"]
     assert secrets_of(r, "management")["mongodb-password"] == ("rel-shop-mongodb-login", "password")
     assert secrets_of(r, "users")["mongodb-password"] == ("rel-shop-users-mongodb-login", "password")
     assert secrets_of(r, "orders")["mongodb-password"] == ("theirs", "word")
-    made = {secret["metadata"]["name"]: secret["stringData"] for secret in r.all("Secret") if "mongodb" in secret["metadata"]["name"]}
-    assert made == {
+    secrets = {secret["metadata"]["name"]: secret["stringData"] for secret in r.all("Secret") if "mongodb" in secret["metadata"]["name"]}
+    assert secrets == {
         "rel-shop-mongodb-login": {"password": SECRETS["mongodb.password"]},
         "rel-shop-users-mongodb-login": {"password": SECRETS["users.mongodb.password"]},
     }, "each login has its own Secret"
 
 
 @case(
-    SERVERS, APART,
+    SERVERS, SEPARATE,
     sets(users__mongodb__uri="mongodb://shop-users:pass@mongo:27019/", orders__mongodb__existingSecret="theirs", orders__mongodb__uriKey="address"),
 )  # fmt: skip
-def each_role_with_a_uri_of_its_own(r):
+def separate_uri_for_each_role(r):
     assert secrets_of(r, "management")["mongodb-uri"] == ("rel-shop-mongodb-login", "uri")
     assert secrets_of(r, "users")["mongodb-uri"] == ("rel-shop-users-mongodb-login", "uri")
     assert secrets_of(r, "orders")["mongodb-uri"] == ("theirs", "address")
@@ -159,12 +159,12 @@ def each_role_with_a_uri_of_its_own(r):
     assert 27019 in egress["users"] and 27018 not in egress["users"] and 27017 in egress["orders"], egress
 
 
-@case(INTERNAL, APART, OWN_PASSWORDS, sets(mongodb__database="shopdb"))
-def logins_that_the_server_in_the_cluster_makes(r):
-    made = r.of("ConfigMap", "mongodb")["data"]["users.js"]
+@case(INTERNAL, SEPARATE, OWN_PASSWORDS, sets(mongodb__database="shopdb"))
+def internal_mongodb_creates_the_users(r):
+    script = r.of("ConfigMap", "mongodb")["data"]["users.js"]
     files = secrets_of(r, "mongodb", "StatefulSet")
     for user, databases, file in (("shop", '["shopdb"]', "mongodb-password"), ("shop-users", '["shopdb_users"]', "users-mongodb-password"), ("shop-orders", '["shopdb_orders"]', "orders-mongodb-password")):
         login = f'user: "{user}",\n  pwd: require("fs").readFileSync("/etc/shop/secrets/{file}", "utf8").trim(),\n  roles: {databases}.map'
-        assert login in made, f"{login} is not in {made}"
+        assert login in script, f"{login} is not in {script}"
         assert file in files
     assert files["orders-mongodb-password"] == ("theirs", "word")

@@ -1,4 +1,4 @@
-"""Values that are handed on to Kubernetes as they are, and who may reach whom."""
+"""Values that are passed to Kubernetes unchanged, network policies, and checksums of settings and secrets."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from cases import LOGINS, SERVERS, case
 from rendering import SECRETS, Rendering, sets
 
 
-def given(**values):
+def set_json(**values):
     return [part for name, value in values.items() for part in ("--set-json", f"{name.replace('__', '.')}={json.dumps(value)}")]
 
 
@@ -19,8 +19,8 @@ GIVEN = {
 }  # fmt: skip
 
 
-@case(SERVERS, *[given(**{f"{service}__{name}": value}) for service in ("facing", "management") for name, value in GIVEN.items()])
-def what_is_given_for_pods(r):
+@case(SERVERS, *[set_json(**{f"{service}__{name}": value}) for service in ("facing", "management") for name, value in GIVEN.items()])
+def pod_values_are_passed_through(r):
     for component in ("facing", "management"):
         template = r.of("Deployment", component)["spec"]["template"]
         container = template["spec"]["containers"][0]
@@ -32,10 +32,10 @@ def what_is_given_for_pods(r):
 
 @case(
     SERVERS,
-    given(facing__service__annotations={"a": "b"}, ingress__annotations={"c": "d"}, serviceAccount__annotations={"e": "f"}),
+    set_json(facing__service__annotations={"a": "b"}, ingress__annotations={"c": "d"}, serviceAccount__annotations={"e": "f"}),
     sets(facing__service__type="LoadBalancer", ingress__enabled="true", ingress__className="nginx", facing__pdb__maxUnavailable="50%"),
 )
-def what_is_given_for_others(r):
+def other_values_are_passed_through(r):
     service = r.of("Service", "facing")
     assert service["metadata"]["annotations"] == {"a": "b"} and service["spec"]["type"] == "LoadBalancer"
     ingress = r.all("Ingress")[0]
@@ -49,37 +49,37 @@ def what_is_given_for_others(r):
     sets(kafka__internal__enabled="true", kafka__internal__storage__storageClass="slow", kafka__internal__storage__size="3Gi"),
     sets(mongodb__internal__enabled="true", mongodb__internal__storage__storageClass="fast", mongodb__internal__storage__size="4Gi"),
 )
-def volumes_of_the_servers(r):
+def volumes_of_internal_servers(r):
     for component, wanted in (("kafka", ("slow", "3Gi")), ("mongodb", ("fast", "4Gi"))):
         claim = r.of("StatefulSet", component)["spec"]["volumeClaimTemplates"][0]["spec"]
         assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == wanted
 
 
 @case(sets(mode="embedded", persistence__storageClass="local", persistence__size="5Gi"))
-def the_volume_of_the_embedded(r):
+def volume_of_embedded_mode(r):
     claim = r.all("PersistentVolumeClaim")[0]["spec"]
     assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("local", "5Gi")
 
 
 @case(LOGINS)
-def what_pods_say_of_secrets(r):
-    said = {one: annotation(r, one)["checksum/secrets"] for one in ("facing", "management")}
+def secret_checksums_resist_guessing(r):
+    checksums = {one: annotation(r, one)["checksum/secrets"] for one in ("facing", "management")}
     elsewhere = Rendering(LOGINS, release="other")
     other = Rendering(LOGINS + sets(kafka__sasl__password="another"))
-    for component, checksum in said.items():
+    for component, checksum in checksums.items():
         for guess in (SECRETS["kafka.sasl.password"], "".join(SECRETS[name] for name in ("kafka.sasl.password", "mongodb.password"))):
             for salt in ("", "rel", "rel-shop", "ns", "rel-shopns", "nsrel-shop"):
-                assert checksum != hashlib.sha256((salt + guess).encode()).hexdigest(), "anyone who may list pods can try words"
-        assert checksum != annotation(elsewhere, component)["checksum/secrets"], "one table of words fits all releases"
-        assert checksum != annotation(other, component)["checksum/secrets"], "pods go on with the old password"
-        assert checksum == annotation(Rendering(LOGINS), component)["checksum/secrets"], "pods are replaced for nothing"
+                assert checksum != hashlib.sha256((salt + guess).encode()).hexdigest(), "anyone who can list pods could test passwords"
+        assert checksum != annotation(elsewhere, component)["checksum/secrets"], "the checksum is not salted with the release"
+        assert checksum != annotation(other, component)["checksum/secrets"], "pods are not replaced when the password changes"
+        assert checksum == annotation(Rendering(LOGINS), component)["checksum/secrets"], "pods are replaced without a change"
 
 
 BACKUP = {"podSelector": {"matchLabels": {"app": "backup"}}}
 
 
-@case(SERVERS, given(networkPolicy__managementFrom=[BACKUP], networkPolicy__extraEgressPorts=[30111, 9092]))
-def who_reaches_management(r):
+@case(SERVERS, set_json(networkPolicy__managementFrom=[BACKUP], networkPolicy__extraEgressPorts=[30111, 9092]))
+def peers_of_management(r):
     policy = r.of("NetworkPolicy", "management")["spec"]
     peers = policy["ingress"][0]["from"]
     assert peers[0] == BACKUP and peers[1]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
@@ -96,10 +96,10 @@ def annotation(rendering, component):
 
 
 @case(SERVERS)
-def pods_follow_their_settings(r):
+def changed_settings_replace_pods(r):
     louder = Rendering(SERVERS + sets(settings__logLevel="debug"))
     moved = Rendering(["--set", r"kafka.bootstrapServers=kafka-0:9092\,kafka-1:9094,mongodb.uri=mongodb://other:27018/"])
-    for component, follows in (("facing", False), ("management", True)):
+    for component, replaced in (("facing", False), ("management", True)):
         assert annotation(r, component)["checksum/settings"] != annotation(louder, component)["checksum/settings"]
-        assert (annotation(r, component) != annotation(moved, component)) == follows, f"{component} and MongoDB's address"
-    assert annotation(r, "facing") == annotation(Rendering(SERVERS), "facing"), "pods are replaced for nothing"
+        assert (annotation(r, component) != annotation(moved, component)) == replaced, f"{component} and MongoDB's address"
+    assert annotation(r, "facing") == annotation(Rendering(SERVERS), "facing"), "pods are replaced without a change"

@@ -1,0 +1,163 @@
+"""Rejected values, and the parts of the expected error."""
+
+from rendering import SERVERS, sets
+
+EMBEDDED = sets(mode="embedded")
+SASL = sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u", kafka__sasl__password="p")
+
+REJECTIONS = {
+    "Kafka missing": (sets(mongodb__uri="mongodb://m"), ["kafka.bootstrapServers", "kafka.internal.enabled"]),
+    "MongoDB missing": (sets(kafka__bootstrapServers="k:9092"), ["mongodb.uri", "mongodb.internal.enabled"]),
+    "Kafka and MongoDB missing: one error for both": ([], ["kafka.bootstrapServers", "mongodb.uri"]),
+    "internal and external Kafka": (SERVERS + sets(kafka__internal__enabled="true"), ["kafka.internal.enabled with kafka.bootstrapServers"]),
+    "internal and external MongoDB": (SERVERS + sets(mongodb__internal__enabled="true"), ["mongodb.internal.enabled with mongodb.uri"]),
+    "MongoDB URI and hosts": (SERVERS + sets(mongodb__hosts="m:1"), ["mongodb.uri with mongodb.hosts"]),
+    "MongoDB username without password": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", mongodb__username="u"),
+        ["mongodb.username", "mongodb.password", "mongodb.existingSecret"],
+    ),
+    "MongoDB password without username": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", mongodb__password="p"),
+        ["mongodb.password", "without mongodb.username"],
+    ),
+    "MongoDB password and existing Secret": (
+        sets(
+            kafka__bootstrapServers="k:1", mongodb__hosts="m:1", mongodb__username="u", mongodb__password="p",
+            mongodb__existingSecret="s",
+        ),
+        ["mongodb.password with mongodb.existingSecret"],
+    ),
+    "credentials of users that management stores": (
+        SERVERS + sets(users__mongodb__uri="mongodb://u:p@m/"), ["users.mongodb has credentials", "users.enabled"]
+    ),
+    "URI of orders with hosts": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", orders__enabled="true", orders__mongodb__uri="mongodb://o:p@m/"),
+        ["orders.mongodb.uri with mongodb.hosts", "orders.mongodb.username"],
+    ),
+    "password of users with a URI": (
+        SERVERS + sets(users__enabled="true", users__mongodb__username="u", users__mongodb__password="p"),
+        ["users.mongodb.username", "mongodb.hosts", "users.mongodb.uri"],
+    ),
+    "username of users without password": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", users__enabled="true", users__mongodb__username="u"),
+        ["users.mongodb.username", "users.mongodb.password", "users.mongodb.existingSecret"],
+    ),
+    "password of orders without username": (
+        sets(kafka__bootstrapServers="k:1", mongodb__hosts="m:1", orders__enabled="true", orders__mongodb__existingSecret="s"),
+        ["orders.mongodb.password or existingSecret without orders.mongodb.username"],
+    ),
+    "URI of users and existing Secret": (
+        SERVERS + sets(users__enabled="true", users__mongodb__uri="mongodb://u:p@m/", users__mongodb__existingSecret="s"),
+        ["users.mongodb.existingSecret with users.mongodb.uri"],
+    ),
+    "hosts of users": (SERVERS + sets(users__enabled="true", users__mongodb__hosts="m:1"), ["/users/mongodb", "hosts", "not allowed"]),
+    "invalid MongoDB URI": (SERVERS + sets(mongodb__uri="http://m"), ["/mongodb/uri"]),
+    "SASL without username": (
+        SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__password="p"), ["kafka.sasl.username"]
+    ),
+    "SASL without password": (
+        SERVERS + sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u"),
+        ["kafka.sasl.password", "kafka.sasl.existingSecret"],
+    ),
+    "SASL without mechanism": (SERVERS + sets(kafka__sasl__username="u"), ["no kafka.sasl.mechanism"]),
+    "SASL password and existing Secret": (
+        SERVERS + SASL + sets(kafka__sasl__existingSecret="s"), ["kafka.sasl.password with kafka.sasl.existingSecret"]
+    ),
+    "unknown SASL mechanism": (SERVERS + sets(kafka__sasl__mechanism="GSSAPI"), ["/kafka/sasl/mechanism"]),
+    "CA certificates without TLS": (SERVERS + sets(kafka__tls__caSecret="s"), ["kafka.tls.caSecret without"]),
+    "SASL with internal Kafka": (
+        sets(kafka__internal__enabled="true", mongodb__uri="mongodb://m") + SASL, ["kafka.internal.enabled with kafka.sasl"]
+    ),
+    "replication with internal Kafka": (
+        sets(kafka__internal__enabled="true", mongodb__uri="mongodb://m", kafka__replicationFactor=3),
+        ["kafka.internal.enabled with kafka.replicationFactor", "one replica"],
+    ),
+    "negative replication factor": (SERVERS + sets(kafka__replicationFactor=-1), ["/kafka/replicationFactor"]),
+    "embedded, two replicas": (EMBEDDED + sets(facing__replicas=2), ["embedded", "facing.replicas"]),
+    "embedded, facing autoscaled": (EMBEDDED + sets(facing__autoscaling__type="hpa"), ["embedded", "facing.autoscaling.type"]),
+    "embedded, management autoscaled": (
+        EMBEDDED + sets(management__autoscaling__type="keda"), ["embedded", "management.autoscaling.type"]
+    ),
+    "embedded with Kafka": (EMBEDDED + sets(kafka__bootstrapServers="k:1"), ["embedded", "kafka.bootstrapServers"]),
+    "embedded with MongoDB": (EMBEDDED + sets(mongodb__uri="mongodb://m"), ["embedded", "mongodb"]),
+    "embedded, ingress to management": (
+        EMBEDDED
+        + sets(ingress__enabled="true")
+        + ["--set-json", 'ingress.paths=[{"path":"/purchases","type":"Prefix","service":"management"}]'],
+        ["embedded", "/purchases", "management"],
+    ),
+    "embedded, separate users": (EMBEDDED + sets(users__enabled="true"), ["embedded", "users.enabled"]),
+    "embedded, without purchases": (
+        EMBEDDED + ["--set-json", 'settings.roles=["users"]'], ["embedded", "settings.roles", "purchases"]
+    ),
+    "separate users without the role": (
+        SERVERS + sets(users__enabled="true") + ["--set-json", 'settings.roles=["purchases","orders"]'],
+        ["users.enabled", "settings.roles"],
+    ),
+    "KEDA without purchases": (
+        SERVERS + sets(management__autoscaling__type="keda") + ["--set-json", 'settings.roles=["users","orders"]'],
+        ["management.autoscaling.type is keda", "no purchases"],
+    ),
+    "ingress to facing without purchases": (
+        SERVERS + sets(ingress__enabled="true") + ["--set-json", 'settings.roles=["users"]'],
+        ["ingress path /buy to facing", "does not have this service"],
+    ),
+    "users with KEDA": (SERVERS + sets(users__enabled="true", users__autoscaling__type="keda"), ["/users/autoscaling/type"]),
+    "no roles": (SERVERS + ["--set-json", "settings.roles=[]"], ["/settings/roles"]),
+    "unknown role": (SERVERS + ["--set-json", 'settings.roles=["klingons"]'], ["/settings/roles/0"]),
+    "orderUserWaitMs above the maximum": (SERVERS + sets(settings__orderUserWaitMs=3600000), ["/settings/orderUserWaitMs"]),
+    "lagThreshold of orders": (SERVERS + sets(orders__autoscaling__lagThreshold=5), ["/orders/autoscaling", "lagThreshold"]),
+    "users: minReplicas above maxReplicas": (
+        SERVERS + sets(users__enabled="true", users__autoscaling__type="hpa", users__autoscaling__minReplicas=9),
+        ["users.autoscaling.minReplicas"],
+    ),
+    "orders: nodePort without NodePort": (SERVERS + sets(orders__service__nodePort=30080), ["orders.service.nodePort"]),
+    "facing: minReplicas above maxReplicas": (
+        SERVERS + sets(facing__autoscaling__type="hpa", facing__autoscaling__minReplicas=9), ["facing.autoscaling.minReplicas"]
+    ),
+    "HPA without a metric": (
+        SERVERS + sets(facing__autoscaling__type="hpa", facing__autoscaling__cpuPercent=0), ["facing.autoscaling.type is hpa"]
+    ),
+    "KEDA for facing without CPU": (
+        SERVERS + sets(facing__autoscaling__type="keda", facing__autoscaling__cpuPercent=0),
+        ["facing.autoscaling.type is keda", "cpuPercent"],
+    ),
+    "KEDA with metrics of an HPA": (
+        SERVERS + sets(facing__autoscaling__type="keda", facing__autoscaling__requestsPerSecond=100),
+        ["facing.autoscaling.type is keda", "requestsPerSecond", "has one autoscaler"],
+    ),
+    "CPU target without CPU request": (
+        SERVERS + sets(facing__autoscaling__type="hpa", facing__resources__requests__cpu="null"),
+        ["facing.autoscaling.cpuPercent", "facing.resources.requests.cpu"],
+    ),
+    "memory target without memory request": (
+        SERVERS
+        + sets(facing__autoscaling__type="hpa", facing__autoscaling__memoryPercent=70)
+        + sets(facing__resources__requests__memory="null"),
+        ["facing.autoscaling.memoryPercent", "facing.resources.requests.memory"],
+    ),
+    "facing: nodePort without NodePort": (SERVERS + sets(facing__service__nodePort=30080), ["facing.service.nodePort", "ClusterIP"]),
+    "ingress TLS without certificate": (
+        SERVERS + sets(ingress__enabled="true", ingress__tls__enabled="true"), ["ingress.tls.secretName"]
+    ),
+    "unknown value": (SERVERS + sets(replicaCount=3), ["replicaCount", "not allowed"]),
+    "unknown value of facing": (SERVERS + sets(facing__replicaCount=3), ["/facing", "replicaCount", "not allowed"]),
+    "lagThreshold of facing": (SERVERS + sets(facing__autoscaling__lagThreshold=5), ["/facing/autoscaling", "lagThreshold"]),
+    "cooldownSeconds: management is never scaled to 0": (
+        SERVERS + sets(management__autoscaling__cooldownSeconds=60), ["/management/autoscaling", "cooldownSeconds"]
+    ),
+    "activationLagThreshold: management is never scaled to 0": (
+        SERVERS + sets(management__autoscaling__activationLagThreshold=5), ["/management/autoscaling", "activationLagThreshold"]
+    ),
+    "KEDA: CPU target without CPU request": (
+        SERVERS + sets(management__autoscaling__type="keda", management__resources__requests__cpu="null"),
+        ["management.autoscaling.cpuPercent", "management.resources.requests.cpu"],
+    ),
+    "unknown nested value": (SERVERS + sets(kafka__internal__storage__sise="1Gi"), ["/kafka/internal/storage", "sise"]),
+    "unknown mode": (SERVERS + sets(mode="kafka"), ["/mode"]),
+    "unknown dialect": (SERVERS + sets(settings__dialect="klingon"), ["/settings/dialect"]),
+    "privileged port": (SERVERS + sets(facing__port=80), ["/facing/port"]),
+    "drainSeconds 0": (SERVERS + sets(settings__drainSeconds=0), ["/settings/drainSeconds"]),
+    "image without a version": (SERVERS + sets(tests__image="busybox"), ["/tests/image"]),
+    "maxUnavailable 0": (SERVERS + sets(facing__pdb__maxUnavailable=0), ["/facing/pdb/maxUnavailable"]),
+}
