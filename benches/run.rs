@@ -20,7 +20,7 @@ pub type Measure = fn(Scale, &mut dyn FnMut(Row));
 /// line of JSON.
 pub fn main(name: &str, measure: Measure) {
     run_child_if_requested();
-    let scale = Scale::of_bench();
+    let scale = Scale::from_env();
     let file = std::env::current_exe().unwrap().with_file_name(format!("{name}.rows.json"));
     let before: Vec<Row> =
         std::fs::read(&file).ok().and_then(|rows| serde_json::from_slice(&rows).ok()).unwrap_or_default();
@@ -127,7 +127,7 @@ impl<T> Pairs<T> {
 
     /// Runs both in turn, so many times, each in a process of its own.
     #[must_use]
-    pub fn of_runs(pairs: usize, ours: &Run, baseline: &Run) -> Self
+    pub fn from_runs(pairs: usize, ours: &Run, baseline: &Run) -> Self
     where
         T: DeserializeOwned,
     {

@@ -50,7 +50,7 @@ pub fn purchases(count: u64) -> Vec<Purchase> {
 #[must_use]
 pub fn purchase(user: &str, name: &str, price: &str) -> Purchase {
     let new = NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), price.parse().unwrap());
-    new.identified(SystemClock.now(), || SystemClock.fresh_id())
+    new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 
 /// Publishes `records` purchases into the topic that `options` name.
@@ -94,9 +94,9 @@ pub async fn ingest(
     let (monitor, start) = (ingest.monitor(), Instant::now());
     let (sender, since_first) = tokio::sync::oneshot::channel();
     let all = async move {
-        let first = monitor.wait_for(|status| status.tally.inserted > 0).await.tally.inserted;
+        let first = monitor.wait_for(|status| status.counters.inserted > 0).await.counters.inserted;
         let (begun, before) = (Instant::now(), processor_time());
-        monitor.wait_for(|status| status.tally.inserted >= records).await;
+        monitor.wait_for(|status| status.counters.inserted >= records).await;
         sender.send((first, begun.elapsed(), processor_time() - before)).unwrap();
     };
     let tally = ingest.run(all).await.unwrap();

@@ -15,7 +15,7 @@ impl Scale {
     /// That of a bench: `cargo test --benches`, which does not say `--bench`, only checks whether it works. `--quick`
     /// asks for a first look.
     #[must_use]
-    pub fn of_bench() -> Self {
+    pub fn from_env() -> Self {
         match (has_flag("--bench"), has_flag("--quick")) {
             (false, _) => Self::Tiny,
             (true, true) => Self::Quick,

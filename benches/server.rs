@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use procfs::process::Process;
 use serde_json::Value;
-use shop_bins::Service;
+use shop_bins::ServiceKind;
 use tokio::runtime::Builder;
 
 use crate::run::THIS;
@@ -30,7 +30,7 @@ pub(crate) fn serve_if_requested() {
         match what.as_str() {
             "echo" => echo::serve().await.unwrap(),
             _ => {
-                let _exit_code = shop_bins::run::service(Service::Facing).await;
+                let _exit_code = shop_bins::run::service(ServiceKind::Facing).await;
             }
         }
     });

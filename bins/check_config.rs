@@ -9,11 +9,11 @@ use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
 use shop_http::CorsOrigins;
 
-use crate::backend::{self, Backend, EntityStore, Opened, Topic, client};
-use crate::roles::Role;
-use crate::settings::{Service, Settings};
+use crate::backend::{self, Backend, EntityStore, OpenPort, Topic, client};
+use crate::roles::ProcessRole;
+use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// How long a part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,23 +25,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What does not work, or that the check was interrupted.
 pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let mut parts = Parts::default();
-    let checked = shutdown.before(parts.check(settings)).await;
-    checked.ok_or_else(|| Failure::new("interrupted before every part was checked"))?;
-    print(settings, parts.lines, parts.faults.is_empty()).map_err(Failure::new)?;
-    Failure::if_any(parts.faults)
+    let checked = shutdown.run_until_cancelled(parts.check(settings)).await;
+    checked.ok_or_else(|| CliError::new("interrupted before every part was checked"))?;
+    print(settings, parts.lines, parts.faults.is_empty()).map_err(CliError::new)?;
+    CliError::if_any(parts.faults)
 }
 
 fn print(settings: &Settings, parts: Vec<(&str, String)>, all_is_well: bool) -> std::io::Result<()> {
     let mut lines = vec![("listen", settings.url())];
     lines.extend(parts);
-    if settings.roles.has(Role::Purchases) {
+    if settings.roles.has(ProcessRole::Purchases) {
         lines.push(("topic", settings.kafka_topic.clone()));
         lines.push(("group", settings.kafka_group_id.clone()));
     }
     lines.push(("roles", settings.roles.to_string()));
     lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
     lines.push(("dialect", settings.dialect.name().to_owned()));
-    if settings.service == Service::Facing {
+    if settings.service == ServiceKind::Facing {
         lines.push(("CORS", origins(&settings.cors_allow_origins)));
     }
     lines.push(("log level", settings.log_level.clone()));
@@ -58,7 +58,7 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, all_is_well: bool) -> 
 
 fn origins(cors: &CorsOrigins) -> String {
     match cors {
-        CorsOrigins::These(origins) => {
+        CorsOrigins::List(origins) => {
             let texts: Vec<_> =
                 origins.iter().map(|origin| String::from_utf8_lossy(origin.as_bytes())).collect();
             texts.join(", ")
@@ -86,8 +86,8 @@ enum State {
 impl Parts {
     /// Checks all parts that the settings ask for, in the order in which a service opens them.
     async fn check(&mut self, settings: &Settings) {
-        let store = backend::of_store(settings);
-        if settings.roles.has(Role::Purchases) {
+        let store = backend::for_store(settings);
+        if settings.roles.has(ProcessRole::Purchases) {
             self.log(settings, "log", Topic::purchases(settings)).await;
             if settings.ingests() || settings.management_url.is_none() {
                 let check = purchases(&*store);
@@ -99,12 +99,12 @@ impl Parts {
         }
         let (keeps_users, keeps_orders) = settings.keeps();
         match &settings.users_url {
-            Some(url) if settings.roles.has(Role::Users) => self.service("users", url).await,
+            Some(url) if settings.roles.has(ProcessRole::Users) => self.service("users", url).await,
             _ if keeps_users => self.entities(settings, "users", store.users()).await,
             _ => {}
         }
         match &settings.orders_url {
-            Some(url) if settings.roles.has(Role::Orders) => self.service("orders", url).await,
+            Some(url) if settings.roles.has(ProcessRole::Orders) => self.service("orders", url).await,
             _ if keeps_orders => self.entities(settings, "orders", store.orders()).await,
             _ => {}
         }
@@ -115,7 +115,7 @@ impl Parts {
     }
 
     async fn log(&mut self, settings: &Settings, what: &'static str, topic: Topic<'_>) {
-        let backend = backend::of_log(settings);
+        let backend = backend::for_log(settings);
         let check = async {
             let opened = backend.log(topic).await?;
             let state = match opened.port.to_be_made {
@@ -131,14 +131,14 @@ impl Parts {
         &mut self,
         settings: &Settings,
         what: &'static str,
-        opening: impl Future<Output = Result<Opened<EntityStore<S, R>>>> + Send,
+        opening: impl Future<Output = Result<OpenPort<EntityStore<S, R>>>> + Send,
     ) {
         let check = async {
             let opened = opening.await?;
             let state = in_time(opened.port.projection.check()).await;
             Ok((opened.close().await, state))
         };
-        self.add(what, backend::of_store(settings).store_file(what), check).await;
+        self.add(what, backend::for_store(settings).store_file(what), check).await;
     }
 
     async fn service(&mut self, what: &'static str, url: &str) {
@@ -180,7 +180,7 @@ async fn purchases(backend: &dyn Backend) -> Result<(String, Result<State>)> {
 /// Whether `file` is there and may be written, or may be made.
 fn usable(file: &Path) -> Result<State> {
     let refused = |path: &Path, why: &str| {
-        Failure::new(format!("the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}", path.display()))
+        CliError::new(format!("the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}", path.display()))
     };
     let is_there = |path: &&Path| !path.as_os_str().is_empty() && path.exists();
     let folder = file.ancestors().skip(1).find(is_there).unwrap_or(Path::new("."));
@@ -199,7 +199,7 @@ fn usable(file: &Path) -> Result<State> {
 async fn in_time(check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {
     match tokio::time::timeout(PATIENCE, check).await {
         Ok(checked) => Ok(checked.map(|()| State::Works)?),
-        Err(_elapsed) => Err(Failure::new(format!("no answer within {PATIENCE:?}"))),
+        Err(_elapsed) => Err(CliError::new(format!("no answer within {PATIENCE:?}"))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use shop_bins::{Service, run};
+use shop_bins::{ServiceKind, run};
 
 /// Requests allocate on one thread what is freed on another, for which the system's takes locks: a quarter of a request's
 /// processor time. Management does not have it: it would take more memory, and ingest no faster.
@@ -11,5 +11,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    run::service(Service::Facing).await
+    run::service(ServiceKind::Facing).await
 }

@@ -4,7 +4,7 @@
 use shop_client::ShopClient;
 
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// Asks the service that listens where the settings say.
 ///
@@ -16,5 +16,5 @@ pub(crate) async fn run(settings: &Settings) -> Result<()> {
         Ok(client) => client.check_process().await,
         Err(error) => Err(error),
     };
-    asked.map_err(|error| Failure::new(format!("{url} is not ready: {error}")))
+    asked.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
 }

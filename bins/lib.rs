@@ -23,7 +23,7 @@
 mod backend;
 mod check_config;
 mod commands;
-mod failure;
+mod error;
 mod healthcheck;
 mod ports;
 mod roles;
@@ -32,5 +32,5 @@ mod settings;
 mod signal;
 mod telemetry;
 
-use failure::{Failure, Result, ended};
-pub use settings::Service;
+use error::{CliError, Result, ended};
+pub use settings::ServiceKind;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use shop_bins::{Service, run};
+use shop_bins::{ServiceKind, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    run::service(Service::Management).await
+    run::service(ServiceKind::Management).await
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// One of the services that a process may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum ProcessRole {
     /// Takes, stores and lists purchases.
     Purchases,
     /// Owns users, and publishes their events.
@@ -14,7 +14,7 @@ pub(crate) enum Role {
     Orders,
 }
 
-impl Role {
+impl ProcessRole {
     const ALL: [Self; 3] = [Self::Purchases, Self::Users, Self::Orders];
 
     /// The word for it in settings.
@@ -29,17 +29,17 @@ impl Role {
 
 /// The roles of a process, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Roles(Vec<Role>);
+pub(crate) struct Roles(Vec<ProcessRole>);
 
 impl Roles {
     /// Whether `role` is one of them.
-    pub(crate) fn has(&self, role: Role) -> bool {
+    pub(crate) fn has(&self, role: ProcessRole) -> bool {
         self.0.contains(&role)
     }
 
     /// The database in which `role`, users or orders, keeps its rows, when `given` was chosen for the process as a whole:
     /// that one if no other role of the process uses it.
-    pub(crate) fn database_of(&self, role: Role, given: Option<String>) -> String {
+    pub(crate) fn database_of(&self, role: ProcessRole, given: Option<String>) -> String {
         let word = role.as_str();
         match given {
             Some(given) if self.0.iter().all(|other| *other == role) => given,
@@ -60,9 +60,9 @@ impl FromStr for Roles {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let role = |word: &str| {
-            let known = Role::ALL.into_iter().find(|role| role.as_str() == word.trim());
+            let known = ProcessRole::ALL.into_iter().find(|role| role.as_str() == word.trim());
             known.ok_or_else(|| {
-                let all = Role::ALL.map(Role::as_str).join(", ");
+                let all = ProcessRole::ALL.map(ProcessRole::as_str).join(", ");
                 format!("{word:?} is no role: choose from {all}, with commas between them")
             })
         };
@@ -77,7 +77,11 @@ mod tests {
     #[test]
     fn roles_are_words_with_commas_between() {
         let roles: Roles = "users, orders".parse().unwrap();
-        assert!(roles.has(Role::Users) && roles.has(Role::Orders) && !roles.has(Role::Purchases));
+        assert!(
+            roles.has(ProcessRole::Users)
+                && roles.has(ProcessRole::Orders)
+                && !roles.has(ProcessRole::Purchases)
+        );
         assert_eq!("users,orders".parse::<Roles>().unwrap().to_string(), "users, orders");
         for text in ["", "users,", "klingons", "Users;orders"] {
             assert!(text.parse::<Roles>().unwrap_err().contains("purchases, users, orders"), "{text}");
@@ -88,7 +92,7 @@ mod tests {
     fn each_role_has_a_database_of_its_own() {
         let database = |roles: &str, given: Option<&str>| {
             let roles: Roles = roles.parse().unwrap();
-            roles.database_of(Role::Users, given.map(str::to_owned))
+            roles.database_of(ProcessRole::Users, given.map(str::to_owned))
         };
         assert_eq!(database("users", Some("shop")), "shop");
         assert_eq!(database("users,users", Some("shop")), "shop");

@@ -7,16 +7,16 @@ use shop_http::{Metrics, facing, management, serve};
 use tokio::net::TcpListener;
 
 use crate::ports::{Background, Ports};
-use crate::settings::{Service, Settings};
+use crate::settings::{ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
-use crate::{Failure, Result, check_config, commands, ended, healthcheck, telemetry};
+use crate::{CliError, Result, check_config, commands, ended, healthcheck, telemetry};
 
 /// The whole of a binary: reads the settings of this process, does what they ask for, and answers what to exit with.
-pub async fn service(service: Service) -> ExitCode {
+pub async fn service(service: ServiceKind) -> ExitCode {
     ended(work(service).await)
 }
 
-async fn work(service: Service) -> Result<()> {
+async fn work(service: ServiceKind) -> Result<()> {
     let settings = Settings::read(service)?;
     let shutdown = signal::shutdown()?;
     telemetry::init(&settings)?;
@@ -29,19 +29,19 @@ async fn work(service: Service) -> Result<()> {
     if settings.check_config {
         return check_config::run(&settings, &shutdown).await;
     }
-    let opened = shutdown.before(Ports::open(&settings)).await;
+    let opened = shutdown.run_until_cancelled(Ports::open(&settings)).await;
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listener = listen(&settings).await?;
     let metrics = Metrics::new();
     let background = ports.start(&settings, &metrics, &shutdown)?;
     let options = settings.http_options();
     let router = match service {
-        Service::Facing => facing(ports.facing(metrics), options.clone()),
-        Service::Management => management(ports.management(metrics)?, options.clone()),
+        ServiceKind::Facing => facing(ports.facing(metrics), options.clone()),
+        ServiceKind::Management => management(ports.management(metrics)?, options.clone()),
     };
     let stop = shutdown.clone();
-    let server = serve(listener, router, &options, async move { stop.begun().await });
-    until_the_end(server, background, ports, &shutdown, settings.drain()).await
+    let server = serve(listener, router, &options, async move { stop.cancelled().await });
+    run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await
 }
 
 /// Listens where the settings say.
@@ -56,9 +56,9 @@ async fn listen(settings: &Settings) -> Result<TcpListener> {
             std::io::ErrorKind::PermissionDenied => "this user may not: choose a PORT of 1024 or above",
             _ => "choose another HOST or PORT",
         };
-        Failure::new(format!("cannot listen on HOST {host}, PORT {port}: {what} ({error})"))
+        CliError::new(format!("cannot listen on HOST {host}, PORT {port}: {what} ({error})"))
     })?;
-    let address = listener.local_addr().map_err(Failure::new)?;
+    let address = listener.local_addr().map_err(CliError::new)?;
     tracing::info!(http.address = %address, "{} listens on http://{address}", settings.service.name());
     Ok(listener)
 }
@@ -68,7 +68,7 @@ async fn listen(settings: &Settings) -> Result<TcpListener> {
 ///
 /// # Errors
 /// When the server or a pipeline broke.
-async fn until_the_end(
+async fn run_until_shutdown(
     server: impl Future<Output = std::io::Result<()>> + Send,
     background: Background,
     ports: Ports,
@@ -78,16 +78,16 @@ async fn until_the_end(
     let all = async move {
         let served = server.await;
         // A server that broke takes everything else with it.
-        shutdown.begin();
+        shutdown.cancel();
         let flushed = ports.flush(drain).await;
         let ended = background.ended().await;
         ports.close().await;
-        served.map_err(Failure::new)?;
+        served.map_err(CliError::new)?;
         flushed?;
         ended
     };
     let too_late = async {
-        shutdown.begun().await;
+        shutdown.cancelled().await;
         tokio::time::sleep(drain).await;
     };
     tokio::select! {

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// Learns of the first SIGTERM or SIGINT. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -11,17 +11,17 @@ pub(crate) struct Shutdown(CancellationToken);
 
 impl Shutdown {
     /// The result of `work`; `None` when the process is to stop before there is one.
-    pub(crate) async fn before<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
+    pub(crate) async fn run_until_cancelled<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
         self.0.run_until_cancelled(work).await
     }
 
     /// Begins the shutdown as a signal does.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn cancel(&self) {
         self.0.cancel();
     }
 
     /// Completes when the process is to stop.
-    pub(crate) async fn begun(&self) {
+    pub(crate) async fn cancelled(&self) {
         self.0.cancelled().await;
     }
 }
@@ -31,7 +31,7 @@ impl Shutdown {
 /// # Errors
 /// When the signals cannot be listened for.
 pub(crate) fn shutdown() -> Result<Shutdown> {
-    let listen = |kind: SignalKind| signal(kind).map_err(Failure::new);
+    let listen = |kind: SignalKind| signal(kind).map_err(CliError::new);
     let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let token = CancellationToken::new();
     tokio::spawn(watch(terminate, interrupt, token.clone()));

@@ -6,14 +6,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// Begins to log, to standard error.
 ///
 /// # Errors
 /// When something logs already.
 pub(crate) fn init(settings: &Settings) -> Result<()> {
-    let filter = EnvFilter::try_new(&settings.log_level).map_err(Failure::new)?;
+    let filter = EnvFilter::try_new(&settings.log_level).map_err(CliError::new)?;
     let on_terminal = stderr().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(on_terminal);
     let begun = if settings.log_format.unwrap_or(!on_terminal) {
@@ -21,7 +21,7 @@ pub(crate) fn init(settings: &Settings) -> Result<()> {
     } else {
         lines.finish().try_init()
     };
-    begun.map_err(Failure::new)?;
+    begun.map_err(CliError::new)?;
     tracing::info!("{} {} starts", settings.service.name(), env!("CARGO_PKG_VERSION"));
     Ok(())
 }

@@ -27,7 +27,7 @@ async fn sell(
     query: Arc<dyn PurchaseQuery>,
     new: NewPurchase,
 ) -> Result<()> {
-    let purchase = new.identified(SystemClock.now(), || SystemClock.fresh_id());
+    let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     let receipt = sink.publish(&purchase).await?;
     // It is taken; a moment later it is stored, too.
     while query.get(&purchase.id).await?.is_none() {
@@ -38,7 +38,7 @@ async fn sell(
 }
 
 /// Carries from a log into a store, where no service does that.
-fn carry(source: Arc<dyn LogSource>, store: Arc<dyn PurchaseStore>, letters: Arc<dyn DeadLetters>) {
+fn spawn_ingest(source: Arc<dyn LogSource>, store: Arc<dyn PurchaseStore>, letters: Arc<dyn DeadLetters>) {
     tokio::spawn(Ingest::new(source, store, letters, IngestOptions::default()).run(std::future::pending()));
 }
 
@@ -52,10 +52,10 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await?;
     let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await?;
-    carry(Arc::new(log.source("group")?), Arc::new(store.clone()), Arc::new(log.dead_letters()));
+    spawn_ingest(Arc::new(log.source("group")?), Arc::new(store.clone()), Arc::new(log.dead_letters()));
     sell("embedded", Arc::new(log.sink()), Arc::new(store), new.clone()).await?;
 
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    carry(Arc::new(log.source("group")), Arc::new(store.clone()), Arc::new(log.dead_letters()));
+    spawn_ingest(Arc::new(log.source("group")), Arc::new(store.clone()), Arc::new(log.dead_letters()));
     Ok(sell("in memory", Arc::new(log.sink()), Arc::new(store), new).await?)
 }

@@ -15,7 +15,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::{Router, routing::post};
-use shop_client::{NewPurchase, RequestContext, Retries, ShopClient};
+use shop_client::{NewPurchase, RequestContext, RetryPolicy, ShopClient};
 use tower::ServiceExt;
 
 /// The order's number is the key: whoever presses the button twice buys once.
@@ -30,7 +30,7 @@ async fn checkout(
     let user = ("u1".parse().map_err(|_invalid| no_order)?, "ada".parse().map_err(|_invalid| no_order)?);
     // The request's id goes with the purchase, into every log on the way.
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let shop = shop.in_context(RequestContext::new(header("x-request-id"), header("traceparent")));
+    let shop = shop.with_context(RequestContext::new(header("x-request-id"), header("traceparent")));
     match shop.buy(NewPurchase::new(user.0, user.1, price).with_key(key)).await {
         Ok(bought) => Ok((StatusCode::CREATED, format!("thanks: {}", bought.purchase.id))),
         Err(error) if error.is_retryable() => {
@@ -43,7 +43,7 @@ async fn checkout(
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A checkout does not wait for longer than its customer.
-    let brief = Retries::default().within(Duration::from_secs(1));
+    let brief = RetryPolicy::default().total_timeout(Duration::from_secs(1));
     for address in [examples::service_in_memory().await?, "http://127.0.0.1:1".to_owned()] {
         let shop = ShopClient::builder(address).user_agent("checkout/1.0").retries(brief.clone()).build()?;
         let app = Router::new().route("/checkout/{order}", post(checkout)).with_state(shop);

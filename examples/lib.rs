@@ -33,8 +33,8 @@ pub async fn service_in_memory() -> std::io::Result<String> {
 /// When they cannot listen.
 pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
-    tell(users.clone(), Arc::new(orders.clone()));
-    tell(orders.clone(), Arc::new(users.clone()));
+    spawn_relay(users.clone(), Arc::new(orders.clone()));
+    spawn_relay(orders.clone(), Arc::new(users.clone()));
     let (mut of_users, mut of_orders) = (Management::default(), Management::default());
     of_users.users = Some(UsersRole::new(Arc::new(users)));
     of_orders.orders = Some(OrdersRole::new(Arc::new(orders)));
@@ -44,14 +44,14 @@ pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
 async fn managed(parts: Management) -> std::io::Result<String> {
     let mut options = HttpOptions::default();
     // An order waits so long for the news of its user.
-    options.order_user_wait = Duration::from_secs(1);
+    options.unknown_user_wait = Duration::from_secs(1);
     let (listener, address) = bound().await?;
     tokio::spawn(serve(listener, management(parts, options.clone()), &options, std::future::pending()));
     Ok(address)
 }
 
 /// Carries what is written into `outbox` to `listener`, over a log of its own.
-fn tell<R: Record>(outbox: impl Outbox, listener: Arc<dyn RecordStore<R>>) {
+fn spawn_relay<R: Record>(outbox: impl Outbox, listener: Arc<dyn RecordStore<R>>) {
     let log = InMemoryLog::default();
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let relay = Relay::new(Arc::new(outbox), Arc::new(log), RelayOptions::default());

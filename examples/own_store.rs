@@ -45,20 +45,22 @@ impl PurchaseQuery for OwnStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let mut found = self.selected(selector);
         let newest_first = request.order == ListOrder::NewestFirst;
-        found.sort_by_key(Keyset::of);
+        found.sort_by_key(Keyset::for_purchase);
         if newest_first {
             found.reverse();
         }
         if let Some(cursor) = &request.cursor {
             // Behind the last one seen, which may be gone: compared, not looked for.
-            let last = cursor.resume(selector, request.order)?;
-            found.retain(|row| if newest_first { Keyset::of(row) < last } else { Keyset::of(row) > last });
+            let last = cursor.decode(selector, request.order)?;
+            found.retain(|row| {
+                if newest_first { Keyset::for_purchase(row) < last } else { Keyset::for_purchase(row) > last }
+            });
         }
-        Ok(Page::of_one_more(found, selector, request))
+        Ok(Page::from_overfetch(found, selector, request))
     }
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let found = self.selected(selector);
-        let total = Total::of(found.iter().map(|row| row.price));
+        let total = Total::checked_sum(found.iter().map(|row| row.price));
         Ok(Summary::new(
             found.len() as u64,
             total.map_err(|error| Error::new(ErrorKind::Corrupt, error.to_string()))?,

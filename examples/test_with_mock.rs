@@ -10,8 +10,8 @@ use shop_client::shop_core::{Clock, SystemClock};
 use shop_client::{NewPurchase, Outcome, PurchaseSink, ShopClient};
 
 /// What a customer is told.
-async fn told(sink: &dyn PurchaseSink, new: NewPurchase) -> &'static str {
-    let purchase = new.identified(SystemClock.now(), || SystemClock.fresh_id());
+async fn outcome(sink: &dyn PurchaseSink, new: NewPurchase) -> &'static str {
+    let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     match sink.publish(&purchase).await {
         Ok(_receipt) => "thank you",
         Err(error) if error.outcome() == Outcome::Unknown => "we are looking into it",
@@ -22,7 +22,7 @@ async fn told(sink: &dyn PurchaseSink, new: NewPurchase) -> &'static str {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shop = ShopClient::builder(examples::service_in_memory().await?).build()?;
-    println!("{}", told(&shop, NewPurchase::new("u1".parse()?, "ada".parse()?, "1".parse()?)).await);
+    println!("{}", outcome(&shop, NewPurchase::new("u1".parse()?, "ada".parse()?, "1".parse()?)).await);
     Ok(())
 }
 
@@ -41,7 +41,7 @@ mod tests {
     async fn a_customer_is_thanked() {
         let mut sink = MockPurchaseSink::new();
         sink.expect_publish().times(1).returning(|new| Ok(Receipt::new(new.id, Durability::LocalDisk)));
-        assert_eq!(told(&sink, new()).await, "thank you");
+        assert_eq!(outcome(&sink, new()).await, "thank you");
     }
 
     #[tokio::test]
@@ -52,7 +52,7 @@ mod tests {
         ] {
             let mut sink = MockPurchaseSink::new();
             sink.expect_publish().times(1).returning(move |_| Err(Error::new(kind, "on demand")));
-            assert_eq!(told(&sink, new()).await, text);
+            assert_eq!(outcome(&sink, new()).await, text);
         }
     }
 }

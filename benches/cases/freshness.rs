@@ -48,7 +48,7 @@ pub(super) async fn open_collection(uri: String, collection: String) -> MongoSto
     options.database = Some(DATABASE.to_owned());
     options.collection = collection;
     let store = MongoStore::open(options).await.unwrap();
-    store.indexed().await;
+    store.wait_for_indexes().await;
     store
 }
 
@@ -178,7 +178,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         let alone = Store::Embedded(folder.join("alone"));
         measure(alone, || Server::facing(folder, &[]), size)
     };
-    of_runs("embedded", scale, on_embedded, tell);
+    from_runs("embedded", scale, on_embedded, tell);
     let (Some(brokers), Some(uri)) = (scale::kafka(), scale::mongodb()) else {
         eprintln!(
             "freshness on Kafka and MongoDB: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name none"
@@ -211,7 +211,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         }
         fresh
     };
-    of_runs("Kafka and MongoDB", scale, on_servers, tell);
+    from_runs("Kafka and MongoDB", scale, on_servers, tell);
 }
 
 /// Whether a question is answered by an index: a server that explains no plans looks at every document each time.
@@ -221,7 +221,7 @@ async fn has_plans(uri: &str) -> bool {
     client.database(DATABASE).run_command(question).await.is_ok()
 }
 
-fn of_runs(place: &str, scale: Scale, run: impl Fn(&Path) -> Fresh, tell: &mut dyn FnMut(Row)) {
+fn from_runs(place: &str, scale: Scale, run: impl Fn(&Path) -> Fresh, tell: &mut dyn FnMut(Row)) {
     let runs: Vec<_> = (0..scale.long_runs()).map(|_| run(tempfile::tempdir().unwrap().path())).collect();
     let middle = |part: &dyn Fn(&Fresh) -> f64| median(runs.iter().map(part).collect());
     let (insert, listing) = (middle(&|run| run.insert), middle(&|run| run.listing));

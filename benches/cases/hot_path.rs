@@ -141,7 +141,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     for (size, most) in [(1_000, 500_000), (100, 100_000), (1, 50_000)] {
         let records = scale.pick(2_000, most.min(100_000), most);
         let (ours, decoding) = (Run::HotPath(Way::MemoryToCounting(size), records), Way::DecodeOnly);
-        let pairs: Pairs<Cost> = Pairs::of_runs(scale.pairs(), &ours, &Run::HotPath(decoding, records));
+        let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &ours, &Run::HotPath(decoding, records));
         let batches = if size == 1_000 { String::new() } else { format!(", batches of {size}") };
         let what =
             format!("memory → counting store, one thread{batches}, {} records", thousands(as_f64(records)));
@@ -153,7 +153,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     }
     let records = scale.pick(2_000, 50_000, 200_000);
     let run = |way| Run::HotPath(way, records);
-    let pairs: Pairs<Cost> = Pairs::of_runs(scale.pairs(), &run(Way::Embedded), &run(Way::BareInserts));
+    let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(Way::Embedded), &run(Way::BareInserts));
     let what = format!("embedded log → embedded store, {} records", thousands(as_f64(records)));
     let row = pairs.row(what, |cost| cost.rate, "bare prepared inserts", Cost::medians);
     tell(row.with_goal(Goal::AtLeast(0.7)));

@@ -88,7 +88,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     let brokers = cluster.bootstrap_servers();
     two_threads().block_on(fill_topic(options(&brokers), records));
     let run = |is_bare| Run::Consume(Consume { is_bare, brokers: brokers.clone(), records });
-    let pairs: Pairs<Cost> = Pairs::of_runs(scale.pairs(), &run(false), &run(true));
+    let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
     let what =
         format!("librdkafka's own test cluster → counting store, {} records", thousands(as_f64(records)));
     tell(pairs.row(what, |cost| cost.rate, "bare consumer loop", Cost::medians));

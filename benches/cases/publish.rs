@@ -129,7 +129,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         (128, scale.pick(1_000, 50_000, 200_000)),
     ] {
         let run = |is_bare| Run::Publish(Publish { is_bare, callers, records });
-        let pairs: Pairs<Cost> = Pairs::of_runs(scale.pairs(), &run(false), &run(true));
+        let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
         let what = format!("publish into the embedded log, {callers} waiting callers");
         let row = pairs.row(what, |cost| cost.rate, "bare group commit", Cost::medians);
         tell(row.with_goal((callers == 128).then_some(Goal::AtLeast(0.8))));

@@ -7,7 +7,7 @@ use benches::scale::{self, Scale};
 use procfs::process::Process;
 use procfs::{CpuInfo, Current, LoadAverage, Meminfo};
 
-pub(crate) fn of_this_machine(scale: Scale, servers: Option<String>) -> Vec<(&'static str, String)> {
+pub(crate) fn this_machine(scale: Scale, servers: Option<String>) -> Vec<(&'static str, String)> {
     let named = |address: Option<String>| if address.is_some() { "named" } else { "not named" };
     let servers = servers
         .unwrap_or_else(|| format!("Kafka {}, MongoDB {}", named(scale::kafka()), named(scale::mongodb())));

@@ -88,7 +88,7 @@ fn main() {
     let file = arguments.write.map(|path| page::File::open(&path));
     let folder = arguments.out.unwrap_or_else(|| std::env::current_exe().unwrap().with_file_name("report"));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut report = page::head(&conditions::of_this_machine(scale, arguments.servers));
+    let mut report = page::head(&conditions::this_machine(scale, arguments.servers));
     for (number, Part { name, title, bench }) in parts.iter().enumerate() {
         eprintln!("[{}/{}] {title}", number + 1, parts.len());
         let mut rows = Vec::new();

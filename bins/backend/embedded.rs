@@ -11,9 +11,9 @@ use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
 };
 
-use super::port::{Backend, Closed, EntityStore, Opened, PurchasesStore, Topic, TopicLog, with_failpoints};
+use super::port::{Backend, Closed, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, with_failpoints};
 use crate::settings::{Command, Settings};
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 const ABOUT: &str = "the data folder (SHOP_DATA_DIR) cannot be used";
 
@@ -21,28 +21,28 @@ pub(super) struct Embedded<'a>(pub(super) &'a Settings);
 
 #[async_trait]
 impl Backend for Embedded<'_> {
-    async fn log(&self, topic: Topic<'_>) -> Result<Opened<TopicLog>> {
+    async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         let options = self.log_options(topic);
         let file = options.file.clone();
-        let log = EmbeddedLog::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let log = EmbeddedLog::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(log.closed());
         let (sink, topic) = (Arc::new(log.sink()), topic.name.to_owned());
         let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT, to_be_made: false };
         Ok(self.opened(port, &file, closed))
     }
 
-    async fn purchases(&self) -> Result<Opened<PurchasesStore>> {
+    async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let options = store_options(self.0.creates());
-        let store = EmbeddedStore::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let store = EmbeddedStore::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         let (query, durability) = (Arc::new(store.clone()), Durability::LocalDisk);
         let port = PurchasesStore { store: Arc::new(store), query, durability, unreadable: None };
         Ok(self.opened(port, "store", closed))
     }
 
-    async fn users(&self) -> Result<Opened<EntityStore<dyn UserStore, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
         let options = store_options(self.creates_entities());
-        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
             EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)),
@@ -51,9 +51,9 @@ impl Backend for Embedded<'_> {
         ))
     }
 
-    async fn orders(&self) -> Result<Opened<EntityStore<dyn OrderStore, User>>> {
+    async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
         let options = store_options(self.creates_entities());
-        let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(Failure::about(ABOUT))?;
+        let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
             EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)),
@@ -72,14 +72,14 @@ impl Backend for Embedded<'_> {
 }
 
 impl Embedded<'_> {
-    fn opened<T>(&self, port: T, file: &str, closed: Closed) -> Opened<T> {
+    fn opened<T>(&self, port: T, file: &str, closed: Closed) -> OpenPort<T> {
         let name = format!("embedded, {}", self.0.data_dir.join(format!("{file}.db")).display());
-        Opened { port, name, closed }
+        OpenPort { port, name, closed }
     }
 
     fn log_options(&self, topic: Topic<'_>) -> EmbeddedLogOptions {
         let mut options = match topic.is_events {
-            true => EmbeddedLogOptions::of_events(topic.name),
+            true => EmbeddedLogOptions::for_events(topic.name),
             false => EmbeddedLogOptions::default(),
         };
         topic.name.clone_into(&mut options.topic);

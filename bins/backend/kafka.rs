@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
-use super::port::{Backend, Opened, Topic, TopicLog};
+use super::port::{Backend, OpenPort, Topic, TopicLog};
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 const ABOUT: &str = "Kafka cannot be used with these settings";
 
@@ -18,9 +18,9 @@ pub(super) struct Kafka<'a> {
 
 #[async_trait]
 impl Backend for Kafka<'_> {
-    async fn log(&self, topic: Topic<'_>) -> Result<Opened<TopicLog>> {
+    async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         let options = self.options(topic);
-        let log = KafkaLog::open(options).await.map_err(Failure::about(ABOUT))?;
+        let log = KafkaLog::open(options).await.map_err(CliError::about(ABOUT))?;
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
         // A broker that cannot be asked is found by the check that follows.
         let to_be_made = may_create && !log.exists().await.unwrap_or(true);
@@ -32,7 +32,7 @@ impl Backend for Kafka<'_> {
             to_be_made,
         };
         let name = format!("Kafka, topic {} at {}", topic.name, self.brokers);
-        Ok(Opened { port, name, closed: Box::pin(std::future::ready(())) })
+        Ok(OpenPort { port, name, closed: Box::pin(std::future::ready(())) })
     }
 }
 
@@ -41,11 +41,11 @@ impl Kafka<'_> {
         let settings = self.settings;
         let mut options = KafkaLogOptions::new(self.brokers);
         topic.name.clone_into(&mut options.topic);
-        options.keep_forever = topic.is_events;
+        options.infinite_retention = topic.is_events;
         options.partitions = settings.kafka_partitions;
-        options.replicas = settings.kafka_replicas;
+        options.replication_factor = settings.kafka_replicas;
         options.create_topics = settings.kafka_create_topics && settings.creates();
-        options.instance_id.clone_from(&settings.kafka_instance_id);
+        options.group_instance_id.clone_from(&settings.kafka_instance_id);
         options.username.clone_from(&settings.kafka_username);
         options.password.clone_from(&settings.kafka_password);
         options.mechanism = settings.kafka_sasl_mechanism.unwrap_or(options.mechanism);

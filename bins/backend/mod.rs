@@ -13,11 +13,11 @@ mod unsupported;
 use crate::settings::Settings;
 
 pub(crate) use port::{
-    Backend, Closed, EntityStore, Opened, PurchasesStore, Topic, TopicLog, client, with_failpoints,
+    Backend, Closed, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, client, with_failpoints,
 };
 
 /// What keeps the log that the settings ask for.
-pub(crate) fn of_log(settings: &Settings) -> Box<dyn Backend + '_> {
+pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.kafka_bootstrap_servers {
         #[cfg(feature = "kafka")]
         Some(brokers) => Box::new(kafka::Kafka { settings, brokers }),
@@ -29,7 +29,7 @@ pub(crate) fn of_log(settings: &Settings) -> Box<dyn Backend + '_> {
 }
 
 /// What keeps the purchases, users and orders that the settings ask for.
-pub(crate) fn of_store(settings: &Settings) -> Box<dyn Backend + '_> {
+pub(crate) fn for_store(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.mongodb_uri {
         #[cfg(feature = "mongodb")]
         Some(uri) => Box::new(mongodb::Mongodb { settings, uri }),

@@ -9,13 +9,13 @@ use shop_core::ports::{Durability, RecordStore as _};
 use shop_core::users::{User, UserStore};
 use shop_core::{Error, ErrorKind};
 use shop_store::mongo::{
-    Migration, MongoAccountsOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers, database_of,
+    Migration, MongoEntityOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers, database_in_uri,
 };
 
-use super::port::{Backend, EntityStore, Opened, PurchasesStore, with_failpoints};
-use crate::roles::Role;
+use super::port::{Backend, EntityStore, OpenPort, PurchasesStore, with_failpoints};
+use crate::roles::ProcessRole;
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 const ABOUT: &str = "MONGODB_URI (or another name of it)";
 
@@ -26,7 +26,7 @@ pub(super) struct Mongodb<'a> {
 
 #[async_trait]
 impl Backend for Mongodb<'_> {
-    async fn purchases(&self) -> Result<Opened<PurchasesStore>> {
+    async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = self.connect().await?;
         let namespace = store.namespace();
         let port = PurchasesStore {
@@ -38,27 +38,29 @@ impl Backend for Mongodb<'_> {
         Ok(opened(port, &namespace))
     }
 
-    async fn users(&self) -> Result<Opened<EntityStore<dyn UserStore, Order>>> {
-        let options = self.entity_options(Role::Users, self.settings.users_database.as_ref());
-        let store = MongoUsers::open(options).await.map_err(Failure::about(ABOUT))?;
+    async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
+        let options = self.entity_options(ProcessRole::Users, self.settings.users_database.as_ref());
+        let store = MongoUsers::open(options).await.map_err(CliError::about(ABOUT))?;
         let namespace = store.namespace();
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)), &namespace))
     }
 
-    async fn orders(&self) -> Result<Opened<EntityStore<dyn OrderStore, User>>> {
-        let options = self.entity_options(Role::Orders, self.settings.orders_database.as_ref());
-        let store = MongoOrders::open(options).await.map_err(Failure::about(ABOUT))?;
+    async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
+        let options = self.entity_options(ProcessRole::Orders, self.settings.orders_database.as_ref());
+        let store = MongoOrders::open(options).await.map_err(CliError::about(ABOUT))?;
         let namespace = store.namespace();
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)), &namespace))
     }
 
     async fn migrate(&self) -> Result<()> {
-        let report = |Migration { seen, changed, left, .. }| tracing::info!(seen, changed, left, "migrating");
-        let Migration { seen, changed, left, .. } = self.connect().await?.migrate(report).await?;
+        let report = |Migration { scanned, migrated, skipped, .. }| {
+            tracing::info!(scanned, migrated, skipped, "migrating")
+        };
+        let Migration { scanned, migrated, skipped, .. } = self.connect().await?.migrate(report).await?;
         tracing::info!(
-            seen,
-            changed,
-            left,
+            scanned,
+            migrated,
+            skipped,
             "migrated: what is left is no purchase, as named before, or was changed by another client meanwhile"
         );
         Ok(())
@@ -71,23 +73,23 @@ impl Mongodb<'_> {
         options.database.clone_from(&self.settings.mongodb_database);
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();
-        let store = MongoStore::open(options).await.map_err(Failure::about(ABOUT))?;
+        let store = MongoStore::open(options).await.map_err(CliError::about(ABOUT))?;
         if self.settings.command.is_some() {
-            is_there(&store).await.map_err(Failure::about(ABOUT))?;
+            is_there(&store).await.map_err(CliError::about(ABOUT))?;
         }
         Ok(store)
     }
 
     /// The options of a database of users or of orders.
-    fn entity_options(&self, role: Role, chosen: Option<&String>) -> MongoAccountsOptions {
-        let given = self.settings.mongodb_database.clone().or_else(|| database_of(self.uri));
+    fn entity_options(&self, role: ProcessRole, chosen: Option<&String>) -> MongoEntityOptions {
+        let given = self.settings.mongodb_database.clone().or_else(|| database_in_uri(self.uri));
         let database = chosen.cloned().unwrap_or_else(|| self.settings.roles.database_of(role, given));
-        MongoAccountsOptions::new(self.uri.clone(), database)
+        MongoEntityOptions::new(self.uri.clone(), database)
     }
 }
 
-fn opened<T>(port: T, namespace: &str) -> Opened<T> {
-    Opened { port, name: format!("MongoDB, {namespace}"), closed: Box::pin(std::future::ready(())) }
+fn opened<T>(port: T, namespace: &str) -> OpenPort<T> {
+    OpenPort { port, name: format!("MongoDB, {namespace}"), closed: Box::pin(std::future::ready(())) }
 }
 
 /// Refuses a collection that is not there. Without the right to list collections it is taken to be there.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_client::{Retries, ShopClient};
+use shop_client::{RetryPolicy, ShopClient};
 use shop_core::Purchase;
 #[cfg(feature = "failpoints")]
 pub(crate) use shop_core::fault::with_failpoints;
@@ -18,40 +18,40 @@ use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
 
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// Keeps logs, or stores, or both; what it does not keep, it refuses.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     /// Why it does not keep what is asked for.
-    fn unsupported(&self) -> Failure {
-        Failure::new("this is kept elsewhere")
+    fn unsupported(&self) -> CliError {
+        CliError::new("this is kept elsewhere")
     }
 
     /// Opens the log of a topic.
-    async fn log(&self, _topic: Topic<'_>) -> Result<Opened<TopicLog>> {
+    async fn log(&self, _topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         Err(self.unsupported())
     }
 
     /// Opens the store of the purchases.
-    async fn purchases(&self) -> Result<Opened<PurchasesStore>> {
+    async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         Err(self.unsupported())
     }
 
     /// Opens the store of the users.
-    async fn users(&self) -> Result<Opened<EntityStore<dyn UserStore, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
         Err(self.unsupported())
     }
 
     /// Opens the store of the orders.
-    async fn orders(&self) -> Result<Opened<EntityStore<dyn OrderStore, User>>> {
+    async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
         Err(self.unsupported())
     }
 
     /// Brings the documents of older systems to the current form.
     async fn migrate(&self) -> Result<()> {
         let message = "migrate is for a collection of MongoDB: set MONGODB_URI, or another name of it";
-        Err(Failure::new(message).usage())
+        Err(CliError::new(message).usage())
     }
 
     /// The file of a topic's log, if it has one.
@@ -92,17 +92,17 @@ impl<'a> Topic<'a> {
 pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// A port that was opened.
-pub(crate) struct Opened<T> {
+pub(crate) struct OpenPort<T> {
     pub(crate) port: T,
     /// What stands behind it, for people.
     pub(crate) name: String,
     pub(crate) closed: Closed,
 }
 
-impl<T: Send> Opened<T> {
+impl<T: Send> OpenPort<T> {
     /// The part of the port that `narrow` leaves.
-    pub(crate) fn map<U>(self, narrow: impl FnOnce(T) -> U) -> Opened<U> {
-        Opened { port: narrow(self.port), name: self.name, closed: self.closed }
+    pub(crate) fn map<U>(self, narrow: impl FnOnce(T) -> U) -> OpenPort<U> {
+        OpenPort { port: narrow(self.port), name: self.name, closed: self.closed }
     }
 
     /// Drops the port, and waits until it is closed; answers its name.
@@ -129,7 +129,7 @@ pub(crate) struct TopicLog {
 impl TopicLog {
     /// A new member of the consumer group `group`.
     pub(crate) fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
-        self.log.source(group).map_err(Failure::about(self.about))
+        self.log.source(group).map_err(CliError::about(self.about))
     }
 }
 
@@ -165,7 +165,7 @@ impl<S: ?Sized, R: Record> EntityStore<S, R> {
 /// A client of another service of ours.
 pub(crate) fn client(url: &str) -> Result<ShopClient> {
     // Whoever asks facing repeats; twice over would multiply the load.
-    Ok(ShopClient::builder(url).retries(Retries::none()).build()?)
+    Ok(ShopClient::builder(url).retries(RetryPolicy::none()).build()?)
 }
 
 /// The port itself: this build has no failpoints.

@@ -13,7 +13,7 @@ use super::output::{Progress, print};
 use super::{open, text};
 use crate::backend::Topic;
 use crate::settings::{Action, DlqCommand, Selection, Settings};
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// The most letters that are settled together.
 const TOGETHER: u32 = 500;
@@ -22,7 +22,7 @@ pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()>
     let DlqCommand { topic, selection, action } = command;
     let topic = named_topic(settings, topic.as_deref())?;
     let log = open::log(settings, topic).await?;
-    let letters = Letters { log: &*log.port, of: topic.record, selection };
+    let letters = Resolver { log: &*log.port, of: topic.record, selection };
     let done = match *action {
         Action::List => letters.list(|letter, _| text::line(letter)).await.map(drop),
         Action::Show => letters.list(text::whole).await.map(drop),
@@ -45,18 +45,18 @@ fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Topic<'
     let name = name.unwrap_or(purchases);
     topics.into_iter().find(|topic| topic.name == name).ok_or_else(|| {
         let known = format!("choose {purchases}, {users} or {orders}");
-        Failure::new(format!("--topic: nothing is known of {name:?}: {known}")).usage()
+        CliError::new(format!("--topic: nothing is known of {name:?}: {known}")).usage()
     })
 }
 
 /// Dead letters of a log, and the type of their records.
-struct Letters<'a> {
+struct Resolver<'a> {
     log: &'a dyn LogAdmin,
     of: RecordType,
     selection: &'a Selection,
 }
 
-impl Letters<'_> {
+impl Resolver<'_> {
     /// The letters that were selected, and the places that were named: those that are left unmet are no dead letters'.
     async fn select(
         &self,
@@ -95,7 +95,7 @@ impl Letters<'_> {
         let progress = Progress::begin();
         progress.show("reading the dead letters".to_owned());
         let (mut selected, mut unmet) = self.select().await?;
-        let mut pace = Pace::of(rate);
+        let mut pace = RateLimiter::new(rate);
         let mut count = 0;
         loop {
             let letters: Vec<_> = selected.by_ref().take(pace.together).try_collect().await?;
@@ -110,7 +110,7 @@ impl Letters<'_> {
             };
             count += resolved.map_err(|error| {
                 let chain = error.chain();
-                Failure::new(format!("{count} {done}, then: {chain}. The others are kept: begin again"))
+                CliError::new(format!("{count} {done}, then: {chain}. The others are kept: begin again"))
             })?;
             progress.show(format!("{count} {done}"));
         }
@@ -121,18 +121,18 @@ impl Letters<'_> {
 }
 
 fn refuse(unmet: &BTreeSet<&RecordPosition>) -> Result<()> {
-    Failure::if_any(unmet.iter().map(|place| format!("no such dead letter stands at {place}")).collect())
+    CliError::if_any(unmet.iter().map(|place| format!("no such dead letter stands at {place}")).collect())
 }
 
 /// How many are settled together, and how often.
-struct Pace {
+struct RateLimiter {
     together: usize,
     beat: Option<tokio::time::Interval>,
 }
 
-impl Pace {
+impl RateLimiter {
     /// At most `rate` in a second, ten times in a second at the most.
-    fn of(rate: Option<NonZeroU32>) -> Self {
+    fn new(rate: Option<NonZeroU32>) -> Self {
         let most = rate.map_or(TOGETHER, |rate| (rate.get() / 10).clamp(1, TOGETHER));
         let beat = rate.map(|rate| {
             let mut beat = tokio::time::interval(Duration::from_secs(1) * most / rate.get());
@@ -157,7 +157,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_than_the_rate_in_a_second() {
         for rate in [1, 7, 10, 250, 100_000] {
-            let mut pace = Pace::of(NonZeroU32::new(rate));
+            let mut pace = RateLimiter::new(NonZeroU32::new(rate));
             let begun = tokio::time::Instant::now();
             let mut settled = 0;
             while begun.elapsed() < Duration::from_secs(10) {
@@ -167,6 +167,6 @@ mod tests {
             let most = usize::try_from(rate).unwrap() * 10 + pace.together * 2;
             assert!((most / 2..=most).contains(&settled), "{rate}: {settled} in 10 s");
         }
-        assert_eq!(Pace::of(None).together, 500);
+        assert_eq!(RateLimiter::new(None).together, 500);
     }
 }

@@ -10,7 +10,7 @@ mod verify;
 use crate::backend;
 use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// Does what `command` says, unless `shutdown` begins before.
 ///
@@ -19,13 +19,15 @@ use crate::{Failure, Result};
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let done = match command {
         // It goes on where it was stopped.
-        Command::Migrate => shutdown.before(backend::of_store(settings).migrate()).await.or(Some(Ok(()))),
-        Command::Verify { wait, named } => {
-            shutdown.before(Box::pin(verify::run(settings, *wait, *named))).await
+        Command::Migrate => {
+            shutdown.run_until_cancelled(backend::for_store(settings).migrate()).await.or(Some(Ok(())))
         }
-        Command::Replay(role) => shutdown.before(Box::pin(replay::run(settings, *role))).await,
-        Command::Dlq(command) => shutdown.before(Box::pin(dlq::run(settings, command))).await,
+        Command::Verify { wait, named } => {
+            shutdown.run_until_cancelled(Box::pin(verify::run(settings, *wait, *named))).await
+        }
+        Command::Replay(role) => shutdown.run_until_cancelled(Box::pin(replay::run(settings, *role))).await,
+        Command::Dlq(command) => shutdown.run_until_cancelled(Box::pin(dlq::run(settings, command))).await,
     };
-    let done = done.unwrap_or_else(|| Err(Failure::new("stopped before the end: begin it again")));
-    done.map_err(Failure::of_command)
+    let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: begin it again")));
+    done.map_err(CliError::for_command)
 }

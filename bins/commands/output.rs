@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// How often the line of a [`Progress`] moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -46,6 +46,6 @@ pub(super) fn print(text: &str) -> Result<bool> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::new(format!("standard output cannot be written: {error}"))),
+        Err(error) => Err(CliError::new(format!("standard output cannot be written: {error}"))),
     }
 }

@@ -7,14 +7,14 @@ use shop_core::record::Record;
 
 use super::open;
 use super::output::{Progress, print};
-use crate::backend::{self, EntityStore, Opened, Topic};
-use crate::roles::Role;
+use crate::backend::{self, EntityStore, OpenPort, Topic};
+use crate::roles::ProcessRole;
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// The outcomes of the events that were replayed.
 #[derive(Debug, Default, Clone, Copy)]
-struct Tally {
+struct IngestCounters {
     records: u64,
     new: u64,
     known: u64,
@@ -22,20 +22,22 @@ struct Tally {
 }
 
 /// Replays the events that `role` consumes into its store.
-pub(super) async fn run(settings: &Settings, role: Role) -> Result<()> {
-    let store = backend::of_store(settings);
+pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
+    let store = backend::for_store(settings);
     match role {
-        Role::Users => replay(settings, role, Topic::orders(settings), store.users()).await,
-        Role::Orders => replay(settings, role, Topic::users(settings), store.orders()).await,
-        Role::Purchases => Err(Failure::new("purchases consume no events: choose users or orders").usage()),
+        ProcessRole::Users => replay(settings, role, Topic::orders(settings), store.users()).await,
+        ProcessRole::Orders => replay(settings, role, Topic::users(settings), store.orders()).await,
+        ProcessRole::Purchases => {
+            Err(CliError::new("purchases consume no events: choose users or orders").usage())
+        }
     }
 }
 
 async fn replay<S: ?Sized + Send + Sync, R: Record>(
     settings: &Settings,
-    role: Role,
+    role: ProcessRole,
     topic: Topic<'_>,
-    opening: impl Future<Output = Result<Opened<EntityStore<S, R>>>> + Send,
+    opening: impl Future<Output = Result<OpenPort<EntityStore<S, R>>>> + Send,
 ) -> Result<()> {
     let projection = async { Ok(opening.await?.map(|store| store.projection)) };
     let (log, store) = open::log_and_store(settings, topic, projection).await?;
@@ -46,7 +48,7 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     };
     drop(progress);
     let (log, store) = (log.close().await, store.close().await);
-    let Tally { records, new, known, passed_over } = replayed?;
+    let IngestCounters { records, new, known, passed_over } = replayed?;
     print(&format!(
         "log    {log}: {records} records\n{:<6} {store}\nnew {new}, known already {known}, passed over {passed_over}\n",
         role.as_str()
@@ -58,19 +60,23 @@ async fn apply_all<R: Record>(
     log: &dyn LogAdmin,
     store: &dyn RecordStore<R>,
     progress: &Progress,
-) -> Result<Tally> {
+) -> Result<IngestCounters> {
     let mut batches = log.scan().await?;
-    let mut tally = Tally::default();
+    let mut tally = IngestCounters::default();
     while let Some(batch) = batches.try_next().await? {
         apply(store, &batch, &mut tally).await?;
-        let Tally { records, new, .. } = tally;
+        let IngestCounters { records, new, .. } = tally;
         progress.show(format!("{records} records read, {new} of them new"));
     }
     Ok(tally)
 }
 
 /// What has an unknown outcome ends it: to begin again is harmless.
-async fn apply<R: Record>(store: &dyn RecordStore<R>, batch: &Batch, tally: &mut Tally) -> Result<()> {
+async fn apply<R: Record>(
+    store: &dyn RecordStore<R>,
+    batch: &Batch,
+    tally: &mut IngestCounters,
+) -> Result<()> {
     let said: Vec<R> =
         batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
     tally.records += batch.records.len() as u64;

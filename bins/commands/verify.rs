@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use shop_core::log::LogAdmin;
 use shop_core::ports::PurchaseQuery;
-use shop_core::verify::{Findings, Unaccounted, Verified, Verify, VerifyOptions, VerifyProgress};
+use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
 use super::open;
 use super::output::{Progress, print};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
-    let backend = backend::of_store(settings);
+    let backend = backend::for_store(settings);
     let query = async { Ok(backend.purchases().await?.map(|store| store.query)) };
     let (log, store) = open::log_and_store(settings, Topic::purchases(settings), query).await?;
     let mut options = VerifyOptions::default();
-    (options.wait, options.named) = (wait, named);
+    (options.quiet_period, options.named) = (wait, named);
     let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
     let first_offset = log.port.first_offset();
     let (log, store) = (log.close().await, store.close().await);
@@ -33,14 +33,14 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     if verified.is_clean() {
         return Ok(());
     }
-    Err(Failure::finding("the store does not hold what the log says: see what is named on standard output"))
+    Err(CliError::finding("the store does not hold what the log says: see what is named on standard output"))
 }
 
 async fn verify(
     log: &dyn LogAdmin,
     query: Arc<dyn PurchaseQuery>,
     options: VerifyOptions,
-) -> Result<Verified> {
+) -> Result<VerifyReport> {
     let progress = Progress::begin();
     let report = |at: VerifyProgress| {
         let VerifyProgress { records, waiting, scanned, .. } = at;
@@ -54,7 +54,7 @@ async fn verify(
 }
 
 /// What is printed of `verified`; the first record of a partition had the offset `first_offset`.
-fn text(verified: &Verified, first_offset: u64) -> String {
+fn text(verified: &VerifyReport, first_offset: u64) -> String {
     let mut text = format!("{verified}\n");
     // Writing into a String does not fail.
     if verified.dead_lettered > 0 {
@@ -69,13 +69,13 @@ fn text(verified: &Verified, first_offset: u64) -> String {
             "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
         );
     }
-    if verified.settled > 0 {
-        let _infallible = writeln!(text, "settled by hand {}", verified.settled);
+    if verified.resolved > 0 {
+        let _infallible = writeln!(text, "settled by hand {}", verified.resolved);
     }
-    let place = |found: &Unaccounted| format!("{} at {}", found.id, found.position);
+    let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
     name(&mut text, "missing", &verified.missing, place);
-    name(&mut text, "stored with other content", &verified.differing, place);
-    name(&mut text, "twice", &verified.twice, ToString::to_string);
+    name(&mut text, "stored with other content", &verified.mismatched, place);
+    name(&mut text, "twice", &verified.duplicates, ToString::to_string);
     text
 }
 

@@ -7,10 +7,10 @@ use shop_http::Metrics;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::waiting_letters;
+use super::pending_dead_letters;
 use crate::backend::TopicLog;
 use crate::signal::Shutdown;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// What runs beside the server: pipelines that store what is read from the log, until the shutdown begins, and relays,
 /// which continue until the server has answered everybody.
@@ -43,12 +43,12 @@ impl Background {
         metrics: &Metrics,
     ) -> IngestMonitor {
         let (monitor, shutdown) = (ingest.monitor(), self.shutdown.clone());
-        let run = ingest.run(async move { shutdown.begun().await });
+        let run = ingest.run(async move { shutdown.cancelled().await });
         self.tasks.push(tokio::spawn(async move { run.await.map(drop) }));
         let (admin, metrics, shutdown) = (log.log.admin(), metrics.clone(), self.shutdown.clone());
-        let count = waiting_letters::count(admin, log.topic.clone(), monitor.clone(), metrics);
+        let count = pending_dead_letters::count(admin, log.topic.clone(), monitor.clone(), metrics);
         self.tasks.push(tokio::spawn(async move {
-            let _stopped = shutdown.before(count).await;
+            let _stopped = shutdown.run_until_cancelled(count).await;
             Ok(())
         }));
         monitor
@@ -59,7 +59,7 @@ impl Background {
         self.served.cancel();
         let mut first_failure = Ok(());
         for task in self.tasks {
-            let ended = task.await.map_err(Failure::new).and_then(|ended| Ok(ended?));
+            let ended = task.await.map_err(CliError::new).and_then(|ended| Ok(ended?));
             first_failure = first_failure.and(ended);
         }
         first_failure

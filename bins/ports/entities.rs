@@ -14,7 +14,7 @@ use shop_http::{EntityRole, Metrics};
 use super::{Background, note};
 use crate::Result;
 use crate::backend::{self, Closed, EntityStore, Topic, TopicLog, client, with_failpoints};
-use crate::roles::Role;
+use crate::roles::ProcessRole;
 use crate::settings::Settings;
 
 /// Rows of one kind; they learn of the other kind by the events `R`.
@@ -79,17 +79,17 @@ type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn OrderSt
 /// Opens what the settings ask for. Nothing is read from the log yet.
 pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
-    if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(Role::Users)) {
+    if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Users)) {
         users = Some(Entity::elsewhere(with_failpoints::<dyn UserStore>(Arc::new(client(url)?))));
     }
-    if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(Role::Orders)) {
+    if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Orders)) {
         orders = Some(Entity::elsewhere(with_failpoints::<dyn OrderStore>(Arc::new(client(url)?))));
     }
     let (keeps_users, keeps_orders) = settings.keeps();
     if !keeps_users && !keeps_orders {
         return Ok((users, orders));
     }
-    let (log, store) = (backend::of_log(settings), backend::of_store(settings));
+    let (log, store) = (backend::for_log(settings), backend::for_store(settings));
     let of_users = note(log.log(Topic::users(settings)).await?, closed);
     let of_orders = note(log.log(Topic::orders(settings)).await?, closed);
     if keeps_users {

@@ -2,8 +2,8 @@
 
 mod background;
 mod entities;
+mod pending_dead_letters;
 mod purchases;
-mod waiting_letters;
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use shop_core::users::{User, UserStore};
 use shop_http::{Facing, Management, Metrics, Parts, PurchasesRole};
 
 use crate::Result;
-use crate::backend::{Closed, Opened};
-use crate::roles::Role;
+use crate::backend::{Closed, OpenPort};
+use crate::roles::ProcessRole;
 use crate::settings::Settings;
 use crate::signal::Shutdown;
 use entities::Entity;
@@ -39,7 +39,7 @@ impl Ports {
         #[cfg(feature = "failpoints")]
         shop_core::fault::init_failpoints();
         let mut ports = Self::default();
-        if settings.roles.has(Role::Purchases) {
+        if settings.roles.has(ProcessRole::Purchases) {
             ports.purchases = Some(purchases::open(settings, &mut ports.closed).await?);
         }
         (ports.users, ports.orders) = entities::open(settings, &mut ports.closed).await?;
@@ -113,7 +113,7 @@ impl Ports {
 }
 
 /// The port that was opened; when it is closed is added to `closed`.
-fn note<T>(opened: Opened<T>, closed: &mut Vec<Closed>) -> T {
+fn note<T>(opened: OpenPort<T>, closed: &mut Vec<Closed>) -> T {
     closed.push(opened.closed);
     opened.port
 }

@@ -9,7 +9,7 @@ use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 use super::{Background, note};
 use crate::backend::{self, Closed, PurchasesStore, Topic, TopicLog, client, with_failpoints};
 use crate::settings::Settings;
-use crate::{Failure, Result};
+use crate::{CliError, Result};
 
 /// The ports of purchases.
 pub(super) struct Purchases {
@@ -27,11 +27,11 @@ pub(super) struct Purchases {
 
 /// Opens what the settings ask for. Nothing is read from the log yet.
 pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Purchases> {
-    let log = backend::of_log(settings).log(Topic::purchases(settings)).await?;
+    let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
     let log = note(log, closed);
     let mut store = None;
     if settings.ingests() || settings.management_url.is_none() {
-        let mut opened = note(backend::of_store(settings).purchases().await?, closed);
+        let mut opened = note(backend::for_store(settings).purchases().await?, closed);
         opened.store = with_failpoints::<dyn PurchaseStore>(opened.store);
         store = Some(opened);
     } else if settings.kafka_bootstrap_servers.is_none() {
@@ -44,7 +44,7 @@ pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Resul
     let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
         (Some(url), _) => Arc::new(client(url)?),
         (None, Some(store)) => Arc::clone(&store.query),
-        (None, None) => return Err(Failure::new("there is nowhere to ask for listings")),
+        (None, None) => return Err(CliError::new("there is nowhere to ask for listings")),
     };
     let sink = with_failpoints::<dyn PurchaseSink>(Arc::clone(&log.sink));
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
@@ -61,7 +61,7 @@ impl Purchases {
 
     /// What management has of them.
     pub(super) fn management(&self) -> Result<PurchasesRole<StoreSink>> {
-        let store = self.store.as_ref().ok_or_else(|| Failure::new("management needs a store"))?;
+        let store = self.store.as_ref().ok_or_else(|| CliError::new("management needs a store"))?;
         let query = Arc::clone(&self.query);
         let mut role = PurchasesRole::with_store(Arc::clone(&store.store), store.durability, query);
         (role.ingest, role.local) = (self.ingest.clone(), self.local);
@@ -86,7 +86,7 @@ impl Purchases {
                 with_failpoints(self.log.log.dead_letters()),
                 settings.ingest_options(),
             );
-            let ingest = ingest.observed_by(metrics.ingest_observer());
+            let ingest = ingest.with_observer(metrics.ingest_observer());
             self.ingest = Some(background.ingest(ingest, &self.log, metrics));
         }
         Ok(())

@@ -10,7 +10,7 @@ use conf::{Conf, Subcommands};
 
 use super::command::{Action, Command, DlqCommand, Selection};
 use super::variables::Variables;
-use crate::roles::Role;
+use crate::roles::ProcessRole;
 
 /// Purchase tracking: consumes purchases from the log, stores them and lists them. With nothing set, everything is kept
 /// in ./shop-data and served on this machine.
@@ -91,11 +91,11 @@ struct VerifyArguments {
 }
 
 #[derive(Debug, Conf)]
-#[conf(validation_predicate = says_from_where)]
+#[conf(validation_predicate = requires_beginning)]
 struct ReplayEventsArguments {
     /// Which role is to consume the events again: users or orders
     #[conf(pos, value_parser = read_consumer)]
-    role: Role,
+    role: ProcessRole,
     /// From the start of the log; there is no other start
     #[conf(long)]
     from_beginning: bool,
@@ -174,7 +174,7 @@ struct ReplayArguments {
 }
 
 #[derive(Debug, Conf)]
-#[conf(validation_predicate = names_what)]
+#[conf(validation_predicate = requires_selection)]
 struct DropArguments {
     /// Every dead letter that there is
     #[conf(long)]
@@ -264,18 +264,18 @@ fn is_setting(argument: &str) -> bool {
     Variables::program_options().any(|option| option.long_form().is_some_and(is_long))
 }
 
-fn read_consumer(text: &str) -> Result<Role, String> {
-    let consumer = [Role::Users, Role::Orders].into_iter().find(|role| role.as_str() == text);
+fn read_consumer(text: &str) -> Result<ProcessRole, String> {
+    let consumer = [ProcessRole::Users, ProcessRole::Orders].into_iter().find(|role| role.as_str() == text);
     consumer.ok_or_else(|| format!("{text:?} consumes no events: choose users or orders"))
 }
 
-fn says_from_where(arguments: &ReplayEventsArguments) -> Result<(), &'static str> {
+fn requires_beginning(arguments: &ReplayEventsArguments) -> Result<(), &'static str> {
     let said = arguments.from_beginning;
     said.then_some(()).ok_or("management replay: say where to begin: --from-beginning")
 }
 
 /// A forgotten option must not drop everything.
-fn names_what(arguments: &DropArguments) -> Result<(), &'static str> {
+fn requires_selection(arguments: &DropArguments) -> Result<(), &'static str> {
     let Selection { places, reason, since, until } = &arguments.which.selection;
     let narrowed = !places.is_empty() || reason.is_some() || since.is_some() || until.is_some();
     if narrowed == arguments.all {

@@ -7,7 +7,7 @@ use conf::Conf;
 use shop_core::Timestamp;
 use shop_core::log::{DeadLetter, ReasonKind, RecordPosition};
 
-use crate::roles::Role;
+use crate::roles::ProcessRole;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Command {
         named: usize,
     },
     /// Replay all events into a role.
-    Replay(Role),
+    Replay(ProcessRole),
     /// Look at dead letters, or resolve them.
     Dlq(DlqCommand),
 }

@@ -21,7 +21,7 @@ pub(super) struct Environment {
 impl Environment {
     /// The variables of this process.
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
-    pub(super) fn of_process() -> Self {
+    pub(super) fn from_process() -> Self {
         Self::from_os(std::env::vars_os())
     }
 
@@ -58,7 +58,7 @@ impl Environment {
         let mut environment = Self { values, faults, given };
         SECRETS.iter().for_each(|secret| environment.read_file(secret));
         environment.add_schemes();
-        ALIASES.iter().for_each(|(name, aliases)| environment.settle(name, aliases));
+        ALIASES.iter().for_each(|(name, aliases)| environment.resolve_aliases(name, aliases));
         environment.compose();
         if let Some(directives) = environment.values.remove("RUST_LOG") {
             environment.values.insert("LOG_LEVEL".to_owned(), directives);
@@ -94,7 +94,7 @@ impl Environment {
     }
 
     /// Brings one setting under its canonical name.
-    fn settle(&mut self, name: &str, aliases: &[&str]) {
+    fn resolve_aliases(&mut self, name: &str, aliases: &[&str]) {
         let mut given: Option<(&str, String)> = None;
         for known in std::iter::once(&name).chain(aliases) {
             let Some(value) = self.values.remove(*known) else { continue };

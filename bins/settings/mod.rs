@@ -12,7 +12,7 @@
 
 mod arguments;
 mod command;
-mod contradictions;
+mod conflicts;
 mod environment;
 mod names;
 mod service;
@@ -29,23 +29,23 @@ use conf::Conf;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_http::HttpOptions;
 
-use crate::roles::Role;
-use crate::{Failure, Result};
+use crate::roles::ProcessRole;
+use crate::{CliError, Result};
 use arguments::{Management, move_behind_command};
-use contradictions::contradictions;
+use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
 pub(crate) use command::{Action, Command, DlqCommand, Selection};
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
-pub(crate) use contradictions::unbuilt;
-pub use service::Service;
+pub(crate) use conflicts::missing_features;
+pub use service::ServiceKind;
 
 /// What a process is to do: its variables, of which those that the others decide are brought to what they come to.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// The service that this is for.
-    pub(crate) service: Service,
+    pub(crate) service: ServiceKind,
     /// What is to be done instead of serving.
     pub(crate) command: Option<Command>,
     /// The settings that the environment gave, each with its variable if that has another name.
@@ -66,26 +66,30 @@ impl Settings {
     ///
     /// # Errors
     /// Every fault at once, each naming its variables.
-    pub(crate) fn read(service: Service) -> Result<Self> {
-        Self::from_parts(service, std::env::args_os().collect(), Environment::of_process())
+    pub(crate) fn read(service: ServiceKind) -> Result<Self> {
+        Self::from_parts(service, std::env::args_os().collect(), Environment::from_process())
     }
 
-    fn from_parts(service: Service, mut arguments: Vec<OsString>, environment: Environment) -> Result<Self> {
-        let is_command = service == Service::Management && move_behind_command(&mut arguments);
+    fn from_parts(
+        service: ServiceKind,
+        mut arguments: Vec<OsString>,
+        environment: Environment,
+    ) -> Result<Self> {
+        let is_command = service == ServiceKind::Management && move_behind_command(&mut arguments);
         let Environment { values, mut faults, given } = environment;
         let parsed = match service {
-            Service::Facing => parse(arguments, &values).map(|variables| (None, variables)),
-            Service::Management => parse(arguments, &values).map(Management::into_parts),
+            ServiceKind::Facing => parse(arguments, &values).map(|variables| (None, variables)),
+            ServiceKind::Management => parse(arguments, &values).map(Management::into_parts),
         };
         let failed =
-            |failure: Failure| if is_command { failure.usage().of_command() } else { failure.usage() };
+            |failure: CliError| if is_command { failure.usage().for_command() } else { failure.usage() };
         match parsed {
             Ok((command, variables)) => {
                 // An image asks as one service, whichever of the two it runs.
                 if !variables.healthcheck {
-                    faults.extend(contradictions(service, command.as_ref(), &variables));
+                    faults.extend(conflicts(service, command.as_ref(), &variables));
                 }
-                Failure::if_any(faults).map_err(failed)?;
+                CliError::if_any(faults).map_err(failed)?;
                 Ok(Self::new(service, command, given, variables))
             }
             // Help was asked for.
@@ -93,15 +97,20 @@ impl Settings {
             Err(error) => {
                 faults.push(readable(error.to_string().trim()));
                 faults.extend(contradictions_of_values(service, values));
-                Err(failed(Failure::all(faults)))
+                Err(failed(CliError::all(faults)))
             }
         }
     }
 
-    fn new(service: Service, command: Option<Command>, given: Vec<String>, mut variables: Variables) -> Self {
+    fn new(
+        service: ServiceKind,
+        command: Option<Command>,
+        given: Vec<String>,
+        mut variables: Variables,
+    ) -> Self {
         // Only facing asks another service.
         let url = |url: &mut Option<String>, management: Option<String>| {
-            *url = url.take().or(management).filter(|_| service == Service::Facing);
+            *url = url.take().or(management).filter(|_| service == ServiceKind::Facing);
         };
         url(&mut variables.management_url, None);
         url(&mut variables.users_url, variables.management_url.clone());
@@ -120,20 +129,20 @@ impl Settings {
 
     /// Whether this process stores what it consumes.
     pub(crate) fn ingests(&self) -> bool {
-        self.service == Service::Management || self.ingest.unwrap_or(self.management_url.is_none())
+        self.service == ServiceKind::Management || self.ingest.unwrap_or(self.management_url.is_none())
     }
 
     /// Whether this process stores users, and whether it stores orders.
     pub(crate) fn keeps(&self) -> (bool, bool) {
         let keeps = |role, url: &Option<String>| self.roles.has(role) && url.is_none();
-        (keeps(Role::Users, &self.users_url), keeps(Role::Orders, &self.orders_url))
+        (keeps(ProcessRole::Users, &self.users_url), keeps(ProcessRole::Orders, &self.orders_url))
     }
 
     /// Host and port to listen on.
     pub(crate) fn listen(&self) -> (&str, u16) {
         let port = || {
             // The image has one health check for both services.
-            let container = self.healthcheck.then(Service::of_container).flatten();
+            let container = self.healthcheck.then(ServiceKind::from_container).flatten();
             container.unwrap_or(self.service).usual_port()
         };
         (&self.host, self.port.unwrap_or_else(port))
@@ -164,9 +173,9 @@ impl Settings {
     pub(crate) fn ingest_options(&self) -> IngestOptions {
         let mut options = IngestOptions::default();
         options.dead_letter_limit =
-            DeadLetterLimit::in_a_row(self.dead_letter_limit).named("SHOP_DEAD_LETTER_LIMIT");
+            DeadLetterLimit::consecutive(self.dead_letter_limit).with_setting_name("SHOP_DEAD_LETTER_LIMIT");
         // It must end before the time for everything is over.
-        options.drain = self.drain() / 10 * 9;
+        options.drain_timeout = self.drain() / 10 * 9;
         options
     }
 
@@ -175,9 +184,9 @@ impl Settings {
         let mut options = HttpOptions::default();
         options.dialect = self.dialect;
         options.cors = self.cors_allow_origins.clone();
-        options.order_user_wait = self.order_user_wait;
+        options.unknown_user_wait = self.order_user_wait;
         // Where nobody else buys, and the store is at hand, who buys and lists sees what was bought.
-        options.remember_buys = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
+        options.read_your_writes = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
         options
     }
 
@@ -193,11 +202,11 @@ fn parse<A: Conf>(arguments: Vec<OsString>, values: &BTreeMap<String, String>) -
 
 /// What is not right together of the `values` that are right by themselves, when some are not. What a server is required
 /// for depends on all of them, so that is not asked.
-fn contradictions_of_values(service: Service, mut values: BTreeMap<String, String>) -> Vec<String> {
+fn contradictions_of_values(service: ServiceKind, mut values: BTreeMap<String, String>) -> Vec<String> {
     let parse = |values: &BTreeMap<_, _>| parse::<Variables>(vec![service.name().into()], values);
     values.remove("SHOP_REQUIRE_SERVERS");
     values.retain(|name, value| parse(&BTreeMap::from([(name.clone(), value.clone())])).is_ok());
-    parse(&values).map(|variables| contradictions(service, None, &variables)).unwrap_or_default()
+    parse(&values).map(|variables| conflicts(service, None, &variables)).unwrap_or_default()
 }
 
 /// A wrong variable is a fault of the service's settings and of the command's: its line is shown once. What is missing is

@@ -2,26 +2,26 @@
 
 use super::*;
 
-fn read(service: Service, pairs: &[(&str, &str)]) -> Result<Settings> {
+fn read(service: ServiceKind, pairs: &[(&str, &str)]) -> Result<Settings> {
     let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Settings::from_parts(service, vec![service.name().into()], Environment::from_pairs(owned))
 }
 
-fn faults(service: Service, pairs: &[(&str, &str)]) -> String {
+fn faults(service: ServiceKind, pairs: &[(&str, &str)]) -> String {
     read(service, pairs).map(|_| ()).unwrap_err().to_string()
 }
 
 #[test]
 fn nothing_set_is_the_embedded_default() {
-    let facing = read(Service::Facing, &[]).unwrap();
+    let facing = read(ServiceKind::Facing, &[]).unwrap();
     assert_eq!(facing.url(), "http://127.0.0.1:3000");
-    assert!(facing.ingests() && facing.http_options().remember_buys);
+    assert!(facing.ingests() && facing.http_options().read_your_writes);
     assert_eq!(
         (facing.kafka_topic.as_str(), facing.kafka_group_id.as_str()),
         ("purchases", "purchase-group")
     );
-    assert_eq!(read(Service::Facing, &[("HOST", "::")]).unwrap().url_from_here(), "http://[::1]:3000");
-    let management = read(Service::Management, &[("SHOP_INGEST", "off")]).unwrap();
+    assert_eq!(read(ServiceKind::Facing, &[("HOST", "::")]).unwrap().url_from_here(), "http://[::1]:3000");
+    let management = read(ServiceKind::Management, &[("SHOP_INGEST", "off")]).unwrap();
     assert_eq!(management.listen().1, 3001);
     assert!(management.ingests(), "that is what management is for");
 }
@@ -29,33 +29,33 @@ fn nothing_set_is_the_embedded_default() {
 #[test]
 fn facing_before_a_management_does_not_ingest_unless_told() {
     let url = ("CM_API_HOST", "cm:3001");
-    let facing = read(Service::Facing, &[url]).unwrap();
+    let facing = read(ServiceKind::Facing, &[url]).unwrap();
     assert_eq!(facing.management_url.as_deref(), Some("http://cm:3001"));
-    assert!(!facing.ingests() && !facing.http_options().remember_buys);
-    assert!(read(Service::Facing, &[url, ("SHOP_INGEST", "ON")]).unwrap().ingests());
-    assert!(!read(Service::Facing, &[("SHOP_INGEST", "off")]).unwrap().ingests());
+    assert!(!facing.ingests() && !facing.http_options().read_your_writes);
+    assert!(read(ServiceKind::Facing, &[url, ("SHOP_INGEST", "ON")]).unwrap().ingests());
+    assert!(!read(ServiceKind::Facing, &[("SHOP_INGEST", "off")]).unwrap().ingests());
 }
 
 #[test]
 fn users_and_orders_are_asked_for_where_management_is_unless_told() {
     let pairs = [("MANAGEMENT_URL", "http://m:1"), ("USERS_URL", "http://u:1"), ("ORDER_USER_WAIT_MS", "9")];
-    let facing = read(Service::Facing, &pairs).unwrap();
+    let facing = read(ServiceKind::Facing, &pairs).unwrap();
     assert_eq!(facing.users_url.as_deref(), Some("http://u:1"));
     assert_eq!(facing.orders_url.as_deref(), Some("http://m:1"));
-    assert!(facing.http_options().order_user_wait.is_zero(), "management waits");
-    let management = read(Service::Management, &pairs).unwrap();
+    assert!(facing.http_options().unknown_user_wait.is_zero(), "management waits");
+    let management = read(ServiceKind::Management, &pairs).unwrap();
     assert_eq!((&management.users_url, &management.orders_url), (&None, &None));
-    assert_eq!(management.http_options().order_user_wait, Duration::from_millis(9));
-    let wrong = faults(Service::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
+    assert_eq!(management.http_options().unknown_user_wait, Duration::from_millis(9));
+    let wrong = faults(ServiceKind::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
     assert!(wrong.contains("facing is for purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
-    let same = faults(Service::Management, &[("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
+    let same = faults(ServiceKind::Management, &[("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
     assert!(same.contains("SHOP_USERS_TOPIC and SHOP_ORDERS_TOPIC are both x"), "{same}");
 }
 
 #[test]
 fn every_fault_is_told_at_once() {
     let text = faults(
-        Service::Facing,
+        ServiceKind::Facing,
         &[
             ("PORT", "http"),
             ("KAFKA_BROKER", "a:1"),
@@ -94,11 +94,11 @@ fn every_fault_is_told_at_once() {
 
 #[test]
 fn what_contradicts_itself_is_told() {
-    let url = faults(Service::Facing, &[("MANAGEMENT_URL", "cm:3001")]);
+    let url = faults(ServiceKind::Facing, &[("MANAGEMENT_URL", "cm:3001")]);
     assert!(url.contains("MANAGEMENT_URL"), "{url}");
-    let kafka = faults(Service::Facing, &[("KAFKA_BROKERS", "a:1")]);
+    let kafka = faults(ServiceKind::Facing, &[("KAFKA_BROKERS", "a:1")]);
     assert!(kafka.contains("neither MANAGEMENT_URL nor MONGODB_URI"), "{kafka}");
-    let postgres = faults(Service::Management, &[("DATABASE_URL", "postgres://u:hunter2@h/db")]);
+    let postgres = faults(ServiceKind::Management, &[("DATABASE_URL", "postgres://u:hunter2@h/db")]);
     assert!(postgres.contains("DATABASE_URL") && !postgres.contains("hunter2"), "{postgres}");
 }
 
@@ -111,17 +111,17 @@ fn servers_that_are_required_are_named_where_they_are_needed() {
         let text = read(service, pairs).map_or_else(|failure| failure.to_string(), |_| String::new());
         ["KAFKA_BOOTSTRAP_SERVERS: not set", "MONGODB_URI: not set"].map(|part| text.contains(part))
     };
-    for service in [Service::Facing, Service::Management] {
+    for service in [ServiceKind::Facing, ServiceKind::Management] {
         assert_eq!(missing(service, &[]), [false, false], "off unless chosen");
         assert_eq!(missing(service, &[on]), [true, true]);
         assert_eq!(missing(service, &[on, log]), [false, true]);
         assert_eq!(missing(service, &[on, store]), [true, false]);
         assert_eq!(missing(service, &[on, log, store]), [false, false]);
     }
-    assert_eq!(missing(Service::Facing, &[on, log, management]), [false, false], "management keeps all");
+    assert_eq!(missing(ServiceKind::Facing, &[on, log, management]), [false, false], "management keeps all");
     let ingests = [on, log, management, ("SHOP_INGEST", "on")];
-    assert_eq!(missing(Service::Facing, &ingests), [false, true]);
-    assert_eq!(missing(Service::Management, &[on, log, ("SHOP_ROLES", "users")]), [false, true]);
+    assert_eq!(missing(ServiceKind::Facing, &ingests), [false, true]);
+    assert_eq!(missing(ServiceKind::Management, &[on, log, ("SHOP_ROLES", "users")]), [false, true]);
 }
 
 #[test]
@@ -133,42 +133,42 @@ fn what_is_forgotten_is_told() {
         ("KAFKA_REPLICAS", "3"),
         ("KAFKA_CREATE_TOPICS", "off"),
     ] {
-        let text = faults(Service::Management, &[pair]);
+        let text = faults(ServiceKind::Management, &[pair]);
         assert!(text.contains(pair.0) && text.contains("KAFKA_BOOTSTRAP_SERVERS is not"), "{text}");
     }
-    assert!(read(Service::Management, &[("KAFKA_TOPIC", "x"), ("KAFKA_TLS", "off")]).is_ok());
+    assert!(read(ServiceKind::Management, &[("KAFKA_TOPIC", "x"), ("KAFKA_TLS", "off")]).is_ok());
 }
 
 #[test]
 fn topics_are_created_as_the_brokers_do_unless_told() {
     let kafka = |more: &[(&str, &str)]| {
         let pairs = [&[("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1")], more].concat();
-        let settings = read(Service::Facing, &pairs).unwrap();
+        let settings = read(ServiceKind::Facing, &pairs).unwrap();
         (settings.kafka_replicas, settings.kafka_create_topics)
     };
     assert_eq!(kafka(&[]), (None, true));
     assert_eq!(kafka(&[("KAFKA_REPLICAS", "3"), ("KAFKA_CREATE_TOPICS", "off")]), (Some(3), false));
     for wrong in [("KAFKA_REPLICAS", "0"), ("KAFKA_CREATE_TOPICS", "perhaps")] {
-        let text = faults(Service::Management, &[("KAFKA_BROKERS", "a:1"), wrong]);
+        let text = faults(ServiceKind::Management, &[("KAFKA_BROKERS", "a:1"), wrong]);
         assert!(text.contains(wrong.0), "{text}");
     }
 }
 
 #[test]
 fn levels_are_words_whatever_their_case_and_origin() {
-    let level = |text| read(Service::Facing, &[("LOG_LEVEL", text)]).unwrap().log_level.clone();
+    let level = |text| read(ServiceKind::Facing, &[("LOG_LEVEL", text)]).unwrap().log_level.clone();
     assert_eq!(level("INFO"), "info");
     assert_eq!(level("Warning"), "warn");
     assert_eq!(level("critical"), "error");
     assert_eq!(level("warn,shop_core=DEBUG"), "warn,shop_core=debug");
     for wrong in ["loud", "info,loud", "shop_core=loud", "5x"] {
-        assert!(faults(Service::Facing, &[("LOG_LEVEL", wrong)]).contains("LOG_LEVEL"), "{wrong}");
+        assert!(faults(ServiceKind::Facing, &[("LOG_LEVEL", wrong)]).contains("LOG_LEVEL"), "{wrong}");
     }
 }
 
 #[test]
 fn an_address_of_version_6_is_one_in_brackets() {
-    assert_eq!(read(Service::Facing, &[("HOST", "::1")]).unwrap().url(), "http://[::1]:3000");
+    assert_eq!(read(ServiceKind::Facing, &[("HOST", "::1")]).unwrap().url(), "http://[::1]:3000");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn secrets_are_not_shown() {
     let pairs = [("MONGODB_URI", uri), ("KAFKA_BROKERS", "a:1"), ("KAFKA_USERNAME", "u"), password];
     let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let environment = Environment::from_pairs(owned);
-    let settings = Settings::from_parts(Service::Management, vec!["management".into()], environment);
+    let settings = Settings::from_parts(ServiceKind::Management, vec!["management".into()], environment);
     let shown = format!("{:?}", settings.unwrap());
     assert!(shown.contains("a:1") && !shown.contains("hunter2"), "{shown}");
 }

@@ -205,12 +205,12 @@ fn read_log_level(text: &str) -> Result<String, String> {
 }
 
 /// Less than the time in which an answer must be there.
-const LONGEST_ORDER_USER_WAIT: u64 = 4_000;
+const MAX_ORDER_USER_WAIT_MS: u64 = 4_000;
 
 fn read_order_user_wait(text: &str) -> Result<Duration, String> {
     let millis: u64 = text.parse().map_err(|error| format!("{error}"))?;
-    if millis > LONGEST_ORDER_USER_WAIT {
-        return Err(format!("must be at most {LONGEST_ORDER_USER_WAIT}"));
+    if millis > MAX_ORDER_USER_WAIT_MS {
+        return Err(format!("must be at most {MAX_ORDER_USER_WAIT_MS}"));
     }
     Ok(Duration::from_millis(millis))
 }

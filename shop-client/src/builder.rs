@@ -12,7 +12,7 @@ use crate::client::ShopClient;
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
 use crate::transport::{Timeouts, Transport};
-use crate::{BearerToken, Error, ErrorKind, Result, Retries, TokenProvider};
+use crate::{BearerToken, Error, ErrorKind, Result, RetryPolicy, TokenProvider};
 
 /// How long a connection that is not used is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
@@ -22,14 +22,14 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 /// ```
 /// use std::time::Duration;
 ///
-/// use shop_client::{BearerToken, Retries, ShopClient};
+/// use shop_client::{BearerToken, RetryPolicy, ShopClient};
 ///
 /// # fn example() -> Result<(), shop_client::Error> {
 /// let client = ShopClient::builder("http://localhost:3000")
 ///     .user_agent("checkout/1.4")
 ///     .bearer_token(BearerToken::new("s3cret")?)
 ///     .buy_timeout(Duration::from_secs(3))
-///     .retries(Retries::default().within(Duration::from_secs(10)))
+///     .retries(RetryPolicy::default().within(Duration::from_secs(10)))
 ///     .build()?;
 /// # Ok(())
 /// # }
@@ -43,7 +43,7 @@ pub struct ShopClientBuilder {
     connect_timeout: Duration,
     timeouts: Timeouts,
     tokens: Tokens,
-    retries: Retries,
+    retries: RetryPolicy,
     max_in_flight: usize,
 }
 
@@ -51,10 +51,10 @@ pub struct ShopClientBuilder {
 const DEFAULT_MAX_IN_FLIGHT: usize = 1_000;
 
 /// A little more than the service's own 5 s, so that it is the service that says what became of it.
-const USUAL_TIMEOUT: Duration = Duration::from_secs(7);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// What the client calls itself unless it is told.
-const USUAL_USER_AGENT: &str = concat!("shop-client/", env!("CARGO_PKG_VERSION"));
+const DEFAULT_USER_AGENT: &str = concat!("shop-client/", env!("CARGO_PKG_VERSION"));
 
 impl ShopClient {
     /// A builder of a client of the service at `base_url`, such as `http://localhost:3000`, or
@@ -74,10 +74,10 @@ impl ShopClient {
 impl ShopClientBuilder {
     fn new(base_url: String) -> Self {
         let timeouts = Timeouts {
-            buy: USUAL_TIMEOUT,
-            page: USUAL_TIMEOUT,
-            summary: USUAL_TIMEOUT,
-            get: USUAL_TIMEOUT,
+            buy: DEFAULT_TIMEOUT,
+            page: DEFAULT_TIMEOUT,
+            summary: DEFAULT_TIMEOUT,
+            get: DEFAULT_TIMEOUT,
             check: Duration::from_secs(3),
         };
         Self {
@@ -87,7 +87,7 @@ impl ShopClientBuilder {
             connect_timeout: Duration::from_secs(2),
             timeouts,
             tokens: Tokens::None,
-            retries: Retries::default(),
+            retries: RetryPolicy::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
         }
     }
@@ -124,7 +124,7 @@ impl ShopClientBuilder {
     /// Sends the bearer tokens of this provider, and new ones when they end or are refused. [`TokenProvider`] has an
     /// example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
-        self.tokens = Tokens::of(provider);
+        self.tokens = Tokens::new(provider);
         self
     }
 
@@ -146,8 +146,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// How failed calls are repeated; as [`Retries::default`] unless chosen.
-    pub fn retries(mut self, retries: Retries) -> Self {
+    /// How failed calls are repeated; as [`RetryPolicy::default`] unless chosen.
+    pub fn retries(mut self, retries: RetryPolicy) -> Self {
         self.retries = retries;
         self
     }
@@ -205,7 +205,7 @@ impl ShopClientBuilder {
             // Its own user agent is as good, unless it is told.
             Some(http) => (http, agent),
             None => {
-                let agent = agent.unwrap_or(HeaderValue::from_static(USUAL_USER_AGENT));
+                let agent = agent.unwrap_or(HeaderValue::from_static(DEFAULT_USER_AGENT));
                 (plain_client(&base, agent, self.connect_timeout)?, None)
             }
         };

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use shop_core::api::problem::UNKNOWN_PURCHASE;
 use shop_core::api::{NewPurchaseBody, PublishedBody, PurchaseBody};
-use shop_core::keyed_id;
+use shop_core::id_from_key;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -52,13 +52,13 @@ pub(crate) struct Inner {
 /// A purchase that was taken, and the proof of it.
 ///
 /// ```no_run
-/// # fn example(bought: shop_client::Bought) {
+/// # fn example(bought: shop_client::PublishedPurchase) {
 /// println!("{} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Bought {
+pub struct PublishedPurchase {
     /// The purchase, with its id and its time.
     pub purchase: Purchase,
     /// What it survives, and where it stands.
@@ -86,14 +86,14 @@ impl ShopClient {
     /// use shop_client::{NewPurchase, RequestContext, ShopClient};
     ///
     /// # async fn example(client: ShopClient, order: NewPurchase, id: String) -> Result<(), shop_client::Error> {
-    /// let of_this_request = client.in_context(RequestContext::new(Some(id), None));
+    /// let of_this_request = client.with_context(RequestContext::new(Some(id), None));
     /// of_this_request.buy(order).await?;
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
-    pub fn in_context(&self, context: RequestContext) -> Self {
-        Self { inner: Arc::clone(&self.inner), correlation: Correlation::of(context) }
+    pub fn with_context(&self, context: RequestContext) -> Self {
+        Self { inner: Arc::clone(&self.inner), correlation: Correlation::new(context) }
     }
 
     /// Buys.
@@ -123,17 +123,17 @@ impl ShopClient {
     /// # Cancel safety
     /// Once polled, the purchase is sent, and repeated, whether or not the future is polled again. Until it is answered
     /// or given up it counts as one of [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
-    pub async fn buy(&self, mut purchase: NewPurchase) -> Result<Bought> {
+    pub async fn buy(&self, mut purchase: NewPurchase) -> Result<PublishedPurchase> {
         let fresh = purchase.key.is_none();
         let key = purchase.key.take().unwrap_or_else(generate_key);
         let published = self.publish(&purchase, key.clone(), None).await.map_err(|error| {
-            let error = if fresh { error.of_a_fresh_key() } else { error };
+            let error = if fresh { error.with_fresh_key() } else { error };
             error.with_key(key)
         })?;
-        Ok(Bought { purchase: published.purchase.into(), receipt: published.receipt.into() })
+        Ok(PublishedPurchase { purchase: published.purchase.into(), receipt: published.receipt.into() })
     }
 
-    /// Buys all of them, with at most `in_flight` on their way at a time, and no more than
+    /// Buys all of them, with at most `max_in_flight_batches` on their way at a time, and no more than
     /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight). No more are taken from the stream than
     /// that, and none when nobody reads the answers.
     ///
@@ -161,7 +161,7 @@ impl ShopClient {
         &self,
         purchases: S,
         in_flight: usize,
-    ) -> impl Stream<Item = Result<Bought>> + Send + Unpin + 'static
+    ) -> impl Stream<Item = Result<PublishedPurchase>> + Send + Unpin + 'static
     where
         S: Stream<Item = NewPurchase> + Send + 'static,
     {
@@ -181,7 +181,7 @@ impl ShopClient {
         key: IdempotencyKey,
         context: Option<&RequestContext>,
     ) -> Result<PublishedBody> {
-        let id = keyed_id(&purchase.user_id, &key);
+        let id = id_from_key(&purchase.user_id, &key);
         let body = NewPurchaseBody::from(purchase);
         let call = self.inner.transport.write("buy", "v1/purchases", &body, key)?;
         let answer = self.send(call, context).await?;
@@ -214,7 +214,7 @@ impl ShopClient {
     }
 
     /// The answer to a question.
-    pub(crate) async fn ask(&self, call: &Call) -> Result<Response> {
+    pub(crate) async fn query(&self, call: &Call) -> Result<Response> {
         self.inner.transport.answer(call, &self.correlation).await
     }
 
@@ -235,7 +235,7 @@ impl ShopClient {
         let url = transport.url(&format!("v1/purchases/{id}"), &[]);
         let mut call = Call::question("get", url, transport.timeouts.get);
         call.outcomes = &[UNKNOWN_PURCHASE];
-        let answer = self.ask(&call).await?;
+        let answer = self.query(&call).await?;
         if answer.status != StatusCode::OK {
             return Ok(None);
         }
@@ -271,7 +271,7 @@ impl ShopClient {
         let transport = &self.inner.transport;
         let mut call = Call::question("check", transport.url(path, &[]), transport.timeouts.check);
         call.repeats = false;
-        let answer = self.ask(&call).await?;
+        let answer = self.query(&call).await?;
         // Some other server may answer 200 to everything.
         let ready: Readiness = answer.parsed()?;
         if ready.status == "ready" {

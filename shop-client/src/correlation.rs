@@ -14,13 +14,13 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 pub(crate) struct Correlation(Option<Arc<RequestContext>>);
 
 impl Correlation {
-    pub(crate) fn of(context: RequestContext) -> Self {
+    pub(crate) fn new(context: RequestContext) -> Self {
         Self(Some(Arc::new(context)))
     }
 
     /// The context of the purchase itself comes before that of the client.
     pub(crate) fn or_of(&self, context: Option<&RequestContext>) -> Self {
-        context.map_or_else(|| self.clone(), |context| Self::of(context.clone()))
+        context.map_or_else(|| self.clone(), |context| Self::new(context.clone()))
     }
 
     /// The id of the request: what it was made for, or a fresh one.

@@ -81,7 +81,7 @@ impl Error {
     }
 
     /// The error of a call whose key was made for it.
-    pub(crate) fn of_a_fresh_key(self) -> Self {
+    pub(crate) fn with_fresh_key(self) -> Self {
         // Made anew, the same call would have another key.
         if self.outcome() == Outcome::Unknown { self.with_retry(Retry::Never) } else { self }
     }

@@ -26,7 +26,7 @@
 //!
 //! A purchase has a key that makes it repeatable: your own, such as the number of an order, or one that the client makes.
 //! Every attempt of one call sends the same key, so [`buy`](ShopClient::buy) repeats what failed as long as that may
-//! help, and it is one purchase all the same. [`Retries`] says how long, with which pauses and on which budget.
+//! help, and it is one purchase all the same. [`RetryPolicy`] says how long, with which pauses and on which budget.
 //!
 //! The [`Receipt`] tells which crashes the purchase survives, and where it stands in the log.
 //! [`buy_all`](ShopClient::buy_all) buys a whole stream, with so many on their way at a time. With keys of your own it
@@ -94,7 +94,7 @@
 //!
 //! # Follow a request
 //!
-//! Every call is a span of `tracing`, and has a request id that the service logs. [`in_context`](ShopClient::in_context)
+//! Every call is a span of `tracing`, and has a request id that the service logs. [`with_context`](ShopClient::in_context)
 //! takes over the id and the W3C trace context of the request that you serve; with the feature `otel` the trace is that of
 //! the current span, as your OpenTelemetry propagator writes it. Repetitions are events of level debug; nothing is
 //! logged above that: an error is for the caller to handle.
@@ -128,7 +128,7 @@ mod transport;
 mod users;
 
 pub use builder::ShopClientBuilder;
-pub use client::{Bought, ShopClient};
+pub use client::{PublishedPurchase, ShopClient};
 pub use error::{Error, Result};
 pub use listing::UserPurchases;
 pub use orders::Orders;
@@ -136,7 +136,7 @@ pub use problem::Problem;
 /// The HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;
 pub use resource::Resource;
-pub use retries::Retries;
+pub use retries::RetryPolicy;
 /// The ports, their error and whatever else a program needs that implements a port itself.
 pub use shop_core;
 pub use shop_core::api::ProblemError;

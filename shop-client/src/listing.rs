@@ -41,10 +41,10 @@ pub struct UserPurchases {
 }
 
 /// How long an answer waits for a purchase unless chosen.
-const USUAL_WAIT: Duration = Duration::from_secs(10);
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 /// The longest that a service waits by itself.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl ShopClient {
     /// What the user with this id has bought.
@@ -76,7 +76,7 @@ impl ShopClient {
 
 impl UserPurchases {
     pub(crate) fn new(client: ShopClient, selector: Selector) -> Self {
-        Self { client, selector, order: ListOrder::NewestFirst, awaited: None, at_most: USUAL_WAIT }
+        Self { client, selector, order: ListOrder::NewestFirst, awaited: None, at_most: DEFAULT_WAIT }
     }
 
     /// The same, with [`purchases`](Self::purchases) from the first to the last.
@@ -86,7 +86,7 @@ impl UserPurchases {
     }
 
     /// The same, with answers that hold what `receipt` is about: each waits until that is stored, at most for 10 s
-    /// or for the time of [`at_most`](Self::at_most).
+    /// or for the time of [`wait_timeout`](Self::at_most).
     ///
     /// A purchase is taken when it is in the log, and listed a moment later, when it is in the store. Others that were
     /// taken before it may be stored after it.
@@ -101,7 +101,7 @@ impl UserPurchases {
     /// let user = client.user(bought.purchase.user_id.clone());
     /// assert!(user.clone().waiting_for(&bought.receipt).summary().await?.count >= 1);
     ///
-    /// let hurried = user.waiting_for(&bought.receipt).at_most(Duration::from_millis(200));
+    /// let hurried = user.waiting_for(&bought.receipt).wait_timeout(Duration::from_millis(200));
     /// println!("{:?}", hurried.summary().await);
     /// # Ok(())
     /// # }
@@ -116,7 +116,7 @@ impl UserPurchases {
     }
 
     /// The same, waiting no longer than `time` for what [`waiting_for`](Self::waiting_for) names, before or after.
-    pub const fn at_most(mut self, time: Duration) -> Self {
+    pub const fn wait_timeout(mut self, time: Duration) -> Self {
         self.at_most = time;
         self
     }
@@ -129,7 +129,7 @@ impl UserPurchases {
     /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
     /// let first = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(20)?);
     /// let page = client.user("u1".parse()?).page(&first).await?;
-    /// let next = first.starting_at(page.next);
+    /// let next = first.with_cursor(page.next);
     /// # Ok(())
     /// # }
     /// ```
@@ -186,10 +186,10 @@ impl UserPurchases {
         let pages = stream::try_unfold(Some((self.clone(), first)), |state| async move {
             let Some((mut user, request)) = state else { return Ok(None) };
             let page = user.page(&request).await?;
-            let following = page.leads_to(&request)?;
+            let following = page.next_cursor(&request)?;
             // What was waited for is there.
             user.awaited = None;
-            let following = following.map(|cursor| (user, request.starting_at(Some(cursor))));
+            let following = following.map(|cursor| (user, request.with_cursor(Some(cursor))));
             Ok::<_, Error>(Some((page, following)))
         });
         pages.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
@@ -208,20 +208,20 @@ impl UserPurchases {
 
     /// The answer to `call` once it has what is waited for in it.
     async fn answer(&self, mut call: Call) -> Result<Response> {
-        let Some(id) = self.awaited else { return self.client.ask(&call).await };
+        let Some(id) = self.awaited else { return self.client.query(&call).await };
         let (start, url, timeout) = (Instant::now(), call.url.clone(), call.timeout);
         loop {
             let left = self.at_most.saturating_sub(start.elapsed());
-            let wait = left.min(LONGEST_WAIT);
+            let wait = left.min(MAX_WAIT);
             call.url = url.clone();
             let parameters = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
             call.url.query_pairs_mut().extend_pairs(parameters);
             call.timeout = timeout.saturating_add(wait);
-            let answer = self.client.ask(&call).await?;
+            let answer = self.client.query(&call).await?;
             if answer.header(header::PURCHASE_PENDING).is_none() {
                 return Ok(answer);
             }
-            if left <= LONGEST_WAIT {
+            if left <= MAX_WAIT {
                 let message = format!("purchase {id} was taken, but is not stored yet: wait longer");
                 return Err(
                     Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)

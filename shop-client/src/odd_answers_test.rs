@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use tokio::net::TcpListener;
 
-use crate::{Error, ErrorKind, NewPurchase, Outcome, Retries, ShopClient};
+use crate::{Error, ErrorKind, NewPurchase, Outcome, RetryPolicy, ShopClient};
 
 /// A client of a service that answers everything in one way.
 async fn client_of<A>(answer: A) -> ShopClient
@@ -18,7 +18,7 @@ where
     let address = listener.local_addr().unwrap();
     let router = Router::new().fallback(move || async move { answer.clone() });
     tokio::spawn(async move { axum::serve(listener, router).await });
-    ShopClient::builder(format!("http://{address}")).retries(Retries::none()).build().unwrap()
+    ShopClient::builder(format!("http://{address}")).retries(RetryPolicy::none()).build().unwrap()
 }
 
 fn purchase() -> NewPurchase {

@@ -21,7 +21,7 @@ impl PurchaseSink for ShopClient {
             return Err(Error::new(ErrorKind::Unsupported, message).with_origin("shop-client"));
         };
         let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
-        let new = NewPurchase::new(user_id, user_name, price).made_at(timestamp);
+        let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
         let published = self.publish(&new, (*id).into(), purchase.context.as_deref()).await?;
         Ok(published.receipt.into())
     }

@@ -65,7 +65,7 @@ struct Members {
 #[serde(untagged)]
 enum Detail {
     Text(String),
-    List(Vec<Wrong>),
+    List(Vec<InvalidMember>),
     Else(IgnoredAny),
 }
 
@@ -78,7 +78,7 @@ enum Errors {
 }
 
 #[derive(Deserialize)]
-struct Wrong {
+struct InvalidMember {
     /// The way to what is wrong, from the part of the request that it stands in: `["body", "email"]`.
     loc: Vec<Step>,
     msg: String,
@@ -91,7 +91,7 @@ enum Step {
     Position(i64),
 }
 
-impl Wrong {
+impl InvalidMember {
     fn field(&self) -> Option<String> {
         let steps: Vec<_> = self.loc.iter().skip(1).map(Step::text).collect();
         Some(steps.join(".")).filter(|field| !field.is_empty())
@@ -133,7 +133,7 @@ impl From<Members> for Problem {
 mod tests {
     use super::*;
 
-    fn told(json: &str) -> (Option<String>, Option<String>) {
+    fn parse(json: &str) -> (Option<String>, Option<String>) {
         let problem: Problem = serde_json::from_str(json).unwrap();
         (problem.detail, problem.field)
     }
@@ -176,7 +176,7 @@ mod tests {
             (r#"{"detail":null}"#, None, None),
             ("{}", None, None),
         ] {
-            assert_eq!(told(json), (detail, field), "{json}");
+            assert_eq!(parse(json), (detail, field), "{json}");
         }
     }
 }

@@ -96,7 +96,7 @@ impl<K: Kind> Resource<K> {
         let mut call = Call::question(name, url, transport.timeouts.get);
         call.outcomes = &[K::UNKNOWN];
         call.not_found_hint = K::NOT_FOUND_HINT;
-        let answer = self.client.ask(&call).await?;
+        let answer = self.client.query(&call).await?;
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
     }
 

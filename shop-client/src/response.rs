@@ -14,13 +14,13 @@ use crate::problem::Problem;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
 /// The longest that a service can ask to be left alone: nobody's pipeline stands still for days by mistake.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// How much of a refusal is read: our own have less than 1 kB, and a proxy's page is not looked at.
 const REFUSAL_BYTES: usize = 64 << 10;
 
 /// How much of what a service says stands in a message.
-const LONGEST_DETAIL: usize = 300;
+const MAX_DETAIL_BYTES: usize = 300;
 
 /// An answer, read as far as it matters.
 #[derive(Debug)]
@@ -93,12 +93,12 @@ impl Response {
                 Duration::from_millis(u64::try_from(millis).unwrap_or_default())
             }
         };
-        Some(time.min(LONGEST_RETRY_AFTER))
+        Some(time.min(MAX_RETRY_AFTER))
     }
 
     /// The error of an answer that cannot be understood: what was asked for may have been done.
     pub(crate) fn unreadable(&self, message: &str) -> Error {
-        self.told(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
+        self.into_error(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
     }
 
     /// The error of an answer that is a refusal. `not_found_hint` is the message when nothing is at this address.
@@ -126,7 +126,7 @@ impl Response {
             // Whoever answers with another success, or with a status that is none, may have done something, too.
             None => Outcome::Unknown,
         };
-        let error = self.told(Error::new(kind, message).with_outcome(outcome)).with_problem(problem);
+        let error = self.into_error(Error::new(kind, message).with_outcome(outcome)).with_problem(problem);
         match self.retry_after() {
             Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
             _ => error,
@@ -134,7 +134,7 @@ impl Response {
     }
 
     /// The error, with what the answer's head tells.
-    fn told(&self, error: Error) -> Error {
+    fn into_error(&self, error: Error) -> Error {
         let error = error.with_status(self.status.as_u16());
         match self.header(header::REQUEST_ID) {
             Some(id) => error.with_request_id(id),
@@ -145,7 +145,7 @@ impl Response {
 
 /// Anybody's text, fit for a line of a log.
 fn in_one_line(text: &str) -> String {
-    text.chars().take(LONGEST_DETAIL).map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text.chars().take(MAX_DETAIL_BYTES).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 /// For answers of something that is not our service, such as a proxy before it.
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(error.problem().unwrap().field.as_deref(), Some("price"));
         assert_eq!(error.to_string(), "shop-client: a b (status=500, request_id=r-1)");
         let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
-        assert_eq!(answer(400, &[], &long).refused("absent").message().len(), LONGEST_DETAIL);
+        assert_eq!(answer(400, &[], &long).refused("absent").message().len(), MAX_DETAIL_BYTES);
     }
 
     #[test]

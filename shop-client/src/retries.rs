@@ -20,10 +20,10 @@ use crate::{Error, Outcome, Result};
 /// ```
 /// use std::time::Duration;
 ///
-/// use shop_client::{Retries, ShopClient};
+/// use shop_client::{RetryPolicy, ShopClient};
 ///
 /// # fn example() -> Result<(), shop_client::Error> {
-/// let patient = Retries::default()
+/// let patient = RetryPolicy::default()
 ///     .within(Duration::from_secs(60))
 ///     .pauses(Duration::from_millis(50), Duration::from_secs(10))
 ///     .budget(50, 0.5);
@@ -33,7 +33,7 @@ use crate::{Error, Outcome, Result};
 /// # example().unwrap();
 /// ```
 #[derive(Debug, Clone)]
-pub struct Retries {
+pub struct RetryPolicy {
     /// `None`: nothing is repeated.
     deadline: Option<Duration>,
     first_pause: Duration,
@@ -46,7 +46,7 @@ pub struct Retries {
 /// The time over which the budget is reckoned.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
-impl Default for Retries {
+impl Default for RetryPolicy {
     /// Within 20 s, with pauses from 100 ms to 5 s, and a budget of 10 repetitions a second and one for every
     /// five calls (the figures of `tower` and of `reqwest`).
     fn default() -> Self {
@@ -61,13 +61,13 @@ impl Default for Retries {
     }
 }
 
-impl Retries {
+impl RetryPolicy {
     /// Every call is made once: for a program between another client, which repeats, and the service.
     ///
     /// ```
-    /// use shop_client::{Retries, ShopClient};
+    /// use shop_client::{RetryPolicy, ShopClient};
     ///
-    /// let client = ShopClient::builder("http://localhost:3000").retries(Retries::none()).build();
+    /// let client = ShopClient::builder("http://localhost:3000").retries(RetryPolicy::none()).build();
     /// assert!(client.is_ok());
     /// ```
     #[must_use]
@@ -77,7 +77,7 @@ impl Retries {
 
     /// How long one call may take with all its repetitions and pauses. The last attempt is cut off by it.
     #[must_use]
-    pub const fn within(mut self, deadline: Duration) -> Self {
+    pub const fn total_timeout(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
@@ -85,7 +85,7 @@ impl Retries {
     /// The pause after the first attempt, and the longest: each is twice the one before. Up to as much again is
     /// added at random, so that many clients do not come back at the same moment.
     #[must_use]
-    pub const fn pauses(mut self, first: Duration, longest: Duration) -> Self {
+    pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         (self.first_pause, self.longest_pause) = (first, longest);
         self
     }
@@ -104,7 +104,7 @@ impl Retries {
         self
     }
 
-    fn backoff(&self) -> ExponentialBackoff {
+    fn delays(&self) -> ExponentialBackoff {
         let builder = ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(self.first_pause)
@@ -120,12 +120,12 @@ impl Retries {
 /// Repeats calls.
 #[derive(Debug)]
 pub(crate) struct Retrier {
-    options: Retries,
+    options: RetryPolicy,
     budget: TpsBudget,
 }
 
 impl Retrier {
-    pub(crate) fn new(options: Retries) -> Self {
+    pub(crate) fn new(options: RetryPolicy) -> Self {
         // What the budget would panic at.
         let share = if options.share.is_nan() { 0.0 } else { options.share.clamp(0.0, 1_000.0) };
         let per_second = options.per_second.min(1_000_000);
@@ -146,7 +146,7 @@ impl Retrier {
         let left = || deadline.saturating_sub(start.elapsed());
         let (mut attempts, mut unknown) = (0, false);
         let result = (|| attempt(left()))
-            .retry(self.options.backoff())
+            .retry(self.options.delays())
             .sleep(sleep)
             .when(|error: &Error| {
                 attempts += 1;
@@ -197,19 +197,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_may_succeed_is_repeated_and_nothing_else() {
-        let retrier = Retrier::new(Retries::default());
+        let retrier = Retrier::new(RetryPolicy::default());
         let (result, attempts) = call(&retrier, &[away(), away()]).await;
         assert!(result.is_ok());
         assert_eq!(attempts, 3);
         let (result, attempts) = call(&retrier, &[Error::new(ErrorKind::Conflict, "taken")]).await;
         assert_eq!((result.unwrap_err().kind(), attempts), (ErrorKind::Conflict, 1));
-        let (result, attempts) = call(&Retrier::new(Retries::none()), &[away()]).await;
+        let (result, attempts) = call(&Retrier::new(RetryPolicy::none()), &[away()]).await;
         assert_eq!((result.unwrap_err().attempts(), attempts), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_and_end_with_the_deadline() {
-        let retrier = Retrier::new(Retries::default().within(Duration::from_secs(10)));
+        let retrier = Retrier::new(RetryPolicy::default().total_timeout(Duration::from_secs(10)));
         let start = Instant::now();
         let (result, attempts) = call(&retrier, &vec![away(); 100]).await;
         assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_to_be_left_alone_is() {
-        let retrier = Retrier::new(Retries::default());
+        let retrier = Retrier::new(RetryPolicy::default());
         let busy = |seconds| away().with_retry(Retry::After(Duration::from_secs(seconds)));
         let start = Instant::now();
         assert!(call(&retrier, &[busy(7)]).await.0.is_ok());
@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_spent_budget_stops_repetitions_until_calls_have_earned_it_anew() {
-        let retrier = Retrier::new(Retries::default().budget(0, 0.5));
+        let retrier = Retrier::new(RetryPolicy::default().budget(0, 0.5));
         // Two calls earn one repetition.
         assert_eq!(call(&retrier, &[away(), away()]).await.1, 1);
         assert_eq!(call(&retrier, &[away(), away()]).await.1, 2);
@@ -242,9 +242,10 @@ mod tests {
         assert_eq!(call(&retrier, &[away()]).await.1, 2);
         // Odd figures are no reason to panic.
         for share in [f32::NAN, -1.0, f32::INFINITY] {
-            Retrier::new(Retries::default().budget(u32::MAX, share));
+            Retrier::new(RetryPolicy::default().budget(u32::MAX, share));
         }
-        let longest = Retries::default().within(Duration::MAX).pauses(Duration::MAX, Duration::MAX);
+        let longest =
+            RetryPolicy::default().total_timeout(Duration::MAX).backoff(Duration::MAX, Duration::MAX);
         assert_eq!(call(&Retrier::new(longest), &[away(), away()]).await.1, 1);
     }
 
@@ -252,7 +253,7 @@ mod tests {
     async fn what_one_attempt_may_have_done_no_other_undoes() {
         let lost = Error::new(ErrorKind::DeadlineExceeded, "late");
         let refused = Error::new(ErrorKind::Conflict, "taken");
-        let error = call(&Retrier::new(Retries::default()), &[lost, refused]).await.0.unwrap_err();
+        let error = call(&Retrier::new(RetryPolicy::default()), &[lost, refused]).await.0.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Conflict, Outcome::Unknown));
     }
 }

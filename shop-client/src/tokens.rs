@@ -27,7 +27,7 @@ pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 /// let client = ShopClient::builder("http://localhost:3000")
 ///     .token_provider(|| async {
 ///         // Here your own way to a token.
-///         Ok(BearerToken::new("s3cret")?.ending_in(Duration::from_secs(300)))
+///         Ok(BearerToken::new("s3cret")?.expires_in(Duration::from_secs(300)))
 ///     })
 ///     .build()?;
 /// # Ok(())
@@ -90,7 +90,7 @@ impl BearerToken {
 
     /// The same token, good for this long from now on.
     #[must_use]
-    pub const fn ending_in(mut self, time: Duration) -> Self {
+    pub const fn expires_in(mut self, time: Duration) -> Self {
         self.ends_in = Some(time);
         self
     }
@@ -103,19 +103,19 @@ impl fmt::Debug for BearerToken {
 }
 
 /// How long before its end a token is replaced, at most; of a short life it is a tenth.
-const LONGEST_MARGIN: Duration = Duration::from_secs(30);
+const MAX_MARGIN: Duration = Duration::from_secs(30);
 
 /// The token in use.
-pub(crate) struct Held {
+pub(crate) struct CachedToken {
     header: HeaderValue,
     replace_at: Option<Instant>,
     ends_at: Option<Instant>,
 }
 
-impl From<BearerToken> for Held {
+impl From<BearerToken> for CachedToken {
     fn from(token: BearerToken) -> Self {
         let now = Instant::now();
-        let margin = |life: Duration| LONGEST_MARGIN.min(life / 10);
+        let margin = |life: Duration| MAX_MARGIN.min(life / 10);
         // A life without a foreseeable end has none.
         let at = |after: Option<Duration>| after.and_then(|after| now.checked_add(after));
         let replace_at = at(token.ends_in.map(|life| life - margin(life)));
@@ -127,7 +127,7 @@ impl From<BearerToken> for Held {
 pub(crate) enum Tokens {
     None,
     Fixed(HeaderValue),
-    Provided { provider: Box<dyn TokenProvider>, held: Mutex<Option<Held>> },
+    Provided { provider: Box<dyn TokenProvider>, held: Mutex<Option<CachedToken>> },
 }
 
 impl Tokens {
@@ -135,7 +135,7 @@ impl Tokens {
         Self::Fixed(token.header)
     }
 
-    pub(crate) fn of(provider: impl TokenProvider) -> Self {
+    pub(crate) fn new(provider: impl TokenProvider) -> Self {
         Self::Provided { provider: Box::new(provider), held: Mutex::new(None) }
     }
 
@@ -151,7 +151,7 @@ impl Tokens {
     }
 
     /// Another header than `refused`, if there is hope for one.
-    pub(crate) async fn instead_of(
+    pub(crate) async fn refresh_if(
         &self,
         refused: &HeaderValue,
         limit: Duration,
@@ -172,7 +172,7 @@ async fn within<T>(limit: Duration, token: impl Future<Output = Result<T>>) -> R
 /// The token that is held, or a new one when that is `refused` or about to end.
 async fn good_one(
     provider: &dyn TokenProvider,
-    held: &Mutex<Option<Held>>,
+    held: &Mutex<Option<CachedToken>>,
     refused: Option<&HeaderValue>,
 ) -> Result<HeaderValue> {
     // Whoever waits here gets what is being fetched.
@@ -227,10 +227,10 @@ mod tests {
                 if number > most {
                     return Err("the issuer is away".into());
                 }
-                Ok(BearerToken::new(format!("token-{number}"))?.ending_in(Duration::from_secs(100)))
+                Ok(BearerToken::new(format!("token-{number}"))?.expires_in(Duration::from_secs(100)))
             }
         };
-        (Tokens::of(fetch), count)
+        (Tokens::new(fetch), count)
     }
 
     async fn now(tokens: &Tokens) -> String {
@@ -261,17 +261,17 @@ mod tests {
         let (tokens, count) = counted(2);
         let refused = tokens.now(LIMIT).await.unwrap().unwrap();
         let (first, second) =
-            tokio::join!(tokens.instead_of(&refused, LIMIT), tokens.instead_of(&refused, LIMIT));
+            tokio::join!(tokens.refresh_if(&refused, LIMIT), tokens.refresh_if(&refused, LIMIT));
         assert_eq!(first.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(second.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(count.load(Ordering::Relaxed), 2);
         let fixed = Tokens::fixed(BearerToken::new("t").unwrap());
-        assert_eq!(fixed.instead_of(&refused, LIMIT).await.unwrap(), None);
+        assert_eq!(fixed.refresh_if(&refused, LIMIT).await.unwrap(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_hangs_is_not_waited_for_long() {
-        let tokens = Tokens::of(std::future::pending::<Result<BearerToken, TokenError>>);
+        let tokens = Tokens::new(std::future::pending::<Result<BearerToken, TokenError>>);
         let error = tokens.now(LIMIT).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
     }

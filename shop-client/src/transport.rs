@@ -17,7 +17,7 @@ use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, IdempotencyKey, Result};
 
 /// The largest answer that is read unless it is a page.
-pub(crate) const USUAL_ANSWER_BYTES: usize = 64 << 10;
+pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 
 /// The largest page that is read: 1,000 purchases with the longest names have 2 MB.
 pub(crate) const PAGE_BYTES: usize = 16 << 20;
@@ -79,7 +79,7 @@ impl Call {
             sent: None,
             timeout,
             repeats: true,
-            answer_bytes: USUAL_ANSWER_BYTES,
+            answer_bytes: TYPICAL_RESPONSE_BYTES,
             success: StatusCode::OK,
             outcomes: &[],
             not_found_hint: NO_SERVICE,
@@ -138,7 +138,7 @@ impl Transport {
         head.insert(AUTHORIZATION, token.clone());
         let mut answer = self.send(call, head.clone(), limit).await?;
         if answer.status == StatusCode::UNAUTHORIZED
-            && let Some(fresh) = self.tokens.instead_of(&token, limit).await?
+            && let Some(fresh) = self.tokens.refresh_if(&token, limit).await?
         {
             head.insert(AUTHORIZATION, fresh);
             answer = self.send(call, head, limit).await?;

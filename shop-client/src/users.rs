@@ -1,7 +1,7 @@
 //! Users: registered, and found.
 
 use shop_core::api::{NewUserBody, UserOrdersBody};
-use shop_core::users::MOST_ORDERS;
+use shop_core::users::MAX_LISTED_ORDERS;
 
 use crate::client::generate_key;
 use crate::resource::Resource;
@@ -80,7 +80,7 @@ impl Resource<User> {
     /// As [`register`](Self::register).
     pub async fn register_new(&self, email: Email, name: PersonName) -> Result<Registration> {
         let new = NewUser::new(generate_key(), email, name);
-        self.register(&new).await.map_err(crate::Error::of_a_fresh_key)
+        self.register(&new).await.map_err(crate::Error::with_fresh_key)
     }
 
     /// The numbers of the orders that this user is known to have placed, the first 1,000 in their order. `None` when
@@ -94,7 +94,7 @@ impl Resource<User> {
         if body.user_id != id.get() {
             return Err(Self::another(&answer));
         }
-        if body.orders.len() > MOST_ORDERS || !body.orders.is_sorted_by(|one, next| one < next) {
+        if body.orders.len() > MAX_LISTED_ORDERS || !body.orders.is_sorted_by(|one, next| one < next) {
             return Err(answer.unreadable("the orders in the answer are too many, or in no order"));
         }
         Ok(Some(body.orders.into_iter().map(OrderNumber::new).collect()))

@@ -70,7 +70,7 @@ async fn a_call_is_a_span_and_nothing_is_logged_above_debug() {
     listen();
     let script = Script::new([Turn::Say(refusal(503, &[], "")), Turn::Say(refusal(400, &[], ""))]);
     let client = script.before(Shop::new().router).await.build().unwrap();
-    client.in_context(RequestContext::new(Some("r-1".to_owned()), None)).buy(ada("1")).await.unwrap_err();
+    client.with_context(RequestContext::new(Some("r-1".to_owned()), None)).buy(ada("1")).await.unwrap_err();
     let kept: Vec<_> = kept().iter().filter(|(thread, ..)| *thread == current().id()).cloned().collect();
     let [(_, Level::INFO, span), (_, Level::DEBUG, event)] = &kept[..] else { panic!("{kept:?}") };
     assert!(span.contains("call=\"buy\"") && span.contains("request.id=\"r-1\""), "{span}");
@@ -90,7 +90,7 @@ async fn the_current_span_is_the_parent_of_the_service_s() {
     assert!(sent.starts_with(&format!("00-{trace}-")) && sent.ends_with("-01"), "{sent}");
     // Who says which trace it is has the last word.
     let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let client = client.in_context(RequestContext::new(None, Some(given.to_owned())));
+    let client = client.with_context(RequestContext::new(None, Some(given.to_owned())));
     client.buy(ada("1")).instrument(span).await.unwrap();
     assert_eq!(script.seen()[1].header("traceparent"), given);
 }

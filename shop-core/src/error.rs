@@ -104,7 +104,7 @@ impl Error {
     }
 
     /// The error of a call that has panicked.
-    pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+    pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
         Self::new(ErrorKind::Internal, "a port has panicked").with_context("panic", text)

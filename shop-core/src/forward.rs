@@ -77,9 +77,9 @@ forward!(OrderStore {
 
 forward!(Outbox {
     async fn pending(most: usize) -> Result<Vec<OutboxEntry>>;
-    async fn forget(ids: &[i64]) -> Result<()>;
+    async fn delete(ids: &[i64]) -> Result<()>;
     async fn backlog() -> Result<Backlog>;
-    async fn changed();
+    async fn wait_for_entries();
 });
 
 forward!(LogWriter {

@@ -43,8 +43,8 @@ pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock};
 pub use domain::{
     IdempotencyKey, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp, NewPurchase,
-    Price, Purchase, PurchaseId, RequestContext, RoundedTotal, SumTooLarge, Timestamp, Total, UserId,
-    UserName, keyed_id,
+    Price, Purchase, PurchaseId, RequestContext, RoundedTotal, Timestamp, Total, TotalOverflow, UserId,
+    UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 pub use rust_decimal::Decimal;

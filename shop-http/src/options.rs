@@ -14,24 +14,24 @@ pub struct HttpOptions {
     /// How clients of the paths outside of `/v1` are answered (default: the default dialect).
     pub dialect: &'static Dialect,
     /// The maximum length of a request's path and query, in bytes (default 8,192: RFC 9110 asks for 8,000 at least).
-    pub uri_limit: usize,
+    pub max_uri_bytes: usize,
     /// The maximum size of the names and values of a request's headers together, in bytes (default 16 KiB). More than
     /// 100 headers are refused whatever this is.
-    pub header_limit: usize,
+    pub max_header_bytes: usize,
     /// The maximum size of a request's body, in bytes (default 100 KiB).
-    pub body_limit: usize,
+    pub max_body_bytes: usize,
     /// How long a client may take to send the head of a request, and how long a connection may be idle between two
     /// requests (default 30 s). Then the connection is closed.
-    pub head_deadline: Duration,
+    pub header_read_timeout: Duration,
     /// How long a client may take to send a body (default 10 s).
-    pub body_deadline: Duration,
+    pub body_read_timeout: Duration,
     /// How long a publish may take (default 5 s). Then its outcome is reported as unknown.
-    pub publish_deadline: Duration,
+    pub publish_timeout: Duration,
     /// How long one query of the store or of another service may take (default 5 s).
-    pub query_deadline: Duration,
+    pub query_timeout: Duration,
     /// How long a request may take until its response begins (default 30 s): more than the sum of the other time-outs,
     /// so that these expire first and report more. A write continues after it, and its outcome is reported as unknown.
-    pub request_deadline: Duration,
+    pub request_timeout: Duration,
     /// How long a client may take nothing of its response (default 30 s). Then the connection is closed.
     pub write_deadline: Duration,
     /// The maximum of concurrent requests (default 1,024). A listing that is streamed counts until its end. More are
@@ -43,30 +43,30 @@ pub struct HttpOptions {
     pub cors: CorsOrigins,
     /// Whether facing remembers each user's last purchase, and a listing waits until it is stored (default `false`).
     /// Sensible where this process is the only one that takes purchases.
-    pub remember_buys: bool,
+    pub read_your_writes: bool,
     /// How long an order of an unknown user waits for the event of this user (default: not at all), but not beyond
-    /// [`publish_deadline`](Self::publish_deadline). Sensible on management, which has the orders.
-    pub order_user_wait: Duration,
+    /// [`publish_timeout`](Self::publish_deadline). Sensible on management, which has the orders.
+    pub unknown_user_wait: Duration,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             dialect: Dialect::DEFAULT,
-            uri_limit: 8_192,
-            header_limit: 16_384,
-            body_limit: 102_400,
-            head_deadline: Duration::from_secs(30),
-            body_deadline: Duration::from_secs(10),
-            publish_deadline: Duration::from_secs(5),
-            query_deadline: Duration::from_secs(5),
-            request_deadline: Duration::from_secs(30),
+            max_uri_bytes: 8_192,
+            max_header_bytes: 16_384,
+            max_body_bytes: 102_400,
+            header_read_timeout: Duration::from_secs(30),
+            body_read_timeout: Duration::from_secs(10),
+            publish_timeout: Duration::from_secs(5),
+            query_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
             write_deadline: Duration::from_secs(30),
             max_requests: 1_024,
             max_connections: 4_096,
             cors: CorsOrigins::Any,
-            remember_buys: false,
-            order_user_wait: Duration::ZERO,
+            read_your_writes: false,
+            unknown_user_wait: Duration::ZERO,
         }
     }
 }
@@ -77,7 +77,7 @@ pub enum CorsOrigins {
     /// Those of every origin.
     Any,
     /// Those of these origins.
-    These(Vec<HeaderValue>),
+    List(Vec<HeaderValue>),
 }
 
 /// A text that is no list of origins.
@@ -100,7 +100,7 @@ impl FromStr for CorsOrigins {
             let value = HeaderValue::from_str(origin).ok().filter(|_| fits);
             value.ok_or_else(|| InvalidOrigin(origin.to_owned()))
         });
-        origins.collect::<Result<_, _>>().map(Self::These)
+        origins.collect::<Result<_, _>>().map(Self::List)
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     fn origins_are_a_star_or_a_list() {
         assert_eq!("*".parse(), Ok(CorsOrigins::Any));
         let two = "https://shop.example, http://localhost:8080".parse::<CorsOrigins>().unwrap();
-        assert!(matches!(two, CorsOrigins::These(origins) if origins.len() == 2));
+        assert!(matches!(two, CorsOrigins::List(origins) if origins.len() == 2));
         for text in ["", "shop.example", "https://", "https://a/b", "https://*.a", "https://a,"] {
             assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
         }

@@ -19,7 +19,7 @@ use crate::scan::scan;
 impl LogAdmin for KafkaLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         let shared = &self.shared;
-        shared.topic.ready(shared.options.publish_deadline).await?;
+        shared.topic.ready(shared.options.publish_timeout).await?;
         let nameless = || {
             let message = "the cluster has no id, which the ids of records are made from";
             kafka_error(ErrorKind::Unavailable, message)

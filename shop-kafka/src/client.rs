@@ -54,18 +54,18 @@ impl Health {
 }
 
 /// Who is told the statistics of a client.
-pub(crate) type Tell = Box<dyn Fn(&Statistics) + Send + Sync>;
+pub(crate) type OnStatistics = Box<dyn Fn(&Statistics) + Send + Sync>;
 
 /// The context of a client, with what only its kind needs.
 pub(crate) struct Context<T> {
     health: Arc<Health>,
-    tell: Option<Tell>,
+    on_statistics: Option<OnStatistics>,
     pub(crate) own: T,
 }
 
 impl<T> Context<T> {
-    pub(crate) fn new(health: Arc<Health>, tell: Option<Tell>, own: T) -> Self {
-        Self { health, tell, own }
+    pub(crate) fn new(health: Arc<Health>, tell: Option<OnStatistics>, own: T) -> Self {
+        Self { health, on_statistics: tell, own }
     }
 }
 
@@ -92,7 +92,7 @@ impl<T: Send + Sync> ClientContext for Context<T> {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let Some(tell) = &self.tell else { return };
+        let Some(tell) = &self.on_statistics else { return };
         // Whoever is told may be anybody: a panic there must not end the thread that reads.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tell(&statistics))).is_err() {
             tracing::error!("the observer of the statistics has panicked");

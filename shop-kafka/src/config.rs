@@ -11,7 +11,7 @@ use crate::{AssignmentStrategy, KafkaLogOptions};
 
 /// The largest record that the producer hands to a broker. The broker's own limit decides; this one is above it,
 /// so that a dead letter fits that is larger than its record by some headers.
-pub(crate) const LARGEST_RECORD: usize = 8 << 20;
+pub(crate) const MAX_RECORD_BYTES: usize = 8 << 20;
 /// A request that is not answered by then is given up.
 const REQUEST: Duration = Duration::from_secs(10);
 /// A broker that takes a connection and says nothing, as one does that is just starting, is tried anew after this;
@@ -67,8 +67,8 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("compression.type", options.compression.as_str())
-        .set("message.max.bytes", LARGEST_RECORD.to_string())
-        .set("queue.buffering.max.messages", options.producer_queue.to_string())
+        .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
+        .set("queue.buffering.max.messages", options.producer_queue_capacity.to_string())
         .set("linger.ms", fractional_millis(options.producer_linger))
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
     if options.statistics.is_some() {
@@ -79,7 +79,7 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
 
 /// librdkafka gives a record up before its caller does, so that the caller is told why.
 pub(crate) fn delivery_timeout(options: &KafkaLogOptions) -> Duration {
-    options.publish_deadline / 10 * 9
+    options.publish_timeout / 10 * 9
 }
 
 /// A member of `group`.
@@ -92,13 +92,13 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
         .set("auto.offset.reset", "earliest")
         .set("partition.assignment.strategy", strategy(options.assignment))
         .set("session.timeout.ms", millis(options.session_timeout))
-        .set("heartbeat.interval.ms", millis(options.heartbeat))
+        .set("heartbeat.interval.ms", millis(options.heartbeat_interval))
         .set("max.poll.interval.ms", millis(longest_silence(options)))
         .set("queued.max.messages.kbytes", (options.consumer_queue_bytes / 1024).max(1).to_string())
         // The default of one second costs a third of the throughput.
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", millis(FETCH_WAIT));
-    if let Some(instance_id) = &options.instance_id {
+    if let Some(instance_id) = &options.group_instance_id {
         config.set("group.instance.id", instance_id);
     }
     // The lag is learnt from them.
@@ -112,7 +112,7 @@ const STATISTICS: &str = "statistics.interval.ms";
 /// 5 minutes are how long nobody reads its partitions. Only a grace, followed by a commit that waits for a coordinator,
 /// keeps ours from polling.
 fn longest_silence(options: &KafkaLogOptions) -> Duration {
-    options.session_timeout * 2 + options.grace
+    options.session_timeout * 2 + options.revocation_timeout
 }
 
 const fn protocol(options: &KafkaLogOptions) -> &'static str {

@@ -9,7 +9,7 @@ use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter
 use shop_core::{Clock, ErrorKind, Result, SystemClock};
 
 use crate::client::Health;
-use crate::producer::{OnItsWay, Outgoing, Producing};
+use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
 use crate::record::to_headers;
 use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) options: KafkaLogOptions,
     pub(crate) health: Arc<Health>,
     pub(crate) monitor: TopicMonitor,
-    pub(crate) producing: Producing,
+    pub(crate) producing: ProducerHandle,
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
     last_epoch: AtomicU64,
@@ -45,8 +45,8 @@ impl KafkaLog {
         options.validate()?;
         let health = Arc::new(Health::default());
         let monitor = TopicMonitor::start(&options, &health)?;
-        let producing = Producing::start(&options, &health)?;
-        let topic = Arc::new(Topic::of_log(&options));
+        let producing = ProducerHandle::start(&options, &health)?;
+        let topic = Arc::new(Topic::for_log(&options));
         monitor.keep(Arc::clone(&topic));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -67,7 +67,7 @@ impl KafkaLog {
     /// [`Unavailable`](ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time, and why a topic
     /// could not be created.
     pub async fn exists(&self) -> Result<bool> {
-        self.shared.topic.exists(self.shared.options.publish_deadline).await
+        self.shared.topic.exists(self.shared.options.publish_timeout).await
     }
 
     /// A new writer.
@@ -107,7 +107,7 @@ impl KafkaLog {
     /// Appends a record; answers where it stands, if the broker has said so: of one that it had already, it does not.
     async fn deliver(&self, record: LogRecord) -> Result<Option<RecordPosition>> {
         let shared = &self.shared;
-        shared.topic.ready(shared.options.publish_deadline).await?;
+        shared.topic.ready(shared.options.publish_timeout).await?;
         shared.enqueue(&record)?.delivered(&shared.producing).await
     }
 }
@@ -143,8 +143,8 @@ impl Log for KafkaLog {
 
 impl Shared {
     /// Puts a record into the producer's queue.
-    pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<OnItsWay> {
-        self.producing.enqueue(Outgoing {
+    pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
+        self.producing.enqueue(OutgoingRecord {
             topic: &self.topic.name,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
@@ -154,7 +154,7 @@ impl Shared {
 
     fn dead_letters(&self) -> Arc<Topic> {
         let first = || {
-            let topic = Arc::new(Topic::of_dead_letters(&self.options));
+            let topic = Arc::new(Topic::for_dead_letters(&self.options));
             self.monitor.keep(Arc::clone(&topic));
             topic
         };

@@ -24,16 +24,16 @@ pub struct KafkaLogOptions {
     pub partitions: u32,
     /// The replicas of a topic that we create; the broker's default unless chosen. A topic that has fewer than
     /// chosen is used, with a warning.
-    pub replicas: Option<u32>,
+    pub replication_factor: Option<u32>,
     /// Whether the topic and that of the dead letters are created if they are missing, as they are unless chosen.
     /// Otherwise they are waited for, and the ports are not ready until they exist.
     pub create_topics: bool,
     /// Whether nothing is ever deleted from a topic that we create, not so unless chosen: who rebuilds what it has heard
     /// of another service reads all of it.
-    pub keep_forever: bool,
+    pub infinite_retention: bool,
     /// The identity of this member over restarts; none unless chosen. A member that has one keeps its
     /// partitions over a restart that is shorter than the session's time-out, and must be the only one with it.
-    pub instance_id: Option<String>,
+    pub group_instance_id: Option<String>,
     /// Who logs in; nobody unless chosen.
     pub username: Option<String>,
     /// The password of that user.
@@ -61,18 +61,18 @@ pub struct KafkaLogOptions {
     /// After how long without a heartbeat a member is thrown out, 6 s unless chosen.
     pub session_timeout: Duration,
     /// How often a member says that it lives, every 2 s unless chosen. It learns of a rebalance by that too.
-    pub heartbeat: Duration,
+    pub heartbeat_interval: Duration,
     /// How long a rebalance waits for partitions to be given up, 5 s unless chosen; less than the session's
     /// time-out.
-    pub grace: Duration,
+    pub revocation_timeout: Duration,
     /// How long a publish is tried, 5 s unless chosen. librdkafka gives a record up after nine tenths of that, and
     /// looks once in a second which ones.
-    pub publish_deadline: Duration,
+    pub publish_timeout: Duration,
     /// How long the producer waits for more records before it sends, 0.5 ms unless chosen. Who waits for the
     /// answer waits for this too.
     pub producer_linger: Duration,
     /// The most records that may wait in the producer, 10,000 unless chosen; a further one is refused at once.
-    pub producer_queue: usize,
+    pub producer_queue_capacity: usize,
     /// Who is told the statistics; nobody unless chosen.
     pub statistics: Option<Arc<dyn StatisticsObserver>>,
     /// How often the statistics are told, every 5 s unless chosen. So old is the lag that a source knows.
@@ -168,10 +168,10 @@ impl KafkaLogOptions {
             brokers: brokers.into(),
             topic: "purchases".to_owned(),
             partitions: 5,
-            replicas: None,
+            replication_factor: None,
             create_topics: true,
-            keep_forever: false,
-            instance_id: None,
+            infinite_retention: false,
+            group_instance_id: None,
             username: None,
             password: None,
             mechanism: SaslMechanism::Plain,
@@ -184,11 +184,11 @@ impl KafkaLogOptions {
             batch_linger: Duration::from_millis(5),
             consumer_queue_bytes: 8 << 20,
             session_timeout: Duration::from_secs(6),
-            heartbeat: Duration::from_secs(2),
-            grace: Duration::from_secs(5),
-            publish_deadline: Duration::from_secs(5),
+            heartbeat_interval: Duration::from_secs(2),
+            revocation_timeout: Duration::from_secs(5),
+            publish_timeout: Duration::from_secs(5),
             producer_linger: Duration::from_micros(500),
-            producer_queue: 10_000,
+            producer_queue_capacity: 10_000,
             statistics: None,
             statistics_interval: Duration::from_secs(5),
         }
@@ -203,19 +203,19 @@ impl KafkaLogOptions {
                 "the topic's name is not one that Kafka takes: up to 245 letters, digits, dots, dashes, underscores",
             ),
             (
-                self.partitions == 0 || self.replicas == Some(0),
+                self.partitions == 0 || self.replication_factor == Some(0),
                 "a topic needs at least one partition and one replica",
             ),
             (
-                self.batch_records == 0 || self.batch_bytes == 0 || self.producer_queue == 0,
+                self.batch_records == 0 || self.batch_bytes == 0 || self.producer_queue_capacity == 0,
                 "a batch and a queue must have room for at least one record",
             ),
             (
-                self.heartbeat.max(self.grace) >= self.session_timeout,
+                self.heartbeat_interval.max(self.revocation_timeout) >= self.session_timeout,
                 "the heartbeat and the grace must be shorter than the session's time-out",
             ),
             (
-                self.publish_deadline < Duration::from_millis(100),
+                self.publish_timeout < Duration::from_millis(100),
                 "the deadline of a publish must be 100 ms at the least",
             ),
             (
@@ -274,7 +274,7 @@ mod tests {
             |options| options.brokers.clear(),
             |options| options.topic = "no spaces".into(),
             |options| options.partitions = 0,
-            |options| options.grace = options.session_timeout,
+            |options| options.revocation_timeout = options.session_timeout,
             |options| options.username = Some("somebody".into()),
             |options| options.batch_records = 0,
         ];

@@ -13,9 +13,9 @@ use shop_core::log::RecordPosition;
 use shop_core::{ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
-use crate::client::{Context, Health, Tell};
+use crate::client::{Context, Health, OnStatistics};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
-use crate::thread::retire;
+use crate::thread::close_in_background;
 use crate::{KafkaLogOptions, KafkaStatistics, config};
 
 /// Hands each delivery to who waits for it.
@@ -45,7 +45,7 @@ fn position(message: &BorrowedMessage<'_>) -> Option<RecordPosition> {
 }
 
 /// A record on its way.
-pub(crate) struct Outgoing<'a> {
+pub(crate) struct OutgoingRecord<'a> {
     pub(crate) topic: &'a str,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
@@ -61,13 +61,13 @@ struct Current {
 /// make them by the hundred.
 const AT_LEAST: Duration = Duration::from_secs(1);
 
-pub(crate) struct Producing {
+pub(crate) struct ProducerHandle {
     current: RwLock<Current>,
     options: KafkaLogOptions,
     health: Arc<Health>,
 }
 
-impl Producing {
+impl ProducerHandle {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
         let producer = make(options, health)?;
         Ok(Self {
@@ -83,19 +83,23 @@ impl Producing {
 
     /// The partitions of a topic. Blocks.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Vec<i32>> {
-        let metadata = self.current().client().fetch_metadata(Some(topic), self.options.publish_deadline);
+        let metadata = self.current().client().fetch_metadata(Some(topic), self.options.publish_timeout);
         let metadata = metadata.map_err(|error| self.health.explain(from_kafka(error)))?;
         let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
         Ok(partitions.map(MetadataPartition::id).collect())
     }
 
     /// Puts a record into the queue, for the partition of its key.
-    pub(crate) fn enqueue(&self, record: Outgoing<'_>) -> Result<OnItsWay> {
+    pub(crate) fn enqueue(&self, record: OutgoingRecord<'_>) -> Result<PendingDelivery> {
         self.enqueue_to(None, record)
     }
 
     /// Puts a record into the queue, for `partition`; for that of its key without.
-    pub(crate) fn enqueue_to(&self, partition: Option<i32>, record: Outgoing<'_>) -> Result<OnItsWay> {
+    pub(crate) fn enqueue_to(
+        &self,
+        partition: Option<i32>,
+        record: OutgoingRecord<'_>,
+    ) -> Result<PendingDelivery> {
         let (sender, delivered) = oneshot::channel();
         let mut native = BaseRecord::with_opaque_to(record.topic, Box::new(sender)).headers(record.headers);
         native.key = record.key;
@@ -103,12 +107,12 @@ impl Producing {
         native.partition = partition;
         let producer = self.current();
         let Err((mut error, returned)) = producer.send(native) else {
-            return Ok(OnItsWay { delivered, deadline: None });
+            return Ok(PendingDelivery { delivered, deadline: None });
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
             match self.current().send(returned) {
-                Ok(()) => return Ok(OnItsWay { delivered, deadline: None }),
+                Ok(()) => return Ok(PendingDelivery { delivered, deadline: None }),
                 Err((again, _)) => error = again,
             }
         }
@@ -132,7 +136,7 @@ impl Producing {
             Ok(producer) => {
                 let next = Current { producer: Arc::new(producer), made: Instant::now() };
                 let broken = std::mem::replace(&mut *current, next).producer;
-                retire(broken, wait_until_alone);
+                close_in_background(broken, wait_until_alone);
             }
             Err(error) => tracing::error!(error = %error.chain(), "no new producer could be made"),
         }
@@ -152,11 +156,11 @@ fn wait_until_alone(producer: &Arc<Producer>) {
     }
 }
 
-impl Drop for Producing {
+impl Drop for ProducerHandle {
     fn drop(&mut self) {
         // What was enqueued is sent, though nobody waits for it any more.
         let time = config::delivery_timeout(&self.options) + Duration::from_secs(1);
-        retire(self.current(), move |producer| {
+        close_in_background(self.current(), move |producer| {
             if let Err(error) = producer.flush(time) {
                 tracing::warn!(%error, "a producer has ended with records that were not acknowledged");
             }
@@ -164,15 +168,15 @@ impl Drop for Producing {
     }
 }
 
-impl Debug for Producing {
+impl Debug for ProducerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producing").finish_non_exhaustive()
+        f.debug_struct("ProducerHandle").finish_non_exhaustive()
     }
 }
 
 fn make(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Producer> {
-    let tell = options.statistics.clone().map(|observer| -> Tell {
-        Box::new(move |statistics| observer.observe(&KafkaStatistics::of_producer(statistics)))
+    let tell = options.statistics.clone().map(|observer| -> OnStatistics {
+        Box::new(move |statistics| observer.observe(&KafkaStatistics::from_producer(statistics)))
     });
     let context = Context::new(Arc::clone(health), tell, Deliveries);
     Producer::from_config_and_context(&config::producer(options), context).map_err(from_kafka)
@@ -180,13 +184,13 @@ fn make(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Producer> {
 
 /// A record that was enqueued.
 #[derive(Debug)]
-pub(crate) struct OnItsWay {
+pub(crate) struct PendingDelivery {
     delivered: oneshot::Receiver<Delivered>,
     /// For those who wait less long than librdkafka tries: that gives every record up in the end.
     deadline: Option<Duration>,
 }
 
-impl OnItsWay {
+impl PendingDelivery {
     /// The same, but waited for at most for `time`.
     pub(crate) fn within(mut self, time: Duration) -> Self {
         self.deadline = Some(time);
@@ -194,7 +198,7 @@ impl OnItsWay {
     }
 
     /// Where the record stands, once all replicas that are in sync have it.
-    pub(crate) async fn delivered(self, producing: &Producing) -> Result<Option<RecordPosition>> {
+    pub(crate) async fn delivered(self, producing: &ProducerHandle) -> Result<Option<RecordPosition>> {
         let delivered = match self.deadline {
             None => self.delivered.await,
             Some(deadline) => tokio::time::timeout(deadline, self.delivered).await.map_err(|_elapsed| {

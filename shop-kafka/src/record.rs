@@ -26,7 +26,7 @@ pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut)
 }
 
 fn from_headers(headers: &BorrowedHeaders, buffer: &mut BytesMut) -> Headers {
-    let mut builder = HeadersBuilder::on(std::mem::take(buffer));
+    let mut builder = HeadersBuilder::with_buffer(std::mem::take(buffer));
     for index in 0..headers.count() {
         // rdkafka panics at a name that is not UTF-8, which Kafka's protocol forbids and no broker checks.
         // One such record must not stop the log.
@@ -36,7 +36,7 @@ fn from_headers(headers: &BorrowedHeaders, buffer: &mut BytesMut) -> Headers {
             Err(_panic) => tracing::warn!("a header whose name is not UTF-8 was left out"),
         }
     }
-    let (headers, rest) = builder.build_in();
+    let (headers, rest) = builder.build_and_split();
     *buffer = rest;
     headers
 }

@@ -15,7 +15,7 @@ use shop_core::{ErrorKind, Result};
 
 use crate::dead_letters::codec::letter;
 use crate::dead_letters::{KafkaDeadLetters, deliver};
-use crate::producer::Outgoing;
+use crate::producer::OutgoingRecord;
 use crate::record::to_headers;
 use crate::scan::{ScanBatch, scan};
 
@@ -31,7 +31,7 @@ impl KafkaDeadLetters {
     /// All letters that the topic has now: first those that are pending, then those that were resolved. What others
     /// have written into the topic is passed over.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        self.topic.ready(self.log.options.publish_deadline).await?;
+        self.topic.ready(self.log.options.publish_timeout).await?;
         let ResolutionMarkers { until, resolved } =
             ResolutionMarkers::read(scan(&self.log, &self.topic.name).await?).await?;
         let mut met = BTreeSet::new();
@@ -54,7 +54,7 @@ impl KafkaDeadLetters {
 
     /// Publishes the records of `letters`, then marks these as replayed; returns how many.
     pub(crate) async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.log.topic.ready(self.log.options.publish_deadline).await?;
+        self.log.topic.ready(self.log.options.publish_timeout).await?;
         let records: Vec<LogRecord> = letters.iter().map(|letter| letter.replay_record(of)).collect();
         deliver(&self.log.producing, records.len(), |index| self.log.enqueue(&records[index])).await?;
         self.mark_resolved(letters, of, Resolution::Replayed).await
@@ -68,7 +68,7 @@ impl KafkaDeadLetters {
         of: RecordType,
         resolution: Resolution,
     ) -> Result<u64> {
-        self.topic.ready(self.log.options.publish_deadline).await?;
+        self.topic.ready(self.log.options.publish_timeout).await?;
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
         let asked = tokio::task::spawn_blocking(move || log.producing.partitions(&topic));
         let partitions = asked.await.map_err(|error| {
@@ -79,7 +79,8 @@ impl KafkaDeadLetters {
         for partition in partitions {
             let enqueue = |index: usize| {
                 let headers = marker(&letters[index], of, resolution);
-                let outgoing = Outgoing { topic: &self.topic.name, key: None, value: Some(&[]), headers };
+                let outgoing =
+                    OutgoingRecord { topic: &self.topic.name, key: None, value: Some(&[]), headers };
                 producing.enqueue_to(Some(partition), outgoing)
             };
             deliver(producing, letters.len(), enqueue).await?;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{closed, kafka_error, not_reached, too_late};
 use crate::log::Shared;
-use crate::producer::OnItsWay;
+use crate::producer::PendingDelivery;
 use crate::topic::State;
 
 /// Writes into a [`KafkaLog`](crate::KafkaLog).
@@ -23,15 +23,15 @@ pub struct KafkaSink {
     log: Arc<Shared>,
     closed: AtomicBool,
     /// Room for purchases that wait for Kafka's first answer.
-    early: Arc<Semaphore>,
+    startup_permits: Arc<Semaphore>,
     /// Cancelled when these are not waited for any longer.
     given_up: CancellationToken,
 }
 
 /// With less time left, a purchase that has waited for Kafka's first answer is not sent any more.
-const LEAST_TIME: Duration = Duration::from_millis(100);
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// The most purchases that may wait for it, as many as can be counted on every machine; the producer's queue is shorter.
-const MOST_EARLY: u32 = u32::MAX >> 3;
+const MAX_STARTUP_QUEUE: u32 = u32::MAX >> 3;
 
 impl KafkaSink {
     pub(crate) fn new(log: Arc<Shared>) -> Self {
@@ -39,15 +39,15 @@ impl KafkaSink {
         Self {
             log,
             closed: AtomicBool::new(false),
-            early: Arc::new(Semaphore::new(room)),
+            startup_permits: Arc::new(Semaphore::new(room)),
             given_up: CancellationToken::new(),
         }
     }
 
     /// The receipt of a purchase that comes before Kafka's first answer: a moment after the start. A task of its
     /// own waits for that, so that the purchase is on its way whoever waits for it.
-    async fn publish_early(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
-        let room = Arc::clone(&self.early).try_acquire_owned().map_err(|error| {
+    async fn publish_before_ready(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
+        let room = Arc::clone(&self.startup_permits).try_acquire_owned().map_err(|error| {
             // A close has taken all the room, or else there is none left.
             let full = "too many purchases wait for kafka's first answer already";
             self.open().err().unwrap_or_else(|| kafka_error(ErrorKind::Overloaded, full).with_source(error))
@@ -60,10 +60,10 @@ impl KafkaSink {
             tokio::select! {
                 biased;
                 () = given_up.cancelled() => return Err(closed("sink")),
-                ready = log.topic.ready(log.options.publish_deadline) => ready?,
+                ready = log.topic.ready(log.options.publish_timeout) => ready?,
             }
-            let left = log.options.publish_deadline.saturating_sub(begun.elapsed());
-            if left < LEAST_TIME {
+            let left = log.options.publish_timeout.saturating_sub(begun.elapsed());
+            if left < MIN_TIMEOUT {
                 return Err(not_reached());
             }
             let on_its_way = log.enqueue(&record)?.within(left);
@@ -81,10 +81,10 @@ impl KafkaSink {
 
 /// How many purchases may wait for Kafka's first answer.
 fn early_room(log: &Shared) -> u32 {
-    u32::try_from(log.options.producer_queue).unwrap_or(u32::MAX).min(MOST_EARLY)
+    u32::try_from(log.options.producer_queue_capacity).unwrap_or(u32::MAX).min(MAX_STARTUP_QUEUE)
 }
 
-async fn receipt(log: &Shared, id: PurchaseId, on_its_way: OnItsWay) -> Result<Receipt> {
+async fn receipt(log: &Shared, id: PurchaseId, on_its_way: PendingDelivery) -> Result<Receipt> {
     let position = on_its_way.delivered(&log.producing).await?;
     let receipt = Receipt::new(id, durability(log));
     Ok(match position {
@@ -104,7 +104,7 @@ impl PurchaseSink for KafkaSink {
         self.open()?;
         let on_its_way = match self.log.topic.state() {
             State::Failed(error) => return Err(error),
-            State::Unknown => return self.publish_early(purchase.id, encode(purchase)?).await,
+            State::Unknown => return self.publish_before_ready(purchase.id, encode(purchase)?).await,
             State::Ready(_) => self.log.enqueue(&encode(purchase)?)?,
         };
         receipt(&self.log, purchase.id, on_its_way).await
@@ -123,7 +123,8 @@ impl PurchaseSink for KafkaSink {
         let begun = Instant::now();
         self.closed.store(true, Ordering::Release);
         // Those that came before count as in the queue, too.
-        let in_time = tokio::time::timeout(deadline, self.early.acquire_many(early_room(&self.log))).await;
+        let in_time =
+            tokio::time::timeout(deadline, self.startup_permits.acquire_many(early_room(&self.log))).await;
         self.given_up.cancel();
         let log = Arc::clone(&self.log);
         let left = deadline.saturating_sub(begun.elapsed());

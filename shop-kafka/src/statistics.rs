@@ -37,11 +37,11 @@ pub enum KafkaStatistics {
 }
 
 impl KafkaStatistics {
-    pub(crate) fn of_producer(statistics: &Statistics) -> Self {
+    pub(crate) fn from_producer(statistics: &Statistics) -> Self {
         Self::Producer { brokers_up: brokers_up(statistics), waiting: statistics.msg_cnt }
     }
 
-    pub(crate) fn of_consumer(statistics: &Statistics, topic: &str, group: &str) -> Self {
+    pub(crate) fn from_consumer(statistics: &Statistics, topic: &str, group: &str) -> Self {
         Self::Consumer {
             group: group.to_owned(),
             brokers_up: brokers_up(statistics),

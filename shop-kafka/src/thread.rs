@@ -21,7 +21,7 @@ pub(crate) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<C
 }
 
 /// Drops `value`, which takes its time, in a thread of its own.
-pub(crate) fn retire<T: Send + 'static>(value: T, first: impl FnOnce(&T) + Send + 'static) {
+pub(crate) fn close_in_background<T: Send + 'static>(value: T, first: impl FnOnce(&T) + Send + 'static) {
     let ending = start("shop-kafka-end", move || {
         first(&value);
         drop(value);

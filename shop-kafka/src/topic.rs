@@ -17,9 +17,9 @@ use tokio::sync::watch;
 
 use crate::KafkaLogOptions;
 use crate::client::{Context, Health};
-use crate::config::LARGEST_RECORD;
+use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
-use crate::thread::retire;
+use crate::thread::close_in_background;
 
 /// A client that only asks.
 pub(crate) type Observer = BaseConsumer<Context<()>>;
@@ -61,7 +61,7 @@ impl TopicAdmin {
         })?;
         let answer = runtime.block_on(question(&admin, &options)).map_err(from_kafka);
         // The caller does not wait until the client is closed.
-        retire(admin, |_| {});
+        close_in_background(admin, |_| {});
         answer
     }
 }
@@ -93,25 +93,25 @@ pub(crate) enum State {
 
 impl Topic {
     /// The log itself.
-    pub(crate) fn of_log(options: &KafkaLogOptions) -> Self {
+    pub(crate) fn for_log(options: &KafkaLogOptions) -> Self {
         // Whatever the broker's defaults are.
         let forever = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
         let forever = forever.map(|(name, value)| (name, value.into()));
-        let kept = if options.keep_forever { forever.to_vec() } else { Vec::new() };
+        let kept = if options.infinite_retention { forever.to_vec() } else { Vec::new() };
         let settings = TopicConfig::Required(in_sync(options).into_iter().chain(kept).collect());
         Self::new(options.topic.as_str().into(), options.partitions, options, settings)
     }
 
     /// The dead letters of the log: one partition, as they are few. Each is larger than its record by some
     /// headers, and stays until somebody has looked at it.
-    pub(crate) fn of_dead_letters(options: &KafkaLogOptions) -> Self {
-        let kept = [("max.message.bytes", LARGEST_RECORD.to_string()), ("retention.ms", "-1".into())];
+    pub(crate) fn for_dead_letters(options: &KafkaLogOptions) -> Self {
+        let kept = [("max.message.bytes", MAX_RECORD_BYTES.to_string()), ("retention.ms", "-1".into())];
         let settings = TopicConfig::Preferred(in_sync(options).into_iter().chain(kept).collect());
         Self::new(format!("{}.dlq", options.topic).into(), 1, options, settings)
     }
 
     fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, settings: TopicConfig) -> Self {
-        let (replicas, create) = (options.replicas, options.create_topics);
+        let (replicas, create) = (options.replication_factor, options.create_topics);
         let state = watch::Sender::new(State::Unknown);
         let min_in_sync = AtomicU32::new(0);
         Self { name, partitions: number(partitions), replicas, create, settings, state, min_in_sync }
@@ -197,7 +197,7 @@ impl Topic {
                 _ => true,
             };
             if news {
-                self.tell(&state);
+                self.report(&state);
                 *known = state;
             }
             news
@@ -219,7 +219,7 @@ impl Topic {
         }
     }
 
-    fn tell(&self, state: &State) {
+    fn report(&self, state: &State) {
         let topic = &*self.name;
         let Partitions { copies, leaderless, .. } = match state {
             State::Unknown => return,
@@ -254,7 +254,7 @@ impl Topic {
             return Ok(None);
         };
         match topic.error().map(RDKafkaErrorCode::from) {
-            None => Ok(Some(Partitions::of(topic))),
+            None => Ok(Some(Partitions::from_metadata(topic))),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
             Some(RDKafkaErrorCode::LeaderNotAvailable) => Ok(Some(Partitions::default())),
             Some(code) => Err(from_code(code)),
@@ -349,7 +349,7 @@ fn number(count: u32) -> i32 {
 
 /// Of three copies two must be there before a record is acknowledged.
 fn in_sync(options: &KafkaLogOptions) -> Option<(&'static str, String)> {
-    (options.replicas >= Some(3)).then(|| ("min.insync.replicas", "2".into()))
+    (options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into()))
 }
 
 /// What a new topic is created with.
@@ -372,7 +372,7 @@ pub(crate) struct Partitions {
 }
 
 impl Partitions {
-    fn of(topic: &MetadataTopic) -> Self {
+    fn from_metadata(topic: &MetadataTopic) -> Self {
         let partitions = topic.partitions();
         let copies = partitions.iter().map(|partition| partition.replicas().len()).min();
         let leaderless = partitions.iter().filter(|partition| partition.leader() < 0);
@@ -412,7 +412,7 @@ pub(crate) fn error_of(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorC
         return Some(RDKafkaErrorCode::UnknownTopic);
     };
     let leaderless =
-        || (!Partitions::of(found).some_are_led()).then_some(RDKafkaErrorCode::LeaderNotAvailable);
+        || (!Partitions::from_metadata(found).some_are_led()).then_some(RDKafkaErrorCode::LeaderNotAvailable);
     found.error().map(RDKafkaErrorCode::from).or_else(leaderless)
 }
 

@@ -21,19 +21,19 @@ pub(crate) struct TopicMonitor {
     health: Arc<Health>,
     cluster: Arc<OnceLock<Arc<str>>>,
     end: CancellationToken,
-    answers: tokio::sync::Mutex<Answers>,
+    answers: tokio::sync::Mutex<Replies>,
 }
 
 /// The last answers to the question whether Kafka is there.
 #[derive(Default)]
-struct Answers {
+struct Replies {
     /// Of each topic that it was asked with: whether Kafka serves it.
     topics: BTreeMap<Arc<str>, (Instant, Result<()>)>,
     /// Kafka did not answer, which is no matter of the topic.
     away: Option<(Instant, Error)>,
 }
 
-impl Answers {
+impl Replies {
     /// The answer for `topic`, if it is fresh.
     fn known(&self, topic: &str) -> Option<Result<()>> {
         let is_fresh = |at: &Instant| at.elapsed() < FRESH;
@@ -128,7 +128,7 @@ impl Drop for TopicMonitor {
         self.end.cancel();
         // Ending a client waits for its threads: not where a task may stand.
         if let Some(observer) = self.observer.take() {
-            thread::retire(observer, |_| {});
+            thread::close_in_background(observer, |_| {});
         }
     }
 }

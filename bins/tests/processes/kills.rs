@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use rustix::process::Signal;
 use serde_json::Value;
 use shop_client::{
-    ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, Retries, Selector, ShopClient, Total,
+    ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, RetryPolicy, Selector, ShopClient, Total,
     UserId,
 };
 use shop_core::log::LogAdminExt as _;
@@ -140,7 +140,7 @@ impl Pair {
     async fn client(&self) -> ShopClient {
         let builder = ShopClient::builder(self.url.read().await.clone()).http_client(self.http.clone());
         // Who is started anew is somewhere else.
-        builder.retries(Retries::none()).build().unwrap()
+        builder.retries(RetryPolicy::none()).build().unwrap()
     }
 
     /// Buys without any key; an answer that never came may mean anything.
@@ -340,7 +340,7 @@ async fn listed_and_summed(client: &ShopClient, user: &UserId) -> Vec<Purchase> 
         let Ok(listed) = all.try_collect::<Vec<Purchase>>().await else { continue };
         let Ok(summary) = client.user(user.clone()).summary().await else { continue };
         if summary.count == listed.len() as u64 {
-            let total = Total::of(listed.iter().map(|purchase| purchase.price)).unwrap();
+            let total = Total::checked_sum(listed.iter().map(|purchase| purchase.price)).unwrap();
             assert_eq!(summary.total_spent, total, "{user}");
             return listed;
         }

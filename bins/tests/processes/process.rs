@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use shop_client::{Retries, ShopClient};
+use shop_client::{RetryPolicy, ShopClient};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
@@ -106,7 +106,7 @@ impl Process {
 
     pub(crate) fn client(&self) -> ShopClient {
         // What one attempt comes to is what these tests are about.
-        ShopClient::builder(&self.url).retries(Retries::none()).build().unwrap()
+        ShopClient::builder(&self.url).retries(RetryPolicy::none()).build().unwrap()
     }
 
     pub(crate) fn path(&self, path: &str) -> String {

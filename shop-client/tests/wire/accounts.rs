@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use shop_client::{
     BearerToken, Error, ErrorKind, NewOrder, NewUser, Order, OrderNumber, Outcome, Placement, Registration,
-    RequestContext, Retries, ShopClient, User, UserNumber,
+    RequestContext, RetryPolicy, ShopClient, User, UserNumber,
 };
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -28,11 +28,11 @@ pub(crate) fn new_order() -> NewOrder {
 }
 
 fn user() -> User {
-    new_user().numbered(UserNumber::FIRST)
+    new_user().with_id(UserNumber::FIRST)
 }
 
 fn order() -> Order {
-    new_order().numbered(OrderNumber::new(7))
+    new_order().with_id(OrderNumber::new(7))
 }
 
 /// A service that answers everything in one way.
@@ -43,7 +43,7 @@ fn saying(status: u16, body: &str) -> Router {
 
 /// A client, which repeats nothing, of a service that answers everything in one way.
 async fn client_of(status: u16, body: &str) -> ShopClient {
-    Script::new([]).before(saying(status, body)).await.retries(Retries::none()).build().unwrap()
+    Script::new([]).before(saying(status, body)).await.retries(RetryPolicy::none()).build().unwrap()
 }
 
 /// What each of the five calls makes of one answer, those that write first.
@@ -64,7 +64,7 @@ async fn what_is_sent_is_what_the_service_reads() {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(404)).mount(&server).await;
     let builder = ShopClient::builder(server.uri()).bearer_token(BearerToken::new("s3cret").unwrap());
-    let client = builder.build().unwrap().in_context(RequestContext::new(Some("r-1".to_owned()), None));
+    let client = builder.build().unwrap().with_context(RequestContext::new(Some("r-1".to_owned()), None));
     let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let own = RequestContext::new(Some("r-2".to_owned()), Some(traceparent.to_owned()));
     let (users, orders) = (client.users(), client.orders());
@@ -213,7 +213,7 @@ async fn an_outage_says_whether_it_took_effect_and_when_to_come_again() {
                 .leak();
         let turn = || Turn::Say(refusal(503, &[("retry-after", "7"), ("idempotency-key", "theirs")], body));
         let script = Script::new([turn(), turn(), turn()]);
-        let client = script.before(saying(500, "")).await.retries(Retries::none()).build().unwrap();
+        let client = script.before(saying(500, "")).await.retries(RetryPolicy::none()).build().unwrap();
         let error = client.users().register(&new_user()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, outcome));
         assert_eq!((error.message(), error.status()), ("the store is away", Some(503)));
@@ -231,7 +231,7 @@ async fn an_outage_says_whether_it_took_effect_and_when_to_come_again() {
         assert_eq!(error.idempotency_key().unwrap().as_str(), sent[2]);
     }
     // Where nobody is, nothing was done.
-    let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(Retries::none()).build().unwrap();
+    let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(RetryPolicy::none()).build().unwrap();
     let error = nowhere.orders().place(&new_order()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
 }
@@ -261,7 +261,7 @@ async fn what_was_lost_is_sent_again_with_the_same_key() {
 #[tokio::test]
 async fn a_cut_answer_may_have_counted() {
     let script = Script::new([Turn::Cut, Turn::Cut]);
-    let client = script.before(saying(201, USER)).await.retries(Retries::none()).build().unwrap();
+    let client = script.before(saying(201, USER)).await.retries(RetryPolicy::none()).build().unwrap();
     let error = client.users().register(&new_user()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown), "{error:?}");
     let error = client.orders().place(&new_order()).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! What leads from one request to another, and into the log.
 
 use shop_client::shop_core::{Clock, SystemClock};
-use shop_client::{NewPurchase, PurchaseSink, RequestContext, Retries, ShopClient};
+use shop_client::{NewPurchase, PurchaseSink, RequestContext, RetryPolicy, ShopClient};
 
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
@@ -23,8 +23,8 @@ async fn every_call_has_an_id_and_every_attempt_the_same() {
     assert_ne!(ids[1], ids[2]);
     assert_eq!(error.request_id(), Some(ids[2].as_str()));
     // Also where nobody has answered.
-    let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(Retries::none()).build().unwrap();
-    let error = nowhere.in_context(context("r-1")).buy(ada("1")).await.unwrap_err();
+    let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(RetryPolicy::none()).build().unwrap();
+    let error = nowhere.with_context(context("r-1")).buy(ada("1")).await.unwrap_err();
     assert_eq!((error.request_id(), error.status()), (Some("r-1"), None));
 }
 
@@ -32,10 +32,10 @@ async fn every_call_has_an_id_and_every_attempt_the_same() {
 async fn a_context_is_sent_on_and_what_cannot_be_sent_is_left_out() {
     let script = Script::new([]);
     let client = script.before(Shop::new().router).await.build().unwrap();
-    client.in_context(context("r-1")).user("u1".parse().unwrap()).summary().await.unwrap();
-    client.in_context(context("a\nb")).buy(ada("1")).await.unwrap();
+    client.with_context(context("r-1")).user("u1".parse().unwrap()).summary().await.unwrap();
+    client.with_context(context("a\nb")).buy(ada("1")).await.unwrap();
     let new: NewPurchase = ada("1");
-    let mut purchase = new.identified(SystemClock.now(), || SystemClock.fresh_id());
+    let mut purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     purchase.context = Some(Box::new(context("r-2")));
     PurchaseSink::publish(&client, &purchase).await.unwrap();
     let seen = script.seen();

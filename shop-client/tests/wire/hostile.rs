@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_client::{
-    Error, ErrorKind, OrderNumber, Outcome, PageRequest, Retries, ShopClient, ShopClientBuilder, UserNumber,
+    Error, ErrorKind, OrderNumber, Outcome, PageRequest, RetryPolicy, ShopClient, ShopClientBuilder,
+    UserNumber,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,7 +56,7 @@ impl Hostile {
             .summary_timeout(brief)
             .get_timeout(brief)
             .check_timeout(brief)
-            .retries(Retries::none())
+            .retries(RetryPolicy::none())
     }
 
     /// The errors of every kind of call; those of what is written are the first three.
@@ -215,7 +216,7 @@ async fn nobody_is_led_about() {
 #[tokio::test]
 async fn with_repetitions_it_ends_too() {
     let server = Hostile::new("HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{", Then::Close).await;
-    let retries = Retries::default().within(Duration::from_secs(1));
+    let retries = RetryPolicy::default().total_timeout(Duration::from_secs(1));
     let client = server.builder().retries(retries).build().unwrap();
     let error = client.buy(ada("1")).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown));

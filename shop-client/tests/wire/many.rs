@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, poll, stream};
-use shop_client::{ErrorKind, NewPurchase, Outcome, Retries};
+use shop_client::{ErrorKind, NewPurchase, Outcome, RetryPolicy};
 
 use crate::accounts::new_user;
 use crate::shop::{Script, Shop, Turn, ada, refusal};
@@ -58,8 +58,13 @@ async fn no_more_are_taken_than_are_in_flight_and_none_when_nobody_reads() {
 async fn buys_whose_callers_have_gone_away_are_bounded() {
     // The first three are never answered.
     let script = Script::new((0..3).map(|_| Turn::Lose));
-    let client =
-        script.before(Shop::new().router).await.retries(Retries::none()).max_in_flight(3).build().unwrap();
+    let client = script
+        .before(Shop::new().router)
+        .await
+        .retries(RetryPolicy::none())
+        .max_in_flight(3)
+        .build()
+        .unwrap();
     let other = client.clone();
     for number in 0..3 {
         assert!(poll!(pin!(client.buy(order(number)))).is_pending());
@@ -90,7 +95,7 @@ async fn buys_whose_callers_have_gone_away_are_bounded() {
 async fn a_stream_that_is_bought_again_doubles_nothing() {
     let shop = Shop::new();
     let script = Script::new([]);
-    let client = script.before(shop.router.clone()).await.retries(Retries::none()).build().unwrap();
+    let client = script.before(shop.router.clone()).await.retries(RetryPolicy::none()).build().unwrap();
     let orders = || stream::iter((0..200).map(order));
     // Stopped somewhere: whatever was on its way is bought or not.
     drop(client.buy_all(orders(), 16).take(70).collect::<Vec<_>>().await);

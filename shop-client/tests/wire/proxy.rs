@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use shop_client::shop_core::keyed_id;
-use shop_client::{NewPurchase, Outcome, PurchaseId, Retries, ShopClient};
+use shop_client::shop_core::id_from_key;
+use shop_client::{NewPurchase, Outcome, PurchaseId, RetryPolicy, ShopClient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -153,7 +153,7 @@ async fn buy_all(client: &ShopClient, numbers: impl Iterator<Item = u64>) -> Tol
         match answer {
             Ok(bought) => assert!(told.bought.insert(bought.purchase.id), "given out twice"),
             Err(error) if error.outcome() == Outcome::Unknown => {
-                told.unknown.insert(keyed_id(&user, error.idempotency_key().unwrap()));
+                told.unknown.insert(id_from_key(&user, error.idempotency_key().unwrap()));
             }
             Err(_) => told.not_bought += 1,
         }
@@ -171,8 +171,8 @@ async fn what_is_stored_was_bought_or_may_have_been_and_nothing_is_there_twice()
     let url = proxy.listen().await;
     let pause = Duration::from_millis(1);
     let client = |retries| ShopClient::builder(&url).buy_timeout(PATIENCE).retries(retries).build().unwrap();
-    let patient = client(Retries::default().budget(1_000, 1.0).pauses(pause, pause * 100));
-    let impatient = client(Retries::none());
+    let patient = client(RetryPolicy::default().budget(1_000, 1.0).backoff(pause, pause * 100));
+    let impatient = client(RetryPolicy::none());
     let (most, few) = tokio::join!(
         buy_all(&patient, (0..CALLS).filter(|number| number % 10 != 0)),
         buy_all(&impatient, (0..CALLS).filter(|number| number % 10 == 0)),

@@ -104,7 +104,7 @@ async fn a_purchase_that_is_not_stored_in_time_is_an_error_and_no_answer_without
     let user = client.user("u1".parse().unwrap()).waiting_for(&bought.receipt);
     for seconds in [0, 2, 10, 25] {
         let start = Instant::now();
-        let error = user.clone().at_most(Duration::from_secs(seconds)).summary().await.unwrap_err();
+        let error = user.clone().wait_timeout(Duration::from_secs(seconds)).summary().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
         assert!(error.is_retryable());
         let waited = start.elapsed();
@@ -122,9 +122,9 @@ async fn a_chosen_time_counts_whether_it_is_chosen_before_or_after() {
     let second = Duration::from_secs(1);
     let receipt = &bought.receipt;
     for (user, seconds) in [
-        (user.clone().at_most(second).waiting_for(receipt), 1),
-        (user.clone().waiting_for(receipt).at_most(second), 1),
-        (user.clone().waiting_for(receipt).at_most(second).waiting_for(receipt), 1),
+        (user.clone().wait_timeout(second).waiting_for(receipt), 1),
+        (user.clone().waiting_for(receipt).wait_timeout(second), 1),
+        (user.clone().waiting_for(receipt).wait_timeout(second).waiting_for(receipt), 1),
         (user.waiting_for(receipt), 10),
     ] {
         let start = Instant::now();

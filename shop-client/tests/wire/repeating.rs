@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use shop_client::{ErrorKind, Outcome, Retries};
+use shop_client::{ErrorKind, Outcome, RetryPolicy};
 use tokio::time::Instant;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -64,7 +64,7 @@ async fn a_lost_answer_without_repetition_is_told_with_the_key_to_buy_again_with
     let shop = Shop::new();
     let script = Script::new([Turn::Lose]);
     let builder = script.before(shop.router.clone()).await;
-    let client = builder.retries(Retries::none()).build().unwrap();
+    let client = builder.retries(RetryPolicy::none()).build().unwrap();
     let error = client.buy(ada("29.99")).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown));
     assert!(!error.is_retryable(), "as it is it would be another purchase");
@@ -102,7 +102,7 @@ async fn a_spent_budget_stops_all_clones() {
     let script = Script::saying(StatusCode::SERVICE_UNAVAILABLE, 1_000);
     let pause = Duration::from_millis(1);
     // One a second, over ten seconds.
-    let retries = Retries::default().budget(1, 0.0).pauses(pause, pause);
+    let retries = RetryPolicy::default().budget(1, 0.0).backoff(pause, pause);
     let client = script.before(Shop::new().router).await.retries(retries).build().unwrap();
     for _ in 0..10 {
         client.buy(ada("1")).await.unwrap_err();
@@ -117,7 +117,7 @@ async fn the_deadline_ends_repetition_and_bounds_the_last_attempt() {
     for turn in [|| Turn::Lose, || Turn::Say(refusal(503, &[], ""))] {
         let script = Script::new((0..100).map(|_| turn()));
         let builder = script.before(Shop::new().router).await;
-        let client = builder.retries(Retries::default().within(within)).build().unwrap();
+        let client = builder.retries(RetryPolicy::default().total_timeout(within)).build().unwrap();
         let start = Instant::now();
         let error = client.buy(ada("1").with_key("order-7".parse().unwrap())).await.unwrap_err();
         // The clock of tokio counts whole milliseconds.

@@ -23,8 +23,8 @@ const TOTAL_PRICE: &str = r"^-?(0|[1-9][0-9]{0,7})\.[0-9]{2}$";
 const NEW_TOTAL_PRICE: &str = r"^-?(0|[1-9][0-9]{0,7})(\.[0-9]{1,2})?$";
 /// The highest total of an order, and below zero the lowest.
 pub const HIGHEST_TOTAL_PRICE: f64 = 99_999_999.99;
-const LONGEST_USER_ID: usize = 128;
-const LONGEST_USER_NAME: usize = 256;
+const MAX_USER_ID_BYTES: usize = 128;
+const MAX_USER_NAME_BYTES: usize = 256;
 
 /// Values that look everywhere alike.
 macro_rules! looks_like {
@@ -56,14 +56,14 @@ looks_like! {
 
 /// A value of this type.
 #[must_use]
-pub fn of_type(kind: Type) -> ObjectBuilder {
+pub fn with_type(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
 
 /// A text.
 #[must_use]
 pub fn text() -> ObjectBuilder {
-    of_type(Type::String)
+    with_type(Type::String)
 }
 
 /// One of these words.
@@ -75,13 +75,13 @@ pub fn word<const N: usize>(words: [&str; N]) -> ObjectBuilder {
 /// A user's id.
 #[must_use]
 pub fn user_id() -> ObjectBuilder {
-    sensible(LONGEST_USER_ID).examples([json!("u1")])
+    sensible(MAX_USER_ID_BYTES).examples([json!("u1")])
 }
 
 /// A user's name.
 #[must_use]
 pub fn user_name() -> ObjectBuilder {
-    sensible(LONGEST_USER_NAME).examples([json!("ada")])
+    sensible(MAX_USER_NAME_BYTES).examples([json!("ada")])
 }
 
 fn sensible(longest: usize) -> ObjectBuilder {
@@ -103,7 +103,7 @@ pub fn instant() -> ObjectBuilder {
 
 /// An exact number, not below zero.
 fn exact_number() -> ObjectBuilder {
-    of_type(Type::Number).minimum(Some(0)).examples([json!(29.99)])
+    with_type(Type::Number).minimum(Some(0)).examples([json!(29.99)])
 }
 
 /// The price of a new purchase, not below zero.
@@ -115,7 +115,7 @@ pub(super) fn new_price() -> RefOr<Schema> {
 #[must_use]
 pub fn price_number() -> ObjectBuilder {
     let says = format!("Exact; at most {} decimals", Price::MAX_DECIMALS);
-    let number = of_type(Type::Number).maximum(Some(1e15)).multiple_of(Some(1e-8));
+    let number = with_type(Type::Number).maximum(Some(1e15)).multiple_of(Some(1e-8));
     number.examples([json!(29.99)]).description(Some(says))
 }
 
@@ -125,7 +125,7 @@ pub fn number_or_text(number: ObjectBuilder, pattern: &str) -> RefOr<Schema> {
 }
 
 pub(super) fn new_total_price() -> RefOr<Schema> {
-    let number = of_type(Type::Number).multiple_of(Some(0.01));
+    let number = with_type(Type::Number).multiple_of(Some(0.01));
     let number = number.minimum(Some(-HIGHEST_TOTAL_PRICE)).maximum(Some(HIGHEST_TOTAL_PRICE));
     number_or_text(number.description(Some("Exact; at most 2 decimals")), NEW_TOTAL_PRICE)
 }
@@ -149,5 +149,5 @@ pub(super) fn outcome() -> ObjectBuilder {
 }
 
 pub(super) fn numbers() -> ArrayBuilder {
-    ArrayBuilder::new().items(of_type(Type::Integer).minimum(Some(1)))
+    ArrayBuilder::new().items(with_type(Type::Integer).minimum(Some(1)))
 }

@@ -268,7 +268,7 @@ pub async fn a_revocation_is_waited_for(fixture: &dyn LogFixture) {
     let second = fixture.source(GROUP).await;
     let revocation = revocation_of(&*first, &*second).await;
     assert_eq!(revocation.cause, RevocationCause::Rebalance);
-    assert!(!revocation.partitions.is_empty() && !revocation.grace.is_zero());
+    assert!(!revocation.partitions.is_empty() && !revocation.timeout.is_zero());
     // Commits count until the revocation is done; nobody else is given the partitions before.
     let outcomes = commit(&*first, &positions(&batches)).await;
     assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Committed), "{outcomes:?}");

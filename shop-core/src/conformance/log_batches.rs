@@ -77,7 +77,7 @@ pub async fn a_record_keeps_its_time(fixture: &dyn LogFixture) {
 }
 
 /// One purchase of each of many users, so that there are some in every partition.
-fn of_users(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
+fn for_users(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
     numbers.map(|number| purchase_of(&format!("user-{number}"), number)).collect()
 }
 
@@ -87,13 +87,13 @@ pub async fn a_revoked_partition_is_silent(fixture: &dyn LogFixture) {
         return;
     }
     let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
-    publish(&*sink, &of_users(0..60)).await;
+    publish(&*sink, &for_users(0..60)).await;
     // So that it is in the group, and owns all partitions, before the other one joins.
     read(&*first, 1).await;
     let second = fixture.source(GROUP).await;
     let revocation = revocation_of(&*first, &*second).await;
-    publish(&*sink, &of_users(60..120)).await;
-    let until = Instant::now() + revocation.grace / 4;
+    publish(&*sink, &for_users(60..120)).await;
+    let until = Instant::now() + revocation.timeout / 4;
     while let Ok(event) = timeout_at(until, first.next()).await {
         match event.expect("next") {
             SourceEvent::Batch(batch) => {
@@ -108,8 +108,8 @@ pub async fn a_revoked_partition_is_silent(fixture: &dyn LogFixture) {
         }
     }
     revocation.done();
-    let mut missing = of_users(120..180).into_iter().map(|purchase| purchase.id).collect::<Vec<_>>();
-    publish(&*sink, &of_users(120..180)).await;
+    let mut missing = for_users(120..180).into_iter().map(|purchase| purchase.id).collect::<Vec<_>>();
+    publish(&*sink, &for_users(120..180)).await;
     while !missing.is_empty() {
         let event = tokio::select! {
             event = next(&*first) => event,

@@ -28,7 +28,7 @@ impl MemoryFixture {
         let limits = InMemoryLogOptions {
             batch_records: BATCH_RECORDS,
             batch_bytes: BATCH_BYTES,
-            grace: Duration::from_secs(1),
+            revocation_timeout: Duration::from_secs(1),
             ..options
         };
         let log = InMemoryLog::new(limits);

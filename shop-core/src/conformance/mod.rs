@@ -23,7 +23,7 @@
     reason = "this is test code: a broken promise ends the test"
 )]
 
-mod accounts;
+mod entities;
 mod fixture;
 pub mod log;
 pub mod log_admin;
@@ -43,7 +43,7 @@ pub mod store;
 mod suites;
 pub mod users;
 
-pub use accounts::{
+pub use entities::{
     EntityStores, InMemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders,
     OutboxOfUsers, PurchaseRecords, RecordStoreFixture, UsersFixture, UsersOfOrders,
 };

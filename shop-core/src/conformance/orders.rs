@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::OrdersFixture;
-use super::accounts::{new_order, user};
+use super::entities::{new_order, user};
 use super::fixture::soon;
 use crate::log::LogRecord;
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
@@ -26,12 +26,15 @@ async fn placed(orders: &dyn OrderStore, new: &NewOrder) -> Order {
     }
 }
 
-async fn tell_of(fixture: &dyn OrdersFixture, users: std::ops::RangeInclusive<i64>) -> Vec<InsertOutcome> {
+async fn consume_users(
+    fixture: &dyn OrdersFixture,
+    users: std::ops::RangeInclusive<i64>,
+) -> Vec<InsertOutcome> {
     let users = users.map(user).collect::<Vec<_>>().into();
     soon("apply", fixture.events().await.apply(users)).await.expect("apply")
 }
 
-async fn told(outbox: &dyn Outbox) -> Vec<LogRecord> {
+async fn published_events(outbox: &dyn Outbox) -> Vec<LogRecord> {
     let pending = soon("pending", outbox.pending(10_000)).await.expect("pending");
     pending.into_iter().map(|entry| entry.record).collect()
 }
@@ -41,7 +44,7 @@ pub async fn users_are_known_by_their_events(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     let new = new_order(1);
     assert_eq!(place(&*orders, &new).await, Placement::UnknownUser);
-    assert!(matches!(tell_of(fixture, 1..=1).await[..], [InsertOutcome::Inserted]));
+    assert!(matches!(consume_users(fixture, 1..=1).await[..], [InsertOutcome::Inserted]));
     assert_eq!(placed(&*orders, &new).await.id, OrderNumber::FIRST);
     for nobody in [2, 0, -1, i64::MAX] {
         assert_eq!(place(&*orders, &new_order(nobody)).await, Placement::UnknownUser);
@@ -57,7 +60,7 @@ pub async fn user_events_are_idempotent(fixture: &dyn OrdersFixture) {
         outcomes[..],
         [InsertOutcome::Inserted, InsertOutcome::Inserted, InsertOutcome::Duplicate]
     ));
-    let again = tell_of(fixture, 1..=3).await;
+    let again = consume_users(fixture, 1..=3).await;
     assert!(matches!(
         again[..],
         [InsertOutcome::Duplicate, InsertOutcome::Duplicate, InsertOutcome::Inserted]
@@ -68,7 +71,7 @@ pub async fn user_events_are_idempotent(fixture: &dyn OrdersFixture) {
 /// 1, 2, 3, whatever was refused in between.
 pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
-    tell_of(fixture, 1..=2).await;
+    consume_users(fixture, 1..=2).await;
     let first = new_order(1);
     assert_eq!(placed(&*orders, &first).await.id, OrderNumber::FIRST);
     assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);
@@ -83,7 +86,7 @@ pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
 pub async fn racing_orders_leave_no_gap(fixture: &dyn OrdersFixture) {
     const ORDERS: i64 = 40;
     let orders = fixture.orders().await;
-    tell_of(fixture, 1..=5).await;
+    consume_users(fixture, 1..=5).await;
     let place = |number: i64| {
         let orders = Arc::clone(&orders);
         tokio::spawn(async move { placed(&*orders, &new_order(1 + number % 5)).await.id.get() })
@@ -96,7 +99,7 @@ pub async fn racing_orders_leave_no_gap(fixture: &dyn OrdersFixture) {
 /// As given; and nothing else is there.
 pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
-    tell_of(fixture, 1..=1).await;
+    consume_users(fixture, 1..=1).await;
     for (product, quantity, price) in [
         ("Notebook", 2, "50.00"),
         ("", -1, "-0.01"),
@@ -106,7 +109,7 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
         let (user, product) = (UserNumber::new(1), product.parse().unwrap());
         let new = NewOrder::new(Uuid::now_v7().into(), user, product, quantity, price.parse().unwrap());
         let order = placed(&*orders, &new).await;
-        assert_eq!(order, new.numbered(order.id));
+        assert_eq!(order, new.with_id(order.id));
         assert_eq!(soon("order", orders.order(order.id)).await.unwrap(), Some(order));
     }
     for none in [0, -1, 5, i64::MAX] {
@@ -117,19 +120,19 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
 /// The first order, and nothing more to tell.
 pub async fn a_key_makes_an_order_repeatable(fixture: &dyn OrdersFixture) {
     let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
-    tell_of(fixture, 1..=1).await;
+    consume_users(fixture, 1..=1).await;
     let new = new_order(1);
     let order = placed(&*orders, &new).await;
     for _ in 0..3 {
         assert_eq!(place(&*orders, &new).await, Placement::AlreadyPlaced(order.clone()));
     }
-    assert_eq!(told(&*outbox).await.len(), 1);
+    assert_eq!(published_events(&*outbox).await.len(), 1);
 }
 
 /// Whatever is different about the other one.
 pub async fn a_key_is_of_one_order(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
-    tell_of(fixture, 1..=2).await;
+    consume_users(fixture, 1..=2).await;
     let first = new_order(1);
     placed(&*orders, &first).await;
     for other in [
@@ -145,7 +148,7 @@ pub async fn a_key_is_of_one_order(fixture: &dyn OrdersFixture) {
 /// In the order in which they were placed, with the context of its request.
 pub async fn each_order_has_one_event(fixture: &dyn OrdersFixture) {
     let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
-    tell_of(fixture, 1..=3).await;
+    consume_users(fixture, 1..=3).await;
     let mut expected = Vec::new();
     for number in 0..10 {
         let context = RequestContext::new(Some(format!("request-{number}")), None);
@@ -154,5 +157,5 @@ pub async fn each_order_has_one_event(fixture: &dyn OrdersFixture) {
         expected.push(new.event(&order).unwrap());
         assert_eq!(place(&*orders, &new_order(9)).await, Placement::UnknownUser);
     }
-    assert_eq!(told(&*outbox).await, expected);
+    assert_eq!(published_events(&*outbox).await, expected);
 }

@@ -62,7 +62,7 @@ pub async fn an_id_is_never_used_again(fixture: &dyn OutboxFixture) {
         );
         greatest = new.iter().copied().max().unwrap_or(greatest);
         let newest: Vec<i64> = all.iter().rev().take(forgotten).copied().collect();
-        soon("forget", outbox.forget(&newest)).await.expect("forget");
+        soon("forget", outbox.delete(&newest)).await.expect("forget");
     }
 }
 
@@ -80,11 +80,11 @@ pub async fn deleted_entries_stay_deleted(fixture: &dyn OutboxFixture) {
     write(fixture, 4).await;
     let all = pending(&*outbox, 10).await;
     for _ in 0..2 {
-        soon("forget", outbox.forget(&[all[0].id, all[2].id])).await.expect("forget");
+        soon("forget", outbox.delete(&[all[0].id, all[2].id])).await.expect("forget");
         assert_eq!(pending(&*outbox, 10).await, [all[1].clone(), all[3].clone()]);
     }
-    soon("forget", outbox.forget(&[])).await.expect("forget nothing");
-    soon("forget", outbox.forget(&[all[1].id, all[3].id])).await.expect("forget");
+    soon("forget", outbox.delete(&[])).await.expect("forget nothing");
+    soon("forget", outbox.delete(&[all[1].id, all[3].id])).await.expect("forget");
     assert_eq!(pending(&*outbox, 10).await, []);
     let written = write(fixture, 1).await;
     let found = pending(&*outbox, 10).await.into_iter().map(|entry| entry.record);
@@ -99,7 +99,7 @@ pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
     write(fixture, 3).await;
     let all = pending(&*outbox, 10).await;
     assert_eq!(backlog().await, Backlog::new(3, Some(all[0].time)));
-    outbox.forget(&[all[0].id]).await.expect("forget");
+    outbox.delete(&[all[0].id]).await.expect("forget");
     assert_eq!(backlog().await, Backlog::new(2, Some(all[1].time)));
 }
 
@@ -107,12 +107,12 @@ pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
 pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 1).await;
-    soon("a change before it was asked for", outbox.changed()).await;
+    soon("a change before it was asked for", outbox.wait_for_entries()).await;
     // What has rung twice is not to pass for the next write.
-    while timeout(Duration::ZERO, outbox.changed()).await.is_ok() {}
+    while timeout(Duration::ZERO, outbox.wait_for_entries()).await.is_ok() {}
     let waiting = {
         let outbox = Arc::clone(&outbox);
-        tokio::spawn(async move { outbox.changed().await })
+        tokio::spawn(async move { outbox.wait_for_entries().await })
     };
     write(fixture, 1).await;
     soon("a change", waiting).await.expect("a change");
@@ -149,8 +149,8 @@ async fn published(log: &InMemoryLog) -> Vec<Content> {
 pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
     let (outbox, log, faults) = (fixture.outbox().await, InMemoryLog::default(), Faults::new());
     let options = RelayOptions {
-        retry_min: Duration::from_millis(1),
-        retry_max: Duration::from_millis(20),
+        initial_backoff: Duration::from_millis(1),
+        max_backoff: Duration::from_millis(20),
         ..RelayOptions::default()
     };
     let start = || {

@@ -12,7 +12,7 @@ use super::pipeline_calls::{
 use super::sample::{at, foreign, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
 use crate::fault::{Call, Fault, Faults};
-use crate::ingest::{DeadLetterLimit, IngestOptions, Part, Phase};
+use crate::ingest::{Component, DeadLetterLimit, IngestOptions, Phase};
 use crate::log::{Headers, LogRecord, Reason, ReasonKind};
 use crate::ports::Selector;
 use crate::record::{decode, header};
@@ -24,7 +24,7 @@ pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFi
     publish(log, &all[..50]).await;
     let running = Running::start(log, store, &Faults::new(), options()).await;
     publish(log, &all[50..]).await;
-    running.carried(100).await;
+    running.ingested(100).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (100, 0, 0));
     assert_stored(&*store.query().await, &all).await;
@@ -38,7 +38,7 @@ pub async fn redelivery_stores_once(log: &dyn LogFixture, store: &dyn StoreFixtu
     let all = purchases(0..60);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
-    running.carried(120).await;
+    running.ingested(120).await;
     running.stop().await.expect("a clean end");
     assert_stored(&*store.query().await, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
@@ -54,17 +54,17 @@ pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixt
     let away = |count: u64| {
         let faults = faults.clone();
         running.monitor.wait_for(move |status| {
-            status.troubles.contains_key(&Part::Store) && faults.calls(Call::Insert) >= count
+            status.errors.contains_key(&Component::Store) && faults.calls(Call::Insert) >= count
         })
     };
     let status = soon("notice the outage", away(1)).await;
-    assert!(status.in_flight <= options().in_flight, "what is in flight is bounded");
+    assert!(status.in_flight <= options().max_in_flight_batches, "what is in flight is bounded");
     assert_eq!(status.phase, Phase::Running);
     faults.clear(Call::Insert);
-    running.carried(200).await;
+    running.ingested(200).await;
     let status =
-        soon("the trouble is over", running.monitor.wait_for(|status| status.troubles.is_empty())).await;
-    assert_eq!(status.tally.dead_lettered, 0);
+        soon("the trouble is over", running.monitor.wait_for(|status| status.errors.is_empty())).await;
+    assert_eq!(status.counters.dead_lettered, 0);
     running.stop().await.expect("a clean end");
     assert_stored(&*store.query().await, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
@@ -86,7 +86,7 @@ pub async fn unknown_outcomes_are_tried_again(log: &dyn LogFixture, store: &dyn 
     let all = purchases(0..40);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
-    running.carried(40).await;
+    running.ingested(40).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted + tally.duplicates, tally.dead_lettered), (40, 0));
     assert_stored(&*store.query().await, &all).await;
@@ -99,11 +99,11 @@ pub async fn a_crash_before_commit_doubles_nothing(log: &dyn LogFixture, store: 
     let all = purchases(0..30);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
-    running.carried(30).await;
+    running.ingested(30).await;
     running.crash().await;
     // The script of the first run stays as it is: a commit that was on its way must not come through now.
     let running = Running::start(log, store, &Faults::new(), options()).await;
-    running.carried(30).await;
+    running.ingested(30).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates), (0, 30));
     assert_stored(&*store.query().await, &all).await;
@@ -126,7 +126,7 @@ pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &d
     // Tasks may run in another order than they were started in, and the slow batch is to be the first.
     soon("begin to insert", first_insert).await;
     publish(log, &all[10..]).await;
-    running.carried(50).await;
+    running.ingested(50).await;
     // In order, not by a crash: the last thing that it does is to commit all that it believes to be durable.
     running.stop().await.expect("a clean end");
     assert_comes_again(log, store, &all).await;
@@ -138,7 +138,8 @@ pub async fn a_shutdown_finishes_what_is_on_its_way(log: &dyn LogFixture, store:
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(200)));
     let all = purchases(0..100);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, IngestOptions { in_flight: 2, ..options() }).await;
+    let running =
+        Running::start(log, store, &faults, IngestOptions { max_in_flight_batches: 2, ..options() }).await;
     soon("read", running.monitor.wait_for(|status| status.in_flight > 0)).await;
     running.stop().await.expect("a clean end");
     let query = store.query().await;
@@ -171,7 +172,7 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
         publish(log, &all).await;
     }
     let running = Running::start(log, store, &faults, options()).await;
-    running.carried(if log.capabilities().foreign_records { 41 } else { 40 }).await;
+    running.ingested(if log.capabilities().foreign_records { 41 } else { 40 }).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!(tally.dead_lettered, 1);
     let letters = log.pending_dead_letters().await;
@@ -202,9 +203,9 @@ pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn Store
     let other = Purchase { price: price("999"), ..first.clone() };
     publish(log, std::slice::from_ref(&first)).await;
     let running = Running::start(log, store, &Faults::new(), options()).await;
-    running.carried(1).await;
+    running.ingested(1).await;
     publish(log, &[other, first.clone(), purchase(2)]).await;
-    running.carried(4).await;
+    running.ingested(4).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (2, 1, 1));
     let letters = log.pending_dead_letters().await;
@@ -220,7 +221,7 @@ pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &
     let mut all: Vec<_> = (0..30).map(|number| purchase_of("one", number)).collect();
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
-    running.carried(30).await;
+    running.ingested(30).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (29, 0, 1));
     let letters = log.pending_dead_letters().await;
@@ -245,16 +246,16 @@ pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn S
     faults.always(Call::Next, Fault::DeliverTwice);
     faults.always(Call::Commit, Fault::unavailable());
     let running = Running::start(log, store, &faults, options()).await;
-    running.carried(40).await;
+    running.ingested(40).await;
     running.crash().await;
     let running = Running::start(log, store, &Faults::new(), options()).await;
-    running.carried(20).await;
+    running.ingested(20).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (0, 20, 0));
     let query = store.query().await;
     for user in 0..5 {
         let prices = (0..20).filter(|number| number % 5 == user).map(|number| purchase(number).price);
-        let total = Total::of(prices).unwrap();
+        let total = Total::checked_sum(prices).unwrap();
         let selector = Selector::User(purchase(user).user_id);
         let summary = soon("summary", query.summary(&selector)).await.expect("summary");
         assert_eq!((summary.count, summary.total_spent), (4, total));
@@ -287,15 +288,15 @@ pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn S
     faults.always(Call::Insert, Fault::unavailable());
     let all = purchases(0..100);
     publish(log, &all).await;
-    let one_batch = IngestOptions { in_flight_bytes: 1, ..options() };
+    let one_batch = IngestOptions { max_in_flight_bytes: 1, ..options() };
     let running = Running::start(log, store, &faults, one_batch).await;
-    let troubled = running.monitor.wait_for(|status| status.troubles.contains_key(&Part::Store));
+    let troubled = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Store));
     soon("notice the outage", troubled).await;
     // Long enough for any source to hand out what waits.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(running.monitor.status().in_flight, 1);
     faults.clear(Call::Insert);
-    running.carried(100).await;
+    running.ingested(100).await;
     running.stop().await.expect("a clean end");
     assert_stored(&*store.query().await, &all).await;
 }
@@ -308,7 +309,7 @@ pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store
     let all = purchases(0..5);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, soon_gone()).await;
-    let troubled = running.monitor.wait_for(|status| status.troubles.contains_key(&Part::DeadLetters));
+    let troubled = running.monitor.wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
     soon("notice that letters cannot be kept", troubled).await;
     // In order, so that it commits all that it believes to be durable.
     running.stop().await.expect("a clean end");
@@ -325,19 +326,22 @@ pub async fn too_many_dead_letters_stop_it(log: &dyn LogFixture, store: &dyn Sto
     for _ in 0..20 {
         log.append(LogRecord::new(0, at(0), Some(Bytes::from_static(b"poison")))).await;
     }
-    let limited =
-        IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(8), in_flight: 1, ..options() };
+    let limited = IngestOptions {
+        dead_letter_limit: DeadLetterLimit::consecutive(8),
+        max_in_flight_batches: 1,
+        ..options()
+    };
     for kept in [8, 16] {
         let running = Running::start(log, store, &Faults::new(), limited.clone()).await;
         let status = soon("stop", running.monitor.wait_for(|status| status.phase == Phase::Stopped)).await;
-        assert!(status.failure.is_some());
+        assert!(status.fatal_error.is_some());
         let error = running.stop().await.expect_err("it has stopped by itself");
         assert!(error.to_string().contains("8 records in a row"), "{error}");
         assert_eq!(log.pending_dead_letters().await.len(), kept);
     }
     let unlimited = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..options() };
     let running = Running::start(log, store, &Faults::new(), unlimited).await;
-    running.carried(4).await;
+    running.ingested(4).await;
     running.stop().await.expect("a clean end");
     assert_eq!(log.pending_dead_letters().await.len(), 20);
 }
@@ -349,16 +353,17 @@ pub async fn conflicts_do_not_count_towards_the_limit(log: &dyn LogFixture, stor
     let of_one = |number| purchase_of("one", number);
     let first = of_one(0);
     publish(log, std::slice::from_ref(&first)).await;
-    let limited = IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(3), ..options() };
+    let limited = IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(3), ..options() };
     let running = Running::start(log, store, &Faults::new(), limited).await;
-    running.carried(1).await;
+    running.ingested(1).await;
     let other = |number: u32| Purchase { price: price(&format!("99{number}")), ..first.clone() };
     let conflicts: Vec<_> = (0..40).map(other).collect();
     publish(log, &conflicts).await;
     publish(log, &[of_one(1)]).await;
-    let stored = running.monitor.wait_for(|status| status.tally.inserted == 2 || status.failure.is_some());
+    let stored =
+        running.monitor.wait_for(|status| status.counters.inserted == 2 || status.fatal_error.is_some());
     let status = soon("carry what is behind the conflicts", stored).await;
-    assert!(status.failure.is_none() && status.phase == Phase::Running, "{status:?}");
+    assert!(status.fatal_error.is_none() && status.phase == Phase::Running, "{status:?}");
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.conflicts, tally.dead_lettered), (2, 40, 40));
     assert_eq!(log.pending_dead_letters().await.len(), 40);
@@ -371,7 +376,7 @@ pub async fn members_may_come_and_go(log: &dyn LogFixture, store: &dyn StoreFixt
     let all = purchases(0..300);
     publish(log, &all[..100]).await;
     let first = Running::start(log, store, &faults, options()).await;
-    first.carried(20).await;
+    first.ingested(20).await;
     let second = Running::start(log, store, &faults, options()).await;
     publish(log, &all[100..200]).await;
     second.crash().await;

@@ -10,7 +10,7 @@ use super::fixture::soon;
 use super::sample::purchase_of;
 use super::{LogFixture, StoreFixture};
 use crate::fault::Faults;
-use crate::ingest::{Ingest, IngestMonitor, IngestOptions, Tally};
+use crate::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
 use crate::log::SourceEvent;
 use crate::ports::{PurchaseQuery, Selector};
 use crate::record::decode;
@@ -21,23 +21,23 @@ pub(super) const GROUP: &str = "group";
 pub(super) fn options() -> IngestOptions {
     IngestOptions {
         commit_interval: Duration::from_millis(5),
-        drain: Duration::from_secs(10),
-        retry_min: Duration::from_millis(5),
-        retry_max: Duration::from_millis(40),
+        drain_timeout: Duration::from_secs(10),
+        initial_backoff: Duration::from_millis(5),
+        max_backoff: Duration::from_millis(40),
         ..IngestOptions::default()
     }
 }
 
 /// Those of a pipeline that leaves what is not done by then, and commits what is.
 pub(super) fn soon_gone() -> IngestOptions {
-    IngestOptions { drain: Duration::from_secs(1), ..options() }
+    IngestOptions { drain_timeout: Duration::from_secs(1), ..options() }
 }
 
 /// An ingest that runs beside the test.
 pub(super) struct Running {
     pub(super) monitor: IngestMonitor,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<Tally>>,
+    task: JoinHandle<Result<IngestCounters>>,
 }
 
 impl Running {
@@ -61,13 +61,13 @@ impl Running {
     }
 
     /// Waits until so many records have come to their end.
-    pub(super) async fn carried(&self, count: u64) {
-        let ended = |tally: &Tally| tally.inserted + tally.duplicates + tally.dead_lettered;
-        soon("carry all records", self.monitor.wait_for(|status| ended(&status.tally) >= count)).await;
+    pub(super) async fn ingested(&self, count: u64) {
+        let ended = |tally: &IngestCounters| tally.inserted + tally.duplicates + tally.dead_lettered;
+        soon("carry all records", self.monitor.wait_for(|status| ended(&status.counters) >= count)).await;
     }
 
     /// Shuts down in order.
-    pub(super) async fn stop(self) -> Result<Tally> {
+    pub(super) async fn stop(self) -> Result<IngestCounters> {
         let _stopped_by_itself = self.stop.send(());
         soon("shut down", self.task).await.expect("no panic")
     }
@@ -91,7 +91,7 @@ pub(super) async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purcha
     for purchase in purchases {
         assert_eq!(query.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
     }
-    let total = Total::of(purchases.iter().map(|purchase| purchase.price)).unwrap();
+    let total = Total::checked_sum(purchases.iter().map(|purchase| purchase.price)).unwrap();
     let summary = query.summary(&Selector::All).await.unwrap();
     assert_eq!((summary.count, summary.total_spent), (purchases.len() as u64, total));
 }

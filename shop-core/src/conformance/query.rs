@@ -48,7 +48,7 @@ async fn listed(
         sizes.push(found.len());
         items.extend(found);
         match next {
-            Some(cursor) => request = request.starting_at(Some(cursor)),
+            Some(cursor) => request = request.with_cursor(Some(cursor)),
             None => return (items, sizes),
         }
     }
@@ -159,7 +159,7 @@ pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
         let page = page(&*query, &user("u"), &request).await;
         assert_eq!(page.items.len(), usize::from(count));
         found.extend(page.items);
-        request = request.starting_at(page.next);
+        request = request.with_cursor(page.next);
     }
     assert_eq!(found, all);
     assert_eq!(request.cursor, None);
@@ -187,7 +187,7 @@ pub async fn a_scan_sees_what_was_there_throughout(fixture: &dyn StoreFixture) {
                 fill(&*store, others).await;
             }
             match found.next {
-                Some(cursor) => request = request.starting_at(Some(cursor)),
+                Some(cursor) => request = request.with_cursor(Some(cursor)),
                 None => break,
             }
         }
@@ -208,16 +208,16 @@ pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
     let first = PageRequest::first(ListOrder::NewestFirst, limit(2));
     let cursor = page(&*query, &user("user-1"), &first).await.next.expect("there are more");
     let of_another_order =
-        PageRequest::first(ListOrder::OldestFirst, limit(2)).starting_at(Some(cursor.clone()));
+        PageRequest::first(ListOrder::OldestFirst, limit(2)).with_cursor(Some(cursor.clone()));
     let made_up = Cursor::from_text("bm9ib2R5IGdhdmUgdGhpcyBvdXQ".into());
     for (selector, request) in [
-        (user("user-2"), first.clone().starting_at(Some(cursor.clone()))),
-        (name("user-1"), first.clone().starting_at(Some(cursor.clone()))),
+        (user("user-2"), first.clone().with_cursor(Some(cursor.clone()))),
+        (name("user-1"), first.clone().with_cursor(Some(cursor.clone()))),
         (user("user-1"), of_another_order),
-        (user("user-1"), first.clone().starting_at(Some(made_up))),
+        (user("user-1"), first.clone().with_cursor(Some(made_up))),
     ]
     .into_iter()
-    .chain(and_all(fixture, []).into_iter().map(|all| (all, first.clone().starting_at(Some(cursor.clone())))))
+    .chain(and_all(fixture, []).into_iter().map(|all| (all, first.clone().with_cursor(Some(cursor.clone())))))
     {
         let error = soon("page", query.page(&selector, &request)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{selector:?}: {error}");

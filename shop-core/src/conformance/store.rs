@@ -110,7 +110,7 @@ async fn everything(fixture: &dyn StoreFixture, query: &dyn PurchaseQuery) -> Su
     for selector in selectors {
         let summary = soon("summary", query.summary(&selector)).await.expect("summary");
         all.count += summary.count;
-        all.total_spent = all.total_spent.and(summary.total_spent).unwrap();
+        all.total_spent = all.total_spent.checked_add(summary.total_spent).unwrap();
     }
     all
 }
@@ -146,7 +146,7 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
     assert_eq!(letters(&insert(&*store, &others).await), "ccc");
     assert_eq!(get(&*query, &first.id).await.as_ref(), Some(&first));
     let summary = everything(fixture, &*query).await;
-    assert_eq!((summary.count, summary.total_spent), (1, Total::of([first.price]).unwrap()));
+    assert_eq!((summary.count, summary.total_spent), (1, Total::checked_sum([first.price]).unwrap()));
 }
 
 /// Duplicates and conflicts are found within one batch too.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::UsersFixture;
-use super::accounts::{new_order, new_user};
+use super::entities::{new_order, new_user};
 use super::fixture::soon;
 use crate::log::LogRecord;
 use crate::orders::{Order, OrderNumber};
@@ -26,7 +26,7 @@ async fn registered(users: &dyn UserStore, new: &NewUser) -> User {
     }
 }
 
-async fn told(outbox: &dyn Outbox) -> Vec<LogRecord> {
+async fn published_events(outbox: &dyn Outbox) -> Vec<LogRecord> {
     let pending = soon("pending", outbox.pending(10_000)).await.expect("pending");
     pending.into_iter().map(|entry| entry.record).collect()
 }
@@ -117,7 +117,7 @@ pub async fn a_key_makes_a_user_repeatable(fixture: &dyn UsersFixture) {
     for _ in 0..3 {
         assert_eq!(register(&*users, &new).await, Registration::AlreadyRegistered(user.clone()));
     }
-    assert_eq!(told(&*outbox).await.len(), 1);
+    assert_eq!(published_events(&*outbox).await.len(), 1);
 }
 
 /// Whatever is different about the other one.
@@ -143,7 +143,7 @@ pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
         expected.push(new.event(&user).unwrap());
         assert_eq!(register(&*users, &new_user(&format!("user-{number}"))).await, Registration::EmailTaken);
     }
-    assert_eq!(told(&*outbox).await, expected);
+    assert_eq!(published_events(&*outbox).await, expected);
 }
 
 /// Of a user who is known, and of nobody else.
@@ -151,7 +151,7 @@ pub async fn orders_are_known_once(fixture: &dyn UsersFixture) {
     let (users, events) = (fixture.users().await, fixture.events().await);
     let (ada, eva) =
         (registered(&*users, &new_user("ada")).await, registered(&*users, &new_user("eva")).await);
-    let order = |number: i64, user: i64| new_order(user).numbered(OrderNumber::new(number));
+    let order = |number: i64, user: i64| new_order(user).with_id(OrderNumber::new(number));
     let batch: Arc<[Order]> = Arc::new([order(1, 1), order(2, 1), order(3, 99), order(2, 1), order(5, 2)]);
     let outcomes = soon("apply", events.apply(Arc::clone(&batch))).await.expect("apply");
     assert!(matches!(

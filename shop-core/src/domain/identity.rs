@@ -25,7 +25,7 @@ const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
 /// [conflict](crate::log::ReasonKind::Conflict), and becomes a dead letter. To rule that out, let the edge make the id,
 /// or use a random UUID as the key and keep it secret until the purchase is acknowledged.
 #[must_use]
-pub fn keyed_id(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
+pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
         Ok(id) if id.as_uuid().is_some() => id,
         _ => PurchaseId::from_uuid(hashed(KEYED, &[user.as_str().as_bytes(), key.as_str().as_bytes()])),
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     fn id(user: &str, key: &str) -> PurchaseId {
-        keyed_id(&user.parse().unwrap(), &key.parse().unwrap())
+        id_from_key(&user.parse().unwrap(), &key.parse().unwrap())
     }
 
     #[test]

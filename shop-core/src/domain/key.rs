@@ -8,7 +8,7 @@ use uuid::Uuid;
 /// What a client sends to make a purchase repeatable: 1 to 255 visible ASCII characters.
 ///
 /// A key that is a UUID *is* the id of the purchase, for all users alike; any other key gives an id together with the
-/// user id (see [`keyed_id`](crate::keyed_id)). A key is no credential: the first purchase that is sent with it is the one
+/// user id (see [`id_from_key`](crate::keyed_id)). A key is no credential: the first purchase that is sent with it is the one
 /// that is stored, and other content under it is a conflict. Use a random UUID, or text that is unique for the user.
 #[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[debug("{_0:?}")]

@@ -12,10 +12,10 @@ mod user;
 
 pub use id::{InvalidPurchaseId, PurchaseId};
 pub(crate) use identity::hashed;
-pub use identity::keyed_id;
+pub use identity::id_from_key;
 pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
-pub use price::{InvalidPrice, Price, RoundedTotal, SumTooLarge, Total};
+pub use price::{InvalidPrice, Price, RoundedTotal, Total, TotalOverflow};
 pub use purchase::{NewPurchase, Purchase, RequestContext};
 pub(crate) use text::short_text;
 pub use timestamp::{InvalidTimestamp, Timestamp};

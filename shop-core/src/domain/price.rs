@@ -122,9 +122,9 @@ fn plain(text: &str) -> Result<Decimal, InvalidPrice> {
 /// `mantissa` times ten to the power of `exponent`, exactly.
 fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPrice> {
     /// Beyond the largest double: other systems read such text as infinity, which is not a number here.
-    const LARGEST_EXPONENT: i32 = 308;
+    const MAX_EXPONENT: i32 = 308;
     let exponent: i32 = exponent.parse().map_err(|_no_integer| InvalidPrice::NotANumber)?;
-    if exponent > LARGEST_EXPONENT {
+    if exponent > MAX_EXPONENT {
         return Err(InvalidPrice::NotANumber);
     }
     if mantissa.is_zero() {
@@ -161,7 +161,7 @@ pub struct Total(Decimal);
 /// A sum with more digits than can be held exactly: 28.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sum is no number, or has more digits than can be held exactly")]
-pub struct SumTooLarge;
+pub struct TotalOverflow;
 
 impl Total {
     /// The sum of nothing.
@@ -182,31 +182,31 @@ impl Total {
     /// This sum and one price more.
     ///
     /// # Errors
-    /// [`SumTooLarge`] instead of a rounded sum.
-    pub fn plus(self, price: Price) -> Result<Self, SumTooLarge> {
-        self.and(Self(price.0))
+    /// [`TotalOverflow`] instead of a rounded sum.
+    pub fn checked_add_price(self, price: Price) -> Result<Self, TotalOverflow> {
+        self.checked_add(Self(price.0))
     }
 
     /// This sum and another one.
     ///
     /// # Errors
-    /// [`SumTooLarge`] instead of a rounded sum.
-    pub fn and(self, other: Self) -> Result<Self, SumTooLarge> {
+    /// [`TotalOverflow`] instead of a rounded sum.
+    pub fn checked_add(self, other: Self) -> Result<Self, TotalOverflow> {
         // An addition of zero leaves the other as it is, scale and all.
         if self.0.is_zero() || other.0.is_zero() {
             return Ok(if other.0.is_zero() { self } else { other });
         }
-        let sum = self.0.checked_add(other.0).ok_or(SumTooLarge)?;
+        let sum = self.0.checked_add(other.0).ok_or(TotalOverflow)?;
         // Too many digits make the addition round, which shows as a smaller scale.
-        if sum.scale() == self.0.scale().max(other.0.scale()) { Ok(Self(sum)) } else { Err(SumTooLarge) }
+        if sum.scale() == self.0.scale().max(other.0.scale()) { Ok(Self(sum)) } else { Err(TotalOverflow) }
     }
 
     /// The sum of all `prices`.
     ///
     /// # Errors
-    /// [`SumTooLarge`] instead of a rounded sum.
-    pub fn of(prices: impl IntoIterator<Item = Price>) -> Result<Self, SumTooLarge> {
-        prices.into_iter().try_fold(Self::ZERO, Self::plus)
+    /// [`TotalOverflow`] instead of a rounded sum.
+    pub fn checked_sum(prices: impl IntoIterator<Item = Price>) -> Result<Self, TotalOverflow> {
+        prices.into_iter().try_fold(Self::ZERO, Self::checked_add_price)
     }
 
     /// The sum rounded half to even to `decimals` decimals.
@@ -222,11 +222,11 @@ impl Total {
 pub struct RoundedTotal(Decimal);
 
 impl FromStr for Total {
-    type Err = SumTooLarge;
+    type Err = TotalOverflow;
 
     /// Reads decimal text, such as the sum in an answer of another service.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| SumTooLarge)
+        Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| TotalOverflow)
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
             (&["100"], "100"),
             (&["1195.30", "0.2"], "1195.5"),
         ] {
-            let total = Total::of(prices.iter().map(|text| price(text))).unwrap();
+            let total = Total::checked_sum(prices.iter().map(|text| price(text))).unwrap();
             assert_eq!((total.to_string(), format!("{total:?}")), (text.to_owned(), text.to_owned()));
             let given: Total = format!("{}", total.as_decimal()).parse().unwrap();
             assert_eq!(given.to_string(), text);
@@ -331,22 +331,26 @@ mod tests {
 
     #[test]
     fn sums_are_exact_or_an_error() {
-        let total = Total::of([price("0.1"), price("0.2")]).unwrap();
+        let total = Total::checked_sum([price("0.1"), price("0.2")]).unwrap();
         assert_eq!(total.to_string(), "0.3");
-        let total = Total::of(["29.99", "15.50", "42.00"].map(price)).unwrap();
+        let total = Total::checked_sum(["29.99", "15.50", "42.00"].map(price)).unwrap();
         assert_eq!(total.to_string(), "87.49");
         for zeros in [["5", "0.00"], ["0.00", "5"], ["0", "5.0"], ["5.0", "0"]] {
-            assert_eq!(Total::of(zeros.map(price)).unwrap(), Total::of([price("5")]).unwrap(), "{zeros:?}");
+            assert_eq!(
+                Total::checked_sum(zeros.map(price)).unwrap(),
+                Total::checked_sum([price("5")]).unwrap(),
+                "{zeros:?}"
+            );
         }
         let near_limit = Total::from_decimal(Decimal::MAX);
-        assert_eq!(near_limit.plus(price("0.1")), Err(SumTooLarge));
-        assert_eq!(near_limit.plus(price("1")), Err(SumTooLarge));
+        assert_eq!(near_limit.checked_add_price(price("0.1")), Err(TotalOverflow));
+        assert_eq!(near_limit.checked_add_price(price("1")), Err(TotalOverflow));
     }
 
     #[test]
     fn rounding_is_half_to_even() {
         for (exact, rounded) in [("0.125", "0.12"), ("0.135", "0.14"), ("2.5", "2.5"), ("0.30", "0.30")] {
-            assert_eq!(Total::of([price(exact)]).unwrap().rounded(2).to_string(), rounded);
+            assert_eq!(Total::checked_sum([price(exact)]).unwrap().rounded(2).to_string(), rounded);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::identity::keyed_id;
+use super::identity::id_from_key;
 use super::{IdempotencyKey, Price, PurchaseId, Timestamp, UserId, UserName};
 
 /// A purchase as somebody asks for it: checked, but without an identity.
@@ -37,7 +37,7 @@ impl NewPurchase {
 
     /// The same purchase, made at `timestamp`. A service refuses one that is more than 5 minutes ahead of its clock.
     #[must_use]
-    pub const fn made_at(mut self, timestamp: Timestamp) -> Self {
+    pub const fn with_timestamp(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);
         self
     }
@@ -46,8 +46,8 @@ impl NewPurchase {
     ///
     /// `received` is the time of receipt, used when the purchase names none. `fresh` is the id of a purchase
     /// without a key, asked for only then: a UUIDv7 outside of tests.
-    pub fn identified(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
-        let id = self.key.as_ref().map_or_else(|| fresh().into(), |key| keyed_id(&self.user_id, key));
+    pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
+        let id = self.key.as_ref().map_or_else(|| fresh().into(), |key| id_from_key(&self.user_id, key));
         Purchase {
             id,
             user_id: self.user_id,
@@ -143,25 +143,25 @@ mod tests {
 
     #[test]
     fn without_a_key_the_id_is_fresh() {
-        let purchase = buy("u1", "ada", "1").identified(at(5), fresh);
+        let purchase = buy("u1", "ada", "1").into_purchase(at(5), fresh);
         assert_eq!((purchase.id, purchase.timestamp), (fresh().into(), at(5)));
     }
 
     #[test]
     fn with_a_key_no_fresh_id_is_asked_for() {
-        let repeatable = buy("u1", "ada", "1").with_key("order-7".parse().unwrap()).made_at(at(3));
-        let once = repeatable.clone().identified(at(5), || unreachable!());
-        let again = repeatable.identified(at(6), || unreachable!());
+        let repeatable = buy("u1", "ada", "1").with_key("order-7".parse().unwrap()).with_timestamp(at(3));
+        let once = repeatable.clone().into_purchase(at(5), || unreachable!());
+        let again = repeatable.into_purchase(at(6), || unreachable!());
         assert_eq!(once, again);
         assert_eq!(once.timestamp, at(3));
     }
 
     #[test]
     fn content_is_user_name_and_price_by_value() {
-        let base = buy("u1", "ada", "29.90").identified(at(5), fresh);
-        assert!(base.same_content(&buy("u1", "ada", "29.9").identified(at(9), fresh)));
+        let base = buy("u1", "ada", "29.90").into_purchase(at(5), fresh);
+        assert!(base.same_content(&buy("u1", "ada", "29.9").into_purchase(at(9), fresh)));
         for other in [buy("u2", "ada", "29.9"), buy("u1", "eva", "29.9"), buy("u1", "ada", "29.91")] {
-            assert!(!base.same_content(&other.identified(at(5), fresh)));
+            assert!(!base.same_content(&other.into_purchase(at(5), fresh)));
         }
     }
 }

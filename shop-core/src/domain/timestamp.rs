@@ -39,18 +39,18 @@ impl Timestamp {
     /// The instant that somebody wrote as a number: of seconds after 1970-01-01T00:00:00Z, or of milliseconds.
     ///
     /// # Errors
-    /// As [`from_epoch_seconds`](Self::from_epoch_seconds).
-    pub fn from_epoch_number(number: f64) -> Result<Self, InvalidTimestamp> {
+    /// As [`from_unix_seconds`](Self::from_epoch_seconds).
+    pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, InvalidTimestamp> {
         /// From here on it is milliseconds: as seconds this is the year 5138, as milliseconds 1973.
-        const LEAST_MILLIS: f64 = 1e11;
-        Self::from_epoch_seconds(if number.abs() >= LEAST_MILLIS { number / 1_000.0 } else { number })
+        const MIN_MILLIS: f64 = 1e11;
+        Self::from_unix_seconds(if number.abs() >= MIN_MILLIS { number / 1_000.0 } else { number })
     }
 
     /// The instant so many seconds after 1970-01-01T00:00:00Z, rounded to milliseconds.
     ///
     /// # Errors
     /// [`InvalidTimestamp`] for a NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
-    pub fn from_epoch_seconds(seconds: f64) -> Result<Self, InvalidTimestamp> {
+    pub fn from_unix_seconds(seconds: f64) -> Result<Self, InvalidTimestamp> {
         let millis = (seconds * 1_000.0).round();
         // Every integer in the range is far below 2^53, so the comparison and the conversion are exact.
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "within 2^53")]
@@ -144,7 +144,7 @@ mod tests {
             assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
         }
         for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
-            assert_eq!(Timestamp::from_epoch_seconds(seconds), Err(InvalidTimestamp));
+            assert_eq!(Timestamp::from_unix_seconds(seconds), Err(InvalidTimestamp));
         }
         assert_eq!(Timestamp::from_millis(i64::MAX), Err(InvalidTimestamp));
     }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn epoch_seconds_are_rounded() {
         // In binary this is 1700000000.1229999…: cutting instead of rounding would lose a millisecond.
-        let at = Timestamp::from_epoch_seconds(1_700_000_000.123).unwrap();
+        let at = Timestamp::from_unix_seconds(1_700_000_000.123).unwrap();
         assert_eq!(at.as_millis(), 1_700_000_000_123);
     }
 

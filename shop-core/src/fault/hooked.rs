@@ -243,10 +243,10 @@ hooked!(OrderStore {
 
 hooked!(Outbox {
     Pending: pending(most: usize) -> Vec<OutboxEntry>;
-    Delete: forget(ids: &[i64]) -> ();
+    Delete: delete(ids: &[i64]) -> ();
     Query: backlog() -> Backlog;
 }
-    async fn changed(&self) {
-        self.port.changed().await;
+    async fn wait_for_entries(&self) {
+        self.port.wait_for_entries().await;
     }
 );

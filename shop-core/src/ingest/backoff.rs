@@ -24,7 +24,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new(options: &IngestOptions) -> Self {
-        let IngestOptions { retry_min: initial, retry_max: max, jitter_seed, .. } = *options;
+        let IngestOptions { initial_backoff: initial, max_backoff: max, jitter_seed, .. } = *options;
         Self { initial, max, jitter_seed, pauses: 0, not_before: None, failing: None }
     }
 
@@ -130,13 +130,13 @@ mod tests {
     fn pauses_double_up_to_the_longest_and_start_again_after_a_recovery() {
         let (mut backoff, now, options) = (backoff(), Instant::now(), IngestOptions::default());
         for _ in 0..2 {
-            let mut least = options.retry_min;
+            let mut least = options.initial_backoff;
             for pause in pauses(&mut backoff, now) {
                 assert!(
                     pause >= least && pause <= least * 2,
                     "{pause:?} is not {least:?} and its random part"
                 );
-                least = (least * 2).min(options.retry_max);
+                least = (least * 2).min(options.max_backoff);
             }
             assert!(backoff.recovered() && !backoff.recovered());
         }
@@ -148,7 +148,7 @@ mod tests {
         let until = backoff.failed(&unavailable().with_retry(Retry::After(long)), now);
         assert_eq!(until, now + long);
         assert!(!backoff.is_due(now) && backoff.is_due(until));
-        assert_eq!(backoff.healthy_at(), Some(until + IngestOptions::default().retry_max));
+        assert_eq!(backoff.healthy_at(), Some(until + IngestOptions::default().max_backoff));
         backoff.hurry();
         assert!(backoff.is_due(now) && backoff.failing().is_some());
     }

@@ -4,7 +4,7 @@ use super::backoff::Backoff;
 use super::breaker::Bad;
 use super::event::{BatchOutcome, BatchState};
 use super::insertion::{Indexed, Stored};
-use super::status::Part;
+use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
 use crate::log::{Batch, DeadLetter, ReasonKind};
 use crate::record::Record;
@@ -23,7 +23,7 @@ impl<R: Record> BatchWorker<R> {
 
     async fn try_to_process(&self, job: &Job) -> Result<BatchOutcome, Aborted> {
         let (good, mut rejected) = decode_all(&job.batch);
-        let Stored { mut tally, freshness } = match good.records.is_empty() {
+        let Stored { counters: mut tally, freshness } = match good.records.is_empty() {
             true => Stored::default(),
             false => self.insert_all(good, &mut rejected, job).await?,
         };
@@ -38,7 +38,7 @@ impl<R: Record> BatchWorker<R> {
             None => BatchState::Durable(records.last().map_or(0, |last| last.offset + 1)),
         };
         rejected[..admitted].iter().for_each(|record| tally.dead_lettered(record.reason.kind()));
-        Ok(BatchOutcome { tally, state, stop, freshness })
+        Ok(BatchOutcome { counters: tally, state, stop, freshness })
     }
 
     /// Dead-letters records, as far as the limit allows. Returns how many these are, and why the pipeline is to stop, if
@@ -104,7 +104,7 @@ impl<R: Record> BatchWorker<R> {
             match letters {
                 [letter] if never_works(&error) => return Err(Aborted::Broken(never_kept(letter, error))),
                 [_, _, ..] if never_works(&error) => return Ok(false),
-                _ => job.pause(Part::DeadLetters, &error, backoff).await?,
+                _ => job.pause(Component::DeadLetters, &error, backoff).await?,
             }
         }
         job.recovered(backoff).await;

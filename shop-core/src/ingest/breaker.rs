@@ -35,7 +35,7 @@ pub(super) struct Bad {
 
 /// The turn of one batch to put its dead letters.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(super) struct DeadLetterPermit<'a> {
     counts: MutexGuard<'a, Counts>,
     number: u64,
     pub(super) admission: Admission,
@@ -72,15 +72,15 @@ impl DeadLetterBreaker {
         records: usize,
         partition: &Partition,
         bad: &[Bad],
-    ) -> Turn<'_> {
+    ) -> DeadLetterPermit<'_> {
         let mut counts = self.counts.lock().await;
         counts.pass(self.passed.swap(0, Ordering::Relaxed));
         let admission = counts.admit(number, records, partition, bad);
-        Turn { counts, number, admission }
+        DeadLetterPermit { counts, number, admission }
     }
 }
 
-impl Turn<'_> {
+impl DeadLetterPermit<'_> {
     /// The letters could not be put: the batch does not count.
     pub(super) fn take_back(mut self) {
         self.counts.take_back(self.number, &self.admission);
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     fn counts(limit: usize) -> Counts {
-        Counts::new(DeadLetterLimit::in_a_row(limit))
+        Counts::new(DeadLetterLimit::consecutive(limit))
     }
 
     impl Counts {
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_setting_is_named_if_it_has_a_name() {
-        let mut counts = Counts::new(DeadLetterLimit::in_a_row(1).named("LIMIT"));
+        let mut counts = Counts::new(DeadLetterLimit::consecutive(1).with_setting_name("LIMIT"));
         assert!(counts.batch(0, 1, &[0]).stop.unwrap().to_string().contains("(LIMIT changes the limit)"));
     }
 
@@ -333,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_without_letters_that_count_waits_for_no_turn() {
-        let breaker = DeadLetterBreaker::new(DeadLetterLimit::in_a_row(2));
+        let breaker = DeadLetterBreaker::new(DeadLetterLimit::consecutive(2));
         let bad = |offset| [Bad { index: 0, offset, counts: true }];
         let turn = breaker.turn(0, 1, &partition(), &bad(0)).await;
         breaker.pass(1);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Tally;
+use super::IngestCounters;
 use super::event::{Action, BatchEvent, Event, SourceAnswer, Wants};
 use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
@@ -63,7 +63,7 @@ impl<R: Record> Driver<R> {
         }
     }
 
-    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<Tally> {
+    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<IngestCounters> {
         tokio::pin!(shutdown);
         self.publish_status();
         let mut actions = Vec::new();
@@ -86,7 +86,7 @@ impl<R: Record> Driver<R> {
                 self.close(deadline).await;
                 let failure = self.pipeline.failure();
                 self.end(failure.clone());
-                return failure.map_or_else(|| Ok(self.status.tally()), Err);
+                return failure.map_or_else(|| Ok(self.status.counters()), Err);
             }
         }
     }
@@ -125,7 +125,7 @@ impl<R: Record> Driver<R> {
             SourceEvent::Revoked(revocation) => revocation,
         };
         let (id, partitions) = (self.next_revocation, revocation.partitions.clone());
-        let (cause, timeout) = (revocation.cause, revocation.grace);
+        let (cause, timeout) = (revocation.cause, revocation.timeout);
         self.next_revocation += 1;
         self.revocations.insert(id, revocation);
         SourceAnswer::Revoked { id, partitions, cause, timeout }
@@ -158,7 +158,7 @@ impl<R: Record> Driver<R> {
         tokio::spawn(async move {
             let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
                 Ok(outcome) => outcome,
-                Err(panic) => Some(job.broken(Error::of_panic(&*panic).with_origin("ingest"))),
+                Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
             };
             job.report(BatchEvent::Finished(outcome)).await;
         });
@@ -169,7 +169,8 @@ impl<R: Record> Driver<R> {
         let (source, events) = (Arc::clone(&self.source), self.sender.clone());
         tokio::spawn(async move {
             let commit = AssertUnwindSafe(async { source.commit(&offsets).await }).catch_unwind().await;
-            let outcome = commit.unwrap_or_else(|panic| Err(Error::of_panic(&*panic).with_origin("ingest")));
+            let outcome =
+                commit.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("ingest")));
             // The pipeline may have ended.
             drop(events.send(Event::Committed(offsets, outcome)).await);
         });

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Tally;
-use super::observer::CarriedBatch;
-use super::status::{Part, StuckRecord};
+use super::IngestCounters;
+use super::observer::BatchReport;
+use super::status::{Component, StuckRecord};
 use crate::log::{Batch, CommitOffset, CommitOutcome, Partition, RevocationCause};
 use crate::{Error, Result};
 
@@ -41,7 +41,7 @@ pub(super) enum SourceAnswer {
 #[derive(Debug)]
 pub(super) enum BatchEvent {
     /// A call has failed and is made again after a pause; it has been failing since then.
-    Failed(Part, Instant, Error),
+    Failed(Component, Instant, Error),
     /// The call works again.
     Recovered,
     /// The store does not take the record at this index, although it is healthy.
@@ -64,7 +64,7 @@ pub(super) enum Action {
     /// Let the rebalance of this revocation continue.
     EndRevocation(u64),
     /// Report a batch to the observer.
-    Completed(CarriedBatch),
+    Completed(BatchReport),
     /// Close the source within this time. It is the last action.
     Close(Duration),
 }
@@ -83,7 +83,7 @@ pub(super) enum Wants {
 /// How a batch ended.
 #[derive(Debug)]
 pub(super) struct BatchOutcome {
-    pub(super) tally: Tally,
+    pub(super) counters: IngestCounters,
     /// How far it is durable.
     pub(super) state: BatchState,
     /// Why the pipeline is to stop, if it is.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::event::BatchEvent;
-use super::status::Part;
+use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
-use super::{StuckRecord, Tally};
+use super::{IngestCounters, StuckRecord};
 use crate::log::Reason;
 use crate::ports::InsertOutcome;
 use crate::record::Record;
@@ -23,7 +23,7 @@ pub(super) struct Indexed<R> {
 /// What has become of the records that could be applied.
 #[derive(Default)]
 pub(super) struct Stored {
-    pub(super) tally: Tally,
+    pub(super) counters: IngestCounters,
     /// How old the oldest of those that were inserted was by then.
     pub(super) freshness: Option<Duration>,
 }
@@ -86,7 +86,7 @@ impl<R: Record> BatchWorker<R> {
                 self.note_stuck(&left, &error, job).await;
                 waiting.push_back(left);
             }
-            job.pause(Part::Store, &error, &mut backoff).await?;
+            job.pause(Component::Store, &error, &mut backoff).await?;
         }
         job.recovered(&mut backoff).await;
         Ok(stored)
@@ -135,14 +135,14 @@ impl<R: Record> BatchWorker<R> {
         for (position, outcome) in outcomes.into_iter().enumerate() {
             let reason = match outcome {
                 InsertOutcome::Inserted => {
-                    stored.tally.inserted += 1;
-                    if let Some(time) = sub_batch.records[position].made_at() {
+                    stored.counters.inserted += 1;
+                    if let Some(time) = sub_batch.records[position].event_time() {
                         oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
                     }
                     continue;
                 }
                 InsertOutcome::Duplicate => {
-                    stored.tally.duplicates += 1;
+                    stored.counters.duplicates += 1;
                     continue;
                 }
                 InsertOutcome::Unknown(error) => {

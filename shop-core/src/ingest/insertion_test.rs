@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::logged::Logged;
 use super::time_limit::in_time;
-use super::{Ingest, IngestMonitor, IngestOptions, Part};
+use super::{Component, Ingest, IngestMonitor, IngestOptions};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::Reason;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
@@ -64,7 +64,7 @@ async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
     let mut all = Vec::new();
     for _ in 0..count {
         let new = NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap());
-        all.push(new.identified(SystemClock.now(), || SystemClock.fresh_id()));
+        all.push(new.into_purchase(SystemClock.now(), || SystemClock.fresh_id()));
         sink.publish(all.last().unwrap()).await.unwrap();
     }
     all
@@ -92,10 +92,10 @@ async fn one_that_a_store_fails_over_does_not_hold_up_the_others() {
             // Twice together, then in halves down to the one.
             assert!(store.sizes.lock().unwrap().len() <= 25, "the others are held up");
         }
-        assert_eq!(monitor.status().tally.dead_lettered, 0, "it is waited for");
+        assert_eq!(monitor.status().counters.dead_lettered, 0, "it is waited for");
         *store.over.lock().unwrap() = None;
-        let status = monitor.wait_for(|status| status.tally.inserted == 1_000).await;
-        assert!(status.troubles.is_empty() && status.tally.dead_lettered == 0, "{status:?}");
+        let status = monitor.wait_for(|status| status.counters.inserted == 1_000).await;
+        assert!(status.errors.is_empty() && status.counters.dead_lettered == 0, "{status:?}");
         assert_eq!(store.inner.all().len(), all.len());
     })
     .await;
@@ -112,7 +112,7 @@ async fn a_store_that_is_away_is_asked_for_all_of_it_again() {
             store.called.notified().await;
         }
         *store.away.lock().unwrap() = false;
-        drop(monitor.wait_for(|status| status.tally.inserted == 100).await);
+        drop(monitor.wait_for(|status| status.counters.inserted == 100).await);
         let sizes = store.sizes.lock().unwrap();
         assert!(sizes.iter().all(|size| *size == all.len()), "{sizes:?}");
     })
@@ -144,7 +144,7 @@ async fn a_record_that_is_stuck_is_seen_named_and_aged_while_others_go_on() {
                 continue;
             }
             seen += 1;
-            let waiting = status.waiting_since[&Part::Store].elapsed();
+            let waiting = status.failing_since[&Component::Store].elapsed();
             assert!(waiting > Duration::from_secs(number - 5), "{waiting:?} at {number}");
             let stuck = status.stuck.expect("a stuck record");
             let place = (&*stuck.topic, stuck.partition, stuck.offset, stuck.id.as_deref());
@@ -153,7 +153,7 @@ async fn a_record_that_is_stuck_is_seen_named_and_aged_while_others_go_on() {
             let oldest = status.oldest_uncommitted["purchases"].expect("one that is not committed");
             assert!(oldest.elapsed() > Duration::from_secs(number));
         }
-        assert!(seen == 590 && monitor.status().tally.inserted == 599, "the others go on");
+        assert!(seen == 590 && monitor.status().counters.inserted == 599, "the others go on");
         let named = logged.lines_with(&all[0].id.to_string());
         assert!(named.len() == 1 && named[0].contains("log.offset=0"), "{named:?}");
         assert_eq!(
@@ -166,7 +166,7 @@ async fn a_record_that_is_stuck_is_seen_named_and_aged_while_others_go_on() {
         let status = monitor
             .wait_for(|status| status.stuck.is_none() && status.oldest_uncommitted["purchases"].is_none())
             .await;
-        assert!(status.troubles.is_empty() && status.tally.inserted == 600, "{status:?}");
+        assert!(status.errors.is_empty() && status.counters.inserted == 600, "{status:?}");
     })
     .await;
 }
@@ -181,7 +181,7 @@ async fn no_record_is_stuck_while_the_store_is_away() {
             store.called.notified().await;
         }
         let status = monitor.status();
-        assert!(status.stuck.is_none() && status.troubles.contains_key(&Part::Store), "{status:?}");
+        assert!(status.stuck.is_none() && status.errors.contains_key(&Component::Store), "{status:?}");
     })
     .await;
 }
@@ -200,7 +200,7 @@ async fn a_dead_letter_says_how_often_the_store_was_asked() {
         let ingest = Ingest::new(source, store, Arc::new(log.dead_letters()), IngestOptions::default());
         let monitor = ingest.monitor();
         tokio::spawn(ingest.run(std::future::pending()));
-        monitor.wait_for(|status| status.tally.refused == 1).await;
+        monitor.wait_for(|status| status.counters.refused == 1).await;
         let letters = log.dead_letters().all();
         assert!(matches!(&letters[..], [letter] if letter.attempts == 3), "{letters:?}");
     })

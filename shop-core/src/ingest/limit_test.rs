@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::logged::Logged;
 use super::time_limit::in_time;
-use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
+use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
 use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
@@ -20,7 +20,7 @@ struct Running {
     source: Arc<InMemorySource>,
     monitor: IngestMonitor,
     _stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<Tally>>,
+    task: JoinHandle<Result<IngestCounters>>,
 }
 
 fn log(batch_records: usize) -> InMemoryLog {
@@ -37,9 +37,9 @@ fn start_from(
     source: Arc<dyn LogSource>,
     letters: Arc<dyn DeadLetters>,
     limit: usize,
-) -> (IngestMonitor, oneshot::Sender<()>, JoinHandle<Result<Tally>>) {
+) -> (IngestMonitor, oneshot::Sender<()>, JoinHandle<Result<IngestCounters>>) {
     let options = IngestOptions {
-        dead_letter_limit: DeadLetterLimit::in_a_row(limit),
+        dead_letter_limit: DeadLetterLimit::consecutive(limit),
         jitter_seed: Some(1),
         ..IngestOptions::default()
     };
@@ -58,9 +58,9 @@ fn poison(log: &InMemoryLog, count: usize) {
 
 async fn waits_for_letters(running: &Running, retries: u64) {
     let retried = |count: Option<&u64>| count.is_some_and(|count| *count >= retries);
-    let waited = running
-        .monitor
-        .wait_for(|status| retried(status.retries.get(&Part::DeadLetters)) || status.phase == Phase::Stopped);
+    let waited = running.monitor.wait_for(|status| {
+        retried(status.retries.get(&Component::DeadLetters)) || status.phase == Phase::Stopped
+    });
     assert_eq!(waited.await.phase, Phase::Running);
 }
 
@@ -76,7 +76,7 @@ async fn what_could_not_be_put_and_comes_again_counts_once() {
             running.source.lose_membership();
         }
         faults.clear(Call::PutDeadLetters);
-        let status = running.monitor.wait_for(|status| status.tally.dead_lettered == 3).await;
+        let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 3).await;
         assert_eq!(status.phase, Phase::Running);
         poison(&log, 2);
         let error = running.task.await.unwrap().unwrap_err();
@@ -93,14 +93,16 @@ async fn what_was_put_and_comes_again_counts_once() {
         let source_faults = Faults::new();
         source_faults.always(Call::Commit, Fault::unavailable());
         let source = Arc::new(log.source("group"));
-        let options = IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(5), ..Default::default() };
+        let options =
+            IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(5), ..Default::default() };
         let letters = faults.dead_letters(Arc::new(log.dead_letters()));
         let store = Arc::new(InMemoryStore::new());
         let ingest = Ingest::new(source_faults.source(Arc::clone(&source) as _), store, letters, options);
         let monitor = ingest.monitor();
         let task = tokio::spawn(ingest.run(std::future::pending()));
         for time in 1..=10 {
-            let put = monitor.wait_for(|status| status.tally.dead_lettered == time * 3 || task.is_finished());
+            let put =
+                monitor.wait_for(|status| status.counters.dead_lettered == time * 3 || task.is_finished());
             assert_eq!(put.await.phase, Phase::Running);
             source.lose_membership();
         }
@@ -152,7 +154,7 @@ async fn a_letter_that_can_never_be_kept_stops_the_pipeline_and_is_named() {
                 0,
                 "the position stays before the batch"
             );
-            assert_eq!(running.monitor.status().failure.unwrap().kind(), ErrorKind::TooLarge);
+            assert_eq!(running.monitor.status().fatal_error.unwrap().kind(), ErrorKind::TooLarge);
         }
     })
     .await;
@@ -186,9 +188,9 @@ async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
     let begun = tokio::time::Instant::now();
     let running = start(&log, Arc::new(letters), 0);
     waits_for_letters(&running, retries).await;
-    let since = running.monitor.status().waiting_since[&Part::DeadLetters];
-    let kept = running.monitor.wait_for(|status| status.tally.dead_lettered == 2).await;
-    assert!(kept.waiting_since.is_empty(), "{kept:?}");
+    let since = running.monitor.status().failing_since[&Component::DeadLetters];
+    let kept = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
+    assert!(kept.failing_since.is_empty(), "{kept:?}");
     since - begun
 }
 
@@ -203,7 +205,7 @@ async fn a_letter_has_been_failing_since_its_own_first_failure() {
         assert_eq!(second_again, at_once, "so has the second");
         let second_later = failing_since(&[too_large, outage, None, outage]).await;
         assert!(
-            second_later >= IngestOptions::default().retry_min,
+            second_later >= IngestOptions::default().initial_backoff,
             "{second_later:?} is the first one's time"
         );
     })

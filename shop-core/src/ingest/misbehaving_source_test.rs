@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::time_limit::in_time;
-use super::{Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
+use super::{Component, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogRecord, LogSource, Partition, Revocation,
     RevocationCause, SourceEvent,
@@ -147,12 +147,12 @@ struct Running {
     source: Arc<Misbehaving>,
     monitor: IngestMonitor,
     stop: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<Result<Tally>>,
+    task: tokio::task::JoinHandle<Result<IngestCounters>>,
 }
 
 impl Running {
     async fn has_inserted(&self, count: u64) {
-        self.monitor.wait_for(|status| status.tally.inserted >= count).await;
+        self.monitor.wait_for(|status| status.counters.inserted >= count).await;
     }
 
     async fn stop(self) -> Vec<(u64, u64)> {
@@ -164,7 +164,7 @@ impl Running {
     async fn fails(self) -> Error {
         let error = self.task.await.unwrap().unwrap_err();
         let status = self.monitor.status();
-        assert!(status.phase == Phase::Stopped && status.failure.is_some(), "{status:?}");
+        assert!(status.phase == Phase::Stopped && status.fatal_error.is_some(), "{status:?}");
         error
     }
 }
@@ -211,7 +211,10 @@ async fn an_epoch_that_is_over_does_not_come_back() {
         source.tell(|| Ok(revoked(5, RevocationCause::Lost, Duration::ZERO)));
         source.tell(|| Ok(SourceEvent::Batch(batch(5, 7..8))));
         source.tell(|| Ok(SourceEvent::Batch(batch(6, 4..8))));
-        running.monitor.wait_for(|status| status.tally.inserted + status.tally.duplicates >= 2 + 4).await;
+        running
+            .monitor
+            .wait_for(|status| status.counters.inserted + status.counters.duplicates >= 2 + 4)
+            .await;
         assert_eq!(running.stop().await, [(4, 2), (6, 8)], "epoch 4 once, nothing of the lost epoch 5");
     })
     .await;
@@ -240,7 +243,7 @@ async fn a_source_that_panics_stops_the_pipeline() {
 
         let running = Misbehaving::new().says(|| panic!("on purpose")).start();
         let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
-        assert!(status.failure.is_some() && running.task.await.unwrap_err().is_panic());
+        assert!(status.fatal_error.is_some() && running.task.await.unwrap_err().is_panic());
     })
     .await;
 }
@@ -257,8 +260,8 @@ async fn a_pause_that_an_error_asks_for_is_kept() {
             .start();
         running.has_inserted(2).await;
         assert!(begun.elapsed() >= PAUSE, "reading: {:?}", begun.elapsed());
-        running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
-        running.monitor.wait_for(|status| status.troubles.is_empty()).await;
+        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
+        running.monitor.wait_for(|status| status.errors.is_empty()).await;
         assert!(begun.elapsed() >= 2 * PAUSE, "committing: {:?}", begun.elapsed());
         assert_eq!(running.stop().await, [(1, 2), (1, 2)]);
     })
@@ -269,8 +272,8 @@ async fn a_pause_that_an_error_asks_for_is_kept() {
 async fn a_source_that_is_quiet_after_an_error_counts_as_well() {
     in_time(async {
         let running = Misbehaving::new().says(|| Err(unavailable(Retry::Safe))).start();
-        running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
-        running.monitor.wait_for(|status| status.troubles.is_empty()).await;
+        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
+        running.monitor.wait_for(|status| status.errors.is_empty()).await;
         assert_eq!(running.stop().await, []);
     })
     .await;
@@ -288,7 +291,7 @@ async fn a_revocation_without_an_end_does_not_outlast_the_drain() {
         running.has_inserted(2).await;
         let asked = Instant::now();
         running.stop().await;
-        assert!(asked.elapsed() <= IngestOptions::default().drain, "{:?}", asked.elapsed());
+        assert!(asked.elapsed() <= IngestOptions::default().drain_timeout, "{:?}", asked.elapsed());
     })
     .await;
 }
@@ -313,7 +316,7 @@ async fn a_reader_that_pauses_after_an_error_still_learns_of_revocations() {
         let (begun, running) = (Instant::now(), source.start());
         ended.await.unwrap();
         assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
-        assert!(running.monitor.status().troubles.contains_key(&Part::Source), "a revocation is no batch");
+        assert!(running.monitor.status().errors.contains_key(&Component::Source), "a revocation is no batch");
         assert_eq!(running.stop().await, [(1, 2)], "what was read is committed before the partition is left");
     })
     .await;
@@ -340,7 +343,7 @@ async fn a_close_that_does_not_end_does_not_hold_up_the_end() {
         let asked = Instant::now();
         let stopped = tokio::time::timeout(LONG, running.stop()).await.expect("it ends");
         assert_eq!(stopped, [(1, 2)]);
-        assert!(asked.elapsed() <= IngestOptions::default().drain + Duration::from_secs(2));
+        assert!(asked.elapsed() <= IngestOptions::default().drain_timeout + Duration::from_secs(2));
     })
     .await;
 }
@@ -349,14 +352,14 @@ async fn a_close_that_does_not_end_does_not_hold_up_the_end() {
 async fn a_commit_that_does_not_end_is_a_trouble() {
     in_time(async {
         let running = Misbehaving { commits_hang: true, ..Misbehaving::new() }.delivers(1, 0..2).start();
-        let troubled = running.monitor.wait_for(|status| status.troubles.contains_key(&Part::Commit));
+        let troubled = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Commit));
         let status = tokio::time::timeout(LONG, troubled).await.expect("a trouble");
-        assert_eq!(status.troubles[&Part::Commit].kind(), ErrorKind::DeadlineExceeded);
-        assert_eq!(status.retries.get(&Part::Commit), None, "it was not made again");
+        assert_eq!(status.errors[&Component::Commit].kind(), ErrorKind::DeadlineExceeded);
+        assert_eq!(status.retries.get(&Component::Commit), None, "it was not made again");
         assert!(status.oldest_uncommitted["purchases"].is_some());
         let asked = Instant::now();
         assert_eq!(running.stop().await, [(1, 2)], "one commit at a time");
-        assert!(asked.elapsed() <= IngestOptions::default().drain);
+        assert!(asked.elapsed() <= IngestOptions::default().drain_timeout);
     })
     .await;
 }
@@ -368,7 +371,7 @@ async fn a_close_gets_the_time_that_is_left_of_the_drain() {
         running.has_inserted(2).await;
         let source = Arc::clone(&running.source);
         running.stop().await;
-        assert_eq!(*source.closed_within.lock().unwrap(), Some(IngestOptions::default().drain));
+        assert_eq!(*source.closed_within.lock().unwrap(), Some(IngestOptions::default().drain_timeout));
     })
     .await;
 }

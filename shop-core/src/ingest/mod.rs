@@ -49,9 +49,9 @@ mod worker;
 use std::future::Future;
 use std::sync::Arc;
 
-pub use observer::{CarriedBatch, IngestObserver};
+pub use observer::{BatchReport, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
-pub use status::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord, Tally};
+pub use status::{Component, IngestCounters, IngestMonitor, IngestStatus, Phase, StuckRecord};
 
 use crate::log::{DeadLetters, LogSource};
 use crate::ports::RecordStore;
@@ -116,7 +116,7 @@ impl<R: Record> Ingest<R> {
 
     /// The same pipeline, which reports every batch to `observer`.
     #[must_use]
-    pub fn observed_by(mut self, observer: Arc<dyn IngestObserver>) -> Self {
+    pub fn with_observer(mut self, observer: Arc<dyn IngestObserver>) -> Self {
         self.observer = Some(observer);
         self
     }
@@ -135,7 +135,7 @@ impl<R: Record> Ingest<R> {
     /// # Cancel safety
     /// Dropping the future stops the pipeline without draining; what was begun ends by itself, nothing is lost, and
     /// what was not committed is delivered again.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Tally> {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<IngestCounters> {
         Driver::new(self.source, self.worker, self.status, self.observer).run(shutdown).await
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::time_limit::in_time;
-use super::{CarriedBatch, Ingest, IngestMonitor, IngestObserver, IngestOptions, Part, Tally};
+use super::{BatchReport, Component, Ingest, IngestCounters, IngestMonitor, IngestObserver, IngestOptions};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{LogRecord, Reason};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
@@ -31,10 +31,10 @@ impl Clock for StoppedClock {
 }
 
 #[derive(Debug, Default)]
-struct Seen(Mutex<Vec<CarriedBatch>>);
+struct Seen(Mutex<Vec<BatchReport>>);
 
 impl IngestObserver for Seen {
-    fn carried(&self, batch: &CarriedBatch) {
+    fn batch_completed(&self, batch: &BatchReport) {
         self.0.lock().unwrap().push(*batch);
     }
 }
@@ -71,7 +71,7 @@ impl Shop {
         let options = IngestOptions { clock: Arc::new(StoppedClock), ..IngestOptions::default() };
         let letters = self.faults.dead_letters(Arc::new(self.log.dead_letters()));
         let ingest = Ingest::new(Arc::new(self.log.source("group")), store, letters, options);
-        ingest.observed_by(Arc::clone(&self.seen) as _)
+        ingest.with_observer(Arc::clone(&self.seen) as _)
     }
 
     fn start(&self) -> IngestMonitor {
@@ -81,7 +81,7 @@ impl Shop {
         monitor
     }
 
-    fn only_batch(&self) -> CarriedBatch {
+    fn only_batch(&self) -> BatchReport {
         match self.seen.0.lock().unwrap()[..] {
             [batch] => batch,
             ref batches => panic!("{batches:?}"),
@@ -101,18 +101,18 @@ async fn a_batch_is_told_with_what_became_of_it() {
         // All of one user, so that they stand in one partition.
         drop(shop.log.append(poison.with_key(Some("u1".into()))));
         shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
-        let status = shop.start().wait_for(|status| status.tally.inserted == 2).await;
+        let status = shop.start().wait_for(|status| status.counters.inserted == 2).await;
         let batch = shop.only_batch();
-        let tally = Tally {
+        let tally = IngestCounters {
             inserted: 2,
             duplicates: 1,
             dead_lettered: 2,
             undecodable: 1,
             conflicts: 1,
-            ..Tally::default()
+            ..IngestCounters::default()
         };
-        assert_eq!((batch.records, batch.tally, status.tally), (5, tally, tally));
-        assert_eq!(batch.took, Duration::from_secs(2));
+        assert_eq!((batch.records, batch.counters, status.counters), (5, tally, tally));
+        assert_eq!(batch.duration, Duration::from_secs(2));
         assert!(batch.bytes > 5 * 50, "{batch:?}");
         assert_eq!(batch.freshness, Some(Duration::from_secs(7)), "of those that were inserted");
         assert_eq!(status.freshness, batch.freshness);
@@ -128,14 +128,17 @@ async fn what_waits_is_told_with_how_often_it_was_tried() {
         shop.publish(purchase(1, "1", -10)).await;
         shop.faults.always(Call::Insert, Fault::unavailable());
         let monitor = shop.start();
-        let status = monitor.wait_for(|status| status.retries.get(&Part::Store) == Some(&3)).await;
+        let status = monitor.wait_for(|status| status.retries.get(&Component::Store) == Some(&3)).await;
         assert_eq!((status.in_flight, status.in_flight_records), (1, 1));
         assert!(status.in_flight_bytes > 50);
-        assert!(status.waiting_since[&Part::Store].elapsed() > Duration::ZERO, "since the first of them");
+        assert!(
+            status.failing_since[&Component::Store].elapsed() > Duration::ZERO,
+            "since the first of them"
+        );
         assert_eq!(monitor.lag().await.unwrap().total(), 1);
         shop.faults.clear(Call::Insert);
-        let status = monitor.wait_for(|status| status.tally.inserted == 1).await;
-        assert_eq!((status.retries[&Part::Store], status.waiting_since.len()), (3, 0));
+        let status = monitor.wait_for(|status| status.counters.inserted == 1).await;
+        assert_eq!((status.retries[&Component::Store], status.failing_since.len()), (3, 0));
         assert_eq!(status.freshness, Some(Duration::ZERO), "what was made in the future is not old");
         while monitor.lag().await.unwrap().total() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -168,11 +171,11 @@ async fn what_the_store_refuses_is_told_and_a_pipeline_that_has_ended_has_no_lag
         let (ingest, (stop, stopped)) = (shop.ingest(Arc::new(Small)), oneshot::channel::<()>());
         let monitor = ingest.monitor();
         let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-        monitor.wait_for(|status| status.tally.dead_lettered == 1).await;
+        monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
         let batch = shop.only_batch();
-        assert_eq!((batch.tally.refused, batch.freshness), (1, None));
+        assert_eq!((batch.counters.refused, batch.freshness), (1, None));
         drop(stop);
-        assert_eq!(task.await.unwrap().unwrap(), batch.tally);
+        assert_eq!(task.await.unwrap().unwrap(), batch.counters);
         assert_eq!(monitor.lag().await.unwrap_err().kind(), ErrorKind::Closed);
     })
     .await;
@@ -183,7 +186,7 @@ async fn what_the_store_refuses_is_told_and_a_pipeline_that_has_ended_has_no_lag
 struct Broken;
 
 impl IngestObserver for Broken {
-    fn carried(&self, _batch: &CarriedBatch) {
+    fn batch_completed(&self, _batch: &BatchReport) {
         panic!("on purpose");
     }
 }
@@ -193,10 +196,10 @@ async fn an_observer_that_panics_stops_nothing() {
     in_time(async {
         let shop = Shop::new();
         shop.publish(purchase(1, "1", 1)).await;
-        let ingest = shop.ingest(Arc::new(shop.store.clone())).observed_by(Arc::new(Broken));
+        let ingest = shop.ingest(Arc::new(shop.store.clone())).with_observer(Arc::new(Broken));
         let monitor = ingest.monitor();
         tokio::spawn(ingest.run(std::future::pending()));
-        monitor.wait_for(|status| status.tally.inserted == 1).await;
+        monitor.wait_for(|status| status.counters.inserted == 1).await;
         while monitor.lag().await.unwrap().total() > 0 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -10,21 +10,21 @@ use crate::{Clock, SystemClock};
 #[non_exhaustive]
 pub struct IngestOptions {
     /// The maximum number of batches in flight (default 8).
-    pub in_flight: usize,
+    pub max_in_flight_batches: usize,
     /// The bytes of records in flight at which no more are read, by default 64 MiB. The last batch read
     /// may go over it.
-    pub in_flight_bytes: usize,
+    pub max_in_flight_bytes: usize,
     /// The least time between two commits of a partition's position, by default 100 ms. Positions that are
     /// to be given up are committed at once.
     pub commit_interval: Duration,
     /// How long a shutdown may take, by default 20 s. What is still in flight after three quarters of that is
     /// given up; the last quarter is for committing what is durable.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
     /// The first pause after a transient error, by default 50 ms; each further one is twice as long.
-    pub retry_min: Duration,
+    pub initial_backoff: Duration,
     /// The longest pause after a transient error, by default 2 s. Up to as much again is added at random,
     /// so that many members do not come back at the same moment.
-    pub retry_max: Duration,
+    pub max_backoff: Duration,
     /// What the random part of the pauses starts from; chosen at random unless given.
     pub jitter_seed: Option<u64>,
     /// When so many records are bad that going on would do more harm than stopping.
@@ -36,12 +36,12 @@ pub struct IngestOptions {
 impl Default for IngestOptions {
     fn default() -> Self {
         Self {
-            in_flight: 8,
-            in_flight_bytes: 64 << 20,
+            max_in_flight_batches: 8,
+            max_in_flight_bytes: 64 << 20,
             commit_interval: Duration::from_millis(100),
-            drain: Duration::from_secs(20),
-            retry_min: Duration::from_millis(50),
-            retry_max: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(20),
+            initial_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(2),
             jitter_seed: None,
             dead_letter_limit: DeadLetterLimit::default(),
             clock: Arc::new(SystemClock),
@@ -64,18 +64,18 @@ pub struct DeadLetterLimit {
 
 impl DeadLetterLimit {
     /// No limit: whatever cannot be stored is dead-lettered.
-    pub const OFF: Self = Self::in_a_row(0);
+    pub const OFF: Self = Self::consecutive(0);
 
     /// Stops at so many dead letters in a row, or when half of the last ten times as many records were dead
     /// letters. 0 is [`OFF`](Self::OFF).
     #[must_use]
-    pub const fn in_a_row(count: usize) -> Self {
+    pub const fn consecutive(count: usize) -> Self {
         Self { in_a_row: count, setting: None }
     }
 
     /// The same limit, set by an operator under this name, which the error names when the limit is reached.
     #[must_use]
-    pub const fn named(mut self, setting: &'static str) -> Self {
+    pub const fn with_setting_name(mut self, setting: &'static str) -> Self {
         self.setting = Some(setting);
         self
     }
@@ -98,6 +98,6 @@ impl DeadLetterLimit {
 impl Default for DeadLetterLimit {
     /// 1,000 in a row, or half of 10,000.
     fn default() -> Self {
-        Self::in_a_row(1_000)
+        Self::consecutive(1_000)
     }
 }

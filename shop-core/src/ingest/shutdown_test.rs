@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::time_limit::in_time;
-use super::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Part, Phase, Tally};
+use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::LogRecord;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
@@ -39,7 +39,7 @@ struct Running {
     source: Arc<InMemorySource>,
     monitor: IngestMonitor,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<Tally>>,
+    task: JoinHandle<Result<IngestCounters>>,
 }
 
 fn start(log: &InMemoryLog, store: Arc<dyn PurchaseStore>) -> Running {
@@ -63,12 +63,12 @@ async fn a_store_that_is_away_does_not_hold_up_a_shutdown() {
         let faults = Faults::new();
         faults.always(Call::Insert, Fault::unavailable());
         let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
-        running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
         let asked = Instant::now();
         running.stop.send(()).unwrap();
         let tally = running.task.await.unwrap().unwrap();
-        assert!(asked.elapsed() <= IngestOptions::default().drain, "{:?}", asked.elapsed());
-        assert_eq!((tally, committed(&log)), (Tally::default(), 0));
+        assert!(asked.elapsed() <= IngestOptions::default().drain_timeout, "{:?}", asked.elapsed());
+        assert_eq!((tally, committed(&log)), (IngestCounters::default(), 0));
     })
     .await;
 }
@@ -98,21 +98,21 @@ async fn a_store_that_is_away_does_not_hold_up_a_rebalance() {
         let (faults, store) = (Faults::new(), InMemoryStore::new());
         faults.always(Call::Insert, Fault::unavailable());
         let first = start(&log, faults.store(Arc::new(store.clone())));
-        first.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+        first.monitor.wait_for(|status| !status.errors.is_empty()).await;
         // The newcomer's store works: what the first one gives up, the second one stores, and need not wait for
         // the whole grace.
         let asked = Instant::now();
         let second = start(&log, Arc::new(store.clone()));
-        second.monitor.wait_for(|status| status.tally.inserted > 0).await;
-        assert!(asked.elapsed() < InMemoryLogOptions::default().grace, "{:?}", asked.elapsed());
-        assert_eq!(first.monitor.status().tally, Tally::default());
+        second.monitor.wait_for(|status| status.counters.inserted > 0).await;
+        assert!(asked.elapsed() < InMemoryLogOptions::default().revocation_timeout, "{:?}", asked.elapsed());
+        assert_eq!(first.monitor.status().counters, IngestCounters::default());
         faults.clear(Call::Insert);
         while store.all().len() < 100 {
-            let (of_first, of_second) = (first.monitor.status().tally, second.monitor.status().tally);
+            let (of_first, of_second) = (first.monitor.status().counters, second.monitor.status().counters);
             tokio::select! {
                 biased;
-                _ = first.monitor.wait_for(|status| status.tally != of_first) => {}
-                _ = second.monitor.wait_for(|status| status.tally != of_second) => {}
+                _ = first.monitor.wait_for(|status| status.counters != of_first) => {}
+                _ = second.monitor.wait_for(|status| status.counters != of_second) => {}
             }
         }
         for running in [first, second] {
@@ -133,8 +133,8 @@ async fn what_ends_after_the_membership_is_lost_is_not_committed() {
         let running = start(&log, faults.store(Arc::new(store.clone())));
         running.monitor.wait_for(|status| status.in_flight > 0).await;
         running.source.lose_membership();
-        let status = running.monitor.wait_for(|status| status.tally.duplicates > 0).await;
-        assert_eq!(status.tally.inserted, 20);
+        let status = running.monitor.wait_for(|status| status.counters.duplicates > 0).await;
+        assert_eq!(status.counters.inserted, 20);
         running.stop.send(()).unwrap();
         running.task.await.unwrap().unwrap();
         assert_eq!((store.all().len(), committed(&log)), (20, 20));
@@ -160,7 +160,7 @@ async fn a_commit_that_fails_is_made_again() {
             IngestOptions::default(),
         );
         let monitor = ingest.monitor();
-        let all = async move { drop(monitor.wait_for(|status| status.tally.inserted == 20).await) };
+        let all = async move { drop(monitor.wait_for(|status| status.counters.inserted == 20).await) };
         assert_eq!(ingest.run(all).await.unwrap().inserted, 20);
         assert_eq!(committed(&log), 20);
         assert!(faults.calls(Call::Commit) >= 5);
@@ -175,10 +175,10 @@ async fn a_pipeline_that_is_dropped_does_not_say_that_it_runs() {
         let faults = Faults::new();
         faults.always(Call::Insert, Fault::unavailable());
         let running = start(&log, faults.store(Arc::new(InMemoryStore::new())));
-        running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
         running.task.abort();
         let status = running.monitor.wait_for(|status| status.phase == Phase::Stopped).await;
-        assert!(status.failure.is_some());
+        assert!(status.fatal_error.is_some());
     })
     .await;
 }
@@ -215,7 +215,7 @@ async fn a_broken_store_stops_the_pipeline_and_commits_nothing() {
             let error = running.task.await.unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Internal);
             let status = running.monitor.status();
-            assert!(status.phase == Phase::Stopped && status.failure.is_some());
+            assert!(status.phase == Phase::Stopped && status.fatal_error.is_some());
             assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
         }
     })
@@ -227,12 +227,12 @@ async fn a_store_that_refuses_everything_is_an_outage_not_poison() {
     in_time(async {
         let log = log_of(20, 1).await;
         let running = start(&log, Arc::new(Broken::Refuses));
-        running.monitor.wait_for(|status| !status.troubles.is_empty()).await;
+        running.monitor.wait_for(|status| !status.errors.is_empty()).await;
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         let status = running.monitor.status();
         assert_eq!(status.phase, Phase::Running);
         // 4 batches, each of them asked for again after 2 s at the most often, once the pauses have grown.
-        assert!(status.retries[&Part::Store] <= 4 * (1_800 + 10), "{:?}", status.retries);
+        assert!(status.retries[&Component::Store] <= 4 * (1_800 + 10), "{:?}", status.retries);
         running.stop.send(()).unwrap();
         running.task.await.unwrap().unwrap();
         assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
@@ -255,7 +255,7 @@ async fn a_limit_that_a_later_batch_reaches_does_not_hold_up_the_position() {
         let faults = Faults::new();
         faults.always(Call::Insert, Fault::Delay(Duration::from_millis(10)));
         let options =
-            IngestOptions { dead_letter_limit: DeadLetterLimit::in_a_row(2), ..IngestOptions::default() };
+            IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(2), ..IngestOptions::default() };
         let source = Arc::new(log.source("group"));
         let store = faults.store(Arc::new(InMemoryStore::new()));
         let ingest = Ingest::new(source, store, Arc::new(log.dead_letters()), options);
@@ -281,7 +281,7 @@ async fn an_abandoned_batch_puts_no_dead_letters() {
         tokio::spawn(ingest.run(pending()));
         monitor.wait_for(|status| status.in_flight > 0).await;
         source.lose_membership();
-        monitor.wait_for(|status| status.tally.dead_lettered == 1).await;
+        monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(faults.calls(Call::PutDeadLetters), 1, "that of the redelivery");
     })

@@ -18,7 +18,7 @@ pub struct IngestStatus {
     /// What it is doing.
     pub phase: Phase,
     /// What it did since it started.
-    pub tally: Tally,
+    pub counters: IngestCounters,
     /// Batches on their way.
     pub in_flight: usize,
     /// The records in these batches.
@@ -26,9 +26,9 @@ pub struct IngestStatus {
     /// The bytes of these records.
     pub in_flight_bytes: usize,
     /// What it is waiting to be over: tried again and again, nothing is lost meanwhile.
-    pub troubles: BTreeMap<Part, Error>,
+    pub errors: BTreeMap<Component, Error>,
     /// Since when it has been waiting for each of them: of several batches that wait, the one that waits longest.
-    pub waiting_since: BTreeMap<Part, Instant>,
+    pub failing_since: BTreeMap<Component, Instant>,
     /// The oldest record that the store refuses again and again while it is well otherwise. The others go on; the
     /// position of the record's partition stays before it.
     pub stuck: Option<StuckRecord>,
@@ -36,12 +36,12 @@ pub struct IngestStatus {
     /// there is none.
     pub oldest_uncommitted: BTreeMap<Arc<str>, Option<Instant>>,
     /// How many calls of each part have failed and are, or were, tried again.
-    pub retries: BTreeMap<Part, u64>,
+    pub retries: BTreeMap<Component, u64>,
     /// How old the oldest purchase that the last batch has stored was by then, from the time that the purchase says
     /// it was made at; nothing before the first.
     pub freshness: Option<Duration>,
     /// Why it stopped, if it stopped by itself.
-    pub failure: Option<Error>,
+    pub fatal_error: Option<Error>,
 }
 
 /// A record that the store does not take, although it is well otherwise. It is tried again and again.
@@ -96,7 +96,7 @@ impl Phase {
 /// The part of the pipeline that has a trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Part {
+pub enum Component {
     /// Reading from the log.
     Source,
     /// Inserting into the store.
@@ -107,7 +107,7 @@ pub enum Part {
     Commit,
 }
 
-impl Part {
+impl Component {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Source, Self::Store, Self::DeadLetters, Self::Commit];
 
@@ -123,7 +123,7 @@ impl Part {
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Source => "source",
@@ -137,7 +137,7 @@ impl fmt::Display for Part {
 /// How many records came to which end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Tally {
+pub struct IngestCounters {
     /// Stored.
     pub inserted: u64,
     /// Stored before, with the same content: redelivered, or sent again by their client.
@@ -152,7 +152,7 @@ pub struct Tally {
     pub refused: u64,
 }
 
-impl Tally {
+impl IngestCounters {
     pub(super) fn add(&mut self, other: &Self) {
         self.inserted += other.inserted;
         self.duplicates += other.duplicates;
@@ -231,10 +231,10 @@ impl StatusSender {
         self.status.send_modify(|status| {
             status.phase = Phase::Stopped;
             (status.in_flight, status.in_flight_records, status.in_flight_bytes) = (0, 0, 0);
-            status.waiting_since.clear();
+            status.failing_since.clear();
             status.oldest_uncommitted.values_mut().for_each(|oldest| *oldest = None);
             status.stuck = None;
-            status.failure = failure;
+            status.fatal_error = failure;
         });
     }
 
@@ -242,7 +242,7 @@ impl StatusSender {
         self.status.borrow().phase
     }
 
-    pub(super) fn tally(&self) -> Tally {
-        self.status.borrow().tally
+    pub(super) fn counters(&self) -> IngestCounters {
+        self.status.borrow().counters
     }
 }

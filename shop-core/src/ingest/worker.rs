@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::breaker::DeadLetterBreaker;
 use super::event::{BatchEvent, BatchOutcome, BatchState, Event};
-use super::status::Part;
-use super::{IngestOptions, Tally};
+use super::status::Component;
+use super::{IngestCounters, IngestOptions};
 use crate::Error;
 use crate::log::{Batch, DeadLetters, Reason};
 use crate::ports::RecordStore;
@@ -63,7 +63,7 @@ impl Job {
     /// Reports that a call has failed, and waits before the next attempt, unless the batch is abandoned.
     pub(super) async fn pause(
         &self,
-        part: Part,
+        part: Component,
         error: &Error,
         backoff: &mut Backoff,
     ) -> Result<(), Aborted> {
@@ -86,6 +86,6 @@ impl Job {
     pub(super) fn broken(&self, error: Error) -> BatchOutcome {
         let start = self.batch.records.first().map_or(0, |first| first.offset);
         let state = BatchState::StoppedAt(start);
-        BatchOutcome { tally: Tally::default(), state, stop: Some(error), freshness: None }
+        BatchOutcome { counters: IngestCounters::default(), state, stop: Some(error), freshness: None }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::Scalar;
+use super::RawScalar;
 
 /// What a JSON object says of a purchase: read, but not checked. A member that comes twice is refused.
 ///
@@ -12,22 +12,22 @@ use super::Scalar;
 /// them that differ are refused. [`parse_strict`](Self::parse_strict) knows four members and reports all others.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Members<'a> {
+pub struct RawPurchase<'a> {
     /// `username`.
-    pub username: Option<Scalar<'a>>,
+    pub username: Option<RawScalar<'a>>,
     /// `userid`, or one of its aliases.
-    pub userid: Option<Scalar<'a>>,
+    pub userid: Option<RawScalar<'a>>,
     /// `price`.
-    pub price: Option<Scalar<'a>>,
+    pub price: Option<RawScalar<'a>>,
     /// `timestamp`.
-    pub timestamp: Option<Scalar<'a>>,
+    pub timestamp: Option<RawScalar<'a>>,
     /// Whether the object has no members at all, not even other ones.
     pub is_empty: bool,
     /// The names of the other members, in their order. Only filled by [`parse_strict`](Self::parse_strict).
     pub unknown: Vec<String>,
 }
 
-impl<'a> Members<'a> {
+impl<'a> RawPurchase<'a> {
     /// Reads one JSON object.
     ///
     /// # Errors
@@ -111,14 +111,14 @@ impl Visitor<'_> for Names {
 struct MembersVisitor(Names);
 
 impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
+    type Value = RawPurchase<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members { is_empty: true, ..Members::default() };
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawPurchase<'de>, A::Error> {
+        let mut members = RawPurchase { is_empty: true, ..RawPurchase::default() };
         let mut user_ids = [None; USER_ID_NAMES.len()];
         while let Some(name) = map.next_key_seed(self.0)? {
             members.is_empty = false;
@@ -153,36 +153,36 @@ mod tests {
     #[test]
     fn known_members_are_kept_and_others_dropped() {
         let json = br#"{"x":[{"y":1}],"price":1.50,"userid":"u1","extra":null,"username":"ada"}"#;
-        let members = Members::parse(json).unwrap();
+        let members = RawPurchase::parse(json).unwrap();
         assert_eq!(members.price.unwrap().as_json(), "1.50");
         assert_eq!(members.userid.unwrap().text().unwrap(), "u1");
         assert!(members.timestamp.is_none() && !members.is_empty);
-        assert!(Members::parse(b"{}").unwrap().is_empty);
+        assert!(RawPurchase::parse(b"{}").unwrap().is_empty);
     }
 
     #[test]
     fn aliases_of_the_user_id_must_agree() {
         for alias in ["userId", "user_id", "userID"] {
             let json = format!(r#"{{"{alias}":"u1"}}"#);
-            assert_eq!(Members::parse(json.as_bytes()).unwrap().userid.unwrap().text().unwrap(), "u1");
+            assert_eq!(RawPurchase::parse(json.as_bytes()).unwrap().userid.unwrap().text().unwrap(), "u1");
             let json = format!(r#"{{"{alias}":"u1","userid":"u1"}}"#);
-            assert!(Members::parse(json.as_bytes()).is_ok());
+            assert!(RawPurchase::parse(json.as_bytes()).is_ok());
             let json = format!(r#"{{"{alias}":"u1","userid":"u2"}}"#);
-            assert!(Members::parse(json.as_bytes()).unwrap_err().to_string().contains("userid"));
+            assert!(RawPurchase::parse(json.as_bytes()).unwrap_err().to_string().contains("userid"));
         }
     }
 
     #[test]
     fn a_strict_object_has_four_members_and_all_others_are_reported() {
         let json = br#"{"currency":"EUR","userid":"u1","userId":"u2","price":1,"user_id":"u1","a/b":[{}]}"#;
-        let members = Members::parse_strict(json).unwrap();
+        let members = RawPurchase::parse_strict(json).unwrap();
         assert_eq!(members.unknown, ["currency", "userId", "user_id", "a/b"]);
         assert_eq!(members.userid.unwrap().text().unwrap(), "u1");
-        assert!(Members::parse_strict(br#"{"userId":"u1"}"#).unwrap().userid.is_none());
+        assert!(RawPurchase::parse_strict(br#"{"userId":"u1"}"#).unwrap().userid.is_none());
         let four = br#"{"username":"ada","userid":"u1","price":1,"timestamp":null}"#;
-        assert!(Members::parse_strict(four).unwrap().unknown.is_empty());
+        assert!(RawPurchase::parse_strict(four).unwrap().unknown.is_empty());
         for json in ["[]", "{", r#"{"price":1,"price":1}"#, r#"{"price":1}x"#, r#"{"x":nul}"#] {
-            assert!(Members::parse_strict(json.as_bytes()).is_err(), "{json}");
+            assert!(RawPurchase::parse_strict(json.as_bytes()).is_err(), "{json}");
         }
     }
 
@@ -203,8 +203,8 @@ mod tests {
             &deep,
             &deep_member,
         ] {
-            assert!(Members::parse(json.as_bytes()).is_err(), "{json:.40}");
+            assert!(RawPurchase::parse(json.as_bytes()).is_err(), "{json:.40}");
         }
-        assert!(Members::parse(b"{\"x\":\"\xff\"}").is_err());
+        assert!(RawPurchase::parse(b"{\"x\":\"\xff\"}").is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! JSON as it is read leniently from any sender, and exact numbers in it.
 
-mod form;
 mod members;
 mod scalar;
+mod serde_with;
 
-pub use form::{number, text};
-pub use members::Members;
-pub use scalar::Scalar;
+pub use members::RawPurchase;
+pub use scalar::RawScalar;
+pub use serde_with::{number, text};

@@ -9,9 +9,9 @@ use crate::{InvalidPrice, Price, Timestamp};
 
 /// A JSON value that is looked at only as far as asked: exact, and without an allocation for plain text.
 #[derive(Debug, Clone, Copy)]
-pub struct Scalar<'a>(&'a str);
+pub struct RawScalar<'a>(&'a str);
 
-impl<'a> Scalar<'a> {
+impl<'a> RawScalar<'a> {
     /// The text, if the value is one.
     #[must_use]
     pub fn text(&self) -> Option<Cow<'a, str>> {
@@ -57,7 +57,7 @@ impl<'a> Scalar<'a> {
         if let Some(text) = self.text() {
             return text.parse().ok();
         }
-        Timestamp::from_epoch_number(self.float()?).ok()
+        Timestamp::from_unix_seconds_or_millis(self.float()?).ok()
     }
 
     /// Whether the value is `null`.
@@ -79,14 +79,14 @@ impl<'a> Scalar<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for RawScalar<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
     }
 }
 
 /// Equal when the same value was written in the same way.
-impl PartialEq for Scalar<'_> {
+impl PartialEq for RawScalar<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0
     }
@@ -96,7 +96,7 @@ impl PartialEq for Scalar<'_> {
 mod tests {
     use super::*;
 
-    fn scalar(json: &str) -> Scalar<'_> {
+    fn scalar(json: &str) -> RawScalar<'_> {
         serde_json::from_str(json).unwrap()
     }
 

@@ -113,9 +113,9 @@ impl HeadersBuilder {
     }
 
     /// Into `buffer`, which must be empty and may be one that many records share: see
-    /// [`build_in`](Self::build_in).
+    /// [`build_and_split`](Self::build_in).
     #[must_use]
-    pub fn on(buffer: BytesMut) -> Self {
+    pub fn with_buffer(buffer: BytesMut) -> Self {
         debug_assert!(buffer.is_empty(), "what stands in the buffer would be taken for headers");
         Self(buffer)
     }
@@ -144,7 +144,7 @@ impl HeadersBuilder {
 
     /// The finished headers, and what room is left behind them.
     #[must_use]
-    pub fn build_in(mut self) -> (Headers, BytesMut) {
+    pub fn build_and_split(mut self) -> (Headers, BytesMut) {
         (Headers(self.0.split().freeze()), self.0)
     }
 }

@@ -251,7 +251,7 @@ pub struct Revocation {
     /// Why.
     pub cause: RevocationCause,
     /// How long the rebalance waits.
-    pub grace: Duration,
+    pub timeout: Duration,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -262,10 +262,10 @@ impl Revocation {
     pub fn new(
         partitions: Vec<Partition>,
         cause: RevocationCause,
-        grace: Duration,
+        timeout: Duration,
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> Self {
-        Self { partitions, cause, grace, ended: Some(Box::new(ended)) }
+        Self { partitions, cause, timeout, ended: Some(Box::new(ended)) }
     }
 
     /// Lets the rebalance go on: all that is durable has been committed.
@@ -284,7 +284,7 @@ impl Drop for Revocation {
 
 impl fmt::Debug for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partitions, cause, grace, ended: _ } = self;
+        let Self { partitions, cause, timeout: grace, ended: _ } = self;
         f.debug_struct("Revocation")
             .field("partitions", partitions)
             .field("cause", cause)

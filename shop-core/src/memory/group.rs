@@ -25,7 +25,7 @@ pub(super) struct Group {
     members: BTreeMap<MemberId, Member>,
     epochs: BTreeMap<u32, u64>,
     rebalancing: Rebalancing,
-    grace: Duration,
+    revocation_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Group {
             members: BTreeMap::new(),
             epochs: (0..partitions).map(|index| (index, 0)).collect(),
             rebalancing,
-            grace,
+            revocation_timeout: grace,
         }
     }
 
@@ -198,7 +198,7 @@ impl Group {
     }
 
     fn revoke(&mut self, wanted: &BTreeMap<u32, MemberId>) {
-        let until = Instant::now() + self.grace;
+        let until = Instant::now() + self.revocation_timeout;
         for (id, member) in &mut self.members {
             let mut revoked = Vec::new();
             for (index, owned) in &mut member.owned {

@@ -37,7 +37,7 @@ pub struct InMemoryLogOptions {
     /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
     pub batch_bytes: usize,
     /// How long a rebalance waits for partitions to be given up, 3 s unless chosen.
-    pub grace: Duration,
+    pub revocation_timeout: Duration,
     /// Which partitions a rebalance takes away, only those that move unless chosen.
     pub rebalancing: Rebalancing,
     /// What gives records their time.
@@ -51,7 +51,7 @@ impl Default for InMemoryLogOptions {
             partitions: 1,
             batch_records: 1_000,
             batch_bytes: 1 << 20,
-            grace: Duration::from_secs(3),
+            revocation_timeout: Duration::from_secs(3),
             rebalancing: Rebalancing::Cooperative,
             clock: Arc::new(SystemClock),
         }

@@ -49,7 +49,7 @@ impl Outbox for InMemoryOutbox {
         Ok(lock(&self.shared.entries).pending.values().take(most).cloned().collect())
     }
 
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
         let mut entries = lock(&self.shared.entries);
         for id in ids {
             entries.pending.remove(id);
@@ -63,7 +63,7 @@ impl Outbox for InMemoryOutbox {
         Ok(Backlog::new(entries.pending.len() as u64, oldest))
     }
 
-    async fn changed(&self) {
+    async fn wait_for_entries(&self) {
         self.shared.changed.notified().await;
     }
 }

@@ -10,7 +10,7 @@ use crate::entity::{Entity, Insertion};
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{InsertOutcome, RecordStore};
-use crate::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+use crate::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 use crate::{IdempotencyKey, Result};
 
 /// Users in memory, with what is known of their orders.
@@ -114,16 +114,16 @@ impl<E: Entity> Outbox for InMemoryRows<E> {
         self.outbox.pending(most).await
     }
 
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
-        self.outbox.forget(ids).await
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
+        self.outbox.delete(ids).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
         self.outbox.backlog().await
     }
 
-    async fn changed(&self) {
-        self.outbox.changed().await;
+    async fn wait_for_entries(&self) {
+        self.outbox.wait_for_entries().await;
     }
 }
 
@@ -139,7 +139,7 @@ impl UserStore for InMemoryUsers {
 
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         let (tables, id) = (lock(&self.tables), id.get());
-        let orders = tables.by_owner.range((id, i64::MIN)..=(id, i64::MAX)).take(MOST_ORDERS);
+        let orders = tables.by_owner.range((id, i64::MIN)..=(id, i64::MAX)).take(MAX_LISTED_ORDERS);
         let orders = orders.map(|(_, order)| OrderNumber::new(*order));
         Ok(tables.rows.contains_key(&id).then(|| orders.collect()))
     }

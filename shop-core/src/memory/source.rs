@@ -37,7 +37,7 @@ impl InMemorySource {
             state.last_member += 1;
             let member = state.last_member;
             let options = &log.options;
-            let new = || Group::new(options.partitions, options.rebalancing, options.grace);
+            let new = || Group::new(options.partitions, options.rebalancing, options.revocation_timeout);
             state.groups.entry(group.to_owned()).or_insert_with(new).join(member);
             member
         };
@@ -58,7 +58,7 @@ impl InMemorySource {
     }
 
     /// What there is for a reader that has room, or for one that has none.
-    fn look(&self, has_room: bool) -> Found {
+    fn poll_once(&self, has_room: bool) -> Found {
         let mut state = lock(&self.log.state);
         let State { partitions, groups, .. } = &mut *state;
         let Some(group) = groups.get_mut(&self.group).filter(|group| group.has(self.member)) else {
@@ -85,7 +85,7 @@ impl InMemorySource {
             let changed = self.log.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            match self.look(has_room) {
+            match self.poll_once(has_room) {
                 Found::Event(event) => return event,
                 Found::Wait(None) => changed.await,
                 Found::Wait(Some(until)) => tokio::select! {
@@ -117,7 +117,7 @@ impl InMemorySource {
     fn revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
         let partitions = revoked.iter().map(|(index, epoch)| self.partition(*index, *epoch)).collect();
         let (log, group, member) = (Arc::clone(&self.log), self.group.clone(), self.member);
-        Revocation::new(partitions, cause, self.log.options.grace, move || {
+        Revocation::new(partitions, cause, self.log.options.revocation_timeout, move || {
             if let Some(group) = lock(&log.state).groups.get_mut(&group) {
                 group.give_up(member, &revoked);
             }

@@ -48,7 +48,7 @@ impl Tables {
             let same = first.same_content(purchase);
             return if same { InsertOutcome::Duplicate } else { InsertOutcome::Conflict };
         }
-        let key = Keyset::of(purchase);
+        let key = Keyset::for_purchase(purchase);
         self.by_user.entry(purchase.user_id.clone()).or_default().insert(key);
         self.by_name.entry(purchase.user_name.clone()).or_default().insert(key);
         self.by_time.insert(key);
@@ -102,9 +102,9 @@ impl RecordStore<Purchase> for InMemoryStore {
 impl PurchaseQuery for InMemoryStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let cursor = request.cursor.as_ref();
-        let place = cursor.map(|cursor| cursor.resume(selector, request.order)).transpose()?;
+        let place = cursor.map(|cursor| cursor.decode(selector, request.order)).transpose()?;
         let found = lock(&self.tables).after(selector, request.order, place, request.limit.get() + 1);
-        Ok(Page::of_one_more(found, selector, request))
+        Ok(Page::from_overfetch(found, selector, request))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
@@ -114,7 +114,7 @@ impl PurchaseQuery for InMemoryStore {
         let (mut count, mut total) = (0, Total::ZERO);
         for price in prices {
             count += 1;
-            total = total.plus(price).map_err(|error| {
+            total = total.checked_add_price(price).map_err(|error| {
                 Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
             })?;
         }

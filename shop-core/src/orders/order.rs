@@ -63,7 +63,7 @@ impl NewOrder {
 
     /// The order, once there is a number.
     #[must_use]
-    pub fn numbered(&self, id: OrderNumber) -> Order {
+    pub fn with_id(&self, id: OrderNumber) -> Order {
         let Self { user_id, product, quantity, total_price, .. } = self;
         Order::new(id, *user_id, product.clone(), *quantity, *total_price)
     }
@@ -163,7 +163,7 @@ impl Entity for Order {
     }
 
     fn with_number(new: &NewOrder, number: i64) -> Self {
-        new.numbered(OrderNumber::new(number))
+        new.with_id(OrderNumber::new(number))
     }
 
     fn number(&self) -> i64 {

@@ -65,7 +65,7 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like: some may be dropped all the same.
-    async fn forget(&self, ids: &[i64]) -> Result<()>;
+    async fn delete(&self, ids: &[i64]) -> Result<()>;
 
     /// How much is pending.
     ///
@@ -77,7 +77,7 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future loses no wake-up.
-    async fn changed(&self);
+    async fn wait_for_entries(&self);
 }
 
 /// An event that waits to be published.

@@ -23,27 +23,27 @@ use crate::{Error, ErrorKind, Result};
 #[non_exhaustive]
 pub struct RelayOptions {
     /// The most entries that are read, and published, at a time, 500 unless chosen.
-    pub batch: usize,
+    pub batch_size: usize,
     /// How often it looks for what other processes have written, and left when they ended: every second unless chosen.
     /// What this process writes it learns of at once.
     pub poll_interval: Duration,
     /// The first pause after an error, 50 ms unless chosen; each further one is twice as long.
-    pub retry_min: Duration,
+    pub initial_backoff: Duration,
     /// The longest pause after an error, 2 s unless chosen, and up to as much again at random.
-    pub retry_max: Duration,
+    pub max_backoff: Duration,
     /// How long a shutdown goes on with what is pending, 5 s unless chosen. An append that has begun by then is waited
     /// for, no other one begins; the rest stays in the outbox.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
 }
 
 impl Default for RelayOptions {
     fn default() -> Self {
         Self {
-            batch: 500,
+            batch_size: 500,
             poll_interval: Duration::from_secs(1),
-            retry_min: Duration::from_millis(50),
-            retry_max: Duration::from_secs(2),
-            drain: Duration::from_secs(5),
+            initial_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -52,8 +52,8 @@ impl RelayOptions {
     fn backoff(&self) -> ExponentialBackoff {
         ExponentialBuilder::new()
             .with_jitter()
-            .with_min_delay(self.retry_min)
-            .with_max_delay(self.retry_max)
+            .with_min_delay(self.initial_backoff)
+            .with_max_delay(self.max_backoff)
             .without_max_times()
             .build()
     }
@@ -66,7 +66,7 @@ pub struct RelayStatus {
     /// How many events the log has acknowledged.
     pub published: u64,
     /// Why it makes no progress, if it makes none: it is tried again and again.
-    pub trouble: Option<Error>,
+    pub last_error: Option<Error>,
 }
 
 /// Carries events from an outbox into a log.
@@ -125,7 +125,7 @@ impl Relay {
         let leave = async {
             shutdown.await;
             asked.cancel();
-            tokio::time::sleep(self.options.drain).await;
+            tokio::time::sleep(self.options.drain_timeout).await;
             over.cancel();
             pending::<()>().await;
         };
@@ -149,11 +149,11 @@ impl Relay {
                     if count == 0 { self.options.poll_interval } else { Duration::ZERO }
                 }
                 Err(error) => {
-                    self.trouble(error);
-                    pauses.next().unwrap_or(self.options.retry_max)
+                    self.failed(error);
+                    pauses.next().unwrap_or(self.options.max_backoff)
                 }
             };
-            let changed = AssertUnwindSafe(async { self.outbox.changed().await }).catch_unwind();
+            let changed = AssertUnwindSafe(async { self.outbox.wait_for_entries().await }).catch_unwind();
             tokio::select! {
                 biased;
                 () = asked.cancelled() => break,
@@ -170,7 +170,7 @@ impl Relay {
         if !over.is_cancelled()
             && let Err(error) = self.round(&mut published, over).await
         {
-            self.trouble(error);
+            self.failed(error);
         }
     }
 
@@ -182,7 +182,7 @@ impl Relay {
     }
 
     async fn try_round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
-        let pending = self.outbox.pending(self.options.batch.max(1)).await?;
+        let pending = self.outbox.pending(self.options.batch_size.max(1)).await?;
         let groups = by_key(published.take_out(pending));
         let (mut count, mut failed) = (0, None);
         for (entries, error) in join_all(groups.into_iter().map(|group| self.publish(group, over))).await {
@@ -193,13 +193,13 @@ impl Relay {
         self.status.send_modify(|status| status.published += count as u64);
         if !published.0.is_empty() {
             let ids: Vec<i64> = published.0.keys().copied().collect();
-            self.outbox.forget(&ids).await?;
+            self.outbox.delete(&ids).await?;
         }
         match failed {
             // Others may follow at once.
-            Some(error) if count > 0 => self.trouble(error),
+            Some(error) if count > 0 => self.failed(error),
             Some(error) => return Err(error),
-            None => drop(self.status.send_if_modified(|status| status.trouble.take().is_some())),
+            None => drop(self.status.send_if_modified(|status| status.last_error.take().is_some())),
         }
         Ok(count)
     }
@@ -227,12 +227,12 @@ impl Relay {
         (published, None)
     }
 
-    fn trouble(&self, error: Error) {
-        let is_new = self.status.borrow().trouble.is_none();
+    fn failed(&self, error: Error) {
+        let is_new = self.status.borrow().last_error.is_none();
         if is_new {
             tracing::warn!(error = %error.chain(), "events cannot be published, they wait in the outbox");
         }
-        self.status.send_modify(|status| status.trouble = Some(error));
+        self.status.send_modify(|status| status.last_error = Some(error));
     }
 }
 
@@ -260,7 +260,7 @@ impl Published {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Error {
-    Error::of_panic(panic).with_origin("relay")
+    Error::from_panic(panic).with_origin("relay")
 }
 
 /// The entries of each key, in their order; one that has no key stands alone.

@@ -110,9 +110,9 @@ impl Outbox for Odd {
         }
     }
 
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
         match one_less(&self.unforgetful) {
-            None => self.outbox.forget(ids).await,
+            None => self.outbox.delete(ids).await,
             Some(_) => Ok(()),
         }
     }
@@ -122,7 +122,7 @@ impl Outbox for Odd {
     }
 
     /// What others write wakes nobody.
-    async fn changed(&self) {
+    async fn wait_for_entries(&self) {
         std::future::pending::<()>().await;
     }
 }
@@ -143,7 +143,7 @@ async fn what_wakes_nobody_is_found_whatever_goes_wrong() {
     })
     .await;
     assert_eq!(outbox.pending(9).await.unwrap(), []);
-    assert!(monitor.status().trouble.is_none());
+    assert!(monitor.status().last_error.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,7 +209,7 @@ async fn an_append_that_panics_doubles_nothing_of_the_others() {
     let monitor = relay.monitor();
     relay.run(tokio::time::sleep(Duration::from_secs(3_600))).await;
     assert_eq!(*log.kept.lock().unwrap(), ["a1", "c1"]);
-    assert!(monitor.status().trouble.is_some());
+    assert!(monitor.status().last_error.is_some());
     let waits: Vec<_> = outbox.pending(9).await.unwrap();
     let waits: Vec<_> = waits.iter().map(|entry| text(entry.record.value.as_ref())).collect();
     assert_eq!(waits, ["bad", "b2"], "of one key the order is kept");
@@ -223,7 +223,7 @@ async fn a_shutdown_ends_between_two_appends() {
     let relay = Relay::new(Arc::new(outbox.clone()), Arc::clone(&log) as _, RelayOptions::default());
     let begun = Instant::now();
     relay.run(tokio::time::sleep(Duration::from_secs(1))).await;
-    let limit = Duration::from_secs(1) + RelayOptions::default().drain + Duration::from_secs(1);
+    let limit = Duration::from_secs(1) + RelayOptions::default().drain_timeout + Duration::from_secs(1);
     assert!(begun.elapsed() <= limit, "{:?}", begun.elapsed());
     let published = log.kept.lock().unwrap().len() as u64;
     assert!(published >= 5, "it goes on for as long as it may: {published}");
@@ -258,7 +258,7 @@ impl Outbox for Reusing {
         Ok(self.entries.lock().unwrap().values().take(most).cloned().collect())
     }
 
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
         self.entries.lock().unwrap().retain(|id, _| !ids.contains(id));
         if let Some(next) = self.next.lock().unwrap().pop_front() {
             self.write(next);
@@ -272,7 +272,7 @@ impl Outbox for Reusing {
         Ok(Backlog::new(entries.len() as u64, oldest))
     }
 
-    async fn changed(&self) {
+    async fn wait_for_entries(&self) {
         assert!(!self.panics, "on purpose");
         self.changed.notified().await;
     }

@@ -27,7 +27,7 @@ pub struct Keyset {
 impl Keyset {
     /// The place of `purchase`.
     #[must_use]
-    pub const fn of(purchase: &Purchase) -> Self {
+    pub const fn for_purchase(purchase: &Purchase) -> Self {
         Self { timestamp: purchase.timestamp, id: purchase.id }
     }
 }
@@ -69,7 +69,7 @@ impl Cursor {
 
     /// Whether this cursor was given out for a listing of `selector`.
     #[must_use]
-    pub fn is_of(&self, selector: &Selector) -> bool {
+    pub fn belongs_to(&self, selector: &Selector) -> bool {
         self.decoded().is_some_and(|bytes| bytes[1] == kind(selector) && bytes[3..19] == digest(selector))
     }
 
@@ -77,7 +77,7 @@ impl Cursor {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the cursor was not given out for that listing.
-    pub fn resume(&self, selector: &Selector, order: ListOrder) -> Result<Keyset> {
+    pub fn decode(&self, selector: &Selector, order: ListOrder) -> Result<Keyset> {
         let foreign = || {
             Error::new(ErrorKind::Invalid, "the cursor is not one of this listing: start without a cursor")
                 .with_context("field", "cursor")
@@ -150,9 +150,9 @@ mod tests {
         for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
             let last = purchase(id);
             let cursor = Cursor::after(&user("u1"), ListOrder::NewestFirst, &last);
-            let resumed = Cursor::from_text(cursor.to_string()).resume(&user("u1"), ListOrder::NewestFirst);
-            assert_eq!(resumed.unwrap(), Keyset::of(&last));
-            assert!(cursor.is_of(&user("u1")));
+            let resumed = Cursor::from_text(cursor.to_string()).decode(&user("u1"), ListOrder::NewestFirst);
+            assert_eq!(resumed.unwrap(), Keyset::for_purchase(&last));
+            assert!(cursor.belongs_to(&user("u1")));
         }
     }
 
@@ -165,11 +165,11 @@ mod tests {
         );
         let name = Selector::Name("u1".parse().unwrap());
         for selector in [user("u2"), name, Selector::All] {
-            assert!(!cursor.is_of(&selector));
-            let error = cursor.resume(&selector, ListOrder::NewestFirst).unwrap_err();
+            assert!(!cursor.belongs_to(&selector));
+            let error = cursor.decode(&selector, ListOrder::NewestFirst).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
         }
-        assert!(cursor.resume(&user("u1"), ListOrder::OldestFirst).is_err());
+        assert!(cursor.decode(&user("u1"), ListOrder::OldestFirst).is_err());
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         for text in ["", "x", "ä", "AAAA", &long, "AQEBAAAAAAAAAAAAAAAAAAAAAP__________AAAAAAAAAAAAAAAAAAAA"]
         {
             let cursor = Cursor::from_text(text.to_owned());
-            assert!(cursor.resume(&user("u1"), ListOrder::NewestFirst).is_err(), "{text}");
+            assert!(cursor.decode(&user("u1"), ListOrder::NewestFirst).is_err(), "{text}");
         }
     }
 }

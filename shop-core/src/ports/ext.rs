@@ -22,8 +22,8 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         stream::try_unfold(start, |state| async move {
             let Some((query, selector, request)) = state else { return Ok(None) };
             let page = query.page(&selector, &request).await?;
-            let following = page.leads_to(&request)?;
-            let following = following.map(|cursor| (query, selector, request.starting_at(Some(cursor))));
+            let following = page.next_cursor(&request)?;
+            let following = following.map(|cursor| (query, selector, request.with_cursor(Some(cursor))));
             Ok(Some((page, following)))
         })
     }

@@ -156,7 +156,7 @@ impl PageRequest {
 
     /// The same request, for the page that begins at `cursor`.
     #[must_use]
-    pub fn starting_at(mut self, cursor: Option<Cursor>) -> Self {
+    pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;
         self
     }
@@ -182,7 +182,7 @@ impl Page {
     /// The page that begins with `found`, which an adapter read with `limit + 1`: what is over the limit
     /// tells that there is a next page, and is dropped.
     #[must_use]
-    pub fn of_one_more(mut found: Vec<Purchase>, selector: &Selector, request: &PageRequest) -> Self {
+    pub fn from_overfetch(mut found: Vec<Purchase>, selector: &Selector, request: &PageRequest) -> Self {
         let more = found.len() > request.limit.get();
         found.truncate(request.limit.get());
         let last = found.last().filter(|_| more);
@@ -195,7 +195,7 @@ impl Page {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) when the listing would never end: there is more, but this page leads no
     /// further.
-    pub fn leads_to(&self, request: &PageRequest) -> Result<Option<Cursor>> {
+    pub fn next_cursor(&self, request: &PageRequest) -> Result<Option<Cursor>> {
         let stands_still = self.next.is_some() && (self.items.is_empty() || self.next == request.cursor);
         if stands_still {
             let message = "a page says that there is more and leads no further: the listing would never end";

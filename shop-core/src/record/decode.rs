@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::{SCHEMA_VERSION, header};
-use crate::json::{Members, Scalar};
+use crate::json::{RawPurchase, RawScalar};
 use crate::log::{LogRecord, Partition, Reason, ReasonKind, RecordId};
 use crate::{Price, Purchase, PurchaseId};
 
@@ -63,7 +63,7 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
             _ => {}
         }
     }
-    let members = Members::parse(value).map_err(|error| DecodeError::NotAnObject(error.to_string()))?;
+    let members = RawPurchase::parse(value).map_err(|error| DecodeError::NotAnObject(error.to_string()))?;
     Ok(Purchase::new(
         id.unwrap_or_else(|| RecordId::new(record, partition).into()),
         text(members.userid, "userid")?,
@@ -91,7 +91,7 @@ impl From<DecodeError> for Reason {
     }
 }
 
-fn text<T>(value: Option<Scalar<'_>>, member: &'static str) -> Result<T, DecodeError>
+fn text<T>(value: Option<RawScalar<'_>>, member: &'static str) -> Result<T, DecodeError>
 where
     T: FromStr<Err: std::fmt::Display>,
 {
@@ -101,7 +101,7 @@ where
     text.parse().map_err(|error: T::Err| problem(error.to_string()))
 }
 
-fn price(value: Option<Scalar<'_>>) -> Result<Price, DecodeError> {
+fn price(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
     let value = value.ok_or(DecodeError::Missing("price"))?;
     value.price().map_err(|error| DecodeError::Member { member: "price", problem: error.to_string() })
 }

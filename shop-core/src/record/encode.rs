@@ -48,5 +48,5 @@ fn headers(purchase: &Purchase) -> Headers {
     let headers = HeadersBuilder::with_capacity(USUAL)
         .with(header::PURCHASE_ID, Some(id.as_bytes()))
         .with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
-    header::of_request(headers, purchase.context.as_deref()).build()
+    header::from_request(headers, purchase.context.as_deref()).build()
 }

@@ -23,7 +23,7 @@ pub(crate) fn encode(
     // The log sets offset and time.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
         .with_key(Some(Bytes::from(key.to_string())))
-        .with_headers(header::of_request(headers, context).build()))
+        .with_headers(header::from_request(headers, context).build()))
 }
 
 /// What the value of `record` says.

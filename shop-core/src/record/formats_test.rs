@@ -30,7 +30,7 @@ fn shown(value: &str) -> String {
 fn what_we_write_we_read() {
     let id = uuid::Uuid::from_u128(9);
     let new = NewPurchase::new("u\"1".parse().unwrap(), "ada é".parse().unwrap(), "1195.30".parse().unwrap());
-    let mut purchase = new.identified("2026-03-01T08:00:00.001Z".parse().unwrap(), || id);
+    let mut purchase = new.into_purchase("2026-03-01T08:00:00.001Z".parse().unwrap(), || id);
     purchase.context = Some(Box::new(RequestContext::new(Some("r-1".into()), Some("00-aa-bb-01".into()))));
 
     let encoded = encode(&purchase).unwrap();

@@ -27,7 +27,7 @@ pub mod header {
     pub const REQUEST_ID: &str = "request-id";
 
     /// `headers`, and those of the request.
-    pub(super) fn of_request(
+    pub(super) fn from_request(
         mut headers: HeadersBuilder,
         context: Option<&RequestContext>,
     ) -> HeadersBuilder {

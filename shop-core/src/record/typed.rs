@@ -18,7 +18,7 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError>;
 
     /// When it came to be, if it tells.
-    fn made_at(&self) -> Option<Timestamp> {
+    fn event_time(&self) -> Option<Timestamp> {
         None
     }
 
@@ -50,7 +50,7 @@ impl Record for Purchase {
         decode(record, partition)
     }
 
-    fn made_at(&self) -> Option<Timestamp> {
+    fn event_time(&self) -> Option<Timestamp> {
         Some(self.timestamp)
     }
 

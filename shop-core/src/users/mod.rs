@@ -8,5 +8,5 @@ mod user;
 pub use email::{Email, InvalidEmail};
 #[cfg(feature = "mock")]
 pub use store::MockUserStore;
-pub use store::{MOST_ORDERS, Registration, UserStore};
+pub use store::{MAX_LISTED_ORDERS, Registration, UserStore};
 pub use user::{NewUser, PersonName, User, UserNumber};

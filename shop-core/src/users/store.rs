@@ -9,7 +9,7 @@ use crate::Result;
 use crate::orders::OrderNumber;
 
 /// The maximum number of a user's orders that are listed.
-pub const MOST_ORDERS: usize = 1_000;
+pub const MAX_LISTED_ORDERS: usize = 1_000;
 
 /// Where users are registered and found.
 ///
@@ -47,7 +47,7 @@ pub trait UserStore: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like.
     async fn user(&self, id: UserNumber) -> Result<Option<User>>;
 
-    /// The numbers of the orders that this user is known to have placed, the first [`MOST_ORDERS`] in their order. `None` when
+    /// The numbers of the orders that this user is known to have placed, the first [`MAX_LISTED_ORDERS`] in their order. `None` when
     /// there is no such user.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ impl NewUser {
 
     /// The user, once there is a number.
     #[must_use]
-    pub fn numbered(&self, id: UserNumber) -> User {
+    pub fn with_id(&self, id: UserNumber) -> User {
         User { id, email: self.email.clone(), name: self.name.clone() }
     }
 
@@ -135,7 +135,7 @@ impl Entity for User {
     }
 
     fn with_number(new: &NewUser, number: i64) -> Self {
-        new.numbered(UserNumber::new(number))
+        new.with_id(UserNumber::new(number))
     }
 
     fn number(&self) -> i64 {

@@ -18,11 +18,11 @@
 //! # }
 //! ```
 
-mod aside;
-mod twice;
+mod dead_letters;
+mod duplicates;
+mod scan;
 #[cfg(test)]
 mod verify_test;
-mod walk;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,16 +35,16 @@ use crate::log::{LogAdmin, RecordPosition};
 use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result};
 
-use walk::Walk;
+use scan::LogScan;
 
 /// Holds a store to what a log says.
 ///
 /// # What it asks
 /// - Of every record of the log, whether its purchase is stored with the same content, its letter is kept among the
 ///   dead letters, or its letter was settled by hand. A record of which nothing is true is
-///   [missing](Verified::missing); one whose id is stored with other content, though, is
-///   [differing](Verified::differing).
-/// - Of the store, whether a scan yields an id [twice](Verified::twice). While documents are migrated, which moves
+///   [missing](VerifyReport::missing); one whose id is stored with other content, though, is
+///   [differing](VerifyReport::differing).
+/// - Of the store, whether a scan yields an id [twice](VerifyReport::twice). While documents are migrated, which moves
 ///   them, an id may be met twice that is there once.
 ///
 /// What was published after the walk began is not looked at. A record that was published before may still be on its
@@ -53,7 +53,7 @@ use walk::Walk;
 ///
 /// # What it costs
 /// Time: one `get` of the store for each record, [`lookups`](VerifyOptions::lookups) at a time, and one scan of the
-/// store if it has up to [`ids_at_once`](VerifyOptions::ids_at_once) purchases; two with up to twice as many, four with
+/// store if it has up to [`dedup_window`](VerifyOptions::ids_at_once) purchases; two with up to twice as many, four with
 /// up to four times as many, and so on. Memory: the ids of that many purchases and of all letters, kept or settled, at
 /// some 30 bytes each; one batch of the log; the purchases of [`pending`](VerifyOptions::pending) records.
 #[derive(Debug, Clone)]
@@ -68,14 +68,14 @@ pub struct Verify {
 pub struct VerifyOptions {
     /// How long nothing more turns up before what was not found is missing, 10 s unless chosen. It is looked for
     /// again once even if this is zero.
-    pub wait: Duration,
+    pub quiet_period: Duration,
     /// How many lookups are under way at a time, 32 unless chosen; 0 counts as 1.
-    pub lookups: usize,
+    pub max_lookups: usize,
     /// The most records that are not found yet and waited for together, 10,000 unless chosen: with more the walk
     /// pauses for them.
     pub pending: usize,
     /// About the most ids of the store that are remembered at a time, 2,000,000 unless chosen.
-    pub ids_at_once: usize,
+    pub dedup_window: usize,
     /// The most findings of each kind that are named, 20 unless chosen; the others are counted.
     pub named: usize,
 }
@@ -83,10 +83,10 @@ pub struct VerifyOptions {
 impl Default for VerifyOptions {
     fn default() -> Self {
         Self {
-            wait: Duration::from_secs(10),
-            lookups: 32,
+            quiet_period: Duration::from_secs(10),
+            max_lookups: 32,
             pending: 10_000,
-            ids_at_once: 2_000_000,
+            dedup_window: 2_000_000,
             named: 20,
         }
     }
@@ -107,7 +107,7 @@ pub struct VerifyProgress {
 /// What a verification has found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Verified {
+pub struct VerifyReport {
     /// The records of the log that were looked at.
     pub records: u64,
     /// Of each topic and partition, the first offset that the log still had. What was before it was not looked at. A
@@ -121,26 +121,26 @@ pub struct Verified {
     pub conflicts: u64,
     /// Records whose letters were replayed or dropped. What was replayed stands in the log once more, and is held to
     /// the same there.
-    pub settled: u64,
+    pub resolved: u64,
     /// Records that are nowhere.
-    pub missing: Findings<Unaccounted>,
+    pub missing: Findings<UnverifiedRecord>,
     /// Records whose id is stored with other content, and that are no dead letters.
-    pub differing: Findings<Unaccounted>,
+    pub mismatched: Findings<UnverifiedRecord>,
     /// Ids that the store has more than once.
-    pub twice: Findings<PurchaseId>,
+    pub duplicates: Findings<PurchaseId>,
 }
 
-impl Verified {
+impl VerifyReport {
     /// Whether nothing is missing, nothing is there twice, and nothing is stored with other content.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
-        self.missing.count == 0 && self.differing.count == 0 && self.twice.count == 0
+        self.missing.count == 0 && self.mismatched.count == 0 && self.duplicates.count == 0
     }
 }
 
-impl fmt::Display for Verified {
+impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { missing, twice, dead_lettered, .. } = self;
+        let Self { missing, duplicates: twice, dead_lettered, .. } = self;
         write!(f, "missing {}, twice {}, dead-lettered {dead_lettered}", missing.count, twice.count)
     }
 }
@@ -173,7 +173,7 @@ impl<T> Findings<T> {
 /// A record that the store does not account for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Unaccounted {
+pub struct UnverifiedRecord {
     /// The id of its purchase; its own, if it is no purchase.
     pub id: PurchaseId,
     /// Where it stands.
@@ -199,16 +199,17 @@ impl Verify {
         &self,
         log: &dyn LogAdmin,
         progress: impl Fn(VerifyProgress) + Send + Sync,
-    ) -> Result<Verified> {
+    ) -> Result<VerifyReport> {
         let mut batches = log.scan().await?;
-        let mut walk = Walk::begin(self, log, &progress).await?;
+        let mut walk = LogScan::begin(self, log, &progress).await?;
         while let Some(batch) = batches.try_next().await? {
             walk.batch(&batch).await?;
         }
         let mut verified = walk.end().await?;
         let records = verified.records;
         let scanned = |scanned| progress(VerifyProgress { records, waiting: 0, scanned });
-        (verified.purchases, verified.twice) = twice::scan(&self.query, &self.options, scanned).await?;
+        (verified.purchases, verified.duplicates) =
+            duplicates::scan(&self.query, &self.options, scanned).await?;
         Ok(verified)
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Unaccounted, Verified, Verify, VerifyOptions};
+use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Reason, RecordPosition, RecordType,
@@ -75,16 +75,16 @@ impl World {
         letter
     }
 
-    async fn verify(&self) -> Verified {
+    async fn verify(&self) -> VerifyReport {
         self.verify_by(Arc::new(self.store.clone()), VerifyOptions::default()).await.unwrap()
     }
 
-    async fn verify_by(&self, query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Result<Verified> {
+    async fn verify_by(&self, query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Result<VerifyReport> {
         Verify::new(query, options).run(&self.log, |_| ()).await
     }
 }
 
-fn ids(findings: &[Unaccounted]) -> BTreeSet<PurchaseId> {
+fn ids(findings: &[UnverifiedRecord]) -> BTreeSet<PurchaseId> {
     findings.iter().map(|finding| finding.id).collect()
 }
 
@@ -134,7 +134,7 @@ async fn a_conflict_is_dead_lettered_or_differing() {
     other.price = "1".parse().unwrap();
     let position = world.publish(&other).await;
     let verified = world.verify().await;
-    assert_eq!(ids(&verified.differing.named), BTreeSet::from([other.id]));
+    assert_eq!(ids(&verified.mismatched.named), BTreeSet::from([other.id]));
     assert!(!verified.is_clean() && verified.missing.count == 0, "{verified:?}");
 
     let letter = world.put_aside(&position).await;
@@ -151,7 +151,7 @@ async fn a_conflict_is_dead_lettered_or_differing() {
     world.insert(other).await;
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
-    assert_eq!((verified.settled, verified.dead_lettered), (2, 0));
+    assert_eq!((verified.resolved, verified.dead_lettered), (2, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +240,7 @@ async fn what_was_dropped_is_settled() {
     assert_eq!(world.log.discard(&[letter], Purchase::TYPE).await.unwrap(), 1);
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
-    assert_eq!((verified.settled, verified.dead_lettered), (1, 0));
+    assert_eq!((verified.resolved, verified.dead_lettered), (1, 0));
 }
 
 /// Stores a purchase with each of the first lookups for one, as a pipeline does that lags behind.
@@ -286,7 +286,7 @@ async fn what_is_on_its_way_is_waited_for() {
     let query = Lagging { store: world.store.clone(), late, lookups: AtomicUsize::new(0) };
     let mut options = VerifyOptions::default();
     // One at a time, so that the whole takes a minute: far longer than the wait, which begins anew with each.
-    (options.lookups, options.wait) = (1, Duration::from_secs(10));
+    (options.max_lookups, options.quiet_period) = (1, Duration::from_secs(10));
     let verified = world.verify_by(Arc::new(query), options).await.unwrap();
     assert!(verified.is_clean() && verified.purchases == 90, "{verified:?}");
 }
@@ -322,12 +322,12 @@ async fn what_is_there_twice_is_found_however_few_ids_are_remembered() {
     let world = World::new().await;
     for at_once in [0, 1, 7, 100] {
         let mut options = VerifyOptions::default();
-        (options.ids_at_once, options.named) = (at_once, 100);
+        (options.dedup_window, options.named) = (at_once, 100);
         let query = Arc::new(Doubling(world.store.clone()));
         let verified = world.verify_by(query, options).await.unwrap();
-        assert_eq!((verified.twice.count, verified.purchases), (15, 60), "{at_once}");
+        assert_eq!((verified.duplicates.count, verified.purchases), (15, 60), "{at_once}");
         let odd: BTreeSet<_> = (0..30).filter(|number| number % 2 == 1).map(|n| purchase(n).id).collect();
-        assert_eq!(verified.twice.named.into_iter().collect::<BTreeSet<_>>(), odd, "{at_once}");
+        assert_eq!(verified.duplicates.named.into_iter().collect::<BTreeSet<_>>(), odd, "{at_once}");
         assert_eq!(verified.missing.count, 0);
     }
 }

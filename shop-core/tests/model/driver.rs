@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shop_core::Result;
 use shop_core::fault::{Call, Fault, Faults};
-use shop_core::ingest::{DeadLetterLimit, Ingest, IngestMonitor, IngestOptions, Tally};
+use shop_core::ingest::{DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions};
 use shop_core::log::LogSource;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore, Rebalancing};
 use shop_core::ports::{PurchaseQuery, Selector};
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::oracle::Oracle;
-use crate::plan::{Crash, MOST_MEMBERS, Place, Plan, Setting, Step, Trouble};
+use crate::plan::{Crash, MAX_MEMBERS, Place, Plan, Setting, Step, Trouble};
 use crate::publisher::{Publisher, VirtualClock};
 use crate::summary::Summary;
 use crate::watch::{Line, WatchedDeadLetters, WatchedSource, WatchedStore};
@@ -71,7 +71,7 @@ struct Member {
     source: Arc<InMemorySource>,
     monitor: IngestMonitor,
     stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<Tally>>,
+    task: JoinHandle<Result<IngestCounters>>,
 }
 
 impl World {
@@ -80,7 +80,7 @@ impl World {
         let mut options = InMemoryLogOptions::default();
         options.partitions = setting.partitions;
         options.batch_records = setting.batch_records;
-        options.grace = Duration::from_millis(setting.grace);
+        options.revocation_timeout = Duration::from_millis(setting.grace);
         options.rebalancing = rebalancing;
         options.clock = Arc::clone(&clock) as _;
         let (log, oracle) = (InMemoryLog::new(options), Oracle::new());
@@ -123,7 +123,7 @@ impl World {
             Step::StoreBack => self.faults.clear(Call::Insert),
             Step::LettersAway => self.faults.always(Call::PutDeadLetters, Fault::unavailable()),
             Step::LettersBack => self.faults.clear(Call::PutDeadLetters),
-            Step::Join if self.members.len() < MOST_MEMBERS => self.join(),
+            Step::Join if self.members.len() < MAX_MEMBERS => self.join(),
             Step::Join => {}
             Step::Leave(number) => self.leave(*number),
             Step::Crash(crash) => self.crash(crash),
@@ -157,14 +157,14 @@ impl World {
 
     fn options(&self) -> IngestOptions {
         let mut options = IngestOptions::default();
-        options.in_flight = self.setting.in_flight;
-        options.in_flight_bytes = self.setting.in_flight_bytes;
+        options.max_in_flight_batches = self.setting.in_flight;
+        options.max_in_flight_bytes = self.setting.in_flight_bytes;
         options.commit_interval = Duration::from_millis(10);
-        options.drain = Duration::from_millis(self.setting.drain);
-        options.retry_min = Duration::from_millis(5);
-        options.retry_max = Duration::from_millis(40);
+        options.drain_timeout = Duration::from_millis(self.setting.drain);
+        options.initial_backoff = Duration::from_millis(5);
+        options.max_backoff = Duration::from_millis(40);
         options.jitter_seed = Some(self.setting.jitter_seed);
-        options.dead_letter_limit = DeadLetterLimit::in_a_row(self.setting.dead_letter_limit);
+        options.dead_letter_limit = DeadLetterLimit::consecutive(self.setting.dead_letter_limit);
         options
     }
 
@@ -282,7 +282,7 @@ impl World {
             self.oracle.count("event: everything is carried without a restart");
             self.oracle.missing().map_or(Ok(()), Err)?;
         }
-        (0..MOST_MEMBERS).for_each(|_| self.leave(0));
+        (0..MAX_MEMBERS).for_each(|_| self.leave(0));
         tokio::time::sleep(LONG).await;
         self.check().await?;
         self.restart_until_all_is_carried().await

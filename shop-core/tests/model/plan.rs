@@ -8,7 +8,7 @@ use shop_core::log::Reason;
 use shop_core::{Error, ErrorKind};
 
 /// The most members that a plan starts beside each other, those that are leaving not counted.
-pub(crate) const MOST_MEMBERS: usize = 3;
+pub(crate) const MAX_MEMBERS: usize = 3;
 
 /// One case: how the pipeline is set up, and what happens to it.
 #[derive(Debug, Clone)]
@@ -209,7 +209,7 @@ fn millis() -> impl Strategy<Value = u64> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let crash = (0..MOST_MEMBERS, millis(), any::<bool>());
+    let crash = (0..MAX_MEMBERS, millis(), any::<bool>());
     prop_oneof![
         8 => prop::collection::vec(item(), 1..8).prop_map(Step::Publish),
         6 => millis().prop_map(Step::Pass),
@@ -220,9 +220,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::LettersAway),
         1 => Just(Step::LettersBack),
         4 => Just(Step::Join),
-        2 => (0..MOST_MEMBERS).prop_map(Step::Leave),
+        2 => (0..MAX_MEMBERS).prop_map(Step::Leave),
         2 => crash.prop_map(|(member, lingers, arrives)| Step::Crash(Crash { member, lingers, arrives })),
-        2 => (0..MOST_MEMBERS).prop_map(Step::Expel),
+        2 => (0..MAX_MEMBERS).prop_map(Step::Expel),
     ]
 }
 
@@ -259,7 +259,7 @@ fn trouble() -> impl Strategy<Value = (Place, Trouble)> {
     prop_oneof![
         4 => insert.prop_map(|trouble| (Place::Insert, trouble)),
         2 => any_call().prop_map(|trouble| (Place::Put, trouble)),
-        2 => (0..MOST_MEMBERS, commit).prop_map(|(member, trouble)| (Place::Commit(member), trouble)),
-        1 => (0..MOST_MEMBERS, next).prop_map(|(member, trouble)| (Place::Next(member), trouble)),
+        2 => (0..MAX_MEMBERS, commit).prop_map(|(member, trouble)| (Place::Commit(member), trouble)),
+        1 => (0..MAX_MEMBERS, next).prop_map(|(member, trouble)| (Place::Next(member), trouble)),
     ]
 }

@@ -78,7 +78,7 @@ impl Publisher {
     async fn buy(&mut self, number: u8) {
         let cents = self.purchases.len();
         let new = NewPurchase::new(user(number), "ada".parse().unwrap(), price(cents));
-        let purchase = new.identified(self.clock.now(), || self.clock.fresh_id());
+        let purchase = new.into_purchase(self.clock.now(), || self.clock.fresh_id());
         self.purchases.push(purchase.clone());
         self.send(purchase).await;
     }

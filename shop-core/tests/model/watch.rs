@@ -60,7 +60,7 @@ pub(crate) struct WatchedSource {
 impl WatchedSource {
     /// The same revocation; when the member ends it in time, nothing of what it was handed may come again.
     fn watch(&self, revocation: Revocation) -> Revocation {
-        let (cause, grace) = (revocation.cause, revocation.grace);
+        let (cause, grace) = (revocation.cause, revocation.timeout);
         let (partitions, line) = (revocation.partitions.clone(), Arc::clone(&self.line));
         line.oracle.revoked(cause);
         if cause == RevocationCause::Lost {

@@ -49,7 +49,7 @@ impl Dialect {
     }
 
     /// The dialect that a path is answered in, when `configured` is that of paths without a prefix.
-    pub(crate) fn of_path(path: &str, configured: &'static Self) -> &'static Self {
+    pub(crate) fn from_path(path: &str, configured: &'static Self) -> &'static Self {
         let ingress = INGRESS_PREFIXES.iter().find_map(|prefix| below(path, prefix));
         let (path, configured) = ingress.map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
         let named = DIALECT_PREFIXES.into_iter().find(|(prefix, _)| below(path, prefix).is_some());
@@ -116,7 +116,7 @@ mod tests {
             ("/usersof", "default"),
             ("/api/users", "user-buy-list"),
         ] {
-            assert_eq!(Dialect::of_path(path, &DEFAULT).name, name, "{path}");
+            assert_eq!(Dialect::from_path(path, &DEFAULT).name, name, "{path}");
         }
     }
 

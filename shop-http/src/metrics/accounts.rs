@@ -34,7 +34,7 @@ impl Metrics {
     /// Takes over what the ingest of the events of `topic` says now; its `lag` was asked for before.
     pub(crate) fn note_events(&self, topic: &str, monitor: &IngestMonitor, lag: Option<&Lag>) {
         let status = monitor.status();
-        for (outcome, count) in outcomes(&status.tally) {
+        for (outcome, count) in outcomes(&status.counters) {
             let labels = [("topic", topic), ("outcome", outcome)];
             self.counter(names::EVENT_RECORDS, &labels).absolute(count);
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use metrics::Histogram;
-use shop_core::ingest::{CarriedBatch, IngestMonitor, IngestObserver, IngestStatus, Part, Phase, Tally};
+use shop_core::ingest::{
+    BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase,
+};
 use shop_core::log::{Lag, ReasonKind};
 
 use super::names::{self, Name};
@@ -33,11 +35,11 @@ impl Observer {
 }
 
 impl IngestObserver for Observer {
-    fn carried(&self, batch: &CarriedBatch) {
+    fn batch_completed(&self, batch: &BatchReport) {
         self.records.record(float(batch.records));
         self.bytes.record(float(batch.bytes));
         // Once: a sample for each record costs as much as a tenth of all else that is done for it.
-        self.processing.record(batch.took.as_secs_f64());
+        self.processing.record(batch.duration.as_secs_f64());
         if let Some(freshness) = batch.freshness {
             self.freshness.record(freshness.as_secs_f64());
         }
@@ -58,7 +60,7 @@ impl Metrics {
         let status = monitor.status();
         self.note_tally(&status);
         self.note_load(&status);
-        for part in Part::ALL {
+        for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
             self.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
         }
@@ -73,8 +75,8 @@ impl Metrics {
 
     /// How long an ingest has been waiting for each of its parts.
     pub(super) fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
-        for part in Part::ALL {
-            let waiting = status.waiting_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
+        for part in Component::ALL {
+            let waiting = status.failing_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
             self.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
         }
     }
@@ -113,7 +115,7 @@ impl Metrics {
         asked.map(|(_, counts)| counts.values().sum::<u64>()).reduce(|sum, count| sum + count)
     }
 
-    fn note_tally(&self, IngestStatus { tally, .. }: &IngestStatus) {
+    fn note_tally(&self, IngestStatus { counters: tally, .. }: &IngestStatus) {
         let stored = tally.inserted + tally.duplicates;
         for (status, count) in [("success", stored), ("error", tally.dead_lettered)] {
             self.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);
@@ -152,7 +154,7 @@ impl Metrics {
 }
 
 /// What became of records, and of how many.
-pub(super) const fn outcomes(tally: &Tally) -> [(&'static str, u64); 3] {
+pub(super) const fn outcomes(tally: &IngestCounters) -> [(&'static str, u64); 3] {
     [("inserted", tally.inserted), ("duplicate", tally.duplicates), ("dead_lettered", tally.dead_lettered)]
 }
 

@@ -41,7 +41,7 @@ struct Series {
 
 impl Requests {
     /// Those of one service.
-    pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
+    pub(crate) fn new(metrics: &Metrics) -> Arc<Self> {
         let in_flight = metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]);
         Arc::new(Self { metrics: metrics.clone(), in_flight, series: RwLock::default() })
     }

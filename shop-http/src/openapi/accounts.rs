@@ -7,11 +7,11 @@ use shop_core::api::{NewOrderBody, NewUserBody, OrderBody, UserBody, UserOrdersB
 use shop_core::orders::{Order, OrderNumber, Product, TotalPrice};
 use shop_core::users::{Email, PersonName, User, UserNumber};
 
-use super::answers::{Answer, no_answer, not_taken, too_busy, unreadable};
 use super::operation::Operation;
 use super::parameters;
+use super::responses::{ResponseDoc, no_answer, not_taken, too_busy, unreadable};
+use super::route_info::{RouteInfo, operation_id};
 use super::schemas::{described, object, of};
-use super::whereabouts::{Place, operation_id};
 use crate::request::pydantic;
 use crate::response::failure::{Failure, Subject};
 use crate::response::validation_error::{InvalidMember, InvalidValue, Problem, ValidationError};
@@ -24,14 +24,15 @@ const PRICE_TEXT: &str = r"^-?[0-9]{1,8}(\.[0-9]{1,2})?$";
 const DROPPED: &str = "Other members are dropped.";
 
 /// `POST /users`.
-pub(super) fn register(place: &Place<'_>) -> Operation {
+pub(super) fn register(place: &RouteInfo<'_>) -> Operation {
     let body = if place.dialect.is_strict {
         of::<NewUserBody>()
     } else {
         described(object([("email", of::<Email>()), ("name", of::<PersonName>())]), DROPPED)
     };
     let shown = json!({"email": "ada@example.com", "name": "Ada"});
-    let registered = Answer::json(StatusCode::CREATED, "The user is registered, durably", of::<UserBody>());
+    let registered =
+        ResponseDoc::json(StatusCode::CREATED, "The user is registered, durably", of::<UserBody>());
     let registered = linked(registered.with_example(user_example()), place, "users", "user_id");
     let own = [Failure::EmailTaken, missing(place, "email", r#"{"name":"Ada"}"#)];
     let operation = write(place, Subject::User, (body, shown), registered, own.into());
@@ -39,22 +40,22 @@ pub(super) fn register(place: &Place<'_>) -> Operation {
 }
 
 /// `GET /users/{user_id}`.
-pub(super) fn user(place: &Place<'_>) -> Operation {
-    let found = Answer::json(StatusCode::OK, "The user", of::<UserBody>()).with_example(user_example());
+pub(super) fn user(place: &RouteInfo<'_>) -> Operation {
+    let found = ResponseDoc::json(StatusCode::OK, "The user", of::<UserBody>()).with_example(user_example());
     read(place, "One user", Subject::User, found, Failure::UnknownUser)
 }
 
 /// `GET /users/{user_id}/orders`.
-pub(super) fn orders_of_user(place: &Place<'_>) -> Operation {
+pub(super) fn orders_of_user(place: &RouteInfo<'_>) -> Operation {
     let numbers = "The numbers of the first 1,000 orders";
-    let found = Answer::json(StatusCode::OK, numbers, of::<UserOrdersBody>())
+    let found = ResponseDoc::json(StatusCode::OK, numbers, of::<UserOrdersBody>())
         .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
     let summary = "The numbers of a user's orders, as far as they are known";
     read(place, summary, Subject::User, found, Failure::UnknownUser)
 }
 
 /// `POST /orders`.
-pub(super) fn place_order(place: &Place<'_>) -> Operation {
+pub(super) fn place_order(place: &RouteInfo<'_>) -> Operation {
     let integer = |least: i32| {
         json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": i32::MAX},
@@ -79,7 +80,7 @@ pub(super) fn place_order(place: &Place<'_>) -> Operation {
         described(object(members), DROPPED)
     };
     let shown = json!({"user_id": 1, "product": "pen", "quantity": 2, "total_price": 50});
-    let placed = Answer::json(StatusCode::CREATED, "The order is placed, durably", of::<OrderBody>());
+    let placed = ResponseDoc::json(StatusCode::CREATED, "The order is placed, durably", of::<OrderBody>());
     let placed = linked(placed.with_example(order_example()), place, "orders", "order_id");
     let without = r#"{"user_id":1,"product":"pen","total_price":50}"#;
     let own = [Failure::UnknownUser, missing(place, "quantity", without)];
@@ -88,17 +89,18 @@ pub(super) fn place_order(place: &Place<'_>) -> Operation {
 }
 
 /// `GET /orders/{order_id}`.
-pub(super) fn order(place: &Place<'_>) -> Operation {
-    let found = Answer::json(StatusCode::OK, "The order", of::<OrderBody>()).with_example(order_example());
+pub(super) fn order(place: &RouteInfo<'_>) -> Operation {
+    let found =
+        ResponseDoc::json(StatusCode::OK, "The order", of::<OrderBody>()).with_example(order_example());
     read(place, "One order", Subject::Order, found, Failure::UnknownOrder)
 }
 
 /// What takes a row, with the schema and an example of what is sent.
 fn write(
-    place: &Place<'_>,
+    place: &RouteInfo<'_>,
     of: Subject,
     body: (Value, Value),
-    written: Answer,
+    written: ResponseDoc,
     mut failures: Vec<Failure>,
 ) -> Operation {
     failures.push(Failure::KeyTaken(of));
@@ -111,7 +113,13 @@ fn write(
 }
 
 /// What tells of one row, the number of which is in the path.
-fn read(place: &Place<'_>, summary: &'static str, of: Subject, found: Answer, unknown: Failure) -> Operation {
+fn read(
+    place: &RouteInfo<'_>,
+    summary: &'static str,
+    of: Subject,
+    found: ResponseDoc,
+    unknown: Failure,
+) -> Operation {
     let parameter = if of == Subject::User { "user_id" } else { "order_id" };
     let mut failures = vec![unknown, no_number(place, parameter)];
     failures.extend(no_answer(of));
@@ -121,7 +129,7 @@ fn read(place: &Place<'_>, summary: &'static str, of: Subject, found: Answer, un
 }
 
 /// `answer`, which leads to the row that it tells of.
-fn linked(answer: Answer, place: &Place<'_>, rows: &'static str, parameter: &str) -> Answer {
+fn linked(answer: ResponseDoc, place: &RouteInfo<'_>, rows: &'static str, parameter: &str) -> ResponseDoc {
     let path = format!("{}/{{{parameter}}}", place.path);
     let number = format!("path.{parameter}");
     let parameters = [(&*number, "$response.body#/id")];
@@ -131,7 +139,7 @@ fn linked(answer: Answer, place: &Place<'_>, rows: &'static str, parameter: &str
 }
 
 /// The tag of operations on these.
-const fn tag(place: &Place<'_>, of: Subject) -> &'static str {
+const fn tag(place: &RouteInfo<'_>, of: Subject) -> &'static str {
     match of {
         _ if place.dialect.is_strict => "v1",
         Subject::Order => "orders",
@@ -139,7 +147,7 @@ const fn tag(place: &Place<'_>, of: Subject) -> &'static str {
     }
 }
 
-fn missing(place: &Place<'_>, member: &'static str, body: &str) -> Failure {
+fn missing(place: &RouteInfo<'_>, member: &'static str, body: &str) -> Failure {
     let input = body.to_owned();
     if place.dialect.is_strict {
         let (problem, text) = (Problem::Missing, String::new());
@@ -149,7 +157,7 @@ fn missing(place: &Place<'_>, member: &'static str, body: &str) -> Failure {
     Failure::Values(vec![InvalidValue { loc: ["body", member], error, input }])
 }
 
-fn no_number(place: &Place<'_>, parameter: &'static str) -> Failure {
+fn no_number(place: &RouteInfo<'_>, parameter: &'static str) -> Failure {
     if place.dialect.is_strict {
         return Failure::field(parameter, "must be an integer");
     }

@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shop_core::api::PublishedBody;
 
-use super::answers::{Answer, not_taken, too_busy, unreadable};
 use super::operation::Operation;
+use super::responses::{ResponseDoc, not_taken, too_busy, unreadable};
+use super::route_info::RouteInfo;
 use super::schemas::{four_members, listed, new_purchase, object, of, time, word};
-use super::whereabouts::Place;
 use super::{example, parameters};
 use crate::dialect::{Dialect, PurchaseResponse, Timestamps};
 use crate::request::purchase::MEMBERS;
@@ -19,27 +19,27 @@ use crate::response::validation_error::{InvalidMember, Problem, unknown};
 const TAKEN: &str = "The purchase was taken, and is durable";
 
 /// `POST /buy`.
-pub(super) fn buy(place: &Place<'_>) -> Operation {
+pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
     let taken = taken(place.dialect);
     Operation { tag: "purchases", ..operation(place, "Buys", place.dialect.timestamps, taken) }
 }
 
 /// `POST /purchases`: a purchase past the log.
-pub(super) fn into_store(place: &Place<'_>) -> Operation {
+pub(super) fn into_store(place: &RouteInfo<'_>) -> Operation {
     let form = place.dialect.item;
     let shown = example::purchase().map(|purchase| json!(LegacyPurchase::in_listing(&purchase, form)));
     let stored =
-        Answer::json(StatusCode::CREATED, "The purchase is stored", listed(form)).with_example(shown);
+        ResponseDoc::json(StatusCode::CREATED, "The purchase is stored", listed(form)).with_example(shown);
     let summary = "Writes a purchase straight into the store, for tests";
     Operation { tag: "purchases", ..operation(place, summary, Timestamps::Lenient, stored) }
 }
 
 /// The operation that takes a purchase and answers `taken`.
 pub(super) fn operation(
-    place: &Place<'_>,
+    place: &RouteInfo<'_>,
     summary: &'static str,
     timestamps: Timestamps,
-    taken: Answer,
+    taken: ResponseDoc,
 ) -> Operation {
     let replayed = "`true` when it was acknowledged before, under the same key";
     let mut failures = refused(place);
@@ -61,17 +61,18 @@ pub(super) fn operation(
 }
 
 /// The answer to a buy in `dialect`.
-pub(super) fn taken(dialect: &Dialect) -> Answer {
+pub(super) fn taken(dialect: &Dialect) -> ResponseDoc {
     let answer = match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
             let location = "The purchase, asked for with `wait_for`: it is stored a moment later";
-            Answer::json(StatusCode::CREATED, TAKEN, of::<PublishedBody>()).with_header("Location", location)
+            ResponseDoc::json(StatusCode::CREATED, TAKEN, of::<PublishedBody>())
+                .with_header("Location", location)
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
             let status = status.map(|status| ("status", word(&[status])));
             let members = status.into_iter().chain([("message", word(&[message]))]);
             let purchases = purchase_as.iter().map(|name| (*name, four_members(dialect.item)));
-            Answer::json(code, TAKEN, object(members.chain(purchases)))
+            ResponseDoc::json(code, TAKEN, object(members.chain(purchases)))
         }
     };
     let bought: Option<Value> = example::purchase().and_then(|purchase| {
@@ -82,7 +83,7 @@ pub(super) fn taken(dialect: &Dialect) -> Answer {
 }
 
 /// What can be wrong with the request.
-fn refused(place: &Place<'_>) -> Vec<Failure> {
+fn refused(place: &RouteInfo<'_>) -> Vec<Failure> {
     let wrong = |member: &'static str, problem, text: &str, input: &str| {
         let (member, text, input) = (member.into(), text.to_owned(), input.to_owned());
         Failure::Body(vec![InvalidMember { member, problem, text, input }])

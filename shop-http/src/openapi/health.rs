@@ -3,11 +3,11 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::answers::{Answer, NO_BODY, too_busy};
 use super::operation::Operation;
 use super::parameters;
+use super::responses::{NO_BODY, ResponseDoc, too_busy};
+use super::route_info::RouteInfo;
 use super::schemas::{object, text, word};
-use super::whereabouts::Place;
 use crate::resources::health::{DEGRADED, INGEST_STOPPED, KAFKA_UNAVAILABLE, LOG_UNAVAILABLE};
 use crate::response::failure::Failure;
 use crate::service_kind::ServiceKind;
@@ -18,8 +18,8 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What stands at a path that is no purchase's.
-pub(super) fn or_about(naked: &str, place: &Place<'_>) -> Option<Operation> {
-    let ok = |says, media| Answer::other(StatusCode::OK, says, media);
+pub(super) fn or_about(naked: &str, place: &RouteInfo<'_>) -> Option<Operation> {
+    let ok = |says, media| ResponseDoc::other(StatusCode::OK, says, media);
     let files = |media: &[&'static str]| media.iter().map(|media| ok("The file", media)).collect::<Vec<_>>();
     let lives = "Whether the process lives";
     Some(match naked {
@@ -30,7 +30,7 @@ pub(super) fn or_about(naked: &str, place: &Place<'_>) -> Option<Operation> {
         "/-/ready" => ready(place),
         "/livez" | "/-/healthy" => of_health(lives, vec![is("It does", &[("status", &["alive"])])]),
         "/healthz" => {
-            let answer = Answer { schema: word(&["Success"]), ..ok("It does", TEXT) };
+            let answer = ResponseDoc { schema: word(&["Success"]), ..ok("It does", TEXT) };
             of_health(lives, vec![answer.with_example(Some("Success".into()))])
         }
         "/metrics" => of_health("Metrics", vec![ok("Metrics in Prometheus' text format", "text/plain")]),
@@ -45,12 +45,13 @@ pub(super) fn or_about(naked: &str, place: &Place<'_>) -> Option<Operation> {
             file(place, "What the page of the documentation is made of", parameters::file(), own)
         }
         "/redoc" => {
-            let page = Answer::other(StatusCode::TEMPORARY_REDIRECT, "To `/docs`", NO_BODY);
+            let page = ResponseDoc::other(StatusCode::TEMPORARY_REDIRECT, "To `/docs`", NO_BODY);
             let own = vec![page.with_header("Location", "`docs`")];
             about(place, "Where other systems have a page of this kind", own)
         }
         "/openapi.json" => {
-            let document = Answer::json(StatusCode::OK, "An OpenAPI document", json!({"type": "object"}));
+            let document =
+                ResponseDoc::json(StatusCode::OK, "An OpenAPI document", json!({"type": "object"}));
             about(place, "This document", vec![document])
         }
         _ => return None,
@@ -58,25 +59,25 @@ pub(super) fn or_about(naked: &str, place: &Place<'_>) -> Option<Operation> {
 }
 
 /// Something that is always answered.
-fn of_health(summary: &'static str, own: Vec<Answer>) -> Operation {
+fn of_health(summary: &'static str, own: Vec<ResponseDoc>) -> Operation {
     Operation { tag: "health", summary, own, ..Operation::default() }
 }
 
-fn about(place: &Place<'_>, summary: &'static str, own: Vec<Answer>) -> Operation {
+fn about(place: &RouteInfo<'_>, summary: &'static str, own: Vec<ResponseDoc>) -> Operation {
     let failures = too_busy(place, false).into();
     Operation { tag: "about", summary, own, failures, ..Operation::default() }
 }
 
 /// One of the files that `parameter` names.
-fn file(place: &Place<'_>, summary: &'static str, parameter: Value, own: Vec<Answer>) -> Operation {
+fn file(place: &RouteInfo<'_>, summary: &'static str, parameter: Value, own: Vec<ResponseDoc>) -> Operation {
     let mut operation = about(place, summary, own);
     operation.failures.insert(0, Failure::NoRoute);
     Operation { parameters: vec![parameter], ..operation }
 }
 
 /// What is answered to a browser that has a file already.
-fn unchanged() -> Answer {
-    Answer::other(StatusCode::NOT_MODIFIED, "The browser has it", NO_BODY)
+fn unchanged() -> ResponseDoc {
+    ResponseDoc::other(StatusCode::NOT_MODIFIED, "The browser has it", NO_BODY)
 }
 
 /// An object of these members: one of the words of each, or where there are none, whether it is so.
@@ -87,35 +88,35 @@ fn telling(members: &[(&str, &[&str])]) -> Value {
 }
 
 /// 200 with such an object; the first words of all members are its example.
-fn is(says: &str, members: &[(&str, &[&str])]) -> Answer {
+fn is(says: &str, members: &[(&str, &[&str])]) -> ResponseDoc {
     let shown = members.iter().map(|(name, words)| {
         let value = words.first().map_or(Value::from(true), |word| (*word).into());
         ((*name).to_owned(), value)
     });
-    Answer::json(StatusCode::OK, says, telling(members)).with_example(Some(shown.collect()))
+    ResponseDoc::json(StatusCode::OK, says, telling(members)).with_example(Some(shown.collect()))
 }
 
 /// 503 with a body like this.
-fn is_not(says: &str, schema: Value) -> Answer {
-    Answer::json(StatusCode::SERVICE_UNAVAILABLE, says, schema)
+fn is_not(says: &str, schema: Value) -> ResponseDoc {
+    ResponseDoc::json(StatusCode::SERVICE_UNAVAILABLE, says, schema)
 }
 
 /// What is true or false in the answers of a service of this role.
-fn switches(place: &Place<'_>) -> Vec<(&'static str, &'static [&'static str])> {
+fn switches(place: &RouteInfo<'_>) -> Vec<(&'static str, &'static [&'static str])> {
     match place.role {
         ServiceKind::Facing => vec![("kafkaReady", &[])],
         ServiceKind::Management => vec![("kafkaReady", &[]), ("mongoReady", &[])],
     }
 }
 
-fn index(place: &Place<'_>) -> Operation {
+fn index(place: &RouteInfo<'_>) -> Operation {
     let map = json!({"type": "object", "additionalProperties": text()});
     let own = vec![
-        Answer::json(StatusCode::OK, "Paths, and what they are for", map)
+        ResponseDoc::json(StatusCode::OK, "Paths, and what they are for", map)
             .with_example(Some(json!({"/healthz": "Whether the process lives"}))),
-        Answer::other(StatusCode::OK, "For a browser, a page", DOCUMENT),
+        ResponseDoc::other(StatusCode::OK, "For a browser, a page", DOCUMENT),
         unchanged(),
-        Answer::other(
+        ResponseDoc::other(
             StatusCode::PERMANENT_REDIRECT,
             "To the same path with a slash, for a browser",
             NO_BODY,
@@ -128,7 +129,7 @@ fn index(place: &Place<'_>) -> Operation {
 const SHOULD: &str = "Requests should be sent here";
 const SHOULD_NOT: &str = "Requests should not be sent here now";
 
-fn ready(place: &Place<'_>) -> Operation {
+fn ready(place: &RouteInfo<'_>) -> Operation {
     let own = match place.role {
         ServiceKind::Facing => {
             let why = telling(&[("detail", &[KAFKA_UNAVAILABLE, LOG_UNAVAILABLE, INGEST_STOPPED])]);
@@ -152,13 +153,13 @@ fn ready_to_answer() -> Operation {
     of_health("Whether this process can answer anything, whatever else is unavailable", own)
 }
 
-fn ready_naked(place: &Place<'_>) -> Operation {
+fn ready_naked(place: &RouteInfo<'_>) -> Operation {
     let with = |status: &'static [&str]| [vec![("status", status)], switches(place)].concat();
     let own = vec![is(SHOULD, &with(&["ready"])), is_not(SHOULD_NOT, telling(&with(&["not ready"])))];
     of_health("Whether requests should be sent here, in other words", own)
 }
 
-fn health(place: &Place<'_>) -> Operation {
+fn health(place: &RouteInfo<'_>) -> Operation {
     let form = place.dialect.health;
     let words = [form.well, DEGRADED];
     let well: Vec<(&str, &[&str])> = [vec![("status", &words[..])], switches(place)].concat();
@@ -169,7 +170,7 @@ fn health(place: &Place<'_>) -> Operation {
         }
         let parts: Vec<(&str, &[&str])> =
             [vec![("status", &["unhealthy"][..]), ("mongodb", &["disconnected"])], switches(place)].concat();
-        own.push(Answer::json(StatusCode::INTERNAL_SERVER_ERROR, "The store is away", telling(&parts)));
+        own.push(ResponseDoc::json(StatusCode::INTERNAL_SERVER_ERROR, "The store is away", telling(&parts)));
     }
     let summary = "How the service is, for people; with the state of what runs in it, as `ingest`, `users` and `orders`. \
                    `degraded`: ingest has stopped, or cannot store a record, until an operator acts";

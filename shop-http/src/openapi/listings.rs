@@ -5,10 +5,10 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use shop_core::ports::Summary;
 
-use super::answers::{Answer, no_answer, too_busy};
 use super::operation::Operation;
+use super::responses::{ResponseDoc, no_answer, too_busy};
+use super::route_info::RouteInfo;
 use super::schemas::listing;
-use super::whereabouts::Place;
 use super::{example, parameters};
 use crate::dialect::{By, PathMatch, View};
 use crate::response;
@@ -19,16 +19,16 @@ const LINKS: &str = "Of a page: its next one, with `rel=\"next\"`. Where a user'
                      under that name, with `rel=\"alternate\"`";
 
 /// `GET /getAllUserBuys/{who}`, `GET /purchases/{who}`.
-pub(super) fn of_user(place: &Place<'_>) -> Operation {
+pub(super) fn for_user(place: &RouteInfo<'_>) -> Operation {
     of_user_in(place, place.dialect.listing.view)
 }
 
 /// `GET /buyList/{who}`.
-pub(super) fn buy_list(place: &Place<'_>) -> Operation {
+pub(super) fn buy_list(place: &RouteInfo<'_>) -> Operation {
     of_user_in(place, View::Status)
 }
 
-fn of_user_in(place: &Place<'_>, view: View) -> Operation {
+fn of_user_in(place: &RouteInfo<'_>, view: View) -> Operation {
     let form = place.dialect.listing;
     let summary = match form.path_match {
         PathMatch::Either => "What a user has bought, by id or by name; `X-Found-By` says by which",
@@ -40,13 +40,13 @@ fn of_user_in(place: &Place<'_>, view: View) -> Operation {
 }
 
 /// `GET /purchases`.
-pub(super) fn of_everybody(place: &Place<'_>) -> Operation {
+pub(super) fn for_all_users(place: &RouteInfo<'_>) -> Operation {
     let summary = "What everybody has bought, the newest 500 unless asked otherwise";
     listing_in(place, View::List, StatusCode::OK, summary, None)
 }
 
 fn listing_in(
-    place: &Place<'_>,
+    place: &RouteInfo<'_>,
     view: View,
     nothing: StatusCode,
     summary: &'static str,
@@ -57,14 +57,14 @@ fn listing_in(
     views.dedup();
     let views: Vec<_> = views.into_iter().map(|view| listing(view, place.dialect.item)).collect();
     let schema = json!({"anyOf": views});
-    let found = Answer::json(StatusCode::OK, "The listing", schema.clone())
+    let found = ResponseDoc::json(StatusCode::OK, "The listing", schema.clone())
         .with_example(shown(place, view))
         .with_header("Link", LINKS)
         .with_header("X-Found-By", "`userid` or `username`, where the text in the path may be either")
         .with_header("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
     let mut own = vec![found];
     if nothing != StatusCode::OK {
-        own.push(Answer::json(nothing, "Nothing is found: an empty listing", schema));
+        own.push(ResponseDoc::json(nothing, "Nothing is found: an empty listing", schema));
     }
     let mut failures = vec![
         Failure::field("limit", "must be a whole number from 1 to 1000"),
@@ -90,13 +90,13 @@ fn listing_in(
     }
 }
 
-fn shown(place: &Place<'_>, view: View) -> Option<Value> {
+fn shown(place: &RouteInfo<'_>, view: View) -> Option<Value> {
     let form = place.dialect.listing;
     let found = if form.path_match == PathMatch::UserName { By::UserName } else { By::UserId };
     let who = if found == By::UserName { "ada" } else { "u1" }.to_owned();
     let envelope =
         Envelope { view, item: place.dialect.item, who, asked: found, found: Some(found), alternate: None };
     let total = "29.99".parse().ok()?;
-    let body = response::listing::of_page(&envelope, &example::page(), Summary::new(1, total)).ok()?;
+    let body = response::listing::page_body(&envelope, &example::page(), Summary::new(1, total)).ok()?;
     example::shown(body.into_response())
 }

@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 mod accounts;
-mod answers;
 mod buying;
 mod example;
 mod health;
 mod listings;
 mod operation;
 mod parameters;
+mod responses;
+mod route_info;
 mod schemas;
 mod v1;
-mod whereabouts;
 
 #[cfg(test)]
 mod document_test;
 
-use whereabouts::Place;
+use route_info::RouteInfo;
 
 use crate::dialect::Dialect;
 use crate::service::Service;
@@ -50,7 +50,7 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> Value {
     let mut described = Map::new();
     let mut dialects = BTreeMap::new();
     for path in paths {
-        let dialect = Dialect::of_path(path, service.options.dialect);
+        let dialect = Dialect::from_path(path, service.options.dialect);
         dialects.insert(dialect.name(), dialect);
         described.extend(described_at(path, service).map(|item| (path.clone(), item)));
     }
@@ -64,7 +64,7 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> Value {
         },
         "tags": tags(service),
         "paths": described,
-        "components": answers::components(dialects.into_values()),
+        "components": responses::components(dialects.into_values()),
     })
 }
 
@@ -85,11 +85,11 @@ fn tags(service: &Service) -> Vec<Value> {
 
 /// What stands at `path`, if that is known.
 fn described_at(path: &str, service: &Service) -> Option<Value> {
-    let place = Place::of(path, service);
+    let place = RouteInfo::new(path, service);
     let operations = match place.naked.as_str() {
         "/buy" => vec![buying::buy(&place)],
-        "/purchases" => vec![buying::into_store(&place), listings::of_everybody(&place)],
-        "/getAllUserBuys/{who}" | "/purchases/{who}" => vec![listings::of_user(&place)],
+        "/purchases" => vec![buying::into_store(&place), listings::for_all_users(&place)],
+        "/getAllUserBuys/{who}" | "/purchases/{who}" => vec![listings::for_user(&place)],
         "/buyList/{who}" => vec![listings::buy_list(&place)],
         "/v1/purchases" => vec![v1::buy(&place), v1::purchases(&place)],
         "/v1/purchases/{id}" => vec![v1::purchase(&place)],

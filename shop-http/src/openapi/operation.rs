@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::answers::{Answer, answers};
-use super::whereabouts::{Place, operation_id};
+use super::responses::{ResponseDoc, responses};
+use super::route_info::{RouteInfo, operation_id};
 use crate::response::failure::Failure;
 
 /// An operation, before it stands somewhere. The default says nothing.
@@ -15,20 +15,20 @@ pub(super) struct Operation {
     pub(super) parameters: Vec<Value>,
     /// The schema and an example of what is sent; a question sends nothing.
     pub(super) body: Option<(Value, Value)>,
-    pub(super) own: Vec<Answer>,
+    pub(super) own: Vec<ResponseDoc>,
     /// What may go wrong here, besides what may everywhere.
     pub(super) failures: Vec<Failure>,
 }
 
 impl Operation {
     /// The method and the operation at `place`, with another `tag` if one is given.
-    pub(super) fn described(self, place: &Place<'_>, tag: Option<&str>) -> (String, Value) {
+    pub(super) fn described(self, place: &RouteInfo<'_>, tag: Option<&str>) -> (String, Value) {
         let method = if self.body.is_some() { "post" } else { "get" };
         let mut operation = json!({
             "operationId": operation_id(method, place.path),
             "tags": [tag.unwrap_or(self.tag)],
             "summary": self.summary,
-            "responses": answers(place, self.own, &self.failures),
+            "responses": responses(place, self.own, &self.failures),
         });
         if let Some(text) = self.description {
             operation["description"] = text.into();

@@ -4,10 +4,10 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
 
-use super::answers::{Answer, no_answer, too_busy};
 use super::operation::Operation;
+use super::responses::{ResponseDoc, no_answer, too_busy};
+use super::route_info::{RouteInfo, operation_id};
 use super::schemas::of;
-use super::whereabouts::{Place, operation_id};
 use super::{buying, example, parameters};
 use crate::response::failure::{Failure, Subject};
 use crate::service_kind::ServiceKind;
@@ -15,7 +15,7 @@ use crate::service_kind::ServiceKind;
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
 
 /// `POST /v1/purchases`.
-pub(super) fn buy(place: &Place<'_>) -> Operation {
+pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
     // Asked for at once it may not be stored yet, so it is waited for.
     let id = "$response.body#/purchase/id";
     let taken = buying::taken(place.dialect).with_link(
@@ -28,8 +28,8 @@ pub(super) fn buy(place: &Place<'_>) -> Operation {
 }
 
 /// `GET /v1/purchases`.
-pub(super) fn purchases(place: &Place<'_>) -> Operation {
-    let listed = Answer::json(StatusCode::OK, "A page of purchases", of::<PageBody>())
+pub(super) fn purchases(place: &RouteInfo<'_>) -> Operation {
+    let listed = ResponseDoc::json(StatusCode::OK, "A page of purchases", of::<PageBody>())
         .with_example(Some(json!(PageBody::from(example::page()))))
         .with_header(PENDING.0, PENDING.1)
         .with_link(
@@ -47,9 +47,9 @@ pub(super) fn purchases(place: &Place<'_>) -> Operation {
 }
 
 /// `GET /v1/purchases/{id}`.
-pub(super) fn purchase(place: &Place<'_>) -> Operation {
+pub(super) fn purchase(place: &RouteInfo<'_>) -> Operation {
     let shown = example::purchase().map(|purchase| json!(PurchaseBody::from(purchase)));
-    let found = Answer::json(StatusCode::OK, "The purchase", of::<PurchaseBody>()).with_example(shown);
+    let found = ResponseDoc::json(StatusCode::OK, "The purchase", of::<PurchaseBody>()).with_example(shown);
     let failures = vec![
         Failure::UnknownPurchase,
         Failure::NoRoute,
@@ -59,10 +59,11 @@ pub(super) fn purchase(place: &Place<'_>) -> Operation {
 }
 
 /// `GET /v1/summary`.
-pub(super) fn summary(place: &Place<'_>) -> Operation {
-    let counted = Answer::json(StatusCode::OK, "How many purchases, and what they cost", of::<SummaryBody>())
-        .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
-        .with_header(PENDING.0, PENDING.1);
+pub(super) fn summary(place: &RouteInfo<'_>) -> Operation {
+    let counted =
+        ResponseDoc::json(StatusCode::OK, "How many purchases, and what they cost", of::<SummaryBody>())
+            .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
+            .with_header(PENDING.0, PENDING.1);
     let neither = Failure::field("userid", "or username must be given, or everyone=true");
     let failures = std::iter::once(neither).chain(of_everyone(place)).collect();
     let summary =
@@ -71,15 +72,15 @@ pub(super) fn summary(place: &Place<'_>) -> Operation {
 }
 
 /// What is said of everybody's purchases where they are not listed.
-fn of_everyone(place: &Place<'_>) -> Option<Failure> {
+fn of_everyone(place: &RouteInfo<'_>) -> Option<Failure> {
     (place.role == ServiceKind::Facing).then_some(Failure::NotForEveryone)
 }
 
 /// A question whose answer can wait for a purchase.
 fn question(
-    place: &Place<'_>,
+    place: &RouteInfo<'_>,
     summary: &'static str,
-    answer: Answer,
+    answer: ResponseDoc,
     mut failures: Vec<Failure>,
     mut asked: Vec<Value>,
 ) -> Operation {

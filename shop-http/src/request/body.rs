@@ -19,7 +19,7 @@ const READ_ON_TIME: Duration = Duration::from_secs(2);
 
 /// The whole body, as far as its options allow. None given as its media type counts as JSON.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions) -> Result<Bytes, Failure> {
-    let limit = options.body_limit;
+    let limit = options.max_body_bytes;
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
         return Err(Failure::MediaType(other));
@@ -32,7 +32,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions)
         read_on(headers, body).await;
         return Err(Failure::BodyTooLarge(limit));
     }
-    let time = options.body_deadline;
+    let time = options.body_read_timeout;
     tokio::time::timeout(time, collect(headers, body, limit)).await.unwrap_or(Err(Failure::BodyTooSlow(time)))
 }
 

@@ -12,13 +12,13 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use shop_core::json::Scalar;
+use shop_core::json::RawScalar;
 use shop_core::orders::{NewOrder, Product};
 use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{IdempotencyKey, InvalidText, RequestContext};
 
 use crate::dialect::Dialect;
-use crate::request::purchase::Wrong;
+use crate::request::purchase::FieldError;
 use crate::request::query::Strict;
 use crate::request::{body, purchase, pydantic, strict};
 use crate::response::failure::Failure;
@@ -35,7 +35,7 @@ pub(crate) struct CreateRequest {
 
 impl CreateRequest {
     /// What `request` asks for; with a fresh key if it has none.
-    pub(crate) async fn of(
+    pub(crate) async fn from_request(
         service: &Service,
         dialect: &'static Dialect,
         request: Request,
@@ -43,7 +43,7 @@ impl CreateRequest {
         let (Parts { headers, uri, .. }, body) = request.into_parts();
         let body = body::read(&headers, body, &service.options).await?;
         if dialect.is_strict {
-            Strict::of(&uri, &[])?.finish(Some(()))?;
+            Strict::from_uri(&uri, &[])?.finish(Some(()))?;
         }
         let key = purchase::idempotency_key(&headers)?;
         let key = key.unwrap_or_else(|| service.clock.fresh_id().into());
@@ -110,22 +110,22 @@ pub(crate) const NEW_ORDER: &[&str] = &["user_id", "product", "quantity", "total
 /// The members of a body under `/v1`, and what is found to be wrong with them. None may come twice.
 struct StrictMembers<'a> {
     known: &'static [&'static str],
-    given: BTreeMap<String, Scalar<'a>>,
-    wrong: Wrong<'a>,
+    given: BTreeMap<String, RawScalar<'a>>,
+    wrong: FieldError<'a>,
 }
 
 impl<'a> StrictMembers<'a> {
     fn parse(body: &'a [u8], known: &'static [&'static str]) -> Result<Self, Failure> {
         let Once(given) = serde_json::from_slice(body).map_err(|error| purchase::no_object(body, &error))?;
-        Ok(Self { known, given, wrong: Wrong::of(body) })
+        Ok(Self { known, given, wrong: FieldError::new(body) })
     }
 
     fn read<T>(
         &mut self,
         member: &'static str,
-        read: impl FnOnce(Scalar<'_>) -> Result<T, (Problem, String)>,
+        read: impl FnOnce(RawScalar<'_>) -> Result<T, (Problem, String)>,
     ) -> Option<T> {
-        self.wrong.look(member, self.given.get(member).copied(), read)
+        self.wrong.read_member(member, self.given.get(member).copied(), read)
     }
 
     /// What was `read`, if nothing is wrong.
@@ -137,7 +137,7 @@ impl<'a> StrictMembers<'a> {
 }
 
 /// The members of an object in which none comes twice.
-struct Once<'a>(BTreeMap<String, Scalar<'a>>);
+struct Once<'a>(BTreeMap<String, RawScalar<'a>>);
 
 impl<'de> Deserialize<'de> for Once<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -156,7 +156,7 @@ impl<'de> Visitor<'de> for OnceVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Once<'de>, A::Error> {
         let mut given = BTreeMap::new();
-        while let Some((name, value)) = map.next_entry::<String, Scalar<'de>>()? {
+        while let Some((name, value)) = map.next_entry::<String, RawScalar<'de>>()? {
             match given.entry(name) {
                 Entry::Vacant(entry) => entry.insert(value),
                 Entry::Occupied(entry) => {
@@ -171,7 +171,7 @@ impl<'de> Visitor<'de> for OnceVisitor {
 /// The members of a body, and what is found to be wrong with them. Of a member that comes twice the last one counts.
 struct Members<'a> {
     body: &'a [u8],
-    given: BTreeMap<String, Scalar<'a>>,
+    given: BTreeMap<String, RawScalar<'a>>,
     wrong: Vec<InvalidValue>,
 }
 
@@ -189,7 +189,7 @@ impl<'a> Members<'a> {
     fn read<T>(
         &mut self,
         member: &'static str,
-        read: impl FnOnce(Scalar<'a>) -> Result<T, ValidationError>,
+        read: impl FnOnce(RawScalar<'a>) -> Result<T, ValidationError>,
     ) -> Option<T> {
         let (read, input) = match self.given.get(member) {
             Some(value) => (read(*value), value.as_json().to_owned()),
@@ -203,7 +203,10 @@ impl<'a> Members<'a> {
 }
 
 /// A text of at most so many characters.
-fn short_text<T: FromStr<Err = InvalidText>>(value: Scalar<'_>, most: usize) -> Result<T, ValidationError> {
+fn short_text<T: FromStr<Err = InvalidText>>(
+    value: RawScalar<'_>,
+    most: usize,
+) -> Result<T, ValidationError> {
     pydantic::text(value)?.parse().map_err(|_too_long| ValidationError::too_long(most))
 }
 
@@ -215,7 +218,7 @@ pub(crate) fn number(
     uri: &Uri,
 ) -> Result<i64, Failure> {
     if dialect.is_strict {
-        let mut asked = Strict::of(uri, &[])?;
+        let mut asked = Strict::from_uri(uri, &[])?;
         let number = path.ok().and_then(|Path(text)| strict::parsed_integer(&text));
         let number = number.ok_or_else(|| InvalidField::new(parameter, strict::INTEGER));
         let number = asked.note(number);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName};
 use serde::de::IgnoredAny;
-use shop_core::json::{Members, Scalar};
+use shop_core::json::{RawPurchase, RawScalar};
 use shop_core::{
     Clock, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
 };
@@ -39,19 +39,21 @@ pub(crate) fn read(
     if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(Failure::EmptyBody);
     }
-    let members = if dialect.is_strict { Members::parse_strict(body) } else { Members::parse(body) };
+    let members = if dialect.is_strict { RawPurchase::parse_strict(body) } else { RawPurchase::parse(body) };
     let members = members.map_err(|error| no_object(body, &error))?;
     if dialect.distinguishes_empty_bodies && members.is_empty {
         return Err(Failure::EmptyBody);
     }
-    let mut wrong = Wrong::of(body);
-    let is_given = |value: &Scalar<'_>| counts_as_given(*value, dialect);
-    let user_name = wrong.look("username", members.username.filter(is_given), |value| text(value, dialect));
-    let user_id = wrong.look("userid", members.userid.filter(is_given), |value| text(value, dialect));
-    let price = wrong.look("price", members.price, |value| price(value, dialect));
+    let mut wrong = FieldError::new(body);
+    let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
+    let user_name =
+        wrong.read_member("username", members.username.filter(is_given), |value| text(value, dialect));
+    let user_id = wrong.read_member("userid", members.userid.filter(is_given), |value| text(value, dialect));
+    let price = wrong.read_member("price", members.price, |value| price(value, dialect));
     let time = members.timestamp.filter(|value| !value.is_null());
-    let time =
-        time.map(|value| wrong.look("timestamp", Some(value), |value| timestamp(value, timestamps, clock)));
+    let time = time.map(|value| {
+        wrong.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, clock))
+    });
     wrong.unknown(&members.unknown, MEMBERS);
     match (user_id, user_name, price, &wrong.members[..]) {
         (Some(user_id), Some(user_name), Some(price), []) => {
@@ -65,22 +67,22 @@ pub(crate) fn read(
 }
 
 /// What is found to be wrong with the members of a body.
-pub(super) struct Wrong<'a> {
+pub(super) struct FieldError<'a> {
     body: &'a [u8],
     pub(super) members: Vec<InvalidMember>,
 }
 
-impl<'a> Wrong<'a> {
-    pub(super) const fn of(body: &'a [u8]) -> Self {
+impl<'a> FieldError<'a> {
+    pub(super) const fn new(body: &'a [u8]) -> Self {
         Self { body, members: Vec::new() }
     }
 
     /// What `read` makes of the member's value. If it makes nothing of it, that is noted.
-    pub(super) fn look<T>(
+    pub(super) fn read_member<T>(
         &mut self,
         member: &'static str,
-        value: Option<Scalar<'_>>,
-        read: impl FnOnce(Scalar<'_>) -> Result<T, (Problem, String)>,
+        value: Option<RawScalar<'_>>,
+        read: impl FnOnce(RawScalar<'_>) -> Result<T, (Problem, String)>,
     ) -> Option<T> {
         let Some(value) = value else {
             let input = String::from_utf8_lossy(self.body).into_owned();
@@ -130,7 +132,7 @@ pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> Failure {
     Failure::Syntax(error.to_string(), why)
 }
 
-pub(super) fn text<T>(value: Scalar<'_>, dialect: &Dialect) -> Result<T, (Problem, String)>
+pub(super) fn text<T>(value: RawScalar<'_>, dialect: &Dialect) -> Result<T, (Problem, String)>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
@@ -140,14 +142,14 @@ where
 }
 
 /// Whether the value of an id or of a name is one at all.
-fn counts_as_given(value: Scalar<'_>, dialect: &Dialect) -> bool {
+fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
     match dialect.missing {
         MissingFields::Listed => !value.is_null(),
         MissingFields::AllRequired => !EMPTY_VALUES[..4].contains(&value.as_json()),
     }
 }
 
-fn price(value: Scalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String)> {
+fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String)> {
     // What the replaced systems say.
     let (no_number, too_low) = match dialect.lowest_price {
         LowestPrice::Zero => ("Price must be a valid number", "Price cannot be negative"),
@@ -168,16 +170,16 @@ fn price(value: Scalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String
 }
 
 /// Whether it is a JSON number, or text that would be one: not `"+5"`, `" 5 "`, `".5"` or `"05"`.
-pub(super) fn is_json_number(value: Scalar<'_>) -> bool {
+pub(super) fn is_json_number(value: RawScalar<'_>) -> bool {
     value.is_number()
         || value.text().is_some_and(|text| {
-            let number = serde_json::from_str::<Scalar<'_>>(&text);
+            let number = serde_json::from_str::<RawScalar<'_>>(&text);
             number.is_ok_and(|number| number.is_number() && number.as_json() == text)
         })
 }
 
 fn timestamp(
-    value: Scalar<'_>,
+    value: RawScalar<'_>,
     timestamps: Timestamps,
     clock: &dyn Clock,
 ) -> Result<Option<Timestamp>, (Problem, String)> {

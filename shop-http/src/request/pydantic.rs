@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use shop_core::json::Scalar;
+use shop_core::json::RawScalar;
 use shop_core::orders::{InvalidTotalPrice, TotalPrice};
 use shop_core::users::Email;
 
@@ -42,14 +42,14 @@ impl ValidationError {
 }
 
 /// Python reads no integer from a longer text.
-const LONGEST_INTEGER: usize = 4_300;
+const MAX_INTEGER_DIGITS: usize = 4_300;
 /// The first float that is no 64-bit integer any more.
 const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
 /// The most digits of a price before its point.
 const WHOLE_DIGITS: i64 = 8;
 
 /// A text.
-pub(crate) fn text(value: Scalar<'_>) -> Result<Cow<'_, str>, ValidationError> {
+pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, ValidationError> {
     value.text().ok_or_else(|| {
         if value.as_json().starts_with('"') {
             let text = "Input should be a valid string, unable to parse raw data as a unicode string";
@@ -60,7 +60,7 @@ pub(crate) fn text(value: Scalar<'_>) -> Result<Cow<'_, str>, ValidationError> {
 }
 
 /// An address, perhaps with a name before it, which is dropped: `Ada <ada@example.com>`.
-pub(crate) fn email(value: Scalar<'_>) -> Result<Email, ValidationError> {
+pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, ValidationError> {
     let text = text(value)?;
     let trimmed = text.trim_matches([' ', '\t']);
     let in_brackets = trimmed.strip_suffix('>').and_then(|rest| rest.split_once('<'));
@@ -74,7 +74,7 @@ pub(crate) fn email(value: Scalar<'_>) -> Result<Email, ValidationError> {
 
 /// An integer, from a number without a fraction, from text, or from a truth. One that has no 64 bits is the last that
 /// has.
-pub(crate) fn integer(value: Scalar<'_>) -> Result<i64, ValidationError> {
+pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, ValidationError> {
     match value.as_json() {
         "true" => Ok(1),
         "false" => Ok(0),
@@ -89,7 +89,7 @@ pub(crate) fn integer(value: Scalar<'_>) -> Result<i64, ValidationError> {
 }
 
 /// An integer of 32 bits.
-pub(crate) fn small_integer(value: Scalar<'_>) -> Result<i32, ValidationError> {
+pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, ValidationError> {
     let integer = integer(value)?;
     i32::try_from(integer).map_err(|_beyond| {
         let (kind, name, words, limit) = if integer > 0 {
@@ -105,7 +105,7 @@ pub(crate) fn small_integer(value: Scalar<'_>) -> Result<i32, ValidationError> {
 /// The same as [`integer`], from text.
 pub(crate) fn integer_of_text(text: &str) -> Result<i64, ValidationError> {
     let text = text.trim();
-    if text.len() > LONGEST_INTEGER {
+    if text.len() > MAX_INTEGER_DIGITS {
         return Err(ValidationError::too_many_digits());
     }
     let (is_negative, number) = signed(text);
@@ -123,7 +123,7 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, ValidationError> {
     Ok(if is_negative { -magnitude } else { magnitude })
 }
 
-fn integer_of_float(value: Scalar<'_>) -> Result<i64, ValidationError> {
+fn integer_of_float(value: RawScalar<'_>) -> Result<i64, ValidationError> {
     let float = value.float().filter(|float| float.is_finite()).ok_or_else(ValidationError::not_finite)?;
     if float.fract() != 0.0 {
         let text = "Input should be a valid integer, got a number with a fractional part";
@@ -136,7 +136,7 @@ fn integer_of_float(value: Scalar<'_>) -> Result<i64, ValidationError> {
 }
 
 /// A price, from a number or from numeric text, digit by digit: no float comes near to it.
-pub(crate) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, ValidationError> {
+pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, ValidationError> {
     let json = value.as_json();
     let text = match value.text() {
         Some(text) => text,

@@ -23,14 +23,14 @@ pub(crate) struct Parameters(BTreeMap<&'static str, String>);
 const NAKED: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
 
 /// The longest that a request may ask to wait.
-const LONGEST_WAIT: f64 = 10.0;
+const MAX_WAIT_SECONDS: f64 = 10.0;
 
 /// What must be encoded in a query: all but the unreserved characters of RFC 3986.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Parameters {
     /// Those of the request to `uri`, outside of `/v1`.
-    pub(crate) fn of(uri: &Uri) -> Result<Self, Failure> {
+    pub(crate) fn from_uri(uri: &Uri) -> Result<Self, Failure> {
         let (parameters, mut wrong) = Self::known(uri, NAKED)?;
         wrong.retain(|wrong| NAKED.contains(&&*wrong.field));
         if wrong.is_empty() { Ok(parameters) } else { Err(Failure::Fields(wrong)) }
@@ -106,7 +106,7 @@ impl Parameters {
 
     fn page_of(&self, order: ListOrder, limit: PageLimit) -> PageRequest {
         PageRequest::first(order, limit)
-            .starting_at(self.get("cursor").map(|cursor| Cursor::from_text(cursor.to_owned())))
+            .with_cursor(self.get("cursor").map(|cursor| Cursor::from_text(cursor.to_owned())))
     }
 
     fn order(&self, usual: ListOrder) -> Result<ListOrder, InvalidField> {
@@ -121,7 +121,7 @@ impl Parameters {
     }
 
     /// The query string that asks for what these ask for, on the page of `limit` that begins at `cursor`.
-    pub(crate) fn of_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
+    pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
         let limit = limit.get().to_string();
         self.again([
             ("by", self.get("by")),
@@ -131,7 +131,7 @@ impl Parameters {
     }
 
     /// The query string that asks for what these ask for, of the users whom `by` finds.
-    pub(crate) fn looking_by(&self, by: By) -> String {
+    pub(crate) fn with_lookup(&self, by: By) -> String {
         self.again([("by", Some(by.name())), ("limit", self.get("limit")), ("cursor", None)])
     }
 
@@ -154,7 +154,7 @@ impl Parameters {
 
     fn wait_time(&self) -> Result<Duration, InvalidField> {
         let Some(text) = self.get("wait") else { return Ok(DEFAULT_WAIT) };
-        let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds));
+        let seconds = text.parse::<f64>().ok().filter(|seconds| (0.0..=MAX_WAIT_SECONDS).contains(seconds));
         let seconds =
             seconds.ok_or_else(|| InvalidField::new("wait", "must be a number of seconds from 0 to 10"))?;
         Ok(Duration::from_secs_f64(seconds))
@@ -184,7 +184,7 @@ impl Strict {
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
     /// Those of the request to `uri`, which may have the parameters `known`.
-    pub(crate) fn of(uri: &Uri, known: &[&'static str]) -> Result<Self, Failure> {
+    pub(crate) fn from_uri(uri: &Uri, known: &[&'static str]) -> Result<Self, Failure> {
         let (parameters, wrong) = Parameters::known(uri, known)?;
         Ok(Self { parameters, wrong })
     }

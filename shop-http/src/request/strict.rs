@@ -1,7 +1,7 @@
 //! Values of users and orders as `/v1` reads them: in JSON's own types alone.
 
 use shop_core::Decimal;
-use shop_core::json::Scalar;
+use shop_core::json::RawScalar;
 use shop_core::orders::{InvalidTotalPrice, TotalPrice};
 use shop_core::users::{Email, InvalidEmail};
 
@@ -13,14 +13,14 @@ use crate::response::validation_error::Problem;
 pub(super) const INTEGER: &str = "must be an integer";
 
 /// An address, with nothing around it.
-pub(super) fn email(value: Scalar<'_>, dialect: &Dialect) -> Result<Email, (Problem, String)> {
+pub(super) fn email(value: RawScalar<'_>, dialect: &Dialect) -> Result<Email, (Problem, String)> {
     text::<String>(value, dialect)?
         .parse()
         .map_err(|why: InvalidEmail| (Problem::Value, format!("is not a valid email address: {why}")))
 }
 
 /// An integer in bounds, without a fraction or an exponent.
-pub(super) fn integer<T: TryFrom<i64>>(value: Scalar<'_>) -> Result<T, (Problem, String)> {
+pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Problem, String)> {
     let bits = 8 * size_of::<T>();
     let number = parsed_integer(value.as_json()).and_then(|number| T::try_from(number).ok());
     number.ok_or_else(|| (Problem::NoNumber, format!("{INTEGER} of {bits} bits")))
@@ -32,7 +32,7 @@ pub(super) fn parsed_integer(text: &str) -> Option<i64> {
 }
 
 /// A price, from a number or from the text of one. It is not rounded.
-pub(super) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, (Problem, String)> {
+pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Problem, String)> {
     let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
     let Some(digits) = digits.filter(|_| is_json_number(value)) else {
         return Err((Problem::NoNumber, InvalidTotalPrice::NotANumber.to_string()));
@@ -51,7 +51,7 @@ pub(super) fn total_price(value: Scalar<'_>) -> Result<TotalPrice, (Problem, Str
 mod tests {
     use super::*;
 
-    fn scalar(json: &str) -> Scalar<'_> {
+    fn scalar(json: &str) -> RawScalar<'_> {
         serde_json::from_str(json).unwrap()
     }
 

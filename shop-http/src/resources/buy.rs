@@ -59,7 +59,7 @@ async fn buy(
         let (Parts { headers, uri, .. }, body) = request.into_parts();
         let body = request::body::read(&headers, body, &purchases.options).await?;
         if dialect.is_strict {
-            Strict::of(&uri, &[])?.finish(Some(()))?;
+            Strict::from_uri(&uri, &[])?.finish(Some(()))?;
         }
         let key = request::purchase::idempotency_key(&headers)?;
         let new = request::purchase::read(&body, dialect, timestamps, key, &*purchases.clock)?;
@@ -69,7 +69,7 @@ async fn buy(
 }
 
 /// What a dialect says of a purchase that was taken.
-struct Said {
+struct PublishedMembers {
     status: Option<&'static str>,
     message: &'static str,
     purchase_as: &'static [&'static str],
@@ -77,7 +77,7 @@ struct Said {
     purchase: Box<RawValue>,
 }
 
-impl Serialize for Said {
+impl Serialize for PublishedMembers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut body = serializer.serialize_map(None)?;
         if let Some(status) = self.status {
@@ -101,7 +101,9 @@ pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) ->
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
             match to_raw_value(&LegacyPurchase::four_members(&purchase, dialect.item)) {
-                Ok(purchase) => (code, Json(Said { status, message, purchase_as, purchase })).into_response(),
+                Ok(purchase) => {
+                    (code, Json(PublishedMembers { status, message, purchase_as, purchase })).into_response()
+                }
                 Err(error) => no_json(&error),
             }
         }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
-use shop_core::ingest::{IngestMonitor, IngestStatus, Part, Phase, StuckRecord};
+use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
 
 use crate::dialect::RequestDialect;
 use crate::response::Json;
@@ -67,7 +67,7 @@ impl Ports {
         self.log && self.store && self.ingest
     }
 
-    async fn of(service: &Service) -> Self {
+    async fn check(service: &Service) -> Self {
         let ingest = service.ingests().all(|ingest| ingest.status().phase != Phase::Stopped);
         match service.kind {
             ServiceKind::Facing => Self { log: sink_is_healthy(service).await, store: true, ingest },
@@ -103,7 +103,7 @@ fn runs(status: &IngestStatus) -> bool {
 
 /// `GET /-/ready`: whether requests should be sent here.
 pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
-    let ports = Ports::of(&service).await;
+    let ports = Ports::check(&service).await;
     let word = |up: bool| if up { "up" } else { "down" };
     match (service.kind, ports.are_ready()) {
         (ServiceKind::Facing, true) => Json(json!({"status": "ready"})).into_response(),
@@ -129,7 +129,7 @@ fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
 
 /// `GET /ready`: the same, in other words.
 pub(crate) async fn ready_naked(State(service): State<Arc<Service>>) -> Response {
-    let ports = Ports::of(&service).await;
+    let ports = Ports::check(&service).await;
     let is_ready = ports.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
     let mut body = json!({"status": status, "kafkaReady": ports.log});
@@ -146,7 +146,16 @@ fn unavailable(body: Value) -> Response {
 /// What `/health` says of an ingest of this process, which reads the topics that `is_its` holds for.
 async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Value {
     let lag = check_with_timeout(ingest.lag()).await.ok().map(|lag| lag.total());
-    let IngestStatus { phase, tally, in_flight, freshness, troubles, stuck, failure, .. } = ingest.status();
+    let IngestStatus {
+        phase,
+        counters: tally,
+        in_flight,
+        freshness,
+        errors: troubles,
+        stuck,
+        fatal_error: failure,
+        ..
+    } = ingest.status();
     let waiting_for = troubles.iter().map(|(part, error)| (part.to_string(), kind_word(error)));
     known(json!({
         "phase": phase.as_str(),
@@ -205,7 +214,7 @@ async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value)
         Some(ingest_health(service, entity.ingest?, |topic| topic == entity.subscribed_topic).await)
     };
     let (store, outbox, events) = tokio::join!(is_healthy(entity.check), outbox, events);
-    let trouble = entity.relay.and_then(|relay| relay.status().trouble);
+    let trouble = entity.relay.and_then(|relay| relay.status().last_error);
     // Whether their store answers, what kind of trouble keeps events in the outbox, and the ingest of the other role's.
     let mut health = known(json!({
         "store": store,
@@ -226,7 +235,7 @@ pub(crate) async fn health(
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
     let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
     let entities = join_all(service.own_entities().map(|entity| entity_health(&service, entity)));
-    let (ports, ingest, entities) = tokio::join!(Ports::of(&service), ingest, entities);
+    let (ports, ingest, entities) = tokio::join!(Ports::check(&service), ingest, entities);
     let mut body = Map::new();
     let mut code = StatusCode::OK;
     let mut word = if service.ingests().any(is_degraded) { DEGRADED } else { dialect.health.well };
@@ -236,7 +245,7 @@ pub(crate) async fn health(
             body.insert("kafkaReady".into(), ports.log.into());
         }
         ServiceKind::Management => {
-            let reads = |ingest: &IngestMonitor| !ingest.status().troubles.contains_key(&Part::Source);
+            let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
             body.insert("kafkaReady".into(), (ports.log && service.ingests().all(reads)).into());
             body.insert("mongoReady".into(), ports.store.into());
             if dialect.health.reports_store {

@@ -14,7 +14,7 @@ use crate::header_names::FOUND_BY;
 use crate::request::Parameters;
 use crate::resources::listing_stream;
 use crate::response::Failure;
-use crate::response::listing::{Envelope, of_page};
+use crate::response::listing::{Envelope, page_body};
 use crate::service::Purchases;
 
 /// What is asked for.
@@ -35,7 +35,7 @@ pub(crate) async fn get(
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let listing = of_user(&purchases, dialect.listing, dialect.item, &uri, path).await;
+    let listing = list_user(&purchases, dialect.listing, dialect.item, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
@@ -47,12 +47,12 @@ pub(crate) async fn buy_list(
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let form = ListingForm { view: View::Status, ..dialect.listing };
-    let listing = of_user(&purchases, form, dialect.item, &uri, path).await;
+    let listing = list_user(&purchases, form, dialect.item, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 /// `GET /purchases`: an array in every dialect, the newest first.
-pub(crate) async fn of_everybody(
+pub(crate) async fn list_all(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     OriginalUri(uri): OriginalUri,
@@ -65,13 +65,13 @@ pub(crate) async fn of_everybody(
         ..dialect.listing
     };
     let listing = async {
-        let parameters = Parameters::of(&uri)?;
-        list(&purchases, ListingRequest::of(form, dialect.item, &parameters)?, &uri, &parameters).await
+        let parameters = Parameters::from_uri(&uri)?;
+        list(&purchases, ListingRequest::new(form, dialect.item, &parameters)?, &uri, &parameters).await
     };
     listing.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-async fn of_user(
+async fn list_user(
     purchases: &Arc<Purchases>,
     form: ListingForm,
     item: ItemForm,
@@ -79,15 +79,15 @@ async fn of_user(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let Path(who) = path.map_err(|_not_utf8| Failure::field("userid", "must be UTF-8 text"))?;
-    let parameters = Parameters::of(uri)?;
+    let parameters = Parameters::from_uri(uri)?;
     let path_match = parameters.by()?.map_or(form.path_match, PathMatch::from);
-    let asked = ListingRequest::of(form, item, &parameters)?.about(who, path_match)?;
+    let asked = ListingRequest::new(form, item, &parameters)?.about(who, path_match)?;
     list(purchases, asked, uri, &parameters).await
 }
 
 impl ListingRequest {
     /// The listing of everybody in `form`, as far as the parameters do not ask for another.
-    fn of(form: ListingForm, item: ItemForm, parameters: &Parameters) -> Result<Self, Failure> {
+    fn new(form: ListingForm, item: ItemForm, parameters: &Parameters) -> Result<Self, Failure> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = parameters.asks_for_a_page() || limit.is_some();
         let view = parameters.view()?.unwrap_or(form.view);
@@ -143,7 +143,7 @@ async fn list(
     if let Some((Selector::User(_), _)) = found
         && has_namesake(purchases, &asked).await
     {
-        let query = parameters.looking_by(By::UserName);
+        let query = parameters.with_lookup(By::UserName);
         asked.envelope.alternate = Some(format!("{}?{query}", uri.path()));
     }
     let alternate = asked.envelope.alternate.as_ref().map(|uri| format!("<{uri}>; rel=\"alternate\""));
@@ -152,7 +152,7 @@ async fn list(
     let body = if asked.is_page {
         let counts = is_found && asked.envelope.view.counts();
         let summary = if counts { purchases.summary(&selector).await? } else { Summary::default() };
-        of_page(&asked.envelope, &page, summary)
+        page_body(&asked.envelope, &page, summary)
     } else {
         let (purchases, request) = (Arc::clone(purchases), asked.request.clone());
         listing_stream::whole(purchases, asked.envelope, selector, request, &page)
@@ -164,7 +164,7 @@ async fn list(
         *response.status_mut() = asked.nothing;
     }
     let link = next.map(|next| {
-        let query = parameters.of_next_page(asked.request.limit, &next);
+        let query = parameters.for_next_page(asked.request.limit, &next);
         format!("<{}?{query}>; rel=\"next\"", uri.path())
     });
     for link in [link, alternate].into_iter().flatten() {
@@ -173,7 +173,7 @@ async fn list(
     if let Some(by) = found_by {
         response.headers_mut().insert(FOUND_BY, HeaderValue::from_static(by.name()));
     }
-    Ok(visibility.mark(response))
+    Ok(visibility.apply(response))
 }
 
 /// The first page of the first candidate who has bought anything, or the page of the candidate that the cursor
@@ -181,7 +181,7 @@ async fn list(
 async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(Selector, Page)>, Failure> {
     let cursor = asked.request.cursor.as_ref();
     for candidate in &asked.candidates {
-        if cursor.is_some_and(|cursor| !cursor.is_of(candidate)) {
+        if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate)) {
             continue;
         }
         let page = purchases.page(candidate, &asked.request).await?;

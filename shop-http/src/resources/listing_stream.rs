@@ -64,11 +64,13 @@ impl Writer {
         self.is_first = false;
         for purchase in &page.items {
             self.summary.count += 1;
-            self.summary.total_spent = self.summary.total_spent.plus(purchase.price).map_err(|error| {
-                Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
-            })?;
+            self.summary.total_spent =
+                self.summary.total_spent.checked_add_price(purchase.price).map_err(|error| {
+                    Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly")
+                        .with_source(error)
+                })?;
         }
-        let next = page.leads_to(&self.request)?;
+        let next = page.next_cursor(&self.request)?;
         let more = next.is_some();
         if more {
             self.request.cursor = next;

@@ -24,7 +24,7 @@ use crate::service::entity_role::OrdersRole;
 /// The pauses between two attempts to place an order of a user of whom nobody has told: short at first, as the event
 /// usually is on its way.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,
@@ -36,7 +36,7 @@ pub(crate) async fn post(
 
 async fn order(service: &Service, dialect: &'static Dialect, request: Request) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    let new = CreateRequest::of(service, dialect, request).await?.order()?;
+    let new = CreateRequest::from_request(service, dialect, request).await?.order()?;
     let placing = place(&**store, &new, &service.options);
     match service.write(Subject::Order, &new.key, placing).await? {
         Placement::Placed(order) => Ok(created(dialect, "orders", order.id, OrderBody::from(order))),
@@ -56,14 +56,14 @@ async fn place(store: &dyn OrderStore, new: &NewOrder, options: &HttpOptions) ->
     loop {
         let placement = store.place(new).await?;
         let waited = begun.elapsed();
-        let pause_left = pause.min(options.order_user_wait.saturating_sub(waited));
+        let pause_left = pause.min(options.unknown_user_wait.saturating_sub(waited));
         // No attempt begins that the deadline would cut off: it is known that the user is not.
-        let is_over = pause_left.is_zero() || waited + pause >= options.publish_deadline;
+        let is_over = pause_left.is_zero() || waited + pause >= options.publish_timeout;
         if placement != Placement::UnknownUser || is_over {
             return Ok(placement);
         }
         sleep(pause_left).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 

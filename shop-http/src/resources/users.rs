@@ -34,7 +34,7 @@ async fn register(
     request: Request,
 ) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    let new = CreateRequest::of(service, dialect, request).await?.user()?;
+    let new = CreateRequest::from_request(service, dialect, request).await?.user()?;
     match service.write(Subject::User, &new.key, store.register(&new)).await? {
         Registration::Registered(user) => Ok(created(dialect, "users", user.id, UserBody::from(user))),
         Registration::AlreadyRegistered(user) => {

@@ -30,13 +30,13 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Response {
     let page = async {
-        let mut asked = Strict::of(&uri, Strict::LISTING)?;
+        let mut asked = Strict::from_uri(&uri, Strict::LISTING)?;
         let (selector, request) = (asked.selector(), asked.page());
         let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
         may_select(&purchases, &selector)?;
         let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let page = purchases.page(&selector, &request).await?;
-        Ok::<_, Failure>(visibility.mark(Json(PageBody::from(page)).into_response()))
+        Ok::<_, Failure>(visibility.apply(Json(PageBody::from(page)).into_response()))
     };
     page.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
@@ -48,13 +48,13 @@ pub(crate) async fn summary(
     uri: Uri,
 ) -> Response {
     let summary = async {
-        let mut asked = Strict::of(&uri, Strict::SUMMARY)?;
+        let mut asked = Strict::from_uri(&uri, Strict::SUMMARY)?;
         let selector = asked.selector();
         let (parameters, selector) = asked.finish(selector)?;
         may_select(&purchases, &selector)?;
         let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let summary = purchases.summary(&selector).await?;
-        Ok::<_, Failure>(visibility.mark(Json(SummaryBody::from(summary)).into_response()))
+        Ok::<_, Failure>(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
     };
     summary.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
@@ -67,7 +67,7 @@ pub(crate) async fn get(
 ) -> Response {
     let purchase = async {
         let text = path.map(|Path(text)| text).unwrap_or_default();
-        let mut asked = Strict::of(&uri, Strict::PURCHASE)?;
+        let mut asked = Strict::from_uri(&uri, Strict::PURCHASE)?;
         let id = text.parse::<PurchaseId>();
         let id = asked.note(id.map_err(|error| InvalidField::new("id", format!("is not valid: {error}"))));
         let (parameters, id) = asked.finish(id)?;
@@ -77,7 +77,7 @@ pub(crate) async fn get(
             Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),
             None => Failure::UnknownPurchase.respond(dialect),
         };
-        Ok::<_, Failure>(visibility.mark(response))
+        Ok::<_, Failure>(visibility.apply(response))
     };
     purchase.await.unwrap_or_else(|failure| failure.respond(dialect))
 }

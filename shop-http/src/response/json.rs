@@ -8,11 +8,11 @@ use serde::Serialize;
 pub(crate) struct Json<T>(pub(crate) T);
 
 /// Holds what is said of one purchase.
-const USUAL_BYTES: usize = 512;
+const TYPICAL_BYTES: usize = 512;
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        let mut text = Vec::with_capacity(USUAL_BYTES);
+        let mut text = Vec::with_capacity(TYPICAL_BYTES);
         match serde_json::to_writer(&mut text, &self.0) {
             Ok(()) => {
                 let kind = HeaderValue::from_static("application/json");

@@ -40,7 +40,7 @@ struct Trailer<'a> {
 }
 
 /// One page of a listing, with the count and the sum of the whole.
-pub(crate) fn of_page(envelope: &Envelope, page: &Page, summary: Summary) -> Result<Body, Error> {
+pub(crate) fn page_body(envelope: &Envelope, page: &Page, summary: Summary) -> Result<Body, Error> {
     let mut json = Vec::new();
     write_head(&mut json, envelope)?;
     write_items(&mut json, envelope, &page.items, true)?;

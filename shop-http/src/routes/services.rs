@@ -47,7 +47,7 @@ pub(crate) fn routes(service: &Service) -> Routes {
             let of_a_user = of_a_user("/purchases/{who}");
             let own = of_a_user
                 .clone()
-                .route("/purchases", read(listing::of_everybody).post(buy::post_into_store))
+                .route("/purchases", read(listing::list_all).post(buy::post_into_store))
                 .route("/buyList/{who}", read(listing::buy_list));
             (own, of_a_user)
         }

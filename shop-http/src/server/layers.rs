@@ -36,7 +36,7 @@ pub(crate) fn around(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Ro
 fn cors(origins: &CorsOrigins) -> CorsLayer {
     let origins = match origins {
         CorsOrigins::Any => AllowOrigin::from(AnyOrigin),
-        CorsOrigins::These(origins) => AllowOrigin::list(origins.iter().cloned()),
+        CorsOrigins::List(origins) => AllowOrigin::list(origins.iter().cloned()),
     };
     CorsLayer::new().allow_origin(origins).allow_methods(AnyOrigin).allow_headers(AnyOrigin).expose_headers([
         PURCHASE_ID,

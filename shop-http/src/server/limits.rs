@@ -34,10 +34,10 @@ const EXEMPT_PATHS: [&str; 7] =
 pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsService<S> + Clone + use<S>> {
     let limits = Arc::new(Limits {
         configured: options.dialect,
-        uri: options.uri_limit,
-        headers: options.header_limit,
-        deadline: options.request_deadline,
-        deadline_of_writes: strikes_first(options).then_some(options.request_deadline),
+        uri: options.max_uri_bytes,
+        headers: options.max_header_bytes,
+        deadline: options.request_timeout,
+        deadline_of_writes: strikes_first(options).then_some(options.request_timeout),
         slots: Arc::new(Semaphore::new(options.max_requests)),
     });
     layer_fn(move |inner| LimitsService { limits: Arc::clone(&limits), inner })
@@ -58,8 +58,8 @@ struct Limits {
 /// Whether a write may meet the deadline of its request before those of what it does: it reads a body, publishes, and
 /// looks at what is stored.
 fn strikes_first(options: &HttpOptions) -> bool {
-    let parts = options.body_deadline.saturating_add(options.publish_deadline);
-    options.request_deadline < parts.saturating_add(options.query_deadline)
+    let parts = options.body_read_timeout.saturating_add(options.publish_timeout);
+    options.request_timeout < parts.saturating_add(options.query_timeout)
 }
 
 /// How a request is let through: as one of so many, unless it always is, and within a deadline, if it has one.
@@ -119,7 +119,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let dialect = Dialect::of_path(request.uri().path(), self.limits.configured);
+        let dialect = Dialect::from_path(request.uri().path(), self.limits.configured);
         request.extensions_mut().insert(RequestDialect(dialect));
         let detach_on_drop = writes(&request);
         let Admission { slot, deadline } = match self.limits.admit(&request) {
@@ -164,12 +164,12 @@ impl Future for LimitsFuture {
 }
 
 /// What a route does for a request.
-type Asked = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+type InnerFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
 /// What is done for a request, in the slot that counts it as long as anything is.
 struct Work {
     /// None once it has ended, or panicked.
-    asked: Option<Asked>,
+    asked: Option<InnerFuture>,
     slot: Option<OwnedSemaphorePermit>,
     /// Whether it continues in its own task when it is dropped: a client that disconnects or a time-out cancels no write
     /// that has begun.

@@ -19,11 +19,11 @@ use crate::metrics::{Metrics, RequestTimer, Requests};
 use crate::response::FailureLog;
 
 /// The longest request id that is taken over from a client.
-const LONGEST_REQUEST_ID: usize = 128;
+const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Makes a service an [`ObserveService`] that counts in these figures.
 pub(crate) fn observed<S>(metrics: &Metrics) -> LayerFn<impl Fn(S) -> ObserveService<S> + Clone + use<S>> {
-    let (requests, failures) = (Requests::of(metrics), Arc::<FailureLog>::default());
+    let (requests, failures) = (Requests::new(metrics), Arc::<FailureLog>::default());
     layer_fn(move |inner| ObserveService {
         requests: Arc::clone(&requests),
         failures: Arc::clone(&failures),
@@ -98,7 +98,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ObserveFuture<
 /// sensible one is taken over.
 fn identify(headers: &mut HeaderMap) -> HeaderValue {
     let sensible = |id: &&HeaderValue| {
-        (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
     if let Some(id) = headers.get(REQUEST_ID).filter(sensible) {
         return id.clone();

@@ -48,10 +48,9 @@ where
 /// How one connection is spoken over.
 fn connection(options: &HttpOptions) -> http1::Builder {
     let mut connection = http1::Builder::new();
-    connection
-        .timer(TokioTimer::new())
-        .header_read_timeout(options.head_deadline)
-        .max_header_size(options.uri_limit.saturating_add(options.header_limit).saturating_mul(HEAD_READ));
+    connection.timer(TokioTimer::new()).header_read_timeout(options.header_read_timeout).max_header_size(
+        options.max_uri_bytes.saturating_add(options.max_header_bytes).saturating_mul(HEAD_READ),
+    );
     connection
 }
 

@@ -76,7 +76,7 @@ impl Service {
         subject: Subject,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T, Failure> {
-        within(self.options.query_deadline, call).await.map_err(|error| match error.kind() {
+        within(self.options.query_timeout, call).await.map_err(|error| match error.kind() {
             // What stands behind has no such role.
             ErrorKind::Unsupported => Failure::NoRoute,
             _ => Failure::Query(error, subject),
@@ -90,7 +90,7 @@ impl Service {
         key: &IdempotencyKey,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T, Failure> {
-        let written = within(self.options.publish_deadline, call).await;
+        let written = within(self.options.publish_timeout, call).await;
         written.map_err(|error| match error.kind() {
             // What stands behind has no such role.
             ErrorKind::Unsupported => Failure::NoRoute,

@@ -64,7 +64,7 @@ impl Purchases {
             ingest,
             local,
             clock,
-            recent: (takes_into_log && options.remember_buys).then(LastPurchases::new),
+            recent: (takes_into_log && options.read_your_writes).then(LastPurchases::new),
             options,
             known_keys: takes_into_log.then(IdempotencyCache::new),
             lookup: StoreLookup::new(),
@@ -81,7 +81,7 @@ impl Purchases {
         context: Option<Box<RequestContext>>,
     ) -> impl Future<Output = Result<Acknowledged, Failure>> + Send {
         let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
-        let mut purchase = new.identified(self.clock.now(), || fresh);
+        let mut purchase = new.into_purchase(self.clock.now(), || fresh);
         purchase.context = context;
         // A block over what is prepared: an `async fn` keeps its arguments twice, and many of these are under way.
         async move {
@@ -108,7 +108,7 @@ impl Purchases {
 
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let attempt = self.publishing.begin();
-        let published = within(self.options.publish_deadline, self.sink.publish(purchase)).await;
+        let published = within(self.options.publish_timeout, self.sink.publish(purchase)).await;
         attempt.ended(&published);
         let receipt = published?;
         if let Some(recent) = &self.recent {
@@ -214,12 +214,12 @@ impl Purchases {
 
     /// One page of a listing, or the error of the port.
     pub(crate) async fn read_page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        within(self.options.query_deadline, self.query.page(selector, request)).await
+        within(self.options.query_timeout, self.query.page(selector, request)).await
     }
 
     /// The result of a call of [`query`](Self::query), if it comes in time.
     async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T, Failure> {
-        let result = within(self.options.query_deadline, call).await;
+        let result = within(self.options.query_timeout, call).await;
         result.map_err(|error| Failure::Query(error, self.subject()))
     }
 }

@@ -10,11 +10,11 @@ use shop_core::{Purchase, PurchaseId};
 /// The last purchase of each user id and of each user name that bought lately.
 #[derive(Debug)]
 pub(crate) struct LastPurchases {
-    last: Mutex<LruCache<Selector, Last>>,
+    last: Mutex<LruCache<Selector, LastPurchase>>,
 }
 
 #[derive(Debug)]
-struct Last {
+struct LastPurchase {
     id: PurchaseId,
     /// Where it stands in the log, if that is known.
     offset: Option<u64>,
@@ -36,7 +36,7 @@ impl LastPurchases {
         let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
         for selector in [Selector::User(user), Selector::Name(name)] {
             if last.peek(&selector).is_none_or(|known| known.offset <= offset) {
-                last.put(selector, Last { id: purchase.id, offset });
+                last.put(selector, LastPurchase { id: purchase.id, offset });
             }
         }
     }
@@ -54,7 +54,7 @@ impl LastPurchases {
         }
     }
 
-    fn last(&self) -> MutexGuard<'_, LruCache<Selector, Last>> {
+    fn last(&self) -> MutexGuard<'_, LruCache<Selector, LastPurchase>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,7 @@ pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 /// The longest pauses between two looks whether a purchase is stored: short at first, as it usually is soon. Where
 /// this process stores it, a look follows every batch.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether what was waited for is in the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(crate) enum Visibility {
 
 impl Visibility {
     /// `response`, saying so if something is pending.
-    pub(crate) fn mark(self, response: Response) -> Response {
+    pub(crate) fn apply(self, response: Response) -> Response {
         let pending = (self == Self::Pending).then_some([(PENDING, "true")]);
         (pending, response).into_response()
     }
@@ -72,16 +72,16 @@ impl Purchases {
                 return Ok(Visibility::Pending);
             }
             drop(timeout(pause.min(left), progress).await);
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
     /// The next batch that this process stores after now; endless where another process does that.
     fn progress(&self) -> impl Future<Output = ()> + use<> {
-        let before = self.ingest.clone().map(|monitor| (monitor.status().tally, monitor));
+        let before = self.ingest.clone().map(|monitor| (monitor.status().counters, monitor));
         async move {
             if let Some((before, monitor)) = before
-                && monitor.wait_for(|status| status.tally != before).await.tally != before
+                && monitor.wait_for(|status| status.counters != before).await.counters != before
             {
                 return;
             }

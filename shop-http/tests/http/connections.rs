@@ -106,7 +106,7 @@ impl Served {
 #[tokio::test]
 async fn a_head_that_does_not_come_is_given_up() {
     let mut options = HttpOptions::default();
-    options.head_deadline = Duration::from_millis(20);
+    options.header_read_timeout = Duration::from_millis(20);
     let served = served_within(options).await;
     // Neither a piece of a head, nor nothing, nor nothing more, keeps a connection.
     for bytes in [&b"GET /healthz HTTP/1.1\r\nhost"[..], b"", HEALTHZ] {

@@ -182,14 +182,14 @@ async fn management_is_ready_as_long_as_its_loop_runs() {
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
     faults.always(Call::Insert, Fault::unavailable());
     append(&log, GOOD);
-    monitor.wait_for(|status| !status.troubles.is_empty()).await;
+    monitor.wait_for(|status| !status.errors.is_empty()).await;
     assert_eq!(get(&router, "/-/ready").await.status, StatusCode::OK, "it waits for the outage to be over");
     let health = get(&router, "/health").await;
     assert_eq!(health.json()["ingest"]["waiting_for"], json!({"store": "unavailable"}));
     assert_eq!(health.json()["ingest"]["lag"], 1);
     assert!(!health.text.contains("on purpose"), "{}", health.text);
     faults.clear(Call::Insert);
-    monitor.wait_for(|status| status.tally.inserted == 1).await;
+    monitor.wait_for(|status| status.counters.inserted == 1).await;
     let ingest = get(&router, "/health").await.json()["ingest"].clone();
     assert_eq!(
         (&ingest["phase"], &ingest["inserted"], &ingest["waiting_for"]),
@@ -205,7 +205,7 @@ async fn management_is_ready_as_long_as_its_loop_runs() {
 #[tokio::test(start_paused = true)]
 async fn too_many_dead_letters_are_told_and_end_readiness() {
     let mut options = IngestOptions::default();
-    options.dead_letter_limit = DeadLetterLimit::in_a_row(3).named("SHOP_DEAD_LETTER_LIMIT");
+    options.dead_letter_limit = DeadLetterLimit::consecutive(3).with_setting_name("SHOP_DEAD_LETTER_LIMIT");
     let (router, log, _faults, ingest) = with_ingest(options);
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
@@ -224,7 +224,7 @@ async fn too_many_dead_letters_are_told_and_end_readiness() {
 #[tokio::test(start_paused = true)]
 async fn a_facing_whose_ingest_has_stopped_says_so_and_still_lists() {
     let mut options = IngestOptions::default();
-    options.dead_letter_limit = DeadLetterLimit::in_a_row(3);
+    options.dead_letter_limit = DeadLetterLimit::consecutive(3);
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
     let ingest = Ingest::new(
         Arc::new(log.source("group")),

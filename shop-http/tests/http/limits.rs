@@ -103,7 +103,7 @@ async fn who_comes_on_top_of_too_many_is_told_to_come_again() {
 async fn a_buy_that_takes_too_long_goes_on() {
     for goes_away in [false, true] {
         let mut options = HttpOptions::default();
-        options.request_deadline = Duration::from_secs(1);
+        options.request_timeout = Duration::from_secs(1);
         options.max_requests = 1;
         let shop = Shop::with(options);
         shop.faults.always(Call::Publish, Fault::Delay(Duration::from_secs(3)));
@@ -126,7 +126,7 @@ async fn a_buy_that_takes_too_long_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn a_question_that_takes_too_long_is_given_up() {
     let mut options = HttpOptions::default();
-    options.request_deadline = Duration::from_secs(1);
+    options.request_timeout = Duration::from_secs(1);
     let shop = Shop::with(options);
     shop.faults.always(Call::Query, Fault::Delay(Duration::from_secs(3)));
     let answer = get(&shop.facing, "/getAllUserBuys/u1").await;

@@ -52,7 +52,7 @@ impl Measured {
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
         metrics.count_unreadable(Arc::default());
         let ingest = Ingest::new(source, Arc::clone(&stored) as _, letters, IngestOptions::default());
-        let ingest = ingest.observed_by(metrics.ingest_observer());
+        let ingest = ingest.with_observer(metrics.ingest_observer());
         let mut purchases = PurchasesRole::with_store(stored, Durability::Memory, Arc::new(store.clone()));
         purchases.ingest = Some(ingest.monitor());
         let mut back = Management::from(purchases);
@@ -250,7 +250,7 @@ async fn ingest_is_counted_by_outcome() {
     let figures = metrics(&shop.management).await;
     assert_all(&figures, &[("kafka_messages_in_queue", 5.0), ("shop_ingest_in_flight_batches", 1.0)]);
     assert!(value(&figures, "shop_ingest_in_flight_bytes").unwrap() > 250.0);
-    monitor.wait_for(|status| status.tally.inserted > 0).await;
+    monitor.wait_for(|status| status.counters.inserted > 0).await;
     while monitor.lag().await.unwrap().total() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -296,7 +296,7 @@ async fn what_ingest_waits_for_is_told() {
     assert_all(&figures, &[(retries, 3.0), (r#"shop_ingest_retries_total{part="source"}"#, 0.0)]);
     assert!(value(&figures, waiting).unwrap() > 0.0);
     shop.faults.clear(Call::Insert);
-    monitor.wait_for(|status| status.tally.inserted == 1).await;
+    monitor.wait_for(|status| status.counters.inserted == 1).await;
     assert_all(&metrics(&shop.management).await, &[(waiting, 0.0), (retries, 3.0)]);
 }
 

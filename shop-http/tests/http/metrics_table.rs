@@ -59,7 +59,7 @@ async fn the_table_is_what_is_exposed() {
     let mut shop = Measured::new();
     let monitor = shop.start();
     post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#).await;
-    monitor.wait_for(|status| status.tally.inserted == 1).await;
+    monitor.wait_for(|status| status.counters.inserted == 1).await;
     get(&shop.management, "/purchases/u1").await;
     let mut exposed = BTreeMap::new();
     for (service, router) in [("facing", &shop.facing), ("management", &shop.management)] {

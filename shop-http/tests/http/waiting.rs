@@ -86,7 +86,7 @@ async fn nobody_waits_longer_than_asked_and_the_answer_says_so() {
 #[tokio::test(start_paused = true)]
 async fn who_buys_and_lists_sees_what_was_bought() {
     let mut options = HttpOptions::default();
-    options.remember_buys = true;
+    options.read_your_writes = true;
     let shop = Shop::with(options);
     post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
     // Somebody's name is somebody else's id: there is one wait for both.

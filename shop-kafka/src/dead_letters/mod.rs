@@ -10,7 +10,7 @@ use shop_core::log::{DeadLetter, DeadLetters};
 use shop_core::{ErrorKind, Result, Retry};
 
 use crate::log::Shared;
-use crate::producer::{OnItsWay, Outgoing, Producing};
+use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
 use crate::topic::Topic;
 
 /// Keeps the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
@@ -34,13 +34,13 @@ pub struct KafkaDeadLetters {
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
     async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
-        let ready = self.topic.ready(self.log.options.publish_deadline).await;
+        let ready = self.topic.ready(self.log.options.publish_timeout).await;
         // It is about the topic, which an operator can mend, not about these letters.
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
         let producing = &self.log.producing;
         let enqueue = |index: usize| {
             let letter = &letters[index];
-            producing.enqueue(Outgoing {
+            producing.enqueue(OutgoingRecord {
                 topic: &self.topic.name,
                 key: letter.record.key.as_deref(),
                 value: letter.record.value.as_deref(),
@@ -57,11 +57,11 @@ impl DeadLetters for KafkaDeadLetters {
 
 /// Enqueues so many records, by their index, and waits until all of them are delivered.
 pub(crate) async fn deliver(
-    producing: &Producing,
+    producing: &ProducerHandle,
     count: usize,
-    enqueue: impl Fn(usize) -> Result<OnItsWay> + Send,
+    enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send,
 ) -> Result<()> {
-    let mut on_their_way = VecDeque::<OnItsWay>::with_capacity(count);
+    let mut on_their_way = VecDeque::<PendingDelivery>::with_capacity(count);
     for index in 0..count {
         let mut enqueued = enqueue(index);
         // More than the queue has room for: those before make room.

@@ -12,8 +12,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
-use super::inbox::Inbox;
-use crate::client::{Context, Tell, lock};
+use super::queue::EventQueue;
+use crate::client::{Context, OnStatistics, lock};
 use crate::error::{from_kafka, is_fencing, kafka_error};
 use crate::log::Shared;
 use crate::statistics::lag;
@@ -24,7 +24,7 @@ pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 pub(super) struct Member {
     pub(super) log: Arc<Shared>,
     pub(super) group: String,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: EventQueue,
     /// The partitions of this member, each with its epoch.
     owned: Mutex<BTreeMap<u32, u64>>,
     /// The consumer to commit with. The lock is held during a commit: librdkafka commits in the name of the
@@ -38,7 +38,7 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(log: Arc<Shared>, group: &str) -> Self {
-        let inbox = Inbox::new(log.options.batch_bytes);
+        let inbox = EventQueue::new(log.options.batch_bytes);
         Self {
             log,
             group: group.to_owned(),
@@ -54,12 +54,12 @@ impl Member {
     pub(super) fn make_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
         let options = &member.log.options;
         let (telling, observer) = (Arc::downgrade(member), options.statistics.clone());
-        let tell: Tell = Box::new(move |statistics| {
+        let tell: OnStatistics = Box::new(move |statistics| {
             let Some(member) = telling.upgrade() else { return };
             let topic = &member.log.options.topic;
             *lock(&member.lag) = lag(statistics, topic);
             if let Some(observer) = &observer {
-                observer.observe(&KafkaStatistics::of_consumer(statistics, topic, &member.group));
+                observer.observe(&KafkaStatistics::from_consumer(statistics, topic, &member.group));
             }
         });
         let context = Context::new(Arc::clone(&member.log.health), Some(tell), Arc::clone(member));

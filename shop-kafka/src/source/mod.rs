@@ -5,14 +5,14 @@
 //! | `shop-kafka-read` | polls the consumer, sorts records into batches, and stands still in a rebalance |
 //! | `shop-kafka-commit` | commits, one call after the other, whatever the other thread does |
 //!
-//! What they and the callers share is [`member::Member`]; what is handed over lies in its [`inbox::Inbox`].
+//! What they and the callers share is [`member::Member`]; what is handed over lies in its [`inbox::EventQueue`].
 
-mod inbox;
 mod member;
 mod pending;
+mod queue;
 mod reader;
 mod rebalance;
-mod rejoining;
+mod rejoin_backoff;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

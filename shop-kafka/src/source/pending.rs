@@ -9,11 +9,11 @@ use shop_core::log::LogRecord;
 /// The batches that are being filled: one for each partition.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    partitions: BTreeMap<u32, Filling>,
+    partitions: BTreeMap<u32, BatchBuilder>,
 }
 
 #[derive(Debug)]
-pub(super) struct Filling {
+pub(super) struct BatchBuilder {
     pub(super) epoch: u64,
     pub(super) records: Vec<LogRecord>,
     bytes: usize,
@@ -39,25 +39,25 @@ impl Pending {
         (index, epoch): (u32, u64),
         make: impl FnOnce(&mut BytesMut) -> LogRecord,
         limits: Limits,
-    ) -> Option<Filling> {
-        let filling = self.partitions.entry(index).or_insert_with(|| Filling::new(epoch));
+    ) -> Option<BatchBuilder> {
+        let filling = self.partitions.entry(index).or_insert_with(|| BatchBuilder::new(epoch));
         if filling.epoch != epoch {
             // What an epoch that is over has left goes.
-            *filling = Filling::new(epoch);
+            *filling = BatchBuilder::new(epoch);
         }
         let record = make(&mut filling.buffer);
         let size = record.size();
         let is_full = filling.records.len() >= limits.records || filling.bytes + size > limits.bytes;
-        let full =
-            (is_full && !filling.records.is_empty()).then(|| std::mem::replace(filling, Filling::new(epoch)));
+        let full = (is_full && !filling.records.is_empty())
+            .then(|| std::mem::replace(filling, BatchBuilder::new(epoch)));
         filling.bytes += size;
         filling.records.push(record);
         full
     }
 
     /// Takes the batch of a partition, other than `but`, that has been filled for at least as long as `linger`.
-    pub(super) fn pop(&mut self, linger: Duration, but: Option<u32>) -> Option<(u32, Filling)> {
-        let is_due = |(index, filling): (&u32, &Filling)| {
+    pub(super) fn pop(&mut self, linger: Duration, but: Option<u32>) -> Option<(u32, BatchBuilder)> {
+        let is_due = |(index, filling): (&u32, &BatchBuilder)| {
             (but != Some(*index) && filling.since.elapsed() >= linger).then_some(*index)
         };
         let index = self.partitions.iter().find_map(is_due)?;
@@ -70,7 +70,7 @@ impl Pending {
     }
 }
 
-impl Filling {
+impl BatchBuilder {
     fn new(epoch: u64) -> Self {
         let buffer = BytesMut::with_capacity(BUFFER);
         Self { epoch, records: Vec::new(), bytes: 0, since: Instant::now(), buffer }
@@ -114,7 +114,7 @@ mod tests {
         for index in [3, 5] {
             drop(pending.add((index, 1), |_| record(0), limits));
         }
-        let index = |popped: Option<(u32, Filling)>| popped.map(|(index, _)| index);
+        let index = |popped: Option<(u32, BatchBuilder)>| popped.map(|(index, _)| index);
         assert_eq!(index(pending.pop(Duration::from_secs(3_600), None)), None);
         assert_eq!(index(pending.pop(Duration::ZERO, Some(3))), Some(5));
         assert_eq!(index(pending.pop(Duration::ZERO, Some(3))), None);

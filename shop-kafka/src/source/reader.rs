@@ -13,8 +13,8 @@ use shop_core::log::Batch;
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
-use super::pending::{Filling, Limits, Pending};
-use super::rejoining::Rejoining;
+use super::pending::{BatchBuilder, Limits, Pending};
+use super::rejoin_backoff::RejoinBackoff;
 use crate::error::{from_code, from_kafka, is_about_connections, kafka_error};
 use crate::record::from_message;
 use crate::topic::State;
@@ -62,7 +62,7 @@ impl Reader {
 
     /// Reads until the source is closed.
     pub(super) fn run(mut self, consumer: Arc<Consumer>) {
-        let (mut consumer, mut rejoining) = (Some(consumer), Rejoining::default());
+        let (mut consumer, mut rejoining) = (Some(consumer), RejoinBackoff::default());
         while !self.member.inbox.is_closed() {
             let begun = Instant::now();
             let made = consumer.take().map_or_else(|| Member::make_consumer(&self.member), Ok);
@@ -74,13 +74,13 @@ impl Reader {
             if let Err(error) = ended {
                 let pause = rejoining.pause(begun.elapsed());
                 tracing::error!(log.group = %self.member.group, error = %error.chain(), ?pause, "the membership has ended");
-                self.stay_away(&error, pause);
+                self.back_off(&error, pause);
             }
         }
     }
 
     /// Waits for `pause`, and says all the while why nothing is read: whoever hears nothing takes it to be well.
-    fn stay_away(&self, error: &Error, pause: Duration) {
+    fn back_off(&self, error: &Error, pause: Duration) {
         let (inbox, until) = (&self.member.inbox, Instant::now() + pause);
         while !inbox.is_closed() {
             let left = until.saturating_duration_since(Instant::now());
@@ -134,15 +134,15 @@ impl Reader {
     /// Polls until the source is closed; an error is the end of this membership.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
         while !self.member.inbox.is_closed() {
-            self.see_to_room(consumer);
-            self.see_to_trouble(consumer);
+            self.apply_backpressure(consumer);
+            self.check_connectivity(consumer);
             match consumer.poll(self.step()) {
                 Some(Ok(message)) => {
                     self.add(&message);
                     self.read_on(consumer)?;
                 }
                 Some(Err(error)) => self.note(consumer, error)?,
-                None => self.put_what_is_due(),
+                None => self.flush_due(),
             }
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Reader {
                 Some(Ok(message)) => self.add(&message),
                 Some(Err(error)) => return self.note(consumer, error),
                 None => {
-                    self.put_what_is_due();
+                    self.flush_due();
                     break;
                 }
             }
@@ -170,7 +170,7 @@ impl Reader {
     }
 
     /// Pauses what is assigned while there is no room, and resumes it when there is.
-    fn see_to_room(&mut self, consumer: &Consumer) {
+    fn apply_backpressure(&mut self, consumer: &Consumer) {
         if self.paused && self.member.assigned.swap(false, Ordering::AcqRel) {
             // Partitions that came meanwhile are not paused: all are paused anew, if there is still no room.
             self.resume(consumer);
@@ -214,7 +214,7 @@ impl Reader {
         let Ok(index) = u32::try_from(message.partition()) else { return };
         // What is not owned was revoked a moment ago.
         let Some(epoch) = self.member.epoch(index) else { return };
-        let Some(epoch) = self.see_to_order((index, epoch), message.offset()) else { return };
+        let Some(epoch) = self.check_offset_order((index, epoch), message.offset()) else { return };
         self.reading = Some(index);
         let full = self.pending.add((index, epoch), |buffer| from_message(message, buffer), self.limits);
         if let Some(filling) = full {
@@ -224,7 +224,7 @@ impl Reader {
 
     /// Offsets grow, unless the log was cut back or begins anew: then librdkafka goes back by itself. What was
     /// committed may have to go back, too, so this is a new epoch. Answers the epoch that the record is of.
-    fn see_to_order(&mut self, (index, epoch): (u32, u64), offset: i64) -> Option<u64> {
+    fn check_offset_order(&mut self, (index, epoch): (u32, u64), offset: i64) -> Option<u64> {
         let last = self.last.insert(index, (epoch, offset));
         if last.is_some_and(|(of, last)| of == epoch && offset <= last) {
             tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "the log goes back");
@@ -238,7 +238,7 @@ impl Reader {
 
     /// Nothing more to be read just now: batches are handed over that have waited long enough, or that somebody
     /// waits for.
-    fn put_what_is_due(&mut self) {
+    fn flush_due(&mut self) {
         let linger = self.member.log.options.batch_linger;
         self.put_waiting(if self.member.inbox.is_empty() { Duration::ZERO } else { linger }, None);
     }
@@ -252,7 +252,7 @@ impl Reader {
         }
     }
 
-    fn put(&mut self, index: u32, filling: Filling) {
+    fn put(&mut self, index: u32, filling: BatchBuilder) {
         if self.member.epoch(index) != Some(filling.epoch) {
             return;
         }
@@ -280,7 +280,7 @@ impl Reader {
     }
 
     /// Asks whether Kafka is there, while that is in doubt, and tells if it is not.
-    fn see_to_trouble(&mut self, consumer: &Consumer) {
+    fn check_connectivity(&mut self, consumer: &Consumer) {
         if self.ask_at.is_none_or(|at| at > Instant::now()) {
             return;
         }

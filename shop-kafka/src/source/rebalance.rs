@@ -8,8 +8,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer as _, ConsumerContext, Rebalance};
 use shop_core::log::Partition;
 
-use super::inbox::Standstill;
 use super::member::{Consumer, Member};
+use super::queue::RebalanceBarrier;
 use crate::client::Context;
 
 /// How often a rebalance that stands still looks whether it was overtaken.
@@ -57,7 +57,7 @@ impl Member {
             return self.lose(&revoked);
         }
         tracing::info!(log.group = %self.group, partitions = ?indices, "partitions are given up");
-        let standstill = Arc::new(Standstill::new(self.log.options.grace));
+        let standstill = Arc::new(RebalanceBarrier::new(self.log.options.revocation_timeout));
         self.inbox.revoke(partitions, Some(Arc::clone(&standstill)));
         while !standstill.wait(LOOK) && !self.inbox.is_closed() && !consumer.assignment_lost() {}
         standstill.end();

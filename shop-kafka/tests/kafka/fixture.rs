@@ -123,8 +123,8 @@ impl KafkaFixture {
         options.partitions = PARTITIONS;
         (options.batch_records, options.batch_bytes) = (BATCH_RECORDS, BATCH_BYTES);
         options.statistics_interval = Duration::from_millis(100);
-        options.heartbeat = Duration::from_millis(200);
-        options.grace = Duration::from_secs(1);
+        options.heartbeat_interval = Duration::from_millis(200);
+        options.revocation_timeout = Duration::from_secs(1);
         options
     }
 }

@@ -89,7 +89,7 @@ async fn an_eager_revocation_ends_with_its_grace() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_whose_identity_is_taken_is_told() {
-    let with_identity = |options: &mut KafkaLogOptions| options.instance_id = Some("the-one".into());
+    let with_identity = |options: &mut KafkaLogOptions| options.group_instance_id = Some("the-one".into());
     let Some(fixture) = servers::on_broker_with(with_identity).await else { return };
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let first = fixture.source("group").await;

@@ -14,7 +14,7 @@ use shop_core::log::{
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseSink as _;
 use shop_core::record::Record as _;
-use shop_core::verify::{Verified, Verify, VerifyOptions};
+use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
 use shop_core::{ErrorKind, Purchase, Timestamp};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
@@ -55,9 +55,9 @@ async fn put_aside(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
     (kept, settled)
 }
 
-async fn verify(log: &KafkaLog, store: &InMemoryStore) -> Verified {
+async fn verify(log: &KafkaLog, store: &InMemoryStore) -> VerifyReport {
     let mut options = VerifyOptions::default();
-    options.wait = Duration::ZERO;
+    options.quiet_period = Duration::ZERO;
     let verify = Verify::new(Arc::new(store.clone()), options);
     soon("verify", verify.run(log, |_| ())).await.unwrap()
 }
@@ -139,7 +139,7 @@ async fn the_log_is_held_against_the_store(fixture: &KafkaFixture) {
     carry(fixture, &store).await;
     let verified = verify(log, &store).await;
     assert!(verified.is_clean() && store.all().len() == 3, "{verified:?}");
-    assert_eq!((verified.dead_lettered, verified.settled), (1, 2), "{verified:?}");
+    assert_eq!((verified.dead_lettered, verified.resolved), (1, 2), "{verified:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,7 +200,7 @@ async fn letters_are_settled_in_every_partition() {
 async fn an_outage_is_told_to_operators() {
     let cluster = InProcessCluster::start(1);
     let mut options: KafkaLogOptions = KafkaFixture::options(&cluster.addresses);
-    options.publish_deadline = Duration::from_secs(1);
+    options.publish_timeout = Duration::from_secs(1);
     cluster.create_topic(&options.topic, 1);
     cluster.create_topic(&format!("{}.dlq", options.topic), 1);
     let log = KafkaLog::open(options).await.unwrap();

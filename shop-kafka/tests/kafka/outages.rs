@@ -17,7 +17,7 @@ use crate::support::{publish_at_last, purchase, read_all, soon};
 fn one_broker() -> (InProcessCluster, KafkaLogOptions) {
     let cluster = InProcessCluster::start(1);
     let mut options = KafkaFixture::options(&cluster.addresses);
-    options.publish_deadline = Duration::from_secs(1);
+    options.publish_timeout = Duration::from_secs(1);
     cluster.create_topic(&options.topic, options.partitions);
     cluster.create_topic(&format!("{}.dlq", options.topic), 1);
     (cluster, options)
@@ -76,7 +76,7 @@ async fn an_outage_is_told_and_gone_through() {
 async fn closing_while_kafka_is_away_ends() {
     let (cluster, mut options) = one_broker();
     // A purchase without an answer is waited for nearly as long as a test may take.
-    options.publish_deadline = Duration::from_secs(25);
+    options.publish_timeout = Duration::from_secs(25);
     let log = KafkaLog::open(options).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
     sink.publish(&purchase(1)).await.unwrap();
@@ -117,7 +117,7 @@ async fn a_purchase_before_the_first_answer_is_waited_for_by_a_close() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_purchase_that_a_close_gives_up_before_the_first_answer_was_not_applied() {
     let (cluster, mut options) = one_broker();
-    options.publish_deadline = Duration::from_secs(25);
+    options.publish_timeout = Duration::from_secs(25);
     cluster.broker_down(1);
     let sink = KafkaLog::open(options).await.unwrap().sink();
     let early = purchase(1);
@@ -145,7 +145,7 @@ async fn a_broken_producer_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_to_be_sent_again_when_the_producer_breaks_may_be_in_the_log() {
     let (cluster, mut options) = one_broker();
-    options.publish_deadline = Duration::from_secs(20);
+    options.publish_timeout = Duration::from_secs(20);
     let log = KafkaLog::open(options).await.unwrap();
     let sink = log.sink();
     sink.publish(&purchase(0)).await.unwrap();

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{database_error, from_io, from_sqlite};
-use super::lock::{FileLock, Identity, Turn};
+use super::lock::{FileLock, Identity, LockGuard};
 
 /// One of our kinds of database file.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Database {
     /// The file's name without its ending.
     name: String,
     /// The largest size that the file may have, in bytes.
-    max_bytes: Option<u64>,
+    max_file_bytes: Option<u64>,
     /// Whether folder and file are made if they are missing.
     create: bool,
 }
@@ -62,7 +62,13 @@ struct Found {
 
 impl Database {
     pub(super) fn new(kind: &'static Kind, folder: &Path, name: &str, max_bytes: Option<u64>) -> Self {
-        Self { kind, folder: folder.to_owned(), name: name.to_owned(), max_bytes, create: true }
+        Self {
+            kind,
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            max_file_bytes: max_bytes,
+            create: true,
+        }
     }
 
     /// Whether folder and file are made if they are missing, and the file is brought to our version. They are unless
@@ -100,7 +106,7 @@ impl Database {
             return Err(self.nothing_there());
         }
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let found = self.look_at(&connection)?;
+        let found = self.inspect(&connection)?;
         if found.is_new {
             return Err(self.nothing_there());
         }
@@ -112,7 +118,7 @@ impl Database {
         self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
         self.demand_wal(&connection)?;
         self.limit_size(&connection)?;
-        Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::of(&path)? }))
+        Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::from_path(&path)? }))
     }
 
     fn nothing_there(&self) -> Error {
@@ -127,19 +133,19 @@ impl Database {
         let turn = lock.turn()?;
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // Looked at before anything is changed: another program's file stays as it is.
-        let found = self.look_at(&connection)?;
+        let found = self.inspect(&connection)?;
         self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
         self.demand_wal(&connection)?;
         self.sqlite(self.migrate(&connection, found.version))?;
         self.limit_size(&connection)?;
         drop(turn);
-        let file = Identity::of(&self.path())?;
+        let file = Identity::from_path(&self.path())?;
         Ok((connection, WriteLock { lock: Some(lock), path: self.lock_path(), file }))
     }
 
     /// The limit belongs to the connection: nothing of the file is changed.
     fn limit_size(&self, connection: &Connection) -> Result<()> {
-        let Some(bytes) = self.max_bytes else { return Ok(()) };
+        let Some(bytes) = self.max_file_bytes else { return Ok(()) };
         let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0));
         let pages = i64::try_from(bytes / u64::from(self.sqlite(page)?)).unwrap_or(i64::MAX);
         self.sqlite(connection.pragma_update(None, "max_page_count", pages))
@@ -165,7 +171,7 @@ impl Database {
         }))
     }
 
-    fn look_at(&self, connection: &Connection) -> Result<Found> {
+    fn inspect(&self, connection: &Connection) -> Result<Found> {
         let number = |pragma: &str| {
             self.sqlite(connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)))
         };
@@ -263,13 +269,13 @@ impl WriteLock {
     ///
     /// # Errors
     /// When lock or file was deleted or replaced: what is written then, nobody will find.
-    pub(super) fn turn(&mut self) -> Result<Turn<'_>> {
+    pub(super) fn turn(&mut self) -> Result<LockGuard<'_>> {
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => FileLock::open(&self.path)?,
         };
         let turn = self.lock.insert(lock).turn()?;
-        self.file.still_there()?;
+        self.file.check_identity()?;
         Ok(turn)
     }
 }

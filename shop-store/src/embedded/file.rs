@@ -26,9 +26,9 @@ impl StoreFile {
         options: &EmbeddedStoreOptions,
         committed: impl Fn() + Send + 'static,
     ) -> Result<Self> {
-        let database = Database::new(kind, folder, name, options.max_bytes).creating(options.create);
-        let writer = Writer::start(database.clone(), options.queue, committed).await?;
-        let readers = Readers::start(&database, &writer, options.readers, options.queue)?;
+        let database = Database::new(kind, folder, name, options.max_file_bytes).creating(options.create);
+        let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
+        let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
         Ok(Self { writer, readers })
     }
 }

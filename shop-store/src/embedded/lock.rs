@@ -18,14 +18,14 @@ pub(super) struct Identity {
 
 impl Identity {
     /// The file that is at `path` now.
-    pub(super) fn of(path: &Path) -> Result<Self> {
+    pub(super) fn from_path(path: &Path) -> Result<Self> {
         let found = fs::metadata(path).map_err(|error| from_io(error, path))?;
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
 
     /// # Errors
     /// When the file is no longer there, or another one is: what is written into ours, nobody will find.
-    pub(super) fn still_there(&self) -> Result<()> {
+    pub(super) fn check_identity(&self) -> Result<()> {
         let found = fs::metadata(&self.path);
         if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
             return Ok(());
@@ -50,17 +50,17 @@ impl FileLock {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(|error| from_io(error, path))?;
-        Ok(Self { file, identity: Identity::of(path)? })
+        Ok(Self { file, identity: Identity::from_path(path)? })
     }
 
     /// Waits for this process's turn, which lasts as long as the answer lives.
-    pub(super) fn turn(&self) -> Result<Turn<'_>> {
+    pub(super) fn turn(&self) -> Result<LockGuard<'_>> {
         self.file.lock().map_err(|error| from_io(error, &self.identity.path))?;
         self.began()
     }
 
     /// The turn, if nobody else has it.
-    pub(super) fn try_turn(&self) -> Result<Option<Turn<'_>>> {
+    pub(super) fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
         match self.file.try_lock() {
             Ok(()) => self.began().map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -68,19 +68,19 @@ impl FileLock {
         }
     }
 
-    fn began(&self) -> Result<Turn<'_>> {
-        let turn = Turn(&self.file);
+    fn began(&self) -> Result<LockGuard<'_>> {
+        let turn = LockGuard(&self.file);
         // In another file of this name somebody else may have his turn at the same time.
-        self.identity.still_there()?;
+        self.identity.check_identity()?;
         Ok(turn)
     }
 }
 
 /// A process's turn.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a File);
+pub(super) struct LockGuard<'a>(&'a File);
 
-impl Drop for Turn<'_> {
+impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
             // Closing the file, which the end of the process does at the latest, frees the lock all the same.

@@ -8,9 +8,9 @@ pub struct EmbeddedStoreOptions {
     pub readers: usize,
     /// The most reads, and the most batches to be written, that may wait: 1,000 unless chosen. A further one is
     /// refused at once.
-    pub queue: usize,
+    pub queue_capacity: usize,
     /// The largest size of the file in bytes; no limit but the disk's unless chosen.
-    pub max_bytes: Option<u64>,
+    pub max_file_bytes: Option<u64>,
     /// Whether folder and file are made if they are missing, and a file of an earlier version is brought to ours. They
     /// are unless chosen; else such a store is refused.
     pub create: bool,
@@ -18,6 +18,6 @@ pub struct EmbeddedStoreOptions {
 
 impl Default for EmbeddedStoreOptions {
     fn default() -> Self {
-        Self { readers: 3, queue: 1_000, max_bytes: None, create: true }
+        Self { readers: 3, queue_capacity: 1_000, max_file_bytes: None, create: true }
     }
 }

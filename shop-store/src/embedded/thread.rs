@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The end of a thread, to be waited for.
 #[derive(Debug, Clone)]
-pub(super) struct Ending(CancellationToken);
+pub(super) struct ThreadExit(CancellationToken);
 
-impl Ending {
+impl ThreadExit {
     /// Completes when the thread has ended, and everything that it owned is dropped.
     pub(super) async fn wait(self) {
         self.0.cancelled_owned().await;
@@ -19,7 +19,7 @@ impl Ending {
 }
 
 /// Runs `run` in a thread of its own.
-pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Ending> {
+pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<ThreadExit> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
     let run = move || {
@@ -30,7 +30,7 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<E
     Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
         database_error(ErrorKind::Unavailable, "no thread could be started").with_source(error)
     })?;
-    Ok(Ending(token))
+    Ok(ThreadExit(token))
 }
 
 /// The thread that should have answered is no more.

@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, WriteLock};
 use super::error::{database_error, from_sqlite, is_damage, outcome_of_commit};
-use super::thread::{self, Ending, ended};
+use super::thread::{self, ThreadExit, ended};
 
 /// The most jobs of one transaction: enough for the cost of a commit to vanish among them, few enough that
 /// nobody waits long.
-const GROUP: usize = 1_024;
+const MAX_BATCH: usize = 1_024;
 
 /// How long a group is added to at most, while there are many writes: a commit takes processor time that those who are
 /// still on their way lack. With 512 connections there were 5 writes in a commit without it, and 20 with it.
@@ -25,9 +25,9 @@ const GATHERING: Duration = Duration::from_millis(1);
 /// The steps of that. Linux lets a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
 const PAUSE: Duration = Duration::from_micros(100);
 /// What a step has to bring for another one.
-const WORTH_A_PAUSE: usize = 4;
+const MIN_GAIN: usize = 4;
 /// So many groups are not added to after a step that brought less.
-const NOT_WORTH_IT: u32 = 16;
+const COOLDOWN_BATCHES: u32 = 16;
 
 /// How long it may take to open a file, in which another process may hold the lock.
 const OPENING: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ const OPENING: Duration = Duration::from_secs(5);
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     health: Arc<Health>,
-    ending: Ending,
+    ending: ThreadExit,
     database: Arc<Database>,
 }
 
@@ -59,7 +59,7 @@ impl Health {
 /// A write that waits for its turn. It may be applied more than once, each time after a rollback.
 trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
-    fn settle(self: Box<Self>, outcome: Result<()>);
+    fn complete(self: Box<Self>, outcome: Result<()>);
     /// Whether it only looks: that it works says little about other writes.
     fn is_check(&self) -> bool;
 }
@@ -85,7 +85,7 @@ where
         self.is_check
     }
 
-    fn settle(self: Box<Self>, outcome: Result<()>) {
+    fn complete(self: Box<Self>, outcome: Result<()>) {
         let not_applied = || Error::new(ErrorKind::Internal, "a write was settled before it was applied");
         let Self { result, reply, .. } = *self;
         // Whoever asked may have stopped waiting; the write stands all the same.
@@ -97,10 +97,10 @@ impl Writer {
     /// Opens the file in a thread of its own. `committed` is called after every commit.
     pub(super) async fn start(
         database: Database,
-        queue: usize,
+        queue_capacity: usize,
         committed: impl Fn() + Send + 'static,
     ) -> Result<Self> {
-        let (jobs, waiting) = mpsc::channel(queue.max(1));
+        let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
         let (ready, opened) = oneshot::channel();
         let (database, health) = (Arc::new(database), Arc::new(Health::default()));
         let (path, thread_health) = (database.path(), Arc::clone(&health));
@@ -125,7 +125,7 @@ impl Writer {
     }
 
     /// The end of the thread, which comes after the last clone of this is gone.
-    pub(super) fn ending(&self) -> Ending {
+    pub(super) fn ending(&self) -> ThreadExit {
         self.ending.clone()
     }
 
@@ -137,7 +137,7 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.hand_in(false, work)?.await.unwrap_or_else(|_ended| Err(ended()))
+        self.enqueue(false, work)?.await.unwrap_or_else(|_ended| Err(ended()))
     }
 
     /// As [`write`](Self::write), for a thread that may block.
@@ -145,10 +145,10 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.hand_in(false, work)?.blocking_recv().unwrap_or_else(|_ended| Err(ended()))
+        self.enqueue(false, work)?.blocking_recv().unwrap_or_else(|_ended| Err(ended()))
     }
 
-    fn hand_in<T: Send + 'static>(
+    fn enqueue<T: Send + 'static>(
         &self,
         is_check: bool,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -174,7 +174,7 @@ impl Writer {
         }
         let (kind, failure) = (self.database.kind(), self.health.failure());
         let has_failed = failure.is_some();
-        let checked = self.hand_in(true, move |connection| {
+        let checked = self.enqueue(true, move |connection| {
             kind.touch(connection)?;
             if has_failed {
                 // Writes what is there already: a page that must reach the disk.
@@ -190,31 +190,31 @@ impl Writer {
 
 /// Decides how long to wait for more before a commit: not at all for whoever writes alone.
 #[derive(Debug, Default)]
-struct Gathering {
+struct GroupCommitDelay {
     /// Groups that are still to be committed as they are.
-    pass: u32,
+    cooldown: u32,
 }
 
-impl Gathering {
+impl GroupCommitDelay {
     /// Adds to `group` what comes within a moment, as long as enough of it comes.
     #[expect(clippy::disallowed_methods, reason = "a thread of its own, which has nothing else to do")]
     fn add(&mut self, group: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
-        if group.len() < 2 || self.pass > 0 {
-            self.pass = self.pass.saturating_sub(1);
+        if group.len() < 2 || self.cooldown > 0 {
+            self.cooldown = self.cooldown.saturating_sub(1);
             return;
         }
         let begun = Instant::now();
-        while group.len() < GROUP && begun.elapsed() < GATHERING {
+        while group.len() < MAX_BATCH && begun.elapsed() < GATHERING {
             std::thread::sleep(PAUSE);
             let before = group.len();
-            while group.len() < GROUP
+            while group.len() < MAX_BATCH
                 && let Ok(job) = waiting.try_recv()
             {
                 group.push(job);
             }
-            if group.len() - before < WORTH_A_PAUSE {
+            if group.len() - before < MIN_GAIN {
                 // Who writes is waiting in this group: nothing more would come.
-                self.pass = NOT_WORTH_IT;
+                self.cooldown = COOLDOWN_BATCHES;
                 return;
             }
         }
@@ -238,8 +238,8 @@ enum Failed {
 
 impl WriterThread {
     fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn()) {
-        let (mut group, mut gathering) = (Vec::new(), Gathering::default());
-        while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
+        let (mut group, mut gathering) = (Vec::new(), GroupCommitDelay::default());
+        while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gathering.add(&mut group, &mut waiting);
             let mut damage = None;
             while !group.is_empty() {
@@ -257,7 +257,7 @@ impl WriterThread {
                     committed();
                 }
                 for job in group.drain(..) {
-                    job.settle(outcome.clone());
+                    job.complete(outcome.clone());
                 }
             }
         }
@@ -272,7 +272,7 @@ impl WriterThread {
         if is_last && damage.is_some() {
             self.health.set(damage.take());
         }
-        job.settle(Err(error));
+        job.complete(Err(error));
     }
 
     /// A check that works does not show that damage is gone which a write has met, now or before.

@@ -25,7 +25,7 @@ const FINAL: [(i32, &str); 11] = [
 
 /// What an error about one document means for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ErrorClass {
     /// Something with the same key is there.
     Duplicate,
     /// It can never be stored.
@@ -34,13 +34,13 @@ pub(super) enum Fate {
     Transient,
 }
 
-pub(super) fn fate(code: i32) -> Fate {
+pub(super) fn fate(code: i32) -> ErrorClass {
     if DUPLICATES.contains(&code) {
-        Fate::Duplicate
+        ErrorClass::Duplicate
     } else if FINAL.iter().any(|(known, _)| *known == code) {
-        Fate::Final
+        ErrorClass::Final
     } else {
-        Fate::Transient
+        ErrorClass::Transient
     }
 }
 
@@ -50,11 +50,11 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_of_the_moment() {
-        assert_eq!(fate(11000), Fate::Duplicate);
-        assert_eq!(fate(121), Fate::Final);
+        assert_eq!(fate(11000), ErrorClass::Duplicate);
+        assert_eq!(fate(121), ErrorClass::Final);
         // Not authorized, not primary, out of disk space, interrupted, and a code of tomorrow.
         for code in [13, 10107, 14031, 11601, 999_999, 0, -1] {
-            assert_eq!(fate(code), Fate::Transient, "{code}");
+            assert_eq!(fate(code), ErrorClass::Transient, "{code}");
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{from_driver, may_pass};
 use super::unreadable::Unreadables;
-use super::{MongoStoreOptions, database_of};
+use super::{MongoStoreOptions, database_in_uri};
 
 /// A collection, and the calls that are on their way to it.
 #[derive(Debug)]
@@ -38,12 +38,13 @@ impl Connection {
     /// Reads the address; connects in the background, whenever there is a server.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
         let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_driver)?;
-        let named = || database_of(&options.uri);
+        let named = || database_in_uri(&options.uri);
         let name = options.database.clone().or_else(named).unwrap_or_else(|| "purchases".to_owned());
-        let client = Client::with_options(with_defaults(parsed, options.calls)).map_err(from_driver)?;
+        let client =
+            Client::with_options(with_defaults(parsed, options.max_concurrent_calls)).map_err(from_driver)?;
         let database = client.database(&name);
         let collection = database.collection(&options.collection);
-        let calls = || Arc::new(Semaphore::new(options.calls.div_ceil(2).max(1)));
+        let calls = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
         let (questions, others) = (calls(), calls());
         Ok(Self { collection, options, database, unreadables: Arc::default(), questions, others })
     }

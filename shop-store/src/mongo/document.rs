@@ -22,11 +22,11 @@ pub(super) fn id_value(id: &PurchaseId) -> Bson {
 
 /// The price, digit for digit.
 pub(super) fn decimal128(price: Price) -> Decimal128 {
-    of_decimal(*price.as_decimal())
+    from_decimal(*price.as_decimal())
 }
 
 /// The decimal, digit for digit.
-pub(super) fn of_decimal(decimal: Decimal) -> Decimal128 {
+pub(super) fn from_decimal(decimal: Decimal) -> Decimal128 {
     let sign = u128::from(decimal.is_sign_negative()) << SIGN_SHIFT;
     let exponent = (EXPONENT_BIAS - u128::from(decimal.scale())) << EXPONENT_SHIFT;
     Decimal128::from_bytes((sign | exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
@@ -84,7 +84,7 @@ pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
         Some(RawBsonRef::String(text)) => text.trim().to_owned(),
         Some(RawBsonRef::Int32(number)) => number.to_string(),
         Some(RawBsonRef::Int64(number)) => number.to_string(),
-        Some(RawBsonRef::Double(number)) => return of_double(number),
+        Some(RawBsonRef::Double(number)) => return from_double(number),
         Some(_) => return Err(unreadable("price", "is no number")),
         None => return Err(unreadable("price", "is missing")),
     };
@@ -92,7 +92,7 @@ pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
 }
 
 /// The shortest text that is this double: what was typed. What was calculated may have more decimals than a price.
-fn of_double(number: f64) -> Result<Price, Unreadable> {
+fn from_double(number: f64) -> Result<Price, Unreadable> {
     let price = number.to_string().parse().or_else(|error| match error {
         InvalidPrice::TooManyDecimals => format!("{number:.8}").parse(),
         error => Err(error),
@@ -111,11 +111,11 @@ pub(super) fn time_of_its_own(document: &RawDocument) -> Option<Timestamp> {
     match document.get("timestamp").ok()?? {
         RawBsonRef::DateTime(date) => Timestamp::from_millis(date.timestamp_millis()).ok(),
         RawBsonRef::String(text) => text.parse().ok(),
-        RawBsonRef::Double(number) => Timestamp::from_epoch_number(number).ok(),
-        RawBsonRef::Int32(number) => Timestamp::from_epoch_number(f64::from(number)).ok(),
+        RawBsonRef::Double(number) => Timestamp::from_unix_seconds_or_millis(number).ok(),
+        RawBsonRef::Int32(number) => Timestamp::from_unix_seconds_or_millis(f64::from(number)).ok(),
         // Beyond 2^53 it is out of range anyway.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
-        RawBsonRef::Int64(number) => Timestamp::from_epoch_number(number as f64).ok(),
+        RawBsonRef::Int64(number) => Timestamp::from_unix_seconds_or_millis(number as f64).ok(),
         _ => None,
     }
 }
@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(decimal128(price), text.parse::<Decimal128>().unwrap(), "{text}");
             assert_eq!(decimal128(price).to_string().parse::<Price>().unwrap().to_string(), text);
             let below = format!("-{text}");
-            assert_eq!(of_decimal(-*price.as_decimal()), below.parse::<Decimal128>().unwrap(), "{below}");
+            assert_eq!(from_decimal(-*price.as_decimal()), below.parse::<Decimal128>().unwrap(), "{below}");
         }
     }
 

@@ -50,9 +50,9 @@ fn meaning(error: &DriverError) -> Meaning {
         Driver::Io(_) | Driver::ConnectionPoolCleared { .. } => {
             (ErrorKind::Unavailable, "the connection to MongoDB broke", Unknown)
         }
-        Driver::Command(command) => of_command(command.code),
+        Driver::Command(command) => for_command(command.code),
         Driver::Write(WriteFailure::WriteConcernError(_)) => NOT_YET_DURABLE,
-        Driver::Write(WriteFailure::WriteError(error)) => of_command(error.code),
+        Driver::Write(WriteFailure::WriteError(error)) => for_command(error.code),
         Driver::InsertMany(_) | Driver::BulkWrite(_) => {
             (ErrorKind::Unavailable, "MongoDB did not take all documents", Unknown)
         }
@@ -75,7 +75,7 @@ const NOT_YET_DURABLE: Meaning =
     (ErrorKind::Unavailable, "MongoDB did not confirm that a majority has it on disk", Outcome::Unknown);
 
 /// Numbers: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
-const fn of_command(code: i32) -> Meaning {
+const fn for_command(code: i32) -> Meaning {
     use Outcome::NotApplied;
     match code {
         // Unauthorized, AuthenticationFailed, and what Atlas says instead.

@@ -27,9 +27,9 @@ impl Faulty {
         let server = FaultyServer::before(direct.uri()).await;
         let mut options = MongoStoreOptions::new(server.uri.clone());
         options.database = Some(direct.mongo().connection().collection.namespace().db);
-        options.insert_deadline = Duration::from_secs(1);
+        options.insert_timeout = Duration::from_secs(1);
         let store = MongoStore::open(options).await.unwrap();
-        store.indexed().await;
+        store.wait_for_indexes().await;
         Some(Self { server, store, direct })
     }
 }
@@ -38,7 +38,7 @@ fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
         let user = format!("u{}", number % 7).parse().unwrap();
         let new = NewPurchase::new(user, "ada".parse().unwrap(), format!("{number}.5").parse().unwrap());
-        new.identified(SystemClock.now(), || SystemClock.fresh_id())
+        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..count).map(purchase).collect()
 }
@@ -93,12 +93,12 @@ async fn no_trouble_of_the_server_loses_doubles_or_puts_aside() {
     }
     faulty.server.next("insert", faults());
     let mut options = IngestOptions::default();
-    options.retry_max = Duration::from_millis(200);
+    options.max_backoff = Duration::from_millis(200);
     let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let ingest = Ingest::new(source, Arc::new(faulty.store.clone()), letters, options);
     let monitor = ingest.monitor();
     let done = async {
-        drop(monitor.wait_for(|status| status.tally.inserted + status.tally.duplicates >= 500).await);
+        drop(monitor.wait_for(|status| status.counters.inserted + status.counters.duplicates >= 500).await);
     };
     let tally = tokio::time::timeout(Duration::from_secs(60), ingest.run(done)).await.unwrap().unwrap();
     assert!(faulty.server.is_spent(), "each of them was met");

@@ -21,7 +21,7 @@ pub(super) struct ListingIndexes {
 }
 
 impl ListingIndexes {
-    pub(super) fn of(collection: Collection<RawDocumentBuf>) -> Self {
+    pub(super) fn new(collection: Collection<RawDocumentBuf>) -> Self {
         let (stopped, made) = (CancellationToken::new(), CancellationToken::new());
         let (indexes, done) = (make_all(collection, stopped.clone()), made.clone().drop_guard());
         tokio::spawn(async move {

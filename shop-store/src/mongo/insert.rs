@@ -12,7 +12,7 @@ use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-use super::codes::{Fate, fate};
+use super::codes::{ErrorClass, fate};
 use super::command::Insertable;
 use super::connection::Connection;
 use super::{command, document};
@@ -23,7 +23,7 @@ pub(super) const MOST: usize = 4_000;
 
 /// How long the server waits for a majority, in milliseconds; below the deadline, so that it is the server that
 /// says so.
-const PATIENCE: i32 = 10_000;
+const WRITE_TIMEOUT: i32 = 10_000;
 
 /// What its id tells from others: the same id with the same content is the same.
 pub(super) trait Identified: Insertable + 'static {
@@ -72,7 +72,7 @@ pub(super) async fn insert<D: Identified>(
     let mut outcomes = Vec::with_capacity(batch.len());
     for some in batch.chunks(MOST) {
         let insert = sent(connection, collection, some);
-        let answer = connection.change(connection.options.insert_deadline, insert).await?;
+        let answer = connection.change(connection.options.insert_timeout, insert).await?;
         outcomes.extend(outcomes_of(connection, collection, some, answer).await?);
     }
     Ok(outcomes)
@@ -81,14 +81,14 @@ pub(super) async fn insert<D: Identified>(
 /// What a server answers to an insert that it has tried.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Answer {
-    write_errors: Vec<Refusal>,
+pub(super) struct InsertReply {
+    write_errors: Vec<WriteError>,
     write_concern_error: Option<ConcernError>,
 }
 
 /// A document that it did not take.
 #[derive(Debug, Deserialize)]
-struct Refusal {
+struct WriteError {
     index: usize,
     code: i32,
     #[serde(rename = "errmsg", default)]
@@ -105,16 +105,16 @@ pub(super) fn sent<D: Insertable + 'static>(
     connection: &Connection,
     collection: &str,
     batch: &[D],
-) -> impl Future<Output = mongodb::error::Result<Answer>> + Send + use<D> {
+) -> impl Future<Output = mongodb::error::Result<InsertReply>> + Send + use<D> {
     let database = connection.database.clone();
-    let command = command::insert(collection, batch, PATIENCE);
+    let command = command::insert(collection, batch, WRITE_TIMEOUT);
     async move {
         let answer = database.run_raw_command(command?).await?;
         Ok(bson::deserialize_from_document(answer)?)
     }
 }
 
-impl Answer {
+impl InsertReply {
     /// Whether the one document that was sent is stored. If not, something that only one may have is taken, by one
     /// of the indexes with these names.
     pub(super) fn is_stored(&self, unique: &[&str]) -> Result<bool> {
@@ -122,26 +122,28 @@ impl Answer {
             return self.write_concern_error.as_ref().map_or(Ok(true), |concern| Err(not_durable(concern)));
         };
         match fate(refusal.code) {
-            Fate::Duplicate if index(&refusal.message).is_none_or(|name| unique.contains(&name)) => Ok(false),
-            Fate::Duplicate | Fate::Final => Err(refused(refusal)),
-            Fate::Transient => Err(transient(refusal)),
+            ErrorClass::Duplicate if index(&refusal.message).is_none_or(|name| unique.contains(&name)) => {
+                Ok(false)
+            }
+            ErrorClass::Duplicate | ErrorClass::Final => Err(refused(refusal)),
+            ErrorClass::Transient => Err(transient(refusal)),
         }
     }
 }
 
 /// A document whose id, or something else of it that is unique, was there already.
-struct Taken<Id> {
+struct DuplicateKey<Id> {
     /// Its index in the batch.
     index: usize,
     id: Id,
-    refusal: Refusal,
+    refusal: WriteError,
 }
 
 async fn outcomes_of<D: Identified>(
     connection: &Connection,
     collection: &str,
     batch: &[D],
-    answer: Answer,
+    answer: InsertReply,
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = vec![InsertOutcome::Inserted; batch.len()];
     if let Some(concern) = answer.write_concern_error {
@@ -154,9 +156,11 @@ async fn outcomes_of<D: Identified>(
             return Err(mongo_error(ErrorKind::Internal, message));
         };
         match fate(refusal.code) {
-            Fate::Duplicate => taken.push(Taken { index: refusal.index, id: sent.id(), refusal }),
-            Fate::Final => *outcome = final_outcome(&refusal),
-            Fate::Transient => *outcome = InsertOutcome::Unknown(transient(&refusal)),
+            ErrorClass::Duplicate => {
+                taken.push(DuplicateKey { index: refusal.index, id: sent.id(), refusal })
+            }
+            ErrorClass::Final => *outcome = final_outcome(&refusal),
+            ErrorClass::Transient => *outcome = InsertOutcome::Unknown(transient(&refusal)),
         }
     }
     if !taken.is_empty() {
@@ -172,11 +176,11 @@ async fn outcomes_of<D: Identified>(
 async fn stored<D: Identified>(
     connection: &Connection,
     collection: &str,
-    taken: &[Taken<D::Id>],
+    taken: &[DuplicateKey<D::Id>],
 ) -> Result<HashMap<D::Id, RawDocumentBuf>> {
     let ids: Vec<Bson> = taken.iter().map(|taken| D::id_value(&taken.id)).collect();
     let collection = connection.database.collection::<RawDocumentBuf>(collection);
-    let time = connection.options.query_deadline;
+    let time = connection.options.query_timeout;
     let found = async move {
         let found = collection.find(doc! { "_id": { "$in": ids } });
         let cursor = found.read_concern(ReadConcern::majority()).max_time(time).await?;
@@ -187,7 +191,7 @@ async fn stored<D: Identified>(
 }
 
 /// Tells a duplicate from a conflict.
-fn compare<D: Identified>(sent: &D, first: Option<&RawDocumentBuf>, refusal: &Refusal) -> InsertOutcome {
+fn compare<D: Identified>(sent: &D, first: Option<&RawDocumentBuf>, refusal: &WriteError) -> InsertOutcome {
     match first {
         Some(first) if sent.has_content_of(first) => InsertOutcome::Duplicate,
         Some(_) => InsertOutcome::Conflict,
@@ -213,16 +217,16 @@ fn not_durable(concern: &ConcernError) -> Error {
     mongo_error(ErrorKind::Unavailable, text)
 }
 
-fn final_outcome(refusal: &Refusal) -> InsertOutcome {
+fn final_outcome(refusal: &WriteError) -> InsertOutcome {
     Reason::refused(refused(refusal)).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
 }
 
-fn refused(refusal: &Refusal) -> Error {
+fn refused(refusal: &WriteError) -> Error {
     let message = format!("MongoDB refuses the document: {} (code {})", refusal.message, refusal.code);
     mongo_error(ErrorKind::Invalid, message)
 }
 
-fn transient(refusal: &Refusal) -> Error {
+fn transient(refusal: &WriteError) -> Error {
     let message =
         format!("MongoDB does not take the document now: {} (code {})", refusal.message, refusal.code);
     Error::new(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied).with_origin("mongodb")
@@ -240,7 +244,7 @@ mod tests {
         let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
         let (user, name) = (longest(128).parse().unwrap(), longest(256).parse().unwrap());
         let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
-        let command = command::insert("purchases", &vec![purchase; MOST], PATIENCE).unwrap();
+        let command = command::insert("purchases", &vec![purchase; MOST], WRITE_TIMEOUT).unwrap();
         // maxBsonObjectSize, which the command as a whole is held to.
         assert!(command.as_bytes().len() < 16 << 20, "{}", command.as_bytes().len());
     }

@@ -17,12 +17,12 @@ use super::{MongoStore, document, select};
 #[non_exhaustive]
 pub struct Migration {
     /// Documents that were looked at.
-    pub seen: u64,
+    pub scanned: u64,
     /// Documents that were changed.
-    pub changed: u64,
+    pub migrated: u64,
     /// Documents that are no purchases, or were changed by another client meanwhile, and stay as they are. Each is
     /// named in the log by its `_id`.
-    pub left: u64,
+    pub skipped: u64,
 }
 
 /// The documents that are read, and then changed, at a time.
@@ -63,8 +63,8 @@ impl MongoStore {
             progress(migration);
             if after.is_none() {
                 let others = others(self.connection()).await?;
-                migration.seen += others;
-                migration.left += others;
+                migration.scanned += others;
+                migration.skipped += others;
                 return Ok(migration);
             }
         }
@@ -90,12 +90,12 @@ async fn slice(
     let changes = documents.into_iter().map(|old| change(connection, old));
     let mut changes = stream::iter(changes).buffer_unordered(CHANGES);
     while let Some(change) = changes.try_next().await? {
-        migration.changed += u64::from(change == Change::Made);
+        migration.migrated += u64::from(change == Change::Made);
         left += u64::from(change == Change::Left);
         seen += 1;
     }
-    migration.seen += seen;
-    migration.left += left;
+    migration.scanned += seen;
+    migration.skipped += left;
     Ok(next)
 }
 
@@ -113,7 +113,7 @@ enum Change {
 /// The next slice of all documents, in the order of `_id`: what is to be changed is found here, so that every call
 /// costs the same.
 async fn documents(connection: &Connection, after: Option<Bson>) -> Result<Vec<RawDocumentBuf>> {
-    let mut all = vec![select::of_purchases()];
+    let mut all = vec![select::purchases_filter()];
     all.extend(after.map(|id| select::behind(&id, "$gt")));
     let slice = i64::try_from(SLICE).unwrap_or(i64::MAX);
     let find = || {
@@ -123,14 +123,14 @@ async fn documents(connection: &Connection, after: Option<Bson>) -> Result<Vec<R
             cursor.try_collect().await
         }
     };
-    connection.ask(connection.options.insert_deadline, find).await
+    connection.ask(connection.options.insert_timeout, find).await
 }
 
 /// How many documents have an `_id` that no purchase can have.
 async fn others(connection: &Connection) -> Result<u64> {
     let find = || {
         let collection = connection.collection.clone();
-        let filter = doc! { "$nor": [select::of_purchases()] };
+        let filter = doc! { "$nor": [select::purchases_filter()] };
         async move {
             let mut documents = collection.find(filter).projection(doc! { "_id": 1 }).await?;
             let mut count = 0;
@@ -158,7 +158,7 @@ async fn change(connection: &Connection, old: RawDocumentBuf) -> Result<Change> 
     let Some((filter, update)) = new_form(&old, &purchase) else { return Ok(Change::Left) };
     let collection = connection.collection.clone();
     let update = async move { collection.update_one(filter, update).await };
-    let updated = connection.change(connection.options.insert_deadline, update).await?;
+    let updated = connection.change(connection.options.insert_timeout, update).await?;
     Ok(if updated.matched_count == 1 { Change::Made } else { Change::Left })
 }
 

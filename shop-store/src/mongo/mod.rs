@@ -49,6 +49,6 @@ mod uri;
 
 pub use entities::{MongoOrders, MongoRows, MongoUsers};
 pub use migrate::Migration;
-pub use options::{MongoAccountsOptions, MongoStoreOptions};
+pub use options::{MongoEntityOptions, MongoStoreOptions};
 pub use store::MongoStore;
-pub use uri::database_of;
+pub use uri::database_in_uri;

@@ -151,7 +151,7 @@ async fn counts_sums_and_lists_are_of_the_same_documents() {
     }
     assert_eq!(unreadable, 12);
     let migration = store.migrate(|_| ()).await.unwrap();
-    assert_eq!((migration.seen, migration.changed, migration.left), (14, 1, 12));
+    assert_eq!((migration.scanned, migration.migrated, migration.skipped), (14, 1, 12));
     assert_eq!(found().await, (2, 2, "3.75".to_owned()));
 }
 
@@ -177,11 +177,11 @@ async fn a_migration_puts_them_in_order_and_keeps_the_rest() {
     let store = fixture.mongo();
     let mut told = Vec::new();
     let migration = store.migrate(|progress| told.push(progress)).await.unwrap();
-    assert_eq!((migration.seen, migration.changed, migration.left), (9, 6, 2));
+    assert_eq!((migration.scanned, migration.migrated, migration.skipped), (9, 6, 2));
     assert_eq!(told.last(), Some(&migration));
     let again = store.migrate(|_| ()).await.unwrap();
     let not_changed = if changes_types(&store).await { 0 } else { 4 };
-    assert_eq!((again.changed, again.left), (not_changed, 2), "nothing is left to do");
+    assert_eq!((again.migrated, again.skipped), (not_changed, 2), "nothing is left to do");
 
     let all = listed(&store, ListOrder::OldestFirst, 2).await;
     let prices: Vec<String> = all.iter().map(|purchase| purchase.price.to_string()).collect();

@@ -18,7 +18,7 @@ fn purchases() -> Vec<Purchase> {
     let purchase = |number| {
         let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
         let new = NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), "1.5".parse().unwrap());
-        new.identified(SystemClock.now(), || SystemClock.fresh_id())
+        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()
 }
@@ -62,7 +62,7 @@ async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
         let first = PageRequest::first(order, PageLimit::new(50).unwrap());
         let next = store.page(selector, &first).await.unwrap().next;
         assert!(next.is_some());
-        for request in [first.clone(), first.starting_at(next)] {
+        for request in [first.clone(), first.with_cursor(next)] {
             let place = select::start(selector, &request).unwrap();
             let (filter, sort) = select::query(selector, order, &place);
             commands.push(doc! { "find": collection, "filter": filter, "sort": sort, "limit": OF_A_USER });

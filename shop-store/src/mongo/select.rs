@@ -22,7 +22,7 @@ pub(super) enum Place {
 }
 
 /// The documents that are read at a time at the least: many that are no purchases cost few calls.
-const LEAST_READ: usize = 100;
+const MIN_BATCH: usize = 100;
 
 pub(super) async fn page(
     connection: &Connection,
@@ -30,11 +30,11 @@ pub(super) async fn page(
     request: &PageRequest,
 ) -> Result<Page> {
     let (order, limit) = (request.order, request.limit.get());
-    let deadline = Instant::now() + connection.options.query_deadline;
+    let deadline = Instant::now() + connection.options.query_timeout;
     let mut place = Some(start(selector, request)?);
     let mut found = Vec::with_capacity(limit + 1);
     while let Some(from) = place.take().filter(|_| found.len() <= limit) {
-        let wanted = (limit + 1 - found.len()).max(LEAST_READ);
+        let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
         let documents = documents(connection, query(selector, order, &from), wanted, deadline).await?;
         let is_last = documents.len() < wanted;
         let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
@@ -49,7 +49,7 @@ pub(super) async fn page(
 
 /// The time that stands in the cursors of the second stretch. Documents that really have this date are in that
 /// stretch, too.
-const fn of_the_undated(order: ListOrder) -> Timestamp {
+const fn undated_timestamp(order: ListOrder) -> Timestamp {
     match order {
         ListOrder::OldestFirst => Timestamp::MAX,
         _ => Timestamp::MIN,
@@ -59,9 +59,9 @@ const fn of_the_undated(order: ListOrder) -> Timestamp {
 /// Where a page begins.
 pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Place> {
     let Some(cursor) = &request.cursor else { return Ok(Place::Dated(None)) };
-    let last = cursor.resume(selector, request.order)?;
+    let last = cursor.decode(selector, request.order)?;
     let id = document::id_value(&last.id);
-    Ok(if last.timestamp == of_the_undated(request.order) {
+    Ok(if last.timestamp == undated_timestamp(request.order) {
         Place::Undated(Some(id))
     } else {
         Place::Dated(Some((date(last.timestamp), id)))
@@ -84,7 +84,7 @@ fn following(from: &Place, last: Option<&RawDocumentBuf>) -> Option<Place> {
 fn listed(purchase: Purchase, from: &Place, order: ListOrder) -> (Purchase, Purchase) {
     let mut last = purchase.clone();
     if matches!(from, Place::Undated(_)) {
-        last.timestamp = of_the_undated(order);
+        last.timestamp = undated_timestamp(order);
     }
     (purchase, last)
 }
@@ -113,7 +113,7 @@ pub(super) fn query(selector: &Selector, order: ListOrder, from: &Place) -> (Doc
         ListOrder::OldestFirst => (1, "$gt"),
         _ => (-1, "$lt"),
     };
-    let mut all = vec![of(selector)];
+    let mut all = vec![selector_filter(selector)];
     let sort = match from {
         Place::Dated(after) => {
             all.push(doc! { "timestamp": dates(order) });
@@ -127,7 +127,7 @@ pub(super) fn query(selector: &Selector, order: ListOrder, from: &Place) -> (Doc
             doc! { "timestamp": direction, "_id": direction }
         }
         Place::Undated(after) => {
-            all.extend([without_date(order), of_purchases()]);
+            all.extend([without_date(order), purchases_filter()]);
             all.extend(after.iter().map(|id| behind(id, beyond)));
             doc! { "_id": direction }
         }
@@ -160,7 +160,7 @@ pub(super) const fn date(at: Timestamp) -> DateTime {
 }
 
 /// The condition of an id that a purchase can have.
-pub(super) fn of_purchases() -> Document {
+pub(super) fn purchases_filter() -> Document {
     doc! { "$or": [{ "_id": { "$type": "string" } }, { "_id": { "$type": "objectId" } }] }
 }
 
@@ -176,7 +176,7 @@ pub(super) fn behind(id: &Bson, beyond: &str) -> Document {
 }
 
 /// The condition of the selected documents. Older systems wrote ids and names that look like numbers as numbers.
-pub(super) fn of(selector: &Selector) -> Document {
+pub(super) fn selector_filter(selector: &Selector) -> Document {
     let (member, text) = match selector {
         Selector::User(id) => ("userid", id.as_str()),
         Selector::Name(name) => ("username", name.as_str()),
@@ -193,7 +193,7 @@ pub(super) fn of(selector: &Selector) -> Document {
 /// The purchase with this id.
 pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Option<Purchase>> {
     let (collection, filter) = (&connection.collection, doc! { "_id": document::id_value(id) });
-    let time = connection.options.query_deadline;
+    let time = connection.options.query_timeout;
     let find = || {
         let (collection, filter) = (collection.clone(), filter.clone());
         async move { collection.find_one(filter).max_time(time).await }

@@ -30,7 +30,7 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when it is to be looked up in DNS, and that is away.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
         let connection = Connection::open(options).await?;
-        let of = |connection: &Connection| Arc::new(ListingIndexes::of(connection.collection.clone()));
+        let of = |connection: &Connection| Arc::new(ListingIndexes::new(connection.collection.clone()));
         let indexes = connection.options.create_indexes.then(|| of(&connection));
         Ok(Self { connection: Arc::new(connection), indexes })
     }
@@ -56,7 +56,7 @@ impl MongoStore {
                 (self.connection.database.clone(), self.connection.collection.name().to_owned());
             async move { database.list_collection_names().filter(doc! { "name": name }).await }
         };
-        let found = self.connection.ask(self.connection.options.query_deadline, find).await?;
+        let found = self.connection.ask(self.connection.options.query_timeout, find).await?;
         Ok(!found.is_empty())
     }
 
@@ -67,7 +67,7 @@ impl MongoStore {
     }
 
     /// Waits until the indexes of listings are made, or the server has refused them.
-    pub async fn indexed(&self) {
+    pub async fn wait_for_indexes(&self) {
         if let Some(indexes) = &self.indexes {
             indexes.made().await;
         }

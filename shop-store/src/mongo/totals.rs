@@ -17,8 +17,8 @@ use super::{document, select};
 pub(super) async fn summary(connection: &Connection, selector: &Selector) -> Result<Summary> {
     let (sure, others) =
         tokio::try_join!(sure(connection, selector), one_by_one(connection, others(selector)))?;
-    let Some(sure) = sure else { return one_by_one(connection, select::of(selector)).await };
-    let total = sure.total_spent.and(others.total_spent).map_err(|_too_large| not_exact())?;
+    let Some(sure) = sure else { return one_by_one(connection, select::selector_filter(selector)).await };
+    let total = sure.total_spent.checked_add(others.total_spent).map_err(|_too_large| not_exact())?;
     Ok(Summary::new(sure.count + others.count, total))
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn summary(connection: &Connection, selector: &Selector) -> Res
 /// purchases.
 async fn sure(connection: &Connection, selector: &Selector) -> Result<Option<Summary>> {
     let pipeline = pipeline(selector);
-    let (collection, time) = (&connection.collection, connection.options.query_deadline);
+    let (collection, time) = (&connection.collection, connection.options.query_timeout);
     let add_up = || {
         let (collection, pipeline) = (collection.clone(), pipeline.clone());
         async move {
@@ -43,12 +43,12 @@ async fn sure(connection: &Connection, selector: &Selector) -> Result<Option<Sum
 /// What adds them up. The index finds the selected documents; as it does not hold their prices, each is read.
 pub(super) fn pipeline(selector: &Selector) -> [Document; 2] {
     let sum = doc! { "_id": null, "count": { "$sum": 1 }, "total": { "$sum": "$price" } };
-    [doc! { "$match": { "$and": [select::of(selector), plain()] } }, doc! { "$group": sum }]
+    [doc! { "$match": { "$and": [select::selector_filter(selector), plain()] } }, doc! { "$group": sum }]
 }
 
 /// Selected documents of another form, such as older systems wrote.
 fn others(selector: &Selector) -> Document {
-    doc! { "$and": [select::of(selector), { "$nor": [plain()] }] }
+    doc! { "$and": [select::selector_filter(selector), { "$nor": [plain()] }] }
 }
 
 /// The condition of documents in the form that we write: each is a purchase to [`document::purchase`] too, unless its
@@ -92,7 +92,7 @@ fn decimal(text: &str) -> Option<Decimal> {
 
 /// Count and sum of the purchases among the documents that meet `filter`, each of which is read.
 async fn one_by_one(connection: &Connection, filter: Document) -> Result<Summary> {
-    let (collection, time) = (&connection.collection, connection.options.query_deadline);
+    let (collection, time) = (&connection.collection, connection.options.query_timeout);
     let add_up = || {
         let (collection, filter) = (collection.clone(), filter.clone());
         let unreadables = Arc::clone(&connection.unreadables);
@@ -111,7 +111,7 @@ async fn one_by_one(connection: &Connection, filter: Document) -> Result<Summary
 }
 
 fn plus(sum: Summary, price: Price) -> Result<Summary> {
-    let total = sum.total_spent.plus(price).map_err(|_too_large| not_exact())?;
+    let total = sum.total_spent.checked_add_price(price).map_err(|_too_large| not_exact())?;
     Ok(Summary::new(sum.count + 1, total))
 }
 

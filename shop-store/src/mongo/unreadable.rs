@@ -11,7 +11,7 @@ use shop_core::Purchase;
 use super::document::{self, Unreadable};
 
 /// The maximum number of distinct documents; further ones are neither logged nor counted.
-const MOST_KNOWN: usize = 10_000;
+const MAX_KNOWN: usize = 10_000;
 
 /// The unreadable documents that were met so far.
 #[derive(Debug, Default)]
@@ -32,12 +32,12 @@ impl Unreadables {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_KNOWN || !known.insert(hasher.finish()) {
+        if known.len() >= MAX_KNOWN || !known.insert(hasher.finish()) {
             return;
         }
         self.count.store(known.len() as u64, Ordering::Relaxed);
         tracing::warn!(document.id = %id, %error, "a document is no purchase, and is left out of lists and sums");
-        if known.len() == MOST_KNOWN {
+        if known.len() == MAX_KNOWN {
             tracing::warn!(
                 "further documents that are no purchases are not logged: `management migrate` names all"
             );

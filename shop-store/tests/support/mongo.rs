@@ -17,7 +17,7 @@ use shop_core::Uuid;
 use shop_core::conformance::{EntityStores, StoreFixture, skip};
 use shop_core::ports::{PurchaseQuery, PurchaseStore};
 
-use shop_store::mongo::{MongoAccountsOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers};
+use shop_store::mongo::{MongoEntityOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers};
 
 /// What the environment of the tests says.
 #[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
@@ -67,7 +67,7 @@ impl MongoFixture {
         options.database = Some(fresh_database());
         let store = MongoStore::open(options).await.expect("an address of MongoDB");
         // A server that makes indexes may refuse what is inserted meanwhile; these tests are of the calm after that.
-        let indexed = tokio::time::timeout(std::time::Duration::from_secs(60), store.indexed());
+        let indexed = tokio::time::timeout(std::time::Duration::from_secs(60), store.wait_for_indexes());
         indexed.await.expect("a MongoDB server that answers");
         Self { store, server }
     }
@@ -113,9 +113,9 @@ impl MongoAccounts {
     pub(crate) async fn on_test_server() -> Option<Self> {
         let server = TestServer::find().await?;
         let options = || {
-            let mut options = MongoAccountsOptions::new(server.uri.as_str(), fresh_database());
+            let mut options = MongoEntityOptions::new(server.uri.as_str(), fresh_database());
             // Many tests at a time, on a server of two processors perhaps.
-            options.insert_deadline = Duration::from_secs(30);
+            options.insert_timeout = Duration::from_secs(30);
             options
         };
         let users = MongoUsers::open(options()).await.expect("an address of MongoDB");

@@ -25,7 +25,7 @@ struct Sent {
 
 impl Sent {
     /// Registers and places until the process is no more. What is not acknowledged is sent again, with the same key.
-    async fn until_the_end(&mut self, process: &mut Process, ledger: &Ledger) -> ExitStatus {
+    async fn run_until_shutdown(&mut self, process: &mut Process, ledger: &Ledger) -> ExitStatus {
         loop {
             let users = (self.users..self.users + CALLERS).map(|user| ledger.register(user));
             self.users += acknowledged(join_all(users).await);
@@ -70,7 +70,7 @@ async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
             let failpoints = format!("{point}={passed}return");
             let mut process = place.start(Binary::Management, ROLES, &[("FAILPOINTS", &failpoints)]).await;
             ledger.moved(&process, &process).await;
-            let end = soon(point, sent.until_the_end(&mut process, &ledger)).await;
+            let end = soon(point, sent.run_until_shutdown(&mut process, &ledger)).await;
             assert_eq!(end.signal(), Some(Signal::ABORT.as_raw()), "{point}: {end:?}");
         }
     }

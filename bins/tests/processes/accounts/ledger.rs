@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt, stream};
-use shop_client::{Retries, ShopClient};
+use shop_client::{RetryPolicy, ShopClient};
 use shop_core::orders::{NewOrder, Order, Placement};
 use shop_core::users::{NewUser, Registration, User, UserNumber};
 use tokio::sync::{Mutex, RwLock};
@@ -41,7 +41,7 @@ impl Ledger {
     fn client(&self, url: &str) -> ShopClient {
         // Who is started anew is somewhere else.
         let builder = ShopClient::builder(url).http_client(self.http.clone());
-        builder.retries(Retries::none()).build().unwrap()
+        builder.retries(RetryPolicy::none()).build().unwrap()
     }
 
     /// Registers user `number`, once; answers whether that was acknowledged.
@@ -56,7 +56,7 @@ impl Ledger {
             Ok(other) => panic!("user {number}: {other:?}"),
             Err(_away) => return false,
         };
-        assert_eq!(user, new.numbered(user.id));
+        assert_eq!(user, new.with_id(user.id));
         let first = self.users.lock().await.insert(user.id.get(), user.clone());
         assert!(first.is_none_or(|first| first == user), "a number was given out twice: {user:?}");
         true
@@ -77,7 +77,7 @@ impl Ledger {
             Ok(Placement::UnknownUser) | Err(_) => return false,
             Ok(other) => panic!("order {number}: {other:?}"),
         };
-        assert_eq!(order, new.numbered(order.id));
+        assert_eq!(order, new.with_id(order.id));
         let first = self.orders.lock().await.insert(order.id.get(), order.clone());
         assert!(first.is_none_or(|first| first == order), "a number was given out twice: {order:?}");
         true

@@ -147,7 +147,7 @@ impl Place<'_> {
     }
 
     async fn file<E: Event>(&self) -> EmbeddedLog {
-        EmbeddedLog::open(self.folder(), EmbeddedLogOptions::of_events(E::TOPIC)).await.unwrap()
+        EmbeddedLog::open(self.folder(), EmbeddedLogOptions::for_events(E::TOPIC)).await.unwrap()
     }
 
     async fn topic<E: Event>(&self) -> KafkaLog {

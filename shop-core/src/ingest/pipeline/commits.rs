@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::IngestOptions;
 use super::super::backoff::{Backoff, after};
 use super::super::event::Action;
-use super::super::status::Part;
+use super::super::status::Component;
 use super::progress::Progress;
 use super::{Ownership, Pipeline};
 use crate::log::{CommitOffset, CommitOutcome};
@@ -107,7 +107,7 @@ impl Pipeline {
 
     fn on_commit_error(&mut self, error: &Error, now: Instant) {
         self.commits.backoff.failed(error, now);
-        self.count_retry(Part::Commit);
+        self.count_retry(Component::Commit);
         if error.kind() == ErrorKind::Internal {
             self.stop(Some(error.clone()), now);
         }

@@ -78,11 +78,11 @@ const DEPTH: usize = 7;
 
 fn walk_all(in_flight: usize, in_flight_bytes: usize) {
     let options = IngestOptions {
-        in_flight,
-        in_flight_bytes,
-        drain: DRAIN,
-        retry_min: Duration::from_millis(50),
-        retry_max: Duration::from_millis(100),
+        max_in_flight_batches: in_flight,
+        max_in_flight_bytes: in_flight_bytes,
+        drain_timeout: DRAIN,
+        initial_backoff: Duration::from_millis(50),
+        max_backoff: Duration::from_millis(100),
         jitter_seed: Some(1),
         ..IngestOptions::default()
     };

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::event::{Action, BatchEvent, BatchOutcome, Event, SourceAnswer, Wants};
-use super::observer::CarriedBatch;
-use super::status::{Part, StuckRecord};
-use super::{IngestOptions, Tally};
+use super::observer::BatchReport;
+use super::status::{Component, StuckRecord};
+use super::{IngestCounters, IngestOptions};
 use crate::log::{Batch, Partition, RevocationCause};
 use crate::{Error, ErrorKind, Result};
 use commits::Commits;
@@ -89,7 +89,7 @@ struct InFlight {
     bytes: usize,
     read: Instant,
     /// The call that fails for it, since when, and why.
-    failing: Option<(Part, Instant, Error)>,
+    failing: Option<(Component, Instant, Error)>,
     /// The records that the store does not take, by index.
     stuck: BTreeMap<usize, StuckRecord>,
 }
@@ -115,13 +115,13 @@ pub(super) struct Pipeline {
     /// Until when everything is to be left, once it stops.
     stopping: Option<DrainDeadlines>,
     failure: Option<Error>,
-    tally: Tally,
+    counters: IngestCounters,
     freshness: Option<Duration>,
-    retries: BTreeMap<Part, u64>,
+    retries: BTreeMap<Component, u64>,
     /// What fails, or is stuck, is not what it was when it was reported.
     failures_changed: bool,
     /// The parts that fail, with the error, or work again, and were not logged yet.
-    transitions: Vec<(Part, Option<Error>)>,
+    transitions: Vec<(Component, Option<Error>)>,
 }
 
 impl Pipeline {
@@ -139,7 +139,7 @@ impl Pipeline {
             source_ended: false,
             stopping: None,
             failure: None,
-            tally: Tally::default(),
+            counters: IngestCounters::default(),
             freshness: None,
             retries: BTreeMap::new(),
             failures_changed: false,
@@ -211,8 +211,8 @@ impl Pipeline {
 
     fn has_room(&self) -> bool {
         self.stopping.is_none()
-            && self.in_flight.len() < self.options.in_flight.max(1)
-            && self.bytes < self.options.in_flight_bytes.max(1)
+            && self.in_flight.len() < self.options.max_in_flight_batches.max(1)
+            && self.bytes < self.options.max_in_flight_bytes.max(1)
     }
 
     fn on_source(
@@ -247,7 +247,7 @@ impl Pipeline {
         if asked == Wants::Control {
             self.control_not_before = Some(until);
         }
-        self.count_retry(Part::Source);
+        self.count_retry(Component::Source);
     }
 
     fn on_source_closed(&mut self, now: Instant) {
@@ -326,10 +326,16 @@ impl Pipeline {
         self.records -= records;
         self.bytes -= bytes;
         self.failures_changed |= failing.is_some() || !stuck.is_empty();
-        let Some(BatchOutcome { tally, state, stop, freshness }) = outcome else { return };
+        let Some(BatchOutcome { counters: tally, state, stop, freshness }) = outcome else { return };
         let took = now.saturating_duration_since(read);
-        actions.push(Action::Completed(CarriedBatch { records, bytes, tally, took, freshness }));
-        self.tally.add(&tally);
+        actions.push(Action::Completed(BatchReport {
+            records,
+            bytes,
+            counters: tally,
+            duration: took,
+            freshness,
+        }));
+        self.counters.add(&tally);
         self.freshness = freshness.or(self.freshness);
         let progress = self.partitions.get_mut(&key(&partition)).and_then(Ownership::progress_mut);
         if let Some(progress) = progress
@@ -354,7 +360,7 @@ impl Pipeline {
         if self.stopping.is_some() {
             return;
         }
-        let deadlines = DrainDeadlines::within(self.options.drain, now);
+        let deadlines = DrainDeadlines::within(self.options.drain_timeout, now);
         self.stopping = Some(deadlines);
         self.partitions.values_mut().for_each(|ownership| ownership.drain(deadlines));
         self.commits.backoff.hurry();

@@ -47,7 +47,8 @@ impl Fixture {
 
     /// Batch `number` has ended.
     fn finish(&mut self, number: u64, state: BatchState) -> Vec<Action> {
-        let outcome = BatchOutcome { tally: Tally::default(), state, stop: None, freshness: None };
+        let outcome =
+            BatchOutcome { counters: IngestCounters::default(), state, stop: None, freshness: None };
         self.on(Event::Batch(number, BatchEvent::Finished(Some(outcome))))
     }
 
@@ -85,7 +86,7 @@ fn ends(actions: &[Action], revocation: u64) -> bool {
 #[test]
 fn bytes_in_flight_are_bounded() {
     let size = batch(1, 0).size();
-    let options = IngestOptions { in_flight_bytes: size + 1, ..IngestOptions::default() };
+    let options = IngestOptions { max_in_flight_bytes: size + 1, ..IngestOptions::default() };
     let mut fixture = Fixture::new(options);
     for offset in 0..2 {
         assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
@@ -98,7 +99,7 @@ fn bytes_in_flight_are_bounded() {
 
 #[test]
 fn batches_in_flight_are_bounded() {
-    let mut fixture = Fixture::new(IngestOptions { in_flight: 2, ..IngestOptions::default() });
+    let mut fixture = Fixture::new(IngestOptions { max_in_flight_batches: 2, ..IngestOptions::default() });
     fixture.read(1, 0);
     assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
     fixture.read(1, 1);
@@ -201,7 +202,7 @@ fn an_abandoned_batch_is_not_reported_to_the_observer() {
     (0..2).for_each(|offset| fixture.read(1, offset));
     assert!(fixture.on(Event::Batch(0, BatchEvent::Finished(None))).is_empty());
     let actions = fixture.finish(1, BatchState::Durable(2));
-    assert!(matches!(actions[..], [Action::Completed(CarriedBatch { records: 1, .. })]), "{actions:?}");
+    assert!(matches!(actions[..], [Action::Completed(BatchReport { records: 1, .. })]), "{actions:?}");
 }
 
 #[test]

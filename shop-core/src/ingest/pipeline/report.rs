@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::status::{IngestStatus, Part, Phase, StuckRecord};
+use super::super::status::{Component, IngestStatus, Phase, StuckRecord};
 use super::{Ownership, Pipeline};
 use crate::Error;
 
@@ -16,7 +16,7 @@ impl Pipeline {
     pub(in super::super) fn report(&mut self, status: &mut IngestStatus) -> bool {
         let phase = if self.is_stopping() { Phase::Draining } else { Phase::Running };
         let mut changed = replace(&mut status.phase, phase)
-            | replace(&mut status.tally, self.tally)
+            | replace(&mut status.counters, self.counters)
             | replace(&mut status.in_flight, self.in_flight.len())
             | replace(&mut status.in_flight_records, self.records)
             | replace(&mut status.in_flight_bytes, self.bytes)
@@ -43,28 +43,28 @@ impl Pipeline {
 
     /// Enters, of each part, the failure that has lasted longest. Returns the parts whose first call fails now, with its
     /// error, and those whose last one works again.
-    fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Part, Option<Error>)> {
-        let before = std::mem::take(&mut status.troubles);
-        status.waiting_since.clear();
+    fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Component, Option<Error>)> {
+        let before = std::mem::take(&mut status.errors);
+        status.failing_since.clear();
         for (part, since, error) in self.failing() {
             let since = since.into();
-            if status.waiting_since.get(&part).is_none_or(|longest| since < *longest) {
-                status.waiting_since.insert(part, since);
-                status.troubles.insert(part, error.clone());
+            if status.failing_since.get(&part).is_none_or(|longest| since < *longest) {
+                status.failing_since.insert(part, since);
+                status.errors.insert(part, error.clone());
             }
         }
         let stuck = self.in_flight.values().flat_map(|batch| batch.stuck.values()).next();
         status.stuck = stuck.cloned();
         status.retries.clone_from(&self.retries);
-        let new = status.troubles.iter().filter(|(part, _)| !before.contains_key(part));
+        let new = status.errors.iter().filter(|(part, _)| !before.contains_key(part));
         let failing = new.map(|(part, error)| (*part, Some(error.clone())));
-        let recovered = before.keys().filter(|part| !status.troubles.contains_key(part));
+        let recovered = before.keys().filter(|part| !status.errors.contains_key(part));
         failing.chain(recovered.map(|part| (*part, None))).collect()
     }
 
     /// What fails, and is made again: since when, and why.
-    fn failing(&self) -> impl Iterator<Item = (Part, Instant, &Error)> {
-        let calls = [(Part::Source, &self.reading), (Part::Commit, &self.commits.backoff)];
+    fn failing(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
+        let calls = [(Component::Source, &self.reading), (Component::Commit, &self.commits.backoff)];
         let calls = calls.into_iter().filter_map(|(part, backoff)| {
             let (since, error) = backoff.failing()?;
             Some((part, *since, error))
@@ -94,7 +94,7 @@ impl Pipeline {
         changed
     }
 
-    pub(super) fn count_retry(&mut self, part: Part) {
+    pub(super) fn count_retry(&mut self, part: Component) {
         *self.retries.entry(part).or_default() += 1;
         self.failures_changed = true;
     }

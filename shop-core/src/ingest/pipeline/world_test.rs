@@ -299,13 +299,13 @@ impl World {
         }
         let failed = |part| BatchEvent::Failed(part, self.now, unavailable());
         let finished = |state, stop| {
-            let outcome = BatchOutcome { tally: Tally::default(), state, stop, freshness: None };
+            let outcome = BatchOutcome { counters: IngestCounters::default(), state, stop, freshness: None };
             BatchEvent::Finished(Some(outcome))
         };
         let event = match fate {
             Fate::Stored | Fate::DeadLettered => finished(BatchState::Durable(offset + 1), None),
-            Fate::Unknown | Fate::Outage => failed(Part::Store),
-            Fate::LetterFails => failed(Part::DeadLetters),
+            Fate::Unknown | Fate::Outage => failed(Component::Store),
+            Fate::LetterFails => failed(Component::DeadLetters),
             Fate::LetterRefused => finished(BatchState::StoppedAt(offset), Some(unavailable())),
             Fate::Abandoned => BatchEvent::Finished(None),
         };
@@ -395,9 +395,9 @@ impl World {
     fn start(&mut self, number: u64, batch: &Batch) -> Result<(), String> {
         let options = &self.pipeline.options;
         let others = self.flights.len();
-        expect(others < options.in_flight, || format!("{others} batches and one more"))?;
+        expect(others < options.max_in_flight_batches, || format!("{others} batches and one more"))?;
         let bytes = others * batch.size();
-        expect(bytes < options.in_flight_bytes, || format!("{bytes} bytes and more"))?;
+        expect(bytes < options.max_in_flight_bytes, || format!("{bytes} bytes and more"))?;
         expect(self.stopping.is_none(), || "a batch is started after the shutdown".to_owned())?;
         let (partition, offset) = (batch.partition.clone(), batch.records[0].offset);
         self.flights.push(Flight { number, partition, offset, is_abandoned: false });

@@ -22,7 +22,7 @@ async fn the_six_curls_in_their_order() {
         let mut accounts = Accounts::new();
         accounts.start();
         let mut options = HttpOptions::default();
-        options.order_user_wait = Duration::from_secs(2);
+        options.unknown_user_wait = Duration::from_secs(2);
         let router = if through_facing { accounts.facing(options) } else { accounts.management(options) };
         let ada = json!({"id": 1, "email": "ada@example.com", "name": "Ada"});
         is(&curl(&router, "/users", ADA).await, 201, &ada);

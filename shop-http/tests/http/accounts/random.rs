@@ -39,7 +39,7 @@ proptest! {
             let mut accounts = Accounts::new();
             accounts.start();
             let mut options = HttpOptions::default();
-            options.order_user_wait = std::time::Duration::from_secs(4);
+            options.unknown_user_wait = std::time::Duration::from_secs(4);
             let router = accounts.management(options);
             assert_eq!(post(&router, "/users", ADA).await.status, 201);
             // Now user 1 is known.

@@ -13,7 +13,7 @@ use crate::shop::post;
 
 fn waiting(wait: Duration) -> HttpOptions {
     let mut options = HttpOptions::default();
-    options.order_user_wait = wait;
+    options.unknown_user_wait = wait;
     options
 }
 
@@ -59,7 +59,7 @@ async fn it_waits_so_long_and_no_longer() {
     assert_eq!(status, 404);
     assert!(took >= wait && took < wait + Duration::from_millis(10), "{took:?}");
     let mut options = waiting(Duration::from_secs(60));
-    options.publish_deadline = Duration::from_secs(2);
+    options.publish_timeout = Duration::from_secs(2);
     let (status, took) = order(options, None).await;
     assert_eq!(status, 404, "it is known that the user is unknown");
     assert!(took > Duration::from_millis(1_900) && took <= Duration::from_secs(2), "{took:?}");

@@ -30,7 +30,7 @@ impl<E: Entity> Outbox for EmbeddedRows<E> {
             .await
     }
 
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
         let delete = move |connection: &Connection| {
             let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
@@ -50,7 +50,7 @@ impl<E: Entity> Outbox for EmbeddedRows<E> {
         self.file.readers.read(read).await
     }
 
-    async fn changed(&self) {
+    async fn wait_for_entries(&self) {
         self.changed.notified().await;
     }
 }

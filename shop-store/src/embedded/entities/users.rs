@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use shop_core::Result;
 use shop_core::orders::OrderNumber;
-use shop_core::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 
 use super::event;
 use super::rows::{self, EmbeddedRows, Table};
@@ -83,7 +83,7 @@ fn orders_of(connection: &Connection, id: UserNumber) -> rusqlite::Result<Option
         return Ok(None);
     }
     let sql = "SELECT id FROM orders_of_users WHERE user_id = ?1 ORDER BY id LIMIT ?2";
-    let most = i64::try_from(MOST_ORDERS).unwrap_or(i64::MAX);
+    let most = i64::try_from(MAX_LISTED_ORDERS).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
     let numbers = statement.query_map(params![id.get(), most], |row| row.get(0).map(OrderNumber::new))?;
     numbers.collect::<rusqlite::Result<_>>().map(Some)

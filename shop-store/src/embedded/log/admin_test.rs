@@ -12,7 +12,7 @@ use shop_core::log::{
 };
 use shop_core::ports::{PurchaseQuery, PurchaseStore};
 use shop_core::record::{Record, decode};
-use shop_core::verify::{Verified, Verify, VerifyOptions};
+use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
 use shop_core::{Purchase, Timestamp};
 
 use super::log_test::SetClock;
@@ -188,9 +188,9 @@ async fn conflicts_are_deleted_after_30_days_and_other_letters_stay() {
 }
 
 /// What the log holds, held against the store.
-async fn verify(log: &EmbeddedLog, store: &EmbeddedStore) -> Verified {
+async fn verify(log: &EmbeddedLog, store: &EmbeddedStore) -> VerifyReport {
     let mut options = VerifyOptions::default();
-    options.wait = Duration::ZERO;
+    options.quiet_period = Duration::ZERO;
     Verify::new(Arc::new(store.clone()), options).run(log, |_| ()).await.unwrap()
 }
 
@@ -227,7 +227,7 @@ async fn the_log_is_held_against_the_store() {
     assert_eq!(log.replay(&kept(&log).await, OF).await.unwrap(), 2);
     carry(&log, &store).await;
     let verified = verify(&log, &store).await;
-    assert_eq!((verified.dead_lettered, verified.settled, verified.purchases), (1, 2, 3), "{verified:?}");
+    assert_eq!((verified.dead_lettered, verified.resolved, verified.purchases), (1, 2, 3), "{verified:?}");
     assert!(verified.is_clean());
     let id = stored.id(OF).unwrap().parse().unwrap();
     assert!(store.get(&id).await.unwrap().is_some());

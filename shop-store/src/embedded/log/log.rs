@@ -45,10 +45,11 @@ impl EmbeddedLog {
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         let database =
-            Database::new(&LOG, &folder, &options.file, options.max_bytes).creating(options.create);
+            Database::new(&LOG, &folder, &options.file, options.max_file_bytes).creating(options.create);
         let notifier = Arc::new(CommitNotifier::default());
         let notifying = Arc::clone(&notifier);
-        let writer = Writer::start(database.clone(), options.queue, move || notifying.notify()).await?;
+        let writer =
+            Writer::start(database.clone(), options.queue_capacity, move || notifying.notify()).await?;
         let cluster = match options.create {
             true => writer.write(cluster_id).await?,
             false => known_cluster_id(&database)?,

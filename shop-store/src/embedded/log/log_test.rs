@@ -194,7 +194,7 @@ async fn consumed_records_go_when_they_are_old_and_offsets_are_never_used_again(
 #[tokio::test]
 async fn a_full_disk_acknowledges_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let small = EmbeddedLogOptions { max_bytes: Some(300_000), ..EmbeddedLogOptions::default() };
+    let small = EmbeddedLogOptions { max_file_bytes: Some(300_000), ..EmbeddedLogOptions::default() };
     let log = EmbeddedLog::open(folder.path(), small).await.unwrap();
     let sink = log.sink();
     sink.publish(&purchase(1)).await.unwrap();
@@ -210,7 +210,7 @@ async fn a_full_disk_acknowledges_nothing() {
 #[tokio::test]
 async fn a_full_queue_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let narrow = EmbeddedLogOptions { queue: 2, ..EmbeddedLogOptions::default() };
+    let narrow = EmbeddedLogOptions { queue_capacity: 2, ..EmbeddedLogOptions::default() };
     let log = EmbeddedLog::open(folder.path(), narrow).await.unwrap();
     // Another process's turn to write, which does not end.
     let lock = std::fs::File::options().write(true).open(folder.path().join("log.lock")).unwrap();

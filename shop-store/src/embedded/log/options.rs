@@ -26,9 +26,9 @@ pub struct EmbeddedLogOptions {
     /// writes it learns of at once.
     pub poll_interval: Duration,
     /// The most writes that may wait, 10,000 unless chosen; a further one is refused at once.
-    pub queue: usize,
+    pub queue_capacity: usize,
     /// The largest size of the file in bytes; no limit but the disk's unless chosen.
-    pub max_bytes: Option<u64>,
+    pub max_file_bytes: Option<u64>,
     /// Whether folder and file are made if they are missing, and a file of an earlier version is brought to ours. They
     /// are unless chosen; else such a log is refused.
     pub create: bool,
@@ -45,8 +45,8 @@ impl Default for EmbeddedLogOptions {
             batch_bytes: 1 << 20,
             retention: Duration::from_secs(7 * 24 * 3_600),
             poll_interval: Duration::from_millis(5),
-            queue: 10_000,
-            max_bytes: None,
+            queue_capacity: 10_000,
+            max_file_bytes: None,
             create: true,
             clock: Arc::new(SystemClock),
         }
@@ -57,7 +57,7 @@ impl EmbeddedLogOptions {
     /// Those of a topic of events, in a file of its own beside the purchases', from which nothing is ever deleted: who
     /// rebuilds what it has heard reads all of it.
     #[must_use]
-    pub fn of_events(topic: &str) -> Self {
+    pub fn for_events(topic: &str) -> Self {
         Self {
             topic: topic.to_owned(),
             file: file_name(&format!("{FILE}-{topic}")),
@@ -70,7 +70,7 @@ impl EmbeddedLogOptions {
 /// The file of the purchases.
 pub(super) const FILE: &str = "log";
 /// With hash and ending it is less than the 255 bytes of every file system in use.
-const LONGEST_NAME: usize = 190;
+const MAX_NAME_BYTES: usize = 190;
 
 /// `text` as far as it is fit for a file's name, every other byte as two hex digits behind a percent sign, and a hash at
 /// the end of what would be too long.
@@ -84,8 +84,8 @@ pub(super) fn file_name(text: &str) -> String {
             let _infallible = write!(name, "%{byte:02x}");
         }
     }
-    if name.len() > LONGEST_NAME {
-        name.truncate(LONGEST_NAME);
+    if name.len() > MAX_NAME_BYTES {
+        name.truncate(MAX_NAME_BYTES);
         let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
         let _infallible = write!(name, "~{}", hash.simple());
     }

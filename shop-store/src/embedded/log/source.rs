@@ -19,8 +19,8 @@ use super::log::Shared;
 use super::options::{FILE, file_name};
 use super::{position, retention, rows, scan};
 use crate::embedded::error::from_sqlite;
-use crate::embedded::lock::{FileLock, Turn};
-use crate::embedded::thread::{self, Ending};
+use crate::embedded::lock::{FileLock, LockGuard};
+use crate::embedded::thread::{self, ThreadExit};
 
 /// Reads an [`EmbeddedLog`](super::EmbeddedLog) for a group, until it is closed or dropped.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct EmbeddedSource {
     /// Whether its turn has come.
     reads: Arc<AtomicBool>,
     /// The end of the thread, which frees the group's lock.
-    ending: Ending,
+    ending: ThreadExit,
 }
 
 impl EmbeddedSource {
@@ -228,10 +228,10 @@ impl Reader {
         &self,
         lock: &'a FileLock,
         batches: &mpsc::Sender<Result<Batch>>,
-    ) -> Result<Option<Turn<'a>>> {
+    ) -> Result<Option<LockGuard<'a>>> {
         let mut has_waited = false;
         while !self.is_over(batches) {
-            if let Some(turn) = lock.try_turn()? {
+            if let Some(turn) = lock.try_lock()? {
                 tracing::info!(log.group = %self.group, has_waited, "reading the log");
                 return Ok(Some(turn));
             }

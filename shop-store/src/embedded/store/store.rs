@@ -56,7 +56,7 @@ impl RecordStore<Purchase> for EmbeddedStore {
 impl PurchaseQuery for EmbeddedStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let cursor = request.cursor.as_ref();
-        let place = cursor.map(|cursor| cursor.resume(selector, request.order)).transpose()?;
+        let place = cursor.map(|cursor| cursor.decode(selector, request.order)).transpose()?;
         let (order, limit) = (request.order, request.limit.get() + 1);
         let of = selector.clone();
         let found = self
@@ -64,7 +64,7 @@ impl PurchaseQuery for EmbeddedStore {
             .readers
             .read(move |connection| select::page(connection, &of, order, place, limit))
             .await?;
-        Ok(Page::of_one_more(found, selector, request))
+        Ok(Page::from_overfetch(found, selector, request))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {

@@ -41,7 +41,7 @@ async fn two_openings_of_one_folder_see_one_store() {
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_passes() {
     let folder = tempfile::tempdir().unwrap();
-    let small = EmbeddedStoreOptions { max_bytes: Some(200_000), ..EmbeddedStoreOptions::default() };
+    let small = EmbeddedStoreOptions { max_file_bytes: Some(200_000), ..EmbeddedStoreOptions::default() };
     let store = EmbeddedStore::open(folder.path(), small).await.unwrap();
     store.insert(batch(0..10)).await.unwrap();
     let error = store.insert(batch(10..5_000)).await.unwrap_err();

@@ -17,11 +17,11 @@ const LIMB: i128 = 1_000_000_000_000_000;
 /// Whose sum a row is: a kind, and the user's id or name.
 type Key<'a> = (i64, &'a str);
 
-const fn of_user(id: &str) -> Key<'_> {
+const fn for_user(id: &str) -> Key<'_> {
     (1, id)
 }
 
-const fn of_name(name: &str) -> Key<'_> {
+const fn for_name(name: &str) -> Key<'_> {
     (2, name)
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Sums {
 impl<'a> Totals<'a> {
     pub(super) fn add(&mut self, purchase: &'a Purchase) {
         let units = units(purchase.price);
-        for key in [of_user(purchase.user_id.as_str()), of_name(purchase.user_name.as_str()), OF_ALL] {
+        for key in [for_user(purchase.user_id.as_str()), for_name(purchase.user_name.as_str()), OF_ALL] {
             let sums = self.sums.entry(key).or_default();
             sums.count += 1;
             sums.units += units;
@@ -76,8 +76,8 @@ impl<'a> Totals<'a> {
 /// The sums of what is selected.
 pub(super) fn read(connection: &Connection, selector: &Selector) -> rusqlite::Result<Sums> {
     let (kind, text) = match selector {
-        Selector::User(id) => of_user(id.as_str()),
-        Selector::Name(name) => of_name(name.as_str()),
+        Selector::User(id) => for_user(id.as_str()),
+        Selector::Name(name) => for_name(name.as_str()),
         _ => OF_ALL,
     };
     let sql = "SELECT count, high, low FROM totals WHERE kind = ?1 AND text = ?2";

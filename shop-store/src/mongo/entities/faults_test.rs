@@ -10,7 +10,7 @@ use shop_core::{ErrorKind, Outcome, Uuid};
 
 use crate::mongo::faulty_server::{Fault, FaultyServer};
 use crate::mongo::fixture::MongoAccounts;
-use crate::mongo::{MongoAccountsOptions, MongoUsers};
+use crate::mongo::{MongoEntityOptions, MongoUsers};
 
 /// Users who reach their server through one that misbehaves, and a way to it that does not.
 struct Faulty {
@@ -24,8 +24,8 @@ impl Faulty {
         let direct = MongoAccounts::on_test_server().await?;
         let server = FaultyServer::before(direct.uri()).await;
         let database = direct.user_store().clone().rows.connection.database.name().to_owned();
-        let mut options = MongoAccountsOptions::new(server.uri.clone(), database);
-        options.insert_deadline = Duration::from_secs(1);
+        let mut options = MongoEntityOptions::new(server.uri.clone(), database);
+        options.insert_timeout = Duration::from_secs(1);
         let users = MongoUsers::open(options).await.unwrap();
         Some(Self { server, users, direct })
     }
@@ -67,7 +67,7 @@ async fn a_user_whose_answer_is_lost_is_found_again_by_the_key() {
         let next = faulty.registered(&new_user(&format!("next-{number}"))).await;
         assert_eq!(next.id, last.next().next(), "{fault:?}");
         let found = faulty.users.register(&lost).await.unwrap();
-        assert_eq!(found, Registration::AlreadyRegistered(lost.numbered(last.next())), "{fault:?}");
+        assert_eq!(found, Registration::AlreadyRegistered(lost.with_id(last.next())), "{fault:?}");
         last = next.id;
     }
     assert!(faulty.server.is_spent(), "each of them was met");

@@ -9,8 +9,8 @@ use shop_core::{Decimal, Result};
 
 use super::rows::{self, Collection, MongoRows, Schema};
 use super::unreadable;
-use crate::mongo::MongoAccountsOptions;
-use crate::mongo::document::of_decimal;
+use crate::mongo::MongoEntityOptions;
+use crate::mongo::document::from_decimal;
 
 const ORDERS: Schema = Schema { rows: "orders", unique: &["key"], known: ("known_users", None) };
 
@@ -24,7 +24,7 @@ impl MongoOrders {
     ///
     /// # Errors
     /// As [`MongoStore::open`](crate::mongo::MongoStore::open).
-    pub async fn open(options: MongoAccountsOptions) -> Result<Self> {
+    pub async fn open(options: MongoEntityOptions) -> Result<Self> {
         rows::open(options).await
     }
 }
@@ -51,7 +51,7 @@ impl Collection for Order {
         document.append(cstr!("user_id"), self.user_id.get());
         document.append(cstr!("product"), self.product.as_str());
         document.append(cstr!("quantity"), self.quantity);
-        document.append(cstr!("total_price"), of_decimal(Decimal::new(self.total_price.cents(), 2)));
+        document.append(cstr!("total_price"), from_decimal(Decimal::new(self.total_price.cents(), 2)));
     }
 
     fn key_of(stored: &Stored) -> &str {

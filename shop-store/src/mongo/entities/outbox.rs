@@ -69,11 +69,11 @@ impl Rows {
             let update = collection.update_many(published, doc! { "$unset": { "outbox": "" } });
             update.write_concern(WriteConcern::majority()).await
         };
-        self.connection.change(self.connection.options.insert_deadline, forget).await.map(drop)
+        self.connection.change(self.connection.options.insert_timeout, forget).await.map(drop)
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        let (collection, time) = (&self.connection.collection, self.connection.options.query_deadline);
+        let (collection, time) = (&self.connection.collection, self.connection.options.query_timeout);
         let count = || {
             let collection = collection.clone();
             async move { collection.count_documents(pending()).max_time(time).await }
@@ -89,7 +89,7 @@ impl<E: Entity> Outbox for MongoRows<E> {
         self.rows.pending(most).await?.into_iter().map(Pending::entry).collect()
     }
 
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
+    async fn delete(&self, ids: &[i64]) -> Result<()> {
         self.rows.forget(ids).await
     }
 
@@ -97,7 +97,7 @@ impl<E: Entity> Outbox for MongoRows<E> {
         self.rows.backlog().await
     }
 
-    async fn changed(&self) {
+    async fn wait_for_entries(&self) {
         self.rows.changed.notified().await;
     }
 }

@@ -11,7 +11,7 @@ use shop_core::ports::RecordStore;
 use shop_core::users::{NewUser, Registration, User, UserNumber, UserStore};
 
 use crate::mongo::fixture::MongoAccounts;
-use crate::mongo::{MongoAccountsOptions, MongoOrders, MongoUsers};
+use crate::mongo::{MongoEntityOptions, MongoOrders, MongoUsers};
 
 /// As many rows are added through each of the two.
 const EACH: usize = 30;
@@ -21,10 +21,10 @@ fn new_user(name: &str) -> NewUser {
     NewUser::new(Uuid::now_v7().into(), email, name.parse().unwrap())
 }
 
-fn options(accounts: &MongoAccounts, namespace: &str) -> MongoAccountsOptions {
-    let options = MongoAccountsOptions::new(accounts.uri(), namespace.split('.').next().unwrap());
+fn options(accounts: &MongoAccounts, namespace: &str) -> MongoEntityOptions {
+    let options = MongoEntityOptions::new(accounts.uri(), namespace.split('.').next().unwrap());
     // Many tests at a time, on a server of two processors perhaps.
-    MongoAccountsOptions { insert_deadline: Duration::from_secs(30), ..options }
+    MongoEntityOptions { insert_timeout: Duration::from_secs(30), ..options }
 }
 
 async fn pending(outbox: &dyn Outbox) -> Vec<i64> {

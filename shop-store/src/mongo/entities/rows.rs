@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{event, integer};
-use crate::mongo::MongoAccountsOptions;
+use crate::mongo::MongoEntityOptions;
 use crate::mongo::command::{self, Insertable};
 use crate::mongo::connection::{Connection, pauses, too_late};
 use crate::mongo::insert::{self, Identified};
@@ -61,7 +61,7 @@ impl<E> MongoRows<E> {
     }
 }
 
-pub(super) async fn open<E: Collection>(options: MongoAccountsOptions) -> Result<MongoRows<E>> {
+pub(super) async fn open<E: Collection>(options: MongoEntityOptions) -> Result<MongoRows<E>> {
     Ok(MongoRows { rows: Arc::new(Rows::open(E::SCHEMA, options).await?), kind: PhantomData })
 }
 
@@ -144,11 +144,11 @@ type Row = (RawDocumentBuf, LogRecord);
 
 /// What became of it.
 #[derive(Debug)]
-enum Added<T> {
+enum RowInsertion<T> {
     /// It is stored now, under this number.
-    Now(i64),
+    New(i64),
     /// These have something that only one row may have.
-    Before(Vec<T>),
+    Existing(Vec<T>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -159,9 +159,9 @@ struct Numbered {
 
 impl Rows {
     /// A server that is away now is waited for by whoever calls.
-    pub(super) async fn open(schema: &'static Schema, options: MongoAccountsOptions) -> Result<Self> {
+    pub(super) async fn open(schema: &'static Schema, options: MongoEntityOptions) -> Result<Self> {
         Ok(Self {
-            connection: Connection::open(options.of_collection(schema.rows)).await?,
+            connection: Connection::open(options.for_collection(schema.rows)).await?,
             schema,
             indexed: OnceCell::new(),
             last: Mutex::new(None),
@@ -174,19 +174,19 @@ impl Rows {
         let key = E::key(new).as_str();
         let of_key = doc! { "key": key };
         let is_known = match E::requires(new) {
-            Some(id) => !self.look::<Document>(self.schema.known.0, doc! { "_id": id }).await?.is_empty(),
+            Some(id) => !self.look_up::<Document>(self.schema.known.0, doc! { "_id": id }).await?.is_empty(),
             None => true,
         };
         let found = if is_known {
             let unique = E::unique(new).map(|(member, text)| doc! { member: text });
             let any: Vec<Document> = std::iter::once(of_key).chain(unique).collect();
             match self.add(&doc! { "$or": any }, |number| row::<E>(new, number)).await? {
-                Added::Now(number) => return Ok(Insertion::Inserted(E::with_number(new, number))),
-                Added::Before(found) => found,
+                RowInsertion::New(number) => return Ok(Insertion::Inserted(E::with_number(new, number))),
+                RowInsertion::Existing(found) => found,
             }
         } else {
             // Whether the key is taken comes first, whatever else is wrong with what comes with it.
-            self.look::<E::Stored>(self.schema.rows, of_key).await?
+            self.look_up::<E::Stored>(self.schema.rows, of_key).await?
         };
         let first = found.iter().find(|stored| E::key_of(stored) == key);
         first.map_or(Ok(Insertion::Refused), |first| Ok(Insertion::with_key_of(new, E::from_stored(first)?)))
@@ -204,10 +204,10 @@ impl Rows {
         &self,
         unique: &Document,
         row: impl Fn(i64) -> Result<Row> + Send + Sync,
-    ) -> Result<Added<T>> {
-        let deadline = self.connection.options.insert_deadline;
+    ) -> Result<RowInsertion<T>> {
+        let deadline = self.connection.options.insert_timeout;
         let end = Instant::now() + deadline;
-        self.indexed(end).await?;
+        self.wait_for_indexes(end).await?;
         let last = timeout_at(end, self.last.lock()).await;
         let mut last = last.map_err(|_elapsed| too_late(deadline, Outcome::NotApplied))?;
         // The more are at it, the longer.
@@ -221,13 +221,13 @@ impl Rows {
             let number = before.saturating_add(1);
             if self.insert(row(number)?, number, end).await? {
                 *last = Some(number);
-                return Ok(Added::Now(number));
+                return Ok(RowInsertion::New(number));
             }
             let found = self.find(self.schema.rows, unique.clone(), doc! {}, self.schema.unique.len());
             let found: Vec<T> = self.connection.change(until(end), found).await?;
             if !found.is_empty() {
                 *last = Some(before);
-                return Ok(Added::Before(found));
+                return Ok(RowInsertion::Existing(found));
             }
             // Somebody else has the number, or a majority does not have yet what took something.
             sleep(pauses.next().unwrap_or_default().min(until(end))).await;
@@ -261,7 +261,7 @@ impl Rows {
 
     /// Applies `batch` to what is known of others.
     async fn apply<D: Identified>(&self, batch: &[D]) -> Result<Vec<InsertOutcome>> {
-        self.indexed(Instant::now() + self.connection.options.insert_deadline).await?;
+        self.wait_for_indexes(Instant::now() + self.connection.options.insert_timeout).await?;
         insert::insert(&self.connection, self.schema.known.0, batch).await
     }
 
@@ -275,7 +275,7 @@ impl Rows {
     ) -> impl Future<Output = mongodb::error::Result<Vec<T>>> + Send + use<T> {
         let collection = self.connection.database.collection::<T>(collection);
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let time = self.connection.options.query_deadline;
+        let time = self.connection.options.query_timeout;
         async move {
             let found = collection.find(filter).sort(sort).limit(most).max_time(time);
             found.read_concern(ReadConcern::majority()).await?.try_collect().await
@@ -283,13 +283,13 @@ impl Rows {
     }
 
     /// Looks for a document before a write.
-    async fn look<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+    async fn look_up<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         collection: &str,
         filter: Document,
     ) -> Result<Vec<T>> {
         let found = self.find(collection, filter, doc! {}, 1);
-        let found = self.connection.change(self.connection.options.query_deadline, found);
+        let found = self.connection.change(self.connection.options.query_timeout, found);
         found.await.map_err(not_applied)
     }
 
@@ -302,13 +302,13 @@ impl Rows {
         most: usize,
     ) -> Result<Vec<T>> {
         let find = || self.find(collection, filter.clone(), sort.clone(), most);
-        self.connection.ask(self.connection.options.query_deadline, find).await
+        self.connection.ask(self.connection.options.query_timeout, find).await
     }
 
     /// Makes the indexes, unless this was done: without them two rows could be alike, so nothing is written before.
-    async fn indexed(&self, end: Instant) -> Result<()> {
+    async fn wait_for_indexes(&self, end: Instant) -> Result<()> {
         let made = timeout_at(end, self.indexed.get_or_try_init(|| self.make_indexes(end))).await;
-        let deadline = self.connection.options.insert_deadline;
+        let deadline = self.connection.options.insert_timeout;
         made.unwrap_or_else(|_elapsed| Err(too_late(deadline, Outcome::NotApplied))).map(drop)
     }
 

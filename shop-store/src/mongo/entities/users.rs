@@ -5,11 +5,11 @@ use bson::{RawDocumentBuf, cstr, doc};
 use serde::Deserialize;
 use shop_core::Result;
 use shop_core::orders::OrderNumber;
-use shop_core::users::{MOST_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 
 use super::rows::{self, Collection, MongoRows, Schema};
 use super::unreadable;
-use crate::mongo::MongoAccountsOptions;
+use crate::mongo::MongoEntityOptions;
 
 const USERS: Schema = Schema {
     rows: "users",
@@ -27,7 +27,7 @@ impl MongoUsers {
     ///
     /// # Errors
     /// As [`MongoStore::open`](crate::mongo::MongoStore::open).
-    pub async fn open(options: MongoAccountsOptions) -> Result<Self> {
+    pub async fn open(options: MongoEntityOptions) -> Result<Self> {
         rows::open(options).await
     }
 }
@@ -83,7 +83,7 @@ impl UserStore for MongoUsers {
             id: i64,
         }
         let (of_user, sort) = (doc! { "user_id": id.get() }, doc! { "_id": 1 });
-        let orders: Vec<Known> = self.rows.ask(USERS.known.0, of_user, sort, MOST_ORDERS).await?;
+        let orders: Vec<Known> = self.rows.ask(USERS.known.0, of_user, sort, MAX_LISTED_ORDERS).await?;
         Ok(Some(orders.into_iter().map(|order| OrderNumber::new(order.id)).collect()))
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use super::aside::{Aside, Fate};
-use super::{Unaccounted, Verified, Verify, VerifyProgress};
+use super::dead_letters::{DeadLetterIndex, Disposition};
+use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
 use crate::log::{Batch, LogAdmin, ReasonKind, RecordId, RecordPosition};
 use crate::ports::PurchaseQuery;
 use crate::record::decode;
@@ -16,22 +16,22 @@ use crate::{Purchase, PurchaseId, Result};
 
 /// The first pause before what was not found is looked for again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) struct Walk<'a, T> {
+pub(super) struct LogScan<'a, T> {
     verify: &'a Verify,
     log: &'a dyn LogAdmin,
     progress: &'a T,
-    aside: Aside,
-    waiting: Vec<Sought>,
+    aside: DeadLetterIndex,
+    waiting: Vec<PendingRecord>,
     /// When something that was waited for has turned up, or the waiting began.
     last_found: Option<Instant>,
-    verified: Verified,
+    verified: VerifyReport,
 }
 
 /// A record that is looked for.
 #[derive(Debug)]
-struct Sought {
+struct PendingRecord {
     record_id: RecordId,
     partition: u32,
     offset: u64,
@@ -44,15 +44,15 @@ struct Sought {
     differs: bool,
 }
 
-impl<T: Fn(VerifyProgress) + Send + Sync> Walk<'_, T> {
+impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     pub(super) async fn begin<'a>(
         verify: &'a Verify,
         log: &'a dyn LogAdmin,
         progress: &'a T,
-    ) -> Result<Walk<'a, T>> {
-        let aside = Aside::read(log).await?;
-        let (waiting, verified) = (Vec::new(), Verified::default());
-        Ok(Walk { verify, log, progress, aside, waiting, last_found: None, verified })
+    ) -> Result<LogScan<'a, T>> {
+        let aside = DeadLetterIndex::read(log).await?;
+        let (waiting, verified) = (Vec::new(), VerifyReport::default());
+        Ok(LogScan { verify, log, progress, aside, waiting, last_found: None, verified })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
@@ -71,43 +71,51 @@ impl<T: Fn(VerifyProgress) + Send + Sync> Walk<'_, T> {
                     let id = purchase.as_ref().map_or_else(|| record_id.into(), |purchase| purchase.id);
                     let (partition, offset) = (batch.partition.index, record.offset);
                     let topic = Arc::clone(&batch.partition.topic);
-                    sought.push(Sought { record_id, partition, offset, topic, id, purchase, differs: false });
+                    sought.push(PendingRecord {
+                        record_id,
+                        partition,
+                        offset,
+                        topic,
+                        id,
+                        purchase,
+                        differs: false,
+                    });
                 }
             }
         }
-        let not_found = self.look(sought).await?;
+        let not_found = self.look_up(sought).await?;
         self.waiting.extend(not_found);
-        self.tell();
+        self.report_progress();
         if self.waiting.len() >= self.verify.options.pending.max(1) {
             self.wait().await?;
         }
         Ok(())
     }
 
-    pub(super) async fn end(mut self) -> Result<Verified> {
+    pub(super) async fn end(mut self) -> Result<VerifyReport> {
         self.wait().await?;
         Ok(self.verified)
     }
 
-    fn count(&mut self, fate: Fate) {
+    fn count(&mut self, fate: Disposition) {
         match fate {
-            Fate::DeadLettered(reason) => {
+            Disposition::DeadLettered(reason) => {
                 self.verified.dead_lettered += 1;
                 self.verified.conflicts += u64::from(reason == ReasonKind::Conflict);
             }
-            Fate::Settled => self.verified.settled += 1,
+            Disposition::Settled => self.verified.resolved += 1,
         }
     }
 
-    fn tell(&self) {
+    fn report_progress(&self) {
         let waiting = self.waiting.len() as u64;
         (self.progress)(VerifyProgress { records: self.verified.records, waiting, scanned: 0 });
     }
 
     /// Those of `sought` that are not stored as they are.
-    async fn look(&self, sought: Vec<Sought>) -> Result<Vec<Sought>> {
+    async fn look_up(&self, sought: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
         let lookups = stream::iter(sought).map(|sought| look_for(&*self.verify.query, sought));
-        let found = lookups.buffered(self.verify.options.lookups.max(1));
+        let found = lookups.buffered(self.verify.options.max_lookups.max(1));
         found.try_filter_map(|not_found| std::future::ready(Ok(not_found))).try_collect().await
     }
 
@@ -117,12 +125,12 @@ impl<T: Fn(VerifyProgress) + Send + Sync> Walk<'_, T> {
         while !self.waiting.is_empty() {
             let before = self.waiting.len();
             let sought = std::mem::take(&mut self.waiting);
-            self.waiting = self.look(sought).await?;
+            self.waiting = self.look_up(sought).await?;
             let since = *self.last_found.get_or_insert_with(Instant::now);
-            let left = self.verify.options.wait.saturating_sub(since.elapsed());
+            let left = self.verify.options.quiet_period.saturating_sub(since.elapsed());
             if self.waiting.len() == before && left.is_zero() {
                 // What was put aside since the walk began.
-                self.aside = Aside::read(self.log).await?;
+                self.aside = DeadLetterIndex::read(self.log).await?;
                 self.take_put_aside();
                 if self.waiting.len() == before {
                     self.give_up();
@@ -133,9 +141,9 @@ impl<T: Fn(VerifyProgress) + Send + Sync> Walk<'_, T> {
                 self.last_found = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
-            self.tell();
+            self.report_progress();
             tokio::time::sleep(pause.min(left)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
         Ok(())
     }
@@ -143,7 +151,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> Walk<'_, T> {
     fn take_put_aside(&mut self) {
         for sought in std::mem::take(&mut self.waiting) {
             let chosen = sought.differs && self.aside.was_replayed(&sought.id);
-            match self.aside.fate(&sought.record_id).or(chosen.then_some(Fate::Settled)) {
+            match self.aside.fate(&sought.record_id).or(chosen.then_some(Disposition::Settled)) {
                 Some(fate) => self.count(fate),
                 None => self.waiting.push(sought),
             }
@@ -152,17 +160,17 @@ impl<T: Fn(VerifyProgress) + Send + Sync> Walk<'_, T> {
 
     fn give_up(&mut self) {
         let most = self.verify.options.named;
-        for Sought { id, topic, partition, offset, differs, .. } in std::mem::take(&mut self.waiting) {
+        for PendingRecord { id, topic, partition, offset, differs, .. } in std::mem::take(&mut self.waiting) {
             let position = RecordPosition::new(topic.to_string(), partition, offset);
-            let Verified { missing, differing, .. } = &mut self.verified;
+            let VerifyReport { missing, mismatched: differing, .. } = &mut self.verified;
             let findings = if differs { differing } else { missing };
-            findings.add(Unaccounted { id, position }, most);
+            findings.add(UnverifiedRecord { id, position }, most);
         }
     }
 }
 
 /// `None` when it is stored as it is.
-async fn look_for(query: &dyn PurchaseQuery, mut sought: Sought) -> Result<Option<Sought>> {
+async fn look_for(query: &dyn PurchaseQuery, mut sought: PendingRecord) -> Result<Option<PendingRecord>> {
     let Some(purchase) = &sought.purchase else { return Ok(Some(sought)) };
     let stored = query.get(&purchase.id).await?;
     if stored.as_ref().is_some_and(|stored| stored.same_content(purchase)) {

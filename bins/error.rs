@@ -5,15 +5,15 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 /// The result of a step of a binary.
-pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
 /// Everything that keeps a binary from doing its work, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct CliError {
     faults: Vec<String>,
     cause: Cause,
     /// Whether a command has failed, which tells causes apart by its exit code.
-    of_command: bool,
+    is_command: bool,
 }
 
 /// What a failure says of whom, and the exit code of a command for it.
@@ -27,7 +27,7 @@ enum Cause {
     Undone = 3,
 }
 
-impl Failure {
+impl CliError {
     /// One fault.
     pub(crate) fn new(fault: impl fmt::Display) -> Self {
         Self::all(vec![fault.to_string()])
@@ -35,7 +35,7 @@ impl Failure {
 
     /// All of `faults`; there is at least one.
     pub(crate) const fn all(faults: Vec<String>) -> Self {
-        Self { faults, cause: Cause::Undone, of_command: false }
+        Self { faults, cause: Cause::Undone, is_command: false }
     }
 
     /// Nothing, or all of `faults`.
@@ -65,12 +65,12 @@ impl Failure {
     }
 
     /// The same, of a command.
-    pub(crate) fn of_command(self) -> Self {
-        Self { of_command: true, ..self }
+    pub(crate) fn for_command(self) -> Self {
+        Self { is_command: true, ..self }
     }
 
     fn exit_code(&self) -> u8 {
-        if self.of_command { self.cause as u8 } else { 1 }
+        if self.is_command { self.cause as u8 } else { 1 }
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn ended(result: Result<()>) -> ExitCode {
     ExitCode::from(failure.exit_code())
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.faults[..] {
             [one] => f.write_str(one),
@@ -94,13 +94,13 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<shop_client::Error> for Failure {
+impl From<shop_client::Error> for CliError {
     fn from(error: shop_client::Error) -> Self {
         shop_core::Error::from(error).into()
     }
 }
 
-impl From<shop_core::Error> for Failure {
+impl From<shop_core::Error> for CliError {
     fn from(error: shop_core::Error) -> Self {
         Self::new(error.chain())
     }
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn commands_tell_causes_apart_and_services_do_not() {
-        let failures = [Failure::finding("x"), Failure::new("x").usage(), Failure::new("x")];
+        let failures = [CliError::finding("x"), CliError::new("x").usage(), CliError::new("x")];
         assert_eq!(failures.clone().map(|failure| failure.exit_code()), [1, 1, 1]);
-        assert_eq!(failures.map(|failure| failure.of_command().exit_code()), [1, 2, 3]);
+        assert_eq!(failures.map(|failure| failure.for_command().exit_code()), [1, 2, 3]);
     }
 }

@@ -10,8 +10,8 @@ use shop_core::api::{
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
 use utoipa::ToSchema;
 
+use super::route_info::RouteInfo;
 use super::schemas::{array, described, object, of, text, word};
-use super::whereabouts::Place;
 use crate::dialect::{Dialect, Errors};
 use crate::response::failure::{Failure, Subject};
 use crate::response::validation_error::NoObject;
@@ -20,7 +20,7 @@ use crate::response::validation_error::NoObject;
 pub(super) const NO_BODY: &str = "";
 
 /// One answer; several may have the same status.
-pub(super) struct Answer {
+pub(super) struct ResponseDoc {
     pub(super) status: StatusCode,
     pub(super) description: String,
     pub(super) media: &'static str,
@@ -31,7 +31,7 @@ pub(super) struct Answer {
     pub(super) links: Vec<(&'static str, Value)>,
 }
 
-impl Answer {
+impl ResponseDoc {
     pub(super) fn json(status: StatusCode, description: &str, schema: Value) -> Self {
         Self {
             status,
@@ -73,7 +73,7 @@ impl Answer {
         self
     }
 
-    fn of_failure(failure: &Failure, dialect: &Dialect) -> Self {
+    fn from_failure(failure: &Failure, dialect: &Dialect) -> Self {
         let (status, media, body) = failure.shown(dialect);
         let mut headers = Vec::new();
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -96,15 +96,15 @@ impl Answer {
 }
 
 /// The answers of an operation at `place`: `own`, `failures`, and what may happen everywhere.
-pub(super) fn answers(place: &Place<'_>, own: Vec<Answer>, failures: &[Failure]) -> Value {
+pub(super) fn responses(place: &RouteInfo<'_>, own: Vec<ResponseDoc>, failures: &[Failure]) -> Value {
     let everywhere = [
-        Failure::UriTooLong(place.options.uri_limit),
-        Failure::HeadersTooLarge(place.options.header_limit),
+        Failure::UriTooLong(place.options.max_uri_bytes),
+        Failure::HeadersTooLarge(place.options.max_header_bytes),
         Failure::Panicked,
     ];
     let failures =
-        failures.iter().chain(&everywhere).map(|failure| Answer::of_failure(failure, place.dialect));
-    let mut by_status = BTreeMap::<u16, Vec<Answer>>::new();
+        failures.iter().chain(&everywhere).map(|failure| ResponseDoc::from_failure(failure, place.dialect));
+    let mut by_status = BTreeMap::<u16, Vec<ResponseDoc>>::new();
     for answer in own.into_iter().chain(failures) {
         by_status.entry(answer.status.as_u16()).or_default().push(answer);
     }
@@ -112,8 +112,8 @@ pub(super) fn answers(place: &Place<'_>, own: Vec<Answer>, failures: &[Failure])
 }
 
 /// What is refused for a moment: there are too many requests, or this one takes too long.
-pub(super) fn too_busy(place: &Place<'_>, writes: bool) -> [Failure; 2] {
-    [Failure::Overloaded { writes }, Failure::TimedOut { deadline: place.options.request_deadline, writes }]
+pub(super) fn too_busy(place: &RouteInfo<'_>, writes: bool) -> [Failure; 2] {
+    [Failure::Overloaded { writes }, Failure::TimedOut { deadline: place.options.request_timeout, writes }]
 }
 
 /// What is said when a question finds no answer.
@@ -138,21 +138,21 @@ pub(super) fn not_taken(of: Subject) -> Vec<Failure> {
 }
 
 /// What can be wrong with any request that has a body, whatever it says.
-pub(super) fn unreadable(place: &Place<'_>) -> Vec<Failure> {
+pub(super) fn unreadable(place: &RouteInfo<'_>) -> Vec<Failure> {
     vec![
         Failure::Syntax("expected value at line 1 column 1".to_owned(), NoObject::NoJson(0)),
         Failure::field("Idempotency-Key", "must be one key of 1 to 255 visible ASCII characters"),
-        Failure::BodyTooSlow(place.options.body_deadline),
-        Failure::BodyTooLarge(place.options.body_limit),
+        Failure::BodyTooSlow(place.options.body_read_timeout),
+        Failure::BodyTooLarge(place.options.max_body_bytes),
         Failure::MediaType("text/plain".to_owned()),
         Failure::ContentEncoding,
     ]
 }
 
 /// The response that is one of `answers`, which have the same status.
-fn response(answers: Vec<Answer>) -> Value {
+fn response(answers: Vec<ResponseDoc>) -> Value {
     let mut descriptions: Vec<String> = Vec::new();
-    let mut contents = BTreeMap::<&str, Vec<Answer>>::new();
+    let mut contents = BTreeMap::<&str, Vec<ResponseDoc>>::new();
     let mut headers = Map::new();
     headers.insert("X-Request-Id".to_owned(), json!({"$ref": "#/components/headers/X-Request-Id"}));
     let mut links = Map::new();
@@ -176,7 +176,7 @@ fn response(answers: Vec<Answer>) -> Value {
     response
 }
 
-fn content(media: &str, answers: Vec<Answer>) -> Value {
+fn content(media: &str, answers: Vec<ResponseDoc>) -> Value {
     let mut schemas: Vec<Value> = Vec::new();
     let mut examples = Vec::<(String, Value)>::new();
     for answer in answers {

@@ -6,7 +6,7 @@ use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
 /// The place of an operation.
-pub(super) struct Place<'a> {
+pub(super) struct RouteInfo<'a> {
     pub(super) path: &'a str,
     /// The path without the prefixes that only tell the dialect.
     pub(super) naked: String,
@@ -17,9 +17,9 @@ pub(super) struct Place<'a> {
     pub(super) options: &'a HttpOptions,
 }
 
-impl<'a> Place<'a> {
-    pub(super) fn of(path: &'a str, service: &'a Service) -> Self {
-        let dialect = Dialect::of_path(path, service.options.dialect);
+impl<'a> RouteInfo<'a> {
+    pub(super) fn new(path: &'a str, service: &'a Service) -> Self {
+        let dialect = Dialect::from_path(path, service.options.dialect);
         let mut naked = path;
         for prefix in INGRESS_PREFIXES.into_iter().chain(["/api/v1", "/api"]) {
             let rest = naked.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));

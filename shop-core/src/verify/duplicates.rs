@@ -13,7 +13,7 @@ use crate::{PurchaseId, Result};
 
 /// Ids in as many classes as it takes for one class to be remembered; each class has a scan of its own.
 #[derive(Debug)]
-struct Classes {
+struct HashPartitions {
     count: u64,
     /// The class that is looked at now.
     current: u64,
@@ -21,7 +21,7 @@ struct Classes {
     twice: BTreeSet<PurchaseId>,
 }
 
-impl Classes {
+impl HashPartitions {
     fn is_current(count: u64, current: u64, id: &PurchaseId) -> bool {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
@@ -59,14 +59,14 @@ pub(super) async fn scan(
     options: &VerifyOptions,
     told: impl Fn(u64) + Send + Sync,
 ) -> Result<(u64, Findings<PurchaseId>)> {
-    let mut classes = Classes { count: 1, current: 0, seen: BTreeSet::new(), twice: BTreeSet::new() };
+    let mut classes = HashPartitions { count: 1, current: 0, seen: BTreeSet::new(), twice: BTreeSet::new() };
     let (mut purchases, mut scanned, mut findings) = (0, 0, Findings::default());
     while classes.current < classes.count {
         let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         let mut pages = pin!(Arc::clone(query).pages(Selector::All, first));
         while let Some(page) = pages.try_next().await? {
             scanned += page.items.len() as u64;
-            page.items.iter().for_each(|purchase| classes.see(purchase.id, options.ids_at_once));
+            page.items.iter().for_each(|purchase| classes.see(purchase.id, options.dedup_window));
             told(scanned);
         }
         if classes.current == 0 {

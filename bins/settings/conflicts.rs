@@ -3,13 +3,13 @@
 use secrecy::ExposeSecret;
 use shop_client::ShopClient;
 
-use super::Service;
+use super::ServiceKind;
 use super::command::Command;
 use super::variables::Variables;
-use crate::roles::Role;
+use crate::roles::ProcessRole;
 
 /// What is asked for and this program was built without.
-pub(crate) fn unbuilt(kafka: bool, mongodb: bool) -> Vec<String> {
+pub(crate) fn missing_features(kafka: bool, mongodb: bool) -> Vec<String> {
     let without = |what: &str, setting: &str, embedded: &str| {
         format!(
             "{what} is asked for ({setting}, or another name of it), but this program was built without it: unset \
@@ -35,14 +35,14 @@ pub(crate) fn unbuilt(kafka: bool, mongodb: bool) -> Vec<String> {
 }
 
 /// What is right by itself but not together, or not with this build.
-pub(super) fn contradictions(service: Service, command: Option<&Command>, given: &Variables) -> Vec<String> {
+pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: &Variables) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
     let mongodb = given.mongodb_uri.as_ref().map(ExposeSecret::expose_secret);
-    let mut faults = unbuilt(has_kafka, mongodb.is_some());
+    let mut faults = missing_features(has_kafka, mongodb.is_some());
     if mongodb.is_some_and(|uri| !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://")) {
         faults.push("MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned());
     }
-    faults.extend(of_kafka(given));
+    faults.extend(kafka_conflicts(given));
     let (needs_log, needs_store) = required(service, command, given);
     for (name, embedded, is_missing) in [
         ("KAFKA_BOOTSTRAP_SERVERS", "log", needs_log && !has_kafka),
@@ -56,25 +56,25 @@ pub(super) fn contradictions(service: Service, command: Option<&Command>, given:
         }
     }
     let has_listings = given.management_url.is_some() || mongodb.is_some();
-    if service == Service::Facing && has_kafka && !has_listings {
+    if service == ServiceKind::Facing && has_kafka && !has_listings {
         faults.push(
             "KAFKA_BOOTSTRAP_SERVERS is set, but neither MANAGEMENT_URL nor MONGODB_URI: facing would have \
              nowhere to ask for listings. Set one of them"
                 .to_owned(),
         );
     }
-    if service == Service::Facing && !given.roles.has(Role::Purchases) {
+    if service == ServiceKind::Facing && !given.roles.has(ProcessRole::Purchases) {
         faults.push(
             "SHOP_ROLES: facing is for purchases, name them too; users and orders alone are served by management"
                 .to_owned(),
         );
     }
-    faults.extend(of_names(given));
+    faults.extend(name_conflicts(given));
     faults
 }
 
 /// A login without its other half, and what is for nothing without brokers.
-fn of_kafka(given: &Variables) -> Vec<String> {
+fn kafka_conflicts(given: &Variables) -> Vec<String> {
     let (has_user, has_password) = (given.kafka_username.is_some(), given.kafka_password.is_some());
     let mut faults = Vec::new();
     if has_user != has_password {
@@ -100,7 +100,7 @@ fn of_kafka(given: &Variables) -> Vec<String> {
 }
 
 /// Topics that are one, and addresses that are none.
-fn of_names(given: &Variables) -> Vec<String> {
+fn name_conflicts(given: &Variables) -> Vec<String> {
     let topics = [
         ("KAFKA_TOPIC", &given.kafka_topic),
         ("SHOP_USERS_TOPIC", &given.users_topic),
@@ -125,7 +125,7 @@ fn of_names(given: &Variables) -> Vec<String> {
 }
 
 /// Whether what is to be done must have a server for its log, and one for its store.
-fn required(service: Service, command: Option<&Command>, given: &Variables) -> (bool, bool) {
+fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) -> (bool, bool) {
     match command {
         _ if !given.require_servers => (false, false),
         Some(Command::Migrate) => (false, true),
@@ -133,13 +133,13 @@ fn required(service: Service, command: Option<&Command>, given: &Variables) -> (
         Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
         None => {
             let asks = |url: &Option<String>| {
-                service == Service::Facing && (url.is_some() || given.management_url.is_some())
+                service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())
             };
             // Without a management to ask, listings are the store's.
             let lists = !asks(&None) || given.ingest == Some(true);
-            let keeps = given.roles.has(Role::Purchases) && lists
-                || given.roles.has(Role::Users) && !asks(&given.users_url)
-                || given.roles.has(Role::Orders) && !asks(&given.orders_url);
+            let keeps = given.roles.has(ProcessRole::Purchases) && lists
+                || given.roles.has(ProcessRole::Users) && !asks(&given.users_url)
+                || given.roles.has(ProcessRole::Orders) && !asks(&given.orders_url);
             (true, keeps)
         }
     }

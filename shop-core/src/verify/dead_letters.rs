@@ -9,7 +9,7 @@ use crate::{PurchaseId, Result};
 
 /// Ids of records and purchases.
 #[derive(Debug, Default)]
-pub(super) struct Aside {
+pub(super) struct DeadLetterIndex {
     kept: BTreeMap<RecordId, ReasonKind>,
     settled: BTreeSet<RecordId>,
     replayed: BTreeSet<PurchaseId>,
@@ -17,12 +17,12 @@ pub(super) struct Aside {
 
 /// What the log's side knows of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Disposition {
     DeadLettered(ReasonKind),
     Settled,
 }
 
-impl Aside {
+impl DeadLetterIndex {
     pub(super) async fn read(log: &dyn LogAdmin) -> Result<Self> {
         let mut aside = Self::default();
         let mut all = log.scan_dead_letters().await?;
@@ -43,12 +43,12 @@ impl Aside {
     }
 
     /// What is known of `record`.
-    pub(super) fn fate(&self, record: &RecordId) -> Option<Fate> {
+    pub(super) fn fate(&self, record: &RecordId) -> Option<Disposition> {
         // Whatever was settled before: a letter that is kept waits for somebody now.
         if let Some(reason) = self.kept.get(record) {
-            return Some(Fate::DeadLettered(*reason));
+            return Some(Disposition::DeadLettered(*reason));
         }
-        self.settled.contains(record).then_some(Fate::Settled)
+        self.settled.contains(record).then_some(Disposition::Settled)
     }
 
     /// Whether a record with this id was replayed: then somebody has chosen which of two contents is to be stored.

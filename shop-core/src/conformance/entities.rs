@@ -84,11 +84,11 @@ impl<F: UsersFixture> RecordStoreFixture for OrdersOfUsers<F> {
     }
 
     fn record(&self, number: i64) -> Order {
-        new_order(number % 5 + 1).numbered(OrderNumber::new(number))
+        new_order(number % 5 + 1).with_id(OrderNumber::new(number))
     }
 
     fn contradicting(&self, number: i64) -> Option<Order> {
-        Some(new_order(99).numbered(OrderNumber::new(number)))
+        Some(new_order(99).with_id(OrderNumber::new(number)))
     }
 }
 
@@ -267,7 +267,7 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
 
 /// User `number`, as its event tells.
 pub(super) fn user(number: i64) -> User {
-    new_user(&format!("user-{number}")).numbered(UserNumber::new(number))
+    new_user(&format!("user-{number}")).with_id(UserNumber::new(number))
 }
 
 /// A user with the address `name@example.com`.

@@ -14,10 +14,10 @@ use crate::client::lock;
 const READ_AHEAD: usize = 8;
 
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct EventQueue {
     content: Mutex<Content>,
     /// Told after every change that a reader may wait for.
-    news: Notify,
+    notify: Notify,
     /// Told after every change that the thread may wait for.
     room: Condvar,
     /// The bytes that may lie ready.
@@ -38,14 +38,14 @@ struct Content {
 struct Revoked {
     partitions: Vec<Partition>,
     /// The rebalance that waits for it; none when there is nothing left to wait for.
-    rebalance: Option<Arc<Standstill>>,
+    rebalance: Option<Arc<RebalanceBarrier>>,
 }
 
-impl Inbox {
+impl EventQueue {
     pub(super) fn new(batch_bytes: usize) -> Self {
         Self {
             content: Mutex::default(),
-            news: Notify::new(),
+            notify: Notify::new(),
             room: Condvar::new(),
             // One for who reads and one to be read next.
             bytes: batch_bytes.saturating_mul(2),
@@ -63,7 +63,7 @@ impl Inbox {
         content.batches.push_back(batch);
         let has_room = self.has_room(&content);
         drop(content);
-        self.news.notify_waiters();
+        self.notify.notify_waiters();
         has_room
     }
 
@@ -96,7 +96,7 @@ impl Inbox {
     /// Says what keeps the thread from reading; once, however often it is said before somebody asks.
     pub(super) fn trouble(&self, error: shop_core::Error) {
         lock(&self.content).trouble = Some(error);
-        self.news.notify_waiters();
+        self.notify.notify_waiters();
     }
 
     /// The trouble is over.
@@ -105,7 +105,7 @@ impl Inbox {
     }
 
     /// Tells that `partitions` are to be given up, or are lost; nothing of them is handed over any more.
-    pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Arc<Standstill>>) {
+    pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Arc<RebalanceBarrier>>) {
         let mut content = lock(&self.content);
         content.batches.retain(|batch| !partitions.contains(&batch.partition));
         content.bytes = content.batches.iter().map(Batch::size).sum();
@@ -113,7 +113,7 @@ impl Inbox {
             content.revoked.push_back(Revoked { partitions, rebalance });
         }
         drop(content);
-        self.news.notify_waiters();
+        self.notify.notify_waiters();
         self.room.notify_all();
     }
 
@@ -124,7 +124,7 @@ impl Inbox {
         content.batches.clear();
         content.bytes = 0;
         drop(content);
-        self.news.notify_waiters();
+        self.notify.notify_waiters();
         self.room.notify_all();
     }
 
@@ -147,7 +147,7 @@ impl Inbox {
     async fn first<T>(&self, take: impl Fn() -> Option<T>) -> T {
         loop {
             // Listening begins before the look, so that no change falls between the two.
-            let news = self.news.notified();
+            let news = self.notify.notified();
             tokio::pin!(news);
             news.as_mut().enable();
             if let Some(found) = take() {
@@ -190,13 +190,13 @@ impl From<Revoked> for Revocation {
 
 /// A rebalance that stands still until partitions are given up.
 #[derive(Debug)]
-pub(super) struct Standstill {
+pub(super) struct RebalanceBarrier {
     until: Instant,
     ended: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Standstill {
+impl RebalanceBarrier {
     pub(super) fn new(grace: Duration) -> Self {
         Self { until: Instant::now() + grace, ended: Mutex::new(false), changed: Condvar::new() }
     }

@@ -22,7 +22,7 @@ const REST: u32 = 50;
 pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
     let mut has_failed = false;
     loop {
-        let (begun, put_aside) = (Instant::now(), ingest.status().tally.dead_lettered);
+        let (begun, put_aside) = (Instant::now(), ingest.status().counters.dead_lettered);
         match counts(&*log).await {
             Ok(counts) => {
                 has_failed = false;
@@ -39,10 +39,10 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
         }
         let rest = begun.elapsed() * REST;
         tokio::time::sleep(rest).await;
-        let more = ingest.wait_for(|status| status.tally.dead_lettered != put_aside);
+        let more = ingest.wait_for(|status| status.counters.dead_lettered != put_aside);
         let more = async {
             // One that has ended says so at once, and puts nothing aside any more.
-            if more.await.tally.dead_lettered == put_aside {
+            if more.await.counters.dead_lettered == put_aside {
                 std::future::pending::<()>().await;
             }
         };
