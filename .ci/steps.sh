@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# The steps of a run, some beside others; a table of their times at the end. To be sourced.
+# Runs steps, concurrently if requested, and prints a table of their durations. To be sourced.
 
-# Each step is a process group, so that what it has started ends with it.
+# Each step is a process group, so its child processes end with it.
 set -m
 outputs=$(mktemp -d)
 names=()
 declare -A running=() began=() took=()
 failed=
 
-# begin NAME COMMAND...: starts a step beside the others. Its output is printed when it ends.
+# begin NAME COMMAND...: starts a step in the background. Its output is printed when it ends.
 begin() {
   local name=$1
   shift
@@ -19,25 +19,25 @@ begin() {
   running[$name]=$!
 }
 
-# finish NAME...: waits for these steps. A step that fails meanwhile ends the run.
+# finish NAME...: waits for these steps. The run ends if any step fails meanwhile.
 finish() {
   local name
   for name; do
-    while [ -n "${running[$name]:-}" ]; do end_of_one; done
+    while [ -n "${running[$name]:-}" ]; do wait_for_one; done
   done
 }
 
-# step NAME COMMAND...: the same at once.
+# step NAME COMMAND...: begins a step and waits for it.
 step() {
   begin "$@"
   finish "$1"
 }
 
-end_of_one() {
+wait_for_one() {
   local pid='' status=0 name
   wait -n -p pid "${running[@]}" || status=$?
   if [ -z "$pid" ]; then
-    # A step was ended by a signal before it was waited for.
+    # A signal ended a step before `wait`.
     failed=${!running[*]}
     exit 1
   fi
@@ -55,7 +55,7 @@ end_of_one() {
   printf '== %s: ok, %d s\n' "$name" "${took[$name]}"
 }
 
-# Ends what still runs.
+# Ends the running steps.
 stop_steps() {
   local name
   for name in "${!running[@]}"; do
@@ -64,7 +64,7 @@ stop_steps() {
   wait
 }
 
-# report STATUS: the times of a run that ends with this status; then what has failed, with its output.
+# report STATUS: prints the durations and the output of failed steps, and exits with this status.
 report() {
   local status=$1 name
   printf '\n%-16s %8s %8s\n' step began took
@@ -72,9 +72,9 @@ report() {
     printf '%-16s %6d s %8s\n' "$name" "${began[$name]}" "${took[$name]:+${took[$name]} s}"
   done
   if [ "$status" = 0 ]; then
-    printf '\nall is well after %d s\n' "$SECONDS"
+    printf '\nall steps passed after %d s\n' "$SECONDS"
   else
-    # Of a run that was interrupted: whatever ran at that time.
+    # If the run was interrupted, the steps that were running.
     for name in ${failed:-${!running[*]}}; do
       printf '\n== %s: FAILED, with this output:\n' "$name"
       cat "$outputs/$name"

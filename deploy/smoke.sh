@@ -1,13 +1,13 @@
 #!/bin/sh
-# Asks a running facing what the documentations of the five replaced systems ask, and holds the answers against what
-# these say. Needs curl. Buys for users of its own, so that it may run again, and beside others.
+# Sends the documented requests of the five replaced systems to a running facing, and compares the responses with their
+# documentation. Requires curl. Uses new users in each run, so it can be repeated and run concurrently.
 #
 # usage: deploy/smoke.sh BASE_URL [DIALECT]
 #
-# BASE_URL  of facing, such as http://localhost:3000
-# DIALECT   its SHOP_DIALECT, `default` unless given: how the paths are answered that do not tell a system
+# BASE_URL  URL of facing, such as http://localhost:3000
+# DIALECT   its SHOP_DIALECT (default `default`), which applies to paths that several systems share
 #
-# Says what it checks, and ends with 1 at the first difference; with 2 when it was not called as above.
+# Prints each check. Exits with 1 at the first difference, with 2 for invalid arguments.
 set -eu
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
@@ -16,17 +16,17 @@ if [ $# -lt 1 ] || [ $# -gt 2 ]; then
 fi
 base=${1%/}
 dialect=${2:-default}
-# Users that nobody has bought for yet.
+# Makes the users of this run unique.
 run=$(date +%s)-$$
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# ask WHAT STATUS CURL-ARGUMENT...: the answer is in $body, its head in $head.
-ask() {
+# request WHAT STATUS CURL-ARGUMENT...: sets $body and $head to the response.
+request() {
   what=$1 expected=$2
   shift 2
   status=$(curl -sS --max-time 30 -D "$folder/head" -o "$folder/body" -w '%{http_code}' "$@") ||
-    { echo "FAILED: $what: $base does not answer" >&2; exit 1; }
+    { echo "FAILED: $what: no response from $base" >&2; exit 1; }
   body=$(cat "$folder/body")
   head=$(tr -d '\r' <"$folder/head")
   [ "$status" = "$expected" ] || differs "status $expected"
@@ -62,14 +62,14 @@ has_header() { # TEXT, in lower case
 }
 
 post() { # WHAT STATUS PATH JSON
-  ask "$1" "$2" -X POST "$base$3" -H 'Content-Type: application/json' -d "$4"
+  request "$1" "$2" -X POST "$base$3" -H 'Content-Type: application/json' -d "$4"
 }
 
 get() { # WHAT STATUS PATH
-  ask "$1" "$2" "$base$3"
+  request "$1" "$2" "$base$3"
 }
 
-# bought STATUS PATH NAME ID PRICE: buys, and remembers the purchase to wait for.
+# bought STATUS PATH NAME ID PRICE: publishes a purchase and sets $id, to wait for it.
 bought() {
   post "buy $5 for $4 at $2" "$1" "$2" "{\"username\":\"$3\",\"userid\":\"$4\",\"price\":$5}"
   id=$(printf '%s\n' "$head" | tr '[:upper:]' '[:lower:]' | sed -n 's/^x-purchase-id: //p')
@@ -81,9 +81,9 @@ scalable_shop() {
   prefix=$1
   get "scalable-shop: alive at $prefix/healthz" 200 "$prefix/healthz"
   is Success
-  get "scalable-shop: what there is at $prefix/" 200 "$prefix/"
+  get "scalable-shop: paths at $prefix/" 200 "$prefix/"
   has '"/buy"' '"/getAllUserBuys"' '"/healthz"' '"/"'
-  ask "scalable-shop: an unknown user's purchases, as its helm test asks" 200 "$base$prefix/getAllUserBuys/foo-$run"
+  request "scalable-shop: an unknown user's purchases, as in its helm test" 200 "$base$prefix/getAllUserBuys/foo-$run"
   is "{\"username\":\"foo-$run\",\"purchases\":[]}"
   post "scalable-shop: buy at $prefix/buy" 200 "$prefix/buy" \
     "{\"username\":\"joe-$run$2\",\"userid\":\"005\",\"price\":\"1195.30\",\"timestamp\":\"2024-05-18T10:20:30.123Z\"}"
@@ -92,7 +92,7 @@ scalable_shop() {
   get "scalable-shop: joe's purchases" 200 "$prefix/getAllUserBuys/joe-$run$2?wait_for=$id&wait=10"
   has "{\"username\":\"joe-$run$2\",\"purchases\":[{\"_id\":\"$id\"" '"userid":"005"' '"price":"1195.30"' \
     '"timestamp":"2024-05-18T10:20:30.123Z"'
-  post "scalable-shop: nothing is bought by an empty body" 400 "$prefix/buy" '{}'
+  post "scalable-shop: an empty body" 400 "$prefix/buy" '{}'
   has '"status":"Error"' '"message":'
 }
 
@@ -106,17 +106,17 @@ user_buy_list() {
   bought 201 "$prefix/buy" alice "$user" '"7.25"'
   get "user-buy-list: both, the newest first" 200 "$prefix/getAllUserBuys/$user?wait_for=$id&wait=10"
   has "[{\"_id\":\"$id\"" '"price":7.25' '"price":12.5' '"__v":0'
-  post "user-buy-list: what is required" 400 "$prefix/buy" '{"username":"alice"}'
+  post "user-buy-list: missing members" 400 "$prefix/buy" '{"username":"alice"}'
   is '{"error":"Missing required fields: username, userid, price"}'
   post "user-buy-list: a price above zero" 400 "$prefix/buy" "{\"username\":\"alice\",\"userid\":\"$user\",\"price\":0}"
   is '{"error":"Price must be a positive number"}'
   post "user-buy-list: malformed JSON" 400 "$prefix/buy" '{'
-  ask "user-buy-list: another media type" 415 -X POST "$base$prefix/buy" -H 'Content-Type: text/plain' -d x
+  request "user-buy-list: another media type" 415 -X POST "$base$prefix/buy" -H 'Content-Type: text/plain' -d x
   if [ -z "$prefix" ]; then
     get "user-buy-list: health" 200 /health
     has '"status":"ok"' '"kafkaReady":true'
   fi
-  ask "user-buy-list: pages of other origins" 200 -X OPTIONS "$base$prefix/buy" -H 'Origin: http://localhost:8080' \
+  request "user-buy-list: CORS preflight" 200 -X OPTIONS "$base$prefix/buy" -H 'Origin: http://localhost:8080' \
     -H 'Access-Control-Request-Method: POST'
   has_header '^access-control-allow-origin: \*'
 }
@@ -135,14 +135,14 @@ purchase_tracking() {
   get "purchase tracking: three purchases, and their sum" 200 "/getAllUserBuys/$one?wait_for=$id&wait=10"
   has '"count":3' '"total_spent":87.49'
   bought 201 /buy jane "$two" 5
-  get "purchase tracking: users are apart" 200 "/getAllUserBuys/$two?wait_for=$id&wait=10"
+  get "purchase tracking: another user" 200 "/getAllUserBuys/$two?wait_for=$id&wait=10"
   has '"count":1' '"total_spent":5'
   has_not john
-  post "purchase tracking: what lacks" 400 /buy '{"username":"john"}'
+  post "purchase tracking: missing members" 400 /buy '{"username":"john"}'
   is "{\"error\":\"Missing required fields: ['userid', 'price']\"}"
-  post "purchase tracking: no number" 400 /buy "{\"username\":\"john\",\"userid\":\"$one\",\"price\":\"abc\"}"
+  post "purchase tracking: a price that is not a number" 400 /buy "{\"username\":\"john\",\"userid\":\"$one\",\"price\":\"abc\"}"
   is '{"error":"Price must be a valid number"}'
-  post "purchase tracking: below zero" 400 /buy "{\"username\":\"john\",\"userid\":\"$one\",\"price\":-5}"
+  post "purchase tracking: a negative price" 400 /buy "{\"username\":\"john\",\"userid\":\"$one\",\"price\":-5}"
   is '{"error":"Price cannot be negative"}'
   post "purchase tracking: an empty body" 400 /buy '{}'
   is '{"error":"Request body must be JSON"}'
@@ -161,36 +161,36 @@ shopping_system() {
   get "shopping-system: bob's purchases" 200 "/api/v1/getAllUserBuys/$user?wait_for=$id&wait=10"
   has "[{\"username\":\"bob\",\"userid\":\"$user\",\"price\":50.0,\"timestamp\":1"
   has_not _id
-  get "shopping-system: an unknown user's purchases" 200 "/api/v1/getAllUserBuys/nobody-$run"
+  get "shopping-system: an unknown user's purchases" 200 "/api/v1/getAllUserBuys/unknown-$run"
   is '[]'
-  post "shopping-system: what lacks" 422 /api/v1/buy '{"username":"bob","userid":"1"}'
+  post "shopping-system: a missing member" 422 /api/v1/buy '{"username":"bob","userid":"1"}'
   has '"detail":[{' '"loc":["body","price"]' '"msg":"Field required"' '"type":"missing"'
-  post "shopping-system: a number is no text" 422 /api/v1/buy '{"username":"bob","userid":1,"price":1}'
+  post "shopping-system: a number instead of a string" 422 /api/v1/buy '{"username":"bob","userid":1,"price":1}'
   has '"type":"string_type"'
-  get "shopping-system, ecommerce: the document of the API" 200 /openapi.json
+  get "shopping-system, ecommerce: the OpenAPI document" 200 /openapi.json
   has '"openapi":"3.1' '"/api/v1/buy"'
-  get "shopping-system, ecommerce: the same as a page" 200 /docs
+  get "shopping-system, ecommerce: its page" 200 /docs
   has swagger-ui
-  get "shopping-system, ecommerce: what is not there" 404 /api/v1/nowhere
+  get "shopping-system, ecommerce: an unknown path" 404 /api/v1/nowhere
   is '{"detail":"Not Found"}'
 }
 
-# The six calls of the README of ecommerce, where there are users and orders. Its header is none, and does no harm.
+# The six requests of the README of ecommerce, if the roles are present. Its header `Content` has no effect.
 ecommerce() {
-  get "ecommerce: a user that there is not" 404 /users/0
+  get "ecommerce: an unknown user" 404 /users/0
   if [ "$body" = '{"detail":"Not Found"}' ]; then
-    echo "skipped: ecommerce: neither users nor orders are roles here"
+    echo "skipped: ecommerce: the roles users and orders are not present"
     return
   fi
   is '{"detail":"User not found"}'
   user="{\"email\":\"ec-$run@example.com\",\"name\":\"Test User\"}"
-  ask "ecommerce: a user" 201 -X POST "$base/users" -H 'Content: application/json' -H 'Content-Type: application/json' -d "$user"
+  request "ecommerce: a user" 201 -X POST "$base/users" -H 'Content: application/json' -H 'Content-Type: application/json' -d "$user"
   number=$(row)
   is "{\"id\":$number,\"email\":\"ec-$run@example.com\",\"name\":\"Test User\"}"
   get "ecommerce: the user again" 200 "/users/$number"
   is "{\"id\":$number,\"email\":\"ec-$run@example.com\",\"name\":\"Test User\"}"
   order="{\"user_id\":$number,\"product\":\"Laptop\",\"quantity\":2,\"total_price\":50.00}"
-  # Orders know a user by an event, which may be on its way.
+  # Orders consume an event of the user, which may be in flight.
   tries=0
   while [ $tries -lt 100 ] && [ "$(curl -s --max-time 30 -o "$folder/body" -w '%{http_code}' -X POST "$base/orders" \
     -H 'Content-Type: application/json' -d "$order")" = 404 ]; do
@@ -204,14 +204,14 @@ ecommerce() {
   is "{\"id\":$first,\"user_id\":$number,\"product\":\"Laptop\",\"quantity\":2,\"total_price\":\"50.00\"}"
   post "ecommerce: the same address" 400 /users "$user"
   is '{"detail":"Email already registered"}'
-  post "ecommerce: the same order is another one" 201 /orders "$order"
+  post "ecommerce: the same order is not deduplicated" 201 /orders "$order"
   [ "$(row)" -gt "$first" ] || differs "an id above $first"
-  post "ecommerce: an order of a user that there is not" 404 /orders \
+  post "ecommerce: an order of an unknown user" 404 /orders \
     '{"user_id":9007199254740991,"product":"Laptop","quantity":1,"total_price":"1.00"}'
   is '{"detail":"User not found"}'
 }
 
-# The id of the row that was answered.
+# The id in the response.
 row() {
   id=$(printf '%s' "$body" | sed -n 's/^{"id":\([0-9][0-9]*\),.*/\1/p')
   [ -n "$id" ] || differs "an id"
@@ -228,35 +228,35 @@ ours() {
   has "\"id\":\"$id\"" '"price":29.99'
   get "our own API: the sum" 200 "/v1/summary?userid=$user"
   is '{"count":1,"total_spent":29.99}'
-  get "our own API: a parameter that it does not know" 422 "/v1/purchases?userId=$user"
+  get "our own API: an unknown parameter" 422 "/v1/purchases?userId=$user"
   has '"errors":' '"parameter":"userId"'
-  get "our own API: everybody's purchases, which facing does not list" 403 '/v1/purchases?everyone=true'
-  post "our own API: a member that it does not know" 422 /v1/purchases \
+  get "our own API: purchases of all users, which facing does not list" 403 '/v1/purchases?everyone=true'
+  post "our own API: an unknown member" 422 /v1/purchases \
     "{\"username\":\"ada\",\"userid\":\"$user\",\"price\":1,\"currency\":\"EUR\"}"
   has '"pointer":"#/currency"'
   for time in first second; do
-    ask "our own API: a purchase with a key, the $time time" 201 -X POST "$base/v1/purchases" \
+    request "our own API: a purchase with a key, the $time time" 201 -X POST "$base/v1/purchases" \
       -H 'Content-Type: application/json' -H "Idempotency-Key: order-$run" \
       -d "{\"username\":\"ada\",\"userid\":\"$user\",\"price\":1}"
   done
-  ask "our own API: another purchase with the same key" 409 -X POST "$base/v1/purchases" \
+  request "our own API: another purchase with the same key" 409 -X POST "$base/v1/purchases" \
     -H 'Content-Type: application/json' -H "Idempotency-Key: order-$run" \
     -d "{\"username\":\"ada\",\"userid\":\"$user\",\"price\":2}"
 }
 
-# The paths that tell no system, where none is set.
+# The shared paths in the dialect `default`.
 of_default() {
   user=def-$run
   bought 201 /buy ada "$user" 29.99
   has '"status":"success"' '"message":"Purchase recorded"' '"data":{' '"purchase":{'
   get "default: by user id, with count and sum" 200 "/getAllUserBuys/$user?wait_for=$id&wait=10"
   has "\"userid\":\"$user\"" '"count":1' '"total_spent":29.99' '"matched_by":"userid"'
-  get "default: an unknown user's purchases" 200 "/getAllUserBuys/nobody-$run"
+  get "default: an unknown user's purchases" 200 "/getAllUserBuys/unknown-$run"
   has '"purchases":[]' '"count":0'
 }
 
 echo "facing at $base, dialect $dialect"
-# What these paths are tells the system, whatever is set.
+# The paths of these belong to one system and do not depend on the dialect.
 scalable_shop /scalable-shop-cm-server -prefixed
 user_buy_list /api -prefixed
 shopping_system
@@ -271,11 +271,11 @@ case $dialect in
   user-buy-list) user_buy_list '' '' ;;
   purchase-tracking)
     purchase_tracking
-    get "purchase tracking: an unknown user's purchases" 404 "/getAllUserBuys/nobody-$run"
-    is "{\"userid\":\"nobody-$run\",\"purchases\":[],\"count\":0,\"total_spent\":0}"
+    get "purchase tracking: an unknown user's purchases" 404 "/getAllUserBuys/unknown-$run"
+    is "{\"userid\":\"unknown-$run\",\"purchases\":[],\"count\":0,\"total_spent\":0}"
     ;;
   *)
-    echo "no such dialect: $dialect" >&2
+    echo "unknown dialect: $dialect" >&2
     exit 2
     ;;
 esac

@@ -12,39 +12,39 @@ import java.util.Set;
 import java.util.function.Function;
 import org.h2.mvstore.MVStore;
 
-/** mongo-java-server on one address, with what drivers of today need besides: {@code MongoStandIn HOST PORT memory|FILE}. */
+/** mongo-java-server, with the commands that current drivers require: {@code MongoStandIn HOST PORT memory|FILE}. */
 public final class MongoStandIn {
-    /** Commands that change nothing: all others are flushed before they are answered. */
+    /** Commands that do not write. All others are flushed before their response. */
     private static final Set<String> READS = Set.of(
             "hello", "ismaster", "ping", "buildinfo", "find", "getmore", "count", "distinct", "listcollections",
             "listdatabases", "listindexes", "serverstatus", "endsessions", "killcursors", "dbstats", "collstats",
             "getparameter", "getlog", "whatsmyuri");
 
-    /** In a file. A write is with the operating system before its answer is sent, so that a kill loses none. */
+    /** Stores data in a file. A kill loses no write: data is passed to the operating system before the response. */
     private static final class File extends H2Backend {
         File(String path) {
-            // Without its own commits in the background: those leave the writing to a queue, and commit() then returns
-            // at once, because nothing has changed since.
+            // Background commits are disabled: they only queue the write, and commit() then finds no changes and
+            // returns before the data is written.
             super(new MVStore.Builder().fileName(path).cacheSize(96).autoCommitDisabled().open());
-            // A version for each write command: without this the file grows by megabytes a second.
+            // Each write command creates a version. Without these limits, the file grows by megabytes per second.
             getMvStore().setRetentionTime(1_000);
             getMvStore().setVersionsToKeep(0);
         }
 
         @Override
         public Document handleMessage(MongoMessage message) {
-            Document answer = answer(message, super::handleMessage);
+            Document response = respond(message, super::handleMessage);
             if (!READS.contains(command(message).toLowerCase(Locale.ROOT))) {
                 commit();
             }
-            return answer;
+            return response;
         }
     }
 
     private static final class Memory extends MemoryBackend {
         @Override
         public Document handleMessage(MongoMessage message) {
-            return answer(message, super::handleMessage);
+            return respond(message, super::handleMessage);
         }
     }
 
@@ -52,8 +52,8 @@ public final class MongoStandIn {
         return message.getDocument().keySet().iterator().next();
     }
 
-    /** The library's answer, or that of mongod where the library has another one. */
-    private static Document answer(MongoMessage message, Function<MongoMessage, Document> library) {
+    /** The library's response, corrected where mongod responds differently. */
+    private static Document respond(MongoMessage message, Function<MongoMessage, Document> library) {
         return switch (command(message)) {
             case "hello" -> hello(message, library);
             case "insert" -> insert(message.getDocument(), library.apply(message));
@@ -62,28 +62,28 @@ public final class MongoStandIn {
         };
     }
 
-    /** Unknown to the library, which has its predecessor with the same fields but one. */
+    /** The library only supports the predecessor of this command, isMaster, whose response differs in one field. */
     private static Document hello(MongoMessage message, Function<MongoMessage, Document> library) {
         Document isMaster = new Document("isMaster", 1);
         isMaster.putAll(message.getDocument());
         isMaster.remove("hello");
-        Document answer = library.apply(new MongoMessage(message.getChannel(), message.getHeader(), isMaster));
-        answer.put("isWritablePrimary", answer.remove("ismaster"));
-        return answer;
+        Document response = library.apply(new MongoMessage(message.getChannel(), message.getHeader(), isMaster));
+        response.put("isWritablePrimary", response.remove("ismaster"));
+        return response;
     }
 
-    /** The library counts documents that were refused as inserted. */
-    private static Document insert(Document command, Document answer) {
-        if (answer.get("writeErrors") instanceof List<?> errors && !errors.isEmpty()) {
-            int sent = ((Number) answer.get("n")).intValue();
+    /** The library counts rejected documents as inserted. */
+    private static Document insert(Document command, Document response) {
+        if (response.get("writeErrors") instanceof List<?> errors && !errors.isEmpty()) {
+            int sent = ((Number) response.get("n")).intValue();
             int first = ((Number) ((Document) errors.get(0)).get("index")).intValue();
             boolean ordered = !Boolean.FALSE.equals(command.get("ordered"));
-            answer.put("n", ordered ? first : sent - errors.size());
+            response.put("n", ordered ? first : sent - errors.size());
         }
-        return answer;
+        return response;
     }
 
-    /** Drivers know by the code that there was nothing to drop. */
+    /** Drivers ignore this error by its code, which the library omits. */
     private static Document drop(MongoMessage message, Function<MongoMessage, Document> library) {
         try {
             return library.apply(message);
@@ -99,7 +99,7 @@ public final class MongoStandIn {
         }
     }
 
-    /** MongoDB 5.0, with its wire version. The library's own constant says 8, which drivers refuse since 2025. */
+    /** MongoDB 5.0 with its wire version. The library's constant has wire version 8, which current drivers reject. */
     private static final class Version implements MongoVersion {
         @Override
         public List<Integer> getVersionArray() {

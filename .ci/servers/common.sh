@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# What up, down and ctl have in common. To be sourced.
+# Shared by up, down and ctl. To be sourced.
 #
-# One set of servers is in SERVERS_DIR: data, logs, ports, process ids. What all sets need is in SERVERS_CACHE.
+# SERVERS_DIR has the data, logs, ports and process ids of one set of servers. SERVERS_CACHE is shared by all sets.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SERVERS_DIR=${SERVERS_DIR:-${TMPDIR:-/tmp}/shop-servers}
@@ -13,21 +13,21 @@ sasl_password=shop-secret
 say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
 
-# Prints the comment at the head of the script.
+# Prints the comment at the beginning of the script.
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$0" >&2; exit "${1:-2}"; }
 
-# One command at a time for each SERVERS_DIR. Servers are started without this lock.
+# Serializes commands with the same SERVERS_DIR. Servers do not inherit the lock.
 lock() {
   mkdir -p "$SERVERS_DIR"
   SERVERS_DIR=$(cd "$SERVERS_DIR" && pwd)
   exec 9>"$SERVERS_DIR/lock"
-  flock --wait 600 9 || die "$SERVERS_DIR/lock has been held for 10 minutes"
+  flock --wait 600 9 || die "$SERVERS_DIR/lock is still locked after 10 minutes"
 }
 
 # ---- processes
 
-# born PID: when the process started, in ticks; nothing if it has ended. With this a process is told apart from a later
-# one with the same id. A zombie has ended once its last other thread is gone: until then its sockets are open.
+# born PID: the start time of a process in ticks; empty if it has ended. Distinguishes a process from a later one with
+# the same id. A zombie counts as ended when it has no other threads: until then its sockets are open.
 born() {
   local stat tasks
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
@@ -36,13 +36,13 @@ born() {
   [ "${stat[0]}" = Z ] && [ ${#tasks[@]} = 1 ] || echo "${stat[19]}"
 }
 
-# pid_of NAME: the id of the server's process, if it runs.
+# pid_of NAME: the process id of a server, if it is running.
 pid_of() {
   local pid when
   read -r pid when 2>/dev/null <"$SERVERS_DIR/$1/pid" && [ "$(born "$pid")" = "$when" ] && echo "$pid"
 }
 
-# launch NAME LINE COMMAND...: starts a server that outlives this script, and waits until its log has the line.
+# launch NAME LINE COMMAND...: starts a server in the background, and waits until its log has the line.
 launch() {
   local name=$1 line=$2 dir=$SERVERS_DIR/$1 until=$((SECONDS + SERVERS_WAIT_S))
   shift 2
@@ -52,31 +52,30 @@ launch() {
   until grep -q "$line" "$dir/log"; do
     if ! pid_of "$name" >/dev/null || [ $SECONDS -ge $until ]; then
       tail -n 25 "$dir/log" >&2
-      die "$name has not started within $SERVERS_WAIT_S s, or has ended; its log: $dir/log"
+      die "$name did not start within $SERVERS_WAIT_S s, or exited; see $dir/log"
     fi
     sleep 0.05
   done
 }
 
-# end NAME SIGNAL: sends the signal, and returns when the process has ended.
+# end NAME SIGNAL: sends the signal and waits for the process to end.
 end() {
   local pid
   pid=$(pid_of "$1") || return 0
-  # It may have ended by itself since.
+  # The process may have ended since.
   kill "-$2" "$pid" 2>/dev/null || true
-  # One that is paused ends in order only if it may go on.
+  # A paused process must continue to handle the signal.
   kill -CONT "$pid" 2>/dev/null || true
-  local patience=1200
+  local attempts=1200
   while pid_of "$1" >/dev/null; do
-    [ $((patience -= 1)) != 0 ] || kill -KILL "$pid"
+    [ $((attempts -= 1)) != 0 ] || kill -KILL "$pid"
     sleep 0.05
   done
   rm -f "$SERVERS_DIR/$1/pid"
 }
 
-# ports: prints the ports of this set, chosen at its first start: four in a row that are free. Each SERVERS_DIR begins to
-# look at another place, so that a set does not take a port that a killed server of another set will need again. All are
-# below those that the system gives to connections.
+# ports: prints the four consecutive ports of this set, chosen at its first start. The search begins at a number that
+# depends on SERVERS_DIR, so sets do not use ports of killed servers of other sets. All are below the ephemeral range.
 ports() {
   local first port
   if [ ! -e "$SERVERS_DIR/ports" ]; then
@@ -89,13 +88,13 @@ ports() {
   cat "$SERVERS_DIR/ports"
 }
 
-# ---- what the servers are made of
+# ---- installing
 
-# Fetches the jars from Maven Central, or from the mirror in Maven's settings, and compiles the stand-in; sets `parts`.
+# Downloads the jars from Maven Central or the configured mirror, compiles the MongoDB stand-in, and sets `parts`.
 fetch() {
   local key program
   for program in java javac jar mvn; do
-    command -v $program >/dev/null || die "there is no $program: Java 17 or later with its compiler, and Maven, are needed"
+    command -v $program >/dev/null || die "$program not found: install Java 17 or later with its compiler, and Maven"
   done
   key=$({ cat "$here"/*.sh "$here"/*.xml "$here"/*.java; java -version 2>&1; } | sha256sum | cut -c 1-16)
   parts=$SERVERS_CACHE/parts-$key
@@ -103,12 +102,12 @@ fetch() {
   exec 8>"$parts/lock"
   flock 8
   if [ ! -e "$parts/complete" ]; then
-    say "fetching the servers with Maven ..."
+    say "downloading the servers with Maven ..."
     rm -rf "${parts:?}/lib" "$parts/classes" "$parts"/*.jsa
     timeout 900 mvn -B -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
       -DoutputDirectory="$parts/lib" >"$parts/maven.log" 2>&1 </dev/null || { tail -n 20 "$parts/maven.log" >&2; die "Maven failed"; }
     javac --release 17 -cp "$parts/lib/*" -d "$parts/classes" "$here/MongoStandIn.java" >&2
-    # Classes in a folder could not be archived.
+    # Class data sharing requires a jar.
     jar cf "$parts/lib/stand-in.jar" -C "$parts/classes" .
     warm_up
     touch "$parts/complete"
@@ -116,10 +115,10 @@ fetch() {
   exec 8>&-
 }
 
-# Starts both servers once, so that each later start takes a third of the time: the classes that they load are archived,
-# and the broker's storage is formatted, with a user who may log in.
+# Starts both servers once, to archive their loaded classes and to format the broker's storage with a SCRAM user.
+# Later starts take a third of the time.
 warm_up() (
-  # The servers outlive no failure of this.
+  # Ends the servers if this fails.
   trap 'end kafka KILL; end mongo KILL' EXIT
   SERVERS_DIR=$parts/first
   rm -rf "$SERVERS_DIR" "$parts/storage"
@@ -128,16 +127,16 @@ warm_up() (
   jvm none kafka.tools.StorageTool format --config "$SERVERS_DIR/format.properties" --cluster-id c2hvcC10ZXN0LXNlcnZlcg \
     --add-scram "SCRAM-SHA-256=[name=$sasl_user,password=$sasl_password]"
   "${command[@]}" >"$parts/format.log" 2>&1 </dev/null ||
-    { tail -n 20 "$parts/format.log" >&2; die "the broker's storage could not be formatted"; }
+    { tail -n 20 "$parts/format.log" >&2; die "formatting the broker's storage failed"; }
   for name in kafka mongo; do
     "start_$name" 8>&-
-    # The archive is written at the end.
+    # The archive is written when the virtual machine exits.
     end $name TERM
   done
   rm -rf "$SERVERS_DIR"
 )
 
-# jvm NAME CLASS ARGUMENT...: sets `command` to a virtual machine that is fast to start; NAME is a server, or `none`.
+# jvm NAME CLASS ARGUMENT...: sets `command` to start a class, with options for a fast start. NAME: a server or `none`.
 jvm() {
   local name=$1 heap=KAFKA_HEAP_OPTS options
   shift
@@ -180,13 +179,13 @@ transaction.state.log.num.partitions=5
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=5
-# Groups come together at once, and sessions may be short.
+# No delay of the first rebalance, and short sessions.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
-# After a kill, the broker may register again soon.
+# After a kill, the broker registers again quickly.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
-# Little memory and few files.
+# Low memory use, few threads.
 log.cleaner.dedupe.buffer.size=8388608
 log.index.size.max.bytes=1048576
 num.network.threads=2
@@ -194,7 +193,7 @@ num.io.threads=4
 END
 }
 
-# start NAME: starts the server, or lets it go on if it is paused. What the first start of a set has chosen stays.
+# start NAME: starts the server, or resumes it if it is paused. The choices of the first start are kept.
 start() {
   local pid dir=$SERVERS_DIR/$1
   if pid=$(pid_of "$1"); then
@@ -221,14 +220,14 @@ start_mongo() {
   case $store in
     h2) store=$dir/store.mv ;;
     memory) ;;
-    *) die "MONGO_STORE is '$store', not h2 or memory" ;;
+    *) die "MONGO_STORE is '$store'; expected h2 or memory" ;;
   esac
   read -r _ _ _ port <<<"$(ports)"
   jvm mongo MongoStandIn 127.0.0.1 "$port" "$store"
   launch mongo 'Waiting for connections' "${command[@]}"
 }
 
-# exports NAME: the lines for eval.
+# exports NAME: prints the export lines.
 exports() {
   local plain sasl mongo
   read -r plain sasl _ mongo <<<"$(ports)"

@@ -1,4 +1,4 @@
-// The users of those who keep anything, made when the database begins: each may use its own databases and nothing else.
+// Creates the users of the services when the volume is initialized. Each has access to its own databases only.
 const readWrite = (...databases) => databases.map((db) => ({ role: "readWrite", db }));
 const users = [
   ["shop", "mongodb_password", readWrite("purchases", "users_db", "orders_db")],
