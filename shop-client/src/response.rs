@@ -98,7 +98,7 @@ impl Response {
 
     /// The error of an answer that cannot be understood: what was asked for may have been done.
     pub(crate) fn unreadable(&self, message: &str) -> Error {
-        self.into_error(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
+        self.annotate(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
     }
 
     /// The error of an answer that is a refusal. `not_found_hint` is the message when nothing is at this address.
@@ -126,7 +126,7 @@ impl Response {
             // Whoever answers with another success, or with a status that is none, may have done something, too.
             None => Outcome::Unknown,
         };
-        let error = self.into_error(Error::new(kind, message).with_outcome(outcome)).with_problem(problem);
+        let error = self.annotate(Error::new(kind, message).with_outcome(outcome)).with_problem(problem);
         match self.retry_after() {
             Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
             _ => error,
@@ -134,7 +134,7 @@ impl Response {
     }
 
     /// The error, with what the answer's head tells.
-    fn into_error(&self, error: Error) -> Error {
+    fn annotate(&self, error: Error) -> Error {
         let error = error.with_status(self.status.as_u16());
         match self.header(header::REQUEST_ID) {
             Some(id) => error.with_request_id(id),

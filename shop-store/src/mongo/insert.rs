@@ -157,7 +157,7 @@ async fn outcomes_of<D: Identified>(
         };
         match fate(refusal.code) {
             ErrorClass::Duplicate => {
-                taken.push(DuplicateKey { index: refusal.index, id: sent.id(), refusal })
+                taken.push(DuplicateKey { index: refusal.index, id: sent.id(), refusal });
             }
             ErrorClass::Final => *outcome = final_outcome(&refusal),
             ErrorClass::Transient => *outcome = InsertOutcome::Unknown(transient(&refusal)),
