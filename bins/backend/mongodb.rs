@@ -54,7 +54,7 @@ impl Backend for Mongodb<'_> {
 
     async fn migrate(&self) -> Result<()> {
         let report = |Migration { scanned, migrated, skipped, .. }| {
-            tracing::info!(scanned, migrated, skipped, "migrating")
+            tracing::info!(scanned, migrated, skipped, "migrating");
         };
         let Migration { scanned, migrated, skipped, .. } = self.connect().await?.migrate(report).await?;
         tracing::info!(
