@@ -1,10 +1,10 @@
 //! `--check-config`: what would be used, and whether it works.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
+use serde_json::{Map, json};
 use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
 use shop_http::CorsOrigins;
@@ -13,7 +13,7 @@ use crate::backend::{self, Backend, EntityStore, OpenPort, Topic, client};
 use crate::roles::ProcessRole;
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
-use crate::{CliError, Result};
+use crate::{CliError, Result, commands};
 
 /// How long a part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,11 +27,11 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
     let mut parts = Parts::default();
     let checked = shutdown.run_until_cancelled(parts.check(settings)).await;
     checked.ok_or_else(|| CliError::new("interrupted before every part was checked"))?;
-    print(settings, parts.lines, parts.faults.is_empty()).map_err(CliError::new)?;
+    print(settings, parts.lines, &parts.faults)?;
     CliError::if_any(parts.faults)
 }
 
-fn print(settings: &Settings, parts: Vec<(&str, String)>, all_is_well: bool) -> std::io::Result<()> {
+fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> Result<()> {
     let mut lines = vec![("listen", settings.url())];
     lines.extend(parts);
     if settings.roles.has(ProcessRole::Purchases) {
@@ -48,12 +48,18 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, all_is_well: bool) -> 
     lines.push(("drain", format!("{:?}", settings.drain())));
     let given = if settings.given.is_empty() { "none".to_owned() } else { settings.given.join(", ") };
     lines.push(("variables", given));
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", settings.service.name())?;
-    for (what, value) in lines {
-        writeln!(out, "  {what:<16} {value}")?;
+    let (service, works) = (settings.service.name(), faults.is_empty());
+    if settings.json {
+        let name = |what: &str| what.to_lowercase().replace(' ', "_");
+        let lines: Map<_, _> = lines.into_iter().map(|(what, value)| (name(what), value.into())).collect();
+        return commands::print_json(&json!({
+            "service": service, "ok": works, "settings": lines, "faults": faults,
+        }))
+        .map(drop);
     }
-    writeln!(out, "{}", if all_is_well { "all is well" } else { "not all is well" })
+    let lines: String = lines.iter().map(|(what, value)| format!("  {what:<16} {value}\n")).collect();
+    let result = if works { "all is well" } else { "not all is well" };
+    commands::print(&format!("{service}\n{lines}{result}\n")).map(drop)
 }
 
 fn origins(cors: &CorsOrigins) -> String {

@@ -18,6 +18,9 @@ pub async fn service(service: ServiceKind) -> ExitCode {
 
 async fn work(service: ServiceKind) -> Result<()> {
     let settings = Settings::read(service)?;
+    if let Some(text) = settings.generated()? {
+        return commands::print(&String::from_utf8_lossy(&text)).map(drop);
+    }
     let shutdown = signal::shutdown()?;
     telemetry::init(&settings)?;
     if settings.healthcheck {

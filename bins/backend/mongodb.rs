@@ -52,7 +52,7 @@ impl Backend for Mongodb<'_> {
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)), &namespace))
     }
 
-    async fn migrate(&self) -> Result<()> {
+    async fn migrate(&self) -> Result<serde_json::Value> {
         let report = |Migration { scanned, migrated, skipped, .. }| {
             tracing::info!(scanned, migrated, skipped, "migrating");
         };
@@ -63,7 +63,7 @@ impl Backend for Mongodb<'_> {
             skipped,
             "migrated: what is left is no purchase, as named before, or was changed by another client meanwhile"
         );
-        Ok(())
+        Ok(serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped }))
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) trait Backend: Send + Sync {
         Err(self.unsupported())
     }
 
-    /// Brings the documents of older systems to the current form.
-    async fn migrate(&self) -> Result<()> {
+    /// Converts the documents of the replaced systems to the current form. Returns how many there were.
+    async fn migrate(&self) -> Result<serde_json::Value> {
         let message = "migrate is for a collection of MongoDB: set MONGODB_URI, or another name of it";
         Err(CliError::new(message).usage())
     }

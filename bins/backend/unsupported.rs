@@ -1,15 +1,18 @@
 //! What stands for a backend that this program was built without.
 
 use super::port::Backend;
-use crate::Failure;
-use crate::settings::{Settings, unbuilt};
+use crate::CliError;
+use crate::settings::{Settings, missing_features};
 
 /// A backend that keeps nothing, and says which setting and which feature would make it another one.
 pub(super) struct Unsupported<'a>(pub(super) &'a Settings);
 
 impl Backend for Unsupported<'_> {
-    fn unsupported(&self) -> Failure {
+    fn unsupported(&self) -> CliError {
         let Self(settings) = self;
-        Failure::all(unbuilt(settings.kafka_bootstrap_servers.is_some(), settings.mongodb_uri.is_some()))
+        CliError::all(missing_features(
+            settings.kafka_bootstrap_servers.is_some(),
+            settings.mongodb_uri.is_some(),
+        ))
     }
 }

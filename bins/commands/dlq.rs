@@ -6,10 +6,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use serde_json::json;
 use shop_core::log::{DeadLetter, LogAdmin, RecordPosition, RecordType, Resolution};
 use tokio::time::MissedTickBehavior;
 
-use super::output::{Progress, print};
+use super::output::{Progress, print, print_json};
 use super::{open, text};
 use crate::backend::Topic;
 use crate::settings::{Action, DlqCommand, Selection, Settings};
@@ -22,7 +23,7 @@ pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()>
     let DlqCommand { topic, selection, action } = command;
     let topic = named_topic(settings, topic.as_deref())?;
     let log = open::log(settings, topic).await?;
-    let letters = Resolver { log: &*log.port, of: topic.record, selection };
+    let letters = Resolver { log: &*log.port, of: topic.record, selection, json: settings.json };
     let done = match *action {
         Action::List => letters.list(|letter, _| text::line(letter)).await.map(drop),
         Action::Show => letters.list(text::whole).await.map(drop),
@@ -54,6 +55,8 @@ struct Resolver<'a> {
     log: &'a dyn LogAdmin,
     of: RecordType,
     selection: &'a Selection,
+    /// Whether to print JSON.
+    json: bool,
 }
 
 impl Resolver<'_> {
@@ -77,6 +80,7 @@ impl Resolver<'_> {
         while let Some(letter) = selected.try_next().await? {
             unmet.remove(&letter.position());
             count += 1;
+            let show = if self.json { text::json } else { show };
             if !progress.aside(|| print(&show(&letter, self.of)))? {
                 return Ok(count);
             }
@@ -87,7 +91,11 @@ impl Resolver<'_> {
 
     async fn dry_run(&self, resolution: Resolution) -> Result<()> {
         let count = self.list(|letter, _| text::line(letter)).await?;
-        print(&format!("{count} would be {}\n", resolution.as_str())).map(drop)
+        let done = resolution.as_str();
+        match self.json {
+            true => print_json(&json!({ "dry_run": true, done: count })).map(drop),
+            false => print(&format!("{count} would be {done}\n")).map(drop),
+        }
     }
 
     async fn resolve(&self, resolution: Resolution, rate: Option<NonZeroU32>) -> Result<()> {
@@ -115,7 +123,10 @@ impl Resolver<'_> {
             progress.show(format!("{count} {done}"));
         }
         drop(progress);
-        print(&format!("{count} {done}\n"))?;
+        match self.json {
+            true => print_json(&json!({ "dry_run": false, done: count }))?,
+            false => print(&format!("{count} {done}\n"))?,
+        };
         refuse(&unmet)
     }
 }

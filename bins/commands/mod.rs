@@ -12,6 +12,8 @@ use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
 
+pub(crate) use output::{print, print_json};
+
 /// Does what `command` says, unless `shutdown` begins before.
 ///
 /// # Errors
@@ -19,9 +21,7 @@ use crate::{CliError, Result};
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let done = match command {
         // It goes on where it was stopped.
-        Command::Migrate => {
-            shutdown.run_until_cancelled(backend::for_store(settings).migrate()).await.or(Some(Ok(())))
-        }
+        Command::Migrate => shutdown.run_until_cancelled(migrate(settings)).await.or(Some(Ok(()))),
         Command::Verify { wait, named } => {
             shutdown.run_until_cancelled(Box::pin(verify::run(settings, *wait, *named))).await
         }
@@ -30,4 +30,12 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
     };
     let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: begin it again")));
     done.map_err(CliError::for_command)
+}
+
+async fn migrate(settings: &Settings) -> Result<()> {
+    let report = backend::for_store(settings).migrate().await?;
+    if settings.json {
+        print_json(&report)?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use serde_json::Value;
 
 use crate::{CliError, Result};
 
@@ -41,8 +42,13 @@ impl Drop for Progress {
     }
 }
 
-/// Writes to standard output. Answers whether it is still read.
-pub(super) fn print(text: &str) -> Result<bool> {
+/// Writes `value` as one line of JSON to standard output. Returns whether it is still read.
+pub(crate) fn print_json(value: &Value) -> Result<bool> {
+    print(&format!("{value}\n"))
+}
+
+/// Writes `text` to standard output. Returns whether it is still read.
+pub(crate) fn print(text: &str) -> Result<bool> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),

@@ -1,12 +1,13 @@
 //! `management replay`: replays all events of a topic into the store of a role.
 
 use futures_util::TryStreamExt;
+use serde_json::json;
 use shop_core::log::{Batch, LogAdmin};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
 use super::open;
-use super::output::{Progress, print};
+use super::output::{Progress, print, print_json};
 use crate::backend::{self, EntityStore, OpenPort, Topic};
 use crate::roles::ProcessRole;
 use crate::settings::Settings;
@@ -49,6 +50,13 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     drop(progress);
     let (log, store) = (log.close().await, store.close().await);
     let IngestCounters { records, new, known, passed_over } = replayed?;
+    if settings.json {
+        return print_json(&json!({
+            "log": log, "store": store, "role": role.as_str(), "records": records, "new": new, "known": known,
+            "skipped": passed_over,
+        }))
+        .map(drop);
+    }
     print(&format!(
         "log    {log}: {records} records\n{:<6} {store}\nnew {new}, known already {known}, passed over {passed_over}\n",
         role.as_str()

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use data_encoding::BASE64;
+use serde_json::{Value, json};
 use shop_core::log::{DeadLetter, RecordType};
 
 /// So many characters of a value are listed.
@@ -51,13 +52,40 @@ pub(super) fn whole(letter: &DeadLetter, of: RecordType) -> String {
     text
 }
 
-/// The bytes as text, or as base64 if they are none or could move a terminal's cursor.
+/// All of it as one line of JSON; its record is of the type `of`.
+pub(super) fn json(letter: &DeadLetter, of: RecordType) -> String {
+    let record = &letter.record;
+    let headers = record.headers.iter();
+    let headers = headers.map(|(name, value)| json!([json_bytes(name.as_bytes()), value.map(json_bytes)]));
+    let value = json!({
+        "position": letter.position().to_string(),
+        "time": record.time.to_string(),
+        "reason": letter.reason.kind().as_str(),
+        "detail": json_bytes(letter.reason.to_string().as_bytes()),
+        "attempts": letter.attempts,
+        "version": json_bytes(letter.version.as_bytes()),
+        "cluster": &*letter.partition.cluster,
+        "id": letter.id(of),
+        "key": record.key.as_deref().map(json_bytes),
+        "headers": headers.collect::<Vec<_>>(),
+        "value": record.value.as_deref().map(json_bytes),
+    });
+    format!("{value}\n")
+}
+
+fn json_bytes(bytes: &[u8]) -> Value {
+    printable(bytes).map_or_else(|| json!({ "base64": BASE64.encode(bytes) }), Value::from)
+}
+
+/// The bytes as text, or as base64 if they are not [`printable`].
 fn readable(bytes: &[u8]) -> String {
-    let harmless = |text: &&str| !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
-    match std::str::from_utf8(bytes).ok().filter(harmless) {
-        Some(text) => text.to_owned(),
-        None => format!("base64:{}", BASE64.encode(bytes)),
-    }
+    printable(bytes).map_or_else(|| format!("base64:{}", BASE64.encode(bytes)), str::to_owned)
+}
+
+/// The bytes as text, unless they are not UTF-8 or could move a terminal's cursor.
+fn printable(bytes: &[u8]) -> Option<&str> {
+    let is_harmless = |text: &&str| !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
+    std::str::from_utf8(bytes).ok().filter(is_harmless)
 }
 
 #[cfg(test)]
@@ -103,5 +131,16 @@ mod tests {
         assert!(!whole(&letter(b"{}"), User::TYPE).contains("\n  purchase"));
         assert!(text.contains("base64:dGhlaXIH: base64:/w=="), "{text}");
         assert!(whole(&letter(b"\x1b[2J"), OF).contains("value     base64:G1sySg=="));
+    }
+
+    #[test]
+    fn json_is_one_line_with_text_or_base64() {
+        let line = json(&letter(b"{\"price\": 1}\n"), OF);
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["position"], &value["reason"]), (&json!("t-3-42"), &json!("conflict")));
+        assert_eq!((&value["key"], &value["value"]), (&json!("u1"), &json!("{\"price\": 1}\n")));
+        let value: Value = serde_json::from_str(&json(&letter(b"\x1b[2J"), OF)).unwrap();
+        assert_eq!(value["value"], json!({ "base64": "G1sySg==" }));
     }
 }

@@ -4,12 +4,13 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use shop_core::log::LogAdmin;
 use shop_core::ports::PurchaseQuery;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
 use super::open;
-use super::output::{Progress, print};
+use super::output::{Progress, print, print_json};
 use crate::backend::{self, Topic};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -24,12 +25,13 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     let first_offset = log.port.first_offset();
     let (log, store) = (log.close().await, store.close().await);
     let verified = verified?;
-    print(&format!(
-        "log    {log}: {} records\nstore  {store}: {} purchases\n{}",
-        verified.records,
-        verified.purchases,
-        text(&verified, first_offset)
-    ))?;
+    if settings.json {
+        print_json(&json(&verified, &log, &store))?;
+    } else {
+        let VerifyReport { records, purchases, .. } = verified;
+        let result = text(&verified, first_offset);
+        print(&format!("log    {log}: {records} records\nstore  {store}: {purchases} purchases\n{result}"))?;
+    }
     if verified.is_clean() {
         return Ok(());
     }
@@ -51,6 +53,32 @@ async fn verify(
         });
     };
     Ok(Verify::new(query, options).run(log, report).await?)
+}
+
+/// The report as JSON. Counts have the words of the text, and samples their names beside them.
+fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
+    let records = |found: &Findings<UnverifiedRecord>| -> Vec<_> {
+        let record = |found: &UnverifiedRecord| json!({ "id": found.id.to_string(), "position": found.position.to_string() });
+        found.named.iter().map(record).collect()
+    };
+    let first_offset = |((topic, partition), offset): (&(String, u32), &u64)| json!({ "topic": topic, "partition": partition, "offset": offset });
+    json!({
+        "log": log,
+        "store": store,
+        "clean": report.is_clean(),
+        "records": report.records,
+        "purchases": report.purchases,
+        "missing": report.missing.count,
+        "mismatched": report.mismatched.count,
+        "twice": report.duplicates.count,
+        "dead_lettered": report.dead_lettered,
+        "conflicts": report.conflicts,
+        "resolved": report.resolved,
+        "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
+        "missing_records": records(&report.missing),
+        "mismatched_records": records(&report.mismatched),
+        "twice_ids": report.duplicates.named.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
 }
 
 /// What is printed of `verified`; the first record of a partition had the offset `first_offset`.

@@ -221,7 +221,8 @@ impl DlqSubcommand {
 }
 
 /// The settings that are given without a value; all others take the next argument, or what follows `=`.
-const SWITCHES: [&str; 4] = ["--check-config", "--healthcheck", "--help", "-h"];
+const SWITCHES: [&str; 8] =
+    ["--check-config", "--healthcheck", "--json", "--man", "--help", "-h", "--version", "-V"];
 
 /// The words that begin a command.
 const COMMANDS: [&str; 4] = ["migrate", "verify", "replay", "dlq"];

@@ -7,20 +7,24 @@
 //! | `environment` | variables by whatever name they come: aliases, files, compositions |
 //! | `arguments` | the command line of management, with its commands |
 //! | `command` | what management does instead of serving |
-//! | `contradictions` | settings that are not right together |
+//! | `command_line` | help, version, completions, the manual page, and the texts of wrong arguments |
+//! | `conflicts` | settings that are not right together |
 //! | `service` | which of the two services a binary is |
 
 mod arguments;
 mod command;
+mod command_line;
 mod conflicts;
 mod environment;
 mod names;
 mod service;
 #[cfg(test)]
+mod settings_page_test;
+#[cfg(test)]
 mod settings_test;
 mod variables;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Deref;
 use std::time::Duration;
@@ -78,25 +82,23 @@ impl Settings {
         let is_command = service == ServiceKind::Management && move_behind_command(&mut arguments);
         let Environment { values, mut faults, given } = environment;
         let parsed = match service {
-            ServiceKind::Facing => parse(arguments, &values).map(|variables| (None, variables)),
-            ServiceKind::Management => parse(arguments, &values).map(Management::into_parts),
+            ServiceKind::Facing => parse(service, arguments, &values).map(|variables| (None, variables)),
+            ServiceKind::Management => parse(service, arguments, &values).map(Management::into_parts),
         };
         let failed =
             |failure: CliError| if is_command { failure.usage().for_command() } else { failure.usage() };
         match parsed {
             Ok((command, variables)) => {
                 // An image asks as one service, whichever of the two it runs.
-                if !variables.healthcheck {
+                if !variables.healthcheck && !variables.man && variables.completions.is_none() {
                     faults.extend(conflicts(service, command.as_ref(), &variables));
                 }
                 CliError::if_any(faults).map_err(failed)?;
                 Ok(Self::new(service, command, given, variables))
             }
-            // Help was asked for.
-            Err(asked) if asked.exit_code() == 0 => asked.exit(),
-            Err(error) => {
-                faults.push(readable(error.to_string().trim()));
-                faults.extend(contradictions_of_values(service, values));
+            Err(wrong) => {
+                faults.extend(wrong);
+                faults.extend(conflicts_of_values(service, values));
                 Err(failed(CliError::all(faults)))
             }
         }
@@ -120,6 +122,11 @@ impl Settings {
             variables.order_user_wait = Duration::ZERO;
         }
         Self { service, command, given, variables }
+    }
+
+    /// The completions or the manual page, when one of them was requested.
+    pub(crate) fn generated(&self) -> Result<Option<Vec<u8>>> {
+        command_line::generated(self.service, &self.variables).map_err(CliError::new)
     }
 
     /// Whether topics, folders, files and indexes are made if they are missing: by a service alone.
@@ -196,26 +203,28 @@ impl Settings {
     }
 }
 
-fn parse<A: Conf>(arguments: Vec<OsString>, values: &BTreeMap<String, String>) -> Result<A, conf::Error> {
-    A::try_parse_from::<OsString, String, String>(arguments, values.clone())
+/// Parses the arguments and the `values` of variables. Ends the process when help or the version was requested.
+fn parse<A: Conf>(
+    service: ServiceKind,
+    arguments: Vec<OsString>,
+    values: &BTreeMap<String, String>,
+) -> Result<A, Vec<String>> {
+    let fault = |error: conf::Error| command_line::value_faults(&error.to_string());
+    match command_line::command(service).map_err(fault)?.try_get_matches_from(&arguments) {
+        Err(requested) if requested.exit_code() == 0 => requested.exit(),
+        Err(error) => return Err(vec![command_line::argument_fault(&error)]),
+        Ok(_) => {}
+    }
+    A::try_parse_from::<OsString, String, String>(arguments, values.clone()).map_err(fault)
 }
 
-/// What is not right together of the `values` that are right by themselves, when some are not. What a server is required
-/// for depends on all of them, so that is not asked.
-fn contradictions_of_values(service: ServiceKind, mut values: BTreeMap<String, String>) -> Vec<String> {
-    let parse = |values: &BTreeMap<_, _>| parse::<Variables>(vec![service.name().into()], values);
+/// The conflicts between those of the `values` that are valid, when some are not. Which servers are required depends on
+/// all of them, so that is not checked.
+fn conflicts_of_values(service: ServiceKind, mut values: BTreeMap<String, String>) -> Vec<String> {
+    let parse = |values: &BTreeMap<String, String>| {
+        Variables::try_parse_from::<OsString, String, String>([service.name().into()], values.clone())
+    };
     values.remove("SHOP_REQUIRE_SERVERS");
     values.retain(|name, value| parse(&BTreeMap::from([(name.clone(), value.clone())])).is_ok());
     parse(&values).map(|variables| conflicts(service, None, &variables)).unwrap_or_default()
-}
-
-/// A wrong variable is a fault of the service's settings and of the command's: its line is shown once. What is missing is
-/// named as users know it.
-fn readable(text: &str) -> String {
-    let mut seen = BTreeSet::new();
-    let lines: Vec<_> = text.lines().filter(|line| line.is_empty() || seen.insert(*line)).collect();
-    let missing = "A subcommand must be selected (DlqArguments::action)";
-    lines
-        .join("\n")
-        .replace(missing, "management dlq: select ls, show, replay or drop (--help describes each)")
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap_complete::Shell;
 use conf::Conf;
 use secrecy::SecretString;
 use shop_http::{CorsOrigins, Dialect};
@@ -32,6 +33,15 @@ pub(crate) struct Variables {
     /// Ask the service that listens on HOST and PORT whether it can answer requests, and exit: 0 when it can, else 1
     #[conf(long)]
     pub(crate) healthcheck: bool,
+    /// Print the result of --check-config or of a command as JSON
+    #[conf(long)]
+    pub(crate) json: bool,
+    /// Print completions for a shell, and exit: bash, elvish, fish, powershell or zsh
+    #[conf(long)]
+    pub(crate) completions: Option<Shell>,
+    /// Print the manual page, and exit
+    #[conf(long)]
+    pub(crate) man: bool,
 
     /// Address to listen on
     #[conf(long, env = "HOST", default_value = "127.0.0.1")]

@@ -81,11 +81,15 @@ async fn management_migrates_what_older_systems_left() {
     let settings = [("MONGODB_URI", uri), ("LOG_FORMAT", "text")];
     let output = Binary::Management.run(&["migrate"], &settings).await;
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && said.contains("migrated") && said.contains("changed=1"), "{said}");
+    assert!(output.status.success() && said.contains("migrated") && said.contains("migrated=1"), "{said}");
     let migrated: Document = collection.find_one(doc! {}).await.unwrap().unwrap();
     assert!(migrated.get_datetime("timestamp").is_ok(), "{migrated}");
     let after = facing.client().user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap();
     assert_eq!(after, before, "listed as before");
+
+    let output = Binary::Management.run(&["migrate", "--json"], &settings).await;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report, serde_json::json!({ "scanned": 1, "migrated": 0, "skipped": 0 }));
 
     let output = Binary::Management.run(&["migrate"], &[]).await;
     let said = String::from_utf8(output.stderr).unwrap();

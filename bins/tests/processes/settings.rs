@@ -47,6 +47,10 @@ async fn help_teaches_every_setting() {
     ] {
         assert!(said.contains(name), "{name}: {said}");
     }
+    let version = Binary::Management.run(&["--version"], &[("PORT", "http")]).await;
+    assert_eq!(text(&version.stdout), concat!("management ", env!("CARGO_PKG_VERSION"), "\n"));
+    let completions = Binary::Facing.run(&["--completions", "bash"], &[]).await;
+    assert!(completions.status.success() && text(&completions.stdout).contains("--kafka-topic"));
 }
 
 #[tokio::test]
@@ -64,6 +68,9 @@ async fn the_check_says_what_would_be_used_and_whether_it_works() {
         "{said}"
     );
     assert!(said.matches("(not there yet: a service makes it)").count() >= 2, "{said}");
+    let output = Binary::Facing.run(&["--check-config", "--json"], &[("SHOP_DATA_DIR", data)]).await;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["ok"], &report["settings"]["cors"]), (&true.into(), &"*".into()), "{report}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it creates nothing");
     // Beside a running service it disturbs nobody, and finds who does not answer.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;

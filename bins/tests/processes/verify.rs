@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::{Headers, LogRecord};
 use shop_core::record::header;
@@ -88,6 +89,14 @@ async fn what_is_missing_or_differs_is_named() {
     assert!(text(&output.stderr).contains("does not hold what the log says"));
     let output = manage(folder.path(), &["verify", "--wait", "0", "--named", "0"]).await;
     assert!(text(&output.stdout).contains("  missing: 1 more\n"), "{}", text(&output.stdout));
+    let output = manage(folder.path(), &["verify", "--wait", "0", "--json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["clean"], &report["missing"], &report["twice"]),
+        (&json!(false), &json!(1), &json!(0))
+    );
+    assert_eq!(report["missing_records"], json!([{ "id": lost.to_string(), "position": "purchases-0-6" }]));
 }
 
 #[tokio::test]
@@ -112,6 +121,12 @@ async fn conflicts_and_where_the_log_begins_are_told() {
         "{said}"
     );
     assert!(!said.contains("the log begins at"), "{said}");
+    let letters = text(&manage(folder.path(), &["dlq", "ls", "--json"]).await.stdout);
+    let reasons: Vec<Value> =
+        letters.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["reason"].clone()).collect();
+    assert_eq!(reasons, ["conflict", "conflict", "undecodable"]);
+    let output = manage(folder.path(), &["dlq", "drop", "--all", "--dry-run", "--json"]).await;
+    assert!(text(&output.stdout).ends_with("{\"dropped\":3,\"dry_run\":true}\n"), "{}", text(&output.stdout));
 
     // As retention does it.
     let log = Connection::open(folder.path().join("log.db")).unwrap();
@@ -127,14 +142,14 @@ async fn what_cannot_be_done_is_told_with_what_to_do() {
     append(folder.path(), ADA).await;
     for (words, part, code) in [
         (&["verify", "--wait", "soon"][..], "--wait", 2),
-        (&["verfy"], "a similar subcommand exists: 'verify'", 2),
+        (&["verfy"], "Error: unknown command `verfy`; did you mean `verify`?", 2),
         (&["verify", "--quick"], "--quick", 2),
         (&["--kafka-partitions", "0", "verify"], "KAFKA_PARTITIONS", 2),
         (&["verify", "--kafka-partitions", "0"], "KAFKA_PARTITIONS", 2),
         (&["verify", "--kafka-bootstrap-servers", "127.0.0.1:1", "--kafka-topic", "no topic"], "topic", 2),
         (&["migrate"], "MONGODB_URI", 2),
         (&["dlq"], "management dlq: select ls, show, replay or drop", 2),
-        (&["dlq", "list"], "unrecognized subcommand 'list'", 2),
+        (&["dlq", "list"], "unknown command `list`", 2),
         (&["dlq", "ls", "--topic", "purchase"], "nothing is known of", 2),
         (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict or refused", 2),
         (&["dlq", "ls", "--since", "yesterday"], "2026-03-01", 2),
@@ -158,6 +173,7 @@ async fn what_cannot_be_done_is_told_with_what_to_do() {
         (&["dlq", "drop", "--help"], "--all"),
         (&["--help"], "management dlq"),
         (&["--help"], "  migrate  Converts"),
+        (&["help", "replay"], "--from-beginning"),
     ] {
         let output = manage(folder.path(), words).await;
         let said = text(&output.stdout);
