@@ -1,4 +1,4 @@
-//! The log as its operators see it.
+//! Administrative access to the log: scan it, list dead letters, and resolve them.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use shop_core::{ErrorKind, Result};
 use crate::KafkaLog;
 use crate::scan::scan;
 
-/// A letter that was resolved is marked, and its bytes stay in the topic as long as that keeps them: see
-/// [`KafkaDeadLetters`](crate::KafkaDeadLetters). Listing the letters reads their topic twice, and holds the ids of all
-/// of them in memory: a letter is known to be resolved only at the topic's end.
+/// Resolving a dead letter writes a marker; the record itself stays in the topic until its retention removes it. See
+/// [`KafkaDeadLetters`](crate::KafkaDeadLetters). Listing reads the dead-letter topic twice and keeps all record ids
+/// in memory, because a marker may be anywhere behind its dead letter.
 #[async_trait]
 impl LogAdmin for KafkaLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         let shared = &self.shared;
         shared.topic.ready(shared.options.publish_timeout).await?;
-        let nameless = || {
-            let message = "the cluster has no id, which the ids of records are made from";
+        let no_cluster_id = || {
+            let message = "the cluster reports no id, and record ids are derived from it";
             kafka_error(ErrorKind::Unavailable, message)
         };
-        let cluster = shared.monitor.cluster().ok_or_else(nameless)?;
+        let cluster = shared.monitor.cluster().ok_or_else(no_cluster_id)?;
         let topic = Arc::clone(&shared.topic.name);
-        let batches = scan(shared, &shared.topic.name).await?.map_ok(move |found| {
-            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), found.partition, 0);
-            Batch::new(partition, found.records)
+        let batches = scan(shared, &shared.topic.name).await?.map_ok(move |batch| {
+            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), batch.partition, 0);
+            Batch::new(partition, batch.records)
         });
         Ok(batches.boxed())
     }
@@ -41,11 +41,11 @@ impl LogAdmin for KafkaLog {
         self.dead_letters().scan().await
     }
 
-    async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.dead_letters().replay(letters, of).await
+    async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        self.dead_letters().replay(dead_letters, record_type).await
     }
 
-    async fn discard(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.dead_letters().mark_resolved(letters, of, Resolution::Dropped).await
+    async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        self.dead_letters().mark_resolved(dead_letters, record_type, Resolution::Dropped).await
     }
 }

@@ -1,4 +1,4 @@
-//! What every client of librdkafka is listened to for: log lines, errors, statistics.
+//! The context that all librdkafka clients share: it receives their log lines, errors and statistics.
 
 use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,13 +10,13 @@ use shop_core::{Error, ErrorKind};
 
 use crate::error::from_kafka;
 
-/// Locks, whoever has panicked with the lock held: all that we keep is whole after every statement.
+/// Locks, and ignores poisoning: every statement under these locks leaves the value consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the clients have heard that a call's own error does not say: a wrong password looks like a broker that
-/// does not answer.
+/// Authentication and authorization errors, which librdkafka reports to the client and not to the failed call.
+/// To a call, a wrong password looks like an unreachable broker.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     denied: Mutex<Option<Error>>,
@@ -24,28 +24,28 @@ pub(crate) struct Health {
 
 impl Health {
     fn note(&self, error: &KafkaError, reason: &str) {
-        let refused = matches!(
+        let is_denied = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
         );
-        if refused {
-            self.deny(from_kafka(error.clone()).with_context("said", reason));
+        if is_denied {
+            self.set_denied(from_kafka(error.clone()).with_context("reason", reason));
         }
     }
 
-    /// A right is missing: what fails until something works, fails for that.
-    pub(crate) fn deny(&self, error: Error) {
+    /// Records an authorization error. It explains all failures until a request succeeds.
+    pub(crate) fn set_denied(&self, error: Error) {
         *lock(&self.denied) = Some(error);
     }
 
-    /// A request was answered.
-    pub(crate) fn works(&self) {
+    /// A request succeeded: no error is known any more.
+    pub(crate) fn clear(&self) {
         *lock(&self.denied) = None;
     }
 
-    /// `error`, or what is known to be behind it.
+    /// Returns the known cause of `error`, or `error` itself.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        // A full queue is full whatever is behind it, and passes.
+        // A full queue has no other cause, and is transient.
         if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Overloaded) {
             return error;
         }
@@ -53,10 +53,10 @@ impl Health {
     }
 }
 
-/// Who is told the statistics of a client.
+/// Callback for the statistics of a client.
 pub(crate) type OnStatistics = Box<dyn Fn(&Statistics) + Send + Sync>;
 
-/// The context of a client, with what only its kind needs.
+/// The context of a client. `own` is the state of the client's kind.
 pub(crate) struct Context<T> {
     health: Arc<Health>,
     on_statistics: Option<OnStatistics>,
@@ -64,8 +64,8 @@ pub(crate) struct Context<T> {
 }
 
 impl<T> Context<T> {
-    pub(crate) fn new(health: Arc<Health>, tell: Option<OnStatistics>, own: T) -> Self {
-        Self { health, on_statistics: tell, own }
+    pub(crate) fn new(health: Arc<Health>, on_statistics: Option<OnStatistics>, own: T) -> Self {
+        Self { health, on_statistics, own }
     }
 }
 
@@ -81,7 +81,7 @@ impl<T: Send + Sync> ClientContext for Context<T> {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(kafka.facility = facility, "{message}");
             }
-            // Connections that do not come about are errors to librdkafka; it goes on trying.
+            // librdkafka logs failed connections as errors, and retries them.
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
                 tracing::warn!(kafka.facility = facility, "{message}");
             }
@@ -92,15 +92,15 @@ impl<T: Send + Sync> ClientContext for Context<T> {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let Some(tell) = &self.on_statistics else { return };
-        // Whoever is told may be anybody: a panic there must not end the thread that reads.
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tell(&statistics))).is_err() {
-            tracing::error!("the observer of the statistics has panicked");
+        let Some(observe) = &self.on_statistics else { return };
+        // The observer is foreign code: its panic must not end the reader thread.
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| observe(&statistics))).is_err() {
+            tracing::error!("statistics observer panicked");
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.health.note(&error, reason);
-        tracing::debug!(%error, reason, "a client of kafka has met an error");
+        tracing::debug!(%error, reason, "kafka client error");
     }
 }

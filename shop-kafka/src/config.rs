@@ -1,6 +1,6 @@
-//! From our options to librdkafka's properties.
+//! Maps [`KafkaLogOptions`] to librdkafka's configuration properties.
 //!
-//! Their names and meaning: <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
+//! Reference: <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
 
 use std::time::Duration;
 
@@ -9,34 +9,33 @@ use secrecy::ExposeSecret;
 
 use crate::{AssignmentStrategy, KafkaLogOptions};
 
-/// The largest record that the producer hands to a broker. The broker's own limit decides; this one is above it,
-/// so that a dead letter fits that is larger than its record by some headers.
+/// The maximum size of a record that the producer sends. It is above the broker's default limit: a dead letter is
+/// larger than its record by some headers. The broker's limit still applies.
 pub(crate) const MAX_RECORD_BYTES: usize = 8 << 20;
-/// A request that is not answered by then is given up.
-const REQUEST: Duration = Duration::from_secs(10);
-/// A broker that takes a connection and says nothing, as one does that is just starting, is tried anew after this;
-/// librdkafka's own 10 s and 30 s keep a log away for long after Kafka is back.
-const CONNECT: Duration = Duration::from_secs(3);
-/// The longest pause between two attempts to connect; librdkafka's own 10 s keep a log away for long after
-/// Kafka is back.
-const RECONNECT: Duration = Duration::from_secs(1);
-/// How often new partitions are looked for.
-const METADATA: Duration = Duration::from_secs(30);
-/// How long a broker may hold back an empty answer. A partition that is resumed waits for it.
+/// The timeout of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout of connection setup. A starting broker accepts connections and does not respond; with librdkafka's
+/// defaults of 10 s and 30 s the log stays unavailable long after Kafka has recovered.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The maximum backoff between connection attempts. librdkafka's default of 10 s delays recovery.
+const MAX_RECONNECT_BACKOFF: Duration = Duration::from_secs(1);
+/// The metadata refresh interval: new partitions are detected after at most this time.
+const METADATA_REFRESH: Duration = Duration::from_secs(30);
+/// The maximum time for which a broker delays an empty fetch response. A resumed partition waits for it.
 const FETCH_WAIT: Duration = Duration::from_millis(100);
 
-/// What all clients have in common.
+/// The configuration that all clients share.
 pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &options.brokers)
         .set("client.id", "shop")
-        .set("socket.timeout.ms", millis(REQUEST))
-        .set("socket.connection.setup.timeout.ms", millis(CONNECT))
-        .set("api.version.request.timeout.ms", millis(CONNECT))
+        .set("socket.timeout.ms", millis(REQUEST_TIMEOUT))
+        .set("socket.connection.setup.timeout.ms", millis(CONNECT_TIMEOUT))
+        .set("api.version.request.timeout.ms", millis(CONNECT_TIMEOUT))
         .set("socket.keepalive.enable", "true")
-        .set("reconnect.backoff.max.ms", millis(RECONNECT))
-        .set("topic.metadata.refresh.interval.ms", millis(METADATA))
+        .set("reconnect.backoff.max.ms", millis(MAX_RECONNECT_BACKOFF))
+        .set("topic.metadata.refresh.interval.ms", millis(METADATA_REFRESH))
         .set("security.protocol", protocol(options));
     if let (Some(username), Some(password)) = (&options.username, &options.password) {
         config
@@ -45,14 +44,14 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
             .set("sasl.password", password.expose_secret());
     }
     if options.tls {
-        // `probe`: an OpenSSL that was built along does not know where the system keeps its certificates.
+        // `probe`: a statically linked OpenSSL does not know the system's certificate folder.
         let path = options.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
         config.set("ssl.ca.location", path.unwrap_or_else(|| "probe".to_owned()));
     }
     config
 }
 
-/// A client that asks about topics and never creates one by asking.
+/// A client that reads metadata. It never creates a topic implicitly.
 pub(crate) fn observer(options: &KafkaLogOptions) -> ClientConfig {
     let mut config = client(options);
     config.set("allow.auto.create.topics", "false");
@@ -77,12 +76,12 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
     config
 }
 
-/// librdkafka gives a record up before its caller does, so that the caller is told why.
+/// The delivery timeout. It is shorter than the caller's, which then gets librdkafka's error with its cause.
 pub(crate) fn delivery_timeout(options: &KafkaLogOptions) -> Duration {
     options.publish_timeout / 10 * 9
 }
 
-/// A member of `group`.
+/// A consumer in `group`.
 pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     let mut config = observer(options);
     config
@@ -93,7 +92,7 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
         .set("partition.assignment.strategy", strategy(options.assignment))
         .set("session.timeout.ms", millis(options.session_timeout))
         .set("heartbeat.interval.ms", millis(options.heartbeat_interval))
-        .set("max.poll.interval.ms", millis(longest_silence(options)))
+        .set("max.poll.interval.ms", millis(max_poll_interval(options)))
         .set("queued.max.messages.kbytes", (options.consumer_queue_bytes / 1024).max(1).to_string())
         // The default of one second costs a third of the throughput.
         .set("fetch.queue.backoff.ms", "5")
@@ -101,17 +100,17 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     if let Some(instance_id) = &options.group_instance_id {
         config.set("group.instance.id", instance_id);
     }
-    // The lag is learnt from them.
+    // Consumer lag is read from the statistics.
     config.set(STATISTICS, millis(options.statistics_interval));
     config
 }
 
 const STATISTICS: &str = "statistics.interval.ms";
 
-/// A member that does not poll for as long is taken to hang, and a rebalance waits for it no longer; librdkafka's own
-/// 5 minutes are how long nobody reads its partitions. Only a grace, followed by a commit that waits for a coordinator,
-/// keeps ours from polling.
-fn longest_silence(options: &KafkaLogOptions) -> Duration {
+/// The time without a poll after which the group evicts a member. With librdkafka's default of 5 minutes, the
+/// partitions of a hanging member stay unread for as long. Ours stops polling only for a revocation, at most for its
+/// timeout, and for a commit that then waits for a coordinator.
+fn max_poll_interval(options: &KafkaLogOptions) -> Duration {
     options.session_timeout * 2 + options.revocation_timeout
 }
 
@@ -131,10 +130,10 @@ const fn strategy(assignment: AssignmentStrategy) -> &'static str {
     }
 }
 
-fn millis(time: Duration) -> String {
-    time.as_millis().max(1).to_string()
+fn millis(duration: Duration) -> String {
+    duration.as_millis().max(1).to_string()
 }
 
-fn fractional_millis(time: Duration) -> String {
-    format!("{:.3}", time.as_secs_f64() * 1_000.0)
+fn fractional_millis(duration: Duration) -> String {
+    format!("{:.3}", duration.as_secs_f64() * 1_000.0)
 }

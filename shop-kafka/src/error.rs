@@ -1,61 +1,59 @@
-//! From librdkafka's and the brokers' errors to the one error of the ports.
+//! Maps errors of librdkafka and of the brokers to [`shop_core::Error`].
 //!
-//! librdkafka's own codes are below zero
-//! (<https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka.h>, `rd_kafka_resp_err_t`), those of the
-//! brokers above (<https://kafka.apache.org/protocol#protocol_error_codes>).
+//! librdkafka's local codes are negative
+//! (<https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka.h>, `rd_kafka_resp_err_t`), codes of the
+//! brokers are positive (<https://kafka.apache.org/protocol#protocol_error_codes>).
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use shop_core::{Error, ErrorKind, Outcome};
 
 const ORIGIN: &str = "kafka";
 
-/// An error of ours.
+/// An error with the origin `kafka`.
 pub(crate) fn kafka_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin(ORIGIN)
 }
 
-/// What `error` means to a caller.
+/// Converts an error of librdkafka.
 pub(crate) fn from_kafka(error: KafkaError) -> Error {
     let (kind, message) = match &error {
-        KafkaError::ClientConfig(..) => {
-            (ErrorKind::Invalid, "librdkafka does not take the settings: see what it says")
-        }
+        KafkaError::ClientConfig(..) => (ErrorKind::Invalid, "librdkafka rejected a setting: see the cause"),
         KafkaError::ClientCreation(_) => {
-            (ErrorKind::Invalid, "no client could be made: see what librdkafka says")
+            (ErrorKind::Invalid, "librdkafka could not create a client: see the cause")
         }
-        // Of these the library gives no code.
-        KafkaError::AdminOp(code) => meaning(*code),
+        // `rdkafka_error_code` returns no code for these.
+        KafkaError::AdminOp(code) => classify(*code),
         other => {
-            other.rdkafka_error_code().map_or((ErrorKind::Internal, "librdkafka refused a call"), meaning)
+            other.rdkafka_error_code().map_or((ErrorKind::Internal, "librdkafka rejected a call"), classify)
         }
     };
     kafka_error(kind, message).with_source(error)
 }
 
-/// What the `code` of a single topic or partition means to a caller.
+/// Converts the error code of a single topic or partition.
 pub(crate) fn from_code(code: Code) -> Error {
-    let (kind, message) = meaning(code);
+    let (kind, message) = classify(code);
     kafka_error(kind, message).with_source(code)
 }
 
-/// The error of a port that was closed.
-pub(crate) fn closed(what: &str) -> Error {
-    kafka_error(ErrorKind::Closed, format!("the {what} is closed"))
+/// The error of a closed port.
+pub(crate) fn closed(port: &str) -> Error {
+    kafka_error(ErrorKind::Closed, format!("the {port} is closed"))
 }
 
-/// Nothing was done, and Kafka has not been there yet.
+/// Kafka has not responded since the start, and the operation was not applied.
 pub(crate) fn not_reached() -> Error {
-    Error::new(ErrorKind::Unavailable, "kafka has not been reached yet: see that the brokers run")
+    Error::new(ErrorKind::Unavailable, "kafka has not been reached yet: check that the brokers run")
         .with_outcome(Outcome::NotApplied)
         .with_origin(ORIGIN)
 }
 
-/// Something was not acknowledged when a port was closed.
+/// Records were still unacknowledged at the deadline of a close.
 pub(crate) fn too_late() -> Error {
     kafka_error(ErrorKind::DeadlineExceeded, "some records were not acknowledged in time")
 }
 
-/// Whether the membership, in which something was asked, is over or about to change.
+/// Whether `code` says that the membership of the request has ended or is about to change.
 pub(crate) const fn is_fencing(code: Code) -> bool {
     matches!(
         code,
@@ -69,7 +67,7 @@ pub(crate) const fn is_fencing(code: Code) -> bool {
     )
 }
 
-/// Whether `code` says no more than that some broker did not answer: others may.
+/// Whether `code` is about the connection to one broker. Other brokers may still serve.
 pub(crate) const fn is_about_connections(code: Code) -> bool {
     matches!(
         code,
@@ -87,29 +85,29 @@ pub(crate) const fn is_about_connections(code: Code) -> bool {
     )
 }
 
-#[expect(clippy::too_many_lines, reason = "one total match, which names every code")]
-fn meaning(code: Code) -> (ErrorKind, &'static str) {
+#[expect(clippy::too_many_lines, reason = "one match that names every code")]
+fn classify(code: Code) -> (ErrorKind, &'static str) {
     use ErrorKind::{Corrupt, DeadlineExceeded, Denied, Internal, Invalid};
     use ErrorKind::{Overloaded, TooLarge, Unavailable, Unsupported};
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => (
             Denied,
-            "wrong user or password, or a mechanism that the brokers do not take: see KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL_MECHANISM",
+            "wrong user or password, or the brokers do not support the mechanism: check KAFKA_USERNAME, KAFKA_PASSWORD, KAFKA_SASL_MECHANISM",
         ),
         Code::UnsupportedSASLMechanism => {
-            (Denied, "the brokers do not take this way to log in: see KAFKA_SASL_MECHANISM")
+            (Denied, "the brokers do not support this mechanism: check KAFKA_SASL_MECHANISM")
         }
         Code::TopicAuthorizationFailed => {
-            (Denied, "the user has no right to the topic: grant READ, WRITE and DESCRIBE on it")
+            (Denied, "the user is not authorized for the topic: grant READ, WRITE and DESCRIBE on it")
         }
         Code::GroupAuthorizationFailed => {
-            (Denied, "the user has no right to the consumer group: grant READ on it")
+            (Denied, "the user is not authorized for the consumer group: grant READ on it")
         }
         Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed
         | Code::DelegationTokenAuthorizationFailed => (
             Denied,
-            "the user lacks a right: grant WRITE on the topic and, before Kafka 2.8, IDEMPOTENT_WRITE on the cluster",
+            "the user is not authorized: grant WRITE on the topic and, before Kafka 2.8, IDEMPOTENT_WRITE on the cluster",
         ),
         Code::SecurityDisabled
         | Code::DelegationTokenAuthDisabled
@@ -119,16 +117,17 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::DelegationTokenExpired
         | Code::InvalidPrincipalType
         | Code::UnacceptableCredential
-        | Code::PrincipalDeserializationFailure => (Denied, "the brokers refuse the credentials"),
+        | Code::PrincipalDeserializationFailure => (Denied, "the brokers rejected the credentials"),
         Code::PolicyViolation | Code::TopicDeletionDisabled => {
-            (Denied, "a policy of the cluster forbids this")
+            (Denied, "a policy of the cluster forbids the operation")
         }
-        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
-            (Denied, "another process uses the same instance id: give each its own KAFKA_INSTANCE_ID")
-        }
-        Code::SSL => (Unavailable, "no encrypted connection: see KAFKA_TLS and KAFKA_CA_FILE"),
+        Code::FencedInstanceId | Code::UnreleasedInstanceId => (
+            Denied,
+            "another process uses the same instance id: set a different KAFKA_INSTANCE_ID for each process",
+        ),
+        Code::SSL => (Unavailable, "the TLS handshake failed: check KAFKA_TLS and KAFKA_CA_FILE"),
         Code::Resolve => {
-            (Unavailable, "no broker's name is known: see KAFKA_BOOTSTRAP_SERVERS and the name service")
+            (Unavailable, "no broker's host name can be resolved: check KAFKA_BOOTSTRAP_SERVERS and DNS")
         }
         Code::BrokerTransportFailure
         | Code::AllBrokersDown
@@ -139,10 +138,10 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::BrokerNotAvailable
         | Code::UnknownBroker
         | Code::RebootstrapRequired => {
-            (Unavailable, "the brokers cannot be reached: see that they run and that the address is right")
+            (Unavailable, "the brokers cannot be reached: check that they run and that the address is right")
         }
         Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut => {
-            (Unavailable, "the brokers did not answer in time")
+            (Unavailable, "the brokers did not respond in time")
         }
         Code::MessageTimedOut => {
             (DeadlineExceeded, "the brokers did not acknowledge the record in time; it may be in the log")
@@ -151,9 +150,9 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::UnknownPartition
         | Code::UnknownTopicOrPartition
         | Code::UnknownTopicId
-        | Code::ResourceNotFound => (Unavailable, "the topic does not exist, or not yet: create it"),
+        | Code::ResourceNotFound => (Unavailable, "the topic or partition does not exist: create it"),
         Code::ISRInsufficient | Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
-            (Unavailable, "too few replicas are in sync: see the brokers, and min.insync.replicas")
+            (Unavailable, "not enough replicas are in sync: check the brokers and min.insync.replicas")
         }
         Code::LeaderNotAvailable
         | Code::NotLeaderForPartition
@@ -169,13 +168,14 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::OffsetNotAvailable
         | Code::ListenerNotFound
         | Code::ReassignmentInProgress
-        | Code::NoReassignmentInProgress => {
-            (Unavailable, "the partition has no leader now: it gets one by itself while enough brokers run")
-        }
+        | Code::NoReassignmentInProgress => (
+            Unavailable,
+            "the partition has no leader: check that enough brokers run; one is elected automatically",
+        ),
         Code::WaitingForCoordinator
         | Code::CoordinatorLoadInProgress
         | Code::CoordinatorNotAvailable
-        | Code::NotCoordinator => (Unavailable, "the group has no coordinator now: it gets one by itself"),
+        | Code::NotCoordinator => (Unavailable, "the group has no coordinator: one is elected automatically"),
         Code::IllegalGeneration
         | Code::UnknownMemberId
         | Code::UnknownGroup
@@ -187,11 +187,13 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::AssignmentLost
         | Code::Fenced
         | Code::UnstableOffsetCommit
-        | Code::PollExceeded => (Unavailable, "the group is sharing its partitions anew"),
-        Code::KafkaStorageError | Code::LogDirNotFound => (Unavailable, "a broker's disk does not work"),
-        Code::ThrottlingQuotaExceeded => (Unavailable, "the user's quota is used up: raise it, or send less"),
+        | Code::PollExceeded => (Unavailable, "the group is rebalancing"),
+        Code::KafkaStorageError | Code::LogDirNotFound => (Unavailable, "a broker's disk has failed"),
+        Code::ThrottlingQuotaExceeded => {
+            (Unavailable, "the user's quota is exhausted: raise it, or send less")
+        }
         Code::CriticalSystemResource | Code::FileSystem => {
-            (Unavailable, "the machine has no memory, threads or files left")
+            (Unavailable, "the machine has no memory, threads or file descriptors left")
         }
         Code::Retry
         | Code::InProgress
@@ -203,7 +205,7 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::OperationNotAttempted
         | Code::ConcurrentTransactions
         | Code::FetchSessionIdNotFound
-        | Code::InvalidFetchSessionEpoch => (Unavailable, "the operation was interrupted: it is tried again"),
+        | Code::InvalidFetchSessionEpoch => (Unavailable, "the operation was interrupted and is retried"),
         Code::Fatal
         | Code::OutOfOrderSequenceNumber
         | Code::DuplicateSequenceNumber
@@ -212,37 +214,34 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::GaplessGuarantee
         | Code::InvalidProducerIdMapping
         | Code::ProducerFenced
-        | Code::Inconsistent => {
-            (Unavailable, "the producer has lost track of what it has sent; a new one takes over")
-        }
+        | Code::Inconsistent => (Unavailable, "the idempotent producer failed; it is replaced by a new one"),
         Code::PurgeQueue | Code::PurgeInflight => (
             Unavailable,
-            "the producer was ended before the brokers acknowledged the record; it may be in the log",
+            "the producer was closed before the brokers acknowledged the record; it may be in the log",
         ),
-        Code::QueueFull => (Overloaded, "too many records wait for the brokers already"),
+        Code::QueueFull => (Overloaded, "the producer queue is full"),
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-            (TooLarge, "the record is larger than the topic takes: see max.message.bytes")
+            (TooLarge, "the record exceeds the topic's max.message.bytes")
         }
         Code::InvalidTopic
         | Code::InvalidPartitions
         | Code::InvalidReplicationFactor
         | Code::InvalidReplicaAssignment
         | Code::InvalidConfig
-        | Code::TopicAlreadyExists => (
-            Invalid,
-            "the cluster does not take the topic as it is asked for: see its name, partitions and replicas",
-        ),
+        | Code::TopicAlreadyExists => {
+            (Invalid, "the cluster rejected the topic: check its name, partitions and replicas")
+        }
         Code::InvalidGroupId
         | Code::InvalidSessionTimeout
         | Code::InconsistentGroupProtocol
         | Code::UnsupportedAssignor
         | Code::GroupMaxSizeReached => (
             Invalid,
-            "the group does not take this member: all members must share partitions in the same way, with times that the brokers allow",
+            "the group rejected this member: all members must use the same assignment strategy, with timeouts that the brokers allow",
         ),
-        Code::InvalidArgument | Code::NotConfigured => (Invalid, "librdkafka does not take the settings"),
+        Code::InvalidArgument | Code::NotConfigured => (Invalid, "librdkafka rejected the settings"),
         Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidDifferentRecord => {
-            (Invalid, "the brokers do not take the record: see the topic's settings")
+            (Invalid, "the brokers rejected the record: check the topic's settings")
         }
         Code::UnsupportedVersion
         | Code::UnsupportedFeature
@@ -250,7 +249,7 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::UnsupportedCompressionType
         | Code::NotImplemented
         | Code::UnknownProtocol => {
-            (Unsupported, "these brokers, or this build of librdkafka, cannot do that")
+            (Unsupported, "the brokers, or this build of librdkafka, do not support the operation")
         }
         Code::BadMessage
         | Code::BadCompression
@@ -258,11 +257,11 @@ fn meaning(code: Code) -> (ErrorKind, &'static str) {
         | Code::Underflow
         | Code::LogTruncation
         | Code::OffsetOutOfRange
-        | Code::AutoOffsetReset => (Corrupt, "what the brokers hold cannot be read"),
-        Code::State => (Unavailable, "the client is not in a state to do that"),
-        Code::Unknown => (Unavailable, "a broker has met an error that it did not expect: see its log"),
-        // Of librdkafka's inner life, of transactions, or of administration: nothing that we ask for. And what a later
-        // version adds.
-        _ => (Internal, "kafka refused an operation in a way that is not expected here"),
+        | Code::AutoOffsetReset => (Corrupt, "the brokers returned data that cannot be read"),
+        Code::State => (Unavailable, "the client is not in a state for the operation"),
+        Code::Unknown => (Unavailable, "a broker reported an unexpected error: see its log"),
+        // Codes of librdkafka's internals, of transactions and of administrative operations that are not used here, and
+        // those that later versions add.
+        _ => (Internal, "kafka returned an unexpected error code"),
     }
 }

@@ -1,22 +1,22 @@
-//! The log of purchase tracking on Apache Kafka, by librdkafka.
+//! The purchase log on Apache Kafka, implemented with librdkafka.
 //!
-//! | item | what it is |
+//! | item | purpose |
 //! |---|---|
-//! | [`KafkaLog`], [`KafkaLogOptions`] | a topic of a cluster, and how it is reached |
-//! | [`KafkaSink`] | writes purchases, acknowledged by all replicas that are in sync |
-//! | [`KafkaSource`] | reads as a member of a consumer group |
-//! | [`KafkaDeadLetters`] | keeps what can never be stored, in the topic `<topic>.dlq` |
-//! | [`KafkaStatistics`], [`StatisticsObserver`] | the few numbers worth a metric |
+//! | [`KafkaLog`], [`KafkaLogOptions`] | a topic of a cluster, and its connection settings |
+//! | [`KafkaSink`] | publishes purchases, acknowledged by all in-sync replicas |
+//! | [`KafkaSource`] | consumes as a member of a consumer group |
+//! | [`KafkaDeadLetters`] | stores rejected records in the topic `<topic>.dlq` |
+//! | [`KafkaStatistics`], [`StatisticsObserver`] | client statistics for metrics |
 //!
-//! Nothing here fails because Kafka is away: a log is opened without it, says
-//! [`Unavailable`](shop_core::ErrorKind::Unavailable) meanwhile, and goes on by itself when Kafka is there.
+//! A log can be opened while Kafka is unavailable. Its ports then return
+//! [`Unavailable`](shop_core::ErrorKind::Unavailable), and recover without a restart.
 //!
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
-//! | `tls` | TLS and logins with SCRAM, by the system's OpenSSL |
-//! | `tls-static` | the same by an OpenSSL that is built along |
+//! | `tls` | TLS and SCRAM, with the system's OpenSSL |
+//! | `tls-static` | TLS and SCRAM, with OpenSSL built from source and linked statically |
 
-// Test support names this crate by its name, in unit tests too.
+// The test support in `tests/` is compiled into unit tests too, and refers to this crate by name.
 #[cfg(test)]
 extern crate self as shop_kafka;
 

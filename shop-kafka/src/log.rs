@@ -1,4 +1,4 @@
-//! The log: what its ports share.
+//! [`KafkaLog`], and the clients that its ports share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -28,32 +28,33 @@ pub(crate) struct Shared {
     pub(crate) options: KafkaLogOptions,
     pub(crate) health: Arc<Health>,
     pub(crate) monitor: TopicMonitor,
-    pub(crate) producing: ProducerHandle,
+    pub(crate) producer: ProducerHandle,
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
     last_epoch: AtomicU64,
 }
 
 impl KafkaLog {
-    /// Opens the log. Kafka may be away: its ports say so until it is there.
+    /// Opens the log. Does not wait for Kafka: until it responds, the ports return
+    /// [`Unavailable`](ErrorKind::Unavailable).
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the options make no sense,
-    /// [`Unsupported`](ErrorKind::Unsupported) when this build cannot do what they ask for.
-    #[expect(clippy::unused_async, reason = "as with every log, so that one can take the place of another")]
+    /// [`Invalid`](ErrorKind::Invalid) if an option is invalid, [`Unsupported`](ErrorKind::Unsupported) if this build
+    /// lacks a feature that the options require.
+    #[expect(clippy::unused_async, reason = "same signature as the other logs")]
     pub async fn open(options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
         let health = Arc::new(Health::default());
         let monitor = TopicMonitor::start(&options, &health)?;
-        let producing = ProducerHandle::start(&options, &health)?;
+        let producer = ProducerHandle::start(&options, &health)?;
         let topic = Arc::new(Topic::for_log(&options));
-        monitor.keep(Arc::clone(&topic));
+        monitor.add(Arc::clone(&topic));
         Ok(Self {
             shared: Arc::new(Shared {
                 options,
                 health,
                 monitor,
-                producing,
+                producer,
                 topic,
                 dead_letters: OnceLock::new(),
                 last_epoch: AtomicU64::new(0),
@@ -61,54 +62,57 @@ impl KafkaLog {
         })
     }
 
-    /// Whether the topic is there. One that is missing is created meanwhile, unless the options say otherwise.
+    /// Whether the topic exists. Waits until it is known, at most for
+    /// [`publish_timeout`](KafkaLogOptions::publish_timeout). A missing topic is created if
+    /// [`create_topics`](KafkaLogOptions::create_topics) is set.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when Kafka cannot be reached or does not serve in time, and why a topic
-    /// could not be created.
+    /// [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in time; otherwise the
+    /// reason why the topic could not be created.
     pub async fn exists(&self) -> Result<bool> {
         self.shared.topic.exists(self.shared.options.publish_timeout).await
     }
 
-    /// A new writer.
+    /// Returns a new sink.
     #[must_use]
     pub fn sink(&self) -> KafkaSink {
         KafkaSink::new(Arc::clone(&self.shared))
     }
 
-    /// A new member of `group`, which takes its share of the partitions from the others.
+    /// Starts a new member of the consumer group `group`, which causes a rebalance.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the group has no name or librdkafka does not take the options,
-    /// [`Unavailable`](ErrorKind::Unavailable) when no thread can be started.
+    /// [`Invalid`](ErrorKind::Invalid) if `group` is empty or librdkafka rejects the options,
+    /// [`Unavailable`](ErrorKind::Unavailable) if no thread can be started.
     pub fn source(&self, group: &str) -> Result<KafkaSource> {
         if group.is_empty() {
-            return Err(kafka_error(ErrorKind::Invalid, "the consumer group has no name"));
+            return Err(kafka_error(ErrorKind::Invalid, "the consumer group's name is empty"));
         }
         KafkaSource::start(&self.shared, group)
     }
 
-    /// Where the log keeps its dead letters: the topic `<topic>.dlq`.
+    /// The dead letters of the log, in the topic `<topic>.dlq`.
     #[must_use]
     pub fn dead_letters(&self) -> KafkaDeadLetters {
         KafkaDeadLetters { log: Arc::clone(&self.shared), topic: self.shared.dead_letters() }
     }
 
-    /// Appends a record as another producer might have written it: its offset and time are set here.
+    /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on append. Unlike
+    /// [`KafkaSink`], it accepts any value, as other producers may write it.
     ///
     /// # Errors
     /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
         self.deliver(record).await?.ok_or_else(|| {
-            kafka_error(ErrorKind::Unavailable, "the broker has not said where the record stands")
+            kafka_error(ErrorKind::Unavailable, "the broker acknowledged the record without its position")
         })
     }
 
-    /// Appends a record; answers where it stands, if the broker has said so: of one that it had already, it does not.
+    /// Appends a record. Returns its position, which brokers do not report for a deduplicated retry.
     async fn deliver(&self, record: LogRecord) -> Result<Option<RecordPosition>> {
         let shared = &self.shared;
         shared.topic.ready(shared.options.publish_timeout).await?;
-        shared.enqueue(&record)?.delivered(&shared.producing).await
+        shared.enqueue(&record)?.delivered(&shared.producer).await
     }
 }
 
@@ -142,9 +146,9 @@ impl Log for KafkaLog {
 }
 
 impl Shared {
-    /// Puts a record into the producer's queue.
+    /// Adds a record to the producer's queue.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
-        self.producing.enqueue(OutgoingRecord {
+        self.producer.enqueue(OutgoingRecord {
             topic: &self.topic.name,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
@@ -153,20 +157,20 @@ impl Shared {
     }
 
     fn dead_letters(&self) -> Arc<Topic> {
-        let first = || {
+        let create = || {
             let topic = Arc::new(Topic::for_dead_letters(&self.options));
-            self.monitor.keep(Arc::clone(&topic));
+            self.monitor.add(Arc::clone(&topic));
             topic
         };
-        Arc::clone(self.dead_letters.get_or_init(first))
+        Arc::clone(self.dead_letters.get_or_init(create))
     }
 
-    /// A number greater than any before, in this process and, by the clock, in those before it.
+    /// Returns an epoch greater than all earlier ones of this process and, by the clock, of processes before it.
     pub(crate) fn next_epoch(&self) -> u64 {
         let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
         let next = |last: u64| Some(now.max(last + 1));
         let last = self.last_epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        // The closure always answers, so there is no error to be told.
+        // The closure always returns `Some`, so both variants hold the previous value.
         let (Ok(last) | Err(last)) = last;
         now.max(last + 1)
     }

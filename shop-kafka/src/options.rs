@@ -1,4 +1,4 @@
-//! How a log on Kafka is opened.
+//! The options of a log on Kafka.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,74 +12,75 @@ use shop_core::{ErrorKind, Result};
 
 use crate::StatisticsObserver;
 
-/// How a [`KafkaLog`](crate::KafkaLog) is opened. [`new`](Self::new) takes what has no default.
+/// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KafkaLogOptions {
-    /// Where to begin to look for the cluster: `host:port`, several with commas between them.
+    /// Bootstrap servers: `host:port`, separated by commas.
     pub brokers: String,
-    /// The topic, `purchases` unless chosen.
+    /// The topic (default `purchases`).
     pub topic: String,
-    /// The partitions of a topic that we create, 5 unless chosen.
+    /// Number of partitions of a new topic (default 5).
     pub partitions: u32,
-    /// The replicas of a topic that we create; the broker's default unless chosen. A topic that has fewer than
-    /// chosen is used, with a warning.
+    /// Replication factor of a new topic (default: the broker's). An existing topic with fewer replicas is used, with a
+    /// warning.
     pub replication_factor: Option<u32>,
-    /// Whether the topic and that of the dead letters are created if they are missing, as they are unless chosen.
-    /// Otherwise they are waited for, and the ports are not ready until they exist.
+    /// Whether a missing topic and a missing dead-letter topic are created (default true). If false, the ports return
+    /// [`Unavailable`](ErrorKind::Unavailable) until both exist.
     pub create_topics: bool,
-    /// Whether nothing is ever deleted from a topic that we create, not so unless chosen: who rebuilds what it has heard
-    /// of another service reads all of it.
+    /// Whether a new topic keeps all records (default false). Topics of events need this: a projection is rebuilt from
+    /// the first record.
     pub infinite_retention: bool,
-    /// The identity of this member over restarts; none unless chosen. A member that has one keeps its
-    /// partitions over a restart that is shorter than the session's time-out, and must be the only one with it.
+    /// Identity of a static group member (default none). A static member keeps its partitions during a restart that is
+    /// shorter than [`session_timeout`](Self::session_timeout). The id must be unique within the group.
     pub group_instance_id: Option<String>,
-    /// Who logs in; nobody unless chosen.
+    /// SASL user name (default none: no authentication).
     pub username: Option<String>,
-    /// The password of that user.
+    /// SASL password. Required with `username`.
     pub password: Option<SecretString>,
-    /// How the user logs in, `PLAIN` unless chosen.
+    /// SASL mechanism (default `PLAIN`).
     pub mechanism: SaslMechanism,
-    /// Whether connections are encrypted, not so unless chosen. Needs the feature `tls` of this crate.
+    /// Whether connections use TLS (default false). Requires the feature `tls` of this crate.
     pub tls: bool,
-    /// The certificates of who may sign the brokers' ones; the system's unless chosen.
+    /// PEM file with the trusted certificate authorities (default: the system's).
     pub ca_file: Option<PathBuf>,
-    /// How records are compressed, not at all unless chosen.
+    /// Compression of record batches (default none).
     pub compression: Compression,
-    /// Which partitions a rebalance takes away, only those that move unless chosen.
+    /// Partition assignment strategy (default cooperative-sticky).
     pub assignment: AssignmentStrategy,
-    /// The most records of a batch, 1,000 unless chosen.
+    /// Maximum number of records in a batch (default 1,000).
     pub batch_records: usize,
-    /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
+    /// Maximum size of a batch in bytes (default 1 MiB). A single larger record is delivered in a batch by itself.
     pub batch_bytes: usize,
-    /// How long a batch waits for more records while the reader is busy, 5 ms unless chosen; a reader that
-    /// waits is given what there is.
+    /// How long a batch collects records while the caller is busy (default 5 ms). A waiting caller gets the records
+    /// that are available.
     pub batch_linger: Duration,
-    /// The bytes that librdkafka reads ahead for a consumer, over all its partitions, 8 MiB unless chosen:
-    /// with 32 MiB five million small records took 20 MiB more memory, and no less time (`docs/performance.md`).
+    /// Size in bytes of librdkafka's prefetch queue, over all partitions of a consumer (default 8 MiB). 32 MiB were not
+    /// faster for five million small records and used 20 MiB more memory (`docs/performance.md`).
     pub consumer_queue_bytes: usize,
-    /// After how long without a heartbeat a member is thrown out, 6 s unless chosen.
+    /// Time without a heartbeat after which a member is evicted from the group (default 6 s).
     pub session_timeout: Duration,
-    /// How often a member says that it lives, every 2 s unless chosen. It learns of a rebalance by that too.
+    /// Interval of heartbeats (default 2 s). A member detects a rebalance by its next heartbeat.
     pub heartbeat_interval: Duration,
-    /// How long a rebalance waits for partitions to be given up, 5 s unless chosen; less than the session's
-    /// time-out.
+    /// How long a rebalance waits for revoked partitions to be drained and committed (default 5 s). Must be shorter
+    /// than [`session_timeout`](Self::session_timeout).
     pub revocation_timeout: Duration,
-    /// How long a publish is tried, 5 s unless chosen. librdkafka gives a record up after nine tenths of that, and
-    /// looks once in a second which ones.
+    /// Timeout of a publish, including retries (default 5 s). librdkafka's delivery timeout is 90 % of it, checked once
+    /// a second.
     pub publish_timeout: Duration,
-    /// How long the producer waits for more records before it sends, 0.5 ms unless chosen. Who waits for the
-    /// answer waits for this too.
+    /// How long the producer collects records before it sends a batch (default 0.5 ms). Adds to the latency of every
+    /// publish.
     pub producer_linger: Duration,
-    /// The most records that may wait in the producer, 10,000 unless chosen; a further one is refused at once.
+    /// Maximum number of records in the producer's queue (default 10,000). If it is full, a publish fails at once with
+    /// [`Overloaded`](ErrorKind::Overloaded).
     pub producer_queue_capacity: usize,
-    /// Who is told the statistics; nobody unless chosen.
+    /// Observer of the statistics (default none).
     pub statistics: Option<Arc<dyn StatisticsObserver>>,
-    /// How often the statistics are told, every 5 s unless chosen. So old is the lag that a source knows.
+    /// Interval of the statistics (default 5 s). The lag that a source reports is at most this old.
     pub statistics_interval: Duration,
 }
 
-/// An enum whose values have names, which `FromStr` reads whatever their case.
+/// Defines an enum whose values have names. `FromStr` ignores case.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident { $($(#[$value_doc:meta])* $value:ident = $name:literal,)+ }) => {
         $(#[$doc])*
@@ -90,7 +91,7 @@ macro_rules! named {
         }
 
         impl $type {
-            /// The name that librdkafka has for it.
+            /// The value's name in librdkafka's configuration.
             pub(crate) const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+
@@ -111,21 +112,21 @@ macro_rules! named {
 }
 
 named!(
-    /// How a user logs in.
+    /// A SASL mechanism.
     SaslMechanism {
-        /// The password as it is: only over TLS, or in a network that is trusted.
+        /// Sends the password in plain text: use it with TLS, or in a trusted network.
         Plain = "PLAIN",
-        /// SCRAM-SHA-256. Needs the feature `tls` of this crate.
+        /// SCRAM-SHA-256. Requires the feature `tls` of this crate.
         ScramSha256 = "SCRAM-SHA-256",
-        /// SCRAM-SHA-512. Needs the feature `tls` of this crate.
+        /// SCRAM-SHA-512. Requires the feature `tls` of this crate.
         ScramSha512 = "SCRAM-SHA-512",
     }
 );
 
 named!(
-    /// How records are compressed. The replaced systems' consumers can read `None` and `Gzip` only.
+    /// Compression of record batches. The consumers of the replaced systems can read `None` and `Gzip` only.
     Compression {
-        /// Not at all.
+        /// No compression.
         None = "none",
         /// gzip.
         Gzip = "gzip",
@@ -138,7 +139,7 @@ named!(
     }
 );
 
-/// A text that names no value of an option; its message lists the names.
+/// A text is not the name of a value. The message lists the valid names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownName(&'static [&'static str]);
 
@@ -150,18 +151,18 @@ impl fmt::Display for UnknownName {
 
 impl std::error::Error for UnknownName {}
 
-/// Which partitions a rebalance takes from their owners. All members of a group must agree.
+/// Partition assignment strategy. All members of a group must use the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AssignmentStrategy {
-    /// Only those that are to move; the others are read on meanwhile.
+    /// A rebalance revokes only the partitions that move. The others are consumed during the rebalance.
     CooperativeSticky,
-    /// All of them, from all members, before any is given out again.
+    /// A rebalance revokes all partitions of all members, then assigns them.
     Eager,
 }
 
 impl KafkaLogOptions {
-    /// The defaults, on the cluster that `brokers` belong to.
+    /// The defaults, with `brokers` as bootstrap servers.
     #[must_use]
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
@@ -194,33 +195,33 @@ impl KafkaLogOptions {
         }
     }
 
-    /// Says what is wrong with them, before anything is started.
+    /// Checks the options before a client is created.
     pub(crate) fn validate(&self) -> Result<()> {
         let problems = [
-            (self.brokers.trim().is_empty(), "no broker is named: give at least one host:port"),
+            (self.brokers.trim().is_empty(), "no bootstrap server is given: set at least one host:port"),
             (
                 !is_topic_name(&self.topic),
-                "the topic's name is not one that Kafka takes: up to 245 letters, digits, dots, dashes, underscores",
+                "invalid topic name: use at most 245 characters of A-Z, a-z, 0-9, dot, dash and underscore",
             ),
             (
                 self.partitions == 0 || self.replication_factor == Some(0),
-                "a topic needs at least one partition and one replica",
+                "partitions and replication factor must be at least 1",
             ),
             (
                 self.batch_records == 0 || self.batch_bytes == 0 || self.producer_queue_capacity == 0,
-                "a batch and a queue must have room for at least one record",
+                "batch size and producer queue capacity must be at least 1",
             ),
             (
                 self.heartbeat_interval.max(self.revocation_timeout) >= self.session_timeout,
-                "the heartbeat and the grace must be shorter than the session's time-out",
+                "heartbeat interval and revocation timeout must be shorter than the session timeout",
             ),
             (
                 self.publish_timeout < Duration::from_millis(100),
-                "the deadline of a publish must be 100 ms at the least",
+                "the publish timeout must be at least 100 ms",
             ),
             (
                 self.username.is_some() != self.password.is_some(),
-                "a login needs a user name and a password: KAFKA_USERNAME and KAFKA_PASSWORD",
+                "set both a user name and a password: KAFKA_USERNAME and KAFKA_PASSWORD",
             ),
         ];
         if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
@@ -233,26 +234,26 @@ impl KafkaLogOptions {
         if cfg!(feature = "tls") {
             return Ok(());
         }
-        let needs = |what: &str| {
-            let message = format!("{what} needs a build with the feature tls (or tls-static) of shop-kafka");
+        let requires = |what: &str| {
+            let message = format!("{what} requires a build with the feature tls or tls-static of shop-kafka");
             Err(kafka_error(ErrorKind::Unsupported, message))
         };
         if self.tls {
-            return needs("an encrypted connection");
+            return requires("TLS");
         }
         match self.mechanism {
             SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512 if self.username.is_some() => {
-                needs("a login with SCRAM")
+                requires("SCRAM")
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Kafka takes 249 characters; four are kept for the ending of the dead letters' topic.
+/// Kafka's limit is 249 characters; four are reserved for the suffix `.dlq`.
 fn is_topic_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=245).contains(&name.len()) && name.bytes().all(fits) && name != "." && name != ".."
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=245).contains(&name.len()) && name.bytes().all(is_valid) && name != "." && name != ".."
 }
 
 #[cfg(test)]
@@ -268,29 +269,29 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_sound_and_nonsense_is_refused() {
+    fn validate_accepts_the_defaults_and_rejects_invalid_options() {
         assert!(problem(|_| {}).is_none());
-        let nonsense: [fn(&mut KafkaLogOptions); 6] = [
+        let invalid: [fn(&mut KafkaLogOptions); 6] = [
             |options| options.brokers.clear(),
             |options| options.topic = "no spaces".into(),
             |options| options.partitions = 0,
             |options| options.revocation_timeout = options.session_timeout,
-            |options| options.username = Some("somebody".into()),
+            |options| options.username = Some("user".into()),
             |options| options.batch_records = 0,
         ];
-        for change in nonsense {
+        for change in invalid {
             assert_eq!(problem(change).map(|error| error.kind()), Some(ErrorKind::Invalid));
         }
     }
 
     #[cfg(not(feature = "tls"))]
     #[test]
-    fn what_this_build_cannot_do_names_the_feature() {
+    fn unsupported_options_name_the_missing_feature() {
         let login = |options: &mut KafkaLogOptions| {
-            options.username = Some("somebody".into());
+            options.username = Some("user".into());
             options.password = Some("secret".to_owned().into());
         };
-        assert!(problem(login).is_none(), "PLAIN needs no OpenSSL");
+        assert!(problem(login).is_none(), "PLAIN requires no OpenSSL");
         let scram = problem(|options| {
             login(options);
             options.mechanism = SaslMechanism::ScramSha256;
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_not_shown() {
+    fn debug_output_hides_the_password() {
         let mut options = KafkaLogOptions::new("localhost:9092");
         options.password = Some("hunter2".to_owned().into());
         assert!(!format!("{options:?}").contains("hunter2"));

@@ -1,4 +1,4 @@
-//! The producer: one for all that write, replaced by a new one when it is broken for good.
+//! The producer, which all writers share. It is replaced after a fatal error.
 
 use std::fmt::{self, Debug};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,11 +18,11 @@ use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::thread::close_in_background;
 use crate::{KafkaLogOptions, KafkaStatistics, config};
 
-/// Hands each delivery to who waits for it.
+/// Passes each delivery report to the task that waits for it.
 pub(crate) struct Deliveries;
 
 type Producer = ThreadedProducer<Context<Deliveries>>;
-/// Where the record stands, if the broker has said so: of one that it had already, it does not.
+/// The position of the record, which brokers do not report for a deduplicated retry.
 type Delivered = Result<Option<RecordPosition>, KafkaError>;
 
 impl ProducerContext for Context<Deliveries> {
@@ -33,8 +33,8 @@ impl ProducerContext for Context<Deliveries> {
             Ok(message) => Ok(position(message)),
             Err((error, _)) => Err(error.clone()),
         };
-        // Who has given up waiting does not hear it.
-        let _nobody_waits = waiting.send(delivered);
+        // The receiver is dropped when its task is cancelled or has timed out.
+        let _receiver_dropped = waiting.send(delivered);
     }
 }
 
@@ -44,7 +44,7 @@ fn position(message: &BorrowedMessage<'_>) -> Option<RecordPosition> {
     Some(RecordPosition::new(message.topic().to_owned(), partition, offset))
 }
 
-/// A record on its way.
+/// A record to enqueue.
 pub(crate) struct OutgoingRecord<'a> {
     pub(crate) topic: &'a str,
     pub(crate) key: Option<&'a [u8]>,
@@ -54,12 +54,12 @@ pub(crate) struct OutgoingRecord<'a> {
 
 struct Current {
     producer: Arc<Producer>,
-    made: Instant,
+    created: Instant,
 }
 
-/// How long a producer is kept that is broken: what breaks each one, such as a right that is missing, must not
-/// make them by the hundred.
-const AT_LEAST: Duration = Duration::from_secs(1);
+/// The minimum lifetime of a producer: limits how many are created if each new one fails, for example because of a
+/// missing permission.
+const MIN_LIFETIME: Duration = Duration::from_secs(1);
 
 pub(crate) struct ProducerHandle {
     current: RwLock<Current>,
@@ -69,9 +69,9 @@ pub(crate) struct ProducerHandle {
 
 impl ProducerHandle {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
-        let producer = make(options, health)?;
+        let producer = create_producer(options, health)?;
         Ok(Self {
-            current: RwLock::new(Current { producer: Arc::new(producer), made: Instant::now() }),
+            current: RwLock::new(Current { producer: Arc::new(producer), created: Instant::now() }),
             options: options.clone(),
             health: Arc::clone(health),
         })
@@ -81,7 +81,7 @@ impl ProducerHandle {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).producer)
     }
 
-    /// The partitions of a topic. Blocks.
+    /// Returns the partitions of a topic. Blocks.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Vec<i32>> {
         let metadata = self.current().client().fetch_metadata(Some(topic), self.options.publish_timeout);
         let metadata = metadata.map_err(|error| self.health.explain(from_kafka(error)))?;
@@ -89,12 +89,12 @@ impl ProducerHandle {
         Ok(partitions.map(MetadataPartition::id).collect())
     }
 
-    /// Puts a record into the queue, for the partition of its key.
+    /// Adds a record to the queue, for the partition of its key.
     pub(crate) fn enqueue(&self, record: OutgoingRecord<'_>) -> Result<PendingDelivery> {
         self.enqueue_to(None, record)
     }
 
-    /// Puts a record into the queue, for `partition`; for that of its key without.
+    /// Adds a record to the queue, for `partition`, or for the partition of its key if that is `None`.
     pub(crate) fn enqueue_to(
         &self,
         partition: Option<i32>,
@@ -107,49 +107,49 @@ impl ProducerHandle {
         native.partition = partition;
         let producer = self.current();
         let Err((mut error, returned)) = producer.send(native) else {
-            return Ok(PendingDelivery { delivered, deadline: None });
+            return Ok(PendingDelivery { delivered, timeout: None });
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
             match self.current().send(returned) {
-                Ok(()) => return Ok(PendingDelivery { delivered, deadline: None }),
-                Err((again, _)) => error = again,
+                Ok(()) => return Ok(PendingDelivery { delivered, timeout: None }),
+                Err((second, _)) => error = second,
             }
         }
         Err(self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied))
     }
 
-    /// Lets a new producer take over from one that has lost track of what it has sent: librdkafka refuses all
-    /// further use of it.
+    /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
     fn replace_if_broken(&self) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Some((code, reason)) = current.producer.client().fatal_error() else { return };
-        let why = from_code(code);
-        if why.kind() == ErrorKind::Denied {
-            self.health.deny(why.with_context("said", &reason));
+        let error = from_code(code);
+        if error.kind() == ErrorKind::Denied {
+            self.health.set_denied(error.with_context("reason", &reason));
         }
-        if current.made.elapsed() < AT_LEAST {
+        if current.created.elapsed() < MIN_LIFETIME {
             return;
         }
-        tracing::warn!(%code, reason, "the producer is broken for good, a new one takes over");
-        match make(&self.options, &self.health) {
+        tracing::warn!(%code, reason, "replacing the producer after a fatal error");
+        match create_producer(&self.options, &self.health) {
             Ok(producer) => {
-                let next = Current { producer: Arc::new(producer), made: Instant::now() };
+                let next = Current { producer: Arc::new(producer), created: Instant::now() };
                 let broken = std::mem::replace(&mut *current, next).producer;
                 close_in_background(broken, wait_until_alone);
             }
-            Err(error) => tracing::error!(error = %error.chain(), "no new producer could be made"),
+            Err(error) => tracing::error!(error = %error.chain(), "failed to create a producer"),
         }
     }
 
-    /// Waits until nothing is on its way any more. Blocks.
-    pub(crate) fn flush(&self, time: Duration) -> Result<()> {
-        self.current().flush(time).map_err(|error| too_late().with_source(error))
+    /// Waits until no record is in flight. Blocks.
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
+        self.current().flush(timeout).map_err(|error| too_late().with_source(error))
     }
 }
 
-/// The last to drop a producer waits for its end: that shall not be one who publishes.
-#[expect(clippy::disallowed_methods, reason = "nothing tells that the last one who borrowed it is gone")]
+/// Waits until no other reference is left. Dropping the last one blocks until the producer is closed, which must not
+/// happen in a publish.
+#[expect(clippy::disallowed_methods, reason = "an `Arc` does not notify of dropped references")]
 fn wait_until_alone(producer: &Arc<Producer>) {
     while Arc::strong_count(producer) > 1 {
         std::thread::sleep(Duration::from_millis(10));
@@ -158,11 +158,11 @@ fn wait_until_alone(producer: &Arc<Producer>) {
 
 impl Drop for ProducerHandle {
     fn drop(&mut self) {
-        // What was enqueued is sent, though nobody waits for it any more.
-        let time = config::delivery_timeout(&self.options) + Duration::from_secs(1);
+        // Enqueued records are still sent, although their tasks are gone.
+        let timeout = config::delivery_timeout(&self.options) + Duration::from_secs(1);
         close_in_background(self.current(), move |producer| {
-            if let Err(error) = producer.flush(time) {
-                tracing::warn!(%error, "a producer has ended with records that were not acknowledged");
+            if let Err(error) = producer.flush(timeout) {
+                tracing::warn!(%error, "producer closed with unacknowledged records");
             }
         });
     }
@@ -174,50 +174,51 @@ impl Debug for ProducerHandle {
     }
 }
 
-fn make(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Producer> {
-    let tell = options.statistics.clone().map(|observer| -> OnStatistics {
+fn create_producer(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Producer> {
+    let on_statistics = options.statistics.clone().map(|observer| -> OnStatistics {
         Box::new(move |statistics| observer.observe(&KafkaStatistics::from_producer(statistics)))
     });
-    let context = Context::new(Arc::clone(health), tell, Deliveries);
+    let context = Context::new(Arc::clone(health), on_statistics, Deliveries);
     Producer::from_config_and_context(&config::producer(options), context).map_err(from_kafka)
 }
 
-/// A record that was enqueued.
+/// An enqueued record that may not be acknowledged yet.
 #[derive(Debug)]
 pub(crate) struct PendingDelivery {
     delivered: oneshot::Receiver<Delivered>,
-    /// For those who wait less long than librdkafka tries: that gives every record up in the end.
-    deadline: Option<Duration>,
+    /// A timeout shorter than librdkafka's delivery timeout, which ends every delivery.
+    timeout: Option<Duration>,
 }
 
 impl PendingDelivery {
-    /// The same, but waited for at most for `time`.
-    pub(crate) fn within(mut self, time: Duration) -> Self {
-        self.deadline = Some(time);
+    /// Limits [`delivered`](Self::delivered) to `timeout`.
+    pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
         self
     }
 
-    /// Where the record stands, once all replicas that are in sync have it.
-    pub(crate) async fn delivered(self, producing: &ProducerHandle) -> Result<Option<RecordPosition>> {
-        let delivered = match self.deadline {
+    /// Waits until all in-sync replicas have the record. Returns its position, if the broker reports it.
+    pub(crate) async fn delivered(self, producer: &ProducerHandle) -> Result<Option<RecordPosition>> {
+        let delivered = match self.timeout {
             None => self.delivered.await,
-            Some(deadline) => tokio::time::timeout(deadline, self.delivered).await.map_err(|_elapsed| {
+            Some(timeout) => tokio::time::timeout(timeout, self.delivered).await.map_err(|_elapsed| {
                 from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
             })?,
         };
         match delivered {
             Ok(Ok(position)) => Ok(position),
             Ok(Err(error)) => {
-                producing.replace_if_broken();
-                let error = producing.health.explain(from_kafka(error));
-                // An earlier attempt may have been written, whatever became of the last one. That holds for a record
-                // that is purged from the queue too: it may wait there to be sent again.
+                producer.replace_if_broken();
+                let error = producer.health.explain(from_kafka(error));
+                // An earlier attempt may have been written, whatever the last one returned. This includes a record that
+                // was purged from the queue: it may have waited there for a retry.
                 let not_applied = error.kind() == ErrorKind::TooLarge;
                 Err(error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown }))
             }
-            Err(_) => {
-                Err(kafka_error(ErrorKind::Unavailable, "the producer was ended before it had an answer"))
-            }
+            Err(_) => Err(kafka_error(
+                ErrorKind::Unavailable,
+                "the producer was closed before the record was acknowledged",
+            )),
         }
     }
 }

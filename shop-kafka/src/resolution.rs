@@ -1,5 +1,5 @@
-//! Resolves dead letters: published again, or discarded. A topic deletes no single record, so a record of our own
-//! marks each letter that was resolved.
+//! Resolves dead letters: replays or discards them. A topic cannot delete single records, so a marker record is
+//! written for each resolved dead letter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,85 +13,86 @@ use shop_core::log::{
 };
 use shop_core::{ErrorKind, Result};
 
-use crate::dead_letters::codec::letter;
+use crate::dead_letters::codec::decode;
 use crate::dead_letters::{KafkaDeadLetters, deliver};
 use crate::producer::OutgoingRecord;
 use crate::record::to_headers;
 use crate::scan::{ScanBatch, scan};
 
-/// How a marker says what was resolved, and how: all of it text, in headers, without key and value.
+/// Header of a marker: `replayed` or `dropped`. All headers of a marker are text.
 const RESOLUTION: &str = "dead-letter-settled";
-/// The position of the record, for people.
+/// Header of a marker: the position of the record, for humans.
 const RECORD: &str = "dead-letter-record";
+/// Header of a marker: the record id.
 const RECORD_ID: &str = "dead-letter-place";
-/// The id that its type gives the record, if it has one.
+/// Header of a marker: the id of the purchase or event in the record, if it has one.
 const ID: &str = "dead-letter-purchase";
 
 impl KafkaDeadLetters {
-    /// All letters that the topic has now: first those that are pending, then those that were resolved. What others
-    /// have written into the topic is passed over.
+    /// Returns all dead letters that are in the topic now: first the pending ones, then the resolved ones. Skips
+    /// records that are neither a dead letter nor a marker.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         self.topic.ready(self.log.options.publish_timeout).await?;
         let ResolutionMarkers { until, resolved } =
             ResolutionMarkers::read(scan(&self.log, &self.topic.name).await?).await?;
-        let mut met = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let pending =
             scan(&self.log, &self.topic.name).await?.map_ok(move |ScanBatch { partition, records }| {
-                let mut letters = Vec::new();
+                let mut batch = Vec::new();
                 for record in records {
-                    let Some(letter) = letter(&record) else { continue };
-                    let id = letter.record_id();
+                    let Some(dead_letter) = decode(&record) else { continue };
+                    let id = dead_letter.record_id();
                     let is_resolved = until.get(&(id, partition)).is_some_and(|until| record.offset < *until);
-                    if !is_resolved && met.insert(id) {
-                        letters.push(Ok(DeadLetterState::Pending(letter)));
+                    if !is_resolved && seen.insert(id) {
+                        batch.push(Ok(DeadLetterState::Pending(dead_letter)));
                     }
                 }
-                stream::iter(letters)
+                stream::iter(batch)
             });
-        let resolved = resolved.into_values().map(|letter| Ok(DeadLetterState::Resolved(letter)));
+        let resolved = resolved.into_values().map(|resolved| Ok(DeadLetterState::Resolved(resolved)));
         Ok(pending.try_flatten().chain(stream::iter(resolved)).boxed())
     }
 
-    /// Publishes the records of `letters`, then marks these as replayed; returns how many.
-    pub(crate) async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+    /// Publishes the records of `dead_letters`, then marks them as replayed. Returns their number.
+    pub(crate) async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
         self.log.topic.ready(self.log.options.publish_timeout).await?;
-        let records: Vec<LogRecord> = letters.iter().map(|letter| letter.replay_record(of)).collect();
-        deliver(&self.log.producing, records.len(), |index| self.log.enqueue(&records[index])).await?;
-        self.mark_resolved(letters, of, Resolution::Replayed).await
+        let records: Vec<LogRecord> =
+            dead_letters.iter().map(|dead_letter| dead_letter.replay_record(record_type)).collect();
+        deliver(&self.log.producer, records.len(), |index| self.log.enqueue(&records[index])).await?;
+        self.mark_resolved(dead_letters, record_type, Resolution::Replayed).await
     }
 
-    /// Writes a marker about each letter behind it, into every partition of the topic: copies of a letter may be in
-    /// several, if the topic has more than the one that we create.
+    /// Writes a marker for each dead letter to every partition of the topic. A topic that was created with several
+    /// partitions may have copies of a dead letter in more than one.
     pub(crate) async fn mark_resolved(
         &self,
-        letters: &[DeadLetter],
-        of: RecordType,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
         resolution: Resolution,
     ) -> Result<u64> {
         self.topic.ready(self.log.options.publish_timeout).await?;
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
-        let asked = tokio::task::spawn_blocking(move || log.producing.partitions(&topic));
-        let partitions = asked.await.map_err(|error| {
-            kafka_error(ErrorKind::Internal, "the question for the topic's partitions came to no end")
-                .with_source(error)
+        let partitions = tokio::task::spawn_blocking(move || log.producer.partitions(&topic)).await;
+        let partitions = partitions.map_err(|error| {
+            kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error)
         })??;
-        let producing = &self.log.producing;
+        let producer = &self.log.producer;
         for partition in partitions {
             let enqueue = |index: usize| {
-                let headers = marker(&letters[index], of, resolution);
+                let headers = marker(&dead_letters[index], record_type, resolution);
                 let outgoing =
                     OutgoingRecord { topic: &self.topic.name, key: None, value: Some(&[]), headers };
-                producing.enqueue_to(Some(partition), outgoing)
+                producer.enqueue_to(Some(partition), outgoing)
             };
-            deliver(producing, letters.len(), enqueue).await?;
+            deliver(producer, dead_letters.len(), enqueue).await?;
         }
-        Ok(letters.len() as u64)
+        Ok(dead_letters.len() as u64)
     }
 }
 
-fn marker(letter: &DeadLetter, of: RecordType, resolution: Resolution) -> OwnedHeaders {
-    let (position, record_id) = (letter.position().to_string(), letter.record_id().to_string());
-    let id = letter.id(of);
+fn marker(dead_letter: &DeadLetter, record_type: RecordType, resolution: Resolution) -> OwnedHeaders {
+    let (position, record_id) = (dead_letter.position().to_string(), dead_letter.record_id().to_string());
+    let id = dead_letter.id(record_type);
     let mut own: Vec<(&str, &[u8])> = vec![
         (RESOLUTION, resolution.as_str().as_bytes()),
         (RECORD, position.as_bytes()),
@@ -101,10 +102,10 @@ fn marker(letter: &DeadLetter, of: RecordType, resolution: Resolution) -> OwnedH
     to_headers(&Headers::EMPTY, &own)
 }
 
-/// What the markers of a topic say.
+/// The markers of a dead-letter topic.
 #[derive(Default)]
 struct ResolutionMarkers {
-    /// Up to which offset of a partition the letters about a record are resolved.
+    /// The offset of the last marker, by record and partition. Dead letters before it are resolved.
     until: BTreeMap<(RecordId, u32), u64>,
     resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
 }
@@ -124,11 +125,11 @@ impl ResolutionMarkers {
     }
 }
 
-/// What `record` marks as resolved, if it is a marker.
+/// Decodes a marker; `None` if `record` is not a marker.
 fn resolved(record: &LogRecord) -> Option<ResolvedDeadLetter> {
     let is_marker = record.headers.iter().next().is_some_and(|(name, _)| name == RESOLUTION);
-    // A letter begins with the headers of its record, which may have been anything.
-    if !is_marker || letter(record).is_some() {
+    // A dead letter starts with the headers of the original record, which may contain any names.
+    if !is_marker || decode(record).is_some() {
         return None;
     }
     let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();

@@ -1,4 +1,4 @@
-//! Reads a topic from its beginning to where its end is now: in a thread of its own, and in no group.
+//! Scans a topic from its first record to its current end, in a separate thread and without a consumer group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,121 +29,120 @@ pub(crate) struct ScanBatch {
     pub(crate) records: Vec<LogRecord>,
 }
 
-/// How long one question about the topic may take.
-const QUESTION: Duration = Duration::from_secs(5);
-/// How long a scan waits for one more record before it gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it looks whether it is over.
-const TURN: Duration = Duration::from_millis(100);
+/// The timeout of a metadata request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum time without a record before a scan fails.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The timeout of a poll, after which the thread checks whether the scan was dropped.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// All records that `topic` holds now.
+/// Returns all records that are in `topic` now.
 pub(crate) async fn scan(
     log: &Arc<Shared>,
     topic: &Arc<str>,
 ) -> Result<impl Stream<Item = Result<ScanBatch>> + Send + use<>> {
-    let (begun, beginning) = oneshot::channel();
-    // One waits here while the next one is read.
-    let (chunks, mut read) = mpsc::channel(1);
+    let (started, starting) = oneshot::channel();
+    // One batch is buffered while the next one is read.
+    let (batches, mut received) = mpsc::channel(1);
     let (log, topic) = (Arc::clone(log), Arc::clone(topic));
-    drop(thread::start("shop-kafka-scan", move || match Scan::begin(&log, topic) {
-        Err(error) => drop(begun.send(Err(log.health.explain(error)))),
+    drop(thread::start("shop-kafka-scan", move || match Scan::start(&log, topic) {
+        Err(error) => drop(started.send(Err(log.health.explain(error)))),
         Ok(scan) => {
-            // Whoever asked may have stopped waiting; then nobody takes the chunks either.
-            let _nobody_waits = begun.send(Ok(()));
-            scan.run(&log, &chunks);
+            // The caller may be gone. `run` then finds the channel of batches closed.
+            let _caller_gone = started.send(Ok(()));
+            scan.run(&log, &batches);
         }
     })?);
-    let ended = |error| {
-        kafka_error(ErrorKind::Internal, "a scan of a topic has ended before it began").with_source(error)
-    };
-    beginning.await.map_err(ended)??;
-    Ok(stream::poll_fn(move |context| read.poll_recv(context)))
+    let aborted = |error| kafka_error(ErrorKind::Internal, "topic scan aborted").with_source(error);
+    starting.await.map_err(aborted)??;
+    Ok(stream::poll_fn(move |context| received.poll_recv(context)))
 }
 
 struct Scan {
-    reader: Observer,
+    consumer: Observer,
     topic: Arc<str>,
-    /// The partitions that are not read to their end, with that.
+    /// The end offsets of the partitions that are not completely read.
     ends: BTreeMap<i32, i64>,
-    /// What was read and not handed over, and its size in bytes.
-    held: BTreeMap<i32, Vec<LogRecord>>,
+    /// Records that were read and not yet sent, and their size in bytes.
+    buffered: BTreeMap<i32, Vec<LogRecord>>,
     bytes: usize,
-    /// Where the bytes of records stand.
+    /// The memory that the records share.
     buffer: BytesMut,
 }
 
 impl Scan {
-    fn begin(log: &Shared, topic: Arc<str>) -> Result<Self> {
+    fn start(log: &Shared, topic: Arc<str>) -> Result<Self> {
         let mut config = config::observer(&log.options);
-        // librdkafka assigns nothing without a group; this one is never joined, and nothing is committed in it.
+        // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
         config
             .set("group.id", &*topic)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true")
-            // What is deleted while it is read is passed over.
+            // Skips records that are deleted during the scan.
             .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", (log.options.consumer_queue_bytes / 1024).max(1).to_string())
             .set("fetch.queue.backoff.ms", "5");
         let context = Context::new(Arc::clone(&log.health), None, ());
-        let reader = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
-        let ends = ends(&reader, &topic)?;
+        let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
+        let ends = end_offsets(&consumer, &topic)?;
         let mut assignment = TopicPartitionList::new();
         for partition in ends.keys() {
             assignment.add_partition_offset(&topic, *partition, Offset::Beginning).map_err(from_kafka)?;
         }
-        reader.assign(&assignment).map_err(from_kafka)?;
-        Ok(Self { reader, topic, ends, held: BTreeMap::new(), bytes: 0, buffer: BytesMut::new() })
+        consumer.assign(&assignment).map_err(from_kafka)?;
+        Ok(Self { consumer, topic, ends, buffered: BTreeMap::new(), bytes: 0, buffer: BytesMut::new() })
     }
 
-    /// Hands over one chunk after the other until all partitions are read, or until nobody takes them.
-    fn run(mut self, log: &Shared, chunks: &mpsc::Sender<Result<ScanBatch>>) {
-        let (mut last, mut said) = (Instant::now(), None);
-        while !self.ends.is_empty() && !chunks.is_closed() {
-            match self.reader.poll(TURN) {
-                None if last.elapsed() < PATIENCE => continue,
+    /// Sends batches until all partitions are read or the receiver is dropped.
+    fn run(mut self, log: &Shared, batches: &mpsc::Sender<Result<ScanBatch>>) {
+        let (mut last_read, mut last_error) = (Instant::now(), None);
+        while !self.ends.is_empty() && !batches.is_closed() {
+            match self.consumer.poll(POLL_TIMEOUT) {
+                None if last_read.elapsed() < IDLE_TIMEOUT => continue,
                 None => {
-                    let message = "the topic could not be read to its end: no record came for half a minute";
-                    let silence = || kafka_error(ErrorKind::Unavailable, message);
-                    let error = log.health.explain(said.unwrap_or_else(silence));
-                    // A receiver that is gone has ended the scan already.
-                    let _gone = chunks.blocking_send(Err(error));
+                    let message = "the topic scan is incomplete: no record was received for 30 s";
+                    let timed_out = || kafka_error(ErrorKind::Unavailable, message);
+                    let error = log.health.explain(last_error.unwrap_or_else(timed_out));
+                    // If the receiver is dropped, the scan is over anyway.
+                    let _receiver_dropped = batches.blocking_send(Err(error));
                     return;
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.ends.remove(&partition);
                 }
-                // librdkafka goes on by itself, or the patience is over at last.
+                // librdkafka recovers by itself, or the scan times out.
                 Some(Err(error)) => {
-                    said = Some(from_kafka(error));
+                    last_error = Some(from_kafka(error));
                     continue;
                 }
                 Some(Ok(message)) => {
-                    let at = (rdkafka::Message::partition(&message), rdkafka::Message::offset(&message));
+                    let position =
+                        (rdkafka::Message::partition(&message), rdkafka::Message::offset(&message));
                     let record = from_message(&message, &mut self.buffer);
                     drop(message);
-                    self.keep(at, record);
+                    self.push(position, record);
                 }
             }
             let full =
                 self.bytes >= log.options.batch_bytes || self.count() >= log.options.batch_records.max(1);
-            if (full || self.ends.is_empty()) && !self.hand_over(chunks) {
+            if (full || self.ends.is_empty()) && !self.flush(batches) {
                 return;
             }
-            // Only now: whoever takes them may have taken long.
-            last = Instant::now();
+            // Taken after the flush: the receiver may be slow.
+            last_read = Instant::now();
         }
     }
 
     fn count(&self) -> usize {
-        self.held.values().map(Vec::len).sum()
+        self.buffered.values().map(Vec::len).sum()
     }
 
-    fn keep(&mut self, (partition, offset): (i32, i64), record: LogRecord) {
+    fn push(&mut self, (partition, offset): (i32, i64), record: LogRecord) {
         let Some(end) = self.ends.get(&partition).copied() else { return };
         if offset < end {
             self.bytes += record.size();
-            self.held.entry(partition).or_default().push(record);
+            self.buffered.entry(partition).or_default().push(record);
         }
         if offset + 1 >= end {
             self.ends.remove(&partition);
@@ -151,33 +150,33 @@ impl Scan {
         }
     }
 
-    /// What comes later in a partition that is read to its end need not be fetched.
+    /// Pauses a completely read partition: its later records need not be fetched.
     fn pause(&self, partition: i32) {
         let mut ended = TopicPartitionList::new();
         ended.add_partition(&self.topic, partition);
-        if let Err(error) = self.reader.pause(&ended) {
-            tracing::debug!(%error, "what is not needed is fetched all the same");
+        if let Err(error) = self.consumer.pause(&ended) {
+            tracing::debug!(%error, "failed to pause a completely read partition");
         }
     }
 
-    /// Returns whether the receiver still takes them.
-    fn hand_over(&mut self, chunks: &mpsc::Sender<Result<ScanBatch>>) -> bool {
+    /// Sends the buffered records. Returns false if the receiver was dropped.
+    fn flush(&mut self, batches: &mpsc::Sender<Result<ScanBatch>>) -> bool {
         self.bytes = 0;
-        std::mem::take(&mut self.held).into_iter().all(|(partition, records)| {
-            // Numbers of partitions are never negative.
+        std::mem::take(&mut self.buffered).into_iter().all(|(partition, records)| {
+            // Partition numbers are never negative.
             let partition = u32::try_from(partition).unwrap_or_default();
-            chunks.blocking_send(Ok(ScanBatch { partition, records })).is_ok()
+            batches.blocking_send(Ok(ScanBatch { partition, records })).is_ok()
         })
     }
 }
 
-/// Where the partitions end that hold anything.
-fn ends(reader: &Observer, topic: &str) -> Result<BTreeMap<i32, i64>> {
-    let metadata = reader.fetch_metadata(Some(topic), QUESTION).map_err(from_kafka)?;
+/// Returns the end offsets of the partitions that are not empty.
+fn end_offsets(consumer: &Observer, topic: &str) -> Result<BTreeMap<i32, i64>> {
+    let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(from_kafka)?;
     let found = metadata.topics().iter().flat_map(MetadataTopic::partitions);
     let mut ends = BTreeMap::new();
     for partition in found.map(MetadataPartition::id) {
-        let (low, high) = reader.fetch_watermarks(topic, partition, QUESTION).map_err(from_kafka)?;
+        let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(from_kafka)?;
         if low < high {
             ends.insert(partition, high);
         }

@@ -1,4 +1,4 @@
-//! The writing end of the log.
+//! [`KafkaSink`]: publishes purchases to the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,60 +17,61 @@ use crate::log::Shared;
 use crate::producer::PendingDelivery;
 use crate::topic::State;
 
-/// Writes into a [`KafkaLog`](crate::KafkaLog).
+/// Publishes purchases to a [`KafkaLog`](crate::KafkaLog).
 #[derive(Debug)]
 pub struct KafkaSink {
     log: Arc<Shared>,
     closed: AtomicBool,
-    /// Room for purchases that wait for Kafka's first answer.
+    /// Limits the purchases that wait for Kafka's first response.
     startup_permits: Arc<Semaphore>,
-    /// Cancelled when these are not waited for any longer.
-    given_up: CancellationToken,
+    /// Cancelled when a close stops waiting for these purchases.
+    abandoned: CancellationToken,
 }
 
-/// With less time left, a purchase that has waited for Kafka's first answer is not sent any more.
+/// The minimum time left for a delivery. With less, a purchase that waited for Kafka's first response is not sent.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
-/// The most purchases that may wait for it, as many as can be counted on every machine; the producer's queue is shorter.
+/// The maximum number of waiting purchases, within a semaphore's limit on all platforms. The producer's queue is
+/// shorter in practice.
 const MAX_STARTUP_QUEUE: u32 = u32::MAX >> 3;
 
 impl KafkaSink {
     pub(crate) fn new(log: Arc<Shared>) -> Self {
-        let room = early_room(&log) as usize;
+        let permits = startup_capacity(&log) as usize;
         Self {
             log,
             closed: AtomicBool::new(false),
-            startup_permits: Arc::new(Semaphore::new(room)),
-            given_up: CancellationToken::new(),
+            startup_permits: Arc::new(Semaphore::new(permits)),
+            abandoned: CancellationToken::new(),
         }
     }
 
-    /// The receipt of a purchase that comes before Kafka's first answer: a moment after the start. A task of its
-    /// own waits for that, so that the purchase is on its way whoever waits for it.
+    /// Publishes a purchase before Kafka's first response, shortly after the start. A separate task waits for the
+    /// response, so the purchase is sent even if the caller stops waiting.
     async fn publish_before_ready(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
-        let room = Arc::clone(&self.startup_permits).try_acquire_owned().map_err(|error| {
-            // A close has taken all the room, or else there is none left.
-            let full = "too many purchases wait for kafka's first answer already";
+        let permit = Arc::clone(&self.startup_permits).try_acquire_owned().map_err(|error| {
+            // Either a close has taken all permits, or all are in use.
+            let full = "too many purchases are waiting for kafka's first response";
             self.open().err().unwrap_or_else(|| kafka_error(ErrorKind::Overloaded, full).with_source(error))
         })?;
-        let (log, given_up) = (Arc::clone(&self.log), self.given_up.clone());
+        let (log, abandoned) = (Arc::clone(&self.log), self.abandoned.clone());
         let task = tokio::spawn(async move {
-            let _room = room;
-            let begun = Instant::now();
-            // Nothing was handed to librdkafka by then, so that these errors say that nothing was done.
+            let _permit = permit;
+            let started = Instant::now();
+            // Nothing was passed to librdkafka yet, so these errors have the outcome `NotApplied`.
             tokio::select! {
                 biased;
-                () = given_up.cancelled() => return Err(closed("sink")),
+                () = abandoned.cancelled() => return Err(closed("sink")),
                 ready = log.topic.ready(log.options.publish_timeout) => ready?,
             }
-            let left = log.options.publish_timeout.saturating_sub(begun.elapsed());
+            let left = log.options.publish_timeout.saturating_sub(started.elapsed());
             if left < MIN_TIMEOUT {
                 return Err(not_reached());
             }
-            let on_its_way = log.enqueue(&record)?.within(left);
-            receipt(&log, id, on_its_way).await
+            let delivery = log.enqueue(&record)?.with_timeout(left);
+            receipt(&log, id, delivery).await
         });
         task.await.unwrap_or_else(|error| {
-            Err(kafka_error(ErrorKind::Internal, "a publish has ended early").with_source(error))
+            Err(kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error))
         })
     }
 
@@ -79,13 +80,13 @@ impl KafkaSink {
     }
 }
 
-/// How many purchases may wait for Kafka's first answer.
-fn early_room(log: &Shared) -> u32 {
+/// How many purchases may wait for Kafka's first response.
+fn startup_capacity(log: &Shared) -> u32 {
     u32::try_from(log.options.producer_queue_capacity).unwrap_or(u32::MAX).min(MAX_STARTUP_QUEUE)
 }
 
-async fn receipt(log: &Shared, id: PurchaseId, on_its_way: PendingDelivery) -> Result<Receipt> {
-    let position = on_its_way.delivered(&log.producing).await?;
+async fn receipt(log: &Shared, id: PurchaseId, delivery: PendingDelivery) -> Result<Receipt> {
+    let position = delivery.delivered(&log.producer).await?;
     let receipt = Receipt::new(id, durability(log));
     Ok(match position {
         Some(position) => receipt.with_position(position),
@@ -93,7 +94,7 @@ async fn receipt(log: &Shared, id: PurchaseId, on_its_way: PendingDelivery) -> R
     })
 }
 
-/// What `acks=all` guarantees, whatever the last metadata said of the in-sync set.
+/// The guarantee of `acks=all`: `min.insync.replicas`, and not the current number of in-sync replicas.
 fn durability(log: &Shared) -> Durability {
     Durability::Broker { replicas: log.topic.min_in_sync() }
 }
@@ -102,12 +103,12 @@ fn durability(log: &Shared) -> Durability {
 impl PurchaseSink for KafkaSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let on_its_way = match self.log.topic.state() {
+        let delivery = match self.log.topic.state() {
             State::Failed(error) => return Err(error),
             State::Unknown => return self.publish_before_ready(purchase.id, encode(purchase)?).await,
             State::Ready(_) => self.log.enqueue(&encode(purchase)?)?,
         };
-        receipt(&self.log, purchase.id, on_its_way).await
+        receipt(&self.log, purchase.id, delivery).await
     }
 
     fn durability(&self) -> Durability {
@@ -120,17 +121,18 @@ impl PurchaseSink for KafkaSink {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        let begun = Instant::now();
+        let started = Instant::now();
         self.closed.store(true, Ordering::Release);
-        // Those that came before count as in the queue, too.
+        // Purchases that wait for Kafka's first response count as queued.
         let in_time =
-            tokio::time::timeout(deadline, self.startup_permits.acquire_many(early_room(&self.log))).await;
-        self.given_up.cancel();
+            tokio::time::timeout(deadline, self.startup_permits.acquire_many(startup_capacity(&self.log)))
+                .await;
+        self.abandoned.cancel();
         let log = Arc::clone(&self.log);
-        let left = deadline.saturating_sub(begun.elapsed());
-        let flushed = tokio::task::spawn_blocking(move || log.producing.flush(left));
+        let left = deadline.saturating_sub(started.elapsed());
+        let flushed = tokio::task::spawn_blocking(move || log.producer.flush(left));
         flushed.await.unwrap_or_else(|error| {
-            Err(kafka_error(ErrorKind::Internal, "the end of the sink came to no end").with_source(error))
+            Err(kafka_error(ErrorKind::Internal, "flush task aborted").with_source(error))
         })?;
         in_time.map_or_else(|elapsed| Err(too_late().with_source(elapsed)), |_all| Ok(()))
     }

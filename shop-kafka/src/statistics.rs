@@ -1,37 +1,37 @@
-//! The few numbers of librdkafka's many that are worth a metric.
+//! The subset of librdkafka's statistics that is exposed.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use rdkafka::Statistics;
 
-/// Is told [`KafkaStatistics`] every now and then, by a thread that must not be kept waiting.
+/// Receives [`KafkaStatistics`] at every [`statistics_interval`](crate::KafkaLogOptions::statistics_interval).
 pub trait StatisticsObserver: Debug + Send + Sync + 'static {
-    /// Takes note.
+    /// Called on a client's thread. Must not block.
     fn observe(&self, statistics: &KafkaStatistics);
 }
 
-/// What one client says of itself.
+/// The statistics of one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KafkaStatistics {
     /// A producer.
     #[non_exhaustive]
     Producer {
-        /// The brokers that it is connected to.
+        /// Number of connected brokers.
         brokers_up: u64,
-        /// The records that wait to be sent or acknowledged.
+        /// Number of records that are queued or in flight.
         waiting: u64,
     },
-    /// A member of a group.
+    /// A consumer.
     #[non_exhaustive]
     Consumer {
-        /// The group.
+        /// The consumer group.
         group: String,
-        /// The brokers that it is connected to.
+        /// Number of connected brokers.
         brokers_up: u64,
-        /// How many records the group's committed position is behind the end, for each partition that this
-        /// member owns.
+        /// Consumer lag in records, by partition owned by this member: the end of the partition minus the group's
+        /// committed offset.
         lag: BTreeMap<u32, u64>,
     },
 }
@@ -50,14 +50,14 @@ impl KafkaStatistics {
     }
 }
 
-/// How many records the committed position of each partition of `topic` is behind its end, as far as that is known.
+/// Returns the consumer lag of each partition of `topic` for which it is known.
 pub(crate) fn lag(statistics: &Statistics, topic: &str) -> BTreeMap<u32, u64> {
     let partitions = statistics.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
     let lag = |partition: &rdkafka::statistics::Partition| {
-        // -1 is the partition that collects what belongs to none.
+        // -1 is librdkafka's internal partition for records without one.
         let index = u32::try_from(partition.partition).ok()?;
         let known = u64::try_from(partition.consumer_lag);
-        // Unknown as long as the group has committed nothing: it begins at the earliest record.
+        // Without a committed offset, the lag is the whole partition: the group starts at its first record.
         let all = || u64::try_from(partition.hi_offset - partition.lo_offset.max(0));
         let records = if partition.committed_offset < 0 { known.or_else(|_| all()) } else { known };
         Some((index, records.ok()?))
@@ -66,7 +66,7 @@ pub(crate) fn lag(statistics: &Statistics, topic: &str) -> BTreeMap<u32, u64> {
 }
 
 fn brokers_up(statistics: &Statistics) -> u64 {
-    // Addresses to begin with have no number.
+    // Bootstrap addresses have no node id.
     let up = statistics.brokers.values().filter(|broker| broker.nodeid >= 0 && broker.state == "UP");
     up.count() as u64
 }

@@ -1,4 +1,4 @@
-//! A topic: whether it is there, and how it is made if it is not.
+//! Checks whether a topic exists, and creates it if it does not.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,12 +21,12 @@ use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::thread::close_in_background;
 
-/// A client that only asks.
+/// A client for metadata requests.
 pub(crate) type Observer = BaseConsumer<Context<()>>;
 
 impl rdkafka::consumer::ConsumerContext for Context<()> {}
 
-/// What it takes to ask about topics, and to create them.
+/// Describes and creates topics.
 #[derive(Clone)]
 pub(crate) struct TopicAdmin {
     pub(crate) observer: Arc<Observer>,
@@ -36,151 +36,150 @@ pub(crate) struct TopicAdmin {
 }
 
 impl TopicAdmin {
-    /// Takes note of the cluster's id, which came along with the answer to another question.
+    /// Stores the cluster's id, which is part of every metadata response.
     fn learn_cluster(&self) {
         if self.cluster.get().is_none()
-            && let Some(id) = self.observer.client().fetch_cluster_id(REQUEST)
+            && let Some(id) = self.observer.client().fetch_cluster_id(REQUEST_TIMEOUT)
         {
             self.cluster.get_or_init(|| id.into());
         }
     }
 
-    /// The answer to a question to the cluster's administration. Blocks.
-    fn administer<T, F>(
-        &self,
-        question: impl FnOnce(&AdminClient<Context<()>>, &AdminOptions) -> F,
-    ) -> Result<T>
+    /// Runs an administrative request. Blocks.
+    fn request<T, F>(&self, request: impl FnOnce(&AdminClient<Context<()>>, &AdminOptions) -> F) -> Result<T>
     where
         F: Future<Output = KafkaResult<T>>,
     {
         let context = Context::new(Arc::clone(&self.health), None, ());
         let admin = AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
-        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let options = AdminOptions::new()
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .operation_timeout(Some(REQUEST_TIMEOUT));
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "no runtime could be started").with_source(error)
+            Error::new(ErrorKind::Unavailable, "failed to start a runtime").with_source(error)
         })?;
-        let answer = runtime.block_on(question(&admin, &options)).map_err(from_kafka);
-        // The caller does not wait until the client is closed.
+        let response = runtime.block_on(request(&admin, &options)).map_err(from_kafka);
+        // Closing the client blocks: not on the caller's thread.
         close_in_background(admin, |_| {});
-        answer
+        response
     }
 }
 
-/// A topic that is needed.
+/// A required topic, and its last known state.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     partitions: i32,
-    replicas: Option<u32>,
-    /// Whether it is created if it is missing.
+    replication_factor: Option<u32>,
+    /// Whether a missing topic is created.
     create: bool,
-    /// What a new topic is created with, beside the cluster's defaults.
-    settings: TopicConfig,
+    /// The configuration of a new topic that differs from the cluster's defaults.
+    config: TopicConfig,
     state: watch::Sender<State>,
-    /// Its `min.insync.replicas`; 0 while that is not known.
+    /// Its `min.insync.replicas`; 0 while it is unknown.
     min_in_sync: AtomicU32,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum State {
-    /// Nobody has been asked yet.
+    /// Not checked yet.
     Unknown,
-    /// It was there when last asked; it is not asked before each use.
+    /// The topic existed at the last check. It is not checked before each use.
     Ready(Partitions),
-    /// It has not been there so far.
+    /// The topic has never been available.
     Failed(Error),
 }
 
 impl Topic {
-    /// The log itself.
+    /// The topic of the log.
     pub(crate) fn for_log(options: &KafkaLogOptions) -> Self {
-        // Whatever the broker's defaults are.
+        // Set explicitly, because the broker's defaults may differ.
         let forever = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
         let forever = forever.map(|(name, value)| (name, value.into()));
         let kept = if options.infinite_retention { forever.to_vec() } else { Vec::new() };
-        let settings = TopicConfig::Required(in_sync(options).into_iter().chain(kept).collect());
-        Self::new(options.topic.as_str().into(), options.partitions, options, settings)
+        let config = TopicConfig::Required(in_sync(options).into_iter().chain(kept).collect());
+        Self::new(options.topic.as_str().into(), options.partitions, options, config)
     }
 
-    /// The dead letters of the log: one partition, as they are few. Each is larger than its record by some
-    /// headers, and stays until somebody has looked at it.
+    /// The dead-letter topic of the log. It has one partition, because dead letters are few, and unlimited retention. A
+    /// dead letter is larger than its record by some headers.
     pub(crate) fn for_dead_letters(options: &KafkaLogOptions) -> Self {
         let kept = [("max.message.bytes", MAX_RECORD_BYTES.to_string()), ("retention.ms", "-1".into())];
-        let settings = TopicConfig::Preferred(in_sync(options).into_iter().chain(kept).collect());
-        Self::new(format!("{}.dlq", options.topic).into(), 1, options, settings)
+        let config = TopicConfig::Preferred(in_sync(options).into_iter().chain(kept).collect());
+        Self::new(format!("{}.dlq", options.topic).into(), 1, options, config)
     }
 
-    fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, settings: TopicConfig) -> Self {
-        let (replicas, create) = (options.replication_factor, options.create_topics);
+    fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, config: TopicConfig) -> Self {
+        let (replication_factor, create) = (options.replication_factor, options.create_topics);
         let state = watch::Sender::new(State::Unknown);
         let min_in_sync = AtomicU32::new(0);
-        Self { name, partitions: number(partitions), replicas, create, settings, state, min_in_sync }
+        Self { name, partitions: number(partitions), replication_factor, create, config, state, min_in_sync }
     }
 
     pub(crate) fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
-    /// How many brokers acknowledge a record at least, if that is known.
+    /// Returns the minimum number of brokers that acknowledge a record, if it is known.
     pub(crate) fn min_in_sync(&self) -> Option<u32> {
         Some(self.min_in_sync.load(Ordering::Relaxed)).filter(|known| *known > 0)
     }
 
-    /// Whether receipts are made out for what it takes.
-    pub(crate) const fn is_promised(&self) -> bool {
-        matches!(self.settings, TopicConfig::Required(_))
+    /// Whether receipts are issued for records of this topic.
+    pub(crate) const fn has_receipts(&self) -> bool {
+        matches!(self.config, TopicConfig::Required(_))
     }
 
-    /// Whether the topic is there; waits for the first answer, at most for `time`.
-    pub(crate) async fn ready(&self, time: Duration) -> Result<()> {
+    /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
+    pub(crate) async fn ready(&self, timeout: Duration) -> Result<()> {
         let mut state = self.state.subscribe();
-        let answered = state.wait_for(|state| !matches!(state, State::Unknown));
-        match tokio::time::timeout(time, answered).await {
+        let checked = state.wait_for(|state| !matches!(state, State::Unknown));
+        match tokio::time::timeout(timeout, checked).await {
             Ok(Ok(state)) => match &*state {
                 State::Failed(error) => Err(error.clone()),
                 State::Unknown | State::Ready(_) => Ok(()),
             },
-            // The sender lives as long as `self`, so this is a matter of time only.
+            // The sender is a field of `self`, so the channel cannot be closed.
             Ok(Err(_)) | Err(_) => Err(not_reached()),
         }
     }
 
-    /// Whether the topic is there, though it may not be created; waits for the answer, at most for `time`.
-    pub(crate) async fn exists(&self, time: Duration) -> Result<bool> {
+    /// Waits for the first check, at most for `timeout`. Returns whether the topic exists.
+    pub(crate) async fn exists(&self, timeout: Duration) -> Result<bool> {
         let is_missing = |error: &Error| {
             let source = std::error::Error::source(error);
             source.and_then(|source| source.downcast_ref()) == Some(&MISSING)
         };
-        match self.ready(time).await {
+        match self.ready(timeout).await {
             Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Looks whether the topic is there, and creates it if it is not. Blocks.
+    /// Checks whether the topic exists, and creates it if it does not. Blocks.
     pub(crate) fn ensure(&self, admin: &TopicAdmin) {
-        let found = self.describe(admin).and_then(|found| match found {
-            Some(partitions) if partitions.some_are_led() => Ok(partitions),
+        let result = self.describe(admin).and_then(|found| match found {
+            Some(partitions) if partitions.some_have_leaders() => Ok(partitions),
             Some(_) => self.wait_for_leaders(admin),
             None if !self.create => Err(self.missing()),
             None => self.create(admin).and_then(|()| self.wait_for_leaders(admin)),
         });
-        match found {
+        match result {
             Ok(partitions) => {
-                admin.health.works();
+                admin.health.clear();
                 self.set(State::Ready(partitions));
             }
             Err(error) => self.fail(admin.health.explain(error)),
         }
     }
 
-    /// A topic that was there once and cannot be asked for now is taken to be there still: whoever uses it
-    /// learns more than that Kafka is away.
+    /// A topic that has existed stays ready if a check fails: the error of its next use is more specific than
+    /// "unavailable".
     fn fail(&self, error: Error) {
         let was_ready = matches!(*self.state.borrow(), State::Ready(_));
         if was_ready && error.is_transient() {
-            tracing::debug!(kafka.topic = %self.name, %error, "the topic cannot be looked at now");
+            tracing::debug!(kafka.topic = %self.name, %error, "topic check failed");
             return;
         }
         let error = error.with_outcome(Outcome::NotApplied).with_context("topic", &self.name);
@@ -189,66 +188,68 @@ impl Topic {
 
     fn set(&self, state: State) {
         self.state.send_if_modified(|known| {
-            let news = match (&*known, &state) {
+            let is_changed = match (&*known, &state) {
                 (State::Ready(old), State::Ready(new)) => {
-                    (old.copies, &old.leaderless) != (new.copies, &new.leaderless)
+                    (old.replicas, &old.leaderless) != (new.replicas, &new.leaderless)
                 }
                 (State::Failed(old), State::Failed(new)) => old.to_string() != new.to_string(),
                 _ => true,
             };
-            if news {
+            if is_changed {
                 self.report(&state);
                 *known = state;
             }
-            news
+            is_changed
         });
     }
 
-    /// A topic that was created just now gets its leaders a moment later. One of them is enough in the end.
+    /// Waits for the leaders of a new topic, which are elected shortly after its creation. At the deadline, one leader
+    /// is enough.
     fn wait_for_leaders(&self, admin: &TopicAdmin) -> Result<Partitions> {
-        let until = Instant::now() + LEADERS;
+        let deadline = Instant::now() + LEADER_TIMEOUT;
         loop {
             let found = self.describe(admin)?;
-            let is_over = Instant::now() >= until;
+            let is_over = Instant::now() >= deadline;
             match found {
-                Some(partitions) if partitions.are_all_led() => return Ok(partitions),
-                Some(partitions) if is_over && partitions.some_are_led() => return Ok(partitions),
+                Some(partitions) if partitions.all_have_leaders() => return Ok(partitions),
+                Some(partitions) if is_over && partitions.some_have_leaders() => return Ok(partitions),
                 _ if is_over => return Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
-                _ => drop(admin.observer.poll(BETWEEN_LOOKS)),
+                _ => drop(admin.observer.poll(LEADER_POLL_INTERVAL)),
             }
         }
     }
 
     fn report(&self, state: &State) {
         let topic = &*self.name;
-        let Partitions { copies, leaderless, .. } = match state {
+        let Partitions { replicas, leaderless, .. } = match state {
             State::Unknown => return,
             State::Ready(partitions) => partitions,
             State::Failed(error) => {
-                tracing::warn!(kafka.topic = topic, error = %error.chain(), "the topic cannot be used");
+                tracing::warn!(kafka.topic = topic, error = %error.chain(), "topic unavailable");
                 return;
             }
         };
-        tracing::info!(kafka.topic = topic, copies, "the topic is there");
-        if let Some(wanted) = self.replicas.filter(|wanted| *copies < *wanted as usize) {
+        tracing::info!(kafka.topic = topic, replicas, "topic ready");
+        if let Some(expected) = self.replication_factor.filter(|expected| *replicas < *expected as usize) {
             tracing::warn!(
                 kafka.topic = topic,
-                wanted,
-                found = copies,
-                "the topic has fewer copies than KAFKA_REPLICAS: add replicas to its partitions"
+                expected,
+                replicas,
+                "topic has fewer replicas than KAFKA_REPLICAS: reassign its partitions with more replicas"
             );
         }
         if !leaderless.is_empty() {
             tracing::warn!(
                 kafka.topic = topic,
                 partitions = ?leaderless,
-                "no broker leads these partitions: what belongs there is refused until one does"
+                "partitions without a leader: their records are rejected until one is elected"
             );
         }
     }
 
     fn describe(&self, admin: &TopicAdmin) -> Result<Option<Partitions>> {
-        let metadata = admin.observer.fetch_metadata(Some(&self.name), REQUEST).map_err(from_kafka)?;
+        let metadata =
+            admin.observer.fetch_metadata(Some(&self.name), REQUEST_TIMEOUT).map_err(from_kafka)?;
         admin.learn_cluster();
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == &*self.name) else {
             return Ok(None);
@@ -262,34 +263,39 @@ impl Topic {
     }
 
     fn create(&self, admin: &TopicAdmin) -> Result<()> {
-        let (TopicConfig::Required(settings) | TopicConfig::Preferred(settings)) = &self.settings;
+        let (TopicConfig::Required(settings) | TopicConfig::Preferred(settings)) = &self.config;
         let Some(code) = self.request_creation(admin, settings)? else { return Ok(()) };
-        let is_about_settings =
+        let is_config_rejected =
             matches!(code, RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig);
-        if !is_about_settings || matches!(self.settings, TopicConfig::Required(_)) {
-            return Err(self.refused(code));
+        if !is_config_rejected || matches!(self.config, TopicConfig::Required(_)) {
+            return Err(self.creation_error(code));
         }
-        tracing::warn!(kafka.topic = %self.name, %code, ?settings, "the topic is created without settings, which the cluster refuses");
-        self.request_creation(admin, &[])?.map_or(Ok(()), |code| Err(self.refused(code)))
+        tracing::warn!(
+            kafka.topic = %self.name,
+            %code,
+            ?settings,
+            "the cluster rejected settings, creating the topic without them"
+        );
+        self.request_creation(admin, &[])?.map_or(Ok(()), |code| Err(self.creation_error(code)))
     }
 
-    /// Asks for the topic to be created; answers why the cluster refuses.
+    /// Creates the topic. Returns the code with which the cluster rejected it, if it did.
     fn request_creation(
         &self,
         admin: &TopicAdmin,
         settings: &[(&'static str, String)],
     ) -> Result<Option<RDKafkaErrorCode>> {
-        // -1 stands for the cluster's default.
-        let replication = TopicReplication::Fixed(self.replicas.map_or(-1, number));
+        // -1 selects the cluster's default.
+        let replication = TopicReplication::Fixed(self.replication_factor.map_or(-1, number));
         let topic = NewTopic::new(&self.name, self.partitions, replication);
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
-        let created = admin.administer(|client, options| client.create_topics([&topic], options))?;
+        let created = admin.request(|client, options| client.create_topics([&topic], options))?;
         for topic in created {
             match topic {
                 Ok(_) => {
-                    tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "created a topic");
+                    tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "topic created");
                 }
-                // Somebody else was faster.
+                // Created concurrently by another client.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Ok(Some(code)),
             }
@@ -297,18 +303,18 @@ impl Topic {
         Ok(None)
     }
 
-    /// Reads `min.insync.replicas`. Without an answer what was known stays; without the right to read the topic's
-    /// settings nothing is known. Blocks.
-    pub(crate) fn ask_min_in_sync(&self, admin: &TopicAdmin) {
+    /// Reads `min.insync.replicas`. Keeps the known value if the brokers do not respond, and resets it if the user may
+    /// not read the topic's configuration. Blocks.
+    pub(crate) fn refresh_min_in_sync(&self, admin: &TopicAdmin) {
         let topic = ResourceSpecifier::Topic(&self.name);
-        let answered = admin.administer(|client, options| client.describe_configs([&topic], options));
-        let answered = answered.and_then(|resources| {
-            resources.into_iter().next().map(|answer| answer.map_err(from_code)).transpose()
+        let described = admin.request(|client, options| client.describe_configs([&topic], options));
+        let described = described.and_then(|resources| {
+            resources.into_iter().next().map(|resource| resource.map_err(from_code)).transpose()
         });
-        let found = match answered {
+        let found = match described {
             Ok(settings) => settings.as_ref().and_then(min_in_sync),
             Err(error) => {
-                tracing::debug!(kafka.topic = %self.name, %error, "the topic's settings cannot be read");
+                tracing::debug!(kafka.topic = %self.name, %error, "failed to read the topic's configuration");
                 if error.is_transient() {
                     return;
                 }
@@ -317,7 +323,7 @@ impl Topic {
         };
         let known = self.min_in_sync.swap(found.unwrap_or_default(), Ordering::Relaxed);
         if found.unwrap_or_default() != known {
-            tracing::info!(kafka.topic = %self.name, min_in_sync = found, "the topic's min.insync.replicas");
+            tracing::info!(kafka.topic = %self.name, min_in_sync = found, "min.insync.replicas changed");
         }
     }
 
@@ -329,13 +335,13 @@ impl Topic {
         kafka_error(ErrorKind::Unavailable, message).with_source(MISSING)
     }
 
-    fn refused(&self, code: RDKafkaErrorCode) -> Error {
+    fn creation_error(&self, code: RDKafkaErrorCode) -> Error {
         let error = from_code(code);
         if error.is_transient() {
             return error;
         }
         let message = format!(
-            "the topic {} is missing and was not created: create it with {} partitions, or grant CREATE on it",
+            "the topic {} is missing and could not be created: create it with {} partitions, or grant CREATE on it",
             self.name, self.partitions
         );
         let kind = if error.kind() == ErrorKind::Invalid { error.kind() } else { ErrorKind::Denied };
@@ -347,72 +353,74 @@ fn number(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// Of three copies two must be there before a record is acknowledged.
+/// With three or more replicas, two must have a record before it is acknowledged.
 fn in_sync(options: &KafkaLogOptions) -> Option<(&'static str, String)> {
     (options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into()))
 }
 
-/// What a new topic is created with.
+/// The configuration of a new topic.
 #[derive(Debug)]
 enum TopicConfig {
-    /// Without them there is to be no topic.
+    /// The topic is not created without these settings.
     Required(Vec<(&'static str, String)>),
-    /// Without them it is better than none. The policy of a cluster may leave them to its administrators.
+    /// The topic is created without these settings if the cluster's policy rejects them.
     Preferred(Vec<(&'static str, String)>),
 }
 
-/// What is known of a topic that is there.
+/// The partitions of an existing topic.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Partitions {
-    all: usize,
-    /// Partitions that no broker leads now. They take nothing; the others do.
+    count: usize,
+    /// Partitions without a leader. They accept no records; the others do.
     leaderless: Vec<i32>,
-    /// The copies of the partition that has the fewest.
-    copies: usize,
+    /// The smallest number of replicas of a partition.
+    replicas: usize,
 }
 
 impl Partitions {
     fn from_metadata(topic: &MetadataTopic) -> Self {
         let partitions = topic.partitions();
-        let copies = partitions.iter().map(|partition| partition.replicas().len()).min();
+        let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
         let leaderless = partitions.iter().filter(|partition| partition.leader() < 0);
         Self {
-            all: partitions.len(),
+            count: partitions.len(),
             leaderless: leaderless.map(MetadataPartition::id).collect(),
-            copies: copies.unwrap_or_default(),
+            replicas: replicas.unwrap_or_default(),
         }
     }
 
-    /// Whether nothing is about to change.
-    pub(crate) fn is_settled(&self) -> bool {
+    /// Whether no partition lacks a leader.
+    pub(crate) fn has_all_leaders(&self) -> bool {
         self.leaderless.is_empty()
     }
 
-    /// Metadata may name a topic that was created just now without its partitions.
-    fn are_all_led(&self) -> bool {
-        self.all > 0 && self.is_settled()
+    /// Like [`has_all_leaders`](Self::has_all_leaders), but false for a new topic that is listed without partitions.
+    fn all_have_leaders(&self) -> bool {
+        self.count > 0 && self.has_all_leaders()
     }
 
-    fn some_are_led(&self) -> bool {
-        self.leaderless.len() < self.all
+    fn some_have_leaders(&self) -> bool {
+        self.leaderless.len() < self.count
     }
 }
 
-/// Why a topic is refused that is missing and not to be created.
+/// The source of the error for a missing topic that is not created here.
 const MISSING: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
-/// How long a topic may take to get its leaders.
-const LEADERS: Duration = Duration::from_secs(4);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// One request of those that look for a topic, or make it.
-const REQUEST: Duration = Duration::from_secs(2);
+/// The maximum time to wait for the leaders of a new topic.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
+const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The timeout of a metadata or administrative request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why the brokers do not serve `topic`.
-pub(crate) fn error_of(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorCode> {
+/// Returns the error code of `topic` in `metadata`, or the code for a topic without leaders.
+pub(crate) fn topic_error(metadata: &Metadata, topic: &str) -> Option<RDKafkaErrorCode> {
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
         return Some(RDKafkaErrorCode::UnknownTopic);
     };
-    let leaderless =
-        || (!Partitions::from_metadata(found).some_are_led()).then_some(RDKafkaErrorCode::LeaderNotAvailable);
+    let leaderless = || {
+        (!Partitions::from_metadata(found).some_have_leaders())
+            .then_some(RDKafkaErrorCode::LeaderNotAvailable)
+    };
     found.error().map(RDKafkaErrorCode::from).or_else(leaderless)
 }
 
@@ -426,26 +434,22 @@ mod tests {
     use crate::fixture::KafkaFixture;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_topic_is_created_without_what_the_cluster_refuses_unless_it_is_needed() {
+    async fn create_drops_preferred_settings_but_not_required_ones() {
         let Some(fixture) = KafkaFixture::on_test_server().await else { return };
         let log = &fixture.log().shared;
         let unknown = || vec![("no.such.setting", "1".to_owned())];
-        let topic = |ending: &str, settings| {
-            let topic = Arc::new(Topic::new(
-                format!("{}.{ending}", log.topic.name).into(),
-                1,
-                &log.options,
-                settings,
-            ));
-            log.monitor.keep(Arc::clone(&topic));
+        let topic = |suffix: &str, config| {
+            let topic =
+                Arc::new(Topic::new(format!("{}.{suffix}", log.topic.name).into(), 1, &log.options, config));
+            log.monitor.add(Arc::clone(&topic));
             topic
         };
-        let (wished, needed) = (
-            topic("wished", TopicConfig::Preferred(unknown())),
-            topic("needed", TopicConfig::Required(unknown())),
+        let (preferred, required) = (
+            topic("preferred", TopicConfig::Preferred(unknown())),
+            topic("required", TopicConfig::Required(unknown())),
         );
-        wished.ready(Duration::from_secs(30)).await.unwrap();
-        let error = needed.ready(Duration::from_secs(30)).await.unwrap_err();
+        preferred.ready(Duration::from_secs(30)).await.unwrap();
+        let error = required.ready(Duration::from_secs(30)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
 }

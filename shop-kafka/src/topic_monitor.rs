@@ -1,4 +1,4 @@
-//! The thread that sees to it that the topics are there, and the client that it asks with.
+//! Creates missing topics and monitors their state, in a thread with one shared client.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -11,45 +11,45 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Context, Health, lock};
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
-use crate::topic::{Observer, State, Topic, TopicAdmin, error_of};
+use crate::topic::{Observer, State, Topic, TopicAdmin, topic_error};
 use crate::{KafkaLogOptions, config, thread};
 
-/// Sees to the topics as long as it lives.
+/// Monitors topics until it is dropped.
 pub(crate) struct TopicMonitor {
     observer: Option<Arc<Observer>>,
     topics: Arc<Mutex<Vec<Arc<Topic>>>>,
     health: Arc<Health>,
     cluster: Arc<OnceLock<Arc<str>>>,
     end: CancellationToken,
-    answers: tokio::sync::Mutex<Replies>,
+    last_checks: tokio::sync::Mutex<LastChecks>,
 }
 
-/// The last answers to the question whether Kafka is there.
+/// The results of the latest connection checks.
 #[derive(Default)]
-struct Replies {
-    /// Of each topic that it was asked with: whether Kafka serves it.
+struct LastChecks {
+    /// The result by topic.
     topics: BTreeMap<Arc<str>, (Instant, Result<()>)>,
-    /// Kafka did not answer, which is no matter of the topic.
-    away: Option<(Instant, Error)>,
+    /// Kafka did not respond, which concerns all topics.
+    unavailable: Option<(Instant, Error)>,
 }
 
-impl Replies {
-    /// The answer for `topic`, if it is fresh.
-    fn known(&self, topic: &str) -> Option<Result<()>> {
-        let is_fresh = |at: &Instant| at.elapsed() < FRESH;
-        if let Some((_, error)) = self.away.as_ref().filter(|(at, _)| is_fresh(at)) {
+impl LastChecks {
+    /// Returns the result for `topic`, if it is recent.
+    fn recent(&self, topic: &str) -> Option<Result<()>> {
+        let is_recent = |at: &Instant| at.elapsed() < CHECK_VALIDITY;
+        if let Some((_, error)) = self.unavailable.as_ref().filter(|(at, _)| is_recent(at)) {
             return Some(Err(error.clone()));
         }
-        self.topics.get(topic).filter(|(at, _)| is_fresh(at)).map(|(_, answer)| answer.clone())
+        self.topics.get(topic).filter(|(at, _)| is_recent(at)).map(|(_, result)| result.clone())
     }
 }
 
-/// How long one answer to the question whether Kafka is there counts.
-const FRESH: Duration = Duration::from_secs(1);
-/// How long that question may take in all.
-const CHECK: Duration = Duration::from_secs(2);
-/// How long Kafka has to answer it.
-const PING: Duration = Duration::from_millis(1_500);
+/// How long the result of a check is reused.
+const CHECK_VALIDITY: Duration = Duration::from_secs(1);
+/// The timeout of a check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The timeout of the check's metadata request.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 impl TopicMonitor {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
@@ -58,7 +58,7 @@ impl TopicMonitor {
         let observer = Arc::new(Observer::from_config_and_context(&config, context).map_err(from_kafka)?);
         let (topics, end) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
         let cluster = Arc::new(OnceLock::new());
-        let watch = MonitorThread {
+        let monitor = MonitorThread {
             admin: TopicAdmin {
                 observer: Arc::clone(&observer),
                 config,
@@ -68,57 +68,58 @@ impl TopicMonitor {
             topics: Arc::clone(&topics),
             end: end.clone(),
         };
-        thread::start("shop-kafka-topics", move || watch.run())?;
-        let (answers, health) = (tokio::sync::Mutex::default(), Arc::clone(health));
-        Ok(Self { observer: Some(observer), topics, health, cluster, end, answers })
+        thread::start("shop-kafka-topics", move || monitor.run())?;
+        let (last_checks, health) = (tokio::sync::Mutex::default(), Arc::clone(health));
+        Ok(Self { observer: Some(observer), topics, health, cluster, end, last_checks })
     }
 
-    /// Sees to `topic` from now on.
-    pub(crate) fn keep(&self, topic: Arc<Topic>) {
+    /// Starts to monitor `topic`.
+    pub(crate) fn add(&self, topic: Arc<Topic>) {
         lock(&self.topics).push(topic);
     }
 
-    /// The cluster's id, once it is known: no later than the first topic is.
+    /// Returns the cluster's id, which is known at the latest when the first topic is ready.
     pub(crate) fn cluster(&self) -> Option<Arc<str>> {
         self.cluster.get().cloned()
     }
 
-    /// Whether `topic` is there, and Kafka too.
+    /// Checks that Kafka is available and serves `topic`.
     pub(crate) async fn check(&self, topic: &Topic) -> Result<()> {
         let checked = async {
-            topic.ready(CHECK).await?;
+            topic.ready(CHECK_TIMEOUT).await?;
             self.ping(&topic.name).await
         };
-        // A wrong login looks like a broker that does not answer.
-        let answer = tokio::time::timeout(CHECK, checked).await.unwrap_or_else(|_elapsed| Err(not_reached()));
-        answer.map_err(|error| self.health.explain(error).with_outcome(Outcome::NotApplied))
+        let result =
+            tokio::time::timeout(CHECK_TIMEOUT, checked).await.unwrap_or_else(|_elapsed| Err(not_reached()));
+        // A failed login looks like a broker that does not respond.
+        result.map_err(|error| self.health.explain(error).with_outcome(Outcome::NotApplied))
     }
 
-    /// Asks Kafka, one question at a time: one that does not answer must not collect threads that wait.
+    /// Sends a metadata request. Requests are sequential: an unresponsive broker must not accumulate waiting threads.
     async fn ping(&self, topic: &Arc<str>) -> Result<()> {
-        let mut answers = self.answers.lock().await;
-        if let Some(known) = answers.known(topic) {
-            return known;
+        let mut last_checks = self.last_checks.lock().await;
+        if let Some(recent) = last_checks.recent(topic) {
+            return recent;
         }
         let Some(observer) = self.observer.clone() else { return Ok(()) };
         let name = Arc::clone(topic);
-        let asked = tokio::task::spawn_blocking(move || {
-            observer.fetch_metadata(Some(&name), PING).map(|metadata| error_of(&metadata, &name))
+        let requested = tokio::task::spawn_blocking(move || {
+            observer
+                .fetch_metadata(Some(&name), REQUEST_TIMEOUT)
+                .map(|metadata| topic_error(&metadata, &name))
         });
-        let error = match asked.await {
+        let error = match requested.await {
             Ok(Ok(code)) => {
-                self.health.works();
-                let answer =
+                self.health.clear();
+                let result =
                     code.map_or(Ok(()), |code| Err(from_code(code).with_outcome(Outcome::NotApplied)));
-                answers.topics.insert(Arc::clone(topic), (Instant::now(), answer.clone()));
-                return answer;
+                last_checks.topics.insert(Arc::clone(topic), (Instant::now(), result.clone()));
+                return result;
             }
             Ok(Err(error)) => self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied),
-            Err(error) => {
-                kafka_error(ErrorKind::Internal, "the question to kafka came to no end").with_source(error)
-            }
+            Err(error) => kafka_error(ErrorKind::Internal, "metadata request aborted").with_source(error),
         };
-        answers.away = Some((Instant::now(), error.clone()));
+        last_checks.unavailable = Some((Instant::now(), error.clone()));
         Err(error)
     }
 }
@@ -126,7 +127,7 @@ impl TopicMonitor {
 impl Drop for TopicMonitor {
     fn drop(&mut self) {
         self.end.cancel();
-        // Ending a client waits for its threads: not where a task may stand.
+        // Closing a client blocks until its threads have ended: not in an async task.
         if let Some(observer) = self.observer.take() {
             thread::close_in_background(observer, |_| {});
         }
@@ -139,21 +140,21 @@ impl std::fmt::Debug for TopicMonitor {
     }
 }
 
-/// The thread's own part.
+/// The state of the monitor's thread.
 struct MonitorThread {
     admin: TopicAdmin,
     topics: Arc<Mutex<Vec<Arc<Topic>>>>,
     end: CancellationToken,
 }
 
-/// How often a topic is looked at that is there, in a cluster whose id is known: its settings may change.
-const REFRESH: Duration = Duration::from_secs(60);
-/// How often one is looked at that lacks leaders.
-const LEADERLESS: Duration = Duration::from_secs(5);
-/// How often one is looked for otherwise.
-const RETRY: Duration = Duration::from_millis(300);
-/// How often the thread looks whether there is something new to do.
-const TURN: Duration = Duration::from_millis(20);
+/// The interval of checks for a ready topic, whose configuration may change.
+const READY_INTERVAL: Duration = Duration::from_secs(60);
+/// The interval of checks for a topic with leaderless partitions.
+const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval of checks for a missing topic, or while the cluster's id is unknown.
+const MISSING_INTERVAL: Duration = Duration::from_millis(300);
+/// How often the thread checks for new topics and for its end.
+const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 
 impl MonitorThread {
     fn run(self) {
@@ -167,31 +168,31 @@ impl MonitorThread {
                 }
                 *due = Instant::now() + self.refresh(topic);
             }
-            // Nothing is read by it: this hands out its log lines and errors.
-            drop(self.admin.observer.poll(TURN));
+            // Never returns records: the poll delivers log lines and errors.
+            drop(self.admin.observer.poll(POLL_TIMEOUT));
         }
     }
 
-    /// Looks at `topic`; answers after how long to look again.
+    /// Checks `topic`. Returns the time until the next check.
     fn refresh(&self, topic: &Arc<Topic>) -> Duration {
         topic.ensure(&self.admin);
-        let State::Ready(present) = topic.state() else { return RETRY };
+        let State::Ready(partitions) = topic.state() else { return MISSING_INTERVAL };
         if self.admin.cluster.get().is_none() {
-            return RETRY;
+            return MISSING_INTERVAL;
         }
-        // A client of its own each time: not while a broker is missed, once the answer is known.
-        if topic.is_promised() && (present.is_settled() || topic.min_in_sync().is_none()) {
-            self.ask_settings(topic);
+        // Each request creates a client, so a known value is not refreshed while a leader is missing.
+        if topic.has_receipts() && (partitions.has_all_leaders() || topic.min_in_sync().is_none()) {
+            self.refresh_config(topic);
         }
-        if present.is_settled() { REFRESH } else { LEADERLESS }
+        if partitions.has_all_leaders() { READY_INTERVAL } else { LEADERLESS_INTERVAL }
     }
 
-    /// Not here: a cluster that leaves the question open must not hold up other topics.
-    fn ask_settings(&self, topic: &Arc<Topic>) {
+    /// Reads the topic's configuration in a separate thread: a slow response must not delay other topics.
+    fn refresh_config(&self, topic: &Arc<Topic>) {
         let (topic, admin) = (Arc::clone(topic), self.admin.clone());
-        let started = thread::start("shop-kafka-settings", move || topic.ask_min_in_sync(&admin));
+        let started = thread::start("shop-kafka-settings", move || topic.refresh_min_in_sync(&admin));
         if let Err(error) = started {
-            tracing::debug!(%error, "the topic's settings are not asked for now");
+            tracing::debug!(%error, "failed to start a thread for the topic's configuration");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Between a dead letter and the record that it is kept as.
+//! Encodes a dead letter as a Kafka record, and decodes it.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use shop_core::log::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKi
 
 use crate::record::to_headers;
 
-/// The headers that follow those of the record.
+/// The headers that are appended to those of the original record.
 const NAMES: [&str; 9] = [
     "dead-letter-cluster",
     "dead-letter-topic",
@@ -22,9 +22,9 @@ const NAMES: [&str; 9] = [
     "dead-letter-version",
 ];
 
-/// The headers of the record that `letter` is kept as.
-pub(super) fn headers(letter: &DeadLetter) -> OwnedHeaders {
-    let DeadLetter { record, partition, reason, attempts, version, .. } = letter;
+/// Encodes `dead_letter` as headers: those of the original record, then [`NAMES`].
+pub(super) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
+    let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
     let values: [&str; 9] = [
         &partition.cluster,
         &partition.topic,
@@ -41,11 +41,11 @@ pub(super) fn headers(letter: &DeadLetter) -> OwnedHeaders {
     to_headers(&record.headers, &own)
 }
 
-/// The letter that `kept` is, or `None` when it is none.
-pub(crate) fn letter(kept: &LogRecord) -> Option<DeadLetter> {
-    let all: Vec<(&str, Option<&[u8]>)> = kept.headers.iter().collect();
-    // Counted from the end: a record that was a letter before has such headers of its own.
-    let (of_record, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
+/// Decodes a record of the dead-letter topic; `None` if it is not a dead letter.
+pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
+    let all: Vec<(&str, Option<&[u8]>)> = encoded.headers.iter().collect();
+    // Counted from the end: a replayed record may itself have these headers.
+    let (original, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
     let text = |index: usize| -> Option<&str> {
         let (name, value) = own.get(index)?;
         (*name == NAMES[index]).then_some(())?;
@@ -58,13 +58,13 @@ pub(crate) fn letter(kept: &LogRecord) -> Option<DeadLetter> {
     let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, text(6)?.to_owned());
     let headers =
-        of_record.iter().fold(Headers::builder(), |headers, (name, value)| headers.with(name, *value));
-    let record = LogRecord::new(offset, time, kept.value.clone())
-        .with_key(kept.key.clone())
+        original.iter().fold(Headers::builder(), |headers, (name, value)| headers.with(name, *value));
+    let record = LogRecord::new(offset, time, encoded.value.clone())
+        .with_key(encoded.key.clone())
         .with_headers(headers.build());
-    let mut letter = DeadLetter::new(record, partition, reason, number(text(7))?);
-    text(8)?.clone_into(&mut letter.version);
-    Some(letter)
+    let mut dead_letter = DeadLetter::new(record, partition, reason, number(text(7))?);
+    text(8)?.clone_into(&mut dead_letter.version);
+    Some(dead_letter)
 }
 
 fn number<T: FromStr>(text: Option<&str>) -> Option<T> {

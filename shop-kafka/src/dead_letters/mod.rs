@@ -1,4 +1,4 @@
-//! Dead letters, in a topic of their own.
+//! Dead letters in a separate topic.
 
 pub(crate) mod codec;
 
@@ -13,18 +13,19 @@ use crate::log::Shared;
 use crate::producer::{OutgoingRecord, PendingDelivery, ProducerHandle};
 use crate::topic::Topic;
 
-/// Keeps the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
+/// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
 ///
-/// A letter is the record with its key and headers, byte for byte, followed by headers of its own, in this
+/// A dead letter has the key, value and headers of its record, unchanged, followed by these text headers in this
 /// order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
 /// `dead-letter-time` (milliseconds since 1970), `dead-letter-reason`, `dead-letter-detail`,
-/// `dead-letter-attempts`, `dead-letter-version`; all are text. A letter that is put again is there twice; who
-/// reads tells by cluster, topic, partition and offset.
+/// `dead-letter-attempts`, `dead-letter-version`. A repeated `put` writes a duplicate, which readers recognize by
+/// cluster, topic, partition and offset.
 ///
-/// A letter that was replayed or dropped stays in the topic, and is listed no more: a record without key and with an
-/// empty value marks it, whose headers are `dead-letter-settled` (`replayed` or `dropped`), `dead-letter-record` (topic,
-/// partition and offset, with dashes between), `dead-letter-place` and `dead-letter-purchase` (the ids of both). It
-/// settles what stands before it: a letter that is put again behind it is kept again.
+/// A resolved dead letter stays in the topic and is no longer listed as pending. Its marker is a record without key
+/// and with an empty value, with the headers `dead-letter-settled` (`replayed` or `dropped`), `dead-letter-record`
+/// (topic, partition and offset, joined by dashes), `dead-letter-place` (the record id) and, if it is known,
+/// `dead-letter-purchase` (the id of the purchase or event). A marker resolves the dead letters before it: one that
+/// is put again after the marker is pending again.
 #[derive(Debug, Clone)]
 pub struct KafkaDeadLetters {
     pub(crate) log: Arc<Shared>,
@@ -33,21 +34,21 @@ pub struct KafkaDeadLetters {
 
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let ready = self.topic.ready(self.log.options.publish_timeout).await;
-        // It is about the topic, which an operator can mend, not about these letters.
+        // The error is about the topic, which an operator can fix, and not about these dead letters.
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
-        let producing = &self.log.producing;
+        let producer = &self.log.producer;
         let enqueue = |index: usize| {
-            let letter = &letters[index];
-            producing.enqueue(OutgoingRecord {
+            let DeadLetter { record, .. } = &dead_letters[index];
+            producer.enqueue(OutgoingRecord {
                 topic: &self.topic.name,
-                key: letter.record.key.as_deref(),
-                value: letter.record.value.as_deref(),
-                headers: codec::headers(letter),
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+                headers: codec::headers(&dead_letters[index]),
             })
         };
-        deliver(producing, letters.len(), enqueue).await
+        deliver(producer, dead_letters.len(), enqueue).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -55,27 +56,27 @@ impl DeadLetters for KafkaDeadLetters {
     }
 }
 
-/// Enqueues so many records, by their index, and waits until all of them are delivered.
+/// Enqueues `count` records, by index, and waits until all of them are acknowledged.
 pub(crate) async fn deliver(
-    producing: &ProducerHandle,
+    producer: &ProducerHandle,
     count: usize,
     enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send,
 ) -> Result<()> {
-    let mut on_their_way = VecDeque::<PendingDelivery>::with_capacity(count);
+    let mut in_flight = VecDeque::<PendingDelivery>::with_capacity(count);
     for index in 0..count {
         let mut enqueued = enqueue(index);
-        // More than the queue has room for: those before make room.
+        // The producer's queue is full: wait for the oldest record in flight.
         while let Err(error) = &enqueued
             && error.kind() == ErrorKind::Overloaded
-            && let Some(first) = on_their_way.pop_front()
+            && let Some(first) = in_flight.pop_front()
         {
-            first.delivered(producing).await?;
+            first.delivered(producer).await?;
             enqueued = enqueue(index);
         }
-        on_their_way.push_back(enqueued?);
+        in_flight.push_back(enqueued?);
     }
-    for record in on_their_way {
-        record.delivered(producing).await?;
+    for record in in_flight {
+        record.delivered(producer).await?;
     }
     Ok(())
 }

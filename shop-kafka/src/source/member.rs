@@ -1,4 +1,4 @@
-//! What a member owns, and what it commits.
+//! The state of a group member: owned partitions, commits and lag.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -24,25 +24,25 @@ pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 pub(super) struct Member {
     pub(super) log: Arc<Shared>,
     pub(super) group: String,
-    pub(super) inbox: EventQueue,
-    /// The partitions of this member, each with its epoch.
+    pub(super) queue: EventQueue,
+    /// The owned partitions, each with its epoch.
     owned: Mutex<BTreeMap<u32, u64>>,
-    /// The consumer to commit with. The lock is held during a commit: librdkafka commits in the name of the
-    /// membership as it is when the request leaves, so a partition must not change hands in between.
+    /// The consumer to commit with. The lock is held during a commit: librdkafka uses the generation that is current
+    /// when it sends the request, so the owned partitions must not change in between.
     committing: Mutex<Weak<Consumer>>,
-    /// How far the group is behind in each partition that the statistics have spoken of last.
+    /// The group's lag by partition, from the latest statistics.
     lag: Mutex<BTreeMap<u32, u64>>,
-    /// Partitions were assigned since the reading thread has looked.
+    /// Whether partitions were assigned since the reader thread last checked.
     pub(super) assigned: AtomicBool,
 }
 
 impl Member {
     pub(super) fn new(log: Arc<Shared>, group: &str) -> Self {
-        let inbox = EventQueue::new(log.options.batch_bytes);
+        let queue = EventQueue::new(log.options.batch_bytes);
         Self {
             log,
             group: group.to_owned(),
-            inbox,
+            queue,
             owned: Mutex::default(),
             committing: Mutex::default(),
             lag: Mutex::default(),
@@ -50,36 +50,36 @@ impl Member {
         }
     }
 
-    /// A consumer that is not a member yet.
-    pub(super) fn make_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
+    /// Creates a consumer that has not joined the group.
+    pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
         let options = &member.log.options;
-        let (telling, observer) = (Arc::downgrade(member), options.statistics.clone());
-        let tell: OnStatistics = Box::new(move |statistics| {
-            let Some(member) = telling.upgrade() else { return };
+        let (weak, observer) = (Arc::downgrade(member), options.statistics.clone());
+        let on_statistics: OnStatistics = Box::new(move |statistics| {
+            let Some(member) = weak.upgrade() else { return };
             let topic = &member.log.options.topic;
             *lock(&member.lag) = lag(statistics, topic);
             if let Some(observer) = &observer {
                 observer.observe(&KafkaStatistics::from_consumer(statistics, topic, &member.group));
             }
         });
-        let context = Context::new(Arc::clone(&member.log.health), Some(tell), Arc::clone(member));
+        let context = Context::new(Arc::clone(&member.log.health), Some(on_statistics), Arc::clone(member));
         let config = config::consumer(options, &member.group);
         let consumer = Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
         *lock(&member.committing) = Arc::downgrade(&consumer);
         Ok(consumer)
     }
 
-    /// Waits for a commit that is on its way, and lets no further one use the consumer.
-    pub(super) fn end_commits(&self) {
+    /// Waits for a commit in flight, and prevents further commits with this consumer.
+    pub(super) fn stop_commits(&self) {
         *lock(&self.committing) = Weak::new();
     }
 
-    /// The epoch in which partition `index` is owned now.
+    /// Returns the epoch of partition `index`; `None` if it is not owned.
     pub(super) fn epoch(&self, index: u32) -> Option<u64> {
         lock(&self.owned).get(&index).copied()
     }
 
-    /// Partition `index` in `epoch`; `None` before the cluster's id is known, when nothing was handed over.
+    /// Returns partition `index` with `epoch`; `None` while the cluster's id is unknown and nothing was delivered.
     pub(super) fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
         let cluster = self.log.monitor.cluster()?;
         Some(Partition::new(cluster, Arc::clone(&self.log.topic.name), index, epoch))
@@ -91,12 +91,12 @@ impl Member {
         self.assigned.store(true, Ordering::Release);
     }
 
-    /// The partitions that are owned, with their epochs.
+    /// Returns the owned partitions, with their epochs.
     pub(super) fn owned(&self) -> Vec<(u32, u64)> {
         lock(&self.owned).iter().map(|(index, epoch)| (*index, *epoch)).collect()
     }
 
-    /// How far the group is behind in the partitions that are owned.
+    /// Returns the group's lag in the owned partitions.
     pub(super) fn lag(&self) -> Lag {
         let owned = lock(&self.owned).clone();
         let mut records = lock(&self.lag).clone();
@@ -104,7 +104,7 @@ impl Member {
         Lag::new(Arc::clone(&self.log.topic.name), self.group.clone(), records)
     }
 
-    /// Owns `partitions` no more: their commits are fenced from here on. Waits for one that is on its way.
+    /// Gives up ownership of `partitions`: their commits are fenced from now on. Waits for a commit in flight.
     pub(super) fn disown(&self, partitions: &[(u32, u64)]) {
         let _no_commit = lock(&self.committing);
         let mut owned = lock(&self.owned);
@@ -115,7 +115,7 @@ impl Member {
         }
     }
 
-    /// Commits those of `positions` that are owned. Blocks until the brokers have answered.
+    /// Commits the `positions` in owned partitions. Blocks until the brokers have responded.
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let committing = lock(&self.committing);
         let outcomes: Vec<_> = positions.iter().map(|position| self.outcome(position)).collect();
@@ -129,40 +129,39 @@ impl Member {
             return Ok(outcomes);
         }
         let Some(consumer) = committing.upgrade() else {
-            return Err(kafka_error(ErrorKind::Unavailable, "this member is just joining its group anew"));
+            return Err(kafka_error(ErrorKind::Unavailable, "this member is rejoining its group"));
         };
-        // librdkafka would send it without a membership, which a group that has no other member takes.
+        // librdkafka would commit without a membership, which a group without other members accepts.
         if consumer.assignment_lost() {
             return Err(lost());
         }
         let Err(error) = consumer.commit(&list, CommitMode::Sync) else { return Ok(outcomes) };
         if error.rdkafka_error_code().is_some_and(is_fencing) {
-            // Not the word that it is fenced: in a cooperative rebalance a commit can meet the generation's
-            // change, and its partitions stay. Whether they do, the rebalance says; until then asking again is
-            // right.
-            tracing::debug!(%error, "a commit met a change of the group");
+            // This is not reported as fenced: in a cooperative rebalance the generation can change during a commit
+            // while the partitions stay assigned. Until the rebalance has decided, a retry is right.
+            tracing::debug!(%error, "commit failed during a rebalance");
         }
         Err(from_kafka(error))
     }
 
     fn outcome(&self, position: &CommitOffset) -> CommitOutcome {
         let CommitOffset { partition, .. } = position;
-        let is_ours =
+        let is_owned =
             *partition.topic == *self.log.topic.name && self.epoch(partition.index) == Some(partition.epoch);
-        if is_ours { CommitOutcome::Committed } else { CommitOutcome::Fenced }
+        if is_owned { CommitOutcome::Committed } else { CommitOutcome::Fenced }
     }
 }
 
-/// Nobody has been told yet; from then on, commits are fenced.
+/// The assignment is lost, but the revocation has not been delivered yet. After it, commits are fenced.
 fn lost() -> Error {
-    kafka_error(ErrorKind::Unavailable, "this member has just lost its partitions")
+    kafka_error(ErrorKind::Unavailable, "this member has lost its partitions")
         .with_outcome(Outcome::NotApplied)
 }
 
 fn add(list: &mut TopicPartitionList, position: &CommitOffset) -> Result<()> {
     let CommitOffset { partition, next_offset: next, .. } = position;
     let invalid = |_| {
-        kafka_error(ErrorKind::Invalid, "no partition and no offset of kafka has such a number")
+        kafka_error(ErrorKind::Invalid, "the partition or offset is out of kafka's range")
             .with_source(RDKafkaErrorCode::InvalidArgument)
     };
     let index = i32::try_from(partition.index).map_err(invalid)?;
@@ -174,7 +173,7 @@ impl Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Member")
             .field("group", &self.group)
-            .field("inbox", &self.inbox)
+            .field("queue", &self.queue)
             .field("owned", &self.owned)
             .finish_non_exhaustive()
     }

@@ -1,11 +1,11 @@
-//! The reading end of the log: a member of a consumer group.
+//! [`KafkaSource`]: consumes the log as a member of a consumer group.
 //!
-//! | thread | what it does |
+//! | thread | task |
 //! |---|---|
-//! | `shop-kafka-read` | polls the consumer, sorts records into batches, and stands still in a rebalance |
-//! | `shop-kafka-commit` | commits, one call after the other, whatever the other thread does |
+//! | `shop-kafka-read` | polls the consumer, builds batches, and blocks during a revocation |
+//! | `shop-kafka-commit` | commits, one call after the other, also while the reader thread blocks |
 //!
-//! What they and the callers share is [`member::Member`]; what is handed over lies in its [`inbox::EventQueue`].
+//! Both threads and the callers share a [`member::Member`]. Events are delivered through its [`queue::EventQueue`].
 
 mod member;
 mod pending;
@@ -30,100 +30,102 @@ use crate::thread;
 use member::Member;
 use reader::Reader;
 
-/// Reads a [`KafkaLog`](crate::KafkaLog) as a member of a group, until it is closed or dropped.
+/// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or dropped.
 #[derive(Debug)]
 pub struct KafkaSource {
     member: Arc<Member>,
     commits: SyncSender<Commit>,
-    /// The end of the thread that reads, which has left the group by then.
-    ending: CancellationToken,
+    /// Cancelled at the end of the reader thread, which has then left the group.
+    reader_ended: CancellationToken,
 }
 
-/// Positions to be committed, and who waits for that.
+/// A commit request, and the channel for its outcome.
 #[derive(Debug)]
 struct Commit {
     positions: Vec<CommitOffset>,
-    answer: oneshot::Sender<Result<Vec<CommitOutcome>>>,
+    reply: oneshot::Sender<Result<Vec<CommitOutcome>>>,
 }
 
-/// The most commits that may wait. A pipeline has one at a time.
-const COMMITS: usize = 16;
+/// The maximum number of queued commits. Ingest has at most one.
+const COMMIT_QUEUE: usize = 16;
 
 impl KafkaSource {
     pub(crate) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
         let member = Arc::new(Member::new(Arc::clone(log), group));
-        // Made now, so that whoever starts is told of options that librdkafka does not take.
-        let consumer = Member::make_consumer(&member)?;
-        let (commits, waiting) = sync_channel(COMMITS);
+        // Created here, so invalid options are an error of `start`.
+        let consumer = Member::create_consumer(&member)?;
+        let (commits, requests) = sync_channel(COMMIT_QUEUE);
         let committing = Arc::clone(&member);
-        drop(thread::start("shop-kafka-commit", move || serve_commits(&committing, &waiting))?);
+        drop(thread::start("shop-kafka-commit", move || serve_commits(&committing, &requests))?);
         let (reader, closing) = (Reader::new(Arc::clone(&member)), Arc::clone(&member));
-        let ending = thread::start("shop-kafka-read", move || {
-            // Even if the thread panics, nobody waits for it for ever.
-            let _closed_at_the_end = Closing(closing);
+        let reader_ended = thread::start("shop-kafka-read", move || {
+            // Closes the queue even if the thread panics.
+            let _guard = CloseOnDrop(closing);
             reader.run(consumer);
         })?;
-        Ok(Self { member, commits, ending })
+        Ok(Self { member, commits, reader_ended })
     }
 
-    /// How long a commit may take: librdkafka waits as long as a session for a group without a coordinator.
-    fn commit_deadline(&self) -> Duration {
+    /// The timeout of a commit. librdkafka waits for a missing coordinator for up to the session timeout.
+    fn commit_timeout(&self) -> Duration {
         self.member.log.options.session_timeout + Duration::from_secs(1)
     }
 }
 
-/// Closes the source when it is dropped.
-struct Closing(Arc<Member>);
+/// Closes the source on drop.
+struct CloseOnDrop(Arc<Member>);
 
-impl Drop for Closing {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.inbox.close();
+        self.0.queue.close();
     }
 }
 
-/// Ends with the source.
-fn serve_commits(member: &Member, waiting: &Receiver<Commit>) {
-    while let Ok(Commit { positions, answer }) = waiting.recv() {
-        // Whoever has given up commits again, perhaps further: an old position must not come after that.
-        if !answer.is_closed() {
-            let _given_up_meanwhile = answer.send(member.commit(&positions));
+/// Serves commits until the source is dropped.
+fn serve_commits(member: &Member, requests: &Receiver<Commit>) {
+    while let Ok(Commit { positions, reply }) = requests.recv() {
+        // Skips abandoned requests: their caller commits again, and an older position must not follow a newer one.
+        if !reply.is_closed() {
+            let _abandoned = reply.send(member.commit(&positions));
         }
     }
 }
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
-        self.member.inbox.close();
+        self.member.queue.close();
     }
 }
 
 #[async_trait]
 impl LogSource for KafkaSource {
     async fn next(&self) -> Result<SourceEvent> {
-        self.member.inbox.next().await
+        self.member.queue.next().await
     }
 
     async fn next_control(&self) -> Result<ControlEvent> {
-        self.member.inbox.next_control().await
+        self.member.queue.next_control().await
     }
 
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         if positions.is_empty() {
             return Ok(Vec::new());
         }
-        if self.member.inbox.is_closed() {
+        if self.member.queue.is_closed() {
             return Err(closed("source"));
         }
-        let (answer, answered) = oneshot::channel();
-        let commit = Commit { positions: positions.to_vec(), answer };
+        let (reply, outcomes) = oneshot::channel();
+        let commit = Commit { positions: positions.to_vec(), reply };
         self.commits.try_send(commit).map_err(|error| match error {
-            TrySendError::Full(_) => kafka_error(ErrorKind::Overloaded, "too many commits wait already"),
+            TrySendError::Full(_) => kafka_error(ErrorKind::Overloaded, "the commit queue is full"),
             TrySendError::Disconnected(_) => closed("source"),
         })?;
-        match tokio::time::timeout(self.commit_deadline(), answered).await {
+        match tokio::time::timeout(self.commit_timeout(), outcomes).await {
             Ok(Ok(outcomes)) => outcomes,
             Ok(Err(_)) => Err(closed("source")),
-            Err(_elapsed) => Err(kafka_error(ErrorKind::Unavailable, "the brokers did not answer a commit")),
+            Err(_elapsed) => {
+                Err(kafka_error(ErrorKind::Unavailable, "the brokers did not respond to a commit in time"))
+            }
         }
     }
 
@@ -132,16 +134,16 @@ impl LogSource for KafkaSource {
     }
 
     async fn check(&self) -> Result<()> {
-        if self.member.inbox.is_closed() {
+        if self.member.queue.is_closed() {
             return Err(closed("source"));
         }
         self.member.log.monitor.check(&self.member.log.topic).await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        self.member.inbox.close();
-        tokio::time::timeout(deadline, self.ending.cancelled()).await.map_err(|_elapsed| {
-            kafka_error(ErrorKind::DeadlineExceeded, "the group was not told in time that this member leaves")
+        self.member.queue.close();
+        tokio::time::timeout(deadline, self.reader_ended.cancelled()).await.map_err(|_elapsed| {
+            kafka_error(ErrorKind::DeadlineExceeded, "the member did not leave the group in time")
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Records that become batches.
+//! Collects records into batches.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use shop_core::log::LogRecord;
 
-/// The batches that are being filled: one for each partition.
+/// The incomplete batches, at most one for each partition.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     partitions: BTreeMap<u32, BatchBuilder>,
@@ -18,14 +18,14 @@ pub(super) struct BatchBuilder {
     pub(super) records: Vec<LogRecord>,
     bytes: usize,
     since: Instant,
-    /// Where the bytes of its records stand.
+    /// The memory that its records share.
     buffer: BytesMut,
 }
 
-/// What a batch's buffer begins with, and grows by: enough for a hundred short records.
-const BUFFER: usize = 16 << 10;
+/// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
+const BUFFER_CAPACITY: usize = 16 << 10;
 
-/// When a batch is full.
+/// The maximum size of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) records: usize,
@@ -33,46 +33,47 @@ pub(super) struct Limits {
 }
 
 impl Pending {
-    /// Adds the record that `make` writes into a batch's buffer; answers the batch that it did not fit into any more.
+    /// Adds the record that `make` writes to the batch's buffer. If the batch was full, returns it and starts a new
+    /// one.
     pub(super) fn add(
         &mut self,
         (index, epoch): (u32, u64),
         make: impl FnOnce(&mut BytesMut) -> LogRecord,
         limits: Limits,
     ) -> Option<BatchBuilder> {
-        let filling = self.partitions.entry(index).or_insert_with(|| BatchBuilder::new(epoch));
-        if filling.epoch != epoch {
-            // What an epoch that is over has left goes.
-            *filling = BatchBuilder::new(epoch);
+        let batch = self.partitions.entry(index).or_insert_with(|| BatchBuilder::new(epoch));
+        if batch.epoch != epoch {
+            // Discards the records of an earlier epoch.
+            *batch = BatchBuilder::new(epoch);
         }
-        let record = make(&mut filling.buffer);
+        let record = make(&mut batch.buffer);
         let size = record.size();
-        let is_full = filling.records.len() >= limits.records || filling.bytes + size > limits.bytes;
-        let full = (is_full && !filling.records.is_empty())
-            .then(|| std::mem::replace(filling, BatchBuilder::new(epoch)));
-        filling.bytes += size;
-        filling.records.push(record);
+        let is_full = batch.records.len() >= limits.records || batch.bytes + size > limits.bytes;
+        let full = (is_full && !batch.records.is_empty())
+            .then(|| std::mem::replace(batch, BatchBuilder::new(epoch)));
+        batch.bytes += size;
+        batch.records.push(record);
         full
     }
 
-    /// Takes the batch of a partition, other than `but`, that has been filled for at least as long as `linger`.
-    pub(super) fn pop(&mut self, linger: Duration, but: Option<u32>) -> Option<(u32, BatchBuilder)> {
-        let is_due = |(index, filling): (&u32, &BatchBuilder)| {
-            (but != Some(*index) && filling.since.elapsed() >= linger).then_some(*index)
+    /// Removes a batch that is at least `linger` old and whose partition is not `except`.
+    pub(super) fn pop(&mut self, linger: Duration, except: Option<u32>) -> Option<(u32, BatchBuilder)> {
+        let is_due = |(index, batch): (&u32, &BatchBuilder)| {
+            (except != Some(*index) && batch.since.elapsed() >= linger).then_some(*index)
         };
         let index = self.partitions.iter().find_map(is_due)?;
         self.partitions.remove_entry(&index)
     }
 
-    /// Since when the oldest batch is being filled.
+    /// Returns the start time of the oldest batch.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        self.partitions.values().map(|filling| filling.since).min()
+        self.partitions.values().map(|batch| batch.since).min()
     }
 }
 
 impl BatchBuilder {
     fn new(epoch: u64) -> Self {
-        let buffer = BytesMut::with_capacity(BUFFER);
+        let buffer = BytesMut::with_capacity(BUFFER_CAPACITY);
         Self { epoch, records: Vec::new(), bytes: 0, since: Instant::now(), buffer }
     }
 }
@@ -100,15 +101,15 @@ mod tests {
         assert_eq!(pending.add((0, 1), |_| record(3), by_bytes).unwrap().records, [record(2)]);
         assert!(
             pending.add((0, 2), |_| record(0), by_bytes).is_none(),
-            "what is left of an old epoch is dropped"
+            "records of an earlier epoch are discarded"
         );
-        let (index, filling) = pending.pop(Duration::ZERO, None).unwrap();
-        assert_eq!((index, filling.epoch, filling.records), (0, 2, vec![record(0)]));
+        let (index, batch) = pending.pop(Duration::ZERO, None).unwrap();
+        assert_eq!((index, batch.epoch, batch.records), (0, 2, vec![record(0)]));
         assert!(pending.oldest().is_none());
     }
 
     #[test]
-    fn what_is_handed_over_early_has_waited_and_is_not_of_the_partition_that_is_read() {
+    fn pop_respects_linger_and_skips_the_current_partition() {
         let mut pending = Pending::default();
         let limits = Limits { records: 2, bytes: usize::MAX };
         for index in [3, 5] {

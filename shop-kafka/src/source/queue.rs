@@ -1,4 +1,4 @@
-//! What the reading thread has for whoever asks next.
+//! The queue of events from the reader thread to the callers of the source.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,18 +10,18 @@ use tokio::sync::Notify;
 
 use crate::client::lock;
 
-/// The most batches that lie ready for a reader that is busy.
+/// The maximum number of queued batches.
 const READ_AHEAD: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct EventQueue {
     content: Mutex<Content>,
-    /// Told after every change that a reader may wait for.
+    /// Notified after every change that a caller may wait for.
     notify: Notify,
-    /// Told after every change that the thread may wait for.
+    /// Notified after every change that the reader thread may wait for.
     room: Condvar,
-    /// The bytes that may lie ready.
-    bytes: usize,
+    /// The maximum size of the queued batches in bytes.
+    max_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -30,14 +30,14 @@ struct Content {
     revoked: VecDeque<Revoked>,
     batches: VecDeque<Batch>,
     bytes: usize,
-    trouble: Option<shop_core::Error>,
+    error: Option<shop_core::Error>,
 }
 
-/// Partitions that were, or are to be, given up.
+/// Partitions that are to be given up, or were lost.
 #[derive(Debug)]
 struct Revoked {
     partitions: Vec<Partition>,
-    /// The rebalance that waits for it; none when there is nothing left to wait for.
+    /// The rebalance that waits for the caller; `None` if the partitions are lost.
     rebalance: Option<Arc<RebalanceBarrier>>,
 }
 
@@ -47,16 +47,16 @@ impl EventQueue {
             content: Mutex::default(),
             notify: Notify::new(),
             room: Condvar::new(),
-            // One for who reads and one to be read next.
-            bytes: batch_bytes.saturating_mul(2),
+            // One batch for the caller and one read ahead.
+            max_bytes: batch_bytes.saturating_mul(2),
         }
     }
 
     fn has_room(&self, content: &Content) -> bool {
-        content.batches.len() < READ_AHEAD && content.bytes < self.bytes
+        content.batches.len() < READ_AHEAD && content.bytes < self.max_bytes
     }
 
-    /// Lays a batch ready; answers whether there is room for another.
+    /// Adds a batch. Returns whether there is room for another one.
     pub(super) fn put(&self, batch: Batch) -> bool {
         let mut content = lock(&self.content);
         content.bytes += batch.size();
@@ -67,7 +67,7 @@ impl EventQueue {
         has_room
     }
 
-    /// Whether everything was taken.
+    /// Whether no batch is queued.
     pub(super) fn is_empty(&self) -> bool {
         lock(&self.content).batches.is_empty()
     }
@@ -76,35 +76,35 @@ impl EventQueue {
         lock(&self.content).closed
     }
 
-    /// Whether there is room, waited for at most for `time`.
-    pub(super) fn wait_for_room(&self, time: Duration) -> bool {
-        let content = self.wait(time, |content| !content.closed && !self.has_room(content));
+    /// Waits for room, at most for `timeout`. Returns whether there is room.
+    pub(super) fn wait_for_room(&self, timeout: Duration) -> bool {
+        let content = self.wait(timeout, |content| !content.closed && !self.has_room(content));
         self.has_room(&content)
     }
 
-    /// Waits until the source is closed, at most for `time`.
-    pub(super) fn pause(&self, time: Duration) {
-        drop(self.wait(time, |content| !content.closed));
+    /// Waits until the source is closed, at most for `timeout`.
+    pub(super) fn wait_for_close(&self, timeout: Duration) {
+        drop(self.wait(timeout, |content| !content.closed));
     }
 
-    fn wait(&self, time: Duration, condition: impl Fn(&mut Content) -> bool) -> MutexGuard<'_, Content> {
+    fn wait(&self, timeout: Duration, condition: impl Fn(&mut Content) -> bool) -> MutexGuard<'_, Content> {
         let content = lock(&self.content);
-        let waited = self.room.wait_timeout_while(content, time, condition);
+        let waited = self.room.wait_timeout_while(content, timeout, condition);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Says what keeps the thread from reading; once, however often it is said before somebody asks.
-    pub(super) fn trouble(&self, error: shop_core::Error) {
-        lock(&self.content).trouble = Some(error);
+    /// Sets the error that the next call returns. A later error replaces an earlier one.
+    pub(super) fn set_error(&self, error: shop_core::Error) {
+        lock(&self.content).error = Some(error);
         self.notify.notify_waiters();
     }
 
-    /// The trouble is over.
-    pub(super) fn works(&self) {
-        lock(&self.content).trouble = None;
+    /// Removes an error that was not returned yet.
+    pub(super) fn clear_error(&self) {
+        lock(&self.content).error = None;
     }
 
-    /// Tells that `partitions` are to be given up, or are lost; nothing of them is handed over any more.
+    /// Adds a revocation of `partitions`, and removes their batches.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Arc<RebalanceBarrier>>) {
         let mut content = lock(&self.content);
         content.batches.retain(|batch| !partitions.contains(&batch.partition));
@@ -137,23 +137,23 @@ impl EventQueue {
             Ok(SourceEvent::Revoked(revocation)) => Some(Ok(ControlEvent::Revoked(revocation))),
             Ok(SourceEvent::Closed) => Some(Ok(ControlEvent::Closed)),
             Err(error) => Some(Err(error)),
-            // A batch is not taken for a reader without room.
+            // Batches stay queued.
             Ok(_) => None,
         };
         self.first(control).await
     }
 
-    /// Waits until `take` finds something.
+    /// Waits until `take` returns a value.
     async fn first<T>(&self, take: impl Fn() -> Option<T>) -> T {
         loop {
-            // Listening begins before the look, so that no change falls between the two.
-            let news = self.notify.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
+            // Enabled before `take`, so no change is missed in between.
+            let changed = self.notify.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
             if let Some(found) = take() {
                 return found;
             }
-            news.await;
+            changed.await;
         }
     }
 
@@ -171,24 +171,24 @@ impl EventQueue {
             self.room.notify_all();
             return Some(Ok(SourceEvent::Batch(batch)));
         }
-        content.trouble.take().map(Err)
+        content.error.take().map(Err)
     }
 }
 
 impl From<Revoked> for Revocation {
     fn from(Revoked { partitions, rebalance }: Revoked) -> Self {
-        // A grace that is over before anybody has asked leaves nothing to drain for.
+        // If the timeout has passed before the delivery, there is no time left to drain.
         let time_left = rebalance.as_ref().and_then(|rebalance| rebalance.time_left());
         match (rebalance, time_left) {
-            (Some(rebalance), Some(grace)) => {
-                Self::new(partitions, RevocationCause::Rebalance, grace, move || rebalance.end())
+            (Some(rebalance), Some(timeout)) => {
+                Self::new(partitions, RevocationCause::Rebalance, timeout, move || rebalance.end())
             }
             _ => Self::new(partitions, RevocationCause::Lost, Duration::ZERO, || {}),
         }
     }
 }
 
-/// A rebalance that stands still until partitions are given up.
+/// Blocks a rebalance until the revoked partitions are given up or the timeout has passed.
 #[derive(Debug)]
 pub(super) struct RebalanceBarrier {
     until: Instant,
@@ -197,11 +197,11 @@ pub(super) struct RebalanceBarrier {
 }
 
 impl RebalanceBarrier {
-    pub(super) fn new(grace: Duration) -> Self {
-        Self { until: Instant::now() + grace, ended: Mutex::new(false), changed: Condvar::new() }
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { until: Instant::now() + timeout, ended: Mutex::new(false), changed: Condvar::new() }
     }
 
-    /// How long it still stands; `None` when it is over.
+    /// Returns the time left; `None` if it has ended.
     fn time_left(&self) -> Option<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         (!*lock(&self.ended) && !left.is_zero()).then_some(left)
@@ -212,7 +212,7 @@ impl RebalanceBarrier {
         self.changed.notify_all();
     }
 
-    /// Waits until it is over, at most for `step`; answers whether it is.
+    /// Waits until it has ended, at most for `step`. Returns whether it has ended.
     pub(super) fn wait(&self, step: Duration) -> bool {
         let step = step.min(self.until.saturating_duration_since(Instant::now()));
         let waited = self.changed.wait_timeout_while(lock(&self.ended), step, |ended| !*ended);

@@ -1,5 +1,5 @@
-//! What a member does when the group shares its partitions anew. librdkafka calls from within a poll, on the
-//! thread that reads, and goes on with the rebalance when the call returns.
+//! Handles rebalances. librdkafka calls the callback within a poll, on the reader thread, and continues the rebalance
+//! when the callback returns.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::member::{Consumer, Member};
 use super::queue::RebalanceBarrier;
 use crate::client::Context;
 
-/// How often a rebalance that stands still looks whether it was overtaken.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a blocked rebalance checks whether it is obsolete.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl ConsumerContext for Context<Arc<Member>> {
     fn pre_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
@@ -21,17 +21,17 @@ impl ConsumerContext for Context<Arc<Member>> {
         match rebalance {
             Rebalance::Assign(list) => {
                 let indices = indices(list);
-                tracing::info!(log.group = %member.group, partitions = ?indices, "partitions were assigned");
-                // A partition that was paused when it was given up is still paused in librdkafka when it comes
-                // back; now that it is not read from yet, ending that does no harm.
+                tracing::info!(log.group = %member.group, partitions = ?indices, "partitions assigned");
+                // librdkafka keeps a partition paused that was paused when it was revoked. It is not fetched yet, so
+                // resuming it here is safe.
                 if let Err(error) = consumer.resume(list) {
-                    tracing::warn!(%error, "partitions could not be resumed");
+                    tracing::warn!(%error, "failed to resume partitions");
                 }
                 member.own(indices.into_iter());
             }
             Rebalance::Revoke(list) => member.give_up(consumer, &indices(list)),
             Rebalance::Error(error) => {
-                tracing::warn!(log.group = %member.group, %error, "a rebalance has failed");
+                tracing::warn!(log.group = %member.group, %error, "rebalance failed");
                 member.lose_all();
             }
         }
@@ -43,33 +43,33 @@ fn indices(list: &TopicPartitionList) -> Vec<u32> {
 }
 
 impl Member {
-    /// Gives partitions up: tells the reader, and waits until it has drained and committed, or its grace is
-    /// over.
+    /// Gives partitions up: delivers the revocation, and waits until the caller has drained and committed, or the
+    /// timeout has passed.
     fn give_up(&self, consumer: &Consumer, indices: &[u32]) {
         let mut revoked = self.owned();
         revoked.retain(|(index, _)| indices.contains(index));
         let partitions = self.partitions(&revoked);
-        if partitions.is_empty() || self.inbox.is_closed() {
+        if partitions.is_empty() || self.queue.is_closed() {
             return self.disown(&revoked);
         }
         if consumer.assignment_lost() {
-            tracing::warn!(log.group = %self.group, partitions = ?indices, "partitions were lost");
+            tracing::warn!(log.group = %self.group, partitions = ?indices, "partitions lost");
             return self.lose(&revoked);
         }
-        tracing::info!(log.group = %self.group, partitions = ?indices, "partitions are given up");
-        let standstill = Arc::new(RebalanceBarrier::new(self.log.options.revocation_timeout));
-        self.inbox.revoke(partitions, Some(Arc::clone(&standstill)));
-        while !standstill.wait(LOOK) && !self.inbox.is_closed() && !consumer.assignment_lost() {}
-        standstill.end();
+        tracing::info!(log.group = %self.group, partitions = ?indices, "partitions revoked");
+        let barrier = Arc::new(RebalanceBarrier::new(self.log.options.revocation_timeout));
+        self.queue.revoke(partitions, Some(Arc::clone(&barrier)));
+        while !barrier.wait(CHECK_INTERVAL) && !self.queue.is_closed() && !consumer.assignment_lost() {}
+        barrier.end();
         self.disown(&revoked);
     }
 
-    /// Owns `partitions` no more, without anybody's leave.
+    /// Gives up `lost` at once, without a drain.
     pub(super) fn lose(&self, lost: &[(u32, u64)]) {
         self.disown(lost);
         let partitions = self.partitions(lost);
         if !partitions.is_empty() {
-            self.inbox.revoke(partitions, None);
+            self.queue.revoke(partitions, None);
         }
     }
 

@@ -1,25 +1,25 @@
-//! How long a member waits that was thrown out for good, before it joins as a new one.
+//! The backoff of a member between a failed membership and the next one.
 
 use std::time::Duration;
 
-/// The pauses of a member between its memberships. Two with the same identity throw each other out for ever, as
-/// whoever comes takes the place of who is there: the longer they stay away, the more is read meanwhile.
+/// Exponential backoff between memberships. Two members with the same instance id evict each other whenever one
+/// joins. Longer pauses leave more time to consume in between.
 #[derive(Debug, Default)]
 pub(super) struct RejoinBackoff {
     last: Option<Duration>,
 }
 
-const FIRST: Duration = Duration::from_secs(3);
-const LONGEST: Duration = Duration::from_secs(30);
-/// A membership that lasts as long was sound. One that another member ended is shorter: that was away for no longer
-/// than the longest pause.
+const INITIAL_PAUSE: Duration = Duration::from_secs(3);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// A membership of this duration resets the backoff. If another member with the same id evicts this one, it does so
+/// earlier: after at most the maximum pause.
 const STABLE_AFTER: Duration = Duration::from_secs(90);
 
 impl RejoinBackoff {
-    /// The pause after a membership that has `lasted` as long.
+    /// Returns the pause after a membership that has `lasted` this long.
     pub(super) fn pause(&mut self, lasted: Duration) -> Duration {
         let before = self.last.filter(|_| lasted < STABLE_AFTER);
-        let pause = before.map_or(FIRST, |before| (before * 2).min(LONGEST));
+        let pause = before.map_or(INITIAL_PAUSE, |before| (before * 2).min(MAX_PAUSE));
         self.last = Some(pause);
         pause
     }
@@ -30,12 +30,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_until_a_membership_was_sound() {
-        let mut rejoining = RejoinBackoff::default();
-        let pauses: Vec<_> = (0..6).map(|_| rejoining.pause(FIRST).as_secs()).collect();
+    fn pause_doubles_until_a_membership_is_stable() {
+        let mut backoff = RejoinBackoff::default();
+        let pauses: Vec<_> = (0..6).map(|_| backoff.pause(INITIAL_PAUSE).as_secs()).collect();
         assert_eq!(pauses, [3, 6, 12, 24, 30, 30]);
-        assert_eq!(rejoining.pause(LONGEST), LONGEST, "the other one was away for as long");
-        assert_eq!(rejoining.pause(STABLE_AFTER), FIRST);
-        assert_eq!(rejoining.pause(Duration::ZERO), FIRST * 2);
+        assert_eq!(backoff.pause(MAX_PAUSE), MAX_PAUSE, "not stable yet");
+        assert_eq!(backoff.pause(STABLE_AFTER), INITIAL_PAUSE);
+        assert_eq!(backoff.pause(Duration::ZERO), INITIAL_PAUSE * 2);
     }
 }

@@ -273,7 +273,7 @@ async fn a_right_that_is_taken_away_is_told_by_a_check() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_that_tells_its_id_late_is_read() {
+async fn source_waits_for_the_cluster_id() {
     let (cluster, options) = one_broker();
     cluster.hide_id();
     let log = KafkaLog::open(options).await.unwrap();
@@ -282,7 +282,7 @@ async fn a_cluster_that_tells_its_id_late_is_read() {
     publish_at_last(&sink, &purchase).await;
     let error = soon("next", source.next()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(error.message().contains("tells no id"), "{error}");
+    assert!(error.message().contains("reports no id"), "{error}");
     cluster.show_id();
     cluster.broker_down(1);
     cluster.broker_up(1);
