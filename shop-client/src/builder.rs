@@ -1,4 +1,4 @@
-//! How a client is made.
+//! The builder of a client.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::tokens::Tokens;
 use crate::transport::{Timeouts, Transport};
 use crate::{BearerToken, Error, ErrorKind, Result, RetryPolicy, TokenProvider};
 
-/// How long a connection that is not used is kept.
+/// How long an unused connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
-/// Makes a [`ShopClient`].
+/// Builds a [`ShopClient`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +29,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 ///     .user_agent("checkout/1.4")
 ///     .bearer_token(BearerToken::new("s3cret")?)
 ///     .buy_timeout(Duration::from_secs(3))
-///     .retries(RetryPolicy::default().within(Duration::from_secs(10)))
+///     .retries(RetryPolicy::default().total_timeout(Duration::from_secs(10)))
 ///     .build()?;
 /// # Ok(())
 /// # }
@@ -47,18 +47,18 @@ pub struct ShopClientBuilder {
     max_in_flight: usize,
 }
 
-/// More than a program needs whose callers wait, and few enough sockets when a service hangs and they have gone away.
+/// High enough for a busy program, low enough to bound the sockets that abandoned calls hold while a service hangs.
 const DEFAULT_MAX_IN_FLIGHT: usize = 1_000;
 
-/// A little more than the service's own 5 s, so that it is the service that says what became of it.
+/// Slightly more than the service's own 5 s, so that the service reports the outcome.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// What the client calls itself unless it is told.
+/// The default user agent.
 const DEFAULT_USER_AGENT: &str = concat!("shop-client/", env!("CARGO_PKG_VERSION"));
 
 impl ShopClient {
-    /// A builder of a client of the service at `base_url`, such as `http://localhost:3000`, or
-    /// `https://shop.example/purchases` where it stands behind a prefix.
+    /// Returns a builder of a client for the service at `base_url`, such as `http://localhost:3000`, or
+    /// `https://shop.example/purchases` behind a path prefix.
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -92,8 +92,9 @@ impl ShopClientBuilder {
         }
     }
 
-    /// Uses this HTTP client, with its pool, proxies and certificates. Its time-outs count besides ours; the
-    /// connect time-out set here does not. Let it follow no redirects, and repeat nothing: this client does.
+    /// Uses this HTTP client, with its pool, proxies and certificates. Its time-outs apply in addition to those set
+    /// here, except that the connect time-out set here is ignored. Disable its redirects and retries: this client
+    /// rejects the former and does the latter.
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -109,28 +110,28 @@ impl ShopClientBuilder {
         self
     }
 
-    /// What the client calls itself; `shop-client/<version>` unless chosen.
+    /// The user agent (default `shop-client/<version>`).
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
         self
     }
 
-    /// Sends this bearer token with every request. Over plain http anybody on the way can read it.
+    /// Sends this bearer token with every request. Over plain http it can be read on the network.
     pub fn bearer_token(mut self, token: BearerToken) -> Self {
         self.tokens = Tokens::fixed(token);
         self
     }
 
-    /// Sends the bearer tokens of this provider, and new ones when they end or are refused. [`TokenProvider`] has an
-    /// example.
+    /// Sends the bearer tokens of this provider, and fetches a new one when a token expires or is rejected.
+    /// [`TokenProvider`] has an example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Tokens::new(provider);
         self
     }
 
-    /// How many buys, and registrations of users and orders, may be in flight at once, those included whose callers
-    /// have gone away: the default is 1,000, and there is always room for one. What comes on top fails with
-    /// [`Overloaded`](ErrorKind::Overloaded) and is not sent. Clones of a client share the limit.
+    /// The maximum of concurrent writes: buys, registrations and orders (default 1,000, at least 1). Writes whose
+    /// callers no longer wait count as well. A write beyond the limit fails with [`Overloaded`](ErrorKind::Overloaded)
+    /// and is not sent. Clones of a client share the limit.
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -146,55 +147,54 @@ impl ShopClientBuilder {
         self
     }
 
-    /// How failed calls are repeated; as [`RetryPolicy::default`] unless chosen.
+    /// How failed calls are retried (default [`RetryPolicy::default`]).
     pub fn retries(mut self, retries: RetryPolicy) -> Self {
         self.retries = retries;
         self
     }
 
-    /// How long a connection may take to be made; 2 s unless chosen.
+    /// The time-out for opening a connection (default 2 s).
     pub const fn connect_timeout(mut self, time: Duration) -> Self {
         self.connect_timeout = time;
         self
     }
 
-    /// How long one attempt of a buy may take, or to register a user or to place an order; 7 s unless chosen: the service
-    /// itself gives up after 5 s, and says what became of it.
+    /// The time-out for one attempt to buy, to register a user or to place an order (default 7 s). The service itself
+    /// gives up after 5 s and reports the outcome.
     pub const fn buy_timeout(mut self, time: Duration) -> Self {
         self.timeouts.buy = time;
         self
     }
 
-    /// How long one attempt to read a page may take; 7 s unless chosen.
+    /// The time-out for one attempt to read a page (default 7 s).
     pub const fn page_timeout(mut self, time: Duration) -> Self {
         self.timeouts.page = time;
         self
     }
 
-    /// How long one attempt to read a summary may take; 7 s unless chosen.
+    /// The time-out for one attempt to read a summary (default 7 s).
     pub const fn summary_timeout(mut self, time: Duration) -> Self {
         self.timeouts.summary = time;
         self
     }
 
-    /// How long one attempt to get a purchase by its id may take, or a user or an order by its number; 7 s unless
-    /// chosen.
+    /// The time-out for one attempt to get a purchase by its id, or a user or an order by its number (default 7 s).
     pub const fn get_timeout(mut self, time: Duration) -> Self {
         self.timeouts.get = time;
         self
     }
 
-    /// How long a check may take; 3 s unless chosen.
+    /// The time-out for a check (default 3 s).
     pub const fn check_timeout(mut self, time: Duration) -> Self {
         self.timeouts.check = time;
         self
     }
 
-    /// The client. Connects to nothing yet.
+    /// Builds the client. It opens no connection yet.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the address is none of a service, or the user agent cannot be sent;
-    /// [`Unsupported`](ErrorKind::Unsupported) when there is nothing to verify `https` with.
+    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent is not a valid
+    /// header; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to verify `https` with.
     pub fn build(self) -> Result<ShopClient> {
         let base = self.parsed_url()?;
         let name = self.user_agent.as_deref();
@@ -202,7 +202,7 @@ impl ShopClientBuilder {
             Error::new(ErrorKind::Invalid, "the user agent must be visible ASCII").with_source(error)
         })?;
         let (http, user_agent) = match self.http {
-            // Its own user agent is as good, unless it is told.
+            // A passed HTTP client keeps its own user agent unless one was set here.
             Some(http) => (http, agent),
             None => {
                 let agent = agent.unwrap_or(HeaderValue::from_static(DEFAULT_USER_AGENT));
@@ -219,20 +219,20 @@ impl ShopClientBuilder {
         let wrong =
             |problem: &str| Error::new(ErrorKind::Invalid, format!("the address of the service {problem}"));
         let mut url: Url = self.base_url.parse().map_err(|error| {
-            wrong("cannot be read: give one such as http://localhost:3000").with_source(error)
+            wrong("is not a URL: use one such as http://localhost:3000").with_source(error)
         })?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong("must begin with http:// or https:// and name a host"));
+            return Err(wrong("must start with http:// or https:// and have a host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong(
-                "must not hold a user name or a password: give a bearer_token, or an http_client that sends them",
+                "must not contain a user name or a password: use bearer_token, or an http_client that sends them",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("must not have a query or a fragment"));
         }
-        // Paths are appended, so that a service behind a prefix can be reached.
+        // Paths are appended, so a service behind a prefix can be reached.
         if !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
             url.set_path(&path);
@@ -241,7 +241,7 @@ impl ShopClientBuilder {
     }
 }
 
-/// Never with the address: it may hold a password, which is found out when the client is built.
+/// Without the address, which may contain a password until `build` rejects it.
 impl fmt::Debug for ShopClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShopClientBuilder")
@@ -259,19 +259,19 @@ fn plain_client(base: &Url, user_agent: HeaderValue, connect_timeout: Duration) 
     let builder = Client::builder()
         .user_agent(user_agent)
         .connect_timeout(connect_timeout)
-        // A purchase is sent where it was said to be sent, and nowhere else.
+        // A purchase is sent to the configured address only.
         .redirect(Policy::none())
-        // A request that is repeated is repeated by us, on our budget.
+        // Retries are made here, within the budget.
         .retry(reqwest::retry::never())
-        // Nor by way of a proxy that the environment names: whoever needs one passes a client that has it.
+        // No proxy from the environment: a program that needs one passes its own HTTP client.
         .no_proxy()
-        // Less than the services keep an idle connection: a request on one that is just being closed fails.
+        // Shorter than the idle time-out of the services: a request on a connection that is being closed fails.
         .pool_idle_timeout(IDLE_CONNECTION)
         .tcp_nodelay(true);
-    // Plain HTTP verifies nothing: no certificates need to be found on the machine.
+    // Plain HTTP needs no certificates on the machine.
     let builder = if base.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
     builder.build().map_err(|error| {
-        let message = "no HTTP client could be made: https needs the system's CA certificates (on Debian: \
+        let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
                        apt-get install ca-certificates), or pass a client of your own";
         Error::new(ErrorKind::Unsupported, message).with_source(error)
     })

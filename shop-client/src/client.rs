@@ -1,4 +1,4 @@
-//! What one asks the client for.
+//! The client and its calls for purchases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::{
     Result,
 };
 
-/// A client of facing, or of management: both speak the same API. Cheap to clone; clones share connections, the
-/// bearer token and the budget of repetitions.
+/// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
+/// token and the retry budget.
 ///
 /// ```no_run
 /// use shop_client::ShopClient;
@@ -42,14 +42,14 @@ pub struct ShopClient {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) transport: Transport,
-    /// What is on its way to be written, whether or not somebody waits for it.
+    /// The writes in flight, whether or not their callers still wait.
     writes: TaskTracker,
-    /// How many writes there may be at once. A write gives its permit back when its task ends.
+    /// The limit of concurrent writes. A write releases its permit when its task ends.
     write_permits: Arc<Semaphore>,
     max_in_flight: usize,
 }
 
-/// A purchase that was taken, and the proof of it.
+/// An accepted purchase, and the proof of it.
 ///
 /// ```no_run
 /// # fn example(bought: shop_client::PublishedPurchase) {
@@ -59,9 +59,9 @@ pub(crate) struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublishedPurchase {
-    /// The purchase, with its id and its time.
+    /// The purchase, with its id and its timestamp.
     pub purchase: Purchase,
-    /// What it survives, and where it stands.
+    /// Its durability, and its position in the log.
     pub receipt: Receipt,
 }
 
@@ -77,10 +77,10 @@ impl ShopClient {
         Self { inner: Arc::new(inner), correlation: Correlation::default() }
     }
 
-    /// A client whose requests belong to `context`: they carry its id as `X-Request-Id` and its W3C `traceparent`.
+    /// A client whose requests belong to `context`: they send its id as `X-Request-Id`, and its W3C `traceparent`.
     ///
-    /// Without it every call has an id of its own, which the service logs and an [`Error`] tells. With the
-    /// feature `otel` the trace is that of the current span.
+    /// Without a context, each call gets a fresh id. The service logs the id, and an [`Error`] contains it. With the
+    /// feature `otel`, the trace is that of the current span.
     ///
     /// ```no_run
     /// use shop_client::{NewPurchase, RequestContext, ShopClient};
@@ -98,8 +98,8 @@ impl ShopClient {
 
     /// Buys.
     ///
-    /// A purchase has one key on every attempt, its own or one that is made here, so it is one purchase however
-    /// often it is sent.
+    /// All attempts send the same key, the purchase's own or one that is generated here. The purchase is recorded once,
+    /// however often it is sent.
     ///
     /// ```no_run
     /// use shop_client::{NewPurchase, ShopClient};
@@ -113,16 +113,16 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another
-    /// purchase, [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable),
-    /// [`Overloaded`](ErrorKind::Overloaded), also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight)
-    /// writes are not answered yet, [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). Its
-    /// [`outcome`](Error::outcome) says whether the purchase may have been taken all the same, and its
-    /// [`idempotency_key`](Error::idempotency_key) is the one to buy it again with.
+    /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another purchase,
+    /// [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded),
+    /// also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight, and
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](Error::outcome) tells apart a
+    /// purchase that was not recorded and one that may have been. Its [`idempotency_key`](Error::idempotency_key) is
+    /// the key to repeat the purchase with.
     ///
     /// # Cancel safety
-    /// Once polled, the purchase is sent, and repeated, whether or not the future is polled again. Until it is answered
-    /// or given up it counts as one of [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
+    /// Once polled, the purchase is sent and retried even if the future is dropped. It counts towards
+    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) until the service responds or the retries end.
     pub async fn buy(&self, mut purchase: NewPurchase) -> Result<PublishedPurchase> {
         let fresh = purchase.key.is_none();
         let key = purchase.key.take().unwrap_or_else(generate_key);
@@ -133,12 +133,11 @@ impl ShopClient {
         Ok(PublishedPurchase { purchase: published.purchase.into(), receipt: published.receipt.into() })
     }
 
-    /// Buys all of them, with at most `max_in_flight_batches` on their way at a time, and no more than
-    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight). No more are taken from the stream than
-    /// that, and none when nobody reads the answers.
+    /// Buys all of them, with at most `max_in_flight_batches` in flight, and at most
+    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight). The stream is polled only as results are read.
     ///
-    /// The answers are in the order of the purchases: the tenth is about the tenth. Those on their way at the same
-    /// time may reach the log in another order. An answer that is an error ends nothing: the next one follows.
+    /// The results are in the order of the purchases. Purchases in flight at the same time may reach the log in another
+    /// order. An error does not end the stream: the next result follows.
     ///
     /// ```no_run
     /// use futures_util::{StreamExt, stream};
@@ -156,7 +155,7 @@ impl ShopClient {
     /// ```
     ///
     /// # Cancel safety
-    /// Dropping the stream gives up the answers; what is on its way is sent all the same.
+    /// Dropping the stream discards the results. Purchases in flight are still sent.
     pub fn buy_all<S>(
         &self,
         purchases: S,
@@ -174,7 +173,7 @@ impl ShopClient {
         calls.buffered(in_flight).boxed()
     }
 
-    /// Sends a purchase, whose id the key gives it.
+    /// Sends a purchase. Its key determines its id.
     pub(crate) async fn publish(
         &self,
         purchase: &NewPurchase,
@@ -187,12 +186,12 @@ impl ShopClient {
         let answer = self.send(call, context).await?;
         let published: PublishedBody = answer.parsed()?;
         if published.purchase.id != id || published.receipt.id != id {
-            return Err(answer.unreadable("the answer is about another purchase"));
+            return Err(answer.unreadable("the response contains another purchase"));
         }
         Ok(published)
     }
 
-    /// Sends what is to be written in a task of its own: whoever asked may go away, it is sent all the same.
+    /// Sends a write in a separate task, which continues when the caller drops its future.
     pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
         if self.inner.writes.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the client is closed"));
@@ -208,12 +207,12 @@ impl ShopClient {
         };
         let task = self.inner.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
-            let message = "the task that sent it has ended";
+            let message = "the task that sent the request was aborted";
             Err(Error::new(ErrorKind::Internal, message).with_source(error))
         })
     }
 
-    /// The answer to a question.
+    /// The response to a query.
     pub(crate) async fn query(&self, call: &Call) -> Result<Response> {
         self.inner.transport.answer(call, &self.correlation).await
     }
@@ -229,11 +228,11 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) and the like when it cannot be asked for.
+    /// [`Unavailable`](ErrorKind::Unavailable) and others when the query fails.
     pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         let transport = &self.inner.transport;
         let url = transport.url(&format!("v1/purchases/{id}"), &[]);
-        let mut call = Call::question("get", url, transport.timeouts.get);
+        let mut call = Call::query("get", url, transport.timeouts.get);
         call.outcomes = &[UNKNOWN_PURCHASE];
         let answer = self.query(&call).await?;
         if answer.status != StatusCode::OK {
@@ -242,7 +241,7 @@ impl ShopClient {
         answer.parsed().map(|body: PurchaseBody| Some(body.into()))
     }
 
-    /// Whether the service is ready for requests.
+    /// Checks whether the service is ready for requests.
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) {
@@ -253,37 +252,36 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// Why not. Asked once: whoever wants to know how it is now does not wait for it to change.
+    /// The reason why it is not ready. A check is not retried.
     pub async fn check(&self) -> Result<()> {
         self.check_at("-/ready").await
     }
 
-    /// Whether the process that serves here can answer anything, as a probe asks it: a broker or a store that is
-    /// unavailable does not count.
+    /// Checks whether the process can serve anything, as a probe does. An unavailable broker or store does not count.
     ///
     /// # Errors
-    /// Why not. There are no retries.
+    /// The reason why it cannot. A check is not retried.
     pub async fn check_process(&self) -> Result<()> {
         self.check_at("readyz").await
     }
 
     async fn check_at(&self, path: &str) -> Result<()> {
         let transport = &self.inner.transport;
-        let mut call = Call::question("check", transport.url(path, &[]), transport.timeouts.check);
+        let mut call = Call::query("check", transport.url(path, &[]), transport.timeouts.check);
         call.repeats = false;
         let answer = self.query(&call).await?;
-        // Some other server may answer 200 to everything.
+        // Some other server may respond 200 to every request.
         let ready: Readiness = answer.parsed()?;
         if ready.status == "ready" {
             Ok(())
         } else {
-            Err(Error::new(ErrorKind::Unavailable, "the service does not say that it is ready")
+            Err(Error::new(ErrorKind::Unavailable, "the service does not report that it is ready")
                 .with_outcome(Outcome::NotApplied))
         }
     }
 
-    /// Refuses further buys of this client and its clones, and waits for those on their way, at most for
-    /// `deadline`; so too with users and orders. Questions are still answered.
+    /// Rejects further writes of this client and its clones, and waits up to `timeout` for those in flight. Queries
+    /// still work.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -295,16 +293,16 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when some were not answered by then.
-    pub async fn close(&self, deadline: Duration) -> Result<()> {
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when some writes are still in flight after that time.
+    pub async fn close(&self, timeout: Duration) -> Result<()> {
         self.inner.writes.close();
-        tokio::time::timeout(deadline, self.inner.writes.wait()).await.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "some of what was sent was not answered in time")
+        tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
+            Error::new(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
         })
     }
 }
 
-/// A key of nothing else. Of a purchase it is the id, as every UUID key is.
+/// A new key. It becomes the id of a purchase, as every UUID key does.
 pub(crate) fn generate_key() -> IdempotencyKey {
     use shop_core::{Clock, SystemClock};
     SystemClock.fresh_id().into()

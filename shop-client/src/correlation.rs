@@ -1,4 +1,4 @@
-//! What leads from a request of this client to the request that it was made for.
+//! The request id and trace context that link a request of this client to the request that caused it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use shop_core::{Clock, RequestContext, SystemClock};
 const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUEST_ID);
 const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 
-/// The context that a client was given, if any.
+/// The context of a client, if any.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Correlation(Option<Arc<RequestContext>>);
 
@@ -18,18 +18,18 @@ impl Correlation {
         Self(Some(Arc::new(context)))
     }
 
-    /// The context of the purchase itself comes before that of the client.
+    /// The context of the purchase itself takes precedence over that of the client.
     pub(crate) fn or_of(&self, context: Option<&RequestContext>) -> Self {
         context.map_or_else(|| self.clone(), |context| Self::new(context.clone()))
     }
 
-    /// The id of the request: what it was made for, or a fresh one.
+    /// The request id of the context, or a fresh one.
     pub(crate) fn request_id(&self) -> String {
         let given = self.0.as_ref().and_then(|context| context.request_id.clone());
         given.unwrap_or_else(|| SystemClock.fresh_id().to_string())
     }
 
-    /// Writes the headers. What cannot stand in one is left out.
+    /// Writes the headers. Values that are not valid in a header are left out.
     pub(crate) fn write(&self, head: &mut HeaderMap, id: &str) {
         let mut put = |name, value: &str| {
             head.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
@@ -46,7 +46,7 @@ impl Correlation {
     }
 }
 
-/// The span that this runs in, as the program's own propagator writes it.
+/// The current span, as the program's own propagator writes it.
 #[cfg(feature = "otel")]
 fn current_span(head: &mut HeaderMap) {
     use opentelemetry::propagation::Injector;

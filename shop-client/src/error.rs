@@ -1,4 +1,4 @@
-//! The one error of the client.
+//! The error of the client.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -18,16 +18,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// # async fn example(client: ShopClient, order: NewPurchase) {
 /// match client.buy(order).await {
 ///     Ok(bought) => println!("bought: {}", bought.purchase.id),
-///     // The same call may succeed later; it was repeated already, as far as deadline and budget allowed.
+///     // The same call may succeed later. It was already retried within the time-out and the budget.
 ///     Err(error) if error.is_retryable() => println!("try again: {error}"),
-///     // Nobody knows: buy again with this key, and it is the same purchase.
+///     // Unknown outcome: buy again with this key, and it is the same purchase.
 ///     Err(error) if error.outcome() == Outcome::Unknown => println!("{:?}", error.idempotency_key()),
 ///     Err(error) => println!("refused: {error}"),
 /// }
 /// # }
 /// ```
 ///
-/// Where a port's error is asked for, it becomes one with the same kind, outcome and advice.
+/// Converts into the error of a port, with the same kind, outcome and retry advice.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Error {
@@ -74,15 +74,15 @@ impl Error {
         self
     }
 
-    /// The error, unless it has one already, with the id of the request that it is about.
+    /// Adds the id of the request, unless the error has one.
     pub(crate) fn with_request_id(mut self, id: &str) -> Self {
         self.details.request_id.get_or_insert_with(|| id.to_owned());
         self
     }
 
-    /// The error of a call whose key was made for it.
+    /// The error of a call whose key was generated for it.
     pub(crate) fn with_fresh_key(self) -> Self {
-        // Made anew, the same call would have another key.
+        // Repeated, the same call would have another key.
         if self.outcome() == Outcome::Unknown { self.with_retry(Retry::Never) } else { self }
     }
 
@@ -96,7 +96,7 @@ impl Error {
         self
     }
 
-    /// What went wrong, in the caller's terms.
+    /// The kind of the error.
     ///
     /// ```
     /// use shop_client::{ErrorKind, ShopClient};
@@ -116,17 +116,16 @@ impl Error {
         self.cause.outcome()
     }
 
-    /// Whether the same call may succeed later, and making it again is harmless.
+    /// Whether the same call may succeed later and is safe to repeat.
     ///
-    /// Not so of a buy that came without a key and may have taken effect: made again as it is, it would be a
-    /// second purchase. With its [`idempotency_key`](Self::idempotency_key) it is the same one. Users and orders
-    /// likewise.
+    /// It is not safe to repeat a write without a key that may have taken effect: a second buy would be a second
+    /// purchase. With the error's [`idempotency_key`](Self::idempotency_key) it is the same one.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.cause.is_transient()
     }
 
-    /// How long the service wants to be left alone, if it says so; at most 60 s are taken over.
+    /// The value of the service's `Retry-After`, if any, capped at 60 s.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.cause.retry() {
@@ -135,44 +134,44 @@ impl Error {
         }
     }
 
-    /// The status of the last answer, if there was one.
+    /// The status of the last response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.details.status
     }
 
-    /// The problem in the last answer, if it was one.
+    /// The problem in the last response, if any.
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         self.details.problem.as_ref()
     }
 
-    /// The id of the request, which is in the service's log too.
+    /// The id of the request, which is also in the service's log.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.details.request_id.as_deref()
     }
 
-    /// Of a buy: the key with which buying it again is the same purchase, whether the caller or the client made it. Of
-    /// a user or an order that was to be written likewise.
+    /// For a write: the key that makes a repetition the same purchase, user or order, whether the caller or the client
+    /// chose it.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.details.key.as_ref()
     }
 
-    /// How often it was tried; 0 when nothing was sent.
+    /// The number of attempts; 0 when nothing was sent.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.details.attempts
     }
 
-    /// The message alone, without the facts.
+    /// The message without the fields.
     #[must_use]
     pub fn message(&self) -> &str {
         self.cause.message()
     }
 
-    /// The facts besides the message.
+    /// The fields after the message.
     fn facts(&self) -> impl Iterator<Item = (&'static str, String)> {
         let Details { status, request_id, key, attempts, .. } = &*self.details;
         [

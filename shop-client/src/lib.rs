@@ -1,4 +1,4 @@
-//! A typed client of purchase tracking, to be embedded in other services.
+//! A typed client of purchase tracking, for use in other services.
 //!
 //! ```no_run
 //! use shop_client::{NewPurchase, ShopClient};
@@ -15,35 +15,36 @@
 //! # }
 //! ```
 //!
-//! # Make a client once
+//! # Create one client
 //!
-//! [`ShopClient::builder`] takes the address, and whatever else is to be different: a time-out for each kind of call,
-//! a user agent, a [bearer token](ShopClientBuilder::bearer_token) or a [provider](TokenProvider) that renews it, an
-//! HTTP client of your own. A client is cheap to clone; clones share connections, token and budget. Plain http needs
-//! no certificates on the machine; https verifies with the system's.
+//! [`ShopClient::builder`] takes the address and the options: a time-out for each kind of call, a user agent, a [bearer
+//! token](ShopClientBuilder::bearer_token) or a [provider](TokenProvider) that renews it, or your own HTTP client. A
+//! client is cheap to clone; clones share connections, token and budget. Plain http needs no certificates on the
+//! machine; https uses those of the system.
 //!
-//! # Buy, and never twice
+//! # Buy, exactly once
 //!
-//! A purchase has a key that makes it repeatable: your own, such as the number of an order, or one that the client makes.
-//! Every attempt of one call sends the same key, so [`buy`](ShopClient::buy) repeats what failed as long as that may
-//! help, and it is one purchase all the same. [`RetryPolicy`] says how long, with which pauses and on which budget.
+//! A purchase has an idempotency key: your own, such as an order number, or one that the client generates. All attempts
+//! of a call send the same key, so [`buy`](ShopClient::buy) retries failures and the purchase is still recorded once.
+//! [`RetryPolicy`] sets the total time, the backoff and the budget of the retries.
 //!
-//! The [`Receipt`] tells which crashes the purchase survives, and where it stands in the log.
-//! [`buy_all`](ShopClient::buy_all) buys a whole stream, with so many on their way at a time. With keys of your own it
-//! can be stopped anywhere and begun again.
+//! The [`Receipt`] has the durability of the purchase and its position in the log. [`buy_all`](ShopClient::buy_all)
+//! buys a whole stream with a limit of purchases in flight. With your own keys the stream can be interrupted and
+//! restarted at any point.
 //!
-//! # Read what was bought
+//! # Read purchases
 //!
-//! [`user`](ShopClient::user) and [`user_named`](ShopClient::user_named) lead to a user's purchases: all of them
-//! [as a stream](UserPurchases::purchases), one [page](UserPurchases::page), or what they [come
-//! to](UserPurchases::summary). A purchase is listed a moment after it was taken; who wants to see it
-//! [waits for it](UserPurchases::waiting_for).
+//! [`user`](ShopClient::user) and [`user_named`](ShopClient::user_named) select a user's purchases: all of them [as a
+//! stream](UserPurchases::purchases), one [page](UserPurchases::page), or their [count and
+//! sum](UserPurchases::summary). A purchase appears in listings shortly after it was accepted. To read your own
+//! purchase, [wait for it](UserPurchases::waiting_for).
 //!
 //! # Users and orders
 //!
-//! A service may have two roles more. [`users`](ShopClient::users) registers users and finds them,
-//! [`orders`](ShopClient::orders) places orders and finds those. Both are sent with a key, and repeated, as a buy is. An
-//! address that is taken, or a user of whom the orders have not heard yet, is an answer and no error.
+//! A service may have two more roles. [`users`](ShopClient::users) registers and finds users,
+//! [`orders`](ShopClient::orders) places and finds orders. Both kinds of write have a key and are retried like a buy.
+//! An email address that is already registered, or a user that the service does not know yet, is an outcome and not an
+//! error.
 //!
 //! ```no_run
 //! use shop_client::{Placement, Registration, ShopClient};
@@ -60,54 +61,56 @@
 //! # }
 //! ```
 //!
-//! # When it fails
+//! # Handle errors
 //!
-//! One [`Error`] says what went wrong as a [kind](Error::kind), whether [trying again](Error::is_retryable) may help,
-//! and whether the call [took effect](Error::outcome). What a service refuses is named in its [problem](Error::problem). A buy with an unknown outcome has the
-//! [key](Error::idempotency_key) to buy it again with. Its [request id](Error::request_id) is in the service's log.
+//! An [`Error`] has a [kind](Error::kind), whether [a retry](Error::is_retryable) may help, and whether the call [took
+//! effect](Error::outcome). The reason for a rejected request is in its [problem](Error::problem). A buy with an
+//! unknown outcome has the [key](Error::idempotency_key) to repeat it with. The [request id](Error::request_id) is also
+//! in the service's log.
 //!
 //! # Write against the ports
 //!
-//! A [`ShopClient`] is a [`PurchaseSink`] and a [`PurchaseQuery`], a [`UserStore`] and an [`OrderStore`]: code that asks
-//! for these runs over HTTP, on an embedded log and store, or [in memory](memory), unchanged.
+//! A [`ShopClient`] is a [`PurchaseSink`], a [`PurchaseQuery`], a [`UserStore`] and an [`OrderStore`]. Code that is
+//! written against these ports runs unchanged over HTTP, on an embedded log and store, or [in memory](memory).
 //!
 //! ```
 //! use shop_client::memory::InMemoryStore;
 //! use shop_client::shop_core::Result;
 //! use shop_client::{PurchaseQuery, Selector, UserId};
 //!
-//! /// Knows nothing of HTTP.
+//! /// Independent of HTTP.
 //! async fn is_regular(purchases: &dyn PurchaseQuery, user: UserId) -> Result<bool> {
 //!     Ok(purchases.summary(&Selector::User(user)).await?.count >= 10)
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // In a test; in the program it is `&client`.
+//! // In a test; the program passes `&client`.
 //! assert!(!is_regular(&InMemoryStore::new(), "u1".parse()?).await?);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockUserStore` and `MockOrderStore`, for what cannot
-//! be brought about in memory: an error of your choice, a number of calls.
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockUserStore` and `MockOrderStore`, for tests
+//! that need a specific error or count calls.
 //!
-//! # Follow a request
+//! # Trace requests
 //!
-//! Every call is a span of `tracing`, and has a request id that the service logs. [`with_context`](ShopClient::in_context)
-//! takes over the id and the W3C trace context of the request that you serve; with the feature `otel` the trace is that of
-//! the current span, as your OpenTelemetry propagator writes it. Repetitions are events of level debug; nothing is
-//! logged above that: an error is for the caller to handle.
+//! Every call is a `tracing` span with a request id that the service logs. [`with_context`](ShopClient::with_context)
+//! takes over the id and the W3C trace context of the request that you serve. With the feature `otel` the trace is that
+//! of the current span, as your OpenTelemetry propagator writes it. Retries are logged at level debug. Nothing is
+//! logged above that level: errors are for the caller to handle.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | `builder` | how a client is made |
-//! | `client`, `listing`, `resource`, `users`, `orders` | what one asks it for |
-//! | `error`, `problem` | what can go wrong, and how a service tells it |
-//! | `retries` | how failed calls are repeated |
-//! | `tokens` | who the client says it is |
-//! | `ports` | the client as a sink and as a query, and as a store of users and of orders |
-//! | `transport`, `response` | one call and what its answer means, bounded in time and size |
+//! | `builder` | the builder and its options |
+//! | `client`, `listing`, `resource`, `users`, `orders` | the calls |
+//! | `error`, `problem` | the error, and the problem that a service reports |
+//! | `retries` | retries: total time, backoff, budget |
+//! | `tokens` | bearer tokens |
+//! | `ports` | the client as a sink, a query, and a store of users and of orders |
+//! | `transport`, `response` | one call and its response, with limits of time and size |
+//! | `correlation` | request ids and trace contexts |
 //! | `correlation` | request ids and trace contexts |
 
 mod builder;
@@ -116,7 +119,7 @@ mod correlation;
 mod error;
 mod listing;
 #[cfg(test)]
-mod odd_answers_test;
+mod misbehaving_service_test;
 mod orders;
 mod ports;
 mod problem;
@@ -133,11 +136,11 @@ pub use error::{Error, Result};
 pub use listing::UserPurchases;
 pub use orders::Orders;
 pub use problem::Problem;
-/// The HTTP client that [`ShopClientBuilder::http_client`] takes.
+/// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;
 pub use resource::Resource;
 pub use retries::RetryPolicy;
-/// The ports, their error and whatever else a program needs that implements a port itself.
+/// The ports, their error and the other types that an implementation of a port needs.
 pub use shop_core;
 pub use shop_core::api::ProblemError;
 pub use shop_core::log::RecordPosition;
@@ -161,7 +164,12 @@ pub use shop_core::{
 pub use tokens::{BearerToken, TokenError, TokenProvider};
 pub use users::Users;
 
-/// The README's code is compiled with the documentation's tests.
+/// Compiles the README's code with the doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// Compiles the code of `docs/embedding.md` with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct Embedding;

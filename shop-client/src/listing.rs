@@ -13,7 +13,7 @@ use crate::{
     Result, Selector, ShopClient, Summary, UserId, UserName,
 };
 
-/// What one user has bought: all of it, a page of it, or what it comes to.
+/// One user's purchases: all of them, a page, or their count and sum.
 ///
 /// ```no_run
 /// use futures_util::TryStreamExt;
@@ -30,24 +30,24 @@ use crate::{
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-#[must_use = "nothing is asked until a page, the purchases or the summary are"]
+#[must_use = "no request is sent until a page, the purchases or the summary are read"]
 pub struct UserPurchases {
     client: ShopClient,
     selector: Selector,
     order: ListOrder,
     awaited: Option<PurchaseId>,
-    /// How long an answer waits for what is awaited.
-    at_most: Duration,
+    /// The maximum wait for the awaited purchase.
+    wait_timeout: Duration,
 }
 
-/// How long an answer waits for a purchase unless chosen.
+/// The default wait for a purchase.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
-/// The longest that a service waits by itself.
+/// The maximum wait of one request to the service.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl ShopClient {
-    /// What the user with this id has bought.
+    /// The purchases of the user with this id.
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
@@ -60,7 +60,7 @@ impl ShopClient {
         UserPurchases::new(self.clone(), Selector::User(id))
     }
 
-    /// What the users with this name have bought.
+    /// The purchases of the users with this name.
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
@@ -76,20 +76,20 @@ impl ShopClient {
 
 impl UserPurchases {
     pub(crate) fn new(client: ShopClient, selector: Selector) -> Self {
-        Self { client, selector, order: ListOrder::NewestFirst, awaited: None, at_most: DEFAULT_WAIT }
+        Self { client, selector, order: ListOrder::NewestFirst, awaited: None, wait_timeout: DEFAULT_WAIT }
     }
 
-    /// The same, with [`purchases`](Self::purchases) from the first to the last.
+    /// Lists the oldest purchases first.
     pub const fn oldest_first(mut self) -> Self {
         self.order = ListOrder::OldestFirst;
         self
     }
 
-    /// The same, with answers that hold what `receipt` is about: each waits until that is stored, at most for 10 s
-    /// or for the time of [`wait_timeout`](Self::at_most).
+    /// Waits until the purchase of `receipt` is stored, at most 10 s or the [`wait_timeout`](Self::wait_timeout), so
+    /// that the results include it.
     ///
-    /// A purchase is taken when it is in the log, and listed a moment later, when it is in the store. Others that were
-    /// taken before it may be stored after it.
+    /// A purchase is accepted when it is in the log, and listed when it is in the store. Purchases that were accepted
+    /// earlier may be stored later.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -108,20 +108,21 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// The answers are errors of kind [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when it is not
-    /// stored by then.
+    /// Calls fail with [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when the purchase is not stored in
+    /// time.
     pub const fn waiting_for(mut self, receipt: &Receipt) -> Self {
         self.awaited = Some(receipt.id);
         self
     }
 
-    /// The same, waiting no longer than `time` for what [`waiting_for`](Self::waiting_for) names, before or after.
+    /// The maximum wait for the purchase of [`waiting_for`](Self::waiting_for) (default 10 s). The order of the two
+    /// calls does not matter.
     pub const fn wait_timeout(mut self, time: Duration) -> Self {
-        self.at_most = time;
+        self.wait_timeout = time;
         self
     }
 
-    /// One page.
+    /// Reads one page.
     ///
     /// ```no_run
     /// use shop_client::{ListOrder, PageLimit, PageRequest, ShopClient};
@@ -136,7 +137,7 @@ impl UserPurchases {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a cursor of another listing,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the query fails.
     pub async fn page(&self, request: &PageRequest) -> Result<Page> {
         let order = if request.order == ListOrder::OldestFirst { "oldest" } else { "newest" };
         let mut parameters = self.selection();
@@ -144,12 +145,12 @@ impl UserPurchases {
         parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
         let transport = &self.client.inner.transport;
         let url = transport.url("v1/purchases", &parameters);
-        let mut call = Call::question("page", url, transport.timeouts.page);
+        let mut call = Call::query("page", url, transport.timeouts.page);
         call.answer_bytes = PAGE_BYTES;
         self.answer(call).await?.parsed().map(|body: PageBody| body.into())
     }
 
-    /// How many purchases there are, and what they cost together, exactly.
+    /// Reads the number of purchases and their exact sum.
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
@@ -160,16 +161,16 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when it cannot be asked for.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the query fails.
     pub async fn summary(&self) -> Result<Summary> {
         let transport = &self.client.inner.transport;
         let url = transport.url("v1/summary", &self.selection());
-        let call = Call::question("summary", url, transport.timeouts.summary);
+        let call = Call::query("summary", url, transport.timeouts.summary);
         self.answer(call).await?.parsed().map(|body: SummaryBody| body.into())
     }
 
-    /// All purchases, the latest first unless [chosen otherwise](Self::oldest_first). Pages of 1,000 are asked for
-    /// as they are needed: who reads slowly holds one of them, and who stops reading asks for no more.
+    /// All purchases, newest first unless [`oldest_first`](Self::oldest_first) is set. Pages of 1,000 are requested as
+    /// the stream is read; at most one page is buffered.
     ///
     /// ```no_run
     /// use futures_util::{StreamExt, TryStreamExt};
@@ -180,14 +181,14 @@ impl UserPurchases {
     /// # }
     /// ```
     ///
-    /// After an error the stream ends.
+    /// The stream ends after an error.
     pub fn purchases(&self) -> impl Stream<Item = Result<Purchase>> + Send + Unpin + 'static {
         let first = PageRequest::first(self.order, PageLimit::MAX);
         let pages = stream::try_unfold(Some((self.clone(), first)), |state| async move {
             let Some((mut user, request)) = state else { return Ok(None) };
             let page = user.page(&request).await?;
             let following = page.next_cursor(&request)?;
-            // What was waited for is there.
+            // The awaited purchase is stored.
             user.awaited = None;
             let following = following.map(|cursor| (user, request.with_cursor(Some(cursor))));
             Ok::<_, Error>(Some((page, following)))
@@ -195,23 +196,23 @@ impl UserPurchases {
         pages.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
     }
 
-    /// The parameters that name whose purchases are asked for.
+    /// The query parameters that select the user.
     fn selection(&self) -> Vec<(&'static str, String)> {
         match &self.selector {
             Selector::User(id) => vec![("userid", id.to_string())],
             Selector::Name(name) => vec![("username", name.to_string())],
             Selector::All => vec![("everyone", "true".to_owned())],
-            // A service refuses a request without a selection.
+            // A service rejects a request without a selection.
             _ => Vec::new(),
         }
     }
 
-    /// The answer to `call` once it has what is waited for in it.
+    /// The response to `call`, once it includes the awaited purchase.
     async fn answer(&self, mut call: Call) -> Result<Response> {
         let Some(id) = self.awaited else { return self.client.query(&call).await };
         let (start, url, timeout) = (Instant::now(), call.url.clone(), call.timeout);
         loop {
-            let left = self.at_most.saturating_sub(start.elapsed());
+            let left = self.wait_timeout.saturating_sub(start.elapsed());
             let wait = left.min(MAX_WAIT);
             call.url = url.clone();
             let parameters = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
@@ -222,7 +223,8 @@ impl UserPurchases {
                 return Ok(answer);
             }
             if left <= MAX_WAIT {
-                let message = format!("purchase {id} was taken, but is not stored yet: wait longer");
+                let message =
+                    format!("purchase {id} was accepted, but is not stored yet: increase wait_timeout");
                 return Err(
                     Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
                 );

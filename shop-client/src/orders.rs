@@ -1,4 +1,4 @@
-//! Orders: placed, and found.
+//! Placing and finding orders.
 
 use shop_core::api::NewOrderBody;
 
@@ -6,7 +6,7 @@ use crate::client::generate_key;
 use crate::resource::Resource;
 use crate::{NewOrder, Order, Placement, Product, Result, ShopClient, TotalPrice, UserNumber};
 
-/// The orders of a service: to be placed, and to be found by their number.
+/// The orders of a service: places them, and finds them by their number.
 ///
 /// ```no_run
 /// use shop_client::{Placement, ShopClient, UserNumber};
@@ -15,7 +15,7 @@ use crate::{NewOrder, Order, Placement, Product, Result, ShopClient, TotalPrice,
 /// let orders = client.orders();
 /// match orders.place_new(user, "Notebook".parse()?, 2, "50.00".parse()?).await? {
 ///     Placement::Placed(order) => println!("order {}", order.id),
-///     Placement::UnknownUser => println!("nobody has told of this user yet: try again later"),
+///     Placement::UnknownUser => println!("unknown user: try again later"),
 ///     other => println!("not placed: {other:?}"),
 /// }
 /// # Ok(())
@@ -24,7 +24,7 @@ use crate::{NewOrder, Order, Placement, Product, Result, ShopClient, TotalPrice,
 pub type Orders = Resource<Order>;
 
 impl ShopClient {
-    /// The orders that the service has taken, where it has the role of orders.
+    /// The orders of the service, if it has the role of orders.
     ///
     /// ```no_run
     /// use shop_client::{OrderNumber, ShopClient};
@@ -41,12 +41,12 @@ impl ShopClient {
 }
 
 impl Resource<Order> {
-    /// Places an order, with the key that makes it the same order however often it is sent. The order's own
-    /// [context](NewOrder::with_context) comes before that of the client.
+    /// Places an order. Its key makes it the same order, however often it is sent. The order's own
+    /// [context](NewOrder::with_context) takes precedence over that of the client.
     ///
-    /// [`UnknownUser`](Placement::UnknownUser) says that the orders have not heard of the user: who was registered just
-    /// now is known a moment later. [`AlreadyPlaced`](Placement::AlreadyPlaced) says that the key was used before, perhaps by an
-    /// attempt of this very call whose answer was lost.
+    /// Returns [`UnknownUser`](Placement::UnknownUser) when the service does not know the user; a user becomes known
+    /// shortly after the registration. Returns [`AlreadyPlaced`](Placement::AlreadyPlaced) when the key was used
+    /// before, possibly by an earlier attempt of this call whose response was lost.
     ///
     /// ```no_run
     /// use shop_client::{NewOrder, ShopClient, UserNumber};
@@ -60,17 +60,17 @@ impl Resource<Order> {
     /// ```
     ///
     /// # Errors
-    /// As [`ShopClient::buy`](crate::ShopClient::buy), and [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role
-    /// of orders.
+    /// As [`ShopClient::buy`](crate::ShopClient::buy), and [`Unsupported`](crate::ErrorKind::Unsupported) where the
+    /// service does not have the role of orders.
     ///
     /// # Cancel safety
-    /// Once polled, the order is sent, and sent again, whether or not the future is polled again.
+    /// Once polled, the order is sent and retried even if the future is dropped.
     pub async fn place(&self, new: &NewOrder) -> Result<Placement> {
         let body = NewOrderBody::from(new);
         self.create("place", &body, new, new.context.as_deref()).await.map(Placement::from)
     }
 
-    /// Places an order with a key that is made here, and that an error [has](crate::Error::idempotency_key).
+    /// Places an order with a key that is generated here. An error [contains](crate::Error::idempotency_key) it.
     ///
     /// # Errors
     /// As [`place`](Self::place).

@@ -1,4 +1,4 @@
-//! The client as a sink and as a query, and as a store of users and of orders.
+//! The client as an implementation of the ports: sink, query, and store of users and of orders.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::{
 
 #[async_trait]
 impl PurchaseSink for ShopClient {
-    /// Sends the purchase with its id as the key. A purchase with the id of an old document cannot be sent: an
-    /// id is made from every key that is no UUID.
+    /// Sends the purchase with its id as the key. A purchase with the id of a legacy document cannot be sent: the
+    /// service derives an id from every key that is not a UUID.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let Some(id) = purchase.id.as_uuid() else {
-            let message = "a purchase with the id of an old document cannot be sent over HTTP";
+            let message = "a purchase with the id of a legacy document cannot be sent over HTTP";
             return Err(Error::new(ErrorKind::Unsupported, message).with_origin("shop-client"));
         };
         let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
@@ -26,8 +26,8 @@ impl PurchaseSink for ShopClient {
         Ok(published.receipt.into())
     }
 
-    /// Always [`Durability::Memory`], which promises nothing: only a receipt says what the service behind the
-    /// address does, and another one may answer next.
+    /// Always [`Durability::Memory`], which promises nothing. Only a receipt has the durability of the service that
+    /// issued it, and another service may serve the next request.
     fn durability(&self) -> Durability {
         Durability::Memory
     }
@@ -36,14 +36,13 @@ impl PurchaseSink for ShopClient {
         Ok(Self::check(self).await?)
     }
 
-    /// Refuses further buys of this client and its clones, and waits for those on their way.
-    async fn close(&self, deadline: Duration) -> Result<()> {
-        Ok(Self::close(self, deadline).await?)
+    /// Rejects further writes of this client and its clones, and waits for those in flight.
+    async fn close(&self, timeout: Duration) -> Result<()> {
+        Ok(Self::close(self, timeout).await?)
     }
 }
 
-/// Everybody's purchases are listed and summed up by management; facing answers that with
-/// [`Denied`](ErrorKind::Denied).
+/// Only management lists and sums the purchases of all users; facing responds with [`Denied`](ErrorKind::Denied).
 #[async_trait]
 impl PurchaseQuery for ShopClient {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
@@ -63,7 +62,7 @@ impl PurchaseQuery for ShopClient {
     }
 }
 
-/// A dropped call is sent all the same: what is written in the end is the row and its event, or neither.
+/// A dropped call is still sent: the row and its event are written together, or neither is.
 #[async_trait]
 impl UserStore for ShopClient {
     async fn register(&self, new: &NewUser) -> Result<Registration> {
@@ -78,13 +77,13 @@ impl UserStore for ShopClient {
         Ok(self.users().orders_of(id).await?)
     }
 
-    /// Whether the service is ready, with all the roles that it has.
+    /// Checks whether the service is ready, with all its roles.
     async fn check_users(&self) -> Result<()> {
         Ok(Self::check(self).await?)
     }
 }
 
-/// A dropped call is sent all the same: what is written in the end is the row and its event, or neither.
+/// A dropped call is still sent: the row and its event are written together, or neither is.
 #[async_trait]
 impl OrderStore for ShopClient {
     async fn place(&self, new: &NewOrder) -> Result<Placement> {
@@ -95,7 +94,7 @@ impl OrderStore for ShopClient {
         Ok(self.orders().get(id).await?)
     }
 
-    /// Whether the service is ready, with all the roles that it has.
+    /// Checks whether the service is ready, with all its roles.
     async fn check_orders(&self) -> Result<()> {
         Ok(Self::check(self).await?)
     }

@@ -1,4 +1,4 @@
-//! What a service answers when something is wrong.
+//! The problem in an error response.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -6,8 +6,8 @@ use shop_core::api::{ProblemError, ProblemMembers};
 
 use crate::Outcome;
 
-/// The problem that a service answered with: one of RFC 9457, or in the form of a replaced system. Its
-/// texts are the service's own: whatever answers at that address can have written them.
+/// The problem in an error response: in the form of RFC 9457, or of a replaced system. Do not trust its texts: they
+/// come from the server at that address.
 ///
 /// ```no_run
 /// # fn example(error: shop_client::Error) {
@@ -20,21 +20,21 @@ use crate::Outcome;
 #[serde(from = "Members")]
 #[non_exhaustive]
 pub struct Problem {
-    /// Which problem it is, such as `/problems/conflict`: the member `type`.
+    /// The type of the problem, such as `/problems/conflict`: the member `type`.
     pub uri: Option<String>,
-    /// The same for people: of all problems of this type.
+    /// The title of all problems of this type, for people.
     pub title: Option<String>,
-    /// What is wrong with this request. Where a service lists all that is wrong, it is the first of it.
+    /// The cause in this request. If the service lists several, the first of them.
     pub detail: Option<String>,
-    /// The first member or parameter of the request that is wrong.
+    /// The first invalid member or parameter of the request.
     pub field: Option<String>,
-    /// Everything that is wrong with the request, as far as the service lists it in the form of RFC 9457.
+    /// All invalid parts of the request, if the service lists them in the form of RFC 9457.
     pub errors: Vec<ProblemError>,
     outcome: Option<String>,
 }
 
 impl Problem {
-    /// What the service says of the outcome of a write, if it does.
+    /// The outcome of a write, if the service reports it.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.outcome.as_ref()?;
         let mut members = ProblemMembers::default();
@@ -43,7 +43,7 @@ impl Problem {
     }
 }
 
-/// What stands in a problem, whichever of the two forms it has.
+/// The members of a problem in either form.
 #[derive(Deserialize)]
 struct Members {
     #[serde(default, rename = "type")]
@@ -60,7 +60,7 @@ struct Members {
     outcome: Option<String>,
 }
 
-/// A text, or as FastAPI has it a list of what is wrong.
+/// A text, or a list of errors as in FastAPI.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Detail {
@@ -69,7 +69,7 @@ enum Detail {
     Else(IgnoredAny),
 }
 
-/// The list of RFC 9457, or what others have under that name.
+/// The list of RFC 9457, or another value of that name.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Errors {
@@ -79,7 +79,7 @@ enum Errors {
 
 #[derive(Deserialize)]
 struct InvalidMember {
-    /// The way to what is wrong, from the part of the request that it stands in: `["body", "email"]`.
+    /// The location of the error, starting with the part of the request: `["body", "email"]`.
     loc: Vec<Step>,
     msg: String,
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_listed_and_other_lists_do_no_harm() {
+    fn all_errors_are_listed_and_other_lists_ignored() {
         let json = r##"{"detail":"x","errors":[{"pointer":"#/price","detail":"a"},{"parameter":"limit","detail":"b"}]}"##;
         let problem: Problem = serde_json::from_str(json).unwrap();
         let errors: Vec<_> = problem.errors.iter().map(|error| error.detail.as_str()).collect();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_the_first_of_what_is_wrong() {
+    fn a_list_yields_its_first_error() {
         let some = |text: &str| Some(text.to_owned());
         for (json, detail, field) in [
             (r#"{"detail":"taken","field":"email"}"#, some("taken"), some("email")),

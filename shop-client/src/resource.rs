@@ -1,4 +1,4 @@
-//! Rows that a service owns and numbers: users, and orders.
+//! Rows that a service owns and numbers: users and orders.
 
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ use crate::{Error, Order, OrderNumber, RequestContext, Result, ShopClient, User,
 
 /// The rows of one kind that a service owns: [`Users`](crate::Users) or [`Orders`](crate::Orders).
 #[derive(Debug, Clone)]
-#[must_use = "nothing is requested until a row is"]
+#[must_use = "no request is sent until a row is read or created"]
 pub struct Resource<K> {
     pub(crate) client: ShopClient,
     kind: PhantomData<fn() -> K>,
@@ -28,18 +28,18 @@ pub trait Kind: Entity {
     type Number: Display + PartialEq + Send;
     /// The row in an answer.
     type Body: DeserializeOwned + Into<Self>;
-    /// The path that the rows are at.
+    /// The path of the rows.
     const PATH: &'static str;
-    /// What one of them is called.
+    /// The noun for one of them.
     const ROW: &'static str;
-    /// The problem of a number that no row has.
+    /// The problem type for an unknown number.
     const UNKNOWN: &'static str;
-    /// The problems of a new row that are outcomes rather than errors.
+    /// The problem types of a create request that are outcomes rather than errors.
     const REFUSALS: &'static [&'static str];
-    /// What an error says where nothing is at the path.
+    /// The error message when the path does not exist.
     const NOT_FOUND_HINT: &'static str;
 
-    /// The row's number, of its own type.
+    /// The number of the row.
     fn typed_number(&self) -> Self::Number;
 }
 
@@ -78,29 +78,29 @@ impl<K: Kind> Resource<K> {
         Self { client, kind: PhantomData }
     }
 
-    /// The user or the order with this number, if there is one.
+    /// Finds the user or the order with this number.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and the like when the service does not answer, and
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) where it does not have the role.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the query fails, and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role.
     pub async fn get(&self, id: K::Number) -> Result<Option<K>> {
         let Some(answer) = self.find(K::ROW, &format!("/{id}")).await? else { return Ok(None) };
         let row: K = answer.parsed::<K::Body>()?.into();
         if row.typed_number() == id { Ok(Some(row)) } else { Err(Self::another(&answer)) }
     }
 
-    /// The answer at `path` below that of the rows, unless the row that it is about is unknown.
+    /// The response at `path` below that of the rows; `None` when the row is unknown.
     pub(crate) async fn find(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
         let transport = &self.client.inner.transport;
         let url = transport.url(&format!("{}{path}", K::PATH), &[]);
-        let mut call = Call::question(name, url, transport.timeouts.get);
+        let mut call = Call::query(name, url, transport.timeouts.get);
         call.outcomes = &[K::UNKNOWN];
         call.not_found_hint = K::NOT_FOUND_HINT;
         let answer = self.client.query(&call).await?;
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
     }
 
-    /// Creates the row of `new`, which `body` says.
+    /// Creates the row of `new`, whose JSON is `body`.
     pub(crate) async fn create(
         &self,
         name: &'static str,
@@ -129,6 +129,6 @@ impl<K: Kind> Resource<K> {
     }
 
     pub(crate) fn another(answer: &Response) -> Error {
-        answer.unreadable(&format!("the answer is about another {}", K::ROW))
+        answer.unreadable(&format!("the response contains another {}", K::ROW))
     }
 }

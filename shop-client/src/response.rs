@@ -1,4 +1,4 @@
-//! What an answer means, or that there is none.
+//! Responses, and errors made of them.
 
 use std::time::Duration;
 
@@ -13,16 +13,17 @@ use shop_core::{Clock, SystemClock};
 use crate::problem::Problem;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
-/// The longest that a service can ask to be left alone: nobody's pipeline stands still for days by mistake.
+/// The maximum `Retry-After` that is honoured: a misconfigured service cannot block a caller for days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How much of a refusal is read: our own have less than 1 kB, and a proxy's page is not looked at.
+/// The maximum size of an error response that is read. Those of the service have less than 1 kB; a proxy's page is
+/// ignored.
 const REFUSAL_BYTES: usize = 64 << 10;
 
-/// How much of what a service says stands in a message.
+/// The maximum length of a service's text in a message.
 const MAX_DETAIL_BYTES: usize = 300;
 
-/// An answer, read as far as it matters.
+/// A response, with its body if that is needed.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
@@ -31,7 +32,7 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// Reads `response`, at most `limit` bytes of it.
+    /// Reads at most `limit` bytes of `response`.
     pub(crate) async fn read(mut response: reqwest::Response, limit: usize) -> Result<Self> {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let is_refusal = !status.is_success();
@@ -42,10 +43,10 @@ impl Response {
                 Ok(Some(chunk)) if answer.body.len() + chunk.len() <= limit => {
                     answer.body.extend_from_slice(&chunk);
                 }
-                // What a refusal says is of less weight than that it is one.
+                // The status of an error response matters more than its body.
                 Ok(None) => return Ok(answer),
                 _ if is_refusal => return Ok(answer),
-                Ok(Some(_)) => return Err(answer.unreadable("the answer is too large")),
+                Ok(Some(_)) => return Err(answer.unreadable("the response is too large")),
                 Err(error) => return Err(not_answered(error).with_status(status.as_u16())),
             }
         }
@@ -57,7 +58,7 @@ impl Response {
 
     pub(crate) fn parsed<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            self.unreadable("the answer is not what this service sends: check the address").with_source(error)
+            self.unreadable("the response is not one of this service: check the address").with_source(error)
         })
     }
 
@@ -65,7 +66,7 @@ impl Response {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The one of these types of problems that it is, if it is one.
+    /// The type of its problem, if that is one of these.
     pub(crate) fn problem_among(&self, types: &'static [&'static str]) -> Option<&'static str> {
         if types.is_empty() || !self.status.is_client_error() {
             return None;
@@ -74,13 +75,13 @@ impl Response {
         types.iter().copied().find(|known| *known == uri)
     }
 
-    /// Whether the key was used before, for the same.
+    /// Whether the key was used before, for the same content.
     pub(crate) fn is_replayed(&self) -> bool {
         self.header(header::IDEMPOTENT_REPLAYED) == Some("true")
     }
 
-    /// Seconds, or a date of <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>, by the service's own clock
-    /// where it tells that.
+    /// Seconds, or a date of <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>, relative to the service's
+    /// clock if the response has its date.
     fn retry_after(&self) -> Option<Duration> {
         let text = self.header("retry-after")?.trim();
         let time = match text.parse() {
@@ -96,17 +97,17 @@ impl Response {
         Some(time.min(MAX_RETRY_AFTER))
     }
 
-    /// The error of an answer that cannot be understood: what was asked for may have been done.
+    /// The error for a response that cannot be understood. The request may have taken effect.
     pub(crate) fn unreadable(&self, message: &str) -> Error {
         self.annotate(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
     }
 
-    /// The error of an answer that is a refusal. `not_found_hint` is the message when nothing is at this address.
+    /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
     pub(crate) fn refused(&self, not_found_hint: &str) -> Error {
         let problem = self.problem();
         let named = problem.as_ref().and_then(|problem| kind_of_problem(problem.uri.as_deref()?));
         let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
-            // It is the service that is closed, perhaps to be started anew, not this client.
+            // The service is closed, perhaps to be restarted; this client is not.
             ErrorKind::Closed => ErrorKind::Unavailable,
             kind => kind,
         };
@@ -114,16 +115,16 @@ impl Response {
         let detail = detail.filter(|detail| Some(*detail) != self.status.canonical_reason()).map(in_one_line);
         let message = detail.unwrap_or_else(|| match self.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => not_found_hint.to_owned(),
-            StatusCode::UNAUTHORIZED => "the service wants to know who asks: give a bearer token".to_owned(),
+            StatusCode::UNAUTHORIZED => "the service requires authentication: set a bearer token".to_owned(),
             status if status.is_redirection() => {
-                "the service is said to be elsewhere, and is not followed there: check the address".to_owned()
+                "the service responded with a redirect, which is not followed: check the address".to_owned()
             }
-            status => format!("the service answered {status}"),
+            status => format!("the service responded with {status}"),
         });
         let outcome = match problem.as_ref().and_then(Problem::outcome) {
             Some(outcome) => outcome,
             None if self.status.is_client_error() || self.status.is_redirection() => Outcome::NotApplied,
-            // Whoever answers with another success, or with a status that is none, may have done something, too.
+            // Another success, or an undefined status: the request may have taken effect.
             None => Outcome::Unknown,
         };
         let error = self.annotate(Error::new(kind, message).with_outcome(outcome)).with_problem(problem);
@@ -133,7 +134,7 @@ impl Response {
         }
     }
 
-    /// The error, with what the answer's head tells.
+    /// Adds the status, the problem and the headers to the error.
     fn annotate(&self, error: Error) -> Error {
         let error = error.with_status(self.status.as_u16());
         match self.header(header::REQUEST_ID) {
@@ -143,12 +144,12 @@ impl Response {
     }
 }
 
-/// Anybody's text, fit for a line of a log.
+/// Untrusted text, made fit for a line of a log.
 fn in_one_line(text: &str) -> String {
     text.chars().take(MAX_DETAIL_BYTES).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
-/// For answers of something that is not our service, such as a proxy before it.
+/// For responses of other servers, such as a proxy in front of the service.
 fn kind_of_status(status: StatusCode) -> ErrorKind {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
@@ -162,25 +163,25 @@ fn kind_of_status(status: StatusCode) -> ErrorKind {
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => ErrorKind::Unavailable,
         status if status.is_client_error() => ErrorKind::Invalid,
         status if status.is_server_error() => ErrorKind::Internal,
-        // A success or a redirection that nobody asked for.
+        // An unexpected success or redirection.
         _ => ErrorKind::Unsupported,
     }
 }
 
-/// There is no answer.
+/// The error for a request without a response.
 pub(crate) fn not_answered(error: reqwest::Error) -> Error {
     let (kind, outcome, message) = if error.is_connect() {
         (ErrorKind::Unavailable, Outcome::NotApplied, "the service cannot be reached")
     } else if error.is_timeout() {
-        (ErrorKind::DeadlineExceeded, Outcome::Unknown, "no answer in time")
+        (ErrorKind::DeadlineExceeded, Outcome::Unknown, "no response in time")
     } else if error.is_builder() {
-        (ErrorKind::Invalid, Outcome::NotApplied, "the request could not be made")
+        (ErrorKind::Invalid, Outcome::NotApplied, "the request could not be built")
     } else if error.is_redirect() {
-        (ErrorKind::Unsupported, Outcome::Unknown, "the service leads nowhere: check the address")
+        (ErrorKind::Unsupported, Outcome::Unknown, "too many redirects: check the address")
     } else {
-        (ErrorKind::Unavailable, Outcome::Unknown, "the connection broke before the answer was read")
+        (ErrorKind::Unavailable, Outcome::Unknown, "the connection failed before the response was read")
     };
-    // Without its address, which may hold a password.
+    // Without the address, which may contain a password.
     Error::new(kind, message).with_outcome(outcome).with_source(error.without_url())
 }
 
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date_and_never_long() {
+    fn retry_after_is_seconds_or_a_date_and_capped() {
         let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
         for (after, seconds) in [
             ("3", Some(3)),
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_taken_over_and_its_text_made_harmless() {
+    fn a_problem_is_kept_and_its_text_sanitized() {
         let body = r#"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
             "outcome":"unknown","more":{"deep":[1]}}"#;
         let error = answer(500, &[("x-request-id", "r-1")], body).refused("absent");
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_closed_may_be_open_again_later() {
+    fn a_closed_service_is_retryable() {
         let error = answer(503, &[], r#"{"type":"/problems/closed","outcome":"not_sent"}"#).refused("absent");
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
         assert!(error.is_retryable());

@@ -1,4 +1,4 @@
-//! How failed calls are repeated: with pauses, within a deadline, on a budget.
+//! Retries of failed calls, with backoff, a total time-out and a budget.
 
 use std::time::Duration;
 
@@ -8,14 +8,13 @@ use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::{Error, Outcome, Result};
 
-/// How failed calls are repeated.
+/// How failed calls are retried.
 ///
-/// Only what is safe is repeated: a question, or what has the same key on every attempt, as a buy has; and only what may
-/// succeed: the service was away or slow, or asked to be left alone for a while. Then the pause is no shorter than its
-/// `Retry-After`.
+/// Only safe calls are retried: queries, and writes, which send the same key on every attempt. And only errors that may
+/// pass: the service was unavailable, slow or overloaded. A pause is never shorter than the service's `Retry-After`.
 ///
-/// The budget is shared by all clones of a client. It stops repetitions from multiplying the load of a service that is
-/// down: once it is spent, a failed call is told at once.
+/// All clones of a client share the budget. It prevents retries from multiplying the load of a failing service: once it
+/// is spent, failed calls return at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,8 +23,8 @@ use crate::{Error, Outcome, Result};
 ///
 /// # fn example() -> Result<(), shop_client::Error> {
 /// let patient = RetryPolicy::default()
-///     .within(Duration::from_secs(60))
-///     .pauses(Duration::from_millis(50), Duration::from_secs(10))
+///     .total_timeout(Duration::from_secs(60))
+///     .backoff(Duration::from_millis(50), Duration::from_secs(10))
 ///     .budget(50, 0.5);
 /// let client = ShopClient::builder("http://localhost:3000").retries(patient).build()?;
 /// # Ok(())
@@ -34,8 +33,8 @@ use crate::{Error, Outcome, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
-    /// `None`: nothing is repeated.
-    deadline: Option<Duration>,
+    /// `None` disables retries.
+    total_timeout: Option<Duration>,
     first_pause: Duration,
     longest_pause: Duration,
     per_second: u32,
@@ -43,15 +42,15 @@ pub struct RetryPolicy {
     jitter_seed: Option<u64>,
 }
 
-/// The time over which the budget is reckoned.
+/// The time over which the budget is averaged.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
 impl Default for RetryPolicy {
-    /// Within 20 s, with pauses from 100 ms to 5 s, and a budget of 10 repetitions a second and one for every
-    /// five calls (the figures of `tower` and of `reqwest`).
+    /// A total of 20 s, pauses from 100 ms to 5 s, and a budget of 10 retries per second plus one for every five calls
+    /// (the figures of `tower` and `reqwest`).
     fn default() -> Self {
         Self {
-            deadline: Some(Duration::from_secs(20)),
+            total_timeout: Some(Duration::from_secs(20)),
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
             per_second: 10,
@@ -62,7 +61,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Every call is made once: for a program between another client, which repeats, and the service.
+    /// Disables retries, for a program behind another client that retries.
     ///
     /// ```
     /// use shop_client::{RetryPolicy, ShopClient};
@@ -72,32 +71,33 @@ impl RetryPolicy {
     /// ```
     #[must_use]
     pub fn none() -> Self {
-        Self { deadline: None, ..Self::default() }
+        Self { total_timeout: None, ..Self::default() }
     }
 
-    /// How long one call may take with all its repetitions and pauses. The last attempt is cut off by it.
+    /// The maximum duration of a call with all retries and pauses (default 20 s). The last attempt is cut off by it.
     #[must_use]
-    pub const fn total_timeout(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
+    pub const fn total_timeout(mut self, time: Duration) -> Self {
+        self.total_timeout = Some(time);
         self
     }
 
-    /// The pause after the first attempt, and the longest: each is twice the one before. Up to as much again is
-    /// added at random, so that many clients do not come back at the same moment.
+    /// The pause after the first attempt, and the maximum (default 100 ms and 5 s). Each pause is twice the one before,
+    /// plus up to as much again at random, so that many clients do not retry at the same moment.
     #[must_use]
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         (self.first_pause, self.longest_pause) = (first, longest);
         self
     }
 
-    /// So many repetitions a second on average of 10 s, and besides them for each call `share` of one (0 to 1,000).
+    /// The budget: retries per second, averaged over 10 s, plus `share` of a retry for each call, from 0 to 1,000
+    /// (default 10 and 0.2).
     #[must_use]
     pub const fn budget(mut self, per_second: u32, share: f32) -> Self {
         (self.per_second, self.share) = (per_second, share);
         self
     }
 
-    /// What the random part of the pauses starts from, for tests; chosen at random unless given.
+    /// The seed of the random part of the pauses, for tests (default random).
     #[must_use]
     pub const fn jitter_seed(mut self, seed: u64) -> Self {
         self.jitter_seed = Some(seed);
@@ -117,7 +117,7 @@ impl RetryPolicy {
     }
 }
 
-/// Repeats calls.
+/// Retries calls.
 #[derive(Debug)]
 pub(crate) struct Retrier {
     options: RetryPolicy,
@@ -126,24 +126,24 @@ pub(crate) struct Retrier {
 
 impl Retrier {
     pub(crate) fn new(options: RetryPolicy) -> Self {
-        // What the budget would panic at.
+        // Values outside of this range would make the budget panic.
         let share = if options.share.is_nan() { 0.0 } else { options.share.clamp(0.0, 1_000.0) };
         let per_second = options.per_second.min(1_000_000);
         Self { budget: TpsBudget::new(BUDGET_WINDOW, per_second, share), options }
     }
 
-    /// What comes of `attempt`, which is told how long it may take at most.
+    /// Runs `attempt` until it succeeds or may not be retried. Its argument is the time left.
     pub(crate) async fn run<T, A, F>(&self, mut attempt: A) -> Result<T>
     where
         A: FnMut(Duration) -> F,
         F: Future<Output = Result<T>>,
     {
-        let Some(deadline) = self.options.deadline else {
+        let Some(total_timeout) = self.options.total_timeout else {
             return attempt(Duration::MAX).await.map_err(|error| error.with_attempts(1));
         };
         self.budget.deposit();
         let start = Instant::now();
-        let left = || deadline.saturating_sub(start.elapsed());
+        let left = || total_timeout.saturating_sub(start.elapsed());
         let (mut attempts, mut unknown) = (0, false);
         let result = (|| attempt(left()))
             .retry(self.options.delays())
@@ -159,15 +159,15 @@ impl Retrier {
                     return None;
                 }
                 if !self.budget.withdraw() {
-                    tracing::debug!("the budget of repetitions is spent");
+                    tracing::debug!("retry budget spent");
                     return None;
                 }
                 Some(pause)
             })
-            .notify(|error, pause| tracing::debug!(%error, ?pause, "tries again"))
+            .notify(|error, pause| tracing::debug!(%error, ?pause, "retrying"))
             .await;
         result.map_err(|error| {
-            // What an earlier attempt may have done, a refusal of the last one does not undo.
+            // A failed last attempt does not undo an earlier one that may have taken effect.
             let error = if unknown { error.with_outcome(Outcome::Unknown) } else { error };
             error.with_attempts(attempts)
         })
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::{ErrorKind, Retry};
 
-    /// What became of a call whose attempts fail with `errors`, one after the other, and the attempts.
+    /// The result of a call whose attempts fail with `errors`, and the number of attempts.
     async fn call(retrier: &Retrier, errors: &[Error]) -> (Result<()>, usize) {
         let mut attempts = 0;
         let result = retrier
@@ -191,27 +191,27 @@ mod tests {
         (result, attempts)
     }
 
-    fn away() -> Error {
-        Error::new(ErrorKind::Unavailable, "away").with_outcome(Outcome::NotApplied)
+    fn unavailable() -> Error {
+        Error::new(ErrorKind::Unavailable, "unavailable").with_outcome(Outcome::NotApplied)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_succeed_is_repeated_and_nothing_else() {
+    async fn only_retryable_errors_are_retried() {
         let retrier = Retrier::new(RetryPolicy::default());
-        let (result, attempts) = call(&retrier, &[away(), away()]).await;
+        let (result, attempts) = call(&retrier, &[unavailable(), unavailable()]).await;
         assert!(result.is_ok());
         assert_eq!(attempts, 3);
         let (result, attempts) = call(&retrier, &[Error::new(ErrorKind::Conflict, "taken")]).await;
         assert_eq!((result.unwrap_err().kind(), attempts), (ErrorKind::Conflict, 1));
-        let (result, attempts) = call(&Retrier::new(RetryPolicy::none()), &[away()]).await;
+        let (result, attempts) = call(&Retrier::new(RetryPolicy::none()), &[unavailable()]).await;
         assert_eq!((result.unwrap_err().attempts(), attempts), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_and_end_with_the_deadline() {
+    async fn pauses_grow_until_the_total_timeout() {
         let retrier = Retrier::new(RetryPolicy::default().total_timeout(Duration::from_secs(10)));
         let start = Instant::now();
-        let (result, attempts) = call(&retrier, &vec![away(); 100]).await;
+        let (result, attempts) = call(&retrier, &vec![unavailable(); 100]).await;
         assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
         // 0.1 to 0.2 s, 0.2 to 0.4 s, and so on.
         assert!((5..=8).contains(&attempts), "{attempts}");
@@ -219,13 +219,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_to_be_left_alone_is() {
+    async fn retry_after_lengthens_the_pause() {
         let retrier = Retrier::new(RetryPolicy::default());
-        let busy = |seconds| away().with_retry(Retry::After(Duration::from_secs(seconds)));
+        let busy = |seconds| unavailable().with_retry(Retry::After(Duration::from_secs(seconds)));
         let start = Instant::now();
         assert!(call(&retrier, &[busy(7)]).await.0.is_ok());
         assert_eq!(start.elapsed().as_secs(), 7);
-        // For longer than there is: nobody waits in vain.
+        // Longer than the total time-out.
         let start = Instant::now();
         let (result, attempts) = call(&retrier, &[busy(30)]).await;
         assert_eq!((result.unwrap_err().retry_after(), attempts), (Some(Duration::from_secs(30)), 1));
@@ -233,24 +233,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_spent_budget_stops_repetitions_until_calls_have_earned_it_anew() {
+    async fn a_spent_budget_stops_retries_until_calls_refill_it() {
         let retrier = Retrier::new(RetryPolicy::default().budget(0, 0.5));
-        // Two calls earn one repetition.
-        assert_eq!(call(&retrier, &[away(), away()]).await.1, 1);
-        assert_eq!(call(&retrier, &[away(), away()]).await.1, 2);
+        // Two calls earn one retry.
+        assert_eq!(call(&retrier, &[unavailable(), unavailable()]).await.1, 1);
+        assert_eq!(call(&retrier, &[unavailable(), unavailable()]).await.1, 2);
         assert_eq!(call(&retrier, &[]).await.1, 1);
-        assert_eq!(call(&retrier, &[away()]).await.1, 2);
-        // Odd figures are no reason to panic.
+        assert_eq!(call(&retrier, &[unavailable()]).await.1, 2);
+        // Out-of-range values do not panic.
         for share in [f32::NAN, -1.0, f32::INFINITY] {
             Retrier::new(RetryPolicy::default().budget(u32::MAX, share));
         }
         let longest =
             RetryPolicy::default().total_timeout(Duration::MAX).backoff(Duration::MAX, Duration::MAX);
-        assert_eq!(call(&Retrier::new(longest), &[away(), away()]).await.1, 1);
+        assert_eq!(call(&Retrier::new(longest), &[unavailable(), unavailable()]).await.1, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_one_attempt_may_have_done_no_other_undoes() {
+    async fn an_unknown_outcome_is_kept() {
         let lost = Error::new(ErrorKind::DeadlineExceeded, "late");
         let refused = Error::new(ErrorKind::Conflict, "taken");
         let error = call(&Retrier::new(RetryPolicy::default()), &[lost, refused]).await.0.unwrap_err();

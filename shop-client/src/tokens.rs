@@ -1,4 +1,4 @@
-//! Who the client says it is: bearer tokens, fetched when they are needed.
+//! Bearer tokens, fetched when needed.
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -10,13 +10,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::{Error, ErrorKind, Outcome, Result};
 
-/// Why a provider has no token: anything that can be told.
+/// The reason why a provider has no token.
 pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Gives bearer tokens, and new ones when they end.
+/// Provides bearer tokens.
 ///
-/// The client asks it once, keeps the token until it is about to end or is refused with 401, and never asks twice at the
-/// same time. A function is one, too:
+/// The client keeps a token until it is about to expire or is rejected with 401. It never fetches two at the same time.
+/// A function that returns a token is a provider as well:
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,13 +36,13 @@ pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 #[async_trait]
 pub trait TokenProvider: Send + Sync + 'static {
-    /// A token that is good now.
+    /// Fetches a valid token.
     ///
     /// # Errors
-    /// When there is none. The call that needs it fails as [`Unavailable`](ErrorKind::Unavailable), and is repeated.
+    /// When there is no token. The call that needs it fails as [`Unavailable`](ErrorKind::Unavailable) and is retried.
     ///
     /// # Cancel safety
-    /// Dropped when the call that needs it runs out of time.
+    /// Dropped when the call that needs the token times out.
     async fn fetch(&self) -> Result<BearerToken, TokenError>;
 }
 
@@ -57,7 +57,7 @@ where
     }
 }
 
-/// A bearer token of RFC 6750. Its text is never shown.
+/// A bearer token of RFC 6750. `Debug` does not show its text.
 ///
 /// ```
 /// use shop_client::BearerToken;
@@ -73,22 +73,22 @@ pub struct BearerToken {
 }
 
 impl BearerToken {
-    /// A token that is good until it is refused.
+    /// A token that is valid until it is rejected.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when it is empty, or holds anything but visible ASCII.
+    /// [`Invalid`](ErrorKind::Invalid) when it is empty, or contains anything but visible ASCII.
     pub fn new(token: impl AsRef<str>) -> Result<Self> {
         let token = token.as_ref();
         let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         let header = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| fits);
         let mut header = header.ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "a bearer token must be visible ASCII without blanks")
+            Error::new(ErrorKind::Invalid, "a bearer token must be visible ASCII without spaces")
         })?;
         header.set_sensitive(true);
         Ok(Self { header, ends_in: None })
     }
 
-    /// The same token, good for this long from now on.
+    /// The same token, which expires after `time` from now.
     #[must_use]
     pub const fn expires_in(mut self, time: Duration) -> Self {
         self.ends_in = Some(time);
@@ -102,7 +102,7 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-/// How long before its end a token is replaced, at most; of a short life it is a tenth.
+/// How long before it expires a token is replaced: at most this, or a tenth of a short lifetime.
 const MAX_MARGIN: Duration = Duration::from_secs(30);
 
 /// The token in use.
@@ -116,14 +116,14 @@ impl From<BearerToken> for CachedToken {
     fn from(token: BearerToken) -> Self {
         let now = Instant::now();
         let margin = |life: Duration| MAX_MARGIN.min(life / 10);
-        // A life without a foreseeable end has none.
+        // A lifetime too long to compute does not expire.
         let at = |after: Option<Duration>| after.and_then(|after| now.checked_add(after));
         let replace_at = at(token.ends_in.map(|life| life - margin(life)));
         Self { header: token.header, replace_at, ends_at: at(token.ends_in) }
     }
 }
 
-/// Where the token comes from.
+/// The source of the tokens.
 pub(crate) enum Tokens {
     None,
     Fixed(HeaderValue),
@@ -139,25 +139,25 @@ impl Tokens {
         Self::Provided { provider: Box::new(provider), held: Mutex::new(None) }
     }
 
-    /// The header to send now.
+    /// The header to send.
     pub(crate) async fn now(&self, limit: Duration) -> Result<Option<HeaderValue>> {
         match self {
             Self::None => Ok(None),
             Self::Fixed(header) => Ok(Some(header.clone())),
             Self::Provided { provider, held } => {
-                within(limit, good_one(&**provider, held, None)).await.map(Some)
+                within(limit, valid_token(&**provider, held, None)).await.map(Some)
             }
         }
     }
 
-    /// Another header than `refused`, if there is hope for one.
+    /// A header other than `refused`, if a new token can be fetched.
     pub(crate) async fn refresh_if(
         &self,
         refused: &HeaderValue,
         limit: Duration,
     ) -> Result<Option<HeaderValue>> {
         let Self::Provided { provider, held } = self else { return Ok(None) };
-        let fresh = within(limit, good_one(&**provider, held, Some(refused))).await?;
+        let fresh = within(limit, valid_token(&**provider, held, Some(refused))).await?;
         Ok(Some(fresh).filter(|fresh| fresh != refused))
     }
 }
@@ -169,13 +169,13 @@ async fn within<T>(limit: Duration, token: impl Future<Output = Result<T>>) -> R
     })
 }
 
-/// The token that is held, or a new one when that is `refused` or about to end.
-async fn good_one(
+/// The cached token, or a new one when that is `refused` or about to expire.
+async fn valid_token(
     provider: &dyn TokenProvider,
     held: &Mutex<Option<CachedToken>>,
     refused: Option<&HeaderValue>,
 ) -> Result<HeaderValue> {
-    // Whoever waits here gets what is being fetched.
+    // Concurrent callers wait here for the same fetch.
     let mut held = held.lock().await;
     let now = Instant::now();
     let before = |at: Option<Instant>| at.is_none_or(|at| now < at);
@@ -186,9 +186,9 @@ async fn good_one(
     match provider.fetch().await {
         Ok(token) => Ok(held.insert(token.into()).header.clone()),
         Err(error) => match usable.filter(|held| before(held.ends_at)) {
-            // Its last moments.
+            // Still valid for a moment.
             Some(held) => Ok(held.header.clone()),
-            None => Err(Error::new(ErrorKind::Unavailable, "no bearer token can be had")
+            None => Err(Error::new(ErrorKind::Unavailable, "no bearer token available")
                 .with_outcome(Outcome::NotApplied)
                 .with_source(io::Error::other(error))),
         },
@@ -216,16 +216,16 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(5);
 
-    /// Gives `token-1`, `token-2` and so on, each for 100 s. None once there are too many.
-    fn counted(most: usize) -> (Tokens, Arc<AtomicUsize>) {
+    /// Provides `token-1`, `token-2` and so on, each for 100 s, up to a maximum.
+    fn counted(max: usize) -> (Tokens, Arc<AtomicUsize>) {
         let count = Arc::new(AtomicUsize::new(0));
         let fetched = Arc::clone(&count);
         let fetch = move || {
             let number = fetched.fetch_add(1, Ordering::Relaxed) + 1;
             async move {
                 tokio::task::yield_now().await;
-                if number > most {
-                    return Err("the issuer is away".into());
+                if number > max {
+                    return Err("the issuer is unavailable".into());
                 }
                 Ok(BearerToken::new(format!("token-{number}"))?.expires_in(Duration::from_secs(100)))
             }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_is_fetched_once_and_again_before_it_ends() {
+    async fn a_token_is_fetched_once_and_renewed_before_it_expires() {
         let (tokens, count) = counted(2);
         let (first, second) = tokio::join!(now(&tokens), now(&tokens));
         assert_eq!((first.as_str(), second.as_str()), ("Bearer token-1", "Bearer token-1"));
@@ -247,17 +247,17 @@ mod tests {
         advance(Duration::from_secs(2)).await;
         assert_eq!(now(&tokens).await, "Bearer token-2");
         assert_eq!(count.load(Ordering::Relaxed), 2);
-        // The issuer is away: the old one is used to its end, and not beyond.
+        // The issuer is unavailable: the old token is used until it expires, and not after.
         advance(Duration::from_secs(95)).await;
         assert_eq!(now(&tokens).await, "Bearer token-2");
         advance(Duration::from_secs(6)).await;
         let error = tokens.now(LIMIT).await.unwrap_err();
         assert!(error.is_retryable() && error.outcome() == Outcome::NotApplied, "{error}");
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the issuer is away");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the issuer is unavailable");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_token_is_replaced_once_for_all() {
+    async fn a_rejected_token_is_replaced_once_for_all_callers() {
         let (tokens, count) = counted(2);
         let refused = tokens.now(LIMIT).await.unwrap().unwrap();
         let (first, second) =
@@ -270,14 +270,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_provider_that_hangs_is_not_waited_for_long() {
+    async fn a_hanging_provider_times_out() {
         let tokens = Tokens::new(std::future::pending::<Result<BearerToken, TokenError>>);
         let error = tokens.now(LIMIT).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
     }
 
     #[test]
-    fn odd_tokens_are_refused() {
+    fn invalid_tokens_are_rejected() {
         for text in ["", "a b", "a\n", "ä"] {
             assert_eq!(BearerToken::new(text).unwrap_err().kind(), ErrorKind::Invalid, "{text:?}");
         }

@@ -1,4 +1,4 @@
-//! One call: its attempts and their answers, bounded in time and size.
+//! One call: its attempts and their responses, with limits of time and size.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use crate::retries::Retrier;
 use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, IdempotencyKey, Result};
 
-/// The largest answer that is read unless it is a page.
+/// The maximum size of a response that is not a page.
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 
-/// The largest page that is read: 1,000 purchases with the longest names have 2 MB.
+/// The maximum size of a page: 1,000 purchases with names of the maximum length have 2 MB.
 pub(crate) const PAGE_BYTES: usize = 16 << 20;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
 
-/// The way to one service.
+/// The connection to one service.
 pub(crate) struct Transport {
     pub(crate) http: Client,
     pub(crate) base: Url,
-    /// What is sent with every request of a client that somebody else made.
+    /// The user agent for an HTTP client that the caller passed.
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) timeouts: Timeouts,
     pub(crate) tokens: Tokens,
     pub(crate) retrier: Retrier,
 }
 
-/// How long one attempt may take, by what is asked for.
+/// The time-outs of one attempt, by call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     pub(crate) buy: Duration,
@@ -47,32 +47,32 @@ pub(crate) struct Timeouts {
     pub(crate) check: Duration,
 }
 
-/// What is asked for.
+/// One call.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// What the span says.
+    /// The name in the span.
     pub(crate) name: &'static str,
     pub(crate) url: Url,
-    /// What is sent with which key; a question has neither.
+    /// The body and the key of a write.
     pub(crate) sent: Option<(Bytes, IdempotencyKey)>,
     pub(crate) timeout: Duration,
-    /// Whether it is repeated when it fails.
+    /// Whether it is retried.
     pub(crate) repeats: bool,
     pub(crate) answer_bytes: usize,
-    /// The status of the answer that it is for.
+    /// The expected status.
     pub(crate) success: StatusCode,
-    /// The types of problems that are outcomes rather than errors.
+    /// The problem types that are outcomes rather than errors.
     pub(crate) outcomes: &'static [&'static str],
-    /// What the error says when there is nothing of the kind at this address.
+    /// The error message when nothing of the kind is at this address.
     pub(crate) not_found_hint: &'static str,
 }
 
-/// What it says unless the call knows better.
+/// The default hint.
 const NO_SERVICE: &str = "there is no such service at this address: check it";
 
 impl Call {
-    /// A question whose answer is 200.
-    pub(crate) fn question(name: &'static str, url: Url, timeout: Duration) -> Self {
+    /// A query, whose expected status is 200.
+    pub(crate) fn query(name: &'static str, url: Url, timeout: Duration) -> Self {
         Self {
             name,
             url,
@@ -88,7 +88,7 @@ impl Call {
 }
 
 impl Transport {
-    /// The answer to `call`, which is repeated as far as that is safe and allowed.
+    /// The response to `call`, retried as far as that is safe and allowed.
     pub(crate) async fn answer(&self, call: &Call, correlation: &Correlation) -> Result<Response> {
         let id = correlation.request_id();
         let span = tracing::info_span!(
@@ -157,7 +157,7 @@ impl Transport {
         Response::read(response, call.answer_bytes).await
     }
 
-    /// Sends `body` with `key`, for an answer that is 201.
+    /// A write of `body` with `key`, whose expected status is 201.
     pub(crate) fn write(
         &self,
         name: &'static str,
@@ -166,10 +166,10 @@ impl Transport {
         key: IdempotencyKey,
     ) -> Result<Call> {
         let json = serde_json::to_vec(body).map_err(|error| {
-            Error::new(ErrorKind::Internal, "what is to be sent could not be written as JSON")
+            Error::new(ErrorKind::Internal, "the request body could not be written as JSON")
                 .with_source(error)
         })?;
-        let mut call = Call::question(name, self.url(path, &[]), self.timeouts.buy);
+        let mut call = Call::query(name, self.url(path, &[]), self.timeouts.buy);
         call.sent = Some((json.into(), key));
         call.success = StatusCode::CREATED;
         Ok(call)
@@ -177,7 +177,7 @@ impl Transport {
 
     pub(crate) fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
         let mut url = self.base.clone();
-        // The base ends with a slash, and the paths hold nothing that could lead elsewhere.
+        // The base ends with a slash, and the paths contain nothing that leads elsewhere.
         url.set_path(&format!("{}{path}", self.base.path()));
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
@@ -194,7 +194,7 @@ fn judged(call: &Call, answer: Response) -> Result<Response> {
     }
 }
 
-/// Writes into the span what became of the call.
+/// Records the outcome of the call in the span.
 fn record(answer: &Result<Response>) {
     let (status, attempts) = match answer {
         Ok(answer) => (Some(answer.status.as_u16()), None),
@@ -205,7 +205,7 @@ fn record(answer: &Result<Response>) {
     attempts.map(|attempts| span.record("attempts", attempts));
 }
 
-/// Never with the address: it may hold a password.
+/// Without the address, which may contain a password.
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.base.host_str().unwrap_or_default();

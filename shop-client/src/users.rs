@@ -1,4 +1,4 @@
-//! Users: registered, and found.
+//! Registering and finding users.
 
 use shop_core::api::{NewUserBody, UserOrdersBody};
 use shop_core::users::MAX_LISTED_ORDERS;
@@ -7,7 +7,7 @@ use crate::client::generate_key;
 use crate::resource::Resource;
 use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, ShopClient, User, UserNumber};
 
-/// The users of a service: to be registered, and to be found by their number.
+/// The users of a service: registers them, and finds them by their number.
 ///
 /// ```no_run
 /// use shop_client::{Registration, ShopClient};
@@ -24,8 +24,8 @@ use crate::{Email, NewUser, OrderNumber, PersonName, Registration, Result, ShopC
 pub type Users = Resource<User>;
 
 impl ShopClient {
-    /// The users that the service has registered, where it has the role of users. They are known by numbers, and are not
-    /// those who [buy](Self::user).
+    /// The users of the service, if it has the role of users. They are identified by numbers, and are unrelated to the
+    /// user ids of [purchases](Self::user).
     ///
     /// ```no_run
     /// use shop_client::{Registration, ShopClient};
@@ -44,11 +44,11 @@ impl ShopClient {
 }
 
 impl Resource<User> {
-    /// Registers a user, with the key that makes it the same user however often it is sent. The user's own
-    /// [context](NewUser::with_context) comes before that of the client.
+    /// Registers a user. Its key makes it the same user, however often it is sent. The user's own
+    /// [context](NewUser::with_context) takes precedence over that of the client.
     ///
-    /// [`AlreadyRegistered`](Registration::AlreadyRegistered) says that the key was used before, perhaps by an attempt of this very call
-    /// whose answer was lost.
+    /// Returns [`AlreadyRegistered`](Registration::AlreadyRegistered) when the key was used before, possibly by an
+    /// earlier attempt of this call whose response was lost.
     ///
     /// ```no_run
     /// use shop_client::{NewUser, ShopClient};
@@ -61,17 +61,17 @@ impl Resource<User> {
     /// ```
     ///
     /// # Errors
-    /// As [`ShopClient::buy`](crate::ShopClient::buy), and [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role
-    /// of users.
+    /// As [`ShopClient::buy`](crate::ShopClient::buy), and [`Unsupported`](crate::ErrorKind::Unsupported) where the
+    /// service does not have the role of users.
     ///
     /// # Cancel safety
-    /// Once polled, the user is sent, and sent again, whether or not the future is polled again.
+    /// Once polled, the user is sent and retried even if the future is dropped.
     pub async fn register(&self, new: &NewUser) -> Result<Registration> {
         let body = NewUserBody::from(new);
         self.create("register", &body, new, new.context.as_deref()).await.map(Registration::from)
     }
 
-    /// Registers a user with a key that is made here, and that an error [has](crate::Error::idempotency_key).
+    /// Registers a user with a key that is generated here. An error [contains](crate::Error::idempotency_key) it.
     ///
     /// # Errors
     /// As [`register`](Self::register).
@@ -83,8 +83,8 @@ impl Resource<User> {
         self.register(&new).await.map_err(crate::Error::with_fresh_key)
     }
 
-    /// The numbers of the orders that this user is known to have placed, the first 1,000 in their order. `None` when
-    /// there is no such user.
+    /// The numbers of the orders that this user is known to have placed, the first 1,000 in ascending order. `None`
+    /// when there is no such user.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -95,7 +95,7 @@ impl Resource<User> {
             return Err(Self::another(&answer));
         }
         if body.orders.len() > MAX_LISTED_ORDERS || !body.orders.is_sorted_by(|one, next| one < next) {
-            return Err(answer.unreadable("the orders in the answer are too many, or in no order"));
+            return Err(answer.unreadable("the orders in the response are too many or not sorted"));
         }
         Ok(Some(body.orders.into_iter().map(OrderNumber::new).collect()))
     }

@@ -1,5 +1,5 @@
-//! The kit through real HTTP: the client as the sink, as the query, and as the store of users and of orders, of
-//! services that stand on the ports in memory and on the embedded ones.
+//! The conformance kit over real HTTP: the client as the sink, the query, and the store of users and of orders, of
+//! services on the in-memory and the embedded ports.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -38,7 +38,7 @@ fn facing_on(sink: Arc<dyn PurchaseSink>) -> Router {
     facing(Facing::new(sink, Arc::new(InMemoryStore::new())), HttpOptions::default())
 }
 
-/// A log whose every sink is a client of a facing of its own.
+/// A log whose every sink is a client of its own facing.
 #[derive(Debug)]
 struct LogOverHttp<L>(L);
 
@@ -87,7 +87,7 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     }
 }
 
-/// Which services stand between the test and the store.
+/// The services between the test and the store.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     Management,

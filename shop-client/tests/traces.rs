@@ -1,4 +1,4 @@
-//! What the client tells `tracing`, in a process of its own: which places are listened to is known to a whole process.
+//! The client's spans and events, in a separate process: the set of enabled callsites is global to a process.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -74,7 +74,7 @@ async fn a_call_is_a_span_and_nothing_is_logged_above_debug() {
     let kept: Vec<_> = kept().iter().filter(|(thread, ..)| *thread == current().id()).cloned().collect();
     let [(_, Level::INFO, span), (_, Level::DEBUG, event)] = &kept[..] else { panic!("{kept:?}") };
     assert!(span.contains("call=\"buy\"") && span.contains("request.id=\"r-1\""), "{span}");
-    assert!(event.contains("tries again"), "{event}");
+    assert!(event.contains("retrying"), "{event}");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn the_current_span_is_the_parent_of_the_service_s() {
     let seen = script.seen();
     let sent = seen[0].header("traceparent");
     assert!(sent.starts_with(&format!("00-{trace}-")) && sent.ends_with("-01"), "{sent}");
-    // Who says which trace it is has the last word.
+    // A context that is set explicitly takes precedence.
     let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let client = client.with_context(RequestContext::new(None, Some(given.to_owned())));
     client.buy(ada("1")).instrument(span).await.unwrap();

@@ -1,19 +1,19 @@
-//! Purchase tracking over HTTP: routers over the ports of `shop-core`, whatever stands behind them.
+//! Purchase tracking over HTTP: the routers of facing and management over the ports of `shop-core`.
 //!
-//! The folders follow the way of a request; each imports only those below it:
+//! The modules in the order in which a request passes them; each imports only those below it:
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | `routes` | the two routers, and what they share: which resource stands where |
-//! | `openapi` | the document of the API, made of the routes and of the dialects |
-//! | `resources` | one file for each resource: what it reads, asks the ports for, and answers; the page for browsers |
-//! | `request` | what a request says, checked: body, purchase, user or order, query |
-//! | `server` | the listener; what surrounds every route: request ids, log, panics, limits, compression, CORS |
-//! | `service` | the roles behind the routes: ports with time-outs, idempotency keys, reading one's own purchase |
-//! | `response` | bodies of responses; what can go wrong with a request, its status, and its body in every dialect |
-//! | `metrics` | what a service counts and measures |
-//! | `options`, `service_kind`, `header_names`, `held_body` | what all of them share |
-//! | `dialect` | how one group of clients is answered, as a value |
+//! | `routes` | the two routers, and the routes that they share |
+//! | `openapi` | the OpenAPI document, generated from the routes and the dialects |
+//! | `resources` | a handler per resource; the page for browsers |
+//! | `request` | parsed and validated requests: body, purchase, user or order, query |
+//! | `server` | the listener, and the layers around every route: request ids, log, panics, limits, compression, CORS |
+//! | `service` | the roles behind the routes: ports with time-outs, idempotency keys, read-your-writes |
+//! | `response` | response bodies; failures, with their status and their body in every dialect |
+//! | `metrics` | counters and histograms |
+//! | `options`, `service_kind`, `header_names`, `held_body` | shared types |
+//! | `dialect` | the response format for one group of clients, as a value |
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What an operator or an embedder may choose about HTTP.
+//! The options of the routers and the listener.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,45 +7,46 @@ use axum::http::HeaderValue;
 
 use crate::dialect::Dialect;
 
-/// How the routers work.
+/// The options of the routers and the listener.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HttpOptions {
-    /// How clients of the paths outside of `/v1` are answered (default: the default dialect).
+    /// The dialect of the paths outside of `/v1` (default [`Dialect::DEFAULT`]).
     pub dialect: &'static Dialect,
-    /// The maximum length of a request's path and query, in bytes (default 8,192: RFC 9110 asks for 8,000 at least).
+    /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110 recommends at least 8,000).
     pub max_uri_bytes: usize,
     /// The maximum size of the names and values of a request's headers together, in bytes (default 16 KiB). More than
-    /// 100 headers are refused whatever this is.
+    /// 100 headers are always rejected.
     pub max_header_bytes: usize,
     /// The maximum size of a request's body, in bytes (default 100 KiB).
     pub max_body_bytes: usize,
     /// How long a client may take to send the head of a request, and how long a connection may be idle between two
-    /// requests (default 30 s). Then the connection is closed.
+    /// requests, before the connection is closed (default 30 s).
     pub header_read_timeout: Duration,
     /// How long a client may take to send a body (default 10 s).
     pub body_read_timeout: Duration,
-    /// How long a publish may take (default 5 s). Then its outcome is reported as unknown.
+    /// How long a publish may take (default 5 s). After that its outcome is reported as unknown.
     pub publish_timeout: Duration,
     /// How long one query of the store or of another service may take (default 5 s).
     pub query_timeout: Duration,
-    /// How long a request may take until its response begins (default 30 s): more than the sum of the other time-outs,
-    /// so that these expire first and report more. A write continues after it, and its outcome is reported as unknown.
+    /// How long a request may take until its response begins (default 30 s). It is longer than the sum of the other
+    /// time-outs, so that these expire first and report more. A write continues after it, and its outcome is reported
+    /// as unknown.
     pub request_timeout: Duration,
-    /// How long a client may take nothing of its response (default 30 s). Then the connection is closed.
+    /// How long a client may read nothing of its response before the connection is closed (default 30 s).
     pub write_deadline: Duration,
-    /// The maximum of concurrent requests (default 1,024). A listing that is streamed counts until its end. More are
-    /// answered 503 at once, except for those for health and metrics.
+    /// The maximum of concurrent requests (default 1,024). A streamed listing counts until its end. Requests beyond it
+    /// get a 503 at once, except those for health and metrics.
     pub max_requests: usize,
     /// The maximum of open connections (default 4,096). More wait to be accepted.
     pub max_connections: usize,
-    /// Which pages of other origins may call facing (default: all).
+    /// The origins whose pages may call facing (default all).
     pub cors: CorsOrigins,
-    /// Whether facing remembers each user's last purchase, and a listing waits until it is stored (default `false`).
-    /// Sensible where this process is the only one that takes purchases.
+    /// Whether facing remembers each user's last purchase, and listings wait until it is stored (default `false`).
+    /// Useful where this process is the only one that accepts purchases.
     pub read_your_writes: bool,
-    /// How long an order of an unknown user waits for the event of this user (default: not at all), but not beyond
-    /// [`publish_timeout`](Self::publish_deadline). Sensible on management, which has the orders.
+    /// How long an order of an unknown user waits for the event of this user, at most
+    /// [`publish_timeout`](Self::publish_timeout) (default 0). Useful on management, which stores the orders.
     pub unknown_user_wait: Duration,
 }
 
@@ -71,18 +72,18 @@ impl Default for HttpOptions {
     }
 }
 
-/// Which pages of other origins may call.
+/// The origins whose pages may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CorsOrigins {
-    /// Those of every origin.
+    /// All origins.
     Any,
-    /// Those of these origins.
+    /// These origins.
     List(Vec<HeaderValue>),
 }
 
-/// A text that is no list of origins.
+/// A text that is not a list of origins.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no origin: give `*`, or origins such as https://shop.example separated by commas")]
+#[error("{0:?} is not an origin: use `*`, or origins such as https://shop.example separated by commas")]
 pub struct InvalidOrigin(String);
 
 impl FromStr for CorsOrigins {

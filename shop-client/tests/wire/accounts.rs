@@ -1,4 +1,4 @@
-//! Users and orders: what is sent, and what each answer means.
+//! Users and orders: requests, and the meaning of each response.
 
 use std::time::Duration;
 
@@ -35,18 +35,18 @@ fn order() -> Order {
     new_order().with_id(OrderNumber::new(7))
 }
 
-/// A service that answers everything in one way.
+/// A service with one response to everything.
 fn saying(status: u16, body: &str) -> Router {
     let answer = (StatusCode::from_u16(status).unwrap(), body.to_owned());
     Router::new().fallback(move || async move { answer })
 }
 
-/// A client, which repeats nothing, of a service that answers everything in one way.
+/// A client without retries of a service with one response to everything.
 async fn client_of(status: u16, body: &str) -> ShopClient {
     Script::new([]).before(saying(status, body)).await.retries(RetryPolicy::none()).build().unwrap()
 }
 
-/// What each of the five calls makes of one answer, those that write first.
+/// The errors of the five calls for one response, writes first.
 async fn errors_of(status: u16, body: &str) -> [Error; 5] {
     let client = client_of(status, body).await;
     let (users, orders) = (client.users(), client.orders());
@@ -60,7 +60,7 @@ async fn errors_of(status: u16, body: &str) -> [Error; 5] {
 }
 
 #[tokio::test]
-async fn what_is_sent_is_what_the_service_reads() {
+async fn requests_are_what_the_service_reads() {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(404)).mount(&server).await;
     let builder = ShopClient::builder(server.uri()).bearer_token(BearerToken::new("s3cret").unwrap());
@@ -106,7 +106,7 @@ async fn what_is_sent_is_what_the_service_reads() {
 }
 
 #[tokio::test]
-async fn a_user_is_registered_or_taken() {
+async fn register_returns_registered_or_email_taken() {
     for (status, body, expected) in [
         (201, USER, Registration::Registered(user())),
         (409, r#"{"type":"/problems/email-taken"}"#, Registration::EmailTaken),
@@ -123,7 +123,7 @@ async fn a_user_is_registered_or_taken() {
 }
 
 #[tokio::test]
-async fn an_order_is_placed_or_its_user_unknown() {
+async fn place_returns_placed_or_unknown_user() {
     for (status, body, expected) in [
         (201, ORDER, Placement::Placed(order())),
         (404, r#"{"type":"/problems/unknown-user"}"#, Placement::UnknownUser),
@@ -140,7 +140,7 @@ async fn an_order_is_placed_or_its_user_unknown() {
 }
 
 #[tokio::test]
-async fn who_is_there_is_found_and_nobody_else() {
+async fn get_finds_existing_rows_only() {
     let found = client_of(200, USER).await.users();
     assert_eq!(found.get(UserNumber::FIRST).await.unwrap(), Some(user()));
     let found = client_of(200, ORDER).await.orders();
@@ -159,7 +159,7 @@ async fn who_is_there_is_found_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_service_without_the_role_is_told_from_one_that_knows_nobody() {
+async fn a_missing_role_differs_from_an_unknown_row() {
     for (status, body) in [
         (404, r#"{"detail":"Not Found"}"#),
         (404, ""),
@@ -172,20 +172,20 @@ async fn a_service_without_the_role_is_told_from_one_that_knows_nobody() {
             assert!(error.message().contains(&format!("the role of {role}")), "{error}");
         }
     }
-    // Sentences are for people: without its type a refusal is no outcome.
+    // Texts are for people: without its type a refusal is not an outcome.
     for body in [r#"{"detail":"User not found"}"#, r#"{"detail":"Order not found"}"#] {
         for error in errors_of(404, body).await {
             assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::NotApplied));
         }
     }
-    // What stands at another path is no answer, either.
+    // A response of another path is not an outcome either.
     let misled = client_of(404, r#"{"type":"/problems/unknown-order"}"#).await;
     misled.users().get(UserNumber::FIRST).await.unwrap_err();
     misled.orders().place(&new_order()).await.unwrap_err();
     let misled = client_of(400, r#"{"detail":"There was an error parsing the body"}"#).await;
     let error = misled.users().register(&new_user()).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "There was an error parsing the body"));
-    // A failure of the service is none of a row, whatever its body says.
+    // A failure of the service is not an outcome, whatever its body.
     let failed = client_of(500, r#"{"type":"/problems/unknown-user"}"#).await;
     failed.users().get(UserNumber::FIRST).await.unwrap_err();
     let other = client_of(409, r#"{"detail":"no"}"#).await;
@@ -193,7 +193,7 @@ async fn a_service_without_the_role_is_told_from_one_that_knows_nobody() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_with_its_place() {
+async fn a_validation_error_has_its_location() {
     let list = r#"{"detail":[
         {"type":"value_error","loc":["body","email"],"msg":"value is not a valid email address: no","input":"x"},
         {"type":"missing","loc":["body","name"],"msg":"Field required","input":{}}]}"#;
@@ -206,38 +206,39 @@ async fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[tokio::test]
-async fn an_outage_says_whether_it_took_effect_and_when_to_come_again() {
+async fn an_outage_has_an_outcome_and_retry_after() {
     for (outcome, word) in [(Outcome::NotApplied, "not_sent"), (Outcome::Unknown, "unknown")] {
-        let body: &'static str =
-            format!(r#"{{"detail":"the store is away","outcome":"{word}","idempotency_key":"theirs"}}"#)
-                .leak();
+        let body: &'static str = format!(
+            r#"{{"detail":"the store is unavailable","outcome":"{word}","idempotency_key":"theirs"}}"#
+        )
+        .leak();
         let turn = || Turn::Say(refusal(503, &[("retry-after", "7"), ("idempotency-key", "theirs")], body));
         let script = Script::new([turn(), turn(), turn()]);
         let client = script.before(saying(500, "")).await.retries(RetryPolicy::none()).build().unwrap();
         let error = client.users().register(&new_user()).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, outcome));
-        assert_eq!((error.message(), error.status()), ("the store is away", Some(503)));
+        assert_eq!((error.message(), error.status()), ("the store is unavailable", Some(503)));
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
-        // Whatever the service says: this is the key that was sent.
+        // The key that was sent, not the one in the response.
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
         assert!(error.is_retryable());
         let error = client.orders().place(&new_order()).await.unwrap_err();
         assert_eq!((error.outcome(), error.idempotency_key()), (outcome, Some(&new_order().key)));
-        // With a key that was made for the call, the same call would be another user.
+        // With a generated key, the repeated call would be another user.
         let error = client.users().register_new(new_user().email, new_user().name).await.unwrap_err();
         assert_eq!(error.is_retryable(), outcome == Outcome::NotApplied);
         let sent: Vec<_> =
             script.seen().iter().map(|seen| seen.header("idempotency-key").to_owned()).collect();
         assert_eq!(error.idempotency_key().unwrap().as_str(), sent[2]);
     }
-    // Where nobody is, nothing was done.
+    // Nothing listens at the address: nothing took effect.
     let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(RetryPolicy::none()).build().unwrap();
     let error = nowhere.orders().place(&new_order()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_lost_is_sent_again_with_the_same_key() {
+async fn a_lost_request_is_retried_with_the_same_key() {
     for turn in [|| Turn::Lose, || Turn::Cut, || Turn::Say(StatusCode::BAD_GATEWAY.into_response())] {
         let script = Script::new([turn(), turn()]);
         let client = script.before(saying(201, USER)).await.build().unwrap();
@@ -259,7 +260,7 @@ async fn what_was_lost_is_sent_again_with_the_same_key() {
 }
 
 #[tokio::test]
-async fn a_cut_answer_may_have_counted() {
+async fn a_truncated_response_has_an_unknown_outcome() {
     let script = Script::new([Turn::Cut, Turn::Cut]);
     let client = script.before(saying(201, USER)).await.retries(RetryPolicy::none()).build().unwrap();
     let error = client.users().register(&new_user()).await.unwrap_err();
@@ -269,7 +270,7 @@ async fn a_cut_answer_may_have_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_away_does_not_take_the_user_back() {
+async fn a_dropped_register_is_still_sent() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
     let client = script.before(saying(201, USER)).await.build().unwrap();
     let (users, orders, new) = (client.users(), client.orders(), new_user());
@@ -283,7 +284,7 @@ async fn who_goes_away_does_not_take_the_user_back() {
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_or_are_about_something_else_are_none() {
+async fn invalid_and_mismatched_rows_are_errors() {
     let long = "x".repeat(257);
     let users = [
         json!({"id": 1, "email": "eva@example.com", "name": "Ada"}),
@@ -302,7 +303,7 @@ async fn rows_that_cannot_be_or_are_about_something_else_are_none() {
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
         let found = client_of(200, &body).await.users().get(UserNumber::FIRST).await;
-        // The first two may be what is stored.
+        // The first two may be stored.
         assert_eq!(found.is_ok(), number < 2, "{body}: {found:?}");
     }
     let order = |id: i64, user: i64, product: &str, quantity: i64, price: Value| json!({"id": id, "user_id": user, "product": product, "quantity": quantity, "total_price": price});
@@ -328,7 +329,7 @@ async fn rows_that_cannot_be_or_are_about_something_else_are_none() {
 }
 
 #[tokio::test]
-async fn lists_that_are_too_long_or_in_no_order_are_none() {
+async fn lists_too_long_or_unsorted_are_errors() {
     let many: Vec<i64> = (1..=1_001).collect();
     for (body, good) in [
         (json!({"user_id": 1, "orders": many[..1_000]}), true),
@@ -346,7 +347,7 @@ async fn lists_that_are_too_long_or_in_no_order_are_none() {
 }
 
 #[tokio::test]
-async fn what_a_refusal_says_is_cut_to_a_line() {
+async fn a_refusal_text_is_truncated_to_one_line() {
     let body = json!({"detail": [{"loc": ["body", "x".repeat(5_000)], "msg": "a\nb".repeat(5_000)}]});
     for error in errors_of(422, &body.to_string()).await {
         assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -1,4 +1,4 @@
-//! What leads from one request to another, and into the log.
+//! Request ids and trace contexts, sent and logged.
 
 use shop_client::shop_core::{Clock, SystemClock};
 use shop_client::{NewPurchase, PurchaseSink, RequestContext, RetryPolicy, ShopClient};
@@ -12,7 +12,7 @@ fn context(id: &str) -> RequestContext {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_has_an_id_and_every_attempt_the_same() {
+async fn all_attempts_of_a_call_have_one_request_id() {
     let script =
         Script::new([Turn::Say(refusal(503, &[], "")), Turn::Pass, Turn::Say(refusal(400, &[], ""))]);
     let client = script.before(Shop::new().router).await.build().unwrap();
@@ -22,14 +22,14 @@ async fn every_call_has_an_id_and_every_attempt_the_same() {
     assert_eq!(ids[0], ids[1]);
     assert_ne!(ids[1], ids[2]);
     assert_eq!(error.request_id(), Some(ids[2].as_str()));
-    // Also where nobody has answered.
+    // Also where nothing listens.
     let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(RetryPolicy::none()).build().unwrap();
     let error = nowhere.with_context(context("r-1")).buy(ada("1")).await.unwrap_err();
     assert_eq!((error.request_id(), error.status()), (Some("r-1"), None));
 }
 
 #[tokio::test]
-async fn a_context_is_sent_on_and_what_cannot_be_sent_is_left_out() {
+async fn a_context_is_forwarded_without_invalid_headers() {
     let script = Script::new([]);
     let client = script.before(Shop::new().router).await.build().unwrap();
     client.with_context(context("r-1")).user("u1".parse().unwrap()).summary().await.unwrap();

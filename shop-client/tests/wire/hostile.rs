@@ -1,4 +1,4 @@
-//! Whatever answers at the address: no call hangs, panics, or fills memory.
+//! Misbehaving servers: no call hangs, panics, or fills memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,21 +15,21 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::accounts::{new_order, new_user};
 use crate::shop::ada;
 
-/// A server that answers each connection with `first`, then with `again` for ever, or if that is empty with nothing more.
+/// A server that responds to each connection with `first`, then continues as `then` says.
 struct Hostile {
     url: String,
     connections: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
 }
 
-/// What comes after the first bytes.
+/// The behaviour after the first bytes.
 #[derive(Clone, Copy)]
 enum Then {
     Close,
     Hang,
-    /// This again and again, as fast as it is read.
+    /// Sends this text repeatedly, as fast as it is read.
     Flood(&'static str),
-    /// One byte of it, and a pause, for ever.
+    /// Sends one byte at a time, with a pause after each, forever.
     Drip,
 }
 
@@ -59,7 +59,7 @@ impl Hostile {
             .retries(RetryPolicy::none())
     }
 
-    /// The errors of every kind of call; those of what is written are the first three.
+    /// The errors of every kind of call; the first three are writes.
     async fn errors(&self) -> Vec<Error> {
         let client = self.builder().build().unwrap();
         let user = client.user("u1".parse().unwrap());
@@ -79,13 +79,13 @@ impl Hostile {
                 orders.get(OrderNumber::FIRST).await.unwrap_err(),
             ]
         };
-        // Only what hangs takes as long.
+        // Only calls that hang take as long.
         tokio::time::timeout(Duration::from_secs(60), calls).await.unwrap()
     }
 }
 
 async fn answer(mut stream: TcpStream, first: String, then: Then, sent: Arc<AtomicUsize>) -> Option<()> {
-    // Whatever is asked.
+    // The request is ignored.
     let mut request = vec![0; 64 << 10];
     let _read = stream.read(&mut request).await.ok()?;
     stream.write_all(first.as_bytes()).await.ok()?;
@@ -111,7 +111,7 @@ fn unknown(errors: &[Error]) -> bool {
     errors.iter().all(|error| error.outcome() == Outcome::Unknown)
 }
 
-/// The head and the body of an answer, whose length is told.
+/// The head and the body of a response with a content length.
 fn whole(status: &str, kind: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}")
@@ -121,7 +121,7 @@ const ENDLESS: &str =
     "HTTP/1.1 201 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
 
 #[tokio::test]
-async fn an_answer_that_never_ends_is_not_waited_for() {
+async fn a_response_that_never_ends_times_out() {
     let slow = [
         (String::new(), Then::Hang),
         (String::new(), Then::Drip),
@@ -130,7 +130,7 @@ async fn an_answer_that_never_ends_is_not_waited_for() {
         ("HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Drip),
         ("HTTP/1.1 503 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Drip),
     ];
-    // Side by side: each of them takes as long as all its calls may.
+    // Concurrently: each of them takes as long as all its calls may.
     let all = slow.map(|(first, then)| async move {
         let errors = Hostile::new(first.clone(), then).await.errors().await;
         assert!(unknown(&errors[..3]), "{first}: {errors:?}");
@@ -142,19 +142,19 @@ async fn an_answer_that_never_ends_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_cut_off_before_it_fills_memory() {
+async fn an_endless_response_is_bounded_in_memory() {
     let chunk = "1000\r\n".to_owned() + &"x".repeat(0x1000) + "\r\n";
     let chunk: &'static str = chunk.leak();
     for status in ["200", "201", "503"] {
         let server = Hostile::new(ENDLESS.replace("201", status), Then::Flood(chunk)).await;
         let client = server.builder().page_timeout(Duration::from_secs(60)).build().unwrap();
         client.user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap_err();
-        // What is read of a page, and what the two sockets hold.
+        // The limit of a page, and the buffers of the two sockets.
         let read = server.bytes.load(Ordering::Relaxed);
         assert!(read < 32 << 20, "{status}: {read}");
         server.errors().await;
     }
-    // Heads without end, and answers before the answer.
+    // Endless heads, and endless interim responses.
     for first in ["HTTP/1.1 200 X\r\n", ""] {
         let again = if first.is_empty() { "HTTP/1.1 100 Continue\r\n\r\n" } else { "x-more: and more\r\n" };
         let server = Hostile::new(first, Then::Flood(again)).await;
@@ -163,7 +163,7 @@ async fn an_answer_without_end_is_cut_off_before_it_fills_memory() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_of_ours_is_an_error() {
+async fn a_foreign_response_is_an_error() {
     let json = "application/json";
     let deep = "[".repeat(50_000);
     let wrong = [
@@ -193,7 +193,7 @@ async fn what_is_no_answer_of_ours_is_an_error() {
 }
 
 #[tokio::test]
-async fn nobody_is_led_about() {
+async fn redirects_are_not_followed() {
     for status in ["301", "302", "307", "308"] {
         let first = format!("HTTP/1.1 {status} X\r\nlocation: /v1/purchases\r\ncontent-length: 0\r\n\r\n");
         let server = Hostile::new(first, Then::Close).await;
@@ -205,7 +205,7 @@ async fn nobody_is_led_about() {
             );
         }
         assert_eq!(server.connections.load(Ordering::Relaxed), 10, "one for each call");
-        // A client that follows redirections ends, too.
+        // A client that follows redirects ends as well.
         let follows = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
         let client = server.builder().http_client(follows).build().unwrap();
         let error = client.buy(ada("1")).await.unwrap_err();
@@ -214,7 +214,7 @@ async fn nobody_is_led_about() {
 }
 
 #[tokio::test]
-async fn with_repetitions_it_ends_too() {
+async fn retries_of_a_hostile_server_end() {
     let server = Hostile::new("HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{", Then::Close).await;
     let retries = RetryPolicy::default().total_timeout(Duration::from_secs(1));
     let client = server.builder().retries(retries).build().unwrap();

@@ -1,4 +1,4 @@
-//! The client on the wire: what it sends, what it makes of the answers, and what it survives.
+//! The client over HTTP: requests, responses and failures.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -8,6 +8,6 @@ mod hostile;
 mod many;
 mod proxy;
 mod reading;
-mod repeating;
+mod retries;
 mod shop;
 mod tokens;

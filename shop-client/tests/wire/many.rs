@@ -16,7 +16,7 @@ fn order(number: usize) -> NewPurchase {
 }
 
 #[tokio::test]
-async fn answers_are_in_the_order_of_the_purchases_and_an_error_ends_nothing() {
+async fn buy_all_keeps_the_order_and_continues_after_an_error() {
     let shop = Shop::new();
     let script = Script::new((0..100).map(|number| match number {
         50 => Turn::Say(refusal(422, &[], "")),
@@ -37,8 +37,8 @@ async fn answers_are_in_the_order_of_the_purchases_and_an_error_ends_nothing() {
 }
 
 #[tokio::test]
-async fn no_more_are_taken_than_are_in_flight_and_none_when_nobody_reads() {
-    // Nothing is ever answered.
+async fn buy_all_polls_the_stream_only_as_results_are_read() {
+    // The service never responds.
     let script = Script::new((0..100).map(|_| Turn::Lose));
     let client = script.before(Shop::new().router).await.build().unwrap();
     for (in_flight, expected) in [(7, 7), (1, 1), (0, 1)] {
@@ -55,8 +55,8 @@ async fn no_more_are_taken_than_are_in_flight_and_none_when_nobody_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn buys_whose_callers_have_gone_away_are_bounded() {
-    // The first three are never answered.
+async fn abandoned_buys_count_towards_max_in_flight() {
+    // The first three never get a response.
     let script = Script::new((0..3).map(|_| Turn::Lose));
     let client = script
         .before(Shop::new().router)
@@ -79,30 +79,30 @@ async fn buys_whose_callers_have_gone_away_are_bounded() {
     while script.seen().len() < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    // They have been given up.
+    // They have timed out.
     tokio::time::sleep(Duration::from_secs(8)).await;
     client.buy(order(100)).await.unwrap();
     assert_eq!(script.seen().len(), 4);
-    // A stream keeps within the limit, whatever is asked of it.
+    // A stream stays within the limit.
     let answers: Vec<_> = client.buy_all(stream::iter((0..50).map(order)), 1_000).collect().await;
     assert!(answers.iter().all(Result::is_ok));
-    // Nothing at all would be no client.
+    // A limit of zero would make the client useless.
     let narrow = Script::new([]).before(Shop::new().router).await.max_in_flight(0).build().unwrap();
     narrow.buy(order(0)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_stream_that_is_bought_again_doubles_nothing() {
+async fn a_restarted_stream_creates_no_duplicates() {
     let shop = Shop::new();
     let script = Script::new([]);
     let client = script.before(shop.router.clone()).await.retries(RetryPolicy::none()).build().unwrap();
     let orders = || stream::iter((0..200).map(order));
-    // Stopped somewhere: whatever was on its way is bought or not.
+    // Interrupted at some point: purchases in flight are bought or not.
     drop(client.buy_all(orders(), 16).take(70).collect::<Vec<_>>().await);
     shop.ingest();
     let answers: Vec<_> = client.buy_all(orders(), 16).collect().await;
     let mark = client.buy(order(200)).await.unwrap();
-    shop.carried_to(&mark.receipt).await;
+    shop.stored_up_to(&mark.receipt).await;
     assert_eq!(shop.store.all().len(), 201);
     assert!(answers.iter().all(Result::is_ok));
     assert!(script.seen().len() >= 270);

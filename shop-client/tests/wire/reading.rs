@@ -1,4 +1,4 @@
-//! Reading what was bought.
+//! Reading purchases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn purchase(number: u16) -> Purchase {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_asked_for_as_they_are_read() {
+async fn pages_are_requested_as_the_stream_is_read() {
     let (shop, script) = (Shop::new(), Script::new([]));
     let all: Vec<_> = (0..2_500).map(purchase).collect();
     shop.store.insert(all.as_slice().into()).await.unwrap();
@@ -37,7 +37,7 @@ async fn pages_are_asked_for_as_they_are_read() {
     assert_eq!(oldest_first, all);
     let named: Vec<_> = client.user_named("ada".parse().unwrap()).purchases().try_collect().await.unwrap();
     assert_eq!(named.len(), 2_500);
-    // The same by the port.
+    // The same through the port.
     let query: std::sync::Arc<dyn ports::PurchaseQuery> = std::sync::Arc::new(client);
     let scanned: Vec<_> = query.scan(user_one(), ports::ListOrder::OldestFirst).try_collect().await.unwrap();
     assert_eq!(scanned, all);
@@ -48,7 +48,7 @@ fn user_one() -> ports::Selector {
 }
 
 #[tokio::test]
-async fn everybodys_purchases_are_summed_up_by_management_in_one_call_and_denied_by_facing() {
+async fn all_purchases_are_summed_by_management_and_denied_by_facing() {
     use ports::PurchaseQuery;
 
     let shop = Shop::new();
@@ -74,7 +74,7 @@ async fn everybodys_purchases_are_summed_up_by_management_in_one_call_and_denied
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_waits_for_the_purchase_and_only_the_first_page_asks_for_it() {
+async fn only_the_first_page_waits_for_the_purchase() {
     let (shop, script) = (Shop::new(), Script::new([]));
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
@@ -97,7 +97,7 @@ async fn an_answer_waits_for_the_purchase_and_only_the_first_page_asks_for_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purchase_that_is_not_stored_in_time_is_an_error_and_no_answer_without_it() {
+async fn a_purchase_not_stored_in_time_is_an_error() {
     let (shop, script) = (Shop::new(), Script::new([]));
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_purchase_that_is_not_stored_in_time_is_an_error_and_no_answer_without
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chosen_time_counts_whether_it_is_chosen_before_or_after() {
+async fn wait_timeout_applies_before_and_after_waiting_for() {
     let (shop, script) = (Shop::new(), Script::new([]));
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();

@@ -1,4 +1,4 @@
-//! A whole service on a log and a store in memory, and one that is scripted.
+//! A service on a log and a store in memory, and a scripted one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ impl Shop {
         Self { log, store, router }
     }
 
-    /// Carries what is in the log into the store, from now on.
+    /// Ingests the log into the store from now on.
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));
         let letters = Arc::new(self.log.dead_letters());
@@ -41,8 +41,8 @@ impl Shop {
         tokio::spawn(ingest.run(std::future::pending()));
     }
 
-    /// Waits until everything that is in the log up to `mark` is stored.
-    pub(crate) async fn carried_to(&self, mark: &Receipt) {
+    /// Waits until all records up to `mark` are stored.
+    pub(crate) async fn stored_up_to(&self, mark: &Receipt) {
         let mark = mark.position.as_ref().unwrap();
         let committed = async {
             while self.log.committed("group").get(&mark.partition).is_none_or(|next| *next <= mark.offset) {
@@ -53,7 +53,7 @@ impl Shop {
     }
 }
 
-/// What a request was.
+/// A request that was seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
@@ -66,19 +66,19 @@ impl Seen {
     }
 }
 
-/// What happens to a request before the router sees it, or after.
+/// The treatment of a request, before or after the router handles it.
 pub(crate) enum Turn {
-    /// This is the answer, and the router is not asked.
+    /// This response; the router is not called.
     Say(Response),
-    /// The router does what was asked for, and its answer is never sent.
+    /// The router handles the request, and its response is never sent.
     Lose,
-    /// The router does what was asked for, and the connection breaks before its answer is.
+    /// The router handles the request, and the connection breaks before its response.
     Cut,
-    /// As if nothing were here.
+    /// As if nothing listened here.
     Pass,
 }
 
-/// Turns that are taken one after the other, and what was seen. Then everything passes.
+/// Scripted turns in their order, and the requests seen. After the last turn every request passes.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     turns: Arc<Mutex<VecDeque<Turn>>>,
@@ -92,7 +92,7 @@ impl Script {
         script
     }
 
-    /// The same answer, so often.
+    /// The same response this many times.
     pub(crate) fn saying(answer: StatusCode, times: usize) -> Self {
         Self::new((0..times).map(|_| Turn::Say(answer.into_response())))
     }
@@ -114,7 +114,7 @@ async fn take_turn(State(script): State<Script>, request: Request, next: Next) -
     let turn = script.turns.lock().unwrap().pop_front();
     match turn {
         Some(Turn::Say(answer)) => {
-            // An answer before the request was read would break the connection.
+            // A response before the request was read would break the connection.
             axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
             answer
         }
@@ -131,7 +131,7 @@ async fn take_turn(State(script): State<Script>, request: Request, next: Next) -
     }
 }
 
-/// Where `router` is served, as long as the test runs.
+/// Serves `router` as long as the test runs; returns its address.
 pub(crate) async fn served(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -143,7 +143,7 @@ pub(crate) fn ada(price: &str) -> NewPurchase {
     NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), price.parse().unwrap())
 }
 
-/// A refusal that our service would send.
+/// A refusal as the service sends it.
 pub(crate) fn refusal(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Response {
     let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! Who the client says it is, on the wire.
+//! Bearer tokens and the user agent over HTTP.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +7,7 @@ use shop_client::{BearerToken, ErrorKind, Outcome, ShopClient};
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_renewed_within_the_call() {
+async fn a_rejected_token_is_renewed_within_the_call() {
     let script = Script::new([Turn::Pass, Turn::Say(refusal(401, &[], ""))]);
     let count = AtomicUsize::new(0);
     let provider = move || {
@@ -24,7 +24,7 @@ async fn a_refused_token_is_renewed_within_the_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fixed_token_that_is_refused_is_an_error() {
+async fn a_rejected_fixed_token_is_an_error() {
     let script = Script::new([Turn::Say(refusal(401, &[], "")), Turn::Say(refusal(401, &[], ""))]);
     let token = BearerToken::new("s3cret").unwrap();
     let client = script.before(Shop::new().router).await.bearer_token(token).build().unwrap();
@@ -35,7 +35,7 @@ async fn a_fixed_token_that_is_refused_is_an_error() {
 }
 
 #[tokio::test]
-async fn the_user_agent_is_ours_or_the_callers_or_that_of_the_client_that_was_given() {
+async fn the_user_agent_is_the_default_or_set_or_that_of_the_http_client() {
     let script = Script::new([]);
     let own = || reqwest::Client::builder().tls_certs_only([]).user_agent("own/1").build().unwrap();
     let router = Shop::new().router;

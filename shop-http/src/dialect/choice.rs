@@ -1,4 +1,4 @@
-//! Which dialect a request is answered in: the path's, or the configured one.
+//! Selection of the dialect of a request: by its path, or the configured one.
 
 use std::convert::Infallible;
 
@@ -13,8 +13,8 @@ use crate::dialect::scalable_shop::SCALABLE_SHOP;
 use crate::dialect::shopping_system::SHOPPING_SYSTEM;
 use crate::dialect::user_buy_list::USER_BUY_LIST;
 
-/// Those that can be chosen by name. Two systems have no path outside of their own prefixes, so elsewhere they
-/// are spoken to as everybody is.
+/// The dialects that can be configured. Two of the replaced systems have routes under their own prefixes only;
+/// elsewhere their dialect is the default one.
 static NAMED: [&Dialect; 6] = [
     &DEFAULT,
     &SCALABLE_SHOP,
@@ -24,9 +24,9 @@ static NAMED: [&Dialect; 6] = [
     &Dialect { name: "shopping-system", ..native::BASE },
 ];
 
-/// A name that is no dialect's.
+/// A name that is not that of a dialect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no dialect that this version speaks: choose one of {known}")]
+#[error("{given:?} is not a known dialect: use one of {known}")]
 pub struct UnknownDialect {
     given: String,
     known: String,
@@ -36,10 +36,10 @@ impl Dialect {
     /// The default dialect.
     pub const DEFAULT: &'static Self = &DEFAULT;
 
-    /// The dialect with this name.
+    /// Returns the dialect with this name.
     ///
     /// # Errors
-    /// [`UnknownDialect`], which lists those that are known.
+    /// [`UnknownDialect`], which lists the valid names.
     pub fn from_name(name: &str) -> Result<&'static Self, UnknownDialect> {
         let found = NAMED.into_iter().find(|dialect| dialect.name == name);
         found.ok_or_else(|| UnknownDialect {
@@ -48,7 +48,7 @@ impl Dialect {
         })
     }
 
-    /// The dialect that a path is answered in, when `configured` is that of paths without a prefix.
+    /// The dialect of `path`; `configured` is that of paths without a prefix.
     pub(crate) fn from_path(path: &str, configured: &'static Self) -> &'static Self {
         let ingress = INGRESS_PREFIXES.iter().find_map(|prefix| below(path, prefix));
         let (path, configured) = ingress.map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
@@ -57,7 +57,7 @@ impl Dialect {
     }
 }
 
-/// Prefixes that an ingress used to cut off.
+/// Prefixes that an ingress removes.
 pub(crate) const INGRESS_PREFIXES: [&str; 2] = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
 
 /// Prefixes that determine the dialect; the first match counts.
@@ -70,16 +70,16 @@ static DIALECT_PREFIXES: [(&str, &Dialect); 6] = [
     ("/orders", &ECOMMERCE),
 ];
 
-/// What stands in `path` behind `prefix`, if that is all of its first segments.
+/// The rest of `path` after `prefix`, if `prefix` is a sequence of its first segments.
 fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The dialect that a request is answered in.
+/// The dialect of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestDialect(pub(crate) &'static Dialect);
 
-/// Inserted into every request by the layer of the limits.
+/// Inserted into every request by the limits layer.
 impl<S: Send + Sync> FromRequestParts<S> for RequestDialect {
     type Rejection = Infallible;
 

@@ -1,4 +1,4 @@
-//! What clients of ecommerce know, all of it under `/users` and `/orders`.
+//! The dialect of ecommerce, under `/users` and `/orders`.
 
 use axum::http::StatusCode;
 

@@ -1,88 +1,88 @@
-//! What a dialect consists of, and what its parts can be.
+//! The parts of a dialect, and their variants.
 
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
-/// How one group of clients is answered: statuses, envelopes and texts.
+/// The response format for one group of clients: statuses, envelopes and texts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// Its name in settings.
+    /// The name in settings.
     pub(super) name: &'static str,
-    /// How a buy is answered.
+    /// The response to a buy.
     pub(crate) bought: PurchaseResponse,
-    /// What a purchase looks like.
+    /// The form of a purchase.
     pub(crate) item: ItemForm,
-    /// What an error's body looks like.
+    /// The body of an error.
     pub(crate) errors: Errors,
-    /// The status of a request whose content is wrong.
+    /// The status for invalid content.
     pub(crate) invalid: StatusCode,
-    /// The status of a request that is no JSON object.
+    /// The status for a body that is not a JSON object.
     pub(crate) no_object: StatusCode,
-    /// The status of a request that is said to be something else than JSON.
+    /// The status for a media type other than JSON.
     pub(crate) no_json: StatusCode,
-    /// How missing members are reported.
+    /// The report of missing members.
     pub(crate) missing: MissingFields,
-    /// Whether an empty body is reported otherwise than one with missing members.
+    /// Whether an empty body is reported differently from one with missing members.
     pub(crate) distinguishes_empty_bodies: bool,
-    /// What a purchase must cost at least.
+    /// The minimum price.
     pub(crate) lowest_price: LowestPrice,
-    /// What is said when something behind the service fails.
+    /// The responses to failures of the log or the store.
     pub(crate) outages: Outages,
-    /// Whether members of a body that are not known are refused, and prices in other forms than JSON's.
+    /// Whether unknown members of a body are rejected, and prices that are not JSON numbers or the text of one.
     pub(crate) is_strict: bool,
-    /// Whether integers count as text where text is asked for.
+    /// Whether integers are accepted as text.
     pub(crate) integers_are_text: bool,
-    /// What becomes of the timestamp that comes with a purchase.
+    /// The treatment of a purchase's timestamp.
     pub(crate) timestamps: Timestamps,
-    /// How a listing is answered.
+    /// The response to a listing.
     pub(crate) listing: ListingForm,
-    /// How `/health` is answered.
+    /// The response of `/health`.
     pub(crate) health: HealthForm,
 }
 
 impl Dialect {
-    /// Its name in settings.
+    /// The name in settings.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 }
 
-/// How `/health` is answered.
+/// The response of `/health`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HealthForm {
-    /// The status of a service that is well.
-    pub(crate) well: &'static str,
-    /// Whether management reports its store, with another status while it is unavailable.
+    /// The status word of a healthy service.
+    pub(crate) healthy: &'static str,
+    /// Whether management reports its store, with another HTTP status while it is unavailable.
     pub(crate) reports_store: bool,
 }
 
-/// How a listing is answered that does not ask for something else.
+/// The response to a listing without query parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListingForm {
-    /// What stands around the purchases.
+    /// The members around the purchases.
     pub(crate) view: View,
     pub(crate) order: ListOrder,
-    /// What the text in the path is taken for.
+    /// The meaning of the text in the path.
     pub(crate) path_match: PathMatch,
-    /// The status when nothing is found.
+    /// The status of an empty listing.
     pub(crate) nothing: StatusCode,
-    /// Where a listing stops that names no limit; nowhere without a value.
+    /// The maximum number of purchases without `limit`; unlimited if `None`.
     pub(crate) cap: Option<u16>,
 }
 
-/// What stands around the purchases of a listing.
+/// The members around the purchases of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum View {
-    /// Both ways to name a user, the count, the sum, and what was matched.
+    /// User id and user name, the count, the sum, and which of the two was matched.
     Everything,
-    /// What was asked for, the count and the sum.
+    /// The requested user, the count and the sum.
     Summary,
-    /// What was asked for.
+    /// The requested user.
     Owner,
     /// `"status": "Ok!"`.
     Status,
-    /// Nothing: an array.
+    /// Nothing: the listing is an array.
     List,
 }
 
@@ -93,16 +93,16 @@ impl View {
     }
 }
 
-/// What the text in the path of a listing is taken for.
+/// The meaning of the text in the path of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PathMatch {
     UserId,
     UserName,
-    /// A user's id, or if no user has it, a name.
+    /// A user id, or a user name if no user has that id.
     Either,
 }
 
-/// Whether a listing looks for a user id or for a user name.
+/// Whether a listing is by user id or by user name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     UserId,
@@ -110,7 +110,7 @@ pub(crate) enum By {
 }
 
 impl By {
-    /// The member that it is about.
+    /// The name of the member.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::UserId => "userid",
@@ -128,10 +128,10 @@ impl From<By> for PathMatch {
     }
 }
 
-/// How a buy is answered.
+/// The response to a buy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PurchaseResponse {
-    /// With texts, and with the purchase in as many members as there are names.
+    /// Texts, and the purchase under each of these names.
     Says {
         code: StatusCode,
         status: Option<&'static str>,
@@ -142,19 +142,19 @@ pub(crate) enum PurchaseResponse {
     PurchaseAndReceipt,
 }
 
-/// What a purchase looks like.
+/// The form of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ItemForm {
     pub(crate) price: PriceForm,
     pub(crate) timestamp: TimestampForm,
-    /// What stands in a listing besides the four members that everybody knows.
+    /// The members in a listing besides the four that every system has.
     pub(crate) extras: Extras,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PriceForm {
     Number,
-    /// Text with the scale that the price was given with.
+    /// Text with the original scale.
     Text,
 }
 
@@ -162,7 +162,7 @@ pub(crate) enum PriceForm {
 pub(crate) enum TimestampForm {
     /// ISO 8601 in UTC with milliseconds and `Z`.
     Iso,
-    /// ISO 8601 in UTC with microseconds and without a zone. A fraction of zero is left out.
+    /// ISO 8601 in UTC with microseconds and without a zone. A zero fraction is left out.
     IsoWithoutZone,
     /// Seconds since 1970.
     Seconds,
@@ -177,56 +177,56 @@ pub(crate) enum Extras {
     IdAndVersion,
 }
 
-/// What an error's body looks like.
+/// The body of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Errors {
     /// `{"error": text}`.
     Text,
     /// `{"status": "Error", "message": text}`.
     StatusAndMessage,
-    /// `{"detail": text}`, and for what is wrong with a request a list of what is.
+    /// `{"detail": text}`, or a list of entries when the request is invalid.
     Detail,
     /// RFC 9457 problem details.
     Problem,
 }
 
-/// How missing members are reported.
+/// The report of missing members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingFields {
-    /// Those that lack are listed.
+    /// The missing members are listed.
     Listed,
-    /// The text names all that are required. An id or a name that counts as false in JavaScript lacks too.
+    /// The text names all required members. An id or a name that is falsy in JavaScript counts as missing.
     AllRequired,
 }
 
-/// What a purchase must cost at least.
+/// The minimum price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LowestPrice {
     Zero,
     AboveZero,
 }
 
-/// What becomes of the timestamp that comes with a purchase.
+/// The treatment of a purchase's timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timestamps {
-    /// It must be RFC 3339 text.
+    /// RFC 3339 text only.
     Strict,
     /// RFC 3339 text, or a number of seconds or of milliseconds.
     Lenient,
-    /// The same, and where it cannot be read the time of receipt counts.
+    /// As `Lenient`; an unreadable timestamp is replaced by the time of receipt.
     LenientOrReceipt,
-    /// It is left out.
+    /// Ignored.
     Ignored,
 }
 
-/// What is said when something behind the service fails.
+/// The responses to failures of the log or the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outages {
-    /// Facing cannot bring a purchase into the log.
+    /// Facing cannot publish a purchase to the log.
     pub(crate) publish: Outage,
     /// Management cannot write a purchase into its store.
     pub(crate) write: Outage,
-    /// Facing gets no listing. Without a value the error's kind decides.
+    /// Facing cannot read a listing. If `None`, the kind of the error decides.
     pub(crate) query: Option<Outage>,
     /// Management cannot read its store.
     pub(crate) read: Option<Outage>,

@@ -1,7 +1,7 @@
-//! How one group of clients is answered: statuses, envelopes and texts, as a value.
+//! The response format for one group of clients: statuses, envelopes and texts, as a value.
 //!
-//! Routes are written once; where they differ by client they ask the dialect of the request. It is chosen by
-//! the path where the path names one, and by [`HttpOptions::dialect`](crate::HttpOptions::dialect) elsewhere.
+//! Routes are written once; the dialect of the request supplies the differences. It is selected by the path's prefix,
+//! and is [`HttpOptions::dialect`](crate::HttpOptions::dialect) elsewhere.
 
 mod choice;
 mod ecommerce;

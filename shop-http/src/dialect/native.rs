@@ -1,4 +1,4 @@
-//! Our own API, and what satisfies most clients of the replaced systems at once.
+//! The native API, and the default dialect, which is compatible with most clients of the replaced systems.
 
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
@@ -8,7 +8,7 @@ use super::forms::{
     PathMatch, PriceForm, PurchaseResponse, TimestampForm, Timestamps, View,
 };
 
-/// What dialects begin with.
+/// The base of all dialects.
 pub(super) const BASE: Dialect = Dialect {
     name: "default",
     bought: PurchaseResponse::Says {
@@ -44,12 +44,12 @@ pub(super) const BASE: Dialect = Dialect {
         nothing: StatusCode::OK,
         cap: None,
     },
-    health: HealthForm { well: "healthy", reports_store: true },
+    health: HealthForm { healthy: "healthy", reports_store: true },
 };
 
 pub(super) static DEFAULT: Dialect = BASE;
 
-/// Our own API.
+/// The native API.
 pub(super) static V1: Dialect = Dialect {
     name: "v1",
     bought: PurchaseResponse::PurchaseAndReceipt,

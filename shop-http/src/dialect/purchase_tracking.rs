@@ -1,4 +1,4 @@
-//! What clients of the purchase tracking system know.
+//! The dialect of purchase-tracking.
 
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;

@@ -1,4 +1,4 @@
-//! What clients of scalable-shop know.
+//! The dialect of scalable-shop.
 
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;

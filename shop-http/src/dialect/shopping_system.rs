@@ -1,4 +1,4 @@
-//! What clients of shopping-system-k8s know, all of it under `/api/v1`.
+//! The dialect of shopping-system-k8s, under `/api/v1`.
 
 use axum::http::StatusCode;
 

@@ -1,4 +1,4 @@
-//! What clients of user-buy-list know.
+//! The dialect of user-buy-list.
 
 use axum::http::StatusCode;
 
@@ -32,6 +32,6 @@ pub(super) static USER_BUY_LIST: Dialect = Dialect {
     },
     timestamps: Timestamps::Ignored,
     listing: ListingForm { view: View::List, path_match: PathMatch::UserId, ..BASE.listing },
-    health: HealthForm { well: "ok", reports_store: false },
+    health: HealthForm { healthy: "ok", reports_store: false },
     ..BASE
 };

@@ -1,4 +1,4 @@
-//! Users and orders: their relays, and the ingests of their events, read at each scrape.
+//! Metrics of users and orders: their relays, and the ingests of their events, read at each scrape.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::names;
 use super::registry::Metrics;
 
 impl Metrics {
-    /// Takes over what the relay of `role` says now; its `backlog` was asked for before.
+    /// Exports the state of the relay of `role`; its `backlog` was queried before.
     pub(crate) fn note_relay(
         &self,
         role: &str,
@@ -24,14 +24,14 @@ impl Metrics {
         self.counter(names::OUTBOX_PUBLISHED, &labels).absolute(relay.status().published);
         let (pending, oldest) =
             (self.gauge(names::OUTBOX_PENDING, &labels), self.gauge(names::OUTBOX_OLDEST, &labels));
-        // What is not known stays as it was.
+        // Unknown values stay as they were.
         if let Some(backlog) = backlog {
             pending.set(approximately(backlog.entries));
             oldest.set(backlog.oldest.map_or(0.0, |oldest| age(oldest, now).as_secs_f64()));
         }
     }
 
-    /// Takes over what the ingest of the events of `topic` says now; its `lag` was asked for before.
+    /// Exports the state of the ingest of the events of `topic`; its `lag` was queried before.
     pub(crate) fn note_events(&self, topic: &str, monitor: &IngestMonitor, lag: Option<&Lag>) {
         let status = monitor.status();
         for (outcome, count) in outcomes(&status.counters) {
@@ -44,7 +44,7 @@ impl Metrics {
     }
 }
 
-/// How long ago it was; nothing when the clocks of two machines make it a time to come.
+/// The age of `time`; zero when the clocks of two machines put it in the future.
 fn age(time: Timestamp, now: Timestamp) -> Duration {
     let millis = now.as_millis().saturating_sub(time.as_millis());
     Duration::from_millis(u64::try_from(millis).unwrap_or_default())

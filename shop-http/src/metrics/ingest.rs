@@ -1,4 +1,4 @@
-//! The ingest of this process: measured batch by batch, counted from its own status at each scrape.
+//! Metrics of the ingest of this process: histograms per batch, counters from its status at each scrape.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -38,7 +38,7 @@ impl IngestObserver for Observer {
     fn batch_completed(&self, batch: &BatchReport) {
         self.records.record(float(batch.records));
         self.bytes.record(float(batch.bytes));
-        // Once: a sample for each record costs as much as a tenth of all else that is done for it.
+        // One sample per batch: a sample for each record costs as much as a tenth of its processing.
         self.processing.record(batch.duration.as_secs_f64());
         if let Some(freshness) = batch.freshness {
             self.freshness.record(freshness.as_secs_f64());
@@ -48,17 +48,17 @@ impl IngestObserver for Observer {
 }
 
 impl Metrics {
-    /// The [observer](shop_core::ingest::Ingest::observed_by) of the [`Ingest`](shop_core::ingest::Ingest) of this
-    /// process. Its other figures come from its monitor.
+    /// The [observer](shop_core::ingest::Ingest::with_observer) for the [`Ingest`](shop_core::ingest::Ingest) of this
+    /// process. The other metrics come from its monitor.
     #[must_use]
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
         Arc::new(Observer::new(self))
     }
 
-    /// Takes over what `monitor` says now; its `lag` was asked for before.
+    /// Exports the state of `monitor`; its `lag` was queried before.
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>) {
         let status = monitor.status();
-        self.note_tally(&status);
+        self.note_counters(&status);
         self.note_load(&status);
         for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
@@ -73,7 +73,7 @@ impl Metrics {
         lag.into_iter().for_each(|lag| self.note_lag(lag));
     }
 
-    /// How long an ingest has been waiting for each of its parts.
+    /// For how long each part of an ingest has been failing.
     pub(super) fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
         for part in Component::ALL {
             let waiting = status.failing_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
@@ -81,7 +81,7 @@ impl Metrics {
         }
     }
 
-    /// Of every topic that was read from; `topic`, which is to be read, has a series before its first record.
+    /// Per topic that was consumed. `topic` has a series before its first record.
     pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>) {
         let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
         let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
@@ -91,11 +91,11 @@ impl Metrics {
         }
     }
 
-    /// Takes over how many dead letters of `topic` wait to be settled, by reason: those of an ingest of this process,
-    /// counted in its log. A reason that is left out has none.
+    /// Exports the number of pending dead letters of `topic`, by reason, as counted in the log of an ingest of this
+    /// process. A reason that is missing in `counts` has none.
     pub fn note_dead_letters_waiting(&self, topic: &str, counts: &BTreeMap<ReasonKind, u64>) {
-        let mut letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = letters.entry(topic.to_owned()).or_insert_with(|| {
+        let mut pending = self.shared.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = pending.entry(topic.to_owned()).or_insert_with(|| {
             [ReasonKind::Undecodable, ReasonKind::Conflict, ReasonKind::Refused]
                 .map(|reason| (reason.as_str(), 0))
                 .into()
@@ -108,25 +108,25 @@ impl Metrics {
         }
     }
 
-    /// How many dead letters wait in the topics that `is_asked_for`; nothing while none of them was counted.
-    pub(crate) fn dead_letters_waiting(&self, is_asked_for: impl Fn(&str) -> bool) -> Option<u64> {
-        let letters = self.shared.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = letters.iter().filter(|(topic, _)| is_asked_for(topic));
-        asked.map(|(_, counts)| counts.values().sum::<u64>()).reduce(|sum, count| sum + count)
+    /// The number of pending dead letters in the topics for which `includes` holds; `None` while none was counted.
+    pub(crate) fn dead_letters_waiting(&self, includes: impl Fn(&str) -> bool) -> Option<u64> {
+        let pending = self.shared.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let selected = pending.iter().filter(|(topic, _)| includes(topic));
+        selected.map(|(_, counts)| counts.values().sum::<u64>()).reduce(|sum, count| sum + count)
     }
 
-    fn note_tally(&self, IngestStatus { counters: tally, .. }: &IngestStatus) {
-        let stored = tally.inserted + tally.duplicates;
-        for (status, count) in [("success", stored), ("error", tally.dead_lettered)] {
+    fn note_counters(&self, IngestStatus { counters: counters, .. }: &IngestStatus) {
+        let stored = counters.inserted + counters.duplicates;
+        for (status, count) in [("success", stored), ("error", counters.dead_lettered)] {
             self.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);
         }
-        for (outcome, count) in outcomes(tally) {
+        for (outcome, count) in outcomes(counters) {
             self.counter(names::INGEST_RECORDS, &[("outcome", outcome)]).absolute(count);
         }
         for (reason, count) in [
-            (ReasonKind::Undecodable, tally.undecodable),
-            (ReasonKind::Conflict, tally.conflicts),
-            (ReasonKind::Refused, tally.refused),
+            (ReasonKind::Undecodable, counters.undecodable),
+            (ReasonKind::Conflict, counters.conflicts),
+            (ReasonKind::Refused, counters.refused),
         ] {
             self.counter(names::DEAD_LETTERS, &[("reason", reason.as_str())]).absolute(count);
         }
@@ -141,29 +141,33 @@ impl Metrics {
     pub(super) fn note_lag(&self, Lag { topic, group, records, .. }: &Lag) {
         let mut known = self.shared.lags.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(records.keys().map(|index| (Arc::clone(topic), group.clone(), *index)));
-        // Other topics are exposed by the ingests that read them.
+        // Other topics are exported by the ingests that consume them.
         let of_this = known.iter().filter(|(of, reader, _)| of == topic && reader == group);
         for (of, reader, index) in of_this {
             let partition = index.to_string();
             let labels = [("topic", &**of), ("group", reader.as_str()), ("partition", &partition)];
-            // A partition that another process reads now is exposed there: here too, it would count twice.
+            // A partition that is assigned to another process is exported there; here it would count twice.
             let behind = records.get(index).copied().unwrap_or_default();
             self.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(behind));
         }
     }
 }
 
-/// What became of records, and of how many.
-pub(super) const fn outcomes(tally: &IngestCounters) -> [(&'static str, u64); 3] {
-    [("inserted", tally.inserted), ("duplicate", tally.duplicates), ("dead_lettered", tally.dead_lettered)]
+/// The outcomes of records, with their counts.
+pub(super) const fn outcomes(counters: &IngestCounters) -> [(&'static str, u64); 3] {
+    [
+        ("inserted", counters.inserted),
+        ("duplicate", counters.duplicates),
+        ("dead_lettered", counters.dead_lettered),
+    ]
 }
 
 fn float(count: usize) -> f64 {
     approximately(count as u64)
 }
 
-/// Prometheus knows no other numbers; up to 2^53 they are exact.
-#[expect(clippy::cast_precision_loss, reason = "no count comes near to where that matters")]
+/// Prometheus has no other numbers; up to 2^53 they are exact.
+#[expect(clippy::cast_precision_loss, reason = "no count is near 2^53")]
 pub(super) const fn approximately(count: u64) -> f64 {
     count as f64
 }

@@ -1,7 +1,7 @@
-//! What a service counts and measures, and how Prometheus reads it. `docs/metrics.md` lists all of it.
+//! Metrics, and their exposition to Prometheus. `docs/metrics.md` lists all of them.
 //!
-//! Every service has its own recorder, so that several in one process do not mix their figures. Nothing is
-//! labelled with what a client chooses: a route is its template, a method one of those that HTTP knows.
+//! Every service has its own recorder, so that services in one process do not share metrics. No label value comes from
+//! a client: a route is its template, a method one of those of HTTP.
 
 mod accounts;
 mod ingest;

@@ -9,7 +9,7 @@ use super::names;
 use super::registry::Metrics;
 use crate::service_kind::ServiceKind;
 
-/// What becomes of attempts to publish.
+/// Measures attempts to publish, by outcome.
 #[derive(Debug)]
 pub(crate) struct Publishing {
     metrics: Metrics,
@@ -17,12 +17,12 @@ pub(crate) struct Publishing {
     not_sent: Counter,
     unknown: Counter,
     duration: Histogram,
-    /// Those that the log has acknowledged, where it is the log that is published to.
+    /// Purchases that the log has acknowledged, where the sink is a log.
     in_log: Option<Counter>,
 }
 
 impl Publishing {
-    /// Those of a service of this role, none so far.
+    /// Registers the metrics for a service of this kind.
     pub(crate) fn new(metrics: &Metrics, role: ServiceKind) -> Self {
         let outcome = |outcome| {
             let counter = metrics.counter(names::PUBLISH, &[("outcome", outcome)]);
@@ -40,13 +40,13 @@ impl Publishing {
         }
     }
 
-    /// An attempt begins.
+    /// Starts an attempt.
     pub(crate) fn begin(&self) -> Attempt<'_> {
         Attempt { all: self, begun: Instant::now(), outcome: None }
     }
 }
 
-/// An attempt on its way. One that is dropped before its end may have been taken.
+/// An attempt in progress. One that is dropped before its end has an unknown outcome.
 pub(crate) struct Attempt<'a> {
     all: &'a Publishing,
     begun: Instant,
@@ -54,7 +54,7 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// It has come to this end.
+    /// Records the outcome.
     pub(crate) fn ended(mut self, result: &Result<Receipt>) {
         self.outcome = Some(match result {
             Ok(_) => {

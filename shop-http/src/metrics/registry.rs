@@ -1,4 +1,4 @@
-//! The registry of one service: its recorder, and the text that Prometheus reads.
+//! The metrics registry of one service: its recorder, and the text for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use metrics_process::Collector;
 
 use super::names::{self, ALL, Kind, Name};
 
-/// The figures of one service, for its `/metrics`. Clones are the same figures.
+/// The metrics of one service, for its `/metrics`. Clones share the same metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(super) shared: Arc<Shared>,
@@ -23,26 +23,26 @@ pub(super) struct Shared {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: Collector,
-    /// Samples of histograms that were taken so far.
+    /// The number of histogram samples so far.
     samples: AtomicUsize,
-    /// The topic, group and partition of every lag that was ever exposed.
+    /// The topic, group and partition of every lag that was exported before.
     pub(super) lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
-    /// Of each topic, the dead letters that wait, by the word for their reason.
-    pub(super) letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
-    /// The documents of the store that cannot be read, counted there.
+    /// The pending dead letters of each topic, by reason.
+    pub(super) dead_letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    /// The unreadable documents of the store, counted there.
     unreadable: OnceLock<Arc<AtomicU64>>,
 }
 
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 
-/// After so many samples they are sorted into their buckets, even without a scrape: until then each takes 24
-/// bytes (`metrics-rs/metrics#467`).
+/// After this many samples they are moved into their buckets even without a scrape: until then each takes 24 bytes
+/// (`metrics-rs/metrics#467`).
 const SAMPLES: usize = 4_096;
 const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);
 
 impl Metrics {
-    /// Those of a service that has just started.
+    /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
         let recorder = recorder();
@@ -52,7 +52,7 @@ impl Metrics {
             process: Collector::default(),
             samples: AtomicUsize::new(0),
             lags: Mutex::default(),
-            letters: Mutex::default(),
+            dead_letters: Mutex::default(),
             unreadable: OnceLock::new(),
         };
         with_local_recorder(&shared.recorder, || shared.process.describe());
@@ -68,12 +68,12 @@ impl Metrics {
         metrics
     }
 
-    /// Shows `count`: the documents that a store has met which are no purchases. The first one given stays.
+    /// Exports `count`, the number of documents in a store that are not purchases. The first call wins.
     pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
         self.shared.unreadable.get_or_init(|| count);
     }
 
-    /// All figures in Prometheus' text format, version 0.0.4.
+    /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
         with_local_recorder(&self.shared.recorder, || self.shared.process.collect());
         if let Some(count) = self.shared.unreadable.get() {
@@ -94,7 +94,7 @@ impl Metrics {
         self.shared.recorder.register_histogram(&key(name, labels), &METADATA)
     }
 
-    /// So many samples of histograms were taken.
+    /// Counts histogram samples.
     pub(super) fn sampled(&self, count: usize) {
         let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
         if before / SAMPLES != before.wrapping_add(count) / SAMPLES {
@@ -109,7 +109,7 @@ impl Default for Metrics {
     }
 }
 
-#[expect(clippy::expect_used, reason = "no list of buckets is empty, as `names` says")]
+#[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
 fn recorder() -> PrometheusRecorder {
     let with_buckets = |builder: PrometheusBuilder, name: &Name| match name.kind {
         Kind::Histogram(buckets) => builder

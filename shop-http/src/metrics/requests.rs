@@ -1,4 +1,4 @@
-//! Requests, by template of their route.
+//! Metrics of requests, by template of their route.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,15 +13,14 @@ use super::names;
 use super::registry::Metrics;
 use crate::held_body::holding;
 
-/// The route of a request for which there is none: its path is the client's, and there is no end of them.
+/// The route label of a request without a route: its path is chosen by the client and unbounded.
 const UNMATCHED: &str = "unmatched";
 
-/// Marks the answer of a handler that has panicked.
+/// Marks the response of a handler that has panicked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HasPanicked;
 
-/// What is counted and measured of requests. Each series is looked up once and kept: there are as many as routes,
-/// methods and statuses together.
+/// Counts and measures requests. Each series is looked up once and cached: there is one per route, method and status.
 pub(crate) struct Requests {
     metrics: Metrics,
     in_flight: Gauge,
@@ -32,21 +31,21 @@ pub(crate) struct Requests {
 /// By method and status.
 type OfRoute = HashMap<(&'static str, StatusCode), Arc<Series>>;
 
-/// What a request of one route, method and status counts in.
+/// The metrics of requests with one route, method and status.
 struct Series {
-    /// Those of which probes are no part, as they were not before.
+    /// The metrics that exclude probes, as in the replaced systems.
     of_work: Option<(Counter, Histogram)>,
     flask: (Counter, Histogram),
 }
 
 impl Requests {
-    /// Those of one service.
+    /// The metrics of one service.
     pub(crate) fn new(metrics: &Metrics) -> Arc<Self> {
         let in_flight = metrics.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]);
         Arc::new(Self { metrics: metrics.clone(), in_flight, series: RwLock::default() })
     }
 
-    /// A request begins.
+    /// Starts measuring a request.
     pub(crate) fn begin(self: Arc<Self>, matched: Option<MatchedPath>, method: &Method) -> RequestTimer {
         let measuring = RequestTimer {
             requests: self,
@@ -99,13 +98,13 @@ fn is_of_metrics(route: &str) -> bool {
     route.ends_with("/metrics")
 }
 
-/// One request that is being answered, measured until this is dropped.
+/// A request in flight, measured until this is dropped.
 pub(crate) struct RequestTimer {
     requests: Arc<Requests>,
     matched: Option<MatchedPath>,
     method: &'static str,
     begun: Instant,
-    /// The status, once it is known, and whether the handler has panicked.
+    /// The status once it is known, and whether the handler panicked.
     answered: Option<(StatusCode, bool)>,
 }
 
@@ -114,7 +113,7 @@ impl RequestTimer {
         self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
     }
 
-    /// Measures until `response` has been sent, or the client has disconnected.
+    /// Measures until `response` was sent, or the client disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         let has_panicked = response.extensions().get::<HasPanicked>().is_some();
         self.answered = Some((response.status(), has_panicked));
@@ -128,7 +127,7 @@ impl Drop for RequestTimer {
         if is_work(route) {
             requests.in_flight.decrement(1.0);
         }
-        // A client that disconnected before had no response. Scrapes of the metrics are not counted.
+        // A client that disconnected earlier got no response. Scrapes of the metrics are not counted.
         let Some((status, has_panicked)) = self.answered.filter(|_| !is_of_metrics(route)) else { return };
         let series = requests.series(route, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
@@ -144,7 +143,7 @@ impl Drop for RequestTimer {
     }
 }
 
-/// The method, if HTTP defines it: a client may make up others.
+/// The method if HTTP defines it: a client may send others.
 fn word(method: &Method) -> &'static str {
     const DEFINED: [&str; 9] =
         ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];

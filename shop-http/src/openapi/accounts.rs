@@ -1,4 +1,4 @@
-//! Users and orders.
+//! The operations of users and orders.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -16,12 +16,12 @@ use crate::request::pydantic;
 use crate::response::failure::{Failure, Subject};
 use crate::response::validation_error::{InvalidMember, InvalidValue, Problem, ValidationError};
 
-/// Text that counts as an integer; other ways to write one are taken too.
+/// An integer as text. Other forms are accepted as well.
 const INTEGER_TEXT: &str = "^-?[0-9]{1,9}$";
-/// A price as text. More decimals are rounded, and other ways to write one are taken too.
+/// A price as text. More decimals are rounded, and other forms are accepted as well.
 const PRICE_TEXT: &str = r"^-?[0-9]{1,8}(\.[0-9]{1,2})?$";
-/// What is said of a body in the words of the replaced system.
-const DROPPED: &str = "Other members are dropped.";
+/// The description of a body in the form of the replaced system.
+const DROPPED: &str = "Other members are ignored.";
 
 /// `POST /users`.
 pub(super) fn register(place: &RouteInfo<'_>) -> Operation {
@@ -32,7 +32,7 @@ pub(super) fn register(place: &RouteInfo<'_>) -> Operation {
     };
     let shown = json!({"email": "ada@example.com", "name": "Ada"});
     let registered =
-        ResponseDoc::json(StatusCode::CREATED, "The user is registered, durably", of::<UserBody>());
+        ResponseDoc::json(StatusCode::CREATED, "The user is registered durably", of::<UserBody>());
     let registered = linked(registered.with_example(user_example()), place, "users", "user_id");
     let own = [Failure::EmailTaken, missing(place, "email", r#"{"name":"Ada"}"#)];
     let operation = write(place, Subject::User, (body, shown), registered, own.into());
@@ -50,7 +50,7 @@ pub(super) fn orders_of_user(place: &RouteInfo<'_>) -> Operation {
     let numbers = "The numbers of the first 1,000 orders";
     let found = ResponseDoc::json(StatusCode::OK, numbers, of::<UserOrdersBody>())
         .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
-    let summary = "The numbers of a user's orders, as far as they are known";
+    let summary = "The numbers of a user's known orders";
     read(place, summary, Subject::User, found, Failure::UnknownUser)
 }
 
@@ -80,7 +80,7 @@ pub(super) fn place_order(place: &RouteInfo<'_>) -> Operation {
         described(object(members), DROPPED)
     };
     let shown = json!({"user_id": 1, "product": "pen", "quantity": 2, "total_price": 50});
-    let placed = ResponseDoc::json(StatusCode::CREATED, "The order is placed, durably", of::<OrderBody>());
+    let placed = ResponseDoc::json(StatusCode::CREATED, "The order is placed durably", of::<OrderBody>());
     let placed = linked(placed.with_example(order_example()), place, "orders", "order_id");
     let without = r#"{"user_id":1,"product":"pen","total_price":50}"#;
     let own = [Failure::UnknownUser, missing(place, "quantity", without)];
@@ -95,7 +95,7 @@ pub(super) fn order(place: &RouteInfo<'_>) -> Operation {
     read(place, "One order", Subject::Order, found, Failure::UnknownOrder)
 }
 
-/// What takes a row, with the schema and an example of what is sent.
+/// An operation that creates a row, with the schema and an example of its body.
 fn write(
     place: &RouteInfo<'_>,
     of: Subject,
@@ -107,12 +107,12 @@ fn write(
     failures.extend(unreadable(place));
     failures.extend(not_taken(of));
     failures.extend(too_busy(place, true));
-    let parameters = vec![parameters::key_of_account()];
+    let parameters = vec![parameters::key_of_entity()];
     let (tag, body, own) = (tag(place, of), Some(body), vec![written]);
     Operation { tag, parameters, body, own, failures, ..Operation::default() }
 }
 
-/// What tells of one row, the number of which is in the path.
+/// An operation that reads one row, whose number is in the path.
 fn read(
     place: &RouteInfo<'_>,
     summary: &'static str,
@@ -128,17 +128,18 @@ fn read(
     Operation { tag: tag(place, of), summary, parameters, own: vec![found], failures, ..Operation::default() }
 }
 
-/// `answer`, which leads to the row that it tells of.
+/// Links `answer` to the operation that reads the row.
 fn linked(answer: ResponseDoc, place: &RouteInfo<'_>, rows: &'static str, parameter: &str) -> ResponseDoc {
     let path = format!("{}/{{{parameter}}}", place.path);
     let number = format!("path.{parameter}");
     let parameters = [(&*number, "$response.body#/id")];
-    let answer = answer.with_link(rows, &operation_id("get", &path), &parameters, "The same, asked for");
-    let answer = if place.dialect.is_strict { answer.with_header("Location", "Where it is") } else { answer };
-    answer.with_header("Idempotent-Replayed", "`true` when it was there already, under the same key")
+    let answer = answer.with_link(rows, &operation_id("get", &path), &parameters, "Reads the row");
+    let answer =
+        if place.dialect.is_strict { answer.with_header("Location", "The path of the row") } else { answer };
+    answer.with_header("Idempotent-Replayed", "`true` when the key was used before, with the same content")
 }
 
-/// The tag of operations on these.
+/// The tag of the operations on these.
 const fn tag(place: &RouteInfo<'_>, of: Subject) -> &'static str {
     match of {
         _ if place.dialect.is_strict => "v1",

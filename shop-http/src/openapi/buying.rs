@@ -1,4 +1,4 @@
-//! Buying: `POST /buy`, `POST /purchases` and `POST /v1/purchases`.
+//! The operations that buy: `POST /buy`, `POST /purchases` and `POST /v1/purchases`.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::response::failure::{Failure, Subject};
 use crate::response::legacy_purchase::LegacyPurchase;
 use crate::response::validation_error::{InvalidMember, Problem, unknown};
 
-const TAKEN: &str = "The purchase was taken, and is durable";
+const TAKEN: &str = "The purchase was accepted and is durable";
 
 /// `POST /buy`.
 pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
@@ -24,24 +24,24 @@ pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
     Operation { tag: "purchases", ..operation(place, "Buys", place.dialect.timestamps, taken) }
 }
 
-/// `POST /purchases`: a purchase past the log.
+/// `POST /purchases`: writes a purchase into the store without the log.
 pub(super) fn into_store(place: &RouteInfo<'_>) -> Operation {
     let form = place.dialect.item;
     let shown = example::purchase().map(|purchase| json!(LegacyPurchase::in_listing(&purchase, form)));
     let stored =
         ResponseDoc::json(StatusCode::CREATED, "The purchase is stored", listed(form)).with_example(shown);
-    let summary = "Writes a purchase straight into the store, for tests";
+    let summary = "Writes a purchase into the store without the log, for tests";
     Operation { tag: "purchases", ..operation(place, summary, Timestamps::Lenient, stored) }
 }
 
-/// The operation that takes a purchase and answers `taken`.
+/// The operation that accepts a purchase and responds with `taken`.
 pub(super) fn operation(
     place: &RouteInfo<'_>,
     summary: &'static str,
     timestamps: Timestamps,
     taken: ResponseDoc,
 ) -> Operation {
-    let replayed = "`true` when it was acknowledged before, under the same key";
+    let replayed = "`true` when it was acknowledged before with the same key";
     let mut failures = refused(place);
     failures.extend(not_taken(Subject::Purchase(place.role)));
     failures.extend(too_busy(place, true));
@@ -60,11 +60,11 @@ pub(super) fn operation(
     }
 }
 
-/// The answer to a buy in `dialect`.
+/// The response to a buy in `dialect`.
 pub(super) fn taken(dialect: &Dialect) -> ResponseDoc {
     let answer = match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
-            let location = "The purchase, asked for with `wait_for`: it is stored a moment later";
+            let location = "The path of the purchase with `wait_for`, as it is stored a moment later";
             ResponseDoc::json(StatusCode::CREATED, TAKEN, of::<PublishedBody>())
                 .with_header("Location", location)
         }
@@ -82,7 +82,7 @@ pub(super) fn taken(dialect: &Dialect) -> ResponseDoc {
     answer.with_example(bought)
 }
 
-/// What can be wrong with the request.
+/// The failures of an invalid request.
 fn refused(place: &RouteInfo<'_>) -> Vec<Failure> {
     let wrong = |member: &'static str, problem, text: &str, input: &str| {
         let (member, text, input) = (member.into(), text.to_owned(), input.to_owned());

@@ -1,4 +1,4 @@
-//! How the service is, and what there is.
+//! The operations for health, metrics and documentation.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -17,37 +17,39 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What stands at a path that is no purchase's.
-pub(super) fn or_about(naked: &str, place: &RouteInfo<'_>) -> Option<Operation> {
+/// The operation at a path that is not one of purchases or entities.
+pub(super) fn or_about(path: &str, place: &RouteInfo<'_>) -> Option<Operation> {
     let ok = |says, media| ResponseDoc::other(StatusCode::OK, says, media);
     let files = |media: &[&'static str]| media.iter().map(|media| ok("The file", media)).collect::<Vec<_>>();
-    let lives = "Whether the process lives";
-    Some(match naked {
+    let lives = "Whether the process is alive";
+    Some(match path {
         "/" => index(place),
         "/health" => health(place),
-        "/ready" => ready_naked(place),
+        "/ready" => legacy_ready(place),
         "/readyz" => ready_to_answer(),
         "/-/ready" => ready(place),
-        "/livez" | "/-/healthy" => of_health(lives, vec![is("It does", &[("status", &["alive"])])]),
+        "/livez" | "/-/healthy" => of_health(lives, vec![is("It is alive", &[("status", &["alive"])])]),
         "/healthz" => {
-            let answer = ResponseDoc { schema: word(&["Success"]), ..ok("It does", TEXT) };
+            let answer = ResponseDoc { schema: word(&["Success"]), ..ok("It is alive", TEXT) };
             of_health(lives, vec![answer.with_example(Some("Success".into()))])
         }
         "/metrics" => of_health("Metrics", vec![ok("Metrics in Prometheus' text format", "text/plain")]),
         "/page/{name}" => {
             let mut own = files(&[SCRIPT, STYLE, "image/svg+xml"]);
             own.push(unchanged());
-            file(place, "What the page for browsers is made of", parameters::asset(), own)
+            file(place, "A file of the page for browsers", parameters::asset(), own)
         }
-        "/docs" => about(place, "This document, to read and to try", vec![ok("A page", DOCUMENT)]),
+        "/docs" => {
+            about(place, "This document as a page, with a client to try it", vec![ok("A page", DOCUMENT)])
+        }
         "/docs/{file}" => {
             let own = files(&[DOCUMENT, STYLE, SCRIPT, "image/png", "application/json"]);
-            file(place, "What the page of the documentation is made of", parameters::file(), own)
+            file(place, "A file of the page of this document", parameters::file(), own)
         }
         "/redoc" => {
             let page = ResponseDoc::other(StatusCode::TEMPORARY_REDIRECT, "To `/docs`", NO_BODY);
             let own = vec![page.with_header("Location", "`docs`")];
-            about(place, "Where other systems have a page of this kind", own)
+            about(place, "Redirects to `/docs`", own)
         }
         "/openapi.json" => {
             let document =
@@ -58,7 +60,7 @@ pub(super) fn or_about(naked: &str, place: &RouteInfo<'_>) -> Option<Operation> 
     })
 }
 
-/// Something that is always answered.
+/// An operation that always has a response.
 fn of_health(summary: &'static str, own: Vec<ResponseDoc>) -> Operation {
     Operation { tag: "health", summary, own, ..Operation::default() }
 }
@@ -68,26 +70,26 @@ fn about(place: &RouteInfo<'_>, summary: &'static str, own: Vec<ResponseDoc>) ->
     Operation { tag: "about", summary, own, failures, ..Operation::default() }
 }
 
-/// One of the files that `parameter` names.
+/// The operation that serves the files of `parameter`.
 fn file(place: &RouteInfo<'_>, summary: &'static str, parameter: Value, own: Vec<ResponseDoc>) -> Operation {
     let mut operation = about(place, summary, own);
     operation.failures.insert(0, Failure::NoRoute);
     Operation { parameters: vec![parameter], ..operation }
 }
 
-/// What is answered to a browser that has a file already.
+/// The response to a browser that has the file already.
 fn unchanged() -> ResponseDoc {
-    ResponseDoc::other(StatusCode::NOT_MODIFIED, "The browser has it", NO_BODY)
+    ResponseDoc::other(StatusCode::NOT_MODIFIED, "Not modified", NO_BODY)
 }
 
-/// An object of these members: one of the words of each, or where there are none, whether it is so.
+/// The schema of an object with these members: one of the words, or a boolean where there are none.
 fn telling(members: &[(&str, &[&str])]) -> Value {
     object(members.iter().map(|(name, words)| {
         (*name, if words.is_empty() { json!({"type": "boolean"}) } else { word(words) })
     }))
 }
 
-/// 200 with such an object; the first words of all members are its example.
+/// 200 with such an object. The example has the first word of each member.
 fn is(says: &str, members: &[(&str, &[&str])]) -> ResponseDoc {
     let shown = members.iter().map(|(name, words)| {
         let value = words.first().map_or(Value::from(true), |word| (*word).into());
@@ -96,12 +98,12 @@ fn is(says: &str, members: &[(&str, &[&str])]) -> ResponseDoc {
     ResponseDoc::json(StatusCode::OK, says, telling(members)).with_example(Some(shown.collect()))
 }
 
-/// 503 with a body like this.
+/// 503 with a body of this schema.
 fn is_not(says: &str, schema: Value) -> ResponseDoc {
     ResponseDoc::json(StatusCode::SERVICE_UNAVAILABLE, says, schema)
 }
 
-/// What is true or false in the answers of a service of this role.
+/// The booleans in the readiness responses of this service.
 fn switches(place: &RouteInfo<'_>) -> Vec<(&'static str, &'static [&'static str])> {
     match place.role {
         ServiceKind::Facing => vec![("kafkaReady", &[])],
@@ -112,22 +114,22 @@ fn switches(place: &RouteInfo<'_>) -> Vec<(&'static str, &'static [&'static str]
 fn index(place: &RouteInfo<'_>) -> Operation {
     let map = json!({"type": "object", "additionalProperties": text()});
     let own = vec![
-        ResponseDoc::json(StatusCode::OK, "Paths, and what they are for", map)
-            .with_example(Some(json!({"/healthz": "Whether the process lives"}))),
-        ResponseDoc::other(StatusCode::OK, "For a browser, a page", DOCUMENT),
+        ResponseDoc::json(StatusCode::OK, "Paths with their descriptions", map)
+            .with_example(Some(json!({"/healthz": "Whether the process is alive"}))),
+        ResponseDoc::other(StatusCode::OK, "A page, for a browser", DOCUMENT),
         unchanged(),
         ResponseDoc::other(
             StatusCode::PERMANENT_REDIRECT,
-            "To the same path with a slash, for a browser",
+            "Redirects a browser to the same path with a slash",
             NO_BODY,
         )
         .with_header("Location", "The path with a slash"),
     ];
-    about(place, "What can be asked here, or for a browser a page", own)
+    about(place, "The paths of this service, or the page for a browser", own)
 }
 
-const SHOULD: &str = "Requests should be sent here";
-const SHOULD_NOT: &str = "Requests should not be sent here now";
+const SHOULD: &str = "The service is ready for requests";
+const SHOULD_NOT: &str = "The service is not ready for requests";
 
 fn ready(place: &RouteInfo<'_>) -> Operation {
     let own = match place.role {
@@ -143,36 +145,40 @@ fn ready(place: &RouteInfo<'_>) -> Operation {
             vec![is(SHOULD, &parts(&["ready"])), is_not(SHOULD_NOT, why)]
         }
     };
-    of_health("Whether requests should be sent here", own)
+    of_health("Whether the service is ready for requests", own)
 }
 
 fn ready_to_answer() -> Operation {
     let not = telling(&[("status", &["not ready"])]);
     let own =
         vec![is("It can", &[("status", &["ready"])]), is_not("A file of this process is not usable", not)];
-    of_health("Whether this process can answer anything, whatever else is unavailable", own)
+    of_health("Whether this process can serve requests, even if other services are unavailable", own)
 }
 
-fn ready_naked(place: &RouteInfo<'_>) -> Operation {
+fn legacy_ready(place: &RouteInfo<'_>) -> Operation {
     let with = |status: &'static [&str]| [vec![("status", status)], switches(place)].concat();
     let own = vec![is(SHOULD, &with(&["ready"])), is_not(SHOULD_NOT, telling(&with(&["not ready"])))];
-    of_health("Whether requests should be sent here, in other words", own)
+    of_health("Whether the service is ready for requests, in the form of user-buy-list", own)
 }
 
 fn health(place: &RouteInfo<'_>) -> Operation {
     let form = place.dialect.health;
-    let words = [form.well, DEGRADED];
-    let well: Vec<(&str, &[&str])> = [vec![("status", &words[..])], switches(place)].concat();
-    let mut own = vec![is("How it is", &well)];
+    let words = [form.healthy, DEGRADED];
+    let healthy: Vec<(&str, &[&str])> = [vec![("status", &words[..])], switches(place)].concat();
+    let mut own = vec![is("The state of the service", &healthy)];
     if place.role == ServiceKind::Management && form.reports_store {
         if let Some((_, shown)) = &mut own[0].example {
             shown["mongodb"] = "connected".into();
         }
         let parts: Vec<(&str, &[&str])> =
             [vec![("status", &["unhealthy"][..]), ("mongodb", &["disconnected"])], switches(place)].concat();
-        own.push(ResponseDoc::json(StatusCode::INTERNAL_SERVER_ERROR, "The store is away", telling(&parts)));
+        own.push(ResponseDoc::json(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The store is unavailable",
+            telling(&parts),
+        ));
     }
-    let summary = "How the service is, for people; with the state of what runs in it, as `ingest`, `users` and `orders`. \
-                   `degraded`: ingest has stopped, or cannot store a record, until an operator acts";
+    let summary = "The state of the service, for people and dashboards, with that of `ingest`, `users` and `orders` \
+                   where they run. `degraded`: ingest has stopped or cannot store a record, and needs an operator";
     of_health(summary, own)
 }

@@ -1,4 +1,4 @@
-//! Listings outside of `/v1`.
+//! The operations that list purchases outside of `/v1`.
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -15,8 +15,8 @@ use crate::response;
 use crate::response::failure::{Failure, Subject};
 use crate::response::listing::Envelope;
 
-const LINKS: &str = "Of a page: its next one, with `rel=\"next\"`. Where a user's id is also a user's name: the purchases \
-                     under that name, with `rel=\"alternate\"`";
+const LINKS: &str = "Of a page: the next one, with `rel=\"next\"`. Where a user's id is also a user name: the purchases \
+                     of that name, with `rel=\"alternate\"`";
 
 /// `GET /getAllUserBuys/{who}`, `GET /purchases/{who}`.
 pub(super) fn for_user(place: &RouteInfo<'_>) -> Operation {
@@ -31,8 +31,8 @@ pub(super) fn buy_list(place: &RouteInfo<'_>) -> Operation {
 fn of_user_in(place: &RouteInfo<'_>, view: View) -> Operation {
     let form = place.dialect.listing;
     let summary = match form.path_match {
-        PathMatch::Either => "What a user has bought, by id or by name; `X-Found-By` says by which",
-        _ => "What a user has bought",
+        PathMatch::Either => "A user's purchases, by id or by name; `X-Found-By` has which of them",
+        _ => "A user's purchases",
     };
     let mut operation = listing_in(place, view, form.nothing, summary, form.cap);
     operation.parameters.extend([parameters::who(form.path_match), parameters::by()]);
@@ -41,7 +41,7 @@ fn of_user_in(place: &RouteInfo<'_>, view: View) -> Operation {
 
 /// `GET /purchases`.
 pub(super) fn for_all_users(place: &RouteInfo<'_>) -> Operation {
-    let summary = "What everybody has bought, the newest 500 unless asked otherwise";
+    let summary = "All users' purchases, the newest 500 by default";
     listing_in(place, View::List, StatusCode::OK, summary, None)
 }
 
@@ -52,7 +52,7 @@ fn listing_in(
     summary: &'static str,
     cap: Option<u16>,
 ) -> Operation {
-    // Any of them can be asked for.
+    // The parameter `view` selects any of them.
     let mut views = vec![view, View::Summary, View::List, View::Owner];
     views.dedup();
     let views: Vec<_> = views.into_iter().map(|view| listing(view, place.dialect.item)).collect();
@@ -60,22 +60,22 @@ fn listing_in(
     let found = ResponseDoc::json(StatusCode::OK, "The listing", schema.clone())
         .with_example(shown(place, view))
         .with_header("Link", LINKS)
-        .with_header("X-Found-By", "`userid` or `username`, where the text in the path may be either")
-        .with_header("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
+        .with_header("X-Found-By", "`userid` or `username`, where the text in the path can be either")
+        .with_header("X-Purchase-Pending", "`true` when the awaited purchase is not stored yet");
     let mut own = vec![found];
     if nothing != StatusCode::OK {
-        own.push(ResponseDoc::json(nothing, "Nothing is found: an empty listing", schema));
+        own.push(ResponseDoc::json(nothing, "No purchases: an empty listing", schema));
     }
     let mut failures = vec![
         Failure::field("limit", "must be a whole number from 1 to 1000"),
-        Failure::field("cursor", "is none of this listing: leave it out to begin anew"),
+        Failure::field("cursor", "does not belong to this listing; omit it to start over"),
         Failure::NoRoute,
     ];
     failures.extend(no_answer(Subject::Purchase(place.role)));
     failures.extend(too_busy(place, false));
     let length = match cap {
         Some(cap) => format!("At most {cap} purchases without `limit`."),
-        None => "Whole without `limit` and `cursor`, however long it is; a page with either.".to_owned(),
+        None => "All purchases without `limit` and `cursor`; a page with either.".to_owned(),
     };
     let mut asked = vec![parameters::view()];
     asked.extend(parameters::paging().into_iter().chain(parameters::waiting()));

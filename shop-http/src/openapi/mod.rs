@@ -1,5 +1,5 @@
-//! The API as an OpenAPI 3.1 document: made of the routes that there are, and of the dialects that they are
-//! answered in, so that what it says of statuses, texts and shapes is what the code says.
+//! The API as an OpenAPI 3.1 document, generated from the routes and the dialects: its statuses, texts and schemas are
+//! those of the code.
 
 use std::collections::BTreeMap;
 
@@ -26,22 +26,22 @@ use crate::dialect::Dialect;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
-/// The tag of everything that is there a second time, so that it stands last.
+/// The tag of the routes behind a prefix of the ingress; it is listed last.
 const BEHIND_INGRESS: &str = "ingress";
 
-/// What the document says of the service as a whole.
+/// The description of the document.
 const DESCRIPTION: &str = "\
-Purchases are taken, made durable in a log, carried into a store, and listed per user.
+Purchases are accepted, made durable in a log, ingested into a store, and listed per user.
 
 * **Repeat a purchase safely** with the header `Idempotency-Key`: the same key of the same user is the same purchase.
-* **See what you just bought**: `wait_for` makes a listing wait until that purchase is stored.
+* **Read your own purchase**: `wait_for` makes a listing wait until that purchase is stored.
 * **Money is exact**: prices have up to 8 decimals and keep their scale.
 
-Paths outside of `/v1` are answered as one of the systems that this one replaces, chosen by the path or by the \
-setting `SHOP_DIALECT`. Every answer has an `X-Request-Id`. What is no HTTP at all, or has a head of more than \
-about 100 kB, is answered with a status alone.";
+Responses outside of `/v1` have the form of one of the replaced systems, selected by the path or by the setting \
+`SHOP_DIALECT`. Every response has an `X-Request-Id`. A request that is not valid HTTP, or has a head of more than \
+about 100 kB, gets a status without a body.";
 
-/// The document of `service`, whose routes stand at `paths`.
+/// The document of `service`, whose routes are at `paths`.
 pub(crate) fn document(service: &Service, paths: &[String]) -> Value {
     let name = match service.kind {
         ServiceKind::Facing => "Purchase tracking: facing",
@@ -71,22 +71,22 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> Value {
 fn tags(service: &Service) -> Vec<Value> {
     let purchases = service.purchases.is_some();
     let all = [
-        (true, "v1", "Our own API, the same on both services"),
-        (purchases, "purchases", "Buying and listing, as the replaced systems do"),
-        (service.users.is_some(), "users", "Users, as the replaced system has them"),
-        (service.orders.is_some(), "orders", "Orders, as the replaced system has them"),
-        (true, "health", "How the service is"),
-        (true, "about", "What there is"),
-        (purchases, BEHIND_INGRESS, "All of it again, behind the prefixes of scalable-shop's ingress"),
+        (true, "v1", "The native API, the same on both services"),
+        (purchases, "purchases", "Buying and listing, as in the replaced systems"),
+        (service.users.is_some(), "users", "Users, as in the replaced system"),
+        (service.orders.is_some(), "orders", "Orders, as in the replaced system"),
+        (true, "health", "Health, readiness and metrics"),
+        (true, "about", "Index and documentation"),
+        (purchases, BEHIND_INGRESS, "The same routes behind the prefixes of scalable-shop's ingress"),
     ];
     let here = all.into_iter().filter(|(is_here, ..)| *is_here);
     here.map(|(_, name, text)| json!({"name": name, "description": text})).collect()
 }
 
-/// What stands at `path`, if that is known.
+/// The operations at `path`, if it is known.
 fn described_at(path: &str, service: &Service) -> Option<Value> {
     let place = RouteInfo::new(path, service);
-    let operations = match place.naked.as_str() {
+    let operations = match place.unprefixed.as_str() {
         "/buy" => vec![buying::buy(&place)],
         "/purchases" => vec![buying::into_store(&place), listings::for_all_users(&place)],
         "/getAllUserBuys/{who}" | "/purchases/{who}" => vec![listings::for_user(&place)],
@@ -99,7 +99,7 @@ fn described_at(path: &str, service: &Service) -> Option<Value> {
         "/users/{user_id}/orders" | "/v1/users/{user_id}/orders" => vec![accounts::orders_of_user(&place)],
         "/orders" | "/v1/orders" => vec![accounts::place_order(&place)],
         "/orders/{order_id}" | "/v1/orders/{order_id}" => vec![accounts::order(&place)],
-        naked => vec![health::or_about(naked, &place)?],
+        other => vec![health::or_about(other, &place)?],
     };
     let tag = place.behind_ingress.then_some(BEHIND_INGRESS);
     Some(operations.into_iter().map(|operation| operation.described(&place, tag)).collect())

@@ -1,4 +1,4 @@
-//! What one method does at a path.
+//! An operation: one method at a path.
 
 use serde_json::{Value, json};
 
@@ -6,22 +6,22 @@ use super::responses::{ResponseDoc, responses};
 use super::route_info::{RouteInfo, operation_id};
 use crate::response::failure::Failure;
 
-/// An operation, before it stands somewhere. The default says nothing.
+/// An operation without its path.
 #[derive(Default)]
 pub(super) struct Operation {
     pub(super) tag: &'static str,
     pub(super) summary: &'static str,
     pub(super) description: Option<String>,
     pub(super) parameters: Vec<Value>,
-    /// The schema and an example of what is sent; a question sends nothing.
+    /// The schema and an example of the request body; a query has none.
     pub(super) body: Option<(Value, Value)>,
     pub(super) own: Vec<ResponseDoc>,
-    /// What may go wrong here, besides what may everywhere.
+    /// The failures of this operation, besides those of all operations.
     pub(super) failures: Vec<Failure>,
 }
 
 impl Operation {
-    /// The method and the operation at `place`, with another `tag` if one is given.
+    /// The method and the JSON of the operation at `place`, with `tag` in place of its own if given.
     pub(super) fn described(self, place: &RouteInfo<'_>, tag: Option<&str>) -> (String, Value) {
         let method = if self.body.is_some() { "post" } else { "get" };
         let mut operation = json!({

@@ -1,4 +1,4 @@
-//! What may be said in a path, in a query and in a header.
+//! The parameters in paths, queries and headers.
 
 use serde_json::{Value, json};
 use shop_core::{PurchaseId, UserId, UserName};
@@ -7,7 +7,7 @@ use super::schemas::{of, word};
 use crate::dialect::PathMatch;
 use crate::resources::page;
 
-/// The parameter `name`, in the `place` of a request that OpenAPI names so.
+/// A parameter in `place`, which is OpenAPI's `in`.
 fn parameter(place: &str, name: &str, says: &str, schema: Value) -> Value {
     let required = place == "path";
     let mut parameter = json!({"name": name, "in": place, "description": says, "required": required});
@@ -19,12 +19,12 @@ fn query(name: &str, says: &str, schema: Value) -> Value {
     parameter("query", name, says, schema)
 }
 
-/// Whose purchases a listing is asked for.
+/// The user of a listing.
 pub(super) fn who(path_match: PathMatch) -> Value {
     let (says, mut schema) = match path_match {
         PathMatch::UserId => ("The user's id", of::<UserId>()),
         PathMatch::UserName => ("The user's name", of::<UserName>()),
-        PathMatch::Either => ("The user's id; when nobody has it, the user's name", of::<UserName>()),
+        PathMatch::Either => ("The user's id, or the user's name if no user has this id", of::<UserName>()),
     };
     schema["examples"] = json!(["u1"]);
     parameter("path", "who", says, schema)
@@ -44,17 +44,17 @@ pub(super) fn file() -> Value {
         "swagger-ui-standalone-preset.js",
         "swagger-ui.css",
     ];
-    parameter("path", "file", "One of the files that the page names", word(&files))
+    parameter("path", "file", "A file of the page", word(&files))
 }
 
 pub(super) fn asset() -> Value {
     let names: Vec<_> = page::asset_names().collect();
-    parameter("path", "name", "One of the files that the page names", word(&names))
+    parameter("path", "name", "A file of the page", word(&names))
 }
 
-/// The number of a user or of an order, which has this name.
+/// The number of a user or of an order, as the parameter `name`.
 pub(super) fn number(name: &str) -> Value {
-    parameter("path", name, "Its number, from 1", json!({"type": "integer", "examples": [1]}))
+    parameter("path", name, "The number, from 1", json!({"type": "integer", "examples": [1]}))
 }
 
 fn key(says: &str) -> Value {
@@ -62,60 +62,58 @@ fn key(says: &str) -> Value {
     parameter("header", "Idempotency-Key", says, schema)
 }
 
-/// Of a user or of an order.
-pub(super) fn key_of_account() -> Value {
-    key(
-        "Makes the request repeatable: the same key with the same content is answered with the first one. With \
-         other content it is refused, 409.",
-    )
+/// The key of a user or of an order.
+pub(super) fn key_of_entity() -> Value {
+    key("Makes the request repeatable: the same key with the same content returns the first one. With \
+         other content it is rejected with 409.")
 }
 
 pub(super) fn idempotency_key() -> Value {
     key(
         "Makes the purchase repeatable: the same key of the same user is the same purchase. A UUID becomes the \
-         purchase's id. With another purchase the key is refused, 409, whichever instance took the first: keys \
-         are looked up in the store as far as it answers within 250 ms, but for a UUIDv7 that was made within 30 s, \
-         which counts as a first attempt. What two instances take within the lag of the pipeline is decided by the \
-         order of the log.",
+         purchase's id. A key that was used for another purchase is rejected with 409, whichever instance accepted \
+         the first: keys are looked up in the store if it responds within 250 ms. A UUIDv7 that was made within \
+         the last 30 s counts as a first attempt and is not looked up. If two instances accept the same key within \
+         the lag of the pipeline, the order of the log decides.",
     )
 }
 
 /// Of a listing outside of `/v1`.
 pub(super) fn by() -> Value {
-    query("by", "What the text in the path is looked up as", word(&["userid", "username"]))
+    query("by", "Whether the text in the path is a user id or a user name", word(&["userid", "username"]))
 }
 
 /// Of a listing outside of `/v1`.
 pub(super) fn view() -> Value {
-    let says = "What stands around the purchases: count and sum, nothing, or who was asked for";
+    let says = "The members around the purchases: count and sum, none, or the requested user";
     query("view", says, word(&["summary", "list", "user"]))
 }
 
-/// Those of a listing in pages.
+/// Of a paged listing.
 pub(super) fn paging() -> [Value; 3] {
     let limit = json!({"type": "integer", "minimum": 1, "maximum": 1_000});
-    let cursor = "Where the page begins: `next` of the page before it, or from its `Link`";
+    let cursor = "The start of the page: `next` of the previous page, or from its `Link`";
     [
-        query("order", "Which purchases come first", word(&["newest", "oldest"])),
-        query("limit", "How many purchases a page has at most", limit),
+        query("order", "The order of the purchases", word(&["newest", "oldest"])),
+        query("limit", "The maximum number of purchases in a page", limit),
         query("cursor", cursor, json!({"type": "string", "minLength": 1})),
     ]
 }
 
-/// Those of an answer that waits.
+/// Of a response that waits.
 pub(super) fn waiting() -> [Value; 2] {
     let seconds = json!({"type": "number", "minimum": 0, "maximum": 10});
     [
-        query("wait_for", "The id of a purchase: the answer waits until it is stored", of::<PurchaseId>()),
-        query("wait", "How many seconds to wait at most, 2 unless given", seconds),
+        query("wait_for", "The id of a purchase: the response waits until it is stored", of::<PurchaseId>()),
+        query("wait", "The maximum wait in seconds (default 2)", seconds),
     ]
 }
 
-/// Whose purchases are asked for in `/v1`; exactly one of them.
+/// The selection of a request under `/v1`: exactly one of them.
 pub(super) fn selection() -> [Value; 3] {
     let id = "The user's id; exactly one of `userid`, `username` and `everyone` is given";
-    let everyone = "Everybody's purchases, which management alone lists: facing answers 403";
-    // No examples: they exclude each other, and tools send every example.
+    let everyone = "All users' purchases; on management only, facing returns 403";
+    // No examples: the three exclude each other, and tools send every example.
     let mut name = of::<UserName>();
     name.as_object_mut().and_then(|schema| schema.remove("examples"));
     [

@@ -1,4 +1,4 @@
-//! Answers: those of an operation, and the errors that every one may have.
+//! The responses of an operation, and the failures of all operations.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use crate::dialect::{Dialect, Errors};
 use crate::response::failure::{Failure, Subject};
 use crate::response::validation_error::NoObject;
 
-/// The type of an answer that has no body.
+/// The media type of a response without a body.
 pub(super) const NO_BODY: &str = "";
 
-/// One answer; several may have the same status.
+/// A response. Several may have the same status.
 pub(super) struct ResponseDoc {
     pub(super) status: StatusCode,
     pub(super) description: String,
     pub(super) media: &'static str,
     pub(super) schema: Value,
     pub(super) example: Option<(String, Value)>,
-    /// Headers, and what they say.
+    /// Headers with their descriptions.
     pub(super) headers: Vec<(&'static str, &'static str)>,
     pub(super) links: Vec<(&'static str, Value)>,
 }
@@ -44,13 +44,13 @@ impl ResponseDoc {
         }
     }
 
-    /// An answer of another media type, or without a body.
+    /// A response of another media type, or without a body.
     pub(super) fn other(status: StatusCode, description: &str, media: &'static str) -> Self {
         Self { media, ..Self::json(status, description, text()) }
     }
 
     pub(super) fn with_example(mut self, example: Option<Value>) -> Self {
-        self.example = example.map(|value| ("Usual".to_owned(), value));
+        self.example = example.map(|value| ("Default".to_owned(), value));
         self
     }
 
@@ -59,7 +59,7 @@ impl ResponseDoc {
         self
     }
 
-    /// Leads to the operation with this id, whose parameters are expressions about this answer.
+    /// Links to the operation with this id, whose parameters are expressions about this response.
     pub(super) fn with_link(
         mut self,
         name: &'static str,
@@ -77,15 +77,15 @@ impl ResponseDoc {
         let (status, media, body) = failure.shown(dialect);
         let mut headers = Vec::new();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.push(("Retry-After", "The seconds after which to come again"));
+            headers.push(("Retry-After", "The seconds to wait before a retry"));
         }
         if matches!(failure, Failure::Write { .. }) {
-            headers.push(("Idempotency-Key", "What to repeat the request with"));
+            headers.push(("Idempotency-Key", "The key to repeat the request with"));
         }
         if matches!(failure, Failure::MethodNotAllowed) {
-            headers.push(("Allow", "The methods that there are"));
+            headers.push(("Allow", "The methods of this path"));
         }
-        // The name of what went wrong, without its details.
+        // The name of the variant, without its fields.
         let name = format!("{failure:?}");
         let name = name.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
         let schema = json!({"$ref": format!("#/components/schemas/{}", error_schema_name(dialect.errors))});
@@ -95,7 +95,7 @@ impl ResponseDoc {
     }
 }
 
-/// The answers of an operation at `place`: `own`, `failures`, and what may happen everywhere.
+/// The responses of an operation at `place`: `own`, `failures`, and the failures of all operations.
 pub(super) fn responses(place: &RouteInfo<'_>, own: Vec<ResponseDoc>, failures: &[Failure]) -> Value {
     let everywhere = [
         Failure::UriTooLong(place.options.max_uri_bytes),
@@ -111,18 +111,18 @@ pub(super) fn responses(place: &RouteInfo<'_>, own: Vec<ResponseDoc>, failures: 
     by_status.into_iter().map(|(status, answers)| (status.to_string(), response(answers))).collect()
 }
 
-/// What is refused for a moment: there are too many requests, or this one takes too long.
+/// The failures of an overloaded service: too many requests, or a time-out.
 pub(super) fn too_busy(place: &RouteInfo<'_>, writes: bool) -> [Failure; 2] {
     [Failure::Overloaded { writes }, Failure::TimedOut { deadline: place.options.request_timeout, writes }]
 }
 
-/// What is said when a question finds no answer.
+/// The failures of a query.
 pub(super) fn no_answer(about: Subject) -> Vec<Failure> {
     let kinds = [ErrorKind::Unavailable, ErrorKind::DeadlineExceeded, ErrorKind::Internal];
     kinds.into_iter().map(|kind| Failure::Query(Error::new(kind, "an example"), about)).collect()
 }
 
-/// What is said when one of these is not taken.
+/// The failures of a write.
 pub(super) fn not_taken(of: Subject) -> Vec<Failure> {
     use ErrorKind::{Conflict, DeadlineExceeded, Internal, Invalid, TooLarge, Unavailable, Unsupported};
 
@@ -137,7 +137,7 @@ pub(super) fn not_taken(of: Subject) -> Vec<Failure> {
     kinds.map(failure).into()
 }
 
-/// What can be wrong with any request that has a body, whatever it says.
+/// The failures of any request with a body.
 pub(super) fn unreadable(place: &RouteInfo<'_>) -> Vec<Failure> {
     vec![
         Failure::Syntax("expected value at line 1 column 1".to_owned(), NoObject::NoJson(0)),
@@ -183,7 +183,7 @@ fn content(media: &str, answers: Vec<ResponseDoc>) -> Value {
         if !schemas.contains(&answer.schema) {
             schemas.push(answer.schema);
         }
-        // Kinds of failure that are told in the same words are shown once.
+        // Failures with the same text are shown once.
         if let Some((name, value)) = answer.example
             && !examples.iter().any(|(_, known)| *known == value)
         {
@@ -193,7 +193,7 @@ fn content(media: &str, answers: Vec<ResponseDoc>) -> Value {
         }
     }
     let mut content = json!({});
-    // Files say themselves what they hold.
+    // Files have no schema.
     if media.contains("json") || media.starts_with("text/plain") {
         let only = if schemas.len() == 1 { schemas.pop() } else { None };
         content["schema"] = only.unwrap_or_else(|| json!({"anyOf": schemas}));
@@ -209,7 +209,7 @@ fn header(says: &str) -> Value {
     json!({"schema": text(), "description": says})
 }
 
-/// What answers in these dialects have in common.
+/// The components that responses in these dialects refer to.
 pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) -> Value {
     let mut bodies = Vec::new();
     let of_bodies = [
@@ -223,11 +223,11 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) ->
     let mut schemas: Map<_, _> = bodies.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
     let errors = dialects.into_iter().map(|dialect| dialect.errors);
     schemas.extend(errors.map(|form| (error_schema_name(form).to_owned(), error(form))));
-    let request_id = header("The request's id: the one that it came with, or a fresh one");
+    let request_id = header("The id of the request: the client's, or a fresh one");
     json!({"headers": {"X-Request-Id": request_id}, "schemas": schemas})
 }
 
-/// Named by the form: a dialect may have one where its path tells it, and another where it was chosen.
+/// Named by the form: dialects that share a form share the schema.
 const fn error_schema_name(form: Errors) -> &'static str {
     match form {
         Errors::Text => "error-text",
@@ -237,13 +237,13 @@ const fn error_schema_name(form: Errors) -> &'static str {
     }
 }
 
-/// The body of an error.
+/// The schema of an error's body.
 fn error(form: Errors) -> Value {
     let mut body = match form {
         Errors::Text => object([("error", text())]),
         Errors::StatusAndMessage => object([("status", word(&["Error"])), ("message", text())]),
         Errors::Detail => {
-            // What is wrong with a request is told entry by entry.
+            // An invalid request has a list of entries.
             let (loc, input) = (array(&json!({})), json!({}));
             let entry = object([("type", text()), ("loc", loc), ("msg", text()), ("input", input)]);
             object([("detail", json!({"anyOf": [text(), array(&entry)]}))])
@@ -254,11 +254,11 @@ fn error(form: Errors) -> Value {
     if form == Errors::Problem {
         properties["type"] = text();
         properties["status"] = json!({"type": "integer"});
-        properties["field"] = described(text(), "The first member or parameter that is wrong");
+        properties["field"] = described(text(), "The first invalid member or parameter");
         properties["errors"] = array(&of::<ProblemError>());
     }
     let words = [Outcome::NotApplied, Outcome::Unknown].map(ProblemMembers::outcome_word);
-    properties["outcome"] = described(word(&words), "Of a POST: whether it may have taken effect");
-    properties["idempotency_key"] = described(text(), "Of a POST: what to repeat it with");
+    properties["outcome"] = described(word(&words), "Of a write: whether it may have taken effect");
+    properties["idempotency_key"] = described(text(), "Of a write: the key to repeat it with");
     body
 }

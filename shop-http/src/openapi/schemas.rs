@@ -1,4 +1,4 @@
-//! What values look like, in a request and in an answer.
+//! The schemas of values in requests and responses.
 
 use serde_json::{Value, json};
 use shop_core::api::NewPurchaseBody;
@@ -11,9 +11,9 @@ use crate::dialect::{
     Dialect, Extras, ItemForm, LowestPrice, MissingFields, PriceForm, TimestampForm, Timestamps, View,
 };
 
-/// A price as text: up to 10^15, with up to 8 decimals. Other ways to write one are taken too.
+/// A price as text: up to 10^15, with up to 8 decimals. Other forms are accepted as well.
 const PRICE_TEXT: &str = r"^[0-9]{1,15}(\.[0-9]{1,8})?$";
-/// The same, but not nothing.
+/// The same, above zero.
 const PRICE_TEXT_ABOVE_ZERO: &str = r"^(?=.*[1-9])[0-9]{1,15}(\.[0-9]{1,8})?$";
 
 /// The schema of values of this type.
@@ -34,13 +34,13 @@ pub(super) fn word(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
 }
 
-/// `schema`, with a text for people.
+/// `schema` with a description.
 pub(super) fn described(mut schema: Value, says: &str) -> Value {
     schema["description"] = says.into();
     schema
 }
 
-/// An object that has these members, and perhaps others.
+/// An object with these members, and perhaps others.
 pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     let members: Vec<_> = members.into_iter().collect();
     let required: Vec<_> = members.iter().map(|(name, _)| *name).collect();
@@ -52,7 +52,7 @@ pub(super) fn array(items: &Value) -> Value {
     json!({"type": "array", "items": items})
 }
 
-/// What is sent to buy, with `time` unless the client's is left out.
+/// The body of a buy, with `time` unless the client's timestamp is ignored.
 pub(super) fn new_purchase(dialect: &Dialect, time: Option<Value>) -> Value {
     if dialect.is_strict {
         return of::<NewPurchaseBody>();
@@ -62,12 +62,12 @@ pub(super) fn new_purchase(dialect: &Dialect, time: Option<Value>) -> Value {
     if let Some(time) = time {
         body["properties"]["timestamp"] = time;
     }
-    let says = "Other members are dropped. `userId`, `user_id` and `userID` count as `userid`; two that differ are \
+    let says = "Other members are ignored. `userId`, `user_id` and `userID` count as `userid`; two that differ are \
                 refused, and so is a member that comes twice.";
     described(body, says)
 }
 
-/// A user's id or name, as `dialect` takes it.
+/// A user's id or name, as `dialect` accepts it.
 fn user_text(text: Value, dialect: &Dialect) -> Value {
     match (dialect.integers_are_text, dialect.missing) {
         (false, _) => text,
@@ -79,7 +79,7 @@ fn user_text(text: Value, dialect: &Dialect) -> Value {
     }
 }
 
-/// A price, as `dialect` takes it.
+/// A price, as `dialect` accepts it.
 fn new_price(dialect: &Dialect) -> Value {
     let (bound, pattern) = match dialect.lowest_price {
         LowestPrice::Zero => ("minimum", PRICE_TEXT),
@@ -90,7 +90,7 @@ fn new_price(dialect: &Dialect) -> Value {
     json!({"anyOf": [number, {"type": "string", "pattern": pattern}]})
 }
 
-/// The time that comes with a purchase, if it is not left out.
+/// The timestamp of a buy, unless it is ignored.
 pub(super) fn time(timestamps: Timestamps) -> Option<Value> {
     Some(match timestamps {
         Timestamps::Ignored => return None,
@@ -107,7 +107,7 @@ pub(super) fn time(timestamps: Timestamps) -> Option<Value> {
     })
 }
 
-/// A purchase outside of `/v1`, as far as every system knows it.
+/// The four members of a purchase that every system has, outside of `/v1`.
 pub(super) fn four_members(form: ItemForm) -> Value {
     object(members(form))
 }
@@ -166,7 +166,7 @@ pub(super) fn listing(view: View, form: ItemForm) -> Value {
                 ("matched_by", json!({"type": ["string", "null"], "enum": ["userid", "username", null]})),
             ]);
             all["properties"]["next"] = described(nullable, "Of a page: its next one's `cursor`");
-            let alternate = "Where the purchases are that the text finds as a user's name, if any";
+            let alternate = "The path of the purchases whose user name is the text, if any";
             all["properties"]["alternate"] = described(text(), alternate);
             all
         }

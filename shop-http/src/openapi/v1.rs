@@ -1,4 +1,4 @@
-//! Our own API.
+//! The operations of the native API.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -12,11 +12,11 @@ use super::{buying, example, parameters};
 use crate::response::failure::{Failure, Subject};
 use crate::service_kind::ServiceKind;
 
-const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when what was waited for is not stored yet");
+const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when the awaited purchase is not stored yet");
 
 /// `POST /v1/purchases`.
 pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
-    // Asked for at once it may not be stored yet, so it is waited for.
+    // It may not be stored yet, so the link waits for it.
     let id = "$response.body#/purchase/id";
     let taken = buying::taken(place.dialect).with_link(
         "purchase",
@@ -42,7 +42,7 @@ pub(super) fn purchases(place: &RouteInfo<'_>) -> Operation {
     let unknown = Failure::field("userId", "is unknown here: use userid");
     let failures = [both, unknown].into_iter().chain(of_everyone(place)).collect();
     let asked = parameters::selection().into_iter().chain(parameters::paging());
-    let summary = "A page of a user's purchases; on management also of everybody's";
+    let summary = "A page of a user's purchases; on management also of all users'";
     question(place, summary, listed, failures, asked.collect())
 }
 
@@ -61,22 +61,21 @@ pub(super) fn purchase(place: &RouteInfo<'_>) -> Operation {
 /// `GET /v1/summary`.
 pub(super) fn summary(place: &RouteInfo<'_>) -> Operation {
     let counted =
-        ResponseDoc::json(StatusCode::OK, "How many purchases, and what they cost", of::<SummaryBody>())
+        ResponseDoc::json(StatusCode::OK, "The number of purchases and their sum", of::<SummaryBody>())
             .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
             .with_header(PENDING.0, PENDING.1);
     let neither = Failure::field("userid", "or username must be given, or everyone=true");
     let failures = std::iter::once(neither).chain(of_everyone(place)).collect();
-    let summary =
-        "How many purchases a user has made, and what they cost together; on management also everybody's";
+    let summary = "The number of a user's purchases and their sum; on management also of all users";
     question(place, summary, counted, failures, parameters::selection().into())
 }
 
-/// What is said of everybody's purchases where they are not listed.
+/// The failure of a query for all users' purchases where they are not available.
 fn of_everyone(place: &RouteInfo<'_>) -> Option<Failure> {
     (place.role == ServiceKind::Facing).then_some(Failure::NotForEveryone)
 }
 
-/// A question whose answer can wait for a purchase.
+/// A query whose response can wait for a purchase.
 fn question(
     place: &RouteInfo<'_>,
     summary: &'static str,

@@ -1,4 +1,4 @@
-//! Reads the body of a request: JSON by its media type, not too long, and not too slow.
+//! Reading the body of a request: JSON by its media type, with limits of size and time.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::options::HttpOptions;
 use crate::response::Failure;
 use crate::response::validation_error::NoObject;
 
-/// What is read of a body that is too long, so that its sender can finish and read the response, instead of
-/// finding the connection broken.
+/// How much of an oversized body is read and discarded, so that the client can finish and read the response instead of
+/// finding the connection closed.
 const READ_ON_BYTES: usize = 32 << 20;
-/// How long such a body is read on.
+/// How long an oversized body is read and discarded.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
-/// The whole body, as far as its options allow. None given as its media type counts as JSON.
+/// Reads the whole body within the limits of `options`. A missing media type counts as JSON.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions) -> Result<Bytes, Failure> {
     let limit = options.max_body_bytes;
     if let Some(other) = other_media_type(headers) {
@@ -56,7 +56,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The media type, if one is given that is not JSON's.
+/// The media type, if it is not that of JSON.
 fn other_media_type(headers: &HeaderMap) -> Option<String> {
     let given = String::from_utf8_lossy(headers.get(header::CONTENT_TYPE)?.as_bytes()).into_owned();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -66,7 +66,7 @@ fn other_media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn read_on(headers: &HeaderMap, mut body: Body) {
-    // A client that expects 100 is answered at once, and the end of a far too long body is not awaited.
+    // A client that expects 100 gets the response at once, and the rest of a far too long body is not read.
     let asks_first = headers.contains_key(header::EXPECT);
     if asks_first || declared_length(headers).is_some_and(|length| length > READ_ON_BYTES) {
         return;
@@ -80,7 +80,7 @@ async fn read_on(headers: &HeaderMap, mut body: Body) {
             }
         }
     };
-    // When the time is over the connection is broken after all.
+    // After that time the connection is closed.
     drop(tokio::time::timeout(READ_ON_TIME, rest).await);
 }
 

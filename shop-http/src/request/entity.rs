@@ -1,5 +1,4 @@
-//! What a request says of a user or of an order, checked as its dialect checks it: strictly under `/v1`, and as the
-//! replaced system did elsewhere.
+//! The requests that create users and orders: validated strictly under `/v1`, and like the replaced system elsewhere.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -25,7 +24,7 @@ use crate::response::failure::Failure;
 use crate::response::validation_error::{InvalidField, InvalidValue, NoObject, Problem, ValidationError};
 use crate::service::Service;
 
-/// A row that is asked for, not looked into yet.
+/// A request for a row, with an unparsed body.
 pub(crate) struct CreateRequest {
     dialect: &'static Dialect,
     body: Bytes,
@@ -34,7 +33,7 @@ pub(crate) struct CreateRequest {
 }
 
 impl CreateRequest {
-    /// What `request` asks for; with a fresh key if it has none.
+    /// Reads `request`, and generates a key if it has none.
     pub(crate) async fn from_request(
         service: &Service,
         dialect: &'static Dialect,
@@ -102,12 +101,12 @@ impl CreateRequest {
     }
 }
 
-/// The members of a new user, in the order in which faults are named.
+/// The members of a new user, in the order of error reports.
 pub(crate) const NEW_USER: &[&str] = &["email", "name"];
 /// The members of a new order.
 pub(crate) const NEW_ORDER: &[&str] = &["user_id", "product", "quantity", "total_price"];
 
-/// The members of a body under `/v1`, and what is found to be wrong with them. None may come twice.
+/// The members of a body under `/v1`, and their errors. No member may be duplicated.
 struct StrictMembers<'a> {
     known: &'static [&'static str],
     given: BTreeMap<String, RawScalar<'a>>,
@@ -128,7 +127,7 @@ impl<'a> StrictMembers<'a> {
         self.wrong.read_member(member, self.given.get(member).copied(), read)
     }
 
-    /// What was `read`, if nothing is wrong.
+    /// Returns `read` if there are no errors.
     fn finish<T>(mut self, read: Option<T>) -> Result<T, Failure> {
         let names = self.given.into_keys().filter(|name| !self.known.contains(&&**name));
         self.wrong.unknown(&names.collect::<Vec<_>>(), self.known);
@@ -136,7 +135,7 @@ impl<'a> StrictMembers<'a> {
     }
 }
 
-/// The members of an object in which none comes twice.
+/// The members of an object without duplicates.
 struct Once<'a>(BTreeMap<String, RawScalar<'a>>);
 
 impl<'de> Deserialize<'de> for Once<'de> {
@@ -168,7 +167,7 @@ impl<'de> Visitor<'de> for OnceVisitor {
     }
 }
 
-/// The members of a body, and what is found to be wrong with them. Of a member that comes twice the last one counts.
+/// The members of a body, and their errors. The last of duplicated members counts.
 struct Members<'a> {
     body: &'a [u8],
     given: BTreeMap<String, RawScalar<'a>>,
@@ -178,14 +177,14 @@ struct Members<'a> {
 impl<'a> Members<'a> {
     fn parse(body: &'a [u8]) -> Result<Self, Failure> {
         let given = serde_json::from_slice(body).map_err(|error| match body.trim_ascii() {
-            // A body that is there, but none.
+            // A body that is present but empty.
             b"null" => Failure::Syntax(error.to_string(), NoObject::Other("null".to_owned())),
             _ => purchase::no_object(body, &error),
         })?;
         Ok(Self { body, given, wrong: Vec::new() })
     }
 
-    /// What `read` makes of the member. If it makes nothing of it, that is noted.
+    /// Reads a member; an error is noted.
     fn read<T>(
         &mut self,
         member: &'static str,
@@ -202,7 +201,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A text of at most so many characters.
+/// A text of at most `max` characters.
 fn short_text<T: FromStr<Err = InvalidText>>(
     value: RawScalar<'_>,
     most: usize,
@@ -210,7 +209,7 @@ fn short_text<T: FromStr<Err = InvalidText>>(
     pydantic::text(value)?.parse().map_err(|_too_long| ValidationError::too_long(most))
 }
 
-/// The number in a path of one parameter, which has this name.
+/// The number in a path whose only parameter is `parameter`.
 pub(crate) fn number(
     path: Result<Path<String>, PathRejection>,
     parameter: &'static str,
@@ -224,7 +223,7 @@ pub(crate) fn number(
         let number = asked.note(number);
         return asked.finish(number).map(|(_, number)| number);
     }
-    // What is no UTF-8 is shown as Python shows it.
+    // Invalid UTF-8 is shown as Python shows it.
     let text = path.map_or_else(|_not_utf8| "\u{fffd}".to_owned(), |Path(text)| text);
     pydantic::integer_of_text(&text).map_err(|error| {
         let input = serde_json::Value::from(text).to_string();

@@ -1,4 +1,4 @@
-//! What a request says, read and checked.
+//! Parsing and validation of requests.
 
 pub(crate) mod body;
 pub(crate) mod entity;

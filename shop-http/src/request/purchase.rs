@@ -1,4 +1,4 @@
-//! What a request to buy says, checked as its dialect checks it.
+//! The request to buy, validated as its dialect defines.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::response::failure::Failure;
 use crate::response::validation_error::{InvalidMember, NoObject, Problem, unknown};
 
-/// JSON that says nothing: what counts as false where the replaced systems came from, the first four of them in
+/// JSON that counts as empty: the falsy values of the replaced systems' languages, the first four of them falsy in
 /// JavaScript too, and an empty object.
 const EMPTY_VALUES: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 
-/// How far a client's clock may be ahead: a time beyond that would be the newest of a listing until it has come.
+/// How far a client's clock may be ahead: a timestamp in the future would be the newest of a listing until then.
 const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
 
-/// As many unknown members are looked at: one is enough to refuse a body.
+/// The maximum of unknown members that are collected: one is enough to reject a body.
 const MAX_UNKNOWN: usize = 1_000;
 
-/// The members of a purchase, in the order in which faults are named.
+/// The members of a purchase, in the order of error reports.
 pub(crate) const MEMBERS: &[&str] = &["username", "userid", "price", "timestamp"];
 
-/// The purchase in `body`, with what `timestamps` leaves of the client's, which `clock` bounds.
+/// Reads the purchase in `body`. `timestamps` says how the client's timestamp is treated; `clock` limits it.
 pub(crate) fn read(
     body: &[u8],
     dialect: &Dialect,
@@ -66,7 +66,7 @@ pub(crate) fn read(
     }
 }
 
-/// What is found to be wrong with the members of a body.
+/// The errors of the members of a body.
 pub(super) struct FieldError<'a> {
     body: &'a [u8],
     pub(super) members: Vec<InvalidMember>,
@@ -77,7 +77,7 @@ impl<'a> FieldError<'a> {
         Self { body, members: Vec::new() }
     }
 
-    /// What `read` makes of the member's value. If it makes nothing of it, that is noted.
+    /// Reads a member's value; an error is noted.
     pub(super) fn read_member<T>(
         &mut self,
         member: &'static str,
@@ -91,7 +91,7 @@ impl<'a> FieldError<'a> {
             return None;
         };
         let read = read(value).map_err(|(problem, text)| {
-            // A price's text has a name of its own in it.
+            // The text of a price names the member itself.
             let text = if member == "price" { text } else { format!("{member} {text}") };
             let input = value.as_json().to_owned();
             self.members.push(InvalidMember { member: member.into(), problem, text, input });
@@ -99,7 +99,7 @@ impl<'a> FieldError<'a> {
         read.ok()
     }
 
-    /// Notes members that are not among those that are `known`, each once.
+    /// Notes each member that is not in `known`, once.
     pub(super) fn unknown(&mut self, names: &[String], known: &[&str]) {
         for (position, name) in names.iter().enumerate().take(MAX_UNKNOWN) {
             if names[..position].contains(name) {
@@ -112,17 +112,17 @@ impl<'a> FieldError<'a> {
     }
 }
 
-/// Why `body` is no object, as `error` has found.
+/// The reason why `body` is not an object, from `error`.
 pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> Failure {
     let trimmed = body.trim_ascii();
-    // Of another kind is only what is JSON to its end.
+    // Valid JSON of another type.
     let broken = serde_json::from_slice::<IgnoredAny>(body).err().filter(|_| error.is_data());
     let error = broken.as_ref().unwrap_or(error);
     let why = match (trimmed, error.is_data()) {
         (b"" | b"null", _) => NoObject::Nothing,
         ([b'{', ..], true) => NoObject::Contradiction,
         (_, true) => NoObject::Other(String::from_utf8_lossy(trimmed).into_owned()),
-        // It ends where something is still to come.
+        // The body is truncated.
         (_, false) if error.is_eof() => NoObject::NoJson(body.len()),
         (_, false) => {
             let lines = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
@@ -141,7 +141,7 @@ where
     text.parse().map_err(|problem: T::Err| (Problem::Value, problem.to_string()))
 }
 
-/// Whether the value of an id or of a name is one at all.
+/// Whether an id or a name counts as given.
 fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
     match dialect.missing {
         MissingFields::Listed => !value.is_null(),
@@ -150,7 +150,7 @@ fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
 }
 
 fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Problem, String)> {
-    // What the replaced systems say.
+    // Texts of the replaced systems.
     let (no_number, too_low) = match dialect.lowest_price {
         LowestPrice::Zero => ("Price must be a valid number", "Price cannot be negative"),
         LowestPrice::AboveZero => ("Price must be a positive number", "Price must be a positive number"),
@@ -199,7 +199,7 @@ fn timestamp(
     }
 }
 
-/// The key with which the request can be repeated.
+/// The idempotency key of the request.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Failure> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
     let (first, second) = (given.next(), given.next());
@@ -209,7 +209,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     key.map(Some).ok_or_else(|| Failure::field("Idempotency-Key", problem))
 }
 
-/// What the purchase carries of the request that it came with.
+/// The context of the request that is stored with the purchase.
 pub(crate) fn context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let traceparent = text(&TRACEPARENT).filter(|text| is_traceparent(text));

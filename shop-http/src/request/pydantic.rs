@@ -1,5 +1,4 @@
-//! Values as pydantic 2 reads them where it is lax, as the replaced system did; and what it says of those that it
-//! cannot read.
+//! Values as pydantic 2 reads them in its non-strict mode, and its errors, as in the replaced system.
 
 use std::borrow::Cow;
 
@@ -10,7 +9,7 @@ use shop_core::users::Email;
 use crate::response::validation_error::ValidationError;
 
 impl ValidationError {
-    /// A text of more characters than this.
+    /// A text with too many characters.
     pub(crate) fn too_long(most: usize) -> Self {
         let text = format!("String should have at most {most} characters");
         Self { text, ..Self::new("string_too_long", "") }.with("max_length", most)
@@ -41,11 +40,11 @@ impl ValidationError {
     }
 }
 
-/// Python reads no integer from a longer text.
+/// Python rejects longer integer texts.
 const MAX_INTEGER_DIGITS: usize = 4_300;
-/// The first float that is no 64-bit integer any more.
+/// The smallest float that exceeds a 64-bit integer.
 const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
-/// The most digits of a price before its point.
+/// The maximum number of digits of a price before the decimal point.
 const WHOLE_DIGITS: i64 = 8;
 
 /// A text.
@@ -59,7 +58,7 @@ pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, ValidationError
     })
 }
 
-/// An address, perhaps with a name before it, which is dropped: `Ada <ada@example.com>`.
+/// An email address. A name before it is dropped: `Ada <ada@example.com>`.
 pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, ValidationError> {
     let text = text(value)?;
     let trimmed = text.trim_matches([' ', '\t']);
@@ -72,8 +71,8 @@ pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, ValidationError> {
     })
 }
 
-/// An integer, from a number without a fraction, from text, or from a truth. One that has no 64 bits is the last that
-/// has.
+/// An integer, from a number without a fraction, from text, or from a boolean. One that exceeds 64 bits becomes the
+/// nearest that does not.
 pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, ValidationError> {
     match value.as_json() {
         "true" => Ok(1),
@@ -135,7 +134,7 @@ fn integer_of_float(value: RawScalar<'_>) -> Result<i64, ValidationError> {
     format!("{float:.0}").parse().map_err(|_no_integer| ValidationError::no_integer_text())
 }
 
-/// A price, from a number or from numeric text, digit by digit: no float comes near to it.
+/// A price, from a number or from numeric text, digit by digit: without floats.
 pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, ValidationError> {
     let json = value.as_json();
     let text = match value.text() {
@@ -154,7 +153,7 @@ pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, Validation
     })
 }
 
-/// Whether it is below zero, and what stands behind its sign.
+/// Whether it is negative, and the digits after its sign.
 fn signed(text: &str) -> (bool, &str) {
     let behind_minus = text.strip_prefix('-');
     (behind_minus.is_some(), behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text))

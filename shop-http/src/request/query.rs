@@ -1,4 +1,4 @@
-//! What the query string of a request says, checked.
+//! The query string of a request, validated.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -19,30 +19,30 @@ use crate::service::waiting::DEFAULT_WAIT;
 #[derive(Debug, Default)]
 pub(crate) struct Parameters(BTreeMap<&'static str, String>);
 
-/// What is read outside of `/v1`. Other parameters are ignored there.
-const NAKED: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
+/// The parameters outside of `/v1`. Others are ignored there.
+const LEGACY_PARAMETERS: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
 
-/// The longest that a request may ask to wait.
+/// The maximum wait of a request.
 const MAX_WAIT_SECONDS: f64 = 10.0;
 
-/// What must be encoded in a query: all but the unreserved characters of RFC 3986.
+/// The characters to encode in a query: all but the unreserved characters of RFC 3986.
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Parameters {
-    /// Those of the request to `uri`, outside of `/v1`.
+    /// The parameters of a request outside of `/v1`.
     pub(crate) fn from_uri(uri: &Uri) -> Result<Self, Failure> {
-        let (parameters, mut wrong) = Self::known(uri, NAKED)?;
-        wrong.retain(|wrong| NAKED.contains(&&*wrong.field));
+        let (parameters, mut wrong) = Self::known(uri, LEGACY_PARAMETERS)?;
+        wrong.retain(|wrong| LEGACY_PARAMETERS.contains(&&*wrong.field));
         if wrong.is_empty() { Ok(parameters) } else { Err(Failure::Fields(wrong)) }
     }
 
-    /// Those of the request to `uri` that are among `known`, and what is wrong with the names in it.
+    /// The parameters in `known`, and errors for the others.
     fn known(uri: &Uri, known: &[&'static str]) -> Result<(Self, Vec<InvalidField>), Failure> {
         let unreadable = |problem: &str| InvalidField {
             field: "query".into(),
             text: format!("the query string cannot be read: {problem}"),
         };
-        // Invalid UTF-8 would be replaced below, and another user be asked for.
+        // Invalid UTF-8 would be replaced below, and select another user.
         let decoded = percent_decode_str(uri.query().unwrap_or_default()).decode_utf8();
         decoded.map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
@@ -59,7 +59,7 @@ impl Parameters {
                 },
                 None => unknown(&name, known),
             };
-            // A name that comes often is named once.
+            // A repeated name is reported once.
             if !wrong.iter().any(|known| known.field == name) {
                 wrong.push(InvalidField { text, field: name.into() });
             }
@@ -71,7 +71,7 @@ impl Parameters {
         self.0.get(name).map(String::as_str)
     }
 
-    /// What the word in the parameter `name` stands for, if that is given.
+    /// The value of a parameter with a fixed set of words, if given.
     fn word<T: Copy>(
         &self,
         name: &'static str,
@@ -88,20 +88,24 @@ impl Parameters {
         self.word("by", &words, "must be userid or username")
     }
 
-    /// The view that is asked for, if it is not the usual one.
+    /// The requested view, if any.
     pub(crate) fn view(&self) -> Result<Option<View>, InvalidField> {
         let words = [("summary", View::Summary), ("list", View::List), ("user", View::Owner)];
         self.word("view", &words, "must be summary, list or user")
     }
 
-    /// Whether a page is asked for, rather than the whole listing.
-    pub(crate) fn asks_for_a_page(&self) -> bool {
+    /// Whether the request is for a page rather than the whole listing.
+    pub(crate) fn is_for_a_page(&self) -> bool {
         self.get("limit").is_some() || self.get("cursor").is_some()
     }
 
-    /// The page that is asked for, in `usual` order and of `usual_limit` unless others are named.
-    pub(crate) fn page(&self, usual: ListOrder, usual_limit: PageLimit) -> Result<PageRequest, InvalidField> {
-        Ok(self.page_of(self.order(usual)?, self.limit(usual_limit)?))
+    /// The requested page, with defaults for its order and its limit.
+    pub(crate) fn page(
+        &self,
+        default: ListOrder,
+        default_limit: PageLimit,
+    ) -> Result<PageRequest, InvalidField> {
+        Ok(self.page_of(self.order(default)?, self.limit(default_limit)?))
     }
 
     fn page_of(&self, order: ListOrder, limit: PageLimit) -> PageRequest {
@@ -109,18 +113,18 @@ impl Parameters {
             .with_cursor(self.get("cursor").map(|cursor| Cursor::from_text(cursor.to_owned())))
     }
 
-    fn order(&self, usual: ListOrder) -> Result<ListOrder, InvalidField> {
+    fn order(&self, default: ListOrder) -> Result<ListOrder, InvalidField> {
         let words = [("newest", ListOrder::NewestFirst), ("oldest", ListOrder::OldestFirst)];
-        Ok(self.word("order", &words, "must be newest or oldest")?.unwrap_or(usual))
+        Ok(self.word("order", &words, "must be newest or oldest")?.unwrap_or(default))
     }
 
-    fn limit(&self, usual: PageLimit) -> Result<PageLimit, InvalidField> {
-        let Some(text) = self.get("limit") else { return Ok(usual) };
+    fn limit(&self, default: PageLimit) -> Result<PageLimit, InvalidField> {
+        let Some(text) = self.get("limit") else { return Ok(default) };
         let number = text.parse::<u16>().ok().and_then(|number| PageLimit::new(number).ok());
         number.ok_or_else(|| InvalidField::new("limit", "must be a whole number from 1 to 1000"))
     }
 
-    /// The query string that asks for what these ask for, on the page of `limit` that begins at `cursor`.
+    /// The query string of the page of `limit` at `cursor`, with the other parameters of this request.
     pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
         let limit = limit.get().to_string();
         self.again([
@@ -130,12 +134,12 @@ impl Parameters {
         ])
     }
 
-    /// The query string that asks for what these ask for, of the users whom `by` finds.
+    /// The query string of the same request for the users that `by` selects.
     pub(crate) fn with_lookup(&self, by: By) -> String {
         self.again([("by", Some(by.name())), ("limit", self.get("limit")), ("cursor", None)])
     }
 
-    /// The query string with these parameters, and with those that only say what the answer looks like.
+    /// The query string with these parameters, and with those that only affect the form of the response.
     fn again(&self, pairs: [(&str, Option<&str>); 3]) -> String {
         let [by, limit, cursor] = pairs;
         let form = [("view", self.get("view")), ("order", self.get("order"))];
@@ -146,7 +150,7 @@ impl Parameters {
         pairs.collect::<Vec<_>>().join("&")
     }
 
-    /// The purchase that is to be waited for, and how long.
+    /// The awaited purchase, and the maximum wait.
     pub(crate) fn wait(&self) -> Result<Option<(PurchaseId, Duration)>, InvalidField> {
         let time = self.wait_time()?;
         Ok(self.wait_for()?.map(|id| (id, time)))
@@ -166,8 +170,8 @@ impl Parameters {
     }
 }
 
-/// The parameters of a request under `/v1`, where only what is known is taken. Its faults are gathered, so that one
-/// answer names all of them.
+/// The parameters of a request under `/v1`, where unknown ones are rejected. Errors are collected, so that one response
+/// has all of them.
 #[derive(Debug)]
 pub(crate) struct Strict {
     parameters: Parameters,
@@ -175,26 +179,26 @@ pub(crate) struct Strict {
 }
 
 impl Strict {
-    /// Those of a listing.
+    /// The parameters of a listing.
     pub(crate) const LISTING: &[&str] =
         &["userid", "username", "everyone", "order", "limit", "cursor", "wait_for", "wait"];
-    /// Those of a summary.
+    /// The parameters of a summary.
     pub(crate) const SUMMARY: &[&str] = &["userid", "username", "everyone", "wait_for", "wait"];
-    /// Those of one purchase.
+    /// The parameters of one purchase.
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
-    /// Those of the request to `uri`, which may have the parameters `known`.
+    /// The parameters of the request to `uri`, of which `known` are allowed.
     pub(crate) fn from_uri(uri: &Uri, known: &[&'static str]) -> Result<Self, Failure> {
         let (parameters, wrong) = Parameters::known(uri, known)?;
         Ok(Self { parameters, wrong })
     }
 
-    /// Notes what is wrong.
+    /// Notes an error.
     pub(crate) fn note<T>(&mut self, read: Result<T, InvalidField>) -> Option<T> {
         read.map_err(|wrong| self.wrong.push(wrong)).ok()
     }
 
-    /// Whose purchases are asked for: exactly one way to say so must be given.
+    /// The selected purchases. Exactly one of the three parameters must be given.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
         let get = |name| self.parameters.get(name);
         let id = get("userid").map(|id| {
@@ -224,7 +228,7 @@ impl Strict {
         }
     }
 
-    /// The page that is asked for: the newest first, and of 50, unless asked otherwise.
+    /// The requested page: newest first and 50 purchases by default.
     pub(crate) fn page(&mut self) -> Option<PageRequest> {
         let (order, limit) =
             (self.parameters.order(ListOrder::NewestFirst), self.parameters.limit(PageLimit::DEFAULT));
@@ -232,10 +236,10 @@ impl Strict {
         Some(self.parameters.page_of(order?, limit?))
     }
 
-    /// The parameters, and what was `read` from them.
+    /// Returns the parameters, and the value that was `read` from them.
     ///
     /// # Errors
-    /// Everything that is wrong with them.
+    /// All errors that were noted.
     pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<(Parameters, T), Failure> {
         let (time, id) = (self.parameters.wait_time(), self.parameters.wait_for());
         self.note(time);

@@ -1,4 +1,4 @@
-//! Values of users and orders as `/v1` reads them: in JSON's own types alone.
+//! The values of users and orders under `/v1`: JSON's own types only.
 
 use shop_core::Decimal;
 use shop_core::json::RawScalar;
@@ -9,29 +9,29 @@ use crate::dialect::Dialect;
 use crate::request::purchase::{is_json_number, text};
 use crate::response::validation_error::Problem;
 
-/// What an integer of a path or of a body must be.
+/// The error of a value in a path or a body that is not an integer.
 pub(super) const INTEGER: &str = "must be an integer";
 
-/// An address, with nothing around it.
+/// An email address, with nothing around it.
 pub(super) fn email(value: RawScalar<'_>, dialect: &Dialect) -> Result<Email, (Problem, String)> {
     text::<String>(value, dialect)?
         .parse()
         .map_err(|why: InvalidEmail| (Problem::Value, format!("is not a valid email address: {why}")))
 }
 
-/// An integer in bounds, without a fraction or an exponent.
+/// An integer within its bounds, without a fraction or an exponent.
 pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Problem, String)> {
     let bits = 8 * size_of::<T>();
     let number = parsed_integer(value.as_json()).and_then(|number| T::try_from(number).ok());
     number.ok_or_else(|| (Problem::NoNumber, format!("{INTEGER} of {bits} bits")))
 }
 
-/// The integer in a text that a JSON integer could have.
+/// The integer in a text that is a valid JSON integer.
 pub(super) fn parsed_integer(text: &str) -> Option<i64> {
     text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
-/// A price, from a number or from the text of one. It is not rounded.
+/// A price, from a number or its text. It is not rounded.
 pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Problem, String)> {
     let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
     let Some(digits) = digits.filter(|_| is_json_number(value)) else {

@@ -128,7 +128,7 @@ fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
 }
 
 /// `GET /ready`: the same, in other words.
-pub(crate) async fn ready_naked(State(service): State<Arc<Service>>) -> Response {
+pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Response {
     let ports = Ports::check(&service).await;
     let is_ready = ports.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
@@ -238,7 +238,7 @@ pub(crate) async fn health(
     let (ports, ingest, entities) = tokio::join!(Ports::check(&service), ingest, entities);
     let mut body = Map::new();
     let mut code = StatusCode::OK;
-    let mut word = if service.ingests().any(is_degraded) { DEGRADED } else { dialect.health.well };
+    let mut word = if service.ingests().any(is_degraded) { DEGRADED } else { dialect.health.healthy };
     match service.kind {
         ServiceKind::Facing => {
             body.insert("status".into(), word.into());

@@ -89,7 +89,7 @@ impl ListingRequest {
     /// The listing of everybody in `form`, as far as the parameters do not ask for another.
     fn new(form: ListingForm, item: ItemForm, parameters: &Parameters) -> Result<Self, Failure> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
-        let is_page = parameters.asks_for_a_page() || limit.is_some();
+        let is_page = parameters.is_for_a_page() || limit.is_some();
         let view = parameters.view()?.unwrap_or(form.view);
         let envelope =
             Envelope { view, item, who: String::new(), asked: By::UserId, found: None, alternate: None };

@@ -1,4 +1,4 @@
-//! The routes that describe the others, and themselves.
+//! The routes of the API's documentation.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::resources::docs::Document;
 use crate::routes::path_router::{Routes, read};
 use crate::service::Service;
 
-/// `routes`, and those that describe them and themselves.
+/// Adds the routes that document `routes` and themselves.
 pub(crate) fn with_docs(routes: Routes, service: &Arc<Service>) -> Routes {
     let (described, service) = (all(routes.clone(), Arc::default()), Arc::clone(service));
     let write = move || openapi::document(&service, described.paths()).to_string().into();

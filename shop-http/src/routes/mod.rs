@@ -1,4 +1,4 @@
-//! The two routers: which resource stands where.
+//! The routers of the two services.
 
 pub(crate) mod docs_routes;
 pub(crate) mod path_router;

@@ -1,5 +1,4 @@
-//! Routes that know where they stand: a router does not list its paths, and the document of the API must hold all of
-//! them.
+//! A router that keeps the list of its paths, which axum's does not, for the OpenAPI document.
 
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::service::Service;
 
-/// `handler` for `GET`, whose responses are compressed for clients that accept that. Responses to writes are short:
+/// Serves `GET` with `handler`. Responses are compressed if the client accepts that. Responses to writes are short:
 /// compressing them costs more than it saves.
 pub(crate) fn read<T: 'static, S: Clone + Send + Sync + 'static>(
     handler: impl Handler<T, S>,
@@ -18,7 +17,7 @@ pub(crate) fn read<T: 'static, S: Clone + Send + Sync + 'static>(
     get(handler).layer(CompressionLayer::new())
 }
 
-/// A router whose handlers have the state `S`, and the paths in it.
+/// A router whose handlers have the state `S`, with its paths.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes<S = Arc<Service>> {
     router: Router<S>,
@@ -40,19 +39,19 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         Self { router: self.router.merge(other.router), paths: self.paths }
     }
 
-    /// These routes, and `nested` below `prefix`.
+    /// Adds `nested` below `prefix`.
     pub(crate) fn nest(mut self, prefix: &str, nested: Self) -> Self {
         // The root of nested routes has no slash.
         self.paths.extend(nested.paths.iter().map(|path| format!("{prefix}{}", path.trim_end_matches('/'))));
         Self { router: self.router.nest(prefix, nested.router), paths: self.paths }
     }
 
-    /// These routes with their state, among routes that have another.
+    /// Adds the state, for routes with another one.
     pub(crate) fn with_state<Other>(self, state: S) -> Routes<Other> {
         Routes { router: self.router.with_state(state), paths: self.paths }
     }
 
-    /// Where the routes stand.
+    /// The paths of the routes.
     pub(crate) fn paths(&self) -> &[String] {
         &self.paths
     }

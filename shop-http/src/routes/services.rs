@@ -1,4 +1,4 @@
-//! The two services, which differ by their paths outside of `/v1` and by where purchases are written.
+//! The two services. They differ in their paths outside of `/v1` and in where purchases are written.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::service::Service;
 use crate::service::parts::{Facing, Management, Parts};
 use crate::service_kind::ServiceKind;
 
-/// The router of facing, the service that customers meet: takes purchases into a log, answers listings.
+/// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.
 pub fn facing(parts: Facing, options: HttpOptions) -> Router {
     router(ServiceKind::Facing, parts, options)
 }
@@ -35,7 +35,7 @@ fn router<W: Into<Arc<dyn PurchaseSink>>>(
     layers::around(with_docs(routes(&service), &service).into_router(), &service)
 }
 
-/// The routes of `service`, but for those that describe them.
+/// The routes of `service`, without those of the documentation.
 pub(crate) fn routes(service: &Service) -> Routes {
     let of_a_user = |path| Routes::new().route(path, read(listing::get));
     let (own, under_api_v1) = match service.kind {

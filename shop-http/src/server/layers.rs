@@ -1,4 +1,4 @@
-//! What surrounds every route: request ids, the log, figures, CORS, the dialect of the path, limits, panics.
+//! The layers around every route: request ids, log, metrics, CORS, limits, panics.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::server::observe::observed;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
-/// `routes` with everything around them, and answers for what is not there.
+/// Adds all layers to `routes`, and the responses for unknown paths and methods.
 pub(crate) fn around(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
     let routes = routes
         .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
@@ -25,7 +25,7 @@ pub(crate) fn around(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Ro
         })
         .with_state(Arc::clone(service));
     let cors = (service.kind == ServiceKind::Facing).then(|| cors(&service.options.cors));
-    // One layer, as every one that a router is given by itself is copied and boxed for each request.
+    // One combined layer: a router boxes and copies each layer separately for every request.
     let layers = ServiceBuilder::new()
         .layer(observed(&service.metrics))
         .option_layer(cors)

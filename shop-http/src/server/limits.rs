@@ -1,6 +1,4 @@
-//! What stands before every route: the dialect of the path, and what a request may cost: how long its head may be, how
-//! long it may take, and how many there may be at once.
-
+//! The layer that selects the dialect of a request and limits the size, the duration and the number of requests.
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -26,43 +24,43 @@ use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::Failure;
 
-/// What is asked of a service that is too busy for everything else; `/healthz` below a prefix, too.
+/// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
 const EXEMPT_PATHS: [&str; 7] =
     ["/livez", "/readyz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
 
-/// Makes a service a [`LimitsService`].
+/// Wraps a service in a [`LimitsService`].
 pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsService<S> + Clone + use<S>> {
     let limits = Arc::new(Limits {
         configured: options.dialect,
         uri: options.max_uri_bytes,
         headers: options.max_header_bytes,
         deadline: options.request_timeout,
-        deadline_of_writes: strikes_first(options).then_some(options.request_timeout),
+        write_timeout: can_expire_first(options).then_some(options.request_timeout),
         slots: Arc::new(Semaphore::new(options.max_requests)),
     });
     layer_fn(move |inner| LimitsService { limits: Arc::clone(&limits), inner })
 }
 
-/// What requests may cost, and how they are spoken to.
+/// The limits, and the configured dialect.
 #[derive(Debug)]
 struct Limits {
     configured: &'static Dialect,
     uri: usize,
     headers: usize,
     deadline: Duration,
-    /// None where each part of a write has a deadline that strikes before: a timer for every request has its price.
-    deadline_of_writes: Option<Duration>,
+    /// `None` where the time-outs of a write's parts expire first: a timer for every request is not free.
+    write_timeout: Option<Duration>,
     slots: Arc<Semaphore>,
 }
 
-/// Whether a write may meet the deadline of its request before those of what it does: it reads a body, publishes, and
-/// looks at what is stored.
-fn strikes_first(options: &HttpOptions) -> bool {
+/// Whether the time-out of a request can expire before those of a write's parts: reading the body, publishing, and
+/// looking up what is stored.
+fn can_expire_first(options: &HttpOptions) -> bool {
     let parts = options.body_read_timeout.saturating_add(options.publish_timeout);
     options.request_timeout < parts.saturating_add(options.query_timeout)
 }
 
-/// How a request is let through: as one of so many, unless it always is, and within a deadline, if it has one.
+/// The slot and the time-out of an admitted request. Exempt requests have no slot.
 #[derive(Debug, Default)]
 struct Admission {
     slot: Option<OwnedSemaphorePermit>,
@@ -85,7 +83,7 @@ impl Limits {
         let writes = writes(request);
         let slot = Arc::clone(&self.slots).try_acquire_owned();
         let slot = Some(slot.map_err(|_taken| Failure::Overloaded { writes })?);
-        let deadline = if writes { self.deadline_of_writes } else { Some(self.deadline) };
+        let deadline = if writes { self.write_timeout } else { Some(self.deadline) };
         Ok(Admission { slot, deadline })
     }
 }
@@ -98,7 +96,7 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// Chooses the request's dialect, and lets it through within the limits. Even a panic is answered in its dialect.
+/// Selects the dialect of a request and enforces the limits. A panic gets a response in this dialect as well.
 #[derive(Debug, Clone)]
 pub(crate) struct LimitsService<S> {
     limits: Arc<Limits>,
@@ -126,7 +124,7 @@ where
             Ok(admission) => admission,
             Err(failure) => return LimitsFuture::Refused { failure, dialect },
         };
-        let work = Work { asked: Some(Box::pin(self.inner.call(request))), slot, detach_on_drop, dialect };
+        let work = Work { future: Some(Box::pin(self.inner.call(request))), slot, detach_on_drop, dialect };
         match deadline {
             None => LimitsFuture::Unlimited { work },
             Some(deadline) => {
@@ -137,7 +135,7 @@ where
 }
 
 pin_project! {
-    /// An answer on its way.
+    /// A response in progress.
     #[project = LimitsFutureProjection]
     pub(crate) enum LimitsFuture {
         Refused { failure: Failure, dialect: &'static Dialect },
@@ -163,16 +161,16 @@ impl Future for LimitsFuture {
     }
 }
 
-/// What a route does for a request.
+/// The future of a route.
 type InnerFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-/// What is done for a request, in the slot that counts it as long as anything is.
+/// The work for a request, with the slot that it occupies until it ends.
 struct Work {
-    /// None once it has ended, or panicked.
-    asked: Option<InnerFuture>,
+    /// `None` once it has ended or panicked.
+    future: Option<InnerFuture>,
     slot: Option<OwnedSemaphorePermit>,
-    /// Whether it continues in its own task when it is dropped: a client that disconnects or a time-out cancels no write
-    /// that has begun.
+    /// Whether it continues in a separate task when it is dropped: neither a client that disconnects nor a time-out
+    /// cancels a write that has begun.
     detach_on_drop: bool,
     dialect: &'static Dialect,
 }
@@ -181,21 +179,21 @@ impl Future for Work {
     type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
-        // Taken out meanwhile: what has panicked is not gone on with.
-        let Some(mut asked) = self.asked.take() else { return Poll::Pending };
-        match catch_unwind(AssertUnwindSafe(|| asked.as_mut().poll(context))) {
+        // Taken out while it runs: a future that has panicked is not polled again.
+        let Some(mut future) = self.future.take() else { return Poll::Pending };
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(Poll::Pending) => {
-                self.asked = Some(asked);
+                self.future = Some(future);
                 Poll::Pending
             }
             Ok(Poll::Ready(Ok(response))) => Poll::Ready(match self.slot.take() {
-                // It keeps the slot until it is sent, if it is sent piece by piece.
+                // A streamed body keeps the slot until it is sent.
                 Some(slot) if response.body().size_hint().exact().is_none() => {
                     response.map(|body| holding(slot, body))
                 }
                 _ => response,
             }),
-            // The process's panic hook has logged the panic's text.
+            // The panic hook of the process has logged the panic.
             Err(_panic) => {
                 let mut response = Failure::Panicked.respond(self.dialect);
                 response.extensions_mut().insert(HasPanicked);
@@ -209,11 +207,11 @@ impl Drop for Work {
     fn drop(&mut self) {
         // Without a runtime the process is about to end.
         if self.detach_on_drop
-            && let Some(asked) = self.asked.take()
+            && let Some(future) = self.future.take()
             && let Ok(runtime) = Handle::try_current()
         {
             let slot = self.slot.take();
-            let work = async move { (asked.await, slot) };
+            let work = async move { (future.await, slot) };
             drop(runtime.spawn(work.instrument(Span::current())));
         }
     }

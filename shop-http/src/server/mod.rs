@@ -1,4 +1,4 @@
-//! What surrounds every route, and the listener that serves them.
+//! The layers around every route, and the listener that serves them.
 
 pub(crate) mod layers;
 pub(crate) mod limits;

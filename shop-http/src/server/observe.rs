@@ -1,4 +1,4 @@
-//! The outermost layer: request ids, the log, figures.
+//! The outermost layer: request ids, log, metrics.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,10 +18,10 @@ use crate::header_names::REQUEST_ID;
 use crate::metrics::{Metrics, RequestTimer, Requests};
 use crate::response::FailureLog;
 
-/// The longest request id that is taken over from a client.
+/// The maximum length of a client's request id.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Makes a service an [`ObserveService`] that counts in these figures.
+/// Wraps a service in an [`ObserveService`] that records to these metrics.
 pub(crate) fn observed<S>(metrics: &Metrics) -> LayerFn<impl Fn(S) -> ObserveService<S> + Clone + use<S>> {
     let (requests, failures) = (Requests::new(metrics), Arc::<FailureLog>::default());
     layer_fn(move |inner| ObserveService {
@@ -31,7 +31,7 @@ pub(crate) fn observed<S>(metrics: &Metrics) -> LayerFn<impl Fn(S) -> ObserveSer
     })
 }
 
-/// Gives each request its id, which its answer repeats and every line of the log has, and measures it.
+/// Gives each request its id, which its response repeats and every log line contains, and measures the request.
 #[derive(Clone)]
 pub(crate) struct ObserveService<S> {
     requests: Arc<Requests>,
@@ -71,7 +71,7 @@ where
 }
 
 pin_project! {
-    /// An answer on its way.
+    /// A response in progress.
     pub(crate) struct ObserveFuture<F> {
         #[pin]
         answer: Instrumented<F>,
@@ -94,8 +94,8 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ObserveFuture<
     }
 }
 
-/// The id of a request, a fresh one if it has none. A client's goes into the log and through the pipeline, so only a
-/// sensible one is taken over.
+/// The id of a request, or a fresh one. A client's id is used in the log and in the pipeline, so it must be short and
+/// visible ASCII.
 fn identify(headers: &mut HeaderMap) -> HeaderValue {
     let sensible = |id: &&HeaderValue| {
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)

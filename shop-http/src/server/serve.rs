@@ -16,17 +16,17 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::options::HttpOptions;
 
-/// A request's head is read up to this many times its limits: up to there it gets a response with a body, from the
-/// router. A longer one gets the status 431 alone.
+/// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
+/// from the router. A longer head gets the status 431 without a body.
 const HEAD_READ: usize = 4;
 
-/// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes; then takes no
-/// more connections, answers the requests that are on their way, and returns.
+/// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes. Then accepts no more
+/// connections, completes the requests in flight, and returns.
 ///
-/// The caller owns the listener, so a test can bind port 0 and know the port.
+/// The caller binds the listener, so a test can bind port 0 and read the port.
 ///
 /// # Errors
-/// None so far: a listener that cannot accept, for lack of file handles for example, is tried again.
+/// None so far: accepting is retried when the listener fails, for example without free file handles.
 pub fn serve<S>(
     listener: TcpListener,
     router: Router,
@@ -45,7 +45,7 @@ where
     server.run(listener, shutdown)
 }
 
-/// How one connection is spoken over.
+/// The options of one connection.
 fn connection(options: &HttpOptions) -> http1::Builder {
     let mut connection = http1::Builder::new();
     connection.timer(TokioTimer::new()).header_read_timeout(options.header_read_timeout).max_header_size(
@@ -81,7 +81,7 @@ impl Server {
             let connection = connections.watch(connection);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection broke");
+                    tracing::debug!(%error, "connection failed");
                 }
                 drop(slot);
             });
@@ -91,11 +91,11 @@ impl Server {
         Ok(())
     }
 
-    /// `stream`, which breaks when its client takes nothing of what is written for too long.
+    /// `stream` with a write time-out, which expires when the client reads nothing of its response.
     fn timed(&self, stream: TcpStream) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
-        // Answers are small and written at once: waiting for more to send only delays them.
+        // Responses are small and written at once: waiting for more to send only delays them.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_deadline));

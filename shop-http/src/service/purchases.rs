@@ -206,7 +206,7 @@ impl Purchases {
     pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page, Failure> {
         self.read_page(selector, request).await.map_err(|error| match error.kind() {
             ErrorKind::Invalid if request.cursor.is_some() => {
-                Failure::field("cursor", "is none of this listing: leave it out to begin anew")
+                Failure::field("cursor", "does not belong to this listing; omit it to start over")
             }
             _ => Failure::Query(error, self.subject()),
         })

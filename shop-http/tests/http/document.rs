@@ -54,8 +54,8 @@ async fn it_says_what_the_dialect_says() {
     for (name, status, error) in [("default", "201", "error"), ("scalable-shop", "200", "message")] {
         let document = get(&speaking(name).facing, "/openapi.json").await.json();
         let responses = buy(&document, "/buy");
-        let usual = &responses[status]["content"]["application/json"]["examples"]["Usual"]["value"];
-        assert!(usual["message"].is_string(), "{name}: {responses}");
+        let default = &responses[status]["content"]["application/json"]["examples"]["Default"]["value"];
+        assert!(default["message"].is_string(), "{name}: {responses}");
         let large = &responses["413"]["content"]["application/json"]["examples"]["BodyTooLarge"]["value"];
         assert_eq!(large[error], "Request body must not have more than 102400 bytes");
         assert!(buy(&document, "/api/v1/buy")["422"]["content"]["application/json"].is_object());

@@ -1,4 +1,4 @@
-//! `/v1/users` and `/v1/orders`: strict bodies, a problem for each failure, and the same rows as the naked paths.
+//! `/v1/users` and `/v1/orders`: strict bodies, a problem for each failure, and the same rows as the unprefixed paths.
 
 use axum::body::Body;
 use axum::http::Method;

@@ -1,5 +1,5 @@
-//! What is repeated, how often, and that it is one purchase all the same. Time is paused: it passes only while
-//! everybody waits.
+//! Which calls are retried and how often, and that a retried purchase is recorded once. Time is paused: it advances
+//! only while all tasks wait.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
-/// What a service answers to a buy: the id is the key.
+/// The response to a buy: the id is the key.
 fn taken(request: &Request) -> ResponseTemplate {
     let id = request.headers["idempotency-key"].to_str().unwrap();
     let body = format!(
@@ -23,7 +23,7 @@ fn taken(request: &Request) -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn a_503_and_then_a_201_are_one_purchase() {
+async fn a_503_then_a_201_is_one_purchase() {
     let server = MockServer::start().await;
     let buy = || Mock::given(method("POST")).and(path("/v1/purchases"));
     buy().respond_with(ResponseTemplate::new(503)).up_to_n_times(1).mount(&server).await;
@@ -47,7 +47,7 @@ async fn a_503_and_then_a_201_are_one_purchase() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_stored_before_the_time_was_out_is_one_purchase() {
+async fn a_purchase_stored_before_the_timeout_is_not_repeated() {
     let shop = Shop::new();
     shop.ingest();
     let script = Script::new([Turn::Lose, Turn::Lose]);
@@ -60,7 +60,7 @@ async fn what_was_stored_before_the_time_was_out_is_one_purchase() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_without_repetition_is_told_with_the_key_to_buy_again_with() {
+async fn a_lost_response_without_retries_returns_the_key() {
     let shop = Shop::new();
     let script = Script::new([Turn::Lose]);
     let builder = script.before(shop.router.clone()).await;
@@ -74,7 +74,7 @@ async fn a_lost_answer_without_repetition_is_told_with_the_key_to_buy_again_with
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_when_to_come_again_is_not_asked_before() {
+async fn retry_after_is_honoured() {
     let shop = Shop::new();
     for status in [429, 503] {
         let script = Script::new([Turn::Say(refusal(status, &[("retry-after", "7")], ""))]);
@@ -87,7 +87,7 @@ async fn who_says_when_to_come_again_is_not_asked_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_to_come_again_after_the_deadline_is_told_at_once() {
+async fn retry_after_beyond_the_total_timeout_fails_at_once() {
     let script = Script::new([Turn::Say(refusal(429, &[("retry-after", "50")], ""))]);
     let client = script.before(Shop::new().router).await.build().unwrap();
     let start = Instant::now();
@@ -112,7 +112,7 @@ async fn a_spent_budget_stops_all_clones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_ends_repetition_and_bounds_the_last_attempt() {
+async fn the_total_timeout_ends_retries_and_bounds_the_last_attempt() {
     let within = Duration::from_secs(10);
     for turn in [|| Turn::Lose, || Turn::Say(refusal(503, &[], ""))] {
         let script = Script::new((0..100).map(|_| turn()));
@@ -128,7 +128,7 @@ async fn the_deadline_ends_repetition_and_bounds_the_last_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_succeed_is_asked_once() {
+async fn a_permanent_error_is_not_retried() {
     for status in [400, 401, 403, 404, 409, 413, 415, 422, 500, 501] {
         let script = Script::saying(StatusCode::from_u16(status).unwrap(), 10);
         let client = script.before(Shop::new().router).await.build().unwrap();
@@ -140,7 +140,7 @@ async fn what_cannot_succeed_is_asked_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn questions_are_repeated_and_a_check_is_not() {
+async fn queries_are_retried_and_a_check_is_not() {
     let script = Script::saying(StatusCode::BAD_GATEWAY, 2);
     let client = script.before(Shop::new().router).await.build().unwrap();
     assert_eq!(client.user("u1".parse().unwrap()).summary().await.unwrap().count, 0);
@@ -152,7 +152,7 @@ async fn questions_are_repeated_and_a_check_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_earlier_attempt_that_may_have_counted_is_not_forgotten() {
+async fn an_unknown_outcome_survives_later_attempts() {
     let shop = Shop::new();
     let conflict = refusal(409, &[], r#"{"type":"/problems/conflict","outcome":"not_sent"}"#);
     let script = Script::new([Turn::Lose, Turn::Say(conflict)]);
@@ -162,7 +162,7 @@ async fn an_earlier_attempt_that_may_have_counted_is_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_away_does_not_take_the_purchase_back() {
+async fn a_dropped_buy_is_still_sent() {
     let shop = Shop::new();
     shop.ingest();
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);

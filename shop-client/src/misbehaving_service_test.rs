@@ -1,4 +1,4 @@
-//! Answers of services that are not what they should be, or are not ours.
+//! Responses of services that misbehave, or that are not purchase tracking.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{Error, ErrorKind, NewPurchase, Outcome, RetryPolicy, ShopClient};
 
-/// A client of a service that answers everything in one way.
+/// A client of a service with one response to everything.
 async fn client_of<A>(answer: A) -> ShopClient
 where
     A: IntoResponse + Clone + Send + Sync + 'static,
@@ -30,7 +30,7 @@ async fn refusal(answer: impl IntoResponse + Clone + Send + Sync + 'static) -> E
 }
 
 #[tokio::test]
-async fn a_success_that_is_none_of_ours_may_have_done_something() {
+async fn a_foreign_success_has_an_unknown_outcome() {
     for status in [StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT, StatusCode::CREATED] {
         let error = refusal((status, "{}")).await;
         assert_eq!(error.outcome(), Outcome::Unknown, "{status}: {error}");
@@ -39,7 +39,7 @@ async fn a_success_that_is_none_of_ours_may_have_done_something() {
 }
 
 #[tokio::test]
-async fn who_gave_no_key_is_told_the_one_to_repeat_with() {
+async fn an_error_without_a_given_key_has_the_generated_one() {
     let lost = refusal(StatusCode::BAD_GATEWAY).await;
     assert_eq!((lost.is_retryable(), lost.outcome()), (false, Outcome::Unknown));
     assert!(lost.idempotency_key().is_some() && lost.to_string().contains("idempotency_key"), "{lost}");
@@ -55,7 +55,7 @@ async fn who_gave_no_key_is_told_the_one_to_repeat_with() {
 }
 
 #[tokio::test]
-async fn an_answer_about_another_purchase_is_none() {
+async fn a_response_with_another_purchase_is_an_error() {
     let other = r#"{"purchase":{"id":"00000000-0000-0000-0000-000000000001","username":"ada","userid":"u1",
         "price":1,"timestamp":"2026-03-01T09:00:00Z"},
         "receipt":{"id":"00000000-0000-0000-0000-000000000001","durability":"memory"}}"#;
@@ -64,7 +64,7 @@ async fn an_answer_about_another_purchase_is_none() {
 }
 
 #[tokio::test]
-async fn only_a_service_that_says_so_is_ready() {
+async fn check_requires_a_readiness_response() {
     let ready = client_of(r#"{"status":"ready","mongo":"up"}"#).await;
     ready.check().await.unwrap();
     for body in ["", "ok", "<html>", r#"{"status":"alive"}"#, "{}"] {
@@ -73,7 +73,7 @@ async fn only_a_service_that_says_so_is_ready() {
 }
 
 #[tokio::test]
-async fn nobody_is_made_to_wait_for_days() {
+async fn retry_after_is_capped() {
     let mut headers = HeaderMap::new();
     headers.insert(header::RETRY_AFTER, "999999999".parse().unwrap());
     let with_key = purchase().with_key("order-7".parse().unwrap());
