@@ -222,8 +222,8 @@ def exporter_and_topic_job(r):
     topics = named("purchases", "user_created", "order_created")
     groups = named("purchase-group", "user_service_group", "order_service_group")
     for flag, names, ending in (("topic", topics, "([.]dlq)?"), ("group", groups, "")):
-        wanted = f"--{flag}.filter=^({'|'.join(names)}){ending}$"
-        assert wanted in [argument.replace("\\.", ".") for argument in exporter["args"]], wanted
+        expected = f"--{flag}.filter=^({'|'.join(names)}){ending}$"
+        assert expected in [argument.replace("\\.", ".") for argument in exporter["args"]], expected
     assert "--sasl.mechanism=scram-sha512" in exporter["args"]
     password = next(variable for variable in exporter["env"] if variable["name"] == "KAFKA_PASSWORD")
     assert password["valueFrom"]["secretKeyRef"]["name"] == "rel-shop-kafka-login"

@@ -50,9 +50,9 @@ def other_values_are_passed_through(r):
     sets(mongodb__internal__enabled="true", mongodb__internal__storage__storageClass="fast", mongodb__internal__storage__size="4Gi"),
 )
 def volumes_of_internal_servers(r):
-    for component, wanted in (("kafka", ("slow", "3Gi")), ("mongodb", ("fast", "4Gi"))):
+    for component, expected in (("kafka", ("slow", "3Gi")), ("mongodb", ("fast", "4Gi"))):
         claim = r.of("StatefulSet", component)["spec"]["volumeClaimTemplates"][0]["spec"]
-        assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == wanted
+        assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == expected
 
 
 @case(sets(mode="embedded", persistence__storageClass="local", persistence__size="5Gi"))

@@ -87,10 +87,10 @@ class Rendering:
     def variables(self, component):
         """The environment variables of a service, from ConfigMaps and the pod."""
         container = self.of("Deployment", component)["spec"]["template"]["spec"]["containers"][0]
-        known = {}
+        variables = {}
         for source in container.get("envFrom", []):
-            known |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
-        return known | {given["name"]: given.get("value") for given in container.get("env", [])}
+            variables |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
+        return variables | {given["name"]: given.get("value") for given in container.get("env", [])}
 
 
 def component_of(document):

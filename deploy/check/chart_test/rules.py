@@ -126,9 +126,9 @@ def mounts_and_volumes_agree(rendering):
         if volumes != mounted:
             yield f"{name}: volumes {sorted(volumes)}, mounted {sorted(mounted)}"
         for volume in pod.get("volumes", []):
-            wanted = volume.get("configMap", {}).get("name")
-            if wanted and wanted not in rendering.names("ConfigMap"):
-                yield f"{name}: ConfigMap {wanted} is missing"
+            required = volume.get("configMap", {}).get("name")
+            if required and required not in rendering.names("ConfigMap"):
+                yield f"{name}: ConfigMap {required} is missing"
 
 
 def labels_of_pods(rendering):
@@ -153,11 +153,11 @@ def selectors_find_pods(rendering):
             if len(components) != 1:
                 yield f"{kind} {name} selects {sorted(components)}"
             ports = {port.get("name") for pod in pods for one in pod["containers"] for port in one.get("ports", [])}
-            wanted = {port["targetPort"] for port in spec.get("ports", [])}
+            required = {port["targetPort"] for port in spec.get("ports", [])}
             for rule in spec.get("ingress", []):
-                wanted |= {port["port"] for port in rule.get("ports", [])}
-            if not {port for port in wanted if isinstance(port, str)} <= ports:
-                yield f"{kind} {name} uses the ports {wanted}, its pods have {ports}"
+                required |= {port["port"] for port in rule.get("ports", [])}
+            if not {port for port in required if isinstance(port, str)} <= ports:
+                yield f"{kind} {name} uses the ports {required}, its pods have {ports}"
         if kind in ("Deployment", "StatefulSet"):
             if not spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items():
                 yield f"{kind} {name} does not select its pods"
@@ -189,7 +189,7 @@ def settings_are_known(rendering):
             continue
         variables = rendering.variables(component)
         if unknown := set(variables) - known:
-            yield f"{component} does not know {sorted(unknown)}"
+            yield f"{component} does not support {sorted(unknown)}"
         pod = deployment["spec"]["template"]["spec"]
         port = pod["containers"][0]["ports"][0]["containerPort"]
         if variables["PORT"] != str(port):
@@ -253,7 +253,7 @@ def scaler_settings_exist(rendering):
     for scaler in rendering.all("ScaledObject"):
         for trigger in scaler["spec"]["triggers"]:
             if unknown := set(trigger["metadata"]) - scaler_settings(trigger["type"]):
-                yield f"KEDA's {trigger['type']} scaler does not know {sorted(unknown)}"
+                yield f"KEDA's {trigger['type']} scaler does not support {sorted(unknown)}"
             reference = trigger.get("authenticationRef", {}).get("name")
             if reference and reference not in rendering.names("TriggerAuthentication"):
                 yield f"TriggerAuthentication {reference} is missing"
@@ -264,7 +264,7 @@ def exporter_flags_exist(rendering):
         if component_of(deployment) == "kafka-exporter":
             given = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
             if unknown := {flag.removeprefix("--").split("=")[0] for flag in given} - EXPORTER_FLAGS:
-                yield f"kafka-exporter does not know {sorted(unknown)}"
+                yield f"kafka-exporter does not support {sorted(unknown)}"
 
 
 RULES = [

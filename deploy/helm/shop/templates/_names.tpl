@@ -82,8 +82,8 @@ those without a separate deployment. */}}
 {{- $service := index . 1 -}}
 {{- $roles := list -}}
 {{- range list "purchases" "users" "orders" -}}
-{{- $apart := and (ne . "purchases") (get $root.Values .).enabled -}}
-{{- if and (has . $root.Values.settings.roles) (or (eq $service "facing") (eq $service .) (and (eq $service "management") (not $apart))) -}}
+{{- $separate := and (ne . "purchases") (get $root.Values .).enabled -}}
+{{- if and (has . $root.Values.settings.roles) (or (eq $service "facing") (eq $service .) (and (eq $service "management") (not $separate))) -}}
 {{- $roles = append $roles . -}}
 {{- end -}}
 {{- end -}}
