@@ -1,4 +1,4 @@
-//! How often memory is allocated for a record or a request: counted, so it is the same on every machine.
+//! Counts allocations per record or request. The figures are the same on every machine.
 //!
 //! ```text
 //! cargo bench --bench allocations
@@ -30,10 +30,10 @@ use tower::ServiceExt;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// As many records or requests.
+/// The number of records or requests.
 const COUNT: u16 = 10_000;
 
-/// How often one of them allocates, or has its memory grown, and how many bytes that takes.
+/// The allocations and reallocations of one of them, and their bytes.
 fn counted(what: &str, work: impl FnOnce()) -> Row {
     let region = Region::new(ALLOCATOR);
     work();
@@ -44,7 +44,7 @@ fn counted(what: &str, work: impl FnOnce()) -> Row {
     Row::new(format!("allocations, {what}"), vec![allocations], Unit::Each, bytes)
 }
 
-fn rows(_scale: Scale, tell: &mut dyn FnMut(Row)) {
+fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
     let runtime = one_thread();
     let all = purchases(COUNT.into());
     let log = runtime.block_on(memory_log(&all, 1_000));
@@ -62,7 +62,7 @@ fn rows(_scale: Scale, tell: &mut dyn FnMut(Row)) {
             }
         }
     });
-    let carrying = counted("memory → counting store, decoding included, for a record", || {
+    let ingesting = counted("memory → counting store, decoding included, for a record", || {
         runtime.block_on(memory_to_counting(&log, COUNT.into()));
     });
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
@@ -79,7 +79,7 @@ fn rows(_scale: Scale, tell: &mut dyn FnMut(Row)) {
             }
         });
     });
-    [encoding, decoding, carrying, buying].into_iter().for_each(tell);
+    [encoding, decoding, ingesting, buying].into_iter().for_each(emit);
 }
 
 fn main() {

@@ -1,11 +1,11 @@
-//! A call by `shop-client` beside the same call by bare `reqwest`, on the same pool, to a facing in memory.
+//! A call by `shop-client`, compared with the same call by bare `reqwest` on the same pool, to an in-memory facing.
 //!
 //! ```text
 //! cargo bench --bench client_call
 //! ```
 //!
-//! Both do what a caller needs: a key, the body as JSON, the answer as types. They take turns, since a machine is not
-//! equally fast at all times.
+//! Both send a key and a JSON body and parse the response into types. They alternate, because the speed of a machine
+//! varies over time.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
 
@@ -24,14 +24,14 @@ use shop_core::{Clock, SystemClock};
 use shop_http::{Facing, HttpOptions, facing, serve};
 use tokio::runtime::{Builder, Runtime};
 
-/// The calls of one turn.
+/// The calls per turn.
 const CALLS: u32 = 50;
 
 fn purchase() -> NewPurchase {
     NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "29.99".parse().unwrap())
 }
 
-/// The address of a facing on a runtime of its own.
+/// The address of a facing on its own runtime.
 fn service(runtime: &Runtime) -> String {
     let sink = InMemoryLog::default().sink();
     let options = HttpOptions::default();
@@ -84,7 +84,7 @@ impl Callers {
     }
 }
 
-/// The microseconds that a call takes, over one turn.
+/// Microseconds per call over one turn.
 async fn turn(call: impl AsyncFn()) -> f64 {
     let start = Instant::now();
     for _ in 0..CALLS {
@@ -93,7 +93,7 @@ async fn turn(call: impl AsyncFn()) -> f64 {
     start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
 }
 
-fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (runtime, url) = (one_thread(), service(&servers));
     let http = reqwest::Client::builder().tls_certs_only([]).no_proxy().tcp_nodelay(true).build().unwrap();
@@ -102,7 +102,7 @@ fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     let pairs = scale.pick(1, 100, 1_000);
     let mut row = |name, pairs: Pairs<f64>| {
         let show = |times: &[f64]| format!("{:.0} µs", median(times.to_vec()));
-        tell(pairs.row(format!("a call by shop-client, {name}"), |time| *time, "bare reqwest", show));
+        emit(pairs.row(format!("a call by shop-client, {name}"), |time| *time, "bare reqwest", show));
     };
     let buy = || runtime.block_on(turn(async || callers.buy().await));
     row("buy", Pairs::alternate(pairs, buy, || runtime.block_on(turn(async || callers.buy_bare().await))));

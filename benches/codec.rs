@@ -1,4 +1,4 @@
-//! Writing a purchase into a record and reading it back, beside plain JSON of the same four members.
+//! Encodes a purchase into a record and decodes it, compared with plain JSON of the same four members.
 //!
 //! ```text
 //! cargo bench --bench codec
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use shop_core::log::Partition;
 use shop_core::record::{decode, encode};
 
-/// The ceiling: no id, no headers, no check, a price that is not exact.
+/// The ceiling: no id, no headers, no validation, an inexact price.
 #[derive(Serialize, Deserialize)]
 struct Plain {
     username: String,

@@ -1,12 +1,12 @@
-//! The hot path: from the log into the store, through the public pipeline, each case beside its ceiling.
+//! The hot path from the log into the store through the public pipeline, each case with its ceiling.
 //!
 //! ```text
 //! cargo bench --bench consume_to_insert
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.
 
-/// That of facing.
+/// The allocator of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

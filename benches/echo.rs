@@ -7,7 +7,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-/// The members of a purchase, as no program that counts money should read them.
+/// The members of a purchase, with an inexact price.
 #[derive(Debug, Serialize, Deserialize)]
 struct Body {
     username: String,
@@ -19,7 +19,7 @@ async fn echo(Json(body): Json<Body>) -> (StatusCode, Json<Body>) {
     (StatusCode::CREATED, Json(body))
 }
 
-/// Serves it until the process ends. Logs where, as `facing` does.
+/// Serves until the process ends. Logs its address like `facing`.
 ///
 /// # Errors
 /// When it cannot listen.

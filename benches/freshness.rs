@@ -1,12 +1,12 @@
-//! How long after its 201 a purchase is in a listing, beside the sum of its parts measured alone.
+//! The time from a 201 to the purchase appearing in a listing, compared with the sum of its parts measured separately.
 //!
 //! ```text
 //! cargo bench --bench freshness
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.
 
-/// That of facing.
+/// The allocator of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,12 +1,12 @@
-//! `POST /buy`, beside a bare axum handler that parses and echoes the same JSON.
+//! `POST /buy`, compared with a bare axum handler that parses and echoes the same JSON.
 //!
 //! ```text
 //! cargo bench --bench http_post
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.
 
-/// That of facing.
+/// The allocator of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

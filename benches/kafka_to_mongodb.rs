@@ -1,14 +1,14 @@
-//! From Kafka into MongoDB, beside bare inserts of the same documents, and beside a naive loop.
+//! From Kafka into MongoDB, compared with bare inserts of the same documents and with a naive loop.
 //!
 //! ```text
 //! SHOP_TEST_KAFKA=localhost:9092 SHOP_TEST_MONGODB_URI=mongodb://localhost:27017 \
 //!     cargo bench --bench kafka_to_mongodb
 //! ```
 //!
-//! With `-- --soak 5000000` so many records are ingested once, and it says whether memory stays flat.
+//! `-- --soak 5000000` ingests that many records once, and reports whether memory stays flat.
 //!
-//! `SHOP_BENCH_PAIRS` says how many rounds (default 15); with `-- --quick` they are 3, of 100,000 records. Nothing
-//! else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` sets the number of rounds (default 15); with `-- --quick` 3 rounds of 100,000 records. Use an
+//! otherwise idle machine.
 
 use benches::cases::kafka_to_mongodb::{rows, soak};
 use benches::run;

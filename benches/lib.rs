@@ -1,23 +1,23 @@
-//! What the hot paths cost, each beside its ceiling: what the benches and the report measure with.
+//! The performance of the hot paths, each compared with its ceiling. Used by the benches and the report.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | [`cases`] | what is measured, a module each, as rows for people and for the report |
-//! | [`run`] | the main of a bench, runs in processes of their own, and pairs of them |
-//! | [`row`] | what was measured beside its baseline, how far it varied, and whether the goal is reached |
-//! | [`usage`] | time, processor, memory |
-//! | [`sample`] | purchases, and a store that only counts |
-//! | [`server`] | `facing`, or a bare echo, in a process of its own |
-//! | [`load`] | requests to a server, from a process of its own |
+//! | [`cases`] | the measurements, one module each, as rows |
+//! | [`run`] | the main function of a bench, runs in child processes, and pairs of runs |
+//! | [`row`] | a measurement with its baseline, spread and goal |
+//! | [`usage`] | time, processor time, memory |
+//! | [`sample`] | purchases, and a counting store |
+//! | [`server`] | `facing` or a bare echo in a child process |
+//! | [`load`] | requests to a server from a child process |
 //! | [`echo`] | the bare axum program that `facing` is compared with |
-//! | [`scale`] | how large and how often, and which servers there are |
+//! | [`scale`] | sizes, numbers of runs, and available servers |
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::unwrap_used,
     clippy::missing_panics_doc,
-    reason = "a bench that cannot be set up has failed, and says so"
+    reason = "a bench that cannot be set up fails with a panic"
 )]
 
 pub mod cases;

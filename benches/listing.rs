@@ -1,12 +1,12 @@
-//! First pages, summaries and whole listings of very many purchases, beside those of few.
+//! First pages, summaries and whole listings of very many purchases, compared with those of few.
 //!
 //! ```text
 //! cargo bench --bench listing
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.
 
-/// That of facing.
+/// The allocator of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,5 @@
-//! Requests at a server, over connections that are kept and each of which waits for its answer: from a process of
-//! its own, so that what it costs is not counted as the server's.
+//! Load on a server over keep-alive connections, each with one request in flight. Runs in a child process, so its cost
+//! is not attributed to the server.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,34 +13,34 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::usage::{as_f64, median, quantile};
 
-/// `POST /buy`, again and again.
+/// Repeated `POST /buy` requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Load {
     /// The server.
     pub address: SocketAddr,
-    /// How many connections send at a time.
+    /// The number of concurrent connections.
     pub connections: usize,
-    /// For how long, after a quarter of that to warm up.
+    /// The duration, after a quarter of it as warm-up.
     pub time: Duration,
-    /// How many requests in a second over all connections; as many as go unless given.
+    /// The number of requests per second over all connections; unlimited by default.
     pub rate: Option<f64>,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Loaded {
-    /// Requests answered in a second.
+    /// Requests per second with a response.
     pub per_second: f64,
-    /// Requests answered in all, while warming up too.
+    /// All requests with a response, including the warm-up.
     pub answered: u64,
-    /// The median time to an answer, in milliseconds.
+    /// The median latency in milliseconds.
     pub p50: f64,
-    /// The time within which 99 of 100 answers came, in milliseconds.
+    /// The 99th percentile of the latency in milliseconds.
     pub p99: f64,
 }
 
 impl Load {
-    /// Sends them. Half of the processor's cores, at least one, are for that; the others are the server's.
+    /// Runs the load on half of the processor's cores, at least one; the others are left to the server.
     #[must_use]
     pub fn run(&self) -> Loaded {
         let cores = std::thread::available_parallelism().unwrap().get();
@@ -61,8 +61,8 @@ impl Load {
         }
     }
 
-    /// The connections with these numbers: for each how many requests were answered, and how long each took after the
-    /// warming up, in milliseconds.
+    /// Runs the connections with these numbers. Returns per connection the number of responses, and the latencies after
+    /// the warm-up in milliseconds.
     fn run_part(&self, numbers: impl Iterator<Item = usize>) -> Vec<(u64, Vec<f64>)> {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -76,7 +76,7 @@ impl Load {
     async fn run_connection(self, number: usize, begun: Instant) -> (u64, Vec<f64>) {
         let (warm, end) = (begun + self.time / 4, begun + self.time / 4 + self.time);
         let pause = self.rate.map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
-        // Not all at once.
+        // Staggered start.
         let mut due = begun + pause.unwrap_or_default().mul_f64(number as f64 / self.connections as f64);
         let mut connection = Connection::open(self.address).await;
         let request = buy(&format!("user-{number:05}"));
@@ -115,14 +115,14 @@ pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: shop\r\n\r\n").into_bytes()
 }
 
-/// A connection that is kept.
+/// A keep-alive connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
-/// What a request was answered.
+/// A response.
 #[derive(Debug)]
 pub struct Answer<'a> {
     /// The status.
@@ -131,7 +131,7 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
-/// The most headers that an answer may have.
+/// The maximum number of headers in a response.
 const HEADERS: usize = 32;
 
 impl Connection {
@@ -142,7 +142,7 @@ impl Connection {
         Self { stream, received: Vec::with_capacity(4_096) }
     }
 
-    /// Sends a request and waits for the whole answer, which must tell its length.
+    /// Sends a request and waits for the whole response, which must have a content length.
     pub async fn send(&mut self, request: &[u8]) -> Answer<'_> {
         self.stream.write_all(request).await.unwrap();
         self.received.clear();
@@ -159,11 +159,15 @@ impl Connection {
     }
 
     async fn receive(&mut self) {
-        assert_ne!(self.stream.read_buf(&mut self.received).await.unwrap(), 0, "the server has hung up");
+        assert_ne!(
+            self.stream.read_buf(&mut self.received).await.unwrap(),
+            0,
+            "the server closed the connection"
+        );
     }
 }
 
-/// Status, length of the head and length of the body, if the head is there.
+/// Status, length of the head and length of the body, if the head is complete.
 fn lengths(received: &[u8]) -> Option<(u16, usize, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);

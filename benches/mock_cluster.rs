@@ -1,12 +1,12 @@
-//! From librdkafka's own cluster for tests into a store that counts, beside a bare consumer loop.
+//! From librdkafka's mock cluster into a counting store, compared with a bare consumer loop.
 //!
 //! ```text
 //! cargo bench --bench mock_cluster
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.
 
-/// That of facing.
+/// The allocator of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,12 +1,12 @@
-//! `publish` into the embedded log with many waiting callers, beside a bare group-commit loop.
+//! `publish` into the embedded log with many concurrent callers, compared with a bare group-commit loop.
 //!
 //! ```text
 //! cargo bench --bench publish
 //! ```
 //!
-//! `SHOP_BENCH_PAIRS` says how many pairs of runs (default 15). Nothing else should run on the machine meanwhile.
+//! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.
 
-/// That of facing.
+/// The allocator of facing.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! What was measured beside its baseline, how far it varied, and whether the goal is reached.
+//! A measurement with its baseline, spread and goal.
 
 use std::fmt;
 
@@ -6,31 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::usage::median;
 
-/// One line of the report.
+/// One row of the report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// What was measured.
     pub what: String,
-    /// One figure for each run or pair of runs, in the order in which they were run.
+    /// One figure per run or pair of runs, in the order of the runs.
     pub figures: Vec<f64>,
-    /// What the figures are of.
+    /// The unit of the figures.
     pub unit: Unit,
-    /// What the median is to be, if there is a goal.
+    /// The goal of the median, if any.
     pub goal: Option<Goal>,
-    /// Our own figures, with their units.
+    /// Our own figures with their units.
     pub ours: String,
-    /// The baseline, with its figures. Empty if there is none.
+    /// The baseline with its figures; empty if there is none.
     pub baseline: String,
 }
 
-/// What figures are of.
+/// The unit of figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unit {
-    /// Ours by the baseline's.
+    /// Ours divided by the baseline.
     Ratio,
-    /// Records, requests, … in a second.
+    /// Per second.
     PerSecond,
-    /// Counted, of each record or request.
+    /// A number per record or request.
     Each,
     /// MiB.
     Mebibytes,
@@ -39,9 +39,9 @@ pub enum Unit {
 /// The goal of a median.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Goal {
-    /// It is to reach this.
+    /// At least this.
     AtLeast(f64),
-    /// It is not to exceed this.
+    /// At most this.
     AtMost(f64),
 }
 
@@ -65,7 +65,7 @@ impl Row {
         median(self.figures.clone())
     }
 
-    /// The lowest and the highest figure.
+    /// The minimum and the maximum.
     #[must_use]
     pub fn spread(&self) -> (f64, f64) {
         let fold = |pick: fn(f64, f64) -> f64| self.figures.iter().copied().reduce(pick).unwrap();
@@ -81,7 +81,7 @@ impl Row {
         })
     }
 
-    /// The goal, and whether it is reached, as text: empty without a goal.
+    /// The goal, and whether it is reached, as text; empty without a goal.
     fn goal_text(&self) -> (String, &'static str) {
         let reached = if self.is_reached() == Some(true) { "reached" } else { "missed" };
         match self.goal {
@@ -91,7 +91,7 @@ impl Row {
         }
     }
 
-    /// The row as one of a Markdown table, below [`TABLE_HEAD`].
+    /// The row as a line of the Markdown table with the head [`TABLE_HEAD`].
     #[must_use]
     pub fn markdown(&self) -> String {
         let Self { what, figures, unit, ours, baseline, .. } = self;
@@ -107,12 +107,12 @@ impl Row {
     }
 }
 
-/// The head of the table that [`Row::markdown`] is a row of.
+/// The head of the table of [`Row::markdown`].
 pub const TABLE_HEAD: &str =
     "| what | median | spread | runs | goal | | ours | beside |\n|---|---|---|---|---|---|---|---|";
 
 impl Goal {
-    /// The figure that is asked for.
+    /// The bound.
     #[must_use]
     pub const fn figure(self) -> f64 {
         match self {
@@ -133,7 +133,7 @@ impl Unit {
     }
 }
 
-/// A number without decimals, with a comma between thousands.
+/// A number without decimals, with thousands separators.
 #[must_use]
 pub fn thousands(figure: f64) -> String {
     let digits = format!("{figure:.0}");

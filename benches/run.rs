@@ -1,5 +1,4 @@
-//! The main of a bench, runs in processes of their own, so that their processor time and memory are their own too, and
-//! pairs of runs.
+//! The main function of a bench, runs in child processes with their own processor time and memory, and pairs of runs.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -13,11 +12,11 @@ use crate::row::{Row, Unit};
 use crate::scale::{Scale, has_flag};
 use crate::server;
 
-/// Measures, and passes each row on when it has it.
+/// Measures, and passes each row on when it is complete.
 pub type Measure = fn(Scale, &mut dyn FnMut(Row));
 
-/// The whole of a bench: its rows, printed as they come, each with the median of the last time. With `--json` a row is a
-/// line of JSON.
+/// The main function of a bench. Prints rows as they complete, with the median of the previous run. With `--json`, each
+/// row is a line of JSON.
 pub fn main(name: &str, measure: Measure) {
     run_child_if_requested();
     let scale = Scale::from_env();
@@ -27,10 +26,10 @@ pub fn main(name: &str, measure: Measure) {
     let mut rows = Vec::new();
     measure(scale, &mut |row| {
         match before.iter().find(|before| before.what == row.what) {
-            // Figures of so little mean nothing.
+            // Figures at this scale are meaningless.
             _ if scale == Scale::Tiny => println!("{name}, {}: works", row.what),
             _ if has_flag("--json") => println!("{}", to_json(&row)),
-            Some(before) => println!("{row}\n  last time {}", row.unit.show(before.median())),
+            Some(before) => println!("{row}\n  previous  {}", row.unit.show(before.median())),
             None => println!("{row}"),
         }
         rows.push(row);
@@ -40,10 +39,10 @@ pub fn main(name: &str, measure: Measure) {
     }
 }
 
-/// What a process of its own does.
+/// The work of a child process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Run {
-    /// Ingests so many records, or does the work of the ceiling.
+    /// Ingests this many records, or runs the ceiling.
     HotPath(hot_path::Way, u64),
     /// Reads a topic.
     Consume(mock_cluster::Consume),
@@ -51,22 +50,21 @@ pub enum Run {
     Publish(publish::Publish),
     /// Sends requests.
     Load(Load),
-    /// Inserts so many purchases, one after the other.
+    /// Sequentially inserts this many purchases.
     Inserts(freshness::Store, u64),
-    /// Reads what a store in a folder holds.
+    /// Reads a store in a folder.
     Lookups(PathBuf, listing::Lookup),
-    /// Ingests from Kafka into MongoDB, or inserts past ingest.
+    /// Ingests from Kafka into MongoDB, or inserts without ingest.
     KafkaToMongodb(kafka_to_mongodb::Run),
 }
 
-/// This program, even when it has been rebuilt since it was started.
+/// The path of this program, even if it was rebuilt since it started.
 pub(crate) const THIS: &str = "/proc/self/exe";
 
-/// The first argument of a process that is to run one thing.
+/// The first argument of a child process.
 const RUN: &str = "run-one";
 
-/// Does what this process was started for, and ends it, if that is a single run or a server. The first thing that every
-/// main does.
+/// If this process was started as a child, does its work and exits. Must be the first call of every main function.
 pub fn run_child_if_requested() {
     server::serve_if_requested();
     let mut arguments = std::env::args().skip(1);
@@ -89,14 +87,14 @@ impl Run {
         }
     }
 
-    /// The command that runs this in a process of its own.
+    /// The command that runs this in a child process.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(THIS);
         command.arg(RUN).arg(to_json(self));
         command
     }
 
-    /// Runs it in a process of its own; answers what that has measured.
+    /// Runs it in a child process and returns its result.
     #[must_use]
     pub fn in_own_process<T: DeserializeOwned>(&self) -> T {
         let Output { status, stdout, stderr } = self.command().output().unwrap();
@@ -109,23 +107,23 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap()
 }
 
-/// Runs of ours, each with the run of the baseline beside it.
+/// Runs of ours, each paired with one of the baseline.
 #[derive(Debug, Clone)]
 pub struct Pairs<T> {
-    /// Ours.
+    /// Our runs.
     pub ours: Vec<T>,
-    /// The baseline's.
+    /// Runs of the baseline.
     pub baseline: Vec<T>,
 }
 
 impl<T> Pairs<T> {
-    /// Runs both in turn, so many times.
+    /// Alternates both, `count` times.
     pub fn alternate(pairs: usize, mut ours: impl FnMut() -> T, mut baseline: impl FnMut() -> T) -> Self {
         let (ours, baseline) = (0..pairs).map(|_| (ours(), baseline())).unzip();
         Self { ours, baseline }
     }
 
-    /// Runs both in turn, so many times, each in a process of its own.
+    /// Alternates both, `count` times, each in a child process.
     #[must_use]
     pub fn from_runs(pairs: usize, ours: &Run, baseline: &Run) -> Self
     where
@@ -134,8 +132,8 @@ impl<T> Pairs<T> {
         Self::alternate(pairs, || ours.in_own_process(), || baseline.in_own_process())
     }
 
-    /// A row of ratios: `figure` of each run of ours by that of the baseline, which has a `name`. `show` makes a text of
-    /// all runs of one of the two.
+    /// A row of ratios: `figure` of each of our runs divided by that of the baseline, which is called `name`. `show`
+    /// formats all runs of one of the two.
     pub fn row(
         &self,
         what: impl Into<String>,

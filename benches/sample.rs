@@ -1,4 +1,4 @@
-//! Purchases, logs that hold them, and a store that only counts.
+//! Purchases, logs with purchases, and a counting store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use crate::usage::{as_f64, processor_time};
 
-/// A store that counts and keeps nothing: what is left is what the pipeline itself costs.
+/// A store that counts and stores nothing, to measure the cost of the pipeline itself.
 #[derive(Debug, Default)]
 pub struct CountingStore {
     count: AtomicU64,
@@ -32,10 +32,10 @@ impl RecordStore<Purchase> for CountingStore {
     }
 }
 
-/// The users among whom the purchases of a bench are shared.
+/// The number of users in a bench.
 const USERS: u64 = 1_000;
 
-/// Purchases with fresh ids, of about 100 bytes each in a log.
+/// Purchases with new ids, about 100 bytes each in a log.
 #[must_use]
 pub fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number: u64| {
@@ -46,14 +46,14 @@ pub fn purchases(count: u64) -> Vec<Purchase> {
     (0..count).map(purchase).collect()
 }
 
-/// A purchase with a fresh id.
+/// A purchase with a new id.
 #[must_use]
 pub fn purchase(user: &str, name: &str, price: &str) -> Purchase {
     let new = NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), price.parse().unwrap());
     new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 
-/// Publishes `records` purchases into the topic that `options` name.
+/// Publishes `records` purchases into the topic of `options`.
 pub async fn fill_topic(options: KafkaLogOptions, records: u64) {
     let sink = KafkaLog::open(options).await.unwrap().sink();
     let all = purchases(records);
@@ -62,28 +62,28 @@ pub async fn fill_topic(options: KafkaLogOptions, records: u64) {
     sink.close(Duration::from_secs(10)).await.unwrap();
 }
 
-/// How long an ingest took.
+/// The durations of an ingest.
 #[derive(Debug, Clone, Copy)]
 pub struct Ingested {
     /// From its start to its end.
     pub whole: Duration,
-    /// From the first batch that was stored until all were: how long it takes to join a group is another matter.
+    /// From the first stored batch to the last, without the time to join the group.
     pub since_first: Duration,
-    /// The processor time of that.
+    /// The processor time of that period.
     pub processor_since_first: Duration,
-    /// The records of the first batch.
+    /// The number of records in the first batch.
     pub first: u64,
 }
 
 impl Ingested {
-    /// The time for all `records` at the rate since the first batch.
+    /// The time for all `records` at the rate after the first batch.
     #[must_use]
     pub fn extrapolated(&self, records: u64) -> Duration {
         self.since_first.mul_f64(as_f64(records) / as_f64((records - self.first).max(1)))
     }
 }
 
-/// Ingests everything from `source` into `store`, which is so many records.
+/// Ingests `count` records from `source` into `store`.
 pub async fn ingest(
     source: Arc<dyn LogSource>,
     store: Arc<dyn PurchaseStore>,

@@ -1,19 +1,19 @@
-//! How large and how often, and which servers there are.
+//! Sizes, numbers of runs, and available servers.
 
-/// How large and how often.
+/// The scale of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Only whether it works: what `cargo test --benches` asks for.
+    /// A smoke test, for `cargo test --benches`.
     Tiny,
-    /// A first look, in a few minutes.
+    /// A quick measurement, in a few minutes.
     Quick,
-    /// What is published.
+    /// The published measurements.
     Full,
 }
 
 impl Scale {
-    /// That of a bench: `cargo test --benches`, which does not say `--bench`, only checks whether it works. `--quick`
-    /// asks for a first look.
+    /// The scale of a bench. `cargo test --benches` does not pass `--bench` and only runs a smoke test. `--quick`
+    /// selects the quick scale.
     #[must_use]
     pub fn from_env() -> Self {
         match (has_flag("--bench"), has_flag("--quick")) {
@@ -23,7 +23,7 @@ impl Scale {
         }
     }
 
-    /// What belongs to this scale.
+    /// The value for this scale.
     #[must_use]
     pub const fn pick<T: Copy>(self, tiny: T, quick: T, full: T) -> T {
         match self {
@@ -33,14 +33,14 @@ impl Scale {
         }
     }
 
-    /// How many pairs of runs: as `SHOP_BENCH_PAIRS` says, or 1, 3, 15.
+    /// The number of pairs of runs: `SHOP_BENCH_PAIRS`, or 1, 3 or 15.
     #[must_use]
     pub fn pairs(self) -> usize {
         let chosen = variable("SHOP_BENCH_PAIRS").and_then(|pairs| pairs.parse().ok());
         chosen.filter(|_| self != Self::Tiny).unwrap_or_else(|| self.pick(1, 3, 15))
     }
 
-    /// How many runs of what takes long: at most 5, and one for a first look.
+    /// The number of runs of slow measurements: at most 5, and one at the quick scale.
     #[must_use]
     pub fn long_runs(self) -> usize {
         if self == Self::Full { self.pairs().min(5) } else { 1 }
@@ -53,20 +53,20 @@ pub fn has_flag(flag: &str) -> bool {
     std::env::args().any(|argument| argument == flag)
 }
 
-/// A variable of the environment that is not empty.
+/// An environment variable, if it is not empty.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the environment names the servers")]
+#[expect(clippy::disallowed_methods, reason = "the servers are configured in the environment")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The brokers that a bench may use.
+/// The Kafka brokers, if configured.
 #[must_use]
 pub fn kafka() -> Option<String> {
     variable("SHOP_TEST_KAFKA")
 }
 
-/// The MongoDB that a bench may use.
+/// The MongoDB, if configured.
 #[must_use]
 pub fn mongodb() -> Option<String> {
     variable("SHOP_TEST_MONGODB_URI")

@@ -1,4 +1,4 @@
-//! `facing` as its binary serves it, or the bare echo, in a process of its own.
+//! `facing` as in its binary, or the bare echo, in a child process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -14,17 +14,17 @@ use crate::run::THIS;
 use crate::scale::variable;
 use crate::{echo, usage};
 
-/// Names what this process serves, if it was started for that: `facing` or `echo`.
+/// The variable that selects what a child process serves: `facing` or `echo`.
 const SERVE: &str = "SHOP_BENCH_SERVE";
 
-/// Serves until the process that started this one closes its input or ends, if this one was started for that.
+/// If this process was started as a server, serves until its parent closes its input or ends.
 pub(crate) fn serve_if_requested() {
     let Some(what) = variable(SERVE) else { return };
     std::thread::spawn(|| {
         drop(std::io::stdin().read(&mut [0]));
         std::process::exit(0);
     });
-    // As `#[tokio::main]` makes it.
+    // Like `#[tokio::main]`.
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         match what.as_str() {
@@ -37,10 +37,10 @@ pub(crate) fn serve_if_requested() {
     std::process::exit(1);
 }
 
-/// The settings of a facing that only publishes: another process ingests, and lists.
+/// The settings of a facing that only publishes, without ingest and listings.
 pub const EDGE_ONLY: (&str, &str) = ("MANAGEMENT_URL", "http://127.0.0.1:1");
 
-/// A process that serves, until this is dropped.
+/// A server in a child process, until this is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -54,8 +54,8 @@ impl Server {
         Self::start(Command::new(THIS).env(SERVE, "echo"))
     }
 
-    /// `facing` with `settings`, for purchases alone, with its files in `folder`. Without settings it keeps everything
-    /// in one process, on the embedded log and store.
+    /// `facing` with `settings`, for purchases only, with its files in `folder`. Without settings it runs everything in
+    /// one process, with the embedded log and store.
     #[must_use]
     pub fn facing(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(THIS);
@@ -71,25 +71,25 @@ impl Server {
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
             line["http.address"].as_str().map(|address| address.parse().unwrap())
         });
-        // Its log is read on: a full pipe would block it.
+        // Keeps reading the log: a full pipe would block the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self { address: address.unwrap(), child }
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its process.
+    /// Its process id.
     #[must_use]
     pub fn process(&self) -> Process {
         usage::process(self.child.id())
     }
 }
 
-/// Has a facing listen on any port, log for machines, and keep its files in `folder`.
+/// Configures a facing to listen on any port, to log as JSON, and to keep its files in `folder`.
 pub fn with_files_in<'a>(folder: &Path, command: &'a mut Command) -> &'a mut Command {
     command.env("PORT", "0").env("LOG_FORMAT", "json").env("SHOP_DATA_DIR", folder)
 }

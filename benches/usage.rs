@@ -1,4 +1,4 @@
-//! What a run has cost: time, processor, memory.
+//! The cost of a run: time, processor time, memory.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use procfs::process::Process;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// What a run has cost.
+/// The cost of a run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Cost {
-    /// Records in a second.
+    /// Records per second.
     pub rate: f64,
     /// Seconds of processor time per 100,000 records.
     pub processor: f64,
-    /// The most memory that the process had, in MiB.
+    /// The peak memory of the process in MiB.
     pub memory: f64,
 }
 
 impl Cost {
-    /// Of this process, which has used so much processor time for so many records.
+    /// The cost of this process, which has used this much processor time for this many records.
     #[must_use]
     pub fn new(records: u64, time: Duration, processor: Duration) -> Self {
         Self {
@@ -29,7 +29,7 @@ impl Cost {
         }
     }
 
-    /// That of this run and another one of as many records, as if they were one run.
+    /// The combined cost of this run and another one of the same size.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -56,20 +56,20 @@ impl fmt::Display for Cost {
     }
 }
 
-/// A count as a figure.
+/// A count as a floating-point figure.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
 pub const fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// The middle one, or the upper of the two in the middle.
+/// The median; of an even number the upper of the two.
 #[must_use]
 pub fn median(figures: Vec<f64>) -> f64 {
     quantile(figures, 0.5)
 }
 
-/// The one below which such a share of them lies; 0 if there are none.
+/// The quantile `share`; 0 if there are none.
 #[must_use]
 #[expect(
     clippy::cast_precision_loss,
@@ -83,7 +83,7 @@ pub fn quantile(mut figures: Vec<f64>, share: f64) -> f64 {
     figures.get(place.min(figures.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
-/// The processor time that this process has used so far, with all its threads.
+/// The processor time of this process, over all threads.
 #[must_use]
 pub fn processor_time() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap()
@@ -95,7 +95,7 @@ pub fn process(id: u32) -> Process {
     Process::new(id.cast_signed()).unwrap()
 }
 
-/// The processor time that a process has used so far, in seconds, to a hundredth.
+/// The processor time of a process in seconds, with a resolution of a hundredth.
 #[must_use]
 pub fn processor_seconds_of(process: &Process) -> f64 {
     let stat = process.stat().unwrap();
@@ -105,20 +105,20 @@ pub fn processor_seconds_of(process: &Process) -> f64 {
 /// The memory of a process, in MiB.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
-    /// What it has now.
+    /// Currently.
     pub resident: f64,
-    /// The most that it had so far.
+    /// The peak.
     pub peak: f64,
 }
 
-/// The memory of a process, unless it has ended.
+/// The memory of a process; `None` if it has ended.
 #[must_use]
 pub fn memory_of(process: &Process) -> Option<Memory> {
     let status = process.status().ok()?;
     Some(Memory { resident: as_f64(status.vmrss?) / 1_024.0, peak: as_f64(status.vmhwm?) / 1_024.0 })
 }
 
-/// The most memory that this process had so far, in MiB.
+/// The peak memory of this process in MiB.
 #[must_use]
 pub fn peak_memory() -> f64 {
     memory_of(&Process::myself().unwrap()).unwrap().peak
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::float_cmp, reason = "they are taken as they are")]
+    #[expect(clippy::float_cmp, reason = "the values are not computed")]
     fn quantiles_are_taken_from_what_is_there() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 3.0);

@@ -1,4 +1,4 @@
-//! Streams all purchases of a user: pages are asked for as they are read, and one is held at a time.
+//! Streams all purchases of a user. Pages are requested as they are consumed, with one page in memory.
 //!
 //! ```text
 //! cargo run --example all_purchases
@@ -23,10 +23,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let orders = (0..2_500).map(order).collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?;
     shop.buy_all(stream::iter(orders), 64).try_for_each(|_bought| future::ok(())).await?;
     let user = shop.user("u1".parse()?).oldest_first();
-    // All are taken; the last of them are stored a moment later.
+    // All are accepted; the last ones are stored a moment later.
     while user.summary().await?.count < 2_500 {}
 
-    // Three pages of a thousand, one after the other.
+    // Three pages of a thousand, sequentially.
     let (mut count, mut dearest) = (0, Price::ZERO);
     let mut purchases = user.purchases();
     while let Some(purchase) = purchases.try_next().await? {
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("{count} purchases, the dearest for {dearest}");
 
-    // It is a stream as any other: the rest of it is never asked for.
+    // A stream like any other: dropping it requests no more pages.
     let prices = user.purchases().take(3).map_ok(|purchase| purchase.price.to_string());
     let first: Vec<_> = prices.try_collect().await?;
     println!("the first three: {first:?}");

@@ -1,4 +1,4 @@
-//! Code against the ports runs over HTTP, on an embedded log and store, or in memory, unchanged.
+//! Code against the ports runs unchanged over HTTP, on an embedded log and store, or in memory.
 //!
 //! ```text
 //! cargo run --example any_backend
@@ -20,7 +20,7 @@ use shop_core::ports::PurchaseStore;
 use shop_core::{Clock, Result, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 
-/// The program: knows nothing of what is behind.
+/// The application: independent of the backend.
 async fn sell(
     name: &str,
     sink: Arc<dyn PurchaseSink>,
@@ -29,7 +29,7 @@ async fn sell(
 ) -> Result<()> {
     let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     let receipt = sink.publish(&purchase).await?;
-    // It is taken; a moment later it is stored, too.
+    // It is accepted, and stored a moment later.
     while query.get(&purchase.id).await?.is_none() {
         tokio::task::yield_now().await;
     }
@@ -37,9 +37,15 @@ async fn sell(
     Ok(())
 }
 
-/// Carries from a log into a store, where no service does that.
-fn spawn_ingest(source: Arc<dyn LogSource>, store: Arc<dyn PurchaseStore>, letters: Arc<dyn DeadLetters>) {
-    tokio::spawn(Ingest::new(source, store, letters, IngestOptions::default()).run(std::future::pending()));
+/// Ingests from a log into a store, where no service does so.
+fn spawn_ingest(
+    source: Arc<dyn LogSource>,
+    store: Arc<dyn PurchaseStore>,
+    dead_letters: Arc<dyn DeadLetters>,
+) {
+    tokio::spawn(
+        Ingest::new(source, store, dead_letters, IngestOptions::default()).run(std::future::pending()),
+    );
 }
 
 #[tokio::main]

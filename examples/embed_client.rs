@@ -1,4 +1,4 @@
-//! `shop-client` inside another program: buys, repeats a buy, reads what was bought.
+//! `shop-client` inside another program: buys, repeats a purchase, and lists the purchases.
 //!
 //! ```text
 //! cargo run --example embed_client
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In your program this is the address of a running facing, such as http://localhost:3000.
     let client = ShopClient::builder(examples::service_in_memory().await?).build()?;
 
-    // With a key of yours a purchase can be repeated as often as you like.
+    // With your own key a purchase can be repeated safely.
     let order =
         NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?).with_key("order-7".parse()?);
     let first = client.buy(order.clone()).await?;
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("bought {}, repeated as the same purchase: {same}", first.purchase.price);
     let last = client.buy(NewPurchase::new("u1".parse()?, "ada".parse()?, "15.50".parse()?)).await?;
 
-    // What was bought just now is in the answer.
+    // The new purchases are in the listing.
     let user = client.user("u1".parse()?).waiting_for(&last.receipt);
     let spent = user.summary().await?;
     println!("{} purchases for {}", spent.count, spent.total_spent);

@@ -1,4 +1,4 @@
-//! Imports a CSV file with progress, is interrupted, and goes on without doubling anything.
+//! Imports a CSV file with progress, is interrupted, and continues without duplicates.
 //!
 //! ```text
 //! cargo run --example import_csv
@@ -17,13 +17,13 @@ use shop_client::{NewPurchase, ShopClient};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// A row as a purchase. Its place in the file is its key: sent again, it is the same purchase.
+/// A row as a purchase. Its line number is the key: sent again, it is the same purchase.
 fn purchase((row, record): (usize, csv::StringRecord)) -> Result<NewPurchase> {
     let new = NewPurchase::new(record[0].parse()?, record[1].parse()?, record[2].parse()?);
     Ok(new.with_key(format!("import-2026-03-row-{row}").parse()?))
 }
 
-/// Imports the rows up to `to` from where the last run has stopped, as the file `done` says.
+/// Imports the rows up to `to`, from where the previous run stopped according to the file `done`.
 async fn import(shop: &ShopClient, file: &Path, done: &Path, to: usize) -> Result<usize> {
     let from: usize = std::fs::read_to_string(done).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     let rows = csv::Reader::from_path(file)?.into_records().collect::<Result<Vec<_>, _>>()?;
@@ -33,7 +33,7 @@ async fn import(shop: &ShopClient, file: &Path, done: &Path, to: usize) -> Resul
     let mut answers = shop.buy_all(stream::iter(purchases), 32);
     while let Some(_bought) = answers.try_next().await? {
         progress.inc(1);
-        // Answers are in the order of the rows, so a number says it all. Too low a one is harmless.
+        // Results are in the order of the rows, so one number is sufficient. A number that is too low is harmless.
         std::fs::write(done, progress.position().to_string())?;
     }
     Ok(from)
@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
 
     let from = import(&shop, &file, &done, usize::MAX).await?;
     let user = shop.user("u1".parse()?);
-    // All rows are taken; the last of them are stored a moment later.
+    // All rows are accepted; the last ones are stored a moment later.
     while user.summary().await?.count < 1_000 {}
     let sum = user.summary().await?;
     println!("went on from row {from}: {} purchases for {}", sum.count, sum.total_spent);

@@ -1,10 +1,10 @@
-//! A client in the state of an axum service: a handler buys, and says what became of it.
+//! A client in the state of an axum service: a handler buys, and responds with the outcome.
 //!
 //! ```text
 //! cargo run --example in_axum
 //!
 //! 201 Created thanks: 0190…
-//! 503 Service Unavailable not now, please come again
+//! 503 Service Unavailable not available, please retry
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
@@ -18,7 +18,7 @@ use axum::{Router, routing::post};
 use shop_client::{NewPurchase, RequestContext, RetryPolicy, ShopClient};
 use tower::ServiceExt;
 
-/// The order's number is the key: whoever presses the button twice buys once.
+/// The order's number is the key: a double click buys once.
 async fn checkout(
     State(shop): State<ShopClient>,
     Path(order): Path<u32>,
@@ -28,13 +28,13 @@ async fn checkout(
     let key = format!("order-{order}").parse().map_err(|_invalid| no_order)?;
     let price = format!("{order}.99").parse().map_err(|_invalid| no_order)?;
     let user = ("u1".parse().map_err(|_invalid| no_order)?, "ada".parse().map_err(|_invalid| no_order)?);
-    // The request's id goes with the purchase, into every log on the way.
+    // The request's id is transmitted with the purchase, for correlation in all logs.
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let shop = shop.with_context(RequestContext::new(header("x-request-id"), header("traceparent")));
     match shop.buy(NewPurchase::new(user.0, user.1, price).with_key(key)).await {
         Ok(bought) => Ok((StatusCode::CREATED, format!("thanks: {}", bought.purchase.id))),
         Err(error) if error.is_retryable() => {
-            Err((StatusCode::SERVICE_UNAVAILABLE, "not now, please come again"))
+            Err((StatusCode::SERVICE_UNAVAILABLE, "not available, please retry"))
         }
         Err(_refused) => Err((StatusCode::BAD_GATEWAY, "this cannot be bought")),
     }
@@ -42,7 +42,7 @@ async fn checkout(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // A checkout does not wait for longer than its customer.
+    // A checkout does not wait longer than its customer.
     let brief = RetryPolicy::default().total_timeout(Duration::from_secs(1));
     for address in [examples::service_in_memory().await?, "http://127.0.0.1:1".to_owned()] {
         let shop = ShopClient::builder(address).user_agent("checkout/1.0").retries(brief.clone()).build()?;

@@ -1,4 +1,4 @@
-//! Services for the examples: yours have addresses, such as `http://localhost:3000`.
+//! Services for the examples. Your own have addresses such as `http://localhost:3000`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use shop_core::record::Record;
 use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
 use tokio::net::TcpListener;
 
-/// The address of a facing in this process, on a log and a store in memory.
+/// The address of a facing in this process, with an in-memory log and store.
 ///
 /// # Errors
 /// When it cannot listen.
 pub async fn service_in_memory() -> std::io::Result<String> {
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::new(store.clone()), letters, IngestOptions::default());
+    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
     tokio::spawn(ingest.run(std::future::pending()));
     let options = HttpOptions::default();
     let router = facing(Facing::new(Arc::new(log.sink()), Arc::new(store)), options.clone());
@@ -27,7 +27,7 @@ pub async fn service_in_memory() -> std::io::Result<String> {
     Ok(address)
 }
 
-/// The addresses of a service of users and of one of orders in this process, which know each other only by events.
+/// The addresses of a service of users and a service of orders in this process, connected by events only.
 ///
 /// # Errors
 /// When they cannot listen.
@@ -43,20 +43,20 @@ pub async fn users_and_orders_in_memory() -> std::io::Result<(String, String)> {
 
 async fn managed(parts: Management) -> std::io::Result<String> {
     let mut options = HttpOptions::default();
-    // An order waits so long for the news of its user.
+    // An order waits this long for the event of its user.
     options.unknown_user_wait = Duration::from_secs(1);
     let (listener, address) = bound().await?;
     tokio::spawn(serve(listener, management(parts, options.clone()), &options, std::future::pending()));
     Ok(address)
 }
 
-/// Carries what is written into `outbox` to `listener`, over a log of its own.
+/// Relays the events of `outbox` to `listener` over a log.
 fn spawn_relay<R: Record>(outbox: impl Outbox, listener: Arc<dyn RecordStore<R>>) {
     let log = InMemoryLog::default();
-    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let relay = Relay::new(Arc::new(outbox), Arc::new(log), RelayOptions::default());
     tokio::spawn(relay.run(std::future::pending()));
-    let ingest = Ingest::new(source, listener, letters, IngestOptions::default());
+    let ingest = Ingest::new(source, listener, dead_letters, IngestOptions::default());
     tokio::spawn(ingest.run(std::future::pending()));
 }
 

@@ -1,4 +1,4 @@
-//! A store of your own, proved by the conformance kit: `cargo test -p examples --example own_store`
+//! Your own store, tested by the conformance kit: `cargo test -p examples --example own_store`
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -50,7 +50,7 @@ impl PurchaseQuery for OwnStore {
             found.reverse();
         }
         if let Some(cursor) = &request.cursor {
-            // Behind the last one seen, which may be gone: compared, not looked for.
+            // Compared by position: the last purchase may have been deleted.
             let last = cursor.decode(selector, request.order)?;
             found.retain(|row| {
                 if newest_first { Keyset::for_purchase(row) < last } else { Keyset::for_purchase(row) > last }
@@ -84,7 +84,7 @@ impl StoreFixture for OwnStore {
     }
 }
 
-// One test for each promise of the two ports.
+// One test for each documented behavior of the two ports.
 store_suite!(own_store, async { OwnStore::default() });
 
 #[tokio::main]

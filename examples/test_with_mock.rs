@@ -1,4 +1,4 @@
-//! Tests of your own code: the mocks of `shop-client` (feature `mock`) fail as no real service would on demand.
+//! Tests of your own code with the mocks of `shop-client` (feature `mock`), which fail on demand.
 //!
 //! ```text
 //! cargo test -p examples --example test_with_mock
@@ -9,7 +9,7 @@
 use shop_client::shop_core::{Clock, SystemClock};
 use shop_client::{NewPurchase, Outcome, PurchaseSink, ShopClient};
 
-/// What a customer is told.
+/// The message for a customer.
 async fn outcome(sink: &dyn PurchaseSink, new: NewPurchase) -> &'static str {
     let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     match sink.publish(&purchase).await {
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_told_to_try_again_who_may_have_bought() {
+    async fn a_customer_who_may_have_bought_is_not_told_to_retry() {
         for (kind, text) in [
             (ErrorKind::Overloaded, "please try again"),
             (ErrorKind::DeadlineExceeded, "we are looking into it"),

@@ -15,15 +15,15 @@ use shop_client::{NewUser, Placement, Registration, ShopClient, UserNumber};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // In your program these are the addresses of a management that has these roles, or twice that of facing.
+    // In your program these are the addresses of a management with these roles, or twice the address of facing.
     let (users, orders) = examples::users_and_orders_in_memory().await?;
     let (users, orders) = (ShopClient::builder(users).build()?, ShopClient::builder(orders).build()?);
     let (users, orders) = (users.users(), orders.orders());
 
-    // With a key of yours a user can be sent as often as you like.
+    // With your own key a registration can be repeated safely.
     let ada = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
     let Registration::Registered(user) = users.register(&ada).await? else {
-        return Err("somebody else has the address".into());
+        return Err("the address is taken".into());
     };
     println!("user {} is {}", user.id, user.email);
     let again = match users.register(&ada).await? {
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let other = users.register_new(ada.email, "Another Ada".parse()?).await?;
     println!("once more with the same key: {again}, with another: {other:?}");
 
-    // The orders have heard of the user by now, or wait until they have.
+    // The service of orders has received the user's event, or waits for it.
     match orders.place_new(user.id, "Notebook".parse()?, 2, "50.00".parse()?).await? {
         Placement::Placed(order) => {
             println!("order {}: {} × {} for {}", order.id, order.quantity, order.product, order.total_price);

@@ -1,5 +1,5 @@
-//! How long after its 201 a purchase is in a listing, at half of the highest rate that is kept up with, beside the
-//! sum of its parts measured alone: one insert, and one listing.
+//! The time from a 201 to the purchase appearing in a listing, at half of the maximum sustained rate, compared with the
+//! sum of its parts measured separately: one insert and one listing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::scale::{self, Scale};
 use crate::server::Server;
 use crate::usage::{as_f64, median, quantile};
 
-/// Where purchases are stored.
+/// The store of purchases.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Store {
-    /// The embedded store in this folder.
+    /// An embedded store in this folder.
     Embedded(PathBuf),
-    /// A collection of this server.
+    /// A MongoDB collection.
     MongoDb(String, String),
 }
 
@@ -42,7 +42,7 @@ impl Store {
     }
 }
 
-/// The store in a collection, with its indexes.
+/// A collection with its indexes.
 pub(super) async fn open_collection(uri: String, collection: String) -> MongoStore {
     let mut options = MongoStoreOptions::new(uri);
     options.database = Some(DATABASE.to_owned());
@@ -52,7 +52,7 @@ pub(super) async fn open_collection(uri: String, collection: String) -> MongoSto
     store
 }
 
-/// How long each of so many inserts took, one after the other, each of one purchase, in milliseconds.
+/// The duration of each of `count` sequential inserts of one purchase, in milliseconds.
 #[must_use]
 pub fn inserts(store: Store, count: u64) -> Vec<f64> {
     two_threads().block_on(async {
@@ -72,32 +72,32 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
-/// How long, how often.
+/// The duration and the number of probes.
 #[derive(Clone, Copy)]
 struct Size {
     load: Duration,
     probes: usize,
 }
 
-/// As many wait for an answer at a time.
+/// The number of concurrent requests.
 const CONNECTIONS: usize = 64;
 
-/// What one run found, in milliseconds.
+/// The result of one run, in milliseconds.
 struct Fresh {
     rate: f64,
-    /// The median, and the time within which 99 of 100 were seen.
+    /// The median and the 99th percentile.
     seen: [f64; 2],
     insert: f64,
     listing: f64,
 }
 
-/// Of a server that `start` starts, and a store of the same kind for inserts alone.
+/// Measures a server that `start` starts, and a store of the same kind for inserts alone.
 fn measure(alone: Store, start: impl FnOnce() -> Server, size: Size) -> Fresh {
     let inserts: Vec<f64> = Run::Inserts(alone, size.probes as u64).in_own_process();
     let (server, probes) = (start(), two_threads());
     let listing = probes.block_on(listings_alone(&server, size.probes));
     let rate = (probes.block_on(highest_rate(&server, size)) / 2.0).max(1.0);
-    // Longer than the probes take: it is ended when they are through.
+    // Longer than the probes take. The load is stopped when they are done.
     let time = Duration::from_secs(3_600);
     let load = Load { address: server.address(), connections: CONNECTIONS, time, rate: Some(rate) };
     let mut load = Run::Load(load).command().stdout(std::process::Stdio::null()).spawn().unwrap();
@@ -108,7 +108,7 @@ fn measure(alone: Store, start: impl FnOnce() -> Server, size: Size) -> Fresh {
     Fresh { rate, seen: [p50, p99], insert: median(inserts), listing: median(listing) }
 }
 
-/// Listings of a user who has bought once, from a server that has nothing else to do.
+/// Listings of a user with one purchase, on an otherwise idle server.
 async fn listings_alone(server: &Server, count: usize) -> Vec<f64> {
     let mut connection = Connection::open(server.address()).await;
     connection.send(&buy("alone")).await;
@@ -122,7 +122,7 @@ async fn listings_alone(server: &Server, count: usize) -> Vec<f64> {
     times
 }
 
-/// The purchases in a second that are taken, and stored as well before the time is over.
+/// The rate of purchases that are accepted and stored within the time.
 async fn highest_rate(server: &Server, size: Size) -> f64 {
     let mut connection = Connection::open(server.address()).await;
     let (before, start) = (stored(&mut connection).await, Instant::now());
@@ -130,15 +130,15 @@ async fn highest_rate(server: &Server, size: Size) -> f64 {
     let taken: Loaded = tokio::task::spawn_blocking(|| Run::Load(load).in_own_process()).await.unwrap();
     let after = stored(&mut connection).await;
     let rate = (as_f64(after - before) / start.elapsed().as_secs_f64()).min(taken.per_second);
-    // What is still to be stored is not part of what follows.
+    // Purchases that are still to be stored must not affect the next measurement.
     while stored(&mut connection).await < before + taken.answered {}
     rate
 }
 
-/// How many purchases are stored.
+/// The number of stored purchases.
 async fn stored(connection: &mut Connection) -> u64 {
     let mut count = 0;
-    // Each connection buys for a user of its own.
+    // Each connection has its own user.
     for user in 0..CONNECTIONS {
         let answer = connection.send(&get(&format!("/v1/summary?userid=user-{user:05}"))).await;
         let summary: Value = serde_json::from_slice(answer.body).unwrap();
@@ -147,7 +147,7 @@ async fn stored(connection: &mut Connection) -> u64 {
     count
 }
 
-/// Buys, and looks until the purchase is in the listing; again and again. How long after the 201 that was.
+/// Buys and polls until the purchase is listed, repeatedly. Returns the times since the 201.
 async fn probe(server: &Server, count: usize) -> Vec<f64> {
     let mut connection = Connection::open(server.address()).await;
     let mut times = Vec::new();
@@ -168,8 +168,8 @@ async fn probe(server: &Server, count: usize) -> Vec<f64> {
     times
 }
 
-/// On the embedded log and store, and on Kafka and MongoDB where there are any.
-pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Measures the embedded log and store, and Kafka and MongoDB if available.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let size = Size {
         load: Duration::from_millis(scale.pick(100, 1_000, 3_000)),
         probes: scale.pick(20, 300, 2_000),
@@ -178,10 +178,10 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         let alone = Store::Embedded(folder.join("alone"));
         measure(alone, || Server::facing(folder, &[]), size)
     };
-    from_runs("embedded", scale, on_embedded, tell);
+    from_runs("embedded", scale, on_embedded, emit);
     let (Some(brokers), Some(uri)) = (scale::kafka(), scale::mongodb()) else {
         eprintln!(
-            "freshness on Kafka and MongoDB: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name none"
+            "freshness on Kafka and MongoDB: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI are not set"
         );
         return;
     };
@@ -197,7 +197,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         let settings = [
             ("KAFKA_BOOTSTRAP_SERVERS", &*brokers),
             ("KAFKA_TOPIC", &*name),
-            // One of its own: the member that was killed before is waited for in its group.
+            // A new group: a group would wait for the killed member of the previous run.
             ("KAFKA_GROUP_ID", &*name),
             ("MONGODB_URI", &*uri),
             ("MONGODB_DATABASE", DATABASE),
@@ -211,17 +211,17 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         }
         fresh
     };
-    from_runs("Kafka and MongoDB", scale, on_servers, tell);
+    from_runs("Kafka and MongoDB", scale, on_servers, emit);
 }
 
-/// Whether a question is answered by an index: a server that explains no plans looks at every document each time.
+/// Whether a query uses an index. A server that cannot explain plans scans all documents each time.
 async fn has_plans(uri: &str) -> bool {
     let client = mongodb::Client::with_uri_str(uri).await.unwrap();
     let question = doc! { "explain": { "find": "nothing", "filter": {} } };
     client.database(DATABASE).run_command(question).await.is_ok()
 }
 
-fn from_runs(place: &str, scale: Scale, run: impl Fn(&Path) -> Fresh, tell: &mut dyn FnMut(Row)) {
+fn from_runs(place: &str, scale: Scale, run: impl Fn(&Path) -> Fresh, emit: &mut dyn FnMut(Row)) {
     let runs: Vec<_> = (0..scale.long_runs()).map(|_| run(tempfile::tempdir().unwrap().path())).collect();
     let middle = |part: &dyn Fn(&Fresh) -> f64| median(runs.iter().map(part).collect());
     let (insert, listing) = (middle(&|run| run.insert), middle(&|run| run.listing));
@@ -232,6 +232,6 @@ fn from_runs(place: &str, scale: Scale, run: impl Fn(&Path) -> Fresh, tell: &mut
         let ours = format!("{:.2} ms", middle(&|run| run.seen[place_in]));
         let row = Row::new(what, runs.iter().map(ratio).collect(), Unit::Ratio, ours);
         let baseline = format!("one insert {insert:.2} ms and one listing {listing:.2} ms, medians, alone");
-        tell(Row { baseline, ..row.with_goal(Goal::AtMost(most)) });
+        emit(Row { baseline, ..row.with_goal(Goal::AtMost(most)) });
     }
 }

@@ -1,4 +1,4 @@
-//! From the log into the store, through the public pipeline, each case beside its ceiling.
+//! From the log into the store through the public pipeline, each case with its ceiling.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -23,20 +23,20 @@ use crate::sample::{CountingStore, ingest, purchases};
 use crate::scale::Scale;
 use crate::usage::{Cost, as_f64, processor_time};
 
-/// From where, and past what.
+/// The source and the destination of a run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Way {
-    /// From a log in memory into a store that counts, on one thread, in batches of so many records.
+    /// From an in-memory log into a counting store, on one thread, in batches of this many records.
     MemoryToCounting(usize),
-    /// Its ceiling: the same records, decoded in a loop.
+    /// Its ceiling: the same records decoded in a loop.
     DecodeOnly,
     /// From the embedded log into the embedded store.
     Embedded,
-    /// Its ceiling: the same rows by a prepared statement.
+    /// Its ceiling: the same rows with a prepared statement.
     BareInserts,
 }
 
-/// A log in memory that holds `all` and is read in batches of `size`.
+/// An in-memory log with `all`, read in batches of `size`.
 pub async fn memory_log(all: &[Purchase], size: usize) -> InMemoryLog {
     let mut options = InMemoryLogOptions::default();
     options.batch_records = size;
@@ -48,13 +48,13 @@ pub async fn memory_log(all: &[Purchase], size: usize) -> InMemoryLog {
     log
 }
 
-/// From a log in memory into a store that counts.
+/// From an in-memory log into a counting store.
 pub async fn memory_to_counting(log: &InMemoryLog, records: u64) -> Duration {
-    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    ingest(source, Arc::new(CountingStore::default()), letters, records).await.whole
+    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    ingest(source, Arc::new(CountingStore::default()), dead_letters, records).await.whole
 }
 
-/// An embedded log in `folder` that holds `all`.
+/// An embedded log in `folder` with `all`.
 async fn embedded_log(folder: &Path, all: &[Purchase]) -> EmbeddedLog {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
     let sink = log.sink();
@@ -66,7 +66,7 @@ async fn embedded_log(folder: &Path, all: &[Purchase]) -> EmbeddedLog {
     log
 }
 
-/// From the embedded log into a fresh embedded store.
+/// From the embedded log into a new embedded store.
 async fn embedded_to_embedded(log: &EmbeddedLog, records: u64) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
@@ -74,11 +74,11 @@ async fn embedded_to_embedded(log: &EmbeddedLog, records: u64) -> Duration {
     ingest(source, Arc::new(store), Arc::new(log.dead_letters()), records).await.whole
 }
 
-/// The ceiling of the embedded store: the same rows, from memory, by a prepared statement, in transactions of
-/// 1,000, just as durable.
+/// The ceiling of the embedded store: the same rows from memory, with a prepared statement, in transactions of 1,000,
+/// with the same durability.
 fn bare_inserts(all: &[Purchase]) -> Duration {
     let folder = tempfile::tempdir().unwrap();
-    // The store's own tables, so that both write the same rows and indexes.
+    // The store's own tables, so both write the same rows and indexes.
     two_threads().block_on(async {
         EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
     });
@@ -101,7 +101,7 @@ fn bare_inserts(all: &[Purchase]) -> Duration {
     start.elapsed()
 }
 
-/// What a way costs for so many records. What is prepared before does not count.
+/// Measures a run with this many records, without the preparation.
 #[must_use]
 pub fn measure(way: Way, records: u64) -> Cost {
     let all = purchases(records);
@@ -136,8 +136,8 @@ pub fn measure(way: Way, records: u64) -> Cost {
     }
 }
 
-/// Memory to a counting store, and embedded to embedded.
-pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Measures memory to a counting store, and embedded to embedded.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     for (size, most) in [(1_000, 500_000), (100, 100_000), (1, 50_000)] {
         let records = scale.pick(2_000, most.min(100_000), most);
         let (ours, decoding) = (Run::HotPath(Way::MemoryToCounting(size), records), Way::DecodeOnly);
@@ -147,14 +147,14 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
             format!("memory → counting store, one thread{batches}, {} records", thousands(as_f64(records)));
         let rates = pairs.ours.iter().map(|cost| cost.rate).collect();
         let goal = (size == 1_000).then_some(Goal::AtLeast(2_000_000.0));
-        tell(Row::new(&what, rates, Unit::PerSecond, Cost::medians(&pairs.ours)).with_goal(goal));
+        emit(Row::new(&what, rates, Unit::PerSecond, Cost::medians(&pairs.ours)).with_goal(goal));
         let what = format!("{what}: share of decoding alone");
-        tell(pairs.row(what, |cost| cost.rate, "decoding alone", Cost::medians));
+        emit(pairs.row(what, |cost| cost.rate, "decoding alone", Cost::medians));
     }
     let records = scale.pick(2_000, 50_000, 200_000);
     let run = |way| Run::HotPath(way, records);
     let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(Way::Embedded), &run(Way::BareInserts));
     let what = format!("embedded log → embedded store, {} records", thousands(as_f64(records)));
     let row = pairs.row(what, |cost| cost.rate, "bare prepared inserts", Cost::medians);
-    tell(row.with_goal(Goal::AtLeast(0.7)));
+    emit(row.with_goal(Goal::AtLeast(0.7)));
 }

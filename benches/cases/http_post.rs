@@ -1,4 +1,4 @@
-//! `POST /buy`, beside a bare axum handler that parses and echoes the same JSON.
+//! `POST /buy`, compared with a bare axum handler that parses and echoes the same JSON.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::scale::{self, Scale};
 use crate::server::{EDGE_ONLY, Server};
 use crate::usage::{as_f64, median, memory_of, processor_seconds_of};
 
-/// One run: what the connections got, and what it cost the server.
+/// The result of one run: the load, and the cost to the server.
 struct Measured {
     loaded: Loaded,
-    /// Microseconds of processor time for each request.
+    /// Microseconds of processor time per request.
     processor: f64,
     memory: f64,
 }
@@ -26,23 +26,23 @@ fn measure(server: &Server, connections: usize, time: Duration) -> Measured {
     Measured { loaded, processor, memory: memory_of(&process).unwrap().peak }
 }
 
-/// Requests in a second, and processor time for each, with few connections and with many.
-pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Requests per second and processor time per request, with few connections and with many.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
     let connections = scale.pick([4, 8], [64, 512], [64, 512]);
     let brokers = scale::kafka().unwrap_or_default();
-    // Nothing reads the topic: one will do for all runs.
+    // The topic is not read: one is sufficient for all runs.
     let on_kafka =
         [EDGE_ONLY, ("KAFKA_BOOTSTRAP_SERVERS", &*brokers), ("KAFKA_TOPIC", "shop-bench-http-post")];
-    let on_embedded = "embedded log, carried into the embedded store by the same process";
-    // What facing is measured on, its settings, and the goals with few connections and with many.
+    let on_embedded = "embedded log, ingested into the embedded store by the same process";
+    // The backend, its settings, and the goals with few connections and with many.
     let mut cases = vec![
         ("embedded log", &on_kafka[..1], [None, Some(0.6)]),
         (on_embedded, &on_kafka[..0], [None, Some(0.6)]),
         ("Kafka", &on_kafka[..], [Some(0.45), Some(0.7)]),
     ];
     if brokers.is_empty() {
-        eprintln!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA names no brokers");
+        eprintln!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA is not set");
         cases.pop();
     }
     for (on, settings, goals) in cases {
@@ -54,11 +54,11 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
             let pairs = Pairs::alternate(scale.pairs(), ours, || measure(&Server::echo(), connections, time));
             let what = format!("POST /buy, {on}, {connections} connections");
             let row = pairs.row(&what, |run| run.loaded.per_second, "bare axum echo", show);
-            tell(row.with_goal(goal.map(Goal::AtLeast)));
+            emit(row.with_goal(goal.map(Goal::AtLeast)));
             let what = format!("{what}: processor time of the server");
             let show = |runs: &[Measured]| format!("{:.1} µs", median_of(runs, |run| run.processor));
             let row = pairs.row(what, |run| run.processor, "bare axum echo", show);
-            tell(row.with_goal(Goal::AtMost(1.6)));
+            emit(row.with_goal(Goal::AtMost(1.6)));
         }
     }
 }

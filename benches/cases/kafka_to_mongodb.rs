@@ -1,6 +1,6 @@
-//! From Kafka into MongoDB, beside bare inserts of the same documents, and beside a naive loop. A round goes there and
-//! back, and its two runs of one thing count as one: what a server does every other run, collecting its garbage say,
-//! meets each.
+//! From Kafka into MongoDB, compared with bare inserts of the same documents and with a naive loop. Each round runs the
+//! contenders in order and then in reverse, and the two runs of one contender count as one: periodic work of a server,
+//! such as garbage collection, then affects all of them.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -25,22 +25,22 @@ use crate::scale::{self, Scale};
 use crate::usage::{Cost, as_f64, median, memory_of, process, processor_time, quantile};
 
 pub(super) const DATABASE: &str = "shop_bench";
-/// As many documents as a batch of ours has.
+/// The number of documents per insert, as in a batch of the pipeline.
 const BATCH: usize = 1_000;
-/// As many inserts as the pipeline has under way.
+/// The number of concurrent inserts, as in the pipeline.
 const IN_FLIGHT: usize = 8;
 
-/// What is to be run.
+/// The contender to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     way: Way,
     servers: Servers,
-    /// The topic; the collection has the same name.
+    /// The name of the topic and of the collection.
     name: String,
     records: u64,
 }
 
-/// Where the servers are.
+/// The addresses of the servers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Servers {
     kafka: String,
@@ -49,16 +49,16 @@ struct Servers {
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum Way {
-    /// From Kafka, with every guarantee.
+    /// From Kafka with all guarantees.
     Pipeline,
-    /// The ceiling: documents that are made before, straight from memory.
+    /// The ceiling: prepared documents from memory.
     Bare,
-    /// From Kafka, as one would write it without a guarantee.
+    /// From Kafka, in the simplest way, without guarantees.
     Naive,
 }
 
 impl Run {
-    /// What it costs, with the start of the process.
+    /// The cost, including the start of the process.
     #[must_use]
     pub fn measure(&self) -> Cost {
         let time = two_threads().block_on(async {
@@ -68,8 +68,8 @@ impl Run {
                 Way::Pipeline => {
                     let log = KafkaLog::open(self.topic(5)).await.unwrap();
                     let source = Arc::new(log.source(&format!("group-{}", uuid::Uuid::now_v7())).unwrap());
-                    let letters = Arc::new(log.dead_letters());
-                    let ingested = ingest(source, Arc::new(store), letters, self.records).await;
+                    let dead_letters = Arc::new(log.dead_letters());
+                    let ingested = ingest(source, Arc::new(store), dead_letters, self.records).await;
                     ingested.extrapolated(self.records)
                 }
                 Way::Bare => self.insert().await,
@@ -103,8 +103,8 @@ impl Run {
         start.elapsed()
     }
 
-    /// One insert after the other, prices in binary, ids without meaning, and the position committed whenever
-    /// librdkafka likes. The one setting that its speed depends on is chosen well.
+    /// Sequential inserts, prices as binary floating point, ids without meaning, and auto-commit. The one setting that
+    /// determines its speed is tuned.
     async fn loop_over(&self) -> Duration {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.servers.kafka).set("auto.offset.reset", "earliest");
@@ -132,7 +132,7 @@ impl Run {
     }
 }
 
-/// A purchase as no program that counts money should hold it.
+/// A purchase with a floating-point price, which is wrong for money.
 #[derive(Debug, Serialize, Deserialize)]
 struct Naive {
     username: String,
@@ -141,7 +141,7 @@ struct Naive {
     timestamp: String,
 }
 
-/// As the store writes it.
+/// The document as the store writes it.
 fn document(purchase: &Purchase) -> RawDocumentBuf {
     rawdoc! {
         "_id": purchase.id.to_string(),
@@ -157,18 +157,18 @@ pub(super) async fn drop_collection(uri: &str, name: &str) {
     client.database(DATABASE).collection::<Document>(name).drop().await.unwrap();
 }
 
-/// A run on the servers, if they are named.
+/// Runs on the servers, if they are configured.
 fn on_servers(name: &str, records: u64) -> Option<Run> {
     let Some((kafka, mongodb)) = scale::kafka().zip(scale::mongodb()) else {
-        eprintln!("kafka_to_mongodb: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name no servers");
+        eprintln!("kafka_to_mongodb: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI are not set");
         return None;
     };
     let name = format!("{name}-{}", uuid::Uuid::now_v7().simple());
     Some(Run { way: Way::Pipeline, servers: Servers { kafka, mongodb }, name, records })
 }
 
-/// From one partition and from five.
-pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Measures one partition and five.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let records = scale.pick(2_000, 100_000, 1_000_000);
     for partitions in [1, 5] {
         let Some(run) = on_servers("bench", records) else { return };
@@ -192,28 +192,28 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         let memory = ours.iter().map(|cost| cost.memory).collect();
         let pairs = Pairs { ours, baseline: bare };
         let row = pairs.row(&what, |cost| cost.rate, "bare insert_many", Cost::medians);
-        tell(row.with_goal(Goal::AtLeast(0.95)));
+        emit(row.with_goal(Goal::AtLeast(0.95)));
         let pairs = Pairs { baseline: naive, ..pairs };
         let by_naive =
             |what: String, figure: fn(&Cost) -> f64| pairs.row(what, figure, "naive loop", Cost::medians);
-        tell(by_naive(format!("{what}: rate beside a naive loop"), |cost| cost.rate));
+        emit(by_naive(format!("{what}: rate beside a naive loop"), |cost| cost.rate));
         let row = by_naive(format!("{what}: processor time beside a naive loop"), |cost| cost.processor);
-        tell(row.with_goal(Goal::AtMost(1.25)));
+        emit(row.with_goal(Goal::AtMost(1.25)));
         let row = Row::new(format!("{what}: peak memory"), memory, Unit::Mebibytes, "");
-        tell(row.with_goal(Goal::AtMost(100e6 / f64::from(1 << 20))));
+        emit(row.with_goal(Goal::AtMost(100e6 / f64::from(1 << 20))));
     }
 }
 
-/// Partitions of the topic of a soak.
+/// The partitions of the topic in a soak test.
 const PARTITIONS: u32 = 5;
-/// As many records are published at a time, so that few are held here.
+/// The number of records that are published concurrently, to bound memory.
 const AT_A_TIME: usize = 500_000;
-/// How often memory is looked at, and after how many looks the collection is dropped.
+/// The interval of memory samples, and the number of samples after which the collection is dropped.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: usize = 20;
 
-/// Whether memory stays flat: ingests millions of `records`, while the collection is dropped again and again, so that
-/// the server holds few of them. Prints the memory of its first third and of its last.
+/// Soak test: ingests millions of `records` while the collection is dropped repeatedly, so the server stays small.
+/// Prints the memory of the first third and of the last third.
 pub fn soak(records: u64) {
     let Some(run) = on_servers("soak", records) else { return };
     for published in (0..records).step_by(AT_A_TIME) {

@@ -1,5 +1,5 @@
-//! Listings of the embedded store: the first page and the summary of a user with very many purchases beside those
-//! of a user with few, and all of very many as JSON.
+//! Listings of the embedded store: the first page and the summary of a user with very many purchases compared with
+//! those of a user with few, and all of very many as JSON.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,37 +26,37 @@ use crate::usage::{as_f64, median, peak_memory};
 /// The user with very many purchases, and the one with few.
 const MANY: &str = "many";
 const FEW: &str = "few";
-/// As many as a first page holds.
+/// The size of a first page.
 const PAGE: u64 = 50;
 
-/// What is read of a store that is there.
+/// The reads to measure.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Lookup {
-    /// First pages, or summaries, of both users in turn: how often, and each time so many calls.
+    /// Alternating first pages or summaries of both users.
     InTurn {
         /// Summaries instead of first pages.
         summary: bool,
-        /// How often.
+        /// The number of repetitions.
         pairs: usize,
-        /// Calls of each user, each time.
+        /// Calls per user and repetition.
         calls: u32,
     },
     /// The whole listing of a user.
     Whole(String),
 }
 
-/// What a lookup found.
+/// The result of a measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Found {
-    /// Microseconds for each call, of the user with many and of the one with few.
+    /// Microseconds per call, of the user with many purchases and of the user with few.
     InTurn(Vec<f64>, Vec<f64>),
     /// A whole listing as JSON.
     Whole {
         /// Its length in bytes.
         bytes: u64,
-        /// How long that took.
+        /// Its duration.
         seconds: f64,
-        /// The most memory that it took, in MiB, over what the process had before.
+        /// The peak memory in MiB, minus the memory before.
         grown: f64,
     },
 }
@@ -93,10 +93,10 @@ async fn fill(folder: &Path, many: u64) {
 async fn in_turn(store: &EmbeddedStore, summary: bool, pairs: usize, calls: u32) -> Found {
     let (mut many, mut few) = (Vec::new(), Vec::new());
     let request = PageRequest::default();
-    // The first ones warm up.
+    // Warm-up.
     for number in 0..=pairs {
         let mut users = [(MANY, &mut many), (FEW, &mut few)];
-        // The one that goes first in a process is not always the same.
+        // Alternates which user is first.
         if number % 2 == 1 {
             users.reverse();
         }
@@ -116,7 +116,7 @@ async fn in_turn(store: &EmbeddedStore, summary: bool, pairs: usize, calls: u32)
     Found::InTurn(many.split_off(1), few.split_off(1))
 }
 
-/// Through facing's router, as a client reads it.
+/// Through facing's router, like a client.
 async fn whole(store: EmbeddedStore, user: &str) -> Found {
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
     let router = facing(parts, HttpOptions::default());
@@ -132,8 +132,8 @@ async fn whole(store: EmbeddedStore, user: &str) -> Found {
     Found::Whole { bytes, seconds: start.elapsed().as_secs_f64(), grown: peak_memory() - before }
 }
 
-/// First page, summary, and the whole listing.
-pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Measures the first page, the summary, and the whole listing.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let count = scale.pick(2_000, 100_000, 1_000_000);
     let folder = tempfile::tempdir().unwrap();
     two_threads().block_on(fill(folder.path(), count));
@@ -147,7 +147,7 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         let what = format!("{name}, embedded, a user with {size} purchases");
         let show = |times: &[f64]| format!("{:.0} µs", median(times.to_vec()));
         let row = Pairs { ours, baseline }.row(what, |time| *time, &format!("a user with {PAGE}"), show);
-        tell(row.with_goal(Goal::AtMost(1.5)));
+        emit(row.with_goal(Goal::AtMost(1.5)));
     }
     let (mut grown, mut few_grown, mut ours) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..scale.long_runs() {
@@ -165,5 +165,5 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     }
     let what = format!("memory that {size} purchases take, streamed as JSON");
     let baseline = format!("{PAGE} purchases, {:.1} MiB", median(few_grown));
-    tell(Row { baseline, ..Row::new(what, grown, Unit::Mebibytes, ours) });
+    emit(Row { baseline, ..Row::new(what, grown, Unit::Mebibytes, ours) });
 }

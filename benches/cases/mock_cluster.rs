@@ -1,5 +1,5 @@
-//! From librdkafka's own cluster for tests into a store that counts, beside a bare consumer loop: what stands between
-//! the client's library and the store.
+//! From librdkafka's mock cluster into a counting store, compared with a bare consumer loop: the overhead between the
+//! client library and the store.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::sample::{CountingStore, fill_topic, ingest};
 use crate::scale::Scale;
 use crate::usage::{Cost, as_f64, processor_time};
 
-/// Everything in a topic, read from its beginning by a group of its own.
+/// Reads a topic from the beginning with a new group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Consume {
     is_bare: bool,
@@ -40,7 +40,7 @@ fn fresh_group() -> String {
 }
 
 impl Consume {
-    /// What it costs, from the first records on: how long it takes to join a group is another matter.
+    /// The cost from the first records on, without the time to join the group.
     #[must_use]
     pub fn measure(&self) -> Cost {
         let (rest, time, processor) =
@@ -50,19 +50,20 @@ impl Consume {
 
     async fn ingest(&self) -> (u64, Duration, Duration) {
         let log = KafkaLog::open(options(&self.brokers)).await.unwrap();
-        let (source, letters) = (Arc::new(log.source(&fresh_group()).unwrap()), Arc::new(log.dead_letters()));
-        let ingested = ingest(source, Arc::new(CountingStore::default()), letters, self.records).await;
+        let (source, dead_letters) =
+            (Arc::new(log.source(&fresh_group()).unwrap()), Arc::new(log.dead_letters()));
+        let ingested = ingest(source, Arc::new(CountingStore::default()), dead_letters, self.records).await;
         (self.records - ingested.first, ingested.since_first, ingested.processor_since_first)
     }
 
-    /// The ceiling: each record polled, its bytes looked at, nothing committed.
+    /// The ceiling: each record is polled and its bytes are touched, without commits.
     fn poll(&self) -> (u64, Duration, Duration) {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("group.id", fresh_group())
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
-            // As ours: librdkafka's own second is a third of the time.
+            // As in our source: the default of one second would be a third of the time.
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "32768")
             .create()
@@ -70,7 +71,7 @@ impl Consume {
         consumer.subscribe(&[TOPIC]).unwrap();
         let mut begun = None;
         for _ in 0..self.records {
-            // None while the group is being joined.
+            // No records while the member joins the group.
             let record = std::iter::repeat_with(|| consumer.poll(Duration::from_secs(1))).flatten().next();
             black_box(record.unwrap().unwrap().payload().unwrap());
             begun.get_or_insert_with(|| (Instant::now(), processor_time()));
@@ -80,8 +81,8 @@ impl Consume {
     }
 }
 
-/// Few records: a partition of such a cluster keeps 5 MiB.
-pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Few records: a partition of a mock cluster holds 5 MiB.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let records = scale.pick(2_000, 50_000, 100_000);
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
@@ -91,5 +92,5 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
     let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
     let what =
         format!("librdkafka's own test cluster → counting store, {} records", thousands(as_f64(records)));
-    tell(pairs.row(what, |cost| cost.rate, "bare consumer loop", Cost::medians));
+    emit(pairs.row(what, |cost| cost.rate, "bare consumer loop", Cost::medians));
 }

@@ -1,4 +1,4 @@
-//! What is measured, a module each. Each answers rows, and says what it skips.
+//! The measurements, one module each. Each returns rows, and prints what it skips.
 
 pub mod freshness;
 pub mod hot_path;
@@ -10,13 +10,13 @@ pub mod publish;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime on this thread.
+/// A current-thread runtime.
 #[must_use]
 pub fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A runtime of two threads.
+/// A runtime with two threads.
 #[must_use]
 pub fn two_threads() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()

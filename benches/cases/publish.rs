@@ -1,4 +1,4 @@
-//! `publish` into the embedded log with many waiting callers, beside a bare group-commit loop.
+//! `publish` into the embedded log with many concurrent callers, compared with a bare group-commit loop.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::sample::purchases;
 use crate::scale::Scale;
 use crate::usage::{Cost, processor_time};
 
-/// Records published by callers that wait.
+/// Records published by concurrent callers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Publish {
     is_bare: bool,
@@ -26,7 +26,7 @@ pub struct Publish {
     records: u64,
 }
 
-/// `callers` tasks share `all`; each waits for its acknowledgement before it takes the next.
+/// `callers` tasks share `all`. Each waits for its acknowledgement before the next publish.
 async fn in_turns<F, Fut>(all: &[Purchase], callers: usize, call: F) -> Duration
 where
     F: Fn(Purchase) -> Fut + Clone + Send + 'static,
@@ -48,7 +48,7 @@ where
     start.elapsed()
 }
 
-/// Through the embedded log's sink.
+/// Through the sink of the embedded log.
 async fn through_the_sink(all: &[Purchase], callers: usize) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
@@ -62,7 +62,7 @@ async fn through_the_sink(all: &[Purchase], callers: usize) -> Duration {
 
 type Waiting = (Purchase, oneshot::Sender<()>);
 
-/// The ceiling: one thread, one channel, one prepared statement, whatever waits in one transaction.
+/// The ceiling: one thread, one channel, one prepared statement, all queued records in one transaction.
 fn write_groups(connection: &Connection, mut waiting: mpsc::Receiver<Waiting>) {
     let mut group = Vec::new();
     while waiting.blocking_recv_many(&mut group, 1_024) > 0 {
@@ -82,7 +82,7 @@ fn write_groups(connection: &Connection, mut waiting: mpsc::Receiver<Waiting>) {
     }
 }
 
-/// Past it, in a bare group-commit loop.
+/// With a bare group-commit loop.
 async fn bare(all: &[Purchase], callers: usize) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     // The log's own table.
@@ -105,7 +105,7 @@ async fn bare(all: &[Purchase], callers: usize) -> Duration {
 }
 
 impl Publish {
-    /// What it costs.
+    /// The cost.
     #[must_use]
     pub fn measure(&self) -> Cost {
         let all = purchases(self.records);
@@ -121,8 +121,8 @@ impl Publish {
     }
 }
 
-/// 1, 16 and 128 callers.
-pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Measures 1, 16 and 128 callers.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     for (callers, records) in [
         (1, scale.pick(100, 1_000, 3_000)),
         (16, scale.pick(1_000, 10_000, 50_000)),
@@ -132,6 +132,6 @@ pub fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
         let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
         let what = format!("publish into the embedded log, {callers} waiting callers");
         let row = pairs.row(what, |cost| cost.rate, "bare group commit", Cost::medians);
-        tell(row.with_goal((callers == 128).then_some(Goal::AtLeast(0.8))));
+        emit(row.with_goal((callers == 128).then_some(Goal::AtLeast(0.8))));
     }
 }

@@ -1,4 +1,4 @@
-//! Under which conditions it was measured.
+//! The conditions of the measurements.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use procfs::process::Process;
 use procfs::{CpuInfo, Current, LoadAverage, Meminfo};
 
 pub(crate) fn this_machine(scale: Scale, servers: Option<String>) -> Vec<(&'static str, String)> {
-    let named = |address: Option<String>| if address.is_some() { "named" } else { "not named" };
+    let named = |address: Option<String>| if address.is_some() { "configured" } else { "not configured" };
     let servers = servers
         .unwrap_or_else(|| format!("Kafka {}, MongoDB {}", named(scale::kafka()), named(scale::mongodb())));
     let processors = CpuInfo::current().unwrap();
@@ -28,11 +28,11 @@ pub(crate) fn this_machine(scale: Scale, servers: Option<String>) -> Vec<(&'stat
         ("commit", printed_by("git", &["describe", "--always", "--dirty"])),
         ("servers", servers),
         ("sizes", scale.pick("tiny", "quick", "full").to_owned()),
-        ("pairs", format!("{pairs}, ours and what is beside it in turn, each in a process of its own")),
+        ("pairs", format!("{pairs}, alternating with the baseline, each run in its own process")),
     ]
 }
 
-/// The kind of file system that `folder` is on: on one in memory, what is durable costs nothing.
+/// The type of the file system of `folder`. In memory, durability costs nothing.
 fn file_system(folder: &Path) -> String {
     let mounts = Process::myself().unwrap().mountinfo().unwrap();
     let of_folder = mounts.into_iter().filter(|mount| folder.starts_with(&mount.mount_point));

@@ -1,5 +1,5 @@
-//! Measures everything on this machine, each thing beside its ceiling, and writes what came of it as Markdown, with
-//! plots. What falls short of its goal is written like what does not.
+//! Measures all cases on this machine, each compared with its ceiling, and writes the results as Markdown with plots.
+//! Missed goals are reported like the others.
 //!
 //! ```text
 //! cargo run --release -p benches --bin report -- --quick
@@ -10,7 +10,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::unwrap_used,
-    reason = "a report that fails says so"
+    reason = "a report fails with a panic"
 )]
 
 mod conditions;
@@ -25,23 +25,22 @@ use benches::row::Row;
 use benches::scale::Scale;
 use conf::Conf;
 
-/// Measures purchase tracking on this machine and writes a report as Markdown, to standard output.
+/// Measures purchase tracking on this machine and writes a report as Markdown to standard output
 ///
-/// From Kafka and into MongoDB it measures when SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI name them, and says what it
-/// skips without. SHOP_BENCH_PAIRS chooses how often each pair is run. Nothing else should run on the machine
-/// meanwhile.
+/// Kafka and MongoDB are measured if SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI are set, and are reported as skipped
+/// otherwise. SHOP_BENCH_PAIRS sets the number of pairs of runs. Use an otherwise idle machine.
 #[derive(Debug, Conf)]
 struct Arguments {
     /// Small sizes and few runs: a first look in a few minutes
     #[conf(long)]
     quick: bool,
-    /// File in which the report takes the place of the one between its two markers
+    /// File whose report between the two markers is replaced
     #[conf(long)]
     write: Option<PathBuf>,
     /// Folder for the plots [default: `report` beside this program]
     #[conf(long)]
     out: Option<PathBuf>,
-    /// What stands behind SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI, for the report's conditions
+    /// Description of the servers behind SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI, for the report's conditions
     #[conf(long)]
     servers: Option<String>,
     /// Parts to measure, separated by commas [default: all of them]
@@ -49,11 +48,11 @@ struct Arguments {
     only: Option<String>,
 }
 
-/// A part of the report, with rows of its own.
+/// A section of the report.
 struct Part {
     name: &'static str,
     title: &'static str,
-    /// The bench that it is measured by; the programs themselves without.
+    /// The bench that measures it; `None` for the programs themselves.
     bench: Option<&'static str>,
 }
 
@@ -80,11 +79,11 @@ fn main() {
     if let Some(only) = &arguments.only {
         let known = PARTS.map(|part| part.name);
         for name in only.split(',') {
-            assert!(known.contains(&name), "--only {name}: choose of {}", known.join(", "));
+            assert!(known.contains(&name), "--only {name}: must be one of {}", known.join(", "));
         }
         parts.retain(|part| only.split(',').any(|name| name == part.name));
     }
-    // A file that has no place for the report is better known of before.
+    // Fails early if the file has no markers.
     let file = arguments.write.map(|path| page::File::open(&path));
     let folder = arguments.out.unwrap_or_else(|| std::env::current_exe().unwrap().with_file_name("report"));
     std::fs::create_dir_all(&folder).unwrap();
@@ -92,13 +91,13 @@ fn main() {
     for (number, Part { name, title, bench }) in parts.iter().enumerate() {
         eprintln!("[{}/{}] {title}", number + 1, parts.len());
         let mut rows = Vec::new();
-        let mut tell = |row: Row| {
+        let mut emit = |row: Row| {
             eprintln!("{row}");
             rows.push(row);
         };
         match bench {
-            Some(bench) => programs::rows(bench, scale, &mut tell),
-            None => start::rows(scale, &mut tell),
+            Some(bench) => programs::rows(bench, scale, &mut emit),
+            None => start::rows(scale, &mut emit),
         }
         let path = folder.join(format!("{name}.svg"));
         if plot::ratios(&path, title, &rows) {

@@ -1,4 +1,4 @@
-//! The report as Markdown, and its place in a file.
+//! The Markdown of the report, and its location in a file.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,16 @@ pub(crate) fn head(conditions: &[(&str, String)]) -> String {
     rows.fold("| condition | |\n|---|---|\n".to_owned(), |text, row| text + &row)
 }
 
-/// The table of a part.
+/// The table of a section.
 pub(crate) fn part(title: &str, rows: &[Row]) -> String {
     let head = format!("\n### {title}\n\n");
     if rows.is_empty() {
-        return head + "Not measured: no servers were named.\n";
+        return head + "Not measured: no servers are configured.\n";
     }
     rows.iter().fold(head + TABLE_HEAD + "\n", |text, row| text + &row.markdown() + "\n")
 }
 
-/// A file that has a place for the report.
+/// A file with the markers of a report.
 pub(crate) struct File {
     path: PathBuf,
     before: String,
@@ -43,7 +43,7 @@ impl File {
     }
 }
 
-/// What stands before the report's place, and what behind it, each with its marker.
+/// The text before and after the report, each with its marker.
 fn around(text: &str) -> Option<(&str, &str)> {
     let begin = text.find(BEGIN)? + BEGIN.len();
     let end = begin + text[begin..].find(END)?;

@@ -1,17 +1,17 @@
-//! Ratios as a picture: each run a dot, the median a bar, the goal a line.
+//! Plots of ratios: each run a dot, the median a bar, the goal a line.
 
 use std::path::Path;
 
 use benches::row::{Row, Unit};
 use plotters::prelude::*;
 
-/// The height of a row and of what is around them, and the widths of the picture and of what names the rows.
+/// The height of a row and of the margins, and the widths of the plot and of the labels.
 const ROW: u32 = 44;
 const AROUND: u32 = 90;
 const WIDTH: u32 = 1_200;
 const NAMES: u32 = 640;
 
-/// Plots the ratios among `rows`. Answers whether there are any.
+/// Plots the ratios among `rows`. Returns whether there are any.
 pub(crate) fn ratios(path: &Path, title: &str, rows: &[Row]) -> bool {
     let rows: Vec<&Row> = rows.iter().filter(|row| row.unit == Unit::Ratio).collect();
     if rows.is_empty() {
@@ -27,18 +27,18 @@ pub(crate) fn ratios(path: &Path, title: &str, rows: &[Row]) -> bool {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 fn draw(root: &Area<'_>, title: &str, rows: &[&Row]) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-    // One place at the least stays empty: a scale of a single one has no extent.
+    // At least one step stays empty: a scale with a single value has no extent.
     let last = rows.len().max(2) - 1;
     let farthest = |row: &&Row| row.spread().1.max(row.goal.map_or(1.0, benches::row::Goal::figure));
     let most = rows.iter().map(farthest).fold(1.0, f64::max) * 1.05;
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(root)
-        .caption(format!("{title}: ours by what is beside it"), ("sans-serif", 18))
+        .caption(format!("{title}: ours divided by the baseline"), ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(NAMES)
         .build_cartesian_2d(0.0..most, (0..last).into_segmented())?;
-    // The first row on top.
+    // The first row at the top.
     let name = |place: &SegmentValue<usize>| {
         let SegmentValue::CenterOf(place) = place else { return String::new() };
         let row = last.checked_sub(*place).and_then(|position| rows.get(position));

@@ -1,4 +1,4 @@
-//! The programs that are measured from outside: built, and started.
+//! Builds and starts the measured programs.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use benches::row::Row;
 use benches::scale::{Scale, variable};
 use serde_json::Value;
 
-/// Builds a program for use, and answers where it is. Cargo reports its progress on standard error.
+/// Builds a program in release mode and returns its path. Cargo prints progress to standard error.
 pub(crate) fn built(what: &[&str]) -> PathBuf {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
@@ -20,17 +20,17 @@ pub(crate) fn built(what: &[&str]) -> PathBuf {
             executable = message["executable"].as_str().map(PathBuf::from);
         }
     });
-    executable.unwrap_or_else(|| panic!("cargo has built nothing: {what:?}"))
+    executable.unwrap_or_else(|| panic!("cargo built no executable: {what:?}"))
 }
 
-/// The rows of a bench, as they come.
-pub(crate) fn rows(bench: &str, scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// The rows of a bench, as they are printed.
+pub(crate) fn rows(bench: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
     let mut command = Command::new(built(&["-p", "benches", "--bench", bench]));
     command.args(["--bench", "--json"]).args((scale == Scale::Quick).then_some("--quick"));
-    each_line(&mut command, |line| tell(serde_json::from_str(line).unwrap()));
+    each_line(&mut command, |line| emit(serde_json::from_str(line).unwrap()));
 }
 
-/// Passes on what `command` prints, line by line.
+/// Passes the output of `command` on, line by line.
 fn each_line(command: &mut Command, mut read: impl FnMut(&str)) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {

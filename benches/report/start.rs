@@ -1,4 +1,4 @@
-//! From the start of a process to its first answer, its memory when idle, and its size.
+//! The time from the start of a process to its first response, its idle memory, and its size.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,16 +14,16 @@ use benches::usage::{as_f64, median, memory_of};
 
 use crate::programs::built;
 
-/// What one start found.
+/// The result of one start.
 struct Started {
     milliseconds: f64,
     resident: f64,
 }
 
-/// Idle means that nothing was asked for so long.
+/// The time without requests after which a process counts as idle.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Starts `program` with nothing set but where its files are, in an empty folder, and buys once.
+/// Starts `program` with default settings in an empty folder, and buys once.
 fn start(program: &Path) -> Started {
     let folder = tempfile::tempdir().unwrap();
     let start = Instant::now();
@@ -38,19 +38,19 @@ fn start(program: &Path) -> Started {
     Started { milliseconds, resident: memory_of(&server.process()).unwrap().resident }
 }
 
-/// `facing` beside the bare axum program.
-pub(crate) fn rows(scale: Scale, tell: &mut dyn FnMut(Row)) {
+/// Compares `facing` with the bare axum program.
+pub(crate) fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let facing = built(&["-p", "shop-bins", "--bin", "facing"]);
     let bare = built(&["-p", "benches", "--bin", "bare_axum"]);
     let pairs = Pairs::alternate(scale.pairs(), || start(&facing), || start(&bare));
     let mut row = |what: &str, unit: &str, part: fn(&Started) -> f64| {
         let show = |all: &[Started]| format!("{:.1} {unit}", median(all.iter().map(part).collect()));
-        tell(pairs.row(what, part, "bare axum echo", show));
+        emit(pairs.row(what, part, "bare axum echo", show));
     };
     row("start to first purchase acknowledged, embedded, empty folder", "ms", |started| started.milliseconds);
     row("memory when idle, after one purchase", "MiB", |started| started.resident);
     let [ours, baseline] = [facing, bare]
         .map(|program| vec![as_f64(std::fs::metadata(program).unwrap().len()) / f64::from(1 << 20)]);
     let show = |sizes: &[f64]| Unit::Mebibytes.show(sizes[0]);
-    tell(Pairs { ours, baseline }.row("size of the program", |size| *size, "bare axum echo", show));
+    emit(Pairs { ours, baseline }.row("size of the program", |size| *size, "bare axum echo", show));
 }

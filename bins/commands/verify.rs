@@ -20,7 +20,7 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     let query = async { Ok(backend.purchases().await?.map(|store| store.query)) };
     let (log, store) = open::log_and_store(settings, Topic::purchases(settings), query).await?;
     let mut options = VerifyOptions::default();
-    (options.quiet_period, options.named) = (wait, named);
+    (options.quiet_period, options.max_reported) = (wait, named);
     let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
     let first_offset = log.port.first_offset();
     let (log, store) = (log.close().await, store.close().await);
@@ -45,7 +45,7 @@ async fn verify(
 ) -> Result<VerifyReport> {
     let progress = Progress::begin();
     let report = |at: VerifyProgress| {
-        let VerifyProgress { records, waiting, scanned, .. } = at;
+        let VerifyProgress { records, pending: waiting, scanned, .. } = at;
         progress.show(match (waiting, scanned) {
             (0, 0) => format!("{records} records looked at"),
             (0, _) => format!("{records} records looked at, {scanned} purchases scanned"),
@@ -59,7 +59,7 @@ async fn verify(
 fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
     let records = |found: &Findings<UnverifiedRecord>| -> Vec<_> {
         let record = |found: &UnverifiedRecord| json!({ "id": found.id.to_string(), "position": found.position.to_string() });
-        found.named.iter().map(record).collect()
+        found.samples.iter().map(record).collect()
     };
     let first_offset = |((topic, partition), offset): (&(String, u32), &u64)| json!({ "topic": topic, "partition": partition, "offset": offset });
     json!({
@@ -77,7 +77,7 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
         "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
         "missing_records": records(&report.missing),
         "mismatched_records": records(&report.mismatched),
-        "twice_ids": report.duplicates.named.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "twice_ids": report.duplicates.samples.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 
@@ -108,10 +108,10 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
 }
 
 fn name<T, D: Display>(text: &mut String, what: &str, findings: &Findings<T>, show: impl Fn(&T) -> D) {
-    for finding in &findings.named {
+    for finding in &findings.samples {
         let _infallible = writeln!(text, "  {what}: {}", show(finding));
     }
-    let more = findings.count - findings.named.len() as u64;
+    let more = findings.count - findings.samples.len() as u64;
     if more > 0 {
         let _infallible = writeln!(text, "  {what}: {more} more");
     }

@@ -1,4 +1,4 @@
-//! Where the time of day and fresh ids come from, so that tests can choose both.
+//! The source of the current time and of new ids, replaceable in tests.
 
 use std::fmt::Debug;
 
@@ -6,26 +6,26 @@ use uuid::Uuid;
 
 use crate::Timestamp;
 
-/// Tells the time of day and makes ids of purchases that came without a key.
+/// Returns the current time, and creates ids for purchases without a key.
 ///
-/// Deadlines do not come from here: they are [`Duration`](std::time::Duration)s on tokio's clock, which a
-/// test can pause.
+/// Timeouts do not use this clock: they are [`Duration`](std::time::Duration)s on tokio's clock, which a test can
+/// pause.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The time of day.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// An id that nobody else has, for a purchase that enters now.
+    /// A new unique id, for a purchase that is accepted now.
     fn fresh_id(&self) -> Uuid;
 }
 
-/// The machine's clock, and UUIDv7 ids.
+/// The system clock and UUIDv7 ids.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is passed")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     fn now(&self) -> Timestamp {
-        // A machine whose clock stands outside of years 1 to 9999 gets the nearer end.
+        // A clock outside of years 1 to 9999 is clamped.
         let millis = jiff::Timestamp::now().as_millisecond();
         Timestamp::from_millis(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
     }

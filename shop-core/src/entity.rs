@@ -1,4 +1,4 @@
-//! What users and orders have in common: for stores that keep rows of both kinds in the same way.
+//! The common properties of users and orders, for stores that implement both.
 
 use std::fmt::Debug;
 
@@ -9,55 +9,55 @@ use crate::{IdempotencyKey, Result};
 /// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::users::User) or an
 /// [`Order`](crate::orders::Order).
 pub trait Entity: Event + PartialEq {
-    /// What a row is made of.
+    /// The input for a new row.
     type New: Debug + Clone + Send + Sync + 'static;
     /// The events of the other service that its store consumes.
     type Other: Record;
 
-    /// What makes adding it repeatable.
+    /// Its idempotency key.
     fn key(new: &Self::New) -> &IdempotencyKey;
 
-    /// The member, by its name, that beside the key no two rows may have the same of.
+    /// The name and value of its unique member, if any.
     fn unique(_new: &Self::New) -> Option<(&'static str, &str)> {
         None
     }
 
-    /// The id of another service's row, without whose event the row is refused.
+    /// The id of another service's row that has to be known first, if any.
     fn requires(_new: &Self::New) -> Option<i64> {
         None
     }
 
-    /// The row, once there is a number.
+    /// The row with its number.
     fn with_number(new: &Self::New, number: i64) -> Self;
 
     /// Its number.
     fn number(&self) -> i64;
 
-    /// The record of its event, with the request that brought `new` in.
+    /// The record of its event, with the context of the request that created it.
     ///
     /// # Errors
     /// As [`Event::encode`].
     fn event(&self, new: &Self::New) -> Result<LogRecord>;
 
-    /// What is kept of another service's row: its id, and the number of its owner among these rows, if it has one.
+    /// The reference to store for another service's row: its id, and the number of its owner among these rows, if any.
     fn reference(other: &Self::Other) -> (i64, Option<i64>);
 }
 
-/// The outcome of adding a row.
+/// The outcome of inserting a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Insertion<E> {
-    /// It is stored now, with its event.
+    /// Inserted now, with its event.
     Inserted(E),
-    /// It was stored before with this key, and the same content.
+    /// Already inserted with this key and the same content.
     AlreadyInserted(E),
     /// The key was used for another row.
     KeyTaken,
-    /// A unique member is taken, or what the row requires is not known.
+    /// The unique member is taken, or the required row is not known.
     Refused,
 }
 
 impl<E: Entity> Insertion<E> {
-    /// The outcome when `first` has the key of `new`.
+    /// The outcome when the row `first` has the key of `new`.
     #[must_use]
     pub fn with_key_of(new: &E::New, first: E) -> Self {
         let is_same = first == E::with_number(new, first.number());

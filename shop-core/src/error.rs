@@ -1,4 +1,4 @@
-//! The one error of all ports.
+//! The error type of all ports.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -6,46 +6,46 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The result of a port's call.
+/// The result of a port call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in the caller's terms.
+/// The category of an error.
 ///
-/// The kind says what a caller can do about it; drivers' own codes stay in the message and in the source.
+/// It determines what a caller can do. Error codes of drivers are in the message and in the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request can never be served as it is: mend it.
+    /// The request is invalid: correct it.
     Invalid,
     /// Too many bytes for the log or the store: send less.
     TooLarge,
-    /// The id is taken by a purchase with other content.
+    /// The id is used by a purchase with different content.
     Conflict,
-    /// Credentials are missing or wrong, or lack a right: an operator must act.
+    /// Credentials are wrong or missing, or have insufficient rights: an operator has to act.
     Denied,
-    /// The other side cannot be reached or does not serve now: try again.
+    /// The backend is unavailable: retry.
     Unavailable,
-    /// A bounded queue is full: slow down, then try again.
+    /// A bounded queue is full: slow down, then retry.
     Overloaded,
-    /// No answer within the deadline.
+    /// No response within the timeout.
     DeadlineExceeded,
     /// The port was closed: open a new one.
     Closed,
-    /// This backend, or this build, cannot do that.
+    /// Not supported by this backend or this build.
     Unsupported,
-    /// What is stored cannot be read.
+    /// Stored data cannot be read.
     Corrupt,
     /// A defect of this program.
     Internal,
 }
 
-/// Whether the same call may be made again.
+/// Whether the call can be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
-    /// The same call will fail the same way.
+    /// A retry fails the same way.
     Never,
-    /// The same call may succeed, and making it again is harmless.
+    /// A retry may succeed and is safe.
     Safe,
     /// As [`Safe`](Self::Safe), but not before this time has passed.
     After(Duration),
@@ -57,13 +57,13 @@ pub enum Retry {
 pub enum Outcome {
     /// Nothing was changed, and nothing will be.
     NotApplied,
-    /// It may have been applied, or may be yet.
+    /// Unknown: the call may have been applied, or may still be.
     Unknown,
 }
 
-/// Why a port's call failed. Cheap to clone.
+/// The error of a port call. Cheap to clone.
 ///
-/// Displayed, it is one line without its sources; [`chain`](Self::chain) shows these too.
+/// `Display` prints one line without sources; [`chain`](Self::chain) includes them.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -79,16 +79,16 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind`, with the retry advice and the outcome that are usual for it.
+    /// An error of `kind`, with the default retry advice and outcome of that kind.
     ///
-    /// `message` is lower case, without a full stop, and says what to do where that is known.
+    /// `message` is lower case without a full stop, and states what to do if that is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let retry = match kind {
             ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => Retry::Safe,
             _ => Retry::Never,
         };
         let outcome = match kind {
-            // Whoever knows better says so.
+            // Callers with better knowledge override it.
             ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Internal => Outcome::Unknown,
             _ => Outcome::NotApplied,
         };
@@ -103,35 +103,35 @@ impl Error {
         }))
     }
 
-    /// The error of a call that has panicked.
+    /// The error of a call that panicked.
     pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
         Self::new(ErrorKind::Internal, "a port has panicked").with_context("panic", text)
     }
 
-    /// The same error, saying whether the call may be made again.
+    /// The same error with this retry advice.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.inner_mut().retry = retry;
         self
     }
 
-    /// The same error, saying whether the call took effect.
+    /// The same error with this outcome.
     #[must_use]
     pub fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.inner_mut().outcome = outcome;
         self
     }
 
-    /// The same error, saying which part it comes from, such as `embedded log`.
+    /// The same error with its origin, such as `embedded log`.
     #[must_use]
     pub fn with_origin(mut self, origin: &'static str) -> Self {
         self.inner_mut().origin = origin;
         self
     }
 
-    /// The same error with one fact more, such as `("path", "/data/log.db")`. Never a secret.
+    /// The same error with one more fact, such as `("path", "/data/log.db")`. Never a secret.
     #[must_use]
     pub fn with_context(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.inner_mut().context.push((name, value.to_string()));
@@ -149,13 +149,13 @@ impl Error {
         Arc::make_mut(&mut self.0)
     }
 
-    /// What went wrong.
+    /// The category of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same call may be made again.
+    /// Whether the call can be retried.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.0.retry
@@ -173,13 +173,13 @@ impl Error {
         &self.0.message
     }
 
-    /// Whether this is about the state of the world rather than about the call: the same call may succeed.
+    /// Whether a retry of the same call may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.0.retry != Retry::Never
     }
 
-    /// The error and all its sources, in one line.
+    /// The error and all its sources in one line.
     #[must_use]
     pub fn chain(&self) -> impl fmt::Display + '_ {
         Chain(self)

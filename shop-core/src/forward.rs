@@ -1,4 +1,4 @@
-//! `Arc` and `Box` of a port are that port.
+//! Implementations of the ports for `Arc` and `Box` of a port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 use crate::{Purchase, PurchaseId, Result};
 
-/// Forwards every call of a port to the port behind the pointer. A generic port has its parameters before it.
+/// Forwards every call of a port to the pointee. A generic port is preceded by its parameters.
 macro_rules! forward {
     ($([$($generic:tt)+])? $port:path { $($calls:tt)+ }) => {
         forward!(Arc: [$($($generic)+)?] $port { $($calls)+ });
@@ -97,15 +97,15 @@ forward!(LogSource {
 });
 
 forward!(DeadLetters {
-    async fn put(letters: &[DeadLetter]) -> Result<()>;
+    async fn put(dead_letters: &[DeadLetter]) -> Result<()>;
     async fn check() -> Result<()>;
 });
 
 forward!(LogAdmin {
     async fn scan() -> Result<BoxStream<'static, Result<Batch>>>;
     async fn scan_dead_letters() -> Result<BoxStream<'static, Result<DeadLetterState>>>;
-    async fn replay(letters: &[DeadLetter], of: RecordType) -> Result<u64>;
-    async fn discard(letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    async fn replay(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    async fn discard(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
     fn first_offset() -> u64;
 });
 

@@ -1,21 +1,21 @@
-//! The domain of purchase tracking, the ports through which it meets the world, and the pipeline between
-//! them. No I/O, no driver, no HTTP: those are in the crates beside this one.
+//! The domain of purchase tracking, the ports to logs and stores, and the pipeline between them. No I/O, no drivers, no
+//! HTTP: those are in the adapter crates.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | [`domain`] | what a purchase is: types that cannot hold nonsense, the rules of identity and content |
-//! | [`ports`] | what a store and its edges must be able to do: [`PurchaseSink`](ports::PurchaseSink), [`PurchaseStore`](ports::PurchaseStore), [`PurchaseQuery`](ports::PurchaseQuery), [`RecordStore`](ports::RecordStore) |
-//! | [`log`] | what a log must be able to do: [`LogWriter`](log::LogWriter), [`LogSource`](log::LogSource), [`DeadLetters`](log::DeadLetters), and its records |
-//! | [`record`] | the types that a topic may hold, and their codecs |
-//! | [`ingest`] | from the log into the store: nothing lost, nothing twice |
-//! | [`users`], [`orders`], [`entity`] | two more services: what they own, their ports, the events by which they know each other |
-//! | [`outbox`] | a row and its event in one write, and the relay that publishes it |
-//! | [`verify`] | the whole log against the store: what is missing, what is there twice |
-//! | [`memory`] | a log and a store in memory, for tests and to learn from |
-//! | [`json`] | JSON as it is read from any sender |
-//! | `api` | the bodies, problem types and header names of our own HTTP API (feature `api`) |
-//! | `fault` | wrappers that break a port on purpose (feature `fault`) |
-//! | `conformance` | the kit that proves a log or a store of your own (feature `conformance`) |
+//! | [`domain`] | purchases: validated types, identity and equality of content |
+//! | [`ports`] | ports of a store and its edges: [`PurchaseSink`](ports::PurchaseSink), [`PurchaseStore`](ports::PurchaseStore), [`PurchaseQuery`](ports::PurchaseQuery), [`RecordStore`](ports::RecordStore) |
+//! | [`log`] | ports of a log: [`LogWriter`](log::LogWriter), [`LogSource`](log::LogSource), [`DeadLetters`](log::DeadLetters), and its records |
+//! | [`record`] | the record types of topics, and their codecs |
+//! | [`ingest`] | the pipeline from the log into the store: no record lost, none stored twice |
+//! | [`users`], [`orders`], [`entity`] | two further services: their entities, ports and events |
+//! | [`outbox`] | the transactional outbox, and the relay that publishes its events |
+//! | [`verify`] | verification of a store against the whole log |
+//! | [`memory`] | in-memory implementations of all ports |
+//! | [`json`] | lenient JSON of other senders, and exact numbers |
+//! | `api` | bodies, problem types and header names of the HTTP API (feature `api`) |
+//! | `fault` | fault injection for any port (feature `fault`) |
+//! | `conformance` | the conformance kit for your own log or store (feature `conformance`) |
 
 #[cfg(feature = "api")]
 pub mod api;

@@ -39,8 +39,8 @@ impl Log for BoxedLog {
     }
 
     fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        let letters: Box<dyn DeadLetters> = Box::new(self.0.dead_letters());
-        Arc::new(letters)
+        let dead_letters: Box<dyn DeadLetters> = Box::new(self.0.dead_letters());
+        Arc::new(dead_letters)
     }
 
     fn admin(&self) -> Arc<dyn LogAdmin> {

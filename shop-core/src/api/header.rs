@@ -1,16 +1,16 @@
-//! The names of the headers that are not in every HTTP library, in lower case.
+//! Names of HTTP headers that HTTP libraries do not define, in lower case.
 
-/// Of a request that writes: what makes it repeatable. Of the answer to one that failed: the key to repeat it with.
+/// On a request that writes: its idempotency key. On the response to a failed one: the key to retry it with.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// Of the answer to a purchase, a user or an order that was there already, under the same key: `true`.
+/// On the response to a purchase, user or order that already existed with the same key: `true`.
 pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
-/// Of every answer to a buy that was taken: the purchase's id.
+/// On every response to an accepted purchase: the purchase's id.
 pub const PURCHASE_ID: &str = "x-purchase-id";
-/// Of an answer that waited in vain: `true`, as what it waited for is not stored yet.
+/// On a response whose wait has timed out: `true`, because the awaited purchase is not stored yet.
 pub const PURCHASE_PENDING: &str = "x-purchase-pending";
-/// Of a request and of its answer: the request's id.
+/// On a request and its response: the request's id.
 pub const REQUEST_ID: &str = "x-request-id";
-/// Of a request: the trace that it is part of, as W3C Trace Context writes it.
+/// On a request: its trace, in W3C Trace Context format.
 pub const TRACEPARENT: &str = "traceparent";
-/// Of a listing of what may be a user's id or a user's name: which of the two it was found by.
+/// On a listing by an ambiguous path: whether it was found by the user's id or by the user's name.
 pub const FOUND_BY: &str = "x-found-by";

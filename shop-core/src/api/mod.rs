@@ -1,15 +1,14 @@
-//! The HTTP API of our own services, `/v1`: bodies, problem types and header names, which the services and
-//! `shop-client` share. Feature `api`.
+//! The HTTP API `/v1`: bodies, problem types and header names, shared by the services and `shop-client`. Feature `api`.
 //!
-//! Unknown members of an answer are ignored, so that an older client understands a newer service. These types are for
-//! JSON only: in another format an exact number would not be a number.
+//! Unknown members of a response are ignored, so older clients accept responses of newer services. These types are for
+//! JSON only: in other formats, exact numbers would not be numbers.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
 //! | [`header`] | the names of headers |
-//! | this one | the bodies of requests and answers |
-//! | `schema` | the forms of values in an OpenAPI document (feature `openapi`) |
-//! | [`problem`] | the RFC 9457 problems: their types and what stands in them besides the standard members |
+//! | this one | bodies of requests and responses |
+//! | `schema` | schemas of values in an OpenAPI document (feature `openapi`) |
+//! | [`problem`] | problem types of RFC 9457 and their additional members |
 
 pub mod header;
 mod orders;

@@ -12,16 +12,16 @@ use crate::users::UserNumber;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NewOrderBody<'a> {
-    /// The number of the user who orders.
+    /// The number of the ordering user.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2147483647))]
     pub user_id: i64,
-    /// What is ordered.
+    /// The product.
     #[serde(with = "text")]
     pub product: &'a Product,
-    /// How many of it.
+    /// The quantity.
     #[cfg_attr(feature = "openapi", schema(minimum = -2147483648, maximum = 2147483647))]
     pub quantity: i32,
-    /// What all of it costs.
+    /// The total price.
     #[serde(with = "text")]
     #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_total_price))]
     pub total_price: TotalPrice,
@@ -34,7 +34,7 @@ impl<'a> From<&'a NewOrder> for NewOrderBody<'a> {
     }
 }
 
-/// An order. Its price is text with two decimals.
+/// An order. Its price is a string with two decimals.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -45,12 +45,12 @@ pub struct OrderBody {
     /// The number of the user who ordered.
     #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub user_id: i64,
-    /// What was ordered.
+    /// The product.
     #[serde(with = "text")]
     pub product: Product,
-    /// How many of it.
+    /// The quantity.
     pub quantity: i32,
-    /// What all of it costs.
+    /// The total price.
     #[serde(with = "text")]
     pub total_price: TotalPrice,
 }

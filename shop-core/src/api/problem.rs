@@ -1,33 +1,33 @@
-//! The RFC 9457 problems of `/v1`: their types, and what stands in them besides the standard members.
+//! Problem types of `/v1` (RFC 9457), and their additional members.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ErrorKind, Outcome};
 
-/// The members that a problem has besides those of RFC 9457.
+/// The additional members of a problem.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProblemMembers {
-    /// The member or parameter of the request that is wrong.
+    /// The invalid member or parameter of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub field: Option<String>,
-    /// Of a buy that failed: `not_sent`, or `unknown` when it may have taken effect.
+    /// Of a failed purchase request: `not_sent`, or `unknown` if it may have taken effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::outcome))]
     pub outcome: Option<String>,
-    /// Of a buy that failed: the `Idempotency-Key` with which repeating it is harmless.
+    /// Of a failed purchase request: the `Idempotency-Key` with which a retry is safe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub idempotency_key: Option<String>,
-    /// Everything that is wrong with the request; empty where nothing in particular is.
+    /// All errors of the request; empty if it has no specific ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(inline))]
     pub errors: Vec<ProblemError>,
 }
 
-/// One fault of a request: where it is, which is one of three, and what is wrong there.
+/// One error of a request: one of three locations, and a description.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -36,7 +36,7 @@ pub struct ProblemError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub pointer: Option<String>,
-    /// In the query or in the path: the parameter's name.
+    /// In the query or path: the parameter's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub parameter: Option<String>,
@@ -44,14 +44,14 @@ pub struct ProblemError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub header: Option<String>,
-    /// What is wrong.
+    /// A description of the error.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub detail: String,
 }
 
 impl ProblemError {
-    /// What is wrong, without its place.
+    /// An error without its location.
     #[must_use]
     pub fn new(detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..Self::default() }
@@ -59,7 +59,7 @@ impl ProblemError {
 }
 
 impl ProblemMembers {
-    /// The word for `outcome`.
+    /// The name of `outcome`.
     #[must_use]
     pub const fn outcome_word(outcome: Outcome) -> &'static str {
         match outcome {
@@ -68,7 +68,7 @@ impl ProblemMembers {
         }
     }
 
-    /// The outcome that the word stands for: unknown unless it says otherwise.
+    /// The outcome for this name. Unrecognized names mean unknown.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self.outcome.as_deref() {
@@ -78,15 +78,15 @@ impl ProblemMembers {
     }
 }
 
-/// The `type` of the 404 of a purchase that is not stored, unlike the 404 of a server that has no such path.
+/// The `type` of the 404 for a purchase that is not stored, to distinguish it from an unknown path.
 pub const UNKNOWN_PURCHASE: &str = "/problems/unknown-purchase";
-/// The `type` when there is no such user, or none that has been replicated yet.
+/// The `type` for a user that does not exist or is not replicated yet.
 pub const UNKNOWN_USER: &str = "/problems/unknown-user";
-/// The `type` when there is no such order.
+/// The `type` for an order that does not exist.
 pub const UNKNOWN_ORDER: &str = "/problems/unknown-order";
-/// The `type` when another user has the e-mail address.
+/// The `type` for an e-mail address that another user has.
 pub const EMAIL_TAKEN: &str = "/problems/email-taken";
-/// The `type` when the `Idempotency-Key` was used for another user, or for another order.
+/// The `type` for an `Idempotency-Key` that was used for another user or order.
 pub const KEY_TAKEN: &str = "/problems/key-taken";
 
 const KINDS: [(ErrorKind, &str); 11] = [
@@ -109,7 +109,7 @@ pub fn problem_type(kind: ErrorKind) -> &'static str {
     KINDS.iter().find(|(known, _)| *known == kind).map_or("about:blank", |(_, text)| text)
 }
 
-/// The kind that a problem's `type` stands for, if it is one of ours.
+/// The error kind of a problem's `type`, if it is one of ours.
 #[must_use]
 pub fn kind_of_problem(problem_type: &str) -> Option<ErrorKind> {
     KINDS.iter().find(|(_, text)| *text == problem_type).map(|(kind, _)| *kind)

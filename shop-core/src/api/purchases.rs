@@ -7,7 +7,7 @@ use crate::log::RecordPosition;
 use crate::ports::{Cursor, Durability, Page, Receipt, Summary};
 use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};
 
-/// What is sent to buy.
+/// The body of a purchase request.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -16,10 +16,10 @@ pub struct NewPurchaseBody<'a> {
     /// The buyer's name.
     #[serde(with = "text")]
     pub username: &'a UserName,
-    /// Who bought.
+    /// The buyer's user id.
     #[serde(with = "text")]
     pub userid: &'a UserId,
-    /// What it cost.
+    /// The price.
     #[serde(with = "number")]
     #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_price))]
     pub price: Price,
@@ -51,10 +51,10 @@ pub struct PurchaseBody {
     /// The buyer's name.
     #[serde(with = "text")]
     pub username: UserName,
-    /// Who bought.
+    /// The buyer's user id.
     #[serde(with = "text")]
     pub userid: UserId,
-    /// What it cost.
+    /// The price.
     #[serde(with = "number")]
     pub price: Price,
     /// When it was made.
@@ -80,19 +80,19 @@ impl From<PurchaseBody> for Purchase {
     }
 }
 
-/// The answer to a buy.
+/// The response to a purchase request.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedBody {
-    /// What was bought.
+    /// The purchase.
     pub purchase: PurchaseBody,
-    /// The proof that it is durable.
+    /// The receipt: the acknowledgement that the purchase is durable.
     pub receipt: ReceiptBody,
 }
 
 impl PublishedBody {
-    /// The answer about `purchase`.
+    /// The response about `purchase`.
     #[must_use]
     pub fn new(purchase: Purchase, receipt: Receipt) -> Self {
         Self { purchase: purchase.into(), receipt: receipt.into() }
@@ -104,17 +104,18 @@ impl PublishedBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReceiptBody {
-    /// The purchase that it is about.
+    /// The id of the purchase.
     #[serde(with = "text")]
     pub id: PurchaseId,
-    /// What the purchase survives.
+    /// The durability: which failures the purchase survives.
     #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::durability))]
     pub durability: DurabilityName,
-    /// How many brokers acknowledge a purchase at least, if the durability is `broker` and that is known.
+    /// The minimum number of brokers that acknowledge a purchase, if the durability is `broker` and the number is
+    /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub replicas: Option<u32>,
-    /// Where it stands in the log, if that is known.
+    /// The position in the log, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub position: Option<PositionBody>,
@@ -133,19 +134,19 @@ pub enum DurabilityName {
     Broker,
     /// [`Durability::Replicated`].
     Replicated,
-    /// A word of a newer service.
+    /// A name that only newer services use.
     #[serde(untagged)]
     Other(String),
 }
 
-/// Where a record stands.
+/// The position of a record.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PositionBody {
     /// The topic.
     pub topic: String,
-    /// The number of the partition.
+    /// The index of the partition.
     pub partition: u32,
     /// The offset in the partition.
     pub offset: u64,
@@ -171,7 +172,7 @@ impl From<Receipt> for ReceiptBody {
 impl From<ReceiptBody> for Receipt {
     fn from(body: ReceiptBody) -> Self {
         let durability = match body.durability {
-            // A word that is not known here promises nothing.
+            // An unrecognized name guarantees nothing.
             DurabilityName::Memory | DurabilityName::Other(_) => Durability::Memory,
             DurabilityName::LocalDisk => Durability::LocalDisk,
             DurabilityName::Broker => Durability::Broker { replicas: body.replicas },
@@ -192,7 +193,7 @@ impl From<ReceiptBody> for Receipt {
 pub struct PageBody {
     /// The purchases.
     pub items: Vec<PurchaseBody>,
-    /// Where the next page begins; `null` at the end.
+    /// The cursor of the next page; `null` at the end.
     #[cfg_attr(feature = "openapi", schema(required = true))]
     pub next: Option<String>,
 }
@@ -213,15 +214,15 @@ impl From<PageBody> for Page {
     }
 }
 
-/// What many purchases come to.
+/// A summary of purchases.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SummaryBody {
-    /// How many there are.
+    /// The number of purchases.
     #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub count: u64,
-    /// What they cost together, exactly.
+    /// Their total price, exactly.
     #[serde(with = "number")]
     pub total_spent: Total,
 }

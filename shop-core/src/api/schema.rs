@@ -1,4 +1,4 @@
-//! The forms of values in the OpenAPI document of the API.
+//! Schemas of values in the OpenAPI document of the API.
 
 use serde_json::json;
 use utoipa::openapi::RefOr;
@@ -12,21 +12,21 @@ use crate::orders::{Product, TotalPrice};
 use crate::users::{Email, PersonName};
 use crate::{Outcome, Price, PurchaseId, Timestamp, Total, UserId, UserName};
 
-/// Neither blank nor with control characters.
+/// Not blank, without control characters.
 const SENSIBLE: &str =
     r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
-/// The text of a JSON number. It may have an exponent, too.
+/// The text of a JSON number, possibly with an exponent.
 const PRICE_TEXT: &str = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{1,8})?$";
 const PURCHASE_ID: &str = "^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24})$";
 const TOTAL_PRICE: &str = r"^-?(0|[1-9][0-9]{0,7})\.[0-9]{2}$";
 /// The text of a JSON number with up to two decimals.
 const NEW_TOTAL_PRICE: &str = r"^-?(0|[1-9][0-9]{0,7})(\.[0-9]{1,2})?$";
-/// The highest total of an order, and below zero the lowest.
+/// The maximum absolute total of an order.
 pub const HIGHEST_TOTAL_PRICE: f64 = 99_999_999.99;
 const MAX_USER_ID_BYTES: usize = 128;
 const MAX_USER_NAME_BYTES: usize = 256;
 
-/// Values that look everywhere alike.
+/// Schemas that are shared by several types.
 macro_rules! looks_like {
     ($($type:ty: $schema:expr;)*) => {
         $(
@@ -54,7 +54,7 @@ looks_like! {
     TotalPrice: text().pattern(Some(TOTAL_PRICE));
 }
 
-/// A value of this type.
+/// A schema of this type.
 #[must_use]
 pub fn with_type(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
@@ -66,7 +66,7 @@ pub fn text() -> ObjectBuilder {
     with_type(Type::String)
 }
 
-/// One of these words.
+/// One of these strings.
 #[must_use]
 pub fn word<const N: usize>(words: [&str; N]) -> ObjectBuilder {
     text().enum_values(Some(words))
@@ -101,12 +101,12 @@ pub fn instant() -> ObjectBuilder {
     text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
 }
 
-/// An exact number, not below zero.
+/// An exact number, not negative.
 fn exact_number() -> ObjectBuilder {
     with_type(Type::Number).minimum(Some(0)).examples([json!(29.99)])
 }
 
-/// The price of a new purchase, not below zero.
+/// The price of a new purchase, not negative.
 pub(super) fn new_price() -> RefOr<Schema> {
     number_or_text(price_number().minimum(Some(0)), PRICE_TEXT)
 }
@@ -119,7 +119,7 @@ pub fn price_number() -> ObjectBuilder {
     number.examples([json!(29.99)]).description(Some(says))
 }
 
-/// A number, or its text.
+/// A number, or a numeric string.
 pub fn number_or_text(number: ObjectBuilder, pattern: &str) -> RefOr<Schema> {
     AnyOfBuilder::new().item(number).item(text().pattern(Some(pattern))).into()
 }

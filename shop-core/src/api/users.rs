@@ -54,7 +54,7 @@ impl From<UserBody> for User {
     }
 }
 
-/// The orders that a user is known to have placed.
+/// The known orders of a user.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -62,7 +62,7 @@ pub struct UserOrdersBody {
     /// The user's number.
     #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub user_id: i64,
-    /// The numbers of the orders, in ascending order.
+    /// The numbers of the orders in ascending order.
     #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::numbers))]
     pub orders: Vec<i64>,
 }

@@ -1,4 +1,4 @@
-//! What a test of users, orders, records or an outbox needs of the implementation that it proves.
+//! Fixtures for tests of users, orders, records and outboxes.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,59 +19,59 @@ use crate::ports::RecordStore;
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 
-/// A store of users that nobody else uses, and what is behind it.
+/// A fresh store of users with its ports.
 #[async_trait]
 pub trait UsersFixture: Debug + Send + Sync {
     /// The store.
     async fn users(&self) -> Arc<dyn UserStore>;
 
-    /// Where the events of orders are applied.
+    /// Applies the events of orders.
     async fn events(&self) -> Arc<dyn RecordStore<Order>>;
 
-    /// What is to be told of the users.
+    /// The pending events of the users.
     async fn outbox(&self) -> Arc<dyn Outbox>;
 }
 
-/// A store of orders that nobody else uses, and what is behind it.
+/// A fresh store of orders with its ports.
 #[async_trait]
 pub trait OrdersFixture: Debug + Send + Sync {
     /// The store.
     async fn orders(&self) -> Arc<dyn OrderStore>;
 
-    /// Where the events of users are applied.
+    /// Applies the events of users.
     async fn events(&self) -> Arc<dyn RecordStore<User>>;
 
-    /// What is to be told of the orders.
+    /// The pending events of the orders.
     async fn outbox(&self) -> Arc<dyn Outbox>;
 }
 
-/// An outbox that nobody else uses, and a way to write into it.
+/// A fresh outbox, and a way to write entries.
 #[async_trait]
 pub trait OutboxFixture: Debug + Send + Sync {
     /// The outbox.
     async fn outbox(&self) -> Arc<dyn Outbox>;
 
-    /// Writes a row with an event; answers the event.
+    /// Writes a row with an event. Returns the event.
     async fn write(&self) -> LogRecord;
 }
 
-/// A store of records that nobody else uses.
+/// A fresh store of records.
 #[async_trait]
 pub trait RecordStoreFixture: Debug + Send + Sync {
-    /// What it stores.
+    /// The record type.
     type Record: Record;
 
     /// The store.
     async fn store(&self) -> Arc<dyn RecordStore<Self::Record>>;
 
-    /// Record `number`, from 1: always the same one for the same number.
+    /// Record `number`, from 1. The same number gives the same record.
     fn record(&self, number: i64) -> Self::Record;
 
-    /// A record with the id of record `number` and other content. `None` where the store keeps nothing but ids.
+    /// A record with the id of record `number` and other content. `None` where the store keeps ids only.
     fn contradicting(&self, number: i64) -> Option<Self::Record>;
 }
 
-/// Where a store of users applies the events of orders.
+/// A store of users that applies the events of orders.
 #[derive(Debug)]
 pub struct OrdersOfUsers<F>(pub F);
 
@@ -92,7 +92,7 @@ impl<F: UsersFixture> RecordStoreFixture for OrdersOfUsers<F> {
     }
 }
 
-/// Where a store of orders applies the events of users.
+/// A store of orders that applies the events of users.
 #[derive(Debug)]
 pub struct UsersOfOrders<F>(pub F);
 
@@ -113,7 +113,7 @@ impl<F: OrdersFixture> RecordStoreFixture for UsersOfOrders<F> {
     }
 }
 
-/// A store of purchases, as one of records like any other.
+/// A store of purchases as a store of records.
 #[derive(Debug)]
 pub struct PurchaseRecords<F>(pub F);
 
@@ -134,7 +134,7 @@ impl<F: StoreFixture> RecordStoreFixture for PurchaseRecords<F> {
     }
 }
 
-/// A store of users and one of orders, each of which is also where others' events are applied, and its own outbox: that is a
+/// A store of users and a store of orders, each of which also applies the other's events and is its own outbox. A
 /// fixture of both.
 pub trait EntityStores: Debug + Send + Sync {
     /// The store of users.
@@ -179,7 +179,7 @@ impl<A: EntityStores> OrdersFixture for A {
     }
 }
 
-/// Users, orders, and an outbox, in memory.
+/// In-memory stores of users and orders with their outboxes.
 #[derive(Debug, Default)]
 pub struct InMemoryEntities {
     users: InMemoryUsers,
@@ -215,7 +215,7 @@ impl OutboxFixture for InMemoryEntities {
     }
 }
 
-/// The outbox of a store of users: what is written are users.
+/// The outbox of a store of users.
 #[derive(Debug)]
 pub struct OutboxOfUsers<F>(pub F, AtomicU64);
 
@@ -241,7 +241,7 @@ impl<F: UsersFixture> OutboxFixture for OutboxOfUsers<F> {
     }
 }
 
-/// The outbox of a store of orders: what is written are orders of one user, so that all have one key.
+/// The outbox of a store of orders. All orders are of one user, so all events have the same key.
 #[derive(Debug)]
 pub struct OutboxOfOrders<F>(pub F);
 
@@ -265,7 +265,7 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
     }
 }
 
-/// User `number`, as its event tells.
+/// User `number`, as in its event.
 pub(super) fn user(number: i64) -> User {
     new_user(&format!("user-{number}")).with_id(UserNumber::new(number))
 }

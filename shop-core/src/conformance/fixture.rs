@@ -1,4 +1,4 @@
-//! What a test needs of the implementation that it proves.
+//! Fixtures: what a test needs from the implementation under test.
 
 use std::fmt::Debug;
 use std::future::{Future, poll_fn};
@@ -12,25 +12,25 @@ use async_trait::async_trait;
 use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogRecord, LogSource};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
-/// The most records of a batch that the sources of a [`LogFixture`] hand out: small, so that few records make
-/// several batches.
+/// The maximum number of records in a batch of a [`LogFixture`]'s sources: small, so that few records make several
+/// batches.
 pub const BATCH_RECORDS: usize = 10;
 
-/// The bytes at which a batch of these sources ends: so many that short records do not reach them.
+/// The size in bytes at which a batch of these sources ends: short records do not reach it.
 pub const BATCH_BYTES: usize = 64 << 10;
 
-/// A log that nobody else uses.
+/// A fresh log.
 #[async_trait]
 pub trait LogFixture: Debug + Send + Sync {
-    /// What the log can do.
+    /// The capabilities of the log.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
 
-    /// The log, whose sources hand out at most [`BATCH_RECORDS`] records a batch, and end one at [`BATCH_BYTES`].
+    /// The log, whose sources limit batches to [`BATCH_RECORDS`] and [`BATCH_BYTES`].
     fn log(&self) -> Arc<dyn Log>;
 
-    /// A writer of purchases.
+    /// A publisher of purchases.
     async fn sink(&self) -> Arc<dyn PurchaseSink>;
 
     /// A new member of `group`.
@@ -38,50 +38,49 @@ pub trait LogFixture: Debug + Send + Sync {
         self.log().source(group).expect("a source")
     }
 
-    /// Where the log keeps its dead letters.
+    /// The dead letters.
     async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
         self.log().dead_letters()
     }
 
-    /// All dead letters that are pending.
+    /// All pending dead letters.
     async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
         self.log().admin().pending_dead_letters().await.expect("the dead letters")
     }
 
-    /// Appends a record as another producer might have written it; offset and time are the log's. Not called
-    /// unless [`Capabilities::foreign_records`] is set.
+    /// Appends a raw record, as another producer would; offset and time are assigned by the log. Only called if
+    /// [`Capabilities::foreign_records`] is set.
     async fn append(&self, record: LogRecord) {
         self.log().writer().append(record).await.expect("append");
     }
 }
 
-/// A store that nobody else uses, and the way to read it.
+/// A fresh store, and the way to read it.
 #[async_trait]
 pub trait StoreFixture: Debug + Send + Sync {
-    /// What the store can do.
+    /// The capabilities of the store.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
 
-    /// The way in.
+    /// The writing port.
     async fn store(&self) -> Arc<dyn PurchaseStore>;
 
-    /// The way out.
+    /// The reading port.
     async fn query(&self) -> Arc<dyn PurchaseQuery>;
 }
 
-/// What a backend can do beyond what all must. Everything, unless it says otherwise.
+/// The optional capabilities of a backend. All are supported by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Partitions move between the members of a group while both live. A log that is read by one member at a
-    /// time, as long as that member lives, has nothing to revoke.
+    /// Partitions move between live members of a group. A log with one active consumer per group has nothing to revoke.
     pub revokes: bool,
-    /// Records can be appended as other producers write them.
+    /// Raw records of other producers can be appended.
     pub foreign_records: bool,
-    /// Purchases can have the id of an old document.
+    /// Purchases can have the ObjectId of a replaced system's document as their id.
     pub object_ids: bool,
-    /// Everybody's purchases are listed and summed up. A query that does not do so answers
+    /// [`Selector::All`](crate::ports::Selector::All) is supported. If not, a query returns
     /// [`Denied`](crate::ErrorKind::Denied).
     pub lists_everybody: bool,
 }
@@ -100,7 +99,7 @@ impl Capabilities {
         self
     }
 
-    /// The same, but nobody else writes into the log.
+    /// The same, without records of other producers.
     #[must_use]
     pub const fn without_foreign_records(mut self) -> Self {
         self.foreign_records = false;
@@ -114,7 +113,7 @@ impl Capabilities {
         self
     }
 
-    /// The same, but everybody's purchases are denied.
+    /// The same, but [`Selector::All`](crate::ports::Selector::All) is denied.
     #[must_use]
     pub const fn without_listing_everybody(mut self) -> Self {
         self.lists_everybody = false;
@@ -122,18 +121,18 @@ impl Capabilities {
     }
 }
 
-/// Says that a promise is not asked for, because the backend has declared that it cannot be kept.
+/// Prints that a test is skipped because the backend lacks a declared capability.
 pub(super) fn declared(can: bool, what: &str) -> bool {
     if !can {
-        eprintln!("not asked for: this backend has declared that it has no {what}");
+        eprintln!("skipped: this backend declares that it does not support {what}");
     }
     can
 }
 
-/// Long enough for any backend on a busy machine; only a broken promise takes as long.
+/// Long enough for any backend on a busy machine; only a failing test takes as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The result of `future`, which must come.
+/// The result of `future`, which must complete.
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let Ok(result) = tokio::time::timeout(PATIENCE, future).await else {
         panic!("{what}: did not happen within {PATIENCE:?}")
@@ -141,29 +140,29 @@ pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     result
 }
 
-/// Waits until `source` is so many records behind: some logs learn of it only now and then.
+/// Waits until the lag of `source` is `records`. Some logs update it with a delay.
 pub(super) async fn lag_of(source: &dyn LogSource, records: u64) {
     while !source.lag().await.is_ok_and(|lag| lag.total() == records) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Polls `future` once and leaves it where it is.
+/// Polls `future` once.
 pub(super) async fn poll_once<F: Future + Unpin + Send>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }
 
-/// Runs a case, which must come to its end: one that does not would end the whole run without its name.
+/// Runs a case with a time limit. A case that hangs would otherwise end the whole run without its name.
 #[doc(hidden)]
 pub async fn limited(name: &str, case: impl Future<Output = ()>) {
     const LIMIT: Duration = Duration::from_secs(300);
     assert!(tokio::time::timeout(LIMIT, case).await.is_ok(), "{name}: not over within {LIMIT:?}");
 }
 
-/// Says that a test is skipped, as there is no `server`, and why.
+/// Prints that a test is skipped because there is no `server`, and why.
 ///
 /// # Panics
-/// When `required`, names with commas between them, has the server's: then a skip is a failure.
+/// If `required`, a comma-separated list, contains the server: then a skip is a failure.
 pub fn skip(server: &str, required: Option<&str>, why: &str) {
     let is_required = required.is_some_and(|names| names.split(',').any(|name| name.trim() == server));
     assert!(!is_required, "a test needs {server}, but {why}");

@@ -1,5 +1,5 @@
-//! What every log promises: [`PurchaseSink`], [`LogSource`](crate::log::LogSource) and [`DeadLetters`](crate::log::DeadLetters)
-//! together.
+//! The tests of every log: [`PurchaseSink`], [`LogSource`](crate::log::LogSource) and
+//! [`DeadLetters`](crate::log::DeadLetters) together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,14 +20,13 @@ use crate::record::{DecodeError, decode, header};
 use crate::{ErrorKind, Purchase, RequestContext};
 
 pub use super::log_batches::{
-    a_record_keeps_its_time, a_revoked_partition_is_silent, batches_keep_to_their_bytes,
+    a_record_keeps_its_timestamp, a_revoked_partition_delivers_nothing, batches_respect_the_byte_limit,
 };
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Every published purchase is delivered, in the order of its partition, in batches of one partition and
-/// epoch.
+/// Every published purchase is delivered, in the order of its partition, in batches of one partition and epoch.
 pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..35)).await;
@@ -45,7 +44,7 @@ pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
     fixture.dead_letters().await.check().await.expect("check of the dead letters");
 }
 
-/// A receipt names the purchase that it is about.
+/// A receipt contains the id of its purchase.
 pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     let mut places = BTreeSet::new();
@@ -53,13 +52,13 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
         let receipt = soon("publish", sink.publish(&purchase)).await.expect("publish");
         assert_eq!(receipt.id, purchase.id);
         if let Some(position) = receipt.position {
-            assert!(places.insert(position), "no two records stand at one place");
+            assert!(places.insert(position), "no two records have the same position");
         }
     }
 }
 
-/// A receipt promises at least what the sink said before.
-pub async fn receipts_promise_what_the_sink_does(fixture: &dyn LogFixture) {
+/// A receipt states at least the durability that the sink returned before.
+pub async fn receipts_state_the_durability(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     for purchase in purchases(0..3) {
         let least = sink.durability();
@@ -73,7 +72,7 @@ pub async fn receipts_promise_what_the_sink_does(fixture: &dyn LogFixture) {
     }
 }
 
-/// Publishing a purchase again may put it into the log twice, with the same id.
+/// Publishing a purchase again may append it twice, with the same id.
 pub async fn publishing_again_keeps_the_id(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &[purchase(1), purchase(1), purchase(2)]).await;
@@ -83,8 +82,8 @@ pub async fn publishing_again_keeps_the_id(fixture: &dyn LogFixture) {
     }
 }
 
-/// The record holds user, name, price with its scale, and time; its headers hold the request's context.
-pub async fn records_hold_what_was_published(fixture: &dyn LogFixture) {
+/// The record contains user, name, price with its scale, and time; its headers contain the request's context.
+pub async fn published_records_are_unchanged(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     let mut published = purchase_of("ünï \"quoted\" 😀", 7);
     published.price = price("1195.30");
@@ -129,8 +128,8 @@ pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
     }
 }
 
-/// A publish that was polled once and then dropped takes place all the same.
-pub async fn a_dropped_publish_is_not_taken_back(fixture: &dyn LogFixture) {
+/// A publish that was polled once and then dropped still completes.
+pub async fn a_dropped_publish_may_still_complete(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     for purchase in purchases(0..10) {
         let mut call = sink.publish(&purchase);
@@ -141,8 +140,8 @@ pub async fn a_dropped_publish_is_not_taken_back(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*source, 10).await), expected(0..10));
 }
 
-/// A closed sink refuses, and what it has acknowledged stays.
-pub async fn a_closed_sink_refuses_and_keeps(fixture: &dyn LogFixture) {
+/// A closed sink rejects purchases, and acknowledged ones stay.
+pub async fn a_closed_sink_rejects_publishes(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
     soon("close", sink.close(DEADLINE)).await.expect("close");
@@ -150,11 +149,11 @@ pub async fn a_closed_sink_refuses_and_keeps(fixture: &dyn LogFixture) {
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     assert_eq!(ids(&read(&*source, 5).await), expected(0..5));
     publish(&*fixture.sink().await, &[purchase(5)]).await;
-    assert_eq!(ids(&read(&*source, 1).await), expected(5..6), "another sink goes on");
+    assert_eq!(ids(&read(&*source, 1).await), expected(5..6), "another sink still publishes");
 }
 
-/// A batch holds at most the number of records that its source was made with.
-pub async fn batches_keep_to_their_limit(fixture: &dyn LogFixture) {
+/// A batch contains at most the configured number of records.
+pub async fn batches_respect_the_record_limit(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..35)).await;
     let source = fixture.source(GROUP).await;
     for batch in read(&*source, 35).await {
@@ -162,7 +161,7 @@ pub async fn batches_keep_to_their_limit(fixture: &dyn LogFixture) {
     }
 }
 
-/// A group that nobody has seen before starts at the earliest record.
+/// A new group starts at the earliest record.
 pub async fn a_new_group_starts_at_the_earliest(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     for group in ["first", "second"] {
@@ -171,7 +170,7 @@ pub async fn a_new_group_starts_at_the_earliest(fixture: &dyn LogFixture) {
     }
 }
 
-/// What one group reads and commits is nothing to another.
+/// Reads and commits of one group do not affect another.
 pub async fn groups_are_independent(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     let (one, two) = (fixture.source("one").await, fixture.source("two").await);
@@ -180,7 +179,7 @@ pub async fn groups_are_independent(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*two, 5).await), expected(0..5));
 }
 
-/// What was not committed comes again to the group's next member.
+/// Uncommitted records are redelivered to the group's next member.
 pub async fn uncommitted_records_are_redelivered(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     let source = fixture.source(GROUP).await;
@@ -190,7 +189,7 @@ pub async fn uncommitted_records_are_redelivered(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*source, 5).await), expected(0..5));
 }
 
-/// What was committed does not come again to the group's next member.
+/// Committed records are not redelivered to the group's next member.
 pub async fn committed_records_are_not_redelivered(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
@@ -218,8 +217,8 @@ pub async fn a_smaller_offset_moves_the_position_back(fixture: &dyn LogFixture) 
     assert_eq!(ids(&read(&*source, 4).await), expected(2..6));
 }
 
-/// A commit answers for each position, in the order of the call.
-pub async fn commit_answers_each_position(fixture: &dyn LogFixture) {
+/// A commit returns one outcome per position, in the order of the call.
+pub async fn commit_returns_one_outcome_per_position(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     let source = fixture.source(GROUP).await;
     let good = positions(&read(&*source, 5).await);
@@ -233,14 +232,14 @@ pub async fn commit_answers_each_position(fixture: &dyn LogFixture) {
     assert_eq!(commit(&*source, &[]).await, []);
 }
 
-/// A `next` that is dropped while it waits loses nothing.
+/// Dropping a pending `next` loses nothing.
 pub async fn a_dropped_next_loses_nothing(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     let mut seen = BTreeSet::new();
     let mut note = |event: SourceEvent| match event {
         SourceEvent::Batch(batch) => seen.extend(ids(&[batch])),
         SourceEvent::Revoked(revocation) => revocation.done(),
-        SourceEvent::Closed => panic!("nobody has closed the source"),
+        SourceEvent::Closed => panic!("the source was not closed"),
     };
     for purchase in purchases(0..30) {
         let mut call = source.next();
@@ -257,8 +256,8 @@ pub async fn a_dropped_next_loses_nothing(fixture: &dyn LogFixture) {
     assert_eq!(seen, expected(0..31));
 }
 
-/// A rebalance waits for the member that is to give a partition up.
-pub async fn a_revocation_is_waited_for(fixture: &dyn LogFixture) {
+/// A rebalance waits until the owner has given the partitions up.
+pub async fn a_rebalance_waits_for_the_revocation(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().revokes, "revocations") {
         return;
     }
@@ -269,7 +268,7 @@ pub async fn a_revocation_is_waited_for(fixture: &dyn LogFixture) {
     let revocation = revocation_of(&*first, &*second).await;
     assert_eq!(revocation.cause, RevocationCause::Rebalance);
     assert!(!revocation.partitions.is_empty() && !revocation.timeout.is_zero());
-    // Commits count until the revocation is done; nobody else is given the partitions before.
+    // Commits succeed until the revocation is done; no other member gets the partitions before.
     let outcomes = commit(&*first, &positions(&batches)).await;
     assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Committed), "{outcomes:?}");
     let given_up = revocation.partitions.clone();
@@ -289,14 +288,14 @@ pub async fn a_revocation_is_waited_for(fixture: &dyn LogFixture) {
                 seen.extend(new);
             }
             SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Closed => panic!("nobody has closed the source"),
+            SourceEvent::Closed => panic!("the source was not closed"),
         }
     }
 }
 
-/// A revocation that nobody ends is over with its grace: another member gets the partitions, and the commits of
-/// the old epoch are fenced.
-pub async fn a_revocation_ends_with_its_grace(fixture: &dyn LogFixture) {
+/// A revocation that is never done ends at its timeout: another member gets the partitions, and commits of the old
+/// epoch are fenced.
+pub async fn a_revocation_ends_at_its_timeout(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().revokes, "revocations") {
         return;
     }
@@ -305,7 +304,7 @@ pub async fn a_revocation_ends_with_its_grace(fixture: &dyn LogFixture) {
     let batches = read(&*first, 40).await;
     let second = fixture.source(GROUP).await;
     let revocation = revocation_of(&*first, &*second).await;
-    // Held, not ended: the second member is given the partitions all the same, from the start.
+    // Kept until its timeout: the second member gets the partitions nevertheless, from the start.
     let again = read(&*second, 1).await;
     let lost: Vec<_> = again.iter().map(|batch| batch.partition.index).collect();
     let mut old = positions(&batches);
@@ -316,11 +315,11 @@ pub async fn a_revocation_ends_with_its_grace(fixture: &dyn LogFixture) {
     revocation.done();
 }
 
-/// Who asks for interruptions is given no batch, and is told of a revocation and of the end.
-pub async fn an_interruption_is_no_batch(fixture: &dyn LogFixture) {
+/// `next_control` returns revocations and the close, but no batches.
+pub async fn next_control_returns_no_batch(fixture: &dyn LogFixture) {
     let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
-    // There is something to be read, as this shows; it is left where it is.
+    // There are records to read, as this shows; they stay unread.
     let mut all = ids(&read(&*first, 1).await);
     publish(&*sink, &purchases(5..40)).await;
     let mut call = first.next_control();
@@ -328,11 +327,11 @@ pub async fn an_interruption_is_no_batch(fixture: &dyn LogFixture) {
     drop(call);
     if fixture.capabilities().revokes {
         let second = fixture.source(GROUP).await;
-        let told = tokio::select! {
-            interruption = soon("interruption", first.next_control()) => interruption.expect("interruption"),
+        let event = tokio::select! {
+            control = soon("control event", first.next_control()) => control.expect("control event"),
             event = next(&*second) => panic!("before it was given up: {event:?}"),
         };
-        let ControlEvent::Revoked(revocation) = told else { panic!("a revocation: {told:?}") };
+        let ControlEvent::Revoked(revocation) = event else { panic!("a revocation: {event:?}") };
         drop(revocation);
         soon("close", second.close(DEADLINE)).await.expect("close");
     }
@@ -340,12 +339,12 @@ pub async fn an_interruption_is_no_batch(fixture: &dyn LogFixture) {
         all.extend(ids(&read(&*first, 1).await));
     }
     soon("close", first.close(DEADLINE)).await.expect("close");
-    let told = soon("interruption", first.next_control()).await.expect("interruption");
-    assert!(matches!(told, ControlEvent::Closed), "{told:?}");
+    let event = soon("control event", first.next_control()).await.expect("control event");
+    assert!(matches!(event, ControlEvent::Closed), "{event:?}");
 }
 
-/// A commit of an epoch that is over moves nothing.
-pub async fn an_epoch_that_is_over_is_fenced(fixture: &dyn LogFixture) {
+/// A commit of an ended epoch moves nothing.
+pub async fn a_commit_of_an_ended_epoch_is_fenced(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     let first = fixture.source(GROUP).await;
     let old = positions(&read(&*first, 5).await);
@@ -369,8 +368,8 @@ pub async fn an_epoch_that_is_over_is_fenced(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*third, 5).await), expected(0..5), "nothing was moved");
 }
 
-/// The lag of a member is what its group has not committed.
-pub async fn lag_is_what_is_not_committed(fixture: &dyn LogFixture) {
+/// The lag of a member is the number of uncommitted records.
+pub async fn lag_counts_uncommitted_records(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..25)).await;
     let batches = read(&*source, 25).await;
@@ -380,8 +379,8 @@ pub async fn lag_is_what_is_not_committed(fixture: &dyn LogFixture) {
     soon("a lag of what came later", lag_of(&*source, 2)).await;
 }
 
-/// A closed source says so, and another member of the group gets its partitions.
-pub async fn a_closed_source_hands_over(fixture: &dyn LogFixture) {
+/// A closed source returns `Closed`, and another member of the group gets its partitions.
+pub async fn a_closed_source_releases_its_partitions(fixture: &dyn LogFixture) {
     let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
     let batches = read(&*first, 5).await;
@@ -399,8 +398,8 @@ pub async fn a_closed_source_hands_over(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*second, 20).await), expected(5..25));
 }
 
-/// A record of another producer is delivered as it stands, whatever it holds.
-pub async fn foreign_records_are_delivered_as_they_stand(fixture: &dyn LogFixture) {
+/// A record of another producer is delivered unchanged, whatever its content.
+pub async fn foreign_records_are_delivered_unchanged(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().foreign_records, "records of other producers") {
         return;
     }
@@ -425,25 +424,25 @@ fn foreign_records() -> [LogRecord; 3] {
     ]
 }
 
-async fn letters(fixture: &dyn LogFixture) -> Vec<DeadLetter> {
+async fn dead_letters(fixture: &dyn LogFixture) -> Vec<DeadLetter> {
     let source = fixture.source(GROUP).await;
     publish(&*fixture.sink().await, &purchases(0..1)).await;
     let partition = read(&*source, 1).await[0].partition.clone();
     let records = foreign_records().into_iter();
-    // Not a conflict: a log may delete an old one whose record it does not have.
+    // Not a conflict: a log may delete an old conflict whose record it does not have.
     records
         .map(|record| DeadLetter::new(record, partition.clone(), Reason::from(DecodeError::Empty), 3))
         .collect()
 }
 
-/// A dead letter holds bytes, key and headers as the record had them, its place, and why it is dead.
+/// A dead letter contains value, key and headers unchanged, the position, and the reason.
 pub async fn dead_letters_are_byte_identical(fixture: &dyn LogFixture) {
-    let letters = letters(fixture).await;
-    soon("put", fixture.dead_letters().await.put(&letters)).await.expect("put");
+    let dead_letters = dead_letters(fixture).await;
+    soon("put", fixture.dead_letters().await.put(&dead_letters)).await.expect("put");
     let mut kept = fixture.pending_dead_letters().await;
-    kept.sort_by_key(|letter| letter.record.offset);
-    assert_eq!(kept.len(), letters.len());
-    for (kept, put) in kept.iter().zip(&letters) {
+    kept.sort_by_key(|dead_letter| dead_letter.record.offset);
+    assert_eq!(kept.len(), dead_letters.len());
+    for (kept, put) in kept.iter().zip(&dead_letters) {
         assert_eq!(kept.record, put.record);
         assert_eq!(
             (&kept.partition.topic, kept.partition.index),
@@ -453,14 +452,14 @@ pub async fn dead_letters_are_byte_identical(fixture: &dyn LogFixture) {
     }
 }
 
-/// Letters that are put again are still there; at the worst, twice.
+/// Dead letters that are put again are still stored, possibly twice.
 pub async fn dead_letters_may_be_put_again(fixture: &dyn LogFixture) {
-    let letters = letters(fixture).await;
+    let dead_letters = dead_letters(fixture).await;
     let port = fixture.dead_letters().await;
     for _ in 0..2 {
-        soon("put", port.put(&letters)).await.expect("put");
+        soon("put", port.put(&dead_letters)).await.expect("put");
     }
     let kept: BTreeSet<u64> =
-        fixture.pending_dead_letters().await.iter().map(|letter| letter.record.offset).collect();
-    assert_eq!(kept, letters.iter().map(|letter| letter.record.offset).collect());
+        fixture.pending_dead_letters().await.iter().map(|dead_letter| dead_letter.record.offset).collect();
+    assert_eq!(kept, dead_letters.iter().map(|dead_letter| dead_letter.record.offset).collect());
 }

@@ -1,5 +1,5 @@
-//! What every log promises to its operators: [`Log`](crate::log::Log), [`LogWriter`](crate::log::LogWriter) and
-//! [`LogAdmin`].
+//! The tests of the administrative ports of every log: [`Log`](crate::log::Log), [`LogWriter`](crate::log::LogWriter)
+//! and [`LogAdmin`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
 const OF: RecordType = Purchase::TYPE;
 
-/// Appends a purchase as another producer writes one, without an id, and each of `values`.
+/// Appends raw records with `values` and without an id, as another producer would.
 async fn append(fixture: &dyn LogFixture, values: &[&'static str]) {
     let writer = fixture.log().writer();
     let headers = Headers::builder().with("their", Some(b"own")).with("none", None).build();
@@ -43,59 +43,60 @@ async fn scan(admin: &dyn LogAdmin) -> Vec<Batch> {
     soon("scan", batches).await
 }
 
-/// The records of `fixture`, each as the dead letter that could be made of it, in the order of their positions.
-async fn as_letters(fixture: &dyn LogFixture, of: RecordType) -> Vec<DeadLetter> {
-    let mut letters = Vec::new();
+/// The records of `fixture` as dead letters, ordered by position.
+async fn as_dead_letters(fixture: &dyn LogFixture, of: RecordType) -> Vec<DeadLetter> {
+    let mut dead_letters = Vec::new();
     for Batch { partition, records } in scan(&*fixture.log().admin()).await {
-        let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(of), 3);
-        letters.extend(records.into_iter().map(letter));
+        let dead_letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(of), 3);
+        dead_letters.extend(records.into_iter().map(dead_letter));
     }
-    letters.sort_by_key(DeadLetter::position);
-    letters
+    dead_letters.sort_by_key(DeadLetter::position);
+    dead_letters
 }
 
-/// Letters about what was appended, put among the dead letters.
+/// Appends records and puts dead letters about them.
 async fn put(fixture: &dyn LogFixture, values: &[&'static str], of: RecordType) -> Vec<DeadLetter> {
     append(fixture, values).await;
-    let letters = as_letters(fixture, of).await;
-    soon("put", fixture.log().dead_letters().put(&letters)).await.expect("put");
-    letters
+    let dead_letters = as_dead_letters(fixture, of).await;
+    soon("put", fixture.log().dead_letters().put(&dead_letters)).await.expect("put");
+    dead_letters
 }
 
-/// The pending letters in the order of their positions, and those that were resolved.
+/// The pending dead letters ordered by position, and the resolved ones.
 async fn states(fixture: &dyn LogFixture) -> (Vec<DeadLetter>, Vec<ResolvedDeadLetter>) {
     let admin = fixture.log().admin();
     let all = async { admin.scan_dead_letters().await.expect("scan").try_collect::<Vec<_>>().await };
     let (mut pending, mut resolved) = (Vec::new(), Vec::new());
     for state in soon("scan the dead letters", all).await.expect("the dead letters") {
         match state {
-            DeadLetterState::Pending(mut letter) => {
-                // No letter is of an epoch.
-                letter.partition.epoch = 0;
-                pending.push(letter);
+            DeadLetterState::Pending(mut dead_letter) => {
+                // Dead letters have no epoch.
+                dead_letter.partition.epoch = 0;
+                pending.push(dead_letter);
             }
-            DeadLetterState::Resolved(letter) => resolved.push(letter),
+            DeadLetterState::Resolved(dead_letter) => resolved.push(dead_letter),
         }
     }
     pending.sort_by_key(DeadLetter::position);
     (pending, resolved)
 }
 
-/// What a writer has appended is in the log with its key, headers and value.
-pub async fn appended_records_are_kept_as_given(fixture: &dyn LogFixture) {
+/// Appended records are in the log with their key, headers and value.
+pub async fn appended_records_are_unchanged(fixture: &dyn LogFixture) {
     append(fixture, &[ADA, "", "no purchase"]).await;
-    let letters = as_letters(fixture, OF).await;
-    let values: Vec<_> = letters.iter().map(|letter| letter.record.value.as_deref().unwrap()).collect();
+    let dead_letters = as_dead_letters(fixture, OF).await;
+    let values: Vec<_> =
+        dead_letters.iter().map(|dead_letter| dead_letter.record.value.as_deref().unwrap()).collect();
     assert_eq!(values, [ADA.as_bytes(), b"", b"no purchase"]);
-    for DeadLetter { record, .. } in &letters {
+    for DeadLetter { record, .. } in &dead_letters {
         assert_eq!(record.key.as_deref(), Some(&b"u1"[..]));
         let headers: Vec<_> = record.headers.iter().collect();
         assert_eq!(headers, [("their", Some(&b"own"[..])), ("none", None)]);
     }
 }
 
-/// A scan yields each record that was there when it began, partition by partition in order, and nothing later.
-pub async fn a_scan_yields_the_log_as_it_is(fixture: &dyn LogFixture) {
+/// A scan yields the records that exist when it begins, per partition in order, and no later ones.
+pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
     let (sink, admin) = (fixture.sink().await, fixture.log().admin());
     assert!(scan(&*admin).await.is_empty(), "a new log has no records");
     publish(&*sink, &purchases(0..35)).await;
@@ -115,7 +116,7 @@ pub async fn a_scan_yields_the_log_as_it_is(fixture: &dyn LogFixture) {
     assert_eq!(ids(&scan(&*admin).await), expected(0..40));
 }
 
-/// A scan moves no group's position, and takes no partition from a member.
+/// A scan moves no position and takes no partition from a member.
 pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
@@ -129,135 +130,144 @@ pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
 }
 
-/// A letter that was put twice is listed once, with its record and reason.
-pub async fn pending_letters_are_listed_once(fixture: &dyn LogFixture) {
-    let letters = put(fixture, &[ADA, "poison", ""], OF).await;
-    soon("put", fixture.log().dead_letters().put(&letters)).await.expect("put");
-    assert_eq!(states(fixture).await, (letters, vec![]));
+/// A dead letter that was put twice is listed once, with its record and reason.
+pub async fn pending_dead_letters_are_listed_once(fixture: &dyn LogFixture) {
+    let dead_letters = put(fixture, &[ADA, "poison", ""], OF).await;
+    soon("put", fixture.log().dead_letters().put(&dead_letters)).await.expect("put");
+    assert_eq!(states(fixture).await, (dead_letters, vec![]));
 }
 
-/// Letters of one partition are listed in the order in which they were put, not in that of their records.
-pub async fn pending_letters_keep_their_order(fixture: &dyn LogFixture) {
+/// Dead letters of one partition are listed in the order in which they were put, not by offset.
+pub async fn pending_dead_letters_keep_their_order(fixture: &dyn LogFixture) {
     append(fixture, &["one", "two", "three"]).await;
-    let mut letters = as_letters(fixture, OF).await;
-    letters.rotate_left(1);
-    let dead_letters = fixture.log().dead_letters();
-    for letter in &letters {
-        soon("put", dead_letters.put(std::slice::from_ref(letter))).await.expect("put");
+    let mut dead_letters = as_dead_letters(fixture, OF).await;
+    dead_letters.rotate_left(1);
+    let port = fixture.log().dead_letters();
+    for dead_letter in &dead_letters {
+        soon("put", port.put(std::slice::from_ref(dead_letter))).await.expect("put");
     }
-    let listed = soon("list", fixture.log().admin().pending_dead_letters()).await.expect("the letters");
-    let positions = |letters: &[DeadLetter]| letters.iter().map(DeadLetter::position).collect::<Vec<_>>();
-    assert_eq!(positions(&listed), positions(&letters));
+    let listed = soon("list", fixture.log().admin().pending_dead_letters()).await.expect("the dead letters");
+    let positions =
+        |dead_letters: &[DeadLetter]| dead_letters.iter().map(DeadLetter::position).collect::<Vec<_>>();
+    assert_eq!(positions(&listed), positions(&dead_letters));
 }
 
-/// A listing that has begun leaves out a letter that is put before it ends.
-pub async fn a_listing_leaves_out_what_comes_later(fixture: &dyn LogFixture) {
+/// A listing excludes dead letters that are put after it began.
+pub async fn a_listing_excludes_later_dead_letters(fixture: &dyn LogFixture) {
     append(fixture, &["one", "two"]).await;
-    let (letters, log) = (as_letters(fixture, OF).await, fixture.log());
-    soon("put", log.dead_letters().put(&letters[..1])).await.expect("put");
+    let (dead_letters, log) = (as_dead_letters(fixture, OF).await, fixture.log());
+    soon("put", log.dead_letters().put(&dead_letters[..1])).await.expect("put");
     let listing = soon("list", log.admin().scan_dead_letters()).await.expect("a listing");
-    soon("put", log.dead_letters().put(&letters[1..])).await.expect("put");
-    let listed: Vec<_> = soon("list", listing.try_collect()).await.expect("the letters");
+    soon("put", log.dead_letters().put(&dead_letters[1..])).await.expect("put");
+    let listed: Vec<_> = soon("list", listing.try_collect()).await.expect("the dead letters");
     let listed: Vec<_> = listed.into_iter().filter_map(DeadLetterState::into_pending).collect();
     assert_eq!(listed.len(), 1, "{listed:?}");
-    assert_eq!(listed[0].position(), letters[0].position());
+    assert_eq!(listed[0].position(), dead_letters[0].position());
 }
 
-/// A caller that replays what a listing yields, and whose records are dead-lettered again meanwhile, comes to its end.
-pub async fn a_listing_does_not_meet_a_replayed_letter_again(fixture: &dyn LogFixture) {
-    let (letters, log) = (put(fixture, &["one", "two", "three"], OF).await, fixture.log());
+/// A caller that replays each listed dead letter terminates, even if the records are dead-lettered again meanwhile.
+pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogFixture) {
+    let (dead_letters, log) = (put(fixture, &["one", "two", "three"], OF).await, fixture.log());
     let mut listing = soon("list", log.admin().scan_dead_letters()).await.expect("a listing");
     let mut yielded = Vec::new();
-    while let Some(state) = soon("list", listing.try_next()).await.expect("a letter") {
-        let Some(letter) = state.into_pending() else { continue };
-        yielded.push(letter.position());
-        soon("replay", log.admin().replay(std::slice::from_ref(&letter), OF)).await.expect("replay");
-        soon("put", log.dead_letters().put(&[letter])).await.expect("put");
+    while let Some(state) = soon("list", listing.try_next()).await.expect("a dead letter") {
+        let Some(dead_letter) = state.into_pending() else { continue };
+        yielded.push(dead_letter.position());
+        soon("replay", log.admin().replay(std::slice::from_ref(&dead_letter), OF)).await.expect("replay");
+        soon("put", log.dead_letters().put(&[dead_letter])).await.expect("put");
     }
-    assert_eq!(yielded, letters.iter().map(DeadLetter::position).collect::<Vec<_>>());
+    assert_eq!(yielded, dead_letters.iter().map(DeadLetter::position).collect::<Vec<_>>());
     assert_eq!(states(fixture).await.0.len(), 3, "all are pending again");
 }
 
-/// A purchase that has its id from its position keeps it when its record is published again.
+/// A purchase whose id is derived from its position keeps it when it is replayed.
 pub async fn a_replayed_record_keeps_its_id(fixture: &dyn LogFixture) {
-    let letters = put(fixture, &[ADA], OF).await;
-    let replayed = soon("replay", fixture.log().admin().replay(&letters, OF)).await.expect("replay");
+    let dead_letters = put(fixture, &[ADA], OF).await;
+    let replayed = soon("replay", fixture.log().admin().replay(&dead_letters, OF)).await.expect("replay");
     assert_eq!(replayed, 1);
-    let records = as_letters(fixture, OF).await;
-    let purchases =
-        records.iter().map(|letter| decode(&letter.record, &letter.partition).expect("a purchase"));
+    let records = as_dead_letters(fixture, OF).await;
+    let purchases = records
+        .iter()
+        .map(|dead_letter| decode(&dead_letter.record, &dead_letter.partition).expect("a purchase"));
     let ids: Vec<_> = purchases.map(|purchase| purchase.id).collect();
     assert_eq!(ids, [ids[0]; 2]);
     assert_eq!(records[1].record.headers.get("their"), Some(&b"own"[..]));
     assert_eq!(
         (&records[1].record.key, &records[1].record.value),
-        (&letters[0].record.key, &letters[0].record.value)
+        (&dead_letters[0].record.key, &dead_letters[0].record.value)
     );
 }
 
-/// An event, whose type has no id in a header, is published again as it was.
+/// An event, whose type has no id header, is replayed unchanged.
 pub async fn a_replayed_event_is_unchanged(fixture: &dyn LogFixture) {
-    let letters = put(fixture, &["no user"], User::TYPE).await;
+    let dead_letters = put(fixture, &["no user"], User::TYPE).await;
     let replayed = fixture.log().admin();
-    assert_eq!(soon("replay", replayed.replay(&letters, User::TYPE)).await.expect("replay"), 1);
-    let records = as_letters(fixture, User::TYPE).await;
+    assert_eq!(soon("replay", replayed.replay(&dead_letters, User::TYPE)).await.expect("replay"), 1);
+    let records = as_dead_letters(fixture, User::TYPE).await;
     let [first, second] = &records[..] else { panic!("two records: {records:?}") };
     assert_eq!(first.record.headers, second.record.headers);
     assert_eq!((&first.record.key, &first.record.value), (&second.record.key, &second.record.value));
     assert_eq!(states(fixture).await.1[0].id, None);
 }
 
-/// A letter that was replayed is known as resolved, with the ids of its record.
-pub async fn a_replayed_letter_is_resolved(fixture: &dyn LogFixture) {
-    let letters = put(fixture, &[ADA, "poison"], OF).await;
-    soon("replay", fixture.log().admin().replay(&letters[..1], OF)).await.expect("replay");
-    let resolved = ResolvedDeadLetter::new(letters[0].record_id(), letters[0].id(OF), Resolution::Replayed);
+/// A replayed dead letter is listed as resolved, with the ids of its record.
+pub async fn a_replayed_dead_letter_is_resolved(fixture: &dyn LogFixture) {
+    let dead_letters = put(fixture, &[ADA, "poison"], OF).await;
+    soon("replay", fixture.log().admin().replay(&dead_letters[..1], OF)).await.expect("replay");
+    let resolved =
+        ResolvedDeadLetter::new(dead_letters[0].record_id(), dead_letters[0].id(OF), Resolution::Replayed);
     assert!(resolved.id.is_some());
-    assert_eq!(states(fixture).await, (letters[1..].to_vec(), vec![resolved]));
+    assert_eq!(states(fixture).await, (dead_letters[1..].to_vec(), vec![resolved]));
     let admin = fixture.log().admin();
-    let pending = soon("list the pending letters", admin.pending_dead_letters()).await.expect("the letters");
+    let pending =
+        soon("list the pending dead letters", admin.pending_dead_letters()).await.expect("the dead letters");
     assert_eq!(pending.len(), 1);
 }
 
-/// A letter that was discarded is known as resolved, and its record is not published again.
-pub async fn a_discarded_letter_is_resolved(fixture: &dyn LogFixture) {
-    let letters = put(fixture, &["poison", "more poison"], OF).await;
-    let discarded = soon("discard", fixture.log().admin().discard(&letters[..1], OF)).await.expect("discard");
+/// A discarded dead letter is listed as resolved, and its record is not published again.
+pub async fn a_discarded_dead_letter_is_resolved(fixture: &dyn LogFixture) {
+    let dead_letters = put(fixture, &["poison", "more poison"], OF).await;
+    let discarded =
+        soon("discard", fixture.log().admin().discard(&dead_letters[..1], OF)).await.expect("discard");
     assert_eq!(discarded, 1);
-    let resolved = ResolvedDeadLetter::new(letters[0].record_id(), letters[0].id(OF), Resolution::Dropped);
-    assert_eq!(states(fixture).await, (letters[1..].to_vec(), vec![resolved]));
-    assert_eq!(as_letters(fixture, OF).await.len(), 2);
+    let resolved =
+        ResolvedDeadLetter::new(dead_letters[0].record_id(), dead_letters[0].id(OF), Resolution::Dropped);
+    assert_eq!(states(fixture).await, (dead_letters[1..].to_vec(), vec![resolved]));
+    assert_eq!(as_dead_letters(fixture, OF).await.len(), 2);
 }
 
-/// A letter that is put again after it was resolved is pending again.
-pub async fn a_letter_put_again_is_pending_again(fixture: &dyn LogFixture) {
-    let letters = put(fixture, &["poison"], OF).await;
-    soon("discard", fixture.log().admin().discard(&letters, OF)).await.expect("discard");
+/// A resolved dead letter that is put again is pending again.
+pub async fn a_dead_letter_put_again_is_pending_again(fixture: &dyn LogFixture) {
+    let dead_letters = put(fixture, &["poison"], OF).await;
+    soon("discard", fixture.log().admin().discard(&dead_letters, OF)).await.expect("discard");
     assert_eq!(states(fixture).await.0, []);
-    soon("put", fixture.log().dead_letters().put(&letters)).await.expect("put");
-    assert_eq!(states(fixture).await.0, letters);
+    soon("put", fixture.log().dead_letters().put(&dead_letters)).await.expect("put");
+    assert_eq!(states(fixture).await.0, dead_letters);
 }
 
-/// To replay or to discard nothing succeeds, and changes nothing.
+/// Replaying or discarding nothing succeeds and changes nothing.
 pub async fn resolving_nothing_changes_nothing(fixture: &dyn LogFixture) {
-    let letters = put(fixture, &["poison"], OF).await;
+    let dead_letters = put(fixture, &["poison"], OF).await;
     let admin = fixture.log().admin();
     assert_eq!(soon("replay", admin.replay(&[], OF)).await.expect("replay"), 0);
     assert_eq!(soon("discard", admin.discard(&[], OF)).await.expect("discard"), 0);
-    assert_eq!(states(fixture).await, (letters, vec![]));
-    assert_eq!(as_letters(fixture, OF).await.len(), 1);
+    assert_eq!(states(fixture).await, (dead_letters, vec![]));
+    assert_eq!(as_dead_letters(fixture, OF).await.len(), 1);
 }
 
-/// Writer, sources, dead letters and admin of one log are of one topic.
+/// Writer, sources, dead letters and admin of one log share its topic.
 pub async fn the_ports_share_one_topic(fixture: &dyn LogFixture) {
     append(fixture, &[ADA]).await;
     let source = fixture.source(GROUP).await;
     let batches = read(&*source, 1).await;
-    let letters = as_letters(fixture, OF).await;
-    assert_eq!(letters[0].record, batches[0].records[0]);
+    let dead_letters = as_dead_letters(fixture, OF).await;
+    assert_eq!(dead_letters[0].record, batches[0].records[0]);
     let Batch { partition, records } = &batches[0];
-    let letter = DeadLetter::new(records[0].clone(), partition.clone(), Reason::conflict(OF), 1);
-    assert_eq!((letter.position(), letter.record_id()), (letters[0].position(), letters[0].record_id()));
-    soon("put", fixture.log().dead_letters().put(&[letter])).await.expect("put");
+    let dead_letter = DeadLetter::new(records[0].clone(), partition.clone(), Reason::conflict(OF), 1);
+    assert_eq!(
+        (dead_letter.position(), dead_letter.record_id()),
+        (dead_letters[0].position(), dead_letters[0].record_id())
+    );
+    soon("put", fixture.log().dead_letters().put(&[dead_letter])).await.expect("put");
     assert_eq!(states(fixture).await.0.len(), 1);
 }

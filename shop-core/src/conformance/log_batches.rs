@@ -1,5 +1,4 @@
-//! What a source promises of the batches that it hands out: their bytes, the times of their records, and that none
-//! comes of a partition that was revoked.
+//! The tests of a source's batches: their size in bytes, the timestamps of their records, and revoked partitions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +16,8 @@ use crate::{Purchase, PurchaseId, Timestamp};
 
 const GROUP: &str = "group";
 
-/// A batch ends at the latest with the record that reaches the bytes that its source was made with.
-pub async fn batches_keep_to_their_bytes(fixture: &dyn LogFixture) {
+/// A batch ends at the latest with the record that reaches the configured bytes.
+pub async fn batches_respect_the_byte_limit(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().foreign_records, "records of other producers") {
         return;
     }
@@ -36,7 +35,7 @@ pub async fn batches_keep_to_their_bytes(fixture: &dyn LogFixture) {
     }
 }
 
-/// The time of each record, and the id that it has.
+/// The timestamp and the id of each record.
 type Known = BTreeMap<(u32, u64), (Timestamp, PurchaseId)>;
 
 async fn known(fixture: &dyn LogFixture, count: usize) -> Known {
@@ -52,14 +51,14 @@ async fn known(fixture: &dyn LogFixture, count: usize) -> Known {
     known
 }
 
-/// The time of a record is the same at each delivery, and with it the id of a record that brings none; what is appended
-/// later has a later time.
-pub async fn a_record_keeps_its_time(fixture: &dyn LogFixture) {
+/// The timestamp of a record, and with it a derived id, is the same at each delivery. Later records have later
+/// timestamps.
+pub async fn a_record_keeps_its_timestamp(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     let mut count = 2;
     for number in 0..2 {
         publish(&*sink, &[purchase_of("one", number)]).await;
-        // Longer than the millisecond in which times are kept.
+        // Longer than the resolution of timestamps, one millisecond.
         sleep(Duration::from_millis(20)).await;
     }
     if declared(fixture.capabilities().foreign_records, "records of other producers") {
@@ -76,19 +75,19 @@ pub async fn a_record_keeps_its_time(fixture: &dyn LogFixture) {
     }
 }
 
-/// One purchase of each of many users, so that there are some in every partition.
+/// One purchase per user for many users, so that every partition has some.
 fn for_users(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
     numbers.map(|number| purchase_of(&format!("user-{number}"), number)).collect()
 }
 
-/// From its revocation on, nothing of a partition is handed out in that epoch, whatever waits in it.
-pub async fn a_revoked_partition_is_silent(fixture: &dyn LogFixture) {
+/// After its revocation, nothing of a partition is delivered in that epoch.
+pub async fn a_revoked_partition_delivers_nothing(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().revokes, "revocations") {
         return;
     }
     let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &for_users(0..60)).await;
-    // So that it is in the group, and owns all partitions, before the other one joins.
+    // Joins the group and owns all partitions before the other member joins.
     read(&*first, 1).await;
     let second = fixture.source(GROUP).await;
     let revocation = revocation_of(&*first, &*second).await;
@@ -104,7 +103,7 @@ pub async fn a_revoked_partition_is_silent(fixture: &dyn LogFixture) {
                 );
             }
             SourceEvent::Revoked(later) => later.done(),
-            SourceEvent::Closed => panic!("nobody has closed the source"),
+            SourceEvent::Closed => panic!("the source was not closed"),
         }
     }
     revocation.done();
@@ -121,7 +120,7 @@ pub async fn a_revoked_partition_is_silent(fixture: &dyn LogFixture) {
                 missing.retain(|id| !new.contains(id));
             }
             SourceEvent::Revoked(later) => later.done(),
-            SourceEvent::Closed => panic!("nobody has closed the source"),
+            SourceEvent::Closed => panic!("the source was not closed"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The calls that the cases of a log make, each with a limit of time.
+//! Calls used by the tests of a log, each with a time limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::ports::PurchaseSink;
 use crate::record::decode;
 use crate::{Purchase, PurchaseId};
 
-/// Publishes all, one after the other.
+/// Publishes all purchases sequentially.
 pub(super) async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
     for purchase in purchases {
         soon("publish", sink.publish(purchase)).await.expect("publish");
@@ -21,7 +21,7 @@ pub(super) async fn next(source: &dyn LogSource) -> SourceEvent {
     soon("next", source.next()).await.expect("next")
 }
 
-/// Batches with `count` records in all; revocations on the way are let through at once.
+/// Reads batches with `count` records altogether. Revocations are completed at once.
 pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
     let (mut batches, mut found) = (Vec::new(), 0);
     while found < count {
@@ -37,7 +37,7 @@ pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
     batches
 }
 
-/// The revocation of `member` once `newcomer` has joined.
+/// The revocation that `member` receives after `newcomer` has joined.
 pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSource) -> Revocation {
     loop {
         let (event, of_member) = tokio::select! {
@@ -48,7 +48,7 @@ pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSour
             SourceEvent::Revoked(revocation) if of_member => return revocation,
             SourceEvent::Revoked(revocation) => revocation.done(),
             SourceEvent::Batch(batch) => assert!(of_member, "{:?} was not given up yet", batch.partition),
-            SourceEvent::Closed => panic!("nobody has closed the source"),
+            SourceEvent::Closed => panic!("the source was not closed"),
         }
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn expected(numbers: std::ops::Range<u64>) -> BTreeSet<PurchaseId> {
     numbers.map(id).collect()
 }
 
-/// The position after each batch's partition.
+/// The position after each batch.
 pub(super) fn positions(batches: &[Batch]) -> Vec<CommitOffset> {
     let mut ends = BTreeMap::new();
     for batch in batches {

@@ -1,5 +1,5 @@
-//! The fixture of the implementations in memory: what the macros' examples use, and half of many a pipeline
-//! test of another implementation.
+//! The fixture of the in-memory implementations, for the examples of the macros and for pipeline tests of other
+//! implementations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
-/// A log and a store in memory.
+/// An in-memory log and store.
 #[derive(Debug)]
 pub struct MemoryFixture {
     log: InMemoryLog,
@@ -20,10 +20,10 @@ pub struct MemoryFixture {
 }
 
 impl MemoryFixture {
-    /// A log made with `options`, except for the size of its batches and the grace of its rebalances.
+    /// A log with `options`, except for the size of its batches and its revocation timeout.
     #[must_use]
     pub fn new(options: InMemoryLogOptions) -> Self {
-        // A single partition stays with its member as long as that lives.
+        // A single partition stays with its member until that leaves.
         let capabilities = Capabilities { revokes: options.partitions > 1, ..Capabilities::default() };
         let limits = InMemoryLogOptions {
             batch_records: BATCH_RECORDS,

@@ -1,19 +1,19 @@
-//! The kit that proves a log or a store: every line of `# Behavior` in [`ports`](crate::ports) is a function
-//! here, and every implementation of this workspace passes the same ones.
+//! The conformance kit for logs and stores: every line of `# Behavior` in [`ports`](crate::ports) and
+//! [`log`](crate::log) is a function here, and every implementation in this workspace passes the same tests.
 //!
-//! To prove your own, write a [`LogFixture`] or a [`StoreFixture`] that makes a fresh one for each test, and
-//! call the macro in a test file. Your crate needs `shop-core` with feature `conformance` and `tokio` with
-//! `macros` and `rt-multi-thread` among its dev-dependencies.
+//! To test your own implementation, write a [`LogFixture`] or a [`StoreFixture`] that creates a fresh instance per
+//! test, and call the macro in a test file. Your crate needs `shop-core` with feature `conformance` and `tokio` with
+//! `macros` and `rt-multi-thread` as dev-dependencies.
 //!
 //! ```
 //! use shop_core::conformance::{MemoryFixture, store_suite};
 //!
-//! // One `#[tokio::test]` for each promise, in a module `my_store`.
+//! // One `#[tokio::test]` per case, in the module `my_store`.
 //! store_suite!(my_store, async { MemoryFixture::default() });
 //! ```
 //!
-//! What a backend cannot do is declared in its [`Capabilities`] and printed by the test; no test is left out
-//! by hand. The kit is not bound to semantic versioning: a minor release may ask for more.
+//! Unsupported capabilities are declared in [`Capabilities`] and printed by the tests; no test is removed by hand. The
+//! kit is not covered by semantic versioning: a minor release may add tests.
 
 #![expect(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What every [`OrderStore`] promises.
+//! The tests of every [`OrderStore`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,19 +39,19 @@ async fn published_events(outbox: &dyn Outbox) -> Vec<LogRecord> {
     pending.into_iter().map(|entry| entry.record).collect()
 }
 
-/// And by nothing else.
-pub async fn users_are_known_by_their_events(fixture: &dyn OrdersFixture) {
+/// An order of an unknown user is refused until the user's event is applied.
+pub async fn user_events_are_applied_once(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     let new = new_order(1);
     assert_eq!(place(&*orders, &new).await, Placement::UnknownUser);
     assert!(matches!(consume_users(fixture, 1..=1).await[..], [InsertOutcome::Inserted]));
     assert_eq!(placed(&*orders, &new).await.id, OrderNumber::FIRST);
-    for nobody in [2, 0, -1, i64::MAX] {
-        assert_eq!(place(&*orders, &new_order(nobody)).await, Placement::UnknownUser);
+    for unknown in [2, 0, -1, i64::MAX] {
+        assert_eq!(place(&*orders, &new_order(unknown)).await, Placement::UnknownUser);
     }
 }
 
-/// In the same batch, and in another one.
+/// Applying an event again changes nothing, in the same batch or in another one.
 pub async fn user_events_are_idempotent(fixture: &dyn OrdersFixture) {
     let events = fixture.events().await;
     let batch = Arc::new([user(1), user(2), user(1)]);
@@ -68,7 +68,7 @@ pub async fn user_events_are_idempotent(fixture: &dyn OrdersFixture) {
     placed(&*fixture.orders().await, &new_order(3)).await;
 }
 
-/// 1, 2, 3, whatever was refused in between.
+/// Refused orders leave no gaps.
 pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=2).await;
@@ -82,7 +82,7 @@ pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
     }
 }
 
-/// Of many that are placed at a time, each has a number of its own, and none is left out.
+/// Concurrent orders get distinct numbers without gaps.
 pub async fn racing_orders_leave_no_gap(fixture: &dyn OrdersFixture) {
     const ORDERS: i64 = 40;
     let orders = fixture.orders().await;
@@ -96,7 +96,7 @@ pub async fn racing_orders_leave_no_gap(fixture: &dyn OrdersFixture) {
     assert_eq!(numbers, (1..=ORDERS).collect());
 }
 
-/// As given; and nothing else is there.
+/// A placed order is found unchanged, an unknown number is not.
 pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=1).await;
@@ -117,8 +117,8 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
     }
 }
 
-/// The first order, and nothing more to tell.
-pub async fn a_key_makes_an_order_repeatable(fixture: &dyn OrdersFixture) {
+/// The same key and content return the first order, without another event.
+pub async fn a_key_makes_placement_idempotent(fixture: &dyn OrdersFixture) {
     let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
     consume_users(fixture, 1..=1).await;
     let new = new_order(1);
@@ -129,8 +129,8 @@ pub async fn a_key_makes_an_order_repeatable(fixture: &dyn OrdersFixture) {
     assert_eq!(published_events(&*outbox).await.len(), 1);
 }
 
-/// Whatever is different about the other one.
-pub async fn a_key_is_of_one_order(fixture: &dyn OrdersFixture) {
+/// A key with any other content is taken.
+pub async fn a_key_belongs_to_one_order(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=2).await;
     let first = new_order(1);
@@ -145,7 +145,7 @@ pub async fn a_key_is_of_one_order(fixture: &dyn OrdersFixture) {
     }
 }
 
-/// In the order in which they were placed, with the context of its request.
+/// Events are in the order of the placements, with the context of their requests.
 pub async fn each_order_has_one_event(fixture: &dyn OrdersFixture) {
     let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
     consume_users(fixture, 1..=3).await;

@@ -1,4 +1,4 @@
-//! What every [`Outbox`] promises, and what a relay makes of it.
+//! The tests of every [`Outbox`], and of a relay that publishes from it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ async fn write(fixture: &dyn OutboxFixture, count: usize) -> Vec<LogRecord> {
     written
 }
 
-/// What an outbox keeps of a record; the log sets its offset and time.
+/// The parts of a record that an outbox stores; the log assigns offset and timestamp.
 type Content = (Option<Bytes>, Headers, Option<Bytes>);
 
 fn content(record: LogRecord) -> Content {
@@ -38,7 +38,7 @@ fn contents(records: impl IntoIterator<Item = LogRecord>) -> Vec<Content> {
     records.into_iter().map(content).collect()
 }
 
-/// And their records, with key and headers.
+/// Entries are in the order of the writes, with the records' keys and headers.
 pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     assert_eq!(pending(&*outbox, 10).await, []);
@@ -48,8 +48,8 @@ pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     assert_eq!(contents(found.into_iter().map(|entry| entry.record)), contents(written));
 }
 
-/// Whether some of the newest entries were forgotten before, or all, or none.
-pub async fn an_id_is_never_used_again(fixture: &dyn OutboxFixture) {
+/// Ids ascend even after some of the newest entries were deleted, or all, or none.
+pub async fn an_id_is_never_reused(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     let mut greatest = i64::MIN;
     for forgotten in [1, 2, 5, 1, 0, 3] {
@@ -66,32 +66,32 @@ pub async fn an_id_is_never_used_again(fixture: &dyn OutboxFixture) {
     }
 }
 
-/// As many as were asked for.
-pub async fn the_oldest_come_first(fixture: &dyn OutboxFixture) {
+/// At most the requested number of entries, oldest first.
+pub async fn the_oldest_entries_are_listed_first(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 5).await;
     let all = pending(&*outbox, 10).await;
     assert_eq!(pending(&*outbox, 2).await, all[..2]);
 }
 
-/// Even if nothing else was written meanwhile.
+/// Deleted entries stay deleted even if nothing else was written.
 pub async fn deleted_entries_stay_deleted(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 4).await;
     let all = pending(&*outbox, 10).await;
     for _ in 0..2 {
-        soon("forget", outbox.delete(&[all[0].id, all[2].id])).await.expect("forget");
+        soon("delete", outbox.delete(&[all[0].id, all[2].id])).await.expect("delete");
         assert_eq!(pending(&*outbox, 10).await, [all[1].clone(), all[3].clone()]);
     }
     soon("forget", outbox.delete(&[])).await.expect("forget nothing");
-    soon("forget", outbox.delete(&[all[1].id, all[3].id])).await.expect("forget");
+    soon("delete", outbox.delete(&[all[1].id, all[3].id])).await.expect("delete");
     assert_eq!(pending(&*outbox, 10).await, []);
     let written = write(fixture, 1).await;
     let found = pending(&*outbox, 10).await.into_iter().map(|entry| entry.record);
     assert_eq!(contents(found), contents(written));
 }
 
-/// How many, and since when.
+/// The number of pending entries, and the time of the oldest.
 pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     let backlog = || async { soon("backlog", outbox.backlog()).await.expect("backlog") };
@@ -103,12 +103,12 @@ pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
     assert_eq!(backlog().await, Backlog::new(2, Some(all[1].time)));
 }
 
-/// Whether it asks before or after.
+/// A write before or during the wait completes it.
 pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 1).await;
     soon("a change before it was asked for", outbox.wait_for_entries()).await;
-    // What has rung twice is not to pass for the next write.
+    // Two notifications must not complete the next wait.
     while timeout(Duration::ZERO, outbox.wait_for_entries()).await.is_ok() {}
     let waiting = {
         let outbox = Arc::clone(&outbox);
@@ -118,8 +118,8 @@ pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
     soon("a change", waiting).await.expect("a change");
 }
 
-/// All of it, in the order of each key, and then it is forgotten.
-pub async fn a_relay_empties_it(fixture: &dyn OutboxFixture) {
+/// All entries are published, in order per key, and then deleted.
+pub async fn a_relay_empties_the_outbox(fixture: &dyn OutboxFixture) {
     let (outbox, log) = (fixture.outbox().await, InMemoryLog::default());
     let before = write(fixture, 3).await;
     let relay = Relay::new(Arc::clone(&outbox), Arc::new(log.clone()), RelayOptions::default());
@@ -144,8 +144,7 @@ async fn published(log: &InMemoryLog) -> Vec<Content> {
     contents(batches.into_iter().flat_map(|batch| batch.records))
 }
 
-/// Whatever fails, and wherever the relay ends: every event is published at least once, and of one key none before the
-/// one ahead of it.
+/// Under faults and restarts every event is published at least once, and events of one key in order.
 pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
     let (outbox, log, faults) = (fixture.outbox().await, InMemoryLog::default(), Faults::new());
     let options = RelayOptions {
@@ -167,10 +166,10 @@ pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
         (Call::Append, vec![Fault::unavailable(), Fault::LoseAnswer, late, Fault::unavailable()]),
     ];
     let mut written = Vec::new();
-    // The first one ends between publishing and deleting, the second one comes to its end.
+    // The first relay ends between publishing and deleting, the second one completes.
     for crashes in [true, false] {
-        for (call, troubles) in &script {
-            troubles.iter().for_each(|fault| faults.once(*call, fault.clone()));
+        for (call, scripted) in &script {
+            scripted.iter().for_each(|fault| faults.once(*call, fault.clone()));
         }
         if crashes {
             faults.always(Call::Delete, Fault::unavailable());

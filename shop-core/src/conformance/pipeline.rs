@@ -1,4 +1,4 @@
-//! What [`Ingest`](crate::ingest::Ingest) promises between any log and any store, with faults on the way.
+//! The tests of [`Ingest`](crate::ingest::Ingest) between any log and any store, under faults.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::ports::Selector;
 use crate::record::{decode, header};
 use crate::{Error, ErrorKind, Purchase, Total};
 
-/// Everything that was acknowledged is stored once, and a shutdown leaves nothing to be delivered again.
+/// All acknowledged purchases are stored once, and a shutdown leaves nothing to be redelivered.
 pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let all = purchases(0..100);
     publish(log, &all[..50]).await;
@@ -31,7 +31,7 @@ pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFi
     assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
 }
 
-/// What is delivered twice is stored once.
+/// Redelivered purchases are stored once.
 pub async fn redelivery_stores_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::Next, Fault::DeliverTwice);
@@ -44,35 +44,33 @@ pub async fn redelivery_stores_once(log: &dyn LogFixture, store: &dyn StoreFixtu
     assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
 
-/// A store that is away is waited for: nothing is put aside, and everything is stored when it is back.
+/// While the store is unavailable nothing is dead-lettered, and all purchases are stored when it recovers.
 pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::Insert, Fault::unavailable());
     let all = purchases(0..200);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
-    let away = |count: u64| {
+    let failing = |count: u64| {
         let faults = faults.clone();
         running.monitor.wait_for(move |status| {
             status.errors.contains_key(&Component::Store) && faults.calls(Call::Insert) >= count
         })
     };
-    let status = soon("notice the outage", away(1)).await;
+    let status = soon("notice the outage", failing(1)).await;
     assert!(status.in_flight <= options().max_in_flight_batches, "what is in flight is bounded");
     assert_eq!(status.phase, Phase::Running);
     faults.clear(Call::Insert);
     running.ingested(200).await;
-    let status =
-        soon("the trouble is over", running.monitor.wait_for(|status| status.errors.is_empty())).await;
+    let status = soon("recover", running.monitor.wait_for(|status| status.errors.is_empty())).await;
     assert_eq!(status.counters.dead_lettered, 0);
     running.stop().await.expect("a clean end");
     assert_stored(&*store.query().await, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
 
-/// An insert whose answer is lost, or is known for half of its purchases only, is made again for what is
-/// unknown.
-pub async fn unknown_outcomes_are_tried_again(log: &dyn LogFixture, store: &dyn StoreFixture) {
+/// An insert with unknown outcomes, for all or half of its purchases, is retried for those that are unknown.
+pub async fn unknown_outcomes_are_retried(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     for fault in [
         Fault::LoseAnswer,
@@ -92,8 +90,8 @@ pub async fn unknown_outcomes_are_tried_again(log: &dyn LogFixture, store: &dyn 
     assert_stored(&*store.query().await, &all).await;
 }
 
-/// After a crash between insert and commit everything comes again, and nothing is stored twice.
-pub async fn a_crash_before_commit_doubles_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
+/// After a crash between insert and commit all records are redelivered, and none is stored twice.
+pub async fn a_crash_before_commit_duplicates_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::Commit, Fault::unavailable());
     let all = purchases(0..30);
@@ -101,7 +99,7 @@ pub async fn a_crash_before_commit_doubles_nothing(log: &dyn LogFixture, store: 
     let running = Running::start(log, store, &faults, options()).await;
     running.ingested(30).await;
     running.crash().await;
-    // The script of the first run stays as it is: a commit that was on its way must not come through now.
+    // The script of the first run stays in place: a commit that was in flight must not succeed now.
     let running = Running::start(log, store, &Faults::new(), options()).await;
     running.ingested(30).await;
     let tally = running.stop().await.expect("a clean end");
@@ -109,12 +107,11 @@ pub async fn a_crash_before_commit_doubles_nothing(log: &dyn LogFixture, store: 
     assert_stored(&*store.query().await, &all).await;
 }
 
-/// The position never passes a batch that is not stored, however far the batches behind it are, and not on the
-/// way out either.
+/// The position never passes a batch that is not stored, however far later batches are, not even at shutdown.
 pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.once(Call::Insert, Fault::Delay(Duration::from_secs(600)));
-    // One user, so that all of it is in one partition.
+    // One user, so all purchases are in one partition.
     let all: Vec<_> = (0..60).map(|number| purchase_of("one", number)).collect();
     publish(log, &all[..10]).await;
     let running = Running::start(log, store, &faults, soon_gone()).await;
@@ -123,17 +120,17 @@ pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &d
             tokio::task::yield_now().await;
         }
     };
-    // Tasks may run in another order than they were started in, and the slow batch is to be the first.
+    // Tasks may run in another order than they were started in, and the slow batch has to be the first.
     soon("begin to insert", first_insert).await;
     publish(log, &all[10..]).await;
     running.ingested(50).await;
-    // In order, not by a crash: the last thing that it does is to commit all that it believes to be durable.
+    // Shut down cleanly: finally commits all offsets that it considers durable.
     running.stop().await.expect("a clean end");
     assert_comes_again(log, store, &all).await;
 }
 
-/// A shutdown finishes what is on its way and commits it: nothing of it comes again.
-pub async fn a_shutdown_finishes_what_is_on_its_way(log: &dyn LogFixture, store: &dyn StoreFixture) {
+/// A shutdown drains the batches in flight and commits them: they are not redelivered.
+pub async fn a_shutdown_drains_batches_in_flight(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(200)));
     let all = purchases(0..100);
@@ -150,11 +147,11 @@ pub async fn a_shutdown_finishes_what_is_on_its_way(log: &dyn LogFixture, store:
     assert!(!stored.is_empty());
     // One of each of the five users.
     let next = delivered_next(log, &purchases(100..105)).await;
-    assert!(stored.is_disjoint(&next), "what was stored comes again");
+    assert!(stored.is_disjoint(&next), "a stored purchase is redelivered");
     assert_eq!(stored.len() + next.len(), 105, "committed, but neither stored nor dead-lettered");
 }
 
-/// A record that is no purchase is dead-lettered byte for byte, with key and headers, and the good ones pass.
+/// A record that does not decode is dead-lettered byte for byte, with key and headers; good records are stored.
 pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let poison = Bytes::from_static(b"{\"not\": \"a purchase\xff\"");
     let headers = Headers::builder().with("odd", Some(b"\xff\x00")).with("none", None).build();
@@ -175,11 +172,11 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
     running.ingested(if log.capabilities().foreign_records { 41 } else { 40 }).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!(tally.dead_lettered, 1);
-    let letters = log.pending_dead_letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].record.value.as_ref(), Some(&poison));
-    assert_eq!(letters[0].reason.kind(), ReasonKind::Undecodable);
-    let LogRecord { key, headers, .. } = &letters[0].record;
+    let dead_letters = log.pending_dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].record.value.as_ref(), Some(&poison));
+    assert_eq!(dead_letters[0].reason.kind(), ReasonKind::Undecodable);
+    let LogRecord { key, headers, .. } = &dead_letters[0].record;
     if log.capabilities().foreign_records {
         assert_eq!((key, headers), (&foreign.key, &foreign.headers));
     } else {
@@ -197,7 +194,7 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
     assert_stored(&*store.query().await, &all).await;
 }
 
-/// A purchase whose id is taken by another is put aside as a conflict; the first stays.
+/// A purchase whose id is used by another is dead-lettered as a conflict; the first one stays.
 pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let first = purchase(1);
     let other = Purchase { price: price("999"), ..first.clone() };
@@ -208,12 +205,13 @@ pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn Store
     running.ingested(4).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (2, 1, 1));
-    let letters = log.pending_dead_letters().await;
-    assert_eq!((letters.len(), letters[0].reason.kind()), (1, ReasonKind::Conflict));
+    let dead_letters = log.pending_dead_letters().await;
+    assert_eq!((dead_letters.len(), dead_letters[0].reason.kind()), (1, ReasonKind::Conflict));
     assert_stored(&*store.query().await, &[first, purchase(2)]).await;
 }
 
-/// What the store can never hold is dead-lettered for the store's reason; the others are stored, and nothing comes again.
+/// A purchase that the store rejects is dead-lettered with the store's reason. The others are stored, and nothing is
+/// redelivered.
 pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let reason = Reason::refused(Error::new(ErrorKind::TooLarge, "too large on purpose")).expect("a reason");
     let faults = Faults::new();
@@ -224,17 +222,17 @@ pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &
     running.ingested(30).await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (29, 0, 1));
-    let letters = log.pending_dead_letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].reason.kind(), &letters[0].reason), (ReasonKind::Refused, &reason));
-    let rejected = decode(&letters[0].record, &letters[0].partition).expect("a purchase");
+    let dead_letters = log.pending_dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!((dead_letters[0].reason.kind(), &dead_letters[0].reason), (ReasonKind::Refused, &reason));
+    let rejected = decode(&dead_letters[0].record, &dead_letters[0].partition).expect("a purchase");
     all.retain(|purchase| *purchase != rejected);
     assert_eq!(all.len(), 29);
     assert_stored(&*store.query().await, &all).await;
     assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
 }
 
-/// Good records of other producers are stored once, whether they are delivered twice or come again after a crash.
+/// Valid records of other producers are stored once, even if they are delivered twice or redelivered after a crash.
 pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
     if !declared(log.capabilities().foreign_records, "records of other producers") {
         return;
@@ -262,12 +260,12 @@ pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn S
     }
 }
 
-/// Partitions may be revoked while batches of them are in flight, and be given up late: what is stored by then is
-/// committed, the rest comes again, and all of it is stored once.
+/// A partition may be revoked while its batches are in flight. Stored records are committed, the others are
+/// redelivered, and all are stored once.
 pub async fn a_revocation_mid_batch_loses_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     (0..3).for_each(|_| faults.once(Call::Next, Fault::Revoke(Duration::from_millis(300))));
-    // The first insert is not over when the grace is.
+    // The first insert outlasts the revocation timeout.
     faults.once(Call::Insert, Fault::Delay(Duration::from_secs(1)));
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(5)));
     let all = purchases(0..100);
@@ -282,7 +280,7 @@ pub async fn a_revocation_mid_batch_loses_nothing(log: &dyn LogFixture, store: &
     assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
 }
 
-/// At its limit of bytes in flight the pipeline reads no further batch, however many batches it might have.
+/// At the limit of bytes in flight the pipeline reads no further batch.
 pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::Insert, Fault::unavailable());
@@ -290,9 +288,9 @@ pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn S
     publish(log, &all).await;
     let one_batch = IngestOptions { max_in_flight_bytes: 1, ..options() };
     let running = Running::start(log, store, &faults, one_batch).await;
-    let troubled = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Store));
-    soon("notice the outage", troubled).await;
-    // Long enough for any source to hand out what waits.
+    let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Store));
+    soon("notice the outage", failing).await;
+    // Long enough for any source to deliver available batches.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(running.monitor.status().in_flight, 1);
     faults.clear(Call::Insert);
@@ -301,7 +299,7 @@ pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn S
     assert_stored(&*store.query().await, &all).await;
 }
 
-/// Dead letters are kept before the position moves: a record that could not be put aside comes again.
+/// The position does not pass a record whose dead letter could not be put: it is redelivered.
 pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::PutDeadLetters, Fault::unavailable());
@@ -309,17 +307,16 @@ pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store
     let all = purchases(0..5);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, soon_gone()).await;
-    let troubled = running.monitor.wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
-    soon("notice that letters cannot be kept", troubled).await;
-    // In order, so that it commits all that it believes to be durable.
+    let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
+    soon("notice that dead letters cannot be put", failing).await;
+    // Shut down cleanly, so it commits all offsets that it considers durable.
     running.stop().await.expect("a clean end");
     assert_eq!(log.pending_dead_letters().await.len(), 0);
     assert_comes_again(log, store, &all).await;
 }
 
-/// Too many dead letters stop the pipeline with a clear error; a restart counts afresh and goes on behind
-/// those that were put aside.
-pub async fn too_many_dead_letters_stop_it(log: &dyn LogFixture, store: &dyn StoreFixture) {
+/// Too many dead letters stop the pipeline with an error. A restart counts from zero and continues after them.
+pub async fn too_many_dead_letters_stop_the_pipeline(log: &dyn LogFixture, store: &dyn StoreFixture) {
     if !declared(log.capabilities().foreign_records, "records of other producers") {
         return;
     }
@@ -346,10 +343,10 @@ pub async fn too_many_dead_letters_stop_it(log: &dyn LogFixture, store: &dyn Sto
     assert_eq!(log.pending_dead_letters().await.len(), 20);
 }
 
-/// Conflicts are made by clients and say nothing of the deployment: however many there are, they stop nothing, and what
-/// counts towards the limit counts whatever conflicts are between.
+/// Conflicts are caused by clients: any number of them does not stop the pipeline, nor do they affect how other dead
+/// letters count.
 pub async fn conflicts_do_not_count_towards_the_limit(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    // One user, so that all of it is in one partition.
+    // One user, so all purchases are in one partition.
     let of_one = |number| purchase_of("one", number);
     let first = of_one(0);
     publish(log, std::slice::from_ref(&first)).await;
@@ -362,15 +359,15 @@ pub async fn conflicts_do_not_count_towards_the_limit(log: &dyn LogFixture, stor
     publish(log, &[of_one(1)]).await;
     let stored =
         running.monitor.wait_for(|status| status.counters.inserted == 2 || status.fatal_error.is_some());
-    let status = soon("carry what is behind the conflicts", stored).await;
+    let status = soon("store what is behind the conflicts", stored).await;
     assert!(status.fatal_error.is_none() && status.phase == Phase::Running, "{status:?}");
     let tally = running.stop().await.expect("a clean end");
     assert_eq!((tally.inserted, tally.conflicts, tally.dead_lettered), (2, 40, 40));
     assert_eq!(log.pending_dead_letters().await.len(), 40);
 }
 
-/// Members that come and go while batches are slow leave nothing unstored and nothing doubled.
-pub async fn members_may_come_and_go(log: &dyn LogFixture, store: &dyn StoreFixture) {
+/// Members that join and leave while batches are slow lose nothing and duplicate nothing.
+pub async fn members_may_join_and_leave(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(5)));
     let all = purchases(0..300);

@@ -1,4 +1,4 @@
-//! An ingest to be tested, and what it leaves behind.
+//! Runs an ingest under test, and inspects the results.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,12 +28,12 @@ pub(super) fn options() -> IngestOptions {
     }
 }
 
-/// Those of a pipeline that leaves what is not done by then, and commits what is.
+/// The options of a pipeline with a short drain.
 pub(super) fn soon_gone() -> IngestOptions {
     IngestOptions { drain_timeout: Duration::from_secs(1), ..options() }
 }
 
-/// An ingest that runs beside the test.
+/// A running ingest.
 pub(super) struct Running {
     pub(super) monitor: IngestMonitor,
     stop: oneshot::Sender<()>,
@@ -41,7 +41,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a member of the group between the two, with `faults` around every port.
+    /// Starts a member of the group between log and store, with `faults` injected into every port.
     pub(super) async fn start(
         log: &dyn LogFixture,
         store: &dyn StoreFixture,
@@ -60,19 +60,19 @@ impl Running {
         Self { monitor, stop, task }
     }
 
-    /// Waits until so many records have come to their end.
+    /// Waits until `count` records are processed.
     pub(super) async fn ingested(&self, count: u64) {
         let ended = |tally: &IngestCounters| tally.inserted + tally.duplicates + tally.dead_lettered;
-        soon("carry all records", self.monitor.wait_for(|status| ended(&status.counters) >= count)).await;
+        soon("process all records", self.monitor.wait_for(|status| ended(&status.counters) >= count)).await;
     }
 
-    /// Shuts down in order.
+    /// Shuts down cleanly.
     pub(super) async fn stop(self) -> Result<IngestCounters> {
         let _stopped_by_itself = self.stop.send(());
         soon("shut down", self.task).await.expect("no panic")
     }
 
-    /// Stops as a crash does: nothing is drained and nothing committed.
+    /// Stops like a crash: nothing is drained or committed.
     pub(super) async fn crash(self) {
         self.task.abort();
         drop(self.task.await);
@@ -86,7 +86,7 @@ pub(super) async fn publish(log: &dyn LogFixture, purchases: &[Purchase]) {
     }
 }
 
-/// All ids in the store, each once, and the sum right.
+/// All ids in the store. Checks that each is stored once and that the sum is correct.
 pub(super) async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purchase]) {
     for purchase in purchases {
         assert_eq!(query.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
@@ -96,7 +96,7 @@ pub(super) async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purcha
     assert_eq!((summary.count, summary.total_spent), (purchases.len() as u64, total));
 }
 
-/// The ids that the group's next member is given, until each of `markers`, published now, is among them.
+/// The ids that are delivered to the group's next member, until all of `markers`, published now, are among them.
 pub(super) async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -> BTreeSet<PurchaseId> {
     publish(log, markers).await;
     let source = log.source(GROUP).await;
@@ -108,14 +108,15 @@ pub(super) async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -
                 seen.extend(decoded.map(|purchase| purchase.id));
             }
             SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Closed => panic!("nobody has closed the source"),
+            SourceEvent::Closed => panic!("the source was not closed"),
         }
     }
     soon("close", source.close(Duration::from_secs(10))).await.expect("close");
     seen
 }
 
-/// Of `purchases`, at least one is not stored, and all of those are given to the group's next member.
+/// Checks that at least one of `purchases` is not stored, and that all of those are delivered to the group's next
+/// member.
 pub(super) async fn assert_comes_again(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -129,7 +130,7 @@ pub(super) async fn assert_comes_again(
         }
     }
     assert!(!not_stored.is_empty());
-    // One of each user, at the end of that user's partition: whatever stands before it was delivered by then.
+    // One per user, at the end of that user's partition: all earlier records were delivered by then.
     let users: BTreeSet<_> = purchases.iter().map(|purchase| &purchase.user_id).collect();
     let markers: Vec<_> =
         (1_000..).zip(users).map(|(number, user)| purchase_of(user.as_str(), number)).collect();
@@ -137,7 +138,7 @@ pub(super) async fn assert_comes_again(
     assert!(not_stored.is_subset(&seen), "committed, but neither stored nor dead-lettered");
 }
 
-/// Waits until so many purchases are stored.
+/// Waits until `count` purchases are stored.
 pub(super) async fn stored(query: &dyn PurchaseQuery, count: u64) {
     let all = async {
         while query.summary(&Selector::All).await.unwrap().count < count {

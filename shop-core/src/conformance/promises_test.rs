@@ -1,4 +1,4 @@
-//! Holds the ports' documentation against the kit: no promise without a test, no test without a promise.
+//! Checks the ports' documentation against the kit: every line of `# Behavior` names its test, and every test is named.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ const PORTS: [&str; 12] = [
 fn promises() -> Vec<String> {
     let mut promises: Vec<String> = Vec::new();
     for port in PORTS {
-        let behavior = port.split("# Behavior").nth(1).expect("every port says how it behaves");
+        let behavior = port.split("# Behavior").nth(1).expect("every port documents its behavior");
         for line in behavior.lines().map(str::trim).take_while(|line| !line.starts_with("#[")) {
             let text = line.trim_start_matches("///").trim();
             match text.strip_prefix("- ") {
@@ -46,7 +46,7 @@ fn functions(suite: &str, source: &str) -> BTreeSet<String> {
     names.map(|name| format!("{suite}::{name}")).collect()
 }
 
-/// `suite::case` of every function of the kit that holds a port to its promises.
+/// `suite::case` of every function of the kit that tests a port.
 fn written() -> BTreeSet<String> {
     let sources = [
         ("log", include_str!("log.rs")),
@@ -79,7 +79,7 @@ fn run() -> BTreeSet<String> {
         let (head, cases) = call.split_once(';').expect("the cases of a suite");
         let suite = head.split(", ").nth(2).expect("a suite");
         if suite == "$suite" {
-            // The macro itself, which calls itself.
+            // The macro itself, which is recursive.
             continue;
         }
         let cases = cases.split(");").next().unwrap_or_default();

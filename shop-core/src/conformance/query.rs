@@ -1,4 +1,4 @@
-//! What every [`PurchaseQuery`] promises.
+//! The tests of every [`PurchaseQuery`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn name(text: &str) -> Selector {
     Selector::Name(text.parse().unwrap())
 }
 
-/// All items of a listing, in pages of `count`, with the size of each page.
+/// All items of a listing, in pages of at most `count`, with the size of each page.
 async fn listed(
     query: &dyn PurchaseQuery,
     selector: &Selector,
@@ -54,15 +54,15 @@ async fn listed(
     }
 }
 
-/// These selectors, and everybody's purchases where the backend lists them.
+/// These selectors, and [`Selector::All`] if the backend supports it.
 fn and_all(fixture: &dyn StoreFixture, selectors: impl IntoIterator<Item = Selector>) -> Vec<Selector> {
     let lists_everybody =
         declared(fixture.capabilities().lists_everybody, "listing of everybody's purchases");
     selectors.into_iter().chain(lists_everybody.then_some(Selector::All)).collect()
 }
 
-/// Everybody's purchases are listed and summed up, or denied.
-pub async fn everybodys_purchases_are_listed_or_denied(fixture: &dyn StoreFixture) {
+/// All purchases are listed and summed up, or denied.
+pub async fn all_purchases_are_listed_or_unsupported(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     fill(&*store, &purchases(0..10)).await;
     let page = soon("page", query.page(&Selector::All, &PageRequest::default())).await;
@@ -76,12 +76,12 @@ pub async fn everybodys_purchases_are_listed_or_denied(fixture: &dyn StoreFixtur
     }
 }
 
-/// A page holds the purchases of its selector and no others.
-pub async fn a_selector_sees_its_own(fixture: &dyn StoreFixture) {
+/// A page contains purchases of its selector only.
+pub async fn a_selector_matches_its_purchases_only(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let users = ["a", "b", "c"].into_iter().cycle();
     let mut all: Vec<_> = users.zip(0..30).map(|(user, number)| purchase_of(user, number)).collect();
-    // A name that is somebody else's id, and two users with one name.
+    // A name that is another user's id, and two users with one name.
     all[0].user_name = "b".parse().unwrap();
     all[1].user_name = "b".parse().unwrap();
     fill(&*store, &all).await;
@@ -96,7 +96,7 @@ pub async fn a_selector_sees_its_own(fixture: &dyn StoreFixture) {
 /// Pages are ordered by time and then by id, newest or oldest first.
 pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
-    // Ids run against times, and many purchases share one time.
+    // The order of ids is opposite to that of times, and many purchases have the same time.
     let make = |number: u64| {
         let millis = i64::try_from((97 - number) / 5).unwrap();
         Purchase { timestamp: at(millis), ..purchase_of("u", number) }
@@ -113,8 +113,8 @@ pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
     }
 }
 
-/// Purchases at the first and at the last time that there is are paged as all others are.
-pub async fn the_ends_of_time_are_no_exception(fixture: &dyn StoreFixture) {
+/// Purchases with the minimum and the maximum timestamp are listed in order.
+pub async fn extreme_timestamps_are_ordered(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let times = [Timestamp::MIN, at(0), Timestamp::MAX];
     let make = |number: u64| Purchase {
@@ -132,7 +132,7 @@ pub async fn the_ends_of_time_are_no_exception(fixture: &dyn StoreFixture) {
     }
 }
 
-/// A page holds as much as its limit says, and `next` is `None` exactly at the end.
+/// A page is filled up to its limit, and `next` is `None` exactly at the end.
 pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
@@ -147,7 +147,7 @@ pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
     assert_eq!((none.len(), sizes), (0, vec![0]));
 }
 
-/// Each page may have a limit of its own.
+/// Each page may have another limit.
 pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
@@ -165,18 +165,18 @@ pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
     assert_eq!(request.cursor, None);
 }
 
-/// A scan sees everything that was there throughout, and nothing twice, while others insert before, at and
-/// behind where it stands.
-pub async fn a_scan_sees_what_was_there_throughout(fixture: &dyn StoreFixture) {
+/// A scan yields all purchases that were stored throughout, and none twice, under concurrent inserts before, at and
+/// after its position.
+pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
-    // Of every three, one is there from the start, and one comes during the scan in either order.
+    // Of every three purchases, one is stored at the start, and the others are inserted during the scan.
     let of = |kind: u64| (0..100).map(move |number| purchase_of("u", number * 3 + kind)).collect::<Vec<_>>();
     let before = of(1);
     fill(&*store, &before).await;
     for (order, during) in [(ListOrder::NewestFirst, of(0)), (ListOrder::OldestFirst, of(2))] {
         let mut request = PageRequest::first(order, limit(4));
         let mut seen = Vec::new();
-        // From both ends inwards, so that some fall before and some behind the place of the scan.
+        // From both ends inwards, so that some are before and some after the position of the scan.
         let (earlier, later) = during.split_at(50);
         let mut inserts = earlier.chunks(4).zip(later.rchunks(4));
         loop {
@@ -201,7 +201,7 @@ pub async fn a_scan_sees_what_was_there_throughout(fixture: &dyn StoreFixture) {
     assert_eq!(scanned.len(), 300);
 }
 
-/// A cursor of another selector or order, or one that nobody gave out, is invalid.
+/// A cursor of another selector or order, or a forged one, is invalid.
 pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     fill(&*store, &purchases(0..20)).await;
@@ -224,7 +224,7 @@ pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
     }
 }
 
-/// Sums are exact, and count everything of their selector.
+/// Sums are exact, and include all purchases of their selector.
 pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let prices = ["0.1", "0.2", "1000000000000000", "0.00000001", "29.99"];
@@ -245,19 +245,19 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
     }
     let summary = query.summary(&name("name of user-0")).await.unwrap();
     assert_eq!((summary.count, summary.total_spent), (2, "0.2".parse().unwrap()));
-    // Nor is a sum that is very small an exception.
+    // Very small sums are exact as well.
     for (user, text) in [("d", "0.00000001"), ("e", "0.00000000")] {
         fill(&*store, &[Purchase { price: price(text), ..purchase_of(user, u64::from(user.as_bytes()[0])) }])
             .await;
         let summary = query.summary(&self::user(user)).await.unwrap();
         assert_eq!((summary.count, summary.total_spent), (1, text.parse().unwrap()));
     }
-    // A zero with decimals is a zero: it neither spoils a sum nor changes it.
+    // A zero with decimals does not change a sum.
     let free = |number: u64, text: &str| Purchase { price: price(text), ..purchase_of("c", number) };
     fill(&*store, &[free(20, "5"), free(21, "0.00"), free(22, "0.000")]).await;
     let summary = query.summary(&user("c")).await.unwrap();
     assert_eq!((summary.count, summary.total_spent), (3, "5".parse().unwrap()));
-    // Nor does the text depend on how a backend adds.
+    // The text does not depend on how a backend adds.
     let quarters: Vec<_> =
         (30..34).map(|number| Purchase { price: price("1.25"), ..purchase_of("quarters", number) }).collect();
     fill(&*store, &quarters).await;
@@ -273,8 +273,8 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
     }
 }
 
-/// Who has bought nothing has an empty page and a sum of zero.
-pub async fn nobody_has_bought_nothing(fixture: &dyn StoreFixture) {
+/// A user without purchases has an empty page and a sum of zero.
+pub async fn an_unknown_user_has_an_empty_summary(fixture: &dyn StoreFixture) {
     let query = fixture.query().await;
     for selector in and_all(fixture, [user("nobody"), name("nobody")]) {
         let summary = soon("summary", query.summary(&selector)).await.expect("summary");

@@ -1,4 +1,4 @@
-//! What every [`RecordStore`] promises.
+//! The tests of every [`RecordStore`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::RecordStoreFixture;
 use super::fixture::{declared, poll_once, soon};
-use super::store::letters;
+use super::store::outcome_codes;
 use crate::ports::RecordStore;
 use crate::record::Record;
 
@@ -16,12 +16,12 @@ fn records<F: RecordStoreFixture>(fixture: &F, numbers: Range<i64>) -> Vec<F::Re
     numbers.map(|number| fixture.record(number)).collect()
 }
 
-/// Applies `batch`; returns one letter for each outcome.
+/// Applies `batch`. Returns one character per outcome.
 async fn apply<R: Record>(store: &dyn RecordStore<R>, batch: &[R]) -> String {
-    letters(&soon("apply", store.apply(batch.into())).await.expect("apply"))
+    outcome_codes(&soon("apply", store.apply(batch.into())).await.expect("apply"))
 }
 
-/// One outcome for each record, in the order of the batch; and the store says that it works.
+/// One outcome per record, in the order of the batch. The checks succeed.
 pub async fn outcomes_match_their_batch(fixture: &impl RecordStoreFixture) {
     let store = fixture.store().await;
     soon("check", store.check()).await.expect("check");
@@ -30,7 +30,7 @@ pub async fn outcomes_match_their_batch(fixture: &impl RecordStoreFixture) {
     assert_eq!(apply(&*store, &mixed).await, "ididdi");
 }
 
-/// However often it is applied.
+/// Applying a record again is a duplicate.
 pub async fn a_record_is_applied_once(fixture: &impl RecordStoreFixture) {
     let (store, batch) = (fixture.store().await, records(fixture, 1..6));
     assert_eq!(apply(&*store, &batch).await, "iiiii");
@@ -39,14 +39,14 @@ pub async fn a_record_is_applied_once(fixture: &impl RecordStoreFixture) {
     }
 }
 
-/// Within one batch, too.
+/// A record repeated within one batch is a duplicate.
 pub async fn a_batch_may_repeat_itself(fixture: &impl RecordStoreFixture) {
     let store = fixture.store().await;
     let batch = [1, 1, 2, 1, 2].map(|number| fixture.record(number));
     assert_eq!(apply(&*store, &batch).await, "ididd");
 }
 
-/// Of many calls at the same time, one applies each record.
+/// Of concurrent calls, one applies each record.
 pub async fn racing_batches_apply_once(fixture: &impl RecordStoreFixture) {
     let (store, batch) = (fixture.store().await, records(fixture, 1..51));
     let calls = (0..8).map(|_| {
@@ -59,8 +59,8 @@ pub async fn racing_batches_apply_once(fixture: &impl RecordStoreFixture) {
     assert_eq!(outcomes.matches('i').count(), 50);
 }
 
-/// Of two contents under one id the first stays, and the records around the second are applied.
-pub async fn a_conflict_does_not_keep_others_out(fixture: &impl RecordStoreFixture) {
+/// Of two contents with one id the first stays, and the other records of the batch are applied.
+pub async fn a_conflict_does_not_block_the_batch(fixture: &impl RecordStoreFixture) {
     let Some(other) = fixture.contradicting(2) else {
         declared(false, "content beside the id of a record");
         return;
@@ -76,7 +76,7 @@ pub async fn an_empty_batch_is_fine(fixture: &impl RecordStoreFixture) {
     assert_eq!(apply(&*fixture.store().await, &[]).await, "");
 }
 
-/// After an apply that was dropped half-way, each record is applied or not, and applying again makes it whole.
+/// After a dropped apply, each record is applied or not, and applying again completes the batch.
 pub async fn a_dropped_apply_may_be_repeated(fixture: &impl RecordStoreFixture) {
     let (store, batch) = (fixture.store().await, records(fixture, 1..101));
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! Purchases to test with.
+//! Sample purchases.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ pub(super) fn price(text: &str) -> Price {
     text.parse().unwrap()
 }
 
-/// Purchase `number` of `user`, made so many milliseconds after the first.
+/// Purchase `number` of `user`, made this many milliseconds after the first.
 pub(super) fn purchase_of(user: &str, number: u64) -> Purchase {
     let millis = i64::try_from(number).unwrap();
     let cents = price(&format!("{}.{:02}", number / 100, number % 100));
@@ -43,7 +43,8 @@ pub(super) fn purchases(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
     numbers.map(purchase).collect()
 }
 
-/// What another producer writes of purchase `number` of `user`: without an id, and every other one without a time.
+/// The raw record of another producer for purchase `number` of `user`: without an id, and every other one without a
+/// time.
 pub(super) fn foreign(user: &str, number: u64) -> LogRecord {
     let Purchase { user_name, price, timestamp, .. } = purchase_of(user, number);
     let time =

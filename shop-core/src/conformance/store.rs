@@ -1,4 +1,4 @@
-//! What every [`PurchaseStore`] promises.
+//! The tests of every [`PurchaseStore`].
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -19,16 +19,16 @@ async fn get(query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
     soon("get", query.get(id)).await.expect("get")
 }
 
-/// One letter for each outcome.
-pub(super) fn letters(outcomes: &[InsertOutcome]) -> String {
-    let letter = |outcome: &InsertOutcome| match outcome {
+/// One character per outcome.
+pub(super) fn outcome_codes(outcomes: &[InsertOutcome]) -> String {
+    let code = |outcome: &InsertOutcome| match outcome {
         InsertOutcome::Inserted => 'i',
         InsertOutcome::Duplicate => 'd',
         InsertOutcome::Conflict => 'c',
         InsertOutcome::Rejected(_) => 'r',
         InsertOutcome::Unknown(_) => 'u',
     };
-    outcomes.iter().map(letter).collect()
+    outcomes.iter().map(code).collect()
 }
 
 /// `purchase` with the same id and another price.
@@ -37,11 +37,11 @@ pub(super) fn contradicting(purchase: &Purchase) -> Purchase {
     Purchase { price: other, ..purchase.clone() }
 }
 
-/// One outcome for each purchase, in the order of the batch.
+/// One outcome per purchase, in the order of the batch.
 pub async fn outcomes_match_their_batch(fixture: &dyn StoreFixture) {
     let store = fixture.store().await;
     let known = purchases(0..3);
-    assert_eq!(letters(&insert(&*store, &known).await), "iii");
+    assert_eq!(outcome_codes(&insert(&*store, &known).await), "iii");
     let mixed = [
         purchase(10),
         known[2].clone(),
@@ -51,23 +51,23 @@ pub async fn outcomes_match_their_batch(fixture: &dyn StoreFixture) {
         known[1].clone(),
         purchase(12),
     ];
-    assert_eq!(letters(&insert(&*store, &mixed).await), "idcicdi");
+    assert_eq!(outcome_codes(&insert(&*store, &mixed).await), "idcicdi");
 }
 
-/// A purchase with a new id is stored, and seen as soon as its insert is answered.
+/// A purchase with a new id is stored, and visible as soon as its insert returns.
 pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     for purchase in purchases(0..5) {
         assert_eq!(get(&*query, &purchase.id).await, None);
-        assert_eq!(letters(&insert(&*store, std::slice::from_ref(&purchase)).await), "i");
+        assert_eq!(outcome_codes(&insert(&*store, std::slice::from_ref(&purchase)).await), "i");
         assert_eq!(get(&*query, &purchase.id).await.as_ref(), Some(&purchase));
     }
     store.check().await.expect("check of the store");
     query.check_reads().await.expect("check of the query");
 }
 
-/// Text, price with its scale, and time come back as they were given; the request's context does not.
-pub async fn purchases_are_kept_as_given(fixture: &dyn StoreFixture) {
+/// Text, price with its scale, and time are stored unchanged; the request's context is not stored.
+pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let long = "ä".repeat(128);
     let texts = ["u1", " u1 ", "joe b", "ünï—😀", "<img src=x>", "..%2Fhealth", "$gt", "a.b", "'; --", &long];
@@ -99,7 +99,7 @@ pub async fn purchases_are_kept_as_given(fixture: &dyn StoreFixture) {
     }
 }
 
-/// What all stored purchases come to: everybody's, or where a backend denies these those of all users of the samples.
+/// The summary of all stored purchases: of all users, or of the sample users where a backend denies that.
 async fn everything(fixture: &dyn StoreFixture, query: &dyn PurchaseQuery) -> Summary {
     let of_samples = (0..5).map(|number| format!("user-{number}")).chain(["somebody".to_owned()]);
     let selectors: Vec<_> = match fixture.capabilities().lists_everybody {
@@ -122,10 +122,10 @@ pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
     insert(&*store, std::slice::from_ref(&first)).await;
     let later = Purchase { timestamp: at(9_999), ..first.clone() };
     let same_value = Purchase { price: price("1.2"), ..first.clone() };
-    // Each alone, so that what it has changed is not changed back, and all in one batch.
+    // Each separately, so that one change cannot hide another, and all in one batch.
     let batches = [vec![later.clone()], vec![same_value.clone()], vec![first.clone(), same_value, later]];
     for batch in batches {
-        assert_eq!(letters(&insert(&*store, &batch).await), "d".repeat(batch.len()));
+        assert_eq!(outcome_codes(&insert(&*store, &batch).await), "d".repeat(batch.len()));
         let kept = get(&*query, &first.id).await.expect("stored");
         assert_eq!(kept.price.to_string(), first.price.to_string(), "the scale stays");
         assert_eq!(kept, first, "the first document and its time stay");
@@ -143,24 +143,24 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
         Purchase { user_id: "somebody".parse().unwrap(), ..first.clone() },
         Purchase { user_name: "somebody".parse().unwrap(), ..first.clone() },
     ];
-    assert_eq!(letters(&insert(&*store, &others).await), "ccc");
+    assert_eq!(outcome_codes(&insert(&*store, &others).await), "ccc");
     assert_eq!(get(&*query, &first.id).await.as_ref(), Some(&first));
     let summary = everything(fixture, &*query).await;
     assert_eq!((summary.count, summary.total_spent), (1, Total::checked_sum([first.price]).unwrap()));
 }
 
-/// Duplicates and conflicts are found within one batch too.
+/// Duplicates and conflicts are detected within one batch too.
 pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let (one, two) = (purchase(1), purchase(2));
     let batch =
         [one.clone(), one.clone(), two.clone(), contradicting(&one), one.clone(), contradicting(&two)];
-    assert_eq!(letters(&insert(&*store, &batch).await), "idicdc");
+    assert_eq!(outcome_codes(&insert(&*store, &batch).await), "idicdc");
     assert_eq!(get(&*query, &one.id).await, Some(one));
     assert_eq!(everything(fixture, &*query).await.count, 2);
 }
 
-/// Of many calls that insert the same purchases at the same time, each purchase is inserted by one.
+/// Of concurrent calls with the same purchases, one inserts each purchase.
 pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let batch: Arc<[Purchase]> = purchases(0..50).into();
@@ -170,7 +170,7 @@ pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
     });
     let mut inserted = 0;
     for call in soon("racing inserts", join_all(calls)).await {
-        let outcomes = letters(&call.unwrap().expect("insert"));
+        let outcomes = outcome_codes(&call.unwrap().expect("insert"));
         assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
         inserted += outcomes.matches('i').count();
     }
@@ -178,26 +178,26 @@ pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
     assert_eq!(everything(fixture, &*query).await.count, 50);
 }
 
-/// A conflict in the middle of a batch does not keep the others out.
-pub async fn a_conflict_does_not_keep_others_out(fixture: &dyn StoreFixture) {
+/// A conflict within a batch does not block the other purchases.
+pub async fn a_conflict_does_not_block_the_batch(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     insert(&*store, &[purchase(5)]).await;
     let mut batch = purchases(0..10);
     batch[5] = contradicting(&batch[5]);
-    assert_eq!(letters(&insert(&*store, &batch).await), "iiiiiciiii");
+    assert_eq!(outcome_codes(&insert(&*store, &batch).await), "iiiiiciiii");
     for number in 0..10 {
         assert_eq!(get(&*query, &id(number)).await, Some(purchase(number)));
     }
 }
 
-/// An empty batch is answered with no outcomes.
+/// An empty batch has no outcomes.
 pub async fn an_empty_batch_is_fine(fixture: &dyn StoreFixture) {
     let store = fixture.store().await;
-    assert_eq!(letters(&insert(&*store, &[]).await), "");
+    assert_eq!(outcome_codes(&insert(&*store, &[]).await), "");
 }
 
-/// After an insert was dropped half-way, each purchase is stored or not, and inserting again makes it whole.
-pub async fn a_dropped_insert_leaves_the_store_whole(fixture: &dyn StoreFixture) {
+/// After a dropped insert, each purchase is stored or not, and inserting again completes the batch.
+pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let batch = purchases(0..100);
     for _ in 0..5 {
@@ -206,7 +206,7 @@ pub async fn a_dropped_insert_leaves_the_store_whole(fixture: &dyn StoreFixture)
             outcomes.expect("insert");
         }
     }
-    let outcomes = letters(&insert(&*store, &batch).await);
+    let outcomes = outcome_codes(&insert(&*store, &batch).await);
     assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
     for purchase in batch {
         assert_eq!(get(&*query, &purchase.id).await, Some(purchase));

@@ -1,4 +1,4 @@
-//! What every [`UserStore`] promises.
+//! The tests of every [`UserStore`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ async fn published_events(outbox: &dyn Outbox) -> Vec<LogRecord> {
     pending.into_iter().map(|entry| entry.record).collect()
 }
 
-/// 1, 2, 3, whatever was refused in between.
+/// Refused users leave no gaps.
 pub async fn numbers_have_no_gaps(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
     let first = new_user("ada");
@@ -46,13 +46,13 @@ pub async fn numbers_have_no_gaps(fixture: &dyn UsersFixture) {
     }
 }
 
-/// Of many who register at a time, each has a number of its own, and none is left out.
+/// Concurrent registrations get distinct numbers without gaps.
 pub async fn racing_users_leave_no_gap(fixture: &dyn UsersFixture) {
     const USERS: i64 = 40;
     let users = fixture.users().await;
     let register = |number: i64| {
         let users = Arc::clone(&users);
-        // Each third address is one that others have, too.
+        // Each third address is shared by several.
         let name = if number % 3 == 0 { "taken".to_owned() } else { format!("user-{number}") };
         tokio::spawn(async move { register(&*users, &new_user(&name)).await })
     };
@@ -67,7 +67,7 @@ pub async fn racing_users_leave_no_gap(fixture: &dyn UsersFixture) {
     assert_eq!(numbers, (1..=count).collect());
 }
 
-/// As given; and nobody else is there.
+/// A registered user is found unchanged, an unknown number is not.
 pub async fn a_registered_user_is_found(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
     for (email, name) in [
@@ -80,13 +80,13 @@ pub async fn a_registered_user_is_found(fixture: &dyn UsersFixture) {
         assert_eq!((user.email.as_str(), user.name.as_str()), (email, name));
         assert_eq!(soon("user", users.user(user.id)).await.unwrap(), Some(user));
     }
-    for nobody in [0, -1, 4, i64::MAX, i64::MIN] {
-        assert_eq!(soon("user", users.user(UserNumber::new(nobody))).await.unwrap(), None);
+    for unknown in [0, -1, 4, i64::MAX, i64::MIN] {
+        assert_eq!(soon("user", users.user(UserNumber::new(unknown))).await.unwrap(), None);
     }
 }
 
-/// Of 50 at a time, one has it.
-pub async fn an_email_is_taken_once(fixture: &dyn UsersFixture) {
+/// Of 50 concurrent registrations with one address, one succeeds.
+pub async fn an_email_is_unique(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
     let register = |_| {
         let users = Arc::clone(&users);
@@ -99,8 +99,8 @@ pub async fn an_email_is_taken_once(fixture: &dyn UsersFixture) {
     assert!(outcomes.iter().any(|outcome| matches!(outcome, Registration::Registered(_))));
 }
 
-/// Neither when it is compared nor when it is told.
-pub async fn a_domain_has_no_case(fixture: &dyn UsersFixture) {
+/// The case of a domain matters neither for comparison nor in the event.
+pub async fn an_email_domain_is_case_insensitive(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
     let with_email = |email: &str| NewUser { email: email.parse().unwrap(), ..new_user("ada") };
     let user = registered(&*users, &with_email("Ada@Example.COM")).await;
@@ -109,8 +109,8 @@ pub async fn a_domain_has_no_case(fixture: &dyn UsersFixture) {
     assert_eq!(registered(&*users, &with_email("ada@example.com")).await.id.get(), 2);
 }
 
-/// The first user, and nothing more to tell.
-pub async fn a_key_makes_a_user_repeatable(fixture: &dyn UsersFixture) {
+/// The same key and content return the first user, without another event.
+pub async fn a_key_makes_registration_idempotent(fixture: &dyn UsersFixture) {
     let (users, outbox) = (fixture.users().await, fixture.outbox().await);
     let new = new_user("ada");
     let user = registered(&*users, &new).await;
@@ -120,8 +120,8 @@ pub async fn a_key_makes_a_user_repeatable(fixture: &dyn UsersFixture) {
     assert_eq!(published_events(&*outbox).await.len(), 1);
 }
 
-/// Whatever is different about the other one.
-pub async fn a_key_is_of_one_user(fixture: &dyn UsersFixture) {
+/// A key with any other content is taken.
+pub async fn a_key_belongs_to_one_user(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
     let first = new_user("ada");
     registered(&*users, &first).await;
@@ -132,7 +132,7 @@ pub async fn a_key_is_of_one_user(fixture: &dyn UsersFixture) {
     }
 }
 
-/// With the context of its request.
+/// Events contain the context of their requests.
 pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
     let (users, outbox) = (fixture.users().await, fixture.outbox().await);
     let mut expected = Vec::new();
@@ -146,8 +146,8 @@ pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
     assert_eq!(published_events(&*outbox).await, expected);
 }
 
-/// Of a user who is known, and of nobody else.
-pub async fn orders_are_known_once(fixture: &dyn UsersFixture) {
+/// Orders are listed for known users only, each once.
+pub async fn order_events_are_applied_once(fixture: &dyn UsersFixture) {
     let (users, events) = (fixture.users().await, fixture.events().await);
     let (ada, eva) =
         (registered(&*users, &new_user("ada")).await, registered(&*users, &new_user("eva")).await);
@@ -166,7 +166,7 @@ pub async fn orders_are_known_once(fixture: &dyn UsersFixture) {
     ));
     let again = soon("apply", events.apply(batch)).await.expect("apply");
     assert!(again.iter().all(|outcome| matches!(outcome, InsertOutcome::Duplicate)), "{again:?}");
-    // Of a number that came with two users, the first one counts.
+    // For an order number with two users, the first one counts.
     let other = soon("apply", events.apply(Arc::new([order(1, 2)]))).await.expect("apply");
     assert!(matches!(other[..], [InsertOutcome::Conflict]), "{other:?}");
     let of = |id: UserNumber| {

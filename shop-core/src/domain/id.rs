@@ -28,7 +28,7 @@ enum Form {
     Object([u8; 12]),
 }
 
-/// A text that is no [`PurchaseId`].
+/// Text that is not a [`PurchaseId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a purchase id is a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91, or 24 hex digits")]
 pub struct InvalidPurchaseId;
@@ -40,13 +40,13 @@ impl PurchaseId {
         Self(Form::Uuid(uuid))
     }
 
-    /// The id of an old document, from the twelve bytes of its ObjectId.
+    /// The id of a replaced system's document, from the twelve bytes of its ObjectId.
     #[must_use]
     pub const fn from_object_id(bytes: [u8; 12]) -> Self {
         Self(Form::Object(bytes))
     }
 
-    /// The UUID, unless this is the id of an old document.
+    /// The UUID, unless this is an ObjectId.
     #[must_use]
     pub const fn as_uuid(&self) -> Option<&Uuid> {
         match &self.0 {
@@ -55,7 +55,7 @@ impl PurchaseId {
         }
     }
 
-    /// The ObjectId's bytes, if this is the id of an old document.
+    /// The bytes of the ObjectId, if this is one.
     #[must_use]
     pub const fn as_object_id(&self) -> Option<&[u8; 12]> {
         match &self.0 {
@@ -74,10 +74,10 @@ impl From<Uuid> for PurchaseId {
 impl FromStr for PurchaseId {
     type Err = InvalidPurchaseId;
 
-    /// Reads the hyphenated form of a UUID in either case, or 24 hex digits.
+    /// Parses the hyphenated form of a UUID in either case, or 24 hex digits.
     ///
-    /// The other spellings of a UUID (32 bare digits, braces, `urn:uuid:`) are refused: a key of 32 hex
-    /// digits is far more often a hash than a UUID, and a key that *is* an id is shared by all users.
+    /// Other notations of a UUID (32 bare digits, braces, `urn:uuid:`) are rejected: a key of 32 hex digits is far more
+    /// often a hash than a UUID, and a key that *is* an id is shared by all users.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.len() {
             36 => Uuid::try_parse(text).map(Self::from_uuid).map_err(|_malformed| InvalidPurchaseId),

@@ -1,28 +1,28 @@
-//! The one place that decides which id a purchase has.
+//! The id of a purchase, derived from its key or its record.
 //!
-//! | what came | the id |
+//! | input | id |
 //! |---|---|
 //! | a key that is a UUID | that UUID |
 //! | another key | UUIDv5 over the user id and the key |
-//! | no key | a UUIDv7, made where the purchase enters |
+//! | no key | a UUIDv7, created where the purchase is accepted |
 //! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId): UUIDv5 over its position |
 
 use uuid::Uuid;
 
 use super::{IdempotencyKey, PurchaseId, UserId};
 
-/// Namespace of the ids that are made from keys. Fixed for ever: another value would double purchases.
+/// Namespace of ids derived from keys. Must never change: another value would duplicate purchases.
 const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
 
-/// The id of a purchase that a client sent with a key.
+/// The id of a purchase with an idempotency key.
 ///
-/// The same key of two users gives two ids, unless the key is a UUID: that is the id, for every user, so that a client
-/// can repeat a purchase by its id.
+/// The same key of two users gives two ids, unless the key is a UUID: then it is the id for every user, so a client can
+/// repeat a purchase by its id.
 ///
-/// An id is no secret, and neither is a key: ids are in receipts and listings, and a keyed id can be computed from the
-/// user id and the key. Any client can therefore send a purchase under an id that another client is going to use. Of two
-/// purchases with the same id and different content the first one in the log is stored; the other one is a
-/// [conflict](crate::log::ReasonKind::Conflict), and becomes a dead letter. To rule that out, let the edge make the id,
+/// Neither ids nor keys are secret: ids are in receipts and listings, and a derived id can be computed from the user id
+/// and the key. Any client can therefore publish a purchase under an id that another client is going to use. Of two
+/// purchases with the same id and different content, the first one in the log is stored; the other one is a
+/// [conflict](crate::log::ReasonKind::Conflict) and is dead-lettered. To rule that out, let the edge generate the id,
 /// or use a random UUID as the key and keep it secret until the purchase is acknowledged.
 #[must_use]
 pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
@@ -62,13 +62,13 @@ mod tests {
         assert_eq!(id("u1", "order-7"), id("u1", "order-7"));
         assert_ne!(id("u1", "order-7"), id("u2", "order-7"));
         assert_ne!(id("ab", "c"), id("a", "bc"));
-        // An old document's id is not a key that may be chosen.
+        // The id of a replaced system's document is not a valid key.
         assert!(id("u1", "65a1f0c2d3e4b5a697887766").as_uuid().is_some());
     }
 
     #[test]
     fn ids_never_change_between_versions() {
-        // These values are in users' stores: if this test fails, redelivery doubles purchases.
+        // Stores contain these ids: if this test fails, redelivery duplicates purchases.
         assert_eq!(id("u1", "order-7").to_string(), "6227dd3e-4b6e-5903-bbab-a62e31d75856");
     }
 }

@@ -1,29 +1,29 @@
-//! The key with which a client makes a purchase repeatable.
+//! The idempotency key of a purchase.
 
 use std::str::FromStr;
 
 use compact_str::CompactString;
 use uuid::Uuid;
 
-/// What a client sends to make a purchase repeatable: 1 to 255 visible ASCII characters.
+/// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
 ///
-/// A key that is a UUID *is* the id of the purchase, for all users alike; any other key gives an id together with the
-/// user id (see [`id_from_key`](crate::keyed_id)). A key is no credential: the first purchase that is sent with it is the one
-/// that is stored, and other content under it is a conflict. Use a random UUID, or text that is unique for the user.
+/// A key that is a UUID *is* the id of the purchase, for all users alike. Any other key gives an id together with the
+/// user id (see [`id_from_key`](crate::id_from_key)). A key is not a credential: the first purchase with it is stored,
+/// and other content with the same key is a conflict. Use a random UUID, or text that is unique per user.
 #[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[debug("{_0:?}")]
 pub struct IdempotencyKey(CompactString);
 
-/// A text that is no [`IdempotencyKey`].
+/// Text that is not an [`IdempotencyKey`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an idempotency key is 1 to 255 visible ASCII characters")]
 pub struct InvalidKey;
 
 impl IdempotencyKey {
-    /// The longest key, in characters.
+    /// The maximum length in characters.
     pub const MAX_CHARS: usize = 255;
 
-    /// The key as given.
+    /// The key, unchanged.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -41,7 +41,7 @@ impl FromStr for IdempotencyKey {
 }
 
 impl From<Uuid> for IdempotencyKey {
-    /// The key that repeats the purchase whose id this is.
+    /// The key that repeats the purchase with this id.
     fn from(id: Uuid) -> Self {
         Self(compact_str::format_compact!("{}", id.hyphenated()))
     }

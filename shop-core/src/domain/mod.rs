@@ -1,4 +1,4 @@
-//! What a purchase is: types that cannot hold nonsense, and the rules of identity and content.
+//! Purchases: validated types, and the rules of identity and equality of content.
 
 mod id;
 mod identity;

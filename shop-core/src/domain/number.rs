@@ -1,6 +1,6 @@
-//! Numbers of rows: what clients of an older system know things by.
+//! Numeric ids of rows, as used by clients of the replaced systems.
 
-/// A type for the numbers of one kind of row.
+/// Defines the type of the numbers of one kind of row.
 macro_rules! row_number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -23,7 +23,7 @@ macro_rules! row_number {
                 self.0
             }
 
-            /// The one behind it.
+            /// The next number.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0.saturating_add(1))

@@ -1,13 +1,13 @@
-//! Exact money: what one purchase cost, and what many cost together.
+//! Exact money: the price of one purchase, and totals.
 
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
-/// What a purchase cost: an exact decimal from 0 to 10^15 with at most 8 decimals.
+/// The price of a purchase: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///
-/// Prices are equal by value (`29.9 == 29.90`) and keep the scale that they were given with, up to 8 decimals: zeros
-/// behind them, as in `29.9000000000`, are not kept.
+/// Prices compare by value (`29.9 == 29.90`) and keep their scale, up to 8 decimals: further zeros, as in
+/// `29.9000000000`, are dropped.
 ///
 /// ```
 /// use shop_core::Price;
@@ -21,14 +21,14 @@ use rust_decimal::Decimal;
 #[debug("{_0}")]
 pub struct Price(Decimal);
 
-/// Why a value is no [`Price`].
+/// The reason why a value is not a [`Price`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPrice {
-    /// Not a decimal number, or one beyond every number format (`NaN`, `Infinity`, `1e999`).
+    /// Not a decimal number, or not representable (`NaN`, `Infinity`, `1e999`).
     #[error("must be a valid number")]
     NotANumber,
-    /// Below zero.
+    /// Negative.
     #[error("must not be negative")]
     Negative,
     /// Above [`Price::MAX`].
@@ -40,11 +40,11 @@ pub enum InvalidPrice {
 }
 
 impl Price {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
-    /// The highest price, 10^15.
+    /// The maximum price, 10^15.
     pub const MAX: Self = Self(Decimal::from_parts(2_764_472_320, 232_830, 0, false, 0));
-    /// The most decimals that a price may have.
+    /// The maximum number of decimals.
     pub const MAX_DECIMALS: u32 = 8;
 
     /// The value.
@@ -80,7 +80,7 @@ impl TryFrom<Decimal> for Price {
 impl FromStr for Price {
     type Err = InvalidPrice;
 
-    /// Reads decimal text, with an exponent or without one: `29.99`, `1e2`.
+    /// Parses decimal text, with or without an exponent: `29.99`, `1e2`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(['e', 'E']) {
             None => plain(without_spare_zeros(text)).and_then(Self::try_from),
@@ -89,22 +89,22 @@ impl FromStr for Price {
     }
 }
 
-/// The digits of the highest price.
+/// The digits of the maximum price.
 const MAX_WHOLE_DIGITS: usize = 16;
 
-/// `text` without zeros behind its eighth decimal: they are decimals that the value does not have.
+/// `text` without zeros after its eighth decimal, which do not change the value.
 fn without_spare_zeros(text: &str) -> &str {
     let first = text.find('.').map_or(text.len(), |point| point + 1 + Price::MAX_DECIMALS as usize);
     let spare = text.get(first..).unwrap_or_default();
     &text[..text.len() - (spare.len() - spare.trim_end_matches('0').len())]
 }
 
-/// Reads decimal text without an exponent.
+/// Parses decimal text without an exponent.
 fn plain(text: &str) -> Result<Decimal, InvalidPrice> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    // The parser below would also take `1_000`.
+    // The parser below would also accept `1_000`.
     if whole.len() + fraction.len() == 0 || !all_digits(whole) || !all_digits(fraction) {
         return Err(InvalidPrice::NotANumber);
     }
@@ -119,9 +119,9 @@ fn plain(text: &str) -> Result<Decimal, InvalidPrice> {
     })
 }
 
-/// `mantissa` times ten to the power of `exponent`, exactly.
+/// `mantissa * 10^exponent`, exactly.
 fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPrice> {
-    /// Beyond the largest double: other systems read such text as infinity, which is not a number here.
+    /// Beyond the largest double: other systems read such text as infinity, which is not a valid number here.
     const MAX_EXPONENT: i32 = 308;
     let exponent: i32 = exponent.parse().map_err(|_no_integer| InvalidPrice::NotANumber)?;
     if exponent > MAX_EXPONENT {
@@ -134,7 +134,7 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPr
         return Err(InvalidPrice::Negative);
     }
     let (mut units, mut scale) = (mantissa.mantissa(), i64::from(mantissa.scale()) - i64::from(exponent));
-    // Zeros at the end would count as decimals that the value does not have.
+    // Trailing zeros would count as decimals.
     while scale > i64::from(Price::MAX_DECIMALS) && units % 10 == 0 {
         (units, scale) = (units / 10, scale - 1);
     }
@@ -147,10 +147,9 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPr
     Decimal::try_from_i128_with_scale(units, scale).map_err(|_scale| InvalidPrice::TooManyDecimals)
 }
 
-/// The exact sum of many prices.
+/// The exact sum of prices.
 ///
-/// Displayed, it has as many decimals as its value needs: 4 times `1.25` are `5`, in whatever way a store has added
-/// them.
+/// `Display` prints as many decimals as the value needs: 4 times `1.25` is `5`, however a store has added them.
 #[derive(
     derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default,
 )]
@@ -158,28 +157,28 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPr
 #[display("{}", _0.normalize())]
 pub struct Total(Decimal);
 
-/// A sum with more digits than can be held exactly: 28.
+/// A sum with more than 28 digits, which cannot be represented exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sum is no number, or has more digits than can be held exactly")]
 pub struct TotalOverflow;
 
 impl Total {
-    /// The sum of nothing.
+    /// The empty sum.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// The sum `value`, as a store has it.
+    /// A sum read from a store.
     #[must_use]
     pub const fn from_decimal(value: Decimal) -> Self {
         Self(value)
     }
 
-    /// The value, in the scale that the addition has left.
+    /// The value, with the scale that resulted from the additions.
     #[must_use]
     pub const fn as_decimal(&self) -> &Decimal {
         &self.0
     }
 
-    /// This sum and one price more.
+    /// Adds one price.
     ///
     /// # Errors
     /// [`TotalOverflow`] instead of a rounded sum.
@@ -187,17 +186,17 @@ impl Total {
         self.checked_add(Self(price.0))
     }
 
-    /// This sum and another one.
+    /// Adds another sum.
     ///
     /// # Errors
     /// [`TotalOverflow`] instead of a rounded sum.
     pub fn checked_add(self, other: Self) -> Result<Self, TotalOverflow> {
-        // An addition of zero leaves the other as it is, scale and all.
+        // Adding zero keeps value and scale.
         if self.0.is_zero() || other.0.is_zero() {
             return Ok(if other.0.is_zero() { self } else { other });
         }
         let sum = self.0.checked_add(other.0).ok_or(TotalOverflow)?;
-        // Too many digits make the addition round, which shows as a smaller scale.
+        // With too many digits the addition rounds, which shows as a smaller scale.
         if sum.scale() == self.0.scale().max(other.0.scale()) { Ok(Self(sum)) } else { Err(TotalOverflow) }
     }
 
@@ -216,7 +215,7 @@ impl Total {
     }
 }
 
-/// A sum that is rounded for people. Displayed, it has the decimals that rounding and addition have left.
+/// A rounded sum for display, with the decimals that resulted from rounding and addition.
 #[derive(derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[debug("{_0}")]
 pub struct RoundedTotal(Decimal);
@@ -224,7 +223,7 @@ pub struct RoundedTotal(Decimal);
 impl FromStr for Total {
     type Err = TotalOverflow;
 
-    /// Reads decimal text, such as the sum in an answer of another service.
+    /// Parses decimal text, such as the sum in a response of another service.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Decimal::from_str_exact(text).map(Self).map_err(|_unreadable| TotalOverflow)
     }

@@ -1,23 +1,23 @@
-//! A purchase, before and after it has an identity.
+//! Purchases, before and after an id is assigned.
 
 use uuid::Uuid;
 
 use super::identity::id_from_key;
 use super::{IdempotencyKey, Price, PurchaseId, Timestamp, UserId, UserName};
 
-/// A purchase as somebody asks for it: checked, but without an identity.
+/// A validated purchase without an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewPurchase {
-    /// What makes the purchase repeatable; without one every call is a purchase of its own.
+    /// The idempotency key. Without one, every call creates a purchase.
     pub key: Option<IdempotencyKey>,
-    /// Who bought.
+    /// The buyer's id.
     pub user_id: UserId,
     /// The buyer's name.
     pub user_name: UserName,
-    /// What it cost.
+    /// The price.
     pub price: Price,
-    /// When it was made; the time of receipt when absent.
+    /// When it was made. Defaults to the time of receipt.
     pub timestamp: Option<Timestamp>,
 }
 
@@ -28,24 +28,24 @@ impl NewPurchase {
         Self { key: None, user_id, user_name, price, timestamp: None }
     }
 
-    /// The same purchase, repeatable by `key`.
+    /// The same purchase with an idempotency key.
     #[must_use]
     pub fn with_key(mut self, key: IdempotencyKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// The same purchase, made at `timestamp`. A service refuses one that is more than 5 minutes ahead of its clock.
+    /// The same purchase, made at `timestamp`. A service rejects one that is more than 5 minutes ahead of its clock.
     #[must_use]
     pub const fn with_timestamp(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);
         self
     }
 
-    /// Gives the purchase its identity.
+    /// Assigns the id.
     ///
-    /// `received` is the time of receipt, used when the purchase names none. `fresh` is the id of a purchase
-    /// without a key, asked for only then: a UUIDv7 outside of tests.
+    /// `received` is used if the purchase has no timestamp. `fresh` creates the id of a purchase without a key, a
+    /// UUIDv7 outside of tests; it is called only then.
     pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
         let id = self.key.as_ref().map_or_else(|| fresh().into(), |key| id_from_key(&self.user_id, key));
         Purchase {
@@ -59,26 +59,26 @@ impl NewPurchase {
     }
 }
 
-/// A purchase with an identity: what goes into the log and into the store.
+/// A purchase with an id, as written to the log and the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purchase {
     /// The primary key in every store.
     pub id: PurchaseId,
-    /// Who bought.
+    /// The buyer's id.
     pub user_id: UserId,
     /// The buyer's name.
     pub user_name: UserName,
-    /// What it cost.
+    /// The price.
     pub price: Price,
     /// When it was made.
     pub timestamp: Timestamp,
-    /// The request that brought it in: carried in the log's headers, never stored with the purchase.
+    /// The context of the request: transmitted in the log's headers, not stored.
     pub context: Option<Box<RequestContext>>,
 }
 
 impl Purchase {
-    /// A purchase with all that is stored of it.
+    /// A purchase with all stored members.
     #[must_use]
     pub const fn new(
         id: PurchaseId,
@@ -90,30 +90,30 @@ impl Purchase {
         Self { id, user_id, user_name, price, timestamp, context: None }
     }
 
-    /// The purchase as a store keeps it: the context belongs to the request that brought it in.
+    /// The purchase without the context, as a store returns it.
     #[must_use]
     pub fn without_context(mut self) -> Self {
         self.context = None;
         self
     }
 
-    /// Whether both say the same: equal user id, user name and price by value. Times are not compared, as a
-    /// repeated call has a new time of receipt.
+    /// Whether both have the same content: equal user id, user name, and price by value. Times are not compared,
+    /// because a repeated call has a new time of receipt.
     ///
-    /// Two purchases with one id are a duplicate if they say the same, and a conflict if not.
+    /// Two purchases with one id are a duplicate if their content is the same, otherwise a conflict.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         self.user_id == other.user_id && self.user_name == other.user_name && self.price == other.price
     }
 }
 
-/// The request that a purchase came with, for whoever follows it through the log.
+/// The context of the request of a purchase, to trace it through the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RequestContext {
     /// The request's id.
     pub request_id: Option<String>,
-    /// The W3C trace context of the request, as its `traceparent` header had it.
+    /// The W3C trace context of the request, from its `traceparent` header.
     pub traceparent: Option<String>,
 }
 

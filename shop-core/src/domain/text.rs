@@ -1,6 +1,6 @@
-//! Texts of which nothing is asked but that they are not long.
+//! Text with a maximum length.
 
-/// A type for texts of up to so many characters.
+/// Defines a type for text with a maximum number of characters.
 macro_rules! short_text {
     ($(#[$doc:meta])* $name:ident, $max:literal) => {
         $(#[$doc])*
@@ -9,10 +9,10 @@ macro_rules! short_text {
         pub struct $name(compact_str::CompactString);
 
         impl $name {
-            /// The most characters that it may have.
+            /// The maximum number of characters.
             pub const MAX_CHARS: usize = $max;
 
-            /// The text as given.
+            /// The text, unchanged.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0

@@ -17,18 +17,18 @@ use std::time::Duration;
 #[debug("{self}")]
 pub struct Timestamp(i64);
 
-/// A value that is no [`Timestamp`].
+/// A value that is not a [`Timestamp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be RFC 3339 text such as 2026-03-01T09:00:00Z, from year 1 to 9999-12-30T22:00:00Z")]
 pub struct InvalidTimestamp;
 
 impl Timestamp {
-    /// 0001-01-01T00:00:00.000Z: earlier years have no RFC 3339 text.
+    /// 0001-01-01T00:00:00.000Z: earlier years have no RFC 3339 representation.
     pub const MIN: Self = Self(-62_135_596_800_000);
-    /// 9999-12-30T22:00:00.000Z: from here on it may be year 10000 somewhere.
+    /// 9999-12-30T22:00:00.000Z: later instants are in year 10000 in some zones.
     pub const MAX: Self = Self(253_402_207_200_000);
 
-    /// The instant so many milliseconds after 1970-01-01T00:00:00Z.
+    /// The instant this many milliseconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors
     /// [`InvalidTimestamp`] outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
@@ -36,20 +36,20 @@ impl Timestamp {
         if millis < Self::MIN.0 || millis > Self::MAX.0 { Err(InvalidTimestamp) } else { Ok(Self(millis)) }
     }
 
-    /// The instant that somebody wrote as a number: of seconds after 1970-01-01T00:00:00Z, or of milliseconds.
+    /// The instant of a number in seconds or milliseconds after 1970-01-01T00:00:00Z, whichever is plausible.
     ///
     /// # Errors
-    /// As [`from_unix_seconds`](Self::from_epoch_seconds).
+    /// As [`from_unix_seconds`](Self::from_unix_seconds).
     pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, InvalidTimestamp> {
-        /// From here on it is milliseconds: as seconds this is the year 5138, as milliseconds 1973.
+        /// From here on milliseconds: as seconds this is the year 5138, as milliseconds 1973.
         const MIN_MILLIS: f64 = 1e11;
         Self::from_unix_seconds(if number.abs() >= MIN_MILLIS { number / 1_000.0 } else { number })
     }
 
-    /// The instant so many seconds after 1970-01-01T00:00:00Z, rounded to milliseconds.
+    /// The instant this many seconds after 1970-01-01T00:00:00Z, rounded to milliseconds.
     ///
     /// # Errors
-    /// [`InvalidTimestamp`] for a NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    /// [`InvalidTimestamp`] for NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     pub fn from_unix_seconds(seconds: f64) -> Result<Self, InvalidTimestamp> {
         let millis = (seconds * 1_000.0).round();
         // Every integer in the range is far below 2^53, so the comparison and the conversion are exact.
@@ -91,11 +91,11 @@ impl Timestamp {
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
-    /// Reads RFC 3339 text; text without a zone counts as UTC, a finer fraction is cut to milliseconds.
+    /// Parses RFC 3339 text. Text without a zone is UTC; fractions beyond milliseconds are truncated.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let zoned = text.parse::<jiff::Timestamp>();
         let instant = zoned.or_else(|error| {
-            // A zone that is there, but cannot be applied, must not be taken for none.
+            // A zone that is present but invalid must not be ignored.
             let has_zone = text.get(10..).is_some_and(|time| time.contains(['+', '-', 'Z', 'z', '[']));
             let naive = if has_zone { Err(error) } else { text.parse::<jiff::civil::DateTime>() };
             naive.and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive))
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn epoch_seconds_are_rounded() {
-        // In binary this is 1700000000.1229999…: cutting instead of rounding would lose a millisecond.
+        // In binary this is 1700000000.1229999…: truncating instead of rounding would lose a millisecond.
         let at = Timestamp::from_unix_seconds(1_700_000_000.123).unwrap();
         assert_eq!(at.as_millis(), 1_700_000_000_123);
     }

@@ -1,23 +1,23 @@
-//! Who bought: the id that a purchase is listed under, and the name beside it.
+//! The id and the name of a buyer.
 
 use std::str::FromStr;
 
 use compact_str::CompactString;
 
-/// Why a text is neither a [`UserId`] nor a [`UserName`].
+/// The reason why a text is neither a [`UserId`] nor a [`UserName`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidText {
-    /// Nothing but white space, or nothing at all.
+    /// Empty or white space only.
     #[error("must not be blank")]
     Blank,
-    /// More characters than allowed.
+    /// Too many characters.
     #[error("must not be longer than {max} characters")]
     TooLong {
-        /// The most characters allowed.
+        /// The maximum number of characters.
         max: usize,
     },
-    /// A control character, such as a line end or NUL.
+    /// A control character, such as a line feed or NUL.
     #[error("must not contain control characters")]
     ControlCharacter,
 }
@@ -44,10 +44,10 @@ macro_rules! user_text {
         pub struct $name(CompactString);
 
         impl $name {
-            /// The most characters that it may have.
+            /// The maximum number of characters.
             pub const MAX_CHARS: usize = $max;
 
-            /// The text as given.
+            /// The text, unchanged.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -72,13 +72,13 @@ macro_rules! user_text {
 }
 
 user_text! {
-    /// The id that a user's purchases are listed under: 1 to 128 characters, not blank, no control
-    /// characters, kept exactly as given.
+    /// The user id of a purchase, by which purchases are listed: 1 to 128 characters, not blank, no control characters,
+    /// stored unchanged.
     UserId, 128
 }
 
 user_text! {
-    /// The name of a user: 1 to 256 characters, not blank, no control characters, kept exactly as given.
+    /// The name of a user: 1 to 256 characters, not blank, no control characters, stored unchanged.
     UserName, 256
 }
 

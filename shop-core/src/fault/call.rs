@@ -1,4 +1,4 @@
-//! What can go wrong with which call.
+//! Calls and the faults that can be injected into them.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub enum Call {
     Insert,
     /// [`DeadLetters::put`](crate::log::DeadLetters::put).
     PutDeadLetters,
-    /// What only reads: all calls of [`PurchaseQuery`](crate::ports::PurchaseQuery), the scans of [`LogAdmin`](crate::log::LogAdmin), and those
-    /// of stores of users and of orders.
+    /// All reads: the calls of [`PurchaseQuery`](crate::ports::PurchaseQuery), the scans of
+    /// [`LogAdmin`](crate::log::LogAdmin), and the reads of users and orders.
     Query,
     /// `check` of any port.
     Check,
@@ -36,7 +36,7 @@ pub enum Call {
     Discard,
     /// [`Outbox::pending`](crate::outbox::Outbox::pending).
     Pending,
-    /// [`Outbox::forget`](crate::outbox::Outbox::forget).
+    /// [`Outbox::delete`](crate::outbox::Outbox::delete).
     Delete,
     /// [`UserStore::register`](crate::users::UserStore::register).
     Register,
@@ -46,36 +46,36 @@ pub enum Call {
     Close,
 }
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call is not made, and answers this error.
+    /// The call is not made and returns this error.
     Refuse(Error),
-    /// The call is made, but its answer is lost: the error's outcome is unknown.
+    /// The call is made, but its result is replaced by an error with an unknown outcome.
     LoseAnswer,
-    /// The call is made after this time.
+    /// The call is delayed by this time.
     Delay(Duration),
-    /// Of an insert or an apply: every second record is left out, and its outcome is unknown.
+    /// Of an insert or an apply: every second record is skipped, and its outcome is unknown.
     PartialInsert,
     /// Of an insert or an apply: the first record is rejected for this reason, and not stored.
     Reject(Reason),
-    /// Of a next: the batch comes a second time right after the first.
+    /// Of a next: the batch is delivered a second time right after the first.
     DeliverTwice,
     /// Of a next: the first record of the batch has this value instead of its own.
     Poison(Bytes),
-    /// Of a next: the batch's partition is revoked while the batch is in flight, with this grace. What is not
-    /// committed when the revocation is done comes again, in the partition's next epoch.
+    /// Of a next: the batch's partition is revoked with this timeout while the batch is in flight. Records that are not
+    /// committed when the revocation ends are redelivered in the partition's next epoch.
     Revoke(Duration),
-    /// Of an insert, an apply, an append, a put or a commit: the outcome is unknown at once, and the call is made after
-    /// this time all the same, as a request is that outlives its deadline.
+    /// Of an insert, an apply, an append, a put or a commit: returns an unknown outcome at once, and makes the call
+    /// after this time, like a request that completes after its timeout.
     CompleteAfterTimeout(Duration),
-    /// Of a commit: it is answered as made, but was not, as by a log that has lost it.
+    /// Of a commit: reported as successful, but not made, like a log that loses a commit.
     LoseCommit,
 }
 
 impl Fault {
-    /// The other side cannot be reached.
+    /// The backend is unavailable.
     #[must_use]
     pub fn unavailable() -> Self {
         let error =
@@ -115,12 +115,12 @@ impl Fault {
     }
 }
 
-/// Makes `call` after `time`, and returns at once that its outcome is unknown.
+/// Makes `call` after `time`, and returns at once with an unknown outcome.
 pub(super) fn complete_later<T>(
     time: Duration,
     call: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Error {
-    // Nothing waits for it: that is the fault. It ends with the runtime at the latest.
+    // Detached on purpose. It ends with the runtime at the latest.
     tokio::spawn(async move {
         tokio::time::sleep(time).await;
         drop(call.await);

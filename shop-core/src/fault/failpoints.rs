@@ -1,4 +1,4 @@
-//! Places between two steps at which a test may end the process, as a crash would.
+//! Failpoints at which a test can kill the process, as a crash would.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use fail::FailScenario;
 use super::hooked::{Hooked, Hooks};
 use super::{Call, Fault};
 
-/// The names of all failpoints, in the order in which a purchase comes by. Each is before or after a step that
-/// reaches a disk.
+/// The names of all failpoints, in the order in which a purchase passes them. Each is before or after a step that
+/// writes to a disk.
 ///
-/// With the action `return`, for example by `FAILPOINTS=inserted=3*off->return`, the process ends on the spot
+/// The action `return` exits the process at once, for example `FAILPOINTS=inserted=3*off->return`
 /// (<https://docs.rs/fail/0.5.1/fail/>).
 pub const FAILPOINTS: [&str; 10] = [
     "before-publish",
@@ -25,7 +25,7 @@ pub const FAILPOINTS: [&str; 10] = [
     "before-close",
 ];
 
-/// The same for a row whose event goes through an outbox, in the order in which it and its event come by.
+/// The failpoints of a row with an outbox event, in the order in which the row and its event pass them.
 pub const OUTBOX_FAILPOINTS: [&str; 8] = [
     "before-row",
     "row-written",
@@ -37,7 +37,7 @@ pub const OUTBOX_FAILPOINTS: [&str; 8] = [
     "applied",
 ];
 
-/// Reads `FAILPOINTS` from the environment, for as long as the process lives.
+/// Reads `FAILPOINTS` from the environment. Call once per process.
 pub fn init_failpoints() {
     std::mem::forget(FailScenario::setup());
 }
@@ -48,7 +48,7 @@ pub fn with_failpoints<P: ?Sized>(port: Arc<P>) -> Arc<Hooked<P>> {
     Hooked::new(port, Failpoints)
 }
 
-/// The failpoints before and after a call, where there are any.
+/// The failpoints before and after a call, if any.
 const AROUND: [(Call, &str, Option<&str>); 10] = [
     (Call::Publish, "before-publish", Some("published")),
     (Call::Insert, "before-insert", Some("inserted")),
@@ -83,6 +83,6 @@ impl Hooks for Failpoints {
 }
 
 fn reached(point: &'static str) {
-    // Without unwinding, and without anything that an orderly end would do.
+    // No unwinding and no cleanup, as in a crash.
     let _not_to_end_here: Option<()> = fail::eval(point, |_| std::process::abort());
 }

@@ -1,4 +1,4 @@
-//! Any port with hooks around its calls: what scripts of faults and failpoints have in common.
+//! Ports with hooks around their calls, used by fault scripts and failpoints.
 
 use std::fmt::Debug;
 use std::future::poll_fn;
@@ -24,19 +24,19 @@ use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
-/// What happens around the calls of a port.
+/// Hooks around the calls of a port.
 pub(super) trait Hooks: Debug + Send + Sync + 'static {
-    /// Before a call is made. Returns what goes wrong with it.
+    /// Called before a call. Returns the fault to inject.
     fn before(&self, call: Call) -> Option<Fault>;
 
-    /// When the call was polled once.
+    /// Called after the first poll of a call.
     fn begun(&self, _call: Call) {}
 
-    /// When the call has been answered.
+    /// Called when a call has returned.
     fn after(&self, _call: Call) {}
 }
 
-/// A port with hooks around its calls; it is that port itself.
+/// A port with hooks around its calls. Implements the same port.
 #[derive(Debug)]
 pub struct Hooked<P: ?Sized> {
     port: Arc<P>,
@@ -54,7 +54,7 @@ impl<P: ?Sized + Send + Sync> Hooked<P> {
         self.suffer(call, self.hooks.before(call), made).await
     }
 
-    /// Makes a call whose faults are to be refused, to be late, or to lose its answer.
+    /// Makes a call that can be refused, delayed, or lose its result.
     async fn suffer<T>(
         &self,
         call: Call,
@@ -96,7 +96,7 @@ impl<P: ?Sized + Send + Sync> Hooked<P> {
     }
 }
 
-/// Implements a port: each method is the call of that name, and what follows the block is as it stands.
+/// Implements a port: each method maps to the call of that name; items after the block are copied.
 macro_rules! hooked {
     ($port:ident {
         $($call:ident: $method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
@@ -125,7 +125,7 @@ hooked!(PurchaseSink {
     }
 );
 
-/// The call by which a store takes a batch.
+/// The call by which a store receives a batch.
 trait Applies {
     const CALL: Call;
 }
@@ -144,7 +144,7 @@ impl<R: Record, S: Applies + RecordStore<R> + ?Sized> RecordStore<R> for Hooked<
         match self.hooks.before(S::CALL) {
             Some(Fault::PartialInsert) => {
                 let applied = self.port.apply(batch.iter().step_by(2).cloned().collect()).await?;
-                let left_out = || Error::new(ErrorKind::Unavailable, "left out on purpose");
+                let left_out = || Error::new(ErrorKind::Unavailable, "skipped on purpose");
                 let unknown = || InsertOutcome::Unknown(left_out().with_origin("fault"));
                 let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
                 Ok(outcomes.take(batch.len()).collect())
@@ -176,9 +176,9 @@ hooked!(PurchaseQuery {
 hooked!(DeadLetters {
     Check: check() -> ();
 }
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
-        let (port, letters) = (Arc::clone(&self.port), letters.to_vec());
-        let put = async move { port.put(&letters).await };
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        let (port, dead_letters) = (Arc::clone(&self.port), dead_letters.to_vec());
+        let put = async move { port.put(&dead_letters).await };
         self.detachable(Call::PutDeadLetters, self.hooks.before(Call::PutDeadLetters), put).await
     }
 );
@@ -196,8 +196,8 @@ hooked!(LogWriter {
 hooked!(LogAdmin {
     Query: scan() -> BoxStream<'static, Result<Batch>>;
     Query: scan_dead_letters() -> BoxStream<'static, Result<DeadLetterState>>;
-    Replay: replay(letters: &[DeadLetter], of: RecordType) -> u64;
-    Discard: discard(letters: &[DeadLetter], of: RecordType) -> u64;
+    Replay: replay(dead_letters: &[DeadLetter], of: RecordType) -> u64;
+    Discard: discard(dead_letters: &[DeadLetter], of: RecordType) -> u64;
 }
     fn first_offset(&self) -> u64 {
         self.port.first_offset()

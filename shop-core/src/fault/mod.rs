@@ -1,4 +1,4 @@
-//! Ports that break on purpose: any port, wrapped, goes wrong as its script says.
+//! Fault injection: wraps any port so that it fails according to a script.
 //!
 //! ```
 //! use std::sync::Arc;

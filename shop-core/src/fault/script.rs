@@ -1,4 +1,4 @@
-//! Which call goes wrong, and how.
+//! Scripts of faults.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,52 +21,51 @@ struct Script {
 }
 
 impl Faults {
-    /// A script in which nothing goes wrong yet.
+    /// An empty script.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The next `call` that has no fault of its own yet goes wrong.
+    /// Injects the fault into the next `call` without a fault of its own.
     ///
     /// # Panics
-    /// When that cannot happen to such a call: a test of nothing is no test.
+    /// When the fault does not apply to such a call: the test would test nothing.
     pub fn once(&self, call: Call, fault: Fault) {
         fault.must_fit(call);
         self.script().once.entry(call).or_default().push_back(fault);
     }
 
-    /// Every `call` goes wrong until it is [cleared](Self::clear), after those that go wrong
-    /// [`once`](Self::once).
+    /// Injects the fault into every `call` until [`clear`](Self::clear), after those injected [`once`](Self::once).
     ///
     /// # Panics
-    /// When that cannot happen to such a call.
+    /// When the fault does not apply to such a call.
     pub fn always(&self, call: Call, fault: Fault) {
         fault.must_fit(call);
         self.script().always.insert(call, fault);
     }
 
-    /// No `call` goes wrong any more.
+    /// Removes all faults of `call`.
     pub fn clear(&self, call: Call) {
         let mut script = self.script();
         script.always.remove(&call);
         script.once.remove(&call);
     }
 
-    /// How often `call` was made, faults included.
+    /// The number of times `call` was made, faults included.
     #[must_use]
     pub fn calls(&self, call: Call) -> u64 {
         self.script().calls.get(&call).copied().unwrap_or_default()
     }
 
-    /// How often each fault has happened so far, by the name of its variant: one that was scripted and never
-    /// happened has tested nothing.
+    /// The number of times each fault was injected, by variant name. A scripted fault that was never injected has
+    /// tested nothing.
     #[must_use]
     pub fn injected(&self) -> BTreeMap<(Call, &'static str), u64> {
         self.script().injected.clone()
     }
 
-    /// What goes wrong with this `call`, if anything.
+    /// The fault to inject into this `call`, if any.
     pub(super) fn take(&self, call: Call) -> Option<Fault> {
         let mut script = self.script();
         *script.calls.entry(call).or_default() += 1;

@@ -106,17 +106,17 @@ async fn a_replay_whose_answer_is_lost_is_not_repeated() {
     let (faults, log, of) = (Faults::new(), InMemoryLog::default(), Purchase::TYPE);
     log.sink().publish(&purchase()).await.unwrap();
     let batch = batch_of(&log.source("group")).await;
-    let letter = DeadLetter::new(batch.records[0].clone(), batch.partition, Reason::conflict(of), 1);
-    log.dead_letters().put(std::slice::from_ref(&letter)).await.unwrap();
+    let dead_letter = DeadLetter::new(batch.records[0].clone(), batch.partition, Reason::conflict(of), 1);
+    log.dead_letters().put(std::slice::from_ref(&dead_letter)).await.unwrap();
     let admin = faults.admin(Arc::new(log));
     faults.once(Call::Query, Fault::unavailable());
     assert!(admin.pending_dead_letters().await.is_err());
     faults.once(Call::Replay, Fault::LoseAnswer);
     assert_eq!(
-        admin.replay(std::slice::from_ref(&letter), of).await.unwrap_err().outcome(),
+        admin.replay(std::slice::from_ref(&dead_letter), of).await.unwrap_err().outcome(),
         Outcome::Unknown
     );
     assert_eq!(admin.pending_dead_letters().await.unwrap(), []);
-    assert_eq!(admin.replay(&[letter], of).await.unwrap(), 0);
+    assert_eq!(admin.replay(&[dead_letter], of).await.unwrap(), 0);
     assert_eq!((faults.calls(Call::Replay), faults.calls(Call::Query)), (2, 2));
 }

@@ -1,4 +1,4 @@
-//! A source whose batches go wrong, and whose partitions are revoked while batches of them are in flight.
+//! A source with faults in its batches, and scripted revocations while batches are in flight.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::log::{
     SourceEvent,
 };
 
-/// What comes out of a source, by a script.
+/// A source with scripted faults.
 #[derive(Debug)]
 pub(super) struct FaultySource {
     inner: Arc<dyn LogSource>,
@@ -26,26 +26,26 @@ pub(super) struct FaultySource {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Notified when a revocation of the script is done.
+    /// Notified when a scripted revocation is done.
     redelivers: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What comes before anything new.
+    /// Events to return before anything new.
     queue: VecDeque<SourceEvent>,
-    /// What the log has delivered before and was not committed when the script has revoked its partition.
+    /// Batches that were delivered but not committed when the script revoked their partition.
     again: VecDeque<Batch>,
     partitions: BTreeMap<u32, PartitionState>,
 }
 
 #[derive(Debug, Default)]
 struct PartitionState {
-    /// How often the script has revoked it: its epochs are so much greater than those of the log.
+    /// The number of scripted revocations. Epochs exceed those of the log by this number.
     revoked: u64,
-    /// Whether a revocation of the script is not done yet.
+    /// Whether a scripted revocation is not done yet.
     is_revoking: bool,
-    /// What was delivered since the log has assigned the partition, in the epochs of the log.
+    /// Batches delivered since the log assigned the partition, in the log's epochs.
     uncommitted: Vec<Batch>,
 }
 
@@ -54,7 +54,7 @@ impl FaultySource {
         Self { inner, faults, shared: Arc::default() }
     }
 
-    /// What becomes of a batch; `None` if it waits until its partition is assigned again.
+    /// Applies faults to a batch. `None` if it is held back until its partition is assigned again.
     fn deliver(&self, mut batch: Batch) -> Option<Result<SourceEvent>> {
         let mut state = self.shared.state();
         let State { queue, partitions, .. } = &mut *state;
@@ -63,8 +63,7 @@ impl FaultySource {
             partition.uncommitted.push(batch);
             return None;
         }
-        // The fault is taken when there is a batch to suffer it: a `next` that is dropped while it waits uses
-        // none up, and neither does a revocation.
+        // A fault is consumed only together with a batch, not by a dropped `next` or a revocation.
         let fault = self.faults.take(Call::Next);
         if let (Some(Fault::Poison(value)), Some(first)) = (&fault, batch.records.first_mut()) {
             first.value = Some(value.clone());
@@ -86,7 +85,7 @@ impl FaultySource {
         Some(Ok(SourceEvent::Batch(batch)))
     }
 
-    /// A revocation by the script. What is not committed when it is done comes again, in the next epoch.
+    /// A scripted revocation. Batches that are not committed when it ends are redelivered in the next epoch.
     fn revocation(&self, partition: Partition, grace: Duration) -> Revocation {
         let (shared, index) = (Arc::clone(&self.shared), partition.index);
         Revocation::new(vec![partition], RevocationCause::Rebalance, grace, move || {
@@ -175,7 +174,7 @@ impl LogSource for FaultySource {
         {
             let state = self.shared.state();
             for CommitOffset { partition, .. } in &mut of_log {
-                // One of an epoch that the script has ended is that of an earlier epoch for the log too.
+                // An epoch that the script ended belongs to an earlier epoch of the log, too.
                 let revoked = state.partitions.get(&partition.index).map_or(0, |state| state.revoked);
                 partition.epoch = partition.epoch.wrapping_sub(revoked);
             }

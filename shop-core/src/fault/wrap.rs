@@ -1,4 +1,4 @@
-//! Ports that go wrong by a script.
+//! Wraps ports with faults.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::outbox::Outbox;
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use crate::record::Record;
 
-/// A method for each port, under the name of its parameter.
+/// A method per port, under the name of its parameter.
 macro_rules! wrap {
     ($($name:ident: $port:ty,)*) => {$(
-        #[doc = concat!("`", stringify!($name), "`, going wrong by this script.")]
+        #[doc = concat!("`", stringify!($name), "` with the faults of this script.")]
         #[must_use]
         pub fn $name(&self, $name: Arc<$port>) -> Arc<$port> {
             Hooked::new($name, self.clone())
@@ -32,13 +32,13 @@ impl Faults {
         outbox: dyn Outbox,
     }
 
-    /// `store`, going wrong by this script.
+    /// `store` with the faults of this script.
     #[must_use]
     pub fn record_store<R: Record>(&self, store: Arc<dyn RecordStore<R>>) -> Arc<dyn RecordStore<R>> {
         Hooked::new(store, self.clone())
     }
 
-    /// `source`, going wrong by this script.
+    /// `source` with the faults of this script.
     #[must_use]
     pub fn source(&self, source: Arc<dyn LogSource>) -> Arc<dyn LogSource> {
         let source: Arc<dyn LogSource> = Arc::new(FaultySource::new(source, self.clone()));

@@ -1,4 +1,4 @@
-//! Growing pauses between attempts.
+//! Exponential backoff between attempts.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use super::IngestOptions;
 use crate::{Error, Retry};
 
-/// When a call that fails is made again, and since when it has been failing.
+/// When to retry a failing call, and since when it fails.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
-    /// The first pause, and the longest one, without their random parts.
+    /// The first and the longest pause, without jitter.
     initial: Duration,
     max: Duration,
     jitter_seed: Option<u64>,
     /// Pauses so far.
     pauses: u32,
-    /// The call is not made before this.
+    /// The call is not made before this instant.
     not_before: Option<Instant>,
-    /// Since when it has been failing, and its last error.
+    /// Since when the call fails, and its last error.
     failing: Option<(Instant, Error)>,
 }
 
@@ -28,7 +28,7 @@ impl Backoff {
         Self { initial, max, jitter_seed, pauses: 0, not_before: None, failing: None }
     }
 
-    /// The next pause: twice as long as the one before, and up to as much again at random.
+    /// The next pause: twice as long as the previous one, plus up to 100 % jitter.
     fn next_pause(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
         let pause = self.initial.saturating_mul(factor).min(self.max);
@@ -41,7 +41,7 @@ impl Backoff {
         builder.build().next().unwrap_or(pause)
     }
 
-    /// The call has failed. Returns when to make it again: after the next pause, or later if the error asks for it.
+    /// Records a failure. Returns when to retry: after the next pause, or later if the error requires it.
     pub(super) fn failed(&mut self, error: &Error, now: Instant) -> Instant {
         self.report(error, now);
         let least = if let Retry::After(least) = error.retry() { least } else { Duration::ZERO };
@@ -50,13 +50,13 @@ impl Backoff {
         until
     }
 
-    /// The call counts as failing. When it is made again does not change.
+    /// Records a failure without changing when to retry.
     pub(super) fn report(&mut self, error: &Error, now: Instant) {
         let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
         self.failing = Some((since, error.clone()));
     }
 
-    /// The call works. Returns whether it was failing.
+    /// Records a success. Returns whether the call was failing.
     pub(super) fn recovered(&mut self) -> bool {
         let was_failing = self.failing.take().is_some();
         if was_failing {
@@ -65,12 +65,12 @@ impl Backoff {
         was_failing
     }
 
-    /// The call is not made before `at`.
+    /// Sets the earliest time of the next call.
     pub(super) const fn wait_until(&mut self, at: Instant) {
         self.not_before = Some(at);
     }
 
-    /// The call may be made at once, whatever was waited for. A failure still counts as one.
+    /// Allows the call at once and resets the pauses. A failure stays recorded.
     pub(super) const fn hurry(&mut self) {
         self.not_before = None;
         self.pauses = 0;
@@ -90,7 +90,7 @@ impl Backoff {
         Some(after(from, self.max))
     }
 
-    /// Since when the call has been failing, and its last error.
+    /// Since when the call fails, and its last error.
     pub(super) const fn failing(&self) -> Option<&(Instant, Error)> {
         self.failing.as_ref()
     }
@@ -103,7 +103,7 @@ impl std::hash::Hash for Backoff {
     }
 }
 
-/// The instant `time` after `now`. A time beyond what a clock can represent means without a limit.
+/// The instant `time` after `now`. A time that the clock cannot represent means no limit.
 pub(super) fn after(now: Instant, time: Duration) -> Instant {
     const LONG: Duration = Duration::from_secs(365 * 24 * 3_600);
     now + time.min(LONG)

@@ -1,4 +1,4 @@
-//! What one batch goes through: decoded, inserted until every outcome is known, its bad records dead-lettered.
+//! Processes one batch: decodes it, inserts until every outcome is known, and dead-letters rejected records.
 
 use super::backoff::Backoff;
 use super::breaker::Bad;
@@ -11,8 +11,8 @@ use crate::record::Record;
 use crate::{Error, ErrorKind, Retry};
 
 impl<R: Record> BatchWorker<R> {
-    /// Processes a batch until it is durable, or until its `stop` says that it is abandoned: then the answer is
-    /// `None`, and some of it may be stored.
+    /// Processes a batch until it is durable. Returns `None` when `stop` was cancelled: the batch may then be stored in
+    /// part.
     pub(super) async fn process(&self, job: &Job) -> Option<BatchOutcome> {
         match self.try_to_process(job).await {
             Ok(outcome) => Some(outcome),
@@ -41,8 +41,8 @@ impl<R: Record> BatchWorker<R> {
         Ok(BatchOutcome { counters: tally, state, stop, freshness })
     }
 
-    /// Dead-letters records, as far as the limit allows. Returns how many these are, and why the pipeline is to stop, if
-    /// it is.
+    /// Dead-letters rejected records, as far as the limit allows. Returns their number, and the error that stops the
+    /// pipeline, if any.
     async fn dead_letter(
         &self,
         job: &Job,
@@ -52,7 +52,7 @@ impl<R: Record> BatchWorker<R> {
         let bad = |record: &RejectedRecord| Bad {
             index: record.index,
             offset: batch.records[record.index].offset,
-            // A conflict is made by clients: it says nothing of the deployment.
+            // Conflicts are caused by clients. They do not indicate a bad deployment.
             counts: record.reason.kind() != ReasonKind::Conflict,
         };
         let bad: Vec<Bad> = rejected.iter().map(bad).collect();
@@ -75,15 +75,15 @@ impl<R: Record> BatchWorker<R> {
     }
 
     async fn put(&self, job: &Job, rejected: &[RejectedRecord]) -> Result<(), Aborted> {
-        let letter = |RejectedRecord { index, reason, attempts }: &RejectedRecord| {
+        let dead_letter = |RejectedRecord { index, reason, attempts }: &RejectedRecord| {
             let record = job.batch.records[*index].clone();
             DeadLetter::new(record, job.batch.partition.clone(), reason.clone(), *attempts)
         };
-        let letters: Vec<DeadLetter> = rejected.iter().map(letter).collect();
-        // Each group has a backoff, which its halves inherit: they have been failing for as long as it has.
-        let mut waiting = vec![(&letters[..], Backoff::new(&self.options))];
+        let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
+        // Each group has a backoff that its halves inherit: they have been failing since the group failed.
+        let mut waiting = vec![(&dead_letters[..], Backoff::new(&self.options))];
         while let Some((next, mut backoff)) = waiting.pop() {
-            // One that can never be kept is found among the others.
+            // Splits the group to find the dead letter that can never be stored.
             if !next.is_empty() && !self.put_together(job, next, &mut backoff).await? {
                 let (first, second) = next.split_at(next.len() / 2);
                 waiting.extend([(second, backoff.clone()), (first, backoff)]);
@@ -92,28 +92,30 @@ impl<R: Record> BatchWorker<R> {
         Ok(())
     }
 
-    /// Puts `letters` with one call, again and again until it works. The answer is `false` when it never will, and
-    /// there is more than one of them.
+    /// Puts `dead_letters` with one call, and retries until it succeeds. Returns `false` when it never will and there
+    /// is more than one of them.
     async fn put_together(
         &self,
         job: &Job,
-        letters: &[DeadLetter],
+        dead_letters: &[DeadLetter],
         backoff: &mut Backoff,
     ) -> Result<bool, Aborted> {
-        while let Err(error) = self.dead_letters.put(letters).await {
-            match letters {
-                [letter] if never_works(&error) => return Err(Aborted::Broken(never_kept(letter, error))),
+        while let Err(error) = self.dead_letters.put(dead_letters).await {
+            match dead_letters {
+                [dead_letter] if never_works(&error) => {
+                    return Err(Aborted::Broken(never_kept(dead_letter, error)));
+                }
                 [_, _, ..] if never_works(&error) => return Ok(false),
                 _ => job.pause(Component::DeadLetters, &error, backoff).await?,
             }
         }
         job.recovered(backoff).await;
-        for letter in letters {
+        for dead_letter in dead_letters {
             tracing::warn!(
-                log.topic = %letter.partition.topic,
-                log.partition = letter.partition.index,
-                log.offset = letter.record.offset,
-                reason = %letter.reason,
+                log.topic = %dead_letter.partition.topic,
+                log.partition = dead_letter.partition.index,
+                log.offset = dead_letter.record.offset,
+                reason = %dead_letter.reason,
                 "record dead-lettered"
             );
         }
@@ -121,19 +123,20 @@ impl<R: Record> BatchWorker<R> {
     }
 }
 
-/// Whether the same letters would fail the same way. What an operator can fix, such as a missing right, is waited for.
+/// Whether retrying the same dead letters is pointless. Errors that an operator can fix, such as a missing right, are
+/// retried.
 fn never_works(error: &Error) -> bool {
     let about_the_letters =
         matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported);
     about_the_letters && error.retry() == Retry::Never
 }
 
-fn never_kept(letter: &DeadLetter, error: Error) -> Error {
+fn never_kept(dead_letter: &DeadLetter, error: Error) -> Error {
     let message = format!(
-        "the dead letter of the record {} can never be kept, its reason being {}: ingest has stopped; \
-         let the dead letters take it, then restart",
-        letter.position(),
-        letter.reason.kind().as_str()
+        "the dead dead_letter of the record {} can never be kept, its reason being {}: ingest has stopped; \
+         let the dead dead_letters take it, then restart",
+        dead_letter.position(),
+        dead_letter.reason.kind().as_str()
     );
     Error::new(error.kind(), message).with_origin("ingest").with_source(error)
 }

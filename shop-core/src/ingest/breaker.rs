@@ -1,4 +1,4 @@
-//! Counts dead letters against their limit.
+//! A circuit breaker that stops ingest at the dead letter limit.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use super::DeadLetterLimit;
 use crate::log::Partition;
 use crate::{Error, ErrorKind};
 
-/// The count of dead letters, shared by all batches of a pipeline.
+/// The dead letter counts, shared by all batches of a pipeline.
 ///
-/// Batches with dead letters that count take turns: a letter counts when it was put, and the next batch must know how
-/// many of its own may follow. A batch without such letters never waits.
+/// Batches with dead letters that count are serialized: a dead letter counts once it was put, and the next batch needs
+/// the result. Batches without such dead letters never wait.
 #[derive(Debug)]
 pub(super) struct DeadLetterBreaker {
-    /// Locked while the letters of a batch are put. That ends when the batch is given up, at the latest.
+    /// Locked while a batch puts its dead letters, at the latest until the batch is abandoned.
     counts: Mutex<Counts>,
-    /// The good records of batches that took no turn, since the last turn.
+    /// Good records of batches that took no permit, since the last permit.
     passed: AtomicU64,
 }
 
@@ -29,11 +29,11 @@ pub(super) struct Bad {
     pub(super) index: usize,
     /// The offset of its record.
     pub(super) offset: u64,
-    /// Whether it says something about the deployment. One that does not is neither counted nor ends a row.
+    /// Whether it counts towards the limit. One that does not count does not end a row either.
     pub(super) counts: bool,
 }
 
-/// The turn of one batch to put its dead letters.
+/// The permit of one batch to put its dead letters.
 #[derive(Debug)]
 pub(super) struct DeadLetterPermit<'a> {
     counts: MutexGuard<'a, Counts>,
@@ -41,14 +41,14 @@ pub(super) struct DeadLetterPermit<'a> {
     pub(super) admission: Admission,
 }
 
-/// What the count says of one batch.
+/// The decision about one batch.
 #[derive(Debug)]
 pub(super) struct Admission {
-    /// How many of the batch's dead letters may be put.
+    /// The number of the batch's dead letters that may be put.
     pub(super) admitted: usize,
-    /// Why the pipeline is to stop, if it is.
+    /// The error that stops the pipeline, if any.
     pub(super) stop: Option<Error>,
-    /// How many of the admitted letters were counted.
+    /// The number of admitted dead letters that were counted.
     counted: usize,
     /// `seen` and `row_start` before the batch.
     before: (u64, u64),
@@ -59,13 +59,13 @@ impl DeadLetterBreaker {
         Self { counts: Mutex::new(Counts::new(limit)), passed: AtomicU64::new(0) }
     }
 
-    /// Takes note of so many good records of a batch that needs no turn.
+    /// Counts good records of a batch that needs no permit.
     pub(super) fn pass(&self, good: usize) {
         self.passed.fetch_add(good as u64, Ordering::Relaxed);
     }
 
-    /// Waits for the turn of batch `number`, which has `records` records of `partition`, and counts its dead letters
-    /// `bad`.
+    /// Waits for the permit of batch `number` and counts its dead letters `bad`. The batch has `records` records of
+    /// `partition`.
     pub(super) async fn turn(
         &self,
         number: u64,
@@ -81,7 +81,7 @@ impl DeadLetterBreaker {
 }
 
 impl DeadLetterPermit<'_> {
-    /// The letters could not be put: the batch does not count.
+    /// Undoes the count of this batch, because its dead letters could not be put.
     pub(super) fn take_back(mut self) {
         self.counts.take_back(self.number, &self.admission);
     }
@@ -90,18 +90,18 @@ impl DeadLetterPermit<'_> {
 #[derive(Debug)]
 struct Counts {
     limit: DeadLetterLimit,
-    /// Records looked at so far: the number of the next one.
+    /// Records counted so far: the number of the next one.
     seen: u64,
     /// The number of the first record that may be in the current row.
     row_start: u64,
-    /// The numbers of the dead letters within the window, and where their records are.
+    /// The dead letters within the window: their numbers and positions.
     dead: VecDeque<(u64, Place)>,
-    /// The same places, to recognize a record that is delivered again.
+    /// The same positions, to recognize redelivered records.
     known: BTreeSet<Place>,
     open: Option<OpenBreaker>,
 }
 
-/// Where a record is: topic, partition and offset.
+/// The position of a record: topic, partition and offset.
 type Place = (Arc<str>, u32, u64);
 
 /// The limit was reached.
@@ -124,9 +124,9 @@ impl Counts {
         }
     }
 
-    /// Batches are counted as they come, not as they stand in the log. One that was read before the batch that
-    /// reached the limit is dead-lettered all the same: otherwise the position would stay before it, and so would that
-    /// of every restart on which it is overtaken again.
+    /// Batches are counted in the order in which they finish, not in log order. A batch that was read before the one
+    /// that reached the limit is still dead-lettered. Otherwise the position would stay before it at every restart at
+    /// which it is overtaken again.
     fn admit(&mut self, number: u64, records: usize, partition: &Partition, bad: &[Bad]) -> Admission {
         let before = (self.seen, self.row_start);
         let all = Admission { admitted: bad.len(), stop: None, counted: 0, before };
@@ -176,7 +176,7 @@ impl Counts {
         self.open.take_if(|open| open.by == number);
     }
 
-    /// Why the pipeline is to stop now, if it is.
+    /// The error that stops the pipeline, if the limit is reached.
     fn too_many(&self, row: usize) -> Option<Error> {
         let (window, too_many) = self.limit.window();
         let in_a_row = self.dead.len() - self.dead.partition_point(|(number, _)| *number < self.row_start);
@@ -190,7 +190,7 @@ impl Counts {
         let setting =
             self.limit.setting().map(|name| format!(" ({name} changes the limit)")).unwrap_or_default();
         let message = format!(
-            "{what}: ingest has stopped before it dead-letters more; look at the dead letters, fix the cause, \
+            "{what}: ingest has stopped before it dead-dead_letters more; look at the dead dead_letters, fix the cause, \
              then restart{setting}"
         );
         Some(Error::new(ErrorKind::Corrupt, message).with_origin("ingest"))
@@ -206,12 +206,12 @@ mod tests {
     }
 
     impl Counts {
-        /// Counts batch `number`, of which the records at the indices `dead` are no purchases.
+        /// Counts batch `number`. The records at the indices `dead` do not decode.
         fn batch(&mut self, number: u64, records: usize, dead: &[usize]) -> Admission {
             self.mixed(number, records, dead, &[])
         }
 
-        /// The same; those at the indices `conflicts` do not count.
+        /// As `batch`. The records at the indices `conflicts` do not count.
         fn mixed(&mut self, number: u64, records: usize, dead: &[usize], conflicts: &[usize]) -> Admission {
             let bad = |counts| {
                 move |index: &usize| Bad { index: *index, offset: number * 1_000_000 + *index as u64, counts }

@@ -1,4 +1,4 @@
-//! Makes the calls that the pipeline decides on, and gives it what comes of them.
+//! Runs the calls that the pipeline decides on, and feeds their results back as events.
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -21,9 +21,9 @@ use crate::log::{Batch, CommitOffset, ControlEvent, LogSource, Partition, Revoca
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result};
 
-/// How long a close that does not keep to its deadline is waited for after it.
+/// How much longer than its deadline a close may take.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
-/// The events of batches and commits that wait to be taken; a task that has one more waits until there is room.
+/// The capacity of the event channel of batches and commits. A task that finds it full waits.
 const EVENTS: usize = 64;
 
 pub(super) struct Driver<R: Record> {
@@ -32,10 +32,10 @@ pub(super) struct Driver<R: Record> {
     status: StatusSender,
     observer: Option<Arc<dyn IngestObserver>>,
     pipeline: Pipeline,
-    /// Those that were not answered yet, by their numbers.
+    /// Revocations that were not answered yet, by number.
     revocations: BTreeMap<u64, Revocation>,
     next_revocation: u64,
-    /// What stops the batches of a partition and epoch.
+    /// The cancellation tokens of batches, by partition and epoch.
     stops: BTreeMap<Partition, CancellationToken>,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
@@ -67,8 +67,8 @@ impl<R: Record> Driver<R> {
         tokio::pin!(shutdown);
         self.publish_status();
         let mut actions = Vec::new();
-        // Everything in one turn happens at one moment: what is due then is done, and what is not is waited for. With
-        // several readings of the clock a time between two of them would be neither.
+        // The clock is read once per iteration. With several readings, a deadline between two of them would be neither
+        // due nor waited for.
         let mut now = Instant::now();
         loop {
             let event = self.next_event(shutdown.as_mut(), now).await;
@@ -150,7 +150,7 @@ impl<R: Record> Driver<R> {
         }
     }
 
-    /// Starts a batch, a task of its own: what has begun is never dropped half-way.
+    /// Starts a batch as its own task, so an insert is never dropped half-way.
     fn start(&mut self, number: u64, batch: Batch) {
         let stop = self.stops.entry(batch.partition.clone()).or_default().clone();
         let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
@@ -164,7 +164,7 @@ impl<R: Record> Driver<R> {
         });
     }
 
-    /// Starts a commit, a task of its own too.
+    /// Starts a commit as its own task.
     fn commit(&self, offsets: Vec<CommitOffset>) {
         let (source, events) = (Arc::clone(&self.source), self.sender.clone());
         tokio::spawn(async move {
@@ -182,10 +182,10 @@ impl<R: Record> Driver<R> {
         pipeline.log_transitions();
     }
 
-    /// Closes the source, and waits for it a little longer than it was given.
+    /// Closes the source, and waits a little longer than its deadline.
     async fn close(&self, deadline: Duration) {
         let source = Arc::clone(&self.source);
-        // A task of its own: it is not dropped half-way when it takes too long.
+        // Its own task, so it is not dropped half-way when it takes too long.
         let close = tokio::spawn(async move { source.close(deadline).await });
         let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
             Ok(Ok(closed)) => closed,
@@ -193,11 +193,11 @@ impl<R: Record> Driver<R> {
             Err(_elapsed) => Err(overdue("the close of the source", deadline)),
         };
         if let Err(error) = closed {
-            tracing::warn!(error = %error.chain(), "the source could not be closed in order");
+            tracing::warn!(error = %error.chain(), "source not closed cleanly");
         }
     }
 
-    /// Reports the end, and lets batches in flight end: what has begun is never dropped half-way.
+    /// Reports the end. Batches in flight complete in the background, so no insert is dropped half-way.
     fn end(&mut self, failure: Option<Error>) {
         if let Some(error) = self.pipeline.failure() {
             tracing::error!(error = %error.chain(), "ingest stopped");
@@ -207,7 +207,7 @@ impl<R: Record> Driver<R> {
     }
 }
 
-/// A pipeline that was dropped, or has panicked, must not say that it runs.
+/// A pipeline that was dropped or has panicked must not report that it runs.
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
         if self.status.phase() != Phase::Stopped {

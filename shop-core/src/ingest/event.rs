@@ -1,4 +1,4 @@
-//! What happens to the pipeline, and what it decides: the words between it, its driver and its batches.
+//! The events and actions between the pipeline, its driver and its batches.
 
 use std::time::{Duration, Instant};
 
@@ -8,26 +8,26 @@ use super::status::{Component, StuckRecord};
 use crate::log::{Batch, CommitOffset, CommitOutcome, Partition, RevocationCause};
 use crate::{Error, Result};
 
-/// What has happened.
+/// An input of the pipeline.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The pipeline is to end.
+    /// Shutdown was requested.
     Shutdown,
     /// A deadline may have passed.
     Time,
-    /// The source has answered what it was asked for.
+    /// The source has returned.
     Source { asked: Wants, answer: Result<SourceAnswer> },
-    /// A batch, by its number, reports.
+    /// A report of the batch with this number.
     Batch(u64, BatchEvent),
-    /// The commit under way has ended.
+    /// The commit in progress has ended.
     Committed(Vec<CommitOffset>, Result<Vec<CommitOutcome>>),
 }
 
-/// What a source has answered.
+/// A result of the source.
 #[derive(Debug)]
 pub(super) enum SourceAnswer {
     Batch(Batch),
-    /// The caller keeps the revocation under the number `id`.
+    /// The driver keeps the revocation under the number `id`.
     Revoked {
         id: u64,
         partitions: Vec<Partition>,
@@ -37,69 +37,69 @@ pub(super) enum SourceAnswer {
     Closed,
 }
 
-/// What a batch in flight reports.
+/// A report of a batch in flight.
 #[derive(Debug)]
 pub(super) enum BatchEvent {
-    /// A call has failed and is made again after a pause; it has been failing since then.
+    /// A call failed and is retried after a pause; it has been failing since this instant.
     Failed(Component, Instant, Error),
-    /// The call works again.
+    /// The call succeeds again.
     Recovered,
-    /// The store does not take the record at this index, although it is healthy.
+    /// The store fails over the record at this index, although it is healthy.
     Stuck(usize, StuckRecord),
-    /// It took that record after all.
+    /// The store accepted that record after all.
     Freed(usize),
-    /// The batch has ended; without an outcome when it was abandoned.
+    /// The batch has ended, without an outcome if it was abandoned.
     Finished(Option<BatchOutcome>),
 }
 
-/// What is to be done.
+/// A decision of the pipeline.
 #[derive(Debug)]
 pub(super) enum Action {
     /// Store a batch.
     Start { number: u64, batch: Batch },
-    /// Abandon the batches of this partition and epoch that are in flight.
+    /// Abandon the batches in flight of this partition and epoch.
     Abandon(Partition),
-    /// Commit these offsets. There is one commit at a time.
+    /// Commit these offsets. There is at most one commit in progress.
     Commit(Vec<CommitOffset>),
     /// Let the rebalance of this revocation continue.
     EndRevocation(u64),
     /// Report a batch to the observer.
     Completed(BatchReport),
-    /// Close the source within this time. It is the last action.
+    /// Close the source within this time. This is the last action.
     Close(Duration),
 }
 
-/// What the source is asked for.
+/// Which events the pipeline currently accepts from the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wants {
-    /// Nothing: it is paused, or has ended.
+    /// None: the source is paused or closed.
     Nothing,
-    /// Only what concerns a reader without room.
+    /// Control events only.
     Control,
-    /// Anything.
+    /// Batches and control events.
     Next,
 }
 
-/// How a batch ended.
+/// The result of a batch.
 #[derive(Debug)]
 pub(super) struct BatchOutcome {
     pub(super) counters: IngestCounters,
-    /// How far it is durable.
+    /// How far the batch is durable.
     pub(super) state: BatchState,
-    /// Why the pipeline is to stop, if it is.
+    /// The error that stops the pipeline, if any.
     pub(super) stop: Option<Error>,
-    /// How old its oldest purchase was when it was stored, if any was.
+    /// The age of its oldest purchase at insertion, if any was inserted.
     pub(super) freshness: Option<Duration>,
 }
 
-/// What is known of one batch.
+/// The state of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
 pub(super) enum BatchState {
-    /// It is in flight.
+    /// In flight.
     InFlight,
-    /// All of it is durable: the next offset after it.
+    /// Durable: the next offset after it.
     Durable(u64),
-    /// It will never be durable beyond this offset: the position stays there.
+    /// Not durable beyond this offset: the position stays there.
     StoppedAt(u64),
 }

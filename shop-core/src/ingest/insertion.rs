@@ -14,21 +14,21 @@ use crate::ports::InsertOutcome;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Timestamp};
 
-/// What records say, each with the record's index in the batch.
+/// Decoded records, each with its index in the batch.
 pub(super) struct Indexed<R> {
     pub(super) records: Vec<R>,
     pub(super) indices: Vec<usize>,
 }
 
-/// What has become of the records that could be applied.
+/// The result of inserting the decoded records of a batch.
 #[derive(Default)]
 pub(super) struct Stored {
     pub(super) counters: IngestCounters,
-    /// How old the oldest of those that were inserted was by then.
+    /// The age of the oldest inserted record.
     pub(super) freshness: Option<Duration>,
 }
 
-/// Records that are applied with one call: at first the whole batch.
+/// Records that are applied with one call: initially the whole batch.
 struct SubBatch<R> {
     records: Arc<[R]>,
     indices: Vec<usize>,
@@ -36,7 +36,7 @@ struct SubBatch<R> {
 }
 
 impl<R: Record> SubBatch<R> {
-    /// Those at these positions.
+    /// The records at these positions.
     fn only(&self, positions: &[usize]) -> Self {
         Self {
             records: positions.iter().map(|position| self.records[*position].clone()).collect(),
@@ -52,17 +52,17 @@ impl<R: Record> SubBatch<R> {
     }
 }
 
-/// The attempts at one call after which a store that is well is asked for less at once: a hiccup is over by then.
+/// The number of failed attempts at one call after which it is split, if the store is healthy.
 const SPLIT_AFTER_ATTEMPTS: u32 = 2;
-/// The attempts after which a record that is alone in its call, and fails although the store is well, is named. The
-/// pauses before them take a second or more.
+/// The number of failed attempts after which a single record is reported as stuck, if the store is healthy. The pauses
+/// before them add up to a second or more.
 const NAME_AFTER_ATTEMPTS: u32 = 5;
 
 impl<R: Record> BatchWorker<R> {
-    /// Inserts until every outcome is known. Only those that are unknown are inserted again.
+    /// Inserts until every outcome is known. Only records with an unknown outcome are retried.
     ///
-    /// What a store does not take again and again, although it is well, is halved: the one that it fails over, or
-    /// that there is too much of for its deadline, does not hold up the others for as long as that lasts.
+    /// A call that keeps failing although the store is healthy is split in halves. A record that the store fails over,
+    /// or a batch that is too large for the store's timeout, then does not block the other records.
     pub(super) async fn insert_all(
         &self,
         Indexed { records, indices }: Indexed<R>,
@@ -92,7 +92,8 @@ impl<R: Record> BatchWorker<R> {
         Ok(stored)
     }
 
-    /// Names the record of `sub_batch` if it is the only one, and the store fails over it although it is well.
+    /// Reports the record of `sub_batch` as stuck if it is the only one and the store fails over it although it is
+    /// healthy.
     async fn note_stuck(&self, sub_batch: &SubBatch<R>, error: &Error, job: &Job) {
         let ([record], [index]) = (&*sub_batch.records, &*sub_batch.indices) else { return };
         if sub_batch.attempts < NAME_AFTER_ATTEMPTS || !self.store_answers().await {
@@ -118,7 +119,7 @@ impl<R: Record> BatchWorker<R> {
         }
     }
 
-    /// Inserts `sub_batch`, and sorts the outcomes; answers what is unknown.
+    /// Inserts `sub_batch` and sorts the outcomes. Returns those that are unknown.
     async fn attempt(
         &self,
         sub_batch: &SubBatch<R>,
@@ -163,36 +164,36 @@ impl<R: Record> BatchWorker<R> {
         Ok(unknown)
     }
 
-    /// Whether a call that has failed as a whole is to be split. A store that is unavailable takes no half either.
+    /// Whether to split a call that failed as a whole. If the store is unavailable, splitting does not help.
     async fn is_to_be_split(&self, sub_batch: &SubBatch<R>, unknown: &[usize]) -> bool {
         let count = sub_batch.records.len();
         let may_be = sub_batch.attempts >= SPLIT_AFTER_ATTEMPTS && count > 1 && unknown.len() == count;
         may_be && self.store_answers().await
     }
 
-    /// Whether the store is there. One that reports damage is: it takes what the damage does not touch.
+    /// Whether the store responds. A store that reports corruption does: it accepts records that are not affected.
     async fn store_answers(&self) -> bool {
         self.store.check().await.err().is_none_or(|error| error.kind() == ErrorKind::Corrupt)
     }
 
-    /// How long ago `time` was.
+    /// The age of `time`.
     fn age(&self, time: Timestamp) -> Duration {
         let millis = self.options.clock.now().as_millis().saturating_sub(time.as_millis());
         Duration::from_millis(u64::try_from(millis).unwrap_or_default())
     }
 }
 
-/// What is unknown after an attempt.
+/// The unknown outcomes of an attempt.
 #[derive(Default)]
 struct Unknown {
-    /// The positions in the attempt's sub_batch.
+    /// The positions in the sub-batch of the attempt.
     positions: Vec<usize>,
     /// One of the errors.
     error: Option<Error>,
 }
 
 fn miscounted(sent: usize, answered: usize) -> Error {
-    Error::new(ErrorKind::Internal, "the store did not answer with one outcome for each record")
+    Error::new(ErrorKind::Internal, "the store did not return one outcome per record")
         .with_origin("ingest")
         .with_context("records", sent)
         .with_context("outcomes", answered)

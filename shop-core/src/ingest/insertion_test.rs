@@ -74,8 +74,8 @@ async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
 async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
     let log = InMemoryLog::new(InMemoryLogOptions { batch_records: count, ..Default::default() });
     let all = publish(&log, count).await;
-    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::clone(store) as _, letters, IngestOptions::default());
+    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let ingest = Ingest::new(source, Arc::clone(store) as _, dead_letters, IngestOptions::default());
     let monitor = ingest.monitor();
     *store.over.lock().unwrap() = Some(all[count / 3].id);
     tokio::spawn(ingest.run(std::future::pending()));
@@ -201,8 +201,8 @@ async fn a_dead_letter_says_how_often_the_store_was_asked() {
         let monitor = ingest.monitor();
         tokio::spawn(ingest.run(std::future::pending()));
         monitor.wait_for(|status| status.counters.refused == 1).await;
-        let letters = log.dead_letters().all();
-        assert!(matches!(&letters[..], [letter] if letter.attempts == 3), "{letters:?}");
+        let dead_letters = log.dead_letters().all();
+        assert!(matches!(&dead_letters[..], [dead_letter] if dead_letter.attempts == 3), "{dead_letters:?}");
     })
     .await;
 }

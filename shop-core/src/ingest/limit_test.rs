@@ -27,15 +27,15 @@ fn log(batch_records: usize) -> InMemoryLog {
     InMemoryLog::new(InMemoryLogOptions { partitions: 1, batch_records, ..Default::default() })
 }
 
-fn start(log: &InMemoryLog, letters: Arc<dyn DeadLetters>, limit: usize) -> Running {
+fn start(log: &InMemoryLog, dead_letters: Arc<dyn DeadLetters>, limit: usize) -> Running {
     let source = Arc::new(log.source("group"));
-    let (monitor, stop, task) = start_from(Arc::clone(&source) as _, letters, limit);
+    let (monitor, stop, task) = start_from(Arc::clone(&source) as _, dead_letters, limit);
     Running { source, monitor, _stop: stop, task }
 }
 
 fn start_from(
     source: Arc<dyn LogSource>,
-    letters: Arc<dyn DeadLetters>,
+    dead_letters: Arc<dyn DeadLetters>,
     limit: usize,
 ) -> (IngestMonitor, oneshot::Sender<()>, JoinHandle<Result<IngestCounters>>) {
     let options = IngestOptions {
@@ -43,7 +43,7 @@ fn start_from(
         jitter_seed: Some(1),
         ..IngestOptions::default()
     };
-    let ingest = Ingest::new(source, Arc::new(InMemoryStore::new()), letters, options);
+    let ingest = Ingest::new(source, Arc::new(InMemoryStore::new()), dead_letters, options);
     let monitor = ingest.monitor();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
@@ -95,9 +95,10 @@ async fn what_was_put_and_comes_again_counts_once() {
         let source = Arc::new(log.source("group"));
         let options =
             IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(5), ..Default::default() };
-        let letters = faults.dead_letters(Arc::new(log.dead_letters()));
+        let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
         let store = Arc::new(InMemoryStore::new());
-        let ingest = Ingest::new(source_faults.source(Arc::clone(&source) as _), store, letters, options);
+        let ingest =
+            Ingest::new(source_faults.source(Arc::clone(&source) as _), store, dead_letters, options);
         let monitor = ingest.monitor();
         let task = tokio::spawn(ingest.run(std::future::pending()));
         for time in 1..=10 {
@@ -110,7 +111,7 @@ async fn what_was_put_and_comes_again_counts_once() {
     .await;
 }
 
-/// Keeps all letters but those of one offset.
+/// Keeps all dead letters but those of one offset.
 #[derive(Debug)]
 struct Narrow {
     inner: InMemoryDeadLetters,
@@ -120,12 +121,12 @@ struct Narrow {
 
 #[async_trait]
 impl DeadLetters for Narrow {
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
-        if letters.iter().any(|letter| letter.record.offset == self.offset) {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        if dead_letters.iter().any(|dead_letter| dead_letter.record.offset == self.offset) {
             *self.refused.lock().unwrap() += 1;
             return Err(Error::new(ErrorKind::TooLarge, "a message may have 1 MB"));
         }
-        self.inner.put(letters).await
+        self.inner.put(dead_letters).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -166,11 +167,11 @@ struct Scripted(InMemoryDeadLetters, Mutex<VecDeque<Option<ErrorKind>>>);
 
 #[async_trait]
 impl DeadLetters for Scripted {
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let fate = self.1.lock().unwrap().pop_front().flatten();
         match fate {
             Some(kind) => Err(Error::new(kind, "on purpose")),
-            None => self.0.put(letters).await,
+            None => self.0.put(dead_letters).await,
         }
     }
 
@@ -179,14 +180,14 @@ impl DeadLetters for Scripted {
     }
 }
 
-/// Puts two letters of one batch. Returns how long after the first call the failure began that the last retry is about.
+/// Puts two dead letters of one batch. Returns how long after the first call the failure began that the last retry is about.
 async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
     let log = log(10);
     poison(&log, 2);
     let retries = script.iter().filter(|fate| **fate == Some(ErrorKind::Unavailable)).count() as u64;
-    let letters = Scripted(log.dead_letters(), Mutex::new(script.iter().copied().collect()));
+    let dead_letters = Scripted(log.dead_letters(), Mutex::new(script.iter().copied().collect()));
     let begun = tokio::time::Instant::now();
-    let running = start(&log, Arc::new(letters), 0);
+    let running = start(&log, Arc::new(dead_letters), 0);
     waits_for_letters(&running, retries).await;
     let since = running.monitor.status().failing_since[&Component::DeadLetters];
     let kept = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;

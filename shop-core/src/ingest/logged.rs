@@ -1,4 +1,4 @@
-//! What a test has logged on its thread.
+//! Captures the log output of a test's thread.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use tracing::{Event, Metadata, Subscriber};
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
-/// More than it takes to enter an event.
+/// Longer than it takes to record an event.
 const SETTLED: Duration = Duration::from_millis(20);
 
-/// Keeps what is logged until it is dropped.
+/// Captures log lines until it is dropped.
 pub(super) struct Logged {
     lines: Lines,
     _guard: DefaultGuard,
@@ -23,8 +23,8 @@ pub(super) struct Logged {
 impl Logged {
     pub(super) fn begin() -> Self {
         let lines = Lines::default();
-        let guard = tracing::subscriber::set_default(Keeper(Arc::clone(&lines)));
-        // Another test may just be entering an event as one that nothing listens to: that would hold here too.
+        let guard = tracing::subscriber::set_default(LineCollector(Arc::clone(&lines)));
+        // Another test may just be registering the callsite as one without a subscriber, which would apply here too.
         std::thread::park_timeout(SETTLED);
         tracing::callsite::rebuild_interest_cache();
         Self { lines, _guard: guard }
@@ -35,9 +35,9 @@ impl Logged {
     }
 }
 
-struct Keeper(Lines);
+struct LineCollector(Lines);
 
-impl Subscriber for Keeper {
+impl Subscriber for LineCollector {
     fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
         true
     }

@@ -133,9 +133,9 @@ impl Misbehaving {
     fn start(self) -> Running {
         let source = Arc::new(self);
         let store = InMemoryStore::new();
-        let letters = Arc::new(InMemoryLog::default().dead_letters());
+        let dead_letters = Arc::new(InMemoryLog::default().dead_letters());
         let options = IngestOptions { jitter_seed: Some(1), ..IngestOptions::default() };
-        let ingest = Ingest::new(Arc::clone(&source) as _, Arc::new(store), letters, options);
+        let ingest = Ingest::new(Arc::clone(&source) as _, Arc::new(store), dead_letters, options);
         let monitor = ingest.monitor();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));

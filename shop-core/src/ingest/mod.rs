@@ -1,4 +1,4 @@
-//! From the log into the store: nothing lost, nothing twice.
+//! The pipeline from the log into the store: no record is lost, none is stored twice.
 //!
 //! ```text
 //! source ─▶ batches, each a task of its own               ─▶ store
@@ -6,19 +6,18 @@
 //!   └── commit ◀─ per partition, the unbroken prefix of what is durable
 //! ```
 //!
-//! `pipeline` decides: it is given events and the time, returns what is to be done, and makes no call. `driver` makes
-//! the calls of the source, `batch` and `insertion` those of one batch.
+//! `pipeline` makes the decisions: it takes events and the time and returns actions, without making any call. `driver`
+//! makes the calls to the source, `batch` and `insertion` those of one batch.
 //!
-//! - A record's position is committed only when the record, and every one before it in its partition, is in
-//!   the store or among the dead letters.
-//! - An outage is waited for, with growing pauses; only a record that can never be stored is dead-lettered. What a
-//!   healthy store fails over is retried alone: the rest of its batch is stored meanwhile, and
-//!   [`IngestStatus::stuck`] names it.
-//! - A dead letter that can never be kept stops the pipeline, whose error names the record.
-//! - What is in flight is bounded in batches and bytes. When it is full the source is not asked, and pauses.
-//! - A revocation and a shutdown take the same road: read no more, finish what is in flight as far as the
-//!   time allows, commit what is durable, leave. What ends later is ignored; it is redelivered, and its
-//!   ids make that harmless.
+//! - A position is committed only when every record before it in its partition is stored or dead-lettered.
+//! - During an outage the pipeline retries with backoff. Only records that can never be stored are dead-lettered. A
+//!   record that a healthy store fails over is retried alone while the rest of its batch is stored;
+//!   [`IngestStatus::stuck`] reports it.
+//! - A dead letter that can never be stored stops the pipeline. The error names the record.
+//! - Batches and bytes in flight are bounded. At the limit the source is paused.
+//! - A revocation and a shutdown follow the same steps: stop reading, drain batches in flight within the timeout,
+//!   commit durable offsets, leave. Results that arrive later are ignored; the records are redelivered, and their ids
+//!   make that harmless.
 
 mod backoff;
 mod batch;
@@ -62,8 +61,8 @@ use driver::Driver;
 use status::StatusSender;
 use worker::BatchWorker;
 
-/// Stores the purchases of a log, as one member of a consumer group; or the events `R` of one service in what another
-/// one keeps of them.
+/// Stores the purchases of a log, as one member of a consumer group. With another type `R`, it applies the events of
+/// one service to the projection of another.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -77,7 +76,7 @@ use worker::BatchWorker;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
 /// let new = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
-/// log.sink().publish(&new.identified(SystemClock.now(), || SystemClock.fresh_id())).await?;
+/// log.sink().publish(&new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())).await?;
 ///
 /// let ingest = Ingest::new(
 ///     Arc::new(log.source("purchase-group")),
@@ -86,7 +85,7 @@ use worker::BatchWorker;
 ///     IngestOptions::default(),
 /// );
 /// let monitor = ingest.monitor();
-/// ingest.run(async move { drop(monitor.wait_for(|status| status.tally.inserted == 1).await) }).await?;
+/// ingest.run(async move { drop(monitor.wait_for(|status| status.counters.inserted == 1).await) }).await?;
 /// assert_eq!(store.all().len(), 1);
 /// # Ok(())
 /// # }
@@ -100,8 +99,8 @@ pub struct Ingest<R: Record = Purchase> {
 }
 
 impl<R: Record> Ingest<R> {
-    /// A pipeline from `source` into `store` that dead-letters bad records in `dead_letters`. It does nothing until it
-    /// is [run](Self::run).
+    /// A pipeline from `source` into `store`, with `dead_letters` for rejected records. It does nothing until
+    /// [`run`](Self::run) is called.
     #[must_use]
     pub fn new(
         source: Arc<dyn LogSource>,
@@ -114,14 +113,14 @@ impl<R: Record> Ingest<R> {
         Self { source, worker, status: StatusSender::new(), observer: None }
     }
 
-    /// The same pipeline, which reports every batch to `observer`.
+    /// The same pipeline with an observer that is called after every batch.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn IngestObserver>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// A view of this pipeline's state that outlives it.
+    /// A handle to the state of this pipeline. It does not keep the pipeline alive.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
         self.status.monitor(Arc::downgrade(&self.source))
@@ -130,11 +129,11 @@ impl<R: Record> Ingest<R> {
     /// Runs until `shutdown` completes or the source is closed, then drains, commits, and closes the source.
     ///
     /// # Errors
-    /// When it stopped by itself: too many dead letters, or a defect. What was committed before stands.
+    /// When the pipeline stopped by itself: too many dead letters, or a defect. Committed positions stay committed.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the pipeline without draining; what was begun ends by itself, nothing is lost, and
-    /// what was not committed is delivered again.
+    /// Dropping the future stops the pipeline without draining. Inserts that have begun complete in the background.
+    /// Nothing is lost: uncommitted records are redelivered.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<IngestCounters> {
         Driver::new(self.source, self.worker, self.status, self.observer).run(shutdown).await
     }

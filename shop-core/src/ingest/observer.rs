@@ -1,4 +1,4 @@
-//! What is notified of every batch.
+//! The observer of completed batches.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,32 +6,32 @@ use std::time::Duration;
 
 use super::IngestCounters;
 
-/// Is notified of every batch that has ended, between two steps of the pipeline: it must not wait.
+/// Called after every completed batch, from within the pipeline. Must not block.
 pub trait IngestObserver: Debug + Send + Sync + 'static {
-    /// Takes note.
+    /// Called once per batch.
     fn batch_completed(&self, batch: &BatchReport);
 }
 
-/// A batch that has come to its end. One that was given up on the way out is none: it comes again.
+/// A completed batch. Abandoned batches are not reported; they are redelivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchReport {
-    /// Its records.
+    /// The number of records.
     pub records: usize,
-    /// Their bytes.
+    /// The bytes of the records.
     pub bytes: usize,
-    /// What became of them. Less than all, when the pipeline stopped in the middle.
+    /// The outcomes. Their sum is below `records` when the pipeline stopped within the batch.
     pub counters: IngestCounters,
-    /// How long it took, from when it was read to when all of it was durable.
+    /// The time from reading the batch until all of it was durable.
     pub duration: Duration,
-    /// How old its oldest purchase was when it was stored, from the time that the purchase says it was made at;
-    /// nothing if it has stored none. A purchase of the future is not old.
+    /// The age of its oldest inserted purchase at insertion, by the purchase's own timestamp; `None` if none was
+    /// inserted. Timestamps in the future count as age zero.
     pub freshness: Option<Duration>,
 }
 
-/// Reports a batch to `observer`. A panic there must not end the pipeline.
+/// Reports a batch to `observer`. A panic of the observer does not end the pipeline.
 pub(super) fn notify(observer: &dyn IngestObserver, batch: &BatchReport) {
     if catch_unwind(AssertUnwindSafe(|| observer.batch_completed(batch))).is_err() {
-        tracing::error!("the observer of ingest has panicked");
+        tracing::error!("ingest observer panicked");
     }
 }

@@ -69,8 +69,8 @@ impl Shop {
 
     fn ingest(&self, store: Arc<dyn PurchaseStore>) -> Ingest {
         let options = IngestOptions { clock: Arc::new(StoppedClock), ..IngestOptions::default() };
-        let letters = self.faults.dead_letters(Arc::new(self.log.dead_letters()));
-        let ingest = Ingest::new(Arc::new(self.log.source("group")), store, letters, options);
+        let dead_letters = self.faults.dead_letters(Arc::new(self.log.dead_letters()));
+        let ingest = Ingest::new(Arc::new(self.log.source("group")), store, dead_letters, options);
         ingest.with_observer(Arc::clone(&self.seen) as _)
     }
 

@@ -1,35 +1,34 @@
-//! What an operator or an embedder may choose about the pipeline.
+//! Options of the pipeline.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{Clock, SystemClock};
 
-/// How the pipeline works. The defaults are right for nearly everybody.
+/// Options of an [`Ingest`](super::Ingest). The defaults suit nearly all deployments.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct IngestOptions {
     /// The maximum number of batches in flight (default 8).
     pub max_in_flight_batches: usize,
-    /// The bytes of records in flight at which no more are read, by default 64 MiB. The last batch read
-    /// may go over it.
+    /// The bytes of records in flight at which reading pauses (default 64 MiB). The last batch may exceed it.
     pub max_in_flight_bytes: usize,
-    /// The least time between two commits of a partition's position, by default 100 ms. Positions that are
-    /// to be given up are committed at once.
+    /// The minimum time between two commits of a partition (default 100 ms). Positions of revoked partitions are
+    /// committed at once.
     pub commit_interval: Duration,
-    /// How long a shutdown may take, by default 20 s. What is still in flight after three quarters of that is
-    /// given up; the last quarter is for committing what is durable.
+    /// The maximum duration of a shutdown (default 20 s). Batches still in flight after three quarters of it are
+    /// abandoned; the last quarter is reserved for the commit.
     pub drain_timeout: Duration,
-    /// The first pause after a transient error, by default 50 ms; each further one is twice as long.
+    /// The first pause after a transient error (default 50 ms). Each further pause is twice as long.
     pub initial_backoff: Duration,
-    /// The longest pause after a transient error, by default 2 s. Up to as much again is added at random,
-    /// so that many members do not come back at the same moment.
+    /// The longest pause after a transient error (default 2 s). Up to 100 % jitter is added, so members do not retry
+    /// simultaneously.
     pub max_backoff: Duration,
-    /// What the random part of the pauses starts from; chosen at random unless given.
+    /// The seed of the jitter; random by default.
     pub jitter_seed: Option<u64>,
-    /// When so many records are bad that going on would do more harm than stopping.
+    /// The number of dead letters at which the pipeline stops.
     pub dead_letter_limit: DeadLetterLimit,
-    /// The clock that says how old a purchase is when it is stored.
+    /// The clock that determines the age of a purchase at insertion.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -49,13 +48,12 @@ impl Default for IngestOptions {
     }
 }
 
-/// When the pipeline stops rather than dead-lettering more records: a bad deployment shall not empty the log
-/// into the dead letters. What is dead-lettered of the batches that were read before the one that has reached the limit
-/// comes on top of it, so that a restart goes on behind all of them.
+/// When the pipeline stops instead of dead-lettering more records, so that a bad deployment does not turn the whole log
+/// into dead letters. Batches that were read before the one that reached the limit are still dead-lettered; a restart
+/// continues after all of them.
 ///
-/// A record counts once, when its letter was put, however often it is delivered. A
-/// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row: clients make conflicts, they say nothing
-/// of the deployment.
+/// A record counts once, when its dead letter was put, however often it is redelivered. A
+/// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row, because conflicts are caused by clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterLimit {
     in_a_row: usize,
@@ -63,17 +61,18 @@ pub struct DeadLetterLimit {
 }
 
 impl DeadLetterLimit {
-    /// No limit: whatever cannot be stored is dead-lettered.
+    /// No limit.
     pub const OFF: Self = Self::consecutive(0);
 
-    /// Stops at so many dead letters in a row, or when half of the last ten times as many records were dead
-    /// letters. 0 is [`OFF`](Self::OFF).
+    /// Stops at `count` consecutive dead letters, or when half of the last `10 * count` records were dead letters. 0 is
+    /// [`OFF`](Self::OFF).
     #[must_use]
     pub const fn consecutive(count: usize) -> Self {
         Self { in_a_row: count, setting: None }
     }
 
-    /// The same limit, set by an operator under this name, which the error names when the limit is reached.
+    /// The same limit with the name of the setting that an operator changes. The error names it when the limit is
+    /// reached.
     #[must_use]
     pub const fn with_setting_name(mut self, setting: &'static str) -> Self {
         self.setting = Some(setting);
@@ -84,7 +83,7 @@ impl DeadLetterLimit {
         if self.in_a_row == 0 { None } else { Some(self.in_a_row) }
     }
 
-    /// The records that are looked back on, and how many dead letters among them are too many.
+    /// The number of records in the window, and the number of dead letters in it that is too many.
     pub(super) const fn window(self) -> (u64, usize) {
         let window = self.in_a_row.saturating_mul(10);
         (window as u64, window.div_ceil(2))
@@ -96,7 +95,7 @@ impl DeadLetterLimit {
 }
 
 impl Default for DeadLetterLimit {
-    /// 1,000 in a row, or half of 10,000.
+    /// 1,000 consecutive dead letters, or half of 10,000 records.
     fn default() -> Self {
         Self::consecutive(1_000)
     }

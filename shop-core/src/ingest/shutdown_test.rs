@@ -152,11 +152,11 @@ async fn a_commit_that_fails_is_made_again() {
             faults.once(Call::Commit, Fault::unavailable());
         }
         faults.once(Call::Commit, Fault::LoseAnswer);
-        let (store, letters) = (InMemoryStore::new(), log.dead_letters());
+        let (store, dead_letters) = (InMemoryStore::new(), log.dead_letters());
         let ingest = Ingest::new(
             faults.source(source),
             Arc::new(store.clone()),
-            Arc::new(letters),
+            Arc::new(dead_letters),
             IngestOptions::default(),
         );
         let monitor = ingest.monitor();
@@ -273,10 +273,10 @@ async fn an_abandoned_batch_puts_no_dead_letters() {
         let faults = Faults::new();
         faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
         let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
-        let letters = faults.dead_letters(Arc::new(log.dead_letters()));
+        let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
         // With a limit it would wait for its turn to put them, and see there that it is abandoned.
         let options = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..IngestOptions::default() };
-        let ingest = Ingest::new(Arc::clone(&source) as _, store, letters, options);
+        let ingest = Ingest::new(Arc::clone(&source) as _, store, dead_letters, options);
         let monitor = ingest.monitor();
         tokio::spawn(ingest.run(pending()));
         monitor.wait_for(|status| status.in_flight > 0).await;

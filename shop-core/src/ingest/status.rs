@@ -1,4 +1,4 @@
-//! What the pipeline says of itself.
+//! The reported state of the pipeline.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,77 +11,76 @@ use tokio::time::Instant;
 use crate::log::{Lag, LogSource, ReasonKind};
 use crate::{Error, ErrorKind, Result};
 
-/// The state of an ingest at one moment.
+/// A snapshot of the state of an ingest.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct IngestStatus {
-    /// What it is doing.
+    /// The current phase.
     pub phase: Phase,
-    /// What it did since it started.
+    /// The outcomes since the start.
     pub counters: IngestCounters,
-    /// Batches on their way.
+    /// The number of batches in flight.
     pub in_flight: usize,
-    /// The records in these batches.
+    /// The number of records in flight.
     pub in_flight_records: usize,
-    /// The bytes of these records.
+    /// The bytes of the records in flight.
     pub in_flight_bytes: usize,
-    /// What it is waiting to be over: tried again and again, nothing is lost meanwhile.
+    /// The last error of each component that currently fails. Failing calls are retried; no record is lost.
     pub errors: BTreeMap<Component, Error>,
-    /// Since when it has been waiting for each of them: of several batches that wait, the one that waits longest.
+    /// Since when each component fails. With several failing batches, the longest failure.
     pub failing_since: BTreeMap<Component, Instant>,
-    /// The oldest record that the store refuses again and again while it is well otherwise. The others go on; the
+    /// The oldest record that the store keeps failing over although it is healthy. Other records are processed; the
     /// position of the record's partition stays before it.
     pub stuck: Option<StuckRecord>,
-    /// Of each topic that was read from, when the oldest record was read whose position is not committed; `None` when
-    /// there is none.
+    /// Per topic, when the oldest uncommitted record was read; `None` if all are committed.
     pub oldest_uncommitted: BTreeMap<Arc<str>, Option<Instant>>,
-    /// How many calls of each part have failed and are, or were, tried again.
+    /// The number of failed calls per component that were retried.
     pub retries: BTreeMap<Component, u64>,
-    /// How old the oldest purchase that the last batch has stored was by then, from the time that the purchase says
-    /// it was made at; nothing before the first.
+    /// The age of the oldest purchase in the last batch at its insertion, by the purchase's own timestamp; `None`
+    /// before the first insertion.
     pub freshness: Option<Duration>,
-    /// Why it stopped, if it stopped by itself.
+    /// The error that stopped the pipeline, if it stopped by itself.
     pub fatal_error: Option<Error>,
 }
 
-/// A record that the store does not take, although it is well otherwise. It is tried again and again.
+/// A record that the store fails over although it is healthy. It is retried.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StuckRecord {
-    /// The topic that it is in.
+    /// The topic of the record.
     pub topic: Arc<str>,
     /// Its partition.
     pub partition: u32,
     /// Its offset in the partition.
     pub offset: u64,
-    /// The id of what it says, such as that of its purchase, if it has one.
+    /// The id of its purchase or event, if it has one.
     pub id: Option<String>,
     /// When it was read.
     pub since: Instant,
-    /// Why the store does not take it.
+    /// The last error of the store.
     pub error: Error,
 }
 
-/// What an ingest is doing.
+/// The phase of an ingest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It has not been started.
+    /// Not started.
     #[default]
     Idle,
-    /// It stores records, or waits for some, or to become the active consumer.
+    /// Processing or waiting for records, or waiting to become the active consumer.
     Running,
-    /// It reads no more, and finishes what is on its way.
+    /// Not reading any more; draining batches in flight.
     Draining,
-    /// It has ended.
+    /// Ended.
     Stopped,
 }
 
 impl Phase {
-    /// All of them.
+    /// All phases.
     pub const ALL: [Self; 4] = [Self::Idle, Self::Running, Self::Draining, Self::Stopped];
 
-    /// The word for it in health answers and metrics.
+    /// Its name in health responses and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -93,7 +92,7 @@ impl Phase {
     }
 }
 
-/// The part of the pipeline that has a trouble.
+/// A component of the pipeline that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Component {
@@ -103,15 +102,15 @@ pub enum Component {
     Store,
     /// Putting dead letters.
     DeadLetters,
-    /// Moving the group's position.
+    /// Committing positions.
     Commit,
 }
 
 impl Component {
-    /// All of them.
+    /// All components.
     pub const ALL: [Self; 4] = [Self::Source, Self::Store, Self::DeadLetters, Self::Commit];
 
-    /// The word for it in metrics.
+    /// Its name in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -134,21 +133,21 @@ impl fmt::Display for Component {
     }
 }
 
-/// How many records came to which end.
+/// The number of records by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct IngestCounters {
-    /// Stored.
+    /// Inserted.
     pub inserted: u64,
-    /// Stored before, with the same content: redelivered, or sent again by their client.
+    /// Already stored with the same content: redelivered, or sent again by a client.
     pub duplicates: u64,
     /// Dead-lettered, for any reason.
     pub dead_lettered: u64,
-    /// Of those, the ones that are no purchase.
+    /// Dead letters that do not decode.
     pub undecodable: u64,
-    /// Of those, the ones whose id another purchase has.
+    /// Dead letters whose id is used by another purchase.
     pub conflicts: u64,
-    /// Of those, the ones that the store refuses.
+    /// Dead letters that the store rejects.
     pub refused: u64,
 }
 
@@ -162,7 +161,7 @@ impl IngestCounters {
         self.refused += other.refused;
     }
 
-    /// One more was dead-lettered.
+    /// Counts one dead letter.
     pub(super) fn dead_lettered(&mut self, reason: ReasonKind) {
         self.dead_lettered += 1;
         match reason {
@@ -173,22 +172,22 @@ impl IngestCounters {
     }
 }
 
-/// Watches an ingest from elsewhere. Cheap to clone.
+/// A handle to the status of an ingest. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct IngestMonitor {
     status: watch::Receiver<IngestStatus>,
-    /// A monitor does not keep it alive.
+    /// Weak: a monitor does not keep the source alive.
     source: Weak<dyn LogSource>,
 }
 
 impl IngestMonitor {
-    /// The state now.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> IngestStatus {
         self.status.borrow().clone()
     }
 
-    /// How far the group is behind in what this pipeline reads.
+    /// The consumer lag of the group in the partitions of this member.
     ///
     /// # Errors
     /// As [`LogSource::lag`], and [`Closed`](ErrorKind::Closed) when the pipeline has ended.
@@ -197,8 +196,8 @@ impl IngestMonitor {
         self.source.upgrade().ok_or_else(gone)?.lag().await
     }
 
-    /// Waits until `condition` holds; answers the state in which it did, or the last one when the ingest is
-    /// gone.
+    /// Waits until `condition` holds, and returns the status in which it did, or the last status when the ingest has
+    /// ended.
     pub async fn wait_for(&self, condition: impl FnMut(&IngestStatus) -> bool + Send) -> IngestStatus {
         let mut watch = self.status.clone();
         let found = watch.wait_for(condition).await.map(|status| status.clone());
@@ -206,7 +205,7 @@ impl IngestMonitor {
     }
 }
 
-/// The writing end of the status.
+/// The sender of the status.
 #[derive(Debug)]
 pub(super) struct StatusSender {
     status: watch::Sender<IngestStatus>,
@@ -221,12 +220,12 @@ impl StatusSender {
         IngestMonitor { status: self.status.subscribe(), source }
     }
 
-    /// Changes the status; `change` returns whether it has changed anything.
+    /// Changes the status. `change` returns whether it has changed anything.
     pub(super) fn update(&self, change: impl FnOnce(&mut IngestStatus) -> bool) {
         self.status.send_if_modified(change);
     }
 
-    /// The pipeline has ended: it waits for nothing any more. What it was waiting for stays to be seen.
+    /// The pipeline has ended: nothing is in flight any more. Its errors stay visible.
     pub(super) fn stop(&self, failure: Option<Error>) {
         self.status.send_modify(|status| {
             status.phase = Phase::Stopped;

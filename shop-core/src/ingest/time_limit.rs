@@ -1,12 +1,12 @@
-//! Ends a test that waits for what never happens, so that it says its name.
+//! Aborts a test that hangs, and prints its name.
 
 use std::future::Future;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// More than any test waits on paused time.
+/// Longer than any test waits on paused time.
 const PAUSED: Duration = Duration::from_secs(2 * 3_600);
-/// More than any test takes. It ends one in which time does not pass.
+/// Longer than any test takes in real time.
 const REAL: Duration = Duration::from_secs(120);
 
 /// Runs a test, on paused time.

@@ -1,4 +1,4 @@
-//! A batch in flight, and what all batches share.
+//! A batch in flight, and the state that all batches share.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::Error;
 use crate::log::{Batch, DeadLetters, Reason};
 use crate::ports::RecordStore;
 
-/// Processes batches: what all of them share.
+/// The state that all batches share.
 #[derive(Debug)]
 pub(super) struct BatchWorker<R> {
     pub(super) store: Arc<dyn RecordStore<R>>,
@@ -27,14 +27,14 @@ pub(super) struct BatchWorker<R> {
 /// A batch in flight.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Unique; batches that were read later have greater ones.
+    /// Unique and ascending in the order in which batches are read.
     pub(super) number: u64,
     pub(super) batch: Batch,
     /// When it was read.
     pub(super) read: Instant,
     /// Cancelled when the batch is abandoned.
     pub(super) stop: CancellationToken,
-    /// Where it reports to.
+    /// The channel for reports.
     pub(super) events: mpsc::Sender<Event>,
 }
 
@@ -46,21 +46,21 @@ pub(super) struct RejectedRecord {
     pub(super) attempts: u32,
 }
 
-/// Why a batch was not processed to its end.
+/// Why processing a batch ended early.
 pub(super) enum Aborted {
-    /// It is not waited for any more.
+    /// The batch was abandoned.
     Abandoned,
     /// A defect.
     Broken(Error),
 }
 
 impl Job {
-    /// Reports to the pipeline, unless that has ended.
+    /// Sends a report to the pipeline, unless that has ended.
     pub(super) async fn report(&self, event: BatchEvent) {
         drop(self.events.send(Event::Batch(self.number, event)).await);
     }
 
-    /// Reports that a call has failed, and waits before the next attempt, unless the batch is abandoned.
+    /// Reports a failed call, and waits before the next attempt unless the batch is abandoned.
     pub(super) async fn pause(
         &self,
         part: Component,
@@ -75,14 +75,14 @@ impl Job {
         if stopped { Err(Aborted::Abandoned) } else { Ok(()) }
     }
 
-    /// Reports that a call works, if it was failing.
+    /// Reports that a call succeeds again, if it was failing.
     pub(super) async fn recovered(&self, backoff: &mut Backoff) {
         if backoff.recovered() {
             self.report(BatchEvent::Recovered).await;
         }
     }
 
-    /// The outcome of a batch that a defect has ended. What was stored of it is redelivered, and does no harm.
+    /// The outcome of a batch that ended with a defect. Records that it stored are redelivered harmlessly.
     pub(super) fn broken(&self, error: Error) -> BatchOutcome {
         let start = self.batch.records.first().map_or(0, |first| first.offset);
         let state = BatchState::StoppedAt(start);

@@ -1,4 +1,4 @@
-//! The members of a purchase, as a JSON object has them.
+//! The members of a purchase as sent in a JSON object.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use super::RawScalar;
 
-/// What a JSON object says of a purchase: read, but not checked. A member that comes twice is refused.
+/// The raw members of a purchase: read, but not validated. Repeated members are rejected.
 ///
-/// [`parse`](Self::parse) drops other members, and counts `userId`, `user_id` and `userID` as `userid`; two of
-/// them that differ are refused. [`parse_strict`](Self::parse_strict) knows four members and reports all others.
+/// [`parse`](Self::parse) ignores other members, and accepts `userId`, `user_id` and `userID` as `userid`; aliases with
+/// different values are rejected. [`parse_strict`](Self::parse_strict) accepts four members and reports all others.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RawPurchase<'a> {
@@ -21,9 +21,9 @@ pub struct RawPurchase<'a> {
     pub price: Option<RawScalar<'a>>,
     /// `timestamp`.
     pub timestamp: Option<RawScalar<'a>>,
-    /// Whether the object has no members at all, not even other ones.
+    /// Whether the object has no members at all.
     pub is_empty: bool,
-    /// The names of the other members, in their order. Only filled by [`parse_strict`](Self::parse_strict).
+    /// The names of the other members, in order. Only set by [`parse_strict`](Self::parse_strict).
     pub unknown: Vec<String>,
 }
 
@@ -31,36 +31,36 @@ impl<'a> RawPurchase<'a> {
     /// Reads one JSON object.
     ///
     /// # Errors
-    /// When `json` is no JSON, no object, or an object that says one thing twice.
+    /// When `json` is not a JSON object, or has contradictory members.
     pub fn parse(json: &'a [u8]) -> Result<Self, serde_json::Error> {
         Self::parse_with(json, Names::Lenient)
     }
 
-    /// Reads one JSON object that has no members but `username`, `userid`, `price` and `timestamp`. All others,
-    /// the aliases of `userid` among them, are in [`unknown`](Self::unknown).
+    /// Reads one JSON object with the members `username`, `userid`, `price` and `timestamp`. All others, including
+    /// aliases of `userid`, are in [`unknown`](Self::unknown).
     ///
     /// # Errors
-    /// When `json` is no JSON, no object, or has one of the four members twice.
+    /// When `json` is not a JSON object, or repeats one of the four members.
     pub fn parse_strict(json: &'a [u8]) -> Result<Self, serde_json::Error> {
         Self::parse_with(json, Names::Strict)
     }
 
     fn parse_with(json: &'a [u8], names: Names) -> Result<Self, serde_json::Error> {
-        // Members that are dropped are not looked into, so this is what finds broken text in them.
+        // Ignored members are not parsed further; this finds invalid text in them.
         let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
         let mut json = serde_json::Deserializer::from_str(text);
-        // Only maps are visited: a derived implementation would take an array for an object.
+        // Only maps are visited: a derived implementation would accept an array.
         let members = json.deserialize_map(MembersVisitor(names))?;
         json.end().map(|()| members)
     }
 }
 
-/// Which names of members are known.
+/// Which member names are known.
 #[derive(Clone, Copy)]
 enum Names {
-    /// The aliases of `userid`, too. The text of others is of no interest.
+    /// Including the aliases of `userid`. The text of other names is not kept.
     Lenient,
-    /// Those of the four members alone.
+    /// The four members only.
     Strict,
 }
 
@@ -69,7 +69,7 @@ enum Name {
     Id(usize),
     Price,
     Timestamp,
-    /// With its text when the names are strict.
+    /// With its text if the names are strict.
     Other(Option<String>),
 }
 

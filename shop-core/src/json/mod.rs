@@ -1,4 +1,4 @@
-//! JSON as it is read leniently from any sender, and exact numbers in it.
+//! Lenient JSON of any sender, with exact numbers.
 
 mod members;
 mod scalar;

@@ -1,4 +1,4 @@
-//! One member of a JSON object, as it was sent.
+//! One value of a JSON object, as sent.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use serde_json::value::RawValue;
 
 use crate::{InvalidPrice, Price, Timestamp};
 
-/// A JSON value that is looked at only as far as asked: exact, and without an allocation for plain text.
+/// A raw JSON value, parsed on demand: exact, and without an allocation for plain text.
 #[derive(Debug, Clone, Copy)]
 pub struct RawScalar<'a>(&'a str);
 
 impl<'a> RawScalar<'a> {
-    /// The text, if the value is one.
+    /// The text, if the value is a string.
     #[must_use]
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
@@ -33,16 +33,16 @@ impl<'a> RawScalar<'a> {
         }
     }
 
-    /// The number, as near as a double comes to it. Not for money.
+    /// The nearest double. Not for money.
     #[must_use]
     pub fn float(&self) -> Option<f64> {
         self.is_number().then(|| self.0.parse().ok())?
     }
 
-    /// The price, from a number or from numeric text; white space around the text is allowed.
+    /// The price, from a number or from numeric text, which may be surrounded by white space.
     ///
     /// # Errors
-    /// Why it is none.
+    /// The reason why it is not a price.
     pub fn price(&self) -> Result<Price, InvalidPrice> {
         if self.is_number() {
             return self.0.parse();
@@ -51,7 +51,7 @@ impl<'a> RawScalar<'a> {
         text.trim_ascii().parse()
     }
 
-    /// The time, from text with or without a zone, or from a number of seconds or of milliseconds.
+    /// The time, from text with or without a zone, or from a number of seconds or milliseconds.
     #[must_use]
     pub fn timestamp(&self) -> Option<Timestamp> {
         if let Some(text) = self.text() {
@@ -85,7 +85,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawScalar<'a> {
     }
 }
 
-/// Equal when the same value was written in the same way.
+/// Compares the notation, not the value.
 impl PartialEq for RawScalar<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0

@@ -1,6 +1,6 @@
-//! How domain types stand in JSON: for `#[serde(with = "…")]`.
+//! JSON representations of domain types, for `#[serde(with = "…")]`.
 
-/// A value with a text form, as JSON text.
+/// A value with a text form, as a JSON string.
 pub mod text {
     use std::borrow::Cow;
     use std::fmt::Display;
@@ -11,7 +11,7 @@ pub mod text {
     /// Writes the value's text.
     ///
     /// # Errors
-    /// As the serializer.
+    /// Those of the serializer.
     pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
@@ -19,7 +19,7 @@ pub mod text {
     /// Reads the value from its text.
     ///
     /// # Errors
-    /// As the deserializer, and when the text is not one of the value.
+    /// Those of the deserializer, and when the text is not a valid value.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
     where
         T: FromStr<Err: Display>,
@@ -30,7 +30,7 @@ pub mod text {
     }
 }
 
-/// An exact decimal, as a JSON number with all its digits; read from a number or from numeric text.
+/// An exact decimal, as a JSON number with all its digits. Also read from numeric text.
 pub mod number {
     use std::fmt::Display;
     use std::str::FromStr;
@@ -41,7 +41,7 @@ pub mod number {
     /// Writes the value's digits.
     ///
     /// # Errors
-    /// As the serializer, and when the value's text is no JSON number.
+    /// Those of the serializer, and when the value's text is not a JSON number.
     pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         RawValue::from_string(value.to_string()).map_err(S::Error::custom)?.serialize(serializer)
     }
@@ -49,7 +49,7 @@ pub mod number {
     /// Reads the value from its digits.
     ///
     /// # Errors
-    /// As the deserializer, and when the number is not one of the value.
+    /// Those of the deserializer, and when the number is not a valid value.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
     where
         T: FromStr<Err: Display>,

@@ -1,4 +1,4 @@
-//! A log as its operators see it: as a whole, from outside of any consumer group.
+//! Administrative access to a log, outside of any consumer group.
 
 use std::fmt::Debug;
 
@@ -9,74 +9,77 @@ use futures_util::stream::BoxStream;
 use super::{Batch, DeadLetter, DeadLetterState, RecordType};
 use crate::Result;
 
-/// What operators need of any log: [`Verify`](crate::verify::Verify), the commands for dead letters, and the replay of
-/// events into a store.
+/// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
+/// replay of events into a store.
 ///
 /// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
+/// Each line names the function of the conformance kit that checks it.
 ///
-/// - `scan` yields every record that the log has when it is called, those of a partition in their order and from its
-///   first offset on, with key, headers and value unchanged; records that are appended later are left out
-///   (`log_admin::a_scan_yields_the_log_as_it_is`).
+/// - `scan` yields every record that is in the log at the time of the call, per partition in order from the first
+///   offset on, with key, headers and value unchanged. Records appended later are excluded
+///   (`log_admin::a_scan_yields_the_whole_log`).
 /// - A scan joins no group and moves no position (`log_admin::a_scan_disturbs_no_group`).
-/// - `scan_dead_letters` yields each pending letter once, as it was put (`log_admin::pending_letters_are_listed_once`),
-///   those of a partition in the order in which they were put (`log_admin::pending_letters_keep_their_order`).
-/// - A listing ends with what was there when it began: what is put later is left out
-///   (`log_admin::a_listing_leaves_out_what_comes_later`), even a letter that it has yielded and that comes again
-///   (`log_admin::a_listing_does_not_meet_a_replayed_letter_again`).
-/// - `replay` publishes the records of the letters: each keeps the id that its type gives it, and key, headers and
-///   value otherwise (`log_admin::a_replayed_record_keeps_its_id`, `log_admin::a_replayed_event_is_unchanged`).
-/// - A letter that was replayed or discarded is pending no more, and stays known as resolved
-///   (`log_admin::a_replayed_letter_is_resolved`, `log_admin::a_discarded_letter_is_resolved`).
-/// - A letter that is put again after that is pending again (`log_admin::a_letter_put_again_is_pending_again`).
+/// - `scan_dead_letters` yields each pending dead letter once, unchanged
+///   (`log_admin::pending_dead_letters_are_listed_once`), per partition in the order in which they were put
+///   (`log_admin::pending_dead_letters_keep_their_order`).
+/// - Dead letters that are put after a listing began are excluded from it
+///   (`log_admin::a_listing_excludes_later_dead_letters`), even one that was yielded, replayed and dead-lettered again
+///   (`log_admin::a_listing_does_not_repeat_a_replayed_dead_letter`).
+/// - `replay` publishes the original records: key, headers and value are unchanged, and each record keeps its id
+///   (`log_admin::a_replayed_record_keeps_its_id`, `log_admin::a_replayed_event_is_unchanged`).
+/// - A dead letter that was replayed or discarded is resolved and no longer pending
+///   (`log_admin::a_replayed_dead_letter_is_resolved`, `log_admin::a_discarded_dead_letter_is_resolved`).
+/// - A resolved dead letter that is put again is pending again (`log_admin::a_dead_letter_put_again_is_pending_again`).
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait LogAdmin: Debug + Send + Sync + 'static {
-    /// All records that the log has now, in batches of one partition each, in epoch 0.
+    /// All records currently in the log, in batches of one partition each, with epoch 0.
     ///
-    /// Records that the log deletes meanwhile may be left out.
+    /// Records that the log deletes during the scan may be missing.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached; so may the stream's items be.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>>;
 
-    /// The offset of the first record that is ever written to a partition. A scan of a partition that begins at a
-    /// greater one has missed records that the log has deleted.
+    /// The first offset of a new partition. A partition whose scan starts at a greater offset has lost records to
+    /// retention.
     fn first_offset(&self) -> u64;
 
-    /// All dead letters that the log keeps now: first those that are pending, those of a partition in the order in
-    /// which they were put, then what it remembers of those that were resolved. What is put later is left out, so
-    /// that a caller who replays what this yields does not meet it again.
+    /// All dead letters currently in the log: first the pending ones, per partition in the order in which they were
+    /// put, then those that were resolved. Dead letters that are put later are excluded, so a caller that replays while
+    /// it reads does not process any twice.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached; so may the stream's items be.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike.
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>>;
 
-    /// Publishes the records of `letters`, whose type is `of`, and marks these as replayed; returns how many.
+    /// Publishes the records of `dead_letters`, which are of type `of`, and marks them as replayed. Returns their
+    /// number.
     ///
     /// # Errors
-    /// As [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish). Some records may be published although their
-    /// letters are still pending: replaying all of them again is safe, because each keeps its id.
+    /// As [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish). Some records may have been published while
+    /// their dead letters are still pending. Replaying all of them again is safe, because each record keeps its id.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave any part of the letters replayed; the others are pending.
-    async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    /// Dropping the future may leave some of the dead letters replayed; the others stay pending.
+    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
 
-    /// Marks `letters`, whose records are of the type `of`, as discarded; returns how many. Their bytes may be deleted.
+    /// Marks `dead_letters`, whose records are of type `of`, as discarded. Returns their number. Their bytes may be
+    /// deleted.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Discarding again is safe.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Retrying is safe.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave any part of the letters discarded.
-    async fn discard(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    /// Dropping the future may leave some of the dead letters discarded.
+    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
 }
 
-/// Conveniences of every [`LogAdmin`].
+/// Extension methods for every [`LogAdmin`].
 #[async_trait]
 pub trait LogAdminExt: LogAdmin {
-    /// All letters that are pending now.
+    /// All dead letters that are currently pending.
     ///
     /// # Errors
     /// As [`LogAdmin::scan_dead_letters`].

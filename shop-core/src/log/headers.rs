@@ -2,15 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// An ordered list of names, each with a value or with none; a name may come more than once.
+/// An ordered list of names, each with an optional value. Names may repeat.
 ///
-/// All of them stand in one buffer, so that a record costs one allocation for its headers at the most, and a
-/// log can keep them as they are: each name and value behind its length, 32 bits little-endian; `u32::MAX`
-/// stands for a value that is not there.
+/// All headers are in one buffer: a record needs at most one allocation for its headers, and a log can store the buffer
+/// as it is. Each name and value is preceded by its length as 32 bits little-endian; `u32::MAX` means no value.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Headers(Bytes);
 
-/// Bytes that are no [`Headers`].
+/// Bytes that are not valid [`Headers`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the record's headers are damaged")]
 pub struct InvalidHeaders;
@@ -39,7 +38,7 @@ impl Headers {
         Ok(Self(bytes))
     }
 
-    /// The buffer, to be kept as it is.
+    /// The encoded headers, to be stored as they are.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0
@@ -61,14 +60,14 @@ impl Headers {
         self.iter().any(|(found, _)| found == name)
     }
 
-    /// The same headers, and one more behind them.
+    /// The same headers with one more appended.
     #[must_use]
     pub fn with(&self, name: &str, value: Option<&[u8]>) -> Self {
         let copied = self.iter().fold(Self::builder(), |copied, (name, value)| copied.with(name, value));
         copied.with(name, value).build()
     }
 
-    /// The last value under `name`: a header set again replaces the one before, as elsewhere in the field.
+    /// The last value under `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().filter(|(found, _)| *found == name).last().and_then(|(_, value)| value)
@@ -106,17 +105,17 @@ impl std::fmt::Debug for Headers {
 pub struct HeadersBuilder(BytesMut);
 
 impl HeadersBuilder {
-    /// Room for so many bytes of names, values and their lengths.
+    /// A builder with capacity for this many bytes of names, values and lengths.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self(BytesMut::with_capacity(bytes))
     }
 
-    /// Into `buffer`, which must be empty and may be one that many records share: see
-    /// [`build_and_split`](Self::build_in).
+    /// Builds into `buffer`, which must be empty. Records can share one buffer: see
+    /// [`build_and_split`](Self::build_and_split).
     #[must_use]
     pub fn with_buffer(buffer: BytesMut) -> Self {
-        debug_assert!(buffer.is_empty(), "what stands in the buffer would be taken for headers");
+        debug_assert!(buffer.is_empty(), "the buffer must be empty: its content would be read as headers");
         Self(buffer)
     }
 
@@ -129,7 +128,7 @@ impl HeadersBuilder {
     }
 
     fn part(&mut self, part: Option<&[u8]>) {
-        // A part of 4 GiB fits into no log; were there one, it would be cut, not mistaken for another.
+        // A part of 4 GiB does not fit into any log. It would be truncated, not mistaken for another one.
         let part = part.map(|bytes| &bytes[..bytes.len().min(NO_VALUE as usize - 1)]);
         let length = part.map_or(NO_VALUE, |bytes| u32::try_from(bytes.len()).unwrap_or(NO_VALUE - 1));
         self.0.put_u32_le(length);
@@ -142,7 +141,7 @@ impl HeadersBuilder {
         Headers(self.0.freeze())
     }
 
-    /// The finished headers, and what room is left behind them.
+    /// The finished headers, and the remaining capacity.
     #[must_use]
     pub fn build_and_split(mut self) -> (Headers, BytesMut) {
         (Headers(self.0.split().freeze()), self.0)

@@ -7,19 +7,18 @@ use uuid::Uuid;
 use super::{LogRecord, Partition};
 use crate::domain::hashed;
 
-/// Namespace of record ids. Fixed for ever: another value would duplicate purchases.
+/// Namespace of record ids. Must never change: another value would duplicate purchases.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c12);
 
-/// The identity that a record has from its position: the same at every redelivery.
+/// The identity of a record, derived from its position: the same at every redelivery.
 ///
-/// A UUIDv5 over cluster, topic, partition, offset and time. No other record has it, not even in a topic that was
-/// deleted and created again, which counts its offsets from 0 once more: its records have other times. The epoch does
-/// not count.
+/// A UUIDv5 over cluster, topic, partition, offset and time. It is unique even if a topic is deleted and created again:
+/// offsets start from 0 again, but the times differ. The epoch is not part of it.
 #[derive(derive_more::Display, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[display("{}", _0.hyphenated())]
 pub struct RecordId(Uuid);
 
-/// A text that is no [`RecordId`].
+/// Text that is not a valid [`RecordId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a record id is a UUID such as bb8a1e84-3cdd-55ff-999d-00f040a84f59")]
 pub struct InvalidRecordId;
@@ -55,12 +54,12 @@ impl FromStr for RecordId {
     }
 }
 
-/// What the operators of a log must know of the records of a topic, which the log itself does not look into: their
-/// name, and the header with their id if they have one.
+/// The properties of a topic's records that administration of a log needs, without decoding them: their name, and the
+/// header with their id, if any.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct RecordType {
-    /// What one of them is called in texts.
+    /// The name of one record in messages.
     pub name: &'static str,
     id_header: Option<IdHeader>,
 }
@@ -72,21 +71,21 @@ struct IdHeader {
 }
 
 impl RecordType {
-    /// Records that need no id: applying one of them again changes nothing, at whatever position it is.
+    /// Records without an id. Applying one again changes nothing, whatever its position.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self { name, id_header: None }
     }
 
-    /// Records with their id in the header `name`, or from their position if they have no such header. `read` returns
-    /// the id that a header's value holds, or `None` if it holds none.
+    /// Records whose id is in the header `name`, or is derived from their position if the header is absent. `read`
+    /// parses the header's value; `None` means it is invalid.
     #[must_use]
     pub const fn with_id_header(mut self, name: &'static str, read: fn(&[u8]) -> Option<String>) -> Self {
         self.id_header = Some(IdHeader { name, read });
         self
     }
 
-    /// The id that `record` has or would have; `None` when its type has none, or its header holds none.
+    /// The id of `record`; `None` when its type has no ids, or its header is invalid.
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
         let header = self.id_header?;
@@ -96,10 +95,10 @@ impl RecordType {
         }
     }
 
-    /// The record to publish in order to process `record` again: key, headers and value unchanged.
+    /// The record to publish in order to process `record` again, with key, headers and value unchanged.
     ///
-    /// A record that has its id from its position would get another one where it is published. It is given its id in
-    /// the header, so that a replay keeps the id, and repeating it duplicates nothing.
+    /// An id that is derived from the position would change with the new position. The replayed record therefore gets
+    /// its id as a header: a replay keeps the id, and repeating it duplicates nothing.
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();
@@ -123,7 +122,7 @@ mod tests {
 
     #[test]
     fn ids_never_change_between_versions() {
-        // Such values are in stores and in dead letters: if this test fails, redelivery duplicates purchases.
+        // Stores and dead letters contain such ids: if this test fails, redelivery duplicates purchases.
         let known = "bb8a1e84-3cdd-55ff-999d-00f040a84f59";
         let id = id(("cluster", "purchases"), (3, 42), 1_700_000_000_000);
         assert_eq!((id.to_string().as_str(), known.parse()), (known, Ok(id)));

@@ -1,5 +1,4 @@
-//! The log: raw records of any kind, where they are appended, where they are read, and where those go that can
-//! never be stored.
+//! The log: its records, and the ports to append, read, dead-letter and administer them.
 
 mod admin;
 mod dead_letters;

@@ -1,4 +1,4 @@
-//! A log as one value.
+//! A log with all of its ports.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -6,30 +6,30 @@ use std::sync::Arc;
 use super::{DeadLetters, LogAdmin, LogSource, LogWriter};
 use crate::Result;
 
-/// One topic of a log, with all of its ports. Records of any type use the same ones.
+/// One topic of a log, with all of its ports, for records of any type.
 ///
-/// How purchases are published is an adapter's own matter: see [`PurchaseSink`](crate::ports::PurchaseSink).
+/// Publishing purchases is specific to each adapter: see [`PurchaseSink`](crate::ports::PurchaseSink).
 ///
 /// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
+/// Each line names the function of the conformance kit that checks it.
 ///
-/// - All ports are of the same topic: what the writer appends, sources of every group deliver and the admin scans;
-///   what is put among the dead letters, the admin lists (`log_admin::the_ports_share_one_topic`).
+/// - All ports share one topic: records of the writer are delivered to every group and scanned by the admin, which also
+///   lists the dead letters (`log_admin::the_ports_share_one_topic`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 pub trait Log: Debug + Send + Sync + 'static {
-    /// The writing end.
+    /// The writer.
     fn writer(&self) -> Arc<dyn LogWriter>;
 
     /// A new member of the consumer group `group`.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when this cannot be the name of a group,
+    /// [`Invalid`](crate::ErrorKind::Invalid) when `group` is not a valid group name,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be used.
     fn source(&self, group: &str) -> Result<Arc<dyn LogSource>>;
 
-    /// Where records go that can never be stored.
+    /// The dead letters.
     fn dead_letters(&self) -> Arc<dyn DeadLetters>;
 
-    /// The log as its operators see it.
+    /// The administrative port.
     fn admin(&self) -> Arc<dyn LogAdmin>;
 }

@@ -1,14 +1,13 @@
-//! Why a record is dead-lettered.
+//! Reasons for dead-lettering a record.
 
 use std::str::FromStr;
 
 use super::RecordType;
 use crate::{Error, ErrorKind, Outcome, Result};
 
-/// Why a record can never be stored, however often it is tried.
+/// The reason why a record can never be processed, however often it is retried.
 ///
-/// An outage is no reason: the only way from an [`Error`] to a reason refuses transient errors and unknown
-/// outcomes, so that an outage cannot become a dead letter.
+/// Transient errors and unknown outcomes cannot be converted into a reason, so an outage never produces dead letters.
 #[derive(derive_more::Display, Debug, Clone, PartialEq, Eq)]
 #[display("{}: {detail}", kind.as_str())]
 pub struct Reason {
@@ -20,16 +19,16 @@ pub struct Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ReasonKind {
-    /// The record is not of its topic's type, in any known format.
+    /// The record does not decode as the type of its topic.
     Undecodable,
-    /// Its id is taken by a record with other content.
+    /// Its id is used by a record with different content.
     Conflict,
-    /// The store refuses it for what it is, such as its size.
+    /// The store rejects the record itself, for example its size.
     Refused,
 }
 
 impl ReasonKind {
-    /// The word for it in dead letters and metrics.
+    /// Its name in dead letters and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +39,7 @@ impl ReasonKind {
     }
 }
 
-/// A word that is no [`ReasonKind`].
+/// Text that is not a [`ReasonKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be undecodable, conflict or refused")]
 pub struct InvalidReasonKind;
@@ -55,19 +54,18 @@ impl FromStr for ReasonKind {
 }
 
 impl Reason {
-    /// Another record of this type has the id.
+    /// Another record of this type has the same id.
     #[must_use]
     pub fn conflict(of: RecordType) -> Self {
         let detail = format!("the id is taken by a {} with other content", of.name);
         Self { kind: ReasonKind::Conflict, detail }
     }
 
-    /// The store refuses the record for what it is.
+    /// The store rejects the record itself.
     ///
     /// # Errors
-    /// The error itself, when it is not about the record: when it is transient, when its outcome is
-    /// unknown, or when its kind is none of [`Invalid`](ErrorKind::Invalid) and
-    /// [`TooLarge`](ErrorKind::TooLarge).
+    /// Returns the error when it is not about the record: when it is transient, when its outcome is unknown, or when
+    /// its kind is neither [`Invalid`](ErrorKind::Invalid) nor [`TooLarge`](ErrorKind::TooLarge).
     pub fn refused(error: Error) -> Result<Self> {
         let of_the_record = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
         if !of_the_record || error.is_transient() || error.outcome() == Outcome::Unknown {
@@ -76,19 +74,19 @@ impl Reason {
         Ok(Self { kind: ReasonKind::Refused, detail: error.chain().to_string() })
     }
 
-    /// The reason that a dead letter was stored with.
+    /// Restores the reason of a stored dead letter.
     #[must_use]
     pub const fn from_parts(kind: ReasonKind, detail: String) -> Self {
         Self { kind, detail }
     }
 
-    /// Which kind of reason it is.
+    /// The kind of the reason.
     #[must_use]
     pub const fn kind(&self) -> ReasonKind {
         self.kind
     }
 
-    /// What exactly is wrong, for the operator who inspects the dead letter.
+    /// The exact cause, for the operator who inspects the dead letter.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail

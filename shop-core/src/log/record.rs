@@ -1,4 +1,4 @@
-//! A record as it is in a log, and its position.
+//! A raw record of a log, and its position.
 
 use std::str::FromStr;
 
@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::Headers;
 use crate::Timestamp;
 
-/// One record as it stands in a log, not looked into.
+/// One raw record of a log, not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogRecord {
     /// Its offset in the partition.
     pub offset: u64,
-    /// The time that the log gave it.
+    /// The timestamp that the log assigned.
     pub time: Timestamp,
     /// The key, if there is one.
     pub key: Option<Bytes>,
@@ -44,7 +44,7 @@ impl LogRecord {
         self
     }
 
-    /// How much memory the record takes, nearly, in bytes.
+    /// The approximate memory of the record, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
@@ -52,7 +52,7 @@ impl LogRecord {
     }
 }
 
-/// The position of one record in a log. People write it `topic-partition-offset`.
+/// The position of one record in a log. Its text form is `topic-partition-offset`.
 #[derive(derive_more::Display, Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 #[display("{topic}-{partition}-{offset}")]
@@ -73,7 +73,7 @@ impl RecordPosition {
     }
 }
 
-/// A text that is no [`RecordPosition`].
+/// Text that is not a [`RecordPosition`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be topic-partition-offset, such as purchases-0-42")]
 pub struct InvalidRecordPosition;
@@ -82,7 +82,7 @@ impl FromStr for RecordPosition {
     type Err = InvalidRecordPosition;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // From the end: a topic's name may have dashes.
+        // Parsed from the end: topic names may contain dashes.
         let mut parts = text.rsplitn(3, '-');
         let offset = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidRecordPosition)?;
         let partition = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidRecordPosition)?;

@@ -1,67 +1,67 @@
-//! Dead letters as an operator meets them: pending until they are resolved, by a replay or by discarding them.
+//! The state of dead letters: pending, or resolved by a replay or a discard.
 
 use std::str::FromStr;
 
 use super::{DeadLetter, LogRecord, RecordId, RecordPosition, RecordType};
 
-/// What a log keeps of a record that was dead-lettered.
+/// The state of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadLetterState {
-    /// A letter that waits for an operator.
+    /// Pending: an operator has to replay or discard it.
     Pending(DeadLetter),
-    /// A letter that an operator has resolved. Its bytes may be gone.
+    /// Resolved by an operator. Its bytes may be deleted.
     Resolved(ResolvedDeadLetter),
 }
 
 impl DeadLetterState {
-    /// The letter, if it is still pending.
+    /// The dead letter, if it is still pending.
     #[must_use]
     pub fn into_pending(self) -> Option<DeadLetter> {
         match self {
-            Self::Pending(letter) => Some(letter),
+            Self::Pending(dead_letter) => Some(dead_letter),
             Self::Resolved(_) => None,
         }
     }
 }
 
-/// What is remembered of a letter that was resolved, so that its record does not count as lost.
+/// A resolved dead letter. Kept so that its record is not reported as lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResolvedDeadLetter {
     /// The id of its record: see [`DeadLetter::record_id`].
     pub record_id: RecordId,
-    /// The id that its type gives its record, if it has one: see [`DeadLetter::id`].
+    /// The id of its record as defined by the record's type, if any: see [`DeadLetter::id`].
     pub id: Option<String>,
     /// How it was resolved.
     pub resolution: Resolution,
 }
 
 impl ResolvedDeadLetter {
-    /// A letter about the record `record_id`.
+    /// The resolution of the dead letter about the record `record_id`.
     #[must_use]
     pub const fn new(record_id: RecordId, id: Option<String>, resolution: Resolution) -> Self {
         Self { record_id, id, resolution }
     }
 }
 
-/// How a letter was resolved.
+/// How a dead letter was resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Resolution {
     /// Its record was published again.
     Replayed,
-    /// It was discarded: an operator has decided that its record is not to be processed.
+    /// It was discarded: its record is not processed.
     Dropped,
 }
 
-/// A word that is no [`Resolution`].
+/// Text that is not a [`Resolution`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be replayed or dropped")]
 pub struct InvalidResolution;
 
 impl Resolution {
-    /// The word for it in a log.
+    /// Its name in a log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -87,13 +87,13 @@ impl DeadLetter {
         RecordPosition::new(self.partition.topic.to_string(), self.partition.index, self.record.offset)
     }
 
-    /// The id of its record: what distinguishes letters.
+    /// The id of its record, which identifies the dead letter.
     #[must_use]
     pub fn record_id(&self) -> RecordId {
         RecordId::new(&self.record, &self.partition)
     }
 
-    /// The id that its type gives its record: see [`RecordType::id`].
+    /// The id of its record as defined by the record's type: see [`RecordType::id`].
     #[must_use]
     pub fn id(&self, of: RecordType) -> Option<String> {
         of.id(&self.record, &self.partition)
@@ -117,11 +117,11 @@ mod tests {
 
     const OF: RecordType = Purchase::TYPE;
 
-    fn purchase_id(letter: &DeadLetter) -> Option<PurchaseId> {
-        letter.id(OF).map(|id| id.parse().unwrap())
+    fn purchase_id(dead_letter: &DeadLetter) -> Option<PurchaseId> {
+        dead_letter.id(OF).map(|id| id.parse().unwrap())
     }
 
-    fn letter(headers: Headers) -> DeadLetter {
+    fn dead_letter(headers: Headers) -> DeadLetter {
         let value = br#"{"username":"ada","userid":"u1","price":1,"timestamp":"2026-03-01T09:00:00Z"}"#;
         let record = LogRecord::new(7, Timestamp::MIN, Some(value.to_vec().into()))
             .with_key(Some("u1".into()))
@@ -135,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_replay_keeps_the_id_from_the_position() {
-        let letter = letter(Headers::builder().with("their", Some(b"own")).build());
-        let id = decode(&letter.record, &letter.partition).unwrap().id;
-        let mut replayed = letter.replay_record(OF);
+        let dead_letter = dead_letter(Headers::builder().with("their", Some(b"own")).build());
+        let id = decode(&dead_letter.record, &dead_letter.partition).unwrap().id;
+        let mut replayed = dead_letter.replay_record(OF);
         replayed.offset = 1_000;
         assert_eq!(decode(&replayed, &elsewhere()).unwrap().id, id);
-        assert_eq!((purchase_id(&letter), replayed.headers.get("their")), (Some(id), Some(&b"own"[..])));
-        assert_eq!((&replayed.key, &replayed.value), (&letter.record.key, &letter.record.value));
-        // One that fails again is replayed once more, as the same purchase.
+        assert_eq!((purchase_id(&dead_letter), replayed.headers.get("their")), (Some(id), Some(&b"own"[..])));
+        assert_eq!((&replayed.key, &replayed.value), (&dead_letter.record.key, &dead_letter.record.value));
+        // A replayed record that fails again can be replayed once more, as the same purchase.
         let again = DeadLetter::new(replayed.clone(), elsewhere(), Reason::conflict(OF), 1);
         assert_eq!((purchase_id(&again), again.replay_record(OF)), (Some(id), replayed));
     }
@@ -150,16 +150,19 @@ mod tests {
     #[test]
     fn a_record_with_an_id_is_replayed_as_it_is() {
         for (id, kept) in [(&b"0190163d-8694-739b-aea5-966c26f8ad91"[..], true), (b"no id", false)] {
-            let letter = letter(Headers::builder().with(header::PURCHASE_ID, Some(id)).build());
-            assert_eq!(letter.replay_record(OF), letter.record);
-            assert_eq!(purchase_id(&letter).is_some(), kept);
+            let dead_letter = dead_letter(Headers::builder().with(header::PURCHASE_ID, Some(id)).build());
+            assert_eq!(dead_letter.replay_record(OF), dead_letter.record);
+            assert_eq!(purchase_id(&dead_letter).is_some(), kept);
         }
     }
 
     #[test]
     fn an_event_has_no_id_and_is_replayed_as_it_is() {
-        let letter = letter(Headers::builder().with(header::SCHEMA, Some(b"1")).build());
-        assert_eq!((letter.id(User::TYPE), letter.replay_record(User::TYPE)), (None, letter.record.clone()));
+        let dead_letter = dead_letter(Headers::builder().with(header::SCHEMA, Some(b"1")).build());
+        assert_eq!(
+            (dead_letter.id(User::TYPE), dead_letter.replay_record(User::TYPE)),
+            (None, dead_letter.record.clone())
+        );
         let conflict = |of| Reason::conflict(of).detail().to_owned();
         assert_eq!(conflict(User::TYPE), "the id is taken by a record with other content");
         assert_eq!(conflict(OF), "the id is taken by a purchase with other content");

@@ -1,4 +1,4 @@
-//! The way out of the log.
+//! The reading port of a log.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -10,59 +10,56 @@ use async_trait::async_trait;
 use super::LogRecord;
 use crate::Result;
 
-/// Where records come from: one member of a consumer group.
+/// A member of a consumer group, which reads records in batches.
 ///
-/// Sizes and times of batches are given to an implementation when it is made. Every call ends by itself in a
-/// time that the implementation bounds, but for `next` and `next_control`, which wait for something to happen.
+/// Batch sizes and timeouts are configured when a source is created. Every call completes within a time that the
+/// implementation bounds, except `next` and `next_control`, which wait for an event.
 ///
 /// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
+/// Each line names the function of the conformance kit that checks it.
 ///
-/// - Every record is delivered, in the order of its partition, and a batch holds records of one partition and
-///   epoch only (`log::published_records_are_delivered`).
-/// - A batch holds at most the number of records that the source was made with
-///   (`log::batches_keep_to_their_limit`), and ends at the latest with the record that reaches its bytes
-///   (`log::batches_keep_to_their_bytes`).
-/// - The time of a record is the same at each delivery, and a record that is appended some milliseconds later has a later one
-///   (`log::a_record_keeps_its_time`).
-/// - Records of other producers are delivered as they stand
-///   (`log::foreign_records_are_delivered_as_they_stand`).
+/// - Every record is delivered, in the order of its partition. A batch contains records of one partition and epoch only
+///   (`log::published_records_are_delivered`).
+/// - A batch contains at most the configured number of records (`log::batches_respect_the_record_limit`), and ends at
+///   the latest with the record that reaches the configured bytes (`log::batches_respect_the_byte_limit`).
+/// - The timestamp of a record is the same at each delivery, and a record appended some milliseconds later has a later
+///   one (`log::a_record_keeps_its_timestamp`).
+/// - Records of other producers are delivered unchanged (`log::foreign_records_are_delivered_unchanged`).
 /// - A new group starts at the earliest record (`log::a_new_group_starts_at_the_earliest`).
-/// - Groups do not disturb each other (`log::groups_are_independent`).
-/// - The next member of a group starts at the committed position: what was not committed comes again
-///   (`log::uncommitted_records_are_redelivered`), what was committed does not (`log::committed_records_are_not_redelivered`).
-/// - A commit with a smaller offset than before moves the position back: the group's next member starts there
-///   (`log::a_smaller_offset_moves_the_position_back`).
-/// - `commit` takes the *next* offset and answers for each position in the order of the call
-///   (`log::commit_answers_each_position`).
+/// - Groups are independent of each other (`log::groups_are_independent`).
+/// - The next member of a group starts at the committed position: uncommitted records are redelivered
+///   (`log::uncommitted_records_are_redelivered`), committed ones are not
+///   (`log::committed_records_are_not_redelivered`).
+/// - A commit of a smaller offset moves the position back (`log::a_smaller_offset_moves_the_position_back`).
+/// - `commit` takes the *next* offset and returns one outcome per position, in the order of the call
+///   (`log::commit_returns_one_outcome_per_position`).
 /// - Dropping the future of `next` loses nothing (`log::a_dropped_next_loses_nothing`).
-/// - A partition that goes to another member is first revoked, and stays until the revocation is done
-///   (`log::a_revocation_is_waited_for`), or until the grace that it names is over
-///   (`log::a_revocation_ends_with_its_grace`). Meanwhile nothing of it is handed out in that epoch
-///   (`log::a_revoked_partition_is_silent`).
-/// - A caller that requests control events only gets no batch, and gets a revocation all the same
-///   (`log::an_interruption_is_no_batch`).
-/// - A commit of an epoch that is over is [`Fenced`](CommitOutcome::Fenced) and moves nothing
-///   (`log::an_epoch_that_is_over_is_fenced`).
-/// - `lag` counts what is not committed, in the partitions of this member (`log::lag_is_what_is_not_committed`).
-/// - After `close`, `next` answers [`Closed`](SourceEvent::Closed), and another member gets the partitions
-///   (`log::a_closed_source_hands_over`).
+/// - A partition that moves to another member is revoked first. The rebalance waits until the revocation is done
+///   (`log::a_rebalance_waits_for_the_revocation`) or its timeout has passed (`log::a_revocation_ends_at_its_timeout`).
+///   From the revocation on, nothing of the partition is delivered in that epoch
+///   (`log::a_revoked_partition_delivers_nothing`).
+/// - `next_control` returns revocations, but no batches (`log::next_control_returns_no_batch`).
+/// - A commit of an ended epoch is [`Fenced`](CommitOutcome::Fenced) and moves nothing
+///   (`log::a_commit_of_an_ended_epoch_is_fenced`).
+/// - `lag` counts uncommitted records in the partitions of this member (`log::lag_counts_uncommitted_records`).
+/// - After `close`, `next` returns [`Closed`](SourceEvent::Closed), and another member gets the partitions
+///   (`log::a_closed_source_releases_its_partitions`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait LogSource: Debug + Send + Sync + 'static {
-    /// Waits for what happens next. A revocation comes before any batch.
+    /// Waits for the next event. Revocations come before batches.
     ///
-    /// Without a call no batch is handed over: that is how a reader that is full pauses the source,
-    /// which stays a member of its group meanwhile.
+    /// Batches are delivered only to a call. A reader without capacity pauses the source by not calling `next`; it
+    /// stays a member of its group.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) while the log cannot be reached; asking again is right.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) while the log cannot be reached; the call can be retried.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.
     async fn next(&self) -> Result<SourceEvent>;
 
-    /// Waits for what concerns a reader that has no room for a batch now.
+    /// Waits for the next event that is not a batch, for a reader that has no capacity.
     ///
     /// # Errors
     /// As [`next`](Self::next).
@@ -71,51 +68,51 @@ pub trait LogSource: Debug + Send + Sync + 'static {
     /// Dropping the future loses nothing.
     async fn next_control(&self) -> Result<ControlEvent>;
 
-    /// Moves the group's positions, forward or back. The answer has one outcome for each position, in the same order.
+    /// Moves the group's positions, forward or back. Returns one outcome per position, in the same order.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log did not answer; committing again is safe.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log did not respond; retrying is safe.
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>>;
 
-    /// How far the group is behind in the partitions that this member owns now: of no partition while it waits for
-    /// its turn. What a log learns only now and then may be some seconds old.
+    /// The lag of the group in the partitions that this member owns now; empty while another member is the active
+    /// consumer. The figures may be some seconds old.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when it is not known.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the lag is not known.
     async fn lag(&self) -> Result<Lag>;
 
-    /// Whether the log can be reached. A member that waits for its turn is well.
+    /// Checks whether the log can be reached. A member that waits to become the active consumer is healthy.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     async fn check(&self) -> Result<()>;
 
     /// Leaves the group, within `deadline`. Commits nothing.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when the group was not notified by then.
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when the group was not notified in time.
     async fn close(&self, deadline: Duration) -> Result<()>;
 }
 
-/// What a source has to say.
+/// An event of a source.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SourceEvent {
     /// Records to be stored.
     Batch(Batch),
-    /// Partitions that this member is to give up.
+    /// Partitions that this member has to give up.
     Revoked(Revocation),
-    /// The source was closed: nothing more comes.
+    /// The source was closed: no more events follow.
     Closed,
 }
 
-/// What a source has to say even to a reader that is full.
+/// An event of a source that is not a batch.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ControlEvent {
-    /// Partitions that this member is to give up.
+    /// Partitions that this member has to give up.
     Revoked(Revocation),
-    /// The source was closed: nothing more comes.
+    /// The source was closed: no more events follow.
     Closed,
 }
 
@@ -128,18 +125,18 @@ impl From<ControlEvent> for SourceEvent {
     }
 }
 
-/// One partition of a topic, during one time of ownership.
+/// One partition of a topic, in one epoch of ownership.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Partition {
-    /// The id of the cluster, or of the file, that holds the log.
+    /// The id of the cluster or file that contains the log.
     pub cluster: Arc<str>,
     /// The topic.
     pub topic: Arc<str>,
-    /// The number of the partition.
+    /// The index of the partition.
     pub index: u32,
-    /// Grows with every change of ownership. The first batch or revocation of a newer epoch ends the older one, with or
-    /// without a revocation of that: what is committed in an epoch that is over no longer counts.
+    /// Increases with every change of ownership. The first batch or revocation of a newer epoch ends the older one,
+    /// with or without a revocation. Commits of an ended epoch are fenced.
     pub epoch: u64,
 }
 
@@ -151,60 +148,60 @@ impl Partition {
     }
 }
 
-/// Consecutive records of one partition and epoch, as they stand in the log.
+/// Consecutive raw records of one partition and epoch.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Batch {
-    /// Where they come from.
+    /// The partition of the records.
     pub partition: Partition,
-    /// The records in the order of their offsets. A batch without any says nothing, and is skipped.
+    /// The records in the order of their offsets. An empty batch is ignored.
     pub records: Vec<LogRecord>,
 }
 
 impl Batch {
-    /// The batch of `records`.
+    /// A batch of `records`.
     #[must_use]
     pub const fn new(partition: Partition, records: Vec<LogRecord>) -> Self {
         Self { partition, records }
     }
 
-    /// The bytes that the batch holds: what a budget counts.
+    /// The memory of the records in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.records.iter().map(LogRecord::size).sum()
     }
 }
 
-/// A position that a group may move to.
+/// A position to commit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct CommitOffset {
-    /// The partition, in the epoch that the records were delivered in.
+    /// The partition, in the epoch in which the records were delivered.
     pub partition: Partition,
-    /// The offset of the next record to be read: one after the last that is durable.
+    /// The offset of the next record to read: one after the last durable record.
     pub next_offset: u64,
 }
 
 impl CommitOffset {
-    /// The position before offset `next_offset` of `partition`.
+    /// The position `next_offset` of `partition`.
     #[must_use]
     pub const fn new(partition: Partition, next_offset: u64) -> Self {
         Self { partition, next_offset }
     }
 }
 
-/// What became of one position of a commit.
+/// The outcome of one position of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommitOutcome {
-    /// The group stands there, durably.
+    /// The position is committed durably.
     Committed,
-    /// The partition is no longer this member's, or not in this epoch. Nothing was moved, and nothing of this
-    /// epoch ever will be: a reader drops what it still gets of it.
+    /// The member no longer owns the partition in this epoch. Nothing was moved, and no later commit of this epoch will
+    /// succeed; the reader drops further records of it.
     Fenced,
 }
 
-/// How far a group's positions are behind the ends of their partitions.
+/// The number of records between a group's positions and the ends of the partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
@@ -212,52 +209,51 @@ pub struct Lag {
     pub topic: Arc<str>,
     /// The group.
     pub group: String,
-    /// The records from the committed position to the end, of each partition.
+    /// Per partition, the number of records from the committed position to the end.
     pub records: BTreeMap<u32, u64>,
 }
 
 impl Lag {
-    /// That of `group` in `topic`, with the records of each partition.
+    /// The lag of `group` in `topic`, with the records per partition.
     #[must_use]
     pub const fn new(topic: Arc<str>, group: String, records: BTreeMap<u32, u64>) -> Self {
         Self { topic, group, records }
     }
 
-    /// The records in all of the partitions.
+    /// The sum over all partitions.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.records.values().sum()
     }
 }
 
-/// Why partitions are taken away.
+/// The cause of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationCause {
-    /// The group reassigns its partitions; commits still count until the revocation is done.
+    /// The group reassigns its partitions. Commits succeed until the revocation is done.
     Rebalance,
-    /// The membership is over already: commits are fenced, there is nothing to drain for.
+    /// The membership has ended. Commits are fenced, and there is nothing to drain.
     Lost,
 }
 
-/// Partitions that a member is to give up.
+/// Partitions that a member has to give up.
 ///
-/// The rebalance goes on when this is [`done`](Self::done), when it is dropped (the member has abandoned
-/// them), or when the grace is over.
+/// The rebalance continues when [`done`](Self::done) is called, when this is dropped (the partitions are abandoned), or
+/// when the timeout has passed.
 #[non_exhaustive]
 pub struct Revocation {
     /// The partitions.
     pub partitions: Vec<Partition>,
-    /// Why.
+    /// The cause.
     pub cause: RevocationCause,
-    /// How long the rebalance waits.
+    /// The maximum time that the rebalance waits.
     pub timeout: Duration,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Revocation {
-    /// A revocation. `ended` is called once, when the member has given the partitions up or has dropped the
-    /// revocation.
+    /// A revocation. `ended` is called once, when the member is done or has dropped the revocation.
     #[must_use]
     pub fn new(
         partitions: Vec<Partition>,
@@ -268,7 +264,7 @@ impl Revocation {
         Self { partitions, cause, timeout, ended: Some(Box::new(ended)) }
     }
 
-    /// Lets the rebalance go on: all that is durable has been committed.
+    /// Lets the rebalance continue. To be called when all durable records have been committed.
     pub fn done(self) {
         drop(self);
     }

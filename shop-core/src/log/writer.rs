@@ -1,4 +1,4 @@
-//! The writing end of a log, for records of any kind.
+//! The writing port of a log, for records of any type.
 
 use std::fmt::Debug;
 
@@ -7,28 +7,28 @@ use async_trait::async_trait;
 use super::LogRecord;
 use crate::Result;
 
-/// The writing end of a topic, for records that are encoded already.
+/// Appends encoded records to a topic.
 ///
 /// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
+/// Each line names the function of the conformance kit that checks it.
 ///
 /// - `append` returns `Ok` only when the record is durable, with its key, headers and value
-///   (`log_admin::appended_records_are_kept_as_given`).
+///   (`log_admin::appended_records_are_unchanged`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait LogWriter: Debug + Send + Sync + 'static {
-    /// Makes a record durable. The log sets its offset and time.
+    /// Appends a record durably. The log assigns offset and timestamp.
     ///
     /// # Errors
     /// As [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish).
     ///
     /// # Cancel safety
-    /// Dropping the future after its first poll does not take the record back.
+    /// Dropping the future after its first poll does not cancel the append.
     async fn append(&self, record: LogRecord) -> Result<()>;
 
-    /// Whether an append has a chance now. Writes nothing.
+    /// Checks whether a record can be appended now. Writes nothing.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     async fn check(&self) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! The log in memory as its operators see it.
+//! The administrative port of the in-memory log.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::log::{
 };
 
 impl InMemoryLog {
-    /// Resolves those of `letters` that are pending; what was replayed becomes visible at once.
-    fn resolve(&self, letters: &[DeadLetter], of: RecordType, resolution: Resolution) -> u64 {
+    /// Resolves those of `dead_letters` that are pending. Replayed records become visible at once.
+    fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, resolution: Resolution) -> u64 {
         let mut guard = lock(&self.shared.state);
         let state = &mut *guard;
         let mut count = 0;
-        for letter in letters {
-            let pending = state.dead_letters.iter().position(|pending| place(pending) == place(letter));
+        for dead_letter in dead_letters {
+            let pending = state.dead_letters.iter().position(|pending| place(pending) == place(dead_letter));
             let Some(pending) = pending else { continue };
             state.dead_letters.remove(pending);
-            let resolved = ResolvedDeadLetter::new(letter.record_id(), letter.id(of), resolution);
-            state.resolved.insert(place(letter), resolved);
+            let resolved = ResolvedDeadLetter::new(dead_letter.record_id(), dead_letter.id(of), resolution);
+            state.resolved.insert(place(dead_letter), resolved);
             if resolution == Resolution::Replayed {
-                self.shared.append_to(state, letter.replay_record(of));
+                self.shared.append_to(state, dead_letter.replay_record(of));
             }
             count += 1;
         }
@@ -60,11 +60,11 @@ impl LogAdmin for InMemoryLog {
         Ok(stream::iter(pending.chain(resolved).map(Ok).collect::<Vec<_>>()).boxed())
     }
 
-    async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        Ok(self.resolve(letters, of, Resolution::Replayed))
+    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        Ok(self.resolve(dead_letters, of, Resolution::Replayed))
     }
 
-    async fn discard(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        Ok(self.resolve(letters, of, Resolution::Dropped))
+    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        Ok(self.resolve(dead_letters, of, Resolution::Dropped))
     }
 }

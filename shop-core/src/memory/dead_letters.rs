@@ -1,4 +1,4 @@
-//! Dead letters of the log in memory.
+//! The dead letters of the in-memory log.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::log::Shared;
 use crate::Result;
 use crate::log::{DeadLetter, DeadLetters};
 
-/// Keeps the dead letters of an [`InMemoryLog`](super::InMemoryLog), each once.
+/// The dead letters of an [`InMemoryLog`](super::InMemoryLog), without duplicates.
 #[derive(Debug, Clone)]
 pub struct InMemoryDeadLetters {
     log: Arc<Shared>,
@@ -20,27 +20,27 @@ impl InMemoryDeadLetters {
         Self { log }
     }
 
-    /// All letters, in the order of partitions and offsets.
+    /// All dead letters, ordered by partition and offset.
     #[must_use]
     pub fn all(&self) -> Vec<DeadLetter> {
-        let mut letters = lock(&self.log.state).dead_letters.clone();
-        letters.sort_by_key(place);
-        letters
+        let mut dead_letters = lock(&self.log.state).dead_letters.clone();
+        dead_letters.sort_by_key(place);
+        dead_letters
     }
 }
 
-/// What distinguishes letters of one log: partition and offset.
-pub(super) const fn place(letter: &DeadLetter) -> (u32, u64) {
-    (letter.partition.index, letter.record.offset)
+/// The identity of a dead letter: partition and offset.
+pub(super) const fn place(dead_letter: &DeadLetter) -> (u32, u64) {
+    (dead_letter.partition.index, dead_letter.record.offset)
 }
 
 #[async_trait]
 impl DeadLetters for InMemoryDeadLetters {
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let mut state = lock(&self.log.state);
-        for letter in letters {
-            if state.dead_letters.iter().all(|pending| place(pending) != place(letter)) {
-                state.dead_letters.push(letter.clone());
+        for dead_letter in dead_letters {
+            if state.dead_letters.iter().all(|pending| place(pending) != place(dead_letter)) {
+                state.dead_letters.push(dead_letter.clone());
             }
         }
         Ok(())

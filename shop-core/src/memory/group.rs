@@ -1,4 +1,4 @@
-//! A consumer group: who owns which partition, since when, and how they are shared anew.
+//! A consumer group: the owners and epochs of partitions, and rebalancing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::log::{CommitOutcome, RevocationCause};
 
-/// Which partitions a rebalance takes from their owners.
+/// Which partitions a rebalance revokes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rebalancing {
-    /// Only those that are to move; the others are read on meanwhile.
+    /// Only partitions that move to another member.
     Cooperative,
-    /// All of them, from all members, before any is given out again.
+    /// All partitions of all members, before any is assigned again.
     Eager,
 }
 
@@ -38,7 +38,7 @@ struct Member {
 struct Owned {
     epoch: u64,
     fetch: u64,
-    /// When the rebalance takes the partition whatever its owner does.
+    /// When the rebalance takes the partition without its owner's consent.
     revoked_at: Option<Instant>,
 }
 
@@ -64,14 +64,14 @@ impl Group {
         }
     }
 
-    /// Throws a member out, as a coordinator does that has not heard from it: its partitions are gone before
-    /// it learns of it. It is a member again at once, without partitions.
+    /// Evicts a member, as a coordinator does after a missed session timeout: its partitions are lost before it is
+    /// notified. It joins again at once, without partitions.
     pub(super) fn expel(&mut self, member: MemberId) {
         let Some(expelled) = self.members.get_mut(&member) else { return };
         let lost = expelled.owned.iter().map(|(index, owned)| (*index, owned.epoch)).collect();
         expelled.owned.clear();
         expelled.events.push_back((lost, RevocationCause::Lost));
-        // The others are served first, so that the partitions really change hands where that is possible.
+        // The others are served first, so the partitions change owners where possible.
         let turn = self.members.remove(&member);
         self.rebalance();
         self.members.extend(turn.map(|expelled| (member, expelled)));
@@ -82,12 +82,12 @@ impl Group {
         self.members.contains_key(&member)
     }
 
-    /// What `member` is to be told before it gets any more records.
+    /// The pending revocation of `member`, which it receives before further records.
     pub(super) fn take_event(&mut self, member: MemberId) -> Option<(Vec<(u32, u64)>, RevocationCause)> {
         self.members.get_mut(&member)?.events.pop_front()
     }
 
-    /// The partitions that `member` may read on from: index, epoch and offset.
+    /// The partitions that `member` may read: index, epoch and offset.
     pub(super) fn readable(&self, member: MemberId) -> impl Iterator<Item = (u32, u64, u64)> {
         let owned = self.members.get(&member).into_iter().flat_map(|member| &member.owned);
         owned
@@ -118,7 +118,7 @@ impl Group {
         }
     }
 
-    /// The owner has given `partitions` up, or has abandoned them.
+    /// Ends the revocation of `partitions`.
     pub(super) fn give_up(&mut self, member: MemberId, partitions: &[(u32, u64)]) {
         let Some(member) = self.members.get_mut(&member) else { return };
         for (index, epoch) in partitions {
@@ -129,7 +129,7 @@ impl Group {
         self.rebalance();
     }
 
-    /// Takes partitions whose grace is over; answers when the next grace ends.
+    /// Takes partitions whose revocation has timed out. Returns when the next timeout ends.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None::<Instant>;
         let mut expired = false;
@@ -151,7 +151,7 @@ impl Group {
         next
     }
 
-    /// Shares the partitions out: revokes what is to move, gives out what nobody owns.
+    /// Rebalances: revokes partitions that move, and assigns those without an owner.
     fn rebalance(&mut self) {
         let wanted = self.wanted();
         let moves = self.members.iter().any(|(id, member)| {
@@ -169,15 +169,15 @@ impl Group {
         }
     }
 
-    /// Which member each partition should go to: shares differ by one at the most, and everybody keeps as
-    /// much as that allows.
+    /// The target owner of each partition. Shares differ by at most one, and members keep as many partitions as that
+    /// allows.
     fn wanted(&self) -> BTreeMap<u32, MemberId> {
         let mut wanted = BTreeMap::new();
         let mut free: BTreeSet<u32> = self.epochs.keys().copied().collect();
         let (partitions, members) = (self.epochs.len(), self.members.len().max(1));
         let (share, mut extra) = (partitions / members, partitions % members);
         let mut room = BTreeMap::new();
-        // Those that own most are asked first, so that the larger shares stay where they are.
+        // Members with the most partitions come first, so they keep the larger shares.
         let mut by_size: Vec<_> = self.members.iter().collect();
         by_size.sort_by_key(|(id, member)| (std::cmp::Reverse(member.owned.len()), **id));
         for (id, member) in by_size {

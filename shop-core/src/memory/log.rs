@@ -1,4 +1,4 @@
-//! The log itself: partitions of records, and the groups that read them.
+//! The in-memory log: partitions of records, and consumer groups.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,23 +24,23 @@ pub struct InMemoryLog {
     pub(super) shared: Arc<Shared>,
 }
 
-/// How an [`InMemoryLog`] is made.
+/// Options of an [`InMemoryLog`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct InMemoryLogOptions {
-    /// The topic that records are said to be of, `purchases` unless chosen.
+    /// The topic of the records (default `purchases`).
     pub topic: String,
-    /// The number of partitions, 1 unless chosen; 0 counts as 1.
+    /// The number of partitions (default 1); 0 counts as 1.
     pub partitions: u32,
-    /// The most records of a batch, 1,000 unless chosen.
+    /// The maximum number of records in a batch (default 1,000).
     pub batch_records: usize,
-    /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
+    /// The size in bytes at which a batch ends (default 1 MiB).
     pub batch_bytes: usize,
-    /// How long a rebalance waits for partitions to be given up, 3 s unless chosen.
+    /// How long a rebalance waits for a revocation (default 3 s).
     pub revocation_timeout: Duration,
-    /// Which partitions a rebalance takes away, only those that move unless chosen.
+    /// Which partitions a rebalance revokes (default: only those that move).
     pub rebalancing: Rebalancing,
-    /// What gives records their time.
+    /// The clock for the timestamps of records.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Shared {
     pub(super) cluster: Arc<str>,
     pub(super) topic: Arc<str>,
     pub(super) state: Mutex<State>,
-    /// Notified after every change that a reader may wait for.
+    /// Notified after every change that is relevant to readers.
     pub(super) changed: Notify,
 }
 
@@ -109,25 +109,25 @@ impl InMemoryLog {
         InMemorySink::new(Arc::clone(&self.shared))
     }
 
-    /// A new member of `group`, which takes its share of the partitions from the others.
+    /// A new member of `group`. Partitions are rebalanced.
     #[must_use]
     pub fn source(&self, group: &str) -> InMemorySource {
         InMemorySource::join(Arc::clone(&self.shared), group)
     }
 
-    /// Where this log keeps its dead letters.
+    /// The dead letters of this log.
     #[must_use]
     pub fn dead_letters(&self) -> InMemoryDeadLetters {
         InMemoryDeadLetters::new(Arc::clone(&self.shared))
     }
 
-    /// Appends a record as another producer might have written it: its offset and time are set here.
+    /// Appends a raw record, as another producer would. Its offset and timestamp are assigned.
     #[must_use]
     pub fn append(&self, record: LogRecord) -> RecordPosition {
         self.shared.append(record)
     }
 
-    /// Where `group` stands: the next offset of each partition in which it has committed.
+    /// The committed position of `group`: the next offset per partition.
     #[must_use]
     pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
         let state = lock(&self.shared.state);
@@ -172,7 +172,7 @@ impl Shared {
         position
     }
 
-    /// Appends a record; the caller notifies the readers.
+    /// Appends a record. The caller notifies the readers.
     pub(super) fn append_to(&self, state: &mut State, mut record: LogRecord) -> RecordPosition {
         let partition = self.partition_of(record.key.as_deref());
         let records = state.partitions.entry(partition).or_default();
@@ -183,7 +183,7 @@ impl Shared {
         position
     }
 
-    /// Records of one key go to one partition; those without a key to the first.
+    /// Records with the same key go to the same partition; those without a key to the first one.
     fn partition_of(&self, key: Option<&[u8]>) -> u32 {
         let Some(key) = key else { return 0 };
         let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! A log and a store in memory: real implementations of every port, for tests and to learn from.
+//! An in-memory log and store: complete implementations of every port, for tests and as a reference.
 //!
 //! They keep the same promises as the adapters that outlive a process, and pass the same conformance kit;
 //! only their durability is [`Memory`](crate::ports::Durability::Memory). Given a clock of their own and

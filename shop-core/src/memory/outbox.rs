@@ -1,4 +1,4 @@
-//! An outbox in memory.
+//! An in-memory outbox.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::log::LogRecord;
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::{Clock, Result, SystemClock};
 
-/// Events that wait to be published, in memory.
+/// An in-memory outbox of pending events.
 ///
 /// Clones share the entries.
 #[derive(Debug, Clone, Default)]

@@ -1,4 +1,4 @@
-//! Users and orders in memory.
+//! In-memory stores of users and orders.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -13,13 +13,13 @@ use crate::ports::{InsertOutcome, RecordStore};
 use crate::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 use crate::{IdempotencyKey, Result};
 
-/// Users in memory, with what is known of their orders.
+/// An in-memory store of users, with the ids of their orders.
 pub type InMemoryUsers = InMemoryRows<User>;
 
-/// Orders in memory, with what is known of users.
+/// An in-memory store of orders, with the ids of users.
 pub type InMemoryOrders = InMemoryRows<Order>;
 
-/// Rows of one kind in memory, with what is known of the other kind.
+/// Rows of one entity in memory, with references to the other entity.
 ///
 /// Clones share the rows.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ struct Tables<E> {
     rows: BTreeMap<i64, E>,
     by_key: HashMap<IdempotencyKey, i64>,
     unique: HashSet<String>,
-    /// The other kind: the owner of each, and each behind its owner.
+    /// References to the other entity: the owner of each, and all by owner.
     others: BTreeMap<i64, Option<i64>>,
     by_owner: BTreeSet<(i64, i64)>,
 }
@@ -75,7 +75,7 @@ impl<E: Entity> InMemoryRows<E> {
         tables.by_key.insert(E::key(new).clone(), number);
         tables.unique.extend(unique);
         tables.rows.insert(number, row.clone());
-        // Under the lock of the tables: no reader sees the one without the other.
+        // Locked together, so readers never see a row without its event.
         self.outbox.write(event);
         Ok(Insertion::Inserted(row))
     }

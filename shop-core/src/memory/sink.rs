@@ -1,4 +1,4 @@
-//! The writing end of the log in memory.
+//! The writer of the in-memory log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::ports::{Durability, PurchaseSink, Receipt};
 use crate::record::encode;
 use crate::{Error, ErrorKind, Purchase, Result};
 
-/// Writes into an [`InMemoryLog`](super::InMemoryLog).
+/// Appends to an [`InMemoryLog`](super::InMemoryLog).
 #[derive(Debug)]
 pub struct InMemorySink {
     log: Arc<Shared>,

@@ -1,4 +1,4 @@
-//! The reading end of the log in memory: one member of a group.
+//! The reader of the in-memory log: one member of a group.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::log::{
     RevocationCause, SourceEvent,
 };
 
-/// Reads an [`InMemoryLog`](super::InMemoryLog) as a member of a group, until it is closed or dropped.
+/// A member of a consumer group on an [`InMemoryLog`](super::InMemoryLog), until it is closed or dropped.
 #[derive(Debug)]
 pub struct InMemorySource {
     log: Arc<Shared>,
@@ -23,10 +23,10 @@ pub struct InMemorySource {
     member: MemberId,
 }
 
-/// What a look at the log has found.
+/// The result of polling the log.
 enum Found {
     Event(SourceEvent),
-    /// Nothing now; perhaps when a grace is over.
+    /// Nothing now; poll again when this timeout ends.
     Wait(Option<Instant>),
 }
 
@@ -45,8 +45,7 @@ impl InMemorySource {
         Self { log, group: group.to_owned(), member }
     }
 
-    /// Loses the membership, as if the coordinator had not heard from this member for too long. It comes back
-    /// by itself.
+    /// Loses the membership, as after a missed session timeout. The member joins again by itself.
     pub fn lose_membership(&self) {
         self.with_group(|group| group.expel(self.member));
     }
@@ -57,7 +56,7 @@ impl InMemorySource {
         result
     }
 
-    /// What there is for a reader that has room, or for one that has none.
+    /// The next event: any, or control events only.
     fn poll_once(&self, has_room: bool) -> Found {
         let mut state = lock(&self.log.state);
         let State { partitions, groups, .. } = &mut *state;
@@ -81,7 +80,7 @@ impl InMemorySource {
 
     async fn wait(&self, has_room: bool) -> SourceEvent {
         loop {
-            // Listening begins before the look, so that no change falls between the two.
+            // Registered before polling, so no change between the two is missed.
             let changed = self.log.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -97,7 +96,7 @@ impl InMemorySource {
         }
     }
 
-    /// The records of one batch from offset `fetch` on.
+    /// The records of one batch, from offset `fetch` on.
     fn cut(&self, records: &[LogRecord], fetch: u64) -> Vec<LogRecord> {
         let start = usize::try_from(fetch).unwrap_or(usize::MAX).min(records.len());
         let options = &self.log.options;
@@ -137,7 +136,7 @@ impl LogSource for InMemorySource {
             match self.wait(false).await {
                 SourceEvent::Revoked(revocation) => return Ok(ControlEvent::Revoked(revocation)),
                 SourceEvent::Closed => return Ok(ControlEvent::Closed),
-                // Not handed to a reader without room.
+                // Not delivered to a reader without capacity.
                 SourceEvent::Batch(_) => {}
             }
         }
@@ -159,7 +158,7 @@ impl LogSource for InMemorySource {
         let behind = |(index, ..): (u32, u64, u64)| {
             let end = state.partitions.get(&index).map_or(0, |records| records.len() as u64);
             let next = group.and_then(|group| group.committed.get(&index)).copied().unwrap_or_default();
-            // A position may be committed that is beyond the end.
+            // The committed position may be beyond the end.
             (index, end.saturating_sub(next))
         };
         let records = group.into_iter().flat_map(|group| group.readable(self.member)).map(behind).collect();

@@ -1,4 +1,4 @@
-//! A store in memory.
+//! An in-memory store of purchases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::ports::{
 };
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
-/// Purchases in memory, indexed as every store indexes them.
+/// An in-memory store of purchases, with the indexes of every store.
 ///
 /// Clones share the purchases.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +35,7 @@ impl InMemoryStore {
         Self::default()
     }
 
-    /// All purchases, in the order of their ids.
+    /// All purchases, ordered by id.
     #[must_use]
     pub fn all(&self) -> Vec<Purchase> {
         lock(&self.tables).purchases.values().cloned().collect()

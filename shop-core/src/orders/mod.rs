@@ -1,5 +1,5 @@
-//! Orders, and the port of the store that owns them. It knows users only by their events, and others know of its orders
-//! by `order_created`.
+//! Orders, and the port of the store that owns them. The store learns of users from `user_created` events, and
+//! publishes `order_created`.
 
 mod order;
 mod store;

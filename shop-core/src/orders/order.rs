@@ -1,4 +1,4 @@
-//! An order, and the event that tells of one.
+//! An order, and its `order_created` event.
 
 use std::borrow::Cow;
 
@@ -14,35 +14,35 @@ use crate::users::{User, UserNumber};
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
-    /// The number of an order: from 1, without gaps. Any other integer is no order's.
+    /// The number of an order: from 1, without gaps.
     OrderNumber
 }
 
 short_text! {
-    /// What is ordered: up to 256 characters, none at all among them, kept as given.
+    /// The ordered product: up to 256 characters, possibly empty, stored unchanged.
     Product, 256
 }
 
-/// An order that is to be placed.
+/// An order to place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewOrder {
-    /// What makes the call repeatable. Keys of users and of orders are apart.
+    /// The idempotency key. Keys of users and of orders are independent.
     pub key: IdempotencyKey,
-    /// Who orders.
+    /// The ordering user.
     pub user_id: UserNumber,
-    /// What is ordered.
+    /// The product.
     pub product: Product,
-    /// How many of it; nobody checks that it makes sense.
+    /// The quantity. Not validated.
     pub quantity: i32,
-    /// What all of it costs.
+    /// The total price.
     pub total_price: TotalPrice,
-    /// The request that brought it in: goes with the event.
+    /// The context of the request, which is part of the event.
     pub context: Option<Box<RequestContext>>,
 }
 
 impl NewOrder {
-    /// An order of `quantity` times `product`, which cost `total_price` together.
+    /// An order of `quantity` times `product` for `total_price` altogether.
     #[must_use]
     pub const fn new(
         key: IdempotencyKey,
@@ -54,21 +54,21 @@ impl NewOrder {
         Self { key, user_id, product, quantity, total_price, context: None }
     }
 
-    /// The same, with the request that brought it in.
+    /// The same order with the context of the request.
     #[must_use]
     pub fn with_context(mut self, context: Option<Box<RequestContext>>) -> Self {
         self.context = context;
         self
     }
 
-    /// The order, once there is a number.
+    /// The order with its number.
     #[must_use]
     pub fn with_id(&self, id: OrderNumber) -> Order {
         let Self { user_id, product, quantity, total_price, .. } = self;
         Order::new(id, *user_id, product.clone(), *quantity, *total_price)
     }
 
-    /// The record that tells others of `order`, which was made of this.
+    /// The event record of `order`, which was created from this.
     ///
     /// # Errors
     /// As [`Event::encode`].
@@ -83,18 +83,18 @@ impl NewOrder {
 pub struct Order {
     /// The number.
     pub id: OrderNumber,
-    /// Who has ordered.
+    /// The user who ordered.
     pub user_id: UserNumber,
-    /// What was ordered.
+    /// The product.
     pub product: Product,
-    /// How many of it.
+    /// The quantity.
     pub quantity: i32,
-    /// What all of it costs.
+    /// The total price.
     pub total_price: TotalPrice,
 }
 
 impl Order {
-    /// An order as a store has it.
+    /// An order read from a store.
     #[must_use]
     pub const fn new(
         id: OrderNumber,
@@ -107,7 +107,7 @@ impl Order {
     }
 }
 
-/// The JSON of the event. Unlike in an answer of the API the price is a number.
+/// The JSON of the event. Unlike in responses of the API, the price is a number.
 #[derive(Serialize, Deserialize)]
 struct OrderCreated<'a> {
     id: i64,
@@ -141,7 +141,7 @@ impl Event for Order {
 
 impl Order {
     fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
-        // Whatever concerns one user is in one partition.
+        // All events of one user are in one partition.
         let Self { id, user_id, product, quantity, total_price } = self;
         let (id, product) = (id.get(), product.as_str().into());
         let (quantity, total_price) = (*quantity, *total_price);

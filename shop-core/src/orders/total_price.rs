@@ -1,36 +1,36 @@
-//! What an order costs altogether.
+//! The total price of an order.
 
 use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
-/// The most digits before the point.
+/// The maximum number of digits before the decimal point.
 const WHOLE_DIGITS: i64 = 8;
 
-/// What an order costs altogether: exact, with two decimals, less than 10^8 either way.
+/// The total price of an order: exact, with two decimals, an absolute value below 10^8.
 #[derive(derive_more::Display, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TotalPrice(Decimal);
 
-/// Why a text is no [`TotalPrice`].
+/// The reason why a text is not a [`TotalPrice`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidTotalPrice {
-    /// It is no decimal number.
+    /// Not a decimal number.
     #[error("must be a decimal number")]
     NotANumber,
-    /// It is an infinity, or said to be no number.
+    /// An infinity or NaN.
     #[error("must be finite")]
     NotFinite,
-    /// It has more than 8 digits before the point.
+    /// More than 8 digits before the decimal point.
     #[error("must have no more than 8 digits before the decimal point")]
     TooLarge,
 }
 
 impl TotalPrice {
-    /// The digits before the point are fewer than this has.
+    /// An exclusive bound.
     const LIMIT: Decimal = Decimal::from_parts(100_000_000, 0, 0, false, 0);
 
-    /// From an exact decimal; what is beyond two decimals is rounded, half away from zero, as PostgreSQL does it.
+    /// Converts an exact decimal. Digits after the second decimal are rounded half away from zero, as in PostgreSQL.
     ///
     /// # Errors
     /// [`InvalidTotalPrice::TooLarge`].
@@ -43,14 +43,14 @@ impl TotalPrice {
         Ok(Self(if rounded.is_zero() { Decimal::new(0, 2) } else { rounded }))
     }
 
-    /// In hundredths.
+    /// The value in hundredths.
     #[must_use]
     pub fn cents(self) -> i64 {
         // Less than 10^10.
         i64::try_from(self.0.mantissa()).unwrap_or_default()
     }
 
-    /// From hundredths.
+    /// A total price from hundredths.
     ///
     /// # Errors
     /// [`InvalidTotalPrice::TooLarge`].
@@ -62,8 +62,8 @@ impl TotalPrice {
 impl FromStr for TotalPrice {
     type Err = InvalidTotalPrice;
 
-    /// Reads a decimal number, with an exponent or without, digit by digit: a number that is rounded twice may come out
-    /// as another one. What is beyond two decimals is rounded as by [`new`](Self::new).
+    /// Parses a decimal number, with or without an exponent, digit by digit: rounding twice may give another result.
+    /// Digits after the second decimal are rounded as by [`new`](Self::new).
     fn from_str(text: &str) -> Result<Self, InvalidTotalPrice> {
         let behind_minus = text.strip_prefix('-');
         let number = behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text);
@@ -75,7 +75,7 @@ impl FromStr for TotalPrice {
     }
 }
 
-/// A number without a sign, in hundredths.
+/// An unsigned number, in hundredths.
 fn hundredths(text: &str) -> Result<i64, InvalidTotalPrice> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => {
@@ -90,7 +90,7 @@ fn hundredths(text: &str) -> Result<i64, InvalidTotalPrice> {
     }
     let significant = digits.trim_start_matches('0').as_bytes();
     let zeros = digits.len() - significant.len();
-    // How many of the significant digits stand before the point; below zero, as many zeros stand behind it.
+    // The number of significant digits before the decimal point. If negative, the number of zeros after it.
     let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
     let before = (length(whole.len()) - length(zeros)).saturating_add(exponent);
     if significant.is_empty() || before < -2 {
@@ -105,7 +105,7 @@ fn hundredths(text: &str) -> Result<i64, InvalidTotalPrice> {
     Ok(cut + i64::from(digit(kept) >= 5))
 }
 
-/// Whether it is an infinity, or what is no number at all.
+/// Whether it is an infinity or NaN.
 fn is_no_finite_number(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let after_nan = lower.strip_prefix('s').unwrap_or(&lower).strip_prefix("nan");

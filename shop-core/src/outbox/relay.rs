@@ -1,4 +1,4 @@
-//! Publishes what lies in an outbox.
+//! Publishes the events of an outbox.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -18,21 +18,21 @@ use super::{Backlog, Outbox, OutboxEntry};
 use crate::log::LogWriter;
 use crate::{Error, ErrorKind, Result};
 
-/// How a [`Relay`] works. The defaults are right for nearly everybody.
+/// Options of a [`Relay`]. The defaults suit nearly all deployments.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RelayOptions {
-    /// The most entries that are read, and published, at a time, 500 unless chosen.
+    /// The maximum number of entries per round (default 500).
     pub batch_size: usize,
-    /// How often it looks for what other processes have written, and left when they ended: every second unless chosen.
-    /// What this process writes it learns of at once.
+    /// How often the outbox is polled for entries of other processes (default 1 s). Entries of this process are
+    /// published at once.
     pub poll_interval: Duration,
-    /// The first pause after an error, 50 ms unless chosen; each further one is twice as long.
+    /// The first pause after an error (default 50 ms). Each further pause is twice as long.
     pub initial_backoff: Duration,
-    /// The longest pause after an error, 2 s unless chosen, and up to as much again at random.
+    /// The longest pause after an error (default 2 s), plus up to 100 % jitter.
     pub max_backoff: Duration,
-    /// How long a shutdown goes on with what is pending, 5 s unless chosen. An append that has begun by then is waited
-    /// for, no other one begins; the rest stays in the outbox.
+    /// How long a shutdown continues to publish pending entries (default 5 s). An append that has begun by then is
+    /// completed. Other entries stay in the outbox.
     pub drain_timeout: Duration,
 }
 
@@ -59,17 +59,17 @@ impl RelayOptions {
     }
 }
 
-/// What a relay has done, and what it waits for.
+/// The status of a relay.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RelayStatus {
-    /// How many events the log has acknowledged.
+    /// The number of events that the log has acknowledged.
     pub published: u64,
-    /// Why it makes no progress, if it makes none: it is tried again and again.
+    /// The error of the last round, if it failed. The relay retries.
     pub last_error: Option<Error>,
 }
 
-/// Carries events from an outbox into a log.
+/// Publishes events from an outbox to a log.
 #[derive(Debug)]
 pub struct Relay {
     outbox: Arc<dyn Outbox>,
@@ -78,7 +78,7 @@ pub struct Relay {
     status: watch::Sender<RelayStatus>,
 }
 
-/// A view of a relay that outlives it.
+/// A handle to the status of a relay, which outlives the relay.
 #[derive(Debug, Clone)]
 pub struct RelayMonitor {
     outbox: Weak<dyn Outbox>,
@@ -86,16 +86,16 @@ pub struct RelayMonitor {
 }
 
 impl RelayMonitor {
-    /// How the relay is.
+    /// The current status.
     #[must_use]
     pub fn status(&self) -> RelayStatus {
         self.status.borrow().clone()
     }
 
-    /// How much waits to be published.
+    /// The number and age of pending entries.
     ///
     /// # Errors
-    /// As [`Outbox::backlog`], and [`Closed`](ErrorKind::Closed) when the outbox is gone.
+    /// As [`Outbox::backlog`], and [`Closed`](ErrorKind::Closed) when the outbox was dropped.
     pub async fn backlog(&self) -> Result<Backlog> {
         let gone = || Error::new(ErrorKind::Closed, "the outbox was closed");
         self.outbox.upgrade().ok_or_else(gone)?.backlog().await
@@ -103,23 +103,23 @@ impl RelayMonitor {
 }
 
 impl Relay {
-    /// A relay from `outbox` into `log`. It does nothing until it is [run](Self::run).
+    /// A relay from `outbox` to `log`. It does nothing until [`run`](Self::run) is called.
     #[must_use]
     pub fn new(outbox: Arc<dyn Outbox>, log: Arc<dyn LogWriter>, options: RelayOptions) -> Self {
         Self { outbox, log, options, status: watch::Sender::new(RelayStatus::default()) }
     }
 
-    /// A view of this relay's state.
+    /// A handle to this relay's status.
     #[must_use]
     pub fn monitor(&self) -> RelayMonitor {
         RelayMonitor { outbox: Arc::downgrade(&self.outbox), status: self.status.subscribe() }
     }
 
-    /// Publishes until `shutdown` completes: then what is there is published once more, as far as
-    /// [`drain`](RelayOptions::drain) allows, and the rest stays in the outbox.
+    /// Publishes until `shutdown` completes. Then publishes the pending entries once more, for at most
+    /// [`drain_timeout`](RelayOptions::drain_timeout); the rest stays in the outbox.
     ///
     /// # Cancel safety
-    /// Dropping the future may publish again what was on its way.
+    /// Dropping the future may publish events in flight again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (asked, over) = (CancellationToken::new(), CancellationToken::new());
         let leave = async {
@@ -136,7 +136,7 @@ impl Relay {
         }
     }
 
-    /// Publishes until it is `asked` to leave, and then until all was looked at once more or it is `over`.
+    /// Publishes until `asked` to stop, and then the pending entries once more, until it is `over`.
     async fn relay(&self, asked: &CancellationToken, over: &CancellationToken) {
         let (mut pauses, mut published) = (self.options.backoff(), Published::default());
         let mut is_woken = true;
@@ -159,14 +159,14 @@ impl Relay {
                 () = asked.cancelled() => break,
                 woken = changed, if is_woken && !has_failed => {
                     if woken.is_err() {
-                        tracing::error!("the outbox has panicked as it was waited for: it is polled from now on");
+                        tracing::error!("waiting for outbox entries panicked, polling from now on");
                         is_woken = false;
                     }
                 }
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        // What was written meanwhile need not wait for the next start; if it does not work now, it waits.
+        // Entries written meanwhile are published now rather than at the next start. If that fails, they stay pending.
         if !over.is_cancelled()
             && let Err(error) = self.round(&mut published, over).await
         {
@@ -174,8 +174,8 @@ impl Relay {
         }
     }
 
-    /// Publishes what lies in the outbox, once through; answers how many events that were. A port that panics has
-    /// failed, not the relay.
+    /// Publishes all entries of the outbox once. Returns the number of published events. A panic of a port counts as
+    /// its failure.
     async fn round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
         let round = AssertUnwindSafe(self.try_round(published, over)).catch_unwind().await;
         round.unwrap_or_else(|panic| Err(panicked(&*panic)))
@@ -196,7 +196,7 @@ impl Relay {
             self.outbox.delete(&ids).await?;
         }
         match failed {
-            // Others may follow at once.
+            // More entries may be pending.
             Some(error) if count > 0 => self.failed(error),
             Some(error) => return Err(error),
             None => drop(self.status.send_if_modified(|status| status.last_error.take().is_some())),
@@ -204,8 +204,8 @@ impl Relay {
         Ok(count)
     }
 
-    /// Publishes events of one key, each when the one before is durable, up to the first that fails, or until it is
-    /// `over`. Answers those that were published.
+    /// Publishes the events of one key in order, until the first that fails or until it is `over`. Returns those that
+    /// were published.
     async fn publish(
         &self,
         group: Vec<OutboxEntry>,
@@ -216,7 +216,7 @@ impl Relay {
             if over.is_cancelled() {
                 break;
             }
-            // Caught here: what others have published in the same round counts.
+            // Caught here, so events of other keys in the same round still count as published.
             let append = async { self.log.append(entry.record.clone()).await };
             let append = AssertUnwindSafe(append).catch_unwind().await;
             match append.unwrap_or_else(|panic| Err(panicked(&*panic))) {
@@ -230,22 +230,21 @@ impl Relay {
     fn failed(&self, error: Error) {
         let is_new = self.status.borrow().last_error.is_none();
         if is_new {
-            tracing::warn!(error = %error.chain(), "events cannot be published, they wait in the outbox");
+            tracing::warn!(error = %error.chain(), "publish failed, retrying");
         }
         self.status.send_modify(|status| status.last_error = Some(error));
     }
 }
 
-/// The entries that the log has acknowledged and the outbox still shows: to be forgotten, not published again. There are
-/// never more than a batch has.
+/// Entries that were acknowledged by the log but are still in the outbox. They are deleted, not published again. Their
+/// number is bounded by the batch size.
 ///
-/// An entry is known by all that it says, not by its id alone: an outbox that breaks its promise and uses an id again
-/// must not lose the later event.
+/// Entries are compared by content, not by id alone: if an outbox wrongly reuses an id, the later event is not lost.
 #[derive(Debug, Default)]
 struct Published(BTreeMap<i64, OutboxEntry>);
 
 impl Published {
-    /// Those of `pending` that are still to be published.
+    /// The entries of `pending` that were not published yet.
     fn take_out(&mut self, pending: Vec<OutboxEntry>) -> Vec<OutboxEntry> {
         let mut known = std::mem::take(&mut self.0);
         let mut new = Vec::with_capacity(pending.len());
@@ -263,7 +262,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::from_panic(panic).with_origin("relay")
 }
 
-/// The entries of each key, in their order; one that has no key stands alone.
+/// The entries of each key in order. Entries without a key are independent.
 fn by_key(pending: Vec<OutboxEntry>) -> Vec<Vec<OutboxEntry>> {
     let mut groups: Vec<Vec<OutboxEntry>> = Vec::new();
     let mut places: HashMap<Bytes, usize> = HashMap::new();

@@ -327,7 +327,7 @@ impl OutboxFixture for Arc<Reusing> {
 async fn the_kit_finds_an_outbox_that_uses_ids_again_each_time() {
     for _ in 0..20 {
         let fixture = Arc::new(Reusing::default());
-        let case = kit::an_id_is_never_used_again(&fixture);
+        let case = kit::an_id_is_never_reused(&fixture);
         let panic = std::panic::AssertUnwindSafe(case).catch_unwind().await.expect_err("it is found");
         let text = panic.downcast_ref::<String>().expect("a text");
         assert!(text.contains("ids are used again"), "{text}");
@@ -339,5 +339,5 @@ async fn the_kit_does_not_ask_for_the_time_of_a_record() {
     let fixture = || Arc::new(Reusing::default());
     kit::entries_keep_their_order(&fixture()).await;
     kit::deleted_entries_stay_deleted(&fixture()).await;
-    kit::a_relay_empties_it(&fixture()).await;
+    kit::a_relay_empties_the_outbox(&fixture()).await;
 }

@@ -1,4 +1,4 @@
-//! Where a page ended: what a client gives back to get the next one.
+//! The cursor of a page: where the next page begins.
 
 use data_encoding::BASE64URL_NOPAD;
 use uuid::Uuid;
@@ -6,15 +6,15 @@ use uuid::Uuid;
 use super::{ListOrder, Selector};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
-/// An opaque text that leads to the next page of one listing.
+/// An opaque cursor to the next page of one listing.
 ///
-/// It pins the selector and the order that it was given out for, and nothing else: no state is kept for it,
-/// it never expires, and any replica can answer it.
+/// It is bound to the selector and the order of the listing. It needs no server state, never expires, and works on any
+/// replica.
 #[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash)]
 #[debug("{_0:?}")]
 pub struct Cursor(String);
 
-/// The place in the order at which a page ended: what an adapter resumes from.
+/// The position of a page's end in the order of the listing, from which an adapter continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Keyset {
@@ -25,7 +25,7 @@ pub struct Keyset {
 }
 
 impl Keyset {
-    /// The place of `purchase`.
+    /// The position of `purchase`.
     #[must_use]
     pub const fn for_purchase(purchase: &Purchase) -> Self {
         Self { timestamp: purchase.timestamp, id: purchase.id }
@@ -39,7 +39,7 @@ const UUID_ID: usize = HEAD + 16;
 const OBJECT_ID: usize = HEAD + 12;
 
 impl Cursor {
-    /// The cursor behind `last`, the last purchase of a page of this listing.
+    /// The cursor after `last`, the last purchase of a page of this listing.
     #[must_use]
     pub fn after(selector: &Selector, order: ListOrder, last: &Purchase) -> Self {
         let mut bytes = Vec::with_capacity(UUID_ID);
@@ -55,32 +55,35 @@ impl Cursor {
         Self(BASE64URL_NOPAD.encode(&bytes))
     }
 
-    /// A cursor that a client gave back. Whether it fits is found when it is [resumed](Self::resume).
+    /// A cursor received from a client. It is validated by [`decode`](Self::decode).
     #[must_use]
     pub const fn from_text(text: String) -> Self {
         Self(text)
     }
 
-    /// The text to give to a client.
+    /// The text to send to a client.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this cursor was given out for a listing of `selector`.
+    /// Whether this cursor belongs to a listing of `selector`.
     #[must_use]
     pub fn belongs_to(&self, selector: &Selector) -> bool {
         self.decoded().is_some_and(|bytes| bytes[1] == kind(selector) && bytes[3..19] == digest(selector))
     }
 
-    /// The place to go on from, for the listing of `selector` in `order`.
+    /// Decodes the position to continue from, for the listing of `selector` in `order`.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the cursor was not given out for that listing.
+    /// [`Invalid`](ErrorKind::Invalid) when the cursor does not belong to that listing.
     pub fn decode(&self, selector: &Selector, order: ListOrder) -> Result<Keyset> {
         let foreign = || {
-            Error::new(ErrorKind::Invalid, "the cursor is not one of this listing: start without a cursor")
-                .with_context("field", "cursor")
+            Error::new(
+                ErrorKind::Invalid,
+                "the cursor does not belong to this listing; omit it to start over",
+            )
+            .with_context("field", "cursor")
         };
         let bytes = self.decoded().ok_or_else(foreign)?;
         let fits =
@@ -97,7 +100,7 @@ impl Cursor {
         Ok(Keyset { timestamp, id })
     }
 
-    /// The bytes, if they have the length and version of a cursor.
+    /// The bytes, if length and version are valid.
     fn decoded(&self) -> Option<Vec<u8>> {
         let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
         let bytes = (self.0.len() <= longest).then(|| BASE64URL_NOPAD.decode(self.0.as_bytes()).ok())??;
@@ -121,7 +124,7 @@ const fn direction(order: ListOrder) -> u8 {
     }
 }
 
-/// The selector's text in 16 bytes: a cursor stays short whatever the name.
+/// A digest of 16 bytes of the selector's text, so the cursor's length does not depend on the name.
 fn digest(selector: &Selector) -> [u8; 16] {
     let text = match selector {
         Selector::User(id) => id.as_str(),

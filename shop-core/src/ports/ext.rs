@@ -1,4 +1,4 @@
-//! Conveniences for callers, on every implementation of a port.
+//! Extension methods for the ports.
 
 use std::sync::Arc;
 
@@ -7,12 +7,11 @@ use futures_util::{Stream, TryStreamExt, stream};
 use super::{ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector};
 use crate::{Purchase, Result};
 
-/// What callers do with a query again and again.
+/// Extension methods for every [`PurchaseQuery`].
 ///
-/// The streams own their query, so they live as long as whoever reads them.
+/// The streams own their query.
 pub trait PurchaseQueryExt: PurchaseQuery {
-    /// All pages of a listing, from the one that `first` asks for to the end; each is asked for when the one
-    /// before was taken.
+    /// All pages of a listing, from `first` to the end. Each page is requested when the previous one was consumed.
     fn pages(
         self: Arc<Self>,
         selector: Selector,
@@ -28,7 +27,7 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         })
     }
 
-    /// All purchases of a listing, one after the other; pages are asked for as they are needed.
+    /// All purchases of a listing. Pages are requested as needed.
     fn scan(
         self: Arc<Self>,
         selector: Selector,

@@ -1,11 +1,11 @@
 //! The ports of purchases and of typed records. Those of the log are in [`log`](crate::log), those of
 //! [`users`](crate::users), [`orders`](crate::orders) and the [`outbox`](crate::outbox) in their modules.
 //!
-//! All of them are object-safe, take `&self`, and are used as `Arc<dyn …>`; `Arc` and `Box` of a port are that port. A
-//! call through such a pointer is paid per batch or per request, never per record.
+//! All ports are object-safe, take `&self`, and are used as `Arc<dyn …>`; `Arc` and `Box` of a port implement the port.
+//! Dynamic dispatch happens per batch or request, never per record.
 //!
-//! What writes has a `check`. A port that one type may have beside a writing one has a check of its own name, as the
-//! answers differ: a store whose disk is full can still be read.
+//! Writing ports have a `check` method. A reading port that the same type may implement has one of another name,
+//! because the results differ: a store whose disk is full can still be read.
 
 mod cursor;
 mod ext;

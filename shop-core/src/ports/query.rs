@@ -1,4 +1,4 @@
-//! The way out of the store.
+//! The reading port of a store.
 
 use std::fmt::Debug;
 use std::num::NonZeroU16;
@@ -8,44 +8,42 @@ use async_trait::async_trait;
 use super::Cursor;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
-/// Reads what is stored, page by page.
+/// Lists, sums up and finds stored purchases.
 ///
 /// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
+/// Each line names the function of the conformance kit that checks it.
 ///
-/// - A page holds the purchases of its selector and no others (`query::a_selector_sees_its_own`).
-/// - Everybody's purchases are listed and summed up, or are denied where a backend does neither
-///   (`query::everybodys_purchases_are_listed_or_denied`).
-/// - Pages are ordered by time, then by id, newest or oldest first (`query::pages_are_ordered_both_ways`), from
-///   the first time that there is to the last (`query::the_ends_of_time_are_no_exception`).
-/// - A page holds at most `limit` purchases, and `next` is `None` exactly at the end
+/// - A page contains purchases of its selector only (`query::a_selector_matches_its_purchases_only`).
+/// - [`Selector::All`] is supported, or denied by all calls (`query::all_purchases_are_listed_or_unsupported`).
+/// - Pages are ordered by time, then by id, newest or oldest first (`query::pages_are_ordered_both_ways`), for all
+///   timestamps (`query::extreme_timestamps_are_ordered`).
+/// - A page contains at most `limit` purchases, and `next` is `None` exactly at the end
 ///   (`query::next_is_none_exactly_at_the_end`).
 /// - The limit may change from page to page (`query::the_limit_may_change`).
-/// - A scan sees everything that was there throughout, and nothing twice
-///   (`query::a_scan_sees_what_was_there_throughout`).
-/// - A cursor of another selector or order, or one that nobody gave out, is invalid
-///   (`query::a_foreign_cursor_is_invalid`).
-/// - Sums are exact and count everything of the selector (`query::sums_are_exact`); of nobody they are zero
-///   (`query::nobody_has_bought_nothing`).
-/// - `get` finds a purchase by its id, and `None` for an unknown one (`query::get_finds_by_id`).
-/// - What `insert` has acknowledged is seen at once (`store::a_new_purchase_is_stored`).
+/// - A scan yields all purchases that were stored throughout, and none twice
+///   (`query::a_scan_yields_purchases_present_throughout`).
+/// - A cursor of another selector or order, or a forged one, is invalid (`query::a_foreign_cursor_is_invalid`).
+/// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without purchases they are
+///   zero (`query::an_unknown_user_has_an_empty_summary`).
+/// - `get` finds a purchase by its id, and returns `None` for an unknown one (`query::get_finds_by_id`).
+/// - A purchase is visible as soon as `insert` returns (`store::a_new_purchase_is_stored`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// One page of the selected purchases.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a foreign cursor,
-    /// [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] where it is not listed,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a foreign cursor, [`Denied`](crate::ErrorKind::Denied) for
+    /// [`Selector::All`] where it is not supported, [`Unavailable`](crate::ErrorKind::Unavailable) when the store
+    /// cannot be reached.
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page>;
 
-    /// How many purchases are selected, and what they cost together.
+    /// The number and the total price of the selected purchases.
     ///
     /// # Errors
-    /// [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] where it is not listed,
+    /// [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] where it is not supported,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached,
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the sum cannot be held exactly.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the sum cannot be represented exactly.
     async fn summary(&self, selector: &Selector) -> Result<Summary>;
 
     /// The purchase with this id, if it is stored.
@@ -54,27 +52,27 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
 
-    /// Whether a read has a chance now.
+    /// Checks whether the store can be read now.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     async fn check_reads(&self) -> Result<()>;
 }
 
-/// Whose purchases are asked for.
+/// Selects purchases.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Selector {
-    /// Those of the user with this id.
+    /// Purchases of the user with this id.
     User(UserId),
-    /// Those of every user with this name.
+    /// Purchases of all users with this name.
     Name(UserName),
-    /// Everybody's. A facing service denies them.
+    /// All purchases. Denied by a facing service.
     All,
 }
 
 impl Selector {
-    /// Whether `purchase` is among the selected.
+    /// Whether `purchase` is selected.
     #[must_use]
     pub fn matches(&self, purchase: &Purchase) -> bool {
         match self {
@@ -85,22 +83,22 @@ impl Selector {
     }
 }
 
-/// In which order purchases are listed: by time, then by id.
+/// The order of a listing: by time, then by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ListOrder {
-    /// The latest first.
+    /// Newest first.
     #[default]
     NewestFirst,
-    /// The earliest first.
+    /// Oldest first.
     OldestFirst,
 }
 
-/// How many purchases a page may hold: 1 to 1,000, 50 unless chosen.
+/// The maximum number of purchases on a page: 1 to 1,000 (default 50).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageLimit(NonZeroU16);
 
-/// A number that is no [`PageLimit`].
+/// A number that is not a valid [`PageLimit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number from 1 to 1000")]
 pub struct InvalidPageLimit;
@@ -108,7 +106,7 @@ pub struct InvalidPageLimit;
 impl PageLimit {
     /// The largest page.
     pub const MAX: Self = Self(NonZeroU16::new(1_000).unwrap());
-    /// A page of [`PageRequest::default`].
+    /// The limit of [`PageRequest::default`].
     pub const DEFAULT: Self = Self(NonZeroU16::new(50).unwrap());
 
     /// A limit of `count` purchases.
@@ -135,15 +133,15 @@ impl Default for PageLimit {
     }
 }
 
-/// Which page is asked for.
+/// A request for a page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PageRequest {
-    /// The most purchases that it may hold.
+    /// The maximum number of purchases on the page.
     pub limit: PageLimit,
     /// The order of the whole listing.
     pub order: ListOrder,
-    /// Where the page before ended; `None` for the first.
+    /// The cursor of the previous page; `None` for the first page.
     pub cursor: Option<Cursor>,
 }
 
@@ -154,7 +152,7 @@ impl PageRequest {
         Self { limit, order, cursor: None }
     }
 
-    /// The same request, for the page that begins at `cursor`.
+    /// The same request, for the page at `cursor`.
     #[must_use]
     pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;
@@ -166,21 +164,21 @@ impl PageRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Page {
-    /// The purchases, in the order asked for.
+    /// The purchases, in the requested order.
     pub items: Vec<Purchase>,
-    /// Where the next page begins; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub next: Option<Cursor>,
 }
 
 impl Page {
-    /// A page as another service sent it.
+    /// A page received from another service.
     #[must_use]
     pub const fn new(items: Vec<Purchase>, next: Option<Cursor>) -> Self {
         Self { items, next }
     }
 
-    /// The page that begins with `found`, which an adapter read with `limit + 1`: what is over the limit
-    /// tells that there is a next page, and is dropped.
+    /// A page from `found`, which an adapter has read with `limit + 1`. An extra purchase indicates a next page and is
+    /// dropped.
     #[must_use]
     pub fn from_overfetch(mut found: Vec<Purchase>, selector: &Selector, request: &PageRequest) -> Self {
         let more = found.len() > request.limit.get();
@@ -190,28 +188,28 @@ impl Page {
         Self { items: found, next }
     }
 
-    /// Where whoever reads on to the end goes on, after this answer to `request`; `None` at the end.
+    /// The cursor to continue with after this response to `request`; `None` at the end.
     ///
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) when the listing would never end: there is more, but this page leads no
-    /// further.
+    /// [`Corrupt`](ErrorKind::Corrupt) when the listing would never end: there are more pages, but the cursor does not
+    /// advance.
     pub fn next_cursor(&self, request: &PageRequest) -> Result<Option<Cursor>> {
         let stands_still = self.next.is_some() && (self.items.is_empty() || self.next == request.cursor);
         if stands_still {
-            let message = "a page says that there is more and leads no further: the listing would never end";
+            let message = "the cursor of a page does not advance: the listing would never end";
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         Ok(self.next.clone())
     }
 }
 
-/// What the selected purchases come to.
+/// The number and the total price of purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many there are.
+    /// The number of purchases.
     pub count: u64,
-    /// What they cost together, exactly.
+    /// Their total price, exactly.
     pub total_spent: Total,
 }
 

@@ -1,4 +1,4 @@
-//! The way into the log.
+//! The publishing port of a log.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -8,70 +8,70 @@ use async_trait::async_trait;
 use crate::log::RecordPosition;
 use crate::{Purchase, PurchaseId, Result};
 
-/// Where purchases go to become durable: the writing end of a log.
+/// Publishes purchases durably to a log.
 ///
-/// Every call ends by itself in a time that the implementation bounds.
+/// Every call completes within a time that the implementation bounds.
 ///
 /// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
+/// Each line names the function of the conformance kit that checks it.
 ///
-/// - `publish` answers `Ok` only when the purchase is as durable as the receipt says
+/// - `publish` returns `Ok` only when the purchase is as durable as the receipt states
 ///   (`log::published_records_are_delivered`).
-/// - The receipt names the purchase's own id (`log::receipts_name_their_purchase`).
-/// - A receipt promises at least what `durability` said before the publish
-///   (`log::receipts_promise_what_the_sink_does`).
-/// - Publishing the same purchase again is harmless: the log may hold it twice, with the same id
+/// - The receipt contains the purchase's id (`log::receipts_name_their_purchase`).
+/// - A receipt states at least the durability that `durability` returned before the publish
+///   (`log::receipts_state_the_durability`).
+/// - Publishing a purchase again is harmless: the log may contain it twice, with the same id
 ///   (`log::publishing_again_keeps_the_id`).
-/// - The record holds what was published: user, name, price with its scale, time, and the request's context
-///   in its headers (`log::records_hold_what_was_published`).
+/// - The record contains user, name, price with its scale, and time; its headers contain the request's context
+///   (`log::published_records_are_unchanged`).
 /// - Purchases of one user are delivered in the order in which they were acknowledged
 ///   (`log::one_users_records_keep_their_order`).
-/// - Dropping the future of a publish that was polled once does not take the purchase back
-///   (`log::a_dropped_publish_is_not_taken_back`).
-/// - After `close`, `publish` answers [`Closed`](crate::ErrorKind::Closed), and what was acknowledged before
-///   stays (`log::a_closed_sink_refuses_and_keeps`).
+/// - Dropping the future of a publish after its first poll does not cancel the publish
+///   (`log::a_dropped_publish_may_still_complete`).
+/// - After `close`, `publish` returns [`Closed`](crate::ErrorKind::Closed), and acknowledged purchases stay
+///   (`log::a_closed_sink_rejects_publishes`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait PurchaseSink: Debug + Send + Sync + 'static {
-    /// Makes a purchase durable.
+    /// Publishes a purchase durably.
     ///
-    /// The first poll puts it in the queue; a full queue is answered at once.
+    /// The first poll enqueues it. A full queue is an immediate error.
     ///
     /// # Errors
     /// [`Overloaded`](crate::ErrorKind::Overloaded) when the queue is full,
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached or written,
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) when it refuses the size. The error's
-    /// [`outcome`](crate::Error::outcome) says whether the purchase may be in the log all the same.
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) when the log rejects the size. The error's
+    /// [`outcome`](crate::Error::outcome) states whether the purchase may be in the log.
     ///
     /// # Cancel safety
-    /// Dropping the future before its first poll publishes nothing; afterwards it only gives up the receipt.
+    /// Dropping the future before its first poll publishes nothing. Afterwards only the receipt is lost.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
 
-    /// What a receipt of this sink promises at least, as far as is known now. Does not wait, and asks no server.
+    /// The minimum durability of a receipt, as currently known. Does not block and makes no request.
     fn durability(&self) -> Durability;
 
-    /// Whether a publish has a chance now. Writes nothing.
+    /// Checks whether a purchase can be published now. Writes nothing.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     async fn check(&self) -> Result<()>;
 
-    /// Refuses new purchases and waits until those in the queue are durable, at most for `deadline`.
+    /// Rejects new purchases and waits until those in the queue are durable, for at most `deadline`.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when some were not durable by then.
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when some were not durable in time.
     async fn close(&self, deadline: Duration) -> Result<()>;
 }
 
-/// The proof that a purchase is durable.
+/// The acknowledgement of a durable purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The purchase that it is about.
+    /// The id of the purchase.
     pub id: PurchaseId,
-    /// What the purchase survives.
+    /// The durability of the purchase.
     pub durability: Durability,
-    /// Where it stands in the log, if the sink knows.
+    /// The position in the log, if the sink knows it.
     pub position: Option<RecordPosition>,
 }
 
@@ -90,21 +90,21 @@ impl Receipt {
     }
 }
 
-/// What an acknowledged purchase survives.
+/// Which failures an acknowledged purchase survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// Nothing but this process: for tests.
+    /// None: it is in the memory of this process only. For tests.
     Memory,
-    /// A crash of process and machine: it is on the machine's disk.
+    /// A crash of the process and of the machine: it is on the machine's disk.
     LocalDisk,
     /// The loss of all but one of the brokers that acknowledged it.
     Broker {
-        /// How many brokers acknowledge a purchase at least: the `min.insync.replicas` of the topic, which is what
-        /// `acks=all` guarantees. `None` when the topic's settings are not known or may not be read.
+        /// The minimum number of brokers that acknowledge a purchase: the topic's `min.insync.replicas`, as guaranteed
+        /// by `acks=all`. `None` when the topic's settings cannot be read.
         replicas: Option<u32>,
     },
-    /// The loss of a minority of the store's servers: a majority has it in its journal. The majority of a single
-    /// server is that server.
+    /// The loss of a minority of the store's servers: a majority has it in its journal. With a single server, that
+    /// server is the majority.
     Replicated,
 }

@@ -1,4 +1,4 @@
-//! The way into the store.
+//! The writing port of a store.
 
 use std::sync::Arc;
 
@@ -8,32 +8,30 @@ use futures_util::future::BoxFuture;
 use super::{InsertOutcome, RecordStore};
 use crate::{Error, ErrorKind, Purchase, Result};
 
-/// Where purchases are kept to be listed: the [`RecordStore`] of them, with these promises.
+/// Stores purchases: a [`RecordStore`] of purchases with these guarantees.
 ///
-/// Implement [`RecordStore<Purchase>`](RecordStore) and a store has this port. `insert` is `apply`, under the name that
-/// callers know.
+/// Implemented for every [`RecordStore<Purchase>`](RecordStore); `insert` calls `apply`.
 ///
 /// # Behavior
-/// Each line names the function of the conformance kit that holds an implementation to it.
+/// Each line names the function of the conformance kit that checks it.
 ///
-/// - `insert` answers with one outcome for each purchase, in the order of the batch
-///   (`store::outcomes_match_their_batch`).
-/// - A purchase with a new id is stored (`store::a_new_purchase_is_stored`), as it was given
-///   (`store::purchases_are_kept_as_given`).
+/// - `insert` returns one outcome per purchase, in the order of the batch (`store::outcomes_match_their_batch`).
+/// - A purchase with a new id is stored (`store::a_new_purchase_is_stored`), unchanged
+///   (`store::stored_purchases_are_unchanged`).
 /// - The same id with the same content is a duplicate: the first document and its time stay
 ///   (`store::a_duplicate_changes_nothing`).
 /// - The same id with other content is a conflict: the first document stays
 ///   (`store::a_conflict_changes_nothing`).
-/// - Both rules hold within one batch too (`store::a_batch_may_repeat_itself`), and between calls that run at
-///   the same time (`store::racing_inserts_store_once`).
-/// - A batch is not all or nothing: a conflict does not keep the others out
-///   (`store::a_conflict_does_not_keep_others_out`).
-/// - An empty batch is answered with no outcomes (`store::an_empty_batch_is_fine`).
-/// - Dropping the future of `insert` leaves the store whole: each purchase is stored or not
-///   (`store::a_dropped_insert_leaves_the_store_whole`).
+/// - This also applies within one batch (`store::a_batch_may_repeat_itself`) and to concurrent calls
+///   (`store::racing_inserts_store_once`).
+/// - A batch is not atomic: a conflict does not block the other purchases
+///   (`store::a_conflict_does_not_block_the_batch`).
+/// - An empty batch has no outcomes (`store::an_empty_batch_is_fine`).
+/// - Dropping the future of `insert` leaves the store consistent: each purchase is stored or not
+///   (`store::a_dropped_insert_leaves_the_store_consistent`).
 #[async_trait]
 pub trait PurchaseStore: RecordStore<Purchase> {
-    /// Stores each purchase unless its id is there already.
+    /// Stores each purchase whose id is not stored yet.
     ///
     /// # Errors
     /// As [`RecordStore::apply`].
@@ -47,18 +45,18 @@ pub trait PurchaseStore: RecordStore<Purchase> {
     /// Stores one purchase.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert); an unknown outcome is an error here.
+    /// As [`insert`](Self::insert). An unknown outcome is returned as an error.
     async fn insert_one(&self, purchase: Purchase) -> Result<InsertOutcome> {
         match self.insert(Arc::new([purchase])).await?.pop() {
             Some(InsertOutcome::Unknown(error)) => Err(error),
             Some(outcome) => Ok(outcome),
-            None => Err(Error::new(ErrorKind::Internal, "the store gave no outcome for a purchase")),
+            None => Err(Error::new(ErrorKind::Internal, "the store returned no outcome for a purchase")),
         }
     }
 }
 
 impl<S: RecordStore<Purchase>> PurchaseStore for S {}
 
-/// A store with the calls that a test expects.
+/// A mock of a store.
 #[cfg(feature = "mock")]
 pub type MockPurchaseStore = super::MockRecordStore<Purchase>;

@@ -1,4 +1,4 @@
-//! From what stands in a log to a purchase, whoever wrote it.
+//! Decodes purchases from records of any producer.
 
 use std::str::FromStr;
 
@@ -7,20 +7,20 @@ use crate::json::{RawPurchase, RawScalar};
 use crate::log::{LogRecord, Partition, Reason, ReasonKind, RecordId};
 use crate::{Price, Purchase, PurchaseId};
 
-/// Why a record is no purchase.
+/// The reason why a record does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// It has no value.
     #[error("the record has no value")]
     Empty,
-    /// Its value is no JSON object.
+    /// Its value is not a JSON object.
     #[error("the value is no JSON object: {0}")]
     NotAnObject(String),
-    /// A member is absent.
+    /// A member is missing.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A member is there, but cannot be what it should be.
+    /// A member has an invalid value.
     #[error("{member} {problem}")]
     Member {
         /// The member.
@@ -28,27 +28,26 @@ pub enum DecodeError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Its value is none of the event's.
+    /// Its value is not a valid event.
     #[error("the value is no such event: {0}")]
     NotAnEvent(String),
-    /// Its id is none.
+    /// Its id is invalid.
     #[error("the header purchase-id is neither a UUID nor 24 hex digits")]
     BadId,
-    /// It was written by a version of this program that is newer.
+    /// It was written by a newer version of this program.
     #[error("the record has schema {0}, and this version reads schema {SCHEMA_VERSION} only")]
     UnknownSchema(String),
 }
 
-/// The purchase in `record`, which stands in `partition`.
+/// Decodes the purchase in `record`, which is in `partition`.
 ///
-/// Reads what we write and what all replaced systems write: price as number or numeric text; `userid` and
-/// `username` as text or integer; `timestamp` as text with or without a zone, in seconds or milliseconds, or
-/// not at all (then the record's time counts, as it does when the timestamp cannot be read); further members
-/// are ignored. A record without an id gets one from its position. The request's context is not read: it
-/// stays in the record's headers.
+/// Reads our own format and those of all replaced systems: price as number or numeric text; `userid` and `username` as
+/// text or integer; `timestamp` as text with or without a zone, in seconds or milliseconds, or absent. If the timestamp
+/// is absent or cannot be read, the record's own timestamp is used. Further members are ignored. A record without an id
+/// gets one from its position. The request's context is not decoded: it stays in the record's headers.
 ///
 /// # Errors
-/// [`DecodeError`] when this is no purchase; decoding it again will not change that.
+/// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     let mut id = None;
@@ -73,12 +72,12 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
     ))
 }
 
-/// The id that the header `purchase-id` holds, if it is one.
+/// The id in the header `purchase-id`, if it is valid.
 pub(super) fn read_id(value: &[u8]) -> Option<PurchaseId> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// The id of a purchase whose record has no header with one.
+/// The id of a purchase whose record has no id header.
 impl From<RecordId> for PurchaseId {
     fn from(id: RecordId) -> Self {
         Self::from_uuid(*id.as_uuid())

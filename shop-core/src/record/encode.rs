@@ -1,4 +1,4 @@
-//! From a purchase to what we write into a log.
+//! Encodes purchases into records.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::json::{number, text};
 use crate::log::{Headers, HeadersBuilder, LogRecord};
 use crate::{Error, ErrorKind, Price, Purchase, Result, Timestamp};
 
-// A type of its own: one `Serialize` for JSON and another format would store exact numbers wrongly there.
+// A separate type: a `Serialize` implementation for JSON and other formats alike would store exact numbers incorrectly.
 #[derive(Serialize)]
 struct Value<'a> {
     username: &'a str,
@@ -19,12 +19,12 @@ struct Value<'a> {
     timestamp: Timestamp,
 }
 
-/// The record of `purchase`: JSON with exactly `username`, `userid`, `price` and `timestamp`. Its key is the user id, so
-/// that a partitioned log keeps each user's purchases in order; its headers are id, schema, and the request's context.
-/// The log sets offset and time.
+/// Encodes `purchase` as JSON with exactly `username`, `userid`, `price` and `timestamp`. The key is the user id, so a
+/// partitioned log keeps each user's purchases in order. The headers are id, schema, and the request's context. The log
+/// assigns offset and timestamp.
 ///
 /// # Errors
-/// [`Internal`](ErrorKind::Internal) if a purchase has no JSON, which would be a defect of this crate.
+/// [`Internal`](ErrorKind::Internal) when a purchase cannot be encoded, which would be a defect of this crate.
 pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     let value = Value {
         username: purchase.user_name.as_str(),
@@ -42,10 +42,10 @@ pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
 }
 
 fn headers(purchase: &Purchase) -> Headers {
-    // 36 characters of id, 55 of traceparent, 36 of request id, the names, and 8 bytes of lengths for each.
-    const USUAL: usize = 256;
+    // 36 characters of id, 55 of traceparent, 36 of request id, the names, and 8 bytes of lengths each.
+    const TYPICAL_BYTES: usize = 256;
     let id = purchase.id.to_string();
-    let headers = HeadersBuilder::with_capacity(USUAL)
+    let headers = HeadersBuilder::with_capacity(TYPICAL_BYTES)
         .with(header::PURCHASE_ID, Some(id.as_bytes()))
         .with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
     header::from_request(headers, purchase.context.as_deref()).build()

@@ -1,4 +1,4 @@
-//! What the records of all events have in common: JSON, and our headers.
+//! The JSON codec and headers that all events share.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use super::{DecodeError, SCHEMA_VERSION, header};
 use crate::log::{Headers, LogRecord};
 use crate::{Error, ErrorKind, RequestContext, Result, Timestamp};
 
-/// The record of the event that says `body`, with the request that caused it.
+/// The record of an event with `body`, and the context of the request that caused it.
 pub(crate) fn encode(
     key: impl Display,
     body: &impl Serialize,
@@ -20,13 +20,13 @@ pub(crate) fn encode(
         Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
     })?;
     let headers = Headers::builder().with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
-    // The log sets offset and time.
+    // The log assigns offset and timestamp.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
         .with_key(Some(Bytes::from(key.to_string())))
         .with_headers(header::from_request(headers, context).build()))
 }
 
-/// What the value of `record` says.
+/// Decodes the value of `record`.
 pub(crate) fn decode<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     if let Some(version) = record.headers.get(header::SCHEMA)
@@ -37,7 +37,7 @@ pub(crate) fn decode<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B,
     serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))
 }
 
-/// The value of the member `name` of an event, from its text.
+/// Parses the member `name` of an event from its text.
 pub(crate) fn member<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, DecodeError> {
     text.parse().map_err(|error: T::Err| DecodeError::NotAnEvent(format!("{name}: {error}")))
 }

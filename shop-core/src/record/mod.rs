@@ -1,4 +1,4 @@
-//! The types that a topic may hold, and the codec between them and raw records.
+//! The record types of topics, and their codecs.
 
 mod decode;
 mod encode;
@@ -11,8 +11,8 @@ pub use decode::{DecodeError, decode};
 pub use encode::encode;
 pub use typed::{Event, Record};
 
-/// Names of the headers that we write. Everything beyond the four members that the replaced systems' readers
-/// know stands in headers, so that these can go on reading the value.
+/// Names of the headers that we write. Everything except the four members that consumers of the replaced systems read
+/// is in headers, so those consumers can still read the value.
 pub mod header {
     use crate::RequestContext;
     use crate::log::HeadersBuilder;
@@ -26,7 +26,7 @@ pub mod header {
     /// The id of the request.
     pub const REQUEST_ID: &str = "request-id";
 
-    /// `headers`, and those of the request.
+    /// `headers`, plus those of the request.
     pub(super) fn from_request(
         mut headers: HeadersBuilder,
         context: Option<&RequestContext>,
@@ -41,5 +41,5 @@ pub mod header {
     }
 }
 
-/// The version of the record's format that we write and the only one that we read.
+/// The version of the record format: the one that is written, and the only one that is read.
 pub const SCHEMA_VERSION: &str = "1";

@@ -1,4 +1,4 @@
-//! Records that say something: the types that a topic may hold.
+//! Typed records.
 
 use std::fmt::Debug;
 
@@ -6,39 +6,39 @@ use super::{DecodeError, decode, header};
 use crate::log::{LogRecord, Partition, RecordType};
 use crate::{Purchase, Result, Timestamp};
 
-/// What the records of one topic say: a [`Purchase`], or an [`Event`].
+/// The record type of a topic: a [`Purchase`] or an [`Event`].
 pub trait Record: Debug + Clone + Send + Sync + 'static {
-    /// What they are called in texts, and the header with their id if they have one.
+    /// The name of one record in messages, and its id header, if any.
     const TYPE: RecordType = RecordType::new("record");
 
-    /// What `record` says, which stands in `partition`.
+    /// Decodes `record`, which is in `partition`.
     ///
     /// # Errors
-    /// [`DecodeError`] when it says no such thing; decoding it again will not change that.
+    /// [`DecodeError`] when the record is not of this type. Retrying is pointless.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError>;
 
-    /// When it came to be, if it tells.
+    /// When it happened, if the record states that.
     fn event_time(&self) -> Option<Timestamp> {
         None
     }
 
-    /// The id of what it says, for operators, if it has one.
+    /// Its id for operators, if it has one.
     fn id(&self) -> Option<String> {
         None
     }
 }
 
-/// A record that one service writes beside a row of its own, for others to hear of it.
+/// A record that a service publishes about one of its rows, for other services.
 ///
-/// An event has an identity of its own, so that hearing of it twice changes nothing.
+/// An event has an identity, so consuming it twice changes nothing.
 pub trait Event: Record {
-    /// The topic of such events.
+    /// The topic of these events.
     const TOPIC: &'static str;
 
-    /// The record of this event; the log sets its offset and time.
+    /// Encodes this event. The log assigns offset and timestamp.
     ///
     /// # Errors
-    /// [`Internal`](crate::ErrorKind::Internal) if it has no JSON, which would be a defect.
+    /// [`Internal`](crate::ErrorKind::Internal) when it cannot be encoded, which would be a defect.
     fn encode(&self) -> Result<LogRecord>;
 }
 

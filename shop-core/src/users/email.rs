@@ -5,13 +5,13 @@ use std::str::FromStr;
 use compact_str::CompactString;
 use email_address::{EmailAddress, Options};
 
-/// An e-mail address, in the one form in which equal addresses are equal: what stands behind the @ in lower case, as
-/// the names of domains have none, and what stands before it as given, as only its host knows what that means.
+/// An e-mail address, normalized such that equal addresses compare equal: the domain in lower case, because domains are
+/// case-insensitive, and the local part unchanged, because only its host can interpret it.
 #[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[debug("{_0:?}")]
 pub struct Email(CompactString);
 
-/// A text that is no [`Email`], and why.
+/// Text that is not an [`Email`], and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidEmail(String);
@@ -30,8 +30,8 @@ impl Email {
 impl FromStr for Email {
     type Err = InvalidEmail;
 
-    /// Reads an address as people write it: without a name beside it, with a domain that has at least one dot, and
-    /// without quotes. What is wrong is said in the words of Python's email-validator where that is obvious.
+    /// Parses a plain address: no display name, no quotes, and a domain with at least one dot. Common errors use the
+    /// words of Python's email-validator.
     fn from_str(text: &str) -> Result<Self, InvalidEmail> {
         let invalid = |why: &str| InvalidEmail(why.to_owned());
         let (local, domain) =
@@ -50,7 +50,7 @@ impl FromStr for Email {
         if let Some(why) = obvious {
             return Err(invalid(why));
         }
-        // What is kept is what is checked: in lower case, a letter may be another one, or a longer one.
+        // Validated after the conversion to lower case, which may change or lengthen a character.
         let kept = compact_str::format_compact!("{local}@{}", domain.to_lowercase());
         if kept.len() > Self::MAX_BYTES {
             return Err(invalid("The email address is too long."));

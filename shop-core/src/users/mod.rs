@@ -1,5 +1,5 @@
-//! Users: who they are, and the port of the store that owns them. Other services know them only by the events that
-//! such a store tells, `user_created`.
+//! Users, and the port of the store that owns them. The store publishes `user_created`, from which other services learn
+//! of users.
 
 mod email;
 mod store;

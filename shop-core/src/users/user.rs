@@ -1,4 +1,4 @@
-//! A user, and the event that tells of one.
+//! A user, and its `user_created` event.
 
 use std::borrow::Cow;
 
@@ -13,26 +13,26 @@ use crate::record::{DecodeError, Event, Record, event};
 use crate::{IdempotencyKey, RequestContext, Result};
 
 row_number! {
-    /// The number of a user: from 1, without gaps. Any other integer is nobody's.
+    /// The number of a user: from 1, without gaps.
     UserNumber
 }
 
 short_text! {
-    /// The name of a user: up to 256 characters, none at all among them, kept as given. Many may have the same.
+    /// The name of a user: up to 256 characters, possibly empty, stored unchanged. Not unique.
     PersonName, 256
 }
 
-/// A user who is to be registered.
+/// A user to register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewUser {
-    /// What makes the call repeatable. Keys of users and of orders are apart.
+    /// The idempotency key. Keys of users and of orders are independent.
     pub key: IdempotencyKey,
-    /// The address, which no other user may have.
+    /// The address, which is unique.
     pub email: Email,
     /// The name.
     pub name: PersonName,
-    /// The request that brought it in: goes with the event.
+    /// The context of the request, which is part of the event.
     pub context: Option<Box<RequestContext>>,
 }
 
@@ -43,20 +43,20 @@ impl NewUser {
         Self { key, email, name, context: None }
     }
 
-    /// The same, with the request that brought it in.
+    /// The same user with the context of the request.
     #[must_use]
     pub fn with_context(mut self, context: Option<Box<RequestContext>>) -> Self {
         self.context = context;
         self
     }
 
-    /// The user, once there is a number.
+    /// The user with its number.
     #[must_use]
     pub fn with_id(&self, id: UserNumber) -> User {
         User { id, email: self.email.clone(), name: self.name.clone() }
     }
 
-    /// The record that tells others of `user`, who was made of this.
+    /// The event record of `user`, which was created from this.
     ///
     /// # Errors
     /// As [`Event::encode`].
@@ -78,7 +78,7 @@ pub struct User {
 }
 
 impl User {
-    /// A user as a store has it.
+    /// A user read from a store.
     #[must_use]
     pub const fn new(id: UserNumber, email: Email, name: PersonName) -> Self {
         Self { id, email, name }
@@ -116,7 +116,7 @@ impl Event for User {
 
 impl User {
     fn encode_with(&self, context: Option<&RequestContext>) -> Result<LogRecord> {
-        // Whatever concerns one user is in one partition.
+        // All events of one user are in one partition.
         let (email, name) = (self.email.as_str().into(), self.name.as_str().into());
         event::encode(self.id, &UserCreated { id: self.id.get(), email, name }, context)
     }

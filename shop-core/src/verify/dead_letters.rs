@@ -1,4 +1,4 @@
-//! What a log has put aside, as little of it as can be held to the records.
+//! An index of the dead letters of a log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,48 +10,48 @@ use crate::{PurchaseId, Result};
 /// Ids of records and purchases.
 #[derive(Debug, Default)]
 pub(super) struct DeadLetterIndex {
-    kept: BTreeMap<RecordId, ReasonKind>,
-    settled: BTreeSet<RecordId>,
+    pending: BTreeMap<RecordId, ReasonKind>,
+    resolved: BTreeSet<RecordId>,
     replayed: BTreeSet<PurchaseId>,
 }
 
-/// What the log's side knows of a record.
+/// The state of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disposition {
     DeadLettered(ReasonKind),
-    Settled,
+    Resolved,
 }
 
 impl DeadLetterIndex {
     pub(super) async fn read(log: &dyn LogAdmin) -> Result<Self> {
-        let mut aside = Self::default();
+        let mut index = Self::default();
         let mut all = log.scan_dead_letters().await?;
         while let Some(state) = all.try_next().await? {
             match state {
-                DeadLetterState::Pending(letter) => {
-                    aside.kept.insert(letter.record_id(), letter.reason.kind());
+                DeadLetterState::Pending(dead_letter) => {
+                    index.pending.insert(dead_letter.record_id(), dead_letter.reason.kind());
                 }
-                DeadLetterState::Resolved(letter) => {
-                    aside.settled.insert(letter.record_id);
-                    if letter.resolution == Resolution::Replayed {
-                        aside.replayed.extend(letter.id.and_then(|id| id.parse::<PurchaseId>().ok()));
+                DeadLetterState::Resolved(dead_letter) => {
+                    index.resolved.insert(dead_letter.record_id);
+                    if dead_letter.resolution == Resolution::Replayed {
+                        index.replayed.extend(dead_letter.id.and_then(|id| id.parse::<PurchaseId>().ok()));
                     }
                 }
             }
         }
-        Ok(aside)
+        Ok(index)
     }
 
-    /// What is known of `record`.
-    pub(super) fn fate(&self, record: &RecordId) -> Option<Disposition> {
-        // Whatever was settled before: a letter that is kept waits for somebody now.
-        if let Some(reason) = self.kept.get(record) {
+    /// The state of `record`, if it was dead-lettered.
+    pub(super) fn disposition(&self, record: &RecordId) -> Option<Disposition> {
+        // Pending takes precedence: a dead letter may have been put again after it was resolved.
+        if let Some(reason) = self.pending.get(record) {
             return Some(Disposition::DeadLettered(*reason));
         }
-        self.settled.contains(record).then_some(Disposition::Settled)
+        self.resolved.contains(record).then_some(Disposition::Resolved)
     }
 
-    /// Whether a record with this id was replayed: then somebody has chosen which of two contents is to be stored.
+    /// Whether a record with this id was replayed. An operator has then decided which of two contents to store.
     pub(super) fn was_replayed(&self, id: &PurchaseId) -> bool {
         self.replayed.contains(id)
     }

@@ -1,4 +1,4 @@
-//! Looks for ids that a scan of the store yields more than once, without remembering all of them at a time.
+//! Finds ids that a scan of the store yields more than once, with bounded memory.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,14 +11,14 @@ use super::{Findings, VerifyOptions};
 use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, Selector};
 use crate::{PurchaseId, Result};
 
-/// Ids in as many classes as it takes for one class to be remembered; each class has a scan of its own.
+/// Partitions ids by hash, such that one partition fits into memory. Each partition needs one scan.
 #[derive(Debug)]
 struct HashPartitions {
     count: u64,
-    /// The class that is looked at now.
+    /// The partition of the current scan.
     current: u64,
     seen: BTreeSet<PurchaseId>,
-    twice: BTreeSet<PurchaseId>,
+    duplicates: BTreeSet<PurchaseId>,
 }
 
 impl HashPartitions {
@@ -28,51 +28,52 @@ impl HashPartitions {
         hasher.finish() % count == current
     }
 
-    fn see(&mut self, id: PurchaseId, most: usize) {
+    fn see(&mut self, id: PurchaseId, max: usize) {
         if !Self::is_current(self.count, self.current, &id) {
             return;
         }
         if !self.seen.insert(id) {
-            self.twice.insert(id);
+            self.duplicates.insert(id);
         }
-        // During the first scan only: later ones must find the classes as they are.
-        while self.current == 0 && self.seen.len() > most.max(1) {
+        // During the first scan only: later scans need the same partitions.
+        while self.current == 0 && self.seen.len() > max.max(1) {
             self.count *= 2;
             let count = self.count;
             self.seen.retain(|id| Self::is_current(count, 0, id));
-            self.twice.retain(|id| Self::is_current(count, 0, id));
+            self.duplicates.retain(|id| Self::is_current(count, 0, id));
         }
     }
 
-    fn end_scan(&mut self, findings: &mut Findings<PurchaseId>, most: usize) {
+    fn end_scan(&mut self, findings: &mut Findings<PurchaseId>, max: usize) {
         self.seen.clear();
-        for id in std::mem::take(&mut self.twice) {
-            findings.add(id, most);
+        for id in std::mem::take(&mut self.duplicates) {
+            findings.add(id, max);
         }
         self.current += 1;
     }
 }
 
-/// How many purchases there are, and which ids come more than once. `told` hears how many were scanned so far.
+/// Counts purchases and finds duplicate ids. Calls `progress` with the number of purchases scanned so far.
 pub(super) async fn scan(
     query: &Arc<dyn PurchaseQuery>,
     options: &VerifyOptions,
-    told: impl Fn(u64) + Send + Sync,
+    progress: impl Fn(u64) + Send + Sync,
 ) -> Result<(u64, Findings<PurchaseId>)> {
-    let mut classes = HashPartitions { count: 1, current: 0, seen: BTreeSet::new(), twice: BTreeSet::new() };
+    let mut partitions =
+        HashPartitions { count: 1, current: 0, seen: BTreeSet::new(), duplicates: BTreeSet::new() };
     let (mut purchases, mut scanned, mut findings) = (0, 0, Findings::default());
-    while classes.current < classes.count {
+    while partitions.current < partitions.count {
         let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         let mut pages = pin!(Arc::clone(query).pages(Selector::All, first));
         while let Some(page) = pages.try_next().await? {
             scanned += page.items.len() as u64;
-            page.items.iter().for_each(|purchase| classes.see(purchase.id, options.dedup_window));
-            told(scanned);
+            page.items.iter().for_each(|purchase| partitions.see(purchase.id, options.dedup_window));
+            progress(scanned);
         }
-        if classes.current == 0 {
+        if partitions.current == 0 {
             purchases = scanned;
         }
-        classes.end_scan(&mut findings, options.named);
+        partitions.end_scan(&mut findings, options.max_reported);
     }
     Ok((purchases, findings))
 }

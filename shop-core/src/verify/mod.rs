@@ -1,4 +1,4 @@
-//! The whole log against the store: is anything missing, is anything there twice?
+//! Verifies a store against the whole log: finds missing, duplicate and mismatched purchases.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -37,47 +37,48 @@ use crate::{PurchaseId, Result};
 
 use scan::LogScan;
 
-/// Holds a store to what a log says.
+/// Verifies a store against a log.
 ///
-/// # What it asks
-/// - Of every record of the log, whether its purchase is stored with the same content, its letter is kept among the
-///   dead letters, or its letter was settled by hand. A record of which nothing is true is
-///   [missing](VerifyReport::missing); one whose id is stored with other content, though, is
-///   [differing](VerifyReport::differing).
-/// - Of the store, whether a scan yields an id [twice](VerifyReport::twice). While documents are migrated, which moves
-///   them, an id may be met twice that is there once.
+/// # What is verified
+/// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved.
+///   Otherwise it is [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is stored
+///   with other content.
+/// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates). A migration moves
+///   documents, so a scan during a migration may yield an id twice although it is stored once.
 ///
-/// What was published after the walk began is not looked at. A record that was published before may still be on its
-/// way: what is not found is looked for again until nothing more of it has turned up for
-/// [`wait`](VerifyOptions::wait), so that a pipeline that runs is waited for as long as it gets on.
+/// Records that are appended after the scan began are not verified. Earlier ones may still be in flight: records that
+/// are not found are looked up again until none of them has appeared for the
+/// [`quiet_period`](VerifyOptions::quiet_period). A verification therefore waits for a running pipeline as long as that
+/// makes progress.
 ///
-/// # What it costs
-/// Time: one `get` of the store for each record, [`lookups`](VerifyOptions::lookups) at a time, and one scan of the
-/// store if it has up to [`dedup_window`](VerifyOptions::ids_at_once) purchases; two with up to twice as many, four with
-/// up to four times as many, and so on. Memory: the ids of that many purchases and of all letters, kept or settled, at
-/// some 30 bytes each; one batch of the log; the purchases of [`pending`](VerifyOptions::pending) records.
+/// # Cost
+/// Time: one `get` of the store per record, [`max_lookups`](VerifyOptions::max_lookups) concurrently, and one scan of
+/// the store if it has up to [`dedup_window`](VerifyOptions::dedup_window) purchases, two scans for up to twice as
+/// many, four for up to four times as many, and so on. Memory: about 30 bytes per purchase of that window and per dead
+/// letter, pending or resolved; one batch of the log; and the purchases of [`max_pending`](VerifyOptions::max_pending)
+/// records.
 #[derive(Debug, Clone)]
 pub struct Verify {
     query: Arc<dyn PurchaseQuery>,
     options: VerifyOptions,
 }
 
-/// How a [`Verify`] works.
+/// Options of a [`Verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyOptions {
-    /// How long nothing more turns up before what was not found is missing, 10 s unless chosen. It is looked for
-    /// again once even if this is zero.
+    /// The time without progress after which a record that was not found counts as missing (default 10 s). With zero,
+    /// records are looked up once more.
     pub quiet_period: Duration,
-    /// How many lookups are under way at a time, 32 unless chosen; 0 counts as 1.
+    /// The maximum number of concurrent lookups (default 32); 0 counts as 1.
     pub max_lookups: usize,
-    /// The most records that are not found yet and waited for together, 10,000 unless chosen: with more the walk
-    /// pauses for them.
-    pub pending: usize,
-    /// About the most ids of the store that are remembered at a time, 2,000,000 unless chosen.
+    /// The maximum number of records that are kept for another lookup (default 10,000). At this number the scan pauses
+    /// until they are found.
+    pub max_pending: usize,
+    /// The approximate maximum number of ids of the store in memory (default 2,000,000).
     pub dedup_window: usize,
-    /// The most findings of each kind that are named, 20 unless chosen; the others are counted.
-    pub named: usize,
+    /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
+    pub max_reported: usize,
 }
 
 impl Default for VerifyOptions {
@@ -85,53 +86,53 @@ impl Default for VerifyOptions {
         Self {
             quiet_period: Duration::from_secs(10),
             max_lookups: 32,
-            pending: 10_000,
+            max_pending: 10_000,
             dedup_window: 2_000_000,
-            named: 20,
+            max_reported: 20,
         }
     }
 }
 
-/// How far a verification has come.
+/// The progress of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifyProgress {
-    /// The records of the log that were looked at.
+    /// Records of the log that were scanned.
     pub records: u64,
-    /// Those of them that were not found yet, and are looked for again.
-    pub waiting: u64,
-    /// The purchases of the store that were scanned; some more than once in a large store.
+    /// Records that were not found yet and are looked up again.
+    pub pending: u64,
+    /// Purchases of the store that were scanned. A large store is scanned more than once.
     pub scanned: u64,
 }
 
-/// What a verification has found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// The records of the log that were looked at.
+    /// The number of records of the log.
     pub records: u64,
-    /// Of each topic and partition, the first offset that the log still had. What was before it was not looked at. A
-    /// partition without records is not listed.
+    /// Per topic and partition, the first offset that the log still has. Earlier records are not verified. Partitions
+    /// without records are absent.
     pub first_offsets: BTreeMap<(String, u32), u64>,
-    /// The purchases of the store.
+    /// The number of purchases in the store.
     pub purchases: u64,
-    /// Records whose letters are kept among the dead letters.
+    /// The number of records with a pending dead letter.
     pub dead_lettered: u64,
-    /// Of those, the ones whose id another purchase has: clients have sent them under a key that was used before.
+    /// Those of them that are conflicts: a client has used a key again with other content.
     pub conflicts: u64,
-    /// Records whose letters were replayed or dropped. What was replayed stands in the log once more, and is held to
-    /// the same there.
+    /// The number of records whose dead letter was replayed or discarded. A replayed record is in the log a second time
+    /// and is verified there.
     pub resolved: u64,
-    /// Records that are nowhere.
+    /// Records that are neither stored nor dead-lettered.
     pub missing: Findings<UnverifiedRecord>,
-    /// Records whose id is stored with other content, and that are no dead letters.
+    /// Records whose id is stored with other content, and that are not dead-lettered.
     pub mismatched: Findings<UnverifiedRecord>,
-    /// Ids that the store has more than once.
+    /// Ids that the store contains more than once.
     pub duplicates: Findings<PurchaseId>,
 }
 
 impl VerifyReport {
-    /// Whether nothing is missing, nothing is there twice, and nothing is stored with other content.
+    /// Whether nothing is missing, duplicated or mismatched.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.missing.count == 0 && self.mismatched.count == 0 && self.duplicates.count == 0
@@ -145,71 +146,70 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// How many there are, and which, as far as they are to be named.
+/// The number of findings, and samples of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Findings<T> {
-    /// All of them.
+    /// The number of all findings.
     pub count: u64,
-    /// The first of them.
-    pub named: Vec<T>,
+    /// The first findings, at most [`VerifyOptions::max_reported`].
+    pub samples: Vec<T>,
 }
 
 impl<T> Default for Findings<T> {
     fn default() -> Self {
-        Self { count: 0, named: Vec::new() }
+        Self { count: 0, samples: Vec::new() }
     }
 }
 
 impl<T> Findings<T> {
-    fn add(&mut self, finding: T, most: usize) {
+    fn add(&mut self, finding: T, max: usize) {
         self.count += 1;
-        if self.named.len() < most {
-            self.named.push(finding);
+        if self.samples.len() < max {
+            self.samples.push(finding);
         }
     }
 }
 
-/// A record that the store does not account for.
+/// A record that the store does not contain as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnverifiedRecord {
-    /// The id of its purchase; its own, if it is no purchase.
+    /// The id of its purchase, or the record's id if it does not decode.
     pub id: PurchaseId,
-    /// Where it stands.
+    /// Its position.
     pub position: RecordPosition,
 }
 
 impl Verify {
-    /// Holds the store behind `query` to logs.
+    /// A verification of the store behind `query`.
     #[must_use]
     pub const fn new(query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Self {
         Self { query, options }
     }
 
-    /// Scans `log` and its dead letters; the latter are read at the beginning, and again before anything is called
+    /// Scans `log` and its dead letters. Dead letters are read at the start, and again before any record is reported as
     /// missing. `progress` is called after each batch and page.
     ///
     /// # Errors
-    /// Those of the log and of the store, as they are. Nothing was changed; the verification may be started again.
+    /// Errors of the log and of the store, unchanged. Nothing was written; the verification can be repeated.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the verification and leaves nothing behind.
+    /// Dropping the future ends the verification without side effects.
     pub async fn run(
         &self,
         log: &dyn LogAdmin,
         progress: impl Fn(VerifyProgress) + Send + Sync,
     ) -> Result<VerifyReport> {
         let mut batches = log.scan().await?;
-        let mut walk = LogScan::begin(self, log, &progress).await?;
+        let mut log_scan = LogScan::begin(self, log, &progress).await?;
         while let Some(batch) = batches.try_next().await? {
-            walk.batch(&batch).await?;
+            log_scan.batch(&batch).await?;
         }
-        let mut verified = walk.end().await?;
-        let records = verified.records;
-        let scanned = |scanned| progress(VerifyProgress { records, waiting: 0, scanned });
-        (verified.purchases, verified.duplicates) =
-            duplicates::scan(&self.query, &self.options, scanned).await?;
-        Ok(verified)
+        let mut report = log_scan.end().await?;
+        let records = report.records;
+        let scanned = |scanned| progress(VerifyProgress { records, pending: 0, scanned });
+        (report.purchases, report.duplicates) = duplicates::scan(&self.query, &self.options, scanned).await?;
+        Ok(report)
     }
 }

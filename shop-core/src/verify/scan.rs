@@ -1,4 +1,4 @@
-//! The walk through the log: each record is looked for, and what is not found is looked for again.
+//! Scans the log and looks up each record in the store. Records that are not found are looked up again.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::ports::PurchaseQuery;
 use crate::record::decode;
 use crate::{Purchase, PurchaseId, Result};
 
-/// The first pause before what was not found is looked for again; each further one is twice as long.
+/// The first pause before records are looked up again. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
@@ -22,23 +22,23 @@ pub(super) struct LogScan<'a, T> {
     verify: &'a Verify,
     log: &'a dyn LogAdmin,
     progress: &'a T,
-    aside: DeadLetterIndex,
-    waiting: Vec<PendingRecord>,
-    /// When something that was waited for has turned up, or the waiting began.
+    dead_letters: DeadLetterIndex,
+    pending: Vec<PendingRecord>,
+    /// When the last pending record was found, or the first lookup was repeated.
     last_found: Option<Instant>,
-    verified: VerifyReport,
+    report: VerifyReport,
 }
 
-/// A record that is looked for.
+/// A record to look up.
 #[derive(Debug)]
 struct PendingRecord {
     record_id: RecordId,
     partition: u32,
     offset: u64,
     topic: Arc<str>,
-    /// That of its purchase; its own, if it is none.
+    /// The id of its purchase, or its own if it does not decode.
     id: PurchaseId,
-    /// What it says; nothing when it is no purchase.
+    /// The purchase; `None` when the record does not decode.
     purchase: Option<Purchase>,
     /// Whether its id is stored with other content.
     differs: bool,
@@ -50,28 +50,28 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         log: &'a dyn LogAdmin,
         progress: &'a T,
     ) -> Result<LogScan<'a, T>> {
-        let aside = DeadLetterIndex::read(log).await?;
-        let (waiting, verified) = (Vec::new(), VerifyReport::default());
-        Ok(LogScan { verify, log, progress, aside, waiting, last_found: None, verified })
+        let dead_letters = DeadLetterIndex::read(log).await?;
+        let (pending, report) = (Vec::new(), VerifyReport::default());
+        Ok(LogScan { verify, log, progress, dead_letters, pending, last_found: None, report })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
-        let mut sought = Vec::new();
+        let mut records = Vec::new();
         if let Some(first) = batch.records.first() {
             let partition = (batch.partition.topic.to_string(), batch.partition.index);
-            self.verified.first_offsets.entry(partition).or_insert(first.offset);
+            self.report.first_offsets.entry(partition).or_insert(first.offset);
         }
         for record in &batch.records {
-            self.verified.records += 1;
+            self.report.records += 1;
             let record_id = RecordId::new(record, &batch.partition);
-            match self.aside.fate(&record_id) {
-                Some(fate) => self.count(fate),
+            match self.dead_letters.disposition(&record_id) {
+                Some(disposition) => self.count(disposition),
                 None => {
                     let purchase = decode(record, &batch.partition).ok();
                     let id = purchase.as_ref().map_or_else(|| record_id.into(), |purchase| purchase.id);
                     let (partition, offset) = (batch.partition.index, record.offset);
                     let topic = Arc::clone(&batch.partition.topic);
-                    sought.push(PendingRecord {
+                    records.push(PendingRecord {
                         record_id,
                         partition,
                         offset,
@@ -83,10 +83,10 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
                 }
             }
         }
-        let not_found = self.look_up(sought).await?;
-        self.waiting.extend(not_found);
+        let not_found = self.look_up(records).await?;
+        self.pending.extend(not_found);
         self.report_progress();
-        if self.waiting.len() >= self.verify.options.pending.max(1) {
+        if self.pending.len() >= self.verify.options.max_pending.max(1) {
             self.wait().await?;
         }
         Ok(())
@@ -94,50 +94,50 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 
     pub(super) async fn end(mut self) -> Result<VerifyReport> {
         self.wait().await?;
-        Ok(self.verified)
+        Ok(self.report)
     }
 
-    fn count(&mut self, fate: Disposition) {
-        match fate {
+    fn count(&mut self, disposition: Disposition) {
+        match disposition {
             Disposition::DeadLettered(reason) => {
-                self.verified.dead_lettered += 1;
-                self.verified.conflicts += u64::from(reason == ReasonKind::Conflict);
+                self.report.dead_lettered += 1;
+                self.report.conflicts += u64::from(reason == ReasonKind::Conflict);
             }
-            Disposition::Settled => self.verified.resolved += 1,
+            Disposition::Resolved => self.report.resolved += 1,
         }
     }
 
     fn report_progress(&self) {
-        let waiting = self.waiting.len() as u64;
-        (self.progress)(VerifyProgress { records: self.verified.records, waiting, scanned: 0 });
+        let pending = self.pending.len() as u64;
+        (self.progress)(VerifyProgress { records: self.report.records, pending, scanned: 0 });
     }
 
-    /// Those of `sought` that are not stored as they are.
-    async fn look_up(&self, sought: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
-        let lookups = stream::iter(sought).map(|sought| look_for(&*self.verify.query, sought));
+    /// Those of `records` that are not stored with the same content.
+    async fn look_up(&self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
+        let lookups = stream::iter(records).map(|record| look_up_one(&*self.verify.query, record));
         let found = lookups.buffered(self.verify.options.max_lookups.max(1));
         found.try_filter_map(|not_found| std::future::ready(Ok(not_found))).try_collect().await
     }
 
-    /// Waits until everything that was not found has turned up, or nothing more does.
+    /// Waits until all pending records are found, or no more of them are.
     async fn wait(&mut self) -> Result<()> {
         let mut pause = FIRST_PAUSE;
-        while !self.waiting.is_empty() {
-            let before = self.waiting.len();
-            let sought = std::mem::take(&mut self.waiting);
-            self.waiting = self.look_up(sought).await?;
+        while !self.pending.is_empty() {
+            let before = self.pending.len();
+            let records = std::mem::take(&mut self.pending);
+            self.pending = self.look_up(records).await?;
             let since = *self.last_found.get_or_insert_with(Instant::now);
             let left = self.verify.options.quiet_period.saturating_sub(since.elapsed());
-            if self.waiting.len() == before && left.is_zero() {
-                // What was put aside since the walk began.
-                self.aside = DeadLetterIndex::read(self.log).await?;
-                self.take_put_aside();
-                if self.waiting.len() == before {
+            if self.pending.len() == before && left.is_zero() {
+                // Records may have been dead-lettered since the scan began.
+                self.dead_letters = DeadLetterIndex::read(self.log).await?;
+                self.take_dead_lettered();
+                if self.pending.len() == before {
                     self.give_up();
                     break;
                 }
             }
-            if self.waiting.len() < before {
+            if self.pending.len() < before {
                 self.last_found = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
@@ -148,34 +148,35 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         Ok(())
     }
 
-    fn take_put_aside(&mut self) {
-        for sought in std::mem::take(&mut self.waiting) {
-            let chosen = sought.differs && self.aside.was_replayed(&sought.id);
-            match self.aside.fate(&sought.record_id).or(chosen.then_some(Disposition::Settled)) {
-                Some(fate) => self.count(fate),
-                None => self.waiting.push(sought),
+    fn take_dead_lettered(&mut self) {
+        for record in std::mem::take(&mut self.pending) {
+            let chosen = record.differs && self.dead_letters.was_replayed(&record.id);
+            match self.dead_letters.disposition(&record.record_id).or(chosen.then_some(Disposition::Resolved))
+            {
+                Some(disposition) => self.count(disposition),
+                None => self.pending.push(record),
             }
         }
     }
 
     fn give_up(&mut self) {
-        let most = self.verify.options.named;
-        for PendingRecord { id, topic, partition, offset, differs, .. } in std::mem::take(&mut self.waiting) {
+        let max = self.verify.options.max_reported;
+        for PendingRecord { id, topic, partition, offset, differs, .. } in std::mem::take(&mut self.pending) {
             let position = RecordPosition::new(topic.to_string(), partition, offset);
-            let VerifyReport { missing, mismatched: differing, .. } = &mut self.verified;
-            let findings = if differs { differing } else { missing };
-            findings.add(UnverifiedRecord { id, position }, most);
+            let VerifyReport { missing, mismatched, .. } = &mut self.report;
+            let findings = if differs { mismatched } else { missing };
+            findings.add(UnverifiedRecord { id, position }, max);
         }
     }
 }
 
-/// `None` when it is stored as it is.
-async fn look_for(query: &dyn PurchaseQuery, mut sought: PendingRecord) -> Result<Option<PendingRecord>> {
-    let Some(purchase) = &sought.purchase else { return Ok(Some(sought)) };
+/// `None` when it is stored with the same content.
+async fn look_up_one(query: &dyn PurchaseQuery, mut record: PendingRecord) -> Result<Option<PendingRecord>> {
+    let Some(purchase) = &record.purchase else { return Ok(Some(record)) };
     let stored = query.get(&purchase.id).await?;
     if stored.as_ref().is_some_and(|stored| stored.same_content(purchase)) {
         return Ok(None);
     }
-    sought.differs = stored.is_some();
-    Ok(Some(sought))
+    record.differs = stored.is_some();
+    Ok(Some(record))
 }

@@ -61,18 +61,18 @@ impl World {
         assert!(matches!(self.store.insert_one(purchase).await.unwrap(), InsertOutcome::Inserted));
     }
 
-    /// Puts aside the record at `position`.
-    async fn put_aside(&self, position: &RecordPosition) -> DeadLetter {
-        self.put_aside_for(position, Reason::conflict(Purchase::TYPE)).await
+    /// Dead-letters the record at `position`.
+    async fn dead_letter(&self, position: &RecordPosition) -> DeadLetter {
+        self.dead_letter_for(position, Reason::conflict(Purchase::TYPE)).await
     }
 
-    async fn put_aside_for(&self, position: &RecordPosition, reason: Reason) -> DeadLetter {
+    async fn dead_letter_for(&self, position: &RecordPosition, reason: Reason) -> DeadLetter {
         let batches: Vec<_> = self.log.scan().await.unwrap().try_collect().await.unwrap();
         let batch = batches.iter().find(|batch| batch.partition.index == position.partition).unwrap();
         let record = batch.records.iter().find(|record| record.offset == position.offset).unwrap();
-        let letter = DeadLetter::new(record.clone(), batch.partition.clone(), reason, 1);
-        self.log.dead_letters().put(std::slice::from_ref(&letter)).await.unwrap();
-        letter
+        let dead_letter = DeadLetter::new(record.clone(), batch.partition.clone(), reason, 1);
+        self.log.dead_letters().put(std::slice::from_ref(&dead_letter)).await.unwrap();
+        dead_letter
     }
 
     async fn verify(&self) -> VerifyReport {
@@ -106,25 +106,25 @@ async fn what_is_nowhere_is_missing_and_named_up_to_a_bound() {
         world.publish(&purchase(number)).await;
     }
     let mut options = VerifyOptions::default();
-    (options.pending, options.named) = (8, 5);
+    (options.max_pending, options.max_reported) = (8, 5);
     let verified = world.verify_by(Arc::new(world.store.clone()), options).await.unwrap();
-    assert_eq!((verified.missing.count, verified.missing.named.len()), (50, 5));
+    assert_eq!((verified.missing.count, verified.missing.samples.len()), (50, 5));
     assert!(!verified.is_clean());
     let all: BTreeSet<_> = (100..150).map(|number| purchase(number).id).collect();
-    assert!(ids(&verified.missing.named).is_subset(&all), "{verified:?}");
+    assert!(ids(&verified.missing.samples).is_subset(&all), "{verified:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_is_no_purchase_is_missing_unless_it_was_put_aside() {
+async fn a_record_that_is_no_purchase_is_missing_unless_it_was_dead_letter() {
     let world = World::new().await;
     let position = world.log.append(poison());
     let verified = world.verify().await;
-    assert_eq!(verified.missing.named[0].position, position);
-    let letter = world.put_aside(&position).await;
+    assert_eq!(verified.missing.samples[0].position, position);
+    let dead_letter = world.dead_letter(&position).await;
     let verified = world.verify().await;
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
     assert!(verified.is_clean());
-    assert_eq!(letter.position().offset, position.offset);
+    assert_eq!(dead_letter.position().offset, position.offset);
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,16 +134,16 @@ async fn a_conflict_is_dead_lettered_or_differing() {
     other.price = "1".parse().unwrap();
     let position = world.publish(&other).await;
     let verified = world.verify().await;
-    assert_eq!(ids(&verified.mismatched.named), BTreeSet::from([other.id]));
+    assert_eq!(ids(&verified.mismatched.samples), BTreeSet::from([other.id]));
     assert!(!verified.is_clean() && verified.missing.count == 0, "{verified:?}");
 
-    let letter = world.put_aside(&position).await;
+    let dead_letter = world.dead_letter(&position).await;
     let verified = world.verify().await;
     assert!(verified.is_clean() && verified.dead_lettered == 1, "{verified:?}");
     assert_eq!(verified.conflicts, 1);
 
     // The one that was stored is taken out, the other one replayed: the log still has both.
-    assert_eq!(world.log.replay(&[letter], Purchase::TYPE).await.unwrap(), 1);
+    assert_eq!(world.log.replay(&[dead_letter], Purchase::TYPE).await.unwrap(), 1);
     world.store = InMemoryStore::new();
     for number in (0..30).filter(|number| *number != 7) {
         world.insert(purchase(number)).await;
@@ -169,7 +169,7 @@ async fn conflicts_are_told_from_other_dead_letters() {
         let position = world.log.append(poison());
         let verified = world.verify().await;
         assert_eq!((verified.missing.count, verified.dead_lettered), (1, number as u64));
-        world.put_aside_for(&position, reason).await;
+        world.dead_letter_for(&position, reason).await;
     }
     let verified = world.verify().await;
     assert_eq!((verified.dead_lettered, verified.conflicts), (4, 2), "{verified:?}");
@@ -208,12 +208,12 @@ impl LogAdmin for Truncated {
         self.0.scan_dead_letters().await
     }
 
-    async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.0.replay(letters, of).await
+    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        self.0.replay(dead_letters, of).await
     }
 
-    async fn discard(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.0.discard(letters, of).await
+    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        self.0.discard(dead_letters, of).await
     }
 }
 
@@ -236,8 +236,8 @@ async fn it_says_where_the_log_begins() {
 async fn what_was_dropped_is_settled() {
     let world = World::new().await;
     let position = world.log.append(poison());
-    let letter = world.put_aside(&position).await;
-    assert_eq!(world.log.discard(&[letter], Purchase::TYPE).await.unwrap(), 1);
+    let dead_letter = world.dead_letter(&position).await;
+    assert_eq!(world.log.discard(&[dead_letter], Purchase::TYPE).await.unwrap(), 1);
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!((verified.resolved, verified.dead_lettered), (1, 0));
@@ -322,12 +322,12 @@ async fn what_is_there_twice_is_found_however_few_ids_are_remembered() {
     let world = World::new().await;
     for at_once in [0, 1, 7, 100] {
         let mut options = VerifyOptions::default();
-        (options.dedup_window, options.named) = (at_once, 100);
+        (options.dedup_window, options.max_reported) = (at_once, 100);
         let query = Arc::new(Doubling(world.store.clone()));
         let verified = world.verify_by(query, options).await.unwrap();
         assert_eq!((verified.duplicates.count, verified.purchases), (15, 60), "{at_once}");
         let odd: BTreeSet<_> = (0..30).filter(|number| number % 2 == 1).map(|n| purchase(n).id).collect();
-        assert_eq!(verified.duplicates.named.into_iter().collect::<BTreeSet<_>>(), odd, "{at_once}");
+        assert_eq!(verified.duplicates.samples.into_iter().collect::<BTreeSet<_>>(), odd, "{at_once}");
         assert_eq!(verified.missing.count, 0);
     }
 }

@@ -188,11 +188,11 @@ impl World {
         let (faults, source) = (Faults::new(), Arc::new(self.log.source(GROUP)));
         let watched = WatchedSource { inner: Arc::clone(&source), line: Arc::clone(&line) };
         let store = WatchedStore { inner: self.store.clone(), line: Arc::clone(&line) };
-        let letters = WatchedDeadLetters { inner: self.log.dead_letters(), line: Arc::clone(&line) };
+        let dead_letters = WatchedDeadLetters { inner: self.log.dead_letters(), line: Arc::clone(&line) };
         let ingest = Ingest::new(
             faults.source(Arc::new(watched)),
             self.faults.store(Arc::new(store)),
-            self.faults.dead_letters(Arc::new(letters)),
+            self.faults.dead_letters(Arc::new(dead_letters)),
             self.options(),
         );
         let monitor = ingest.monitor();
@@ -279,7 +279,7 @@ impl World {
         tokio::time::sleep(LONG).await;
         self.check().await?;
         if !self.members.is_empty() && self.setting.dead_letter_limit == 0 && !self.has_fallen_back() {
-            self.oracle.count("event: everything is carried without a restart");
+            self.oracle.count("event: everything is processed without a restart");
             self.oracle.missing().map_or(Ok(()), Err)?;
         }
         (0..MAX_MEMBERS).for_each(|_| self.leave(0));

@@ -27,7 +27,7 @@ struct Book {
     /// The contents with which ids were published.
     contents: BTreeMap<PurchaseId, Vec<Purchase>>,
     stored: BTreeMap<PurchaseId, Purchase>,
-    letters: BTreeMap<(u32, u64), LogRecord>,
+    dead_letters: BTreeMap<(u32, u64), LogRecord>,
     /// The ids of purchases that were dead-lettered because the store rejected them.
     refused: BTreeSet<PurchaseId>,
     /// The bytes of the largest batch.
@@ -66,7 +66,7 @@ impl Oracle {
             published: BTreeMap::new(),
             contents: BTreeMap::new(),
             stored: BTreeMap::new(),
-            letters: BTreeMap::new(),
+            dead_letters: BTreeMap::new(),
             refused: BTreeSet::new(),
             largest: 0,
             delivered: BTreeSet::new(),
@@ -135,9 +135,9 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn put(&self, letters: &[DeadLetter]) {
+    pub(crate) fn put(&self, dead_letters: &[DeadLetter]) {
         let mut book = self.book();
-        letters.iter().for_each(|letter| book.put(letter));
+        dead_letters.iter().for_each(|dead_letter| book.put(dead_letter));
     }
 
     pub(crate) fn committed(&self, positions: &[CommitOffset], outcomes: &[CommitOutcome]) {
@@ -195,7 +195,12 @@ impl Oracle {
     }
 
     /// Holds what the log and the store have against the book.
-    pub(crate) fn check(&self, committed: &BTreeMap<u32, u64>, stored: &[Purchase], letters: &[DeadLetter]) {
+    pub(crate) fn check(
+        &self,
+        committed: &BTreeMap<u32, u64>,
+        stored: &[Purchase],
+        dead_letters: &[DeadLetter],
+    ) {
         let mut book = self.book();
         for (index, next) in committed {
             book.expect_durable_before(*index, *next);
@@ -207,14 +212,15 @@ impl Oracle {
         if !book.stored.values().eq(stored) {
             book.accuse(format!("the store holds {stored:?}, which is not what was first inserted"));
         }
-        let kept =
-            letters.iter().map(|letter| ((letter.partition.index, letter.record.offset), &letter.record));
-        if !book.letters.iter().map(|(place, record)| (*place, record)).eq(kept) {
+        let kept = dead_letters.iter().map(|dead_letter| {
+            ((dead_letter.partition.index, dead_letter.record.offset), &dead_letter.record)
+        });
+        if !book.dead_letters.iter().map(|(place, record)| (*place, record)).eq(kept) {
             book.accuse("the dead letters are not those that were put".to_owned());
         }
     }
 
-    /// What is still missing of the end of everything: all stored or put aside, all committed.
+    /// What is still missing of the end of everything: all stored or dead-lettered, all committed.
     pub(crate) fn missing(&self) -> Option<String> {
         let mut book = self.book();
         let ends: Vec<(u32, u64)> =
@@ -227,7 +233,9 @@ impl Oracle {
                 ));
             }
             if let Some(offset) = book.first_not_durable(index, end) {
-                return Some(format!("record {offset} of partition {index} is neither stored nor put aside"));
+                return Some(format!(
+                    "record {offset} of partition {index} is neither stored nor dead-lettered"
+                ));
             }
         }
         let lost =
@@ -292,42 +300,45 @@ impl Book {
         self.stored.entry(purchase.id).or_insert_with(|| purchase.clone());
     }
 
-    fn put(&mut self, letter: &DeadLetter) {
-        let (index, offset) = (letter.partition.index, letter.record.offset);
-        self.expect_identical(index, &letter.record, "put aside");
+    fn put(&mut self, dead_letter: &DeadLetter) {
+        let (index, offset) = (dead_letter.partition.index, dead_letter.record.offset);
+        self.expect_identical(index, &dead_letter.record, "put aside");
         let published = self.published.get(&index).and_then(|all| all.get(usize::try_from(offset).unwrap()));
         let purchase = published.and_then(|published| published.purchase.as_ref());
         let (is_right, what) = match purchase {
-            None => (letter.reason.kind() == ReasonKind::Undecodable, "event: poison is put aside"),
-            Some(purchase) if letter.reason.kind() == ReasonKind::Refused => {
+            None => (dead_letter.reason.kind() == ReasonKind::Undecodable, "event: poison is dead-lettered"),
+            Some(purchase) if dead_letter.reason.kind() == ReasonKind::Refused => {
                 self.refused.insert(purchase.id);
                 (true, "event: a purchase that the store rejects is dead-lettered")
             }
             Some(purchase) => {
                 let first = self.stored.get(&purchase.id);
                 let conflicts = first.is_some_and(|first| !first.same_content(purchase));
-                (conflicts && letter.reason.kind() == ReasonKind::Conflict, "event: a conflict is put aside")
+                (
+                    conflicts && dead_letter.reason.kind() == ReasonKind::Conflict,
+                    "event: a conflict is dead-lettered",
+                )
             }
         };
         if !is_right {
-            self.accuse(format!("put aside without a reason: {letter:?}"));
+            self.accuse(format!("dead-lettered without a reason: {dead_letter:?}"));
         }
         self.note(what, offset);
-        if self.letters.insert((index, offset), letter.record.clone()).is_some() {
-            self.note("event: a letter is put again", offset);
+        if self.dead_letters.insert((index, offset), dead_letter.record.clone()).is_some() {
+            self.note("event: a dead letter is put again", offset);
         }
     }
 
     fn expect_durable_before(&mut self, index: u32, next: u64) {
         if let Some(offset) = self.first_not_durable(index, next) {
-            let record = format!("record {offset}, neither stored nor put aside");
+            let record = format!("record {offset}, neither stored nor dead-lettered");
             self.accuse(format!("the position {next} of partition {index} is past {record}"));
         }
     }
 
-    /// The first record before offset `next` that is neither stored with its content nor put aside.
+    /// The first record before offset `next` that is neither stored with its content nor dead-lettered.
     fn first_not_durable(&mut self, index: u32, next: u64) -> Option<u64> {
-        let Self { published, stored, letters, .. } = self;
+        let Self { published, stored, dead_letters, .. } = self;
         let records = published.get_mut(&index).map(Vec::as_mut_slice).unwrap_or_default();
         for offset in 0..next {
             let Some(published) = records.get_mut(usize::try_from(offset).unwrap()) else {
@@ -337,8 +348,8 @@ impl Book {
                 let same = |purchase: &Purchase| {
                     stored.get(&purchase.id).is_some_and(|first| first.same_content(purchase))
                 };
-                published.durable =
-                    letters.contains_key(&(index, offset)) || published.purchase.as_ref().is_some_and(same);
+                published.durable = dead_letters.contains_key(&(index, offset))
+                    || published.purchase.as_ref().is_some_and(same);
             }
             if !published.durable {
                 return Some(offset);

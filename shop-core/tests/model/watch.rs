@@ -126,7 +126,7 @@ impl LogSource for WatchedSource {
         let leaving = *self.line.leaving.lock().unwrap();
         let in_time = leaving.is_some_and(|(asked, drain)| asked.elapsed() < drain);
         if in_time && self.line.is_undisturbed() {
-            self.line.oracle.count("event: a member leaves and nothing comes again");
+            self.line.oracle.count("event: a member leaves and nothing is redelivered");
             if !all {
                 self.line.oracle.accuse(format!("member {} left before it was drained", self.line.member));
             }
@@ -170,10 +170,10 @@ pub(crate) struct WatchedDeadLetters {
 
 #[async_trait]
 impl DeadLetters for WatchedDeadLetters {
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         self.line.send(self.line.latency / 2).await;
-        self.inner.put(letters).await?;
-        self.line.oracle.put(letters);
+        self.inner.put(dead_letters).await?;
+        self.line.oracle.put(dead_letters);
         Ok(())
     }
 

@@ -77,14 +77,14 @@ fn eager(options: &mut KafkaLogOptions) {
 async fn an_eager_revocation_is_waited_for() {
     // The cluster in this process takes no commits while it waits for members to give up what they own.
     let Some(fixture) = servers::on_broker_with(eager).await else { return };
-    log::a_revocation_is_waited_for(&fixture).await;
+    log::a_rebalance_waits_for_the_revocation(&fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_eager_revocation_ends_with_its_grace() {
-    log::a_revocation_ends_with_its_grace(&KafkaFixture::in_process_with(eager).await).await;
+    log::a_revocation_ends_at_its_timeout(&KafkaFixture::in_process_with(eager).await).await;
     let Some(fixture) = servers::on_broker_with(eager).await else { return };
-    log::a_revocation_ends_with_its_grace(&fixture).await;
+    log::a_revocation_ends_at_its_timeout(&fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

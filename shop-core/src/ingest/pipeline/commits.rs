@@ -1,4 +1,4 @@
-//! Commits what is durable: one commit at a time.
+//! Commits durable offsets: one commit at a time.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use super::{Ownership, Pipeline};
 use crate::log::{CommitOffset, CommitOutcome};
 use crate::{Error, ErrorKind, Result};
 
-/// When a commit is reported that has neither succeeded nor failed. Adapters bound it far below.
+/// After this time a commit that has neither succeeded nor failed is reported. Adapters have far shorter timeouts.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The state of committing.
+/// The state of commits.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(Hash))]
 pub(super) struct Commits {
-    /// Also says when the interval between two commits is over.
+    /// Also tracks the interval between two commits.
     pub(super) backoff: Backoff,
     state: CommitState,
 }
@@ -27,9 +27,9 @@ pub(super) struct Commits {
 #[cfg_attr(test, derive(Hash))]
 enum CommitState {
     None,
-    /// One is under way, and is overdue at this instant.
+    /// One is in progress, and is overdue at this instant.
     UnderWay(Instant),
-    /// One is under way and was reported.
+    /// One is in progress and was reported as overdue.
     Overdue,
 }
 
@@ -113,7 +113,7 @@ impl Pipeline {
         }
     }
 
-    /// Reports a commit that does not end. It is not given up: it may have moved the position.
+    /// Reports an overdue commit. It is not abandoned, because it may have moved the position.
     pub(super) fn report_overdue_commit(&mut self, now: Instant) {
         if let CommitState::UnderWay(overdue_at) = self.commits.state
             && overdue_at <= now
@@ -126,7 +126,7 @@ impl Pipeline {
 }
 
 fn miscounted() -> Error {
-    Error::new(ErrorKind::Internal, "the source did not answer with one outcome for each position")
+    Error::new(ErrorKind::Internal, "the source did not return one outcome per position")
         .with_origin("ingest")
 }
 

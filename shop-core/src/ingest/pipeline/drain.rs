@@ -1,4 +1,4 @@
-//! Partitions that are drained: what is left to do for them, and until when.
+//! Partitions being drained after a revocation or at shutdown, with their deadlines.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::{Ownership, Pipeline, key};
 use crate::log::Partition;
 
-/// A revocation that is answered when its partitions are drained, or are out of time.
+/// A revocation that is answered when its partitions are drained or its time is over.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(Hash))]
 pub(super) struct Drain {
@@ -16,23 +16,23 @@ pub(super) struct Drain {
     pub(super) partitions: Vec<Partition>,
 }
 
-/// Until when a drain takes.
+/// The deadlines of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
 pub(super) struct DrainDeadlines {
-    /// When batches that are still in flight are abandoned.
+    /// When batches still in flight are abandoned.
     pub(super) drain_by: Instant,
-    /// When the drain ends whatever was committed.
+    /// When the drain ends regardless of the commit.
     pub(super) give_up_by: Instant,
 }
 
 impl DrainDeadlines {
-    /// Those of a drain that may take `time`; its last quarter is kept for the commit.
+    /// Deadlines for a drain of `time`. The last quarter is reserved for the commit.
     pub(super) fn within(time: Duration, now: Instant) -> Self {
         Self { drain_by: after(now, time / 4 * 3), give_up_by: after(now, time) }
     }
 
-    /// The same, but not later than `other`.
+    /// The same deadlines, limited by those of `other`.
     pub(super) fn at_most(self, other: Option<Self>) -> Self {
         let Some(other) = other else { return self };
         Self {
@@ -57,7 +57,7 @@ impl Pipeline {
             if owned.is_past(partition.epoch) {
                 continue;
             }
-            // What is in flight of an older epoch is not drained: nothing of it can be committed.
+            // Batches of an older epoch are not drained: their commits would be fenced.
             let before = owned.progress().map(|progress| progress.partition.clone());
             if before.as_ref() != Some(partition) {
                 actions.extend(before.map(Action::Abandon));
@@ -66,7 +66,7 @@ impl Pipeline {
             owned.drain(deadlines);
         }
         self.drains.push(drain);
-        // The rebalance waits for the commit: it is tried at once, whatever was waited for before.
+        // The rebalance waits for the commit, so it is tried at once, without backoff.
         self.commits.backoff.hurry();
     }
 
@@ -93,7 +93,7 @@ impl Pipeline {
         }
     }
 
-    /// Whether nothing of a partition is waited for any more.
+    /// Whether nothing of a partition is in flight or uncommitted any more.
     fn is_over(&self, ownership: &Ownership, now: Instant) -> bool {
         let Ownership::Draining(progress, deadlines) = ownership else { return true };
         let is_drained = progress.is_abandoned || progress.is_idle();
@@ -107,7 +107,7 @@ impl Pipeline {
         self.drains.is_empty() && is_committed && is_over()
     }
 
-    /// Leaves `partitions`, for good in these epochs.
+    /// Leaves `partitions`. Their epochs are not entered again.
     pub(super) fn leave(&mut self, partitions: &[Partition], actions: &mut Vec<Action>) {
         for partition in partitions {
             let left = Ownership::Left { epoch: partition.epoch };
@@ -118,7 +118,7 @@ impl Pipeline {
             actions.extend(ownership.progress().map(|progress| Action::Abandon(progress.partition.clone())));
             *ownership = left;
         }
-        // A commit that does not end stays a failure: none begins before it has ended.
+        // A commit that does not end stays a failure, because no other one can start.
         if !self.commits.is_under_way() && !self.has_offsets() {
             self.failures_changed |= self.commits.backoff.recovered();
         }

@@ -1,6 +1,6 @@
-//! The decisions of ingest, without I/O: given events and the time, it returns what is to be done.
+//! The decisions of ingest, without I/O: takes events and the time, returns actions.
 //!
-//! [`driver`](super::driver) makes the calls. Nothing here waits, reads a clock or calls a port, so that a test can walk
+//! [`driver`](super::driver) makes the calls. Nothing here waits, reads a clock or calls a port, so a test can explore
 //! all interleavings of a small scope.
 
 mod commits;
@@ -30,20 +30,20 @@ pub(super) use commits::overdue;
 use drain::{Drain, DrainDeadlines};
 use progress::Progress;
 
-/// The minimum time that the source gets to leave its group, however long the drain has taken.
+/// The minimum time that the source has to leave its group, even if the drain took longer.
 const MIN_CLOSE: Duration = Duration::from_millis(500);
 
 /// A partition in any epoch: topic and index.
 type Key = (Arc<str>, u32);
 
-/// What this member has of a partition.
+/// The state of a partition that this member owns.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(Hash))]
 enum Ownership {
     Reading(Progress),
-    /// It is to be left by then.
+    /// When it has to be left.
     Draining(Progress, DrainDeadlines),
-    /// Nothing of this epoch, or one before it, counts any more.
+    /// Batches of this epoch or an earlier one are ignored.
     Left {
         epoch: u64,
     },
@@ -64,7 +64,7 @@ impl Ownership {
         }
     }
 
-    /// Whether batches of `epoch` are not taken any more.
+    /// Whether batches of `epoch` are ignored.
     const fn is_past(&self, epoch: u64) -> bool {
         match self {
             Self::Reading(progress) | Self::Draining(progress, _) => progress.partition.epoch > epoch,
@@ -88,17 +88,17 @@ struct InFlight {
     records: usize,
     bytes: usize,
     read: Instant,
-    /// The call that fails for it, since when, and why.
+    /// The failing call of the batch, since when it fails, and its error.
     failing: Option<(Component, Instant, Error)>,
-    /// The records that the store does not take, by index.
+    /// The stuck records, by index.
     stuck: BTreeMap<usize, StuckRecord>,
 }
 
-/// One member's pipeline: what it owns, what is in flight, what is durable, and when what is due.
+/// The pipeline of one member: its partitions, batches in flight, durable offsets and deadlines.
 #[derive(Debug, Clone)]
 pub(super) struct Pipeline {
     options: IngestOptions,
-    /// Batches read so far; the number of each is unique.
+    /// The number of batches read so far, used as unique batch numbers.
     batches: u64,
     in_flight: BTreeMap<u64, InFlight>,
     records: usize,
@@ -108,19 +108,19 @@ pub(super) struct Pipeline {
     drains: Vec<Drain>,
     commits: Commits,
     reading: Backoff,
-    /// The source is not asked for control events before this.
+    /// Control events are not requested before this instant.
     control_not_before: Option<Instant>,
-    /// The source has no more events.
+    /// The source was closed.
     source_ended: bool,
-    /// Until when everything is to be left, once it stops.
+    /// The deadlines of the shutdown, once it has begun.
     stopping: Option<DrainDeadlines>,
     failure: Option<Error>,
     counters: IngestCounters,
     freshness: Option<Duration>,
     retries: BTreeMap<Component, u64>,
-    /// What fails, or is stuck, is not what it was when it was reported.
+    /// Whether failures or stuck records have changed since the last report.
     failures_changed: bool,
-    /// The parts that fail, with the error, or work again, and were not logged yet.
+    /// Components that failed or recovered and were not logged yet.
     transitions: Vec<(Component, Option<Error>)>,
 }
 
@@ -148,7 +148,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes an event that has happened at `now`, and appends what is to be done.
+    /// Handles an event at `now`, and appends the resulting actions.
     pub(super) fn on(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         match event {
             Event::Shutdown => self.stop(None, now),
@@ -157,7 +157,7 @@ impl Pipeline {
             Event::Batch(number, event) => self.on_batch(number, event, now, actions),
             Event::Committed(offsets, outcome) => self.on_commit(offsets, outcome, now, actions),
         }
-        // A source that waits without an error is healthy, even if it has nothing to deliver.
+        // A source that waits without an error is healthy, even if it delivers nothing.
         if self.reading.healthy_at().is_some_and(|at| at <= now) {
             self.on_source_healthy();
         }
@@ -172,21 +172,21 @@ impl Pipeline {
         }
     }
 
-    /// What the source is to be asked for. One that is not asked for a batch is paused.
+    /// Which events to request from the source. Without a request for batches it is paused.
     pub(super) fn wants(&self, now: Instant) -> Wants {
         if self.source_ended {
             Wants::Nothing
         } else if self.has_room() && self.reading.is_due(now) {
             Wants::Next
         } else if self.control_not_before.is_none_or(|at| at <= now) {
-            // A revocation does not wait until the reader has room again, or its pause is over.
+            // Revocations are requested even without capacity or during a backoff.
             Wants::Control
         } else {
             Wants::Nothing
         }
     }
 
-    /// When something is due next.
+    /// The next instant at which something is due.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let draining = self.partitions.values().filter_map(|ownership| match ownership {
             Ownership::Draining(_, deadlines) => Some(*deadlines),
@@ -200,7 +200,7 @@ impl Pipeline {
         drains.chain(others).filter(|at| *at > now).min()
     }
 
-    /// Why it has stopped, if it was not asked to.
+    /// The error that stopped the pipeline, if it stopped by itself.
     pub(super) fn failure(&self) -> Option<Error> {
         self.failure.clone()
     }
@@ -222,14 +222,14 @@ impl Pipeline {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        // A control event says nothing of whether batches can be read.
+        // A control event does not show that batches can be read.
         if asked == Wants::Next && answer.is_ok() {
             self.on_source_healthy();
         }
         match answer {
             Ok(SourceAnswer::Batch(batch)) => self.start_batch(batch, now, actions),
             Ok(SourceAnswer::Revoked { id, partitions, cause: RevocationCause::Lost, .. }) => {
-                // There is nothing to drain for: what is in flight belongs to an epoch that is over.
+                // Nothing to drain: the batches in flight belong to an ended epoch.
                 self.leave(&partitions, actions);
                 actions.push(Action::EndRevocation(id));
             }
@@ -251,7 +251,7 @@ impl Pipeline {
     }
 
     fn on_source_closed(&mut self, now: Instant) {
-        tracing::info!("the source was closed: ingest ends");
+        tracing::info!("source closed, ingest ends");
         self.source_ended = true;
         self.stop(None, now);
     }
@@ -268,11 +268,11 @@ impl Pipeline {
         let unread = || Ownership::Reading(Progress::new(partition.clone()));
         let owned = self.partitions.entry(key(&partition)).or_insert_with(unread);
         if owned.is_past(partition.epoch) {
-            // How far this epoch has come is not known any more, so nothing of it may be committed.
+            // The progress of this epoch is unknown, so none of it may be committed.
             tracing::error!(
                 log.partition = partition.index,
                 log.epoch = partition.epoch,
-                "a batch of an epoch that is over was not taken"
+                "batch of an ended epoch ignored"
             );
             return;
         }
@@ -348,13 +348,13 @@ impl Pipeline {
         }
     }
 
-    /// Begins to leave everything.
+    /// Begins the shutdown.
     fn stop(&mut self, failure: Option<Error>, now: Instant) {
         if let Some(error) = failure
             && self.failure.is_none()
         {
-            // Batches that end later report the same.
-            tracing::warn!(error = %error.chain(), "ingest stops: it finishes what is in flight");
+            // Batches that end later may report the same error.
+            tracing::warn!(error = %error.chain(), "ingest stopping, draining batches in flight");
             self.failure = Some(error);
         }
         if self.stopping.is_some() {

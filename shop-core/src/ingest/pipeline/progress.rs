@@ -1,4 +1,4 @@
-//! How far a partition is: the position never passes a record that is not durable.
+//! The durable progress of a partition: the position never passes a record that is not durable.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -6,35 +6,34 @@ use std::time::Instant;
 use super::super::event::BatchState;
 use crate::log::{CommitOffset, Partition};
 
-/// The batches of one partition and epoch that are in flight, in the order of their offsets.
+/// The batches in flight of one partition and epoch, in the order of their offsets.
 ///
-/// Its size depends on the batches in flight alone: durable neighbours share one entry, however long they wait for the
-/// batch before them.
+/// Memory depends on the batches in flight only: adjacent durable batches share one entry.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(Hash))]
 pub(super) struct Progress {
     pub(super) partition: Partition,
-    /// By batch number, which ascends.
+    /// By batch number, ascending.
     entries: VecDeque<Entry>,
-    /// The next offset after all that is durable without a gap; it only grows.
+    /// The next offset after the durable prefix. Never decreases.
     durable: Option<u64>,
     /// The next offset that the log has confirmed.
     committed: Option<u64>,
-    /// When the oldest record was read that is durable and not committed, of those that the last commit concerned...
+    /// When the oldest durable record was read whose commit is in progress...
     committing_since: Option<Instant>,
-    /// ... and of those that became durable after it had begun.
+    /// ... and the oldest one that became durable after that commit began.
     durable_since: Option<Instant>,
-    /// Its batches were abandoned: there is no time to wait for them.
+    /// The batches were abandoned: their results are ignored.
     pub(super) is_abandoned: bool,
 }
 
-/// A batch, or several durable ones in a row.
+/// A batch, or several adjacent durable ones.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(Hash))]
 struct Entry {
-    /// The number of the last one.
+    /// The number of the last batch.
     number: u64,
-    /// When the first one was read.
+    /// When the first batch was read.
     read: Instant,
     state: BatchState,
 }
@@ -52,12 +51,12 @@ impl Progress {
         }
     }
 
-    /// A batch that was read at `read` starts under a number that is greater than that of every batch before it.
+    /// Adds a batch that was read at `read`. Its `number` is greater than that of every batch before.
     pub(super) fn start(&mut self, number: u64, read: Instant) {
         self.entries.push_back(Entry { number, read, state: BatchState::InFlight });
     }
 
-    /// The batch with this number has come to its end.
+    /// Ends the batch with this number.
     pub(super) fn finish(&mut self, number: u64, state: BatchState) {
         if let Ok(at) = self.entries.binary_search_by_key(&number, |entry| entry.number) {
             self.entries[at].state = state;
@@ -65,7 +64,7 @@ impl Progress {
             self.merge(at);
         }
         while let Some(Entry { state: BatchState::Durable(next), read, .. }) = self.entries.front() {
-            // What is delivered twice ends where it did: there is nothing to commit for it.
+            // A redelivered batch ends at the same offset: there is nothing new to commit.
             if self.durable < Some(*next) {
                 self.durable = Some(*next);
                 self.durable_since = self.durable_since.or(Some(*read));
@@ -82,7 +81,7 @@ impl Progress {
         let Some(before) = at.checked_sub(1) else { return };
         let (Some(earlier), Some(later)) = (self.entries.get(before), self.entries.get(at)) else { return };
         if let (BatchState::Durable(one), BatchState::Durable(other)) = (earlier.state, later.state) {
-            // What is delivered twice does not end later.
+            // A redelivered batch may end before the previous one.
             let (number, state) = (later.number, BatchState::Durable(one.max(other)));
             self.entries.remove(at);
             let merged = &mut self.entries[before];
@@ -95,28 +94,28 @@ impl Progress {
         self.entries.iter().all(|entry| entry.state != BatchState::InFlight)
     }
 
-    /// The offset to commit, if the log does not know it yet.
+    /// The offset to commit, if it is not committed yet.
     pub(super) fn to_commit(&self) -> Option<u64> {
         self.durable.filter(|durable| self.committed != Some(*durable))
     }
 
-    /// The same, with the partition.
+    /// The offset to commit, with its partition.
     pub(super) fn commit_offset(&self) -> Option<CommitOffset> {
         self.to_commit().map(|next| CommitOffset::new(self.partition.clone(), next))
     }
 
-    /// What is durable so far is about to be committed.
+    /// A commit of the durable prefix begins.
     pub(super) fn begin_commit(&mut self) {
         self.committing_since = self.committing_since.or(self.durable_since.take());
     }
 
-    /// The log knows the position.
+    /// The log has confirmed the position.
     pub(super) fn committed(&mut self, next: u64) {
         self.committed = Some(next);
         self.committing_since = None;
     }
 
-    /// When the oldest record was read whose position is not committed, if there is one.
+    /// When the oldest uncommitted record was read, if there is one.
     pub(super) fn oldest_uncommitted(&self) -> Option<Instant> {
         let in_flight = self.entries.front().map(|entry| entry.read);
         self.committing_since.or(self.durable_since).or(in_flight)

@@ -1,4 +1,4 @@
-//! What the pipeline reports of itself, derived from its state.
+//! Derives the reported status from the state of the pipeline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use super::super::status::{Component, IngestStatus, Phase, StuckRecord};
 use super::{Ownership, Pipeline};
 use crate::Error;
 
-/// The most stuck records that are named in the log at a time: with more it is not about single records.
+/// The maximum number of stuck records that are logged concurrently. With more, the cause is not a single record.
 const MAX_NAMED: usize = 10;
 
 impl Pipeline {
-    /// Brings `status` up to date. Returns whether it has changed.
+    /// Updates `status`. Returns whether it has changed.
     pub(in super::super) fn report(&mut self, status: &mut IngestStatus) -> bool {
         let phase = if self.is_stopping() { Phase::Draining } else { Phase::Running };
         let mut changed = replace(&mut status.phase, phase)
@@ -28,8 +28,8 @@ impl Pipeline {
         changed | self.report_oldest(status)
     }
 
-    /// Logs which parts fail now, and which have recovered, since the status was reported. Not to be called while the
-    /// status is locked: a log that blocks would block all who read it.
+    /// Logs components that failed or recovered since the last call. Must not be called while the status is locked,
+    /// because logging may block.
     pub(in super::super) fn log_transitions(&mut self) {
         for (part, error) in self.transitions.drain(..) {
             match error {
@@ -41,8 +41,8 @@ impl Pipeline {
         }
     }
 
-    /// Enters, of each part, the failure that has lasted longest. Returns the parts whose first call fails now, with its
-    /// error, and those whose last one works again.
+    /// Sets per component the failure that has lasted longest. Returns the components that newly fail, with their
+    /// error, and those that recovered.
     fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Component, Option<Error>)> {
         let before = std::mem::take(&mut status.errors);
         status.failing_since.clear();
@@ -62,7 +62,7 @@ impl Pipeline {
         failing.chain(recovered.map(|part| (*part, None))).collect()
     }
 
-    /// What fails, and is made again: since when, and why.
+    /// The current failures: since when, and the error.
     fn failing(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
         let calls = [(Component::Source, &self.reading), (Component::Commit, &self.commits.backoff)];
         let calls = calls.into_iter().filter_map(|(part, backoff)| {
@@ -76,7 +76,7 @@ impl Pipeline {
         calls.chain(batches)
     }
 
-    /// Enters since when the oldest record of each topic waits for its position to be committed.
+    /// Sets per topic when its oldest uncommitted record was read.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
         let mut oldest = BTreeMap::<&Arc<str>, Instant>::new();
         for progress in self.partitions.values().filter_map(Ownership::progress) {
@@ -99,7 +99,7 @@ impl Pipeline {
         self.failures_changed = true;
     }
 
-    /// Names a record that the store does not take. Logged once.
+    /// Logs a stuck record, once.
     pub(super) fn note_stuck(&mut self, number: u64, index: usize, record: StuckRecord) {
         let count: usize = self.in_flight.values().map(|batch| batch.stuck.len()).sum();
         let Some(batch) = self.in_flight.get_mut(&number) else { return };
@@ -111,7 +111,7 @@ impl Pipeline {
                 log.offset = offset,
                 id = id.as_deref().unwrap_or_default(),
                 error = %error.chain(),
-                "the store does not take this record: it is tried again, the position stays before it, others go on"
+                "record stuck: the store fails over it and it is retried, its partition's position stays before it"
             );
         }
         batch.stuck.insert(index, record);
