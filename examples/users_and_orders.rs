@@ -6,7 +6,7 @@
 //! user 1 is ada@example.com
 //! once more with the same key: AlreadyRegistered(1), with another: EmailTaken
 //! order 1: 2 × Notebook for 50.00
-//! nobody's order: UnknownUser
+//! order of an unknown user: UnknownUser
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
@@ -40,7 +40,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         other => println!("{other:?}"),
     }
-    let nobody = UserNumber::new(99);
-    println!("nobody's order: {:?}", orders.place_new(nobody, "Pencil".parse()?, 1, "0.50".parse()?).await?);
+    let unknown = UserNumber::new(99);
+    println!(
+        "order of an unknown user: {:?}",
+        orders.place_new(unknown, "Pencil".parse()?, 1, "0.50".parse()?).await?
+    );
     Ok(())
 }

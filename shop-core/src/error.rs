@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_with_origin_context_and_sources() {
+    fn display_is_one_line_with_origin_and_context() {
         let error = Error::new(ErrorKind::Unavailable, "disk full: free some space")
             .with_origin("embedded log")
             .with_context("path", "/data/log.db")
@@ -247,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_been_applied_is_unknown_by_default() {
-        assert_eq!(Error::new(ErrorKind::Unavailable, "away").outcome(), Outcome::Unknown);
+    fn the_default_outcome_follows_from_the_kind() {
+        assert_eq!(Error::new(ErrorKind::Unavailable, "unavailable").outcome(), Outcome::Unknown);
         let late = Error::new(ErrorKind::DeadlineExceeded, "no answer within 5 s");
         assert_eq!((late.outcome(), late.retry()), (Outcome::Unknown, Retry::Safe));
         let full = Error::new(ErrorKind::Overloaded, "the queue is full");

@@ -76,7 +76,7 @@ forward!(OrderStore {
 });
 
 forward!(Outbox {
-    async fn pending(most: usize) -> Result<Vec<OutboxEntry>>;
+    async fn pending(limit: usize) -> Result<Vec<OutboxEntry>>;
     async fn delete(ids: &[i64]) -> Result<()>;
     async fn backlog() -> Result<Backlog>;
     async fn wait_for_entries();

@@ -121,7 +121,7 @@ impl Capabilities {
     }
 }
 
-/// Prints that a test is skipped because the backend lacks a declared capability.
+/// Prints that a test is skipped because the backend does not support it.
 pub(super) fn declared(can: bool, what: &str) -> bool {
     if !can {
         eprintln!("skipped: this backend declares that it does not support {what}");

@@ -398,7 +398,7 @@ pub async fn a_closed_source_releases_its_partitions(fixture: &dyn LogFixture) {
     assert_eq!(ids(&read(&*second, 20).await), expected(5..25));
 }
 
-/// A record of another producer is delivered unchanged, whatever its content.
+/// A record of another producer is delivered unchanged, even if it is not a purchase.
 pub async fn foreign_records_are_delivered_unchanged(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().foreign_records, "records of other producers") {
         return;

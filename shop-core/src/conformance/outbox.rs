@@ -15,8 +15,8 @@ use crate::log::{Headers, LogAdmin, LogRecord};
 use crate::memory::InMemoryLog;
 use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
 
-async fn pending(outbox: &dyn Outbox, most: usize) -> Vec<OutboxEntry> {
-    soon("pending", outbox.pending(most)).await.expect("pending")
+async fn pending(outbox: &dyn Outbox, limit: usize) -> Vec<OutboxEntry> {
+    soon("pending", outbox.pending(limit)).await.expect("pending")
 }
 
 async fn write(fixture: &dyn OutboxFixture, count: usize) -> Vec<LogRecord> {
@@ -66,7 +66,7 @@ pub async fn an_id_is_never_reused(fixture: &dyn OutboxFixture) {
     }
 }
 
-/// At most the requested number of entries, oldest first.
+/// At limit the requested number of entries, oldest first.
 pub async fn the_oldest_entries_are_listed_first(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     write(fixture, 5).await;

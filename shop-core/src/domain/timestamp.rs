@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_usual_form_becomes_utc_milliseconds() {
+    fn common_formats_are_converted_to_utc_milliseconds() {
         assert_eq!(read("2026-03-01T09:00:00Z"), "2026-03-01T09:00:00.000Z");
         assert_eq!(read("2026-03-01T09:00:00.1239Z"), "2026-03-01T09:00:00.123Z");
         assert_eq!(read("2026-03-01T10:00:00+01:00"), "2026-03-01T09:00:00.000Z");

@@ -62,7 +62,7 @@ pub enum Fault {
     Reject(Reason),
     /// Of a next: the batch is delivered a second time right after the first.
     DeliverTwice,
-    /// Of a next: the first record of the batch has this value instead of its own.
+    /// Of a next: the first record of the batch has this value instead.
     Poison(Bytes),
     /// Of a next: the batch's partition is revoked with this timeout while the batch is in flight. Records that are not
     /// committed when the revocation ends are redelivered in the partition's next epoch.

@@ -242,7 +242,7 @@ hooked!(OrderStore {
 });
 
 hooked!(Outbox {
-    Pending: pending(most: usize) -> Vec<OutboxEntry>;
+    Pending: pending(limit: usize) -> Vec<OutboxEntry>;
     Delete: delete(ids: &[i64]) -> ();
     Query: backlog() -> Backlog;
 }

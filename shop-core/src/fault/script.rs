@@ -27,7 +27,7 @@ impl Faults {
         Self::default()
     }
 
-    /// Injects the fault into the next `call` without a fault of its own.
+    /// Injects the fault into the next `call` that has no fault yet.
     ///
     /// # Panics
     /// When the fault does not apply to such a call: the test would test nothing.

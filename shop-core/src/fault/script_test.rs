@@ -1,4 +1,4 @@
-//! Faults that last longer than the call that suffers them, on time that is paused.
+//! Faults that outlast their call, on paused time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn purchase() -> Purchase {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_insert_that_outlives_its_answer_is_made_once() {
+async fn an_insert_that_completes_after_its_timeout_is_made_once() {
     let (faults, store) = (Faults::new(), InMemoryStore::new());
     faults.once(Call::Insert, Fault::CompleteAfterTimeout(Duration::from_secs(5)));
     let error = faults.store(Arc::new(store.clone())).insert(Arc::new([purchase()])).await.unwrap_err();
@@ -39,7 +39,7 @@ async fn an_insert_that_outlives_its_answer_is_made_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_that_is_forgotten_moves_nothing() {
+async fn a_lost_commit_moves_nothing() {
     let (faults, log) = (Faults::new(), InMemoryLog::default());
     log.sink().publish(&purchase()).await.unwrap();
     let source = faults.source(Arc::new(log.source("group")));
@@ -53,7 +53,7 @@ async fn a_commit_that_is_forgotten_moves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_uses_no_fault_up() {
+async fn a_revocation_consumes_no_fault() {
     let (faults, log) = (Faults::new(), InMemoryLog::default());
     let inner = Arc::new(log.source("group"));
     let source = faults.source(Arc::clone(&inner) as _);
@@ -74,7 +74,7 @@ async fn batch_of(source: &dyn LogSource) -> Batch {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_is_revoked_comes_again_in_its_next_epoch() {
+async fn a_revoked_partition_is_redelivered_in_its_next_epoch() {
     let options = InMemoryLogOptions { batch_records: 1, ..InMemoryLogOptions::default() };
     let (faults, log) = (Faults::new(), InMemoryLog::new(options));
     for _ in 0..3 {

@@ -72,9 +72,9 @@ impl FaultySource {
         batch.partition.epoch += partition.revoked;
         match fault {
             Some(Fault::DeliverTwice) => queue.push_back(SourceEvent::Batch(batch.clone())),
-            Some(Fault::Revoke(grace)) => {
+            Some(Fault::Revoke(timeout)) => {
                 partition.is_revoking = true;
-                queue.push_back(SourceEvent::Revoked(self.revocation(batch.partition.clone(), grace)));
+                queue.push_back(SourceEvent::Revoked(self.revocation(batch.partition.clone(), timeout)));
             }
             Some(Fault::Refuse(error)) => {
                 queue.push_back(SourceEvent::Batch(batch));
@@ -86,9 +86,9 @@ impl FaultySource {
     }
 
     /// A scripted revocation. Batches that are not committed when it ends are redelivered in the next epoch.
-    fn revocation(&self, partition: Partition, grace: Duration) -> Revocation {
+    fn revocation(&self, partition: Partition, timeout: Duration) -> Revocation {
         let (shared, index) = (Arc::clone(&self.shared), partition.index);
-        Revocation::new(vec![partition], RevocationCause::Rebalance, grace, move || {
+        Revocation::new(vec![partition], RevocationCause::Rebalance, timeout, move || {
             let mut state = shared.state();
             let State { again, partitions, .. } = &mut *state;
             let partition = partitions.entry(index).or_default();

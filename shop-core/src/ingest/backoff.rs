@@ -10,7 +10,7 @@ use crate::{Error, Retry};
 /// When to retry a failing call, and since when it fails.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
-    /// The first and the longest pause, without jitter.
+    /// The initial and the maximum pause, without jitter.
     initial: Duration,
     max: Duration,
     jitter_seed: Option<u64>,
@@ -44,8 +44,8 @@ impl Backoff {
     /// Records a failure. Returns when to retry: after the next pause, or later if the error requires it.
     pub(super) fn failed(&mut self, error: &Error, now: Instant) -> Instant {
         self.report(error, now);
-        let least = if let Retry::After(least) = error.retry() { least } else { Duration::ZERO };
-        let until = after(now, self.next_pause().max(least));
+        let min = if let Retry::After(min) = error.retry() { min } else { Duration::ZERO };
+        let until = after(now, self.next_pause().max(min));
         self.not_before = Some(until);
         until
     }

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_is_put_aside_all_the_same() {
+    fn earlier_batches_are_dead_lettered_beyond_the_limit() {
         let mut counts = counts(3);
         assert!(counts.batch(5, 3, &[0, 1, 2]).stop.is_some());
         let earlier = counts.batch(4, 10, &[0, 9]);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_delivered_again_does_not_count_again() {
+    fn a_redelivered_record_counts_once() {
         let mut counts = counts(5);
         for _ in 0..100 {
             let admission = counts.batch(0, 4, &[0, 1, 3]);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_put_does_not_count() {
+    fn undone_dead_letters_do_not_count() {
         let mut counts = counts(5);
         assert!(counts.batch(0, 2, &[0, 1]).stop.is_none());
         for number in 1..100 {
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_are_fine_for_ever() {
+    fn a_low_rate_never_reaches_the_limit() {
         let mut counts = counts(10);
         for number in 0..1_000 {
             assert!(counts.batch(number, 100, &[3, 50, 77]).stop.is_none());
@@ -314,25 +314,25 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_is_named_if_it_has_a_name() {
+    fn the_error_names_the_setting() {
         let mut counts = Counts::new(DeadLetterLimit::consecutive(1).with_setting_name("LIMIT"));
         assert!(counts.batch(0, 1, &[0]).stop.unwrap().to_string().contains("(LIMIT changes the limit)"));
     }
 
     #[test]
-    fn the_largest_limit_is_one() {
+    fn the_largest_limit_does_not_overflow() {
         assert!(counts(usize::MAX).batch(0, 2, &[0, 1]).stop.is_none());
     }
 
     #[test]
-    fn off_is_off() {
+    fn limit_off_admits_all() {
         let all: Vec<usize> = (0..100_000).collect();
         let admission = counts(0).batch(0, all.len(), &all);
         assert!(admission.stop.is_none() && admission.admitted == all.len());
     }
 
     #[tokio::test]
-    async fn a_batch_without_letters_that_count_waits_for_no_turn() {
+    async fn a_batch_without_counted_dead_letters_needs_no_permit() {
         let breaker = DeadLetterBreaker::new(DeadLetterLimit::consecutive(2));
         let bad = |offset| [Bad { index: 0, offset, counts: true }];
         let turn = breaker.turn(0, 1, &partition(), &bad(0)).await;

@@ -1,4 +1,4 @@
-//! What becomes of a batch that a store fails over. Deterministic: paused time, one thread.
+//! Batches with records that the store fails over. Deterministic: paused time, one thread.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::{Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Result, SystemClock};
 
-/// A store that fails whatever is inserted together with one purchase, or everything.
+/// A store that fails every insert with one certain purchase, or all inserts.
 #[derive(Debug, Default)]
 struct Failing {
     inner: InMemoryStore,
     over: Mutex<Option<PurchaseId>>,
-    /// Whether it is away: it fails everything, and says so when it is asked.
-    away: Mutex<bool>,
-    /// How many purchases each call brought.
+    /// Whether it is unavailable: inserts and checks fail.
+    unavailable: Mutex<bool>,
+    /// The number of purchases of each call.
     sizes: Mutex<Vec<usize>>,
-    /// Told after every call.
+    /// Notified after every call.
     called: Notify,
 }
 
 impl Failing {
-    fn is_away(&self) -> Result<()> {
-        let away = Error::new(ErrorKind::Unavailable, "away on purpose");
-        if *self.away.lock().unwrap() { Err(away) } else { Ok(()) }
+    fn check_available(&self) -> Result<()> {
+        let error = Error::new(ErrorKind::Unavailable, "unavailable on purpose");
+        if *self.unavailable.lock().unwrap() { Err(error) } else { Ok(()) }
     }
 
     async fn try_to_insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        self.is_away()?;
+        self.check_available()?;
         let over = *self.over.lock().unwrap();
         if batch.iter().any(|purchase| Some(purchase.id) == over) {
             return Err(Error::new(ErrorKind::Unavailable, "fails over one of them"));
@@ -54,11 +54,11 @@ impl RecordStore<Purchase> for Failing {
     }
 
     async fn check(&self) -> Result<()> {
-        self.is_away()
+        self.check_available()
     }
 }
 
-/// Publishes so many purchases.
+/// Publishes `count` purchases.
 async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
     let sink = log.sink();
     let mut all = Vec::new();
@@ -83,13 +83,13 @@ async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purch
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_a_store_fails_over_does_not_hold_up_the_others() {
+async fn a_failing_record_does_not_block_its_batch() {
     in_time(async {
         let store = Arc::new(Failing::default());
         let (monitor, all) = ingest(&store, 1_000).await;
         while store.inner.all().len() < 999 {
             store.called.notified().await;
-            // Twice together, then in halves down to the one.
+            // Twice together, then in halves down to the single record.
             assert!(store.sizes.lock().unwrap().len() <= 25, "the others are held up");
         }
         assert_eq!(monitor.status().counters.dead_lettered, 0, "it is waited for");
@@ -102,16 +102,16 @@ async fn one_that_a_store_fails_over_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_is_asked_for_all_of_it_again() {
+async fn an_unavailable_store_is_retried_with_the_whole_batch() {
     in_time(async {
         let store = Arc::new(Failing::default());
-        *store.away.lock().unwrap() = true;
+        *store.unavailable.lock().unwrap() = true;
         let (monitor, all) = ingest(&store, 100).await;
         *store.over.lock().unwrap() = None;
         while store.sizes.lock().unwrap().len() < 50 {
             store.called.notified().await;
         }
-        *store.away.lock().unwrap() = false;
+        *store.unavailable.lock().unwrap() = false;
         drop(monitor.wait_for(|status| status.counters.inserted == 100).await);
         let sizes = store.sizes.lock().unwrap();
         assert!(sizes.iter().all(|size| *size == all.len()), "{sizes:?}");
@@ -120,7 +120,7 @@ async fn a_store_that_is_away_is_asked_for_all_of_it_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_is_stuck_is_seen_named_and_aged_while_others_go_on() {
+async fn a_stuck_record_is_reported_while_others_are_processed() {
     in_time(async {
         let logged = Logged::begin();
         let store = Arc::new(Failing::default());
@@ -172,10 +172,10 @@ async fn a_record_that_is_stuck_is_seen_named_and_aged_while_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_record_is_stuck_while_the_store_is_away() {
+async fn no_record_is_stuck_while_the_store_is_unavailable() {
     in_time(async {
         let store = Arc::new(Failing::default());
-        *store.away.lock().unwrap() = true;
+        *store.unavailable.lock().unwrap() = true;
         let (monitor, _) = ingest(&store, 1).await;
         while store.sizes.lock().unwrap().len() < 50 {
             store.called.notified().await;
@@ -187,7 +187,7 @@ async fn no_record_is_stuck_while_the_store_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_says_how_often_the_store_was_asked() {
+async fn a_dead_letter_counts_its_attempts() {
     in_time(async {
         let log = InMemoryLog::default();
         publish(&log, 1).await;

@@ -1,4 +1,4 @@
-//! Dead letters: what counts towards their limit, and what is never kept. Deterministic: paused time, one thread.
+//! The limit of dead letters, and dead letters that are rejected. Deterministic: paused time, one thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -56,7 +56,7 @@ fn poison(log: &InMemoryLog, count: usize) {
     }
 }
 
-async fn waits_for_letters(running: &Running, retries: u64) {
+async fn wait_for_dead_letter_retries(running: &Running, retries: u64) {
     let retried = |count: Option<&u64>| count.is_some_and(|count| *count >= retries);
     let waited = running.monitor.wait_for(|status| {
         retried(status.retries.get(&Component::DeadLetters)) || status.phase == Phase::Stopped
@@ -65,14 +65,14 @@ async fn waits_for_letters(running: &Running, retries: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_put_and_comes_again_counts_once() {
+async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
     in_time(async {
         let (log, faults) = (log(10), Faults::new());
         poison(&log, 3);
         faults.always(Call::PutDeadLetters, Fault::unavailable());
         let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
         for time in 1..=10 {
-            waits_for_letters(&running, time * 3).await;
+            wait_for_dead_letter_retries(&running, time * 3).await;
             running.source.lose_membership();
         }
         faults.clear(Call::PutDeadLetters);
@@ -86,7 +86,7 @@ async fn what_could_not_be_put_and_comes_again_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_put_and_comes_again_counts_once() {
+async fn a_dead_letter_that_is_redelivered_counts_once() {
     in_time(async {
         let (log, faults) = (log(10), Faults::new());
         poison(&log, 3);
@@ -111,7 +111,7 @@ async fn what_was_put_and_comes_again_counts_once() {
     .await;
 }
 
-/// Keeps all dead letters but those of one offset.
+/// Rejects the dead letters of one offset.
 #[derive(Debug)]
 struct Narrow {
     inner: InMemoryDeadLetters,
@@ -135,7 +135,7 @@ impl DeadLetters for Narrow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_can_never_be_kept_stops_the_pipeline_and_is_named() {
+async fn a_rejected_dead_letter_stops_the_pipeline_and_is_named() {
     in_time(async {
         for limit in [0, 1_000] {
             let log = log(10);
@@ -161,7 +161,7 @@ async fn a_letter_that_can_never_be_kept_stops_the_pipeline_and_is_named() {
     .await;
 }
 
-/// Fails as scripted, `None` being a success, and keeps everything after that.
+/// Fails as scripted (`None` is a success), and then succeeds.
 #[derive(Debug)]
 struct Scripted(InMemoryDeadLetters, Mutex<VecDeque<Option<ErrorKind>>>);
 
@@ -188,7 +188,7 @@ async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
     let dead_letters = Scripted(log.dead_letters(), Mutex::new(script.iter().copied().collect()));
     let begun = tokio::time::Instant::now();
     let running = start(&log, Arc::new(dead_letters), 0);
-    waits_for_letters(&running, retries).await;
+    wait_for_dead_letter_retries(&running, retries).await;
     let since = running.monitor.status().failing_since[&Component::DeadLetters];
     let kept = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
     assert!(kept.failing_since.is_empty(), "{kept:?}");
@@ -196,7 +196,7 @@ async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_has_been_failing_since_its_own_first_failure() {
+async fn a_dead_letter_fails_since_its_own_first_failure() {
     in_time(async {
         let (outage, too_large) = (Some(ErrorKind::Unavailable), Some(ErrorKind::TooLarge));
         let at_once = Duration::ZERO;
@@ -214,7 +214,7 @@ async fn a_letter_has_been_failing_since_its_own_first_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_it_stops_is_logged_once_it_has_ended() {
+async fn the_stop_is_logged_after_the_drain() {
     in_time(async {
         let logged = Logged::begin();
         let (log, faults) = (log(1), Faults::new());

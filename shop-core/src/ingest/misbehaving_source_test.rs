@@ -1,4 +1,4 @@
-//! The pipeline on a source that does what a source should not, or seldom does.
+//! The pipeline on a source with forbidden or rare behavior.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -21,22 +21,22 @@ use crate::{Error, ErrorKind, Result, Retry, Timestamp};
 
 type Answer<T> = Box<dyn FnOnce() -> Result<T> + Send>;
 
-/// Answers what it is given, then nothing more.
+/// Returns the given events, then stays pending.
 struct Misbehaving {
     tell: mpsc::UnboundedSender<Answer<SourceEvent>>,
     events: tokio::sync::Mutex<mpsc::UnboundedReceiver<Answer<SourceEvent>>>,
-    /// What it says to a reader that has no room, or pauses.
+    /// The control events to return.
     interruptions: tokio::sync::Mutex<VecDeque<Answer<ControlEvent>>>,
-    /// How often it was asked for that.
+    /// The number of requests for control events.
     interruptions_asked: AtomicUsize,
-    /// Whether commits, and the close, do not end.
+    /// Whether commits and the close hang.
     commits_hang: bool,
     close_hangs: bool,
-    /// What commits answer; when there is none left, that everything is committed.
+    /// The results of commits; afterwards all succeed.
     commits: Mutex<VecDeque<Answer<Vec<CommitOutcome>>>>,
-    /// What was asked to be committed.
+    /// The requested commits.
     asked: Mutex<Vec<(u64, u64)>>,
-    /// The time that the close was given.
+    /// The deadline of the close.
     closed_within: Mutex<Option<Duration>>,
 }
 
@@ -115,7 +115,7 @@ impl Misbehaving {
         self
     }
 
-    /// Hands over the records at `offsets`.
+    /// Delivers the records at `offsets`.
     fn delivers(self, epoch: u64, offsets: std::ops::Range<u64>) -> Self {
         self.says(move || Ok(SourceEvent::Batch(batch(epoch, offsets))))
     }
@@ -196,7 +196,7 @@ async fn an_empty_batch_moves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_epoch_that_is_over_does_not_come_back() {
+async fn batches_of_an_ended_epoch_are_ignored() {
     in_time(async {
         let (fence, fenced) = oneshot::channel();
         let answer = move || {
@@ -220,8 +220,8 @@ async fn an_epoch_that_is_over_does_not_come_back() {
     .await;
 }
 
-fn revoked(epoch: u64, cause: RevocationCause, grace: Duration) -> SourceEvent {
-    SourceEvent::Revoked(Revocation::new(vec![partition(epoch)], cause, grace, || ()))
+fn revoked(epoch: u64, cause: RevocationCause, timeout: Duration) -> SourceEvent {
+    SourceEvent::Revoked(Revocation::new(vec![partition(epoch)], cause, timeout, || ()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,7 +249,7 @@ async fn a_source_that_panics_stops_the_pipeline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_an_error_asks_for_is_kept() {
+async fn a_retry_after_of_an_error_is_respected() {
     in_time(async {
         const PAUSE: Duration = Duration::from_secs(30);
         let begun = Instant::now();
@@ -269,7 +269,7 @@ async fn a_pause_that_an_error_asks_for_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_is_quiet_after_an_error_counts_as_well() {
+async fn a_quiet_source_is_healthy_again_after_an_error() {
     in_time(async {
         let running = Misbehaving::new().says(|| Err(unavailable(Retry::Safe))).start();
         running.monitor.wait_for(|status| !status.errors.is_empty()).await;
@@ -280,12 +280,12 @@ async fn a_source_that_is_quiet_after_an_error_counts_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revocation_without_an_end_does_not_outlast_the_drain() {
+async fn a_revocation_does_not_outlast_the_drain_timeout() {
     in_time(async {
         let source = Misbehaving::new()
             .delivers(1, 0..2)
             .says(|| Ok(revoked(1, RevocationCause::Rebalance, Duration::MAX)));
-        // Nothing can be committed, so that nothing but the time ends the departure.
+        // Nothing can be committed, so only the timeout ends the drain.
         let source = (0..1_000).fold(source, |source, _| source.answers(|| Err(unavailable(Retry::Safe))));
         let running = source.start();
         running.has_inserted(2).await;
@@ -296,11 +296,11 @@ async fn a_revocation_without_an_end_does_not_outlast_the_drain() {
     .await;
 }
 
-/// Longer than anything that is waited for here.
+/// Longer than any wait in these tests.
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_pauses_after_an_error_still_learns_of_revocations() {
+async fn revocations_are_received_during_a_backoff() {
     in_time(async {
         const GRACE: Duration = Duration::from_secs(3);
         let (end, ended) = oneshot::channel();
@@ -323,7 +323,7 @@ async fn a_reader_that_pauses_after_an_error_still_learns_of_revocations() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_instead_of_an_interruption_is_not_asked_for_in_a_circle() {
+async fn a_failing_next_control_is_retried_with_backoff() {
     in_time(async {
         let source = Misbehaving::new().says(|| Err(unavailable(Retry::After(LONG))));
         let source = (0..1_000).fold(source, |source, _| source.interrupts(|| Err(unavailable(Retry::Safe))));
@@ -336,7 +336,7 @@ async fn an_error_instead_of_an_interruption_is_not_asked_for_in_a_circle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_does_not_end_does_not_hold_up_the_end() {
+async fn a_hanging_close_does_not_block_the_shutdown() {
     in_time(async {
         let running = Misbehaving { close_hangs: true, ..Misbehaving::new() }.delivers(1, 0..2).start();
         running.has_inserted(2).await;
@@ -349,11 +349,11 @@ async fn a_close_that_does_not_end_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_that_does_not_end_is_a_trouble() {
+async fn a_hanging_commit_is_reported() {
     in_time(async {
         let running = Misbehaving { commits_hang: true, ..Misbehaving::new() }.delivers(1, 0..2).start();
-        let troubled = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Commit));
-        let status = tokio::time::timeout(LONG, troubled).await.expect("a trouble");
+        let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Commit));
+        let status = tokio::time::timeout(LONG, failing).await.expect("a reported failure");
         assert_eq!(status.errors[&Component::Commit].kind(), ErrorKind::DeadlineExceeded);
         assert_eq!(status.retries.get(&Component::Commit), None, "it was not made again");
         assert!(status.oldest_uncommitted["purchases"].is_some());
@@ -365,7 +365,7 @@ async fn a_commit_that_does_not_end_is_a_trouble() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_gets_the_time_that_is_left_of_the_drain() {
+async fn a_close_gets_the_rest_of_the_drain_timeout() {
     in_time(async {
         let running = Misbehaving::new().delivers(1, 0..2).start();
         running.has_inserted(2).await;

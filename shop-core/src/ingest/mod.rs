@@ -1,9 +1,9 @@
 //! The pipeline from the log into the store: no record is lost, none is stored twice.
 //!
 //! ```text
-//! source ─▶ batches, each a task of its own               ─▶ store
-//!   ▲       decode · insert · dead-letter what is rejected ─▶ dead letters
-//!   └── commit ◀─ per partition, the unbroken prefix of what is durable
+//! source ─▶ one task per batch                              ─▶ store
+//!   ▲       decode · insert · dead-letter rejected records  ─▶ dead letters
+//!   └── commit ◀─ per partition, the durable prefix
 //! ```
 //!
 //! `pipeline` makes the decisions: it takes events and the time and returns actions, without making any call. `driver`

@@ -1,4 +1,4 @@
-//! What the pipeline reports of its work: to the observer, and in its status. Deterministic: paused time, one thread.
+//! The pipeline's reports to the observer and in its status. Deterministic: paused time, one thread.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::{Clock, Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
-/// It is always this moment.
+/// A clock that stands still.
 const NOW: i64 = 1_767_225_600_000;
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl IngestObserver for Seen {
     }
 }
 
-/// Purchase `number`, of which there is one with `price`, made so many seconds ago.
+/// Purchase `number` with `price`, made `seconds_ago`.
 fn purchase(number: u128, price: &str, seconds_ago: i64) -> Purchase {
     Purchase::new(
         PurchaseId::from_uuid(uuid::Uuid::from_u128(number)),
@@ -90,7 +90,7 @@ impl Shop {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_told_with_what_became_of_it() {
+async fn a_batch_is_reported_with_its_outcomes() {
     in_time(async {
         let shop = Shop::new();
         shop.store.insert([purchase(1, "1", 500), purchase(2, "1", 400)].into()).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_batch_is_told_with_what_became_of_it() {
             shop.publish(purchase(number, price, ago)).await;
         }
         let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
-        // All of one user, so that they stand in one partition.
+        // All of one user, so they are in one partition.
         drop(shop.log.append(poison.with_key(Some("u1".into()))));
         shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
         let status = shop.start().wait_for(|status| status.counters.inserted == 2).await;
@@ -122,7 +122,7 @@ async fn a_batch_is_told_with_what_became_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_told_with_how_often_it_was_tried() {
+async fn failing_batches_are_reported_with_their_retries() {
     in_time(async {
         let shop = Shop::new();
         shop.publish(purchase(1, "1", -10)).await;
@@ -147,7 +147,7 @@ async fn what_waits_is_told_with_how_often_it_was_tried() {
     .await;
 }
 
-/// Refuses everything for its size.
+/// Rejects all records because of their size.
 #[derive(Debug)]
 struct Small;
 
@@ -164,7 +164,7 @@ impl RecordStore<Purchase> for Small {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_refuses_is_told_and_a_pipeline_that_has_ended_has_no_lag() {
+async fn refused_records_are_reported_and_an_ended_pipeline_has_no_lag() {
     in_time(async {
         let shop = Shop::new();
         shop.publish(purchase(1, "1", 1)).await;
@@ -181,7 +181,7 @@ async fn what_the_store_refuses_is_told_and_a_pipeline_that_has_ended_has_no_lag
     .await;
 }
 
-/// Has a defect.
+/// An observer that panics.
 #[derive(Debug)]
 struct Broken;
 
@@ -192,7 +192,7 @@ impl IngestObserver for Broken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_panics_stops_nothing() {
+async fn a_panicking_observer_does_not_stop_the_pipeline() {
     in_time(async {
         let shop = Shop::new();
         shop.publish(purchase(1, "1", 1)).await;

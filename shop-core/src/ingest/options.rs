@@ -21,7 +21,7 @@ pub struct IngestOptions {
     pub drain_timeout: Duration,
     /// The first pause after a transient error (default 50 ms). Each further pause is twice as long.
     pub initial_backoff: Duration,
-    /// The longest pause after a transient error (default 2 s). Up to 100 % jitter is added, so members do not retry
+    /// The maximum pause after a transient error (default 2 s). Up to 100 % jitter is added, so members do not retry
     /// simultaneously.
     pub max_backoff: Duration,
     /// The seed of the jitter; random by default.

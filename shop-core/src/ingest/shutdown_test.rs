@@ -1,4 +1,4 @@
-//! How the pipeline leaves: on time, whatever the store does. Deterministic: paused time, one thread.
+//! Shutdowns and rebalances complete in time, even if the store fails. Deterministic: paused time, one thread.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ fn committed(log: &InMemoryLog) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_does_not_hold_up_a_shutdown() {
+async fn an_unavailable_store_does_not_block_a_shutdown() {
     in_time(async {
         let log = log_of(50, 1).await;
         let faults = Faults::new();
@@ -74,7 +74,7 @@ async fn a_store_that_is_away_does_not_hold_up_a_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_what_is_on_its_way() {
+async fn a_shutdown_drains_batches_in_flight() {
     in_time(async {
         let log = log_of(50, 1).await;
         let faults = Faults::new();
@@ -92,15 +92,15 @@ async fn a_shutdown_waits_for_what_is_on_its_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_does_not_hold_up_a_rebalance() {
+async fn an_unavailable_store_does_not_block_a_rebalance() {
     in_time(async {
         let log = log_of(100, 4).await;
         let (faults, store) = (Faults::new(), InMemoryStore::new());
         faults.always(Call::Insert, Fault::unavailable());
         let first = start(&log, faults.store(Arc::new(store.clone())));
         first.monitor.wait_for(|status| !status.errors.is_empty()).await;
-        // The newcomer's store works: what the first one gives up, the second one stores, and need not wait for
-        // the whole grace.
+        // The store of the new member works: it stores what the first member gives up, without waiting for
+        // the whole timeout.
         let asked = Instant::now();
         let second = start(&log, Arc::new(store.clone()));
         second.monitor.wait_for(|status| status.counters.inserted > 0).await;
@@ -125,7 +125,7 @@ async fn a_store_that_is_away_does_not_hold_up_a_rebalance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_after_the_membership_is_lost_is_not_committed() {
+async fn batches_that_end_after_a_lost_membership_are_not_committed() {
     in_time(async {
         let log = log_of(20, 1).await;
         let (faults, store) = (Faults::new(), InMemoryStore::new());
@@ -143,7 +143,7 @@ async fn what_ends_after_the_membership_is_lost_is_not_committed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_that_fails_is_made_again() {
+async fn a_failed_commit_is_retried() {
     in_time(async {
         let log = log_of(20, 1).await;
         let faults = Faults::new();
@@ -169,7 +169,7 @@ async fn a_commit_that_fails_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pipeline_that_is_dropped_does_not_say_that_it_runs() {
+async fn a_dropped_pipeline_is_not_running() {
     in_time(async {
         let log = log_of(20, 1).await;
         let faults = Faults::new();
@@ -183,7 +183,7 @@ async fn a_pipeline_that_is_dropped_does_not_say_that_it_runs() {
     .await;
 }
 
-/// A store that does not keep its promises.
+/// A store that violates its contract.
 #[derive(Debug)]
 enum Broken {
     Panics,
@@ -223,7 +223,7 @@ async fn a_broken_store_stops_the_pipeline_and_commits_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_everything_is_an_outage_not_poison() {
+async fn a_store_that_denies_all_inserts_is_an_outage() {
     in_time(async {
         let log = log_of(20, 1).await;
         let running = start(&log, Arc::new(Broken::Refuses));
@@ -231,7 +231,7 @@ async fn a_store_that_refuses_everything_is_an_outage_not_poison() {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         let status = running.monitor.status();
         assert_eq!(status.phase, Phase::Running);
-        // 4 batches, each of them asked for again after 2 s at the most often, once the pauses have grown.
+        // 4 batches, each retried at most every 2 s once the pauses have grown.
         assert!(status.retries[&Component::Store] <= 4 * (1_800 + 10), "{:?}", status.retries);
         running.stop.send(()).unwrap();
         running.task.await.unwrap().unwrap();
@@ -241,7 +241,7 @@ async fn a_store_that_refuses_everything_is_an_outage_not_poison() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_a_later_batch_reaches_does_not_hold_up_the_position() {
+async fn a_limit_reached_by_a_later_batch_does_not_block_the_position() {
     in_time(async {
         let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 1, ..Default::default() });
         let other = Purchase { price: "2".parse().unwrap(), ..purchase(1) };
@@ -251,7 +251,7 @@ async fn a_limit_that_a_later_batch_reaches_does_not_hold_up_the_position() {
         for _ in 0..2 {
             drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
         }
-        // Poison is known at once, the conflict only when the store has answered.
+        // Poison is detected at once, the conflict only when the store has returned.
         let faults = Faults::new();
         faults.always(Call::Insert, Fault::Delay(Duration::from_millis(10)));
         let options =
@@ -274,7 +274,7 @@ async fn an_abandoned_batch_puts_no_dead_letters() {
         faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
         let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
         let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
-        // With a limit it would wait for its turn to put them, and see there that it is abandoned.
+        // With a limit it would wait for its permit, and notice there that it is abandoned.
         let options = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..IngestOptions::default() };
         let ingest = Ingest::new(Arc::clone(&source) as _, store, dead_letters, options);
         let monitor = ingest.monitor();

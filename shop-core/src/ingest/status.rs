@@ -27,7 +27,7 @@ pub struct IngestStatus {
     pub in_flight_bytes: usize,
     /// The last error of each component that currently fails. Failing calls are retried; no record is lost.
     pub errors: BTreeMap<Component, Error>,
-    /// Since when each component fails. With several failing batches, the longest failure.
+    /// Since when each component fails. With several failing batches, the earliest instant.
     pub failing_since: BTreeMap<Component, Instant>,
     /// The oldest record that the store keeps failing over although it is healthy. Other records are processed; the
     /// position of the record's partition stays before it.

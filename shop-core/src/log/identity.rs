@@ -71,7 +71,7 @@ struct IdHeader {
 }
 
 impl RecordType {
-    /// Records without an id. Applying one again changes nothing, whatever its position.
+    /// Records without an id. Applying one again changes nothing, at any position.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self { name, id_header: None }

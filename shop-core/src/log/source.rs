@@ -117,8 +117,8 @@ pub enum ControlEvent {
 }
 
 impl From<ControlEvent> for SourceEvent {
-    fn from(interruption: ControlEvent) -> Self {
-        match interruption {
+    fn from(event: ControlEvent) -> Self {
+        match event {
             ControlEvent::Revoked(revocation) => Self::Revoked(revocation),
             ControlEvent::Closed => Self::Closed,
         }
@@ -280,11 +280,11 @@ impl Drop for Revocation {
 
 impl fmt::Debug for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partitions, cause, timeout: grace, ended: _ } = self;
+        let Self { partitions, cause, timeout, ended: _ } = self;
         f.debug_struct("Revocation")
             .field("partitions", partitions)
             .field("cause", cause)
-            .field("grace", grace)
+            .field("timeout", timeout)
             .finish_non_exhaustive()
     }
 }

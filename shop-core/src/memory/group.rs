@@ -43,13 +43,13 @@ struct Owned {
 }
 
 impl Group {
-    pub(super) fn new(partitions: u32, rebalancing: Rebalancing, grace: Duration) -> Self {
+    pub(super) fn new(partitions: u32, rebalancing: Rebalancing, revocation_timeout: Duration) -> Self {
         Self {
             committed: BTreeMap::new(),
             members: BTreeMap::new(),
             epochs: (0..partitions).map(|index| (index, 0)).collect(),
             rebalancing,
-            revocation_timeout: grace,
+            revocation_timeout,
         }
     }
 
@@ -177,7 +177,7 @@ impl Group {
         let (partitions, members) = (self.epochs.len(), self.members.len().max(1));
         let (share, mut extra) = (partitions / members, partitions % members);
         let mut room = BTreeMap::new();
-        // Members with the most partitions come first, so they keep the larger shares.
+        // Members with more partitions come first, so they keep the larger shares.
         let mut by_size: Vec<_> = self.members.iter().collect();
         by_size.sort_by_key(|(id, member)| (std::cmp::Reverse(member.owned.len()), **id));
         for (id, member) in by_size {
@@ -273,21 +273,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_give_up_is_fenced_when_the_grace_is_over() {
+    async fn a_member_is_fenced_after_the_revocation_timeout() {
         let mut group = group(Rebalancing::Cooperative);
         group.join(1);
         group.join(2);
         let now = Instant::now();
         let at = group.expire(now).unwrap();
         assert_eq!(at, now + Duration::from_secs(3));
-        assert_eq!(group.commit(1, 4, 1, 7), CommitOutcome::Committed, "commits count during the grace");
+        assert_eq!(group.commit(1, 4, 1, 7), CommitOutcome::Committed, "commits count during the revocation");
         assert_eq!(group.expire(at), None);
         assert_eq!(group.commit(1, 4, 1, 8), CommitOutcome::Fenced);
         assert_eq!(group.readable(2).collect::<Vec<_>>(), [(3, 2, 0), (4, 2, 7)]);
     }
 
     #[tokio::test]
-    async fn who_is_expelled_loses_everything_at_once() {
+    async fn an_evicted_member_loses_all_partitions_at_once() {
         let mut group = group(Rebalancing::Cooperative);
         group.join(1);
         group.expel(1);

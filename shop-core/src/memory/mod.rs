@@ -1,7 +1,7 @@
 //! An in-memory log and store: complete implementations of every port, for tests and as a reference.
 //!
 //! They keep the same promises as the adapters that outlive a process, and pass the same conformance kit;
-//! only their durability is [`Memory`](crate::ports::Durability::Memory). Given a clock of their own and
+//! only their durability is [`Memory`](crate::ports::Durability::Memory). With their own clock and
 //! tokio's paused time they are deterministic: no threads, and nothing that iterates in a random order.
 
 mod admin;

@@ -45,8 +45,8 @@ impl InMemoryOutbox {
 
 #[async_trait]
 impl Outbox for InMemoryOutbox {
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-        Ok(lock(&self.shared.entries).pending.values().take(most).cloned().collect())
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        Ok(lock(&self.shared.entries).pending.values().take(limit).cloned().collect())
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {

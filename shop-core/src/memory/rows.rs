@@ -110,8 +110,8 @@ impl<E: Entity> RecordStore<E::Other> for InMemoryRows<E> {
 
 #[async_trait]
 impl<E: Entity> Outbox for InMemoryRows<E> {
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-        self.outbox.pending(most).await
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        self.outbox.pending(limit).await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {

@@ -63,7 +63,7 @@ impl InMemorySource {
         let Some(group) = groups.get_mut(&self.group).filter(|group| group.has(self.member)) else {
             return Found::Event(SourceEvent::Closed);
         };
-        let grace_ends = group.expire(Instant::now());
+        let next_timeout = group.expire(Instant::now());
         if let Some((revoked, cause)) = group.take_event(self.member) {
             return Found::Event(SourceEvent::Revoked(self.revocation(revoked, cause)));
         }
@@ -71,7 +71,7 @@ impl InMemorySource {
         let readable =
             group.readable(self.member).find(|(index, _, fetch)| *fetch < records(*index).len() as u64);
         let Some((index, epoch, fetch)) = readable.filter(|_| has_room) else {
-            return Found::Wait(grace_ends);
+            return Found::Wait(next_timeout);
         };
         let batch = self.cut(records(index), fetch);
         group.advance(self.member, index, fetch + batch.len() as u64);

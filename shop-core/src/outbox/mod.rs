@@ -44,7 +44,7 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 /// - Each entry has a greater id than all before it, including deleted ones, even if the outbox was empty in between:
 ///   ids are never reused (`outbox::an_id_is_never_reused`). A database that assigns the greatest existing id plus one
 ///   violates this; SQLite needs `AUTOINCREMENT`.
-/// - `pending` returns at most the requested number of entries, oldest first
+/// - `pending` returns at limit the requested number of entries, oldest first
 ///   (`outbox::the_oldest_entries_are_listed_first`).
 /// - Deleted entries are no longer pending, and deleting again is harmless (`outbox::deleted_entries_stay_deleted`).
 /// - `backlog` counts the pending entries (`outbox::the_backlog_counts`).
@@ -56,11 +56,11 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Outbox: Debug + Send + Sync + 'static {
-    /// The oldest entries, at most `limit`.
+    /// The oldest entries, at limit `limit`.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>>;
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>>;
 
     /// Deletes entries that were published. Their rows stay.
     ///

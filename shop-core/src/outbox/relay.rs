@@ -29,7 +29,7 @@ pub struct RelayOptions {
     pub poll_interval: Duration,
     /// The first pause after an error (default 50 ms). Each further pause is twice as long.
     pub initial_backoff: Duration,
-    /// The longest pause after an error (default 2 s), plus up to 100 % jitter.
+    /// The maximum pause after an error (default 2 s), plus up to 100 % jitter.
     pub max_backoff: Duration,
     /// How long a shutdown continues to publish pending entries (default 5 s). An append that has begun by then is
     /// completed. Other entries stay in the outbox.

@@ -1,4 +1,4 @@
-//! What a relay does when things go wrong.
+//! A relay under faults.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ fn text(bytes: Option<&Bytes>) -> String {
     String::from_utf8_lossy(bytes.unwrap()).into_owned()
 }
 
-/// Fails the first so many appends of one value, and keeps what it has acknowledged.
+/// Fails the first appends of one value, and records what it acknowledges.
 #[derive(Debug, Default)]
 struct Unwilling {
     value: &'static str,
@@ -43,7 +43,7 @@ impl LogWriter for Unwilling {
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
         if fails {
-            return Err(Error::new(ErrorKind::Unavailable, "away"));
+            return Err(Error::new(ErrorKind::Unavailable, "unavailable"));
         }
         self.kept.lock().unwrap().push(value);
         Ok(())
@@ -54,7 +54,7 @@ impl LogWriter for Unwilling {
     }
 }
 
-/// Runs `relay` until `is_done`, which must come; the time that passes is not real.
+/// Runs `relay` until `is_done`, on paused time.
 async fn run_until(relay: Relay, is_done: impl Fn() -> bool + Send + Sync) {
     let done = async {
         while !is_done() {
@@ -66,7 +66,7 @@ async fn run_until(relay: Relay, is_done: impl Fn() -> bool + Send + Sync) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_holds_up_its_own_key_alone() {
+async fn a_failing_event_blocks_only_its_key() {
     let outbox = InMemoryOutbox::default();
     for (key, value) in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("b", "b2"), ("a", "a3")] {
         outbox.write(record(key, value));
@@ -76,7 +76,7 @@ async fn one_that_fails_holds_up_its_own_key_alone() {
     let relay = Relay::new(Arc::new(outbox.clone()), Arc::clone(&log) as _, RelayOptions::default());
     run_until(relay, || kept().len() == 5).await;
     let kept = kept();
-    // a1 has failed five times by then.
+    // a1 has failed five times before.
     let of = |key: &str| kept.iter().filter(|value| value.starts_with(key)).cloned().collect::<Vec<_>>();
     assert_eq!(
         (of("a"), of("b")),
@@ -86,13 +86,13 @@ async fn one_that_fails_holds_up_its_own_key_alone() {
     assert_eq!(outbox.backlog().await.unwrap().entries, 0);
 }
 
-/// An outbox with something wrong about it.
+/// An outbox with faults.
 #[derive(Debug, Default)]
 struct Odd {
     outbox: InMemoryOutbox,
-    /// How often `pending` fails, and panics every other time.
+    /// How often `pending` fails, every other time with a panic.
     failures: AtomicUsize,
-    /// How often `forget` has no effect that one could see.
+    /// How often `delete` has no visible effect.
     unforgetful: AtomicUsize,
 }
 
@@ -102,11 +102,11 @@ fn one_less(count: &AtomicUsize) -> Option<usize> {
 
 #[async_trait]
 impl Outbox for Odd {
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         match one_less(&self.failures) {
-            None => self.outbox.pending(most).await,
+            None => self.outbox.pending(limit).await,
             Some(left) if left % 2 == 0 => panic!("on purpose"),
-            Some(_) => Err(Error::new(ErrorKind::Unavailable, "away")),
+            Some(_) => Err(Error::new(ErrorKind::Unavailable, "unavailable")),
         }
     }
 
@@ -121,14 +121,14 @@ impl Outbox for Odd {
         self.outbox.backlog().await
     }
 
-    /// What others write wakes nobody.
+    /// Writes of other processes give no notification.
     async fn wait_for_entries(&self) {
         std::future::pending::<()>().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_wakes_nobody_is_found_whatever_goes_wrong() {
+async fn entries_without_a_notification_are_found_by_polling() {
     let odd = Odd { failures: 4.into(), ..Odd::default() };
     let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
     let relay = Relay::new(Arc::new(odd), Arc::clone(&log) as _, RelayOptions::default());
@@ -147,7 +147,7 @@ async fn what_wakes_nobody_is_found_whatever_goes_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_still_shown_is_not_published_again() {
+async fn acknowledged_entries_are_not_published_again() {
     let odd = Odd { unforgetful: 5.into(), ..Odd::default() };
     let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
     for (key, value) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
@@ -155,14 +155,14 @@ async fn what_is_still_shown_is_not_published_again() {
     }
     let relay = Relay::new(Arc::new(odd), Arc::clone(&log) as _, RelayOptions::default());
     let looks = AtomicUsize::new(0);
-    // Ten times as long as it takes to look for what others have written.
+    // Ten times the polling interval.
     run_until(relay, || looks.fetch_add(1, Ordering::SeqCst) == 1_000).await;
     assert_eq!(*log.kept.lock().unwrap(), ["a1", "a2", "b1"]);
     assert_eq!(outbox.pending(9).await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_forgotten_is_published_again_by_the_next_one() {
+async fn undeleted_entries_are_published_again_after_a_restart() {
     let odd = Odd { unforgetful: usize::MAX.into(), ..Odd::default() };
     let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
     outbox.write(record("a", "a1"));
@@ -176,7 +176,7 @@ async fn what_was_not_forgotten_is_published_again_by_the_next_one() {
     assert_eq!(outbox.pending(9).await.unwrap(), []);
 }
 
-/// Takes a second for each append, and panics over one value.
+/// Takes a second per append, and panics for one value.
 #[derive(Debug, Default)]
 struct Slow {
     panics_over: &'static str,
@@ -199,7 +199,7 @@ impl LogWriter for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_append_that_panics_doubles_nothing_of_the_others() {
+async fn a_panicking_append_duplicates_no_other_event() {
     let outbox = InMemoryOutbox::default();
     for (key, value) in [("a", "a1"), ("b", "bad"), ("c", "c1"), ("b", "b2")] {
         outbox.write(record(key, value));
@@ -230,14 +230,14 @@ async fn a_shutdown_ends_between_two_appends() {
     assert_eq!(outbox.backlog().await.unwrap().entries, 1_500 - published, "what was published is forgotten");
 }
 
-/// Numbers its entries by the greatest id that is there, and is written to as soon as something was forgotten.
+/// Assigns the greatest existing id plus one, and gets a write after each delete.
 #[derive(Debug, Default)]
 struct Reusing {
     entries: Mutex<BTreeMap<i64, OutboxEntry>>,
     next: Mutex<VecDeque<LogRecord>>,
     written: AtomicUsize,
     changed: Notify,
-    /// Whether `changed` panics.
+    /// Whether `wait_for_entries` panics.
     panics: bool,
 }
 
@@ -254,8 +254,8 @@ impl Reusing {
 
 #[async_trait]
 impl Outbox for Reusing {
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-        Ok(self.entries.lock().unwrap().values().take(most).cloned().collect())
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        Ok(self.entries.lock().unwrap().values().take(limit).cloned().collect())
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
@@ -278,7 +278,7 @@ impl Outbox for Reusing {
     }
 }
 
-/// Runs a relay until it has published so many events; answers their values.
+/// Runs a relay until it has published `count` events. Returns their values.
 async fn relayed(outbox: Reusing, count: usize) -> Vec<String> {
     let log = Arc::new(Unwilling::default());
     let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, RelayOptions::default());
@@ -288,7 +288,7 @@ async fn relayed(outbox: Reusing, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_under_an_id_that_was_used_before_is_not_lost() {
+async fn an_event_with_a_reused_id_is_not_lost() {
     let outbox = Reusing::default();
     outbox.write(record("a", "0"));
     let values = ["1", "1", "2", "3"];
@@ -304,7 +304,7 @@ async fn a_wait_that_panics_does_not_end_the_relay() {
     assert_eq!(relayed(outbox, 3).await, ["0", "1", "2"]);
 }
 
-/// Writes records with a time and an offset, as a log would give them.
+/// Writes records with the timestamps and offsets of a log.
 #[async_trait]
 impl OutboxFixture for Arc<Reusing> {
     async fn outbox(&self) -> Arc<dyn Outbox> {
@@ -324,7 +324,7 @@ impl OutboxFixture for Arc<Reusing> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_kit_finds_an_outbox_that_uses_ids_again_each_time() {
+async fn the_kit_detects_reused_ids() {
     for _ in 0..20 {
         let fixture = Arc::new(Reusing::default());
         let case = kit::an_id_is_never_reused(&fixture);
@@ -335,7 +335,7 @@ async fn the_kit_finds_an_outbox_that_uses_ids_again_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_kit_does_not_ask_for_the_time_of_a_record() {
+async fn the_kit_ignores_timestamps_of_records() {
     let fixture = || Arc::new(Reusing::default());
     kit::entries_keep_their_order(&fixture()).await;
     kit::deleted_entries_stay_deleted(&fixture()).await;

@@ -1,4 +1,4 @@
-//! Every format that may stand in a log: ours, and those of the replaced systems' own producers.
+//! All record formats: ours, and those of the replaced systems' producers.
 
 use bytes::Bytes;
 
@@ -27,7 +27,7 @@ fn shown(value: &str) -> String {
 }
 
 #[test]
-fn what_we_write_we_read() {
+fn encoded_purchases_decode() {
     let id = uuid::Uuid::from_u128(9);
     let new = NewPurchase::new("u\"1".parse().unwrap(), "ada é".parse().unwrap(), "1195.30".parse().unwrap());
     let mut purchase = new.into_purchase("2026-03-01T08:00:00.001Z".parse().unwrap(), || id);
@@ -47,7 +47,7 @@ fn what_we_write_we_read() {
     assert_eq!(stored, Purchase { context: None, ..purchase });
 }
 
-/// What each of the replaced systems' own producers wrote, and what becomes of it.
+/// Records of each replaced system's producer, and how they decode.
 #[test]
 fn the_replaced_systems_records_are_read() {
     let samples: Vec<serde_json::Value> =
@@ -67,7 +67,7 @@ fn the_replaced_systems_records_are_read() {
 }
 
 #[test]
-fn a_time_that_is_none_gives_way_to_that_of_the_record() {
+fn an_invalid_timestamp_falls_back_to_the_record() {
     for time in ["null", r#""""#, "1e300", "true", "[1]"] {
         let value = format!(r#"{{"username":"a","userid":"u","price":1,"timestamp":{time}}}"#);
         assert_eq!(shown(&value), format!("u|a|1|{RECORD_TIME}"), "{value}");
@@ -75,7 +75,7 @@ fn a_time_that_is_none_gives_way_to_that_of_the_record() {
 }
 
 #[test]
-fn what_is_no_purchase_says_why() {
+fn a_decode_error_states_its_cause() {
     for (value, why) in [
         (r#"["ada","u1",5]"#, "the value is no JSON object"),
         ("{\"username\":\"\u{0}\"", "the value is no JSON object"),
@@ -91,7 +91,7 @@ fn what_is_no_purchase_says_why() {
 }
 
 #[test]
-fn the_id_comes_from_the_header_or_from_the_place() {
+fn the_id_is_from_the_header_or_the_position() {
     let value = r#"{"username":"ada","userid":"u1","price":1}"#;
     let with = |name: &str, text: &[u8]| {
         let headers = Headers::builder().with("other", None).with(name, Some(text)).build();
@@ -104,7 +104,7 @@ fn the_id_comes_from_the_header_or_from_the_place() {
     assert_eq!(with(header::SCHEMA, b"2"), Err(DecodeError::UnknownSchema("2".into())));
     assert!(with(header::SCHEMA, b"1").is_ok());
 
-    // Without a header the place decides: the same at every delivery, another one elsewhere.
+    // Without a header the id is derived from the position.
     let here = read(value).unwrap().id;
     assert_eq!(here, read(value).unwrap().id);
     let mut elsewhere = record(value);

@@ -17,7 +17,7 @@ pub struct Email(CompactString);
 pub struct InvalidEmail(String);
 
 impl Email {
-    /// The longest address, in bytes (RFC 5321, errata 1690).
+    /// The maximum length of an address in bytes (RFC 5321, errata 1690).
     pub const MAX_BYTES: usize = 254;
 
     /// The address.
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_can_be_read_again() {
+    fn a_normalized_address_parses() {
         let longest = format!("a@{}.example.com", ["x".repeat(60), "y".repeat(60), "z".repeat(60)].join("."));
         for text in ["ada@İstanbul.com", "ada@ȺȾ.com", "ada@Ünïcode.COM", "ada@ΣΑΣ.gr", &longest] {
             if let Ok(email) = text.parse::<Email>() {
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn an_invalid_address_states_its_cause() {
         assert_eq!("ada".parse::<Email>().unwrap_err().to_string(), "An email address must have an @-sign.");
         let long = format!("ada@{}.com", "x.".repeat(130));
         for text in [

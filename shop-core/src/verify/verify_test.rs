@@ -1,4 +1,4 @@
-//! What a verification finds, on a log and a store in memory.
+//! Verification of an in-memory log and store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ fn ids(findings: &[UnverifiedRecord]) -> BTreeSet<PurchaseId> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_has_everything_is_clean() {
+async fn a_complete_store_is_clean() {
     let world = World::new().await;
     // Published again, as after a retry: it is one purchase.
     world.publish(&purchase(7)).await;
@@ -100,7 +100,7 @@ async fn a_store_that_has_everything_is_clean() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_nowhere_is_missing_and_named_up_to_a_bound() {
+async fn missing_records_are_counted_and_sampled() {
     let world = World::new().await;
     for number in 100..150 {
         world.publish(&purchase(number)).await;
@@ -115,7 +115,7 @@ async fn what_is_nowhere_is_missing_and_named_up_to_a_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_is_no_purchase_is_missing_unless_it_was_dead_letter() {
+async fn an_undecodable_record_is_missing_unless_dead_lettered() {
     let world = World::new().await;
     let position = world.log.append(poison());
     let verified = world.verify().await;
@@ -128,7 +128,7 @@ async fn a_record_that_is_no_purchase_is_missing_unless_it_was_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_is_dead_lettered_or_differing() {
+async fn a_conflict_is_dead_lettered_or_mismatched() {
     let mut world = World::new().await;
     let mut other = purchase(7);
     other.price = "1".parse().unwrap();
@@ -155,7 +155,7 @@ async fn a_conflict_is_dead_lettered_or_differing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conflicts_are_told_from_other_dead_letters() {
+async fn conflicts_are_counted_among_dead_letters() {
     let world = World::new().await;
     for (number, reason) in [
         Reason::conflict(Purchase::TYPE),
@@ -176,7 +176,7 @@ async fn conflicts_are_told_from_other_dead_letters() {
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 4");
 }
 
-/// A log of which retention has deleted the first three records of the longest partition.
+/// A log whose retention has deleted the first three records of the longest partition.
 #[derive(Debug)]
 struct Truncated(InMemoryLog);
 
@@ -218,7 +218,7 @@ impl LogAdmin for Truncated {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_says_where_the_log_begins() {
+async fn the_report_contains_first_offsets() {
     let world = World::new().await;
     let verified = world.verify().await;
     assert!(!verified.first_offsets.is_empty(), "{verified:?}");
@@ -233,7 +233,7 @@ async fn it_says_where_the_log_begins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_dropped_is_settled() {
+async fn discarded_dead_letters_are_resolved() {
     let world = World::new().await;
     let position = world.log.append(poison());
     let dead_letter = world.dead_letter(&position).await;
@@ -243,7 +243,7 @@ async fn what_was_dropped_is_settled() {
     assert_eq!((verified.resolved, verified.dead_lettered), (1, 0));
 }
 
-/// Stores a purchase with each of the first lookups for one, as a pipeline does that lags behind.
+/// Stores a purchase with each of the first lookups for one, like a pipeline with a lag.
 #[derive(Debug)]
 struct Lagging {
     store: InMemoryStore,
@@ -277,7 +277,7 @@ impl PurchaseQuery for Lagging {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_on_its_way_is_waited_for() {
+async fn records_in_flight_are_waited_for() {
     let world = World::new().await;
     let late: Vec<_> = (100..160).map(purchase).collect();
     for purchase in &late {
@@ -285,13 +285,13 @@ async fn what_is_on_its_way_is_waited_for() {
     }
     let query = Lagging { store: world.store.clone(), late, lookups: AtomicUsize::new(0) };
     let mut options = VerifyOptions::default();
-    // One at a time, so that the whole takes a minute: far longer than the wait, which begins anew with each.
+    // One by one, so the whole takes a minute: far longer than the quiet period, which restarts with each.
     (options.max_lookups, options.quiet_period) = (1, Duration::from_secs(10));
     let verified = world.verify_by(Arc::new(query), options).await.unwrap();
     assert!(verified.is_clean() && verified.purchases == 90, "{verified:?}");
 }
 
-/// Yields every page twice over, as a store does that has everything twice.
+/// Yields every page twice, like a store with duplicates.
 #[derive(Debug)]
 struct Doubling(InMemoryStore);
 
@@ -318,7 +318,7 @@ impl PurchaseQuery for Doubling {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_there_twice_is_found_however_few_ids_are_remembered() {
+async fn duplicates_are_found_with_any_window() {
     let world = World::new().await;
     for at_once in [0, 1, 7, 100] {
         let mut options = VerifyOptions::default();
@@ -333,7 +333,7 @@ async fn what_is_there_twice_is_found_however_few_ids_are_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_told_and_not_called_a_loss() {
+async fn an_outage_is_an_error_and_not_a_loss() {
     let world = World::new().await;
     let faults = Faults::new();
     let query = faults.query(Arc::new(world.store.clone()));

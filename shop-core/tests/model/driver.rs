@@ -1,4 +1,4 @@
-//! Does what a plan says to a log, a store and the members of a group, and asks the oracle after each step.
+//! Runs a plan on a log, a store and the members of a group, with a check by the oracle after each step.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,10 +22,10 @@ use crate::watch::{Line, WatchedDeadLetters, WatchedSource, WatchedStore};
 
 const GROUP: &str = "group";
 
-/// Longer than any fault lasts, any drain and any membership of the dead.
+/// Longer than any fault, any drain and any membership of a crashed member.
 const LONG: Duration = Duration::from_secs(10);
 
-/// What a plan led to.
+/// The result of a plan.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) violation: Option<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Ran {
     pub(crate) trace: Vec<(u128, &'static str, u64)>,
 }
 
-/// Runs a plan on time of its own.
+/// Runs a plan on paused time.
 pub(crate) fn run(plan: &Plan, rebalancing: Rebalancing) -> Ran {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -53,20 +53,20 @@ struct World {
     store: InMemoryStore,
     oracle: Oracle,
     publisher: Publisher,
-    /// Those of the store and the dead letters, whoever asks them.
+    /// The faults of the store and the dead letters, for all members.
     faults: Faults,
     members: Vec<Member>,
     /// Members that have crashed and were not replaced yet.
     crashed: usize,
     leaving: Vec<Member>,
-    /// The faults of all members there have been.
+    /// The faults of all members so far.
     retired: Vec<Faults>,
     started: u64,
 }
 
 struct Member {
     line: Arc<Line>,
-    /// Those of its source.
+    /// The faults of its source.
     faults: Faults,
     source: Arc<InMemorySource>,
     monitor: IngestMonitor,
@@ -239,7 +239,7 @@ impl World {
         self.oracle.violation().map_or(Ok(()), Err)
     }
 
-    /// Lets go of members that have ended, and looks at how.
+    /// Removes members that have ended, and checks how they ended.
     async fn look_after_members(&mut self) {
         let in_flight = self.setting.in_flight;
         if self.members.iter().any(|member| member.monitor.status().in_flight > in_flight) {
@@ -269,7 +269,7 @@ impl World {
         }
     }
 
-    /// Mends everything, and sees that everything is carried to its end.
+    /// Removes all faults, and checks that everything is processed.
     async fn heal(&mut self) -> Result<(), String> {
         let calls = [Call::Insert, Call::PutDeadLetters, Call::Commit, Call::Next];
         for call in calls {
@@ -285,20 +285,20 @@ impl World {
         (0..MAX_MEMBERS).for_each(|_| self.leave(0));
         tokio::time::sleep(LONG).await;
         self.check().await?;
-        self.restart_until_all_is_carried().await
+        self.restart_until_all_is_processed().await
     }
 
-    /// Whether the log may stand before what its reader believes: a commit was lost, or an older one has come in
-    /// after a newer one. The next owner of the partition puts it right.
+    /// Whether the committed position may be before the reader's: a commit was lost, or an older one was applied
+    /// after a newer one. The next owner of the partition corrects it.
     fn has_fallen_back(&self) -> bool {
         let falls_back = [(Call::Commit, "LoseCommit"), (Call::Commit, "CompleteAfterTimeout")];
         let injected = self.retired.iter().map(Faults::injected);
         injected.into_iter().any(|faults| falls_back.iter().any(|fault| faults.contains_key(fault)))
     }
 
-    /// A log that has fallen back, and a limit of dead letters, take further members. Each comes further
+    /// A position that moved back, or a limit of dead letters, requires further members. Each gets further
     /// than the one before.
-    async fn restart_until_all_is_carried(&mut self) -> Result<(), String> {
+    async fn restart_until_all_is_processed(&mut self) -> Result<(), String> {
         let mut last = None;
         while let Some(missing) = self.oracle.missing() {
             let committed = Some(self.log.committed(GROUP));

@@ -1,8 +1,8 @@
-//! Ingest against a model: whatever happens to its members, its log and its store, in whatever order, the
-//! position never passes what is not durable, everything that was acknowledged is stored, and nothing twice.
+//! Ingest against a model: for any sequence of faults of its members, its log and its store, the
+//! position never passes a record that is not durable, and all acknowledged records are stored exactly once.
 //!
-//! Each case is a plan, made from a seed by proptest, and runs on one thread and on time of its own: the same
-//! plan does the same each time. A failure prints the seed, and the smallest plan that still fails.
+//! Each case is a plan, made from a seed by proptest, and runs on one thread and on paused time: the same
+//! plan always gives the same run. A failure prints the seed, and the smallest plan that still fails.
 //!
 //! - `PROPTEST_CASES` says how many cases each of the tests runs.
 //! - `SHOP_TEST_SEED` runs the case of that seed alone.
@@ -30,7 +30,7 @@ use shop_core::memory::Rebalancing;
 
 use summary::Summary;
 
-/// From so many cases on, every kind of step and event must have happened.
+/// From this number of cases on, every kind of step and event must have happened.
 const MANY: u32 = 5_000;
 
 /// `SHOP_TEST_SEED`, if there is one.
@@ -83,18 +83,18 @@ fn run_cases(rebalancing: Rebalancing) {
 }
 
 #[test]
-fn a_cooperative_group_loses_nothing_and_doubles_nothing() {
+fn a_cooperative_group_loses_and_duplicates_nothing() {
     run_cases(Rebalancing::Cooperative);
 }
 
 #[test]
-fn an_eager_group_loses_nothing_and_doubles_nothing() {
+fn an_eager_group_loses_and_duplicates_nothing() {
     run_cases(Rebalancing::Eager);
 }
 
-/// What a seed has shown, it shows again.
+/// A seed always reproduces the same run.
 #[test]
-fn a_plan_does_the_same_each_time() {
+fn a_plan_is_deterministic() {
     for seed in 0..20 {
         let plan = plan::plans().new_tree(&mut runner(seed)).unwrap().current();
         let [first, second] = [(); 2].map(|()| driver::run(&plan, Rebalancing::Cooperative));

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::summary::Summary;
 
-/// What is known of everything that was published, and of what became of it. Every effect on the log and the
+/// What is known of everything that was published, and of its outcome. Every effect on the log and the
 /// store is entered at the moment when it happens, and checked then.
 #[derive(Debug, Clone)]
 pub(crate) struct Oracle {
@@ -302,7 +302,7 @@ impl Book {
 
     fn put(&mut self, dead_letter: &DeadLetter) {
         let (index, offset) = (dead_letter.partition.index, dead_letter.record.offset);
-        self.expect_identical(index, &dead_letter.record, "put aside");
+        self.expect_identical(index, &dead_letter.record, "dead-lettered");
         let published = self.published.get(&index).and_then(|all| all.get(usize::try_from(offset).unwrap()));
         let purchase = published.and_then(|published| published.purchase.as_ref());
         let (is_right, what) = match purchase {

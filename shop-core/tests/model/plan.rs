@@ -50,7 +50,7 @@ pub(crate) enum Step {
     LettersBack,
     /// A member starts, unless there are enough.
     Join,
-    /// The member shuts down in order.
+    /// The member shuts down cleanly.
     Leave(usize),
     Crash(Crash),
     /// The member's membership is lost, and it learns of it afterwards.

@@ -29,7 +29,7 @@ pub(crate) struct Line {
     pub(crate) gone: AtomicBool,
     /// How often its membership was lost.
     pub(crate) losses: AtomicU64,
-    /// Something happened to the member that may keep it from leaving partitions in order.
+    /// Something happened to the member that may prevent it from leaving partitions cleanly.
     pub(crate) disturbed: AtomicBool,
     /// When it was told to shut down, and how long that may take until what is on its way is given up.
     pub(crate) leaving: Mutex<Option<(Instant, Duration)>>,
@@ -58,7 +58,7 @@ pub(crate) struct WatchedSource {
 }
 
 impl WatchedSource {
-    /// The same revocation; when the member ends it in time, nothing of what it was handed may come again.
+    /// The same revocation; when the member ends it in time, none of its records may be redelivered.
     fn watch(&self, revocation: Revocation) -> Revocation {
         let (cause, grace) = (revocation.cause, revocation.timeout);
         let (partitions, line) = (revocation.partitions.clone(), Arc::clone(&self.line));

@@ -115,7 +115,7 @@ impl Metrics {
         selected.map(|(_, counts)| counts.values().sum::<u64>()).reduce(|sum, count| sum + count)
     }
 
-    fn note_counters(&self, IngestStatus { counters: counters, .. }: &IngestStatus) {
+    fn note_counters(&self, IngestStatus { counters, .. }: &IngestStatus) {
         let stored = counters.inserted + counters.duplicates;
         for (status, count) in [("success", stored), ("error", counters.dead_lettered)] {
             self.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);

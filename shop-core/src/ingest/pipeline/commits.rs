@@ -1,4 +1,4 @@
-//! Commits durable offsets: one commit at a time.
+//! Commits durable offsets, with at most one commit in progress.
 
 use std::time::{Duration, Instant};
 

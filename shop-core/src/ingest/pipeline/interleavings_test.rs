@@ -1,7 +1,7 @@
-//! All interleavings of a small scope, up to a depth: two partitions of two batches, and whatever may happen to them.
-//! From each end of such a walk nothing fails any more, and everything must be committed in the end.
+//! All interleavings of a small scope, up to a depth: two partitions of two batches, and all events.
+//! At the end of each path all faults stop, and everything must be committed finally.
 //!
-//! `SHOP_TEST_MODEL_DEPTH` sets the depth, in moves; a fault counts as two. Each move more takes about three times as
+//! `SHOP_TEST_MODEL_DEPTH` sets the depth, in moves; a fault counts as two. Each further move takes about three times as
 //! long.
 
 use std::collections::{HashMap, HashSet};
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use super::super::IngestOptions;
 use super::world_test::{BATCHES, DRAIN, Move, World, batch, expect};
 
-/// Turns after which everything is committed once nothing fails any more.
+/// The maximum number of turns until everything is committed once all faults stop.
 const MAX_TURNS: usize = 200;
 
-/// Walks from one state, depth first.
+/// A depth-first exploration from one state.
 #[derive(Default)]
 struct Walk {
-    /// How deep each state was walked from.
+    /// The remaining depth with which each state was explored.
     seen: HashMap<u64, usize>,
-    /// States from which everything ends well.
+    /// States from which everything is committed.
     healed: HashSet<u64>,
     moves: u64,
     path: Vec<Move>,
@@ -45,7 +45,7 @@ impl Walk {
         if is_end { self.heal(world.clone()) } else { Ok(()) }
     }
 
-    /// Lets everything succeed from now on: then all is committed, whatever has happened before.
+    /// Stops all faults: then everything is committed.
     fn heal(&mut self, mut world: World) -> Result<(), String> {
         let mut path = Vec::new();
         for _ in 0..MAX_TURNS {
@@ -73,7 +73,7 @@ fn depth() -> usize {
     std::env::var("SHOP_TEST_MODEL_DEPTH").map_or(DEPTH, |text| text.parse().unwrap())
 }
 
-/// What takes a few seconds without optimization.
+/// A depth that takes a few seconds without optimization.
 const DEPTH: usize = 7;
 
 fn walk_all(in_flight: usize, in_flight_bytes: usize) {

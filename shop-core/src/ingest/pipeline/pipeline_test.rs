@@ -164,7 +164,7 @@ fn a_revocation_is_answered_by_its_deadline_whatever_the_commit_does() {
 }
 
 #[test]
-fn what_is_lost_is_neither_drained_nor_committed() {
+fn lost_partitions_are_neither_drained_nor_committed() {
     let mut fixture = Fixture::new(IngestOptions::default());
     (0..2).for_each(|offset| fixture.read(1, offset));
     fixture.finish(0, BatchState::Durable(1));

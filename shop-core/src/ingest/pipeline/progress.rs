@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_delivered_again_waits_for_no_commit() {
+    fn redelivered_batches_wait_for_no_commit() {
         let mut progress = progress();
         for number in 0..2 {
             start(&mut progress, number..number + 1);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_a_batch_that_does_not_end_takes_one_entry() {
+    fn durable_batches_behind_a_slow_one_share_one_entry() {
         let mut progress = progress();
         start(&mut progress, 0..1);
         for number in 1..=10_000 {
