@@ -1,16 +1,16 @@
-// For operators: users and their orders, found by their numbers and made here, where the service has them.
+// For operators: finds users and orders by their numbers and creates them, if the service has these roles.
 
 import { Refusal, order, ordersOf, paths, place, register, user } from "./api.js";
 import { byId, make, repeatedly, say, sentence } from "./elements.js";
 import { forPeople, grouped } from "./exact.js";
 import { RecordingForm, mark } from "./form.js";
 
-/** The most numbers of orders that the service tells of a user. */
-const MOST_ORDERS = 1000;
+/** The maximum number of orders that the service lists for a user. */
+const MAX_ORDERS = 1000;
 
 /**
- * What there is: the path by which the service says that it has it; the fields of the form that makes one, whose texts
- * the service checks; and what is shown of one. A fact that `leadsTo` the other kind is a list of its numbers.
+ * The kinds of entities: the path that shows whether the service has them, the fields of the form that creates one, and
+ * the facts that are shown of one. A fact that `leadsTo` the other kind is a list of its numbers.
  */
 const KINDS = [
   {
@@ -30,7 +30,7 @@ const KINDS = [
       const [found, orders] = await Promise.all([user(id), ordersOf(id)]);
       return { ...found, orders };
     },
-    // Its orders come by and by.
+    // Orders are added over time.
     grows: true,
     facts: [
       { id: "user-id", name: "User ID", of: ({ id }) => id },
@@ -88,17 +88,17 @@ async function servedPaths() {
   }
 }
 
-/** Where those of one kind are found and made. */
+/** Finds and creates the entities of one kind. */
 class Sheet {
   #kind;
   #sheetOf;
   #facts;
   /** The number of the one that is shown. */
   #shown = null;
-  /** Grows with each question, so that a late answer to an older one does not count. */
+  /** Incremented by each query, so that a late response to an older one is ignored. */
   #question = 0;
 
-  /** `sheetOf` answers the sheet of a kind, if there is one. */
+  /** `sheetOf` returns the sheet of a kind, if there is one. */
   constructor(kind, sheetOf) {
     this.#kind = kind;
     this.#sheetOf = sheetOf;
@@ -106,7 +106,7 @@ class Sheet {
     this.element = sheet(kind, this.#facts);
   }
 
-  /** Makes it work, once the element is where it is to be. */
+  /** Adds the event handlers, once the element is in the document. */
   setUp() {
     const { noun, form, fields, send, grows } = this.#kind;
     byId(`find-${noun}`).addEventListener("submit", (event) => {
@@ -118,7 +118,7 @@ class Sheet {
     if (grows) repeatedly(4000, () => this.#catchUp());
   }
 
-  /** The input of the number that is asked for. */
+  /** The input of the requested number. */
   get #which() {
     return `which-${this.#kind.noun}`;
   }
@@ -143,13 +143,13 @@ class Sheet {
   #find(id) {
     this.#shown = null;
     this.#facts.show(null);
-    this.#tell({ progress: "Loading…" });
+    this.#report({ progress: "Loading…" });
     const question = ++this.#question;
     // Anything else could be part of another path.
     if (/^\d+$/.test(id)) {
       this.#ask(question, id);
     } else {
-      this.#tell({ problem: `Enter the ${this.#kind.noun} ID, such as 1.` });
+      this.#report({ problem: `Enter the ${this.#kind.noun} ID, such as 1.` });
       byId(this.#which).focus();
     }
   }
@@ -158,27 +158,27 @@ class Sheet {
     if (this.#shown !== null) await this.#ask(this.#question, this.#shown);
   }
 
-  /** Asks for the one of this number, and shows it, or what went wrong, unless something else is asked for by then. */
+  /** Queries the entity of this number and shows it, or the failure, unless another one was requested since. */
   async #ask(question, id) {
     try {
       const found = await this.#kind.find(id);
       if (question !== this.#question) return;
       this.#shown = found.id;
       this.#facts.show(found, this.#sheetOf);
-      this.#tell({});
+      this.#report({});
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       if (question !== this.#question) return;
       const text = sentence(error.message);
-      this.#tell(error.mayPass ? { trouble: text } : { problem: text });
+      this.#report(error.mayPass ? { failure: text } : { problem: text });
     }
   }
 
-  /** Shows a problem with the number that is asked for, trouble whatever the number is, or that it is looked up. */
-  #tell({ problem = "", trouble = "", progress = "" }) {
+  /** Shows a problem with the requested number, a failure of the request, or its progress. */
+  #report({ problem = "", failure = "", progress = "" }) {
     mark(this.#which, problem);
     say(byId(`${this.#which}-progress`), progress);
-    say(byId(`${this.#which}-trouble`), trouble);
+    say(byId(`${this.#which}-failure`), failure);
   }
 }
 
@@ -195,7 +195,7 @@ function sheet({ noun, idName, title, form, button, fields }, facts) {
       make("label", { for: which }, idName),
       make("div", { class: "row" }, asked, make("button", { type: "submit", class: "quiet" }, "Show")),
       make("p", { class: "problem", id: `${which}-problem`, role: "alert" }),
-      make("p", { class: "problem", id: `${which}-trouble`, role: "alert" }),
+      make("p", { class: "problem", id: `${which}-failure`, role: "alert" }),
       make("p", { class: "answer progress", id: `${which}-progress`, role: "status" }),
     ),
     facts.element,
@@ -221,7 +221,7 @@ function input({ id, member, label, stays, ...attributes }) {
   );
 }
 
-/** What is shown of one. A screen reader is told of it, and of what changes. */
+/** The facts of one entity. Screen readers announce them and their changes. */
 function facts({ noun, facts }) {
   const shown = facts.map((fact) => ({ ...fact, value: make("dd", { id: fact.id }) }));
   const rows = shown.map(({ name, value }) => make("div", {}, make("dt", {}, name), value));
@@ -233,7 +233,7 @@ function facts({ noun, facts }) {
       else say(value, one ? of(one) : "");
     }
   };
-  // What is announced must stand in something that was there before.
+  // Only changes within an existing element are announced.
   return { element: make("div", { "aria-live": "polite" }, list), show };
 }
 
@@ -248,6 +248,6 @@ function link(element, numbers, noun, sheet) {
     return button;
   };
   const items = numbers.map((number) => make("li", {}, sheet ? linkTo(number) : number));
-  const most = numbers.length >= MOST_ORDERS ? [make("small", {}, `the first ${grouped(MOST_ORDERS)}`)] : [];
+  const most = numbers.length >= MAX_ORDERS ? [make("small", {}, `the first ${grouped(MAX_ORDERS)}`)] : [];
   element.replaceChildren(...(items.length > 0 ? [make("ul", {}, ...items)] : []), ...most);
 }

@@ -1,4 +1,4 @@
-// What the page asks the service. Addresses are relative, so that the page also works behind a prefix.
+// The requests of the page. Paths are relative, so that the page works behind a prefix.
 
 import { asJson, parseExact } from "./exact.js";
 
@@ -6,10 +6,10 @@ import { asJson, parseExact } from "./exact.js";
 export const EVERYONE = { everyone: true };
 
 const TIMEOUT = 20_000;
-/** `/health` has time limits of its own. */
+/** `/health` has its own time-outs. */
 const HEALTH_TIMEOUT = 8_000;
 
-/** An answer that says what went wrong, or that none came. */
+/** An error response, or a missing response. */
 export class Refusal extends Error {
   /** The `problems` are those of single members: `{member, text}`. */
   constructor(text, { status = 0, problems = [], retryAfter, outcome } = {}) {
@@ -45,7 +45,7 @@ async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
   return { response, body };
 }
 
-/** The same, if it was answered as wished. */
+/** The same, for a successful response. */
 async function askFor(path, options) {
   const { response, body } = await ask(path, options);
   if (response.ok) return { body, isPending: response.headers.has("x-purchase-pending") };
@@ -58,7 +58,7 @@ async function askFor(path, options) {
   });
 }
 
-/** What a refusal says of members: of one, or as a list. */
+/** The errors of members in an error response. */
 function problemsOf({ field, detail, errors }) {
   const placed = (errors ?? []).filter(({ pointer }) => pointer !== undefined);
   if (placed.length > 0) return placed.map(({ pointer, detail }) => ({ member: pointer.split("/").at(-1), text: detail }));
@@ -66,7 +66,7 @@ function problemsOf({ field, detail, errors }) {
   return field === undefined ? [] : [{ member: field, text: detail }];
 }
 
-/** Sends `content`. With the same key as often as needed: it is recorded once. */
+/** Sends `content`. Repeated with the same key, it is recorded once. */
 async function record(path, content, key) {
   const { body } = await askFor(path, {
     method: "POST",
@@ -108,7 +108,7 @@ export async function summary(whose, { waitFor, wait } = {}) {
 /** Where `/health` is: the prefixes of the replaced systems lead to the pages, but not to it. */
 let healthPath = "health";
 
-/** What `/health` says, whatever its status. */
+/** The body of `/health`, for every status. */
 export async function health() {
   let { response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT });
   if (response.status === 404 && healthPath === "health") {

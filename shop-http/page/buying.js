@@ -18,12 +18,12 @@ function problemOfPrice(text) {
   return isDecimal(text) ? "" : "Enter the price as a number, such as 29.99.";
 }
 
-/** Makes the form work; `onBought` is called with each purchase that was taken, `onTrouble` when one could not be. */
-export function setUpBuying(onBought, onTrouble) {
+/** Makes the form work; `onBought` is called with each accepted purchase, `onFailure` when one was not accepted. */
+export function setUpBuying(onBought, onFailure) {
   const onRecorded = (taken) => {
     byId("price").value = "";
     onBought(taken);
     return `Bought for ${forPeople(taken.price)}, and recorded.`;
   };
-  new RecordingForm("buy", { thing: "purchase", fields: FIELDS, send: buy, onRecorded, onTrouble });
+  new RecordingForm("buy", { thing: "purchase", fields: FIELDS, send: buy, onRecorded, onFailure });
 }

@@ -6,9 +6,9 @@ import { forPeople, sum } from "./exact.js";
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-/** So many bars at most, and room for so many at least. */
-const MOST = 42;
-const LEAST = 10;
+/** The maximum number of bars, and the minimum for which there is room. */
+const MAX_BARS = 42;
+const MIN_BARS = 10;
 const HEIGHT = 150;
 const MARGIN = { top: 20, bottom: 22 };
 
@@ -47,7 +47,7 @@ export function bars(purchases) {
     .map(({ timestamp, price }) => ({ date: new Date(timestamp), price }))
     .sort((one, other) => one.date - other.date);
   const width = (unit) => unit.index(dated.at(-1).date) - unit.index(dated[0].date) + 1;
-  const unit = UNITS.find((unit) => width(unit) <= MOST) ?? UNITS.at(-1);
+  const unit = UNITS.find((unit) => width(unit) <= MAX_BARS) ?? UNITS.at(-1);
   const groups = new Map();
   for (const { date, price } of dated) {
     const index = unit.index(date);
@@ -110,8 +110,8 @@ export class Chart {
 
 function shapes(unit, bars, width, most) {
   const top = roundedUp(most);
-  const from = Math.min(bars[0].index, bars.at(-1).index - LEAST + 1);
-  const step = width / Math.max(bars.at(-1).index - from + 1, LEAST);
+  const from = Math.min(bars[0].index, bars.at(-1).index - MIN_BARS + 1);
+  const step = width / Math.max(bars.at(-1).index - from + 1, MIN_BARS);
   const bottom = HEIGHT - MARGIN.bottom;
   const y = (amount) => bottom - (top === 0 ? 0 : (amount / top) * (bottom - MARGIN.top));
   const line = (amount) => draw("line", { x1: 0, x2: width, y1: y(amount), y2: y(amount) });

@@ -1,4 +1,4 @@
-// Elements made of values. Whatever comes from people goes in as text, never as HTML.
+// Elements made of values. Text of users is added as text, never as HTML.
 
 /** The element of this id. */
 export const byId = (id) => document.getElementById(id);
@@ -21,7 +21,7 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Sets the text if it is another: a screen reader is told of changes only. */
+/** Sets the text if it differs: screen readers announce changes only. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -33,8 +33,8 @@ export function sentence(text) {
 }
 
 /**
- * Runs `task` every `milliseconds`, never twice at a time, and not while nobody looks. When somebody looks again, at
- * once. Returns a function that runs it at once, too.
+ * Runs `task` every `milliseconds`, never concurrently, and not while the page is hidden. Runs it at once when the page
+ * is shown again. Returns a function that runs it at once.
  */
 export function repeatedly(milliseconds, task) {
   let timer;

@@ -9,7 +9,7 @@ export function parseExact(text) {
   return JSON.parse(text.replace(STRING_OR_NUMBER, (token) => (token.startsWith('"') ? token : `"${token}"`)));
 }
 
-/** Whether this can be the text of a price. The service has the last word. */
+/** Whether this can be the text of a price. The service decides. */
 export function isDecimal(text) {
   return /^\d+(\.\d+)?$|^\.\d+$/.test(text);
 }
@@ -19,7 +19,7 @@ export function asJson(text) {
   return text.replace(/^0+(?=\d)/, "").replace(/^\./, "0.");
 }
 
-/** The sum of decimal texts, with as many decimals as the longest of them has. */
+/** The sum of decimal texts, with the maximum number of decimals among them. */
 export function sum(texts) {
   const parts = texts.map((text) => text.split("."));
   const scale = Math.max(0, ...parts.map(([, decimals = ""]) => decimals.length));

@@ -1,5 +1,5 @@
-// A form that records something. Each thing that somebody means has one key, however often it is sent: a double click,
-// a retry and a reload in between make no second one of it.
+// A form that records something. Each thing has one key, however often it is sent: a double click, a retry or a reload
+// does not create a second one.
 
 import { Refusal, freshKey } from "./api.js";
 import { byId, say, sentence } from "./elements.js";
@@ -12,24 +12,24 @@ export class RecordingForm {
   #fields;
   #send;
   #onRecorded;
-  #onTrouble;
+  #onFailure;
   #attempt;
 
   /**
    * Makes the form `id` work, with its button and what it says. It records a `thing`, which has a member for each of the `fields`: `{id, member, problemOf}`, where `id` is
-   * that of the input, and `problemOf` tells what is wrong with a text before it is sent. `send` takes the thing and
-   * the key; `onRecorded` is called with each that was taken, and answers what is said of it. `onTrouble` is called when
-   * the service could not record one.
+   * that of the input, and `problemOf` returns the error of a text before it is sent. `send` takes the thing and the
+   * key; `onRecorded` is called with each recorded thing, and returns the message. `onFailure` is called when the service
+   * could not record one.
    */
-  constructor(id, { thing, fields, send, onRecorded, onTrouble }) {
+  constructor(id, { thing, fields, send, onRecorded, onFailure }) {
     this.#id = id;
     this.#thing = thing;
     this.#fields = fields;
     this.#send = send;
     this.#onRecorded = onRecorded;
-    this.#onTrouble = onTrouble;
+    this.#onFailure = onFailure;
     this.#attempt = new Attempt(thing);
-    this.#tellOfDoubt();
+    this.#restoreAttempt();
     this.#listen();
   }
 
@@ -41,7 +41,7 @@ export class RecordingForm {
     return `It is not known whether this ${this.#thing} was recorded. Press ${this.#name} again: it is recorded once.`;
   }
 
-  #tellOfDoubt() {
+  #restoreAttempt() {
     const kept = this.#attempt.kept();
     if (!kept) return;
     for (const { id, member } of this.#fields) byId(id).value = kept[this.#thing][member];
@@ -69,7 +69,7 @@ export class RecordingForm {
     for (const { id } of this.#fields) byId(id).addEventListener("input", () => mark(id, ""));
   }
 
-  /** Shows what was answered, what is under way, or a problem. */
+  /** Shows the result, the progress, or a problem. */
   #say({ answer = "", progress = "", problem = "" }) {
     byId(`${this.#id}-answer`).classList.toggle("progress", progress !== "");
     say(byId(`${this.#id}-answer`), answer || progress);
@@ -95,23 +95,23 @@ export class RecordingForm {
     this.#say({ answer: this.#onRecorded(taken) });
   }
 
-  /** Notes the problems of fields, the first of which has the focus; answers whether there are any. */
+  /** Notes the problems of fields, the first of which gets the focus; returns whether there are any. */
   #mark(problems) {
-    const told = problems.filter(({ text }) => text !== "");
-    const of = (field) => told.find(({ member }) => member === field.member);
+    const invalid = problems.filter(({ text }) => text !== "");
+    const of = (field) => invalid.find(({ member }) => member === field.member);
     const wrong = this.#fields.filter(of);
     for (const field of wrong) mark(field.id, of(field).text);
     if (wrong.length > 0) byId(wrong[0].id).focus();
     return wrong.length > 0;
   }
 
-  /** Sends it until there is an answer, a few times at most. */
+  /** Sends it until there is a response, a few times at most. */
   async #sendUntilAnswered(content, key) {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#send(content, key);
       } catch (refusal) {
-        if (refusal.mayPass) this.#onTrouble?.();
+        if (refusal.mayPass) this.#onFailure?.();
         if (!refusal.mayPass || attempt === ATTEMPTS) throw refusal;
         // What was answered is shown at once; without an answer the outcome is still open.
         const isAnswered = refusal.status !== 0;
@@ -145,7 +145,7 @@ export function mark(id, problem) {
   else byId(id).removeAttribute("aria-invalid");
 }
 
-/** The attempt to record a thing whose end is not known, kept so that a reload does not forget its key. */
+/** An attempt with an unknown outcome, stored so that a reload keeps its key. */
 class Attempt {
   #thing;
   #name;

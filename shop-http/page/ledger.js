@@ -1,7 +1,7 @@
 // The list of purchases: found by user ID or by name, kept up to date, longer on demand. What it shows is always one
 // state of these:
 //
-// - `idle`: nothing is asked for
+// - `idle`: nothing is requested
 // - `loading`: the first answer is awaited
 // - `failed`: there was none, and nothing is known; `problem` says why, `mayPass` whether to try again
 // - `empty`: there are no purchases
@@ -31,12 +31,12 @@ const idsOf = (items) => items.map(({ id }) => id).join(" ");
 export class Ledger {
   #listing;
   #showsEveryone;
-  /** What is asked for: the user ID `of`, or if it has no purchases the user name; or just the name, `by` it. */
+  /** The request: the user ID `of`, or if it has no purchases the user name; or just the name, `by` it. */
   #asked = { of: "", by: "" };
   #state = null;
   /** Those that were bought here and are not stored yet. */
   #pending = new Map();
-  /** Grows with each action of the user, so that a late answer to an earlier one does not count. */
+  /** Incremented by each action of the user, so that a late response to an earlier one is ignored. */
   #question = 0;
   /** The question of the latest action, as long as it waits for its answer. */
   #acting = null;
@@ -151,7 +151,7 @@ export class Ledger {
 
   /**
    * The purchases of a user: as many as are `shown`, and those that were stored since. If some are pending, the
-   * service waits for the last of them for so many seconds.
+   * service waits for the last of them for `wait` seconds.
    */
   async #ofUser(whose, shown, wait = 0) {
     const waitFor = this.#pendingOf(whose).at(-1)?.id;

@@ -8,12 +8,12 @@ const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const isGiven = (value) => value !== undefined && value !== null;
 const number = (value) => (isGiven(value) ? grouped(value) : "unavailable");
 const reachable = (isReady) => (isReady ? "reachable" : "unavailable");
-/** What is read from the ingest of this process, if it runs here. */
+/** A value of the ingest of this process, if it runs here. */
 const ofIngest = (read) => ({ ingest }) => (ingest ? read(ingest) : "n/a");
 
 const PHASES = { idle: "not started", running: "running", draining: "shutting down", stopped: "stopped" };
 
-/** What is shown: a name, what it means, and how it is read from what `/health` says. */
+/** The gauges: a name, a hint, and the value in the body of `/health`. */
 const GAUGES = [
   { id: "lag", name: "Consumer lag", hint: "records in the log that are not stored yet", of: ofIngest(({ lag }) => number(lag)), isMain: true },
   { id: "freshness", name: "Freshness", hint: "maximum age when stored, in the last batch", of: ofIngest(({ freshness_ms: age }) => (isGiven(age) ? duration(age, 1000) : "no batch yet")), isMain: true },
@@ -63,34 +63,34 @@ export function setUpPipeline() {
       show("shown", ({ of }) => of(answer), ({ isBad }) => isBad?.(answer) ?? false);
       const problems = problemsOf(answer);
       verdict(problems.length === 0, problems.length === 0 ? "Healthy" : answer.ingest?.phase === "stopped" ? "Stopped" : "Degraded");
-      say(byId("trouble"), problems.join(" "));
+      say(byId("problems"), problems.join(" "));
       say(byId("asked"), `As of ${answered}`);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       show("failed", () => "unavailable", () => false);
       verdict(false, "Unavailable");
-      say(byId("trouble"), `The state of the pipeline is not known: ${sentence(error.message)} Trying again…`);
+      say(byId("problems"), `The state of the pipeline is not known: ${sentence(error.message)} Trying again…`);
       say(byId("asked"), answered ? `Last answer at ${answered}` : "");
     }
   });
 }
 
-function verdict(isWell, text) {
-  byId("state").dataset.state = isWell ? "good" : "bad";
+function verdict(isHealthy, text) {
+  byId("state").dataset.state = isHealthy ? "good" : "bad";
   say(byId("state"), text);
 }
 
-/** Whether ingest does not read the log, for whatever reason. */
+/** Whether ingest does not read the log, for any reason. */
 function isOver(ingest) {
   return ingest !== undefined && ingest.phase !== "running";
 }
 
-/** The dead letters that wait, or as long as that is not known, those since the start. */
+/** The pending dead letters, or while their number is unknown, those since the start. */
 function deadLetters(ingest) {
   return ingest?.dead_letters_waiting ?? ingest?.dead_lettered;
 }
 
-/** All that is wrong, in sentences. */
+/** All problems, in sentences. */
 export function problemsOf({ status, kafkaReady, mongoReady, ingest, users, orders }) {
   const problems = [
     ...(kafkaReady || isOver(ingest) ? [] : ["The log is unavailable."]),
@@ -119,10 +119,10 @@ function problemsOfIngest(name, of, ingest) {
     const error = isGiven(stuck.error) ? `: ${stuck.error}` : "";
     problems.push(sentence(`${name} is stuck at ${position}${id}${age}${error}`));
   }
-  const letters = deadLetters(ingest);
-  if (letters > 0) {
+  const pending = deadLetters(ingest);
+  if (pending > 0) {
     const what = isGiven(ingest.dead_letters_waiting) ? "to be replayed or discarded" : "since the start";
-    problems.push(`Dead letters${of} ${what}: ${grouped(letters)}.`);
+    problems.push(`Dead letters${of} ${what}: ${grouped(pending)}.`);
   }
   return problems;
 }

@@ -1,4 +1,4 @@
-//! `POST /buy`, `POST /v1/purchases`, and `POST /purchases`: takes a purchase.
+//! `POST /buy`, `POST /v1/purchases`, and `POST /purchases`: accept a purchase.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) async fn post(
     }
 }
 
-/// `POST /purchases`: a purchase past the log, with a time of the client's in every dialect.
+/// `POST /purchases`: writes a purchase without the log. The client's timestamp counts in every dialect.
 pub(crate) async fn post_into_store(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
@@ -55,7 +55,8 @@ async fn buy(
     request: Request,
 ) -> Result<Acknowledged, Failure> {
     let bought = {
-        // Whole: to extract the headers would copy them. Gone before the purchase is published: many wait for that.
+        // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
+        // requests wait there.
         let (Parts { headers, uri, .. }, body) = request.into_parts();
         let body = request::body::read(&headers, body, &purchases.options).await?;
         if dialect.is_strict {
@@ -68,12 +69,12 @@ async fn buy(
     bought.await
 }
 
-/// What a dialect says of a purchase that was taken.
+/// The response to an accepted purchase in dialects with texts.
 struct PublishedMembers {
     status: Option<&'static str>,
     message: &'static str,
     purchase_as: &'static [&'static str],
-    /// Written once, under however many names it stands.
+    /// Serialized once, for all names of the member.
     purchase: Box<RawValue>,
 }
 
@@ -94,7 +95,7 @@ impl Serialize for PublishedMembers {
 pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) -> Response {
     match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
-            // It is stored a moment later: the location waits for that.
+            // It is stored a moment later, so the location waits for it.
             let location = format!("/v1/purchases/{0}?wait_for={0}", purchase.id);
             let location = [(header::LOCATION, location)];
             (StatusCode::CREATED, location, Json(PublishedBody::new(purchase, receipt))).into_response()
@@ -110,7 +111,7 @@ pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) ->
     }
 }
 
-/// `response`, with the purchase's id, and whether the request repeats one that was acknowledged before.
+/// Adds the purchase's id to `response`, and whether the request repeats one that was acknowledged before.
 pub(crate) fn with_id(id: PurchaseId, is_replayed: bool, response: Response) -> Response {
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
     (replayed, [(PURCHASE_ID, id.to_string())], response).into_response()

@@ -1,5 +1,4 @@
-//! `GET /openapi.json`: the API as a document. `GET /docs`: the same to read and to try, without anything from
-//! elsewhere.
+//! `GET /openapi.json`: the API as a document. `GET /docs`: a page to read and try it, without external files.
 
 use std::sync::LazyLock;
 
@@ -13,7 +12,7 @@ pub(crate) mod page;
 const JSON: [(HeaderName, HeaderValue); 1] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
 
-/// The document, written at the first request for it.
+/// The document, generated at the first request for it.
 pub(crate) struct Document(LazyLock<Bytes, Box<dyn FnOnce() -> Bytes + Send>>);
 
 impl Default for Document {
@@ -23,7 +22,7 @@ impl Default for Document {
 }
 
 impl Document {
-    /// The document that `write` makes.
+    /// The document that `write` generates.
     pub(crate) fn new(write: impl FnOnce() -> Bytes + Send + 'static) -> Self {
         Self(LazyLock::new(Box::new(write)))
     }

@@ -1,4 +1,4 @@
-//! How the service is: alive, ready, and what it is waiting for.
+//! Liveness, readiness and the state of the service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use crate::service::parts::LocalPorts;
 use crate::service::{Entity, Service, check_with_timeout, is_healthy};
 use crate::service_kind::ServiceKind;
 
-/// What `/health` says when something needs an operator.
+/// The status in `/health` of a service that needs an operator.
 pub(crate) const DEGRADED: &str = "degraded";
-/// Why `/-/ready` of facing is 503.
+/// The reasons why `/-/ready` of facing is 503.
 pub(crate) const KAFKA_UNAVAILABLE: &str = "Kafka not connected";
 pub(crate) const LOG_UNAVAILABLE: &str = "The log is not writable";
 pub(crate) const INGEST_STOPPED: &str = "Ingest has stopped";
 
-/// `GET /healthz`: the process lives. Looks at nothing else.
+/// `GET /healthz`: the process is alive. Checks nothing else.
 pub(crate) async fn alive_text() -> &'static str {
     "Success"
 }
 
-/// `GET /livez` and `GET /-/healthy`: the process lives. Looks at nothing else.
+/// `GET /livez` and `GET /-/healthy`: the process is alive. Checks nothing else.
 pub(crate) async fn alive() -> Json<Value> {
     Json(json!({"status": "alive"}))
 }
 
-/// `GET /readyz`: whether this process can answer anything: its own files are usable. A broker or a store that is
-/// unavailable does not count: what needs neither is still answered, and `/health` reports the rest.
+/// `GET /readyz`: whether this process can serve requests: its own files are usable. An unavailable broker or store
+/// does not count: requests that need neither still work, and `/health` reports the rest.
 pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Response {
     let LocalPorts { log, store } = service.local();
     // The sink of management is its store.
@@ -52,11 +52,11 @@ pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Resp
     }
 }
 
-/// What the readiness of a service is made of.
+/// The parts of the readiness of a service.
 struct Ports {
-    /// Purchases can be taken into the log, or, on management, the loops that read it run.
+    /// Purchases can be published to the log. On management: the ingests that read the log run.
     log: bool,
-    /// The stores answer.
+    /// The stores respond.
     store: bool,
     /// No ingest of this process has stopped.
     ingest: bool,
@@ -84,24 +84,24 @@ impl Ports {
     }
 }
 
-/// Whether purchases can be written, if there are any here.
+/// Whether purchases can be written, if the service has them.
 async fn sink_is_healthy(service: &Service) -> bool {
     let Some(purchases) = &service.purchases else { return true };
     is_healthy(purchases.sink.check()).await
 }
 
-/// Whether purchases can be read, if there are any here.
+/// Whether purchases can be read, if the service has them.
 async fn query_is_healthy(service: &Service) -> bool {
     let Some(purchases) = &service.purchases else { return true };
     is_healthy(purchases.query.check_reads()).await
 }
 
-/// Whether the loop reads, or waits for its turn or for an outage to be over.
+/// Whether ingest runs, including while it waits to become the active consumer or for the end of an outage.
 fn runs(status: &IngestStatus) -> bool {
     matches!(status.phase, Phase::Running)
 }
 
-/// `GET /-/ready`: whether requests should be sent here.
+/// `GET /-/ready`: whether the service is ready for requests.
 pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     let ports = Ports::check(&service).await;
     let word = |up: bool| if up { "up" } else { "down" };
@@ -118,7 +118,7 @@ pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     }
 }
 
-/// Why facing is not ready. The text about Kafka is the one that 004 documents.
+/// The reason why facing is not ready. The text about Kafka is the one that 004 documents.
 fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
     match ports {
         Ports { log: true, .. } => INGEST_STOPPED,
@@ -127,7 +127,7 @@ fn why_not_ready(service: &Service, ports: &Ports) -> &'static str {
     }
 }
 
-/// `GET /ready`: the same, in other words.
+/// `GET /ready`: the same, in the form of user-buy-list.
 pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Response {
     let ports = Ports::check(&service).await;
     let is_ready = ports.are_ready();
@@ -143,41 +143,33 @@ fn unavailable(body: Value) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
-/// What `/health` says of an ingest of this process, which reads the topics that `is_its` holds for.
+/// The state of an ingest of this process, which consumes the topics for which `is_its` holds.
 async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Value {
     let lag = check_with_timeout(ingest.lag()).await.ok().map(|lag| lag.total());
-    let IngestStatus {
-        phase,
-        counters: tally,
-        in_flight,
-        freshness,
-        errors: troubles,
-        stuck,
-        fatal_error: failure,
-        ..
-    } = ingest.status();
-    let waiting_for = troubles.iter().map(|(part, error)| (part.to_string(), kind_word(error)));
+    let IngestStatus { phase, counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } =
+        ingest.status();
+    let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), kind_word(error)));
     known(json!({
         "phase": phase.as_str(),
-        "inserted": tally.inserted,
-        "duplicates": tally.duplicates,
-        "dead_lettered": tally.dead_lettered,
-        // The unresolved dead letters in its log, of every process, if they were counted.
+        "inserted": counters.inserted,
+        "duplicates": counters.duplicates,
+        "dead_lettered": counters.dead_lettered,
+        // The pending dead letters in its log, of all processes, if they were counted.
         "dead_letters_waiting": service.metrics.dead_letters_waiting(is_its),
         "in_flight": in_flight,
-        // The records behind the group's position in the partitions that this process reads, if that is known.
+        // The records after the group's committed offset in the partitions assigned to this process, if known.
         "lag": lag,
-        // How old the oldest purchase of the last batch was when it was stored.
+        // The age of the oldest purchase of the last batch when it was stored.
         "freshness_ms": freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
-        // What it waits for, and what kind of trouble that is: not what a driver said of it.
+        // The failing parts, with the kind of each error but not a driver's text.
         "waiting_for": waiting_for.collect::<BTreeMap<_, _>>(),
-        // The oldest record that the store does not take while others go on.
+        // The oldest record that the store does not accept while it accepts others.
         "stuck": stuck.map(stuck_health),
         "stopped_because": failure.map(|error| error.message().to_owned()),
     }))
 }
 
-/// What `/health` says of a record that the store does not take.
+/// The state of a record that the store does not accept.
 fn stuck_health(stuck: StuckRecord) -> Value {
     let StuckRecord { topic, partition, offset, id, since, error, .. } = stuck;
     known(json!({
@@ -191,7 +183,7 @@ fn stuck_health(stuck: StuckRecord) -> Value {
     }))
 }
 
-/// `body` without those of its members that are not known.
+/// `body` without its unknown members.
 fn known(mut body: Value) -> Value {
     if let Some(members) = body.as_object_mut() {
         members.retain(|_, value| !value.is_null());
@@ -199,12 +191,12 @@ fn known(mut body: Value) -> Value {
     body
 }
 
-/// The kind of a trouble: not what a driver said of it.
+/// The kind of an error, without a driver's text.
 fn kind_word(error: &shop_core::Error) -> String {
     format!("{:?}", error.kind()).to_lowercase()
 }
 
-/// The name of users, or of orders, that are kept in this process, and what `/health` says of them.
+/// The name and the state of users, or of orders, in this process.
 async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value) {
     let outbox = async {
         let backlog = check_with_timeout(entity.relay?.backlog()).await.ok()?;
@@ -214,19 +206,20 @@ async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value)
         Some(ingest_health(service, entity.ingest?, |topic| topic == entity.subscribed_topic).await)
     };
     let (store, outbox, events) = tokio::join!(is_healthy(entity.check), outbox, events);
-    let trouble = entity.relay.and_then(|relay| relay.status().last_error);
-    // Whether their store answers, what kind of trouble keeps events in the outbox, and the ingest of the other role's.
+    let relay_error = entity.relay.and_then(|relay| relay.status().last_error);
+    // Whether the store responds, the kind of error that keeps events in the outbox, and the ingest of the other role's
+    // events.
     let mut health = known(json!({
         "store": store,
-        "outbox_waits_for": trouble.map(|error| kind_word(&error)),
+        "outbox_waits_for": relay_error.map(|error| kind_word(&error)),
         "events": events,
     }));
-    // How many events wait to be published; `null` where that is not known.
+    // The number of unpublished events; `null` if unknown.
     health["outbox"] = json!(outbox);
     (entity.name.to_owned(), health)
 }
 
-/// `GET /health`: how the service is, for people and dashboards. All parts are asked at the same time.
+/// `GET /health`: the state of the service, for people and dashboards. All parts are checked concurrently.
 pub(crate) async fn health(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
@@ -264,7 +257,7 @@ pub(crate) async fn health(
     (code, Json(Value::Object(body))).into_response()
 }
 
-/// Whether an ingest needs an operator: it does not continue by itself.
+/// Whether an ingest needs an operator: it does not recover by itself.
 fn is_degraded(ingest: &IngestMonitor) -> bool {
     let status = ingest.status();
     status.phase == Phase::Stopped || status.stuck.is_some()

@@ -1,4 +1,4 @@
-//! `GET /`: what can be asked here, or for a browser the page.
+//! `GET /`: the paths of this service, or the page for a browser.
 
 use std::sync::Arc;
 
@@ -13,66 +13,63 @@ use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
 const EVERYWHERE: [(&str, &str); 11] = [
-    ("/", "This description, or for a browser a page"),
-    ("/docs", "The API, to read and to try"),
+    ("/", "This description, or the page for a browser"),
+    ("/docs", "The API documentation, with a client to try it"),
     ("/openapi.json", "The API as an OpenAPI document"),
-    ("/healthz", "Whether the process lives"),
-    ("/livez", "Whether the process lives, for probes"),
-    ("/readyz", "Whether this process can answer anything, for probes"),
-    ("/health", "How the service is"),
-    ("/metrics", "What it counts and measures, for Prometheus"),
-    ("/ready", "The same as /-/ready, in the words of user-buy-list"),
-    ("/-/healthy", "Whether the process lives, as JSON"),
+    ("/healthz", "Whether the process is alive"),
+    ("/livez", "Whether the process is alive, for probes"),
+    ("/readyz", "Whether this process can serve requests, for probes"),
+    ("/health", "The state of the service"),
+    ("/metrics", "Metrics, for Prometheus"),
+    ("/ready", "The same as /-/ready, in the form of user-buy-list"),
+    ("/-/healthy", "Whether the process is alive, as JSON"),
     ("/-/ready", "Whether log, store and ingest are available"),
 ];
 const OF_PURCHASES: [(&str, &str); 4] = [
-    ("POST /v1/purchases", "Buys: username, userid, price, and a timestamp if you like"),
+    ("POST /v1/purchases", "Buys: username, userid, price, optionally timestamp"),
     ("GET /v1/purchases", "A page of purchases: userid or username, order, limit, cursor, wait_for, wait"),
     ("GET /v1/purchases/{id}", "One purchase"),
-    (
-        "GET /v1/summary",
-        "How many purchases a user has made, and what they cost together: userid or username",
-    ),
+    ("GET /v1/summary", "The number of a user's purchases and their sum: userid or username"),
 ];
 const ON_FACING: [(&str, &str); 2] = [
     ("/buy", "POST: buys: username, userid, price"),
-    ("/getAllUserBuys", "GET /getAllUserBuys/{userid or username}: what a user has bought"),
+    ("/getAllUserBuys", "GET /getAllUserBuys/{userid or username}: a user's purchases"),
 ];
 const ON_MANAGEMENT: [(&str, &str); 2] = [
     (
         "/purchases",
-        "GET /purchases/{userid or username}: what a user has bought; without it, the newest of all",
+        "GET /purchases/{userid or username}: a user's purchases; without it, the newest of all users",
     ),
-    ("/buyList/{username}", "What a user has bought, by name"),
+    ("/buyList/{username}", "A user's purchases, by name"),
 ];
 
 const OF_USERS: [(&str, &str); 6] = [
     ("POST /v1/users", "Registers: email, name"),
     ("GET /v1/users/{user_id}", "One user"),
-    ("GET /v1/users/{user_id}/orders", "The numbers of a user's orders, as far as they are known"),
-    ("POST /users", "The same as /v1/users, in the words of ecommerce"),
+    ("GET /v1/users/{user_id}/orders", "The numbers of a user's known orders"),
+    ("POST /users", "The same as /v1/users, in the form of ecommerce"),
     ("GET /users/{user_id}", "One user"),
-    ("GET /users/{user_id}/orders", "The numbers of a user's orders, as far as they are known"),
+    ("GET /users/{user_id}/orders", "The numbers of a user's known orders"),
 ];
 const OF_ORDERS: [(&str, &str); 4] = [
     ("POST /v1/orders", "Orders: user_id, product, quantity, total_price"),
     ("GET /v1/orders/{order_id}", "One order"),
-    ("POST /orders", "The same as /v1/orders, in the words of ecommerce"),
+    ("POST /orders", "The same as /v1/orders, in the form of ecommerce"),
     ("GET /orders/{order_id}", "One order"),
 ];
 
-/// The page if that is asked for, else the description.
+/// The page if the client prefers HTML, else the paths.
 pub(crate) async fn get(
     service: State<Arc<Service>>,
     OriginalUri(uri): OriginalUri,
     request: HeaderMap,
 ) -> Response {
     let mut response = match uri.path().rsplit_once('/') {
-        // The page is of purchases.
+        // The page shows purchases.
         _ if service.purchases.is_none() || !page::is_asked_for(&request) => {
             describe(service).await.into_response()
         }
-        // What the page loads stands below it.
+        // The files of the page are below this path.
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
         _ => page::document(service.kind, &request),
     };
@@ -80,7 +77,7 @@ pub(crate) async fn get(
     response
 }
 
-/// The description alone.
+/// The paths alone.
 pub(crate) async fn describe(State(service): State<Arc<Service>>) -> Json<Map<String, Value>> {
     let own = match service.kind {
         ServiceKind::Facing => &ON_FACING,

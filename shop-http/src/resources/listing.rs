@@ -1,5 +1,5 @@
-//! `GET /getAllUserBuys/{x}`, `GET /purchases/{x}` and `GET /buyList/{x}`: what one user has bought, by id or by
-//! name. `GET /purchases`: what everybody has.
+//! `GET /getAllUserBuys/{x}`, `GET /purchases/{x}` and `GET /buyList/{x}`: one user's purchases, by id or by name. `GET
+//! /purchases`: all users' purchases.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::response::Failure;
 use crate::response::listing::{Envelope, page_body};
 use crate::service::Purchases;
 
-/// What is asked for.
+/// A request for a listing.
 struct ListingRequest {
-    /// What the text in the path may mean, the likeliest first.
+    /// The possible meanings of the text in the path, in order of precedence.
     candidates: Vec<Selector>,
     envelope: Envelope,
     request: PageRequest,
-    /// Whether a page is asked for, rather than the whole listing.
+    /// Whether the request is for a page rather than the whole listing.
     is_page: bool,
-    /// The status when nothing is found.
+    /// The status of an empty listing.
     nothing: StatusCode,
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn buy_list(
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-/// `GET /purchases`: an array in every dialect, the newest first.
+/// `GET /purchases`: an array in every dialect, newest first.
 pub(crate) async fn list_all(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
@@ -86,7 +86,7 @@ async fn list_user(
 }
 
 impl ListingRequest {
-    /// The listing of everybody in `form`, as far as the parameters do not ask for another.
+    /// A listing of all users in `form`, changed by the parameters.
     fn new(form: ListingForm, item: ItemForm, parameters: &Parameters) -> Result<Self, Failure> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = parameters.is_for_a_page() || limit.is_some();
@@ -100,7 +100,7 @@ impl ListingRequest {
         Ok(Self { candidates: vec![Selector::All], envelope, request, is_page, nothing: form.nothing })
     }
 
-    /// The same of one user.
+    /// Restricts the listing to one user.
     fn about(mut self, who: String, path_match: PathMatch) -> Result<Self, Failure> {
         self.candidates = candidates(&who, path_match)?;
         if path_match == PathMatch::UserName {
@@ -111,7 +111,7 @@ impl ListingRequest {
     }
 }
 
-/// What the text may mean, the likeliest first: a user's id, or a user's name.
+/// The possible meanings of the text: a user's id, or a user's name.
 fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, Failure> {
     let id = who.parse().map(Selector::User).map_err(|error| Failure::field("userid", error));
     let name = who.parse().map(Selector::Name).map_err(|error| Failure::field("username", error));
@@ -176,8 +176,7 @@ async fn list(
     Ok(visibility.apply(response))
 }
 
-/// The first page of the first candidate who has bought anything, or the page of the candidate that the cursor
-/// was given out for.
+/// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
 async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(Selector, Page)>, Failure> {
     let cursor = asked.request.cursor.as_ref();
     for candidate in &asked.candidates {
@@ -190,16 +189,17 @@ async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(S
         }
     }
     if let (Some(_), Some(first)) = (cursor, asked.candidates.first()) {
-        // A cursor of no candidate is for the store to refuse.
+        // The store rejects a cursor of another listing.
         purchases.page(first, &asked.request).await?;
     }
     Ok(None)
 }
 
-/// Whether what was found by a user's id is a user's name, too, if it was taken for either: the purchases under that
-/// name are not in the answer. The pages after the first do not say so again.
+/// Whether a user id that was matched is a user name as well, if the path allows both: the purchases of that name are
+/// not in the response. Only the first page reports it.
 ///
-/// Where a page is full of the same user's purchases, others may follow. The listing does not fail with this query.
+/// A page full of the same user's purchases may be followed by others of that name. The listing does not fail with this
+/// query.
 async fn has_namesake(purchases: &Purchases, asked: &ListingRequest) -> bool {
     let (None, [Selector::User(id), name]) = (&asked.request.cursor, &asked.candidates[..]) else {
         return false;

@@ -1,5 +1,5 @@
-//! A whole listing: written page by page, so that its length costs no memory, with the count and the sum of exactly
-//! what was written.
+//! A whole listing, streamed page by page in constant memory, with the count and the sum of exactly the streamed
+//! purchases.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use shop_core::{Error, ErrorKind};
 use crate::response::listing::{Envelope, write_head, write_items, write_trailer};
 use crate::service::Purchases;
 
-/// The whole of a listing that begins with the page `first`.
+/// The whole of a listing whose first page is `first`.
 pub(crate) fn whole(
     purchases: Arc<Purchases>,
     envelope: Envelope,
@@ -47,9 +47,9 @@ struct Writer {
 
 impl Writer {
     async fn next_chunk(&mut self) -> Result<(Bytes, bool), Error> {
-        // The status is sent already: a truncated body is all that can still signal a failure.
+        // The status is sent already: only a truncated body can signal a failure.
         let page = self.purchases.read_page(&self.selector, &self.request).await.inspect_err(|error| {
-            tracing::warn!(error = %error.chain(), "a listing broke off");
+            tracing::warn!(error = %error.chain(), "listing truncated");
         })?;
         self.chunk(&page)
     }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: all figures of this service, for Prometheus.
+//! `GET /metrics`: all metrics of this service, for Prometheus.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::service::{Entity, Service, check_with_timeout};
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Takes over what users, or orders, say of themselves now.
+/// Exports the current state of users, or of orders.
 async fn note(service: &Service, entity: Entity<'_>) {
     let relay = async {
         if let Some(relay) = entity.relay {
@@ -30,7 +30,7 @@ async fn note(service: &Service, entity: Entity<'_>) {
 }
 
 pub(crate) async fn get(State(service): State<Arc<Service>>) -> Response {
-    // All at once: Prometheus waits for ten seconds, and each of these may take two of them.
+    // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
     let purchases = async {
         if let Some(ingest) = service.ingest() {
             let lag = check_with_timeout(ingest.lag()).await.ok();

@@ -1,4 +1,4 @@
-//! One file for each resource.
+//! The handlers, one file for each resource.
 
 pub(crate) mod buy;
 pub(crate) mod docs;

@@ -1,4 +1,4 @@
-//! `POST /orders` and `GET /orders/{order_id}`: orders, under `/v1` and as the replaced system had them.
+//! `POST /orders` and `GET /orders/{order_id}`: orders, under `/v1` and as in the replaced system.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::response::json::Json;
 use crate::service::Service;
 use crate::service::entity_role::OrdersRole;
 
-/// The pauses between two attempts to place an order of a user of whom nobody has told: short at first, as the event
-/// usually is on its way.
+/// The bounds of the pauses between two attempts to place an order of an unknown user: short at first, as the user's
+/// event usually is in flight.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,7 +49,7 @@ async fn order(service: &Service, dialect: &'static Dialect, request: Request) -
     }
 }
 
-/// Places an order, again and again while its user is unknown and there is time.
+/// Places an order, with retries while its user is unknown and there is time.
 async fn place(store: &dyn OrderStore, new: &NewOrder, options: &HttpOptions) -> PortResult<Placement> {
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
@@ -57,7 +57,7 @@ async fn place(store: &dyn OrderStore, new: &NewOrder, options: &HttpOptions) ->
         let placement = store.place(new).await?;
         let waited = begun.elapsed();
         let pause_left = pause.min(options.unknown_user_wait.saturating_sub(waited));
-        // No attempt begins that the deadline would cut off: it is known that the user is not.
+        // No attempt starts that the time-out would cut off: the user is known to be unknown.
         let is_over = pause_left.is_zero() || waited + pause >= options.publish_timeout;
         if placement != Placement::UnknownUser || is_over {
             return Ok(placement);
@@ -81,7 +81,7 @@ pub(crate) async fn get(
     order.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-/// There is one wherever these routes are.
+/// The role exists wherever these routes do.
 fn role(service: &Service) -> Result<&OrdersRole, Failure> {
     service.orders.as_ref().ok_or(Failure::NoRoute)
 }

@@ -1,4 +1,4 @@
-//! The page for browsers: the files of the folder `page`, from the binary, and nothing from anywhere else.
+//! The page for browsers: the files of the folder `page`, embedded in the binary, without external files.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -29,7 +29,7 @@ macro_rules! file {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
-/// What the documents load.
+/// The files that the documents load.
 static ASSETS: [File; 14] = [
     file!("accounts.js", SCRIPT),
     file!("api.js", SCRIPT),
@@ -49,14 +49,14 @@ static ASSETS: [File; 14] = [
 static FACING: File = file!("facing.html", DOCUMENT);
 static MANAGEMENT: File = file!("management.html", DOCUMENT);
 
-/// Everything from here, and no script but the files: what a user has written can be nothing but text. A form is sent
-/// by script only, so that none goes anywhere before the script is there.
+/// Own files only, and no inline scripts: text of users stays text. Forms are sent by script only, so none is submitted
+/// before the script is loaded.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// Sent with every file. A browser keeps them, and asks each time whether they are still the same: the next version
-/// of the program has others under the same names.
+/// Sent with every file. A browser caches them and revalidates each time: the next version of the program has other
+/// files under the same names.
 const HEADERS: [(HeaderName, &str); 4] = [
     (header::CACHE_CONTROL, "no-cache"),
     (header::CONTENT_SECURITY_POLICY, POLICY),
@@ -64,7 +64,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
 ];
 
-/// The names of what the documents load.
+/// The names of the files that the documents load.
 pub(crate) fn asset_names() -> impl Iterator<Item = &'static str> {
     ASSETS.iter().map(|file| file.name)
 }
@@ -78,7 +78,7 @@ pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> Response {
     file.answer(request)
 }
 
-/// `GET /page/{name}`: what the page loads.
+/// `GET /page/{name}`: a file of the page.
 pub(crate) async fn asset(
     RequestDialect(dialect): RequestDialect,
     name: Result<Path<String>, PathRejection>,
@@ -106,13 +106,13 @@ impl File {
         response
     }
 
-    /// Weak, as whatever is around this may compress the file.
+    /// Weak, as an outer layer may compress the file.
     fn tag(&self) -> Option<ETag> {
         format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, self.content.as_bytes()).simple()).parse().ok()
     }
 }
 
-/// Whether what is asked for is a page: the client names HTML, and JSON not before it.
+/// Whether the client prefers HTML: it accepts HTML, and does not prefer JSON.
 pub(crate) fn is_asked_for(request: &HeaderMap) -> bool {
     let accepts = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<&str> = accepts.flat_map(|value| value.split(',')).collect();

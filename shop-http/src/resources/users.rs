@@ -1,5 +1,5 @@
-//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`: users, under `/v1` and as the replaced
-//! system had them.
+//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`: users, under `/v1` and as in the replaced
+//! system.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -46,13 +46,13 @@ async fn register(
     }
 }
 
-/// The answer that there is a row now, one of `rows` with this number. Under `/v1` it says where.
+/// The response for a created row, one of `rows` with this number. Under `/v1` it has a location.
 pub(super) fn created(dialect: &Dialect, rows: &str, number: impl Display, row: impl Serialize) -> Response {
     let location = dialect.is_strict.then(|| [(header::LOCATION, format!("/v1/{rows}/{number}"))]);
     (StatusCode::CREATED, location, Json(row)).into_response()
 }
 
-/// `response`, marked as that of a row that was there already, under the same key.
+/// Marks `response` as that of a row that was created before with the same key.
 pub(super) fn replayed(response: Response) -> Response {
     ([(REPLAYED, "true")], response).into_response()
 }
@@ -71,7 +71,7 @@ pub(crate) async fn get(
     user.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-/// `GET /users/{user_id}/orders`: what is known of a user's orders.
+/// `GET /users/{user_id}/orders`: the known orders of a user.
 pub(crate) async fn orders(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
@@ -87,7 +87,7 @@ pub(crate) async fn orders(
     orders.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-/// There is one wherever these routes are.
+/// The role exists wherever these routes do.
 fn role(service: &Service) -> Result<&UsersRole, Failure> {
     service.users.as_ref().ok_or(Failure::NoRoute)
 }

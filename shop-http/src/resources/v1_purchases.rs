@@ -1,4 +1,4 @@
-//! `GET /v1/purchases`, `GET /v1/purchases/{id}` and `GET /v1/summary`: purchases as our own client reads them.
+//! `GET /v1/purchases`, `GET /v1/purchases/{id}` and `GET /v1/summary`: purchases in the native API.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::response::{Failure, InvalidField, Json};
 use crate::service::Purchases;
 use crate::service_kind::ServiceKind;
 
-/// Everybody's purchases are management's to list.
+/// Only management lists all users' purchases.
 fn may_select(purchases: &Purchases, selector: &Selector) -> Result<(), Failure> {
     match (purchases.kind, selector) {
         (ServiceKind::Facing, Selector::All) => Err(Failure::NotForEveryone),
@@ -41,7 +41,7 @@ pub(crate) async fn list(
     page.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-/// `GET /v1/summary`: how many purchases, and what they cost together, exactly.
+/// `GET /v1/summary`: the number of purchases and their exact sum.
 pub(crate) async fn summary(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,

@@ -1,5 +1,5 @@
-//! What can go wrong with a request, and how each dialect says so. The only place that knows which kind of
-//! error has which status.
+//! Failures of requests, with their status and their body in each dialect. Only this module maps kinds of errors to
+//! statuses.
 
 use std::time::Duration;
 
@@ -18,24 +18,24 @@ use crate::response::json::Json;
 use crate::response::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject, Problem};
 use crate::service_kind::ServiceKind;
 
-/// What went wrong with a request.
+/// The failure of a request.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The body is no JSON object, or no JSON at all.
+    /// The body is not a JSON object, or not JSON at all.
     Syntax(String, NoObject),
-    /// The body is JSON, but says nothing.
+    /// The body is JSON, but empty.
     EmptyBody,
-    /// Members of the body are absent or wrong; at least one.
+    /// Members of the body are missing or invalid; at least one.
     Body(Vec<InvalidMember>),
-    /// Values of a body, or of a path, are absent or wrong, each told in words of its own; at least one.
+    /// Values of a body or of a path are missing or invalid, each with its own entry; at least one.
     Values(Vec<InvalidValue>),
-    /// Parameters, a header or a part of the path are wrong; at least one.
+    /// Parameters, a header or a part of the path are invalid; at least one.
     Fields(Vec<InvalidField>),
-    /// Everybody's purchases are asked for at a service that does not list them.
+    /// All users' purchases were requested from a service that does not list them.
     NotForEveryone,
-    /// The body is said to be something else than JSON.
+    /// The media type of the body is not JSON.
     MediaType(String),
-    /// The body is compressed, or encoded in another way.
+    /// The body is compressed or encoded in another way.
     ContentEncoding,
     /// The path and the query have more bytes than this.
     UriTooLong(usize),
@@ -43,45 +43,45 @@ pub(crate) enum Failure {
     HeadersTooLarge(usize),
     /// The body has more bytes than this.
     BodyTooLarge(usize),
-    /// The body did not come within this time.
+    /// The body was not received within this time.
     BodyTooSlow(Duration),
-    /// There is nothing at this path.
+    /// The path does not exist.
     NoRoute,
     /// No purchase with this id is stored.
     UnknownPurchase,
-    /// There is no such user, or nobody has told of one yet.
+    /// There is no such user, or its event has not been received yet.
     UnknownUser,
     /// There is no such order.
     UnknownOrder,
-    /// Another user has the address.
+    /// Another user has the email address.
     EmailTaken,
     /// The key was used for another one of these.
     KeyTaken(Subject),
-    /// The path has no such method.
+    /// The path does not have this method.
     MethodNotAllowed,
-    /// What was to be written was not, as far as one knows.
+    /// A write failed, or its outcome is unknown.
     Write { error: Error, key: IdempotencyKey, of: Subject },
-    /// A question was not answered.
+    /// A query failed.
     Query(Error, Subject),
-    /// There are too many requests at once, so nothing was done about this one.
+    /// There are too many concurrent requests; this one was not processed.
     Overloaded { writes: bool },
-    /// The answer did not begin within this time.
+    /// The response did not begin within this time.
     TimedOut { deadline: Duration, writes: bool },
     /// A route has panicked.
     Panicked,
 }
 
-/// What a request is about.
+/// The subject of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// Purchases, as a service of this role has them.
+    /// Purchases, in a service of this kind.
     Purchase(ServiceKind),
     User,
     Order,
 }
 
 impl Subject {
-    /// The word for one of them, and what a failed write and a failed read are called in the log.
+    /// The noun, and the names of a failed write and a failed query in the log.
     const fn words(self) -> [&'static str; 3] {
         match self {
             Self::Purchase(_) => ["purchase", "write purchase", "query purchases"],
@@ -90,25 +90,25 @@ impl Subject {
         }
     }
 
-    /// The word for one of them.
+    /// The noun.
     const fn noun(self) -> &'static str {
         self.words()[0]
     }
 
-    /// What is said when a key was used for another one.
+    /// The text for a key that was used for another one.
     fn key_taken(self) -> String {
         format!("The Idempotency-Key was used for another {}", self.noun())
     }
 }
 
-/// What is said of anything that lacks, where all that is required is named.
+/// The text for missing members, where it names all that are required.
 const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
-/// The seconds after which a client may come again, unless the error says more.
+/// The default `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// As many faults of a request are named, each in an entry: a body has room for thousands.
+/// The maximum number of entries: a body has room for thousands of errors.
 const MAX_ERRORS: usize = 64;
-/// As many of them are in the text of a problem.
+/// The maximum number of errors in the text of a problem.
 const MAX_TEXTS: usize = 8;
 
 impl From<InvalidField> for Failure {
@@ -118,19 +118,19 @@ impl From<InvalidField> for Failure {
 }
 
 impl Failure {
-    /// The member `field`, or the parameter of that name, is wrong.
+    /// The member or the parameter `field` is invalid.
     pub(crate) fn field(field: &'static str, problem: impl std::fmt::Display) -> Self {
         InvalidField::new(field, problem).into()
     }
 
-    /// A store has answered a write with an outcome that this version does not know.
+    /// A store has returned an outcome that this version does not know.
     pub(crate) fn unknown_outcome(key: IdempotencyKey, of: Subject) -> Self {
         let error =
-            Error::new(ErrorKind::Internal, "the store answered with an outcome that is not known here");
+            Error::new(ErrorKind::Internal, "the store returned an outcome that this version does not know");
         Self::Write { error, key, of }
     }
 
-    /// The status, the media type and the body of the answer in `dialect`, as the document shows them.
+    /// The status, the media type and the body of the response in `dialect`, for the OpenAPI document.
     pub(crate) fn shown(&self, dialect: &Dialect) -> (StatusCode, &'static str, Value) {
         let (status, problem_type) = self.status_and_type(dialect);
         if dialect.errors != Errors::Problem {
@@ -140,7 +140,7 @@ impl Failure {
         (status, "application/problem+json", problem.unwrap_or_default())
     }
 
-    /// The answer in `dialect`.
+    /// The response in `dialect`.
     pub(crate) fn respond(&self, dialect: &Dialect) -> Response {
         let (status, problem_type) = self.status_and_type(dialect);
         let mut response = match dialect.errors {
@@ -162,8 +162,8 @@ impl Failure {
         response
     }
 
-    /// The status, and the type of a problem: that of an outcome that our client recognises, or that of the kind of
-    /// error, so that it gets back what the port said.
+    /// The status, and the problem type: that of an outcome that our client recognises, or that of the kind of error,
+    /// so that the client restores the error of the port.
     fn status_and_type(&self, dialect: &Dialect) -> (StatusCode, Option<&'static str>) {
         let of = |kind| Some(problem_type(kind));
         match self {
@@ -187,7 +187,7 @@ impl Failure {
             Self::EmailTaken if dialect.errors == Errors::Problem => {
                 (StatusCode::CONFLICT, Some(problem::EMAIL_TAKEN))
             }
-            // As the replaced system answered.
+            // As in the replaced system.
             Self::EmailTaken => (StatusCode::BAD_REQUEST, None),
             Self::KeyTaken(_) => (StatusCode::CONFLICT, Some(problem::KEY_TAKEN)),
             Self::Write { error, of: subject, .. } => {
@@ -195,7 +195,7 @@ impl Failure {
             }
             Self::Query(error, subject) => {
                 let status = status_of_query(error.kind(), outage(*subject, dialect));
-                // The request is not at fault: it is the service behind that does not answer it.
+                // Not the request's fault: the service behind does not respond.
                 let is_fault = matches!(
                     error.kind(),
                     ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Conflict | ErrorKind::Unsupported
@@ -218,8 +218,7 @@ impl Failure {
         }
     }
 
-    /// What is said to the client: the text of the replaced systems where they had one, and never what a
-    /// driver said.
+    /// The text for the client: that of the replaced systems where they have one, and never that of a driver.
     fn text(&self, dialect: &Dialect) -> String {
         match self {
             Self::Syntax(_, NoObject::Nothing) if dialect.missing == MissingFields::AllRequired => {
@@ -281,7 +280,7 @@ impl Failure {
         }
     }
 
-    /// The body, where it is an object of the dialect's own.
+    /// The body, where it is an object of the dialect.
     fn object(&self, dialect: &Dialect) -> Value {
         let text = self.text(dialect);
         let mut body = match dialect.errors {
@@ -298,7 +297,7 @@ impl Failure {
         body
     }
 
-    /// What is wrong with the request, entry by entry, if it is the request that is wrong.
+    /// The entries of an invalid request.
     fn list(&self, text: &str) -> Option<Vec<Value>> {
         match self {
             Self::Body(wrong) => Some(wrong.iter().map(InvalidMember::entry).collect()),
@@ -310,7 +309,7 @@ impl Failure {
         }
     }
 
-    /// The same for a problem.
+    /// The entries of a problem.
     fn errors(&self) -> Vec<ProblemError> {
         match self {
             Self::Fields(wrong) => wrong.iter().take(MAX_ERRORS).map(InvalidField::problem_error).collect(),
@@ -342,7 +341,7 @@ impl Failure {
         }
     }
 
-    /// The error of a port that is to be logged, with all that the client does not see.
+    /// The error of a port, for the log, with all that the client does not see.
     fn cause(&self) -> Option<FailedBy> {
         let (error, operation) = match self {
             Self::Write { error, .. }
@@ -358,7 +357,7 @@ impl Failure {
     }
 }
 
-/// The members that lack, or if none does, what is wrong with the first that is. In a problem all of it.
+/// The missing members, or if there are none, the error of the first invalid one. A problem has all of them.
 fn text_of_body(wrong: &[InvalidMember], dialect: &Dialect) -> String {
     let missing = wrong.iter().filter(|wrong| wrong.problem == Problem::Missing);
     let missing: Vec<String> = missing.map(|wrong| format!("'{}'", wrong.member)).collect();
@@ -374,7 +373,7 @@ fn text_of_body(wrong: &[InvalidMember], dialect: &Dialect) -> String {
     }
 }
 
-/// All of `texts` in one line, or the first of very many.
+/// All of `texts` in one line, truncated after the first few.
 fn in_short(mut texts: Vec<String>) -> String {
     let more = texts.len().saturating_sub(MAX_TEXTS);
     texts.truncate(MAX_TEXTS);
@@ -384,7 +383,7 @@ fn in_short(mut texts: Vec<String>) -> String {
     texts.join("; ")
 }
 
-/// What `dialect` says when one of these cannot be written.
+/// The response of `dialect` to a failed write.
 const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
     match of {
         Subject::Purchase(ServiceKind::Facing) => dialect.outages.publish,
@@ -392,7 +391,7 @@ const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
     }
 }
 
-/// What `dialect` says when there is no answer about these, if the error's kind makes no difference.
+/// The response of `dialect` to a failed query, if the kind of the error makes no difference.
 const fn outage(of: Subject, dialect: &Dialect) -> Option<Outage> {
     match of {
         Subject::Purchase(ServiceKind::Facing) => dialect.outages.query,

@@ -1,5 +1,5 @@
-//! Logs why requests fail: one line per cause and interval. A log, or a store, that is unavailable fails thousands of
-//! requests a second, and a line for each would fill the disk that may be the cause.
+//! Logs why requests fail: one line per cause and interval. An unavailable log or store fails thousands of requests per
+//! second, and a line for each would fill the disk that may be the cause.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,15 +13,15 @@ use tracing::Span;
 /// The time between two lines about the same cause.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a request failed: an extension of its response, for the log alone.
+/// The cause of a failed request: an extension of its response, for the log only.
 #[derive(Debug, Clone)]
 pub(crate) struct FailedBy {
     pub(crate) error: Error,
-    /// What was tried, such as `write purchase`.
+    /// The failed operation, such as `write purchase`.
     pub(crate) operation: &'static str,
 }
 
-/// What was logged lately, by cause: there are as many causes as operations and kinds together.
+/// The last line of each cause: there are as many causes as operations and kinds together.
 #[derive(Debug, Default)]
 pub(crate) struct FailureLog {
     causes: Mutex<HashMap<(&'static str, ErrorKind), Cause>>,
@@ -30,12 +30,12 @@ pub(crate) struct FailureLog {
 #[derive(Debug)]
 struct Cause {
     logged: Instant,
-    /// The requests that failed since then.
+    /// The number of failures since then.
     suppressed: u64,
 }
 
 impl FailureLog {
-    /// Logs in the request's span why `response` is a failure, if it is one and its cause is due.
+    /// Logs in the request's span why `response` is a failure, if it is one and a line of its cause is due.
     pub(crate) fn note(&self, response: &Response, request: &Span) {
         let Some(FailedBy { error, operation }) = response.extensions().get() else { return };
         if let Some(suppressed) = self.due(operation, error.kind()) {
@@ -44,7 +44,7 @@ impl FailureLog {
         }
     }
 
-    /// How many failures of this cause were not logged since the last line, if one is due now.
+    /// The number of failures of this cause since the last line, if a line is due now.
     fn due(&self, operation: &'static str, kind: ErrorKind) -> Option<u64> {
         let now = Instant::now();
         let mut causes = self.causes.lock().unwrap_or_else(PoisonError::into_inner);

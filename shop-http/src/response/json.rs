@@ -1,13 +1,13 @@
-//! JSON as an answer.
+//! JSON responses.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// As axum's of this name, which writes into a `BytesMut` in small pieces, each of which it checks for room.
+/// As axum's `Json`, which writes into a `BytesMut` in small pieces and checks for room at each.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// Holds what is said of one purchase.
+/// Enough for a response with one purchase.
 const TYPICAL_BYTES: usize = 512;
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -23,8 +23,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// The answer where there should be another that cannot be written, which would be a defect.
+/// The response in place of one that cannot be serialized, which would be a defect.
 pub(crate) fn no_json(error: &serde_json::Error) -> Response {
-    tracing::error!(%error, "an answer is no JSON");
+    tracing::error!(%error, "response cannot be serialized");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

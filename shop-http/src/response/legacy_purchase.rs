@@ -1,4 +1,4 @@
-//! A purchase in an answer outside of `/v1`.
+//! A purchase in a response outside of `/v1`.
 
 use serde::Serialize;
 use shop_core::json::{number, text};
@@ -6,7 +6,7 @@ use shop_core::{Price, Purchase, Timestamp};
 
 use crate::dialect::{Extras, ItemForm, PriceForm, TimestampForm};
 
-/// The four members that every replaced system knows, and what a listing has besides.
+/// The four members that every replaced system has, and the extra members of a listing.
 #[derive(Serialize)]
 pub(crate) struct LegacyPurchase<'a> {
     #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]

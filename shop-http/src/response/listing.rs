@@ -9,22 +9,22 @@ use shop_core::{Error, ErrorKind, Purchase, RoundedTotal};
 use crate::dialect::{By, ItemForm, View};
 use crate::response::legacy_purchase::LegacyPurchase;
 
-/// What stands around the purchases.
+/// The members around the purchases.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     pub(crate) view: View,
     pub(crate) item: ItemForm,
-    /// The text asked for.
+    /// The requested text.
     pub(crate) who: String,
-    /// What that was looked up as first.
+    /// The first meaning that was looked up.
     pub(crate) asked: By,
-    /// What it was found to be.
+    /// The meaning that was found.
     pub(crate) found: Option<By>,
-    /// Where the purchases are that the text finds in the other way, if it finds any.
+    /// The path of the purchases that match the other meaning, if any.
     pub(crate) alternate: Option<String>,
 }
 
-/// What stands behind the purchases.
+/// The members after the purchases.
 #[derive(Serialize)]
 struct Trailer<'a> {
     count: u64,
@@ -34,7 +34,7 @@ struct Trailer<'a> {
     matched_by: Option<Option<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alternate: Option<&'a str>,
-    /// Of a page only; `null` at the end.
+    /// Of a page only; `null` on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Option<&'a str>>,
 }
@@ -68,7 +68,7 @@ pub(crate) fn write_head(json: &mut Vec<u8>, envelope: &Envelope) -> Result<(), 
     }
 }
 
-/// The beginning of an object, up to its purchases.
+/// The start of an object, up to its purchases.
 fn write_members(json: &mut Vec<u8>, members: &[(&str, Option<&String>)]) -> Result<(), Error> {
     json.push(b'{');
     for (name, value) in members {
@@ -119,7 +119,7 @@ pub(crate) fn write_trailer(
     };
     let start = json.len();
     write(json, &trailer)?;
-    // The trailer's members go on in the object that the head has opened.
+    // The trailer's members continue the object that the head has opened.
     json[start] = b',';
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Bodies of responses, and how a request fails.
+//! Response bodies, and failures of requests.
 
 pub(crate) mod failure;
 pub(crate) mod failure_log;

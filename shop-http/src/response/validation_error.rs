@@ -1,4 +1,4 @@
-//! What is wrong with a request, part by part, and how the lists of two dialects say it: one entry for each.
+//! The errors of an invalid request, and their entries in the lists of two dialects.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shop_core::api::ProblemError;
 
-/// A member of the body that is not as it must be.
+/// An invalid member of the body.
 #[derive(Debug)]
 pub(crate) struct InvalidMember {
     pub(crate) member: Cow<'static, str>,
     pub(crate) problem: Problem,
-    /// What is said of it in words; nothing when it lacks.
+    /// The error in words; empty when the member is missing.
     pub(crate) text: String,
-    /// The member as it was sent, as JSON; the whole body when it lacks.
+    /// The member as it was sent, as JSON; the whole body when the member is missing.
     pub(crate) input: String,
 }
 
@@ -28,26 +28,26 @@ pub(crate) enum Problem {
     Unknown,
 }
 
-/// A parameter, a header or a part of the path that is not as it must be.
+/// An invalid parameter, header or part of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InvalidField {
     pub(crate) field: Cow<'static, str>,
-    /// What is wrong, in words that name it.
+    /// The error in words, which name it.
     pub(crate) text: String,
 }
 
-/// The longest name of a client's that is sent back.
+/// The maximum length of a client's name that is sent back.
 const MAX_NAME: usize = 64;
 
-/// What must be encoded in the fragment of a URI, as far as names of members hold it.
+/// The characters to encode in the fragment of a URI.
 const FRAGMENT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'$');
 
-/// `name`, as far as it is sent back.
+/// `name`, truncated.
 fn shown(name: &str) -> &str {
     name.char_indices().nth(MAX_NAME).map_or(name, |(end, _)| &name[..end])
 }
 
-/// What is said of `name`, where there are only those that are `known`.
+/// The error of an unknown `name`, with the `known` ones.
 pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
     let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
     let meant = known.iter().find(|known| plain(known) == plain(name));
@@ -60,7 +60,7 @@ pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
 }
 
 impl InvalidField {
-    /// `field` is wrong, as `problem` says behind its name.
+    /// `field` is invalid; `problem` continues the sentence after its name.
     pub(crate) fn new(field: &'static str, problem: impl std::fmt::Display) -> Self {
         Self { field: field.into(), text: format!("{field} {problem}") }
     }
@@ -89,13 +89,13 @@ impl InvalidField {
     }
 }
 
-/// Why a value is none of its kind.
+/// The error of a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ValidationError {
-    /// The word for it.
+    /// The identifier of the error.
     pub(crate) kind: &'static str,
     pub(crate) text: String,
-    /// What the text was made with.
+    /// The parameter of the text.
     pub(crate) context: Option<Box<(&'static str, Value)>>,
 }
 
@@ -110,13 +110,13 @@ impl ValidationError {
     }
 }
 
-/// A value that is not as it must be, with an entry in words of its own.
+/// An invalid value with its own entry.
 #[derive(Debug)]
 pub(crate) struct InvalidValue {
-    /// Where it stands: `body` or `path`, and its name.
+    /// The location: `body` or `path`, and the name.
     pub(crate) loc: [&'static str; 2],
     pub(crate) error: ValidationError,
-    /// The value as it was sent, as JSON; the whole body when it lacks.
+    /// The value as it was sent, as JSON; the whole body when the value is missing.
     pub(crate) input: String,
 }
 
@@ -132,18 +132,18 @@ impl InvalidValue {
     }
 }
 
-/// Why a body is no object that can be looked into.
+/// The reason why a body is not an object.
 #[derive(Debug)]
 pub(crate) enum NoObject {
-    /// There is nothing, or `null`.
+    /// It is empty, or `null`.
     Nothing,
-    /// It is no JSON from this byte on.
+    /// It is not JSON from this byte on.
     NoJson(usize),
-    /// It is JSON of another kind.
+    /// It is JSON of another type.
     Other(String),
-    /// It is an object that says one thing twice, or that is not UTF-8.
+    /// It is an object with a duplicate member, or not UTF-8.
     Contradiction,
-    /// It is said to be of another media type.
+    /// It has another media type.
     MediaType,
 }
 
@@ -198,7 +198,7 @@ impl NoObject {
     }
 }
 
-/// What was sent, to be sent back. What nests too deeply is not.
+/// The value that was sent, to be sent back, unless it is nested too deeply.
 fn value(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }

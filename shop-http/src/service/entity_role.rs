@@ -1,4 +1,4 @@
-//! What an embedder gives a service that has users, or orders, beside purchases or instead of them.
+//! The roles users and orders of a service.
 
 use std::sync::Arc;
 
@@ -9,38 +9,39 @@ use shop_core::orders::OrderStore;
 use shop_core::outbox::RelayMonitor;
 use shop_core::users::UserStore;
 
-/// Users, as a service has them. The role consumes the events of orders.
+/// The role users. It consumes the events of orders.
 pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
-/// Orders, as a service has them. The role consumes the events of users.
+/// The role orders. It consumes the events of users.
 pub type OrdersRole = EntityRole<Arc<dyn OrderStore>>;
 
-/// Rows of one kind in the store `S`, and what runs for them in this process.
+/// Rows of one kind in the store `S`, and the tasks of this process for them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EntityRole<S> {
-    /// Where the rows are: a store, or another service.
+    /// The store of the rows, or another service.
     pub store: S,
-    /// The ingest of the other role's events, if it runs in this process. Management is not ready while it does not run.
+    /// The ingest of the other role's events, if it runs in this process. Management is not ready while the ingest has
+    /// stopped.
     pub ingest: Option<IngestMonitor>,
     /// The relay that publishes the rows' events, if it runs in this process. `/health` and `/metrics` report its state.
     pub relay: Option<RelayMonitor>,
-    /// The topic that the role consumes, as metrics name it. The default is the topic of the events' type.
+    /// The topic that the role consumes, as metrics name it (default: the topic of the events' type).
     pub subscribed_topic: Option<String>,
-    /// Whether the store is a file of this process, which `/readyz` checks. The default is `false`.
+    /// Whether the store is a file of this process, which `/readyz` checks (default `false`).
     pub is_local: bool,
 }
 
 impl<S> EntityRole<S> {
-    /// The rows of `store`, without a relay and without an ingest in this process.
+    /// A role with `store`, without a relay and without an ingest in this process.
     #[must_use]
     pub const fn new(store: S) -> Self {
         Self { store, ingest: None, relay: None, subscribed_topic: None, is_local: false }
     }
 }
 
-/// The state of a role, whichever it is.
+/// The state of one of the two roles.
 pub(crate) struct Entity<'a> {
-    /// Its name in `/health` and in metrics.
+    /// The name in `/health` and in metrics.
     pub(crate) name: &'static str,
     /// The topic that it consumes.
     pub(crate) subscribed_topic: &'a str,
@@ -48,7 +49,7 @@ pub(crate) struct Entity<'a> {
     pub(crate) relay: Option<&'a RelayMonitor>,
     /// Whether its store is a file of this process.
     pub(crate) is_local: bool,
-    /// Asks whether its store is healthy.
+    /// Checks whether its store is healthy.
     pub(crate) check: BoxFuture<'a, Result<()>>,
 }
 

@@ -1,5 +1,5 @@
-//! Remembers recent purchases by the id that their key makes: the same purchase again gets the same answer, any other is
-//! refused at once.
+//! A cache of recent purchases by the id that their key makes: a repeated purchase gets the same response, another one
+//! is rejected at once.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,36 +8,36 @@ use lru::LruCache;
 use shop_core::ports::Receipt;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-/// Recent purchases by their id. What is not remembered, or was bought at another facing, is looked up in the store.
+/// Recent purchases by id. Purchases that are not cached, or were bought at another facing, are looked up in the store.
 #[derive(Debug)]
 pub(crate) struct IdempotencyCache {
     known: Mutex<LruCache<PurchaseId, Known>>,
-    /// Those that came without a key, in a cache of their own: there may be many more of them. Who learns such an id may
-    /// send it as a key.
+    /// Purchases without a key, in a separate cache, as there may be many more of them. A client may send their ids as
+    /// keys later.
     unkeyed: Mutex<LruCache<PurchaseId, Known>>,
 }
 
 #[derive(Debug, Clone)]
 struct Known {
     purchase: Purchase,
-    /// Once it is acknowledged.
+    /// Set once it is acknowledged.
     receipt: Option<Receipt>,
 }
 
-/// What is to be done about a purchase that has a key.
+/// What to do with a purchase that has a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
-    /// It is unknown: publish it, and say what became of it.
+    /// It is unknown: publish it, and record the outcome.
     First,
-    /// It was tried before, with an unknown outcome: publish it as it was then.
+    /// An earlier attempt had an unknown outcome: publish that purchase again.
     Again(Purchase),
-    /// It was acknowledged before, so.
+    /// It was acknowledged before, with this receipt.
     Acknowledged(Purchase, Receipt),
-    /// Another one is tried with the key, or was, with an unknown outcome: only the store can say whose the key is.
+    /// Another purchase with the key is in flight, or had an unknown outcome: only the store can decide.
     Contested,
 }
 
-/// As many are remembered of each kind: at about 300 bytes each 3 MB, and never more than 15 MB.
+/// The number of purchases in each cache: at about 300 bytes each 3 MB, and never more than 15 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 impl IdempotencyCache {
@@ -46,17 +46,17 @@ impl IdempotencyCache {
         Self { known: cache(), unkeyed: cache() }
     }
 
-    /// Remembers a purchase that came without a key, and was acknowledged.
+    /// Remembers an acknowledged purchase without a key.
     pub(crate) fn remember_unkeyed(&self, purchase: &Purchase, receipt: &Receipt) {
         locked(&self.unkeyed).put(purchase.id, Known::acknowledged(purchase, receipt));
     }
 
-    /// Remembers that `purchase` was acknowledged, whatever was remembered under its id.
+    /// Remembers that `purchase` was acknowledged. Replaces any other entry under its id.
     pub(crate) fn acknowledged(&self, purchase: &Purchase, receipt: &Receipt) {
         self.known().put(purchase.id, Known::acknowledged(purchase, receipt));
     }
 
-    /// Remembers `purchase`, unless another was there first.
+    /// Remembers `purchase`, unless the id is known.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when the key was used for a purchase of other content.
@@ -79,7 +79,7 @@ impl IdempotencyCache {
         }
     }
 
-    /// The purchase certainly was not published: its key may be used for another.
+    /// Forgets a purchase that was certainly not published: its key may be used for another.
     pub(crate) fn forget(&self, id: &PurchaseId) {
         let mut known = self.known();
         if known.peek(id).is_some_and(|known| known.receipt.is_none()) {
@@ -92,7 +92,7 @@ impl IdempotencyCache {
     }
 }
 
-/// What the purchase is refused with whose key belongs to another.
+/// The error for a key that belongs to another purchase.
 pub(crate) fn other_content() -> Error {
     Error::new(ErrorKind::Conflict, "the key was used for a purchase with other content")
         .with_outcome(Outcome::NotApplied)

@@ -1,4 +1,4 @@
-//! Looks up in the store whether the id of a keyed buy is taken, before the buy is acknowledged.
+//! Looks up the id of a buy with a key in the store before the buy is acknowledged.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::time::Instant;
 use crate::response::failure_log::INTERVAL;
 use crate::service::bounded::within;
 
-/// The longest that a buy waits for its look-up, for a free slot included.
+/// The maximum time a buy waits for its look-up, including the wait for a free slot.
 const TIMEOUT: Duration = Duration::from_millis(250);
 /// The maximum of concurrent look-ups.
 const MAX_CONCURRENT: usize = 64;
-/// After a look-up that failed or came late there is none for this long: a store that is unavailable delays no buy.
+/// The pause of look-ups after one that failed or timed out: an unavailable store does not delay buys.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An id whose own time is this close to now is that of a first attempt: it cannot be in the store yet.
+/// An id whose timestamp is this close to now belongs to a first attempt: it cannot be in the store yet.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// The look-ups of one service.
@@ -30,7 +30,7 @@ pub(crate) struct StoreLookup {
 #[derive(Debug, Clone, Copy)]
 struct Pause {
     until: Option<Instant>,
-    /// When the last line about it was logged.
+    /// When the last failure was logged.
     logged: Option<Instant>,
 }
 
@@ -40,7 +40,7 @@ impl StoreLookup {
         Self { slots: Semaphore::const_new(MAX_CONCURRENT), pause }
     }
 
-    /// The purchase that is stored under `id`, as far as `query` says so in time.
+    /// The purchase that is stored under `id`, if `query` returns it in time.
     pub(crate) async fn stored(&self, query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
         if self.is_paused() {
             return None;
@@ -67,12 +67,12 @@ impl StoreLookup {
         pause.until = Some(now + PAUSE);
         if pause.logged.is_none_or(|logged| logged + INTERVAL <= now) {
             pause.logged = Some(now);
-            tracing::warn!(error = %error.chain(), "id look-up failed, the next one in {PAUSE:?} at the earliest");
+            tracing::warn!(error = %error.chain(), pause = ?PAUSE, "id look-up failed, pausing look-ups");
         }
     }
 }
 
-/// Whether `id` was made within the last or next 30 s, by its own time: a UUIDv7 that its maker sends for the first time.
+/// Whether `id` was made within the last or next 30 s, by its own timestamp: a UUIDv7 that is sent for the first time.
 pub(crate) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
     let made = id.as_uuid().filter(|uuid| uuid.get_version_num() == 7).and_then(Uuid::get_timestamp);
     made.is_some_and(|made| {

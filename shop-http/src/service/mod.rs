@@ -1,4 +1,4 @@
-//! The roles of a service behind the routes.
+//! The roles of a service.
 
 pub(crate) mod bounded;
 pub(crate) mod entity_role;
@@ -31,7 +31,7 @@ use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::parts::{LocalPorts, Parts};
 use crate::service_kind::ServiceKind;
 
-/// What every route may use.
+/// The state of all routes.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) kind: ServiceKind,
@@ -44,7 +44,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// The service of this kind with the roles of `parts`.
+    /// A service of this kind with the roles of `parts`.
     pub(crate) fn new<W: Into<Arc<dyn PurchaseSink>>>(
         kind: ServiceKind,
         parts: Parts<W>,
@@ -52,7 +52,7 @@ impl Service {
     ) -> Self {
         let Parts { purchases, users, orders, clock, metrics } = parts;
         let options = Arc::new(options);
-        // Exposes its series from the start, in a service without purchases too.
+        // Registers the series at the start, also in a service without purchases.
         let publishing = Publishing::new(&metrics, kind);
         let purchases = purchases.map(|role| {
             Arc::new(Purchases::new(kind, role, publishing, Arc::clone(&clock), Arc::clone(&options)))
@@ -70,14 +70,14 @@ impl Service {
         self.purchases.as_ref().map(|purchases| purchases.local).unwrap_or_default()
     }
 
-    /// The result of a call of a store of these, if it comes in time.
+    /// The result of a query of a store of these, if it completes in time.
     pub(crate) async fn query_for<T>(
         &self,
         subject: Subject,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T, Failure> {
         within(self.options.query_timeout, call).await.map_err(|error| match error.kind() {
-            // What stands behind has no such role.
+            // The backend does not have this role.
             ErrorKind::Unsupported => Failure::NoRoute,
             _ => Failure::Query(error, subject),
         })
@@ -92,13 +92,13 @@ impl Service {
     ) -> Result<T, Failure> {
         let written = within(self.options.publish_timeout, call).await;
         written.map_err(|error| match error.kind() {
-            // What stands behind has no such role.
+            // The backend does not have this role.
             ErrorKind::Unsupported => Failure::NoRoute,
             _ => Failure::Write { error, key: key.clone(), of: subject },
         })
     }
 
-    /// The roles beside purchases that this service has.
+    /// The roles users and orders, if this service has them.
     pub(crate) fn entities(&self) -> impl Iterator<Item = Entity<'_>> {
         let users = self.users.iter();
         let users = users.map(|role| Entity::new("users", Order::TOPIC, role, role.store.check_users()));
@@ -106,14 +106,14 @@ impl Service {
         users.chain(orders.map(|role| Entity::new("orders", User::TOPIC, role, role.store.check_orders())))
     }
 
-    /// Every ingest of this process: that of purchases, and those of events.
+    /// All ingests of this process: of purchases and of events.
     pub(crate) fn ingests(&self) -> impl Iterator<Item = &IngestMonitor> {
         let users = self.users.iter().filter_map(|role| role.ingest.as_ref());
         let orders = self.orders.iter().filter_map(|role| role.ingest.as_ref());
         self.ingest().into_iter().chain(users).chain(orders)
     }
 
-    /// Those of them that run in this process, rather than behind it.
+    /// The roles whose tasks run in this process.
     pub(crate) fn own_entities(&self) -> impl Iterator<Item = Entity<'_>> {
         let runs = |entity: &Entity<'_>| entity.ingest.is_some() || entity.relay.is_some();
         self.entities().filter(move |entity| self.kind == ServiceKind::Management || runs(entity))

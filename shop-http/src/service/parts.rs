@@ -1,4 +1,4 @@
-//! What an embedder builds a router from: the roles of the process, each of them optional.
+//! The parts of a router: the roles of the process, each of them optional.
 
 use std::sync::Arc;
 
@@ -10,43 +10,43 @@ use crate::metrics::Metrics;
 use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::store_sink::StoreSink;
 
-/// What facing is built from: its purchases go into a sink, which usually is a log.
+/// The parts of facing. Purchases are written to a sink, by default a log.
 pub type Facing = Parts<Arc<dyn PurchaseSink>>;
-/// What management is built from: its purchases go straight into the store that it owns.
+/// The parts of management. Purchases are written straight into its store.
 pub type Management = Parts<StoreSink>;
 
-/// The roles of a service, and what all of them use. `W` is where purchases are written. The default has no role.
+/// The roles of a service, and what they share. `W` is the destination of purchases. The default has no role.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Parts<W> {
-    /// Purchases. Without them their routes are not found, and there is no page for browsers.
+    /// Purchases. Without them their routes do not exist, and there is no page for browsers.
     pub purchases: Option<PurchasesRole<W>>,
     /// Users.
     pub users: Option<UsersRole>,
     /// Orders.
     pub orders: Option<OrdersRole>,
-    /// The time of day, and fresh ids. The default is the system's.
+    /// The time of day, and fresh ids (default: those of the system).
     pub clock: Arc<dyn Clock>,
-    /// What `/metrics` exposes. The default is a registry of this service alone.
+    /// The registry that `/metrics` exposes (default: a new one).
     pub metrics: Metrics,
 }
 
-/// Purchases, as a service has them. `W` is where they are written.
+/// The role purchases. `W` is their destination.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PurchasesRole<W> {
-    /// Where purchases go.
+    /// The destination of purchases.
     pub writer: W,
-    /// Where listings come from: the store itself, or another service.
+    /// The source of listings: the store, or another service.
     pub query: Arc<dyn PurchaseQuery>,
-    /// The ingest that runs in this process, if one does: `/health` and `/metrics` report its state.
+    /// The ingest of this process, if there is one. `/health` and `/metrics` report its state.
     pub ingest: Option<IngestMonitor>,
-    /// The ports that are files of this process. The default is none.
+    /// The ports that are files of this process (default: none).
     pub local: LocalPorts,
 }
 
-/// Which ports of a service are files of its process. `/readyz` checks these alone: a broker or a store that is
-/// unavailable takes no process out of its load balancer.
+/// Which ports are files of this process. `/readyz` checks these only: an unavailable broker or store does not remove a
+/// process from its load balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LocalPorts {
@@ -57,7 +57,7 @@ pub struct LocalPorts {
 }
 
 impl LocalPorts {
-    /// The log and the store, each a file of this process or not.
+    /// Says of the log and of the store whether it is a file of this process.
     #[must_use]
     pub const fn new(log: bool, store: bool) -> Self {
         Self { log, store }
@@ -65,7 +65,7 @@ impl LocalPorts {
 }
 
 impl PurchasesRole<Arc<dyn PurchaseSink>> {
-    /// Purchases that `sink` takes and `query` lists, without an ingest in this process.
+    /// Purchases that are published to `sink` and listed from `query`, without an ingest in this process.
     #[must_use]
     pub fn with_sink(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
         Self { writer: sink, query, ingest: None, local: LocalPorts::default() }
@@ -73,8 +73,8 @@ impl PurchasesRole<Arc<dyn PurchaseSink>> {
 }
 
 impl PurchasesRole<StoreSink> {
-    /// Purchases that go straight into `store` and that `query` lists, without an ingest in this process. `durability`
-    /// is what a stored purchase survives.
+    /// Purchases that are written straight into `store` and listed from `query`, without an ingest in this process.
+    /// `durability` is that of a stored purchase.
     #[must_use]
     pub fn with_store(
         store: Arc<dyn PurchaseStore>,

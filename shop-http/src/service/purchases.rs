@@ -1,4 +1,4 @@
-//! Purchases as the routes use them: published, found and listed, with time-outs and the responses' own errors.
+//! The role purchases: publishing, finding and listing, with time-outs and failures.
 
 use std::sync::Arc;
 
@@ -29,15 +29,15 @@ pub(crate) struct Purchases {
     pub(crate) local: LocalPorts,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Arc<HttpOptions>,
-    /// The last purchases that this process has acknowledged, where listings wait for them.
+    /// The last purchases that this process acknowledged, if listings wait for them.
     pub(super) recent: Option<LastPurchases>,
-    /// Where keys are remembered. Without it, what is behind `sink` recognises a repetition itself.
+    /// The cache of keys. Without it the sink recognises repetitions itself.
     known_keys: Option<IdempotencyCache>,
     lookup: StoreLookup,
     publishing: Publishing,
 }
 
-/// A purchase that was acknowledged, now or before.
+/// An acknowledged purchase.
 #[derive(Debug)]
 pub(crate) struct Acknowledged {
     pub(crate) purchase: Purchase,
@@ -72,9 +72,9 @@ impl Purchases {
         }
     }
 
-    /// Gives a purchase its identity and publishes it.
+    /// Gives a purchase its id and publishes it.
     ///
-    /// A client that disconnects meanwhile does not cancel it.
+    /// A client that disconnects does not cancel it.
     pub(crate) fn buy(
         &self,
         new: NewPurchase,
@@ -83,10 +83,10 @@ impl Purchases {
         let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
         let mut purchase = new.into_purchase(self.clock.now(), || fresh);
         purchase.context = context;
-        // A block over what is prepared: an `async fn` keeps its arguments twice, and many of these are under way.
+        // A block after the preparation: an `async fn` stores its arguments twice, and many of these are in flight.
         async move {
             let Some(key) = key else {
-                // A purchase that fails can be repeated: a key that is a UUID is the id.
+                // A failed purchase can be repeated: a key that is a UUID is the id.
                 let failed = |error| self.not_written(error, fresh.into());
                 let receipt = self.publish(&purchase).await.map_err(failed)?;
                 if let Some(known) = &self.known_keys {
@@ -117,10 +117,10 @@ impl Purchases {
         Ok(receipt)
     }
 
-    /// Publishes what has a key, unless it is known to be in the log.
+    /// Publishes a purchase with a key, unless it is known to be in the log.
     ///
-    /// What this process does not remember is looked up in the store, so that another process, a restart or a full
-    /// memory acknowledges nothing that would be a conflict.
+    /// A key that this process does not remember is looked up in the store, so that another process, a restart or a
+    /// full cache does not acknowledge a conflict.
     async fn publish_once(&self, known: &IdempotencyCache, purchase: Purchase) -> Result<Acknowledged> {
         let id = purchase.id;
         let lookup = known.check_or_insert(&purchase)?;
@@ -147,14 +147,14 @@ impl Purchases {
         let published = self.publish(&purchase).await;
         match &published {
             Ok(receipt) => known.acknowledged(&purchase, receipt),
-            // An earlier attempt may still be on its way.
+            // An earlier attempt may still be in flight.
             Err(error) if is_first && error.outcome() == Outcome::NotApplied => known.forget(&id),
             Err(_) => {}
         }
         published.map(|receipt| Acknowledged { purchase, receipt, is_replayed: false })
     }
 
-    /// Publishes what has a key straight into the store: a repetition returns the purchase that is stored.
+    /// Writes a purchase with a key straight into the store: a repetition returns the stored purchase.
     async fn publish_into_store(&self, purchase: Purchase) -> Result<Acknowledged> {
         if let Some(stored) = self.lookup.stored(&*self.query, &purchase.id).await {
             return self.if_same(&purchase, stored);
@@ -166,14 +166,14 @@ impl Purchases {
         Ok(Acknowledged { purchase: stored.unwrap_or(purchase), receipt, is_replayed })
     }
 
-    /// The purchase that is stored under `id`, which is remembered from now on.
+    /// The purchase that is stored under `id`. It is cached from now on.
     async fn look_up(&self, known: &IdempotencyCache, id: &PurchaseId) -> Option<Purchase> {
         let stored = self.lookup.stored(&*self.query, id).await?;
         known.acknowledged(&stored, &self.receipt_of_stored(&stored));
         Some(stored)
     }
 
-    /// `stored`, acknowledged again if `purchase` has the same content.
+    /// Acknowledges `stored` again if `purchase` has the same content.
     fn if_same(&self, purchase: &Purchase, stored: Purchase) -> Result<Acknowledged> {
         if !stored.same_content(purchase) {
             return Err(other_content());
@@ -182,12 +182,12 @@ impl Purchases {
         Ok(Acknowledged { purchase: stored, receipt, is_replayed: true })
     }
 
-    /// The receipt of a purchase that went through the log before: its position is not known any more.
+    /// The receipt of a purchase that is already stored: its position is unknown.
     fn receipt_of_stored(&self, stored: &Purchase) -> Receipt {
         Receipt::new(stored.id, self.sink.durability())
     }
 
-    /// What a failure says that it is about.
+    /// The subject of failures.
     pub(crate) const fn subject(&self) -> Subject {
         Subject::Purchase(self.kind)
     }
@@ -197,7 +197,7 @@ impl Purchases {
         self.query(self.query.get(id)).await
     }
 
-    /// The count and the sum of what `selector` selects.
+    /// The count and the sum of the selected purchases.
     pub(crate) async fn summary(&self, selector: &Selector) -> Result<Summary, Failure> {
         self.query(self.query.summary(selector)).await
     }
@@ -217,7 +217,7 @@ impl Purchases {
         within(self.options.query_timeout, self.query.page(selector, request)).await
     }
 
-    /// The result of a call of [`query`](Self::query), if it comes in time.
+    /// The result of a call of the port `query`, if it completes in time.
     async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T, Failure> {
         let result = within(self.options.query_timeout, call).await;
         result.map_err(|error| Failure::Query(error, self.subject()))

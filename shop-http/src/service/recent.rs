@@ -1,4 +1,4 @@
-//! Remembers each user's last purchase, so that a listing includes it.
+//! A cache of each user's last purchase, for listings that include it.
 
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use lru::LruCache;
 use shop_core::ports::{Receipt, Selector};
 use shop_core::{Purchase, PurchaseId};
 
-/// The last purchase of each user id and of each user name that bought lately.
+/// The last purchase of each user id and of each user name, for recent buyers.
 #[derive(Debug)]
 pub(crate) struct LastPurchases {
     last: Mutex<LruCache<Selector, LastPurchase>>,
@@ -16,11 +16,11 @@ pub(crate) struct LastPurchases {
 #[derive(Debug)]
 struct LastPurchase {
     id: PurchaseId,
-    /// Where it stands in the log, if that is known.
+    /// Its offset in the log, if known.
     offset: Option<u64>,
 }
 
-/// As many selectors are remembered; two for each user. At about 100 bytes each that is 2 MB.
+/// The number of cached selectors, two for each user. At about 100 bytes each that is 2 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 
 impl LastPurchases {
@@ -28,8 +28,8 @@ impl LastPurchases {
         Self { last: Mutex::new(LruCache::new(REMEMBERED)) }
     }
 
-    /// The purchase was acknowledged. Of two at the same time, the one that is further back in the log counts:
-    /// it is stored after the other.
+    /// Remembers an acknowledged purchase. Of two concurrent ones, the one with the higher offset counts: it is stored
+    /// later.
     pub(crate) fn remember(&self, purchase: &Purchase, receipt: &Receipt) {
         let offset = receipt.position.as_ref().map(|position| position.offset);
         let mut last = self.last();
@@ -41,12 +41,12 @@ impl LastPurchases {
         }
     }
 
-    /// The last purchase among those selected.
+    /// The last of the selected purchases.
     pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
         self.last().get(selector).map(|last| last.id)
     }
 
-    /// The purchase is stored: listings need not wait for it any more.
+    /// Forgets a purchase that is stored: listings need not wait for it any more.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
         let mut last = self.last();
         if last.peek(selector).is_some_and(|last| last.id == id) {

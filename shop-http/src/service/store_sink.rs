@@ -1,4 +1,4 @@
-//! A store as a sink: what management's own POST goes through, past the log.
+//! A store as a sink, for management's own POST, which bypasses the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use shop_core::ports::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, Receipt};
 use shop_core::{Error, ErrorKind, Purchase, Result};
 
-/// Writes purchases straight into a store. A conflict is known at once.
+/// Writes purchases straight into a store. Conflicts are detected at once.
 #[derive(Debug, Clone)]
 pub struct StoreSink {
     pub(super) store: Arc<dyn PurchaseStore>,
-    /// What a stored purchase survives.
+    /// The durability of a stored purchase.
     pub(super) durability: Durability,
 }
 
@@ -33,7 +33,7 @@ impl PurchaseSink for StoreSink {
                 (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
             }
             InsertOutcome::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
-            _ => (ErrorKind::Internal, "the store answered with an unknown outcome".to_owned()),
+            _ => (ErrorKind::Internal, "the store returned an unknown outcome".to_owned()),
         };
         Err(Error::new(kind, message))
     }

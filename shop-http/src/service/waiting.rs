@@ -1,4 +1,4 @@
-//! Reading one's own purchase: an answer waits until it is stored, or says that it is not yet.
+//! Read-your-writes: a response waits until a purchase is stored, or reports that it is pending.
 
 use std::future::pending;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::header_names::PENDING;
 use crate::response::Failure;
 use crate::service::purchases::Purchases;
 
-/// How long a response waits for a purchase where the request names no time.
+/// The default wait for a purchase.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
-/// The longest pauses between two looks whether a purchase is stored: short at first, as it usually is soon. Where
-/// this process stores it, a look follows every batch.
+/// The bounds of the pauses between two queries for an awaited purchase, which usually is stored soon. Where this
+/// process runs the ingest, each batch also triggers a query.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// Whether what was waited for is in the answer.
+/// Whether the awaited purchase is in the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Visibility {
@@ -30,7 +30,7 @@ pub(crate) enum Visibility {
 }
 
 impl Visibility {
-    /// `response`, saying so if something is pending.
+    /// Marks `response` if the purchase is pending.
     pub(crate) fn apply(self, response: Response) -> Response {
         let pending = (self == Self::Pending).then_some([(PENDING, "true")]);
         (pending, response).into_response()
@@ -38,8 +38,8 @@ impl Visibility {
 }
 
 impl Purchases {
-    /// Waits for the purchase that the request has `named`, for so long at most. If it names none, waits for the last one that this
-    /// process has acknowledged for the first of `selectors` that it remembers any for.
+    /// Waits for the purchase that the request has `named`, at most for its time. Without one, waits for the last
+    /// purchase that this process acknowledged for the first of `selectors` that is cached.
     pub(crate) async fn wait(
         &self,
         named: Option<(PurchaseId, Duration)>,
@@ -76,7 +76,7 @@ impl Purchases {
         }
     }
 
-    /// The next batch that this process stores after now; endless where another process does that.
+    /// The next batch that this process stores; never completes where another process runs the ingest.
     fn progress(&self) -> impl Future<Output = ()> + use<> {
         let before = self.ingest.clone().map(|monitor| (monitor.status().counters, monitor));
         async move {
@@ -85,7 +85,7 @@ impl Purchases {
             {
                 return;
             }
-            // No ingest runs here, or it has ended.
+            // No ingest runs here, or it has stopped.
             pending::<()>().await;
         }
     }

@@ -1,5 +1,7 @@
 //! The document of the API, and the page that shows it.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
@@ -91,6 +93,35 @@ async fn our_own_api_says_what_it_takes_and_what_it_refuses() {
         let buy = if is_facing { "/buy" } else { "/purchases" };
         let body = &document["paths"][buy]["post"]["requestBody"]["content"]["application/json"]["schema"];
         assert!(body.get("additionalProperties").is_none(), "{body}");
+    }
+}
+
+/// `docs/openapi.json` is the document of facing with all roles, in the default dialect and with default options.
+#[tokio::test]
+async fn the_openapi_document_in_docs_is_fresh() {
+    let document = get(&Shop::new().facing, "/openapi.json").await.json();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    if std::env::var_os("SHOP_TEST_WRITE").is_some() {
+        let text = serde_json::to_string_pretty(&sorted(&document)).unwrap();
+        std::fs::write(path, text + "\n").unwrap();
+    }
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let in_docs: Value = serde_json::from_str(&text).unwrap_or_default();
+    assert!(
+        in_docs == document,
+        "docs/openapi.json is not fresh: run `SHOP_TEST_WRITE=1 cargo test -p shop-http --test http openapi`"
+    );
+}
+
+/// `value` with the members of all objects in alphabetical order, whatever order serde_json keeps.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.iter().map(|(name, value)| (name, sorted(value))).collect();
+            members.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
     }
 }
 

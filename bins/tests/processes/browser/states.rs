@@ -40,7 +40,7 @@ async fn an_outage_shows_as_failed_and_not_as_empty() {
     assert_eq!(texts(&browser).await, (failed, String::new()));
     browser.shows("state", "Unavailable").await;
     assert_eq!(browser.texts(GAUGES).await, ["unavailable"; 9]);
-    assert!(browser.text("trouble").await.starts_with("The state of the pipeline is not known: "));
+    assert!(browser.text("problems").await.starts_with("The state of the pipeline is not known: "));
     browser.end().await;
 }
 
@@ -141,7 +141,7 @@ async fn no_green_state_stands_beside_a_dead_letter() {
     append(folder.path(), "poison").await;
     browser.shows("dead-letters", "1").await;
     browser.shows("state", "Degraded").await;
-    assert!(browser.text("trouble").await.starts_with("Dead letters "));
+    assert!(browser.text("problems").await.starts_with("Dead letters "));
     assert_eq!(get(&management.path("/health")).await.1["ingest"]["dead_lettered"], 1);
     browser.end().await;
 }

@@ -1,4 +1,4 @@
-//! Swagger UI, from the binary.
+//! Swagger UI, embedded in the binary.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,7 +12,7 @@ use utoipa_swagger_ui::Config;
 use crate::dialect::RequestDialect;
 use crate::response::Failure;
 
-/// Swagger UI sets its own styles, which hold images; nothing else is allowed.
+/// Swagger UI sets inline styles with images; nothing else is allowed.
 const POLICY: (HeaderName, HeaderValue) = (
     header::CONTENT_SECURITY_POLICY,
     HeaderValue::from_static(
@@ -20,20 +20,20 @@ const POLICY: (HeaderName, HeaderValue) = (
     ),
 );
 
-/// The document stands beside the page. No validator of others is asked about it.
+/// The document is beside the page. No external validator is used.
 static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
 /// `GET /docs`.
 pub(crate) async fn page(RequestDialect(dialect): RequestDialect) -> Response {
     let Some((html, kind)) = vendored("index.html") else { return Failure::NoRoute.respond(dialect) };
-    // The page stands beside its folder, so that no request is redirected into it.
+    // The page is beside its folder, so that no redirect is needed.
     let html =
         String::from_utf8_lossy(&html).replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css");
     ([POLICY, (header::CONTENT_TYPE, kind)], html).into_response()
 }
 
-/// `GET /docs/{file}`: what the page is made of.
+/// `GET /docs/{file}`: a file of the page.
 pub(crate) async fn file(
     RequestDialect(dialect): RequestDialect,
     path: Result<Path<String>, PathRejection>,
@@ -44,7 +44,7 @@ pub(crate) async fn file(
     }
 }
 
-/// `GET /redoc`: to the page. Relative, so that it leads there behind every prefix that a proxy cuts off.
+/// `GET /redoc`: redirects to the page. Relative, so that it works behind every prefix that a proxy removes.
 pub(crate) async fn redirected() -> Redirect {
     Redirect::temporary("docs")
 }
@@ -52,7 +52,7 @@ pub(crate) async fn redirected() -> Redirect {
 fn vendored(name: &str) -> Option<(Bytes, HeaderValue)> {
     let file = utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)).ok()??;
     let kind = match file.content_type.as_str() {
-        // Without it, a browser guesses.
+        // Without a charset a browser guesses.
         text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
         other => other.to_owned(),
     };
