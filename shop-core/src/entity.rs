@@ -39,7 +39,7 @@ pub trait Entity: Event + PartialEq {
     /// As [`Event::encode`].
     fn event(&self, new: &Self::New) -> Result<LogRecord>;
 
-    /// The reference that is stored for another service's row: its id, and the number of its owner among these rows, if any.
+    /// The stored reference to another service's row: its id, and the number of its owner among these rows.
     fn reference(other: &Self::Other) -> (i64, Option<i64>);
 }
 

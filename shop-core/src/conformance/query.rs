@@ -143,7 +143,7 @@ pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
         let (items, found) = listed(&*query, &user("u"), ListOrder::NewestFirst, count).await;
         assert_eq!((items.len(), found), (20, sizes), "limit {count}");
     }
-    let (none, sizes) = listed(&*query, &user("nobody"), ListOrder::NewestFirst, 10).await;
+    let (none, sizes) = listed(&*query, &user("unknown"), ListOrder::NewestFirst, 10).await;
     assert_eq!((none.len(), sizes), (0, vec![0]));
 }
 
@@ -276,7 +276,7 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
 /// A user without purchases has an empty page and a sum of zero.
 pub async fn an_unknown_user_has_an_empty_summary(fixture: &dyn StoreFixture) {
     let query = fixture.query().await;
-    for selector in and_all(fixture, [user("nobody"), name("nobody")]) {
+    for selector in and_all(fixture, [user("unknown"), name("unknown")]) {
         let summary = soon("summary", query.summary(&selector)).await.expect("summary");
         assert_eq!((summary.count, summary.total_spent), (0, Total::ZERO));
         let first = page(&*query, &selector, &PageRequest::default()).await;

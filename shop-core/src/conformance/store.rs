@@ -101,7 +101,7 @@ pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
 
 /// The summary of all stored purchases: of all users, or of the sample users where a backend denies that.
 async fn everything(fixture: &dyn StoreFixture, query: &dyn PurchaseQuery) -> Summary {
-    let of_samples = (0..5).map(|number| format!("user-{number}")).chain(["somebody".to_owned()]);
+    let of_samples = (0..5).map(|number| format!("user-{number}")).chain(["other".to_owned()]);
     let selectors: Vec<_> = match fixture.capabilities().lists_everybody {
         true => vec![Selector::All],
         false => of_samples.map(|user| Selector::User(user.parse().unwrap())).collect(),
@@ -140,8 +140,8 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
     insert(&*store, std::slice::from_ref(&first)).await;
     let others = [
         contradicting(&first),
-        Purchase { user_id: "somebody".parse().unwrap(), ..first.clone() },
-        Purchase { user_name: "somebody".parse().unwrap(), ..first.clone() },
+        Purchase { user_id: "other".parse().unwrap(), ..first.clone() },
+        Purchase { user_name: "other".parse().unwrap(), ..first.clone() },
     ];
     assert_eq!(outcome_codes(&insert(&*store, &others).await), "ccc");
     assert_eq!(get(&*query, &first.id).await.as_ref(), Some(&first));

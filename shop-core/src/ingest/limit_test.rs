@@ -180,7 +180,7 @@ impl DeadLetters for Scripted {
     }
 }
 
-/// Puts two dead letters of one batch. Returns how long after the first call the failure began that the last retry is about.
+/// Puts two dead letters of one batch. Returns how long after the first call the failure of the last retry began.
 async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
     let log = log(10);
     poison(&log, 2);

@@ -1,4 +1,4 @@
-//! A small scope around the pipeline: a log of two partitions, what may happen next, and what must hold at every moment.
+//! A model around the pipeline: a log of two partitions, the possible events, and the invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
