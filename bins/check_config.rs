@@ -1,4 +1,4 @@
-//! `--check-config`: what would be used, and whether it works.
+//! `--check-config`: prints the settings in effect, and checks every connection.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, commands};
 
-/// How long a part may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit of one check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prints the settings and what they ask for, and checks that. Creates nothing: what is missing and could be made is
-/// well.
+/// Prints the settings, and checks the backends that they select. Creates nothing: what is missing and can be created
+/// is not an error.
 ///
 /// # Errors
-/// What does not work, or that the check was interrupted.
+/// All parts that do not work, or that the check was interrupted.
 pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let mut parts = Parts::default();
     let checked = shutdown.run_until_cancelled(parts.check(settings)).await;
@@ -73,24 +73,24 @@ fn origins(cors: &CorsOrigins) -> String {
     }
 }
 
-/// What a service would stand on, opened to be checked.
+/// The backends and services that a service would use.
 #[derive(Default)]
 struct Parts {
-    /// What stands behind each part that could be opened, or could be made.
+    /// The name and backend of each part that was opened, or can be created.
     lines: Vec<(&'static str, String)>,
     faults: Vec<String>,
 }
 
-/// A part that is as it is to be.
+/// The state of a part without errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Works,
-    /// It is missing, and a service makes it.
+    /// It is missing, and a service creates it.
     ToBeMade,
 }
 
 impl Parts {
-    /// Checks all parts that the settings ask for, in the order in which a service opens them.
+    /// Checks all parts that the settings select, in the order in which a service opens them.
     async fn check(&mut self, settings: &Settings) {
         let store = backend::for_store(settings);
         if settings.roles.has(ProcessRole::Purchases) {
@@ -152,7 +152,7 @@ impl Parts {
         self.add(what, None, check).await;
     }
 
-    /// Adds what `check` answers, unless `file` is missing, or may not be used.
+    /// Adds the result of `check`. Does not run it when `file` is missing or not accessible.
     async fn add(
         &mut self,
         what: &'static str,
@@ -183,7 +183,7 @@ async fn purchases(backend: &dyn Backend) -> Result<(String, Result<State>)> {
     Ok((opened.close().await, state))
 }
 
-/// Whether `file` is there and may be written, or may be made.
+/// Whether `file` exists and is writable, or can be created.
 fn usable(file: &Path) -> Result<State> {
     let refused = |path: &Path, why: &str| {
         CliError::new(format!("the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}", path.display()))
@@ -203,9 +203,9 @@ fn usable(file: &Path) -> Result<State> {
 }
 
 async fn in_time(check: impl Future<Output = shop_core::Result<()>>) -> Result<State> {
-    match tokio::time::timeout(PATIENCE, check).await {
+    match tokio::time::timeout(CHECK_TIMEOUT, check).await {
         Ok(checked) => Ok(checked.map(|()| State::Works)?),
-        Err(_elapsed) => Err(CliError::new(format!("no answer within {PATIENCE:?}"))),
+        Err(_elapsed) => Err(CliError::new(format!("no answer within {CHECK_TIMEOUT:?}"))),
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_made_where_it_can_be() {
+    fn missing_file_is_to_be_made_in_a_writable_folder() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a/b/log.db");
         assert_eq!(usable(&file).unwrap(), State::ToBeMade);

@@ -1,4 +1,4 @@
-//! Why a binary ends early.
+//! The error of a binary, and its exit code.
 
 use std::fmt;
 use std::io::Write as _;
@@ -7,23 +7,23 @@ use std::process::ExitCode;
 /// The result of a step of a binary.
 pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
-/// Everything that keeps a binary from doing its work, one line each.
+/// All errors that end a binary, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CliError {
     faults: Vec<String>,
     cause: Cause,
-    /// Whether a command has failed, which tells causes apart by its exit code.
+    /// Whether a command has failed: its exit code depends on the cause.
     is_command: bool,
 }
 
-/// What a failure says of whom, and the exit code of a command for it.
+/// The cause of a failure, with the exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// The work was done, and this is its result.
+    /// The command ended, and has a finding.
     Finding = 1,
-    /// What was asked for is wrong: options or settings.
+    /// Options or settings are wrong.
     Usage = 2,
-    /// It could not be done: a server is not reachable, there is nothing to work on.
+    /// The command failed: a server is unavailable, or the log or store does not exist.
     Undone = 3,
 }
 
@@ -38,22 +38,22 @@ impl CliError {
         Self { faults, cause: Cause::Undone, is_command: false }
     }
 
-    /// Nothing, or all of `faults`.
+    /// An error if there are `faults`.
     pub(crate) fn if_any(faults: Vec<String>) -> Result<()> {
         if faults.is_empty() { Ok(()) } else { Err(Self::all(faults)) }
     }
 
-    /// What a command has found.
+    /// A finding of a command.
     pub(crate) fn finding(fault: impl fmt::Display) -> Self {
         Self { cause: Cause::Finding, ..Self::new(fault) }
     }
 
-    /// The same, as options or settings are wrong.
+    /// The same error, caused by wrong options or settings.
     pub(crate) fn usage(self) -> Self {
         Self { cause: Cause::Usage, ..self }
     }
 
-    /// An error of a port, after `what` it is about.
+    /// Converts an error of a port; `what` is its prefix.
     pub(crate) fn about(what: &str) -> impl Fn(shop_core::Error) -> Self {
         move |error| {
             let failure = Self::new(format!("{what}: {}", error.chain()));
@@ -64,7 +64,7 @@ impl CliError {
         }
     }
 
-    /// The same, of a command.
+    /// The same error, of a command.
     pub(crate) fn for_command(self) -> Self {
         Self { is_command: true, ..self }
     }
@@ -74,13 +74,13 @@ impl CliError {
     }
 }
 
-/// Shows why a binary has failed, if it has, and what it is to exit with.
+/// Prints the error, if there is one, and returns the exit code.
 ///
-/// A service exits with 0 or 1. A command exits with 0, 1 for a finding, 2 for wrong options or settings, and 3 when it
-/// could not be done: a server is not reachable, or there is nothing to work on.
+/// A service exits with 0 or 1. A command exits with 0, 1 for a finding, 2 for wrong options or settings, and 3 when a
+/// server is unavailable, or the log or store does not exist.
 pub(crate) fn ended(result: Result<()>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    // A closed standard error is no reason to fail otherwise.
+    // A closed standard error does not change the exit code.
     let _unread = writeln!(std::io::stderr(), "Error: {failure}");
     ExitCode::from(failure.exit_code())
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_tell_causes_apart_and_services_do_not() {
+    fn exit_code_depends_on_the_cause_for_commands_only() {
         let failures = [CliError::finding("x"), CliError::new("x").usage(), CliError::new("x")];
         assert_eq!(failures.clone().map(|failure| failure.exit_code()), [1, 1, 1]);
         assert_eq!(failures.map(|failure| failure.for_command().exit_code()), [1, 2, 3]);

@@ -1,11 +1,11 @@
-//! The service that customers meet: takes purchases, answers listings. Alone, it is the whole system.
+//! The customer-facing service: accepts purchases and lists them. It can run alone, as the whole system.
 
 use std::process::ExitCode;
 
 use shop_bins::{ServiceKind, run};
 
-/// Requests allocate on one thread what is freed on another, for which the system's takes locks: a quarter of a request's
-/// processor time. Management does not have it: it would take more memory, and ingest no faster.
+/// Requests allocate on one thread and free on another. The system's allocator takes locks for that: a quarter of a
+/// request's processor time. In management it would use more memory without a faster ingest.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,20 +1,19 @@
-//! `--healthcheck`: whether the service that these settings started is ready, for images that hold no other program
-//! that could ask it.
+//! `--healthcheck`: whether the service with these settings is ready, for images without a shell or `curl`.
 
 use shop_client::ShopClient;
 
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// Asks the service that listens where the settings say.
+/// Requests the state of the service that listens on HOST and PORT.
 ///
 /// # Errors
-/// When it does not answer, or says that it is not ready.
+/// When it does not respond, or is not ready.
 pub(crate) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.url_from_here();
-    let asked = match ShopClient::builder(&url).build() {
+    let checked = match ShopClient::builder(&url).build() {
         Ok(client) => client.check_process().await,
         Err(error) => Err(error),
     };
-    asked.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
+    checked.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
 }

@@ -1,19 +1,19 @@
-//! What the two binaries share: settings, the ports that follow from them, logs and signals. The only crate that
+//! The parts of the two binaries: settings, the ports that they select, logs and signals. The only crate that
 //! reads the environment, and the only one that knows all adapters.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
 //! | [`run`] | a service from its start to its end |
-//! | `ports` | from settings to what a service stands on, and what runs beside its server |
-//! | `commands` | what management does instead of serving: `migrate`, `verify`, `dlq`, `replay` |
-//! | `check_config` | `--check-config`: what would be used, and whether it works |
-//! | `healthcheck` | `--healthcheck`: whether the service that listens is ready |
-//! | `backend` | logs and stores, each backend in a file of its own |
-//! | `settings` | the settings, from the environment and the command line, with all faults at once |
-//! | `roles` | what a process does |
-//! | `telemetry` | the log |
-//! | `signal` | when to stop |
-//! | `failure` | why a binary ends early, and what it exits with |
+//! | `ports` | the ports and background tasks of a service, by its settings |
+//! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay` |
+//! | `check_config` | `--check-config`: prints the settings, and checks every connection |
+//! | `healthcheck` | `--healthcheck`: whether the running service is ready |
+//! | `backend` | the backends of logs and stores |
+//! | `settings` | the settings, from the environment and the command line; all errors at once |
+//! | `roles` | the roles of a process |
+//! | `telemetry` | logging |
+//! | `signal` | shutdown by signals |
+//! | `error` | the error of a binary, and its exit code |
 
 #![cfg_attr(
     not(all(feature = "embedded", feature = "kafka", feature = "mongodb")),

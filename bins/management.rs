@@ -1,4 +1,4 @@
-//! The service behind facing: consumes purchases from the log, stores them, answers listings.
+//! The service behind facing: consumes purchases from the log, stores them and lists them.
 
 use std::process::ExitCode;
 

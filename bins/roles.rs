@@ -1,12 +1,12 @@
-//! What a process does: its roles.
+//! The roles of a process.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One of the services that a process may be.
+/// A role that a process may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProcessRole {
-    /// Takes, stores and lists purchases.
+    /// Accepts, stores and lists purchases.
     Purchases,
     /// Owns users, and publishes their events.
     Users,
@@ -17,7 +17,7 @@ pub(crate) enum ProcessRole {
 impl ProcessRole {
     const ALL: [Self; 3] = [Self::Purchases, Self::Users, Self::Orders];
 
-    /// The word for it in settings.
+    /// Its name in settings.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Purchases => "purchases",
@@ -37,8 +37,8 @@ impl Roles {
         self.0.contains(&role)
     }
 
-    /// The database in which `role`, users or orders, keeps its rows, when `given` was chosen for the process as a whole:
-    /// that one if no other role of the process uses it.
+    /// The database of `role`, users or orders. `given` is the database of the process: it is used if the process has
+    /// no other role.
     pub(crate) fn database_of(&self, role: ProcessRole, given: Option<String>) -> String {
         let word = role.as_str();
         match given {
@@ -63,7 +63,7 @@ impl FromStr for Roles {
             let known = ProcessRole::ALL.into_iter().find(|role| role.as_str() == word.trim());
             known.ok_or_else(|| {
                 let all = ProcessRole::ALL.map(ProcessRole::as_str).join(", ");
-                format!("{word:?} is no role: choose from {all}, with commas between them")
+                format!("{word:?} is not a role: choose from {all}, separated by commas")
             })
         };
         text.split(',').map(role).collect::<Result<_, _>>().map(Self)
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roles_are_words_with_commas_between() {
+    fn roles_are_parsed_from_words_separated_by_commas() {
         let roles: Roles = "users, orders".parse().unwrap();
         assert!(
             roles.has(ProcessRole::Users)
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn each_role_has_a_database_of_its_own() {
+    fn database_of_differs_by_role_unless_it_is_the_only_one() {
         let database = |roles: &str, given: Option<&str>| {
             let roles: Roles = roles.parse().unwrap();
             roles.database_of(ProcessRole::Users, given.map(str::to_owned))

@@ -1,4 +1,4 @@
-//! A service from its start to its end.
+//! Runs a service, from its settings to its shutdown.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::settings::{ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
 use crate::{CliError, Result, check_config, commands, ended, healthcheck, telemetry};
 
-/// The whole of a binary: reads the settings of this process, does what they ask for, and answers what to exit with.
+/// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
 pub async fn service(service: ServiceKind) -> ExitCode {
     ended(work(service).await)
 }
@@ -47,10 +47,10 @@ async fn work(service: ServiceKind) -> Result<()> {
     run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await
 }
 
-/// Listens where the settings say.
+/// Listens on the address of the settings.
 ///
 /// # Errors
-/// When the address cannot be had, with the settings that name it.
+/// When the address cannot be bound, with the settings that name it.
 async fn listen(settings: &Settings) -> Result<TcpListener> {
     let (host, port) = settings.listen();
     let listener = TcpListener::bind((host, port)).await.map_err(|error| {
@@ -66,11 +66,11 @@ async fn listen(settings: &Settings) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Waits until the server and what runs beside it have ended, everything taken is durable, and `ports` are closed; after
-/// `shutdown` has begun, at most for `drain`.
+/// Waits until the server and the background tasks have ended, accepted purchases are durable, and `ports` are closed;
+/// after `shutdown` has begun, at most for `drain`.
 ///
 /// # Errors
-/// When the server or a pipeline broke.
+/// When the server or a background task failed.
 async fn run_until_shutdown(
     server: impl Future<Output = std::io::Result<()>> + Send,
     background: Background,
@@ -80,7 +80,7 @@ async fn run_until_shutdown(
 ) -> Result<()> {
     let all = async move {
         let served = server.await;
-        // A server that broke takes everything else with it.
+        // A failed server stops the background tasks too.
         shutdown.cancel();
         let flushed = ports.flush(drain).await;
         let ended = background.ended().await;
@@ -89,17 +89,17 @@ async fn run_until_shutdown(
         flushed?;
         ended
     };
-    let too_late = async {
+    let timed_out = async {
         shutdown.cancelled().await;
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
         ended = all => ended,
-        () = too_late => {
+        () = timed_out => {
             tracing::warn!(
                 ?drain,
-                "ended with work under way: what was not answered may have been taken, what was not committed \
-                 is delivered again"
+                "drain timed out: purchases without a response may have been accepted, records without a commit are \
+                 redelivered"
             );
             Ok(())
         }

@@ -1,35 +1,35 @@
-//! When to stop.
+//! Shutdown by signals.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{CliError, Result};
 
-/// Learns of the first SIGTERM or SIGINT. Cheap to clone.
+/// Completes at the first SIGTERM or SIGINT. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Shutdown(CancellationToken);
 
 impl Shutdown {
-    /// The result of `work`; `None` when the process is to stop before there is one.
+    /// The result of `work`; `None` when the shutdown begins first.
     pub(crate) async fn run_until_cancelled<T>(&self, work: impl Future<Output = T> + Send) -> Option<T> {
         self.0.run_until_cancelled(work).await
     }
 
-    /// Begins the shutdown as a signal does.
+    /// Begins the shutdown, as a signal does.
     pub(crate) fn cancel(&self) {
         self.0.cancel();
     }
 
-    /// Completes when the process is to stop.
+    /// Completes when the shutdown begins.
     pub(crate) async fn cancelled(&self) {
         self.0.cancelled().await;
     }
 }
 
-/// Listens for SIGTERM and SIGINT: the first begins an orderly shutdown, the second ends the process at once.
+/// Handles SIGTERM and SIGINT: the first begins a graceful shutdown, the second ends the process at once.
 ///
 /// # Errors
-/// When the signals cannot be listened for.
+/// When no handler can be registered.
 pub(crate) fn shutdown() -> Result<Shutdown> {
     let listen = |kind: SignalKind| signal(kind).map_err(CliError::new);
     let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
@@ -38,7 +38,7 @@ pub(crate) fn shutdown() -> Result<Shutdown> {
     Ok(Shutdown(token))
 }
 
-/// What a shell answers for a process that a signal has ended.
+/// The exit code of a process that a signal has ended is this plus the signal.
 const ENDED_BY_SIGNAL: i32 = 128;
 
 async fn watch(mut terminate: Signal, mut interrupt: Signal, token: CancellationToken) {
@@ -49,9 +49,11 @@ async fn watch(mut terminate: Signal, mut interrupt: Signal, token: Cancellation
         }
     };
     next().await;
-    // Before it is said: whoever reads the log may have stopped reading.
+    // Before logging, which may block when the log is not read any more.
     token.cancel();
-    tracing::info!("shutting down: finishing what is on its way; a second signal ends at once");
+    tracing::info!(
+        "shutting down: finishing requests and records in flight; a second signal ends the process at once"
+    );
     let second = next().await;
     std::process::exit(ENDED_BY_SIGNAL + second.as_raw_value());
 }

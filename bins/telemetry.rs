@@ -1,4 +1,4 @@
-//! The log: text for people on a terminal, JSON for machines.
+//! Logging: text on a terminal, JSON elsewhere.
 
 use std::io::{IsTerminal, stderr};
 
@@ -8,10 +8,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// Begins to log, to standard error.
+/// Starts logging to standard error.
 ///
 /// # Errors
-/// When something logs already.
+/// When logging was started before.
 pub(crate) fn init(settings: &Settings) -> Result<()> {
     let filter = EnvFilter::try_new(&settings.log_level).map_err(CliError::new)?;
     let on_terminal = stderr().is_terminal();

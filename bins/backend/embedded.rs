@@ -87,7 +87,7 @@ impl Embedded<'_> {
         options
     }
 
-    /// Whether a store of users or of orders is made if it is missing: a replay may rebuild it in a fresh one.
+    /// Whether a missing store of users or orders is created. A replay may rebuild it from nothing.
     const fn creates_entities(&self) -> bool {
         self.0.creates() || matches!(self.0.command, Some(Command::Replay(_)))
     }

@@ -22,7 +22,7 @@ impl Backend for Kafka<'_> {
         let options = self.options(topic);
         let log = KafkaLog::open(options).await.map_err(CliError::about(ABOUT))?;
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
-        // A broker that cannot be asked is found by the check that follows.
+        // If the broker is unavailable, the check that follows reports it.
         let to_be_made = may_create && !log.exists().await.unwrap_or(true);
         let port = TopicLog {
             sink: Arc::new(log.sink()),

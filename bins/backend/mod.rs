@@ -1,4 +1,4 @@
-//! Logs and stores, each backend in a file of its own. The only place that knows which of them were built.
+//! The backends of logs and stores, one file each. Only this module depends on which of them are compiled in.
 
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -16,7 +16,7 @@ pub(crate) use port::{
     Backend, Closed, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, client, with_failpoints,
 };
 
-/// What keeps the log that the settings ask for.
+/// The backend of the log, by the settings.
 pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.kafka_bootstrap_servers {
         #[cfg(feature = "kafka")]
@@ -28,7 +28,7 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
     }
 }
 
-/// What keeps the purchases, users and orders that the settings ask for.
+/// The backend of purchases, users and orders, by the settings.
 pub(crate) fn for_store(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.mongodb_uri {
         #[cfg(feature = "mongodb")]

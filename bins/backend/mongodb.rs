@@ -61,7 +61,7 @@ impl Backend for Mongodb<'_> {
             scanned,
             migrated,
             skipped,
-            "migrated: what is left is no purchase, as named before, or was changed by another client meanwhile"
+            "migrated; skipped documents are not purchases, or another client changed them meanwhile"
         );
         Ok(serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped }))
     }
@@ -92,12 +92,13 @@ fn opened<T>(port: T, namespace: &str) -> OpenPort<T> {
     OpenPort { port, name: format!("MongoDB, {namespace}"), closed: Box::pin(std::future::ready(())) }
 }
 
-/// Refuses a collection that is not there. Without the right to list collections it is taken to be there.
+/// Rejects a collection that does not exist. Without permission to list collections, it is assumed to exist.
 async fn is_there(store: &MongoStore) -> shop_core::Result<()> {
     store.check().await?;
     match store.exists().await {
         Ok(false) => {
-            let message = "there is nothing here: name the database and the collection that the services use";
+            let message =
+                "the collection does not exist: name the database and the collection that the services use";
             Err(Error::new(ErrorKind::Unavailable, message).with_context("missing", store.namespace()))
         }
         Err(error) if error.kind() != ErrorKind::Denied => Err(error),

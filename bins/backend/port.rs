@@ -1,4 +1,4 @@
-//! What every backend gives.
+//! The interface of backends, and the ports that they open.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -20,12 +20,12 @@ use shop_core::users::{User, UserStore};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// Keeps logs, or stores, or both; what it does not keep, it refuses.
+/// A backend of logs, of stores, or of both. The other operations return an error.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
-    /// Why it does not keep what is asked for.
+    /// The error of an operation that this backend does not support.
     fn unsupported(&self) -> CliError {
-        CliError::new("this is kept elsewhere")
+        CliError::new("this backend does not support the operation")
     }
 
     /// Opens the log of a topic.
@@ -70,7 +70,7 @@ pub(crate) trait Backend: Send + Sync {
 pub(crate) struct Topic<'a> {
     pub(crate) name: &'a str,
     pub(crate) record: RecordType,
-    /// Whether these are events, of which none is ever deleted.
+    /// Whether its records are events, which are retained forever.
     pub(crate) is_events: bool,
 }
 
@@ -88,24 +88,24 @@ impl<'a> Topic<'a> {
     }
 }
 
-/// Completes when what was opened has been dropped and is closed.
+/// Completes when the port has been dropped and its resources are closed.
 pub(crate) type Closed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// A port that was opened.
 pub(crate) struct OpenPort<T> {
     pub(crate) port: T,
-    /// What stands behind it, for people.
+    /// The name of its backend, for output.
     pub(crate) name: String,
     pub(crate) closed: Closed,
 }
 
 impl<T: Send> OpenPort<T> {
-    /// The part of the port that `narrow` leaves.
+    /// The port that `narrow` returns, with the same name.
     pub(crate) fn map<U>(self, narrow: impl FnOnce(T) -> U) -> OpenPort<U> {
         OpenPort { port: narrow(self.port), name: self.name, closed: self.closed }
     }
 
-    /// Drops the port, and waits until it is closed; answers its name.
+    /// Drops the port, and waits until it is closed. Returns its name.
     pub(crate) async fn close(self) -> String {
         let Self { port, name, closed } = self;
         drop(port);
@@ -114,15 +114,15 @@ impl<T: Send> OpenPort<T> {
     }
 }
 
-/// The log of a topic, from all its sides.
+/// The log of a topic, with all its ports.
 #[derive(Clone)]
 pub(crate) struct TopicLog {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) sink: Arc<dyn PurchaseSink>,
     pub(crate) topic: String,
-    /// What its errors are about.
+    /// The prefix of its errors.
     pub(crate) about: &'static str,
-    /// Whether a service would make it: known only where nothing is made.
+    /// Whether a service would create it. Only `--check-config` sets it.
     pub(crate) to_be_made: bool,
 }
 
@@ -133,16 +133,16 @@ impl TopicLog {
     }
 }
 
-/// A store of purchases, from both its sides.
+/// A store of purchases, with all its ports.
 pub(crate) struct PurchasesStore {
     pub(crate) store: Arc<dyn PurchaseStore>,
     pub(crate) query: Arc<dyn PurchaseQuery>,
     pub(crate) durability: Durability,
-    /// The documents met that are no purchases, where that can be.
+    /// The number of documents read that are not purchases, if the backend counts them.
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
 }
 
-/// A store of users or of orders, from all its sides. It consumes the events `R`.
+/// A store of users or of orders, with all its ports. It consumes the events `R`.
 pub(crate) struct EntityStore<S: ?Sized, R: Record> {
     pub(crate) store: Arc<S>,
     pub(crate) outbox: Arc<dyn Outbox>,
@@ -150,7 +150,7 @@ pub(crate) struct EntityStore<S: ?Sized, R: Record> {
 }
 
 impl<S: ?Sized, R: Record> EntityStore<S, R> {
-    /// `store` from all its sides, of which `as_store` makes the one that is not known here.
+    /// All ports of `store`; `as_store` converts it to the store itself.
     pub(super) fn new<T: Outbox + RecordStore<R>>(store: T, as_store: fn(Arc<T>) -> Arc<S>) -> Self {
         let store = Arc::new(store);
         let (outbox, projection) = (Arc::clone(&store), Arc::clone(&store));
@@ -162,9 +162,9 @@ impl<S: ?Sized, R: Record> EntityStore<S, R> {
     }
 }
 
-/// A client of another service of ours.
+/// A client of another service of this project.
 pub(crate) fn client(url: &str) -> Result<ShopClient> {
-    // Whoever asks facing repeats; twice over would multiply the load.
+    // Callers of facing retry; retrying here too would multiply the load.
     Ok(ShopClient::builder(url).retries(RetryPolicy::none()).build()?)
 }
 

@@ -1,10 +1,10 @@
-//! What stands for a backend that this program was built without.
+//! The placeholder for a backend that this program was built without.
 
 use super::port::Backend;
 use crate::CliError;
 use crate::settings::{Settings, missing_features};
 
-/// A backend that keeps nothing, and says which setting and which feature would make it another one.
+/// A backend whose operations fail with the setting or the feature to change.
 pub(super) struct Unsupported<'a>(pub(super) &'a Settings);
 
 impl Backend for Unsupported<'_> {

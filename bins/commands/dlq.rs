@@ -1,4 +1,4 @@
-//! `management dlq`: dead letters, listed, shown, replayed, dropped.
+//! `management dlq`: lists, shows, replays and drops dead-lettered records.
 
 use std::collections::BTreeSet;
 use std::future::ready;
@@ -16,81 +16,83 @@ use crate::backend::Topic;
 use crate::settings::{Action, DlqCommand, Selection, Settings};
 use crate::{CliError, Result};
 
-/// The most letters that are settled together.
-const TOGETHER: u32 = 500;
+/// The maximum number of records resolved in one batch.
+const MAX_BATCH: u32 = 500;
 
 pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()> {
     let DlqCommand { topic, selection, action } = command;
     let topic = named_topic(settings, topic.as_deref())?;
     let log = open::log(settings, topic).await?;
-    let letters = Resolver { log: &*log.port, of: topic.record, selection, json: settings.json };
+    let dead_letters =
+        Resolver { log: &*log.port, record_type: topic.record, selection, json: settings.json };
     let done = match *action {
-        Action::List => letters.list(|letter, _| text::line(letter)).await.map(drop),
-        Action::Show => letters.list(text::whole).await.map(drop),
-        Action::Replay { dry_run: true, .. } => letters.dry_run(Resolution::Replayed).await,
-        Action::Drop { dry_run: true } => letters.dry_run(Resolution::Dropped).await,
-        Action::Replay { rate, .. } => letters.resolve(Resolution::Replayed, rate).await,
-        Action::Drop { .. } => letters.resolve(Resolution::Dropped, None).await,
+        Action::List => dead_letters.list(|dead_letter, _| text::line(dead_letter)).await.map(drop),
+        Action::Show => dead_letters.list(text::whole).await.map(drop),
+        Action::Replay { dry_run: true, .. } => dead_letters.dry_run(Resolution::Replayed).await,
+        Action::Drop { dry_run: true } => dead_letters.dry_run(Resolution::Dropped).await,
+        Action::Replay { rate, .. } => dead_letters.resolve(Resolution::Replayed, rate).await,
+        Action::Drop { .. } => dead_letters.resolve(Resolution::Dropped, None).await,
     };
     log.close().await;
     done
 }
 
-/// The topic `name`, that of the purchases without.
+/// The topic `name`; without it, the topic of purchases.
 ///
 /// # Errors
-/// When the settings name no such topic.
+/// When no role uses that topic.
 fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Topic<'a>> {
     let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
     let [purchases, users, orders] = topics.map(|topic| topic.name);
     let name = name.unwrap_or(purchases);
     topics.into_iter().find(|topic| topic.name == name).ok_or_else(|| {
         let known = format!("choose {purchases}, {users} or {orders}");
-        CliError::new(format!("--topic: nothing is known of {name:?}: {known}")).usage()
+        CliError::new(format!("--topic: unknown topic {name:?}: {known}")).usage()
     })
 }
 
-/// Dead letters of a log, and the type of their records.
+/// Lists and resolves the dead-lettered records of a log.
 struct Resolver<'a> {
     log: &'a dyn LogAdmin,
-    of: RecordType,
+    record_type: RecordType,
     selection: &'a Selection,
     /// Whether to print JSON.
     json: bool,
 }
 
 impl Resolver<'_> {
-    /// The letters that were selected, and the places that were named: those that are left unmet are no dead letters'.
+    /// The selected dead-lettered records, and the positions that were given. The caller removes each position it
+    /// finds; the rest are unknown.
     async fn select(
         &self,
     ) -> Result<(impl Stream<Item = shop_core::Result<DeadLetter>> + Send + Unpin, BTreeSet<&RecordPosition>)>
     {
-        let selected = |letter: &DeadLetter| self.selection.has(letter);
+        let selected = |dead_letter: &DeadLetter| self.selection.has(dead_letter);
         let all = self.log.scan_dead_letters().await?;
         let all = all.try_filter_map(move |state| ready(Ok(state.into_pending().filter(selected))));
         Ok((all.fuse(), self.selection.places.iter().collect()))
     }
 
-    /// Prints what `show` makes of each letter; returns how many there are.
+    /// Prints `show` of each selected record; returns their number.
     async fn list(&self, show: fn(&DeadLetter, RecordType) -> String) -> Result<u64> {
         let progress = Progress::begin();
-        progress.show("reading the dead letters".to_owned());
-        let (mut selected, mut unmet) = self.select().await?;
+        progress.show("reading dead-lettered records".to_owned());
+        let (mut selected, mut unknown) = self.select().await?;
         let mut count = 0;
-        while let Some(letter) = selected.try_next().await? {
-            unmet.remove(&letter.position());
+        while let Some(dead_letter) = selected.try_next().await? {
+            unknown.remove(&dead_letter.position());
             count += 1;
             let show = if self.json { text::json } else { show };
-            if !progress.aside(|| print(&show(&letter, self.of)))? {
+            if !progress.suspend(|| print(&show(&dead_letter, self.record_type)))? {
                 return Ok(count);
             }
         }
-        refuse(&unmet)?;
+        refuse(&unknown)?;
         Ok(count)
     }
 
     async fn dry_run(&self, resolution: Resolution) -> Result<()> {
-        let count = self.list(|letter, _| text::line(letter)).await?;
+        let count = self.list(|dead_letter, _| text::line(dead_letter)).await?;
         let done = resolution.as_str();
         match self.json {
             true => print_json(&json!({ "dry_run": true, done: count })).map(drop),
@@ -101,24 +103,26 @@ impl Resolver<'_> {
     async fn resolve(&self, resolution: Resolution, rate: Option<NonZeroU32>) -> Result<()> {
         let done = resolution.as_str();
         let progress = Progress::begin();
-        progress.show("reading the dead letters".to_owned());
-        let (mut selected, mut unmet) = self.select().await?;
+        progress.show("reading dead-lettered records".to_owned());
+        let (mut selected, mut unknown) = self.select().await?;
         let mut pace = RateLimiter::new(rate);
         let mut count = 0;
         loop {
-            let letters: Vec<_> = selected.by_ref().take(pace.together).try_collect().await?;
-            if letters.is_empty() {
+            let dead_letters: Vec<_> = selected.by_ref().take(pace.batch_size).try_collect().await?;
+            if dead_letters.is_empty() {
                 break;
             }
-            unmet.retain(|place| !letters.iter().any(|letter| letter.position() == **place));
+            unknown.retain(|place| !dead_letters.iter().any(|dead_letter| dead_letter.position() == **place));
             pace.wait().await;
             let resolved = match resolution {
-                Resolution::Replayed => self.log.replay(&letters, self.of).await,
-                _ => self.log.discard(&letters, self.of).await,
+                Resolution::Replayed => self.log.replay(&dead_letters, self.record_type).await,
+                _ => self.log.discard(&dead_letters, self.record_type).await,
             };
             count += resolved.map_err(|error| {
                 let chain = error.chain();
-                CliError::new(format!("{count} {done}, then: {chain}. The others are kept: begin again"))
+                CliError::new(format!(
+                    "{count} {done}, then: {chain}. The others are unchanged: run it again"
+                ))
             })?;
             progress.show(format!("{count} {done}"));
         }
@@ -127,36 +131,38 @@ impl Resolver<'_> {
             true => print_json(&json!({ "dry_run": false, done: count }))?,
             false => print(&format!("{count} {done}\n"))?,
         };
-        refuse(&unmet)
+        refuse(&unknown)
     }
 }
 
-fn refuse(unmet: &BTreeSet<&RecordPosition>) -> Result<()> {
-    CliError::if_any(unmet.iter().map(|place| format!("no such dead letter stands at {place}")).collect())
+fn refuse(unknown: &BTreeSet<&RecordPosition>) -> Result<()> {
+    CliError::if_any(
+        unknown.iter().map(|place| format!("there is no dead-lettered record at {place}")).collect(),
+    )
 }
 
-/// How many are settled together, and how often.
+/// The size of a batch, and the interval between batches.
 struct RateLimiter {
-    together: usize,
-    beat: Option<tokio::time::Interval>,
+    batch_size: usize,
+    interval: Option<tokio::time::Interval>,
 }
 
 impl RateLimiter {
-    /// At most `rate` in a second, ten times in a second at the most.
+    /// At most `rate` records per second, in at most ten batches per second.
     fn new(rate: Option<NonZeroU32>) -> Self {
-        let most = rate.map_or(TOGETHER, |rate| (rate.get() / 10).clamp(1, TOGETHER));
-        let beat = rate.map(|rate| {
-            let mut beat = tokio::time::interval(Duration::from_secs(1) * most / rate.get());
-            // Lost time is not made up for: no second may have more than the rate.
-            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            beat
+        let batch = rate.map_or(MAX_BATCH, |rate| (rate.get() / 10).clamp(1, MAX_BATCH));
+        let interval = rate.map(|rate| {
+            let mut interval = tokio::time::interval(Duration::from_secs(1) * batch / rate.get());
+            // Without bursts after a delay: no second may exceed the rate.
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
         });
-        Self { together: usize::try_from(most).unwrap_or(1), beat }
+        Self { batch_size: usize::try_from(batch).unwrap_or(1), interval }
     }
 
     async fn wait(&mut self) {
-        if let Some(beat) = &mut self.beat {
-            beat.tick().await;
+        if let Some(interval) = &mut self.interval {
+            interval.tick().await;
         }
     }
 }
@@ -166,18 +172,18 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_than_the_rate_in_a_second() {
+    async fn rate_limiter_does_not_exceed_the_rate() {
         for rate in [1, 7, 10, 250, 100_000] {
             let mut pace = RateLimiter::new(NonZeroU32::new(rate));
             let begun = tokio::time::Instant::now();
             let mut settled = 0;
             while begun.elapsed() < Duration::from_secs(10) {
                 pace.wait().await;
-                settled += pace.together;
+                settled += pace.batch_size;
             }
-            let most = usize::try_from(rate).unwrap() * 10 + pace.together * 2;
+            let most = usize::try_from(rate).unwrap() * 10 + pace.batch_size * 2;
             assert!((most / 2..=most).contains(&settled), "{rate}: {settled} in 10 s");
         }
-        assert_eq!(RateLimiter::new(None).together, 500);
+        assert_eq!(RateLimiter::new(None).batch_size, 500);
     }
 }

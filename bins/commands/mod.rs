@@ -1,4 +1,4 @@
-//! What management does instead of serving: `migrate`, `verify`, `dlq`, `replay`.
+//! The commands of management: `migrate`, `verify`, `dlq`, `replay`.
 
 mod dlq;
 mod open;
@@ -14,13 +14,13 @@ use crate::{CliError, Result};
 
 pub(crate) use output::{print, print_json};
 
-/// Does what `command` says, unless `shutdown` begins before.
+/// Runs `command` until it ends or `shutdown` begins.
 ///
 /// # Errors
-/// What cannot be opened or has gone wrong; what a verification has found; that it was stopped.
+/// When a backend cannot be opened or fails, when a verification has findings, and when it was stopped.
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let done = match command {
-        // It goes on where it was stopped.
+        // A migration that was stopped resumes when it is run again.
         Command::Migrate => shutdown.run_until_cancelled(migrate(settings)).await.or(Some(Ok(()))),
         Command::Verify { wait, named } => {
             shutdown.run_until_cancelled(Box::pin(verify::run(settings, *wait, *named))).await
@@ -28,7 +28,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
         Command::Replay(role) => shutdown.run_until_cancelled(Box::pin(replay::run(settings, *role))).await,
         Command::Dlq(command) => shutdown.run_until_cancelled(Box::pin(dlq::run(settings, command))).await,
     };
-    let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: begin it again")));
+    let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")));
     done.map_err(CliError::for_command)
 }
 

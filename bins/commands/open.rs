@@ -1,4 +1,4 @@
-//! The log and the store as an operator's commands need them.
+//! Opens the log and the store for the commands.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub(super) async fn log(settings: &Settings, topic: Topic<'_>) -> Result<OpenPor
     Ok(backend::for_log(settings).log(topic).await?.map(|log| log.log.admin()))
 }
 
-/// The log of `topic`, and what `opening` opens after it: without a log, no store is created. A log that was opened in
-/// vain is left as it was.
+/// Opens the log of `topic`, then runs `opening`: without a log, no store is created. Closes the log if `opening`
+/// fails.
 pub(super) async fn log_and_store<T>(
     settings: &Settings,
     topic: Topic<'_>,

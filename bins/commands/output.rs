@@ -1,4 +1,4 @@
-//! What commands write: results to standard output, and how far they have come to standard error.
+//! Output of the commands: results on standard output, progress on standard error.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,18 +8,17 @@ use serde_json::Value;
 
 use crate::{CliError, Result};
 
-/// How often the line of a [`Progress`] moves.
+/// The refresh interval of [`Progress`].
 const TICK: Duration = Duration::from_millis(100);
 
-/// How far something has come, for people: one line that is written over again and again, and is gone at the end. On
-/// standard error if that is a terminal, else nowhere.
+/// A progress line on standard error, if that is a terminal. It is cleared at the end.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
     pub(super) fn begin() -> Self {
-        // Hidden by itself when standard error is no terminal.
+        // It is hidden when standard error is not a terminal.
         let bar = ProgressBar::new_spinner();
-        // Its thread is for nothing where nobody looks.
+        // A hidden line needs no thread.
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);
         }
@@ -30,8 +29,8 @@ impl Progress {
         self.0.set_message(text);
     }
 
-    /// Does `work` without the line, which would be torn apart by other lines.
-    pub(super) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Hides the line while `work` prints others.
+    pub(super) fn suspend<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.suspend(work)
     }
 }

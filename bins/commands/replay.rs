@@ -1,4 +1,4 @@
-//! `management replay`: replays all events of a topic into the store of a role.
+//! `management replay`: applies all events of a topic to the store of a role again.
 
 use futures_util::TryStreamExt;
 use serde_json::json;
@@ -13,9 +13,9 @@ use crate::roles::ProcessRole;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// The outcomes of the events that were replayed.
+/// The number of replayed events, by outcome.
 #[derive(Debug, Default, Clone, Copy)]
-struct IngestCounters {
+struct ReplayCounters {
     records: u64,
     new: u64,
     known: u64,
@@ -49,7 +49,7 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     };
     drop(progress);
     let (log, store) = (log.close().await, store.close().await);
-    let IngestCounters { records, new, known, passed_over } = replayed?;
+    let ReplayCounters { records, new, known, passed_over } = replayed?;
     if settings.json {
         return print_json(&json!({
             "log": log, "store": store, "role": role.as_str(), "records": records, "new": new, "known": known,
@@ -68,33 +68,33 @@ async fn apply_all<R: Record>(
     log: &dyn LogAdmin,
     store: &dyn RecordStore<R>,
     progress: &Progress,
-) -> Result<IngestCounters> {
+) -> Result<ReplayCounters> {
     let mut batches = log.scan().await?;
-    let mut tally = IngestCounters::default();
+    let mut counters = ReplayCounters::default();
     while let Some(batch) = batches.try_next().await? {
-        apply(store, &batch, &mut tally).await?;
-        let IngestCounters { records, new, .. } = tally;
+        apply(store, &batch, &mut counters).await?;
+        let ReplayCounters { records, new, .. } = counters;
         progress.show(format!("{records} records read, {new} of them new"));
     }
-    Ok(tally)
+    Ok(counters)
 }
 
-/// What has an unknown outcome ends it: to begin again is harmless.
+/// An unknown outcome ends the replay; it is safe to run again.
 async fn apply<R: Record>(
     store: &dyn RecordStore<R>,
     batch: &Batch,
-    tally: &mut IngestCounters,
+    counters: &mut ReplayCounters,
 ) -> Result<()> {
-    let said: Vec<R> =
+    let events: Vec<R> =
         batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
-    tally.records += batch.records.len() as u64;
-    tally.passed_over += (batch.records.len() - said.len()) as u64;
-    for outcome in store.apply(said.into()).await? {
+    counters.records += batch.records.len() as u64;
+    counters.passed_over += (batch.records.len() - events.len()) as u64;
+    for outcome in store.apply(events.into()).await? {
         match outcome {
-            InsertOutcome::Inserted => tally.new += 1,
-            InsertOutcome::Duplicate => tally.known += 1,
+            InsertOutcome::Inserted => counters.new += 1,
+            InsertOutcome::Duplicate => counters.known += 1,
             InsertOutcome::Unknown(error) => return Err(error.into()),
-            _ => tally.passed_over += 1,
+            _ => counters.passed_over += 1,
         }
     }
     Ok(())

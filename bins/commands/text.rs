@@ -1,4 +1,4 @@
-//! Dead letters for people. Their bytes may be anything: nothing of them reaches a terminal that is not text.
+//! Text and JSON of dead-lettered records. Their bytes may be anything: only text reaches the terminal as it is.
 
 use std::fmt::Write as _;
 
@@ -6,20 +6,20 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use shop_core::log::{DeadLetter, RecordType};
 
-/// So many characters of a value are listed.
+/// The number of characters of a value in a listing.
 const LISTED: usize = 60;
-/// In so many bytes they are looked for: a character has four at the most.
-const LOOKED_AT: usize = 4 * LISTED;
+/// The number of bytes that are decoded for them: a character has at most four.
+const DECODED: usize = 4 * LISTED;
 
-/// One line: place, time, reason, the beginning of the value.
-pub(super) fn line(letter: &DeadLetter) -> String {
-    let value = letter.record.value.as_deref().map_or("no value".to_owned(), beginning);
-    let (place, time) = (letter.position(), letter.record.time);
-    format!("{place}  {time}  {}  {value}\n", letter.reason.kind().as_str())
+/// One line: position, time, reason, the beginning of the value.
+pub(super) fn line(dead_letter: &DeadLetter) -> String {
+    let value = dead_letter.record.value.as_deref().map_or("no value".to_owned(), beginning);
+    let (place, time) = (dead_letter.position(), dead_letter.record.time);
+    format!("{place}  {time}  {}  {value}\n", dead_letter.reason.kind().as_str())
 }
 
 fn beginning(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&value[..value.len().min(LOOKED_AT)]);
+    let text = String::from_utf8_lossy(&value[..value.len().min(DECODED)]);
     let mut shown: String = text.chars().take(LISTED).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(LISTED).is_some() {
         shown.push('…');
@@ -27,45 +27,48 @@ fn beginning(value: &[u8]) -> String {
     shown
 }
 
-/// All of it, over several lines; its record is of the type `of`.
-pub(super) fn whole(letter: &DeadLetter, of: RecordType) -> String {
-    let mut text = format!("{}\n", letter.position());
-    let mut say = |name: &str, what: &str| {
+/// The whole record of the type `of`, in several lines.
+pub(super) fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
+    let mut text = format!("{}\n", dead_letter.position());
+    let mut field = |name: &str, value: &str| {
         // Writing into a String does not fail.
-        let _infallible = writeln!(text, "  {name:<9} {what}");
+        let _infallible = writeln!(text, "  {name:<9} {value}");
     };
-    let record = &letter.record;
-    say("time", &record.time.to_string());
-    // What it quotes of the record may be anything, too.
-    say("reason", &readable(letter.reason.to_string().as_bytes()));
-    say("attempts", &format!("{}, by version {}", letter.attempts, readable(letter.version.as_bytes())));
-    say("cluster", &letter.partition.cluster);
-    if let Some(id) = letter.id(of) {
-        say(of.name, &id);
+    let record = &dead_letter.record;
+    field("time", &record.time.to_string());
+    // The reason may quote the record.
+    field("reason", &readable(dead_letter.reason.to_string().as_bytes()));
+    field(
+        "attempts",
+        &format!("{}, by version {}", dead_letter.attempts, readable(dead_letter.version.as_bytes())),
+    );
+    field("cluster", &dead_letter.partition.cluster);
+    if let Some(id) = dead_letter.id(of) {
+        field(of.name, &id);
     }
-    say("key", &record.key.as_deref().map_or("none".to_owned(), readable));
+    field("key", &record.key.as_deref().map_or("none".to_owned(), readable));
     for (name, value) in record.headers.iter() {
         let value = value.map_or("none".to_owned(), readable);
-        say("header", &format!("{}: {value}", readable(name.as_bytes())));
+        field("header", &format!("{}: {value}", readable(name.as_bytes())));
     }
-    say("value", &record.value.as_deref().map_or("none".to_owned(), readable));
+    field("value", &record.value.as_deref().map_or("none".to_owned(), readable));
     text
 }
 
-/// All of it as one line of JSON; its record is of the type `of`.
-pub(super) fn json(letter: &DeadLetter, of: RecordType) -> String {
-    let record = &letter.record;
+/// The whole record of the type `of`, as one line of JSON.
+pub(super) fn json(dead_letter: &DeadLetter, of: RecordType) -> String {
+    let record = &dead_letter.record;
     let headers = record.headers.iter();
     let headers = headers.map(|(name, value)| json!([json_bytes(name.as_bytes()), value.map(json_bytes)]));
     let value = json!({
-        "position": letter.position().to_string(),
+        "position": dead_letter.position().to_string(),
         "time": record.time.to_string(),
-        "reason": letter.reason.kind().as_str(),
-        "detail": json_bytes(letter.reason.to_string().as_bytes()),
-        "attempts": letter.attempts,
-        "version": json_bytes(letter.version.as_bytes()),
-        "cluster": &*letter.partition.cluster,
-        "id": letter.id(of),
+        "reason": dead_letter.reason.kind().as_str(),
+        "detail": json_bytes(dead_letter.reason.to_string().as_bytes()),
+        "attempts": dead_letter.attempts,
+        "version": json_bytes(dead_letter.version.as_bytes()),
+        "cluster": &*dead_letter.partition.cluster,
+        "id": dead_letter.id(of),
         "key": record.key.as_deref().map(json_bytes),
         "headers": headers.collect::<Vec<_>>(),
         "value": record.value.as_deref().map(json_bytes),
@@ -99,7 +102,7 @@ mod tests {
 
     const OF: RecordType = Purchase::TYPE;
 
-    fn letter(value: &[u8]) -> DeadLetter {
+    fn dead_letter(value: &[u8]) -> DeadLetter {
         let time = Timestamp::from_millis(1_772_355_600_000).unwrap();
         let headers = Headers::builder().with("their\u{7}", Some(b"\xff")).with("none", None).build();
         let record = LogRecord::new(42, time, Some(value.to_vec().into()))
@@ -109,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_whatever_the_value() {
+    fn line_is_one_line_for_any_value() {
         let long = "ü\u{1b}[2J\n".repeat(100);
-        let line = line(&letter(long.as_bytes()));
+        let line = line(&dead_letter(long.as_bytes()));
         assert!(line.starts_with("t-3-42  2026-03-01T09:00:00.000Z  conflict  ü [2J "), "{line}");
         assert!(
             line.ends_with("…\n") && line.matches('\n').count() == 1 && !line.contains('\u{1b}'),
@@ -120,27 +123,27 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_is_shown_as_text_or_base64() {
-        let text = whole(&letter(b"{\"price\": 1}"), OF);
+    fn whole_is_text_or_base64() {
+        let text = whole(&dead_letter(b"{\"price\": 1}"), OF);
         for part in
             ["t-3-42\n", "conflict: ", "2, by", "key       u1", "none: none", "value     {\"price\": 1}"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("\n  purchase  "), "{text}");
-        assert!(!whole(&letter(b"{}"), User::TYPE).contains("\n  purchase"));
+        assert!(!whole(&dead_letter(b"{}"), User::TYPE).contains("\n  purchase"));
         assert!(text.contains("base64:dGhlaXIH: base64:/w=="), "{text}");
-        assert!(whole(&letter(b"\x1b[2J"), OF).contains("value     base64:G1sySg=="));
+        assert!(whole(&dead_letter(b"\x1b[2J"), OF).contains("value     base64:G1sySg=="));
     }
 
     #[test]
     fn json_is_one_line_with_text_or_base64() {
-        let line = json(&letter(b"{\"price\": 1}\n"), OF);
+        let line = json(&dead_letter(b"{\"price\": 1}\n"), OF);
         assert_eq!(line.matches('\n').count(), 1, "{line}");
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&value["position"], &value["reason"]), (&json!("t-3-42"), &json!("conflict")));
         assert_eq!((&value["key"], &value["value"]), (&json!("u1"), &json!("{\"price\": 1}\n")));
-        let value: Value = serde_json::from_str(&json(&letter(b"\x1b[2J"), OF)).unwrap();
+        let value: Value = serde_json::from_str(&json(&dead_letter(b"\x1b[2J"), OF)).unwrap();
         assert_eq!(value["value"], json!({ "base64": "G1sySg==" }));
     }
 }

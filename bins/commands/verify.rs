@@ -1,4 +1,4 @@
-//! `management verify`: the log against the store.
+//! `management verify`: checks the store against the log.
 
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     if verified.is_clean() {
         return Ok(());
     }
-    Err(CliError::finding("the store does not hold what the log says: see what is named on standard output"))
+    Err(CliError::finding("the store differs from the log: standard output has the findings"))
 }
 
 async fn verify(
@@ -47,9 +47,9 @@ async fn verify(
     let report = |at: VerifyProgress| {
         let VerifyProgress { records, pending: waiting, scanned, .. } = at;
         progress.show(match (waiting, scanned) {
-            (0, 0) => format!("{records} records looked at"),
-            (0, _) => format!("{records} records looked at, {scanned} purchases scanned"),
-            _ => format!("{records} records looked at, waiting for {waiting} of them"),
+            (0, 0) => format!("{records} records checked"),
+            (0, _) => format!("{records} records checked, {scanned} purchases scanned"),
+            _ => format!("{records} records checked, waiting for {waiting} of them"),
         });
     };
     Ok(Verify::new(query, options).run(log, report).await?)
@@ -81,7 +81,7 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
     })
 }
 
-/// What is printed of `verified`; the first record of a partition had the offset `first_offset`.
+/// The report as text. `first_offset` is the first offset that a partition ever had.
 fn text(verified: &VerifyReport, first_offset: u64) -> String {
     let mut text = format!("{verified}\n");
     // Writing into a String does not fail.

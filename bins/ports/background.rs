@@ -1,4 +1,4 @@
-//! What runs beside the server.
+//! The background tasks of a service.
 
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::outbox::{Relay, RelayMonitor};
@@ -12,8 +12,8 @@ use crate::backend::TopicLog;
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
 
-/// What runs beside the server: pipelines that store what is read from the log, until the shutdown begins, and relays,
-/// which continue until the server has answered everybody.
+/// The background tasks of a service. Ingest runs until the shutdown begins; relays run until the server has completed
+/// its requests.
 pub(crate) struct Background {
     tasks: Vec<JoinHandle<shop_core::Result<()>>>,
     shutdown: Shutdown,
@@ -35,7 +35,7 @@ impl Background {
         monitor
     }
 
-    /// Runs `ingest`, and counts in `metrics` the dead letters that wait in its `log` to be resolved.
+    /// Runs `ingest`, and counts the pending dead-lettered records of its `log` in `metrics`.
     pub(super) fn ingest<R: Record>(
         &mut self,
         ingest: Ingest<R>,
@@ -54,7 +54,7 @@ impl Background {
         monitor
     }
 
-    /// Waits for the end of all of them, whatever becomes of each: what was stored is to be committed.
+    /// Waits for the end of all tasks, also when one fails, so that ingest can commit. Returns the first error.
     pub(crate) async fn ended(self) -> Result<()> {
         self.served.cancel();
         let mut first_failure = Ok(());

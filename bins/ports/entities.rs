@@ -1,4 +1,4 @@
-//! Users and orders: from settings to their stores, and to what runs beside these.
+//! The ports and background tasks of users and orders, by the settings.
 
 use std::sync::Arc;
 
@@ -17,31 +17,31 @@ use crate::backend::{self, Closed, EntityStore, Topic, TopicLog, client, with_fa
 use crate::roles::ProcessRole;
 use crate::settings::Settings;
 
-/// Rows of one kind; they learn of the other kind by the events `R`.
+/// Users or orders. They consume the events `R` of the other.
 pub(super) struct Entity<S: ?Sized, R: Record> {
     pub(super) role: EntityRole<Arc<S>>,
-    /// Nothing where another process keeps them.
+    /// `None` when another process stores them.
     local: Option<LocalEntity<R>>,
 }
 
-/// What stands behind rows that this process keeps.
+/// The ports of rows that this process stores.
 struct LocalEntity<R: Record> {
     outbox: Arc<dyn Outbox>,
     event_writer: Arc<dyn LogWriter>,
     projection: Arc<dyn RecordStore<R>>,
-    /// The log of the events that the projection is made of.
+    /// The log of the events that the projection consumes.
     subscribed: TopicLog,
     group: String,
 }
 
 impl<S: ?Sized, R: Record> Entity<S, R> {
-    /// Rows that another process keeps.
-    const fn elsewhere(store: Arc<S>) -> Self {
+    /// Rows that another process stores.
+    const fn remote(store: Arc<S>) -> Self {
         Self { role: EntityRole::new(store), local: None }
     }
 
-    /// Rows that this process keeps, whose events go into `own`, and which consumes those in `subscribed`.
-    fn here(store: EntityStore<S, R>, own: &TopicLog, subscribed: &TopicLog, group: &str) -> Self {
+    /// Rows that this process stores. It publishes their events to `own`, and consumes those in `subscribed`.
+    fn local(store: EntityStore<S, R>, own: &TopicLog, subscribed: &TopicLog, group: &str) -> Self {
         let EntityStore { store, outbox, projection } = store;
         let mut role = EntityRole::new(store);
         role.subscribed_topic = Some(subscribed.topic.clone());
@@ -50,8 +50,8 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         Self { role, local: Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) }
     }
 
-    /// Starts what publishes the rows' events, wherever rows are written, as no other process may do it; and the ingest
-    /// of the other kind's events, if the settings ask for it.
+    /// Starts the relay of the rows' events, if this process stores them, and the ingest of the other's events, if the
+    /// settings enable it.
     pub(super) fn start(
         &mut self,
         background: &mut Background,
@@ -73,32 +73,32 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
     }
 }
 
-/// Users and orders, as far as they are roles of this process.
+/// Users and orders, if they are roles of this process.
 type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn OrderStore, User>>);
 
-/// Opens what the settings ask for. Nothing is read from the log yet.
+/// Opens the ports that the settings select. Does not read from the log yet.
 pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Users)) {
-        users = Some(Entity::elsewhere(with_failpoints::<dyn UserStore>(Arc::new(client(url)?))));
+        users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(client(url)?))));
     }
     if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Orders)) {
-        orders = Some(Entity::elsewhere(with_failpoints::<dyn OrderStore>(Arc::new(client(url)?))));
+        orders = Some(Entity::remote(with_failpoints::<dyn OrderStore>(Arc::new(client(url)?))));
     }
     let (keeps_users, keeps_orders) = settings.keeps();
     if !keeps_users && !keeps_orders {
         return Ok((users, orders));
     }
     let (log, store) = (backend::for_log(settings), backend::for_store(settings));
-    let of_users = note(log.log(Topic::users(settings)).await?, closed);
-    let of_orders = note(log.log(Topic::orders(settings)).await?, closed);
+    let user_events = note(log.log(Topic::users(settings)).await?, closed);
+    let order_events = note(log.log(Topic::orders(settings)).await?, closed);
     if keeps_users {
         let rows = note(store.users().await?, closed);
-        users = Some(Entity::here(rows, &of_users, &of_orders, &settings.users_group_id));
+        users = Some(Entity::local(rows, &user_events, &order_events, &settings.users_group_id));
     }
     if keeps_orders {
         let rows = note(store.orders().await?, closed);
-        orders = Some(Entity::here(rows, &of_orders, &of_users, &settings.orders_group_id));
+        orders = Some(Entity::local(rows, &order_events, &user_events, &settings.orders_group_id));
     }
     Ok((users, orders))
 }

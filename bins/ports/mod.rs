@@ -1,4 +1,4 @@
-//! From settings to what a service stands on.
+//! Opens the ports of a service, by its settings.
 
 mod background;
 mod entities;
@@ -21,7 +21,7 @@ use purchases::Purchases;
 
 pub(crate) use background::Background;
 
-/// Everything that a service stands on.
+/// The ports of a service.
 #[derive(Default)]
 pub(crate) struct Ports {
     purchases: Option<Purchases>,
@@ -31,10 +31,10 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Opens what the settings ask for. Nothing is read from the log yet.
+    /// Opens the ports that the settings select. Does not read from the log yet.
     ///
     /// # Errors
-    /// What cannot be opened, and why.
+    /// The first port that cannot be opened, and why.
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
         #[cfg(feature = "failpoints")]
         shop_core::fault::init_failpoints();
@@ -46,7 +46,7 @@ impl Ports {
         Ok(ports)
     }
 
-    /// Starts what the settings ask for beside the server: joins the groups that read the log.
+    /// Starts the background tasks that the settings select: joins the consumer groups.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -69,12 +69,12 @@ impl Ports {
         Ok(background)
     }
 
-    /// What facing's router is built from, with what runs in this process.
+    /// The parts of facing's router.
     pub(crate) fn facing(&self, metrics: Metrics) -> Facing {
         self.parts(self.purchases.as_ref().map(Purchases::facing), metrics)
     }
 
-    /// What management's router is built from, with what runs in this process.
+    /// The parts of management's router.
     ///
     /// # Errors
     /// When purchases have no store.
@@ -91,10 +91,10 @@ impl Ports {
         parts
     }
 
-    /// Refuses new purchases, and waits until those that were taken are durable, at most for `drain`.
+    /// Rejects new purchases, and waits until the accepted ones are durable, at most for `drain`.
     ///
     /// # Errors
-    /// When some were not durable by then.
+    /// When some are not durable by then.
     pub(crate) async fn flush(&self, drain: Duration) -> Result<()> {
         match &self.purchases {
             Some(purchases) => Ok(purchases.sink.close(drain).await?),
@@ -102,7 +102,7 @@ impl Ports {
         }
     }
 
-    /// Drops all of them, and waits until they are closed.
+    /// Drops all ports, and waits until they are closed.
     pub(crate) async fn close(mut self) {
         let closed = std::mem::take(&mut self.closed);
         drop(self);
@@ -112,7 +112,7 @@ impl Ports {
     }
 }
 
-/// The port that was opened; when it is closed is added to `closed`.
+/// Returns the opened port, and adds its completion to `closed`.
 fn note<T>(opened: OpenPort<T>, closed: &mut Vec<Closed>) -> T {
     closed.push(opened.closed);
     opened.port

@@ -1,4 +1,4 @@
-//! Counts the dead letters that wait to be settled: in the log itself, so that a restart does not forget them.
+//! Counts pending dead-lettered records in the log itself: the count survives a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,51 +11,51 @@ use shop_core::log::{DeadLetterState, LogAdmin, ReasonKind};
 use shop_http::Metrics;
 use tokio::time::Instant;
 
-/// How often they are counted when nothing is known to have changed: other processes settle them.
-const EVERY: Duration = Duration::from_secs(60);
-/// After how long it is tried again when the log cannot be read.
-const AGAIN: Duration = Duration::from_secs(5);
-/// A count reads all that is kept: at most a fiftieth of the time goes into it.
-const REST: u32 = 50;
+/// The interval between counts when ingest dead-letters nothing: other processes may resolve records.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
+/// The interval between retries when the log cannot be read.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// A count reads all dead-lettered records. The pause after it is this multiple of its duration: 2 % of the time.
+const PAUSE_FACTOR: u32 = 50;
 
-/// Counts what the log of `topic` keeps, again and again, and earlier when `ingest` has put something aside.
+/// Counts the pending records of the log of `topic` periodically, and when `ingest` has dead-lettered a record.
 pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
     let mut has_failed = false;
     loop {
-        let (begun, put_aside) = (Instant::now(), ingest.status().counters.dead_lettered);
+        let (begun, dead_lettered) = (Instant::now(), ingest.status().counters.dead_lettered);
         match counts(&*log).await {
             Ok(counts) => {
                 has_failed = false;
                 metrics.note_dead_letters_waiting(&topic, &counts);
             }
-            // What was counted before stays.
+            // The last count stays.
             Err(error) => {
                 if !std::mem::replace(&mut has_failed, true) {
-                    tracing::warn!(log.topic = topic, error = %error.chain(), "the dead letters cannot be counted now");
+                    tracing::warn!(log.topic = topic, error = %error.chain(), "counting dead-lettered records failed");
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
                 continue;
             }
         }
-        let rest = begun.elapsed() * REST;
-        tokio::time::sleep(rest).await;
-        let more = ingest.wait_for(|status| status.counters.dead_lettered != put_aside);
-        let more = async {
-            // One that has ended says so at once, and puts nothing aside any more.
-            if more.await.counters.dead_lettered == put_aside {
+        let pause = begun.elapsed() * PAUSE_FACTOR;
+        tokio::time::sleep(pause).await;
+        let changed = ingest.wait_for(|status| status.counters.dead_lettered != dead_lettered);
+        let changed = async {
+            // An ingest that has ended returns at once, and dead-letters nothing any more.
+            if changed.await.counters.dead_lettered == dead_lettered {
                 std::future::pending::<()>().await;
             }
         };
-        // Late or early, they are counted again.
-        let _late = tokio::time::timeout(EVERY.saturating_sub(rest), more).await;
+        // Count again after a change, or after the interval.
+        let _timed_out = tokio::time::timeout(COUNT_INTERVAL.saturating_sub(pause), changed).await;
     }
 }
 
 async fn counts(log: &dyn LogAdmin) -> Result<BTreeMap<ReasonKind, u64>> {
     let all = log.scan_dead_letters().await?;
-    all.try_fold(BTreeMap::new(), |mut counts, put_aside| async {
-        if let DeadLetterState::Pending(letter) = put_aside {
-            *counts.entry(letter.reason.kind()).or_default() += 1;
+    all.try_fold(BTreeMap::new(), |mut counts, state| async {
+        if let DeadLetterState::Pending(dead_letter) = state {
+            *counts.entry(dead_letter.reason.kind()).or_default() += 1;
         }
         Ok(counts)
     })

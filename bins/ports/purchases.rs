@@ -1,4 +1,4 @@
-//! Purchases: from settings to what facing and management stand on.
+//! The ports of purchases, by the settings.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::{CliError, Result};
 
 /// The ports of purchases.
 pub(super) struct Purchases {
-    /// The way into the log.
+    /// Publishes to the log.
     pub(super) sink: Arc<dyn PurchaseSink>,
     log: TopicLog,
     /// The store, if this service has one.
     store: Option<PurchasesStore>,
-    /// Where listings come from.
+    /// Reads listings.
     query: Arc<dyn PurchaseQuery>,
-    /// Which of them are files of this process.
+    /// Which of the ports are files of this process.
     local: LocalPorts,
     ingest: Option<IngestMonitor>,
 }
 
-/// Opens what the settings ask for. Nothing is read from the log yet.
+/// Opens the ports that the settings select. Does not read from the log yet.
 pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Purchases> {
     let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
     let log = note(log, closed);
@@ -36,15 +36,15 @@ pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Resul
         store = Some(opened);
     } else if settings.kafka_bootstrap_servers.is_none() {
         tracing::warn!(
-            "purchases go into the log in SHOP_DATA_DIR ({}), and this process does not carry them further: \
-             management must run on the same folder",
+            "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
+             same folder",
             settings.data_dir.display()
         );
     }
     let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
         (Some(url), _) => Arc::new(client(url)?),
         (None, Some(store)) => Arc::clone(&store.query),
-        (None, None) => return Err(CliError::new("there is nowhere to ask for listings")),
+        (None, None) => return Err(CliError::new("there is no store to list purchases from")),
     };
     let sink = with_failpoints::<dyn PurchaseSink>(Arc::clone(&log.sink));
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
@@ -52,14 +52,14 @@ pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Resul
 }
 
 impl Purchases {
-    /// What facing has of them.
+    /// The role of purchases in facing.
     pub(super) fn facing(&self) -> PurchasesRole<Arc<dyn PurchaseSink>> {
         let mut role = PurchasesRole::with_sink(Arc::clone(&self.sink), Arc::clone(&self.query));
         (role.ingest, role.local) = (self.ingest.clone(), self.local);
         role
     }
 
-    /// What management has of them.
+    /// The role of purchases in management.
     pub(super) fn management(&self) -> Result<PurchasesRole<StoreSink>> {
         let store = self.store.as_ref().ok_or_else(|| CliError::new("management needs a store"))?;
         let query = Arc::clone(&self.query);
@@ -68,7 +68,7 @@ impl Purchases {
         Ok(role)
     }
 
-    /// Starts the pipeline between log and store, if the settings ask for it: joins the group that reads the log.
+    /// Starts ingest, if the settings enable it: joins the consumer group.
     pub(super) fn start(
         &mut self,
         background: &mut Background,

@@ -16,12 +16,12 @@ use crate::roles::ProcessRole;
 /// in ./shop-data and served on this machine.
 ///
 /// Every setting is an environment variable or a flag; an empty variable counts as unset. For every secret X,
-/// X_FILE names a file to read it from. Names that other systems use are accepted as said below; two names of one
-/// setting with different values are refused, and so are misspelt names.
+/// X_FILE names a file to read it from. The names of the replaced systems are accepted too; two names of one setting
+/// with different values are rejected, and so are misspelled names.
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 when something is wrong. Each command takes the
 /// same settings, and shows more with --help (management dlq --help). A command exits with 0, 1 for a finding, 2 for
-/// wrong options or settings, 3 when a server is not reachable or nothing is there.
+/// wrong options or settings, 3 when a server is unavailable or the log or store does not exist.
 #[derive(Debug, Conf)]
 #[conf(test)]
 pub(super) struct Management {
@@ -34,56 +34,55 @@ pub(super) struct Management {
 #[expect(clippy::large_enum_variant, reason = "a process has one; conf fills it in without a Box")]
 #[derive(Debug, Subcommands)]
 enum Subcommand {
-    /// Converts the documents that older systems left in MongoDB to the current form, in place
+    /// Converts documents of the replaced systems in MongoDB to the current form, in place
     ///
-    /// It may be stopped and started again, and runs beside a service. It creates nothing. Exits with 0, 2 for wrong
-    /// options or settings, 3 when MongoDB is not reachable.
+    /// It can be stopped and restarted, and runs beside a service. It creates nothing. Exits with 0, 2 for wrong
+    /// options or settings, 3 when MongoDB is unavailable.
     Migrate(Variables),
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
     ///
-    /// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when the store is clean. Otherwise it names what is
-    /// missing, stored with other content than the log's, or there twice, and exits with 1. It changes nothing and runs
-    /// beside a service: it waits for what is on its way into the store. Dead letters are accounted for, and so are
-    /// those that were replayed or dropped. Conflicts are counted apart from other dead letters, and where the log
-    /// begins is printed if its first records are gone. It exits with 2 for wrong options or settings, and with 3 when a
-    /// server is not reachable or there is no log or store.
+    /// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when the store is clean. Otherwise it names the
+    /// purchases that are missing, stored with other content than the log's, or duplicated, and exits with 1. It
+    /// changes nothing and runs beside a service: it waits for records in flight. Dead-lettered records are not
+    /// missing, nor are those that were replayed or dropped. Conflicts are counted separately. If retention has deleted
+    /// the first records, it prints the first offset. It exits with 2 for wrong options or settings, and with 3 when a
+    /// server is unavailable or there is no log or store.
     ///
     /// management verify
     /// management verify --wait 60 --named 1000
     ///
-    /// The settings that follow its own options are those of the service: give the same.
+    /// It takes the settings of the service: give the same values.
     Verify(VerifyArguments),
     /// Replays events into users or orders, from the start of the log
     ///
-    /// So what users know of orders, or orders of users, is rebuilt: in a fresh database or in the existing one. It may
-    /// be repeated, stopped and started again, and runs beside a service: known events are skipped. It moves no group's
-    /// position. It exits with 0, 2 for wrong options or settings, 3 when a server is not reachable or there is no such
-    /// topic.
+    /// It rebuilds the orders that users have, or the users that orders have, in a new database or in the existing one.
+    /// It can be stopped and restarted, and runs beside a service: known events are skipped. It commits no offsets. It
+    /// exits with 0, 2 for wrong options or settings, 3 when a server is unavailable or the topic does not exist.
     ///
-    /// management replay users --from-beginning    from the topic order_created into what users know of orders
-    /// management replay orders --from-beginning   from the topic user_created into what orders know of users
+    /// management replay users --from-beginning    order_created into users
+    /// management replay orders --from-beginning   user_created into orders
     ///
-    /// The settings that follow its own options are those of the service: give the same.
+    /// It takes the settings of the service: give the same values.
     Replay(ReplayEventsArguments),
-    /// Lists, shows, replays and drops dead letters: records that could not be stored, kept as they were
+    /// Lists, shows, replays and drops dead-lettered records: records that could not be stored, in their original form
     ///
-    /// management dlq ls: one line each: place, time, reason, the beginning of the value.
-    /// management dlq show: all of it: key, headers, value.
-    /// management dlq replay: publishes the records again, under the ids that their purchases have.
+    /// management dlq ls: one line each: position, time, reason, the beginning of the value.
+    /// management dlq show: the whole record: key, headers, value.
+    /// management dlq replay: publishes the records again, with the ids of their purchases.
     /// management dlq drop: discards them.
     ///
-    /// All of them take places as `ls` prints them, --reason, --since and --until; each shows more with --help, and takes
-    /// the settings of the service. They exit with 0, also when dead letters are listed; with 2 for wrong options or
-    /// settings, and with 3 when a server is not reachable, or there is no log or no such dead letter.
+    /// All of them take positions as `ls` prints them, --reason, --since and --until, and the settings of the service.
+    /// They exit with 0, also when records are listed; with 2 for wrong options or settings, and with 3 when a server
+    /// is unavailable, or there is no log or no such record.
     Dlq(DlqArguments),
 }
 
 #[derive(Debug, Conf)]
 struct VerifyArguments {
-    /// Seconds in which nothing more turns up before what was not found is missing
+    /// Seconds without a new purchase after which a purchase that was not found is missing
     #[conf(long, default_value = "10")]
     wait: u32,
-    /// How many findings of each kind are named
+    /// Maximum number of findings of each kind that are named
     #[conf(long, default_value = "20")]
     named: usize,
     #[conf(flatten)]
@@ -93,10 +92,10 @@ struct VerifyArguments {
 #[derive(Debug, Conf)]
 #[conf(validation_predicate = requires_beginning)]
 struct ReplayEventsArguments {
-    /// Which role is to consume the events again: users or orders
+    /// Role that consumes the events again: users or orders
     #[conf(pos, value_parser = read_consumer)]
     role: ProcessRole,
-    /// From the start of the log; there is no other start
+    /// From the first record of the log; required
     #[conf(long)]
     from_beginning: bool,
     #[conf(flatten)]
@@ -105,7 +104,7 @@ struct ReplayEventsArguments {
 
 #[derive(Debug, Conf)]
 struct DlqArguments {
-    /// For its help: they are moved behind the action.
+    /// For the help: [`move_behind_command`] moves them behind the action.
     #[conf(flatten)]
     _settings: Variables,
     #[conf(subcommands)]
@@ -114,45 +113,45 @@ struct DlqArguments {
 
 #[derive(Debug, Subcommands)]
 enum DlqSubcommand {
-    /// Lists dead letters, one line each: place, time, reason, the beginning of the value
+    /// Lists dead-lettered records, one line each: position, time, reason, the beginning of the value
     ///
     /// management dlq ls --reason conflict --since 2026-03-01
     ///
-    /// What was replayed or dropped is not listed. The settings that follow its own options are those of the service.
+    /// Records that were replayed or dropped are not listed. It takes the settings of the service.
     Ls(SelectionArguments),
-    /// Shows dead letters whole: place, time, reason, key, headers and value, as text or else as base64
+    /// Shows whole dead-lettered records: position, time, reason, key, headers and value, as text or as base64
     ///
     /// management dlq show purchases-0-42
     ///
-    /// The settings that follow its own options are those of the service.
+    /// It takes the settings of the service.
     Show(SelectionArguments),
-    /// Publishes the records of dead letters again, and keeps the dead letters no longer
+    /// Publishes dead-lettered records again, and resolves them
     ///
-    /// Key, headers and value are as they were. A purchase keeps its id, so a replay is safe at any time and however
-    /// often: what is stored already is not stored twice. What still cannot be stored is a dead letter again.
+    /// Key, headers and value are unchanged. A purchase keeps its id, so a replay is safe at any time and any number of
+    /// times: a stored purchase is not duplicated. A record that still cannot be stored is dead-lettered again.
     ///
     /// management dlq replay --dry-run
     /// management dlq replay purchases-0-42 purchases-3-7
     /// management dlq replay --reason refused --rate 100
     ///
-    /// The settings that follow its own options are those of the service.
+    /// It takes the settings of the service.
     Replay(ReplayArguments),
-    /// Discards dead letters: they are not listed any more, and their records count as settled
+    /// Discards dead-lettered records: they are not listed any more, and count as resolved
     ///
-    /// The embedded log deletes them. Kafka deletes no single record: a mark behind them says that they were dropped, and
-    /// their bytes stay in the topic of the dead letters as long as that keeps them.
+    /// The embedded log deletes them. Kafka deletes no single record: a marker says that they were dropped, and their
+    /// bytes stay in the dead-letter topic until its retention ends.
     ///
     /// management dlq drop --until 2026-03-01 --dry-run
     /// management dlq drop purchases-0-42
     /// management dlq drop --all
     ///
-    /// The settings that follow its own options are those of the service.
+    /// It takes the settings of the service.
     Drop(DropArguments),
 }
 
 #[derive(Debug, Conf)]
 struct SelectionArguments {
-    /// Topic of the records, such as user_created [default: that of the purchases]
+    /// Topic of the records, such as user_created [default: the topic of purchases]
     #[conf(long)]
     topic: Option<String>,
     #[conf(flatten)]
@@ -163,10 +162,10 @@ struct SelectionArguments {
 
 #[derive(Debug, Conf)]
 struct ReplayArguments {
-    /// Only list what would be replayed
+    /// Only list the records that would be replayed
     #[conf(long)]
     dry_run: bool,
-    /// The most records that are replayed in a second [default: no limit]
+    /// Maximum records per second [default: no limit]
     #[conf(long)]
     rate: Option<NonZeroU32>,
     #[conf(flatten)]
@@ -176,10 +175,10 @@ struct ReplayArguments {
 #[derive(Debug, Conf)]
 #[conf(validation_predicate = requires_selection)]
 struct DropArguments {
-    /// Every dead letter that there is
+    /// All dead-lettered records of the topic
     #[conf(long)]
     all: bool,
-    /// Only list what would be dropped
+    /// Only list the records that would be dropped
     #[conf(long)]
     dry_run: bool,
     #[conf(flatten)]
@@ -220,15 +219,15 @@ impl DlqSubcommand {
     }
 }
 
-/// The settings that are given without a value; all others take the next argument, or what follows `=`.
+/// The flags without a value. All others take the next argument, or the text after `=`.
 const SWITCHES: [&str; 8] =
     ["--check-config", "--healthcheck", "--json", "--man", "--help", "-h", "--version", "-V"];
 
-/// The words that begin a command.
+/// The names of the commands.
 const COMMANDS: [&str; 4] = ["migrate", "verify", "replay", "dlq"];
 
-/// Moves settings that stand before a command behind it: a command parses the settings that follow it. Answers whether
-/// there is a command.
+/// Moves settings before a command behind it: a command parses the settings that follow it. Returns whether there is a
+/// command.
 pub(super) fn move_behind_command(arguments: &mut [OsString]) -> bool {
     let Some(given) = arguments.get_mut(1..) else { return false };
     let is_command = move_options_back(given);
@@ -241,12 +240,12 @@ pub(super) fn move_behind_command(arguments: &mut [OsString]) -> bool {
     is_command
 }
 
-/// Moves options behind the word that they stand before. Answers whether there is one.
+/// Moves options behind the first word that is not an option. Returns whether there is one.
 fn move_options_back(given: &mut [OsString]) -> bool {
     let text = |index: usize| given.get(index).map(|argument: &OsString| argument.to_string_lossy());
     let mut before = 0;
     while let Some(argument) = text(before).filter(|argument| argument.starts_with('-')) {
-        // A misspelt option does not hide the command, by which the exit code is chosen.
+        // A misspelled option must not hide the command: the exit code depends on it.
         let is_command = text(before + 1).is_some_and(|next| COMMANDS.contains(&&*next));
         let takes_next = !SWITCHES.contains(&&*argument)
             && !argument.contains('=')
@@ -271,17 +270,17 @@ fn read_consumer(text: &str) -> Result<ProcessRole, String> {
 }
 
 fn requires_beginning(arguments: &ReplayEventsArguments) -> Result<(), &'static str> {
-    let said = arguments.from_beginning;
-    said.then_some(()).ok_or("management replay: say where to begin: --from-beginning")
+    let is_given = arguments.from_beginning;
+    is_given.then_some(()).ok_or("management replay: --from-beginning is required")
 }
 
-/// A forgotten option must not drop everything.
+/// Without a selection, `--all` is required: a forgotten option must not drop all records.
 fn requires_selection(arguments: &DropArguments) -> Result<(), &'static str> {
     let Selection { places, reason, since, until } = &arguments.which.selection;
     let narrowed = !places.is_empty() || reason.is_some() || since.is_some() || until.is_some();
     if narrowed == arguments.all {
         return Err(
-            "management dlq drop: say which letters: places, --reason, --since or --until; or --all alone",
+            "management dlq drop: select records by positions, --reason, --since or --until, or --all alone",
         );
     }
     Ok(())
@@ -300,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_may_stand_before_a_command() {
+    fn settings_before_a_command_are_moved_behind_it() {
         for (line, expected) in [
             ("m verify --wait 1", "m verify --wait 1"),
             ("m --host x --port=1 --check-config dlq ls", "m dlq ls --host x --port=1 --check-config"),

@@ -1,4 +1,4 @@
-//! The command line as clap shows it: help, version, completions, the manual page, and what is wrong with arguments.
+//! The command line: help, version, completions, the manual page, and the texts of wrong arguments.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io:
     Ok(Some(text))
 }
 
-/// `command` with the names that users type, and a short help without the settings that few need.
+/// `command` with readable placeholders, and with [`COMMON`] settings only in its short help.
 fn readable(command: Command, settings: &[Setting], is_root: bool) -> Command {
     let variables: String = settings
         .iter()
@@ -122,7 +122,7 @@ fn readable(command: Command, settings: &[Setting], is_root: bool) -> Command {
         .mut_subcommands(|command| readable(command, settings, false))
 }
 
-/// `arg` with the last word of its name as its placeholder, and a help of one line under `-h`.
+/// `arg` with the last word of its name as its placeholder, and with a short help of one line.
 fn readable_argument(arg: Arg) -> Arg {
     let help = arg.get_help().map(StyledStr::to_string).unwrap_or_default().replace("=]", "]");
     let name = arg.get_id().as_str().rsplit(['.', '_']).next().unwrap_or_default().to_uppercase();
@@ -135,7 +135,7 @@ fn readable_argument(arg: Arg) -> Arg {
     arg.help(short).long_help(help)
 }
 
-/// What is wrong with the arguments, in one sentence.
+/// The error of the arguments, in one sentence.
 pub(super) fn argument_fault(error: &clap::Error) -> String {
     let context = |kind| error.get(kind).map(ToString::to_string);
     let (what, given, similar) = match error.kind() {
@@ -155,8 +155,8 @@ pub(super) fn argument_fault(error: &clap::Error) -> String {
     }
 }
 
-/// What is wrong with values, from the text of `conf`: a title, then a line for each, which begins with two spaces and
-/// may be continued in lines that begin with more. The text of the option is left out: `--help` has it.
+/// The errors of values, from the text of `conf`: a title, then a line for each error, which begins with two spaces and
+/// may continue in lines that begin with four. The help of the option is omitted.
 pub(super) fn value_faults(text: &str) -> Vec<String> {
     let mut faults: Vec<String> = Vec::new();
     for line in text.lines().take_while(|line| *line != "Help:") {
@@ -168,7 +168,7 @@ pub(super) fn value_faults(text: &str) -> Vec<String> {
             (None, _) => {}
         }
     }
-    // A wrong variable is a fault of the service's settings and of the command's.
+    // A wrong variable is reported for the service and for the command.
     let mut seen = BTreeSet::new();
     faults.iter().map(|fault| value_fault(fault)).filter(|fault| seen.insert(fault.clone())).collect()
 }
@@ -287,7 +287,7 @@ mod tests {
             ),
             (&["m", "dlq"], "management dlq: select ls, show, replay or drop (--help describes each)"),
             (&["m", "replay", "--from-beginning"], "management replay: name a role: users or orders"),
-            (&["m", "replay", "users"], "management replay: say where to begin: --from-beginning"),
+            (&["m", "replay", "users"], "management replay: --from-beginning is required"),
         ] {
             assert_eq!(faults(arguments, &[]), expected);
         }

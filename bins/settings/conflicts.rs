@@ -1,4 +1,4 @@
-//! Settings that are right by themselves but not together, or not with this build.
+//! Conflicts between settings, and settings that this build does not support.
 
 use secrecy::ExposeSecret;
 use shop_client::ShopClient;
@@ -8,12 +8,12 @@ use super::command::Command;
 use super::variables::Variables;
 use crate::roles::ProcessRole;
 
-/// What is asked for and this program was built without.
+/// The backends that the settings select and this program was built without.
 pub(crate) fn missing_features(kafka: bool, mongodb: bool) -> Vec<String> {
     let without = |what: &str, setting: &str, embedded: &str| {
         format!(
-            "{what} is asked for ({setting}, or another name of it), but this program was built without it: unset \
-             that to use the embedded {embedded}, or build it with feature `{}`",
+            "{setting} (or another name of it) selects {what}, but this program was built without it: unset \
+             it to use the embedded {embedded}, or build it with feature `{}`",
             what.to_lowercase()
         )
     };
@@ -34,7 +34,7 @@ pub(crate) fn missing_features(kafka: bool, mongodb: bool) -> Vec<String> {
     faults
 }
 
-/// What is right by itself but not together, or not with this build.
+/// The conflicts between settings that are valid by themselves.
 pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: &Variables) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
     let mongodb = given.mongodb_uri.as_ref().map(ExposeSecret::expose_secret);
@@ -59,13 +59,13 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
     if service == ServiceKind::Facing && has_kafka && !has_listings {
         faults.push(
             "KAFKA_BOOTSTRAP_SERVERS is set, but neither MANAGEMENT_URL nor MONGODB_URI: facing would have \
-             nowhere to ask for listings. Set one of them"
+             no store to list purchases from. Set one of them"
                 .to_owned(),
         );
     }
     if service == ServiceKind::Facing && !given.roles.has(ProcessRole::Purchases) {
         faults.push(
-            "SHOP_ROLES: facing is for purchases, name them too; users and orders alone are served by management"
+            "SHOP_ROLES: facing requires purchases, name them too; users and orders alone are served by management"
                 .to_owned(),
         );
     }
@@ -73,7 +73,7 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
     faults
 }
 
-/// A login without its other half, and what is for nothing without brokers.
+/// Incomplete credentials, and settings that have no effect without brokers.
 fn kafka_conflicts(given: &Variables) -> Vec<String> {
     let (has_user, has_password) = (given.kafka_username.is_some(), given.kafka_password.is_some());
     let mut faults = Vec::new();
@@ -99,7 +99,7 @@ fn kafka_conflicts(given: &Variables) -> Vec<String> {
     faults
 }
 
-/// Topics that are one, and addresses that are none.
+/// Topics with the same name, and invalid addresses.
 fn name_conflicts(given: &Variables) -> Vec<String> {
     let topics = [
         ("KAFKA_TOPIC", &given.kafka_topic),
@@ -109,7 +109,7 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, (name, topic)) in topics.iter().enumerate() {
         for (other, _) in topics[..index].iter().filter(|(_, before)| before == topic) {
-            faults.push(format!("{other} and {name} are both {topic}: each needs a topic of its own"));
+            faults.push(format!("{other} and {name} are both {topic}: each needs its own topic"));
         }
     }
     for (name, url) in [
@@ -124,7 +124,7 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     faults
 }
 
-/// Whether what is to be done must have a server for its log, and one for its store.
+/// Whether the service or the command requires a server for its log, and one for its store.
 fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) -> (bool, bool) {
     match command {
         _ if !given.require_servers => (false, false),
@@ -132,14 +132,14 @@ fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) 
         Some(Command::Dlq(_)) => (true, false),
         Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
         None => {
-            let asks = |url: &Option<String>| {
+            let forwards = |url: &Option<String>| {
                 service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())
             };
-            // Without a management to ask, listings are the store's.
-            let lists = !asks(&None) || given.ingest == Some(true);
+            // Without MANAGEMENT_URL, listings come from the store.
+            let lists = !forwards(&None) || given.ingest == Some(true);
             let keeps = given.roles.has(ProcessRole::Purchases) && lists
-                || given.roles.has(ProcessRole::Users) && !asks(&given.users_url)
-                || given.roles.has(ProcessRole::Orders) && !asks(&given.orders_url);
+                || given.roles.has(ProcessRole::Users) && !forwards(&given.users_url)
+                || given.roles.has(ProcessRole::Orders) && !forwards(&given.orders_url);
             (true, keeps)
         }
     }

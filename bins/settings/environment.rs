@@ -1,5 +1,5 @@
-//! The variables that concern us, by whatever name they come: files are read, aliases brought under their
-//! canonical names, parts put together. The one place that reads the environment.
+//! Reads the variables of the environment: reads files, resolves aliases, and composes addresses from their parts. The
+//! only module that reads the environment.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,29 +9,29 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::names::{self, ALIASES, PARTS, SECRETS};
 
-/// Variables by their canonical names, and everything that is wrong with how they were given.
+/// Variables by their canonical names, and all errors in them.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     pub(super) values: BTreeMap<String, String>,
     pub(super) faults: Vec<String>,
-    /// The settings that were given, each with the variable that it came from if that has another name.
+    /// The settings that are set, each with its variable if that is an alias.
     pub(super) given: Vec<String>,
 }
 
 impl Environment {
     /// The variables of this process.
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
     pub(super) fn from_process() -> Self {
         Self::from_os(std::env::vars_os())
     }
 
     fn from_os(all: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let (mut pairs, mut faults) = (Vec::new(), Vec::new());
-        // What has no name of text is none of ours.
+        // A name that is not UTF-8 is not a setting.
         for (name, value) in all.filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
             match value.into_string() {
                 Ok(value) => pairs.push((name, value)),
-                Err(_) if names::concerns_us(&name) => {
+                Err(_) if names::may_be_setting(&name) => {
                     faults.push(format!("{name}: its value is not UTF-8"));
                 }
                 Err(_) => {}
@@ -42,13 +42,13 @@ impl Environment {
         environment
     }
 
-    /// The variables in `pairs`; empty ones count as unset, and those of Kubernetes' services are left out.
+    /// The variables in `pairs`. Empty ones count as unset; those of Kubernetes services are ignored.
     pub(super) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let is_ours = |(name, value): &(String, String)| {
             !value.trim().is_empty() && !names::is_of_kubernetes(name, value)
         };
         let values: BTreeMap<_, _> = pairs.into_iter().filter(is_ours).collect();
-        let faults = names::misspelt(values.keys().map(String::as_str));
+        let faults = names::misspelled(values.keys().map(String::as_str));
         let known = names::known();
         let show = |name: &String| match names::setting_of(name) {
             Some(setting) => format!("{setting} from {name}"),
@@ -82,7 +82,7 @@ impl Environment {
         }
     }
 
-    /// Two of management's names are given as `host:port`.
+    /// Two aliases of MANAGEMENT_URL have the form `host:port`.
     fn add_schemes(&mut self) {
         for name in ["MANAGEMENT_API_ENDPOINT", "CM_API_HOST"] {
             if let Some(value) = self.values.get_mut(name)
@@ -93,7 +93,7 @@ impl Environment {
         }
     }
 
-    /// Brings one setting under its canonical name.
+    /// Moves one setting to its canonical name.
     fn resolve_aliases(&mut self, name: &str, aliases: &[&str]) {
         let mut given: Option<(&str, String)> = None;
         for known in std::iter::once(&name).chain(aliases) {
@@ -112,7 +112,7 @@ impl Environment {
         }
     }
 
-    /// Puts addresses together from their parts, unless they are given whole.
+    /// Composes addresses from their parts, unless they are set themselves.
     fn compose(&mut self) {
         let [host, port, hosts, user, password, database, management_host, management_port] =
             PARTS.map(|part| self.values.remove(part));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn every_alias_stands_for_its_setting() {
+    fn alias_sets_its_setting() {
         for (name, alias) in [
             ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS"),
             ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKER"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_contradict_each_other_are_both_named() {
+    fn contradicting_aliases_are_named() {
         let (_, faults) =
             read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "b:1"), ("PORT", "1"), ("APP_PORT", "2")]);
         assert_eq!(faults.len(), 2);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_if_it_concerns_us() {
+    fn value_that_is_not_utf8_is_an_error_for_settings_only() {
         use std::os::unix::ffi::OsStringExt;
         let no_text = || OsString::from_vec(vec![0xff]);
         let pairs = [("KAFKA_TOPIC".into(), no_text()), ("LESSOPEN".into(), no_text())];
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_names_are_faults_and_services_of_kubernetes_are_not_read() {
+    fn misspelled_names_are_errors_and_kubernetes_services_are_ignored() {
         let (_, faults) =
             read(&[("SHOP_DATADIR", "hunter2"), ("MONGO_URI", "hunter2"), ("CORS_ALLOWED_ORIGINS", "x")]);
         assert_eq!(faults.len(), 3, "{faults:?}");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_is_said_with_the_names_that_it_came_from() {
+    fn given_names_settings_with_their_aliases() {
         let pairs = [("KAFKA_BROKERS", "a:1"), ("KAFKA_TOPIC", "x"), ("RUST_LOG", "warn"), ("PATH", "/bin")];
         let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let given = Environment::from_pairs(owned).given;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_is_put_together_from_its_parts_unless_it_is_whole() {
+    fn mongodb_uri_is_composed_from_its_parts_unless_it_is_set() {
         let uri = |pairs: &[(&str, &str)]| read(pairs).0.get("MONGODB_URI").cloned();
         assert_eq!(uri(&[("MONGO_HOSTNAME", "db")]).unwrap(), "mongodb://db:27017/");
         assert_eq!(uri(&[("MONGO_HOSTNAME", "db"), ("MONGO_PORT", "1")]).unwrap(), "mongodb://db:1/");
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn management_is_found_by_host_and_port_too() {
+    fn management_url_is_composed_from_host_and_port() {
         let url = |pairs: &[(&str, &str)]| read(pairs).0.get("MANAGEMENT_URL").cloned();
         assert_eq!(url(&[("CM_API_HOST", "cm:3000")]).unwrap(), "http://cm:3000");
         assert_eq!(url(&[("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000")]).unwrap(), "http://cm:3000");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_may_be_in_files() {
+    fn secret_is_read_from_its_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "s3cret \r\n").unwrap();
         let path = file.path().to_str().unwrap();

@@ -1,15 +1,15 @@
-//! The settings: every one of them, by whatever name it comes, checked as far as that goes without trying it.
+//! The settings of a process: parsed from variables and flags, and checked without opening anything.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
 //! | `variables` | every setting, its default and its help |
-//! | `names` | which names are settings, and which are misspelt |
-//! | `environment` | variables by whatever name they come: aliases, files, compositions |
+//! | `names` | the names of settings, and misspelled names |
+//! | `environment` | variables, with aliases, files and composed addresses |
 //! | `arguments` | the command line of management, with its commands |
-//! | `command` | what management does instead of serving |
+//! | `command` | the commands of management |
 //! | `command_line` | help, version, completions, the manual page, and the texts of wrong arguments |
-//! | `conflicts` | settings that are not right together |
-//! | `service` | which of the two services a binary is |
+//! | `conflicts` | conflicts between settings |
+//! | `service` | facing or management |
 
 mod arguments;
 mod command;
@@ -45,14 +45,14 @@ pub(crate) use command::{Action, Command, DlqCommand, Selection};
 pub(crate) use conflicts::missing_features;
 pub use service::ServiceKind;
 
-/// What a process is to do: its variables, of which those that the others decide are brought to what they come to.
+/// The settings of a process, with the values that follow from other settings.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The service that this is for.
+    /// The service of this process.
     pub(crate) service: ServiceKind,
-    /// What is to be done instead of serving.
+    /// The command to run instead of the service.
     pub(crate) command: Option<Command>,
-    /// The settings that the environment gave, each with its variable if that has another name.
+    /// The settings that the environment sets, each with its variable if that is an alias.
     pub(crate) given: Vec<String>,
     variables: Variables,
 }
@@ -66,10 +66,10 @@ impl Deref for Settings {
 }
 
 impl Settings {
-    /// The settings of this process. Ends it when it was asked for help.
+    /// The settings of this process. Ends the process when help or the version was requested.
     ///
     /// # Errors
-    /// Every fault at once, each naming its variables.
+    /// All errors at once, each with its variable.
     pub(crate) fn read(service: ServiceKind) -> Result<Self> {
         Self::from_parts(service, std::env::args_os().collect(), Environment::from_process())
     }
@@ -89,7 +89,7 @@ impl Settings {
             |failure: CliError| if is_command { failure.usage().for_command() } else { failure.usage() };
         match parsed {
             Ok((command, variables)) => {
-                // An image asks as one service, whichever of the two it runs.
+                // The health check of an image does not depend on the service.
                 if !variables.healthcheck && !variables.man && variables.completions.is_none() {
                     faults.extend(conflicts(service, command.as_ref(), &variables));
                 }
@@ -110,7 +110,7 @@ impl Settings {
         given: Vec<String>,
         mut variables: Variables,
     ) -> Self {
-        // Only facing asks another service.
+        // Only facing calls another service.
         let url = |url: &mut Option<String>, management: Option<String>| {
             *url = url.take().or(management).filter(|_| service == ServiceKind::Facing);
         };
@@ -118,7 +118,7 @@ impl Settings {
         url(&mut variables.users_url, variables.management_url.clone());
         url(&mut variables.orders_url, variables.management_url.clone());
         if variables.orders_url.is_some() {
-            // Who keeps the orders waits.
+            // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
         Self { service, command, given, variables }
@@ -129,12 +129,12 @@ impl Settings {
         command_line::generated(self.service, &self.variables).map_err(CliError::new)
     }
 
-    /// Whether topics, folders, files and indexes are made if they are missing: by a service alone.
+    /// Whether missing topics, folders, files and indexes are created: only by a service.
     pub(crate) const fn creates(&self) -> bool {
         self.command.is_none() && !self.variables.check_config
     }
 
-    /// Whether this process stores what it consumes.
+    /// Whether this process runs ingest.
     pub(crate) fn ingests(&self) -> bool {
         self.service == ServiceKind::Management || self.ingest.unwrap_or(self.management_url.is_none())
     }
@@ -150,18 +150,18 @@ impl Settings {
         let port = || {
             // The image has one health check for both services.
             let container = self.healthcheck.then(ServiceKind::from_container).flatten();
-            container.unwrap_or(self.service).usual_port()
+            container.unwrap_or(self.service).default_port()
         };
         (&self.host, self.port.unwrap_or_else(port))
     }
 
-    /// The address to show to people.
+    /// The address in messages.
     pub(crate) fn url(&self) -> String {
         let (host, port) = self.listen();
         if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
     }
 
-    /// The address at which this machine reaches the service: one that listens everywhere is asked by loopback.
+    /// The address of the service on this machine: the loopback address if it listens on all addresses.
     pub(crate) fn url_from_here(&self) -> String {
         let (host, port) = self.listen();
         match host {
@@ -171,28 +171,28 @@ impl Settings {
         }
     }
 
-    /// How long a shutdown may take.
+    /// The time limit of a shutdown.
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds.into())
     }
 
-    /// How ingest works.
+    /// The options of ingest.
     pub(crate) fn ingest_options(&self) -> IngestOptions {
         let mut options = IngestOptions::default();
         options.dead_letter_limit =
             DeadLetterLimit::consecutive(self.dead_letter_limit).with_setting_name("SHOP_DEAD_LETTER_LIMIT");
-        // It must end before the time for everything is over.
+        // Ingest must end before the whole shutdown times out.
         options.drain_timeout = self.drain() / 10 * 9;
         options
     }
 
-    /// How HTTP works.
+    /// The options of the HTTP server.
     pub(crate) fn http_options(&self) -> HttpOptions {
         let mut options = HttpOptions::default();
         options.dialect = self.dialect;
         options.cors = self.cors_allow_origins.clone();
         options.unknown_user_wait = self.order_user_wait;
-        // Where nobody else buys, and the store is at hand, who buys and lists sees what was bought.
+        // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
         options
     }

@@ -1,13 +1,13 @@
-//! The names of variables: which are settings, and which were meant as one.
+//! The names of settings, and the detection of misspelled names.
 //!
-//! A misspelt name would leave a setting at its default, such as an embedded log where Kafka was meant.
+//! A misspelled name would leave a setting at its default, such as the embedded log in place of Kafka.
 
 use conf::Conf as _;
 use conf::introspection::ProgramOptionMeta as _;
 
 use super::variables::Variables;
 
-/// A setting's canonical name, and the others that are accepted for it.
+/// The canonical name of a setting, and its aliases.
 pub(super) const ALIASES: [(&str, &[&str]); 8] = [
     ("KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
     ("KAFKA_TOPIC", &["PURCHASE_TOPIC"]),
@@ -22,7 +22,7 @@ pub(super) const ALIASES: [(&str, &[&str]); 8] = [
     ("PORT", &["APP_PORT"]),
 ];
 
-/// What the addresses of MongoDB and of management are put together from.
+/// The parts of the addresses of MongoDB and of management.
 pub(super) const PARTS: [&str; 8] = [
     "MONGO_HOSTNAME",
     "MONGO_PORT",
@@ -34,20 +34,20 @@ pub(super) const PARTS: [&str; 8] = [
     "CM_API_PORT",
 ];
 
-/// Secrets, each of which may be in a file that `<name>_FILE` names.
+/// Secrets. `<name>_FILE` names a file to read one from.
 pub(super) const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
 
-/// Every variable that begins so is a setting.
+/// Every variable with this prefix is a setting.
 const OURS: &str = "SHOP_";
 
-/// A variable that begins so may be for another program; one that is almost a setting's name is taken for a misspelt one.
+/// A variable with one of these prefixes may be for another program; a name similar to a setting is an error.
 const SHARED: [&str; 9] =
     ["KAFKA_", "MONGO", "CORS_", "DATABASE_", "POSTGRES_", "MANAGEMENT_", "CUSTOMER_M", "CM_API_", "LOG_"];
 
-/// So many letters make a difference that may be a slip.
-const SLIPS: usize = 2;
+/// The maximum edit distance of a misspelled name.
+const MAX_DISTANCE: usize = 2;
 
-/// Names that other programs use for what is a setting here, with the setting.
+/// Names of other programs, and the settings that they correspond to.
 const MISTAKEN: [(&str, &str); 6] = [
     ("MONGO_HOST", "MONGO_HOSTNAME"),
     ("MONGO_URL", "MONGODB_URI"),
@@ -62,13 +62,13 @@ const FOR_OTHERS: [&str; 5] =
     ["SHOP_IMAGE", "SHOP_BIND", "SHOP_SECRETS", "SHOP_BUILD_ARGS", "MANAGEMENT_PORT"];
 const PREFIXES_FOR_OTHERS: [&str; 2] = ["SHOP_TEST_", "SHOP_BENCH_"];
 
-/// What is wrong with each name of `given` that is no setting and seems to be meant as one.
-pub(super) fn misspelt<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// The errors of the names in `given` that are similar to settings.
+pub(super) fn misspelled<'a>(given: impl Iterator<Item = &'a str>) -> Vec<String> {
     let known = known();
     given.filter_map(|name| fault(name, &known)).collect()
 }
 
-/// Every name that a setting may be given under.
+/// All names of settings.
 pub(super) fn known() -> Vec<String> {
     let settings =
         Variables::program_options().filter_map(|option| option.env_form().map(ToString::to_string));
@@ -78,13 +78,13 @@ pub(super) fn known() -> Vec<String> {
     settings.chain(others).chain(files).collect()
 }
 
-/// Whether `name` is a setting, or begins as settings do and may be meant as one.
-pub(super) fn concerns_us(name: &str) -> bool {
+/// Whether `name` is a setting, or has the prefix of one.
+pub(super) fn may_be_setting(name: &str) -> bool {
     let begins = |prefix: &&str| name.starts_with(*prefix);
     begins(&OURS) || SHARED.iter().any(begins) || known().iter().any(|known| known == name)
 }
 
-/// The setting that `name` is another name of.
+/// The setting that `name` is an alias of.
 pub(super) fn setting_of(name: &str) -> Option<&str> {
     match ALIASES.iter().find(|(_, aliases)| aliases.contains(&name)) {
         Some((setting, _)) => Some(*setting),
@@ -100,24 +100,24 @@ fn fault(name: &str, known: &[String]) -> Option<String> {
         return None;
     }
     if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
-        return Some(format!("{name} is no setting: use {meant}"));
+        return Some(format!("{name} is not a setting: use {meant}"));
     }
-    if !concerns_us(name) {
+    if !may_be_setting(name) {
         return None;
     }
     let distance = |known: &str| strsim::osa_distance(name, known);
     let nearest = known.iter().min_by_key(|known| distance(known))?;
     match distance(nearest) {
-        0..=SLIPS => Some(format!("{name} is no setting: {nearest} was probably meant")),
+        0..=MAX_DISTANCE => Some(format!("{name} is not a setting: {nearest} was probably meant")),
         _ if name.starts_with(OURS) => {
-            Some(format!("{name} is no setting: unset it (the nearest is {nearest}; --help lists all)"))
+            Some(format!("{name} is not a setting: unset it (the nearest is {nearest}; --help lists all)"))
         }
         _ => None,
     }
 }
 
-/// Whether a variable is one that Kubernetes sets in every pod for each service of the namespace: a service `kafka` has
-/// `KAFKA_PORT=tcp://10.0.0.1:9092`.
+/// Whether Kubernetes sets the variable in every pod, for a service of the namespace: `KAFKA_PORT=tcp://10.0.0.1:9092`
+/// for a service `kafka`.
 pub(super) fn is_of_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     let is_url = || {
@@ -142,11 +142,11 @@ mod tests {
     use super::*;
 
     fn fault_of(name: &str) -> Option<String> {
-        misspelt([name].into_iter()).pop()
+        misspelled([name].into_iter()).pop()
     }
 
     #[test]
-    fn a_slip_is_a_fault_that_names_the_setting() {
+    fn misspelled_name_is_an_error_with_the_setting() {
         for (name, meant) in [
             ("SHOP_DATADIR", "SHOP_DATA_DIR"),
             ("SHOP_DATA_DRI", "SHOP_DATA_DIR"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_and_what_is_for_others_are_no_faults() {
+    fn settings_and_names_of_other_programs_are_valid() {
         for name in known() {
             assert_eq!(fault_of(&name), None);
         }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_kubernetes_services_are_known_by_their_form() {
+    fn is_of_kubernetes_recognizes_service_variables() {
         let url = "tcp://10.96.0.1:9092";
         for (name, value) in [
             ("KAFKA_SERVICE_HOST", "10.96.0.1"),

@@ -1,13 +1,13 @@
-//! Which of the two services a binary is.
+//! The two services.
 
 use std::fs;
 
-/// Which of the two services a binary is.
+/// One of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceKind {
-    /// Takes purchases, answers listings.
+    /// Accepts purchases and lists them.
     Facing,
-    /// Consumes purchases, stores them, answers listings.
+    /// Consumes purchases, stores them and lists them.
     Management,
 }
 
@@ -22,21 +22,20 @@ impl ServiceKind {
     }
 
     /// The port that it listens on by default.
-    pub(super) const fn usual_port(self) -> u16 {
+    pub(super) const fn default_port(self) -> u16 {
         match self {
             Self::Facing => 3000,
             Self::Management => 3001,
         }
     }
 
-    /// The service that process 1 runs, as in a container of the image, whose one health check does not know which of
-    /// the two was started. `None` elsewhere.
+    /// The service of process 1, in a container of the image: its health check is the same for both services. `None`
+    /// elsewhere.
     pub(super) fn from_container() -> Option<Self> {
         Self::from_command_line(&fs::read("/proc/1/cmdline").ok()?)
     }
 
-    /// The service in a command line whose words end with a NUL: the program itself, or the one that an init program
-    /// starts.
+    /// The service in a command line with NUL after each word: the program itself, or the argument of an init program.
     fn from_command_line(command_line: &[u8]) -> Option<Self> {
         command_line.split(|byte| *byte == 0).find_map(|word| {
             let name = word.rsplit(|byte| *byte == b'/').next();
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_service_of_a_container_is_its_process_1() {
+    fn from_command_line_finds_the_service_of_process_1() {
         for (line, expected) in [
             ("facing\0", Some(ServiceKind::Facing)),
             ("management\0", Some(ServiceKind::Management)),

@@ -1,4 +1,4 @@
-//! Settings from variables, and what is refused.
+//! Settings from variables, and their errors.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn faults(service: ServiceKind, pairs: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn nothing_set_is_the_embedded_default() {
+fn settings_default_to_embedded() {
     let facing = read(ServiceKind::Facing, &[]).unwrap();
     assert_eq!(facing.url(), "http://127.0.0.1:3000");
     assert!(facing.ingests() && facing.http_options().read_your_writes);
@@ -27,7 +27,7 @@ fn nothing_set_is_the_embedded_default() {
 }
 
 #[test]
-fn facing_before_a_management_does_not_ingest_unless_told() {
+fn facing_with_a_management_does_not_ingest_by_default() {
     let url = ("CM_API_HOST", "cm:3001");
     let facing = read(ServiceKind::Facing, &[url]).unwrap();
     assert_eq!(facing.management_url.as_deref(), Some("http://cm:3001"));
@@ -37,7 +37,7 @@ fn facing_before_a_management_does_not_ingest_unless_told() {
 }
 
 #[test]
-fn users_and_orders_are_asked_for_where_management_is_unless_told() {
+fn users_and_orders_default_to_the_url_of_management() {
     let pairs = [("MANAGEMENT_URL", "http://m:1"), ("USERS_URL", "http://u:1"), ("ORDER_USER_WAIT_MS", "9")];
     let facing = read(ServiceKind::Facing, &pairs).unwrap();
     assert_eq!(facing.users_url.as_deref(), Some("http://u:1"));
@@ -47,13 +47,13 @@ fn users_and_orders_are_asked_for_where_management_is_unless_told() {
     assert_eq!((&management.users_url, &management.orders_url), (&None, &None));
     assert_eq!(management.http_options().unknown_user_wait, Duration::from_millis(9));
     let wrong = faults(ServiceKind::Facing, &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")]);
-    assert!(wrong.contains("facing is for purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
+    assert!(wrong.contains("facing requires purchases") && wrong.contains("ORDERS_URL"), "{wrong}");
     let same = faults(ServiceKind::Management, &[("SHOP_USERS_TOPIC", "x"), ("SHOP_ORDERS_TOPIC", "x")]);
     assert!(same.contains("SHOP_USERS_TOPIC and SHOP_ORDERS_TOPIC are both x"), "{same}");
 }
 
 #[test]
-fn every_fault_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let text = faults(
         ServiceKind::Facing,
         &[
@@ -93,7 +93,7 @@ fn every_fault_is_told_at_once() {
 }
 
 #[test]
-fn what_contradicts_itself_is_told() {
+fn conflicting_settings_are_errors() {
     let url = faults(ServiceKind::Facing, &[("MANAGEMENT_URL", "cm:3001")]);
     assert!(url.contains("MANAGEMENT_URL"), "{url}");
     let kafka = faults(ServiceKind::Facing, &[("KAFKA_BROKERS", "a:1")]);
@@ -103,7 +103,7 @@ fn what_contradicts_itself_is_told() {
 }
 
 #[test]
-fn servers_that_are_required_are_named_where_they_are_needed() {
+fn required_servers_depend_on_service_and_roles() {
     let on = ("SHOP_REQUIRE_SERVERS", "on");
     let (log, store) = (("KAFKA_BROKERS", "a:1"), ("MONGODB_URI", "mongodb://h"));
     let management = ("MANAGEMENT_URL", "http://m:1");
@@ -125,7 +125,7 @@ fn servers_that_are_required_are_named_where_they_are_needed() {
 }
 
 #[test]
-fn what_is_forgotten_is_told() {
+fn kafka_settings_without_brokers_are_errors() {
     for pair in [
         ("KAFKA_USERNAME", "shop"),
         ("KAFKA_TLS", "on"),
@@ -140,7 +140,7 @@ fn what_is_forgotten_is_told() {
 }
 
 #[test]
-fn topics_are_created_as_the_brokers_do_unless_told() {
+fn topics_are_created_with_the_brokers_replication_by_default() {
     let kafka = |more: &[(&str, &str)]| {
         let pairs = [&[("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1")], more].concat();
         let settings = read(ServiceKind::Facing, &pairs).unwrap();
@@ -155,7 +155,7 @@ fn topics_are_created_as_the_brokers_do_unless_told() {
 }
 
 #[test]
-fn levels_are_words_whatever_their_case_and_origin() {
+fn log_levels_of_other_systems_are_accepted_in_any_case() {
     let level = |text| read(ServiceKind::Facing, &[("LOG_LEVEL", text)]).unwrap().log_level.clone();
     assert_eq!(level("INFO"), "info");
     assert_eq!(level("Warning"), "warn");
@@ -167,12 +167,12 @@ fn levels_are_words_whatever_their_case_and_origin() {
 }
 
 #[test]
-fn an_address_of_version_6_is_one_in_brackets() {
+fn ipv6_address_is_bracketed_in_the_url() {
     assert_eq!(read(ServiceKind::Facing, &[("HOST", "::1")]).unwrap().url(), "http://[::1]:3000");
 }
 
 #[test]
-fn secrets_are_not_shown() {
+fn debug_output_hides_secrets() {
     let (uri, password) = ("mongodb://u:hunter2@h", ("KAFKA_PASSWORD", "hunter2"));
     let pairs = [("MONGODB_URI", uri), ("KAFKA_BROKERS", "a:1"), ("KAFKA_USERNAME", "u"), password];
     let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));

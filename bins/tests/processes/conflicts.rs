@@ -44,10 +44,10 @@ async fn buy(
     }
 }
 
-async fn other_content_is_refused(first: &Process, second: &Process) {
+async fn key_with_other_content_is_rejected(first: &Process, second: &Process) {
     let http = plain();
     for key in ["order-77", "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10"] {
-        until("take a purchase", async || buy(&http, first, "ada", Some(key), "10").await.status == 201)
+        until("accept a purchase", async || buy(&http, first, "ada", Some(key), "10").await.status == 201)
             .await;
         let Answer { id, .. } = buy(&http, first, "ada", Some(key), "10.0").await;
         let stored = first.path(&format!("/v1/purchases/{id}?wait_for={id}&wait=10"));
@@ -60,7 +60,7 @@ async fn other_content_is_refused(first: &Process, second: &Process) {
 
 /// A client makes conflicts as fast as it can, right after the purchases, so that no look-up can find these, and at the
 /// process that does not remember them. Meanwhile another client buys.
-async fn conflicts_stop_nothing(first: &Process, second: &Process, ingests: &Process) {
+async fn conflicts_do_not_stop_ingest(first: &Process, second: &Process, ingests: &Process) {
     let http = plain();
     let taken = AtomicU64::new(0);
     let conflicts = async {
@@ -94,22 +94,22 @@ async fn conflicts_stop_nothing(first: &Process, second: &Process, ingests: &Pro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_with_other_content_is_refused_by_another_process() {
+async fn another_process_rejects_a_reused_key() {
     let folder = tempfile::tempdir().unwrap();
     let first = Process::start(Binary::Facing, folder.path(), &[]).await;
     let second = Process::start(Binary::Facing, folder.path(), &[]).await;
-    other_content_is_refused(&first, &second).await;
-    conflicts_stop_nothing(&first, &second, &first).await;
+    key_with_other_content_is_rejected(&first, &second).await;
+    conflicts_do_not_stop_ingest(&first, &second, &first).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_with_other_content_is_refused_by_another_process_on_kafka() {
+async fn another_process_rejects_a_reused_key_on_kafka() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
     let listings = ("MANAGEMENT_URL", management.url.as_str());
     let first = kafka::start(Binary::Facing, &servers, &[listings]).await;
     let second = kafka::start(Binary::Facing, &servers, &[listings]).await;
     until("reach the broker", async || get(&second.path("/-/ready")).await.0 == 200).await;
-    other_content_is_refused(&first, &second).await;
-    conflicts_stop_nothing(&first, &second, &management).await;
+    key_with_other_content_is_rejected(&first, &second).await;
+    conflicts_do_not_stop_ingest(&first, &second, &management).await;
 }

@@ -30,13 +30,13 @@ async fn buy_at_a_new_edge(folder: &Path, price: &str) {
 }
 
 #[tokio::test]
-async fn a_conflict_that_was_resolved_is_replayed_under_its_id() {
+async fn resolved_conflict_is_replayed_with_its_id() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     buy_at_a_new_edge(folder, "1").await;
     buy_at_a_new_edge(folder, "2").await;
     let management = Process::start(Binary::Management, folder, &[]).await;
-    until("put it aside", async || dead_lettered(&management).await == 1).await;
+    until("dead-letter it", async || dead_lettered(&management).await == 1).await;
     let listed = dlq(folder, &["ls"]).await;
     assert!(listed.starts_with("purchases-0-2  20") && listed.contains("  conflict  {"), "{listed}");
     let shown = dlq(folder, &["show", "purchases-0-2"]).await;
@@ -48,7 +48,7 @@ async fn a_conflict_that_was_resolved_is_replayed_under_its_id() {
     }
     // As long as the other one is stored it fails again, and is a letter again.
     assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
-    until("put it aside again", async || dead_lettered(&management).await == 2).await;
+    until("dead-letter it again", async || dead_lettered(&management).await == 2).await;
     assert_eq!(stored(&management, "u1").await, 1);
     let listed = dlq(folder, &["ls"]).await;
     assert!(listed.lines().count() == 1 && listed.starts_with("purchases-0-3  "), "{listed}");
@@ -72,14 +72,14 @@ async fn a_conflict_that_was_resolved_is_replayed_under_its_id() {
 }
 
 #[tokio::test]
-async fn letters_are_selected_and_dropped() {
+async fn dlq_drop_selects_records() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     for value in ["poison", "\u{1b}[2J", r#"{"username":"ada","userid":"u1"}"#] {
         append(folder, value).await;
     }
-    until("put them aside", async || dead_lettered(&facing).await == 3).await;
+    until("dead-letter them", async || dead_lettered(&facing).await == 3).await;
     let listed = dlq(folder, &["ls"]).await;
     assert_eq!(listed.lines().count(), 3);
     assert!(!listed.contains('\u{1b}'), "{listed:?}");

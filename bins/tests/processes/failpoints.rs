@@ -130,7 +130,7 @@ fn assert_all_poison(letters: Vec<DeadLetter>, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_between_any_two_steps_loses_and_doubles_nothing() {
+async fn exit_between_any_two_steps_loses_and_duplicates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let append = async |record| drop(log.append(record).await.unwrap());
@@ -140,7 +140,7 @@ async fn an_end_between_any_two_steps_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_does_it_on_kafka_and_mongodb() {
+async fn exit_between_any_two_steps_loses_nothing_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let folder = tempfile::tempdir().unwrap();
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();

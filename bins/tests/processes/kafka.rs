@@ -35,12 +35,12 @@ fn ada() -> NewPurchase {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn facing_and_management_meet_over_kafka_and_mongodb() {
+async fn facing_and_management_work_over_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
     let client = facing.client();
-    until("take a purchase", async || client.buy(ada()).await.is_ok()).await;
+    until("accept a purchase", async || client.buy(ada()).await.is_ok()).await;
     let bought = client.buy(ada().with_key("order-7".parse().unwrap())).await.unwrap();
     assert!(format!("{:?}", bought.receipt).contains("Broker"), "{bought:?}");
     let id = bought.purchase.id;
@@ -54,7 +54,7 @@ async fn facing_and_management_meet_over_kafka_and_mongodb() {
     let management = start(Binary::Management, &servers, &[]).await;
     let third = client.buy(ada()).await.unwrap().purchase.id;
     let pending = format!("/v1/purchases/{third}?wait_for={third}&wait=10");
-    until("carry the third", async || get(&management.path(&pending)).await.0 == 200).await;
+    until("store the third", async || get(&management.path(&pending)).await.0 == 200).await;
     let ingest = get(&management.path("/health")).await.1["ingest"].clone();
     assert_eq!((&ingest["inserted"], &ingest["duplicates"]), (&1.into(), &0.into()), "{ingest}");
     let stored = management.client().buy(ada()).await.unwrap();
@@ -62,7 +62,7 @@ async fn facing_and_management_meet_over_kafka_and_mongodb() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_of_kafka_is_told_and_passes() {
+async fn kafka_outage_is_reported_and_recovers() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     // Away at the start.
     servers.ctl("kill", "kafka").await;
@@ -72,7 +72,7 @@ async fn an_outage_of_kafka_is_told_and_passes() {
     assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
     assert_eq!(get(&facing.path("/-/ready")).await.0, 503);
     servers.ctl("start", "kafka").await;
-    until("take a purchase", async || client.buy(ada().with_key("order-0".parse().unwrap())).await.is_ok())
+    until("accept a purchase", async || client.buy(ada().with_key("order-0".parse().unwrap())).await.is_ok())
         .await;
 
     let mut orders = 1;
@@ -83,10 +83,10 @@ async fn an_outage_of_kafka_is_told_and_passes() {
         let error = client.buy(ada().with_key(key())).await.unwrap_err();
         assert!(error.is_retryable(), "{stop}: {error}");
         servers.ctl(go_on, "kafka").await;
-        until("take it at last", async || client.buy(ada().with_key(key())).await.is_ok()).await;
+        until("accept it at last", async || client.buy(ada().with_key(key())).await.is_ok()).await;
         orders += 1;
     }
-    until("carry all", async || stored(&facing, "u1").await == orders).await;
+    until("store all", async || stored(&facing, "u1").await == orders).await;
     assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
     facing.signal(Signal::TERM);
     assert!(facing.ended().await.success());
@@ -102,13 +102,13 @@ async fn survive(servers: &Servers, rounds: u64, victims: &[Victim], pauses: boo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_doubled_on_kafka_and_mongodb_either() {
+async fn kills_lose_and_duplicate_nothing_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     survive(&servers, 20, &SERVICES, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_when_the_servers_are_killed_and_all_are_paused() {
+async fn server_kills_and_pauses_lose_and_duplicate_nothing() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     let [facing, management] = SERVICES;
     let victims = [facing, management, Victim::Server("kafka"), Victim::Server("mongo")];
@@ -116,11 +116,11 @@ async fn nor_when_the_servers_are_killed_and_all_are_paused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_management_there_are_no_listings_but_buying_goes_on() {
+async fn purchases_are_accepted_without_management() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("take a purchase", async || facing.client().buy(ada()).await.is_ok()).await;
+    until("accept a purchase", async || facing.client().buy(ada()).await.is_ok()).await;
     until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 1).await;
     // It is connected, and says nothing.
     management.signal(Signal::STOP);
@@ -134,11 +134,11 @@ async fn without_management_there_are_no_listings_but_buying_goes_on() {
     facing.client().buy(ada()).await.unwrap();
     // Another one takes over where the first has stopped.
     let management = start(Binary::Management, &servers, &[]).await;
-    until("carry all", async || stored(&management, "u1").await == 3).await;
+    until("store all", async || stored(&management, "u1").await == 3).await;
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_is_told_with_what_to_look_at() {
+async fn rejected_login_is_reported_with_its_remedy() {
     let Some(servers) = Servers::shared(&["kafka"]).await else { return };
     let Some(listener) = servers.find("SHOP_TEST_KAFKA_SASL") else {
         return servers::skipped("scram", "SHOP_TEST_KAFKA_SASL names no broker");
@@ -162,12 +162,12 @@ const WAITING: usize = 60_000;
 
 /// More than a process may hold waits for the store, then Kafka goes too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_does_not_grow_with_what_waits() {
+async fn memory_is_bounded_with_a_backlog() {
     let Some(servers) = Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await else {
         return;
     };
     let facing = start(Binary::Facing, &servers, &[]).await;
-    until("take a purchase", async || facing.client().buy(ada()).await.is_ok()).await;
+    until("accept a purchase", async || facing.client().buy(ada()).await.is_ok()).await;
     until("store it", async || stored(&facing, "u1").await == 1).await;
     let at_rest = facing.peak_memory();
 
@@ -196,7 +196,7 @@ async fn memory_does_not_grow_with_what_waits() {
     // What was sent into the pause was stored after it, and is met again.
     let carried =
         |status: &Value| status["inserted"].as_u64().unwrap() + status["duplicates"].as_u64().unwrap();
-    until("carry all", async || carried(&status().await) > WAITING as u64).await;
+    until("store all", async || carried(&status().await) > WAITING as u64).await;
     assert_eq!(status().await["dead_lettered"], 0);
     let mut users = 0;
     for user in 0..7 {

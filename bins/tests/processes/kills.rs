@@ -197,7 +197,7 @@ async fn buy_share(pair: Arc<Pair>, told: Arc<Told>, round: u64, caller: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_and_nothing_is_doubled() {
+async fn kills_lose_and_duplicate_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan { rounds: 20, victims: &SERVICES, pauses: true, servers: None };
     let pair = plan.survive(folder.path(), Vec::new()).await;

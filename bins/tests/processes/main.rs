@@ -1,4 +1,4 @@
-//! The real binaries as processes of their own, on folders of their own: started, asked, killed, counted.
+//! End-to-end tests of the binaries as processes, each on its own folder.
 
 #![expect(
     clippy::panic,
@@ -9,26 +9,26 @@
 )]
 
 mod accounts;
-mod bad_days;
 mod browser;
 mod conflicts;
 mod dead_letters;
 mod failpoints;
+mod faults;
 mod kafka;
 mod kills;
 mod members;
 mod metrics;
 mod mongodb;
-mod nothing_there;
-mod older_systems;
+mod nothing_created;
 mod outages;
 mod poison;
 mod probes;
 mod process;
+mod replaced_systems;
 mod servers;
 mod settings;
+mod shared_folder;
+mod shutdown;
 mod smoke;
-mod stopping;
-mod together;
 mod verify;
 mod wire;

@@ -77,7 +77,7 @@ async fn tally(management: &Process, of_what: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_come_and_go_and_nothing_is_lost() {
+async fn rebalances_lose_no_purchase() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let mut members = Vec::new();
     for _ in 0..3 {

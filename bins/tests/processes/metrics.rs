@@ -21,7 +21,7 @@ async fn all(process: &Process, expected: &[(&str, f64)]) {
 }
 
 #[tokio::test]
-async fn both_services_tell_their_own_figures() {
+async fn each_service_exposes_its_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     let url = [("MANAGEMENT_URL", management.url.as_str())];
@@ -66,7 +66,7 @@ async fn waiting(process: &Process, reason: &str) -> (Option<f64>, Value) {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_counted_until_it_is_settled_whatever_restarts() {
+async fn pending_dead_letter_is_counted_until_resolved_across_restarts() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let facing = Process::start(Binary::Facing, folder, &[]).await;

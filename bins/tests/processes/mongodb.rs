@@ -21,7 +21,7 @@ async fn ingest(facing: &Process) -> Value {
 }
 
 #[tokio::test]
-async fn an_outage_of_the_store_is_waited_for_and_loses_nothing() {
+async fn store_outage_loses_no_purchase() {
     let Some(servers) = Servers::start(&["mongo"]).await else { return };
     let folder = tempfile::tempdir().unwrap();
     // Away at the start.
@@ -29,8 +29,10 @@ async fn an_outage_of_the_store_is_waited_for_and_loses_nothing() {
     let facing = facing(folder.path(), &servers).await;
     assert_eq!(buy(&facing, ADA).await.0, 201);
     assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
-    until("notice that the store is away", async || !ingest(&facing).await["waiting_for"]["store"].is_null())
-        .await;
+    until("notice that the store is unavailable", async || {
+        !ingest(&facing).await["waiting_for"]["store"].is_null()
+    })
+    .await;
     servers.ctl("start", "mongo").await;
     until("catch up", async || get(&facing.path("/v1/summary?userid=u1")).await.1["count"] == 1).await;
 
@@ -65,7 +67,7 @@ fn count(folder: &tempfile::TempDir) -> u64 {
 }
 
 #[tokio::test]
-async fn management_migrates_what_older_systems_left() {
+async fn migrate_converts_documents_of_the_replaced_systems() {
     let Some(servers) = Servers::start(&["mongo"]).await else { return };
     let uri = servers.address("SHOP_TEST_MONGODB_URI");
     let collection =

@@ -85,7 +85,7 @@ async fn carried(management: &Process) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_outage_of_store_or_broker_costs_no_purchase() {
+async fn long_outage_of_store_or_broker_loses_no_purchase() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
@@ -115,7 +115,7 @@ async fn a_long_outage_of_store_or_broker_costs_no_purchase() {
     until("be refused", async || load.refused.load(Ordering::Relaxed) > refused).await;
     servers.ctl("start", "kafka").await;
     let bought = load.acknowledged.lock().await.len();
-    until("take purchases again", async || load.acknowledged.lock().await.len() > bought + 100).await;
+    until("accept purchases again", async || load.acknowledged.lock().await.len() > bought + 100).await;
     println!("broker away for {:?}: {curve:?} MiB of memory in facing", length());
 
     load.stop.cancel();
@@ -124,7 +124,7 @@ async fn a_long_outage_of_store_or_broker_costs_no_purchase() {
     }
     let acknowledged = load.acknowledged.lock().await.len() as u64;
     let refused = load.refused.load(Ordering::Relaxed);
-    until("carry everything", async || carried(&management).await >= acknowledged).await;
+    until("store everything", async || carried(&management).await >= acknowledged).await;
     let mut all = 0;
     until("store everything", async || {
         all = stored(&management, "u1").await;

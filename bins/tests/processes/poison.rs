@@ -40,21 +40,21 @@ async fn ingest(process: &Process) -> Value {
 }
 
 #[tokio::test]
-async fn one_in_ten_thousand_leaves_the_others_alone() {
+async fn one_poison_record_in_ten_thousand_does_not_affect_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let poison = "\u{1}{\"username\": poison";
     let value = |number| if number == RECORDS / 3 { poison } else { GOOD };
     fill(folder.path(), (0..RECORDS).map(|number| value(number).to_owned())).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let good = RECORDS as u64 - 1;
-    until("carry the others", async || stored(&facing, "u1").await == good).await;
+    until("store the others", async || stored(&facing, "u1").await == good).await;
     assert_eq!(ingest(&facing).await["phase"], "running");
     assert!(facing.terminate().await.success());
     assert_eq!(letters(folder.path()).await, [poison]);
 }
 
 #[tokio::test]
-async fn nothing_but_poison_stops_at_the_limit_unless_there_is_none() {
+async fn poison_stops_ingest_at_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let values = || (0..POISON).map(|number| format!("poison {number}"));
     fill(folder.path(), values()).await;
@@ -73,7 +73,7 @@ async fn nothing_but_poison_stops_at_the_limit_unless_there_is_none() {
         Process::start(Binary::Management, folder.path(), &[("SHOP_DEAD_LETTER_LIMIT", "0")]).await;
     // The position had stayed behind the last letter.
     let rest = POISON - put_aside.len();
-    until("put the rest aside", async || ingest(&management).await["dead_lettered"] == rest).await;
+    until("dead-letter the rest", async || ingest(&management).await["dead_lettered"] == rest).await;
     assert!(management.terminate().await.success());
     assert_eq!(letters(folder.path()).await, values().collect::<Vec<_>>());
 }

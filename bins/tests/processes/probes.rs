@@ -21,12 +21,12 @@ async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_broker_listings_users_and_orders_are_answered() {
+async fn listings_users_and_orders_are_served_without_the_broker() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     let management = start(Binary::Management, &servers, &[]).await;
     let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
     const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
-    until("take a purchase", async || post(&facing, "/buy", ADA).await.0 == 201).await;
+    until("accept a purchase", async || post(&facing, "/buy", ADA).await.0 == 201).await;
     until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 1).await;
     let user = |number: usize| format!(r#"{{"email":"user-{number}@example.com","name":"Ada"}}"#);
     const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":"50.00"}"#;
@@ -55,7 +55,7 @@ async fn without_the_broker_listings_users_and_orders_are_answered() {
     assert_eq!(get(&facing.path("/-/ready")).await.0, 503, "what 004 documents");
 
     servers.ctl("start", "kafka").await;
-    until("take a purchase again", async || post(&facing, "/buy", ADA).await.0 == 201).await;
+    until("accept a purchase again", async || post(&facing, "/buy", ADA).await.0 == 201).await;
     until("list it", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"].as_u64() >= Some(2))
         .await;
 }

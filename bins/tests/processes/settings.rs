@@ -9,7 +9,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn wrong_settings_end_it_with_all_faults_in_one_message() {
+async fn wrong_settings_are_reported_in_one_message() {
     for binary in [Binary::Facing, Binary::Management] {
         let settings = [
             ("PORT", "http"),
@@ -31,7 +31,7 @@ async fn wrong_settings_end_it_with_all_faults_in_one_message() {
 }
 
 #[tokio::test]
-async fn help_teaches_every_setting() {
+async fn help_lists_every_setting() {
     let output = Binary::Facing.run(&["--help"], &[]).await;
     let said = text(&output.stdout);
     assert!(output.status.success());
@@ -54,7 +54,7 @@ async fn help_teaches_every_setting() {
 }
 
 #[tokio::test]
-async fn the_check_says_what_would_be_used_and_whether_it_works() {
+async fn check_config_prints_settings_and_checks_them() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();
     let output = Binary::Facing.run(&["--check-config"], &[("SHOP_DATA_DIR", data)]).await;
@@ -86,7 +86,7 @@ async fn the_check_says_what_would_be_used_and_whether_it_works() {
 }
 
 #[tokio::test]
-async fn the_health_check_asks_who_listens() {
+async fn healthcheck_fails_when_the_service_does_not_listen() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let port = facing.url.rsplit(':').next().unwrap().to_owned();
@@ -102,7 +102,7 @@ async fn the_health_check_asks_who_listens() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn port_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let port = facing.url.rsplit(':').next().unwrap();

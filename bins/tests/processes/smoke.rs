@@ -18,7 +18,7 @@ async fn smoke(spoken: &str, expected: &str) -> Output {
 }
 
 #[tokio::test]
-async fn facing_answers_as_documented_in_every_dialect() {
+async fn facing_responds_as_documented_in_every_dialect() {
     let dialects =
         ["default", "ecommerce", "shopping-system", "scalable-shop", "user-buy-list", "purchase-tracking"];
     for dialect in dialects {
@@ -34,7 +34,7 @@ async fn facing_answers_as_documented_in_every_dialect() {
 }
 
 #[tokio::test]
-async fn the_script_ends_at_the_first_difference() {
+async fn smoke_script_fails_at_the_first_difference() {
     let output = smoke("user-buy-list", "scalable-shop").await;
     assert_eq!(output.status.code(), Some(1));
     let wrong = String::from_utf8_lossy(&output.stderr);

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use shop_core::users::User;
 
-use super::places::Place;
+use super::backends::Place;
 use super::post;
 use crate::process::{Binary, Process, get, until};
 use crate::servers::Servers;
@@ -19,7 +19,7 @@ async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
     assert_eq!(post(users, "/users", ADA).await, (201, ada.clone()));
     assert_eq!(get(&users.path("/users/1")).await, (200, ada));
     // The first news may take longer than an order waits: the group must have come together.
-    until("hear of the user", async || place.views().await.known_users.contains(&1)).await;
+    until("consume the user", async || place.views().await.known_users.contains(&1)).await;
     assert_eq!(post(orders, "/orders", ORDER).await, (201, order.clone()));
     assert_eq!(get(&orders.path("/orders/1")).await, (200, order.clone()));
     assert_eq!(post(users, "/users", ADA).await, (400, json!({"detail": "Email already registered"})));
@@ -27,7 +27,7 @@ async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
     second["id"] = 2.into();
     assert_eq!(post(orders, "/orders", ORDER).await, (201, second));
     let both = json!({"user_id": 1, "orders": [1, 2]});
-    until("hear of both orders", async || get(&users.path("/users/1/orders")).await.1 == both).await;
+    until("consume both orders", async || get(&users.path("/users/1/orders")).await.1 == both).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +43,7 @@ async fn one_process_without_any_settings_answers_the_documented_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn facing_forwards_to_whoever_keeps_them() {
+async fn facing_forwards_users_and_orders() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::Files(folder.path());
     let purchases = place.start(Binary::Management, "purchases", &[]).await;
@@ -64,7 +64,7 @@ async fn facing_forwards_to_whoever_keeps_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_with_two_databases_answer_them_over_kafka() {
+async fn two_processes_serve_users_and_orders_over_kafka() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let place = Place::Servers(&servers);
     let users = place.start(Binary::Management, "users", &[]).await;
@@ -78,5 +78,5 @@ async fn two_processes_with_two_databases_answer_them_over_kafka() {
     assert_eq!((registered.len(), &registered[0].1["id"]), (1, &json!(2)));
     let taken = json!({"detail": "Email already registered"});
     assert_eq!(answers.iter().filter(|(status, body)| *status == 400 && *body == taken).count(), 49);
-    until("tell of both", async || place.told::<User>().await.len() == 2).await;
+    until("show both", async || place.told::<User>().await.len() == 2).await;
 }

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 use shop_core::fault::OUTBOX_FAILPOINTS;
 
+use super::backends::Place;
 use super::ledger::Ledger;
-use super::places::Place;
 use crate::process::{Binary, Process, soon, until};
 use crate::servers::Servers;
 
@@ -81,13 +81,13 @@ async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_end_between_row_event_and_cleaning_up_loses_nothing() {
+async fn exit_between_row_event_and_cleanup_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     end_everywhere(Place::Files(folder.path()), &[0, 3]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_does_it_on_kafka_and_mongodb() {
+async fn exit_between_row_event_and_cleanup_loses_nothing_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     end_everywhere(Place::Servers(&servers), &[1]).await;
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::backends::{Place, Views};
 use super::ledger::Ledger;
-use super::places::{Place, Views};
 use crate::kills::{Random, chosen, seed};
 use crate::process::{Binary, Process, pause, soon, until};
 use crate::servers::Servers;
@@ -96,13 +96,13 @@ async fn survive(place: Place<'_>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_user_is_without_its_event_and_no_event_counts_twice() {
+async fn kills_lose_and_duplicate_no_event() {
     let folder = tempfile::tempdir().unwrap();
     survive(Place::Files(folder.path())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_on_kafka_and_mongodb() {
+async fn kills_lose_and_duplicate_no_event_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     survive(Place::Servers(&servers)).await;
 }

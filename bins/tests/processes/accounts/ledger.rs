@@ -9,7 +9,7 @@ use shop_core::orders::{NewOrder, Order, Placement};
 use shop_core::users::{NewUser, Registration, User, UserNumber};
 use tokio::sync::{Mutex, RwLock};
 
-use super::places::{Place, Views};
+use super::backends::{Place, Views};
 use crate::process::{Process, get, plain, until};
 
 /// Who was registered and what was placed, as answers have told it.
@@ -105,8 +105,8 @@ impl Ledger {
         };
         stream::iter(placed.values()).map(found).buffer_unordered(8).collect::<()>().await;
 
-        until("tell of everything", async || outbox(users, "users").await == Some(0)).await;
-        until("tell of everything", async || outbox(orders, "orders").await == Some(0)).await;
+        until("show everything", async || outbox(users, "users").await == Some(0)).await;
+        until("show everything", async || outbox(orders, "orders").await == Some(0)).await;
         let told: Vec<User> = place.told().await;
         assert_eq!(
             told.iter().map(|user| (user.id.get(), user.clone())).collect::<BTreeMap<_, _>>(),
@@ -123,7 +123,7 @@ impl Ledger {
             known_users: registered.keys().copied().collect::<BTreeSet<_>>(),
             orders_of_users: placed.values().map(|order| (order.id.get(), order.user_id.get())).collect(),
         };
-        until("hear of everything", async || place.views().await == expected).await;
+        until("consume everything", async || place.views().await == expected).await;
         println!(
             "{} users, {} orders: all there, none twice; told twice: {of_users} users, {of_orders} orders",
             registered.len(),

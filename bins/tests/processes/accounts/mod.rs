@@ -1,11 +1,11 @@
 //! Users and orders: each in a process of its own or together, killed, replayed, counted.
 
-mod bad_days;
+mod backends;
 mod calls;
 mod failpoints;
+mod faults;
 mod kills;
 mod ledger;
-mod places;
 
 use serde_json::Value;
 

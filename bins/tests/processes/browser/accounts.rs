@@ -11,7 +11,7 @@ const WAIT: (&str, &str) = ("ORDER_USER_WAIT_MS", "4000");
 const FOCUS: &str = "return document.activeElement.id";
 
 #[tokio::test]
-async fn a_user_and_an_order_are_made_and_seen() {
+async fn user_and_order_are_created_and_shown() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[WAIT]).await;
@@ -63,7 +63,7 @@ async fn a_user_and_an_order_are_made_and_seen() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_user_or_an_order_is_told_as_the_service_says_it() {
+async fn form_shows_the_errors_of_the_service_for_users_and_orders() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -87,9 +87,8 @@ async fn what_is_wrong_with_a_user_or_an_order_is_told_as_the_service_says_it() 
     let order = [("new-user", "1"), ("new-product", "Notebook"), ("new-quantity", "2.5"), ("new-total", "x")];
     browser.fill(&order).await;
     browser.click("place-button").await;
-    until("tell of the quantity", async || browser.text("new-quantity-problem").await.contains("integer"))
-        .await;
-    until("tell of the price", async || browser.text("new-total-problem").await.contains("decimal")).await;
+    until("show the quantity", async || browser.text("new-quantity-problem").await.contains("integer")).await;
+    until("show the price", async || browser.text("new-total-problem").await.contains("decimal")).await;
     assert_eq!(browser.run(FOCUS).await, json!("new-quantity"));
     browser.fill(&[("new-user", "7"), ("new-quantity", "2"), ("new-total", "50")]).await;
     browser.click("place-button").await;
@@ -114,7 +113,7 @@ async fn what_is_wrong_with_a_user_or_an_order_is_told_as_the_service_says_it() 
 }
 
 #[tokio::test]
-async fn a_user_in_doubt_is_repeated_and_stays_one() {
+async fn user_with_unknown_outcome_is_retried_without_a_duplicate() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -125,10 +124,10 @@ async fn a_user_in_doubt_is_repeated_and_stays_one() {
     browser.click("register-button").await;
     let in_doubt =
         async || browser.texts("#register-problem").await.concat().contains("Press Register again");
-    until("tell of the doubt", in_doubt).await;
+    until("show the doubt", in_doubt).await;
 
     browser.driver.refresh().await.unwrap();
-    until("tell of the doubt", in_doubt).await;
+    until("show the doubt", in_doubt).await;
     browser.click("register-button").await;
     // Without the key, the address would be taken.
     browser.shows("register-answer", "Registered as user 1.").await;
@@ -138,7 +137,7 @@ async fn a_user_in_doubt_is_repeated_and_stays_one() {
 }
 
 #[tokio::test]
-async fn only_what_the_service_has_is_shown() {
+async fn page_shows_only_the_roles_of_the_service() {
     let Some(browser) = Browser::start().await else { return };
     for (roles, shown) in [
         ("purchases", vec![]),

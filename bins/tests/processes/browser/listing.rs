@@ -34,7 +34,7 @@ async fn buy_all(facing: &Process, name: &str, id: &str, prices: std::ops::Range
 }
 
 #[tokio::test]
-async fn the_list_of_all_users_stands_still_until_something_is_stored() {
+async fn list_of_all_users_is_unchanged_until_a_purchase_is_stored() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;

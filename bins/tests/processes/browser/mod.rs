@@ -68,7 +68,7 @@ async fn two_purchases_are_bought_and_seen() {
 }
 
 #[tokio::test]
-async fn a_purchase_in_doubt_is_repeated_and_stays_one() {
+async fn purchase_with_unknown_outcome_is_retried_without_a_duplicate() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -76,11 +76,11 @@ async fn a_purchase_in_doubt_is_repeated_and_stays_one() {
     browser.lose_answers().await;
     browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", "29.99")]).await;
     browser.click("buy-button").await;
-    until("tell of the doubt", async || browser.text("buy-problem").await.contains("It is not known")).await;
+    until("show the doubt", async || browser.text("buy-problem").await.contains("It is not known")).await;
     assert_eq!(browser.run("return window.sent").await, json!(3), "it was tried again by itself");
 
     browser.driver.refresh().await.unwrap();
-    until("tell of the doubt", async || browser.text("buy-problem").await.contains("It is not known")).await;
+    until("show the doubt", async || browser.text("buy-problem").await.contains("It is not known")).await;
     browser.click("buy-button").await;
     browser.shows("buy-answer", "PublishedPurchase for 29.99, and recorded.").await;
     browser.shows("count", "1").await;
@@ -95,7 +95,7 @@ async fn a_purchase_in_doubt_is_repeated_and_stays_one() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_by_field() {
+async fn form_shows_errors_by_field() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -111,7 +111,7 @@ async fn what_is_wrong_is_told_by_field() {
     // What only the service knows.
     browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", "0.123456789")]).await;
     browser.click("buy-button").await;
-    until("tell of the price", async || browser.text("price-problem").await.contains("8 decimals")).await;
+    until("show the price", async || browser.text("price-problem").await.contains("8 decimals")).await;
     assert_eq!(browser.run(focus).await, json!("price"));
     let marked =
         browser.run("return [...document.querySelectorAll('[aria-invalid]')].map((one) => one.id)").await;
@@ -136,7 +136,7 @@ async fn management_shows_the_pipeline_and_pages_of_purchases() {
     browser.shows("inserted", "30").await;
     browser.shows("dead-letters", "0").await;
     browser.shows("lag", "0").await;
-    until("tell how fresh it is", async || browser.text("freshness").await.ends_with("s")).await;
+    until("report how fresh it is", async || browser.text("freshness").await.ends_with("s")).await;
     browser.shows("phase", "running").await;
 
     // Everybody's, the newest first, and the rest of them.

@@ -25,7 +25,7 @@ async fn hold(browser: &Browser, path: &str) {
 }
 
 #[tokio::test]
-async fn an_outage_shows_as_failed_and_not_as_empty() {
+async fn list_shows_an_outage_as_failed_not_as_empty() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
@@ -86,7 +86,7 @@ async fn each_state_of_the_list_is_shown_alone() {
 }
 
 #[tokio::test]
-async fn the_first_answer_of_the_pipeline_is_awaited_visibly() {
+async fn page_shows_that_it_waits_for_the_pipeline() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
@@ -132,7 +132,7 @@ async fn a_refused_purchase_is_shown_at_once() {
 }
 
 #[tokio::test]
-async fn no_green_state_stands_beside_a_dead_letter() {
+async fn state_is_not_green_with_a_dead_letter() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
@@ -163,7 +163,7 @@ fn with(member: &str, value: serde_json::Value) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_with_the_pipeline_is_named() {
+async fn page_names_every_error_of_the_pipeline() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;

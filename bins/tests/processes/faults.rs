@@ -16,7 +16,7 @@ async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_told_with_its_path_and_what_to_do() {
+async fn unusable_folder_is_reported_with_path_and_remedy() {
     for (name, kind) in [("log.db", "log"), ("store.db", "store")] {
         let said =
             refusal(|folder| fs::write(folder.join(name), "not a database".repeat(100)).unwrap()).await;
@@ -39,7 +39,7 @@ async fn what_cannot_be_used_is_told_with_its_path_and_what_to_do() {
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 #[tokio::test]
-async fn a_locked_log_is_a_503_as_long_as_it_is_locked() {
+async fn locked_log_is_a_503_until_unlocked() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     assert_eq!(buy(&facing, ADA).await.0, 201);
@@ -50,12 +50,12 @@ async fn a_locked_log_is_a_503_as_long_as_it_is_locked() {
     assert_eq!(body["error"], "Failed to record purchase - messaging system unavailable");
     assert_eq!(body["outcome"], "not_sent", "{body}");
     connection.execute_batch("ROLLBACK").unwrap();
-    until("take purchases again", async || buy(&facing, ADA).await.0 == 201).await;
+    until("accept purchases again", async || buy(&facing, ADA).await.0 == 201).await;
     assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
 }
 
 #[tokio::test]
-async fn a_locked_store_is_waited_for_while_buying_goes_on() {
+async fn purchases_are_accepted_while_the_store_is_locked() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let connection = Connection::open(folder.path().join("store.db")).unwrap();
@@ -73,7 +73,7 @@ async fn a_locked_store_is_waited_for_while_buying_goes_on() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_deleted_takes_nothing_more() {
+async fn deleted_folder_accepts_no_purchase() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let facing = Process::start(Binary::Facing, &data, &[]).await;
@@ -85,7 +85,7 @@ async fn a_folder_that_is_deleted_takes_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_turn_that_does_not_come_is_told() {
+async fn waiting_for_the_lock_is_logged() {
     let said = refusal(|folder| {
         let lock = fs::File::create(folder.join("store.lock")).unwrap();
         lock.lock().unwrap();

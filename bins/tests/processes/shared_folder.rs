@@ -7,7 +7,7 @@ use crate::process::{Binary, Process, buy, get, stored, until};
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
 #[tokio::test]
-async fn facing_alone_keeps_what_was_bought_over_restart_and_kill() {
+async fn purchases_survive_restart_and_kill_of_facing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("not/yet/there");
     let facing = Process::start(Binary::Facing, &data, &[]).await;
@@ -26,13 +26,13 @@ async fn facing_alone_keeps_what_was_bought_over_restart_and_kill() {
     buy(&facing, ADA).await;
     facing.kill().await;
     let facing = Process::start(Binary::Facing, &data, &[]).await;
-    until("carry the second", async || stored(&facing, "u1").await == 2).await;
+    until("store the second", async || stored(&facing, "u1").await == 2).await;
     let (_, body) = get(&facing.path("/getAllUserBuys/u1")).await;
     assert_eq!((&body["count"], &body["total_spent"]), (&json!(2), &json!(59.98)));
 }
 
 #[tokio::test]
-async fn whichever_process_dies_the_other_carries_on() {
+async fn processes_on_one_folder_survive_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
@@ -63,7 +63,7 @@ fn new(user: &str) -> shop_client::NewPurchase {
 }
 
 #[tokio::test]
-async fn facing_may_ask_management_for_listings() {
+async fn facing_lists_purchases_through_management() {
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;

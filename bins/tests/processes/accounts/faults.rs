@@ -5,8 +5,8 @@ use shop_core::log::LogRecord;
 use shop_core::users::User;
 use shop_core::{Clock as _, SystemClock};
 
+use super::backends::Place;
 use super::ledger::outbox;
-use super::places::Place;
 use super::post;
 use crate::process::{Binary, get, until};
 use crate::servers::Servers;
@@ -20,15 +20,15 @@ fn order(user: u32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_kafka_a_user_is_registered_and_told_of_later() {
+async fn user_is_registered_without_kafka_and_published_later() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     let place = Place::Servers(&servers);
     let users = place.start(Binary::Management, "users", &[]).await;
     let orders = place.start(Binary::Management, "orders", &[]).await;
     assert_eq!(post(&users, "/users", &user(1)).await.0, 201);
-    until("hear of the first", async || post(&orders, "/orders", &order(1)).await.0 == 201).await;
+    until("consume the first", async || post(&orders, "/orders", &order(1)).await.0 == 201).await;
 
-    until("tell of everything", async || outbox(&users, "users").await == Some(0)).await;
+    until("show everything", async || outbox(&users, "users").await == Some(0)).await;
     servers.ctl("kill", "kafka").await;
     assert_eq!(post(&users, "/users", &user(2)).await.0, 201, "row and event are safe");
     assert_eq!(outbox(&users, "users").await, Some(1));
@@ -39,27 +39,27 @@ async fn without_kafka_a_user_is_registered_and_told_of_later() {
     users.kill().await;
     servers.ctl("start", "kafka").await;
     let users = place.start(Binary::Management, "users", &[]).await;
-    until("hear of the second", async || post(&orders, "/orders", &order(2)).await.0 == 201).await;
-    until("tell of everything", async || outbox(&users, "users").await == Some(0)).await;
+    until("consume the second", async || post(&orders, "/orders", &order(2)).await.0 == 201).await;
+    until("show everything", async || outbox(&users, "users").await == Some(0)).await;
 
     servers.ctl("pause", "mongo").await;
     let (status, body) = post(&users, "/users", &user(3)).await;
     assert_eq!(status, 503, "{body}");
     assert!(body["detail"].is_string() && body["outcome"].is_string(), "{body}");
     servers.ctl("resume", "mongo").await;
-    until("be well again", async || get(&users.path("/-/ready")).await.0 == 200).await;
+    until("recover", async || get(&users.path("/-/ready")).await.0 == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nobody_understands_is_put_aside_and_consumption_goes_on() {
+async fn undecodable_events_are_dead_lettered_and_consumption_continues() {
     let folder = tempfile::tempdir().unwrap();
     let place = Place::Files(folder.path());
     let both = place.start(Binary::Management, "users,orders", &[]).await;
     let poison = LogRecord::new(0, SystemClock.now(), Some("{\"id\": \"no number\"}".into()));
     place.append::<User>(poison.clone()).await;
     assert_eq!(post(&both, "/users", &user(1)).await.0, 201);
-    until("hear of the user behind it", async || post(&both, "/orders", &order(1)).await.0 == 201).await;
-    let letters = place.put_aside::<User>().await;
+    until("consume the user behind it", async || post(&both, "/orders", &order(1)).await.0 == 201).await;
+    let letters = place.dead_letters::<User>().await;
     assert_eq!(letters.iter().map(|letter| &letter.record.value).collect::<Vec<_>>(), [&poison.value]);
 
     let folder = folder.path().to_str().unwrap();

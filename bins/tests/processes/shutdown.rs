@@ -22,7 +22,7 @@ fn request(user: &str) -> (Vec<u8>, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_sigterm_answers_what_is_on_its_way_and_leaves_nothing_to_do_again() {
+async fn sigterm_completes_requests_in_flight_and_commits() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let client = facing.client();
@@ -46,14 +46,14 @@ async fn a_sigterm_answers_what_is_on_its_way_and_leaves_nothing_to_do_again() {
 
     // What was acknowledged is there, and everything that was stored was committed.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    until("carry the last", async || stored(&facing, "u2").await == 1).await;
+    until("store the last", async || stored(&facing, "u2").await == 1).await;
     assert_eq!(stored(&facing, "u1").await, 200);
     let ingest = get(&facing.path("/health")).await.1["ingest"].clone();
     assert_eq!(ingest["duplicates"], 0, "{ingest}");
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn second_signal_ends_the_process_at_once() {
     let folder = tempfile::tempdir().unwrap();
     for (first, second, code) in [(Signal::TERM, Signal::TERM, 143), (Signal::TERM, Signal::INT, 130)] {
         let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
@@ -71,7 +71,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_locked_does_not_hold_up_the_end() {
+async fn locked_log_does_not_delay_shutdown() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_SECONDS", "3")]).await;
     let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
@@ -88,7 +88,7 @@ async fn a_log_that_is_locked_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_turn_at_the_start_can_be_stopped() {
+async fn process_waiting_for_the_lock_can_be_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let lock = std::fs::File::create(folder.path().join("log.lock")).unwrap();
     lock.lock().unwrap();
@@ -104,7 +104,7 @@ async fn who_waits_for_a_turn_at_the_start_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_does_not_hold_up_the_end_for_ever() {
+async fn endless_request_delays_shutdown_until_the_drain_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_DRAIN_SECONDS", "1")]).await;
     let mut stream = connect(&facing).await;

@@ -135,7 +135,7 @@ impl Place<'_> {
     }
 
     /// The pending dead letters of the events of this kind.
-    pub(super) async fn put_aside<E: Event>(&self) -> Vec<DeadLetter> {
+    pub(super) async fn dead_letters<E: Event>(&self) -> Vec<DeadLetter> {
         self.log::<E>().await.admin().pending_dead_letters().await.unwrap()
     }
 

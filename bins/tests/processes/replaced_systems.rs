@@ -64,7 +64,7 @@ fn expected(samples: &[Sample]) -> BTreeMap<String, Texts> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn their_records_are_stored_once_and_the_rest_is_kept_byte_for_byte() {
+async fn records_of_replaced_systems_are_stored_once_or_dead_lettered_unchanged() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let samples: Vec<Sample> =
         serde_json::from_str(include_str!("../../../shop-core/fixtures/records.json")).unwrap();
@@ -84,7 +84,7 @@ async fn their_records_are_stored_once_and_the_rest_is_kept_byte_for_byte() {
         let health = async || get(&facing.path("/health")).await.1["ingest"].clone();
         let of_all =
             |health: &Value| health[counted] == stored && health["dead_lettered"] == samples.len() - stored;
-        until("carry all", async || of_all(&health().await)).await;
+        until("store all", async || of_all(&health().await)).await;
         assert_eq!(listed(&facing, expected.keys()).await, expected, "{group}");
         assert!(facing.terminate().await.success());
     }

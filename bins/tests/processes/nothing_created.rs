@@ -33,7 +33,7 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn a_command_on_a_mistyped_folder_says_that_nothing_is_there_and_makes_nothing() {
+async fn command_on_a_missing_folder_fails_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mistyped = folder.path().join("shop-dta");
     for words in COMMANDS {
@@ -55,11 +55,11 @@ async fn a_command_on_a_mistyped_folder_says_that_nothing_is_there_and_makes_not
 }
 
 #[tokio::test]
-async fn letters_that_are_listed_are_no_finding() {
+async fn dlq_ls_exits_with_0_for_listed_records() {
     let folder = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     append(folder.path(), "poison").await;
-    until("put it aside", async || dead_lettered(&facing).await == 1).await;
+    until("dead-letter it", async || dead_lettered(&facing).await == 1).await;
     // Beside the service that writes into the same files, and behind it.
     for running in [Some(facing), None] {
         assert_code(&manage(folder.path(), &["dlq", "ls"]).await, 0, "poison");
@@ -71,7 +71,7 @@ async fn letters_that_are_listed_are_no_finding() {
 }
 
 #[tokio::test]
-async fn servers_that_are_away_are_3_within_a_bounded_time() {
+async fn unavailable_servers_exit_with_3_in_bounded_time() {
     let folder = tempfile::tempdir().unwrap();
     append(folder.path(), "poison").await;
     let data = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
@@ -94,7 +94,7 @@ async fn servers_that_are_away_are_3_within_a_bounded_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_servers_nothing_is_made_either() {
+async fn commands_create_nothing_on_servers() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let owned = settings(&servers);
     let pairs: Vec<_> = owned.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -110,10 +110,10 @@ async fn on_servers_nothing_is_made_either() {
     for (command, output) in outputs {
         // It opens the store before it reads the log.
         let missing =
-            if command == "verify" { "there is nothing here" } else { "is missing, and is not created here" };
+            if command == "verify" { "does not exist" } else { "is missing, and is not created here" };
         assert_code(&output, 3, missing);
     }
-    assert_code(&run(&["migrate"]).await, 3, "there is nothing here");
+    assert_code(&run(&["migrate"]).await, 3, "the collection does not exist");
     let [purchases, users, orders] =
         ["purchases", "user_created", "order_created"].map(|topic| servers.name(topic));
     for topic in [format!("{purchases}.dlq"), purchases, users, orders] {
@@ -138,7 +138,7 @@ async fn on_servers_nothing_is_made_either() {
 }
 
 #[tokio::test]
-async fn the_check_creates_nothing_and_says_what_a_service_would_make() {
+async fn check_config_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("not/there/yet");
     for binary in [Binary::Facing, Binary::Management] {
@@ -154,9 +154,9 @@ async fn the_check_creates_nothing_and_says_what_a_service_would_make() {
 }
 
 #[tokio::test]
-async fn misspelt_names_end_services_and_commands_before_anything_is_made() {
+async fn misspelled_names_are_rejected_before_anything_is_created() {
     let folder = tempfile::tempdir().unwrap();
-    let misspelt = [
+    let misspelled = [
         ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
         ("SHOP_DATADIR", "/x"),
         ("KAFKA_BOOTSTRAP_SERVER", "kafka:9092"),
@@ -173,19 +173,19 @@ async fn misspelt_names_end_services_and_commands_before_anything_is_made() {
         (Binary::Management, &["dlq", "ls"], 2),
     ];
     for (binary, words, code) in runs {
-        let output = binary.run(words, &misspelt).await;
+        let output = binary.run(words, &misspelled).await;
         for part in [
-            "SHOP_DATADIR is no setting: SHOP_DATA_DIR",
-            "KAFKA_BOOTSTRAP_SERVER is no setting: use KAFKA_BOOTSTRAP_SERVERS",
-            "MONGO_URI is no setting: use MONGODB_URI",
-            "CORS_ALLOWED_ORIGINS is no setting: use CORS_ALLOW_ORIGINS",
-            "LOG_LEVELS is no setting: LOG_LEVEL",
+            "SHOP_DATADIR is not a setting: SHOP_DATA_DIR",
+            "KAFKA_BOOTSTRAP_SERVER is not a setting: use KAFKA_BOOTSTRAP_SERVERS",
+            "MONGO_URI is not a setting: use MONGODB_URI",
+            "CORS_ALLOWED_ORIGINS is not a setting: use CORS_ALLOW_ORIGINS",
+            "LOG_LEVELS is not a setting: LOG_LEVEL",
         ] {
             assert_code(&output, code, part);
         }
         assert!(!text(&output.stderr).contains("hunter2") && is_empty(folder.path()));
     }
-    let settings = [misspelt[0], ("SHOP_REQUIRE_SERVERS", "on")];
+    let settings = [misspelled[0], ("SHOP_REQUIRE_SERVERS", "on")];
     let output = Binary::Management.run(&[], &settings).await;
     for name in ["KAFKA_BOOTSTRAP_SERVERS", "MONGODB_URI"] {
         assert_code(&output, 1, &format!("{name}: not set, but SHOP_REQUIRE_SERVERS is on"));
@@ -238,7 +238,7 @@ fn of_service(name: &str, port: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn both_start_in_a_login_shell_and_in_a_pod() {
+async fn services_start_in_a_login_shell_and_in_a_pod() {
     let services = [
         ("kubernetes", "443"),
         ("kafka", "9092"),
