@@ -102,10 +102,10 @@ impl<R: Record> BatchWorker<R> {
     ) -> Result<bool, Aborted> {
         while let Err(error) = self.dead_letters.put(dead_letters).await {
             match dead_letters {
-                [dead_letter] if never_works(&error) => {
-                    return Err(Aborted::Broken(never_kept(dead_letter, error)));
+                [dead_letter] if is_permanent(&error) => {
+                    return Err(Aborted::Broken(rejected_dead_letter(dead_letter, error)));
                 }
-                [_, _, ..] if never_works(&error) => return Ok(false),
+                [_, _, ..] if is_permanent(&error) => return Ok(false),
                 _ => job.pause(Component::DeadLetters, &error, backoff).await?,
             }
         }
@@ -125,16 +125,16 @@ impl<R: Record> BatchWorker<R> {
 
 /// Whether retrying the same dead letters is pointless. Errors that an operator can fix, such as a missing right, are
 /// retried.
-fn never_works(error: &Error) -> bool {
-    let about_the_letters =
+fn is_permanent(error: &Error) -> bool {
+    let about_the_records =
         matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported);
-    about_the_letters && error.retry() == Retry::Never
+    about_the_records && error.retry() == Retry::Never
 }
 
-fn never_kept(dead_letter: &DeadLetter, error: Error) -> Error {
+fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
     let message = format!(
-        "the dead dead_letter of the record {} can never be kept, its reason being {}: ingest has stopped; \
-         let the dead dead_letters take it, then restart",
+        "the dead letter of record {} (reason: {}) was rejected: ingest has stopped; \
+         raise the limit that rejects it, then restart",
         dead_letter.position(),
         dead_letter.reason.kind().as_str()
     );

@@ -190,7 +190,7 @@ impl Counts {
         let setting =
             self.limit.setting().map(|name| format!(" ({name} changes the limit)")).unwrap_or_default();
         let message = format!(
-            "{what}: ingest has stopped before it dead-dead_letters more; look at the dead dead_letters, fix the cause, \
+            "{what}: ingest has stopped before it dead-letters more; look at the dead letters, fix the cause, \
              then restart{setting}"
         );
         Some(Error::new(ErrorKind::Corrupt, message).with_origin("ingest"))
