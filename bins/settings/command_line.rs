@@ -162,7 +162,7 @@ pub(super) fn value_faults(text: &str) -> Vec<String> {
     for line in text.lines().take_while(|line| *line != "Help:") {
         match (line.strip_prefix("  "), faults.last_mut()) {
             (Some(more), Some(fault)) if more.starts_with("  ") => {
-                *fault = format!("{} {}", fault.trim(), more.trim())
+                *fault = format!("{} {}", fault.trim(), more.trim());
             }
             (Some(fault), _) => faults.push(fault.to_owned()),
             (None, _) => {}
