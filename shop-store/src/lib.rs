@@ -1,11 +1,11 @@
-//! Stores of purchase tracking.
+//! Storage backends for purchases, users and orders, and the embedded log.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | [`embedded`] | a log and a store in SQLite files: the default of every binary (feature `embedded`) |
-//! | [`mongo`] | purchases in a collection of MongoDB, users and orders in databases of it (feature `mongodb`) |
+//! | [`embedded`] | a log and stores in SQLite files, the default of the binaries (feature `embedded`) |
+//! | [`mongo`] | stores in MongoDB (feature `mongodb`) |
 
-// Test support names this crate by its name, in unit tests too.
+// The test support in `tests/` is compiled into unit tests too, and refers to this crate by name.
 #[cfg(test)]
 extern crate self as shop_store;
 

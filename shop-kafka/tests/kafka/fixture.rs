@@ -30,7 +30,7 @@ pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A log in a topic that nobody else uses.
+/// A log in a unique topic.
 #[derive(Debug)]
 pub(crate) struct KafkaFixture {
     log: KafkaLog,
@@ -54,7 +54,7 @@ impl KafkaFixture {
         Self::on_brokers_with(address, |_| {}).await
     }
 
-    /// On a cluster of three brokers in this process, with the options that `change` makes of the usual ones.
+    /// On a cluster of three brokers in this process, with the default options as modified by `change`.
     pub(crate) async fn in_process_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
         let cluster = InProcessCluster::start(3);
         let mut options = Self::options(&cluster.addresses);
@@ -64,7 +64,7 @@ impl KafkaFixture {
         Self::open(options, Some(cluster)).await
     }
 
-    /// On the brokers at `address`, with the options that `change` makes of the usual ones.
+    /// On the brokers at `address`, with the default options as modified by `change`.
     pub(crate) async fn on_brokers_with(address: &str, change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
         let mut options = Self::options(address);
         change(&mut options);
@@ -82,7 +82,7 @@ impl KafkaFixture {
         Self::on_test_server_with(|_| {}).await
     }
 
-    /// As [`on_test_server`](Self::on_test_server), with the options that `change` makes of the usual ones.
+    /// As [`on_test_server`](Self::on_test_server), with the default options as modified by `change`.
     pub(crate) async fn on_test_server_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<Self> {
         if let Some(address) = environment("SHOP_TEST_KAFKA") {
             return Some(Self::on_brokers_with(&address, change).await);
@@ -197,28 +197,28 @@ impl InProcessCluster {
     }
 
     /// Answers the next writes with what makes an idempotent producer give up for good.
-    pub(crate) fn break_producers(&self, writes: usize) {
+    pub(crate) fn fail_producers(&self, writes: usize) {
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![broken; writes]));
     }
 
     /// Answers so many of the next writes as a partition does whose replicas are too few once the record is written,
     /// and the one after them with what makes an idempotent producer give up for good.
-    pub(crate) fn write_and_break_producers(&self, writes: usize) {
+    pub(crate) fn write_and_fail_producers(&self, writes: usize) {
         let written = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         let answers = std::iter::repeat_n(written, writes).chain([broken]).collect();
         self.order(Order::Fail(RDKafkaApiKey::Produce, answers));
     }
 
-    /// Answers the next heartbeats as a group does that has thrown the member out.
-    pub(crate) fn throw_members_out(&self, heartbeats: usize) {
+    /// Answers the next heartbeats with the error for an evicted member.
+    pub(crate) fn evict_members(&self, heartbeats: usize) {
         let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
         self.order(Order::Fail(RDKafkaApiKey::Heartbeat, vec![unknown; heartbeats]));
     }
 
-    /// Does not let anybody use a topic any more.
-    pub(crate) fn forbid_topic(&self, topic: &str) {
+    /// Denies all access to a topic.
+    pub(crate) fn deny_topic(&self, topic: &str) {
         let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
         self.order(Order::FailTopic(topic.to_owned(), forbidden));
     }
@@ -233,26 +233,26 @@ impl InProcessCluster {
         self.order(Order::Lead(topic.to_owned(), partition, Some(broker)));
     }
 
-    /// Tells no id to clients that connect from now on, as the first versions of Kafka did.
-    pub(crate) fn hide_id(&self) {
+    /// Hides the cluster id from clients that connect from now on, like the first versions of Kafka.
+    pub(crate) fn hide_cluster_id(&self) {
         self.order(Order::Limit(RDKafkaApiKey::Metadata, 1));
     }
 
-    /// Tells its id to clients that connect from now on.
-    pub(crate) fn show_id(&self) {
+    /// Reports the cluster id to clients that connect from now on.
+    pub(crate) fn show_cluster_id(&self) {
         self.order(Order::Limit(RDKafkaApiKey::Metadata, 2));
     }
 
     fn order(&self, order: Order) {
         let (done, answer) = channel();
         self.orders.send((order, done)).expect("the cluster runs");
-        answer.recv().expect("the cluster has done what it was told to");
+        answer.recv().expect("the command was run");
     }
 }
 
 fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender<()>)>) {
     let cluster = MockCluster::new(brokers).expect("a cluster");
-    started.send(cluster.bootstrap_servers()).expect("somebody waits");
+    started.send(cluster.bootstrap_servers()).expect("the caller waits");
     while let Ok((order, done)) = to_do.recv() {
         let result = match order {
             Order::CreateTopic(topic, partitions) => cluster.create_topic(&topic, partitions, brokers.min(3)),
@@ -266,8 +266,8 @@ fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender
             Order::Lead(topic, partition, broker) => cluster.partition_leader(&topic, partition, broker),
             Order::Limit(request, version) => cluster.apiversion(request, Some(0), Some(version)),
         };
-        result.expect("the cluster does what it is told to");
+        result.expect("the command succeeds");
         // Who has given up waiting has failed already.
-        let _nobody_waits = done.send(());
+        let _caller_gone = done.send(());
     }
 }

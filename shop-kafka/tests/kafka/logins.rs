@@ -24,7 +24,7 @@ async fn as_user(logins: &Logins, (name, password): (&str, &str), mechanism: Sas
     .await
 }
 
-/// Whoever is let in writes, reads, and is well.
+/// An authorized user can write, read and check.
 async fn works(fixture: &KafkaFixture) {
     let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
     let purchase = purchase(1);
@@ -74,14 +74,14 @@ async fn a_refused_login_is_denied() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_without_rights_is_told_which() {
+async fn missing_topic_rights_are_denied() {
     let Some(logins) = servers::plain_logins().await else { return };
     let fixture = as_user(&logins, KafkaContainer::GUEST, SaslMechanism::Plain).await;
     is_denied(&fixture, "grant READ, WRITE and DESCRIBE").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_that_is_missing_is_named() {
+async fn denied_operations_name_the_missing_right() {
     let Some(logins) = servers::plain_logins().await else { return };
     let Some(grants) = logins.anybody() else { panic!("a broker in a container") };
     let guest = as_user(&logins, KafkaContainer::GUEST, SaslMechanism::Plain).await;
@@ -126,7 +126,7 @@ async fn a_login_with_scram_works_and_a_wrong_one_is_denied() {
 
 #[cfg(not(feature = "tls"))]
 #[tokio::test]
-async fn what_needs_openssl_is_refused_when_a_log_is_opened() {
+async fn open_rejects_options_that_require_openssl() {
     let scram = |options: &mut KafkaLogOptions| {
         options.username = Some("somebody".into());
         options.password = Some("secret".to_owned().into());

@@ -15,7 +15,7 @@ use crate::servers;
 use crate::support::{purchase, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_without_room_stays_a_member() {
+async fn a_full_queue_keeps_the_membership() {
     // Longer than the 3 s for which the cluster in this process holds back a group's first assignment.
     let session = Duration::from_secs(4);
     let fixture = KafkaFixture::in_process_with(|options| options.session_timeout = session).await;
@@ -23,7 +23,7 @@ async fn a_reader_without_room_stays_a_member() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_without_room_stays_a_member_of_a_real_group() {
+async fn a_full_queue_keeps_the_membership_on_a_broker() {
     // The least that brokers take unless they are told otherwise.
     let session = Duration::from_secs(6);
     let with_session = |options: &mut KafkaLogOptions| options.session_timeout = session;
@@ -49,7 +49,7 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
     let mut batches = vec![first];
     // A member that did not poll all that time would be out after two sessions and the grace.
     let interrupted = tokio::time::timeout(session * 3, source.next_control()).await;
-    assert!(interrupted.is_err(), "nothing was taken away: {interrupted:?}");
+    assert!(interrupted.is_err(), "nothing was revoked: {interrupted:?}");
     loop {
         found.extend(batches.iter().flat_map(|batch| {
             batch.records.iter().map(|record| decode(record, &batch.partition).unwrap().id)
@@ -65,7 +65,7 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
         let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
         batches = vec![batch];
     }
-    assert_eq!(found.len(), wanted.len(), "nothing comes twice");
+    assert_eq!(found.len(), wanted.len(), "nothing is duplicated");
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
 }
 
@@ -88,7 +88,7 @@ async fn an_eager_revocation_ends_with_its_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_whose_identity_is_taken_is_told() {
+async fn next_is_denied_after_another_member_takes_the_instance_id() {
     let with_identity = |options: &mut KafkaLogOptions| options.group_instance_id = Some("the-one".into());
     let Some(fixture) = servers::on_broker_with(with_identity).await else { return };
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_member_whose_identity_is_taken_is_told() {
     let outcomes = first.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
     assert_eq!(outcomes, [CommitOutcome::Fenced]);
     let again = soon("next", first.next()).await.unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Denied, "it is told as long as nothing is read: {again}");
+    assert_eq!(again.kind(), ErrorKind::Denied, "it is reported while nothing is read: {again}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +119,7 @@ async fn a_member_that_was_thrown_out_commits_nothing_more() {
     let source = fixture.source("group").await;
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
     let position = [CommitOffset::new(batch.partition, 1)];
-    fixture.cluster().unwrap().throw_members_out(1);
+    fixture.cluster().unwrap().evict_members(1);
     // Before the member knows that it is out, between that and the word to its reader, and after.
     let commits = async {
         loop {

@@ -1,4 +1,4 @@
-//! The log as an operator meets it: walked as a whole, held against a store, its letters replayed and dropped.
+//! Administrative access: scans, verification, and replayed or discarded dead letters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +29,9 @@ fn record(key: Option<&str>, value: &str) -> LogRecord {
 const OF: RecordType = Purchase::TYPE;
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
-/// The records of the log, each as the letter that would be made of it.
-async fn walked(log: &KafkaLog) -> Vec<DeadLetter> {
-    let batches: Vec<_> = soon("walk", log.scan().await.unwrap().try_collect()).await.unwrap();
+/// The records of the log, each as a dead letter.
+async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
+    let batches: Vec<_> = soon("scan", log.scan().await.unwrap().try_collect()).await.unwrap();
     let mut letters: Vec<DeadLetter> = Vec::new();
     for shop_core::log::Batch { partition, records, .. } in batches {
         let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(OF), 1);
@@ -41,18 +41,18 @@ async fn walked(log: &KafkaLog) -> Vec<DeadLetter> {
     letters
 }
 
-async fn put_aside(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
+async fn dead_letter_states(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
     let all = async { log.scan_dead_letters().await.unwrap().try_collect::<Vec<_>>().await.unwrap() };
-    let (mut kept, mut settled) = (Vec::new(), Vec::new());
-    for put_aside in soon("read what was put aside", all).await {
-        match put_aside {
-            DeadLetterState::Pending(letter) => kept.push(letter),
-            DeadLetterState::Resolved(letter) => settled.push(letter.resolution),
+    let (mut pending, mut resolved) = (Vec::new(), Vec::new());
+    for dead_letter_states in soon("read dead letters", all).await {
+        match dead_letter_states {
+            DeadLetterState::Pending(letter) => pending.push(letter),
+            DeadLetterState::Resolved(letter) => resolved.push(letter.resolution),
             other => panic!("{other:?}"),
         }
     }
-    kept.sort_by_key(DeadLetter::position);
-    (kept, settled)
+    pending.sort_by_key(DeadLetter::position);
+    (pending, resolved)
 }
 
 async fn verify(log: &KafkaLog, store: &InMemoryStore) -> VerifyReport {
@@ -62,17 +62,17 @@ async fn verify(log: &KafkaLog, store: &InMemoryStore) -> VerifyReport {
     soon("verify", verify.run(log, |_| ())).await.unwrap()
 }
 
-/// Carries what is in the log until nothing of it is missing.
-async fn carry(fixture: &KafkaFixture, store: &InMemoryStore) {
+/// Runs ingest until no record is missing.
+async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore) {
     let (source, dead) = (fixture.source("group").await, fixture.dead_letters().await);
     let ingest = Ingest::new(source, Arc::new(store.clone()), dead, IngestOptions::default());
     let until = Box::pin(async { while verify(fixture.log(), store).await.missing.count > 0 {} });
-    soon("carry", Box::pin(ingest.run(until))).await.unwrap();
+    soon("ingest", Box::pin(ingest.run(until))).await.unwrap();
 }
 
-async fn a_walk_sees_all(fixture: &KafkaFixture) {
+async fn scan_returns_all_records(fixture: &KafkaFixture) {
     let log = fixture.log();
-    assert!(walked(log).await.is_empty());
+    assert!(scanned(log).await.is_empty());
     let purchases: Vec<_> = (0..100).map(purchase).collect();
     for purchase in &purchases {
         log.sink().publish(purchase).await.unwrap();
@@ -81,103 +81,103 @@ async fn a_walk_sees_all(fixture: &KafkaFixture) {
     for number in 0..20 {
         log.append(record(None, &number.to_string())).await.unwrap();
     }
-    let batches: Vec<_> = soon("walk", begun.try_collect()).await.unwrap();
+    let batches: Vec<_> = soon("scan", begun.try_collect()).await.unwrap();
     let count: usize = batches.iter().map(|batch: &shop_core::log::Batch| batch.records.len()).sum();
     assert_eq!(count, 100, "what came later is left out");
     assert!(batches.iter().all(|batch| batch.records.len() <= 10));
-    let walked = walked(log).await;
-    assert_eq!(walked.len(), 120);
-    // A walk that nobody takes further ends by itself, and disturbs no other.
+    let scanned = scanned(log).await;
+    assert_eq!(scanned.len(), 120);
+    // A dropped scan ends, and does not affect other scans.
     let mut given_up = log.scan().await.unwrap();
-    assert!(soon("walk", given_up.next()).await.is_some());
+    assert!(soon("scan", given_up.next()).await.is_some());
 }
 
-async fn letters_are_settled(fixture: &KafkaFixture) {
+async fn dead_letters_are_resolved(fixture: &KafkaFixture) {
     let log = fixture.log();
     for value in ["poison 1", "poison 2", "poison 3", ADA] {
         log.append(record((value != ADA).then_some("u1"), value)).await.unwrap();
     }
-    let letters = walked(log).await;
+    let letters = scanned(log).await;
     let dead = log.dead_letters();
     for _ in 0..2 {
         dead.put(&letters).await.unwrap();
     }
-    assert_eq!(put_aside(log).await, (letters.clone(), vec![]), "each once");
+    assert_eq!(dead_letter_states(log).await, (letters.clone(), vec![]), "each once");
 
     let (ada, others): (Vec<_>, Vec<_>) =
         letters.into_iter().partition(|letter| letter.record.value.as_deref() == Some(ADA.as_bytes()));
     assert_eq!(soon("replay", log.replay(&ada, OF)).await.unwrap(), 1);
     assert_eq!(soon("discard", log.discard(&others[..1], OF)).await.unwrap(), 1);
-    let (kept, settled) = put_aside(log).await;
-    assert_eq!(kept, others[1..]);
-    assert_eq!(settled.len(), 2);
-    assert!(settled.contains(&Resolution::Replayed) && settled.contains(&Resolution::Dropped));
+    let (pending, resolved) = dead_letter_states(log).await;
+    assert_eq!(pending, others[1..]);
+    assert_eq!(resolved.len(), 2);
+    assert!(resolved.contains(&Resolution::Replayed) && resolved.contains(&Resolution::Dropped));
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 2);
     // It stands in the log once more, under the id that its place has given it.
-    let ids = walked(log).await.into_iter().filter_map(|letter| letter.id(OF));
+    let ids = scanned(log).await.into_iter().filter_map(|letter| letter.id(OF));
     assert_eq!(ids.filter(|id| Some(id) == ada[0].id(OF).as_ref()).count(), 2);
-    // One that is put again is kept again.
+    // One that is put again is pending again.
     dead.put(&ada).await.unwrap();
-    assert_eq!(put_aside(log).await.0.len(), 3);
+    assert_eq!(dead_letter_states(log).await.0.len(), 3);
 }
 
-async fn the_log_is_held_against_the_store(fixture: &KafkaFixture) {
+async fn verify_compares_log_and_store(fixture: &KafkaFixture) {
     let (log, store) = (fixture.log(), InMemoryStore::new());
     for value in [ADA, ADA, "poison", ADA] {
         log.append(record(Some("u1"), value)).await.unwrap();
     }
     assert_eq!(verify(log, &store).await.missing.count, 4);
-    carry(fixture, &store).await;
+    ingest_all(fixture, &store).await;
     let verified = verify(log, &store).await;
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
     assert!(verified.is_clean() && store.all().len() == 3, "{verified:?}");
-    // One that fails again is a letter again; one that was stored already doubles nothing.
-    let mut letters = put_aside(log).await.0;
-    let stored = walked(log).await.swap_remove(0);
+    // A replay that fails again is dead-lettered again; a stored record is not duplicated.
+    let mut letters = dead_letter_states(log).await.0;
+    let stored = scanned(log).await.swap_remove(0);
     letters.push(stored);
     assert_eq!(log.replay(&letters, OF).await.unwrap(), 2);
-    carry(fixture, &store).await;
+    ingest_all(fixture, &store).await;
     let verified = verify(log, &store).await;
     assert!(verified.is_clean() && store.all().len() == 3, "{verified:?}");
     assert_eq!((verified.dead_lettered, verified.resolved), (1, 2), "{verified:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_process_a_walk_sees_all_that_was_there() {
-    a_walk_sees_all(&KafkaFixture::in_process().await).await;
+async fn in_process_scan_returns_all_records() {
+    scan_returns_all_records(&KafkaFixture::in_process().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_process_letters_are_settled() {
-    letters_are_settled(&KafkaFixture::in_process().await).await;
+async fn in_process_dead_letters_are_resolved() {
+    dead_letters_are_resolved(&KafkaFixture::in_process().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_process_the_log_is_held_against_the_store() {
-    the_log_is_held_against_the_store(&KafkaFixture::in_process().await).await;
+async fn in_process_verify_compares_log_and_store() {
+    verify_compares_log_and_store(&KafkaFixture::in_process().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_broker_a_walk_sees_all_that_was_there() {
+async fn on_a_broker_scan_returns_all_records() {
     let Some(fixture) = servers::on_broker().await else { return };
-    a_walk_sees_all(&fixture).await;
+    scan_returns_all_records(&fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_broker_letters_are_settled() {
+async fn on_a_broker_dead_letters_are_resolved() {
     let Some(fixture) = servers::on_broker().await else { return };
-    letters_are_settled(&fixture).await;
+    dead_letters_are_resolved(&fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_broker_the_log_is_held_against_the_store() {
+async fn on_a_broker_verify_compares_log_and_store() {
     let Some(fixture) = servers::on_broker().await else { return };
-    the_log_is_held_against_the_store(&fixture).await;
+    verify_compares_log_and_store(&fixture).await;
 }
 
-/// Somebody may have made the topic of the letters with more partitions than one.
+/// The dead-letter topic may have been created with several partitions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn letters_are_settled_in_every_partition() {
+async fn dead_letters_are_resolved_in_every_partition() {
     let cluster = InProcessCluster::start(1);
     let options = KafkaFixture::options(&cluster.addresses);
     cluster.create_topic(&options.topic, 1);
@@ -185,19 +185,19 @@ async fn letters_are_settled_in_every_partition() {
     let log = KafkaLog::open(options).await.unwrap();
     let appended = stream::iter(0..40).then(|number| log.append(record(None, &format!("poison {number}"))));
     appended.try_collect::<Vec<_>>().await.unwrap();
-    let letters = walked(&log).await;
+    let letters = scanned(&log).await;
     // Without a key the copies go to any partition.
     for _ in 0..2 {
         log.dead_letters().put(&letters).await.unwrap();
     }
     log.discard(&letters[..30], OF).await.unwrap();
-    let (kept, settled) = put_aside(&log).await;
-    assert_eq!(kept, letters[30..]);
-    assert_eq!(settled, [Resolution::Dropped; 30]);
+    let (pending, resolved) = dead_letter_states(&log).await;
+    assert_eq!(pending, letters[30..]);
+    assert_eq!(resolved, [Resolution::Dropped; 30]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_told_to_operators() {
+async fn admin_calls_fail_during_an_outage() {
     let cluster = InProcessCluster::start(1);
     let mut options: KafkaLogOptions = KafkaFixture::options(&cluster.addresses);
     options.publish_timeout = Duration::from_secs(1);
@@ -205,9 +205,9 @@ async fn an_outage_is_told_to_operators() {
     cluster.create_topic(&format!("{}.dlq", options.topic), 1);
     let log = KafkaLog::open(options).await.unwrap();
     log.append(record(None, "poison")).await.unwrap();
-    let letters = walked(&log).await;
+    let letters = scanned(&log).await;
     cluster.broker_down(1);
-    let mut errors = vec![soon("walk", log.scan()).await.err().unwrap()];
+    let mut errors = vec![soon("scan", log.scan()).await.err().unwrap()];
     errors.push(soon("replay", log.replay(&letters, OF)).await.unwrap_err());
     errors.push(soon("discard", log.discard(&letters, OF)).await.unwrap_err());
     for error in errors {

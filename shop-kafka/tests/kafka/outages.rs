@@ -1,4 +1,4 @@
-//! Kafka is away, or comes back, or does not take what it is given.
+//! Kafka is unavailable, recovers, or rejects records.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use shop_kafka::{KafkaLog, KafkaLogOptions};
 use crate::servers;
 use crate::support::{publish_at_last, purchase, read_all, soon};
 
-/// One broker, so that Kafka is away when it is.
+/// A cluster with one broker, whose outage makes Kafka unavailable.
 fn one_broker() -> (InProcessCluster, KafkaLogOptions) {
     let cluster = InProcessCluster::start(1);
     let mut options = KafkaFixture::options(&cluster.addresses);
@@ -27,7 +27,7 @@ fn one_broker() -> (InProcessCluster, KafkaLogOptions) {
 async fn a_log_is_opened_without_kafka_and_recovers() {
     let (cluster, options) = one_broker();
     cluster.broker_down(1);
-    let log = KafkaLog::open(options).await.expect("kafka may be away");
+    let log = KafkaLog::open(options).await.expect("opening does not need kafka");
     let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
     let purchase = purchase(1);
     let error = soon("publish", sink.publish(&purchase)).await.unwrap_err();
@@ -51,7 +51,7 @@ async fn a_log_is_opened_without_kafka_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outage_is_told_and_gone_through() {
+async fn an_outage_is_reported_and_recovered_from() {
     let (cluster, options) = one_broker();
     let log = KafkaLog::open(options).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
@@ -73,7 +73,7 @@ async fn an_outage_is_told_and_gone_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closing_while_kafka_is_away_ends() {
+async fn close_returns_while_kafka_is_unavailable() {
     let (cluster, mut options) = one_broker();
     // A purchase without an answer is waited for nearly as long as a test may take.
     options.publish_timeout = Duration::from_secs(25);
@@ -136,14 +136,14 @@ async fn a_broken_producer_is_replaced() {
     let log = KafkaLog::open(options).await.unwrap();
     let sink = log.sink();
     sink.publish(&purchase(1)).await.unwrap();
-    cluster.break_producers(3);
+    cluster.fail_producers(3);
     let broken = purchase(2);
     publish_at_last(&sink, &broken).await;
     sink.publish(&purchase(3)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_to_be_sent_again_when_the_producer_breaks_may_be_in_the_log() {
+async fn a_pending_retry_has_an_unknown_outcome_when_the_producer_fails() {
     let (cluster, mut options) = one_broker();
     options.publish_timeout = Duration::from_secs(20);
     let log = KafkaLog::open(options).await.unwrap();
@@ -151,7 +151,7 @@ async fn what_waits_to_be_sent_again_when_the_producer_breaks_may_be_in_the_log(
     sink.publish(&purchase(0)).await.unwrap();
     // Records of several partitions are several writes: all but the last are written and wait to be sent again.
     let purchases: Vec<_> = (1..=7).map(purchase).collect();
-    cluster.write_and_break_producers(2);
+    cluster.write_and_fail_producers(2);
     let published = futures_util::future::join_all(purchases.iter().map(|purchase| sink.publish(purchase)));
     let published = soon("publish", published).await;
     let failed: Vec<_> = published.into_iter().filter_map(Result::err).collect();
@@ -162,7 +162,7 @@ async fn what_waits_to_be_sent_again_when_the_producer_breaks_may_be_in_the_log(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_is_too_large_is_refused() {
+async fn a_record_that_is_too_large_is_rejected() {
     // The cluster in the process knows no limit; librdkafka's own is 10 MiB here.
     let in_process = KafkaFixture::in_process().await;
     refuses(in_process.log(), 11 << 20).await;
@@ -254,12 +254,12 @@ async fn a_topic_without_any_leader_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_right_that_is_taken_away_is_told_by_a_check() {
+async fn check_reports_a_revoked_permission() {
     let (cluster, options) = one_broker();
     let log = KafkaLog::open(options.clone()).await.unwrap();
     let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
     soon("check", sink.check()).await.unwrap();
-    cluster.forbid_topic(&options.topic);
+    cluster.deny_topic(&options.topic);
     // Recent metadata counts for a while.
     let error = soon("check", async {
         while sink.check().await.is_ok() {}
@@ -275,7 +275,7 @@ async fn a_right_that_is_taken_away_is_told_by_a_check() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn source_waits_for_the_cluster_id() {
     let (cluster, options) = one_broker();
-    cluster.hide_id();
+    cluster.hide_cluster_id();
     let log = KafkaLog::open(options).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
     let purchase = purchase(1);
@@ -283,7 +283,7 @@ async fn source_waits_for_the_cluster_id() {
     let error = soon("next", source.next()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.message().contains("reports no id"), "{error}");
-    cluster.show_id();
+    cluster.show_cluster_id();
     cluster.broker_down(1);
     cluster.broker_up(1);
     soon("all of it", read_all(&source, &BTreeSet::from([purchase.id]))).await;

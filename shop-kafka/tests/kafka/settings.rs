@@ -80,8 +80,8 @@ impl StatisticsObserver for Latest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn statistics_are_told() {
-    let (sender, mut told) = watch::channel((None, None));
+async fn statistics_are_reported() {
+    let (sender, mut reported) = watch::channel((None, None));
     let latest: Arc<dyn StatisticsObserver> = Arc::new(Latest(sender));
     let fixture = KafkaFixture::in_process_with(|options| {
         options.statistics = Some(latest);
@@ -94,7 +94,7 @@ async fn statistics_are_told() {
     // A position that was never committed is behind nothing.
     let index = batch.partition.index;
     source.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
-    let lags = told.wait_for(|(producer, consumer)| {
+    let lags = reported.wait_for(|(producer, consumer)| {
         let connected =
             matches!(producer, Some(KafkaStatistics::Producer { brokers_up: 1.., waiting: 0, .. }));
         let lag = match consumer {

@@ -67,7 +67,7 @@ async fn check(folder: &Path, name: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_table_and_no_index_is_damaged_without_notice() {
+async fn check_detects_damage_in_every_table_and_index() {
     for name in ["log", "store", "users", "orders"] {
         let sound = tempfile::tempdir().unwrap();
         check(sound.path(), name).await.unwrap();

@@ -1,4 +1,4 @@
-//! Opening a database file: ours, of a version that we know, and set up to be durable.
+//! Opens a database file: checks its type and version, migrates it, and configures durability.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,50 +10,50 @@ use shop_core::{Error, ErrorKind, Result};
 use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, Identity, LockGuard};
 
-/// One of our kinds of database file.
+/// A type of database file.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// What tells our files from others: SQLite's `application_id`.
+    /// SQLite's `application_id`, which identifies the type.
     pub(super) application_id: i32,
-    /// What makes each version from the one before; as many as the version's number.
+    /// The statements that upgrade each version to the next. Their number is the current version.
     pub(super) migrations: &'static [&'static str],
-    /// A checkpoint, which keeps the next commit waiting, comes when so many pages stand in the write-ahead log. At
-    /// SQLite's own 1,000 unless given.
+    /// Number of pages in the write-ahead log that triggers a checkpoint, which delays the next commit (default:
+    /// SQLite's 1,000).
     pub(super) checkpoint_pages: Option<u32>,
-    /// Reads a row of every table and every index, which takes microseconds: what finds out that the file is damaged.
-    pub(super) touch: &'static [&'static str],
+    /// Queries that read a row of every table and index, to detect a damaged file. They take microseconds.
+    pub(super) check_queries: &'static [&'static str],
 }
 
 impl Kind {
-    /// Reads where each table and each index begins.
-    pub(super) fn touch(&self, connection: &Connection) -> rusqlite::Result<()> {
-        for query in self.touch {
+    /// Runs the check queries.
+    pub(super) fn check(&self, connection: &Connection) -> rusqlite::Result<()> {
+        for query in self.check_queries {
             connection.prepare_cached(query)?.query_row([], |_| Ok(())).optional()?;
         }
         Ok(())
     }
 }
 
-/// A file of some kind in the data folder.
+/// A database file in the data folder.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
     kind: &'static Kind,
     folder: PathBuf,
-    /// The file's name without its ending.
+    /// The file's name without its extension.
     name: String,
-    /// The largest size that the file may have, in bytes.
+    /// Maximum size of the file in bytes.
     max_file_bytes: Option<u64>,
-    /// Whether folder and file are made if they are missing.
+    /// Whether a missing folder and file are created.
     create: bool,
 }
 
-/// How long SQLite waits for a lock that a program which is not ours may hold: less than anybody waits for an
-/// answer. Among our own processes the lock file sees to it that nobody waits here.
-const BUSY: Duration = Duration::from_secs(1);
-/// A write-ahead log that has grown is cut back to this size.
+/// SQLite's busy timeout, for locks of other programs. Our processes take turns with the lock file and do not wait
+/// here. It is shorter than the callers' timeouts.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// The size in bytes to which a grown write-ahead log is truncated.
 const WAL_BYTES: i64 = 64 << 20;
 
-/// What a file says of itself.
+/// The version of a file.
 #[derive(Debug)]
 struct Found {
     is_new: bool,
@@ -71,9 +71,8 @@ impl Database {
         }
     }
 
-    /// Whether folder and file are made if they are missing, and the file is brought to our version. They are unless
-    /// chosen.
-    pub(super) fn creating(self, create: bool) -> Self {
+    /// Sets whether a missing folder and file are created and an older file is migrated (default true).
+    pub(super) fn with_create(self, create: bool) -> Self {
         Self { create, ..self }
     }
 
@@ -89,61 +88,61 @@ impl Database {
         self.folder.join(format!("{}.lock", self.name))
     }
 
-    /// Whether a turn to write can be had without making the lock file: it is there as soon as a service was.
+    /// Whether the write lock can be taken without creating the lock file. A service creates it on its first start.
     pub(super) fn has_lock(&self) -> bool {
         self.create || self.lock_path().exists()
     }
 
-    /// Opens the file to write. What is missing is made or refused, see `creating`.
+    /// Opens the file for writing. A missing file is created or is an error, see [`with_create`](Self::with_create).
     pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
         if self.create { self.create() } else { self.open_existing() }
     }
 
-    /// Opens a file of our version. Nothing is made, and nothing of the file changed, before the first write.
+    /// Opens a file of the current version. Creates nothing, and does not modify the file before the first write.
     fn open_existing(&self) -> Result<(Connection, WriteLock)> {
         let path = self.path();
         if !path.try_exists().map_err(|error| from_io(error, &path))? {
-            return Err(self.nothing_there());
+            return Err(self.not_found());
         }
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let found = self.inspect(&connection)?;
         if found.is_new {
-            return Err(self.nothing_there());
+            return Err(self.not_found());
         }
         if found.version < self.kind.migrations.len() {
             let message = "the file was written by an earlier version of this program: start a service of this \
                            version on it first";
-            return Err(self.refused(message).with_context("file_version", found.version));
+            return Err(self.corrupt(message).with_context("file_version", found.version));
         }
-        self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
-        self.demand_wal(&connection)?;
+        self.sqlite(configure(&connection, &found, self.kind.checkpoint_pages))?;
+        self.require_wal(&connection)?;
         self.limit_size(&connection)?;
         Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::from_path(&path)? }))
     }
 
-    fn nothing_there(&self) -> Error {
+    fn not_found(&self) -> Error {
         database_error(ErrorKind::Unavailable, "there is nothing here: name the folder that the services use")
             .with_context("missing", self.path().display())
     }
 
-    /// Makes folder and file if they are missing, and brings the file to our version.
+    /// Creates a missing folder and file, and migrates the file to the current version.
     fn create(&self) -> Result<(Connection, WriteLock)> {
-        make_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
+        create_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
         let lock = FileLock::open(&self.lock_path())?;
-        let turn = lock.turn()?;
+        let guard = lock.lock()?;
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        // Looked at before anything is changed: another program's file stays as it is.
+        // Inspected before any change: a file of another program must stay unmodified.
         let found = self.inspect(&connection)?;
-        self.sqlite(set_up(&connection, &found, self.kind.checkpoint_pages))?;
-        self.demand_wal(&connection)?;
+        self.sqlite(configure(&connection, &found, self.kind.checkpoint_pages))?;
+        self.require_wal(&connection)?;
         self.sqlite(self.migrate(&connection, found.version))?;
         self.limit_size(&connection)?;
-        drop(turn);
+        drop(guard);
         let file = Identity::from_path(&self.path())?;
         Ok((connection, WriteLock { lock: Some(lock), path: self.lock_path(), file }))
     }
 
-    /// The limit belongs to the connection: nothing of the file is changed.
+    /// Limits the file's size. The limit applies to the connection and is not stored in the file.
     fn limit_size(&self, connection: &Connection) -> Result<()> {
         let Some(bytes) = self.max_file_bytes else { return Ok(()) };
         let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0));
@@ -151,21 +150,21 @@ impl Database {
         self.sqlite(connection.pragma_update(None, "max_page_count", pages))
     }
 
-    /// Another connection, which only reads. The file must be there.
+    /// Opens a read-only connection. The file must exist.
     pub(super) fn reader(&self) -> Result<Connection> {
-        // Not SQLITE_OPEN_READ_ONLY: the last reader to leave must be able to clean up the write-ahead log.
+        // Not SQLITE_OPEN_READ_ONLY: the last connection to close must be able to remove the write-ahead log.
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        self.demand_wal(&connection)?;
+        self.require_wal(&connection)?;
         self.sqlite(connection.pragma_update(None, "query_only", true))?;
         Ok(connection)
     }
 
     fn open(&self, flags: OpenFlags) -> Result<Connection> {
-        // Every connection stays with one thread, so SQLite needs no mutex of its own.
+        // Every connection is used by a single thread, so SQLite needs no mutex.
         let opened = Connection::open_with_flags(self.path(), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX);
         self.sqlite(opened.and_then(|connection| {
-            // First of all, so that everything after it waits for locks instead of failing.
-            connection.busy_timeout(BUSY)?;
+            // Set first, so all later statements wait for locks instead of failing.
+            connection.busy_timeout(BUSY_TIMEOUT)?;
             connection.set_prepared_statement_cache_capacity(32);
             Ok(connection)
         }))
@@ -178,30 +177,29 @@ impl Database {
         let (application, version) = (number("application_id")?, number("user_version")?);
         let is_new = application == 0 && version == 0 && number("schema_version")? == 0;
         if !is_new && application != self.kind.application_id {
-            let message =
-                "the file is another program's database: move it away, or choose another data folder";
-            return Err(self.refused(message).with_context("application_id", application));
+            let message = "the file is another program's database: remove it, or set another data folder";
+            return Err(self.corrupt(message).with_context("application_id", application));
         }
         let (known, version) = (self.kind.migrations.len(), usize::try_from(version).unwrap_or_default());
         if version > known {
             let message =
                 "the file was written by a newer version of this program: use that version or a later one";
             return Err(self
-                .refused(message)
+                .corrupt(message)
                 .with_context("file_version", version)
                 .with_context("known", known));
         }
         Ok(Found { is_new, version })
     }
 
-    fn demand_wal(&self, connection: &Connection) -> Result<()> {
+    fn require_wal(&self, connection: &Connection) -> Result<()> {
         let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
         if self.sqlite(mode)? == "wal" {
             return Ok(());
         }
         Err(database_error(
             ErrorKind::Unavailable,
-            "the file system has no write-ahead log: use a local disk",
+            "the file system does not support a write-ahead log: use a local disk",
         )
         .with_context("file", self.path().display()))
     }
@@ -223,13 +221,13 @@ impl Database {
         result.map_err(|error| from_sqlite(error, &self.path()))
     }
 
-    fn refused(&self, message: &str) -> Error {
+    fn corrupt(&self, message: &str) -> Error {
         database_error(ErrorKind::Corrupt, message).with_context("file", self.path().display())
     }
 }
 
-/// Makes `folder`, and sees to it that it is still there after a power cut.
-fn make_folder(folder: &Path) -> std::io::Result<()> {
+/// Creates `folder`, durably: its parent folders are synced.
+fn create_folder(folder: &Path) -> std::io::Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(folder)?;
@@ -240,10 +238,10 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What must be as we need it, whoever has changed it.
-fn set_up(connection: &Connection, found: &Found, checkpoint_pages: Option<u32>) -> rusqlite::Result<()> {
+/// Sets the configuration that durability depends on, on every open.
+fn configure(connection: &Connection, found: &Found, checkpoint_pages: Option<u32>) -> rusqlite::Result<()> {
     if found.is_new {
-        // Of effect only in a file that is still empty, which the write-ahead log ends.
+        // Only effective in an empty file, before the switch to the write-ahead log.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
     }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
@@ -254,28 +252,28 @@ fn set_up(connection: &Connection, found: &Found, checkpoint_pages: Option<u32>)
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)
 }
 
-/// The lock that processes take in turns around each write. SQLite's own waiting is unfair: of four busy
-/// processes one was starved to a five-thousandth of another's rate.
+/// The lock that a process holds during each write. SQLite's own lock is unfair: of four busy processes, one was
+/// starved to 1/5,000 of another's rate.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    /// Opened with the first turn, unless it was before: a reader makes no lock file.
+    /// Opened with the first write: a process that only reads creates no lock file.
     lock: Option<FileLock>,
     path: PathBuf,
     file: Identity,
 }
 
 impl WriteLock {
-    /// Waits for this process's turn, which lasts as long as the answer lives.
+    /// Waits for the lock, which is held until the guard is dropped.
     ///
     /// # Errors
-    /// When lock or file was deleted or replaced: what is written then, nobody will find.
-    pub(super) fn turn(&mut self) -> Result<LockGuard<'_>> {
+    /// If the lock file or the database was deleted or replaced: a write would be lost.
+    pub(super) fn lock(&mut self) -> Result<LockGuard<'_>> {
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => FileLock::open(&self.path)?,
         };
-        let turn = self.lock.insert(lock).turn()?;
+        let guard = self.lock.insert(lock).lock()?;
         self.file.check_identity()?;
-        Ok(turn)
+        Ok(guard)
     }
 }

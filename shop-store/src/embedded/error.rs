@@ -1,4 +1,4 @@
-//! From SQLite's errors to the one error of the ports.
+//! Maps errors of SQLite and of the file system to [`shop_core::Error`].
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use rusqlite::ErrorCode;
 use rusqlite::types::Type;
 use shop_core::{Error, ErrorKind, Outcome};
 
-/// An error of ours.
+/// An error with the origin `embedded database`.
 pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("embedded database")
 }
 
-/// What SQLite's `error` about the file at `path` means to a caller.
+/// Converts an error of SQLite about the file at `path`.
 ///
-/// The codes and their meaning: <https://www.sqlite.org/rescode.html>.
+/// Reference of the codes: <https://www.sqlite.org/rescode.html>.
 pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
-    let (kind, message) = meaning(&error);
+    let (kind, message) = classify(&error);
     Error::new(kind, message)
         .with_outcome(Outcome::NotApplied)
         .with_origin("embedded database")
@@ -23,52 +23,56 @@ pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
         .with_source(error)
 }
 
-const DISK_FULL: (ErrorKind, &str) =
-    (ErrorKind::Unavailable, "the disk is full, or the file has its largest size: make room");
+const DISK_FULL: (ErrorKind, &str) = (
+    ErrorKind::Unavailable,
+    "the disk is full, or the file has reached its maximum size: free disk space or raise the limit",
+);
 
-fn meaning(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
+fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
-        return (ErrorKind::Corrupt, "what is stored is not what this version writes");
+        return (ErrorKind::Corrupt, "a stored value cannot be read by this version");
     };
-    // The shared memory of the write-ahead log found no room.
+    // No disk space for the shared memory of the write-ahead log.
     if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE {
         return DISK_FULL;
     }
     match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            (ErrorKind::Unavailable, "another program has locked the file: end it, or wait")
+            (ErrorKind::Unavailable, "another program has locked the file: stop it, or wait")
         }
         ErrorCode::DiskFull => DISK_FULL,
-        ErrorCode::ReadOnly => {
-            (ErrorKind::Unavailable, "the file cannot be written: let this user write it and its folder")
-        }
+        ErrorCode::ReadOnly => (
+            ErrorKind::Unavailable,
+            "the file cannot be written: grant this user write access to it and its folder",
+        ),
         ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied | ErrorCode::CannotOpen => (
             ErrorKind::Unavailable,
-            "the file cannot be opened: let this user read and write it and its folder",
+            "the file cannot be opened: grant this user read and write access to it and its folder",
         ),
-        ErrorCode::SystemIoFailure => (ErrorKind::Unavailable, "the disk does not work"),
-        ErrorCode::FileLockingProtocolFailed | ErrorCode::NoLargeFileSupport => {
-            (ErrorKind::Unavailable, "the file system does not do what a database needs: use a local disk")
-        }
+        ErrorCode::SystemIoFailure => (ErrorKind::Unavailable, "the disk reported an I/O error"),
+        ErrorCode::FileLockingProtocolFailed | ErrorCode::NoLargeFileSupport => (
+            ErrorKind::Unavailable,
+            "the file system does not support locks or large files: use a local disk",
+        ),
         ErrorCode::OutOfMemory => (ErrorKind::Unavailable, "the machine has no memory left"),
         ErrorCode::OperationInterrupted | ErrorCode::OperationAborted | ErrorCode::SchemaChanged => {
             (ErrorKind::Unavailable, "the operation was interrupted")
         }
         ErrorCode::NotADatabase => (
             ErrorKind::Corrupt,
-            "the file is no database of ours: move it away, or choose another data folder",
+            "the file is not a database of this program: remove it, or set another data folder",
         ),
         ErrorCode::DatabaseCorrupt => (
             ErrorKind::Corrupt,
             "the database is damaged: restore it from a backup, or recover it with the sqlite3 tool",
         ),
-        ErrorCode::TooBig => (ErrorKind::TooLarge, "too many bytes for one row"),
-        // A constraint, a type, a parameter: a fault of this program.
-        _ => (ErrorKind::Internal, "the database refused an operation"),
+        ErrorCode::TooBig => (ErrorKind::TooLarge, "the row is too large"),
+        // A constraint, type or parameter error: a defect of this program.
+        _ => (ErrorKind::Internal, "the database rejected an operation"),
     }
 }
 
-/// What was read from `column` is not what we write there.
+/// The error for an invalid value in `column`.
 pub(super) fn unreadable(
     column: usize,
     error: impl std::error::Error + Send + Sync + 'static,
@@ -76,7 +80,7 @@ pub(super) fn unreadable(
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
-/// Whether `error` says that the file itself is damaged, and not only a row that this version does not understand.
+/// Whether `error` reports a damaged file, and not only a value that this version cannot read.
 pub(super) fn is_damage(error: &Error) -> bool {
     let code = std::error::Error::source(error)
         .and_then(|source| source.downcast_ref::<rusqlite::Error>())
@@ -84,8 +88,7 @@ pub(super) fn is_damage(error: &Error) -> bool {
     matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Whether a COMMIT that failed may have reached the disk all the same: a failing disk says nothing about what
-/// it has kept, everything else is rolled back.
+/// The outcome of a failed COMMIT. After an I/O error the transaction may be on disk; all other errors roll it back.
 pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
     match failed.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => Outcome::Unknown,
@@ -93,14 +96,14 @@ pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
     }
 }
 
-/// What an operating system's `error` about `path` means to a caller.
+/// Converts an error of the operating system about `path`.
 pub(super) fn from_io(error: std::io::Error, path: &Path) -> Error {
     let message = match error.kind() {
         std::io::ErrorKind::PermissionDenied => "no permission: let this user read and write there",
-        std::io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: choose another data folder",
-        std::io::ErrorKind::StorageFull => "the disk is full: make room",
+        std::io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: set another data folder",
+        std::io::ErrorKind::StorageFull => "the disk is full: free disk space",
         std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
-            "there is a file where a folder is needed: move it away, or choose another data folder"
+            "there is a file where a folder is needed: remove it, or set another data folder"
         }
         _ => "the data folder cannot be used",
     };

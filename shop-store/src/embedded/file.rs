@@ -1,4 +1,4 @@
-//! A file of rows: one thread that writes, some that read.
+//! A store's file, with one writer thread and several reader threads.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::options::EmbeddedStoreOptions;
 use super::readers::Readers;
 use super::writer::Writer;
 
-/// A file with its threads. Clones share them.
+/// A file with its writer and reader threads. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct StoreFile {
     pub(super) writer: Writer,
@@ -17,8 +17,8 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    /// Opens the file of this name; what is missing is made, unless the options say otherwise. `committed` is called after every
-    /// commit.
+    /// Opens the file `name`. A missing folder or file is created if the options say so. `committed` is called after
+    /// every commit.
     pub(super) async fn open(
         kind: &'static Kind,
         folder: &Path,
@@ -26,7 +26,7 @@ impl StoreFile {
         options: &EmbeddedStoreOptions,
         committed: impl Fn() + Send + 'static,
     ) -> Result<Self> {
-        let database = Database::new(kind, folder, name, options.max_file_bytes).creating(options.create);
+        let database = Database::new(kind, folder, name, options.max_file_bytes).with_create(options.create);
         let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
         Ok(Self { writer, readers })

@@ -1,4 +1,4 @@
-//! Files that are locked, never read or written: the kernel frees them when their process dies.
+//! Lock files. The kernel releases the locks of a process when it ends.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +8,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::error::from_io;
 
-/// A file at a path, as it was when it was opened.
+/// The identity of an open file, by device and inode.
 #[derive(Debug)]
 pub(super) struct Identity {
     path: PathBuf,
@@ -17,14 +17,16 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The file that is at `path` now.
+    /// Returns the identity of the file that is at `path` now.
     pub(super) fn from_path(path: &Path) -> Result<Self> {
         let found = fs::metadata(path).map_err(|error| from_io(error, path))?;
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
 
+    /// Checks that the path still refers to the same file.
+    ///
     /// # Errors
-    /// When the file is no longer there, or another one is: what is written into ours, nobody will find.
+    /// If the file was deleted or replaced: a write to the open file would be lost.
     pub(super) fn check_identity(&self) -> Result<()> {
         let found = fs::metadata(&self.path);
         if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
@@ -38,7 +40,7 @@ impl Identity {
     }
 }
 
-/// A lock among processes, and among those who opened it in one.
+/// An exclusive lock between processes, and between handles within a process.
 #[derive(Debug)]
 pub(super) struct FileLock {
     file: File,
@@ -46,45 +48,45 @@ pub(super) struct FileLock {
 }
 
 impl FileLock {
-    /// Makes the file if it is missing.
+    /// Opens the file, and creates it if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(|error| from_io(error, path))?;
         Ok(Self { file, identity: Identity::from_path(path)? })
     }
 
-    /// Waits for this process's turn, which lasts as long as the answer lives.
-    pub(super) fn turn(&self) -> Result<LockGuard<'_>> {
+    /// Waits for the lock, which is held until the guard is dropped.
+    pub(super) fn lock(&self) -> Result<LockGuard<'_>> {
         self.file.lock().map_err(|error| from_io(error, &self.identity.path))?;
-        self.began()
+        self.guard()
     }
 
-    /// The turn, if nobody else has it.
+    /// Takes the lock if it is free.
     pub(super) fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
         match self.file.try_lock() {
-            Ok(()) => self.began().map(Some),
+            Ok(()) => self.guard().map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(from_io(error, &self.identity.path)),
         }
     }
 
-    fn began(&self) -> Result<LockGuard<'_>> {
-        let turn = LockGuard(&self.file);
-        // In another file of this name somebody else may have his turn at the same time.
+    fn guard(&self) -> Result<LockGuard<'_>> {
+        let guard = LockGuard(&self.file);
+        // If the file was replaced, another process may hold the lock of the new file.
         self.identity.check_identity()?;
-        Ok(turn)
+        Ok(guard)
     }
 }
 
-/// A process's turn.
+/// A held lock, released on drop.
 #[derive(Debug)]
 pub(super) struct LockGuard<'a>(&'a File);
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
-            // Closing the file, which the end of the process does at the latest, frees the lock all the same.
-            tracing::error!(%error, "a lock could not be freed");
+            // The lock is released when the file is closed, at the latest when the process ends.
+            tracing::error!(%error, "failed to release a lock");
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Logs and stores in SQLite files of one folder, for one machine without anything else.
+//! A log and stores in SQLite files of one folder, for one machine without external services.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `log.db` | the records, each group's position, the dead letters |
-//! | `store.db` | the purchases |
-//! | `users.db`, `orders.db` | users and orders, what each service knows of the other's, and their outboxes |
-//! | `log-<topic>.db` | a topic of events, as `log.db` is the purchases' |
-//! | `*.db-wal`, `*.db-shm` | SQLite's own, part of the database |
-//! | `*.lock` | held around each write, so that processes take turns fairly |
-//! | `<group>.consumer.lock` | held by the process that reads for the group |
+//! | `log.db` | records, committed positions of groups, dead letters |
+//! | `store.db` | purchases |
+//! | `users.db`, `orders.db` | users and orders, with their references to each other and their outboxes |
+//! | `log-<topic>.db` | a topic of events, with the schema of `log.db` |
+//! | `*.db-wal`, `*.db-shm` | SQLite's write-ahead log and shared memory, part of the database |
+//! | `*.lock` | held during each write, for fairness between processes |
+//! | `<group>.consumer.lock` | held by the active consumer of the group |
 //!
-//! Several processes of one machine may use the folder at the same time; one of them at a time reads for a
-//! group, the others wait for their turn. What is acknowledged survives a crash of process and machine: every
-//! group of writes is one transaction with `synchronous=FULL`. The folder must be on a local disk: SQLite's
-//! shared memory does not work on network file systems.
+//! Several processes of one machine may use the folder concurrently. Each group has one active consumer; the others
+//! wait for its lock. Acknowledged writes survive a crash of the process or the machine: each group commit is a
+//! transaction with `synchronous=FULL`. The folder must be on a local disk, because SQLite's shared memory does not
+//! work on network file systems.
 
 #[cfg(test)]
 mod damage_test;

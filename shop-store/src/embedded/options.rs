@@ -1,18 +1,18 @@
-//! How a store is opened.
+//! The options of an embedded store.
 
-/// How an [`EmbeddedStore`](super::EmbeddedStore) is opened.
+/// Options of an [`EmbeddedStore`](super::EmbeddedStore), and of users and orders.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EmbeddedStoreOptions {
-    /// The threads that read, 3 unless chosen.
+    /// Number of reader threads (default 3).
     pub readers: usize,
-    /// The most reads, and the most batches to be written, that may wait: 1,000 unless chosen. A further one is
-    /// refused at once.
+    /// Maximum number of queued reads, and of queued writes (default 1,000). If the queue is full, a call fails at once
+    /// with [`Overloaded`](shop_core::ErrorKind::Overloaded).
     pub queue_capacity: usize,
-    /// The largest size of the file in bytes; no limit but the disk's unless chosen.
+    /// Maximum size of the file in bytes (default none).
     pub max_file_bytes: Option<u64>,
-    /// Whether folder and file are made if they are missing, and a file of an earlier version is brought to ours. They
-    /// are unless chosen; else such a store is refused.
+    /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
+    /// false, opening such a store is an error.
     pub create: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The threads that read a file, each with a connection of its own.
+//! The reader threads of a file, each with its connection.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -9,12 +9,12 @@ use tokio::sync::oneshot;
 
 use super::database::Database;
 use super::error::{database_error, from_sqlite};
-use super::thread::{self, ended};
+use super::thread::{self, closed};
 use super::writer::Writer;
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
-/// Where reads are handed in. Cheap to clone; the threads end when the last one is gone.
+/// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
     jobs: mpsc::SyncSender<Job>,
@@ -22,13 +22,13 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Opens the file, which must be there, in `threads` threads. They keep the file's `writer` until their own
-    /// connections are closed: connections that are closed at once take each other for users of the file who
-    /// stay, and none of them cleans up the write-ahead log.
+    /// Opens the file, which must exist, in `threads` threads. Each thread keeps a clone of `writer` until its
+    /// connection is closed, so the writer closes last: of connections that are closed concurrently, none removes the
+    /// write-ahead log.
     pub(super) fn start(database: &Database, writer: &Writer, threads: usize, queue: usize) -> Result<Self> {
         let (jobs, waiting) = mpsc::sync_channel::<Job>(queue.max(1));
         let waiting = Arc::new(Mutex::new(waiting));
-        // All connections before any thread: what fails, fails before something runs.
+        // All connections are opened before a thread is started, so an error leaves no thread behind.
         let connections = (0..threads.max(1)).map(|_| database.reader()).collect::<Result<Vec<_>>>()?;
         for connection in connections {
             let (waiting, writer) = (Arc::clone(&waiting), writer.clone());
@@ -47,25 +47,23 @@ impl Readers {
     /// Runs `query` on one of the connections.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) when the queue is full; else as `query`.
+    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of `query`.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let job = move |connection: &Connection| {
-            // Whoever asked may have stopped waiting: then there is nothing to do.
+            // Skips the query if the caller was cancelled.
             if !reply.is_closed() {
                 drop(reply.send(query(connection)));
             }
         };
-        self.jobs.try_send(Box::new(job)).map_err(|refused| match refused {
-            mpsc::TrySendError::Full(_) => {
-                database_error(ErrorKind::Overloaded, "the queue of reads is full")
-            }
-            mpsc::TrySendError::Disconnected(_) => ended(),
+        self.jobs.try_send(Box::new(job)).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => database_error(ErrorKind::Overloaded, "the read queue is full"),
+            mpsc::TrySendError::Disconnected(_) => closed(),
         })?;
-        let found = answer.await.map_err(|_ended| ended())?;
+        let found = result.await.map_err(|_closed| closed())?;
         found.map_err(|error| from_sqlite(error, &self.path))
     }
 }

@@ -1,5 +1,5 @@
-//! Threads that own a connection. They end by themselves when nobody needs them any more, and whoever wants to
-//! can wait for that: a connection that is closed in order leaves a database that is one file.
+//! Threads that own a connection. They end when their last handle is dropped. Callers can wait for the end, after
+//! which the connection is closed and no write-ahead log is left.
 
 use std::thread::Builder;
 
@@ -7,33 +7,33 @@ use super::error::database_error;
 use shop_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
-/// The end of a thread, to be waited for.
+/// Completes at the end of a thread.
 #[derive(Debug, Clone)]
 pub(super) struct ThreadExit(CancellationToken);
 
 impl ThreadExit {
-    /// Completes when the thread has ended, and everything that it owned is dropped.
+    /// Completes when the thread has ended and everything that it owned is dropped.
     pub(super) async fn wait(self) {
         self.0.cancelled_owned().await;
     }
 }
 
-/// Runs `run` in a thread of its own.
+/// Runs `run` in a new thread.
 pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<ThreadExit> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
     let run = move || {
-        // Dropped last, even if the thread panics.
-        let _at_the_end = guard;
+        // Dropped when the thread ends, even by a panic.
+        let _guard = guard;
         run();
     };
     Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        database_error(ErrorKind::Unavailable, "no thread could be started").with_source(error)
+        database_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
     })?;
     Ok(ThreadExit(token))
 }
 
-/// The thread that should have answered is no more.
-pub(super) fn ended() -> Error {
+/// The error if the thread has ended.
+pub(super) fn closed() -> Error {
     database_error(ErrorKind::Closed, "the database was closed")
 }

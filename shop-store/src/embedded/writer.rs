@@ -1,4 +1,4 @@
-//! The one thread of a process that writes into a file: whatever waits is committed together.
+//! The writer thread of a file, one for each process. It commits queued writes in groups.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,36 +13,36 @@ use tokio::sync::oneshot;
 
 use super::database::{Database, WriteLock};
 use super::error::{database_error, from_sqlite, is_damage, outcome_of_commit};
-use super::thread::{self, ThreadExit, ended};
+use super::thread::{self, ThreadExit, closed};
 
-/// The most jobs of one transaction: enough for the cost of a commit to vanish among them, few enough that
-/// nobody waits long.
+/// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
+/// latency.
 const MAX_BATCH: usize = 1_024;
 
-/// How long a group is added to at most, while there are many writes: a commit takes processor time that those who are
-/// still on their way lack. With 512 connections there were 5 writes in a commit without it, and 20 with it.
-const GATHERING: Duration = Duration::from_millis(1);
-/// The steps of that. Linux lets a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
-const PAUSE: Duration = Duration::from_micros(100);
-/// What a step has to bring for another one.
+/// Maximum delay of a commit to collect more writes under load. With 512 connections, a group had 5 writes without
+/// the delay and has 20 with it.
+const MAX_DELAY: Duration = Duration::from_millis(1);
+/// The step of the delay. Linux may let a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
+const DELAY_STEP: Duration = Duration::from_micros(100);
+/// Minimum number of writes that a step must add before another step.
 const MIN_GAIN: usize = 4;
-/// So many groups are not added to after a step that brought less.
+/// Number of groups without a delay after a step that added fewer.
 const COOLDOWN_BATCHES: u32 = 16;
 
-/// How long it may take to open a file, in which another process may hold the lock.
-const OPENING: Duration = Duration::from_secs(5);
+/// The timeout for opening a file whose lock another process may hold.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where writes are handed in. Cheap to clone; the thread ends when the last one is gone and its queue is
+/// A handle to the writer thread. Cheap to clone. The thread ends when the last handle is dropped and the queue is
 /// empty.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Box<dyn Job>>,
     health: Arc<Health>,
-    ending: ThreadExit,
+    exit: ThreadExit,
     database: Arc<Database>,
 }
 
-/// What went wrong with the last group of writes, if anything did.
+/// The error of the last group of writes, if it failed.
 #[derive(Debug, Default)]
 struct Health(Mutex<Option<Error>>);
 
@@ -56,11 +56,11 @@ impl Health {
     }
 }
 
-/// A write that waits for its turn. It may be applied more than once, each time after a rollback.
+/// A queued write. It may be applied more than once, each time after a rollback.
 trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     fn complete(self: Box<Self>, outcome: Result<()>);
-    /// Whether it only looks: that it works says little about other writes.
+    /// Whether this is a health check. Its success does not prove that other writes succeed.
     fn is_check(&self) -> bool;
 }
 
@@ -86,15 +86,15 @@ where
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
-        let not_applied = || Error::new(ErrorKind::Internal, "a write was settled before it was applied");
+        let not_applied = || Error::new(ErrorKind::Internal, "a write was completed before it was applied");
         let Self { result, reply, .. } = *self;
-        // Whoever asked may have stopped waiting; the write stands all the same.
-        let _not_waiting = reply.send(outcome.and_then(|()| result.ok_or_else(not_applied)));
+        // The caller may have been cancelled. The write is committed nevertheless.
+        let _caller_gone = reply.send(outcome.and_then(|()| result.ok_or_else(not_applied)));
     }
 }
 
 impl Writer {
-    /// Opens the file in a thread of its own. `committed` is called after every commit.
+    /// Starts the thread, which opens the file. `committed` is called after every commit.
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
@@ -105,7 +105,7 @@ impl Writer {
         let (database, health) = (Arc::new(database), Arc::new(Health::default()));
         let (path, thread_health) = (database.path(), Arc::clone(&health));
         let opening = Arc::clone(&database);
-        let ending = thread::start("shop-writer", move || {
+        let exit = thread::start("shop-writer", move || {
             let path = opening.path();
             match opening.open_to_write() {
                 Err(error) => drop(ready.send(Err(error))),
@@ -115,37 +115,37 @@ impl Writer {
                 }
             }
         })?;
-        // A thread that is given up goes on waiting for its turn; then it finds nobody to work for, and ends.
-        let opened = tokio::time::timeout(OPENING, opened).await.map_err(|_elapsed| {
-            let message = "the file was not opened in time: another process holds its lock, end that or wait";
+        // After a timeout, the thread ends as soon as it gets the lock, because no handle is left.
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, opened).await.map_err(|_elapsed| {
+            let message = "the file was not opened in time: another process holds its lock; stop it, or wait";
             Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
         })?;
-        opened.unwrap_or_else(|_ended| Err(ended()))?;
-        Ok(Self { jobs, health, ending, database })
+        opened.unwrap_or_else(|_closed| Err(closed()))?;
+        Ok(Self { jobs, health, exit, database })
     }
 
-    /// The end of the thread, which comes after the last clone of this is gone.
-    pub(super) fn ending(&self) -> ThreadExit {
-        self.ending.clone()
+    /// The exit of the thread, after the last handle is dropped.
+    pub(super) fn exit(&self) -> ThreadExit {
+        self.exit.clone()
     }
 
-    /// Puts a write into the queue with the first poll, and waits until it is durable.
+    /// Enqueues a write with the first poll, and waits until it is durable.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) when the queue is full; else as the group that it was part of.
+    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of the write or of its group.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.enqueue(false, work)?.await.unwrap_or_else(|_ended| Err(ended()))
+        self.enqueue(false, work)?.await.unwrap_or_else(|_closed| Err(closed()))
     }
 
-    /// As [`write`](Self::write), for a thread that may block.
+    /// Like [`write`](Self::write), and blocks.
     pub(super) fn write_blocking<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.enqueue(false, work)?.blocking_recv().unwrap_or_else(|_ended| Err(ended()))
+        self.enqueue(false, work)?.blocking_recv().unwrap_or_else(|_closed| Err(closed()))
     }
 
     fn enqueue<T: Send + 'static>(
@@ -153,21 +153,21 @@ impl Writer {
         is_check: bool,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T>>> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let job = Write { is_check, work, result: None, reply };
         match self.jobs.try_send(Box::new(job)) {
-            Ok(()) => Ok(answer),
+            Ok(()) => Ok(result),
             Err(TrySendError::Full(_)) => {
-                let message = "the queue of writes is full: slow down";
+                let message = "the write queue is full";
                 Err(database_error(ErrorKind::Overloaded, message))
             }
-            Err(TrySendError::Closed(_)) => Err(ended()),
+            Err(TrySendError::Closed(_)) => Err(closed()),
         }
     }
 
-    /// Whether a write has a chance now: the thread lives, the file is not locked, every table can be read, and if
-    /// the last write has failed, another one works. After one that has met damage the next that is applied shows
-    /// that; until then this fails.
+    /// Checks that writes can succeed: the thread runs, the file is not locked, and every table can be read. If the
+    /// last group failed, a write is tried. After an error that reports a damaged file, the check fails until another
+    /// write has succeeded.
     pub(super) async fn check(&self) -> Result<()> {
         if !self.database.has_lock() {
             return Ok(());
@@ -175,37 +175,37 @@ impl Writer {
         let (kind, failure) = (self.database.kind(), self.health.failure());
         let has_failed = failure.is_some();
         let checked = self.enqueue(true, move |connection| {
-            kind.touch(connection)?;
+            kind.check(connection)?;
             if has_failed {
-                // Writes what is there already: a page that must reach the disk.
+                // Rewrites the same value, which forces a page to the disk.
                 let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
                 connection.pragma_update(None, "user_version", version)?;
             }
             Ok(())
         })?;
-        checked.await.unwrap_or_else(|_ended| Err(ended()))?;
+        checked.await.unwrap_or_else(|_closed| Err(closed()))?;
         failure.filter(is_damage).map_or(Ok(()), Err)
     }
 }
 
-/// Decides how long to wait for more before a commit: not at all for whoever writes alone.
+/// Decides how long a commit waits for more writes. A single writer is never delayed.
 #[derive(Debug, Default)]
 struct GroupCommitDelay {
-    /// Groups that are still to be committed as they are.
+    /// Number of groups left without a delay.
     cooldown: u32,
 }
 
 impl GroupCommitDelay {
-    /// Adds to `group` what comes within a moment, as long as enough of it comes.
-    #[expect(clippy::disallowed_methods, reason = "a thread of its own, which has nothing else to do")]
+    /// Adds writes that arrive during the delay to `group`, as long as each step adds enough.
+    #[expect(clippy::disallowed_methods, reason = "a dedicated thread without other work")]
     fn add(&mut self, group: &mut Vec<Box<dyn Job>>, waiting: &mut mpsc::Receiver<Box<dyn Job>>) {
         if group.len() < 2 || self.cooldown > 0 {
             self.cooldown = self.cooldown.saturating_sub(1);
             return;
         }
-        let begun = Instant::now();
-        while group.len() < MAX_BATCH && begun.elapsed() < GATHERING {
-            std::thread::sleep(PAUSE);
+        let started = Instant::now();
+        while group.len() < MAX_BATCH && started.elapsed() < MAX_DELAY {
+            std::thread::sleep(DELAY_STEP);
             let before = group.len();
             while group.len() < MAX_BATCH
                 && let Ok(job) = waiting.try_recv()
@@ -213,7 +213,7 @@ impl GroupCommitDelay {
                 group.push(job);
             }
             if group.len() - before < MIN_GAIN {
-                // Who writes is waiting in this group: nothing more would come.
+                // All writers are waiting for this group: no more writes will arrive.
                 self.cooldown = COOLDOWN_BATCHES;
                 return;
             }
@@ -230,29 +230,29 @@ struct WriterThread {
 
 /// Why a group of writes was not committed.
 enum Failed {
-    /// One of them, by its position, cannot be applied; the others can.
+    /// The write at this position cannot be applied. The others can.
     One(usize, Error),
-    /// The file takes nothing now.
+    /// The file cannot be written.
     All(Error),
 }
 
 impl WriterThread {
     fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn()) {
-        let (mut group, mut gathering) = (Vec::new(), GroupCommitDelay::default());
+        let (mut group, mut delay) = (Vec::new(), GroupCommitDelay::default());
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
-            gathering.add(&mut group, &mut waiting);
+            delay.add(&mut group, &mut waiting);
             let mut damage = None;
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group) {
                     Err(Failed::One(position, error)) => {
-                        let refused = group.remove(position);
-                        self.refuse(refused, error, &mut damage, group.is_empty());
+                        let rejected = group.remove(position);
+                        self.reject(rejected, error, &mut damage, group.is_empty());
                         continue;
                     }
                     Err(Failed::All(error)) => Err(error),
                     Ok(()) => Ok(()),
                 };
-                self.note(&outcome, &group, damage.take());
+                self.record_outcome(&outcome, &group, damage.take());
                 if outcome.is_ok() {
                     committed();
                 }
@@ -263,9 +263,9 @@ impl WriterThread {
         }
     }
 
-    /// Answers a write that cannot be applied. When it is the last of its group, nothing of that is committed: then
-    /// the `damage` that any of them has met is what is wrong with the file.
-    fn refuse(&self, job: Box<dyn Job>, error: Error, damage: &mut Option<Error>, is_last: bool) {
+    /// Completes a write that cannot be applied. If the group has no writes left, nothing is committed, and the
+    /// `damage` that one of them reported becomes the file's error.
+    fn reject(&self, job: Box<dyn Job>, error: Error, damage: &mut Option<Error>, is_last: bool) {
         if is_damage(&error) {
             damage.get_or_insert_with(|| error.clone());
         }
@@ -275,8 +275,8 @@ impl WriterThread {
         job.complete(Err(error));
     }
 
-    /// A check that works does not show that damage is gone which a write has met, now or before.
-    fn note(&self, outcome: &Result<()>, group: &[Box<dyn Job>], damage: Option<Error>) {
+    /// Records the outcome of a group. A successful check does not clear damage that a write has reported.
+    fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn Job>], damage: Option<Error>) {
         let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
         let known = || self.health.failure().filter(is_damage);
         self.health.set(match outcome {
@@ -285,25 +285,25 @@ impl WriterThread {
         });
     }
 
-    /// All of the group or nothing.
+    /// Commits all of the group or nothing.
     fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
-        let _turn = self.lock.turn().map_err(Failed::All)?;
+        let _guard = self.lock.lock().map_err(Failed::All)?;
         let path = &self.path;
-        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let transaction = begun.map_err(|error| Failed::All(from_sqlite(error, path)))?;
+        let started = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = started.map_err(|error| Failed::All(from_sqlite(error, path)))?;
         for (position, job) in group.iter_mut().enumerate() {
             // The transaction is rolled back when it is dropped.
             let applied = catch_unwind(AssertUnwindSafe(|| job.apply(&transaction)));
             let error = match applied {
                 Ok(Ok(())) => continue,
                 Ok(Err(error)) => from_sqlite(error, path),
-                Err(_panic) => Error::new(ErrorKind::Internal, "a write has panicked")
+                Err(_panic) => Error::new(ErrorKind::Internal, "a write panicked")
                     .with_outcome(Outcome::NotApplied)
                     .with_origin("embedded database"),
             };
-            let is_its_own =
+            let is_about_job =
                 matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
-            return Err(if is_its_own { Failed::One(position, error) } else { Failed::All(error) });
+            return Err(if is_about_job { Failed::One(position, error) } else { Failed::All(error) });
         }
         transaction.commit().map_err(|failed| {
             let outcome = outcome_of_commit(&failed);
@@ -327,7 +327,7 @@ mod tests {
         application_id: 7,
         migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
         checkpoint_pages: None,
-        touch: &["SELECT max(number) FROM numbers"],
+        check_queries: &["SELECT max(number) FROM numbers"],
     };
 
     fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_that_a_write_has_met_fails_checks_until_a_write_works() {
+    async fn check_fails_after_damage_until_a_write_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let writer = Writer::start(database, 100, || ()).await.unwrap();
@@ -358,15 +358,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_fails_does_not_fail_the_others() {
+    async fn a_failed_write_does_not_fail_its_group() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
         writer.write(insert(5)).await.unwrap();
-        // While another process has its turn they gather to one group.
+        // While another process holds the lock, the writes are collected into one group.
         let lock = std::fs::File::open(folder.path().join("test.lock")).unwrap();
         lock.lock().unwrap();
-        // 5 is there already, and 13 panics.
+        // 5 is a duplicate, and 13 panics.
         let writes: Vec<_> = (1..=20)
             .map(|number| {
                 let writer = writer.clone();
@@ -388,6 +388,6 @@ mod tests {
             connection.query_row("SELECT count(*) FROM numbers", [], |row| row.get::<_, i64>(0))
         });
         assert_eq!(count.await.unwrap(), 19);
-        writer.check().await.expect("the file is well");
+        writer.check().await.expect("the file is healthy");
     }
 }

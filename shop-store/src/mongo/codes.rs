@@ -1,14 +1,12 @@
-//! Which of the server's errors about one document are of that document, so that it can never be stored, and which
-//! are of the moment.
+//! Classifies the server's errors about a single document: duplicate, permanent or transient.
 
-/// A document with the same value in a unique index is there already: of `insert`, of old servers' `update`, and
-/// of capped collections.
+/// Codes for a duplicate value in a unique index: of `insert`, of `update` on old servers, and of capped collections.
 const DUPLICATES: [i32; 3] = [11000, 11001, 12582];
 
-/// The document is refused for what it is, whenever it comes. Everything else may pass: a code that is not known
-/// here must not turn an outage into a dead letter.
+/// Codes that reject the document permanently. All other codes count as transient: an unknown code must not turn an
+/// outage into a dead letter.
 ///
-/// Numbers and names: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
+/// Reference: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
 const FINAL: [(i32, &str); 11] = [
     (2, "BadValue"),
     (9, "FailedToParse"),
@@ -23,18 +21,18 @@ const FINAL: [(i32, &str); 11] = [
     (17280, "KeyTooLong"),
 ];
 
-/// What an error about one document means for it.
+/// The class of an error about a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorClass {
-    /// Something with the same key is there.
+    /// A document with the same key exists.
     Duplicate,
-    /// It can never be stored.
+    /// The document can never be stored.
     Final,
-    /// It may be stored another time.
+    /// A retry may succeed.
     Transient,
 }
 
-pub(super) fn fate(code: i32) -> ErrorClass {
+pub(super) fn classify(code: i32) -> ErrorClass {
     if DUPLICATES.contains(&code) {
         ErrorClass::Duplicate
     } else if FINAL.iter().any(|(known, _)| *known == code) {
@@ -49,12 +47,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_of_the_moment() {
-        assert_eq!(fate(11000), ErrorClass::Duplicate);
-        assert_eq!(fate(121), ErrorClass::Final);
-        // Not authorized, not primary, out of disk space, interrupted, and a code of tomorrow.
+    fn classify_treats_unknown_codes_as_transient() {
+        assert_eq!(classify(11000), ErrorClass::Duplicate);
+        assert_eq!(classify(121), ErrorClass::Final);
+        // Not authorized, not primary, out of disk space, interrupted, and an unknown code.
         for code in [13, 10107, 14031, 11601, 999_999, 0, -1] {
-            assert_eq!(fate(code), ErrorClass::Transient, "{code}");
+            assert_eq!(classify(code), ErrorClass::Transient, "{code}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The insert command, written once: straight from what is inserted into the bytes that the driver sends.
+//! Serializes the insert command directly to the bytes that the driver sends.
 //!
-//! `insert_many` makes a document of its own of each purchase, copies it into the command, and keeps a map of all
-//! ids. Here a batch costs one buffer.
+//! `insert_many` creates a document for each purchase, copies it into the command, and builds a map of all ids. Here
+//! a batch needs a single buffer.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -12,37 +12,37 @@ use shop_core::Purchase;
 
 use super::document::decimal128;
 
-/// What a document has beside its two texts, with its place in the list; in bytes, and rather too much.
-const BESIDE_TEXTS: usize = 160;
+/// An upper bound for the size of a document without its two texts, including its array index, in bytes.
+const MAX_OVERHEAD: usize = 160;
 
-/// What can be inserted: whatever can be written as a document.
+/// A value that can be serialized as a document.
 pub(super) trait Insertable: Send + Sync {
-    /// The bytes of its document with its place in the list, or rather more.
+    /// An upper bound for the size of the document, including its array index, in bytes.
     fn size(&self) -> usize;
 
-    /// Appends its document. `_id` comes first, as the server would put it there.
+    /// Appends the document. `_id` is the first member, as in stored documents.
     fn append_to(&self, bytes: &mut Vec<u8>);
 }
 
-/// The command that inserts `documents` into `collection`, in any order, with majority and journal.
+/// Returns the command that inserts `documents` into `collection`, unordered, with majority and journal.
 ///
-/// `patience` is how long the server waits for a majority, in milliseconds.
+/// `wtimeout` is the server's timeout for the majority, in milliseconds.
 pub(super) fn insert(
     collection: &str,
     documents: &[impl Insertable],
-    patience: i32,
+    wtimeout: i32,
 ) -> bson::error::Result<RawDocumentBuf> {
-    let durable = rawdoc! { "w": "majority", "j": true, "wtimeout": patience };
+    let durable = rawdoc! { "w": "majority", "j": true, "wtimeout": wtimeout };
     let head = rawdoc! { "insert": collection, "ordered": false, "writeConcern": durable };
     let mut bytes = head.into_bytes();
     bytes.reserve(documents.iter().map(Insertable::size).sum());
-    // Open at its end again, for one element more.
+    // Removes the terminator, to append one more element.
     bytes.pop();
     element(&mut bytes, ElementType::Array, b"documents");
     enclosed(&mut bytes, |bytes| {
         for (index, document) in documents.iter().enumerate() {
             bytes.push(ElementType::EmbeddedDocument as u8);
-            // Into a vector nothing fails.
+            // Writing to a vector is infallible.
             drop(write!(bytes, "{index}\0"));
             document.append_to(bytes);
         }
@@ -54,7 +54,7 @@ pub(super) fn insert(
 
 impl Insertable for Purchase {
     fn size(&self) -> usize {
-        self.user_id.as_str().len() + self.user_name.as_str().len() + BESIDE_TEXTS
+        self.user_id.as_str().len() + self.user_name.as_str().len() + MAX_OVERHEAD
     }
 
     fn append_to(&self, bytes: &mut Vec<u8>) {
@@ -76,10 +76,10 @@ impl Insertable for Purchase {
     }
 }
 
-/// One that is written already.
+/// A serialized document.
 impl Insertable for RawDocumentBuf {
     fn size(&self) -> usize {
-        self.as_bytes().len() + BESIDE_TEXTS
+        self.as_bytes().len() + MAX_OVERHEAD
     }
 
     fn append_to(&self, bytes: &mut Vec<u8>) {
@@ -99,7 +99,7 @@ fn text(bytes: &mut Vec<u8>, name: &[u8], text: impl Display) {
     bytes.extend_from_slice(&[0; 4]);
     drop(write!(bytes, "{text}"));
     bytes.push(0);
-    // A text's length counts what follows it.
+    // The length of a text does not include the length field.
     let length = i32::try_from(bytes.len() - start - 4).unwrap_or(i32::MAX);
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
@@ -110,7 +110,7 @@ pub(super) fn integer(bytes: &mut Vec<u8>, name: &[u8], number: i64) {
     bytes.extend_from_slice(&number.to_le_bytes());
 }
 
-/// Appends a document or an array: its length, what `fill` appends, and the end.
+/// Appends a document or an array: the length, the elements that `fill` appends, and the terminator.
 pub(super) fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
@@ -119,7 +119,7 @@ pub(super) fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     set_length(bytes, start);
 }
 
-/// The length of a document counts itself.
+/// Sets the length of a document, which includes the length field.
 fn set_length(bytes: &mut [u8], start: usize) {
     let length = i32::try_from(bytes.len() - start).unwrap_or(i32::MAX);
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_the_library_of_bson_would_write() {
+    fn insert_equals_the_bson_library() {
         let mut documents = RawArrayBuf::new();
         for purchase in &purchases() {
             let mut document = match purchase.id.as_object_id() {

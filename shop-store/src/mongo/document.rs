@@ -1,18 +1,18 @@
-//! A purchase as a document, whoever wrote it. How we write it stands in `command`.
+//! Reads purchases from documents, including those of the replaced systems. [`command`](super::command) writes them.
 
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, RawDocument};
 use shop_core::{Decimal, InvalidPrice, Price, Purchase, PurchaseId, Timestamp};
 
-/// The exponent of Decimal128 that stands for no decimals (IEEE 754-2008, binary integer decimal).
+/// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
-/// Above the coefficient, which a decimal's 96 bits never fill.
+/// The position of the exponent, above the coefficient. A decimal's 96 bits fit into the coefficient.
 const EXPONENT_SHIFT: u32 = 113;
-/// The topmost bit.
+/// The position of the sign, the highest bit.
 const SIGN_SHIFT: u32 = 127;
 
-/// The id as it stands in `_id`.
+/// Returns the id as a value of `_id`.
 pub(super) fn id_value(id: &PurchaseId) -> Bson {
     match id.as_object_id() {
         Some(bytes) => Bson::ObjectId(ObjectId::from_bytes(*bytes)),
@@ -20,19 +20,19 @@ pub(super) fn id_value(id: &PurchaseId) -> Bson {
     }
 }
 
-/// The price, digit for digit.
+/// Converts a price without loss.
 pub(super) fn decimal128(price: Price) -> Decimal128 {
     from_decimal(*price.as_decimal())
 }
 
-/// The decimal, digit for digit.
+/// Converts a decimal without loss.
 pub(super) fn from_decimal(decimal: Decimal) -> Decimal128 {
     let sign = u128::from(decimal.is_sign_negative()) << SIGN_SHIFT;
     let exponent = (EXPONENT_BIAS - u128::from(decimal.scale())) << EXPONENT_SHIFT;
     Decimal128::from_bytes((sign | exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
 }
 
-/// What is wrong with a document.
+/// Why a document is not a purchase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member} {problem}")]
 pub(super) struct Unreadable {
@@ -44,8 +44,8 @@ fn unreadable(member: &'static str, problem: impl std::fmt::Display) -> Unreadab
     Unreadable { member, problem: problem.to_string() }
 }
 
-/// The purchase in `document`. Older systems wrote prices as doubles, integers or text, times as text or numbers,
-/// and user ids as numbers.
+/// Reads a purchase. The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and user
+/// ids as numbers.
 pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
     let id = id(document)?;
     let user_id = text(document, "userid")?.parse().map_err(|error| unreadable("userid", error))?;
@@ -70,14 +70,14 @@ fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable
         Some(RawBsonRef::String(text)) => Ok(text.to_owned()),
         Some(RawBsonRef::Int32(number)) => Ok(number.to_string()),
         Some(RawBsonRef::Int64(number)) => Ok(number.to_string()),
-        // JavaScript's numbers.
+        // Numbers of JavaScript programs.
         Some(RawBsonRef::Double(number)) => Ok(number.to_string()),
         Some(_) => Err(unreadable(name, "is neither text nor a number")),
         None => Err(unreadable(name, "is missing")),
     }
 }
 
-/// The price in `document`.
+/// Reads the price.
 pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
     let text = match member(document, "price")? {
         Some(RawBsonRef::Decimal128(decimal)) => decimal.to_string(),
@@ -85,13 +85,14 @@ pub(super) fn price(document: &RawDocument) -> Result<Price, Unreadable> {
         Some(RawBsonRef::Int32(number)) => number.to_string(),
         Some(RawBsonRef::Int64(number)) => number.to_string(),
         Some(RawBsonRef::Double(number)) => return from_double(number),
-        Some(_) => return Err(unreadable("price", "is no number")),
+        Some(_) => return Err(unreadable("price", "is not a number")),
         None => return Err(unreadable("price", "is missing")),
     };
     text.parse().map_err(|error| unreadable("price", error))
 }
 
-/// The shortest text that is this double: what was typed. What was calculated may have more decimals than a price.
+/// Converts the shortest text that represents the double, which is the number as typed. A calculated number may have
+/// more decimals than a price, and is rounded.
 fn from_double(number: f64) -> Result<Price, Unreadable> {
     let price = number.to_string().parse().or_else(|error| match error {
         InvalidPrice::TooManyDecimals => format!("{number:.8}").parse(),
@@ -100,14 +101,14 @@ fn from_double(number: f64) -> Result<Price, Unreadable> {
     price.map_err(|error| unreadable("price", error))
 }
 
-/// The time in `document`; that of its `ObjectId` when it says none that can be read.
+/// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.
 fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unreadable> {
-    let of_id = || Timestamp::from_millis(made_at(id)?).ok();
-    time_of_its_own(document).or_else(of_id).ok_or_else(|| unreadable("timestamp", "is no time"))
+    let of_id = || Timestamp::from_millis(creation_time(id)?).ok();
+    timestamp_member(document).or_else(of_id).ok_or_else(|| unreadable("timestamp", "is not a time"))
 }
 
-/// The time that `document` says itself.
-pub(super) fn time_of_its_own(document: &RawDocument) -> Option<Timestamp> {
+/// Reads the member `timestamp`.
+pub(super) fn timestamp_member(document: &RawDocument) -> Option<Timestamp> {
     match document.get("timestamp").ok()?? {
         RawBsonRef::DateTime(date) => Timestamp::from_millis(date.timestamp_millis()).ok(),
         RawBsonRef::String(text) => text.parse().ok(),
@@ -120,17 +121,17 @@ pub(super) fn time_of_its_own(document: &RawDocument) -> Option<Timestamp> {
     }
 }
 
-fn made_at(id: &PurchaseId) -> Option<i64> {
+fn creation_time(id: &PurchaseId) -> Option<i64> {
     id.as_object_id().map(|bytes| ObjectId::from_bytes(*bytes).timestamp().timestamp_millis())
 }
 
-/// The id of `document`, if it can be one of a purchase.
+/// Returns the id of `document` if it is a valid purchase id.
 pub(super) fn readable_id(document: &RawDocument) -> Option<PurchaseId> {
     id(document).ok()
 }
 
-/// Where a document stands in the order of its stretch, as the server has it: its time, and its `_id`.
-pub(super) fn place(document: &RawDocument) -> (Option<DateTime>, Option<Bson>) {
+/// Returns the sort key of a document: its date, if it has one, and its `_id`.
+pub(super) fn sort_key(document: &RawDocument) -> (Option<DateTime>, Option<Bson>) {
     let time = match document.get("timestamp") {
         Ok(Some(RawBsonRef::DateTime(date))) => Some(date),
         _ => None,
@@ -147,7 +148,7 @@ mod tests {
     use crate::mongo::command::Insertable as _;
 
     #[test]
-    fn a_price_stands_as_it_was_given() {
+    fn decimal128_keeps_every_digit() {
         for text in
             ["0", "0.00", "29.99", "1195.30", "0.00000001", "1000000000000000", "999999999999999.12345678"]
         {
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn purchase_reads_written_documents() {
         for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65f0c0ffee0123456789abcd"] {
             let id: PurchaseId = id.parse().unwrap();
             let at = Timestamp::from_millis(1_772_355_600_250).unwrap();
@@ -175,7 +176,10 @@ mod tests {
             written.append_to(&mut bytes);
             let document = RawDocumentBuf::from_bytes(bytes).unwrap();
             assert_eq!(purchase(&document).unwrap(), written);
-            assert_eq!(place(&document), (Some(DateTime::from_millis(at.as_millis())), Some(id_value(&id))));
+            assert_eq!(
+                sort_key(&document),
+                (Some(DateTime::from_millis(at.as_millis())), Some(id_value(&id)))
+            );
         }
     }
 }

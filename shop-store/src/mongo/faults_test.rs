@@ -11,7 +11,7 @@ use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClo
 
 use super::faulty_server::{Fault, FaultyServer};
 use super::fixture::MongoFixture;
-use super::insert::MOST;
+use super::insert::MAX_DOCUMENTS;
 use super::{MongoStore, MongoStoreOptions};
 
 /// A store that reaches its server through one that misbehaves, and another that reaches it directly.
@@ -49,7 +49,7 @@ fn failed(code: i32, name: &str) -> Document {
 }
 
 /// An answer to an insert of which the first document was refused.
-fn first_refused(code: i32) -> Document {
+fn first_rejected(code: i32) -> Document {
     doc! { "ok": 1.0, "n": 0, "writeErrors": [{ "index": 0, "code": code, "errmsg": "on purpose" }] }
 }
 
@@ -69,7 +69,7 @@ fn faults() -> Vec<Fault> {
         Fault::Refused(failed(14031, "OutOfDiskSpace")),
         Fault::Refused(failed(424_242, "OfTomorrow")),
         Fault::Refused(doc! { "ok": 0.0, "errmsg": "without a code" }),
-        Fault::AnsweredWith(first_refused(13)),
+        Fault::AnsweredWith(first_rejected(13)),
         Fault::AnsweredWith(failed(11600, "InterruptedAtShutdown")),
         Fault::AnsweredWith(not_durable(64)),
         Fault::AnsweredWith(not_durable(189)),
@@ -81,7 +81,7 @@ fn faults() -> Vec<Fault> {
 }
 
 #[tokio::test]
-async fn no_trouble_of_the_server_loses_doubles_or_puts_aside() {
+async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
     let Some(faulty) = Faulty::start().await else { return };
     let mut options = InMemoryLogOptions::default();
     options.batch_records = 10;
@@ -112,7 +112,7 @@ async fn no_trouble_of_the_server_loses_doubles_or_puts_aside() {
 }
 
 #[tokio::test]
-async fn what_is_not_confirmed_may_have_been_stored() {
+async fn an_unconfirmed_write_has_an_unknown_outcome() {
     let Some(faulty) = Faulty::start().await else { return };
     let batch: Arc<[Purchase]> = purchases(3).into();
     faulty.server.next("insert", [Fault::Late(Duration::from_secs(5))]);
@@ -123,17 +123,17 @@ async fn what_is_not_confirmed_may_have_been_stored() {
 }
 
 #[tokio::test]
-async fn one_document_that_is_refused_for_good_does_not_hold_up_the_others() {
+async fn a_rejected_document_does_not_affect_the_others() {
     let Some(faulty) = Faulty::start().await else { return };
     let batch: Arc<[Purchase]> = purchases(2).into();
     // DocumentValidationFailure.
-    faulty.server.next("insert", [Fault::AnsweredWith(first_refused(121))]);
+    faulty.server.next("insert", [Fault::AnsweredWith(first_rejected(121))]);
     let outcomes = faulty.store.insert(batch).await.unwrap();
     assert!(matches!(outcomes[..], [InsertOutcome::Rejected(_), InsertOutcome::Inserted]), "{outcomes:?}");
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_answer_just_now_is_asked_again() {
+async fn queries_are_retried_after_transient_errors() {
     let Some(faulty) = Faulty::start().await else { return };
     faulty.store.insert(purchases(14).into()).await.unwrap();
     let user = Selector::User("u1".parse().unwrap());
@@ -154,14 +154,14 @@ async fn a_server_that_cannot_answer_just_now_is_asked_again() {
 }
 
 #[tokio::test]
-async fn more_than_one_command_holds_is_answered_one_to_one() {
+async fn a_batch_above_the_command_limit_has_all_outcomes() {
     let Some(fixture) = MongoFixture::on_test_server().await else { return };
-    let all = purchases(MOST as u64 + 50);
-    let stored = [3, MOST - 1, MOST, MOST + 7];
+    let all = purchases(MAX_DOCUMENTS as u64 + 50);
+    let stored = [3, MAX_DOCUMENTS - 1, MAX_DOCUMENTS, MAX_DOCUMENTS + 7];
     fixture.mongo().insert(stored.iter().map(|index| all[*index].clone()).collect()).await.unwrap();
     let outcomes = fixture.mongo().insert(all.into()).await.unwrap();
     let again =
         outcomes.iter().enumerate().filter(|(_, outcome)| matches!(outcome, InsertOutcome::Duplicate));
     assert_eq!(again.map(|(index, _)| index).collect::<Vec<_>>(), stored);
-    assert_eq!(outcomes.len(), MOST + 50);
+    assert_eq!(outcomes.len(), MAX_DOCUMENTS + 50);
 }

@@ -1,4 +1,4 @@
-//! The indexes of listings: made in the background, as purchases can be stored and listed without them.
+//! Creates the listing indexes in the background. Purchases can be stored and listed without them.
 
 use std::time::Duration;
 
@@ -12,58 +12,58 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::connection::pauses;
 use super::error::from_driver;
 
-/// Makes the two indexes that listings use, as soon as the server lets us, as long as this lives.
+/// Creates the two listing indexes, with retries until it is dropped.
 #[derive(Debug)]
 pub(super) struct ListingIndexes {
-    /// They are made, or cannot be.
-    made: CancellationToken,
+    /// Cancelled when the indexes exist or were rejected.
+    done: CancellationToken,
     _until_dropped: DropGuard,
 }
 
 impl ListingIndexes {
     pub(super) fn new(collection: Collection<RawDocumentBuf>) -> Self {
-        let (stopped, made) = (CancellationToken::new(), CancellationToken::new());
-        let (indexes, done) = (make_all(collection, stopped.clone()), made.clone().drop_guard());
+        let (stopped, done) = (CancellationToken::new(), CancellationToken::new());
+        let (indexes, guard) = (create_all(collection, stopped.clone()), done.clone().drop_guard());
         tokio::spawn(async move {
             indexes.await;
-            drop(done);
+            drop(guard);
         });
-        Self { made, _until_dropped: stopped.drop_guard() }
+        Self { done, _until_dropped: stopped.drop_guard() }
     }
 
-    /// Waits until they are made, or the server has refused them.
-    pub(super) async fn made(&self) {
-        self.made.cancelled().await;
-    }
-}
-
-/// Errors that more tries do not mend: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`,
-/// `IndexKeySpecsConflict`, `CommandNotSupportedOnView`, and Atlas' refusal.
-const INDEXES_STAY: [i32; 6] = [13, 67, 85, 86, 166, 8000];
-
-async fn make_all(collection: Collection<RawDocumentBuf>, stopped: CancellationToken) {
-    for whose in ["userid", "username"] {
-        make_index(&collection, whose, &stopped).await;
+    /// Waits until the indexes exist or the server has rejected them.
+    pub(super) async fn done(&self) {
+        self.done.cancelled().await;
     }
 }
 
-async fn make_index(collection: &Collection<RawDocumentBuf>, whose: &str, stopped: &CancellationToken) {
-    let keys = doc! { whose: 1, "timestamp": 1, "_id": 1 };
-    let name = format!("{whose}_1_timestamp_1__id_1");
+/// Codes of permanent errors: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`, `IndexKeySpecsConflict`,
+/// `CommandNotSupportedOnView`, and the code of Atlas for Unauthorized.
+const PERMANENT: [i32; 6] = [13, 67, 85, 86, 166, 8000];
+
+async fn create_all(collection: Collection<RawDocumentBuf>, stopped: CancellationToken) {
+    for field in ["userid", "username"] {
+        create_index(&collection, field, &stopped).await;
+    }
+}
+
+async fn create_index(collection: &Collection<RawDocumentBuf>, field: &str, stopped: &CancellationToken) {
+    let keys = doc! { field: 1, "timestamp": 1, "_id": 1 };
+    let name = format!("{field}_1_timestamp_1__id_1");
     let index = IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name).build()).build();
     let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
-    // Only the pauses are cut short: a call to the driver is not dropped half-way.
+    // Only the pauses are cancelled: a call to the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {
         let code = match &*error.kind {
             Driver::Command(command) => command.code,
             _ => 0,
         };
         let error = from_driver(error);
-        if INDEXES_STAY.contains(&code) {
-            tracing::warn!(error = %error.chain(), index = whose, "an index could not be made: listings may be slow");
+        if PERMANENT.contains(&code) {
+            tracing::warn!(error = %error.chain(), index = field, "index creation rejected, listings may be slow");
             return;
         }
-        tracing::debug!(error = %error.chain(), index = whose, "an index is not made yet");
+        tracing::debug!(error = %error.chain(), index = field, "index creation failed, retrying");
         if stopped.run_until_cancelled(sleep(pauses.next().unwrap_or_default())).await.is_none() {
             return;
         }

@@ -1,4 +1,4 @@
-//! Stores documents, each unless its id is there already.
+//! Inserts documents whose id is not stored yet.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,34 +12,34 @@ use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-use super::codes::{ErrorClass, fate};
+use super::codes::{ErrorClass, classify};
 use super::command::Insertable;
 use super::connection::Connection;
 use super::{command, document};
 
-/// Above what anybody inserts at once; with the longest texts it stays below what a server takes as one
-/// command, 16 MiB.
-pub(super) const MOST: usize = 4_000;
+/// Maximum number of documents in a command. With the longest texts the command stays below the server's limit of
+/// 16 MiB.
+pub(super) const MAX_DOCUMENTS: usize = 4_000;
 
-/// How long the server waits for a majority, in milliseconds; below the deadline, so that it is the server that
-/// says so.
+/// The server's timeout for the majority, in milliseconds. It is below the client's timeout, so the server reports
+/// the error.
 const WRITE_TIMEOUT: i32 = 10_000;
 
-/// What its id tells from others: the same id with the same content is the same.
+/// A document identified by `_id`. The same id with the same content is a duplicate.
 pub(super) trait Identified: Insertable + 'static {
-    /// The id.
+    /// The type of the id.
     type Id: Copy + Eq + Hash + Send + Sync;
 
-    /// Its id.
+    /// Returns the id.
     fn id(&self) -> Self::Id;
 
-    /// An id as it stands in `_id`.
+    /// Converts an id to a value of `_id`.
     fn id_value(id: &Self::Id) -> Bson;
 
-    /// The id of `document`, if it can be one of these.
+    /// Returns the id of `document` if it is valid.
     fn readable_id(document: &RawDocument) -> Option<Self::Id>;
 
-    /// Whether `document`, which has the same id, says the same.
+    /// Whether `document`, which has the same id, has the same content.
     fn has_content_of(&self, document: &RawDocument) -> bool;
 }
 
@@ -63,22 +63,22 @@ impl Identified for Purchase {
     }
 }
 
-/// One outcome for each of `batch`, which are stored in `collection`.
+/// Inserts `batch` into `collection`. Returns one outcome for each document.
 pub(super) async fn insert<D: Identified>(
     connection: &Connection,
     collection: &str,
     batch: &[D],
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
-    for some in batch.chunks(MOST) {
-        let insert = sent(connection, collection, some);
-        let answer = connection.change(connection.options.insert_timeout, insert).await?;
-        outcomes.extend(outcomes_of(connection, collection, some, answer).await?);
+    for chunk in batch.chunks(MAX_DOCUMENTS) {
+        let insert = send(connection, collection, chunk);
+        let reply = connection.write(connection.options.insert_timeout, insert).await?;
+        outcomes.extend(reply_outcomes(connection, collection, chunk, reply).await?);
     }
     Ok(outcomes)
 }
 
-/// What a server answers to an insert that it has tried.
+/// The server's reply to an insert.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct InsertReply {
@@ -86,7 +86,7 @@ pub(super) struct InsertReply {
     write_concern_error: Option<ConcernError>,
 }
 
-/// A document that it did not take.
+/// The error for one document.
 #[derive(Debug, Deserialize)]
 struct WriteError {
     index: usize,
@@ -100,8 +100,8 @@ struct ConcernError {
     code: i32,
 }
 
-/// Sends all of `batch` at once; the answer.
-pub(super) fn sent<D: Insertable + 'static>(
+/// Sends `batch` as one command.
+pub(super) fn send<D: Insertable + 'static>(
     connection: &Connection,
     collection: &str,
     batch: &[D],
@@ -109,76 +109,77 @@ pub(super) fn sent<D: Insertable + 'static>(
     let database = connection.database.clone();
     let command = command::insert(collection, batch, WRITE_TIMEOUT);
     async move {
-        let answer = database.run_raw_command(command?).await?;
-        Ok(bson::deserialize_from_document(answer)?)
+        let reply = database.run_raw_command(command?).await?;
+        Ok(bson::deserialize_from_document(reply)?)
     }
 }
 
 impl InsertReply {
-    /// Whether the one document that was sent is stored. If not, something that only one may have is taken, by one
-    /// of the indexes with these names.
+    /// For a single document: returns whether it was stored. False means that one of the indexes named in `unique` has
+    /// the value already.
     pub(super) fn is_stored(&self, unique: &[&str]) -> Result<bool> {
-        let Some(refusal) = self.write_errors.first() else {
+        let Some(error) = self.write_errors.first() else {
             return self.write_concern_error.as_ref().map_or(Ok(true), |concern| Err(not_durable(concern)));
         };
-        match fate(refusal.code) {
-            ErrorClass::Duplicate if index(&refusal.message).is_none_or(|name| unique.contains(&name)) => {
+        match classify(error.code) {
+            ErrorClass::Duplicate if index(&error.message).is_none_or(|name| unique.contains(&name)) => {
                 Ok(false)
             }
-            ErrorClass::Duplicate | ErrorClass::Final => Err(refused(refusal)),
-            ErrorClass::Transient => Err(transient(refusal)),
+            ErrorClass::Duplicate | ErrorClass::Final => Err(rejected(error)),
+            ErrorClass::Transient => Err(transient(error)),
         }
     }
 }
 
-/// A document whose id, or something else of it that is unique, was there already.
+/// A document whose id or another unique value exists.
 struct DuplicateKey<Id> {
     /// Its index in the batch.
     index: usize,
     id: Id,
-    refusal: WriteError,
+    error: WriteError,
 }
 
-async fn outcomes_of<D: Identified>(
+async fn reply_outcomes<D: Identified>(
     connection: &Connection,
     collection: &str,
     batch: &[D],
-    answer: InsertReply,
+    reply: InsertReply,
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = vec![InsertOutcome::Inserted; batch.len()];
-    if let Some(concern) = answer.write_concern_error {
+    if let Some(concern) = reply.write_concern_error {
         outcomes.fill(InsertOutcome::Unknown(not_durable(&concern)));
     }
-    let mut taken = Vec::new();
-    for refusal in answer.write_errors {
-        let (Some(outcome), Some(sent)) = (outcomes.get_mut(refusal.index), batch.get(refusal.index)) else {
-            let message = "MongoDB speaks of a document that it was not sent";
+    let mut duplicates = Vec::new();
+    for error in reply.write_errors {
+        let (Some(outcome), Some(sent)) = (outcomes.get_mut(error.index), batch.get(error.index)) else {
+            let message = "MongoDB reported an error for a document that was not sent";
             return Err(mongo_error(ErrorKind::Internal, message));
         };
-        match fate(refusal.code) {
+        match classify(error.code) {
             ErrorClass::Duplicate => {
-                taken.push(DuplicateKey { index: refusal.index, id: sent.id(), refusal });
+                duplicates.push(DuplicateKey { index: error.index, id: sent.id(), error });
             }
-            ErrorClass::Final => *outcome = final_outcome(&refusal),
-            ErrorClass::Transient => *outcome = InsertOutcome::Unknown(transient(&refusal)),
+            ErrorClass::Final => *outcome = final_outcome(&error),
+            ErrorClass::Transient => *outcome = InsertOutcome::Unknown(transient(&error)),
         }
     }
-    if !taken.is_empty() {
-        let first = stored::<D>(connection, collection, &taken).await?;
-        for taken in taken {
-            outcomes[taken.index] = compare(&batch[taken.index], first.get(&taken.id), &taken.refusal);
+    if !duplicates.is_empty() {
+        let first = stored::<D>(connection, collection, &duplicates).await?;
+        for duplicate in duplicates {
+            outcomes[duplicate.index] =
+                compare(&batch[duplicate.index], first.get(&duplicate.id), &duplicate.error);
         }
     }
     Ok(outcomes)
 }
 
-/// What is stored under these ids, as far as a majority has it.
+/// Returns the stored documents with these ids, as far as a majority has them.
 async fn stored<D: Identified>(
     connection: &Connection,
     collection: &str,
-    taken: &[DuplicateKey<D::Id>],
+    duplicates: &[DuplicateKey<D::Id>],
 ) -> Result<HashMap<D::Id, RawDocumentBuf>> {
-    let ids: Vec<Bson> = taken.iter().map(|taken| D::id_value(&taken.id)).collect();
+    let ids: Vec<Bson> = duplicates.iter().map(|duplicate| D::id_value(&duplicate.id)).collect();
     let collection = connection.database.collection::<RawDocumentBuf>(collection);
     let time = connection.options.query_timeout;
     let found = async move {
@@ -186,49 +187,48 @@ async fn stored<D: Identified>(
         let cursor = found.read_concern(ReadConcern::majority()).max_time(time).await?;
         cursor.try_collect::<Vec<RawDocumentBuf>>().await
     };
-    let found = connection.change(time, found).await?;
+    let found = connection.write(time, found).await?;
     Ok(found.into_iter().filter_map(|document| Some((D::readable_id(&document)?, document))).collect())
 }
 
-/// Tells a duplicate from a conflict.
-fn compare<D: Identified>(sent: &D, first: Option<&RawDocumentBuf>, refusal: &WriteError) -> InsertOutcome {
+/// Compares a document with the stored one of the same id.
+fn compare<D: Identified>(sent: &D, first: Option<&RawDocumentBuf>, error: &WriteError) -> InsertOutcome {
     match first {
         Some(first) if sent.has_content_of(first) => InsertOutcome::Duplicate,
         Some(_) => InsertOutcome::Conflict,
-        None if is_of_another_index(&refusal.message) => final_outcome(refusal),
-        // Not yet of a majority, or deleted since: inserting again tells which.
-        None => InsertOutcome::Unknown(transient(refusal)),
+        None if is_of_another_index(&error.message) => final_outcome(error),
+        // Not visible to a majority yet, or deleted meanwhile: a retry decides.
+        None => InsertOutcome::Unknown(transient(error)),
     }
 }
 
-/// Whether the server names a unique index that is not the one of `_id`: nobody but its operator has made that.
+/// Whether the error names a unique index other than that of `_id`, which only an operator can have created.
 fn is_of_another_index(message: &str) -> bool {
     index(message).is_some_and(|name| name != "_id_")
 }
 
-/// The unique index that the server names.
+/// Returns the name of the unique index in the error message.
 fn index(message: &str) -> Option<&str> {
     message.split_once(" index: ")?.1.split_whitespace().next()
 }
 
-/// It is inserted, but perhaps not to stay.
+/// The error for a document that was inserted, but may be rolled back.
 fn not_durable(concern: &ConcernError) -> Error {
-    let text = format!("MongoDB did not confirm that a majority has it on disk (code {})", concern.code);
+    let text = format!("MongoDB did not confirm the write by a majority (code {})", concern.code);
     mongo_error(ErrorKind::Unavailable, text)
 }
 
-fn final_outcome(refusal: &WriteError) -> InsertOutcome {
-    Reason::refused(refused(refusal)).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
+fn final_outcome(error: &WriteError) -> InsertOutcome {
+    Reason::refused(rejected(error)).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
 }
 
-fn refused(refusal: &WriteError) -> Error {
-    let message = format!("MongoDB refuses the document: {} (code {})", refusal.message, refusal.code);
+fn rejected(error: &WriteError) -> Error {
+    let message = format!("MongoDB rejected the document: {} (code {})", error.message, error.code);
     mongo_error(ErrorKind::Invalid, message)
 }
 
-fn transient(refusal: &WriteError) -> Error {
-    let message =
-        format!("MongoDB does not take the document now: {} (code {})", refusal.message, refusal.code);
+fn transient(error: &WriteError) -> Error {
+    let message = format!("MongoDB cannot store the document now: {} (code {})", error.message, error.code);
     Error::new(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied).with_origin("mongodb")
 }
 
@@ -239,18 +239,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_inserted_at_once_is_no_more_than_a_server_takes() {
+    fn the_largest_insert_fits_into_a_command() {
         let longest = |characters| "\u{1f6d2}".repeat(characters);
         let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
         let (user, name) = (longest(128).parse().unwrap(), longest(256).parse().unwrap());
         let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
-        let command = command::insert("purchases", &vec![purchase; MOST], WRITE_TIMEOUT).unwrap();
-        // maxBsonObjectSize, which the command as a whole is held to.
+        let command = command::insert("purchases", &vec![purchase; MAX_DOCUMENTS], WRITE_TIMEOUT).unwrap();
+        // maxBsonObjectSize, which limits the command as a whole.
         assert!(command.as_bytes().len() < 16 << 20, "{}", command.as_bytes().len());
     }
 
     #[test]
-    fn an_index_of_somebody_else_is_told_by_its_name() {
+    fn is_of_another_index_compares_the_index_name() {
         let message = |index: &str| {
             format!(
                 "E11000 duplicate key error collection: shop.purchases index: {index} dup key: {{ x: 1 }}"

@@ -1,4 +1,4 @@
-//! Brings documents of older systems to the form that we write, in place.
+//! Migrates documents of the replaced systems to the current format, in place.
 
 use std::time::Duration;
 
@@ -12,38 +12,39 @@ use super::connection::{Connection, pauses};
 use super::unreadable::name;
 use super::{MongoStore, document, select};
 
-/// How far a migration has come.
+/// The progress of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Migration {
-    /// Documents that were looked at.
+    /// Documents that were read.
     pub scanned: u64,
     /// Documents that were changed.
     pub migrated: u64,
-    /// Documents that are no purchases, or were changed by another client meanwhile, and stay as they are. Each is
-    /// named in the log by its `_id`.
+    /// Documents that are not purchases, or were modified concurrently by another client. They stay unchanged, and are
+    /// logged with their `_id`.
     pub skipped: u64,
 }
 
-/// The documents that are read, and then changed, at a time.
+/// Number of documents in a slice.
 const SLICE: usize = 1_000;
-/// The changes that are on their way at a time.
+/// Maximum number of concurrent updates.
 const CHANGES: usize = 16;
-/// How long it may take to find those whose `_id` no purchase can have: nothing else is to be done then.
-const OTHERS: Duration = Duration::from_secs(600);
-/// Where a time stays that could not be read, when the document gets another one.
+/// The timeout of the final scan for documents whose `_id` is not a purchase id.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(600);
+/// The member that keeps an unreadable timestamp.
 const TIME_BEFORE: &str = "timestamp_before";
 
 impl MongoStore {
-    /// Turns every price into a Decimal128, every timestamp into a Date, and ids and names of users that are
-    /// numbers into text; `_id` and all other members stay. A timestamp that cannot be read stays as
-    /// `timestamp_before`, and that of the document's `ObjectId` takes its place.
+    /// Converts prices to Decimal128, timestamps to Date, and numeric user ids and names to text. `_id` and all other
+    /// members stay unchanged. An unreadable timestamp is kept as `timestamp_before` and replaced by the time of the
+    /// document's `ObjectId`.
     ///
-    /// It may be stopped and begun again at any time, and run beside a service. `progress` is told after every
-    /// slice. A server that is away for less than a minute is waited for.
+    /// A migration is idempotent. It can be stopped and restarted at any time, and run while services use the
+    /// collection. `progress` is called after every slice. Transient errors are retried for about half a minute.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the server stays away; what was changed stays.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server stays unavailable; migrated documents stay
+    /// migrated.
     pub async fn migrate(&self, mut progress: impl FnMut(Migration) + Send) -> Result<Migration> {
         let mut migration = Migration::default();
         let mut after = None;
@@ -53,7 +54,7 @@ impl MongoStore {
                 Ok(next) => next,
                 Err(error) if error.is_transient() => {
                     let Some(pause) = waits.next() else { return Err(error) };
-                    tracing::warn!(error = %error.chain(), "the migration goes on in {pause:?}");
+                    tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
                     sleep(pause).await;
                     continue;
                 }
@@ -71,14 +72,13 @@ impl MongoStore {
     }
 }
 
-/// How long to wait before each further try, about half a minute together; the driver's own looking for a server
-/// comes to that.
+/// Returns the pauses between retries, about half a minute in total. The driver's server selection adds to that.
 fn backoff() -> impl Iterator<Item = Duration> {
     pauses(Duration::from_millis(100), Duration::from_secs(5)).take(10)
 }
 
-/// Changes the next documents behind `after`; answers behind which to go on, if there may be more. It may be called
-/// again after an error: what it changed already is seen to be ours.
+/// Migrates the next documents after the id `after`. Returns the id to continue after, if more may be left. Idempotent:
+/// can be called again after an error.
 async fn slice(
     connection: &Connection,
     after: Option<Bson>,
@@ -86,12 +86,13 @@ async fn slice(
 ) -> Result<Option<Bson>> {
     let documents = documents(connection, after).await?;
     let (mut seen, mut left) = (0, 0);
-    let next = documents.last().filter(|_| documents.len() == SLICE).and_then(|last| document::place(last).1);
+    let next =
+        documents.last().filter(|_| documents.len() == SLICE).and_then(|last| document::sort_key(last).1);
     let changes = documents.into_iter().map(|old| change(connection, old));
     let mut changes = stream::iter(changes).buffer_unordered(CHANGES);
     while let Some(change) = changes.try_next().await? {
-        migration.migrated += u64::from(change == Change::Made);
-        left += u64::from(change == Change::Left);
+        migration.migrated += u64::from(change == Change::Migrated);
+        left += u64::from(change == Change::Skipped);
         seen += 1;
     }
     migration.scanned += seen;
@@ -99,22 +100,22 @@ async fn slice(
     Ok(next)
 }
 
-/// What became of a document.
+/// The outcome for a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// It is as we write it since now.
-    Made,
-    /// It was so already.
+    /// It was migrated.
+    Migrated,
+    /// It has the current format already.
     NotNeeded,
-    /// It stays as it is.
-    Left,
+    /// It stays unchanged.
+    Skipped,
 }
 
-/// The next slice of all documents, in the order of `_id`: what is to be changed is found here, so that every call
-/// costs the same.
+/// Reads the next slice of all documents, in `_id` order. The documents to migrate are selected here and not by the
+/// server, so every call costs the same.
 async fn documents(connection: &Connection, after: Option<Bson>) -> Result<Vec<RawDocumentBuf>> {
     let mut all = vec![select::purchases_filter()];
-    all.extend(after.map(|id| select::behind(&id, "$gt")));
+    all.extend(after.map(|id| select::after_id(&id, "$gt")));
     let slice = i64::try_from(SLICE).unwrap_or(i64::MAX);
     let find = || {
         let (collection, filter) = (connection.collection.clone(), doc! { "$and": &all });
@@ -123,10 +124,10 @@ async fn documents(connection: &Connection, after: Option<Bson>) -> Result<Vec<R
             cursor.try_collect().await
         }
     };
-    connection.ask(connection.options.insert_timeout, find).await
+    connection.query(connection.options.insert_timeout, find).await
 }
 
-/// How many documents have an `_id` that no purchase can have.
+/// Counts the documents whose `_id` is not a purchase id.
 async fn others(connection: &Connection) -> Result<u64> {
     let find = || {
         let collection = connection.collection.clone();
@@ -135,34 +136,34 @@ async fn others(connection: &Connection) -> Result<u64> {
             let mut documents = collection.find(filter).projection(doc! { "_id": 1 }).await?;
             let mut count = 0;
             while let Some(document) = documents.try_next().await? {
-                tracing::warn!(document.id = %name(&document), "a document whose _id is no purchase's stays as it is");
+                tracing::warn!(document.id = %name(&document), "document skipped: its _id is not a purchase id");
                 count += 1;
             }
             Ok(count)
         }
     };
-    connection.ask(OTHERS, find).await
+    connection.query(OTHERS_TIMEOUT, find).await
 }
 
 async fn change(connection: &Connection, old: RawDocumentBuf) -> Result<Change> {
     let purchase = match document::purchase(&old) {
         Ok(purchase) => purchase,
         Err(error) => {
-            tracing::warn!(document.id = %name(&old), %error, "a document that is no purchase stays as it is");
-            return Ok(Change::Left);
+            tracing::warn!(document.id = %name(&old), %error, "document skipped: not a purchase");
+            return Ok(Change::Skipped);
         }
     };
-    if is_ours(&old) {
+    if is_current(&old) {
         return Ok(Change::NotNeeded);
     }
-    let Some((filter, update)) = new_form(&old, &purchase) else { return Ok(Change::Left) };
+    let Some((filter, update)) = migration_update(&old, &purchase) else { return Ok(Change::Skipped) };
     let collection = connection.collection.clone();
     let update = async move { collection.update_one(filter, update).await };
-    let updated = connection.change(connection.options.insert_timeout, update).await?;
-    Ok(if updated.matched_count == 1 { Change::Made } else { Change::Left })
+    let updated = connection.write(connection.options.insert_timeout, update).await?;
+    Ok(if updated.matched_count == 1 { Change::Migrated } else { Change::Skipped })
 }
 
-fn is_ours(document: &RawDocument) -> bool {
+fn is_current(document: &RawDocument) -> bool {
     let is_text = |name| matches!(document.get(name), Ok(Some(RawBsonRef::String(_))));
     matches!(document.get("price"), Ok(Some(RawBsonRef::Decimal128(_))))
         && matches!(document.get("timestamp"), Ok(Some(RawBsonRef::DateTime(_))))
@@ -170,11 +171,11 @@ fn is_ours(document: &RawDocument) -> bool {
         && is_text("username")
 }
 
-/// What finds the document as it was read, and what is to be changed of it.
-fn new_form(old: &RawDocument, purchase: &Purchase) -> Option<(Document, Document)> {
+/// Returns the filter for the document as it was read, and the update.
+fn migration_update(old: &RawDocument, purchase: &Purchase) -> Option<(Document, Document)> {
     let value = |member: &str| -> Option<Bson> { old.get(member).ok()?.map(Bson::try_from)?.ok() };
     let mut filter = doc! { "_id": value("_id")? };
-    // As they were read, so that a change by somebody else is not undone.
+    // The values as they were read, so a concurrent change is not overwritten.
     for member in ["userid", "username", "price", "timestamp"] {
         filter.insert(member, value(member).unwrap_or(Bson::Null));
     }
@@ -184,8 +185,8 @@ fn new_form(old: &RawDocument, purchase: &Purchase) -> Option<(Document, Documen
         "price": document::decimal128(purchase.price),
         "timestamp": DateTime::from_millis(purchase.timestamp.as_millis()),
     };
-    if let Some(before) = value("timestamp").filter(|_| document::time_of_its_own(old).is_none()) {
-        tracing::warn!(purchase.id = %purchase.id, "a timestamp that cannot be read stays as {TIME_BEFORE}");
+    if let Some(before) = value("timestamp").filter(|_| document::timestamp_member(old).is_none()) {
+        tracing::warn!(purchase.id = %purchase.id, "unreadable timestamp kept as {TIME_BEFORE}");
         new.insert(TIME_BEFORE, before);
     }
     Some((filter, doc! { "$set": new }))

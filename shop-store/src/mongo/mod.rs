@@ -1,23 +1,23 @@
-//! Purchases in a collection of MongoDB; users and orders in databases of their own.
+//! Stores in MongoDB: purchases in a collection, users and orders in separate databases.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | `options` | where the collection is, and how long a call may take |
-//! | `connection` | the driver: its settings, calls with deadlines |
-//! | `indexes` | the indexes of listings, made in the background |
-//! | `document` | a purchase as a document, and the documents of older systems |
-//! | `command` | the insert command, written straight from what is inserted |
-//! | `insert` | one outcome for each document of a batch |
-//! | `codes` | which of the server's errors are of the document, and which of the moment |
-//! | `select` | pages by keyset, in two stretches: what has a date, then what is still to be migrated |
+//! | `options` | URI, database, collection and timeouts |
+//! | `connection` | the driver: configuration, and calls with timeouts |
+//! | `indexes` | creation of the listing indexes in the background |
+//! | `document` | conversion of documents to purchases, including those of the replaced systems |
+//! | `command` | serialization of the insert command |
+//! | `insert` | inserts with one outcome for each document |
+//! | `codes` | classification of errors about a document: duplicate, permanent or transient |
+//! | `select` | keyset pagination in two ranges: documents with a date, then those not migrated yet |
 //! | `totals` | exact counts and sums |
-//! | `unreadable` | documents that are no purchases: logged once, and counted |
-//! | `migrate` | documents of older systems, brought to our form in place |
-//! | `entities` | users and orders: rows with numbers, each with its event in it |
-//! | `error` | the driver's errors as the one error of the ports |
+//! | `unreadable` | documents that are not purchases: logged once, and counted |
+//! | `migrate` | migration of the replaced systems' documents |
+//! | `entities` | users and orders: numbered rows, each with its event |
+//! | `error` | mapping of the driver's errors |
 //!
-//! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`; its `_id` is the
-//! purchase's id as text, or the ObjectId that an older system gave it.
+//! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its `_id` is the
+//! purchase's id as text, or the ObjectId of a document from a replaced system.
 
 mod codes;
 mod command;
@@ -35,9 +35,9 @@ mod faulty_server;
 mod fixture;
 mod indexes;
 mod insert;
-mod migrate;
 #[cfg(test)]
-mod old_documents_test;
+mod legacy_documents_test;
+mod migrate;
 mod options;
 #[cfg(test)]
 mod plans_test;

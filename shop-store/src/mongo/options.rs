@@ -1,28 +1,27 @@
-//! Where the collections are, and how long a call may take.
+//! The options of stores in MongoDB.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-/// How a [`MongoStore`](super::MongoStore) is reached.
+/// Options of a [`MongoStore`](super::MongoStore).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MongoStoreOptions {
-    /// `mongodb://…` or `mongodb+srv://…`, with the login if there is one.
+    /// The connection string, `mongodb://…` or `mongodb+srv://…`, with the credentials if there are any.
     pub uri: SecretString,
-    /// The database; that of the URI's path unless it is `admin`, `local` or `config`, else `purchases`.
+    /// The database (default: that of the URI's path unless it is `admin`, `local` or `config`; otherwise `purchases`).
     pub database: Option<String>,
-    /// The collection, `purchases` unless chosen.
+    /// The collection (default `purchases`).
     pub collection: String,
-    /// How long an insert may take before its outcome counts as unknown, 30 s unless chosen.
+    /// Timeout of an insert, after which its outcome is unknown (default 30 s).
     pub insert_timeout: Duration,
-    /// How long a question may take, 5 s unless chosen.
+    /// Timeout of a query (default 5 s).
     pub query_timeout: Duration,
-    /// The most calls that may be on their way, 64 unless chosen, half of them questions: those that were given up
-    /// count until the driver is done with them.
+    /// Maximum number of concurrent calls, half of them for queries (default 64). A call that has timed out counts
+    /// until the driver has finished it.
     pub max_concurrent_calls: usize,
-    /// Whether the indexes of listings are made if they are missing, and with them the collection. They are unless
-    /// chosen.
+    /// Whether missing listing indexes are created, and with them the collection (default true).
     pub create_indexes: bool,
 }
 
@@ -42,20 +41,21 @@ impl MongoStoreOptions {
     }
 }
 
-/// How [`MongoUsers`](super::MongoUsers) or [`MongoOrders`](super::MongoOrders) are reached.
+/// Options of [`MongoUsers`](super::MongoUsers) and [`MongoOrders`](super::MongoOrders).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MongoEntityOptions {
-    /// `mongodb://…` or `mongodb+srv://…`, with the login if there is one.
+    /// The connection string, `mongodb://…` or `mongodb+srv://…`, with the credentials if there are any.
     pub uri: SecretString,
-    /// The database, which has nothing else in it; that of the URI's path is for the login only.
+    /// The database, which must have no other use. The database in the URI's path is for authentication only.
     pub database: String,
-    /// How long a registration or an order may take, with the wait for those before it, 4.5 s unless chosen: a bit less
-    /// than those wait who ask for it over HTTP, so that they hear whether it was sent.
+    /// Timeout of a write, including the wait for writes before it (default 4.5 s). It is shorter than the timeout of
+    /// an HTTP request, whose response then says whether the write was sent.
     pub insert_timeout: Duration,
-    /// How long a question may take, 5 s unless chosen.
+    /// Timeout of a query (default 5 s).
     pub query_timeout: Duration,
-    /// The most calls that may be on their way, 64 unless chosen; see [`MongoStoreOptions::calls`].
+    /// Maximum number of concurrent calls (default 64), see
+    /// [`MongoStoreOptions`](MongoStoreOptions::max_concurrent_calls).
     pub max_concurrent_calls: usize,
 }
 
@@ -63,33 +63,20 @@ impl MongoEntityOptions {
     /// The database `database` of the server at `uri`.
     #[must_use]
     pub fn new(uri: impl Into<SecretString>, database: impl Into<String>) -> Self {
-        let MongoStoreOptions { uri, query_timeout: query_deadline, max_concurrent_calls: calls, .. } =
-            MongoStoreOptions::new(uri);
-        let insert_deadline = Duration::from_millis(4_500);
-        Self {
-            uri,
-            database: database.into(),
-            insert_timeout: insert_deadline,
-            query_timeout: query_deadline,
-            max_concurrent_calls: calls,
-        }
+        let MongoStoreOptions { uri, query_timeout, max_concurrent_calls, .. } = MongoStoreOptions::new(uri);
+        let insert_timeout = Duration::from_millis(4_500);
+        Self { uri, database: database.into(), insert_timeout, query_timeout, max_concurrent_calls }
     }
 
-    /// The rows' collection.
+    /// The options of the rows' collection.
     pub(super) fn for_collection(self, collection: &str) -> MongoStoreOptions {
-        let Self {
-            uri,
-            database,
-            insert_timeout: insert_deadline,
-            query_timeout: query_deadline,
-            max_concurrent_calls: calls,
-        } = self;
+        let Self { uri, database, insert_timeout, query_timeout, max_concurrent_calls } = self;
         MongoStoreOptions {
             database: Some(database),
             collection: collection.to_owned(),
-            insert_timeout: insert_deadline,
-            query_timeout: query_deadline,
-            max_concurrent_calls: calls,
+            insert_timeout,
+            query_timeout,
+            max_concurrent_calls,
             create_indexes: false,
             ..MongoStoreOptions::new(uri)
         }

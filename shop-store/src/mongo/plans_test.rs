@@ -72,7 +72,7 @@ async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
 }
 
 #[tokio::test]
-async fn a_question_looks_at_what_it_answers() {
+async fn queries_examine_only_matching_documents() {
     let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let store = fixture.mongo();
     store.insert(purchases().into()).await.unwrap();

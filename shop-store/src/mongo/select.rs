@@ -1,6 +1,6 @@
-//! Pages by keyset, in two stretches: documents with a date in the order of (timestamp, _id), and behind them, in
-//! either order of the listing, those of older systems without one, in the order of `_id`. `migrate` empties the
-//! second, but for dates that no purchase has.
+//! Keyset pagination over two ranges: documents with a date, ordered by (timestamp, _id), then documents without a
+//! date, ordered by `_id`. The replaced systems wrote the latter. `migrate` empties the second range, except for dates
+//! that are not valid for a purchase.
 
 use super::error::mongo_error;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
@@ -12,16 +12,16 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::document;
 
-/// Where a stretch is read from: behind the document with this time and id.
+/// A position in one of the two ranges: after the document with this time and id, or at the start.
 #[derive(Debug)]
-pub(super) enum Place {
-    /// The documents with a date; `None` at their beginning.
+pub(super) enum RangePosition {
+    /// In the range of documents with a date.
     Dated(Option<(DateTime, Bson)>),
-    /// Those without; `None` at their beginning.
+    /// In the range of documents without a date.
     Undated(Option<Bson>),
 }
 
-/// The documents that are read at a time at the least: many that are no purchases cost few calls.
+/// Minimum number of documents of a query: many unreadable documents then need few queries.
 const MIN_BATCH: usize = 100;
 
 pub(super) async fn page(
@@ -47,8 +47,7 @@ pub(super) async fn page(
     Ok(Page::new(found.into_iter().map(|(purchase, _)| purchase).collect(), next))
 }
 
-/// The time that stands in the cursors of the second stretch. Documents that really have this date are in that
-/// stretch, too.
+/// The timestamp that marks cursors of the second range. Documents with this date are in the second range too.
 const fn undated_timestamp(order: ListOrder) -> Timestamp {
     match order {
         ListOrder::OldestFirst => Timestamp::MAX,
@@ -56,34 +55,38 @@ const fn undated_timestamp(order: ListOrder) -> Timestamp {
     }
 }
 
-/// Where a page begins.
-pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Place> {
-    let Some(cursor) = &request.cursor else { return Ok(Place::Dated(None)) };
+/// Returns the start of a page.
+pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangePosition> {
+    let Some(cursor) = &request.cursor else { return Ok(RangePosition::Dated(None)) };
     let last = cursor.decode(selector, request.order)?;
     let id = document::id_value(&last.id);
     Ok(if last.timestamp == undated_timestamp(request.order) {
-        Place::Undated(Some(id))
+        RangePosition::Undated(Some(id))
     } else {
-        Place::Dated(Some((date(last.timestamp), id)))
+        RangePosition::Dated(Some((date(last.timestamp), id)))
     })
 }
 
-/// Where to go on: behind `last`, or at the end of a stretch with the next one.
-fn following(from: &Place, last: Option<&RawDocumentBuf>) -> Option<Place> {
-    let (time, id) = last.map(|last| document::place(last)).unwrap_or_default();
+/// Returns the next position: after `last`, or at the start of the next range.
+fn following(from: &RangePosition, last: Option<&RawDocumentBuf>) -> Option<RangePosition> {
+    let (time, id) = last.map(|last| document::sort_key(last)).unwrap_or_default();
     match from {
-        Place::Dated(_) => {
+        RangePosition::Dated(_) => {
             let behind_last = time.zip(id);
-            Some(if behind_last.is_some() { Place::Dated(behind_last) } else { Place::Undated(None) })
+            Some(if behind_last.is_some() {
+                RangePosition::Dated(behind_last)
+            } else {
+                RangePosition::Undated(None)
+            })
         }
-        Place::Undated(_) => id.map(|id| Place::Undated(Some(id))),
+        RangePosition::Undated(_) => id.map(|id| RangePosition::Undated(Some(id))),
     }
 }
 
-/// The purchase, and what its cursor is made from.
-fn listed(purchase: Purchase, from: &Place, order: ListOrder) -> (Purchase, Purchase) {
+/// Returns the purchase, and the purchase from which its cursor is created.
+fn listed(purchase: Purchase, from: &RangePosition, order: ListOrder) -> (Purchase, Purchase) {
     let mut last = purchase.clone();
-    if matches!(from, Place::Undated(_)) {
+    if matches!(from, RangePosition::Undated(_)) {
         last.timestamp = undated_timestamp(order);
     }
     (purchase, last)
@@ -104,39 +107,39 @@ async fn documents(
             cursor.try_collect::<Vec<RawDocumentBuf>>().await
         }
     };
-    connection.ask(time, find).await
+    connection.query(time, find).await
 }
 
-/// Filter and sort order of one stretch.
-pub(super) fn query(selector: &Selector, order: ListOrder, from: &Place) -> (Document, Document) {
-    let (direction, beyond) = match order {
+/// Returns the filter and the sort order for one range.
+pub(super) fn query(selector: &Selector, order: ListOrder, from: &RangePosition) -> (Document, Document) {
+    let (direction, operator) = match order {
         ListOrder::OldestFirst => (1, "$gt"),
         _ => (-1, "$lt"),
     };
     let mut all = vec![selector_filter(selector)];
     let sort = match from {
-        Place::Dated(after) => {
+        RangePosition::Dated(after) => {
             all.push(doc! { "timestamp": dates(order) });
             if let Some((time, id)) = after {
-                // The bound beside the exact condition is where an index is entered.
+                // Redundant to the exact condition, but the index scan starts at this bound.
                 let bound = if direction == 1 { "$gte" } else { "$lte" };
-                let same = doc! { "$and": [{ "timestamp": *time }, behind(id, beyond)] };
+                let same = doc! { "$and": [{ "timestamp": *time }, after_id(id, operator)] };
                 all.push(doc! { "timestamp": { bound: *time } });
-                all.push(doc! { "$or": [{ "timestamp": { beyond: *time } }, same] });
+                all.push(doc! { "$or": [{ "timestamp": { operator: *time } }, same] });
             }
             doc! { "timestamp": direction, "_id": direction }
         }
-        Place::Undated(after) => {
+        RangePosition::Undated(after) => {
             all.extend([without_date(order), purchases_filter()]);
-            all.extend(after.iter().map(|id| behind(id, beyond)));
+            all.extend(after.iter().map(|id| after_id(id, operator)));
             doc! { "_id": direction }
         }
     };
     (doc! { "$and": all }, sort)
 }
 
-/// The dates of the first stretch: those that a purchase can have, but for the one that stands for the second
-/// stretch. A bound finds values of its own type only.
+/// The condition of the first range: all valid dates but the one that marks the second range. A comparison matches
+/// values of the same type only.
 fn dates(order: ListOrder) -> Document {
     let (lowest, highest) = (date(Timestamp::MIN), date(Timestamp::MAX));
     match order {
@@ -145,7 +148,7 @@ fn dates(order: ListOrder) -> Document {
     }
 }
 
-/// Whatever has none of these [`dates`]. Said by bounds and not by type, as an index serves only these.
+/// The condition of the second range: no value in [`dates`]. Expressed by bounds and not by type, so an index is used.
 fn without_date(order: ListOrder) -> Document {
     let (lowest, highest) = (date(Timestamp::MIN), date(Timestamp::MAX));
     let (lower, above) = match order {
@@ -164,18 +167,18 @@ pub(super) fn purchases_filter() -> Document {
     doc! { "$or": [{ "_id": { "$type": "string" } }, { "_id": { "$type": "objectId" } }] }
 }
 
-/// The condition of an id behind `id`. A comparison finds values of its own type only, and text comes before
+/// The condition of an id after `id`. A comparison matches values of the same type only, and text sorts before
 /// `ObjectId`s.
-pub(super) fn behind(id: &Bson, beyond: &str) -> Document {
-    let others = match (id, beyond) {
+pub(super) fn after_id(id: &Bson, operator: &str) -> Document {
+    let others = match (id, operator) {
         (Bson::ObjectId(_), "$lt") => "string",
         (Bson::String(_), "$gt") => "objectId",
-        _ => return doc! { "_id": { beyond: id.clone() } },
+        _ => return doc! { "_id": { operator: id.clone() } },
     };
-    doc! { "$or": [{ "_id": { beyond: id.clone() } }, { "_id": { "$type": others } }] }
+    doc! { "$or": [{ "_id": { operator: id.clone() } }, { "_id": { "$type": others } }] }
 }
 
-/// The condition of the selected documents. Older systems wrote ids and names that look like numbers as numbers.
+/// The condition of the selected documents. The replaced systems wrote numeric ids and names as numbers.
 pub(super) fn selector_filter(selector: &Selector) -> Document {
     let (member, text) = match selector {
         Selector::User(id) => ("userid", id.as_str()),
@@ -190,7 +193,7 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
     }
 }
 
-/// The purchase with this id.
+/// Returns the purchase with this id.
 pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Option<Purchase>> {
     let (collection, filter) = (&connection.collection, doc! { "_id": document::id_value(id) });
     let time = connection.options.query_timeout;
@@ -198,9 +201,9 @@ pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Op
         let (collection, filter) = (collection.clone(), filter.clone());
         async move { collection.find_one(filter).max_time(time).await }
     };
-    let found = connection.ask(time, find).await?;
+    let found = connection.query(time, find).await?;
     found.map(|document| document::purchase(&document)).transpose().map_err(|error| {
-        mongo_error(ErrorKind::Corrupt, "the document with this id is no purchase")
+        mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
             .with_context("id", id)
             .with_source(error)
     })

@@ -1,4 +1,4 @@
-//! The store itself: the ports on a collection.
+//! [`MongoStore`]: the storage ports on a collection.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::indexes::ListingIndexes;
 use super::{MongoStoreOptions, insert, select, totals};
 
-/// Purchases in a collection of MongoDB. Clones share the driver's connections.
+/// Purchases in a MongoDB collection. Clones share the driver's connections.
 #[derive(Debug, Clone)]
 pub struct MongoStore {
     connection: Arc<Connection>,
@@ -20,18 +20,18 @@ pub struct MongoStore {
 }
 
 impl MongoStore {
-    /// A store in the collection that `options` name. A server that is away now is waited for by whoever calls.
+    /// Opens the store in the collection of `options`. Does not wait for the server.
     ///
-    /// Makes the indexes in the background, unless the options say otherwise, and goes on without them where it has no
-    /// right to.
+    /// Creates the indexes in the background if [`create_indexes`](MongoStoreOptions::create_indexes) is set. Without
+    /// authorization to create them, the store works without.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) when the address cannot be read,
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when it is to be looked up in DNS, and that is away.
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URI is invalid,
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if it needs a DNS lookup and that fails.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
         let connection = Connection::open(options).await?;
-        let of = |connection: &Connection| Arc::new(ListingIndexes::new(connection.collection.clone()));
-        let indexes = connection.options.create_indexes.then(|| of(&connection));
+        let start = |connection: &Connection| Arc::new(ListingIndexes::new(connection.collection.clone()));
+        let indexes = connection.options.create_indexes.then(|| start(&connection));
         Ok(Self { connection: Arc::new(connection), indexes })
     }
 
@@ -39,44 +39,44 @@ impl MongoStore {
         &self.connection
     }
 
-    /// Its database and collection, as `database.collection`.
+    /// Returns the namespace as `database.collection`.
     #[must_use]
     pub fn namespace(&self) -> String {
         self.connection.collection.namespace().to_string()
     }
 
-    /// Whether the collection is there. The first document makes it, or the first index.
+    /// Whether the collection exists. It is created with its first document or index.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the server is away,
-    /// [`Denied`](shop_core::ErrorKind::Denied) without the right to list collections.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
+    /// [`Denied`](shop_core::ErrorKind::Denied) if the user is not authorized to list collections.
     pub async fn exists(&self) -> Result<bool> {
         let find = || {
             let (database, name) =
                 (self.connection.database.clone(), self.connection.collection.name().to_owned());
             async move { database.list_collection_names().filter(doc! { "name": name }).await }
         };
-        let found = self.connection.ask(self.connection.options.query_timeout, find).await?;
+        let found = self.connection.query(self.connection.options.query_timeout, find).await?;
         Ok(!found.is_empty())
     }
 
-    /// How many documents were met so far that are no purchases, each counted once; of the first 10,000.
+    /// Counter of distinct documents that are not purchases, up to 10,000.
     #[must_use]
     pub fn unreadable(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.connection.unreadables.count)
     }
 
-    /// Waits until the indexes of listings are made, or the server has refused them.
+    /// Waits until the listing indexes exist or the server has rejected them.
     pub async fn wait_for_indexes(&self) {
         if let Some(indexes) = &self.indexes {
-            indexes.made().await;
+            indexes.done().await;
         }
     }
 }
 
 #[async_trait]
 impl RecordStore<Purchase> for MongoStore {
-    /// Inserted with majority and journal.
+    /// Inserts with majority and journal.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         insert::insert(&self.connection, self.connection.collection.name(), &batch).await
     }

@@ -1,4 +1,4 @@
-//! Exact counts and sums: the server adds up what is exact there, and what older systems wrote is added up here.
+//! Exact counts and sums. The server adds up documents in the current format; all others are read and added up here.
 
 use std::sync::Arc;
 
@@ -13,18 +13,20 @@ use shop_core::{Error, ErrorKind, Price, Result, Timestamp, Total, UserId, UserN
 use super::connection::Connection;
 use super::{document, select};
 
-/// Of the same documents that a listing has: see [`document::purchase`].
+/// Returns the summary of the documents that a listing returns, see [`document::purchase`].
 pub(super) async fn summary(connection: &Connection, selector: &Selector) -> Result<Summary> {
-    let (sure, others) =
-        tokio::try_join!(sure(connection, selector), one_by_one(connection, others(selector)))?;
-    let Some(sure) = sure else { return one_by_one(connection, select::selector_filter(selector)).await };
-    let total = sure.total_spent.checked_add(others.total_spent).map_err(|_too_large| not_exact())?;
-    Ok(Summary::new(sure.count + others.count, total))
+    let (current, others) =
+        tokio::try_join!(by_server(connection, selector), by_client(connection, others(selector)))?;
+    let Some(current) = current else {
+        return by_client(connection, select::selector_filter(selector)).await;
+    };
+    let total = current.total_spent.checked_add(others.total_spent).map_err(|_too_large| not_exact())?;
+    Ok(Summary::new(current.count + others.count, total))
 }
 
-/// Count and sum of the documents that are [`plain`], by the server; `None` if it cannot tell that all of them are
-/// purchases.
-async fn sure(connection: &Connection, selector: &Selector) -> Result<Option<Summary>> {
+/// Returns count and sum of the documents in the [`current`] format, added up by the server; `None` if they may include
+/// documents that are not purchases.
+async fn by_server(connection: &Connection, selector: &Selector) -> Result<Option<Summary>> {
     let pipeline = pipeline(selector);
     let (collection, time) = (&connection.collection, connection.options.query_timeout);
     let add_up = || {
@@ -34,43 +36,43 @@ async fn sure(connection: &Connection, selector: &Selector) -> Result<Option<Sum
             cursor.try_collect::<Vec<_>>().await
         }
     };
-    let groups = connection.ask(time, add_up).await?;
-    // A sum has as many decimals as the price that has most: more than a price's are those of no purchase.
+    let groups = connection.query(time, add_up).await?;
+    // A sum has as many decimals as its most precise price. More than a price may have come from another document.
     let of_prices = |sum: &Summary| sum.total_spent.as_decimal().scale() <= Price::MAX_DECIMALS;
     Ok(groups.first().map_or_else(|| Some(Summary::default()), |group| read(group).filter(of_prices)))
 }
 
-/// What adds them up. The index finds the selected documents; as it does not hold their prices, each is read.
+/// Returns the aggregation. The index finds the selected documents. It does not contain prices, so each is read.
 pub(super) fn pipeline(selector: &Selector) -> [Document; 2] {
     let sum = doc! { "_id": null, "count": { "$sum": 1 }, "total": { "$sum": "$price" } };
-    [doc! { "$match": { "$and": [select::selector_filter(selector), plain()] } }, doc! { "$group": sum }]
+    [doc! { "$match": { "$and": [select::selector_filter(selector), current()] } }, doc! { "$group": sum }]
 }
 
-/// Selected documents of another form, such as older systems wrote.
+/// The filter of selected documents in another format, such as those of the replaced systems.
 fn others(selector: &Selector) -> Document {
-    doc! { "$and": [select::selector_filter(selector), { "$nor": [plain()] }] }
+    doc! { "$and": [select::selector_filter(selector), { "$nor": [current()] }] }
 }
 
-/// The condition of documents in the form that we write: each is a purchase to [`document::purchase`] too, unless its
-/// price has too many decimals. What is a purchase in another form does not meet it.
-fn plain() -> Document {
-    let (least, most) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
+/// The condition of documents in the current format. [`document::purchase`] reads each of them, unless the price has
+/// too many decimals. Purchases in another format do not match.
+fn current() -> Document {
+    let (min, max) = (document::decimal128(Price::ZERO), document::decimal128(Price::MAX));
     let (first, last) = (select::date(Timestamp::MIN), select::date(Timestamp::MAX));
-    // Some letter, digit or sign, and no control character: `$` would allow for a line end behind the last one.
-    let text = |most: usize| {
-        let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{most}}}\z");
+    // At least one visible character, and no control character. `$` would match before a trailing line feed.
+    let text = |max_chars: usize| {
+        let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
         doc! { "$type": "string", "$regex": regex, "$not": { "$type": "array" } }
     };
     let uuid = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z";
     doc! {
-        // Said so that no index of `_id` is walked for it.
+        // Written so that the server does not scan the `_id` index for it.
         "$nor": [{ "$and": [
             { "_id": { "$not": { "$type": "objectId" } } },
             { "_id": { "$not": { "$regex": uuid } } },
         ] }],
         "userid": text(UserId::MAX_CHARS),
         "username": text(UserName::MAX_CHARS),
-        "price": { "$type": "decimal", "$gte": least, "$lte": most, "$not": { "$type": "array" } },
+        "price": { "$type": "decimal", "$gte": min, "$lte": max, "$not": { "$type": "array" } },
         "timestamp": { "$type": "date", "$gte": first, "$lte": last, "$not": { "$type": "array" } },
     }
 }
@@ -85,13 +87,13 @@ fn read(group: &RawDocumentBuf) -> Option<Summary> {
     Some(Summary::new(count, Total::from_decimal(decimal(&total.to_string())?)))
 }
 
-/// Decimal128 writes small values and small zeros with an exponent.
+/// Parses a Decimal128, which has an exponent in small values and small zeros.
 fn decimal(text: &str) -> Option<Decimal> {
     Decimal::from_str_exact(text).or_else(|_exponent| Decimal::from_scientific(text)).ok()
 }
 
-/// Count and sum of the purchases among the documents that meet `filter`, each of which is read.
-async fn one_by_one(connection: &Connection, filter: Document) -> Result<Summary> {
+/// Returns count and sum of the purchases among the documents that match `filter`, and reads each document.
+async fn by_client(connection: &Connection, filter: Document) -> Result<Summary> {
     let (collection, time) = (&connection.collection, connection.options.query_timeout);
     let add_up = || {
         let (collection, filter) = (collection.clone(), filter.clone());
@@ -101,16 +103,16 @@ async fn one_by_one(connection: &Connection, filter: Document) -> Result<Summary
             let mut sum = Ok(Summary::default());
             while let Some(document) = documents.try_next().await? {
                 if let Some(purchase) = unreadables.purchase(&document) {
-                    sum = sum.and_then(|sum| plus(sum, purchase.price));
+                    sum = sum.and_then(|sum| add(sum, purchase.price));
                 }
             }
             Ok(sum)
         }
     };
-    connection.ask(time, add_up).await?
+    connection.query(time, add_up).await?
 }
 
-fn plus(sum: Summary, price: Price) -> Result<Summary> {
+fn add(sum: Summary, price: Price) -> Result<Summary> {
     let total = sum.total_spent.checked_add_price(price).map_err(|_too_large| not_exact())?;
     Ok(Summary::new(sum.count + 1, total))
 }
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_sums_are_exact_too() {
+    fn decimal_parses_small_values_exactly() {
         for (text, expected) in
             [("1E-8", "0.00000001"), ("0E-8", "0.00000000"), ("29.99", "29.99"), ("5", "5")]
         {

@@ -1,4 +1,4 @@
-//! Documents that are no purchases. They are left out of lists and sums alike; each is logged once, and counted.
+//! Documents that are not purchases. Listings and totals skip them; each is logged once, and counted.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,7 +13,7 @@ use super::document::{self, Unreadable};
 /// The maximum number of distinct documents; further ones are neither logged nor counted.
 const MAX_KNOWN: usize = 10_000;
 
-/// The unreadable documents that were met so far.
+/// The unreadable documents found so far.
 #[derive(Debug, Default)]
 pub(super) struct Unreadables {
     /// Hashes of their ids.
@@ -22,7 +22,7 @@ pub(super) struct Unreadables {
 }
 
 impl Unreadables {
-    /// The purchase in `document`, if it is one.
+    /// Returns the purchase in `document`, if it is one.
     pub(super) fn purchase(&self, document: &RawDocument) -> Option<Purchase> {
         document::purchase(document).inspect_err(|error| self.note(document, error)).ok()
     }
@@ -36,16 +36,16 @@ impl Unreadables {
             return;
         }
         self.count.store(known.len() as u64, Ordering::Relaxed);
-        tracing::warn!(document.id = %id, %error, "a document is no purchase, and is left out of lists and sums");
+        tracing::warn!(document.id = %id, %error, "document skipped in listings and totals: not a purchase");
         if known.len() == MAX_KNOWN {
             tracing::warn!(
-                "further documents that are no purchases are not logged: `management migrate` names all"
+                "further unreadable documents are not logged: `management migrate` lists all of them"
             );
         }
     }
 }
 
-/// The `_id` of a document, whatever it is, in one line.
+/// Returns the `_id` of a document, of any type, as a single line.
 pub(super) fn name(document: &RawDocument) -> String {
     match document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok()) {
         Some(Bson::String(text)) => format!("{text:?}"),

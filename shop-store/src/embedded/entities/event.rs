@@ -1,10 +1,10 @@
-//! The event of a row: in the table of the outbox, written in the row's transaction.
+//! The outbox table: the event of a row, written in the row's transaction.
 
 use rusqlite::{Connection, params};
 use shop_core::log::LogRecord;
 use shop_core::{Clock, SystemClock};
 
-/// AUTOINCREMENT: the order of the writes is that of the ids, even when the table was empty in between.
+/// AUTOINCREMENT: ids keep the order of the writes, even if the table was empty in between.
 pub(super) const TABLE: &str = "
     CREATE TABLE outbox (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -15,7 +15,7 @@ pub(super) const TABLE: &str = "
     ) STRICT;
 ";
 
-/// Adds an event, in the caller's transaction.
+/// Adds an event within the caller's transaction.
 pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Result<()> {
     let sql = "INSERT INTO outbox (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
     let LogRecord { key, headers, value, .. } = event;

@@ -1,4 +1,4 @@
-//! Users and orders: each in a file of its own, with an outbox in it.
+//! Users and orders: one file for each, with an outbox.
 
 mod event;
 mod orders;

@@ -15,12 +15,12 @@ use crate::embedded::database::Kind;
 use crate::embedded::error::unreadable;
 use crate::embedded::options::EmbeddedStoreOptions;
 
-/// `Shop` and a letter, as the `file` command shows it.
+/// The application id is `ShoO` in ASCII, which the `file` command shows.
 const ORDERS: Kind = Kind {
     application_id: 0x5368_6f4f,
     migrations: &[VERSION_1, event::TABLE],
     checkpoint_pages: None,
-    touch: &[
+    check_queries: &[
         "SELECT max(id) FROM orders",
         "SELECT max(key) FROM orders",
         "SELECT max(id) FROM known_users",
@@ -47,7 +47,7 @@ const VERSION_1: &str = "
 pub type EmbeddedOrders = EmbeddedRows<Order>;
 
 impl EmbeddedOrders {
-    /// Opens the orders in `folder`; makes folder and file if they are missing.
+    /// Opens the orders in `folder`. A missing folder or file is created if the options say so.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).

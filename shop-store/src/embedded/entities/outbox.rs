@@ -1,4 +1,4 @@
-//! The outbox: the events of rows, until they are published.
+//! The outbox: events that are not published yet.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row};
@@ -21,12 +21,12 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
 
 #[async_trait]
 impl<E: Entity> Outbox for EmbeddedRows<E> {
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
         self.file
             .readers
-            .read(move |connection| connection.prepare_cached(sql)?.query_map([most], entry)?.collect())
+            .read(move |connection| connection.prepare_cached(sql)?.query_map([limit], entry)?.collect())
             .await
     }
 

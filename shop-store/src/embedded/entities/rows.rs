@@ -1,4 +1,4 @@
-//! Rows with numbers from 1 without gaps, each written in one transaction with its event.
+//! Rows with consecutive numbers from 1, each written in one transaction with its event.
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -17,41 +17,41 @@ use crate::embedded::database::Kind;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
 
-/// Rows of one kind in a file, durable on the local disk, shared by the processes of one machine.
+/// Rows of one entity type in a file on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
 pub struct EmbeddedRows<E> {
     pub(super) file: StoreFile,
-    /// Notified after every commit: the relay looks for itself whether there is something for it.
+    /// Notified after every commit. The relay checks whether there are new events.
     pub(super) changed: Arc<Notify>,
     kind: PhantomData<E>,
 }
 
-/// How rows of a kind are stored.
+/// The table of an entity type.
 pub(super) trait Table: Entity {
-    /// The kind of file.
+    /// The type of the file.
     const FILE: &'static Kind;
     /// The name of the file and of the table.
     const NAME: &'static str;
-    /// The columns of a row, without its key.
+    /// The columns of a row, without the idempotency key.
     const COLUMNS: &'static str;
-    /// Adds the id of another service's row, and its owner.
+    /// Inserts a reference to a row of the other service, with its owner.
     const INSERT_REFERENCE: &'static str;
-    /// Finds the owner of another service's row by its id.
+    /// Selects the owner of a row of the other service by id.
     const OWNER: &'static str;
 
     /// The values of [`COLUMNS`](Self::COLUMNS).
     fn values(&self) -> Vec<Value>;
 
-    /// The row that has them.
+    /// Reads [`COLUMNS`](Self::COLUMNS).
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self>;
 }
 
 impl<E> EmbeddedRows<E> {
-    /// Completes when all clones of this store are gone, what they have begun has ended, and the file is closed.
+    /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
-        self.file.writer.ending().wait()
+        self.file.writer.exit().wait()
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn open<E: Table>(folder: &Path, options: &EmbeddedStoreOptions
     Ok(EmbeddedRows { file, changed, kind: PhantomData })
 }
 
-/// Adds a row and its event, all within the caller's transaction, so that no other process writes meanwhile.
+/// Adds a row and its event within the caller's transaction.
 pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<Insertion<E>> {
     if let Some(first) = find(connection, "key", E::key(new).as_str())? {
         return Ok(Insertion::with_key_of(new, first));
@@ -83,15 +83,15 @@ pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::
     let row = E::with_number(new, last.saturating_add(1));
     let mut values = row.values();
     values.push(E::key(new).as_str().to_owned().into());
-    let places = vec!["?"; values.len()].join(", ");
-    let insert = format!("INSERT INTO {} ({}, key) VALUES ({places})", E::NAME, E::COLUMNS);
+    let placeholders = vec!["?"; values.len()].join(", ");
+    let insert = format!("INSERT INTO {} ({}, key) VALUES ({placeholders})", E::NAME, E::COLUMNS);
     connection.prepare_cached(&insert)?.execute(params_from_iter(values))?;
     let event = row.event(new).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     event::insert(connection, &event)?;
     Ok(Insertion::Inserted(row))
 }
 
-/// The row with this value in `column`.
+/// Returns the row with this value in `column`.
 pub(super) fn find<E: Table>(
     connection: &Connection,
     column: &str,

@@ -15,12 +15,12 @@ use crate::embedded::database::Kind;
 use crate::embedded::error::unreadable;
 use crate::embedded::options::EmbeddedStoreOptions;
 
-/// `Shop` and a letter, as the `file` command shows it.
+/// The application id is `ShoU` in ASCII, which the `file` command shows.
 const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
     migrations: &[VERSION_1, event::TABLE],
     checkpoint_pages: None,
-    touch: &[
+    check_queries: &[
         "SELECT max(id) FROM users",
         "SELECT max(key) FROM users",
         "SELECT max(email) FROM users",
@@ -49,7 +49,7 @@ const VERSION_1: &str = "
 pub type EmbeddedUsers = EmbeddedRows<User>;
 
 impl EmbeddedUsers {
-    /// Opens the users in `folder`; makes folder and file if they are missing.
+    /// Opens the users in `folder`. A missing folder or file is created if the options say so.
     ///
     /// # Errors
     /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
@@ -83,9 +83,9 @@ fn orders_of(connection: &Connection, id: UserNumber) -> rusqlite::Result<Option
         return Ok(None);
     }
     let sql = "SELECT id FROM orders_of_users WHERE user_id = ?1 ORDER BY id LIMIT ?2";
-    let most = i64::try_from(MAX_LISTED_ORDERS).unwrap_or(i64::MAX);
+    let limit = i64::try_from(MAX_LISTED_ORDERS).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
-    let numbers = statement.query_map(params![id.get(), most], |row| row.get(0).map(OrderNumber::new))?;
+    let numbers = statement.query_map(params![id.get(), limit], |row| row.get(0).map(OrderNumber::new))?;
     numbers.collect::<rusqlite::Result<_>>().map(Some)
 }
 

@@ -1,4 +1,4 @@
-//! The log as its operators see it.
+//! Administrative access to the log: scan it, list dead letters, and resolve them.
 
 use std::sync::Arc;
 
@@ -9,17 +9,16 @@ use shop_core::log::{Batch, DeadLetter, DeadLetterState, LogAdmin, RecordType, R
 
 use super::{EmbeddedLog, resolution, scan};
 
-/// A replay is one transaction: whatever happens, a letter is either pending or replayed. A discarded letter is deleted
-/// with all its bytes; that it was resolved is remembered as long as the log has its record. A letter that is pending no
-/// more is passed over.
+/// A replay is one transaction: a dead letter is always either pending or replayed. A discard deletes the dead letter.
+/// Its resolution is kept as long as the log has the record. Dead letters that are no longer pending are skipped.
 #[async_trait]
 impl LogAdmin for EmbeddedLog {
-    /// No position is kept, which would keep records from being deleted.
+    /// Uses no group position, so it does not delay the deletion of records.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         scan::records(&self.shared).await
     }
 
-    /// AUTOINCREMENT counts from 1.
+    /// AUTOINCREMENT starts at 1.
     fn first_offset(&self) -> u64 {
         1
     }
@@ -28,22 +27,27 @@ impl LogAdmin for EmbeddedLog {
         scan::dead_letters(&self.shared).await
     }
 
-    async fn replay(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.resolve(letters, of, Resolution::Replayed).await
+    async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        self.resolve(dead_letters, record_type, Resolution::Replayed).await
     }
 
-    async fn discard(&self, letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.resolve(letters, of, Resolution::Dropped).await
+    async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        self.resolve(dead_letters, record_type, Resolution::Dropped).await
     }
 }
 
 impl EmbeddedLog {
-    async fn resolve(&self, letters: &[DeadLetter], of: RecordType, resolution: Resolution) -> Result<u64> {
-        let (clock, letters) = (Arc::clone(&self.shared.options.clock), letters.to_vec());
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        let (clock, dead_letters) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
         let writer = &self.shared.writer;
         writer
             .write(move |connection| {
-                resolution::resolve_all(connection, &letters, of, resolution, clock.now())
+                resolution::resolve_all(connection, &dead_letters, record_type, resolution, clock.now())
             })
             .await
     }

@@ -1,4 +1,4 @@
-//! The log as an operator meets it: walked as a whole, its letters replayed and dropped.
+//! Administrative access: scans, verification, and replayed or discarded dead letters.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,8 +30,8 @@ async fn open(folder: &tempfile::TempDir, options: EmbeddedLogOptions) -> Embedd
     EmbeddedLog::open(folder.path(), options).await.unwrap()
 }
 
-/// The records of the log, each with the letter that would be made of it.
-async fn walked(log: &EmbeddedLog) -> Vec<DeadLetter> {
+/// The records of the log, each as a dead letter.
+async fn scanned(log: &EmbeddedLog) -> Vec<DeadLetter> {
     let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
     let letter = |(partition, record)| DeadLetter::new(record, partition, Reason::conflict(OF), 1);
     let records = batches.into_iter().flat_map(|batch| {
@@ -41,25 +41,25 @@ async fn walked(log: &EmbeddedLog) -> Vec<DeadLetter> {
     records.map(letter).collect()
 }
 
-async fn kept(log: &EmbeddedLog) -> Vec<DeadLetter> {
+async fn pending(log: &EmbeddedLog) -> Vec<DeadLetter> {
     log.pending_dead_letters().await.unwrap()
 }
 
-async fn settled(log: &EmbeddedLog) -> Vec<(RecordId, Resolution)> {
+async fn resolved(log: &EmbeddedLog) -> Vec<(RecordId, Resolution)> {
     let all: Vec<_> = log.scan_dead_letters().await.unwrap().try_collect().await.unwrap();
-    let settled = all.into_iter().filter_map(|state| match state {
+    let resolved = all.into_iter().filter_map(|state| match state {
         DeadLetterState::Resolved(letter) => Some((letter.record_id, letter.resolution)),
         _ => None,
     });
-    settled.collect()
+    resolved.collect()
 }
 
 #[tokio::test]
-async fn a_walk_sees_all_that_was_there_and_leaves_no_group() {
+async fn scan_returns_all_records_and_creates_no_group() {
     let folder = tempfile::tempdir().unwrap();
     let options = EmbeddedLogOptions { batch_records: 7, ..EmbeddedLogOptions::default() };
     let log = open(&folder, options).await;
-    assert!(walked(&log).await.is_empty());
+    assert!(scanned(&log).await.is_empty());
     for number in 0..30 {
         log.append(record(&number.to_string())).await.unwrap();
     }
@@ -67,49 +67,49 @@ async fn a_walk_sees_all_that_was_there_and_leaves_no_group() {
     log.append(record("late")).await.unwrap();
     let batches: Vec<_> = begun.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.records.len()).collect::<Vec<_>>(), [7, 7, 7, 7, 2]);
-    assert_eq!(walked(&log).await.len(), 31);
+    assert_eq!(scanned(&log).await.len(), 31);
     let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
     let groups = connection.query_row("SELECT count(*) FROM groups", [], |row| row.get::<_, i64>(0));
     assert_eq!(groups.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_replay_publishes_the_record_and_settles_the_letter() {
+async fn replay_publishes_the_record_and_resolves_the_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(&folder, EmbeddedLogOptions::default()).await;
     log.append(record(ADA)).await.unwrap();
-    let letters = walked(&log).await;
+    let letters = scanned(&log).await;
     let dead = log.dead_letters();
     dead.put(&letters).await.unwrap();
-    assert_eq!(kept(&log).await, letters);
+    assert_eq!(pending(&log).await, letters);
     // Twice, as two operators do at the same time: it is published once.
     let (one, two) = tokio::join!(log.replay(&letters, OF), log.replay(&letters, OF));
     assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
-    assert!(kept(&log).await.is_empty());
-    assert_eq!(settled(&log).await, [(letters[0].record_id(), Resolution::Replayed)]);
-    let now = walked(&log).await;
+    assert!(pending(&log).await.is_empty());
+    assert_eq!(resolved(&log).await, [(letters[0].record_id(), Resolution::Replayed)]);
+    let now = scanned(&log).await;
     assert_eq!(now.len(), 2);
     let id = |letter: &DeadLetter| decode(&letter.record, &letter.partition).unwrap().id;
     assert_eq!(id(&now[0]), id(&now[1]));
-    // What fails again is a letter of its own, and one that is put again is kept again.
+    // What fails again is a letter of its own, and one that is put again is pending again.
     dead.put(&now).await.unwrap();
-    assert_eq!(kept(&log).await.len(), 2);
+    assert_eq!(pending(&log).await.len(), 2);
 }
 
 #[tokio::test]
-async fn many_letters_come_in_pages_and_go_one_by_one() {
+async fn dead_letters_are_listed_in_pages_and_discarded_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(&folder, EmbeddedLogOptions::default()).await;
     let appended = (0..1_203).map(|number| log.append(record(&format!("poison {number}"))));
     futures_util::future::try_join_all(appended).await.unwrap();
-    let letters = walked(&log).await;
+    let letters = scanned(&log).await;
     let dead = log.dead_letters();
     dead.put(&letters).await.unwrap();
     let begun = log.scan_dead_letters().await.unwrap();
     assert_eq!(log.discard(&letters[..600], OF).await.unwrap(), 600);
     assert_eq!(log.discard(&letters[599..601], OF).await.unwrap(), 1);
-    assert_eq!(kept(&log).await, letters[601..]);
-    assert_eq!(settled(&log).await.len(), 601);
+    assert_eq!(pending(&log).await, letters[601..]);
+    assert_eq!(resolved(&log).await.len(), 601);
     // Who replays while it reads meets only what was there before: what was dropped since is not.
     let mut begun = begun;
     let mut met = 0;
@@ -117,13 +117,13 @@ async fn many_letters_come_in_pages_and_go_one_by_one() {
         let Some(letter) = state.into_pending() else { continue };
         met += log.replay(std::slice::from_ref(&letter), OF).await.unwrap();
         // It fails at once.
-        let again = walked(&log).await.pop().unwrap();
+        let again = scanned(&log).await.pop().unwrap();
         dead.put(&[again]).await.unwrap();
         if met == 10 {
             break;
         }
     }
-    assert_eq!(kept(&log).await.len(), 602, "as many as before");
+    assert_eq!(pending(&log).await.len(), 602, "as many as before");
 }
 
 async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>) -> EmbeddedLog {
@@ -148,28 +148,28 @@ async fn consume(log: &EmbeddedLog, next: u64) {
 }
 
 #[tokio::test]
-async fn what_was_settled_is_forgotten_with_its_records() {
+async fn resolutions_are_deleted_with_their_records() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());
     let log = of_three_bad_records(&folder, &clock).await;
-    let letters = walked(&log).await;
+    let letters = scanned(&log).await;
     log.dead_letters().put(&letters).await.unwrap();
     log.discard(&letters[..2], OF).await.unwrap();
     consume(&log, 4).await;
     clock.0.store(60_000, Ordering::Relaxed);
     let source = log.source("group").unwrap();
-    let forgotten = async { while !settled(&log).await.is_empty() {} };
+    let forgotten = async { while !resolved(&log).await.is_empty() {} };
     tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
-    assert_eq!(kept(&log).await, letters[2..], "a letter stays until somebody settles it");
+    assert_eq!(pending(&log).await, letters[2..], "a letter stays until somebody settles it");
     drop(source);
 }
 
 #[tokio::test]
-async fn conflicts_are_deleted_after_30_days_and_other_letters_stay() {
+async fn conflicts_are_deleted_after_30_days_and_other_dead_letters_stay() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());
     let log = of_three_bad_records(&folder, &clock).await;
-    let mut letters = walked(&log).await;
+    let mut letters = scanned(&log).await;
     for letter in &mut letters[..2] {
         letter.reason = Reason::from_parts(ReasonKind::Conflict, String::new());
     }
@@ -177,10 +177,10 @@ async fn conflicts_are_deleted_after_30_days_and_other_letters_stay() {
     consume(&log, 2).await;
     clock.0.store(31 * 24 * 3_600_000, Ordering::Relaxed);
     let source = log.source("group").unwrap();
-    let deleted = async { while kept(&log).await.len() > 2 {} };
+    let deleted = async { while pending(&log).await.len() > 2 {} };
     tokio::time::timeout(Duration::from_secs(60), deleted).await.unwrap();
     assert_eq!(
-        kept(&log).await,
+        pending(&log).await,
         letters[1..],
         "a conflict stays as long as its record, another letter for ever"
     );
@@ -195,7 +195,7 @@ async fn verify(log: &EmbeddedLog, store: &EmbeddedStore) -> VerifyReport {
 }
 
 /// Carries what is in the log until so many are dead letters.
-async fn carry(log: &EmbeddedLog, store: &EmbeddedStore) {
+async fn ingest_all(log: &EmbeddedLog, store: &EmbeddedStore) {
     let source = Arc::new(log.source("group").unwrap());
     let dead = Arc::new(log.dead_letters());
     let ingest = Ingest::new(source, Arc::new(store.clone()), dead, IngestOptions::default());
@@ -208,7 +208,7 @@ async fn carry(log: &EmbeddedLog, store: &EmbeddedStore) {
 }
 
 #[tokio::test]
-async fn the_log_is_held_against_the_store() {
+async fn verify_compares_log_and_store() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(&folder, EmbeddedLogOptions::default()).await;
     let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
@@ -217,15 +217,15 @@ async fn the_log_is_held_against_the_store() {
     }
     let verified = verify(&log, &store).await;
     assert_eq!((verified.missing.count, verified.records), (4, 4));
-    carry(&log, &store).await;
+    ingest_all(&log, &store).await;
     let verified = verify(&log, &store).await;
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
     assert!(verified.is_clean() && verified.purchases == 3, "{verified:?}");
     // What was stored already is replayed all the same: it doubles nothing.
-    let stored = walked(&log).await.swap_remove(0);
+    let stored = scanned(&log).await.swap_remove(0);
     log.dead_letters().put(std::slice::from_ref(&stored)).await.unwrap();
-    assert_eq!(log.replay(&kept(&log).await, OF).await.unwrap(), 2);
-    carry(&log, &store).await;
+    assert_eq!(log.replay(&pending(&log).await, OF).await.unwrap(), 2);
+    ingest_all(&log, &store).await;
     let verified = verify(&log, &store).await;
     assert_eq!((verified.dead_lettered, verified.resolved, verified.purchases), (1, 2, 3), "{verified:?}");
     assert!(verified.is_clean());
@@ -245,7 +245,7 @@ fn names(folder: &std::path::Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_creates_nothing_opens_what_is_there_and_leaves_no_file() {
+async fn open_without_create_creates_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let existing = || EmbeddedLogOptions { create: false, ..EmbeddedLogOptions::default() };
     let existing_store = || EmbeddedStoreOptions { create: false, ..EmbeddedStoreOptions::default() };
@@ -267,14 +267,14 @@ async fn who_creates_nothing_opens_what_is_there_and_leaves_no_file() {
 
     let log = open(&folder, EmbeddedLogOptions::default()).await;
     log.append(record(ADA)).await.unwrap();
-    log.dead_letters().put(&walked(&log).await).await.unwrap();
+    log.dead_letters().put(&scanned(&log).await).await.unwrap();
     let closed = log.closed();
     drop(log);
     closed.await;
     // As a backup is: without the files that only processes that run need.
     std::fs::remove_file(folder.path().join("log.lock")).unwrap();
     let log = open(&folder, existing()).await;
-    let letters = kept(&log).await;
+    let letters = pending(&log).await;
     assert_eq!(letters.len(), 1);
     DeadLetters::check(&log.dead_letters()).await.unwrap();
     let while_open = names(folder.path());

@@ -1,4 +1,4 @@
-//! Dead letters, beside the records that they were.
+//! Dead letters, in a table of the log's file.
 
 use std::sync::Arc;
 
@@ -11,23 +11,25 @@ use shop_core::{Result, Timestamp};
 use super::log::Shared;
 use super::position::{signed, unsigned};
 
-/// Keeps the dead letters of an [`EmbeddedLog`](super::EmbeddedLog), each once.
+/// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no duplicate.
 #[derive(Debug, Clone)]
 pub struct EmbeddedDeadLetters {
     pub(super) log: Arc<Shared>,
 }
 
-/// What is read of a letter.
+/// The columns of a dead letter.
 pub(super) const COLUMNS: &str =
     "topic, partition, offset, time, key, headers, value, reason, detail, attempts, version";
 
 #[async_trait]
 impl DeadLetters for EmbeddedDeadLetters {
-    async fn put(&self, letters: &[DeadLetter]) -> Result<()> {
-        let letters = letters.to_vec();
+    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        let dead_letters = dead_letters.to_vec();
         self.log
             .writer
-            .write(move |connection| letters.iter().try_for_each(|letter| insert(connection, letter)))
+            .write(move |connection| {
+                dead_letters.iter().try_for_each(|dead_letter| insert(connection, dead_letter))
+            })
             .await
     }
 
@@ -36,10 +38,10 @@ impl DeadLetters for EmbeddedDeadLetters {
     }
 }
 
-fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
     let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11";
     let sql = format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
-    let DeadLetter { record, partition, reason, attempts, version, .. } = letter;
+    let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
     connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,
         partition.index,
@@ -56,7 +58,7 @@ fn insert(connection: &Connection, letter: &DeadLetter) -> rusqlite::Result<()> 
     Ok(())
 }
 
-pub(super) fn letter(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
+pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
     let bytes = |column: usize| row.get::<_, Option<Vec<u8>>>(column).map(|bytes| bytes.map(Bytes::from));
     let topic: String = row.get(0)?;
     let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
@@ -65,7 +67,8 @@ pub(super) fn letter(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<Dead
     let record =
         LogRecord::new(unsigned(row.get(2)?), time, bytes(6)?).with_key(bytes(4)?).with_headers(headers);
     let kind = row.get::<_, String>(7)?.parse().unwrap_or(ReasonKind::Refused);
-    let mut letter = DeadLetter::new(record, partition, Reason::from_parts(kind, row.get(8)?), row.get(9)?);
-    letter.version = row.get(10)?;
-    Ok(letter)
+    let mut dead_letter =
+        DeadLetter::new(record, partition, Reason::from_parts(kind, row.get(8)?), row.get(9)?);
+    dead_letter.version = row.get(10)?;
+    Ok(dead_letter)
 }

@@ -1,4 +1,4 @@
-//! The log: what its ports share.
+//! [`EmbeddedLog`], and the state that its ports share.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::embedded::database::Database;
 use crate::embedded::error::from_sqlite;
 use crate::embedded::writer::Writer;
 
-/// A log in a file: one partition, durable on the local disk, shared by the processes of one machine.
+/// A log with one partition, in a file on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer.
 #[derive(Debug, Clone)]
@@ -36,20 +36,21 @@ pub(super) struct Shared {
 }
 
 impl EmbeddedLog {
-    /// Opens the log in `folder`; makes both if they are missing, unless the options say otherwise.
+    /// Opens the log in `folder`. A missing folder or file is created if
+    /// [`create`](EmbeddedLogOptions::create) is set.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used, or is missing and
-    /// not to be made, [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no log of ours, or one of a newer
-    /// version.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or is missing and
+    /// `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not an embedded log, or was
+    /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         let database =
-            Database::new(&LOG, &folder, &options.file, options.max_file_bytes).creating(options.create);
+            Database::new(&LOG, &folder, &options.file, options.max_file_bytes).with_create(options.create);
         let notifier = Arc::new(CommitNotifier::default());
-        let notifying = Arc::clone(&notifier);
+        let on_commit = Arc::clone(&notifier);
         let writer =
-            Writer::start(database.clone(), options.queue_capacity, move || notifying.notify()).await?;
+            Writer::start(database.clone(), options.queue_capacity, move || on_commit.notify()).await?;
         let cluster = match options.create {
             true => writer.write(cluster_id).await?,
             false => known_cluster_id(&database)?,
@@ -59,28 +60,28 @@ impl EmbeddedLog {
         Ok(Self { shared: Arc::new(Shared { options, database, folder, cluster, topic, writer, notifier }) })
     }
 
-    /// A new writer.
+    /// Returns a new sink.
     #[must_use]
     pub fn sink(&self) -> EmbeddedSink {
         EmbeddedSink::new(Arc::clone(&self.shared))
     }
 
-    /// A new member of `group`. It reads when no other member does, in whatever process; until then it waits
-    /// for its turn.
+    /// Starts a new consumer in `group`. Only one consumer of a group is active, over all processes. The others wait
+    /// for the group's lock.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the files of the folder cannot be opened.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if a file in the folder cannot be opened.
     pub fn source(&self, group: &str) -> Result<EmbeddedSource> {
         EmbeddedSource::start(&self.shared, group)
     }
 
-    /// Completes when all that was opened of this log is gone, what it has begun has ended, and the file is
-    /// closed: if nobody else has it open, it then is one file without a write-ahead log.
+    /// Completes when all clones, sinks and sources of this log are dropped, their operations have ended, and the file
+    /// is closed. If no other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.shared.writer.ending().wait()
+        self.shared.writer.exit().wait()
     }
 
-    /// Where the log keeps its dead letters.
+    /// The dead letters of the log.
     #[must_use]
     pub fn dead_letters(&self) -> EmbeddedDeadLetters {
         EmbeddedDeadLetters { log: Arc::clone(&self.shared) }
@@ -105,7 +106,7 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// The id of a log that is not written into.
+/// Reads the log's id without writing.
 fn known_cluster_id(database: &Database) -> Result<String> {
     let known = find_cluster_id(&database.reader()?);
     known.and_then(|id| id.ok_or(QueryReturnedNoRows)).map_err(|error| from_sqlite(error, &database.path()))
@@ -115,7 +116,7 @@ fn find_cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<Option
     connection.query_row("SELECT cluster FROM log", [], |row| row.get(0)).optional()
 }
 
-/// The id of the log, made once: it stays with the file wherever that is moved.
+/// Returns the log's id, created on first use. It is stored in the file and does not depend on the file's path.
 fn cluster_id(connection: &rusqlite::Connection) -> rusqlite::Result<String> {
     if let Some(cluster) = find_cluster_id(connection)? {
         return Ok(cluster);

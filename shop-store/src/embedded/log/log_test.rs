@@ -52,7 +52,7 @@ async fn offsets(source: &dyn LogSource, count: usize) -> (Vec<u64>, CommitOffse
 }
 
 #[tokio::test]
-async fn who_waits_gets_its_turn_when_the_reader_is_gone_without_a_word() {
+async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
     let folder = tempfile::tempdir().unwrap();
     let one = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let two = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
@@ -70,7 +70,7 @@ async fn who_waits_gets_its_turn_when_the_reader_is_gone_without_a_word() {
 }
 
 #[tokio::test]
-async fn who_is_fenced_begins_anew() {
+async fn a_fenced_consumer_starts_a_new_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     log.sink().publish(&purchase(1)).await.unwrap();
@@ -86,7 +86,7 @@ async fn who_is_fenced_begins_anew() {
 }
 
 #[tokio::test]
-async fn what_nobody_would_find_again_is_not_acknowledged() {
+async fn a_write_to_a_deleted_file_is_not_acknowledged() {
     for name in ["log.db", "log.lock"] {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
@@ -103,7 +103,7 @@ async fn what_nobody_would_find_again_is_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn what_is_closed_is_one_file() {
+async fn closing_removes_the_write_ahead_log() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
@@ -120,7 +120,7 @@ async fn what_is_closed_is_one_file() {
 }
 
 #[tokio::test]
-async fn another_programs_file_stays_as_it_is() {
+async fn open_rejects_and_preserves_a_foreign_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.db");
     rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
@@ -132,7 +132,7 @@ async fn another_programs_file_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn who_does_not_get_its_turn_to_open_gives_up() {
+async fn open_times_out_while_the_lock_is_held() {
     let folder = tempfile::tempdir().unwrap();
     let lock = std::fs::File::create(folder.path().join("log.lock")).unwrap();
     lock.lock().unwrap();
@@ -143,7 +143,7 @@ async fn who_does_not_get_its_turn_to_open_gives_up() {
 }
 
 #[tokio::test]
-async fn consumed_records_go_when_they_are_old_and_offsets_are_never_used_again() {
+async fn old_consumed_records_are_deleted_and_offsets_not_reused() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());
     let options = EmbeddedLogOptions {
@@ -208,7 +208,7 @@ async fn a_full_disk_acknowledges_nothing() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_refused_at_once() {
+async fn a_full_queue_rejects_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let narrow = EmbeddedLogOptions { queue_capacity: 2, ..EmbeddedLogOptions::default() };
     let log = EmbeddedLog::open(folder.path(), narrow).await.unwrap();

@@ -1,13 +1,10 @@
-//! The log: records, positions and dead letters, in a file for each topic.
+//! The embedded log: records, group positions and dead letters, one file for each topic.
 
 mod admin;
 #[cfg(test)]
 mod admin_test;
 mod dead_letters;
-#[expect(
-    clippy::module_inception,
-    reason = "the log itself, beside its ports and options as in every adapter"
-)]
+#[expect(clippy::module_inception, reason = "the same file names as in the other adapters")]
 mod log;
 #[cfg(test)]
 mod log_test;

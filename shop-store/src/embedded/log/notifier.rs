@@ -1,4 +1,4 @@
-//! Commits of this process, of which its readers are notified.
+//! Notifies the readers of this process of commits.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,15 +16,15 @@ impl CommitNotifier {
         self.changed.notify_all();
     }
 
-    /// How often it has notified.
+    /// The number of notifications so far.
     pub(super) fn generation(&self) -> u64 {
         *self.generation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it has notified more often than `known`, at most for `time`.
-    pub(super) fn wait(&self, known: u64, time: Duration) {
+    /// Waits until the generation is greater than `known`, at most for `timeout`.
+    pub(super) fn wait(&self, known: u64, timeout: Duration) {
         let generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whether it has notified or the time is over: the caller looks for itself.
-        drop(self.changed.wait_timeout_while(generation, time, |generation| *generation <= known));
+        // The caller checks for records in both cases.
+        drop(self.changed.wait_timeout_while(generation, timeout, |generation| *generation <= known));
     }
 }

@@ -1,4 +1,4 @@
-//! How a log is opened.
+//! The options of an embedded log.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,32 +7,32 @@ use std::time::Duration;
 use shop_core::{Clock, SystemClock};
 use uuid::Uuid;
 
-/// How an [`EmbeddedLog`](super::EmbeddedLog) is opened.
+/// Options of an [`EmbeddedLog`](super::EmbeddedLog).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EmbeddedLogOptions {
-    /// The topic that records are said to be of, `purchases` unless chosen.
+    /// The topic in the records' positions (default `purchases`).
     pub topic: String,
-    /// The name of the topic's file without its ending, `log` unless chosen.
+    /// The file's name without its extension (default `log`).
     pub file: String,
-    /// The most records of a batch, 1,000 unless chosen.
+    /// Maximum number of records in a batch (default 1,000).
     pub batch_records: usize,
-    /// The size in bytes at which a batch is closed, 1 MiB unless chosen.
+    /// Size in bytes at which a batch is closed (default 1 MiB).
     pub batch_bytes: usize,
-    /// How long records stay after every group has consumed them, 7 days unless chosen. What some group has
-    /// not consumed stays for ever.
+    /// How long records are kept (default 7 days). Records that a group has not consumed are never deleted.
     pub retention: Duration,
-    /// How often a reader looks for what other processes have written, 5 ms unless chosen. What this process
-    /// writes it learns of at once.
+    /// How often a source polls for records of other processes (default 5 ms). Records of this process are delivered
+    /// without delay.
     pub poll_interval: Duration,
-    /// The most writes that may wait, 10,000 unless chosen; a further one is refused at once.
+    /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at once with
+    /// [`Overloaded`](shop_core::ErrorKind::Overloaded).
     pub queue_capacity: usize,
-    /// The largest size of the file in bytes; no limit but the disk's unless chosen.
+    /// Maximum size of the file in bytes (default none).
     pub max_file_bytes: Option<u64>,
-    /// Whether folder and file are made if they are missing, and a file of an earlier version is brought to ours. They
-    /// are unless chosen; else such a log is refused.
+    /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
+    /// false, opening such a log is an error.
     pub create: bool,
-    /// What gives records their time.
+    /// The clock for the records' timestamps.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -54,8 +54,8 @@ impl Default for EmbeddedLogOptions {
 }
 
 impl EmbeddedLogOptions {
-    /// Those of a topic of events, in a file of its own beside the purchases', from which nothing is ever deleted: who
-    /// rebuilds what it has heard reads all of it.
+    /// The defaults for a topic of events: a separate file, without deletion of old records. A projection is rebuilt
+    /// from the first event.
     #[must_use]
     pub fn for_events(topic: &str) -> Self {
         Self {
@@ -67,20 +67,20 @@ impl EmbeddedLogOptions {
     }
 }
 
-/// The file of the purchases.
+/// The file of the purchase log.
 pub(super) const FILE: &str = "log";
-/// With hash and ending it is less than the 255 bytes of every file system in use.
+/// With hash and extension, the name stays below the 255 bytes that common file systems allow.
 const MAX_NAME_BYTES: usize = 190;
 
-/// `text` as far as it is fit for a file's name, every other byte as two hex digits behind a percent sign, and a hash at
-/// the end of what would be too long.
+/// Converts `text` to a file name: escapes all bytes but ASCII letters, digits, `-` and `_` as `%` and two hex digits,
+/// and shortens a long name to a prefix with a hash.
 pub(super) fn file_name(text: &str) -> String {
     let mut name = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
             name.push(char::from(byte));
         } else {
-            // Writing into a String does not fail.
+            // Writing to a String is infallible.
             let _infallible = write!(name, "%{byte:02x}");
         }
     }

@@ -1,4 +1,4 @@
-//! Resolves dead letters: each is deleted together with what becomes of it, in one transaction.
+//! Resolves dead letters: deletes each one and stores its resolution, in one transaction.
 
 use rusqlite::{Connection, params};
 use shop_core::Timestamp;
@@ -7,44 +7,50 @@ use shop_core::log::{DeadLetter, RecordType, Resolution};
 use super::position::signed;
 use super::sink;
 
-/// Resolves those of `letters` that are pending; returns how many. What is replayed is appended with the time `now`.
+/// Resolves the pending ones of `dead_letters`, and returns their number. Replayed records get the timestamp `now`.
 pub(super) fn resolve_all(
     connection: &Connection,
-    letters: &[DeadLetter],
-    of: RecordType,
+    dead_letters: &[DeadLetter],
+    record_type: RecordType,
     resolution: Resolution,
     now: Timestamp,
 ) -> rusqlite::Result<u64> {
     let mut count = 0;
-    for letter in letters {
-        if !resolve(connection, letter, of, resolution)? {
+    for dead_letter in dead_letters {
+        if !resolve(connection, dead_letter, record_type, resolution)? {
             continue;
         }
         if resolution == Resolution::Replayed {
-            sink::insert(connection, &letter.replay_record(of), now)?;
+            sink::insert(connection, &dead_letter.replay_record(record_type), now)?;
         }
         count += 1;
     }
     Ok(count)
 }
 
-/// Whether the letter was pending until now.
+/// Resolves one dead letter. Returns false if it was not pending.
 fn resolve(
     connection: &Connection,
-    letter: &DeadLetter,
-    of: RecordType,
+    dead_letter: &DeadLetter,
+    record_type: RecordType,
     resolution: Resolution,
 ) -> rusqlite::Result<bool> {
-    let (topic, partition) = (&*letter.partition.topic, letter.partition.index);
-    let offset = signed(letter.record.offset);
+    let (topic, partition) = (&*dead_letter.partition.topic, dead_letter.partition.index);
+    let offset = signed(dead_letter.record.offset);
     let sql = "DELETE FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3";
     if connection.prepare_cached(sql)?.execute(params![topic, partition, offset])? == 0 {
         return Ok(false);
     }
     let sql = "INSERT OR REPLACE INTO settled_letters (topic, partition, offset, place, purchase, settlement)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let row =
-        params![topic, partition, offset, letter.record_id().to_string(), letter.id(of), resolution.as_str()];
+    let row = params![
+        topic,
+        partition,
+        offset,
+        dead_letter.record_id().to_string(),
+        dead_letter.id(record_type),
+        resolution.as_str()
+    ];
     connection.prepare_cached(sql)?.execute(row)?;
     Ok(true)
 }

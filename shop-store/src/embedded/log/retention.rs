@@ -1,4 +1,4 @@
-//! Deletes what everybody has consumed and nobody needs any more, a slice at a time.
+//! Deletes old records that all groups have consumed, and old conflicts, in small slices.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use shop_core::log::ReasonKind;
 
 use super::position::{lowest, signed};
 
-/// How long a dead letter `conflict` is kept. A client can make any number of them, and they say nothing of the
-/// deployment.
+/// How long dead letters with the reason `conflict` are kept. A client can cause any number of them, and they do not
+/// indicate a fault of the deployment.
 pub(super) const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// The most records deleted at a time, so that no publish waits long behind a deletion.
+/// Maximum number of rows in a slice: a deletion delays the publishes behind it.
 pub(super) const SLICE: usize = 1_000;
 const LIMIT: i64 = 1_000;
-/// The most free pages handed back to the file system with a slice.
-const PAGES: i64 = 256;
+/// Maximum number of free pages returned to the file system with a slice.
+const MAX_FREED_PAGES: i64 = 256;
 
-/// Deletes the oldest records if every group has consumed them and they are from before `before`; answers how
-/// many. Fewer than [`SLICE`]: there are no more.
+/// Deletes the oldest records that all groups have consumed and that are older than `before`. Returns their number;
+/// fewer than [`SLICE`] means that none are left.
 pub(super) fn delete_records(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let Some(lowest) = lowest(connection)? else { return Ok(0) };
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
@@ -40,16 +40,17 @@ pub(super) fn delete_records(connection: &Connection, before: Timestamp) -> rusq
         {
             connection.prepare_cached(sql)?.execute([last])?;
         }
-        // One page a step.
-        let mut vacuum = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+        // Each step frees one page.
+        let mut vacuum =
+            connection.prepare_cached(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
         let mut pages = vacuum.query([])?;
         while pages.next()?.is_some() {}
     }
     Ok(count)
 }
 
-/// Deletes conflicts from before `before` whose record is deleted already: `verify` counts a record as dead-lettered
-/// only while its letter is there. Reads all letters. Returns how many; fewer than [`SLICE`]: there are no more.
+/// Deletes conflicts older than `before` whose record is already deleted: while the record exists, `verify` needs the
+/// dead letter. Reads all dead letters. Returns their number; fewer than [`SLICE`] means that none are left.
 pub(super) fn delete_conflicts(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM dead_letters WHERE (topic, partition, offset) IN (
                    SELECT topic, partition, offset FROM dead_letters AS letter

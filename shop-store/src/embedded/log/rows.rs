@@ -1,4 +1,4 @@
-//! Reads records in the order of their offsets.
+//! Reads records in offset order.
 
 use std::ops::Range;
 
@@ -10,36 +10,36 @@ use shop_core::log::{Headers, LogRecord};
 
 use super::position::{signed, unsigned};
 
-/// The records from offset `from` on: at most `records` of them, and no more after `bytes` bytes.
+/// Reads records from offset `from`: at most `max_records`, and no further ones once `max_bytes` are read.
 pub(super) fn read(
     connection: &Connection,
     from: u64,
-    records: usize,
-    bytes: usize,
+    max_records: usize,
+    max_bytes: usize,
 ) -> rusqlite::Result<Vec<LogRecord>> {
     let sql =
         "SELECT offset, time, key, headers, value FROM records WHERE offset >= ?1 ORDER BY offset LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let limit = i64::try_from(records).unwrap_or(i64::MAX);
+    let limit = i64::try_from(max_records).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![signed(from), limit])?;
     let mut arena = Arena::default();
-    let mut places = Vec::new();
+    let mut rows_in_arena = Vec::new();
     while let Some(row) = rows.next()? {
-        places.push(arena.add(row)?);
-        if arena.0.len() >= bytes {
+        rows_in_arena.push(arena.add(row)?);
+        if arena.0.len() >= max_bytes {
             break;
         }
     }
     let arena = Bytes::from(arena.0);
-    Ok(places.into_iter().map(|place| place.record(&arena)).collect())
+    Ok(rows_in_arena.into_iter().map(|row| row.record(&arena)).collect())
 }
 
-/// The bytes of all records of a batch, one after the other: one allocation instead of three a record.
+/// The bytes of all records of a batch: one allocation instead of three for each record.
 #[derive(Default)]
 struct Arena(Vec<u8>);
 
-/// Where a record's parts stand in the arena.
-struct Place {
+/// A record, with the ranges of its parts in the arena.
+struct ArenaRow {
     offset: u64,
     time: i64,
     key: Option<Range<usize>>,
@@ -48,8 +48,8 @@ struct Place {
 }
 
 impl Arena {
-    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<Place> {
-        Ok(Place {
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<ArenaRow> {
+        Ok(ArenaRow {
             offset: unsigned(row.get(0)?),
             time: row.get(1)?,
             key: self.append(row.get_ref(2)?)?,
@@ -66,13 +66,13 @@ impl Arena {
     }
 }
 
-impl Place {
+impl ArenaRow {
     fn record(self, arena: &Bytes) -> LogRecord {
         let part = |range: Range<usize>| arena.slice(range);
-        // Damaged headers must not stop the log: the record is delivered with none, and so as another
-        // producer's.
+        // Damaged headers must not stop the consumer. The record is delivered without headers, like one of
+        // another producer.
         let headers = Headers::from_bytes(part(self.headers)).unwrap_or_else(|error| {
-            tracing::error!(%error, log.offset = self.offset, "a record is delivered without its headers");
+            tracing::error!(%error, log.offset = self.offset, "record delivered without its damaged headers");
             Headers::EMPTY
         });
         let time = Timestamp::from_millis(self.time).unwrap_or(Timestamp::MIN);

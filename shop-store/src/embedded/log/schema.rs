@@ -1,8 +1,8 @@
-//! The tables of a log's file.
+//! The schema of a log's file.
 
 use crate::embedded::database::Kind;
 
-/// AUTOINCREMENT: an offset is never used again, even if the newest records are deleted.
+/// AUTOINCREMENT: offsets are never reused, even if the newest records are deleted.
 const VERSION_1: &str = "
     CREATE TABLE log (cluster TEXT NOT NULL) STRICT;
     CREATE TABLE records (
@@ -33,7 +33,7 @@ const VERSION_1: &str = "
     ) STRICT;
 ";
 
-/// What is remembered of letters that are kept no longer.
+/// The resolutions of deleted dead letters.
 const VERSION_2: &str = "
     CREATE TABLE settled_letters (
         topic TEXT NOT NULL,
@@ -46,12 +46,12 @@ const VERSION_2: &str = "
     ) STRICT;
 ";
 
-/// `Shop` and a letter, as the `file` command shows it.
+/// The application id is `ShoL` in ASCII, which the `file` command shows.
 pub(super) const LOG: Kind = Kind {
     application_id: 0x5368_6f4c,
     migrations: &[VERSION_1, VERSION_2],
     checkpoint_pages: None,
-    touch: &[
+    check_queries: &[
         "SELECT cluster FROM log",
         "SELECT max(offset) FROM records",
         "SELECT seq FROM sqlite_sequence",

@@ -1,4 +1,4 @@
-//! The writing end of the log.
+//! [`EmbeddedSink`]: publishes purchases to the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,15 +14,15 @@ use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 use super::EmbeddedLog;
 use super::log::Shared;
 
-/// Writes into an [`EmbeddedLog`].
+/// Publishes purchases to an [`EmbeddedLog`].
 #[derive(Debug)]
 pub struct EmbeddedSink {
     log: Arc<Shared>,
     closed: AtomicBool,
 }
 
-/// The pauses of a close that finds the queue full.
-const UNTIL_THERE_IS_ROOM: Duration = Duration::from_millis(5);
+/// The pause before a close retries on a full queue.
+const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
 impl EmbeddedSink {
     pub(super) const fn new(log: Arc<Shared>) -> Self {
@@ -56,15 +56,15 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
-        // Writes keep their order, so when this one is answered, in whatever way, all before it are.
-        let all_before = async {
+        // Writes are processed in order: when this one has completed or failed, so have all before it.
+        let drained = async {
             while let Err(error) = self.log.writer.write(|_| Ok(())).await
                 && error.kind() == ErrorKind::Overloaded
             {
-                tokio::time::sleep(UNTIL_THERE_IS_ROOM).await;
+                tokio::time::sleep(CLOSE_RETRY).await;
             }
         };
-        tokio::time::timeout(deadline, all_before).await.map_err(|_elapsed| {
+        tokio::time::timeout(deadline, drained).await.map_err(|_elapsed| {
             Error::new(ErrorKind::DeadlineExceeded, "some purchases were not written in time")
                 .with_origin("embedded log")
         })
@@ -72,7 +72,8 @@ impl PurchaseSink for EmbeddedSink {
 }
 
 impl EmbeddedLog {
-    /// Appends a record as another producer might have written it: its offset and time are set here.
+    /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on append. Unlike
+    /// [`EmbeddedSink`], it accepts any value, as other producers may write it.
     ///
     /// # Errors
     /// As [`PurchaseSink::publish`].
@@ -105,6 +106,6 @@ pub(super) fn insert(connection: &Connection, record: &LogRecord, now: Timestamp
     let LogRecord { key, headers, value, .. } = record;
     let row = params![now.as_millis(), key.as_deref(), &headers.as_bytes()[..], value.as_deref()];
     connection.prepare_cached(sql)?.execute(row)?;
-    // SQLite counts its rows from 1.
+    // Rowids start at 1.
     Ok(connection.last_insert_rowid().unsigned_abs())
 }

@@ -1,4 +1,4 @@
-//! The reading end of the log: a thread that waits for its turn, then reads ahead by one batch.
+//! [`EmbeddedSource`]: a thread that waits for the group's lock, then reads ahead by one batch.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,19 +22,19 @@ use crate::embedded::error::from_sqlite;
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::thread::{self, ThreadExit};
 
-/// Reads an [`EmbeddedLog`](super::EmbeddedLog) for a group, until it is closed or dropped.
+/// Consumes an [`EmbeddedLog`](super::EmbeddedLog) for a group, until it is closed or dropped.
 #[derive(Debug)]
 pub struct EmbeddedSource {
     log: Arc<Shared>,
     group: String,
     batches: Mutex<mpsc::Receiver<Result<Batch>>>,
     closed: CancellationToken,
-    /// The newest epoch that is known to be over, though the thread may not know it yet.
+    /// The newest epoch that a commit has found fenced. The thread reads it to end that epoch.
     fenced: Arc<AtomicU64>,
-    /// Whether its turn has come.
-    reads: Arc<AtomicBool>,
-    /// The end of the thread, which frees the group's lock.
-    ending: ThreadExit,
+    /// Whether this is the group's active consumer.
+    active: Arc<AtomicBool>,
+    /// The exit of the thread, which then has released the group's lock.
+    exit: ThreadExit,
 }
 
 impl EmbeddedSource {
@@ -46,22 +46,22 @@ impl EmbeddedSource {
             group: group.to_owned(),
             closed: CancellationToken::new(),
             fenced: Arc::default(),
-            reads: Arc::default(),
+            active: Arc::default(),
             next_deletion: Instant::now(),
-            next_conflicts: Instant::now(),
+            next_conflict_deletion: Instant::now(),
         };
-        // Made now, so that a folder that cannot be used is told to whoever starts.
+        // Opened here, so an unusable folder is an error of `start`.
         FileLock::open(&reader.lock_path)?;
         let (closed, fenced) = (reader.closed.clone(), Arc::clone(&reader.fenced));
-        let reads = Arc::clone(&reader.reads);
-        // One batch waits here while the next one is read.
+        let active = Arc::clone(&reader.active);
+        // One batch is buffered while the next one is read.
         let (sender, batches) = mpsc::channel(1);
-        let ending = thread::start("shop-source", move || reader.run(&sender))?;
+        let exit = thread::start("shop-source", move || reader.run(&sender))?;
         let (log, group, batches) = (Arc::clone(log), group.to_owned(), Mutex::new(batches));
-        Ok(Self { log, group, batches, closed, fenced, reads, ending })
+        Ok(Self { log, group, batches, closed, fenced, active, exit })
     }
 
-    fn hang_up(&self) {
+    fn cancel(&self) {
         self.closed.cancel();
         self.log.notifier.notify();
     }
@@ -69,7 +69,7 @@ impl EmbeddedSource {
 
 impl Drop for EmbeddedSource {
     fn drop(&mut self) {
-        self.hang_up();
+        self.cancel();
     }
 }
 
@@ -87,7 +87,7 @@ impl LogSource for EmbeddedSource {
         }
     }
 
-    /// Nothing is ever revoked: whoever reads, reads as long as it lives.
+    /// An embedded log never revokes its partition.
     async fn next_control(&self) -> Result<ControlEvent> {
         self.closed.cancelled().await;
         Ok(ControlEvent::Closed)
@@ -97,15 +97,15 @@ impl LogSource for EmbeddedSource {
         if positions.is_empty() {
             return Ok(Vec::new());
         }
-        let (group, to_move) = (self.group.clone(), positions.to_vec());
-        let moved = move |connection: &Connection| {
-            to_move.iter().map(|at| position::commit(connection, &group, at)).collect()
+        let (group, to_commit) = (self.group.clone(), positions.to_vec());
+        let commit = move |connection: &Connection| {
+            to_commit.iter().map(|at| position::commit(connection, &group, at)).collect()
         };
-        let outcomes: Vec<CommitOutcome> = self.log.writer.write(moved).await?;
-        let over = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
+        let outcomes: Vec<CommitOutcome> = self.log.writer.write(commit).await?;
+        let fenced_epoch = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
             (*outcome == CommitOutcome::Fenced).then_some(at.partition.epoch)
         };
-        if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(over).max() {
+        if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(fenced_epoch).max() {
             self.fenced.fetch_max(epoch, Ordering::AcqRel);
             self.log.notifier.notify();
         }
@@ -114,7 +114,7 @@ impl LogSource for EmbeddedSource {
 
     async fn lag(&self) -> Result<Lag> {
         let mut records = BTreeMap::new();
-        if self.reads.load(Ordering::Acquire) {
+        if self.active.load(Ordering::Acquire) {
             let group = self.group.clone();
             let file = scan::reader(&self.log)?;
             records.insert(0, file.read(move |connection| position::lag(connection, &group)).await?);
@@ -127,20 +127,20 @@ impl LogSource for EmbeddedSource {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        self.hang_up();
-        let thread_has_ended = async {
-            // A thread that waits for room in the channel learns from this that nobody will make any.
+        self.cancel();
+        let exited = async {
+            // Wakes a thread that waits for room in the channel.
             self.batches.lock().await.close();
-            self.ending.clone().wait().await;
+            self.exit.clone().wait().await;
         };
-        tokio::time::timeout(deadline, thread_has_ended).await.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "the reading thread did not end in time")
+        tokio::time::timeout(deadline, exited).await.map_err(|_elapsed| {
+            Error::new(ErrorKind::DeadlineExceeded, "the reader thread did not end in time")
                 .with_origin("embedded log")
         })
     }
 }
 
-/// The lock file of `group`, which stands for one topic.
+/// Returns the lock file of `group` for the log's topic.
 fn lock_path(log: &Shared, group: &str) -> PathBuf {
     let name = match log.options.file.as_str() {
         FILE => file_name(group),
@@ -149,40 +149,40 @@ fn lock_path(log: &Shared, group: &str) -> PathBuf {
     log.folder.join(format!("{name}.consumer.lock"))
 }
 
-/// The thread's own part.
+/// The state of the reader thread.
 struct Reader {
     lock_path: PathBuf,
-    // The connection goes before the log, whose writer is then the last to close the file.
+    // Dropped before the log, so that the log's writer is the last to close the file.
     connection: Connection,
     log: Arc<Shared>,
     group: String,
     closed: CancellationToken,
     fenced: Arc<AtomicU64>,
-    reads: Arc<AtomicBool>,
+    active: Arc<AtomicBool>,
     next_deletion: Instant,
-    next_conflicts: Instant,
+    next_conflict_deletion: Instant,
 }
 
-/// How often a waiting member tries whether its turn has come. The kernel frees the lock of a dead process at
-/// once, so this is how long nobody reads then.
-const TURN: Duration = Duration::from_millis(50);
-/// How long the thread waits after an error before it tries again.
-const AFTER_ERROR: Duration = Duration::from_millis(200);
-/// How often old records are looked for.
-const DELETION: Duration = Duration::from_secs(60);
-/// How often old conflicts are looked for, which reads all dead letters.
-const CONFLICTS: Duration = Duration::from_secs(3_600);
+/// How often a waiting consumer tries to take the lock. The kernel releases the lock of a dead process at once, so
+/// this is the time until another process takes over.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+/// The pause after an error.
+const ERROR_PAUSE: Duration = Duration::from_millis(200);
+/// How often old records are deleted.
+const DELETION_INTERVAL: Duration = Duration::from_secs(60);
+/// How often old conflicts are deleted, which reads all dead letters.
+const CONFLICT_DELETION_INTERVAL: Duration = Duration::from_secs(3_600);
 
 impl Reader {
     fn run(mut self, batches: &mpsc::Sender<Result<Batch>>) {
         while !self.is_over(batches) {
-            // The lock is freed in between: after an error another process may do better.
-            let read = self.read_an_epoch(batches);
-            self.reads.store(false, Ordering::Release);
+            // The lock is released after each epoch: after an error, another process may succeed.
+            let read = self.read_epoch(batches);
+            self.active.store(false, Ordering::Release);
             if let Err(error) = read {
-                // A receiver that is gone ends the loop.
-                let _gone = batches.blocking_send(Err(error));
-                self.log.notifier.wait(self.log.notifier.generation(), AFTER_ERROR);
+                // If the receiver is dropped, the loop ends.
+                let _receiver_dropped = batches.blocking_send(Err(error));
+                self.log.notifier.wait(self.log.notifier.generation(), ERROR_PAUSE);
             }
         }
     }
@@ -191,22 +191,22 @@ impl Reader {
         self.closed.is_cancelled() || batches.is_closed()
     }
 
-    /// Waits for its turn, then reads until the source is closed or the epoch is over.
-    fn read_an_epoch(&mut self, batches: &mpsc::Sender<Result<Batch>>) -> Result<()> {
+    /// Waits for the lock, then reads until the source is closed or the epoch is fenced.
+    fn read_epoch(&mut self, batches: &mpsc::Sender<Result<Batch>>) -> Result<()> {
         let lock = FileLock::open(&self.lock_path)?;
-        let Some(_turn) = self.wait_for_turn(&lock, batches)? else { return Ok(()) };
+        let Some(_guard) = self.wait_for_lock(&lock, batches)? else { return Ok(()) };
         let Some((epoch, mut next)) = self.begin_epoch(batches)? else { return Ok(()) };
-        self.reads.store(true, Ordering::Release);
+        self.active.store(true, Ordering::Release);
         let log = Arc::clone(&self.log);
         let partition = Partition::new(Arc::clone(&log.cluster), Arc::clone(&log.topic), 0, epoch);
-        let (most, bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
+        let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
         while !self.is_over(batches) {
             let known = log.notifier.generation();
             if self.fenced.load(Ordering::Acquire) >= epoch {
-                tracing::warn!(log.group = %self.group, log.epoch = epoch, "somebody else reads the log now");
+                tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
             }
-            let read = rows::read(&self.connection, next, most, bytes);
+            let read = rows::read(&self.connection, next, max_records, max_bytes);
             let records = read.map_err(|error| from_sqlite(error, &log.database.path()))?;
             match records.last() {
                 Some(last) => {
@@ -223,28 +223,28 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits until no other member reads; `None` when the source was closed before.
-    fn wait_for_turn<'a>(
+    /// Waits for the group's lock. Returns `None` if the source is closed before.
+    fn wait_for_lock<'a>(
         &self,
         lock: &'a FileLock,
         batches: &mpsc::Sender<Result<Batch>>,
     ) -> Result<Option<LockGuard<'a>>> {
         let mut has_waited = false;
         while !self.is_over(batches) {
-            if let Some(turn) = lock.try_lock()? {
-                tracing::info!(log.group = %self.group, has_waited, "reading the log");
-                return Ok(Some(turn));
+            if let Some(guard) = lock.try_lock()? {
+                tracing::info!(log.group = %self.group, has_waited, "consumer lock acquired");
+                return Ok(Some(guard));
             }
             if !has_waited {
-                tracing::info!(log.group = %self.group, "another process reads the log, waiting for our turn");
+                tracing::info!(log.group = %self.group, "another process holds the consumer lock, waiting");
                 has_waited = true;
             }
-            self.log.notifier.wait(u64::MAX, TURN);
+            self.log.notifier.wait(u64::MAX, LOCK_INTERVAL);
         }
         Ok(None)
     }
 
-    /// The epoch's number and where to read from; `None` when the source was closed before.
+    /// Starts an epoch. Returns its number and the offset to read from, or `None` if the source is closed.
     fn begin_epoch(&self, batches: &mpsc::Sender<Result<Batch>>) -> Result<Option<(u64, u64)>> {
         if self.is_over(batches) {
             return Ok(None);
@@ -253,31 +253,32 @@ impl Reader {
         self.log.writer.write_blocking(move |connection| position::begin_epoch(connection, &group)).map(Some)
     }
 
-    /// A slice of old records now and then, and of old conflicts after the records that they were.
+    /// Deletes a slice of old records if it is due, then a slice of old conflicts.
     fn delete_old_records(&mut self) {
         if self.next_deletion > Instant::now() {
             return;
         }
         let more = self.delete_slice("records", self.log.options.retention, retention::delete_records);
-        self.next_deletion = Instant::now() + if more { Duration::ZERO } else { DELETION };
-        if more || self.next_conflicts > Instant::now() {
+        self.next_deletion = Instant::now() + if more { Duration::ZERO } else { DELETION_INTERVAL };
+        if more || self.next_conflict_deletion > Instant::now() {
             return;
         }
         let more = self.delete_slice("conflicts", retention::CONFLICTS, retention::delete_conflicts);
-        self.next_conflicts = Instant::now() + if more { DELETION } else { CONFLICTS };
+        self.next_conflict_deletion =
+            Instant::now() + if more { DELETION_INTERVAL } else { CONFLICT_DELETION_INTERVAL };
     }
 
-    /// Deletes a slice of what is older than `age`; returns whether there may be more.
+    /// Deletes a slice of rows that are older than `age`. Returns whether more may be left.
     fn delete_slice(
         &self,
-        what: &str,
+        rows: &str,
         age: Duration,
         delete: fn(&Connection, Timestamp) -> rusqlite::Result<usize>,
     ) -> bool {
         let before = self.log.options.clock.now().saturating_sub(age);
         let deleted = self.log.writer.write_blocking(move |connection| delete(connection, before));
         if let Err(error) = &deleted {
-            tracing::warn!(error = %error.chain(), "old {what} could not be deleted");
+            tracing::warn!(error = %error.chain(), rows, "failed to delete old rows");
         }
         deleted.is_ok_and(|deleted| deleted == retention::SLICE)
     }

@@ -1,4 +1,4 @@
-//! Stores purchases, each unless its id is there already.
+//! Inserts purchases whose id is not stored yet.
 
 use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
 use rusqlite::{Connection, params};
@@ -9,7 +9,7 @@ use super::rows::{COLUMNS, IdColumn};
 use super::select::by_id;
 use super::totals::Totals;
 
-/// One outcome for each purchase of `batch`; all within the caller's transaction.
+/// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase.
 pub(super) fn insert(connection: &Connection, batch: &[Purchase]) -> rusqlite::Result<Vec<InsertOutcome>> {
     let mut totals = Totals::default();
     let mut outcomes = Vec::with_capacity(batch.len());
@@ -35,15 +35,15 @@ pub(super) fn insert(connection: &Connection, batch: &[Purchase]) -> rusqlite::R
     Ok(outcomes)
 }
 
-/// Tells a duplicate from a conflict, by the purchase that has the id.
+/// Compares `purchase` with the stored purchase of the same id.
 fn compare(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
     match by_id(connection, &purchase.id).and_then(|first| first.ok_or(QueryReturnedNoRows)) {
         Ok(first) if first.same_content(purchase) => Ok(InsertOutcome::Duplicate),
         Ok(_other) => Ok(InsertOutcome::Conflict),
         Err(error @ (SqliteFailure(..) | QueryReturnedNoRows)) => Err(error),
-        // Whatever is there cannot be read, so it is not what this purchase says.
+        // The stored row cannot be read, so it differs from this purchase.
         Err(error) => {
-            tracing::error!(purchase.id = %purchase.id, %error, "the purchase that has this id cannot be read");
+            tracing::error!(purchase.id = %purchase.id, %error, "the stored purchase with this id cannot be read");
             Ok(InsertOutcome::Conflict)
         }
     }

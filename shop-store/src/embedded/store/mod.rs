@@ -1,10 +1,10 @@
-//! The store: purchases and their sums in `store.db`.
+//! The embedded store: purchases and their totals in `store.db`.
 
 mod insert;
 mod rows;
 mod schema;
 mod select;
-#[expect(clippy::module_inception, reason = "the store itself, beside its parts as in every adapter")]
+#[expect(clippy::module_inception, reason = "the same file names as in the other adapters")]
 mod store;
 #[cfg(test)]
 mod store_test;

@@ -1,4 +1,4 @@
-//! How a purchase stands in a row.
+//! Converts between purchases and rows.
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::embedded::error::unreadable;
 
-/// An id as bytes whose order is that of the ids: a tag, then the UUID's 16 or the ObjectId's 12 bytes.
+/// An id as bytes with the same order: a tag, then the 16 bytes of a UUID or the 12 bytes of an ObjectId.
 pub(super) struct IdColumn(pub(super) PurchaseId);
 
 const UUID: u8 = 1;
@@ -35,7 +35,7 @@ impl FromSql for IdColumn {
 /// The columns that [`purchase`] reads.
 pub(super) const COLUMNS: &str = "timestamp, id, userid, username, price";
 
-/// The purchase in a row of [`COLUMNS`].
+/// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
     let timestamp = Timestamp::from_millis(row.get(0)?).map_err(|error| unreadable(0, error))?;
     let IdColumn(id) = row.get(1)?;

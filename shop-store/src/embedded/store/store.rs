@@ -1,4 +1,4 @@
-//! The store itself: the ports on a file.
+//! [`EmbeddedStore`]: the storage ports on a file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{insert, select, totals};
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
 
-/// Purchases in a file, durable on the local disk, shared by the processes of one machine.
+/// Purchases in a file on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
@@ -21,20 +21,21 @@ pub struct EmbeddedStore {
 }
 
 impl EmbeddedStore {
-    /// Opens the store in `folder`; makes both if they are missing, unless the options say otherwise.
+    /// Opens the store in `folder`. A missing folder or file is created if
+    /// [`create`](EmbeddedStoreOptions::create) is set.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the folder or the file cannot be used, or is missing and
-    /// not to be made, [`Corrupt`](shop_core::ErrorKind::Corrupt) when the file is no store of ours, or one of a newer
-    /// version.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or is missing and
+    /// `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not an embedded store, or was
+    /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         Ok(Self { file: StoreFile::open(&STORE, folder.as_ref(), "store", &options, || ()).await? })
     }
 
-    /// Completes when all clones of this store are gone, what they have begun has ended, and the file is closed:
-    /// if nobody else has it open, it then is one file without a write-ahead log.
+    /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed. If no
+    /// other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.file.writer.ending().wait()
+        self.file.writer.exit().wait()
     }
 }
 
@@ -56,21 +57,21 @@ impl RecordStore<Purchase> for EmbeddedStore {
 impl PurchaseQuery for EmbeddedStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let cursor = request.cursor.as_ref();
-        let place = cursor.map(|cursor| cursor.decode(selector, request.order)).transpose()?;
+        let keyset = cursor.map(|cursor| cursor.decode(selector, request.order)).transpose()?;
         let (order, limit) = (request.order, request.limit.get() + 1);
-        let of = selector.clone();
+        let owned = selector.clone();
         let found = self
             .file
             .readers
-            .read(move |connection| select::page(connection, &of, order, place, limit))
+            .read(move |connection| select::page(connection, &owned, order, keyset, limit))
             .await?;
         Ok(Page::from_overfetch(found, selector, request))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let selector = selector.clone();
-        let sums = self.file.readers.read(move |connection| totals::read(connection, &selector)).await?;
-        sums.summary()
+        let totals = self.file.readers.read(move |connection| totals::read(connection, &selector)).await?;
+        totals.summary()
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
@@ -79,6 +80,6 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn check_reads(&self) -> Result<()> {
-        self.file.readers.read(|connection| STORE.touch(connection)).await
+        self.file.readers.read(|connection| STORE.check(connection)).await
     }
 }

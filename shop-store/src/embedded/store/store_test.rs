@@ -25,7 +25,7 @@ fn batch(numbers: std::ops::Range<u128>) -> Arc<[Purchase]> {
 }
 
 #[tokio::test]
-async fn two_openings_of_one_folder_see_one_store() {
+async fn two_stores_share_one_folder() {
     let folder = tempfile::tempdir().unwrap();
     let one = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
     let two = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
@@ -39,7 +39,7 @@ async fn two_openings_of_one_folder_see_one_store() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_an_error_and_passes() {
+async fn inserts_recover_after_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let small = EmbeddedStoreOptions { max_file_bytes: Some(200_000), ..EmbeddedStoreOptions::default() };
     let store = EmbeddedStore::open(folder.path(), small).await.unwrap();
@@ -69,7 +69,7 @@ async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_store_of_ours_is_refused_with_its_name_and_what_to_do() {
+async fn open_errors_name_the_file_and_the_remedy() {
     let no_database =
         refusal(|folder| std::fs::write(folder.join("store.db"), "x".repeat(5_000)).unwrap()).await;
     assert!(no_database.contains("store.db") && no_database.contains("no database of ours"), "{no_database}");
@@ -112,7 +112,7 @@ async fn a_row_that_cannot_be_read_is_an_error_not_a_panic() {
 }
 
 #[tokio::test]
-async fn what_is_closed_is_one_file() {
+async fn closing_removes_the_write_ahead_log() {
     let folder = tempfile::tempdir().unwrap();
     let wal = folder.path().join("store.db-wal");
     // Often, and with many connections: they must not be closed at once.

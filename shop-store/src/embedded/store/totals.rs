@@ -1,4 +1,4 @@
-//! Counts and sums, kept beside the purchases so that a summary costs the same whatever a user has bought.
+//! Counts and sums per user and name, maintained on insert: a summary costs the same for any number of purchases.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,14 @@ use rust_decimal::Decimal;
 use shop_core::ports::{Selector, Summary};
 use shop_core::{Error, ErrorKind, Price, Purchase, Result, Total};
 
-/// The decimals of a unit: the finest that a price may have.
+/// The decimals of a unit, the maximum of a price.
 const DECIMALS: u32 = Price::MAX_DECIMALS;
-/// SQLite has exact integers of 64 bits and no exact decimals, so a sum of units is kept in two integers:
-/// `low` below this and `high` above, as the statement in [`Totals::write`] has it. `high` has room for 9 * 10^10
-/// purchases at the highest price, and proportionally more at lower ones.
+/// SQLite has 64-bit integers and no exact decimals, so a sum of units is stored in two integers: `low` is the
+/// remainder modulo this number, `high` the quotient. The statement in [`Totals::write`] repeats the number. `high`
+/// has room for 9 * 10^10 purchases at the maximum price, and proportionally more at lower ones.
 const LIMB: i128 = 1_000_000_000_000_000;
 
-/// Whose sum a row is: a kind, and the user's id or name.
+/// The key of a row: a kind, and the user's id or name.
 type Key<'a> = (i64, &'a str);
 
 const fn for_user(id: &str) -> Key<'_> {
@@ -25,9 +25,9 @@ const fn for_name(name: &str) -> Key<'_> {
     (2, name)
 }
 
-const OF_ALL: Key<'static> = (3, "");
+const ALL_PURCHASES: Key<'static> = (3, "");
 
-/// What a batch adds.
+/// The sums that a batch adds.
 #[derive(Default)]
 pub(super) struct Totals<'a> {
     sums: HashMap<Key<'a>, Sums>,
@@ -43,7 +43,8 @@ pub(super) struct Sums {
 impl<'a> Totals<'a> {
     pub(super) fn add(&mut self, purchase: &'a Purchase) {
         let units = units(purchase.price);
-        for key in [for_user(purchase.user_id.as_str()), for_name(purchase.user_name.as_str()), OF_ALL] {
+        for key in [for_user(purchase.user_id.as_str()), for_name(purchase.user_name.as_str()), ALL_PURCHASES]
+        {
             let sums = self.sums.entry(key).or_default();
             sums.count += 1;
             sums.units += units;
@@ -73,12 +74,12 @@ impl<'a> Totals<'a> {
     }
 }
 
-/// The sums of what is selected.
+/// Reads the sums of the selected purchases.
 pub(super) fn read(connection: &Connection, selector: &Selector) -> rusqlite::Result<Sums> {
     let (kind, text) = match selector {
         Selector::User(id) => for_user(id.as_str()),
         Selector::Name(name) => for_name(name.as_str()),
-        _ => OF_ALL,
+        _ => ALL_PURCHASES,
     };
     let sql = "SELECT count, high, low FROM totals WHERE kind = ?1 AND text = ?2";
     let sums = connection.prepare_cached(sql)?.query_row(params![kind, text], |row| {
@@ -90,13 +91,13 @@ pub(super) fn read(connection: &Connection, selector: &Selector) -> rusqlite::Re
 
 impl Sums {
     pub(super) fn summary(self) -> Result<Summary> {
-        // Zeros at the end would use up digits that a decimal has no room for.
+        // Trailing zeros are removed, because the digits of a decimal are limited.
         let (mut units, mut decimals) = (self.units, DECIMALS);
         while decimals > 0 && units % 10 == 0 {
             (units, decimals) = (units / 10, decimals - 1);
         }
         let total = Decimal::try_from_i128_with_scale(units, decimals).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, "the sum has more digits than can be held exactly")
+            Error::new(ErrorKind::Corrupt, "the sum has more digits than can be represented exactly")
                 .with_origin("embedded store")
                 .with_source(error)
         })?;
@@ -104,7 +105,7 @@ impl Sums {
     }
 }
 
-/// A price in units: at most 10^15 of 10^8 units each.
+/// Converts a price to units. The maximum is 10^15 with 10^8 units each.
 fn units(price: Price) -> i128 {
     let decimal = price.as_decimal();
     decimal.mantissa() * 10_i128.pow(DECIMALS - decimal.scale().min(DECIMALS))
@@ -115,8 +116,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_sums_are_exact() {
-        // Ten million purchases at the highest price, and one of a cent.
+    fn summary_of_the_largest_sum_is_exact() {
+        // Ten million purchases at the maximum price, and one of a cent.
         let sums = Sums { count: 10_000_001, units: 10_i128.pow(15 + 7 + 8) + 1_000_000 };
         assert_eq!(sums.summary().unwrap().total_spent.to_string(), "10000000000000000000000.01");
         assert_eq!(Sums::default().summary().unwrap(), Summary::default());

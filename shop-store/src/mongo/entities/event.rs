@@ -1,4 +1,4 @@
-//! The event of a row: a member of its document until it is published.
+//! The event of a row: the member `outbox` of its document until it is published.
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, DateTime, RawDocumentBuf, cstr, doc, rawdoc};
@@ -7,16 +7,16 @@ use mongodb::options::IndexOptions;
 use shop_core::log::LogRecord;
 use shop_core::{Bytes, Clock, SystemClock};
 
-/// The number again: an index of `_id` alone holds what is published, too.
+/// Repeats the row's number, for an index that contains only rows with a pending event.
 pub(super) const NUMBER: &str = "outbox.number";
 
-/// The index that holds what is pending, and nothing else.
+/// The sparse index of pending events.
 pub(super) fn index() -> IndexModel {
     let options = IndexOptions::builder().sparse(true).build();
     IndexModel::builder().keys(doc! { NUMBER: 1 }).options(options).build()
 }
 
-/// The document of row `number`, with its event in it.
+/// Adds the event to the document of row `number`.
 pub(super) fn with_event(mut row: RawDocumentBuf, number: i64, event: &LogRecord) -> RawDocumentBuf {
     let binary = |bytes: &Bytes| Binary { subtype: BinarySubtype::Generic, bytes: bytes.to_vec() };
     let time = DateTime::from_millis(SystemClock.now().as_millis());

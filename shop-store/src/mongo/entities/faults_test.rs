@@ -44,7 +44,7 @@ fn new_user(name: &str) -> NewUser {
 }
 
 /// It is made, and nobody hears that it will stay.
-fn unheard() -> Vec<Fault> {
+fn lost_replies() -> Vec<Fault> {
     let not_durable = doc! { "code": 64, "errmsg": "on purpose" };
     vec![
         Fault::AnswerLost,
@@ -54,10 +54,10 @@ fn unheard() -> Vec<Fault> {
 }
 
 #[tokio::test]
-async fn a_user_whose_answer_is_lost_is_found_again_by_the_key() {
+async fn a_retry_after_a_lost_reply_returns_the_registered_user() {
     let Some(faulty) = Faulty::start().await else { return };
     let mut last = faulty.registered(&new_user("first")).await.id;
-    for (number, fault) in unheard().into_iter().enumerate() {
+    for (number, fault) in lost_replies().into_iter().enumerate() {
         let lost = new_user(&format!("lost-{number}"));
         faulty.server.next("insert", [fault.clone()]);
         let error = faulty.users.register(&lost).await.unwrap_err();
@@ -77,7 +77,7 @@ async fn a_user_whose_answer_is_lost_is_found_again_by_the_key() {
 }
 
 #[tokio::test]
-async fn what_was_not_made_leaves_no_gap() {
+async fn failed_registrations_leave_no_gap() {
     let Some(faulty) = Faulty::start().await else { return };
     faulty.registered(&new_user("first")).await;
     let refused = |code: i32| Fault::Refused(doc! { "ok": 0.0, "errmsg": "on purpose", "code": code });
@@ -98,7 +98,7 @@ async fn what_was_not_made_leaves_no_gap() {
 }
 
 #[tokio::test]
-async fn without_its_indexes_nobody_is_registered() {
+async fn registration_fails_without_indexes() {
     let Some(faulty) = Faulty::start().await else { return };
     let refused = doc! { "ok": 0.0, "errmsg": "on purpose", "code": 13, "codeName": "Unauthorized" };
     faulty.server.next("createIndexes", [Fault::Refused(refused)]);
@@ -112,7 +112,7 @@ async fn without_its_indexes_nobody_is_registered() {
 }
 
 #[tokio::test]
-async fn an_index_that_somebody_else_made_refuses_for_good() {
+async fn a_foreign_unique_index_rejects_permanently() {
     let Some(faulty) = Faulty::start().await else { return };
     faulty.registered(&new_user("first")).await;
     let message =

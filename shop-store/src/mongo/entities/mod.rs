@@ -1,8 +1,8 @@
-//! Users and orders, each kind in a database of its own.
+//! Users and orders, each in a separate database.
 //!
-//! A row is one document `{_id, key, …, outbox: {number, time, key, headers, value}}`: its `_id` is its number, and in
-//! `outbox` lies its event until it is published. So one write stores both, on a server without transactions, too.
-//! What is known of the other kind stands in a collection beside it: `orders_of_users: {_id, user_id}`, and
+//! A row is a document `{_id, key, …, outbox: {number, time, key, headers, value}}`. Its `_id` is its number, and
+//! `outbox` is its event until that is published: one write stores both, also on a server without transactions.
+//! References to rows of the other service are in a second collection: `orders_of_users: {_id, user_id}` or
 //! `known_users: {_id}`.
 
 mod event;
@@ -24,7 +24,7 @@ use bson::RawDocument;
 use bson::raw::RawBsonRef;
 use shop_core::{Error, ErrorKind};
 
-/// The integer under this name.
+/// Reads an integer member.
 fn integer(document: &RawDocument, name: &str) -> Option<i64> {
     match document.get(name).ok()?? {
         RawBsonRef::Int32(number) => Some(i64::from(number)),
@@ -33,7 +33,7 @@ fn integer(document: &RawDocument, name: &str) -> Option<i64> {
     }
 }
 
-/// The document of a row is not what we write.
+/// The error for a row that cannot be read.
 fn unreadable(id: i64, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     mongo_error(ErrorKind::Corrupt, "a document cannot be read").with_context("id", id).with_source(error)
 }

@@ -1,4 +1,4 @@
-//! Orders, and who is known to order.
+//! Orders, and references to users.
 
 use async_trait::async_trait;
 use bson::{Decimal128, RawDocumentBuf, cstr};
@@ -12,15 +12,15 @@ use super::unreadable;
 use crate::mongo::MongoEntityOptions;
 use crate::mongo::document::from_decimal;
 
-const ORDERS: Schema = Schema { rows: "orders", unique: &["key"], known: ("known_users", None) };
+const ORDERS: Schema = Schema { rows: "orders", unique: &["key"], references: ("known_users", None) };
 
 /// Orders in a database of MongoDB.
 pub type MongoOrders = MongoRows<Order>;
 
 impl MongoOrders {
-    /// The orders in the database that `options` name. A server that is unavailable now is waited for by each call.
+    /// Opens the orders in the database of `options`. Does not wait for the server.
     ///
-    /// The first write makes the indexes that it needs, and fails when it has no right to.
+    /// The first write creates the indexes, and fails if the user is not authorized to.
     ///
     /// # Errors
     /// As [`MongoStore::open`](crate::mongo::MongoStore::open).
@@ -29,12 +29,12 @@ impl MongoOrders {
     }
 }
 
-/// An order as it is read.
+/// A stored order.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stored {
     #[serde(rename = "_id")]
     id: i64,
-    /// Empty where another program has written the order: no key is.
+    /// Missing in an order of another program; read as empty, which no key is.
     #[serde(default)]
     key: String,
     user_id: i64,
@@ -68,7 +68,7 @@ impl Collection for Order {
 
 #[async_trait]
 impl OrderStore for MongoOrders {
-    /// Stored with majority and journal.
+    /// Writes with majority and journal.
     async fn place(&self, new: &NewOrder) -> Result<Placement> {
         Ok(self.rows.create::<Order>(new).await?.into())
     }

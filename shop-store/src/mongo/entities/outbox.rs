@@ -1,4 +1,4 @@
-//! The outbox: the events of rows, until they are published.
+//! The outbox: events that are not published yet.
 
 use async_trait::async_trait;
 use bson::{Binary, DateTime, Document, doc};
@@ -13,12 +13,12 @@ use super::event::NUMBER;
 use super::rows::{MongoRows, Rows};
 use super::unreadable;
 
-/// The documents that are pending.
+/// The filter of rows with a pending event.
 fn pending() -> Document {
     doc! { NUMBER: { "$gt": 0 } }
 }
 
-/// What is read of a row whose event is pending.
+/// A row with a pending event.
 #[derive(Debug, Deserialize)]
 struct Pending {
     #[serde(rename = "_id")]
@@ -51,25 +51,25 @@ impl Pending {
 }
 
 impl Rows {
-    async fn pending(&self, most: usize) -> Result<Vec<Pending>> {
-        // To a server no limit at all.
-        if most == 0 {
+    async fn pending(&self, limit: usize) -> Result<Vec<Pending>> {
+        // The server reads 0 as no limit.
+        if limit == 0 {
             return Ok(Vec::new());
         }
-        self.ask(self.connection.collection.name(), pending(), doc! { NUMBER: 1 }, most).await
+        self.find_all(self.connection.collection.name(), pending(), doc! { NUMBER: 1 }, limit).await
     }
 
-    /// Confirmed by a majority, as it is by what a majority has that one sees what is pending.
-    async fn forget(&self, ids: &[i64]) -> Result<()> {
+    /// Writes with majority, because `pending` reads with majority.
+    async fn delete_events(&self, ids: &[i64]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
         let (collection, published) = (self.connection.collection.clone(), doc! { "_id": { "$in": ids } });
-        let forget = async move {
+        let delete_events = async move {
             let update = collection.update_many(published, doc! { "$unset": { "outbox": "" } });
             update.write_concern(WriteConcern::majority()).await
         };
-        self.connection.change(self.connection.options.insert_timeout, forget).await.map(drop)
+        self.connection.write(self.connection.options.insert_timeout, delete_events).await.map(drop)
     }
 
     async fn backlog(&self) -> Result<Backlog> {
@@ -78,19 +78,19 @@ impl Rows {
             let collection = collection.clone();
             async move { collection.count_documents(pending()).max_time(time).await }
         };
-        let (entries, oldest) = tokio::try_join!(self.connection.ask(time, count), self.pending(1))?;
+        let (entries, oldest) = tokio::try_join!(self.connection.query(time, count), self.pending(1))?;
         Ok(Backlog::new(entries, oldest.first().map(Pending::time).transpose()?))
     }
 }
 
 #[async_trait]
 impl<E: Entity> Outbox for MongoRows<E> {
-    async fn pending(&self, most: usize) -> Result<Vec<OutboxEntry>> {
-        self.rows.pending(most).await?.into_iter().map(Pending::entry).collect()
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+        self.rows.pending(limit).await?.into_iter().map(Pending::entry).collect()
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
-        self.rows.forget(ids).await
+        self.rows.delete_events(ids).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {

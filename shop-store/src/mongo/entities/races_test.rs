@@ -36,7 +36,7 @@ fn up_to(last: usize) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn racing_processes_leave_no_gap_and_share_no_address() {
+async fn concurrent_registrations_have_no_gap_and_unique_emails() {
     let Some(accounts) = MongoAccounts::on_test_server().await else { return };
     let one = accounts.user_store().clone();
     let other = MongoUsers::open(options(&accounts, &one.namespace())).await.unwrap();
@@ -64,7 +64,7 @@ async fn racing_processes_leave_no_gap_and_share_no_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_in_two_processes_is_one_order() {
+async fn one_key_in_two_processes_places_one_order() {
     let Some(accounts) = MongoAccounts::on_test_server().await else { return };
     let one = accounts.order_store().clone();
     let other = MongoOrders::open(options(&accounts, &one.namespace())).await.unwrap();

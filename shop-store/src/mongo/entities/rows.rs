@@ -1,7 +1,7 @@
-//! Rows with numbers from 1 without gaps, each stored with its event in one document.
+//! Rows with consecutive numbers from 1, each stored with its event in one document.
 //!
-//! Whoever adds a row tries the number behind the greatest one, and the index of `_id` decides between those who do so
-//! at a time. A number is tried only when a majority has the one before it: that one stays, whatever server is lost.
+//! A new row tries the number after the greatest one. The index of `_id` decides between concurrent inserts. A number
+//! is only tried when a majority has the number before it, which then cannot be lost with a server.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{event, integer};
 use crate::mongo::MongoEntityOptions;
 use crate::mongo::command::{self, Insertable};
-use crate::mongo::connection::{Connection, pauses, too_late};
+use crate::mongo::connection::{Connection, pauses, timed_out};
 use crate::mongo::insert::{self, Identified};
 
-/// Rows of one kind in a database of MongoDB, shared by whatever processes use it, with an outbox in it.
+/// Rows of one entity type in a MongoDB database, shared by all processes that use it, with an outbox.
 ///
 /// Clones share the driver's connections.
 #[derive(Debug, Clone)]
@@ -36,25 +36,25 @@ pub struct MongoRows<E> {
     kind: PhantomData<E>,
 }
 
-/// How rows of a kind are stored.
+/// The collection of an entity type.
 pub(super) trait Collection: Entity {
-    /// What their database holds.
+    /// The schema of the database.
     const SCHEMA: &'static Schema;
-    /// A row as it is read.
+    /// A stored row.
     type Stored: DeserializeOwned + Send + Sync + Unpin + 'static;
 
-    /// Appends the members behind number and key.
+    /// Appends the members after number and key.
     fn append_to(&self, document: &mut RawDocumentBuf);
 
-    /// The key of a row.
+    /// The idempotency key of a row.
     fn key_of(stored: &Self::Stored) -> &str;
 
-    /// The row that was read.
+    /// Converts a stored row.
     fn from_stored(stored: &Self::Stored) -> Result<Self>;
 }
 
 impl<E> MongoRows<E> {
-    /// Its database and collection, as `database.collection`.
+    /// Returns the namespace as `database.collection`.
     #[must_use]
     pub fn namespace(&self) -> String {
         self.rows.connection.collection.namespace().to_string()
@@ -77,7 +77,7 @@ impl<E: Collection> RecordStore<E::Other> for MongoRows<E> {
     }
 }
 
-/// What is kept of a row of another service: its id, and its owner.
+/// A reference to a row of the other service: its id and its owner.
 #[derive(Debug)]
 struct Reference((i64, Option<i64>));
 
@@ -116,38 +116,38 @@ impl Identified for Reference {
     }
 }
 
-/// What a database holds.
+/// The schema of a database.
 #[derive(Debug)]
 pub(super) struct Schema {
     /// The collection of the rows.
     pub(super) rows: &'static str,
-    /// The members that, beside `_id`, only one row may have the same of.
+    /// The members with a unique index, besides `_id`.
     pub(super) unique: &'static [&'static str],
-    /// The collection of what is known of others, and the index of it, if it needs one.
-    pub(super) known: (&'static str, Option<fn() -> Document>),
+    /// The collection of references to the other service's rows, and the keys of its index, if it has one.
+    pub(super) references: (&'static str, Option<fn() -> Document>),
 }
 
-/// The rows of a database, and what is known of others there.
+/// The rows and references of a database.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub(super) connection: Connection,
     schema: &'static Schema,
     indexed: OnceCell<()>,
-    /// The greatest number, if it is known that a majority has it. Whoever adds a row holds it, as only one at a time
-    /// can have the next number.
+    /// The greatest number, if a majority is known to have it. Locked while a row is added: only one row at a time can
+    /// get the next number.
     last: Mutex<Option<i64>>,
     pub(super) changed: Arc<Notify>,
 }
 
-/// A row that is to be added, and its event.
+/// A row to add, and its event.
 type Row = (RawDocumentBuf, LogRecord);
 
-/// What became of it.
+/// The outcome of adding a row.
 #[derive(Debug)]
 enum RowInsertion<T> {
-    /// It is stored now, under this number.
+    /// The row was stored under this number.
     New(i64),
-    /// These have something that only one row may have.
+    /// Existing rows with the same value in a unique member.
     Existing(Vec<T>),
 }
 
@@ -158,7 +158,7 @@ struct Numbered {
 }
 
 impl Rows {
-    /// A server that is away now is waited for by whoever calls.
+    /// Does not wait for the server: each call does.
     pub(super) async fn open(schema: &'static Schema, options: MongoEntityOptions) -> Result<Self> {
         Ok(Self {
             connection: Connection::open(options.for_collection(schema.rows)).await?,
@@ -169,12 +169,14 @@ impl Rows {
         })
     }
 
-    /// Adds a row with its event, unless its key or something else of it is taken, or what it requires is not known.
+    /// Adds a row with its event, unless its key or another unique value exists or its reference is unknown.
     pub(super) async fn create<E: Collection>(&self, new: &E::New) -> Result<Insertion<E>> {
         let key = E::key(new).as_str();
         let of_key = doc! { "key": key };
         let is_known = match E::requires(new) {
-            Some(id) => !self.look_up::<Document>(self.schema.known.0, doc! { "_id": id }).await?.is_empty(),
+            Some(id) => {
+                !self.look_up::<Document>(self.schema.references.0, doc! { "_id": id }).await?.is_empty()
+            }
             None => true,
         };
         let found = if is_known {
@@ -185,152 +187,152 @@ impl Rows {
                 RowInsertion::Existing(found) => found,
             }
         } else {
-            // Whether the key is taken comes first, whatever else is wrong with what comes with it.
+            // A repeated key takes precedence over an unknown reference.
             self.look_up::<E::Stored>(self.schema.rows, of_key).await?
         };
         let first = found.iter().find(|stored| E::key_of(stored) == key);
         first.map_or(Ok(Insertion::Refused), |first| Ok(Insertion::with_key_of(new, E::from_stored(first)?)))
     }
 
-    /// The row with this number.
+    /// Returns the row with this number.
     pub(super) async fn get<E: Collection>(&self, id: i64) -> Result<Option<E>> {
-        let found: Vec<E::Stored> = self.ask(self.schema.rows, doc! { "_id": id }, doc! {}, 1).await?;
+        let found: Vec<E::Stored> = self.find_all(self.schema.rows, doc! { "_id": id }, doc! {}, 1).await?;
         found.first().map(E::from_stored).transpose()
     }
 
-    /// Adds the row that `row` makes of its number, unless a row is there that `unique` finds: one that has something
-    /// that only one may have.
+    /// Adds the row that `row` creates for its number, unless `unique` finds an existing row.
     async fn add<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         unique: &Document,
         row: impl Fn(i64) -> Result<Row> + Send + Sync,
     ) -> Result<RowInsertion<T>> {
-        let deadline = self.connection.options.insert_timeout;
-        let end = Instant::now() + deadline;
-        self.wait_for_indexes(end).await?;
-        let last = timeout_at(end, self.last.lock()).await;
-        let mut last = last.map_err(|_elapsed| too_late(deadline, Outcome::NotApplied))?;
-        // The more are at it, the longer.
+        let timeout = self.connection.options.insert_timeout;
+        let deadline = Instant::now() + timeout;
+        self.wait_for_indexes(deadline).await?;
+        let last = timeout_at(deadline, self.last.lock()).await;
+        let mut last = last.map_err(|_elapsed| timed_out(timeout, Outcome::NotApplied))?;
+        // The backoff grows with contention.
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
         loop {
-            // Nobody knows the greatest number until this one is known to be stored.
+            // The greatest number is unknown until this insert has succeeded.
             let before = match last.take() {
                 Some(last) => last,
-                None => self.greatest(end).await.map_err(not_applied)?,
+                None => self.greatest(deadline).await.map_err(not_applied)?,
             };
             let number = before.saturating_add(1);
-            if self.insert(row(number)?, number, end).await? {
+            if self.insert(row(number)?, number, deadline).await? {
                 *last = Some(number);
                 return Ok(RowInsertion::New(number));
             }
             let found = self.find(self.schema.rows, unique.clone(), doc! {}, self.schema.unique.len());
-            let found: Vec<T> = self.connection.change(until(end), found).await?;
+            let found: Vec<T> = self.connection.write(time_left(deadline), found).await?;
             if !found.is_empty() {
                 *last = Some(before);
                 return Ok(RowInsertion::Existing(found));
             }
-            // Somebody else has the number, or a majority does not have yet what took something.
-            sleep(pauses.next().unwrap_or_default().min(until(end))).await;
+            // A concurrent insert has taken the number, or an existing value is not visible to a majority yet.
+            sleep(pauses.next().unwrap_or_default().min(time_left(deadline))).await;
         }
     }
 
-    /// Stores a row with its event; not when something of it is taken.
-    async fn insert(&self, (row, event): Row, number: i64, end: Instant) -> Result<bool> {
+    /// Inserts a row with its event. Returns false if a unique value exists.
+    async fn insert(&self, (row, event): Row, number: i64, deadline: Instant) -> Result<bool> {
         let document = event::with_event(row, number, &event);
         let (insert, changed) =
-            (insert::sent(&self.connection, self.schema.rows, &[document]), Arc::clone(&self.changed));
+            (insert::send(&self.connection, self.schema.rows, &[document]), Arc::clone(&self.changed));
         let insert = async move {
-            let answer = insert.await;
-            // Here, as it may be stored when nobody waits for it any more.
+            let reply = insert.await;
+            // Notified in this task: the row may be stored after the caller has timed out.
             changed.notify_one();
-            answer
+            reply
         };
-        let answer = self.connection.change(until(end), insert).await?;
+        let reply = self.connection.write(time_left(deadline), insert).await?;
         let names: Vec<String> = self.schema.unique.iter().map(|member| format!("{member}_1")).collect();
         let unique: Vec<&str> = names.iter().map(String::as_str).chain(["_id_"]).collect();
-        answer.is_stored(&unique)
+        reply.is_stored(&unique)
     }
 
-    /// The greatest number that a majority has; 0 when there is none.
-    async fn greatest(&self, end: Instant) -> Result<i64> {
-        // Only numbers are greater than a number: whatever else somebody has put there is left out.
+    /// Returns the greatest number that a majority has; 0 without rows.
+    async fn greatest(&self, deadline: Instant) -> Result<i64> {
+        // The comparison matches numbers only, and so skips ids of other types.
         let found = self.find(self.schema.rows, doc! { "_id": { "$gt": 0 } }, doc! { "_id": -1 }, 1);
-        let found: Vec<Numbered> = self.connection.change(until(end), found).await?;
+        let found: Vec<Numbered> = self.connection.write(time_left(deadline), found).await?;
         Ok(found.first().map_or(0, |row| row.number))
     }
 
-    /// Applies `batch` to what is known of others.
+    /// Inserts `batch` into the references.
     async fn apply<D: Identified>(&self, batch: &[D]) -> Result<Vec<InsertOutcome>> {
         self.wait_for_indexes(Instant::now() + self.connection.options.insert_timeout).await?;
-        insert::insert(&self.connection, self.schema.known.0, batch).await
+        insert::insert(&self.connection, self.schema.references.0, batch).await
     }
 
-    /// Looks for documents that a majority has, in the order of `sort`.
+    /// Finds documents that a majority has, ordered by `sort`.
     fn find<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         collection: &str,
         filter: Document,
         sort: Document,
-        most: usize,
+        limit: usize,
     ) -> impl Future<Output = mongodb::error::Result<Vec<T>>> + Send + use<T> {
         let collection = self.connection.database.collection::<T>(collection);
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let time = self.connection.options.query_timeout;
         async move {
-            let found = collection.find(filter).sort(sort).limit(most).max_time(time);
+            let found = collection.find(filter).sort(sort).limit(limit).max_time(time);
             found.read_concern(ReadConcern::majority()).await?.try_collect().await
         }
     }
 
-    /// Looks for a document before a write.
+    /// Finds a document before a write.
     async fn look_up<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         collection: &str,
         filter: Document,
     ) -> Result<Vec<T>> {
         let found = self.find(collection, filter, doc! {}, 1);
-        let found = self.connection.change(self.connection.options.query_timeout, found);
+        let found = self.connection.write(self.connection.options.query_timeout, found);
         found.await.map_err(not_applied)
     }
 
-    /// The same for those who only ask: they may wait behind others, and ask again when the server cannot answer.
-    pub(super) async fn ask<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
+    /// Like [`find`](Self::find), as a query: it may queue behind others, and is retried after a transient error.
+    pub(super) async fn find_all<T: DeserializeOwned + Send + Sync + Unpin + 'static>(
         &self,
         collection: &str,
         filter: Document,
         sort: Document,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<T>> {
-        let find = || self.find(collection, filter.clone(), sort.clone(), most);
-        self.connection.ask(self.connection.options.query_timeout, find).await
+        let find = || self.find(collection, filter.clone(), sort.clone(), limit);
+        self.connection.query(self.connection.options.query_timeout, find).await
     }
 
-    /// Makes the indexes, unless this was done: without them two rows could be alike, so nothing is written before.
-    async fn wait_for_indexes(&self, end: Instant) -> Result<()> {
-        let made = timeout_at(end, self.indexed.get_or_try_init(|| self.make_indexes(end))).await;
-        let deadline = self.connection.options.insert_timeout;
-        made.unwrap_or_else(|_elapsed| Err(too_late(deadline, Outcome::NotApplied))).map(drop)
+    /// Creates the indexes, once. Nothing is written before, because they ensure uniqueness.
+    async fn wait_for_indexes(&self, deadline: Instant) -> Result<()> {
+        let created =
+            timeout_at(deadline, self.indexed.get_or_try_init(|| self.create_indexes(deadline))).await;
+        let timeout = self.connection.options.insert_timeout;
+        created.unwrap_or_else(|_elapsed| Err(timed_out(timeout, Outcome::NotApplied))).map(drop)
     }
 
-    async fn make_indexes(&self, end: Instant) -> Result<()> {
-        let Schema { rows, unique, known: (known, of_known) } = self.schema;
+    async fn create_indexes(&self, deadline: Instant) -> Result<()> {
+        let Schema { rows, unique, references: (references, of_references) } = self.schema;
         let unique = unique.iter().map(|member| {
             let options = IndexOptions::builder().unique(true).build();
             IndexModel::builder().keys(doc! { *member: 1 }).options(options).build()
         });
         let of_rows: Vec<_> = unique.chain([event::index()]).collect();
-        let of_known = of_known.map(|keys| IndexModel::builder().keys(keys()).build());
-        for (name, indexes) in [(rows, of_rows), (known, of_known.into_iter().collect())] {
+        let of_references = of_references.map(|keys| IndexModel::builder().keys(keys()).build());
+        for (name, indexes) in [(rows, of_rows), (references, of_references.into_iter().collect())] {
             if indexes.is_empty() {
                 continue;
             }
             let collection = self.connection.database.collection::<RawDocumentBuf>(name);
-            let make = async move {
-                let make = collection.create_indexes(indexes);
-                make.write_concern(WriteConcern::majority()).await
+            let create = async move {
+                let create = collection.create_indexes(indexes);
+                create.write_concern(WriteConcern::majority()).await
             };
-            let made = self.connection.change(until(end), make).await;
-            made.map_err(|error| no_indexes(name, error))?;
+            let created = self.connection.write(time_left(deadline), create).await;
+            created.map_err(|error| no_indexes(name, error))?;
         }
         Ok(())
     }
@@ -344,7 +346,7 @@ fn row<E: Collection>(new: &E::New, number: i64) -> Result<Row> {
 }
 
 fn no_indexes(collection: &str, error: Error) -> Error {
-    let message = "MongoDB does not make the indexes that keep rows apart, so nothing is written";
+    let message = "the unique indexes cannot be created, so nothing is written";
     Error::new(error.kind(), message)
         .with_retry(error.retry())
         .with_outcome(Outcome::NotApplied)
@@ -353,11 +355,11 @@ fn no_indexes(collection: &str, error: Error) -> Error {
         .with_source(error)
 }
 
-/// The same error: what has failed was a question before a write.
+/// Sets the outcome for an error of a query before the write.
 fn not_applied(error: Error) -> Error {
     error.with_outcome(Outcome::NotApplied)
 }
 
-fn until(end: Instant) -> Duration {
-    end.saturating_duration_since(Instant::now())
+fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }

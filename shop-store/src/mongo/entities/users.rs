@@ -1,4 +1,4 @@
-//! Users, and what is known of their orders.
+//! Users, and references to their orders.
 
 use async_trait::async_trait;
 use bson::{RawDocumentBuf, cstr, doc};
@@ -14,16 +14,16 @@ use crate::mongo::MongoEntityOptions;
 const USERS: Schema = Schema {
     rows: "users",
     unique: &["key", "email"],
-    known: ("orders_of_users", Some(|| doc! { "user_id": 1, "_id": 1 })),
+    references: ("orders_of_users", Some(|| doc! { "user_id": 1, "_id": 1 })),
 };
 
 /// Users in a database of MongoDB.
 pub type MongoUsers = MongoRows<User>;
 
 impl MongoUsers {
-    /// The users in the database that `options` name. A server that is unavailable now is waited for by each call.
+    /// Opens the users in the database of `options`. Does not wait for the server.
     ///
-    /// The first write makes the indexes that it needs, and fails when it has no right to.
+    /// The first write creates the indexes, and fails if the user is not authorized to.
     ///
     /// # Errors
     /// As [`MongoStore::open`](crate::mongo::MongoStore::open).
@@ -32,7 +32,7 @@ impl MongoUsers {
     }
 }
 
-/// A user as it is read.
+/// A stored user.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stored {
     #[serde(rename = "_id")]
@@ -64,7 +64,7 @@ impl Collection for User {
 
 #[async_trait]
 impl UserStore for MongoUsers {
-    /// Stored with majority and journal.
+    /// Writes with majority and journal.
     async fn register(&self, new: &NewUser) -> Result<Registration> {
         Ok(self.rows.create::<User>(new).await?.into())
     }
@@ -78,12 +78,13 @@ impl UserStore for MongoUsers {
             return Ok(None);
         }
         #[derive(Debug, Deserialize)]
-        struct Known {
+        struct OrderReference {
             #[serde(rename = "_id")]
             id: i64,
         }
         let (of_user, sort) = (doc! { "user_id": id.get() }, doc! { "_id": 1 });
-        let orders: Vec<Known> = self.rows.ask(USERS.known.0, of_user, sort, MAX_LISTED_ORDERS).await?;
+        let orders: Vec<OrderReference> =
+            self.rows.find_all(USERS.references.0, of_user, sort, MAX_LISTED_ORDERS).await?;
         Ok(Some(orders.into_iter().map(|order| OrderNumber::new(order.id)).collect()))
     }
 

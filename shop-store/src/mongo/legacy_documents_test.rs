@@ -63,7 +63,7 @@ fn id(number: u8) -> PurchaseId {
 }
 
 #[tokio::test]
-async fn they_are_read_before_they_are_migrated() {
+async fn legacy_documents_are_read_before_migration() {
     let Some(fixture) = filled().await else { return };
     let store = fixture.mongo();
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
@@ -122,7 +122,7 @@ fn oddities() -> Vec<Document> {
 }
 
 #[tokio::test]
-async fn counts_sums_and_lists_are_of_the_same_documents() {
+async fn summary_and_listing_cover_the_same_documents() {
     let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let store = fixture.mongo();
     let collection = &store.connection().collection;
@@ -172,7 +172,7 @@ async fn changes_types(store: &MongoStore) -> bool {
 }
 
 #[tokio::test]
-async fn a_migration_puts_them_in_order_and_keeps_the_rest() {
+async fn migration_orders_documents_and_keeps_other_members() {
     let Some(fixture) = filled().await else { return };
     let store = fixture.mongo();
     let mut told = Vec::new();
