@@ -20,7 +20,7 @@ async fn unusable_folder_is_reported_with_path_and_remedy() {
     for (name, kind) in [("log.db", "log"), ("store.db", "store")] {
         let said =
             refusal(|folder| fs::write(folder.join(name), "not a database".repeat(100)).unwrap()).await;
-        assert!(said.contains(name) && said.contains("no database of ours"), "{kind}: {said}");
+        assert!(said.contains(name) && said.contains("not a database of this program"), "{kind}: {said}");
         let newer = |folder: &std::path::Path| {
             let connection = Connection::open(folder.join(name)).unwrap();
             let id = if kind == "log" { 0x5368_6f4c } else { 0x5368_6f53 };

@@ -33,7 +33,7 @@ async fn two_purchases_are_bought_and_seen() {
 
     browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", ".1")]).await;
     browser.click("buy-button").await;
-    browser.shows("buy-answer", "PublishedPurchase for 0.10, and recorded.").await;
+    browser.shows("buy-answer", "Bought for 0.10, and recorded.").await;
     browser.shows("count", "1").await;
 
     browser.fill(&[("username", NASTY), ("price", "1000000000000.20000001")]).await;
@@ -44,7 +44,7 @@ async fn two_purchases_are_bought_and_seen() {
     browser.shows("total", "1 000 000 000 000.30000001").await;
     assert_eq!(
         browser.text("buy-answer").await.replace('\u{a0}', " "),
-        "PublishedPurchase for 1 000 000 000 000.20000001, and recorded."
+        "Bought for 1 000 000 000 000.20000001, and recorded."
     );
     // Nor when the second click comes after the answer to the first.
     let late = "new MouseEvent('click', { detail: 2, bubbles: true, cancelable: true })";
@@ -82,7 +82,7 @@ async fn purchase_with_unknown_outcome_is_retried_without_a_duplicate() {
     browser.driver.refresh().await.unwrap();
     until("show the doubt", async || browser.text("buy-problem").await.contains("It is not known")).await;
     browser.click("buy-button").await;
-    browser.shows("buy-answer", "PublishedPurchase for 29.99, and recorded.").await;
+    browser.shows("buy-answer", "Bought for 29.99, and recorded.").await;
     browser.shows("count", "1").await;
     assert_eq!(stored(&facing, "u1").await, 1);
 
