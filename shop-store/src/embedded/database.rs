@@ -177,7 +177,7 @@ impl Database {
         let (application, version) = (number("application_id")?, number("user_version")?);
         let is_new = application == 0 && version == 0 && number("schema_version")? == 0;
         if !is_new && application != self.kind.application_id {
-            let message = "the file is another program's database: move it to another place, or set another data folder";
+            let message = "the file is another program's database: move it, or set another data folder";
             return Err(self.corrupt(message).with_context("application_id", application));
         }
         let (known, version) = (self.kind.migrations.len(), usize::try_from(version).unwrap_or_default());

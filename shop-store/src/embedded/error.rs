@@ -60,7 +60,7 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
         }
         ErrorCode::NotADatabase => (
             ErrorKind::Corrupt,
-            "the file is not a database of this program: move it to another place, or set another data folder",
+            "the file is not a database of this program: move it, or set another data folder",
         ),
         ErrorCode::DatabaseCorrupt => (
             ErrorKind::Corrupt,
@@ -103,7 +103,7 @@ pub(super) fn from_io(error: std::io::Error, path: &Path) -> Error {
         std::io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: set another data folder",
         std::io::ErrorKind::StorageFull => "the disk is full: free disk space",
         std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
-            "there is a file where a folder is needed: move it to another place, or set another data folder"
+            "there is a file where a folder is needed: move it, or set another data folder"
         }
         _ => "the data folder cannot be used",
     };
