@@ -72,7 +72,10 @@ async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
 async fn open_errors_name_the_file_and_the_remedy() {
     let no_database =
         refusal(|folder| std::fs::write(folder.join("store.db"), "x".repeat(5_000)).unwrap()).await;
-    assert!(no_database.contains("store.db") && no_database.contains("no database of ours"), "{no_database}");
+    assert!(
+        no_database.contains("store.db") && no_database.contains("not a database of this program"),
+        "{no_database}"
+    );
 
     let of_another = refusal(|folder| {
         let connection = rusqlite::Connection::open(folder.join("store.db")).unwrap();
