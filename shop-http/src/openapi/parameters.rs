@@ -54,7 +54,8 @@ pub(super) fn asset() -> Value {
 
 /// The number of a user or of an order, as the parameter `name`.
 pub(super) fn number(name: &str) -> Value {
-    parameter("path", name, "The number, from 1", json!({"type": "integer", "examples": [1]}))
+    let schema = json!({"type": "integer", "format": "int64", "minimum": i64::MIN, "maximum": i64::MAX, "examples": [1]});
+    parameter("path", name, "The number, from 1", schema)
 }
 
 fn key(says: &str) -> Value {
