@@ -34,7 +34,7 @@ pub struct HttpOptions {
     /// as unknown.
     pub request_timeout: Duration,
     /// How long a client may read nothing of its response before the connection is closed (default 30 s).
-    pub write_deadline: Duration,
+    pub write_timeout: Duration,
     /// The maximum of concurrent requests (default 1,024). A streamed listing counts until its end. Requests beyond it
     /// get a 503 at once, except those for health and metrics.
     pub max_requests: usize,
@@ -62,7 +62,7 @@ impl Default for HttpOptions {
             publish_timeout: Duration::from_secs(5),
             query_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
-            write_deadline: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             max_requests: 1_024,
             max_connections: 4_096,
             cors: CorsOrigins::Any,

@@ -3,7 +3,7 @@
 //! Every service has its own recorder, so that services in one process do not share metrics. No label value comes from
 //! a client: a route is its template, a method one of those of HTTP.
 
-mod accounts;
+mod entities;
 mod ingest;
 mod names;
 mod publishing;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-mod accounts;
 mod buying;
+mod entities;
 mod example;
 mod health;
 mod listings;
@@ -94,11 +94,11 @@ fn described_at(path: &str, service: &Service) -> Option<Value> {
         "/v1/purchases" => vec![v1::buy(&place), v1::purchases(&place)],
         "/v1/purchases/{id}" => vec![v1::purchase(&place)],
         "/v1/summary" => vec![v1::summary(&place)],
-        "/users" | "/v1/users" => vec![accounts::register(&place)],
-        "/users/{user_id}" | "/v1/users/{user_id}" => vec![accounts::user(&place)],
-        "/users/{user_id}/orders" | "/v1/users/{user_id}/orders" => vec![accounts::orders_of_user(&place)],
-        "/orders" | "/v1/orders" => vec![accounts::place_order(&place)],
-        "/orders/{order_id}" | "/v1/orders/{order_id}" => vec![accounts::order(&place)],
+        "/users" | "/v1/users" => vec![entities::register(&place)],
+        "/users/{user_id}" | "/v1/users/{user_id}" => vec![entities::user(&place)],
+        "/users/{user_id}/orders" | "/v1/users/{user_id}/orders" => vec![entities::orders_of_user(&place)],
+        "/orders" | "/v1/orders" => vec![entities::place_order(&place)],
+        "/orders/{order_id}" | "/v1/orders/{order_id}" => vec![entities::order(&place)],
         other => vec![health::or_about(other, &place)?],
     };
     let tag = place.behind_ingress.then_some(BEHIND_INGRESS);

@@ -39,7 +39,7 @@ where
     let server = Server {
         connection: connection(options),
         router,
-        write_deadline: options.write_deadline,
+        write_timeout: options.write_timeout,
         slots: Arc::new(Semaphore::new(options.max_connections)),
     };
     server.run(listener, shutdown)
@@ -57,7 +57,7 @@ fn connection(options: &HttpOptions) -> http1::Builder {
 struct Server {
     connection: http1::Builder,
     router: Router,
-    write_deadline: Duration,
+    write_timeout: Duration,
     slots: Arc<Semaphore>,
 }
 
@@ -98,7 +98,7 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.write_deadline));
+        stream.set_write_timeout(Some(self.write_timeout));
         Box::pin(stream)
     }
 }

@@ -155,7 +155,7 @@ async fn heads_that_are_no_heads_are_refused() {
 #[tokio::test]
 async fn who_does_not_read_gives_its_place_to_others() {
     let mut options = HttpOptions::default();
-    options.write_deadline = Duration::from_millis(20);
+    options.write_timeout = Duration::from_millis(20);
     options.max_requests = 1;
     let store = InMemoryStore::new();
     // More than the buffers of a connection hold.
