@@ -151,9 +151,9 @@ async fn get_finds_existing_rows_only() {
     let none = client_of(200, r#"{"user_id":1,"orders":[]}"#).await.users();
     assert_eq!(none.orders_of(UserNumber::FIRST).await.unwrap(), Some(Vec::new()));
 
-    let nobody = client_of(404, r#"{"type":"/problems/unknown-user"}"#).await.users();
-    assert_eq!(nobody.get(UserNumber::FIRST).await.unwrap(), None);
-    assert_eq!(nobody.orders_of(UserNumber::FIRST).await.unwrap(), None);
+    let unknown = client_of(404, r#"{"type":"/problems/unknown-user"}"#).await.users();
+    assert_eq!(unknown.get(UserNumber::FIRST).await.unwrap(), None);
+    assert_eq!(unknown.orders_of(UserNumber::FIRST).await.unwrap(), None);
     let nothing = client_of(404, r#"{"type":"/problems/unknown-order"}"#).await.orders();
     assert_eq!(nothing.get(OrderNumber::new(7)).await.unwrap(), None);
 }

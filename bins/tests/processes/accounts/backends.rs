@@ -124,7 +124,7 @@ impl Place<'_> {
     }
 
     /// Every event of this kind that was ever published, once for each time.
-    pub(super) async fn told<E: Event>(&self) -> Vec<E> {
+    pub(super) async fn published<E: Event>(&self) -> Vec<E> {
         all(self.log::<E>().await.admin().scan().await.unwrap()).await
     }
 

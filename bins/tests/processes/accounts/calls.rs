@@ -78,5 +78,5 @@ async fn two_processes_serve_users_and_orders_over_kafka() {
     assert_eq!((registered.len(), &registered[0].1["id"]), (1, &json!(2)));
     let taken = json!({"detail": "Email already registered"});
     assert_eq!(answers.iter().filter(|(status, body)| *status == 400 && *body == taken).count(), 49);
-    until("show both", async || place.told::<User>().await.len() == 2).await;
+    until("show both", async || place.published::<User>().await.len() == 2).await;
 }

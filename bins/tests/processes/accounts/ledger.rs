@@ -1,4 +1,4 @@
-//! What callers have been told of users and orders, and the count of it at the end.
+//! The acknowledged users and orders, and their count at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, RwLock};
 use super::backends::{Place, Views};
 use crate::process::{Process, get, plain, until};
 
-/// Who was registered and what was placed, as answers have told it.
+/// The registered users and the placed orders, as acknowledged.
 pub(super) struct Ledger {
     users: Mutex<BTreeMap<i64, User>>,
     orders: Mutex<BTreeMap<i64, Order>>,
@@ -73,7 +73,7 @@ impl Ledger {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let order = match placed {
             Ok(Placement::Placed(order) | Placement::AlreadyPlaced(order)) => order,
-            // Nobody has told of the user yet, or the service is away.
+            // The user's event is not consumed yet, or the service is unavailable.
             Ok(Placement::UnknownUser) | Err(_) => return false,
             Ok(other) => panic!("order {number}: {other:?}"),
         };
@@ -90,7 +90,7 @@ impl Ledger {
         users.contains_key(&wanted).then_some(UserNumber::new(wanted))
     }
 
-    /// Everything that was acknowledged is there, as it was; and everything was told, and heard.
+    /// Everything that was acknowledged is there, as it was; and its event was published and consumed.
     pub(super) async fn count(&self, place: &Place<'_>, users: &Process, orders: &Process) -> Views {
         let (registered, placed) = (self.users.lock().await.clone(), self.orders.lock().await.clone());
         assert_without_gaps(&registered);
@@ -107,25 +107,25 @@ impl Ledger {
 
         until("show everything", async || outbox(users, "users").await == Some(0)).await;
         until("show everything", async || outbox(orders, "orders").await == Some(0)).await;
-        let told: Vec<User> = place.told().await;
+        let published: Vec<User> = place.published().await;
         assert_eq!(
-            told.iter().map(|user| (user.id.get(), user.clone())).collect::<BTreeMap<_, _>>(),
+            published.iter().map(|user| (user.id.get(), user.clone())).collect::<BTreeMap<_, _>>(),
             registered
         );
-        let of_users = told.len() - registered.len();
-        let told: Vec<Order> = place.told().await;
+        let of_users = published.len() - registered.len();
+        let published: Vec<Order> = place.published().await;
         assert_eq!(
-            told.iter().map(|order| (order.id.get(), order.clone())).collect::<BTreeMap<_, _>>(),
+            published.iter().map(|order| (order.id.get(), order.clone())).collect::<BTreeMap<_, _>>(),
             placed
         );
-        let of_orders = told.len() - placed.len();
+        let of_orders = published.len() - placed.len();
         let expected = Views {
             known_users: registered.keys().copied().collect::<BTreeSet<_>>(),
             orders_of_users: placed.values().map(|order| (order.id.get(), order.user_id.get())).collect(),
         };
         until("consume everything", async || place.views().await == expected).await;
         println!(
-            "{} users, {} orders: all there, none twice; told twice: {of_users} users, {of_orders} orders",
+            "{} users, {} orders: all there, none twice; published twice: {of_users} users, {of_orders} orders",
             registered.len(),
             placed.len()
         );

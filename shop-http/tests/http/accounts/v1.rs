@@ -21,8 +21,8 @@ async fn services() -> (Accounts, [axum::Router; 2]) {
 
 #[track_caller]
 fn is_problem(answer: &Answer, status: u16, kind: &str) {
-    let told = (answer.status.as_u16(), answer.header("content-type"), answer.json()["type"].clone());
-    assert_eq!(told, (status, Some("application/problem+json"), Value::from(kind)), "{answer:?}");
+    let actual = (answer.status.as_u16(), answer.header("content-type"), answer.json()["type"].clone());
+    assert_eq!(actual, (status, Some("application/problem+json"), Value::from(kind)), "{answer:?}");
     assert_eq!(answer.json()["status"], status);
     assert!(answer.header("x-request-id").is_some());
 }

@@ -160,7 +160,7 @@ async fn resolutions_are_deleted_with_their_records() {
     let source = log.source("group").unwrap();
     let forgotten = async { while !resolved(&log).await.is_empty() {} };
     tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
-    assert_eq!(pending(&log).await, letters[2..], "a letter stays until somebody settles it");
+    assert_eq!(pending(&log).await, letters[2..], "a dead letter stays until it is resolved");
     drop(source);
 }
 
