@@ -65,3 +65,13 @@ async fn bound() -> std::io::Result<(TcpListener, String)> {
     let address = listener.local_addr()?;
     Ok((listener, format!("http://{address}")))
 }
+
+/// Compiles the code of the README with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// Compiles the code of `docs/embedding.md` with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;

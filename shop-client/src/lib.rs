@@ -113,6 +113,8 @@
 //! | `correlation` | request ids and trace contexts |
 //! | `correlation` | request ids and trace contexts |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod builder;
 mod client;
 mod correlation;
@@ -164,12 +166,7 @@ pub use shop_core::{
 pub use tokens::{BearerToken, TokenError, TokenProvider};
 pub use users::Users;
 
-/// Compiles the README's code with the doc tests.
+/// Compiles the code of the package's README with the doc tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
-
-/// Compiles the code of `docs/embedding.md` with the doc tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/embedding.md")]
-struct Embedding;

@@ -17,6 +17,8 @@
 //! | `fault` | fault injection for any port (feature `fault`) |
 //! | `conformance` | the conformance kit for your own log or store (feature `conformance`) |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "api")]
 pub mod api;
 mod clock;
@@ -39,6 +41,10 @@ pub mod record;
 pub mod users;
 pub mod verify;
 
+/// The macro for implementations of the ports.
+pub use async_trait::async_trait;
+/// The crate of the keys and values of records.
+pub use bytes;
 pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock};
 pub use domain::{
@@ -47,5 +53,15 @@ pub use domain::{
     UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
+/// The crate of the mocks, with its predicates and sequences.
+#[cfg(feature = "mock")]
+pub use mockall;
+/// The number in prices and totals.
 pub use rust_decimal::Decimal;
+/// The number in ids.
 pub use uuid::Uuid;
+
+/// Compiles the code of the package's README with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

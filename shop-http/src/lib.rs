@@ -30,6 +30,8 @@
 //! # }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod dialect;
 mod header_names;
 mod held_body;
@@ -44,6 +46,8 @@ mod server;
 mod service;
 mod service_kind;
 
+/// The crate of the routers.
+pub use axum;
 pub use dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
@@ -52,3 +56,8 @@ pub use server::serve::serve;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
 pub use service::parts::{Facing, LocalPorts, Management, Parts, PurchasesRole};
 pub use service::store_sink::StoreSink;
+
+/// Compiles the code of the package's README with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

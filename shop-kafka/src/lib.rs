@@ -16,6 +16,8 @@
 //! | `tls` | TLS and SCRAM, with the system's OpenSSL |
 //! | `tls-static` | TLS and SCRAM, with OpenSSL built from source and linked statically |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // The test support in `tests/` is compiled into unit tests too, and refers to this crate by name.
 #[cfg(test)]
 extern crate self as shop_kafka;
@@ -44,6 +46,13 @@ mod topic_monitor;
 pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;
 pub use options::{AssignmentStrategy, Compression, KafkaLogOptions, SaslMechanism, UnknownName};
+/// The password in [`KafkaLogOptions`].
+pub use secrecy::SecretString;
 pub use sink::KafkaSink;
 pub use source::KafkaSource;
 pub use statistics::{KafkaStatistics, StatisticsObserver};
+
+/// Compiles the code of the package's README with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

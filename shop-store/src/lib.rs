@@ -5,6 +5,8 @@
 //! | [`embedded`] | a log and stores in SQLite files, the default of the binaries (feature `embedded`) |
 //! | [`mongo`] | stores in MongoDB (feature `mongodb`) |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // The test support in `tests/` is compiled into unit tests too, and refers to this crate by name.
 #[cfg(test)]
 extern crate self as shop_store;
@@ -13,3 +15,12 @@ extern crate self as shop_store;
 pub mod embedded;
 #[cfg(feature = "mongodb")]
 pub mod mongo;
+
+/// The connection string in the options of stores in MongoDB.
+#[cfg(feature = "mongodb")]
+pub use secrecy::SecretString;
+
+/// Compiles the code of the package's README with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
