@@ -1,20 +1,81 @@
 //! The purchase log on Apache Kafka, implemented with librdkafka.
 //!
-//! | item | purpose |
-//! |---|---|
-//! | [`KafkaLog`], [`KafkaLogOptions`] | a topic of a cluster, and its connection settings |
-//! | [`KafkaSink`] | publishes purchases, acknowledged by all in-sync replicas |
-//! | [`KafkaSource`] | consumes as a member of a consumer group |
-//! | [`KafkaDeadLetters`] | stores rejected records in the topic `<topic>.dlq` |
-//! | [`KafkaStatistics`], [`StatisticsObserver`] | client statistics for metrics |
+//! A [`KafkaLog`] is a topic of a cluster. It implements the ports of a log of [`shop_core`]: a sink that publishes, a
+//! source that consumes as a member of a consumer group, and the dead letters.
+//!
+//! # Publish
+//!
+//! [`KafkaLog::sink`] publishes with `acks=all` and an idempotent producer. A receipt states how many in-sync replicas
+//! have the purchase at least.
+//!
+//! ```no_run
+//! use shop_core::ports::PurchaseSink;
+//! use shop_core::{Clock, NewPurchase, SystemClock};
+//! use shop_kafka::{KafkaLog, KafkaLogOptions};
+//!
+//! # async fn example(new: NewPurchase) -> shop_core::Result<()> {
+//! let log = KafkaLog::open(KafkaLogOptions::new("kafka-1:9092,kafka-2:9092")).await?;
+//! let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+//! let receipt = log.sink().publish(&purchase).await?;
+//! println!("durable: {:?}, at {:?}", receipt.durability, receipt.position);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Consume
+//!
+//! [`KafkaLog::source`] starts a member of a group. [`Ingest`](shop_core::ingest::Ingest) reads from it into a store,
+//! and commits an offset only after the write. When partitions move to another member, ingest completes what it has
+//! read of them and commits it, within [`revocation_timeout`](KafkaLogOptions::revocation_timeout). Records that can
+//! never be stored are kept, byte for byte, in the topic `<topic>.dlq` ([`KafkaDeadLetters`]).
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use shop_core::Purchase;
+//! use shop_core::ingest::{Ingest, IngestOptions};
+//! use shop_core::ports::RecordStore;
+//! use shop_kafka::KafkaLog;
+//!
+//! # async fn example(log: KafkaLog, store: Arc<dyn RecordStore<Purchase>>) -> shop_core::Result<()> {
+//! let (source, dead_letters) = (Arc::new(log.source("purchase-group")?), Arc::new(log.dead_letters()));
+//! let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+//! ingest.run(std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Outages
 //!
 //! A log can be opened while Kafka is unavailable. Its ports then return
-//! [`Unavailable`](shop_core::ErrorKind::Unavailable), and recover without a restart.
+//! [`Unavailable`](shop_core::ErrorKind::Unavailable), and recover without a restart. A publish fails after
+//! [`publish_timeout`](KafkaLogOptions::publish_timeout); its error says whether the purchase may be in the log. A full
+//! queue is [`Overloaded`](shop_core::ErrorKind::Overloaded) at once. Topics that do not exist are created, unless
+//! [`create_topics`](KafkaLogOptions::create_topics) is off.
+//!
+//! # Authentication and TLS
+//!
+//! `PLAIN` needs no feature. TLS and SCRAM need OpenSSL:
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `tls` | TLS and SCRAM, with the system's OpenSSL |
 //! | `tls-static` | TLS and SCRAM, with OpenSSL built from source and linked statically |
+//!
+//! ```
+//! use shop_kafka::{KafkaLogOptions, SaslMechanism};
+//!
+//! let mut options = KafkaLogOptions::new("kafka.internal:9093");
+//! options.tls = true;
+//! options.mechanism = SaslMechanism::ScramSha512;
+//! options.username = Some("shop".to_owned());
+//! options.password = Some("secret".into());
+//! assert!(!format!("{options:?}").contains("secret"), "passwords are not printed");
+//! ```
+//!
+//! # Metrics
+//!
+//! A [`StatisticsObserver`] receives brokers, queue and lag of each client ([`KafkaStatistics`]).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

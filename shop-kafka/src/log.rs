@@ -18,6 +18,22 @@ use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 /// A topic of a Kafka cluster.
 ///
 /// Clones share the clients.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use shop_core::log::Log;
+/// use shop_kafka::{KafkaLog, KafkaLogOptions};
+///
+/// # async fn example() -> shop_core::Result<()> {
+/// let log = KafkaLog::open(KafkaLogOptions::new("localhost:9092")).await?;
+/// // Optional: the log recovers by itself when Kafka becomes available.
+/// log.exists().await?;
+/// // Code that is independent of Kafka takes the port.
+/// let log: Arc<dyn Log> = Arc::new(log);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct KafkaLog {
     pub(crate) shared: Arc<Shared>,

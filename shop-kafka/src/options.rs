@@ -13,6 +13,17 @@ use shop_core::{ErrorKind, Result};
 use crate::StatisticsObserver;
 
 /// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use shop_kafka::{Compression, KafkaLogOptions};
+///
+/// let mut options = KafkaLogOptions::new("kafka-1:9092,kafka-2:9092");
+/// options.topic = "orders".to_owned();
+/// options.compression = Compression::Zstd;
+/// options.publish_timeout = Duration::from_secs(2);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KafkaLogOptions {

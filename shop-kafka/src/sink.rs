@@ -18,6 +18,25 @@ use crate::producer::PendingDelivery;
 use crate::topic::State;
 
 /// Publishes purchases to a [`KafkaLog`](crate::KafkaLog).
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use shop_core::ports::PurchaseSink;
+/// use shop_core::{Outcome, Purchase};
+/// use shop_kafka::KafkaLog;
+///
+/// # async fn example(log: KafkaLog, purchase: Purchase) -> shop_core::Result<()> {
+/// let sink = log.sink();
+/// match sink.publish(&purchase).await {
+///     Ok(receipt) => println!("durable: {:?}", receipt.durability),
+///     // It has the same id when it is published again, and is stored once.
+///     Err(error) if error.outcome() == Outcome::Unknown => drop(sink.publish(&purchase).await?),
+///     Err(error) => return Err(error),
+/// }
+/// sink.close(Duration::from_secs(5)).await
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct KafkaSink {
     log: Arc<Shared>,

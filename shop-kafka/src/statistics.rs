@@ -6,6 +6,21 @@ use std::fmt::Debug;
 use rdkafka::Statistics;
 
 /// Receives [`KafkaStatistics`] at every [`statistics_interval`](crate::KafkaLogOptions::statistics_interval).
+///
+/// ```
+/// use shop_kafka::{KafkaStatistics, StatisticsObserver};
+///
+/// #[derive(Debug)]
+/// struct Print;
+///
+/// impl StatisticsObserver for Print {
+///     fn observe(&self, statistics: &KafkaStatistics) {
+///         if let KafkaStatistics::Consumer { group, lag, .. } = statistics {
+///             println!("{group} is {} records behind", lag.values().sum::<u64>());
+///         }
+///     }
+/// }
+/// ```
 pub trait StatisticsObserver: Debug + Send + Sync + 'static {
     /// Called on a client's thread. Must not block.
     fn observe(&self, statistics: &KafkaStatistics);

@@ -12,6 +12,19 @@ use crate::Result;
 /// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
 /// replay of events into a store.
 ///
+/// ```
+/// use shop_core::Purchase;
+/// use shop_core::log::{LogAdmin, LogAdminExt, ReasonKind};
+/// use shop_core::record::Record;
+///
+/// /// Replays the purchases that could not be decoded, such as after an upgrade.
+/// async fn replay(log: &dyn LogAdmin) -> shop_core::Result<u64> {
+///     let mut dead_letters = log.pending_dead_letters().await?;
+///     dead_letters.retain(|letter| letter.reason.kind() == ReasonKind::Undecodable);
+///     log.replay(&dead_letters, Purchase::TYPE).await
+/// }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

@@ -10,6 +10,8 @@ use crate::Result;
 /// Stores records that can never be processed, byte for byte. It belongs to the log, so records can be dead-lettered
 /// while the store is unavailable.
 ///
+/// [`LogAdmin`](super::LogAdmin) lists, replays and discards what is put here.
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

@@ -10,6 +10,17 @@ use crate::Result;
 ///
 /// Publishing purchases is specific to each adapter: see [`PurchaseSink`](crate::ports::PurchaseSink).
 ///
+/// ```
+/// use shop_core::log::Log;
+/// use shop_core::memory::InMemoryLog;
+///
+/// # fn main() -> shop_core::Result<()> {
+/// let log: Box<dyn Log> = Box::new(InMemoryLog::default());
+/// let (source, dead_letters) = (log.source("purchase-group")?, log.dead_letters());
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

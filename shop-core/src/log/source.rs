@@ -15,6 +15,33 @@ use crate::Result;
 /// Batch sizes and timeouts are configured when a source is created. Every call completes within a time that the
 /// implementation bounds, except `next` and `next_control`, which wait for an event.
 ///
+/// [`Ingest`](crate::ingest::Ingest) is the usual caller. By hand:
+///
+/// ```
+/// use shop_core::log::{CommitOffset, LogSource, SourceEvent};
+///
+/// /// Reads records until the source is closed.
+/// async fn consume(source: &dyn LogSource) -> shop_core::Result<()> {
+///     loop {
+///         match source.next().await? {
+///             SourceEvent::Batch(batch) => {
+///                 for record in &batch.records {
+///                     println!("{}: {:?}", record.offset, record.value);
+///                 }
+///                 // Only now: what was not committed is delivered again after a crash.
+///                 if let Some(last) = batch.records.last() {
+///                     source.commit(&[CommitOffset::new(batch.partition, last.offset + 1)]).await?;
+///                 }
+///             }
+///             // Everything read of these partitions is committed already.
+///             SourceEvent::Revoked(revocation) => revocation.done(),
+///             SourceEvent::Closed => return Ok(()),
+///             _ => {}
+///         }
+///     }
+/// }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

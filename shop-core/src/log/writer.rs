@@ -9,6 +9,21 @@ use crate::Result;
 
 /// Appends encoded records to a topic.
 ///
+/// ```
+/// use shop_core::Timestamp;
+/// use shop_core::log::{Log, LogRecord, LogWriter};
+/// use shop_core::memory::InMemoryLog;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// let writer = InMemoryLog::default().writer();
+/// // The log assigns offset and timestamp.
+/// let record = LogRecord::new(0, Timestamp::MIN, Some("value".into())).with_key(Some("key".into()));
+/// writer.append(record).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

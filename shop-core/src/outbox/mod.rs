@@ -36,6 +36,49 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 ///
 /// Entries are added by the writes of the rows; that is not part of this port.
 ///
+/// ```
+/// use std::sync::{Mutex, PoisonError};
+///
+/// use shop_core::async_trait;
+/// use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
+/// use shop_core::Result;
+/// use tokio::sync::Notify;
+///
+/// /// Your database: the statement that each method runs is in its comment.
+/// #[derive(Debug, Default)]
+/// struct Refunds {
+///     outbox: Mutex<Vec<OutboxEntry>>,
+///     /// Notified after each commit that has written an entry.
+///     written: Notify,
+/// }
+///
+/// #[async_trait]
+/// impl Outbox for Refunds {
+///     /// `SELECT id, created_at, key, headers, value FROM outbox ORDER BY id LIMIT ?`
+///     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
+///         let outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+///         Ok(outbox.iter().take(limit).cloned().collect())
+///     }
+///
+///     /// `DELETE FROM outbox WHERE id IN (…)`
+///     async fn delete(&self, ids: &[i64]) -> Result<()> {
+///         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+///         outbox.retain(|entry| !ids.contains(&entry.id));
+///         Ok(())
+///     }
+///
+///     /// `SELECT count(*), min(created_at) FROM outbox`
+///     async fn backlog(&self) -> Result<Backlog> {
+///         let outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+///         Ok(Backlog::new(outbox.len() as u64, outbox.first().map(|entry| entry.time)))
+///     }
+///
+///     async fn wait_for_entries(&self) {
+///         self.written.notified().await;
+///     }
+/// }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

@@ -70,6 +70,28 @@ pub struct RelayStatus {
 }
 
 /// Publishes events from an outbox to a log.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::{InMemoryLog, InMemoryUsers};
+/// use shop_core::outbox::{Relay, RelayOptions};
+/// use shop_core::users::{NewUser, UserStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A store of users writes each user with its event.
+/// let (users, log) = (InMemoryUsers::new(), InMemoryLog::default());
+/// users.register(&NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?)).await?;
+///
+/// let relay = Relay::new(Arc::new(users), Arc::new(log), RelayOptions::default());
+/// let monitor = relay.monitor();
+/// // A service passes its shutdown signal. What is pending at a shutdown is still published.
+/// relay.run(std::future::ready(())).await;
+/// assert_eq!(monitor.status().published, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Relay {
     outbox: Arc<dyn Outbox>,

@@ -14,6 +14,62 @@ use crate::{Error, Result};
 ///
 /// Every call completes within a time that the implementation bounds.
 ///
+/// A projection of your own records:
+///
+/// ```
+/// use std::collections::BTreeSet;
+/// use std::sync::{Arc, Mutex, PoisonError};
+///
+/// use shop_core::async_trait;
+/// use shop_core::ingest::{Ingest, IngestOptions};
+/// # use shop_core::log::{LogRecord, Partition};
+/// use shop_core::memory::InMemoryLog;
+/// use shop_core::ports::{InsertOutcome, RecordStore};
+/// # use shop_core::record::{DecodeError, Record};
+/// # use shop_core::{Result, Timestamp};
+///
+/// # #[derive(Debug, Clone)]
+/// # struct Refund {
+/// #     order: String,
+/// # }
+/// # impl Record for Refund {
+/// #     fn decode(record: &LogRecord, _: &Partition) -> Result<Self, DecodeError> {
+/// #         let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
+/// #         Ok(Self { order: String::from_utf8_lossy(value).into_owned() })
+/// #     }
+/// # }
+/// /// The orders that were refunded.
+/// #[derive(Debug, Default)]
+/// struct Refunds(Mutex<BTreeSet<String>>);
+///
+/// #[async_trait]
+/// impl RecordStore<Refund> for Refunds {
+///     async fn apply(&self, batch: Arc<[Refund]>) -> Result<Vec<InsertOutcome>> {
+///         let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+///         let outcome = |is_new| if is_new { InsertOutcome::Inserted } else { InsertOutcome::Duplicate };
+///         Ok(batch.iter().map(|refund| outcome(orders.insert(refund.order.clone()))).collect())
+///     }
+///
+///     async fn check(&self) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// # let log = InMemoryLog::default();
+/// # log.append(LogRecord::new(0, Timestamp::MIN, Some("order-7".into())));
+/// let refunds = Arc::new(Refunds::default());
+/// let (source, dead_letters) = (Arc::new(log.source("refunds")), Arc::new(log.dead_letters()));
+/// let ingest = Ingest::<Refund>::new(source, refunds.clone(), dead_letters, IngestOptions::default());
+/// # let monitor = ingest.monitor();
+/// # let shutdown = async move { drop(monitor.wait_for(|status| status.counters.inserted == 1).await) };
+/// ingest.run(shutdown).await?;
+/// # assert!(refunds.0.lock().unwrap().contains("order-7"));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

@@ -6,7 +6,44 @@ use super::{DecodeError, decode, header};
 use crate::log::{LogRecord, Partition, RecordType};
 use crate::{Purchase, Result, Timestamp};
 
-/// The record type of a topic: a [`Purchase`] or an [`Event`].
+/// The record type of a topic: a [`Purchase`], an [`Event`], or a record of your own.
+///
+/// A record of your own, in JSON:
+///
+/// ```
+/// use serde::Deserialize;
+/// use shop_core::Timestamp;
+/// use shop_core::log::{LogRecord, Partition, RecordType};
+/// use shop_core::record::{DecodeError, Record};
+///
+/// #[derive(Debug, Clone, Deserialize)]
+/// struct Refund {
+///     order: String,
+///     amount: String,
+/// }
+///
+/// impl Record for Refund {
+///     const TYPE: RecordType = RecordType::new("refund");
+///
+///     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
+///         let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
+///         serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))
+///     }
+///
+///     fn id(&self) -> Option<String> {
+///         Some(self.order.clone())
+///     }
+/// }
+///
+/// let value = r#"{"order": "order-7", "amount": "29.99"}"#;
+/// let record = LogRecord::new(0, Timestamp::MIN, Some(value.into()));
+/// let partition = Partition::new("cluster".into(), "refunds".into(), 0, 0);
+/// let refund = Refund::decode(&record, &partition)?;
+/// assert_eq!((refund.order.as_str(), refund.amount.as_str()), ("order-7", "29.99"));
+/// # Ok::<(), DecodeError>(())
+/// ```
+///
+/// An [`Ingest`](crate::ingest::Ingest) applies such records to a [`RecordStore`](crate::ports::RecordStore) of them.
 pub trait Record: Debug + Clone + Send + Sync + 'static {
     /// The name of one record in messages, and its id header, if any.
     const TYPE: RecordType = RecordType::new("record");
@@ -31,6 +68,45 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
 /// A record that a service publishes about one of its rows, for other services.
 ///
 /// An event has an identity, so consuming it twice changes nothing.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use shop_core::log::{LogRecord, Partition};
+/// use shop_core::memory::InMemoryLog;
+/// use shop_core::record::{DecodeError, Event, Record};
+/// use shop_core::{Error, ErrorKind, Timestamp};
+///
+/// #[derive(Debug, Clone, Serialize, Deserialize)]
+/// struct Refund {
+///     order: String,
+/// }
+///
+/// impl Record for Refund {
+///     fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
+///         let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
+///         serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))
+///     }
+/// }
+///
+/// impl Event for Refund {
+///     const TOPIC: &'static str = "refunds";
+///
+///     fn encode(&self) -> shop_core::Result<LogRecord> {
+///         let value = serde_json::to_vec(self)
+///             .map_err(|error| Error::new(ErrorKind::Internal, "not JSON").with_source(error))?;
+///         // Records with one key are in one partition, in order.
+///         let key = self.order.clone().into_bytes();
+///         Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into())).with_key(Some(key.into())))
+///     }
+/// }
+///
+/// let log = InMemoryLog::default();
+/// let position = log.append(Refund { order: "order-7".to_owned() }.encode()?);
+/// assert_eq!(position.offset, 0);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// To publish an event exactly when its row is written, use an [outbox](crate::outbox).
 pub trait Event: Record {
     /// The topic of these events.
     const TOPIC: &'static str;

@@ -26,6 +26,20 @@ use crate::topic::Topic;
 /// (topic, partition and offset, joined by dashes), `dead-letter-place` (the record id) and, if it is known,
 /// `dead-letter-purchase` (the id of the purchase or event). A marker resolves the dead letters before it: one that
 /// is put again after the marker is pending again.
+///
+/// They are listed and replayed by the log's [`LogAdmin`](shop_core::log::LogAdmin):
+///
+/// ```no_run
+/// use shop_core::log::{Log, LogAdminExt};
+/// use shop_kafka::KafkaLog;
+///
+/// # async fn example(log: KafkaLog) -> shop_core::Result<()> {
+/// for letter in log.admin().pending_dead_letters().await? {
+///     println!("offset {}: {}", letter.record.offset, letter.reason.detail());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct KafkaDeadLetters {
     pub(crate) log: Arc<Shared>,

@@ -31,6 +31,24 @@ use member::Member;
 use reader::Reader;
 
 /// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or dropped.
+///
+/// [`Ingest`](shop_core::ingest::Ingest) is the usual caller:
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use shop_core::Purchase;
+/// use shop_core::ingest::{Ingest, IngestOptions};
+/// use shop_core::ports::RecordStore;
+/// use shop_kafka::KafkaLog;
+///
+/// # async fn example(log: KafkaLog, store: Arc<dyn RecordStore<Purchase>>) -> shop_core::Result<()> {
+/// let (source, dead_letters) = (Arc::new(log.source("purchase-group")?), Arc::new(log.dead_letters()));
+/// let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+/// ingest.run(std::future::pending()).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct KafkaSource {
     member: Arc<Member>,

@@ -5,6 +5,17 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 /// Options of a [`MongoStore`](super::MongoStore).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use shop_store::mongo::MongoStoreOptions;
+///
+/// let mut options = MongoStoreOptions::new("mongodb://user:secret@localhost:27017/?authSource=admin");
+/// options.database = Some("shop".to_owned());
+/// options.query_timeout = Duration::from_secs(2);
+/// assert!(!format!("{options:?}").contains("secret"), "the connection string is not printed");
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MongoStoreOptions {

@@ -13,6 +13,19 @@ use super::indexes::ListingIndexes;
 use super::{MongoStoreOptions, insert, select, totals};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
+///
+/// ```no_run
+/// use shop_core::ports::{PurchaseQuery, Selector};
+/// use shop_store::mongo::{MongoStore, MongoStoreOptions};
+///
+/// # async fn example() -> shop_core::Result<()> {
+/// let store = MongoStore::open(MongoStoreOptions::new("mongodb://localhost:27017/shop")).await?;
+/// // Optional: listings work without the indexes, slowly.
+/// store.wait_for_indexes().await;
+/// println!("{} purchases", store.summary(&Selector::All).await?.count);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct MongoStore {
     connection: Arc<Connection>,

@@ -46,6 +46,20 @@ const VERSION_1: &str = "
 ";
 
 /// Users in `users.db`.
+///
+/// ```
+/// use shop_core::users::{NewUser, UserNumber, UserStore};
+/// use shop_store::embedded::{EmbeddedStoreOptions, EmbeddedUsers};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let users = EmbeddedUsers::open(folder.path(), EmbeddedStoreOptions::default()).await?;
+/// users.register(&NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?)).await?;
+/// assert!(users.user(UserNumber::new(1)).await?.is_some());
+/// # Ok(())
+/// # }
+/// ```
 pub type EmbeddedUsers = EmbeddedRows<User>;
 
 impl EmbeddedUsers {

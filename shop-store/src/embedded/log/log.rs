@@ -19,6 +19,23 @@ use crate::embedded::writer::Writer;
 /// A log with one partition, in a file on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer.
+///
+/// ```
+/// use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await?;
+/// let (sink, source) = (log.sink(), log.source("purchase-group")?);
+///
+/// // An orderly end: the file is closed when all handles are dropped.
+/// let closed = log.closed();
+/// drop((log, sink, source));
+/// closed.await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct EmbeddedLog {
     pub(super) shared: Arc<Shared>,

@@ -15,6 +15,24 @@ use crate::embedded::options::EmbeddedStoreOptions;
 /// Purchases in a file on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer and readers.
+///
+/// ```
+/// use shop_core::NewPurchase;
+/// use shop_core::ports::{PurchaseQuery, PurchaseStore, Selector};
+/// use shop_core::{Clock, SystemClock};
+/// use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await?;
+///
+/// let new = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
+/// store.insert_one(new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())).await?;
+/// assert_eq!(store.summary(&Selector::User("u1".parse()?)).await?.count, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct EmbeddedStore {
     file: StoreFile,

@@ -18,6 +18,18 @@ const USERS: Schema = Schema {
 };
 
 /// Users in a database of MongoDB.
+///
+/// ```no_run
+/// use shop_core::users::{NewUser, UserStore};
+/// use shop_store::mongo::{MongoEntityOptions, MongoUsers};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let users = MongoUsers::open(MongoEntityOptions::new("mongodb://localhost:27017", "users")).await?;
+/// let new = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
+/// println!("{:?}", users.register(&new).await?);
+/// # Ok(())
+/// # }
+/// ```
 pub type MongoUsers = MongoRows<User>;
 
 impl MongoUsers {
