@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, ClientBuilder, Proxy, Url};
 use tokio::sync::Semaphore;
 
 use crate::client::ShopClient;
+use crate::observer::{CallEvent, Observer};
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
 use crate::transport::{Timeouts, Transport};
@@ -41,10 +42,22 @@ pub struct ShopClientBuilder {
     http: Option<Client>,
     user_agent: Option<String>,
     connect_timeout: Duration,
+    proxies: Proxies,
+    #[cfg(feature = "gzip")]
+    gzip: bool,
     timeouts: Timeouts,
     tokens: Tokens,
     retries: RetryPolicy,
     max_in_flight: usize,
+    observer: Observer,
+}
+
+/// The proxies of the HTTP client.
+#[derive(Debug)]
+enum Proxies {
+    None,
+    System,
+    Chosen(Vec<Proxy>),
 }
 
 /// High enough for a busy program, low enough to bound the sockets that abandoned calls hold while a service hangs.
@@ -85,16 +98,23 @@ impl ShopClientBuilder {
             http: None,
             user_agent: None,
             connect_timeout: Duration::from_secs(2),
+            proxies: Proxies::None,
+            #[cfg(feature = "gzip")]
+            gzip: true,
             timeouts,
             tokens: Tokens::None,
             retries: RetryPolicy::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            observer: Observer::default(),
         }
     }
 
-    /// Uses this HTTP client, with its pool, proxies and certificates. Its time-outs apply in addition to those set
-    /// here, except that the connect time-out set here is ignored. Disable its redirects and retries: this client
-    /// rejects the former and does the latter.
+    /// Uses this HTTP client, with its pool, proxies, compression and certificates; those set here are ignored, as is the
+    /// connect time-out. Its other time-outs apply in addition to those set here. Disable its redirects and retries:
+    /// this client rejects the former and does the latter.
+    ///
+    /// It is the way to a TLS backend other than rustls: disable the default features of this crate, and enable the
+    /// backend in your dependency on [`reqwest`](crate::reqwest).
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -126,6 +146,62 @@ impl ShopClientBuilder {
     /// [`TokenProvider`] has an example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Tokens::new(provider);
+        self
+    }
+
+    /// Sends requests through the proxies of the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. By
+    /// default no proxy is used, whatever the environment says: a purchase is sent to the configured address only.
+    pub fn system_proxy(mut self) -> Self {
+        self.proxies = Proxies::System;
+        self
+    }
+
+    /// Sends requests through this proxy, if it is for the address of the service. The first that is applies.
+    ///
+    /// ```
+    /// use shop_client::{ShopClient, reqwest::Proxy};
+    ///
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let proxy = Proxy::all("http://proxy.example:3128")?;
+    /// let client = ShopClient::builder("http://shop.example").proxy(proxy).build()?;
+    /// # Ok(())
+    /// # }
+    /// # example().unwrap();
+    /// ```
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        match &mut self.proxies {
+            Proxies::Chosen(proxies) => proxies.push(proxy),
+            Proxies::None | Proxies::System => self.proxies = Proxies::Chosen(vec![proxy]),
+        }
+        self
+    }
+
+    /// Whether responses may be compressed (default yes). Within one network, no compression takes less time.
+    #[cfg(feature = "gzip")]
+    pub const fn gzip(mut self, enable: bool) -> Self {
+        self.gzip = enable;
+        self
+    }
+
+    /// Calls `observer` for every retry and at the end of every call, for metrics. It runs within the call and must not
+    /// block.
+    ///
+    /// ```
+    /// use shop_client::{CallEvent, CallState, ShopClient};
+    ///
+    /// # fn example() -> Result<(), shop_client::Error> {
+    /// let observer = |event: &CallEvent<'_>| match event.state {
+    ///     CallState::Succeeded => println!("{} took {:?}", event.call, event.duration),
+    ///     CallState::Failed(error) => println!("{} failed: {:?}", event.call, error.kind()),
+    ///     _ => println!("{} failed {} times", event.call, event.attempts),
+    /// };
+    /// let client = ShopClient::builder("http://localhost:3000").observer(observer).build()?;
+    /// # Ok(())
+    /// # }
+    /// # example().unwrap();
+    /// ```
+    pub fn observer(mut self, observer: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Observer::new(observer);
         self
     }
 
@@ -194,25 +270,51 @@ impl ShopClientBuilder {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent is not a valid
-    /// header; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to verify `https` with.
-    pub fn build(self) -> Result<ShopClient> {
+    /// header; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to verify `https` with, or this
+    /// build has no TLS: enable the feature `rustls`, or pass an HTTP client.
+    pub fn build(mut self) -> Result<ShopClient> {
         let base = self.parsed_url()?;
         let name = self.user_agent.as_deref();
         let agent = name.map(HeaderValue::from_str).transpose().map_err(|error| {
             Error::new(ErrorKind::Invalid, "the user agent must be visible ASCII").with_source(error)
         })?;
-        let (http, user_agent) = match self.http {
+        let (http, user_agent) = match self.http.take() {
             // A passed HTTP client keeps its own user agent unless one was set here.
             Some(http) => (http, agent),
             None => {
                 let agent = agent.unwrap_or(HeaderValue::from_static(DEFAULT_USER_AGENT));
-                (plain_client(&base, agent, self.connect_timeout)?, None)
+                (self.http_client_for(&base, agent)?, None)
             }
         };
-        let retrier = Retrier::new(self.retries);
-        let (timeouts, tokens) = (self.timeouts, self.tokens);
-        let transport = Transport { http, base, user_agent, timeouts, tokens, retrier };
-        Ok(ShopClient::new(transport, self.max_in_flight))
+        let Self { timeouts, tokens, retries, observer, .. } = self;
+        let retrier = Retrier::new(&retries);
+        let transport = Transport { http, base, user_agent, timeouts, tokens, retrier, observer };
+        Ok(ShopClient::new(transport, retries, self.max_in_flight))
+    }
+
+    fn http_client_for(&mut self, base: &Url, user_agent: HeaderValue) -> Result<Client> {
+        let builder = Client::builder()
+            .user_agent(user_agent)
+            .connect_timeout(self.connect_timeout)
+            // A purchase is sent to the configured address only.
+            .redirect(Policy::none())
+            // Retries are made here, within the budget.
+            .retry(reqwest::retry::never())
+            // Shorter than the idle time-out of the services: a request on a connection that is being closed fails.
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .tcp_nodelay(true);
+        #[cfg(feature = "gzip")]
+        let builder = builder.gzip(self.gzip);
+        let builder = match std::mem::replace(&mut self.proxies, Proxies::None) {
+            Proxies::None => builder.no_proxy(),
+            Proxies::System => builder,
+            Proxies::Chosen(proxies) => proxies.into_iter().fold(builder, ClientBuilder::proxy),
+        };
+        with_tls(builder, base)?.build().map_err(|error| {
+            let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
+                           apt-get install ca-certificates), or pass a client of your own";
+            Error::new(ErrorKind::Unsupported, message).with_source(error)
+        })
     }
 
     fn parsed_url(&self) -> Result<Url> {
@@ -247,6 +349,7 @@ impl fmt::Debug for ShopClientBuilder {
         f.debug_struct("ShopClientBuilder")
             .field("user_agent", &self.user_agent)
             .field("connect_timeout", &self.connect_timeout)
+            .field("proxies", &self.proxies)
             .field("timeouts", &self.timeouts)
             .field("tokens", &self.tokens)
             .field("retries", &self.retries)
@@ -255,26 +358,20 @@ impl fmt::Debug for ShopClientBuilder {
     }
 }
 
-fn plain_client(base: &Url, user_agent: HeaderValue, connect_timeout: Duration) -> Result<Client> {
-    let builder = Client::builder()
-        .user_agent(user_agent)
-        .connect_timeout(connect_timeout)
-        // A purchase is sent to the configured address only.
-        .redirect(Policy::none())
-        // Retries are made here, within the budget.
-        .retry(reqwest::retry::never())
-        // No proxy from the environment: a program that needs one passes its own HTTP client.
-        .no_proxy()
-        // Shorter than the idle time-out of the services: a request on a connection that is being closed fails.
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .tcp_nodelay(true);
-    // Plain HTTP needs no certificates on the machine.
-    let builder = if base.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
-    builder.build().map_err(|error| {
-        let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
-                       apt-get install ca-certificates), or pass a client of your own";
-        Error::new(ErrorKind::Unsupported, message).with_source(error)
-    })
+/// Plain HTTP needs no certificates on the machine.
+#[cfg(any(feature = "rustls", feature = "rustls-no-provider"))]
+fn with_tls(builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
+    Ok(if base.scheme() == "http" { builder.tls_certs_only([]) } else { builder })
+}
+
+/// A build without TLS.
+#[cfg(not(any(feature = "rustls", feature = "rustls-no-provider")))]
+fn with_tls(builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
+    if base.scheme() == "http" {
+        return Ok(builder);
+    }
+    let message = "https needs the feature rustls of shop-client, or an http_client with TLS";
+    Err(Error::new(ErrorKind::Unsupported, message))
 }
 
 #[cfg(test)]

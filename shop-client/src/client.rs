@@ -9,16 +9,19 @@ use serde::Deserialize;
 use shop_core::api::problem::UNKNOWN_PURCHASE;
 use shop_core::api::{NewPurchaseBody, PublishedBody, PurchaseBody};
 use shop_core::id_from_key;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::correlation::Correlation;
+use crate::observer::CallState;
 use crate::response::Response;
+use crate::retries::CallLimits;
 use crate::transport::{Call, Transport};
 use crate::{
     Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, PurchaseId, Receipt, RequestContext,
-    Result,
+    Result, RetryPolicy,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
@@ -37,6 +40,7 @@ use crate::{
 pub struct ShopClient {
     pub(crate) inner: Arc<Inner>,
     correlation: Correlation,
+    limits: CallLimits,
 }
 
 #[derive(Debug)]
@@ -63,6 +67,8 @@ pub struct PublishedPurchase {
     pub purchase: Purchase,
     /// Its durability, and its position in the log.
     pub receipt: Receipt,
+    /// The number of attempts that it took. Above 1 the service may have failed, or a response was lost.
+    pub attempts: u32,
 }
 
 #[derive(Deserialize)]
@@ -71,10 +77,11 @@ struct Readiness {
 }
 
 impl ShopClient {
-    pub(crate) fn new(transport: Transport, max_in_flight: usize) -> Self {
+    pub(crate) fn new(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
         let write_permits = Arc::new(Semaphore::new(max_in_flight));
         let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight };
-        Self { inner: Arc::new(inner), correlation: Correlation::default() }
+        let limits = CallLimits { retries, timeout: None };
+        Self { inner: Arc::new(inner), correlation: Correlation::default(), limits }
     }
 
     /// A client whose requests belong to `context`: they send its id as `X-Request-Id`, and its W3C `traceparent`.
@@ -93,7 +100,49 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn with_context(&self, context: RequestContext) -> Self {
-        Self { inner: Arc::clone(&self.inner), correlation: Correlation::new(context) }
+        Self { correlation: Correlation::new(context), ..self.clone() }
+    }
+
+    /// A client whose calls are retried by `policy`. Connections, token, limits and the retry budget are those of this
+    /// client: the [budget](RetryPolicy::budget) of `policy` is not used.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use shop_client::{NewPurchase, RetryPolicy, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient, order: NewPurchase) -> Result<(), shop_client::Error> {
+    /// // A nightly import has time.
+    /// let patient = client.with_retries(RetryPolicy::default().total_timeout(Duration::from_secs(300)));
+    /// let bought = patient.buy(order).await?;
+    /// println!("bought at attempt {}", bought.attempts);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_retries(&self, policy: RetryPolicy) -> Self {
+        let limits = CallLimits { retries: policy, ..self.limits.clone() };
+        Self { limits, ..self.clone() }
+    }
+
+    /// A client whose calls take at most `time` each, with all attempts and pauses. It replaces the
+    /// [total time-out](RetryPolicy::total_timeout) of the retries, and cuts off the time-out of an attempt.
+    ///
+    /// A write that timed out may have taken effect, as after any lost response.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let hurried = client.with_timeout(Duration::from_millis(300));
+    /// println!("{:?}", hurried.user("u1".parse()?).summary().await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_timeout(&self, time: Duration) -> Self {
+        let limits = CallLimits { timeout: Some(time), ..self.limits.clone() };
+        Self { limits, ..self.clone() }
     }
 
     /// Buys.
@@ -126,11 +175,12 @@ impl ShopClient {
     pub async fn buy(&self, mut purchase: NewPurchase) -> Result<PublishedPurchase> {
         let fresh = purchase.key.is_none();
         let key = purchase.key.take().unwrap_or_else(generate_key);
-        let published = self.publish(&purchase, key.clone(), None).await.map_err(|error| {
+        let (published, attempts) = self.publish(&purchase, key.clone(), None).await.map_err(|error| {
             let error = if fresh { error.with_fresh_key() } else { error };
             error.with_key(key)
         })?;
-        Ok(PublishedPurchase { purchase: published.purchase.into(), receipt: published.receipt.into() })
+        let PublishedBody { purchase, receipt, .. } = published;
+        Ok(PublishedPurchase { purchase: purchase.into(), receipt: receipt.into(), attempts })
     }
 
     /// Buys all of them, with at most `max_in_flight_batches` in flight, and at most
@@ -173,13 +223,13 @@ impl ShopClient {
         calls.buffered(in_flight).boxed()
     }
 
-    /// Sends a purchase. Its key determines its id.
+    /// Sends a purchase; returns the number of attempts, too. Its key determines its id.
     pub(crate) async fn publish(
         &self,
         purchase: &NewPurchase,
         key: IdempotencyKey,
         context: Option<&RequestContext>,
-    ) -> Result<PublishedBody> {
+    ) -> Result<(PublishedBody, u32)> {
         let id = id_from_key(&purchase.user_id, &key);
         let body = NewPurchaseBody::from(purchase);
         let call = self.inner.transport.write("buy", "v1/purchases", &body, key)?;
@@ -188,22 +238,19 @@ impl ShopClient {
         if published.purchase.id != id || published.receipt.id != id {
             return Err(answer.unreadable("the response contains another purchase"));
         }
-        Ok(published)
+        Ok((published, answer.attempts))
     }
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
     pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
-        if self.inner.writes.is_closed() {
-            return Err(Error::new(ErrorKind::Closed, "the client is closed"));
-        }
-        let permit = Arc::clone(&self.inner.write_permits).try_acquire_owned().map_err(|_all_taken| {
-            let message = format!("{} writes of this client are in flight", self.inner.max_in_flight);
-            Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
+        let permit = self.inner.admit().inspect_err(|error| {
+            self.inner.transport.observer.report(call.name, 0, Duration::ZERO, CallState::Failed(error));
         })?;
-        let (inner, correlation) = (Arc::clone(&self.inner), self.correlation.or_of(context));
+        let (inner, limits) = (Arc::clone(&self.inner), self.limits.clone());
+        let correlation = self.correlation.or_of(context);
         let sending = async move {
             let _permit = permit;
-            inner.transport.answer(&call, &correlation).await
+            inner.transport.answer(&call, &correlation, &limits).await
         };
         let task = self.inner.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
@@ -214,7 +261,8 @@ impl ShopClient {
 
     /// The response to a query.
     pub(crate) async fn query(&self, call: &Call) -> Result<Response> {
-        self.inner.transport.answer(call, &self.correlation).await
+        require_runtime()?;
+        self.inner.transport.answer(call, &self.correlation, &self.limits).await
     }
 
     /// The purchase with this id, if it is stored.
@@ -296,10 +344,33 @@ impl ShopClient {
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when some writes are still in flight after that time.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         self.inner.writes.close();
+        require_runtime()?;
         tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
             Error::new(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
         })
     }
+}
+
+impl Inner {
+    /// The permit for one write.
+    fn admit(&self) -> Result<OwnedSemaphorePermit> {
+        require_runtime()?;
+        if self.writes.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+        }
+        Arc::clone(&self.write_permits).try_acquire_owned().map_err(|_all_taken| {
+            let message = format!("{} writes of this client are in flight", self.max_in_flight);
+            Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
+        })
+    }
+}
+
+/// Tokio panics outside of a runtime.
+fn require_runtime() -> Result<()> {
+    Handle::try_current().map(drop).map_err(|error| {
+        let message = "a call needs a Tokio runtime: make it within one, or use BlockingShopClient of the feature blocking";
+        Error::new(ErrorKind::Unsupported, message).with_source(error)
+    })
 }
 
 /// A new key. It becomes the id of a purchase, as every UUID key does.

@@ -19,8 +19,14 @@
 //!
 //! [`ShopClient::builder`] takes the address and the options: a time-out for each kind of call, a user agent, a [bearer
 //! token](ShopClientBuilder::bearer_token) or a [provider](TokenProvider) that renews it, or your own HTTP client. A
-//! client is cheap to clone; clones share connections, token and budget. Plain http needs no certificates on the
-//! machine; https uses those of the system.
+//! client is cheap to clone; clones share connections, token and budget. [`with_retries`](ShopClient::with_retries) and
+//! [`with_timeout`](ShopClient::with_timeout) are clones for other calls, such as a batch beside requests of users.
+//!
+//! Plain http needs no certificates on the machine; https uses those of the system. No proxy is used unless you
+//! [choose](ShopClientBuilder::proxy) one or those of the [environment](ShopClientBuilder::system_proxy).
+//!
+//! Calls need a Tokio runtime with I/O and time enabled. Outside of a runtime they fail as
+//! [`Unsupported`](ErrorKind::Unsupported); `BlockingShopClient` of the feature `blocking` has its own.
 //!
 //! # Buy, exactly once
 //!
@@ -99,11 +105,27 @@
 //! Every call is a `tracing` span with a request id that the service logs. [`with_context`](ShopClient::with_context)
 //! takes over the id and the W3C trace context of the request that you serve. With the feature `otel` the trace is that
 //! of the current span, as your OpenTelemetry propagator writes it. Retries are logged at level debug. Nothing is
-//! logged above that level: errors are for the caller to handle.
+//! logged above that level: errors are for the caller to handle. For metrics, an
+//! [observer](ShopClientBuilder::observer) sees every retry, and the attempts, duration and outcome of every call.
+//!
+//! # Features
+//!
+//! | feature | default | contents |
+//! |---|---|---|
+//! | `rustls` | yes | https, with rustls and aws-lc-rs |
+//! | `rustls-no-provider` | | https, with rustls and the provider of cryptography that the program installs |
+//! | `gzip` | yes | compressed responses |
+//! | `blocking` | | `BlockingShopClient`, for programs without a Tokio runtime |
+//! | `mock` | | mocks of the ports |
+//! | `otel` | | the trace of the current OpenTelemetry span |
+//!
+//! Without `rustls` nothing is built that is not needed for plain http. For another TLS backend pass an
+//! [HTTP client](ShopClientBuilder::http_client) that has it.
 //!
 //! | module | contents |
 //! |---|---|
 //! | `builder` | the builder and its options |
+//! | `blocking` | the client for programs without a runtime |
 //! | `client`, `listing`, `resource`, `users`, `orders` | the calls |
 //! | `error`, `problem` | the error, and the problem that a service reports |
 //! | `retries` | retries: total time, backoff, budget |
@@ -111,10 +133,12 @@
 //! | `ports` | the client as a sink, a query, and a store of users and of orders |
 //! | `transport`, `response` | one call and its response, with limits of time and size |
 //! | `correlation` | request ids and trace contexts |
-//! | `correlation` | request ids and trace contexts |
+//! | `observer` | the observer of calls |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "blocking")]
+mod blocking;
 mod builder;
 mod client;
 mod correlation;
@@ -122,6 +146,7 @@ mod error;
 mod listing;
 #[cfg(test)]
 mod misbehaving_service_test;
+mod observer;
 mod orders;
 mod ports;
 mod problem;
@@ -132,10 +157,13 @@ mod tokens;
 mod transport;
 mod users;
 
+#[cfg(feature = "blocking")]
+pub use blocking::BlockingShopClient;
 pub use builder::ShopClientBuilder;
 pub use client::{PublishedPurchase, ShopClient};
 pub use error::{Error, Result};
 pub use listing::UserPurchases;
+pub use observer::{CallEvent, CallState};
 pub use orders::Orders;
 pub use problem::Problem;
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.

@@ -22,7 +22,7 @@ impl PurchaseSink for ShopClient {
         };
         let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
         let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
-        let published = self.publish(&new, (*id).into(), purchase.context.as_deref()).await?;
+        let (published, _attempts) = self.publish(&new, (*id).into(), purchase.context.as_deref()).await?;
         Ok(published.receipt.into())
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// The attempts of the call.
+    pub(crate) attempts: u32,
 }
 
 impl Response {
@@ -37,7 +39,7 @@ impl Response {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let is_refusal = !status.is_success();
         let limit = if is_refusal { REFUSAL_BYTES } else { limit };
-        let mut answer = Self { status, headers, body: Vec::new() };
+        let mut answer = Self { status, headers, body: Vec::new(), attempts: 1 };
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if answer.body.len() + chunk.len() <= limit => {
@@ -192,7 +194,7 @@ mod tests {
     fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
         let headers =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+        Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into(), attempts: 1 }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::{Instant, sleep};
 use tower::retry::budget::{Budget, TpsBudget};
 
@@ -117,60 +117,86 @@ impl RetryPolicy {
     }
 }
 
-/// Retries calls.
+/// The limits of a client's calls.
+#[derive(Debug, Clone)]
+pub(crate) struct CallLimits {
+    pub(crate) retries: RetryPolicy,
+    /// The maximum duration of a call, in place of that of `retries`.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl CallLimits {
+    /// The maximum duration of a call with its attempts and pauses.
+    pub(crate) fn total_timeout(&self) -> Duration {
+        self.timeout.or(self.retries.total_timeout).unwrap_or(Duration::MAX)
+    }
+}
+
+/// Retries calls within a budget.
 #[derive(Debug)]
 pub(crate) struct Retrier {
-    options: RetryPolicy,
     budget: TpsBudget,
 }
 
 impl Retrier {
-    pub(crate) fn new(options: RetryPolicy) -> Self {
+    pub(crate) fn new(options: &RetryPolicy) -> Self {
         // Values outside of this range would make the budget panic.
         let share = if options.share.is_nan() { 0.0 } else { options.share.clamp(0.0, 1_000.0) };
         let per_second = options.per_second.min(1_000_000);
-        Self { budget: TpsBudget::new(BUDGET_WINDOW, per_second, share), options }
+        Self { budget: TpsBudget::new(BUDGET_WINDOW, per_second, share) }
     }
 
-    /// Runs `attempt` until it succeeds or may not be retried. Its argument is the time left.
-    pub(crate) async fn run<T, A, F>(&self, mut attempt: A) -> Result<T>
+    /// Runs `attempt` until it succeeds or may not be retried; returns the number of attempts, too. The argument of
+    /// `attempt` is the time left. `retrying` is called before each pause.
+    pub(crate) async fn run<T, A, F>(
+        &self,
+        limits: &CallLimits,
+        mut attempt: A,
+        retrying: impl Fn(&Error, u32, Duration),
+    ) -> (Result<T>, u32)
     where
         A: FnMut(Duration) -> F,
         F: Future<Output = Result<T>>,
     {
-        let Some(total_timeout) = self.options.total_timeout else {
-            return attempt(Duration::MAX).await.map_err(|error| error.with_attempts(1));
-        };
+        let (start, total_timeout) = (Instant::now(), limits.total_timeout());
+        if limits.retries.total_timeout.is_none() {
+            return (attempt(total_timeout).await, 1);
+        }
         self.budget.deposit();
-        let start = Instant::now();
         let left = || total_timeout.saturating_sub(start.elapsed());
-        let (mut attempts, mut unknown) = (0, false);
-        let result = (|| attempt(left()))
-            .retry(self.options.delays())
-            .sleep(sleep)
-            .when(|error: &Error| {
-                attempts += 1;
-                unknown |= error.outcome() == Outcome::Unknown;
-                error.is_retryable()
-            })
-            .adjust(|error, pause| {
-                let pause = pause?.max(error.retry_after().unwrap_or_default());
-                if pause >= left() {
-                    return None;
-                }
-                if !self.budget.withdraw() {
-                    tracing::debug!("retry budget spent");
-                    return None;
-                }
-                Some(pause)
-            })
-            .notify(|error, pause| tracing::debug!(%error, ?pause, "retrying"))
-            .await;
-        result.map_err(|error| {
-            // A failed last attempt does not undo an earlier one that may have taken effect.
-            let error = if unknown { error.with_outcome(Outcome::Unknown) } else { error };
-            error.with_attempts(attempts)
-        })
+        let (mut delays, mut attempts, mut unknown) = (limits.retries.delays(), 0, false);
+        loop {
+            attempts += 1;
+            let error = match attempt(left()).await {
+                Ok(value) => return (Ok(value), attempts),
+                Err(error) => error,
+            };
+            unknown |= error.outcome() == Outcome::Unknown;
+            let Some(pause) = self.pause(&error, &mut delays, left()) else {
+                // A failed last attempt does not undo an earlier one that may have taken effect.
+                let error = if unknown { error.with_outcome(Outcome::Unknown) } else { error };
+                return (Err(error), attempts);
+            };
+            tracing::debug!(%error, ?pause, "retrying");
+            retrying(&error, attempts, pause);
+            sleep(pause).await;
+        }
+    }
+
+    /// The pause before the next attempt; `None` when there is none.
+    fn pause(&self, error: &Error, delays: &mut ExponentialBackoff, left: Duration) -> Option<Duration> {
+        if !error.is_retryable() {
+            return None;
+        }
+        let pause = delays.next()?.max(error.retry_after().unwrap_or_default());
+        if pause >= left {
+            return None;
+        }
+        if !self.budget.withdraw() {
+            tracing::debug!("retry budget spent");
+            return None;
+        }
+        Some(pause)
     }
 }
 
@@ -179,16 +205,21 @@ mod tests {
     use super::*;
     use crate::{ErrorKind, Retry};
 
+    /// A retrier, and the limits of its calls.
+    fn retries(policy: RetryPolicy) -> (Retrier, CallLimits) {
+        (Retrier::new(&policy), CallLimits { retries: policy, timeout: None })
+    }
+
     /// The result of a call whose attempts fail with `errors`, and the number of attempts.
-    async fn call(retrier: &Retrier, errors: &[Error]) -> (Result<()>, usize) {
-        let mut attempts = 0;
-        let result = retrier
-            .run(|_left| {
-                attempts += 1;
-                std::future::ready(errors.get(attempts - 1).cloned().map_or(Ok(()), Err))
-            })
-            .await;
-        (result, attempts)
+    async fn call((retrier, limits): &(Retrier, CallLimits), errors: &[Error]) -> (Result<()>, usize) {
+        let mut begun = 0;
+        let attempt = |_left| {
+            begun += 1;
+            std::future::ready(errors.get(begun - 1).cloned().map_or(Ok(()), Err))
+        };
+        let (result, attempts) = retrier.run(limits, attempt, |_error, _attempts, _pause| {}).await;
+        assert_eq!(attempts as usize, begun);
+        (result, begun)
     }
 
     fn unavailable() -> Error {
@@ -197,30 +228,46 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_retryable_errors_are_retried() {
-        let retrier = Retrier::new(RetryPolicy::default());
+        let retrier = retries(RetryPolicy::default());
         let (result, attempts) = call(&retrier, &[unavailable(), unavailable()]).await;
         assert!(result.is_ok());
         assert_eq!(attempts, 3);
         let (result, attempts) = call(&retrier, &[Error::new(ErrorKind::Conflict, "taken")]).await;
         assert_eq!((result.unwrap_err().kind(), attempts), (ErrorKind::Conflict, 1));
-        let (result, attempts) = call(&Retrier::new(RetryPolicy::none()), &[unavailable()]).await;
-        assert_eq!((result.unwrap_err().attempts(), attempts), (1, 1));
+        let (result, attempts) = call(&retries(RetryPolicy::none()), &[unavailable()]).await;
+        assert!(result.is_err());
+        assert_eq!(attempts, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_replaces_the_total_timeout_and_enables_nothing() {
+        for (timeout, attempts) in [(1, 3..=4), (10, 5..=8)] {
+            let (retrier, mut limits) = retries(RetryPolicy::default().total_timeout(Duration::from_secs(3)));
+            limits.timeout = Some(Duration::from_secs(timeout));
+            let start = Instant::now();
+            let count = call(&(retrier, limits), &vec![unavailable(); 100]).await.1;
+            assert!(attempts.contains(&count), "{timeout}: {count}");
+            assert!(start.elapsed() <= Duration::from_secs(timeout), "{:?}", start.elapsed());
+        }
+        let (retrier, mut limits) = retries(RetryPolicy::none());
+        limits.timeout = Some(Duration::from_secs(60));
+        assert_eq!(call(&(retrier, limits), &[unavailable()]).await.1, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_until_the_total_timeout() {
-        let retrier = Retrier::new(RetryPolicy::default().total_timeout(Duration::from_secs(10)));
+        let retrier = retries(RetryPolicy::default().total_timeout(Duration::from_secs(10)));
         let start = Instant::now();
         let (result, attempts) = call(&retrier, &vec![unavailable(); 100]).await;
         assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
         // 0.1 to 0.2 s, 0.2 to 0.4 s, and so on.
         assert!((5..=8).contains(&attempts), "{attempts}");
-        assert_eq!(result.unwrap_err().attempts() as usize, attempts);
+        assert!(result.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_lengthens_the_pause() {
-        let retrier = Retrier::new(RetryPolicy::default());
+        let retrier = retries(RetryPolicy::default());
         let busy = |seconds| unavailable().with_retry(Retry::After(Duration::from_secs(seconds)));
         let start = Instant::now();
         assert!(call(&retrier, &[busy(7)]).await.0.is_ok());
@@ -234,7 +281,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_spent_budget_stops_retries_until_calls_refill_it() {
-        let retrier = Retrier::new(RetryPolicy::default().budget(0, 0.5));
+        let retrier = retries(RetryPolicy::default().budget(0, 0.5));
         // Two calls earn one retry.
         assert_eq!(call(&retrier, &[unavailable(), unavailable()]).await.1, 1);
         assert_eq!(call(&retrier, &[unavailable(), unavailable()]).await.1, 2);
@@ -242,18 +289,18 @@ mod tests {
         assert_eq!(call(&retrier, &[unavailable()]).await.1, 2);
         // Out-of-range values do not panic.
         for share in [f32::NAN, -1.0, f32::INFINITY] {
-            Retrier::new(RetryPolicy::default().budget(u32::MAX, share));
+            retries(RetryPolicy::default().budget(u32::MAX, share));
         }
         let longest =
             RetryPolicy::default().total_timeout(Duration::MAX).backoff(Duration::MAX, Duration::MAX);
-        assert_eq!(call(&Retrier::new(longest), &[unavailable(), unavailable()]).await.1, 1);
+        assert_eq!(call(&retries(longest), &[unavailable(), unavailable()]).await.1, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_unknown_outcome_is_kept() {
         let lost = Error::new(ErrorKind::DeadlineExceeded, "late");
         let refused = Error::new(ErrorKind::Conflict, "taken");
-        let error = call(&Retrier::new(RetryPolicy::default()), &[lost, refused]).await.0.unwrap_err();
+        let error = call(&retries(RetryPolicy::default()), &[lost, refused]).await.0.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Conflict, Outcome::Unknown));
     }
 }

@@ -8,11 +8,13 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde::Serialize;
 use shop_core::Bytes;
 use shop_core::api::header;
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use crate::correlation::Correlation;
+use crate::observer::{CallState, Observer};
 use crate::response::{Response, not_answered};
-use crate::retries::Retrier;
+use crate::retries::{CallLimits, Retrier};
 use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, IdempotencyKey, Result};
 
@@ -35,6 +37,7 @@ pub(crate) struct Transport {
     pub(crate) timeouts: Timeouts,
     pub(crate) tokens: Tokens,
     pub(crate) retrier: Retrier,
+    pub(crate) observer: Observer,
 }
 
 /// The time-outs of one attempt, by call.
@@ -89,7 +92,12 @@ impl Call {
 
 impl Transport {
     /// The response to `call`, retried as far as that is safe and allowed.
-    pub(crate) async fn answer(&self, call: &Call, correlation: &Correlation) -> Result<Response> {
+    pub(crate) async fn answer(
+        &self,
+        call: &Call,
+        correlation: &Correlation,
+        limits: &CallLimits,
+    ) -> Result<Response> {
         let id = correlation.request_id();
         let span = tracing::info_span!(
             "shop_client",
@@ -103,14 +111,25 @@ impl Transport {
         );
         let answered = async {
             let head = self.head(call, correlation, &id);
-            let attempt = |left| self.attempt(call, head.clone(), call.timeout.min(left));
-            let answer = if call.repeats {
-                self.retrier.run(attempt).await
-            } else {
-                attempt(call.timeout).await.map_err(|error| error.with_attempts(1))
+            let start = Instant::now();
+            let report = |attempts, state: CallState<'_>| {
+                self.observer.report(call.name, attempts, start.elapsed(), state);
             };
-            record(&answer);
-            answer.map_err(|error| error.with_request_id(&id))
+            let attempt = |left| self.attempt(call, head.clone(), call.timeout.min(left));
+            let retrying = |error: &Error, attempts, pause| {
+                report(attempts, CallState::Retrying { error, pause });
+            };
+            let (answer, attempts) = if call.repeats {
+                self.retrier.run(limits, attempt, retrying).await
+            } else {
+                (attempt(limits.timeout.unwrap_or(Duration::MAX)).await, 1)
+            };
+            let answer = answer
+                .map(|answer| Response { attempts, ..answer })
+                .map_err(|error| error.with_attempts(attempts).with_request_id(&id));
+            record(&answer, attempts);
+            report(attempts, answer.as_ref().map_or_else(CallState::Failed, |_| CallState::Succeeded));
+            answer
         };
         answered.instrument(span).await
     }
@@ -132,16 +151,18 @@ impl Transport {
     }
 
     async fn attempt(&self, call: &Call, mut head: HeaderMap, limit: Duration) -> Result<Response> {
+        let start = Instant::now();
+        let left = || limit.saturating_sub(start.elapsed());
         let Some(token) = self.tokens.now(limit).await? else {
             return self.send(call, head, limit).await.and_then(|answer| judged(call, answer));
         };
         head.insert(AUTHORIZATION, token.clone());
-        let mut answer = self.send(call, head.clone(), limit).await?;
+        let mut answer = self.send(call, head.clone(), left()).await?;
         if answer.status == StatusCode::UNAUTHORIZED
-            && let Some(fresh) = self.tokens.refresh_if(&token, limit).await?
+            && let Some(fresh) = self.tokens.refresh_if(&token, left()).await?
         {
             head.insert(AUTHORIZATION, fresh);
-            answer = self.send(call, head, limit).await?;
+            answer = self.send(call, head, left()).await?;
         }
         judged(call, answer)
     }
@@ -195,14 +216,14 @@ fn judged(call: &Call, answer: Response) -> Result<Response> {
 }
 
 /// Records the outcome of the call in the span.
-fn record(answer: &Result<Response>) {
-    let (status, attempts) = match answer {
-        Ok(answer) => (Some(answer.status.as_u16()), None),
-        Err(error) => (error.status(), Some(error.attempts())),
+fn record(answer: &Result<Response>, attempts: u32) {
+    let status = match answer {
+        Ok(answer) => Some(answer.status.as_u16()),
+        Err(error) => error.status(),
     };
     let span = Span::current();
     status.map(|status| span.record("http.response.status_code", status));
-    attempts.map(|attempts| span.record("attempts", attempts));
+    span.record("attempts", attempts);
 }
 
 /// Without the address, which may contain a password.

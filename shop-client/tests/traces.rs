@@ -17,6 +17,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Instrument, Level, Subscriber, span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
@@ -45,9 +46,13 @@ fn keep(metadata: &tracing::Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Keep {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keep {
     fn on_new_span(&self, attributes: &span::Attributes<'_>, _id: &span::Id, _context: Context<'_, S>) {
         keep(attributes.metadata(), |visit| attributes.record(visit));
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
+        keep(context.metadata(id).unwrap(), |visit| values.record(visit));
     }
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
@@ -68,13 +73,22 @@ fn listen() {
 #[tokio::test(start_paused = true)]
 async fn a_call_is_a_span_and_nothing_is_logged_above_debug() {
     listen();
-    let script = Script::new([Turn::Say(refusal(503, &[], "")), Turn::Say(refusal(400, &[], ""))]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
-    client.with_context(RequestContext::new(Some("r-1".to_owned()), None)).buy(ada("1")).await.unwrap_err();
-    let kept: Vec<_> = kept().iter().filter(|(thread, ..)| *thread == current().id()).cloned().collect();
-    let [(_, Level::INFO, span), (_, Level::DEBUG, event)] = &kept[..] else { panic!("{kept:?}") };
-    assert!(span.contains("call=\"buy\"") && span.contains("request.id=\"r-1\""), "{span}");
-    assert!(event.contains("retrying"), "{event}");
+    for (last, status) in [(Turn::Say(refusal(400, &[], "")), 400), (Turn::Pass, 201)] {
+        kept().retain(|(thread, ..)| *thread != current().id());
+        let script = Script::new([Turn::Say(refusal(503, &[], "")), last]);
+        let client = script.before(Shop::new().router).await.build().unwrap();
+        let client = client.with_context(RequestContext::new(Some("r-1".to_owned()), None));
+        assert_eq!(client.buy(ada("1")).await.is_ok(), status == 201);
+        let kept: Vec<_> = kept().iter().filter(|(thread, ..)| *thread == current().id()).cloned().collect();
+        let [(_, Level::INFO, span), (_, Level::DEBUG, event), recorded @ ..] = &kept[..] else {
+            panic!("{kept:?}")
+        };
+        assert!(span.contains("call=\"buy\"") && span.contains("request.id=\"r-1\""), "{span}");
+        assert!(event.contains("retrying"), "{event}");
+        let recorded: String = recorded.iter().map(|(_, _, text)| text.as_str()).collect();
+        assert!(recorded.contains(&format!("status_code={status}")), "{recorded}");
+        assert!(recorded.contains("attempts=2"), "{recorded}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::shop::{Script, Shop, ada};
 
-fn purchase(number: u16) -> Purchase {
+pub(crate) fn purchase(number: u16) -> Purchase {
     let id = PurchaseId::from_uuid(Uuid::from_u128(u128::from(number) + 1));
     let at = Timestamp::from_millis(i64::from(number)).unwrap();
     Purchase::new(id, "u1".parse().unwrap(), "ada".parse().unwrap(), "1.10".parse().unwrap(), at)
