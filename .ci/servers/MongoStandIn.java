@@ -14,11 +14,11 @@ import org.h2.mvstore.MVStore;
 
 /** mongo-java-server, with the commands that current drivers require: {@code MongoStandIn HOST PORT memory|FILE}. */
 public final class MongoStandIn {
-    /** Commands that do not write. All others are flushed before their response. */
+    /** Commands that do not write. All others run one at a time, and are flushed before their response. */
     private static final Set<String> READS = Set.of(
-            "hello", "ismaster", "ping", "buildinfo", "find", "getmore", "count", "distinct", "listcollections",
-            "listdatabases", "listindexes", "serverstatus", "endsessions", "killcursors", "dbstats", "collstats",
-            "getparameter", "getlog", "whatsmyuri");
+            "hello", "ismaster", "ping", "buildinfo", "aggregate", "find", "getmore", "count", "distinct",
+            "listcollections", "listdatabases", "listindexes", "serverstatus", "endsessions", "killcursors", "dbstats",
+            "collstats", "getparameter", "getlog", "whatsmyuri");
 
     /** Stores data in a file. A kill loses no write: data is passed to the operating system before the response. */
     private static final class File extends H2Backend {
@@ -34,7 +34,7 @@ public final class MongoStandIn {
         @Override
         public Document handleMessage(MongoMessage message) {
             Document response = respond(message, super::handleMessage);
-            if (!READS.contains(command(message).toLowerCase(Locale.ROOT))) {
+            if (isWrite(message)) {
                 commit();
             }
             return response;
@@ -52,8 +52,26 @@ public final class MongoStandIn {
         return message.getDocument().keySet().iterator().next();
     }
 
-    /** The library's response, corrected where mongod responds differently. */
+    private static boolean isWrite(MongoMessage message) {
+        return !READS.contains(command(message).toLowerCase(Locale.ROOT));
+    }
+
+    /**
+     * The library's response to one write at a time. It creates collections without a lock: of two first commands for
+     * a collection, such as an insert and createIndexes, the later one would replace the collection of the other, with
+     * the documents that it has acknowledged.
+     */
     private static Document respond(MongoMessage message, Function<MongoMessage, Document> library) {
+        if (!isWrite(message)) {
+            return corrected(message, library);
+        }
+        synchronized (READS) {
+            return corrected(message, library);
+        }
+    }
+
+    /** The library's response, corrected where mongod responds differently. */
+    private static Document corrected(MongoMessage message, Function<MongoMessage, Document> library) {
         return switch (command(message)) {
             case "hello" -> hello(message, library);
             case "insert" -> insert(message.getDocument(), library.apply(message));

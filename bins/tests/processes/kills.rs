@@ -15,8 +15,9 @@ use shop_client::{
     ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, RetryPolicy, Selector, ShopClient, Total,
     UserId,
 };
-use shop_core::log::LogAdminExt as _;
+use shop_core::log::{LogAdmin, LogAdminExt as _};
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt};
+use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::{Mutex, RwLock};
 
@@ -267,8 +268,30 @@ impl Plan<'_> {
             }
         }
         println!("{hits:?}");
-        count(&pair, &told).await;
+        if let Err(missing) = count(&pair, &told).await {
+            self.report(&pair, &missing).await;
+            panic!("{} acknowledged purchases are not stored", missing.len());
+        }
         pair
+    }
+
+    /// Prints where the log has the missing purchases: the store or ingest has lost those that it has.
+    async fn report(&self, pair: &Pair, missing: &BTreeSet<PurchaseId>) {
+        println!("not stored: {missing:?}; {:?}", pair.ingest().await);
+        let log: Box<dyn LogAdmin> = match self.servers {
+            Some(servers) => Box::new(KafkaLog::open(servers.log("purchases")).await.unwrap()),
+            None => Box::new(EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap()),
+        };
+        let mut batches = log.scan().await.unwrap();
+        while let Some(batch) = batches.try_next().await.unwrap() {
+            for record in &batch.records {
+                let id =
+                    record.headers.get("purchase-id").and_then(|id| str::from_utf8(id).ok()?.parse().ok());
+                if id.is_some_and(|id| missing.contains(&id)) {
+                    println!("{id:?} is at {}-{}, {}", batch.partition.index, record.offset, record.time);
+                }
+            }
+        }
     }
 
     async fn hit(&self, pair: &Pair, told: &Told, victim: Victim, pause: Option<Duration>) {
@@ -290,9 +313,13 @@ impl Plan<'_> {
     }
 }
 
-/// Waits until all that was acknowledged is stored. Asked for one by one: a store that reads everything for each
-/// page has no time left for what it is to store.
-async fn wait_for_all(pair: &Pair, acknowledged: &BTreeSet<PurchaseId>, patience: Duration) {
+/// Waits until all that was acknowledged is stored, and returns what is not. Asked for one by one: a store that reads
+/// everything for each page has no time left for what it is to store.
+async fn wait_for_all(
+    pair: &Pair,
+    acknowledged: &BTreeSet<PurchaseId>,
+    patience: Duration,
+) -> Result<(), BTreeSet<PurchaseId>> {
     let client = pair.client().await;
     let missing = Mutex::new(acknowledged.clone());
     let one = async |id: &PurchaseId| {
@@ -302,21 +329,16 @@ async fn wait_for_all(pair: &Pair, acknowledged: &BTreeSet<PurchaseId>, patience
         missing.lock().await.remove(id);
     };
     let all = stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>();
-    if tokio::time::timeout(patience, all).await.is_err() {
-        let missing = missing.into_inner();
-        for id in &missing {
-            println!("{id} is missing: {:?}", PurchaseQuery::get(&client, id).await);
-        }
-        panic!("{} are not stored after {patience:?}: {:?}", missing.len(), pair.ingest().await);
-    }
+    tokio::time::timeout(patience, all).await.map_err(|_late| missing.into_inner())
 }
 
-async fn count(pair: &Pair, told: &Told) {
+/// Asserts that each acknowledged purchase is stored once. Returns those that are not stored.
+async fn count(pair: &Pair, told: &Told) -> Result<(), BTreeSet<PurchaseId>> {
     let client = pair.client().await;
     let acknowledged = told.acknowledged.lock().await;
     // A store without an index reads everything for each page.
     let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
-    wait_for_all(pair, &acknowledged, patience).await;
+    wait_for_all(pair, &acknowledged, patience).await?;
     let mut listed = Vec::new();
     for user in (0..USERS).map(user_id) {
         let of_user = listed_and_summed(&client, &user);
@@ -330,6 +352,7 @@ async fn count(pair: &Pair, told: &Told) {
     assert_eq!(ids.len(), listed.len(), "no id twice");
     assert!(acknowledged.is_subset(&ids), "all that was acknowledged is listed");
     assert!(unexpected <= unknown, "only what may have been taken is there besides");
+    Ok(())
 }
 
 /// The purchases of a user, once count and total are of just these: what may have been taken may still be on its

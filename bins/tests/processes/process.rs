@@ -1,5 +1,7 @@
 //! A running binary.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -76,18 +78,30 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
     soon(what, held).await;
 }
 
+/// The file of a process in the folder `SHOP_TEST_LOGS`, if it is set.
+#[expect(clippy::disallowed_methods, reason = "the environment says where logs are kept")]
+fn log_file(id: u32) -> Option<File> {
+    let folder = std::env::var_os("SHOP_TEST_LOGS")?;
+    Some(File::create(Path::new(&folder).join(format!("{id}.jsonl"))).unwrap())
+}
+
 impl Process {
     /// Starts a binary on `folder` and any port, and waits until it listens.
     pub(crate) async fn start(binary: Binary, folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = binary.command(settings);
         command.env("SHOP_DATA_DIR", folder).env("PORT", "0").env("LOG_FORMAT", "json");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let id = child.id().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (listening, address) = oneshot::channel();
         // Read to the end: a process whose log nobody reads would stand still.
         tokio::spawn(async move {
             let (mut listening, mut said) = (Some(listening), String::new());
+            let mut kept = log_file(id);
             while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(kept) = &mut kept {
+                    writeln!(kept, "{line}").unwrap();
+                }
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
                 match (event["http.address"].as_str(), listening.take()) {
                     (Some(address), Some(listening)) => drop(listening.send(Ok(address.to_owned()))),
