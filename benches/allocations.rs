@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::Request;
+use benches::bench;
 use benches::cases::hot_path::{memory_log, memory_to_counting};
 use benches::cases::one_thread;
 use benches::row::{Row, Unit};
-use benches::run;
 use benches::sample::purchases;
 use benches::scale::Scale;
 use futures_util::StreamExt;
@@ -83,5 +83,5 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
 }
 
 fn main() {
-    run::main("allocations", rows);
+    bench::main("allocations", rows);
 }

@@ -12,9 +12,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use benches::bench;
 use benches::cases::one_thread;
 use benches::row::Row;
-use benches::run::{self, Pairs};
+use benches::run::Pairs;
 use benches::scale::Scale;
 use benches::usage::median;
 use shop_client::{NewPurchase, ShopClient};
@@ -114,5 +115,5 @@ fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
 }
 
 fn main() {
-    run::main("client_call", rows);
+    bench::main("client_call", rows);
 }

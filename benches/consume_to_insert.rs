@@ -11,5 +11,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::run::main("consume_to_insert", benches::cases::hot_path::rows);
+    benches::bench::main("consume_to_insert", benches::cases::hot_path::rows);
 }

@@ -11,5 +11,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::run::main("freshness", benches::cases::freshness::rows);
+    benches::bench::main("freshness", benches::cases::freshness::rows);
 }

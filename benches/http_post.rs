@@ -11,5 +11,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::run::main("http_post", benches::cases::http_post::rows);
+    benches::bench::main("http_post", benches::cases::http_post::rows);
 }

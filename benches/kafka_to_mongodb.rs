@@ -10,14 +10,14 @@
 //! `SHOP_BENCH_PAIRS` sets the number of rounds (default 15); with `-- --quick` 3 rounds of 100,000 records. Use an
 //! otherwise idle machine.
 
+use benches::bench;
 use benches::cases::kafka_to_mongodb::{rows, soak};
-use benches::run;
 
 fn main() {
-    run::run_child_if_requested();
+    bench::run_child_if_requested();
     let mut arguments = std::env::args().skip_while(|argument| argument != "--soak");
     if arguments.next().is_some() {
         return soak(arguments.next().and_then(|records| records.parse().ok()).unwrap_or(5_000_000));
     }
-    run::main("kafka_to_mongodb", rows);
+    bench::main("kafka_to_mongodb", rows);
 }

@@ -2,8 +2,9 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | [`bench`] | the main function of a bench, and of its child processes |
 //! | [`cases`] | the measurements, one module each, as rows |
-//! | [`run`] | the main function of a bench, runs in child processes, and pairs of runs |
+//! | [`run`] | runs in child processes, and pairs of runs |
 //! | [`row`] | a measurement with its baseline, spread and goal |
 //! | [`usage`] | time, processor time, memory |
 //! | [`sample`] | purchases, and a counting store |
@@ -20,6 +21,7 @@
     reason = "a bench that cannot be set up fails with a panic"
 )]
 
+pub mod bench;
 pub mod cases;
 pub mod echo;
 pub mod load;

@@ -11,5 +11,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::run::main("listing", benches::cases::listing::rows);
+    benches::bench::main("listing", benches::cases::listing::rows);
 }

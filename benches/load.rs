@@ -13,6 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::usage::{as_f64, median, quantile};
 
+/// The name of a load in a child process.
+pub(crate) const RUN: &str = "load";
+
 /// Repeated `POST /buy` requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Load {

@@ -11,5 +11,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::run::main("mock_cluster", benches::cases::mock_cluster::rows);
+    benches::bench::main("mock_cluster", benches::cases::mock_cluster::rows);
 }

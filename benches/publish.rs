@@ -11,5 +11,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    benches::run::main("publish", benches::cases::publish::rows);
+    benches::bench::main("publish", benches::cases::publish::rows);
 }

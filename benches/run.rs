@@ -1,96 +1,37 @@
-//! The main function of a bench, runs in child processes with their own processor time and memory, and pairs of runs.
+//! Runs in child processes with their own processor time and memory, and pairs of runs.
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::cases::{freshness, hot_path, kafka_to_mongodb, listing, mock_cluster, publish};
-use crate::load::Load;
 use crate::row::{Row, Unit};
-use crate::scale::{Scale, has_flag};
-use crate::server;
-
-/// Measures, and passes each row on when it is complete.
-pub type Measure = fn(Scale, &mut dyn FnMut(Row));
-
-/// The main function of a bench. Prints rows as they complete, with the median of the previous run. With `--json`, each
-/// row is a line of JSON.
-pub fn main(name: &str, measure: Measure) {
-    run_child_if_requested();
-    let scale = Scale::from_env();
-    let file = std::env::current_exe().unwrap().with_file_name(format!("{name}.rows.json"));
-    let before: Vec<Row> =
-        std::fs::read(&file).ok().and_then(|rows| serde_json::from_slice(&rows).ok()).unwrap_or_default();
-    let mut rows = Vec::new();
-    measure(scale, &mut |row| {
-        match before.iter().find(|before| before.what == row.what) {
-            // Figures at this scale are meaningless.
-            _ if scale == Scale::Tiny => println!("{name}, {}: works", row.what),
-            _ if has_flag("--json") => println!("{}", to_json(&row)),
-            Some(before) => println!("{row}\n  previous  {}", row.unit.show(before.median())),
-            None => println!("{row}"),
-        }
-        rows.push(row);
-    });
-    if scale != Scale::Tiny {
-        std::fs::write(file, to_json(&rows)).unwrap();
-    }
-}
 
 /// The work of a child process.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Run {
-    /// Ingests this many records, or runs the ceiling.
-    HotPath(hot_path::Way, u64),
-    /// Reads a topic.
-    Consume(mock_cluster::Consume),
-    /// Publishes into a log.
-    Publish(publish::Publish),
-    /// Sends requests.
-    Load(Load),
-    /// Sequentially inserts this many purchases.
-    Inserts(freshness::Store, u64),
-    /// Reads a store in a folder.
-    Lookups(PathBuf, listing::Lookup),
-    /// Ingests from Kafka into MongoDB, or inserts without ingest.
-    KafkaToMongodb(kafka_to_mongodb::Run),
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The name of the work, see [`bench`](crate::bench).
+    what: &'static str,
+    /// Its argument as JSON.
+    argument: String,
 }
 
 /// The path of this program, even if it was rebuilt since it started.
 pub(crate) const THIS: &str = "/proc/self/exe";
 
 /// The first argument of a child process.
-const RUN: &str = "run-one";
-
-/// If this process was started as a child, does its work and exits. Must be the first call of every main function.
-pub fn run_child_if_requested() {
-    server::serve_if_requested();
-    let mut arguments = std::env::args().skip(1);
-    if let (Some(RUN), Some(run)) = (arguments.next().as_deref(), arguments.next()) {
-        println!("{}", serde_json::from_str::<Run>(&run).unwrap().execute());
-        std::process::exit(0);
-    }
-}
+pub(crate) const RUN: &str = "run-one";
 
 impl Run {
-    fn execute(self) -> String {
-        match self {
-            Self::HotPath(way, records) => to_json(&hot_path::measure(way, records)),
-            Self::Consume(consume) => to_json(&consume.measure()),
-            Self::Publish(publish) => to_json(&publish.measure()),
-            Self::Load(load) => to_json(&load.run()),
-            Self::Inserts(store, count) => to_json(&freshness::inserts(store, count)),
-            Self::Lookups(folder, lookup) => to_json(&listing::look(&folder, lookup)),
-            Self::KafkaToMongodb(run) => to_json(&run.measure()),
-        }
+    /// The work `what` with `argument`.
+    pub fn new(what: &'static str, argument: &impl Serialize) -> Self {
+        Self { what, argument: to_json(argument) }
     }
 
     /// The command that runs this in a child process.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(THIS);
-        command.arg(RUN).arg(to_json(self));
+        command.args([RUN, self.what, &self.argument]);
         command
     }
 
@@ -103,7 +44,7 @@ impl Run {
     }
 }
 
-fn to_json(value: &impl Serialize) -> String {
+pub(crate) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap()
 }
 

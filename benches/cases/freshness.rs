@@ -14,13 +14,16 @@ use shop_store::mongo::{MongoStore, MongoStoreOptions};
 
 use super::kafka_to_mongodb::{DATABASE, drop_collection};
 use super::two_threads;
-use crate::load::{Connection, Load, Loaded, buy, get};
+use crate::load::{self, Connection, Load, Loaded, buy, get};
 use crate::row::{Goal, Row, Unit, thousands};
 use crate::run::Run;
 use crate::sample::purchases;
 use crate::scale::{self, Scale};
 use crate::server::Server;
 use crate::usage::{as_f64, median, quantile};
+
+/// The name of sequential inserts in a child process.
+pub(crate) const RUN: &str = "inserts";
 
 /// The store of purchases.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -93,14 +96,14 @@ struct Fresh {
 
 /// Measures a server that `start` starts, and a store of the same kind for inserts alone.
 fn measure(alone: Store, start: impl FnOnce() -> Server, size: Size) -> Fresh {
-    let inserts: Vec<f64> = Run::Inserts(alone, size.probes as u64).in_own_process();
+    let inserts: Vec<f64> = Run::new(RUN, &(alone, size.probes as u64)).in_own_process();
     let (server, probes) = (start(), two_threads());
     let listing = probes.block_on(listings_alone(&server, size.probes));
     let rate = (probes.block_on(highest_rate(&server, size)) / 2.0).max(1.0);
     // Longer than the probes take. The load is stopped when they are done.
     let time = Duration::from_secs(3_600);
     let load = Load { address: server.address(), connections: CONNECTIONS, time, rate: Some(rate) };
-    let mut load = Run::Load(load).command().stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut load = Run::new(load::RUN, &load).command().stdout(std::process::Stdio::null()).spawn().unwrap();
     let seen = probes.block_on(probe(&server, size.probes));
     load.kill().unwrap();
     load.wait().unwrap();
@@ -127,7 +130,8 @@ async fn highest_rate(server: &Server, size: Size) -> f64 {
     let mut connection = Connection::open(server.address()).await;
     let (before, start) = (stored(&mut connection).await, Instant::now());
     let load = Load { address: server.address(), connections: CONNECTIONS, time: size.load, rate: None };
-    let taken: Loaded = tokio::task::spawn_blocking(|| Run::Load(load).in_own_process()).await.unwrap();
+    let taken: Loaded =
+        tokio::task::spawn_blocking(move || Run::new(load::RUN, &load).in_own_process()).await.unwrap();
     let after = stored(&mut connection).await;
     let rate = (as_f64(after - before) / start.elapsed().as_secs_f64()).min(taken.per_second);
     // Purchases that are still to be stored must not affect the next measurement.

@@ -23,6 +23,9 @@ use crate::sample::{CountingStore, ingest, purchases};
 use crate::scale::Scale;
 use crate::usage::{Cost, as_f64, processor_time};
 
+/// The name of the pipeline or its ceiling in a child process.
+pub(crate) const RUN: &str = "hot-path";
+
 /// The source and the destination of a run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub enum Way {
@@ -136,12 +139,17 @@ pub fn measure(way: Way, records: u64) -> Cost {
     }
 }
 
+fn run(way: Way, records: u64) -> Run {
+    Run::new(RUN, &(way, records))
+}
+
 /// Measures memory to a counting store, and embedded to embedded.
 pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     for (size, most) in [(1_000, 500_000), (100, 100_000), (1, 50_000)] {
         let records = scale.pick(2_000, most.min(100_000), most);
-        let (ours, decoding) = (Run::HotPath(Way::MemoryToCounting(size), records), Way::DecodeOnly);
-        let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &ours, &Run::HotPath(decoding, records));
+        let (ours, decoding) = (Way::MemoryToCounting(size), Way::DecodeOnly);
+        let pairs: Pairs<Cost> =
+            Pairs::from_runs(scale.pairs(), &run(ours, records), &run(decoding, records));
         let batches = if size == 1_000 { String::new() } else { format!(", batches of {size}") };
         let what =
             format!("memory → counting store, one thread{batches}, {} records", thousands(as_f64(records)));
@@ -152,8 +160,8 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         emit(pairs.row(what, |cost| cost.rate, "decoding alone", Cost::medians));
     }
     let records = scale.pick(2_000, 50_000, 200_000);
-    let run = |way| Run::HotPath(way, records);
-    let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(Way::Embedded), &run(Way::BareInserts));
+    let pairs: Pairs<Cost> =
+        Pairs::from_runs(scale.pairs(), &run(Way::Embedded, records), &run(Way::BareInserts, records));
     let what = format!("embedded log → embedded store, {} records", thousands(as_f64(records)));
     let row = pairs.row(what, |cost| cost.rate, "bare prepared inserts", Cost::medians);
     emit(row.with_goal(Goal::AtLeast(0.7)));

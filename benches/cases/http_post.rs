@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::load::{Load, Loaded};
+use crate::load::{self, Load, Loaded};
 use crate::row::{Goal, Row, thousands};
 use crate::run::{Pairs, Run};
 use crate::scale::{self, Scale};
@@ -21,7 +21,7 @@ fn measure(server: &Server, connections: usize, time: Duration) -> Measured {
     let process = server.process();
     let before = processor_seconds_of(&process);
     let load = Load { address: server.address(), connections, time, rate: None };
-    let loaded: Loaded = Run::Load(load).in_own_process();
+    let loaded: Loaded = Run::new(load::RUN, &load).in_own_process();
     let processor = (processor_seconds_of(&process) - before) * 1e6 / as_f64(loaded.answered);
     Measured { loaded, processor, memory: memory_of(&process).unwrap().peak }
 }

@@ -19,10 +19,13 @@ use shop_kafka::{KafkaLog, KafkaLogOptions};
 use super::freshness::open_collection;
 use super::two_threads;
 use crate::row::{Goal, Row, Unit};
-use crate::run::{self, Pairs};
+use crate::run::{Pairs, Run};
 use crate::sample::{fill_topic, ingest, purchases};
 use crate::scale::{self, Scale};
 use crate::usage::{Cost, as_f64, median, memory_of, process, processor_time, quantile};
+
+/// The name of an ingestion in a child process.
+pub(crate) const RUN: &str = "kafka-to-mongodb";
 
 pub(super) const DATABASE: &str = "shop_bench";
 /// The number of documents per insert, as in a batch of the pipeline.
@@ -32,7 +35,7 @@ const IN_FLIGHT: usize = 8;
 
 /// The contender to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Run {
+pub struct Ingestion {
     way: Way,
     servers: Servers,
     /// The name of the topic and of the collection.
@@ -57,7 +60,7 @@ enum Way {
     Naive,
 }
 
-impl Run {
+impl Ingestion {
     /// The cost, including the start of the process.
     #[must_use]
     pub fn measure(&self) -> Cost {
@@ -158,13 +161,13 @@ pub(super) async fn drop_collection(uri: &str, name: &str) {
 }
 
 /// Runs on the servers, if they are configured.
-fn on_servers(name: &str, records: u64) -> Option<Run> {
+fn on_servers(name: &str, records: u64) -> Option<Ingestion> {
     let Some((kafka, mongodb)) = scale::kafka().zip(scale::mongodb()) else {
         eprintln!("kafka_to_mongodb: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI are not set");
         return None;
     };
     let name = format!("{name}-{}", uuid::Uuid::now_v7().simple());
-    Some(Run { way: Way::Pipeline, servers: Servers { kafka, mongodb }, name, records })
+    Some(Ingestion { way: Way::Pipeline, servers: Servers { kafka, mongodb }, name, records })
 }
 
 /// Measures one partition and five.
@@ -173,10 +176,10 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     for partitions in [1, 5] {
         let Some(run) = on_servers("bench", records) else { return };
         two_threads().block_on(fill_topic(run.topic(partitions), records));
-        let runs = [Way::Pipeline, Way::Bare, Way::Naive].map(|way| Run { way, ..run.clone() });
-        let measure = |run: &Run| -> Cost {
+        let runs = [Way::Pipeline, Way::Bare, Way::Naive].map(|way| Ingestion { way, ..run.clone() });
+        let measure = |run: &Ingestion| -> Cost {
             run.clear();
-            run::Run::KafkaToMongodb(run.clone()).in_own_process()
+            Run::new(RUN, &run).in_own_process()
         };
         let mut costs = [const { Vec::new() }; 3];
         for _ in 0..scale.pairs() {
@@ -221,7 +224,7 @@ pub fn soak(records: u64) {
         two_threads().block_on(fill_topic(run.topic(PARTITIONS), more));
         println!("published {}", published + more);
     }
-    let mut command = run::Run::KafkaToMongodb(run.clone()).command();
+    let mut command = Run::new(RUN, &run).command();
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let (ingesting, mut memory) = (process(child.id()), Vec::new());
     while child.try_wait().unwrap().is_none() {

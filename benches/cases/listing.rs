@@ -1,7 +1,7 @@
 //! Listings of the embedded store: the first page and the summary of a user with very many purchases compared with
 //! those of a user with few, and all of very many as JSON.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +22,9 @@ use crate::run::{Pairs, Run};
 use crate::sample::purchase;
 use crate::scale::Scale;
 use crate::usage::{as_f64, median, peak_memory};
+
+/// The name of a look-up in a child process.
+pub(crate) const RUN: &str = "listing";
 
 /// The user with very many purchases, and the one with few.
 const MANY: &str = "many";
@@ -63,9 +66,9 @@ pub enum Found {
 
 /// Reads from the store in `folder`.
 #[must_use]
-pub fn look(folder: &Path, lookup: Lookup) -> Found {
+pub fn look(folder: PathBuf, lookup: Lookup) -> Found {
     two_threads().block_on(async {
-        let store = open(folder).await;
+        let store = open(&folder).await;
         match lookup {
             Lookup::InTurn { summary, pairs, calls } => in_turn(&store, summary, pairs, calls).await,
             Lookup::Whole(user) => whole(store, &user).await,
@@ -138,7 +141,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let folder = tempfile::tempdir().unwrap();
     two_threads().block_on(fill(folder.path(), count));
     let size = thousands(as_f64(count));
-    let look = |lookup| -> Found { Run::Lookups(folder.path().to_owned(), lookup).in_own_process() };
+    let look = |lookup| -> Found { Run::new(RUN, &(folder.path(), lookup)).in_own_process() };
     let (pairs, calls) = (scale.pairs(), scale.pick(10, 200, 1_000));
     for (summary, name) in [(false, "first page of 50"), (true, "summary")] {
         let Found::InTurn(ours, baseline) = look(Lookup::InTurn { summary, pairs, calls }) else {

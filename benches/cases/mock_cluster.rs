@@ -18,6 +18,9 @@ use crate::sample::{CountingStore, fill_topic, ingest};
 use crate::scale::Scale;
 use crate::usage::{Cost, as_f64, processor_time};
 
+/// The name of a consumer in a child process.
+pub(crate) const RUN: &str = "consume";
+
 /// Reads a topic from the beginning with a new group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Consume {
@@ -88,7 +91,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
     let brokers = cluster.bootstrap_servers();
     two_threads().block_on(fill_topic(options(&brokers), records));
-    let run = |is_bare| Run::Consume(Consume { is_bare, brokers: brokers.clone(), records });
+    let run = |is_bare| Run::new(RUN, &Consume { is_bare, brokers: brokers.clone(), records });
     let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
     let what =
         format!("librdkafka's own test cluster → counting store, {} records", thousands(as_f64(records)));

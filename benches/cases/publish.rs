@@ -18,6 +18,9 @@ use crate::sample::purchases;
 use crate::scale::Scale;
 use crate::usage::{Cost, processor_time};
 
+/// The name of a publisher in a child process.
+pub(crate) const RUN: &str = "publish";
+
 /// Records published by concurrent callers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Publish {
@@ -128,7 +131,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         (16, scale.pick(1_000, 10_000, 50_000)),
         (128, scale.pick(1_000, 50_000, 200_000)),
     ] {
-        let run = |is_bare| Run::Publish(Publish { is_bare, callers, records });
+        let run = |is_bare| Run::new(RUN, &Publish { is_bare, callers, records });
         let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
         let what = format!("publish into the embedded log, {callers} waiting callers");
         let row = pairs.row(what, |cost| cost.rate, "bare group commit", Cost::medians);
