@@ -122,7 +122,7 @@ impl Error {
     /// purchase. With the error's [`idempotency_key`](Self::idempotency_key) it is the same one.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.cause.is_transient()
+        self.cause.is_retryable()
     }
 
     /// The value of the service's `Retry-After`, if any, capped at 60 s.

@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::IdempotencyKey;
+
 /// The result of a port call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -64,6 +66,21 @@ pub enum Outcome {
 /// The error of a port call. Cheap to clone.
 ///
 /// `Display` prints one line without sources; [`chain`](Self::chain) includes them.
+///
+/// ```
+/// use shop_core::{Outcome, Shop, NewPurchase};
+///
+/// # async fn example(shop: Shop, order: NewPurchase) {
+/// match shop.buy(order).await {
+///     Ok(bought) => println!("bought: {}", bought.purchase.id),
+///     // The same call may succeed later.
+///     Err(error) if error.is_retryable() => println!("try again: {error}"),
+///     // Unknown outcome: buy again with this key, and it is the same purchase.
+///     Err(error) if error.outcome() == Outcome::Unknown => println!("{:?}", error.idempotency_key()),
+///     Err(error) => println!("refused: {error}"),
+/// }
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -75,6 +92,9 @@ struct Inner {
     origin: &'static str,
     message: String,
     context: Vec<(&'static str, String)>,
+    attempts: u32,
+    request_id: Option<String>,
+    idempotency_key: Option<IdempotencyKey>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -99,6 +119,9 @@ impl Error {
             origin: "",
             message: message.into(),
             context: Vec::new(),
+            attempts: 0,
+            request_id: None,
+            idempotency_key: None,
             source: None,
         }))
     }
@@ -138,6 +161,35 @@ impl Error {
         self
     }
 
+    /// The same error of a call that took this number of attempts.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.inner_mut().attempts = attempts;
+        self
+    }
+
+    /// The same error of a request with this id.
+    #[must_use]
+    pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
+        self.inner_mut().request_id = Some(id.into());
+        self
+    }
+
+    /// The same error of a write with this key.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.inner_mut().idempotency_key = Some(key);
+        self
+    }
+
+    /// The same error of a write whose key was generated for this call. With an unknown outcome it is not retryable:
+    /// the same call would generate another key and be another write.
+    #[must_use]
+    pub fn with_generated_key(self, key: IdempotencyKey) -> Self {
+        let error = if self.outcome() == Outcome::Unknown { self.with_retry(Retry::Never) } else { self };
+        error.with_idempotency_key(key)
+    }
+
     /// The same error, caused by `source`.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -173,10 +225,40 @@ impl Error {
         &self.0.message
     }
 
-    /// Whether a retry of the same call may succeed.
+    /// Whether the same call may succeed later and is safe to repeat.
+    ///
+    /// It is not safe to repeat a write without a key that may have taken effect: a second buy would be a second
+    /// purchase. With the error's [`idempotency_key`](Self::idempotency_key) it is the same one.
     #[must_use]
-    pub fn is_transient(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         self.0.retry != Retry::Never
+    }
+
+    /// The minimum time before a retry, if the backend requires one.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.0.retry {
+            Retry::After(time) => Some(time),
+            _ => None,
+        }
+    }
+
+    /// The number of attempts of the call, if it is known; otherwise 0.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// The id of the request, if there was one. It is also in the log of the service.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// The key of the failed write, if it had one. Another call with this key is the same write.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
+        self.0.idempotency_key.as_ref()
     }
 
     /// The error and all its sources in one line.
@@ -193,11 +275,23 @@ impl fmt::Display for Error {
             write!(f, "{}: ", inner.origin)?;
         }
         f.write_str(&inner.message)?;
-        for (position, (name, value)) in inner.context.iter().enumerate() {
-            let open = if position == 0 { " (" } else { ", " };
-            write!(f, "{open}{name}={value}")?;
+        let mut open = " (";
+        let mut field = |name: &str, value: &dyn fmt::Display| {
+            write!(f, "{}{name}={value}", std::mem::replace(&mut open, ", "))
+        };
+        for (name, value) in &inner.context {
+            field(name, value)?;
         }
-        if inner.context.is_empty() { Ok(()) } else { f.write_str(")") }
+        if inner.attempts > 1 {
+            field("attempts", &inner.attempts)?;
+        }
+        if let Some(id) = &inner.request_id {
+            field("request_id", id)?;
+        }
+        if let Some(key) = &inner.idempotency_key {
+            field("idempotency_key", key)?;
+        }
+        if open == " (" { Ok(()) } else { f.write_str(")") }
     }
 }
 
@@ -253,6 +347,35 @@ mod tests {
         assert_eq!((late.outcome(), late.retry()), (Outcome::Unknown, Retry::Safe));
         let full = Error::new(ErrorKind::Overloaded, "the queue is full");
         assert_eq!((full.outcome(), full.retry()), (Outcome::NotApplied, Retry::Safe));
-        assert!(!Error::new(ErrorKind::Invalid, "no").is_transient());
+        assert!(!Error::new(ErrorKind::Invalid, "no").is_retryable());
+    }
+
+    #[test]
+    fn the_facts_of_a_call_follow_the_context() {
+        let error = Error::new(ErrorKind::Unavailable, "no response")
+            .with_context("status", 503)
+            .with_attempts(3)
+            .with_request_id("r-1")
+            .with_idempotency_key("order-7".parse().unwrap());
+        assert_eq!(
+            error.to_string(),
+            "no response (status=503, attempts=3, request_id=r-1, idempotency_key=order-7)"
+        );
+        assert_eq!((error.attempts(), error.request_id()), (3, Some("r-1")));
+        assert_eq!(error.idempotency_key().unwrap().as_str(), "order-7");
+        let once = Error::new(ErrorKind::Invalid, "no").with_attempts(1);
+        assert_eq!(once.to_string(), "no");
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn an_unknown_outcome_under_a_generated_key_is_not_retryable() {
+        let key = || "k".parse().unwrap();
+        let unknown = Error::new(ErrorKind::Unavailable, "no response");
+        assert!(unknown.clone().with_idempotency_key(key()).is_retryable());
+        assert!(!unknown.with_generated_key(key()).is_retryable());
+        let full =
+            Error::new(ErrorKind::Overloaded, "the queue is full").with_retry(Retry::After(Duration::ZERO));
+        assert_eq!(full.with_generated_key(key()).retry_after(), Some(Duration::ZERO));
     }
 }

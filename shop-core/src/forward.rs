@@ -13,12 +13,12 @@ use crate::log::{
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
-    Durability, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, RecordStore,
-    Selector, Summary,
+    Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt,
+    RecordStore, Selector, Summary,
 };
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
-use crate::{Purchase, PurchaseId, Result};
+use crate::{NewPurchase, Purchase, PurchaseId, RequestContext, Result};
 
 /// Forwards every call of a port to the pointee. A generic port is preceded by its parameters.
 macro_rules! forward {
@@ -45,6 +45,7 @@ macro_rules! forward {
 
 forward!(PurchaseSink {
     async fn publish(purchase: &Purchase) -> Result<Receipt>;
+    async fn publish_new(new: NewPurchase, context: Option<Box<RequestContext>>) -> Result<PublishedPurchase>;
     async fn check() -> Result<()>;
     async fn close(deadline: Duration) -> Result<()>;
     fn durability() -> Durability;
@@ -59,6 +60,7 @@ forward!(PurchaseQuery {
     async fn page(selector: &Selector, request: &PageRequest) -> Result<Page>;
     async fn summary(selector: &Selector) -> Result<Summary>;
     async fn get(id: &PurchaseId) -> Result<Option<Purchase>>;
+    async fn wait_for(id: &PurchaseId, timeout: Duration) -> Result<bool>;
     async fn check_reads() -> Result<()>;
 });
 

@@ -3,6 +3,7 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | [`shop`] | [`Shop`]: buys and lists purchases on any backend; begin here |
 //! | [`domain`] | purchases: validated types, identity and equality of content |
 //! | [`ports`] | ports of a store and its edges: [`PurchaseSink`](ports::PurchaseSink), [`PurchaseStore`](ports::PurchaseStore), [`PurchaseQuery`](ports::PurchaseQuery), [`RecordStore`](ports::RecordStore) |
 //! | [`log`] | ports of a log: [`LogWriter`](log::LogWriter), [`LogSource`](log::LogSource), [`DeadLetters`](log::DeadLetters), and its records |
@@ -38,6 +39,7 @@ pub mod orders;
 pub mod outbox;
 pub mod ports;
 pub mod record;
+pub mod shop;
 pub mod users;
 pub mod verify;
 
@@ -48,16 +50,20 @@ pub use bytes;
 pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock};
 pub use domain::{
-    IdempotencyKey, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp, NewPurchase,
-    Price, Purchase, PurchaseId, RequestContext, RoundedTotal, Timestamp, Total, TotalOverflow, UserId,
-    UserName, id_from_key,
+    IdempotencyKey, Invalid, InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp,
+    NewPurchase, Price, Purchase, PurchaseId, RequestContext, RoundedTotal, Timestamp, Total, TotalOverflow,
+    UserId, UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
+/// The crate whose timestamps a [`Timestamp`] converts from and to.
+pub use jiff;
 /// The crate of the mocks, with its predicates and sequences.
 #[cfg(feature = "mock")]
 pub use mockall;
+pub use ports::PublishedPurchase;
 /// The number in prices and totals.
 pub use rust_decimal::Decimal;
+pub use shop::{Shop, UserPurchases};
 /// The number in ids.
 pub use uuid::Uuid;
 

@@ -55,7 +55,7 @@ pub use routes::services::{facing, management};
 pub use server::serve::serve;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
 pub use service::parts::{Facing, LocalPorts, Management, Parts, PurchasesRole};
-pub use service::store_sink::StoreSink;
+pub use shop_core::ports::StoreSink;
 
 /// Compiles the code of the package's README with the doc tests.
 #[cfg(doctest)]

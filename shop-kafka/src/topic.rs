@@ -178,7 +178,7 @@ impl Topic {
     /// "unavailable".
     fn fail(&self, error: Error) {
         let was_ready = matches!(*self.state.borrow(), State::Ready(_));
-        if was_ready && error.is_transient() {
+        if was_ready && error.is_retryable() {
             tracing::debug!(kafka.topic = %self.name, %error, "topic check failed");
             return;
         }
@@ -315,7 +315,7 @@ impl Topic {
             Ok(settings) => settings.as_ref().and_then(min_in_sync),
             Err(error) => {
                 tracing::debug!(kafka.topic = %self.name, %error, "failed to read the topic's configuration");
-                if error.is_transient() {
+                if error.is_retryable() {
                     return;
                 }
                 None
@@ -337,7 +337,7 @@ impl Topic {
 
     fn creation_error(&self, code: RDKafkaErrorCode) -> Error {
         let error = from_code(code);
-        if error.is_transient() {
+        if error.is_retryable() {
             return error;
         }
         let message = format!(

@@ -70,7 +70,7 @@ async fn all_purchases_are_summed_by_management_and_denied_by_facing() {
     let error =
         PurchaseQuery::page(&facing, &ports::Selector::All, &PageRequest::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    assert!(!error.is_transient());
+    assert!(!error.is_retryable());
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use crate::log::{
 };
 use crate::ports::{Durability, PurchaseSink};
 use crate::record::{DecodeError, decode, header};
-use crate::{ErrorKind, Purchase, RequestContext};
+use crate::{ErrorKind, NewPurchase, Purchase, RequestContext};
 
 pub use super::log_batches::{
     a_record_keeps_its_timestamp, a_revoked_partition_delivers_nothing, batches_respect_the_byte_limit,
@@ -54,6 +54,29 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
         if let Some(position) = receipt.position {
             assert!(places.insert(position), "no two records have the same position");
         }
+    }
+}
+
+/// `publish_new` assigns the id: with a key always the same one, without one always another.
+pub async fn a_new_purchase_has_the_id_of_its_key(fixture: &dyn LogFixture) {
+    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let new = || NewPurchase::new("u".parse().unwrap(), "n".parse().unwrap(), price("1.50"));
+    let keyed = new().with_key("order-7".parse().unwrap()).with_timestamp(at(0));
+    let expected = keyed.clone().into_purchase(at(1), || unreachable!());
+    let mut published = Vec::new();
+    for (new, expected) in
+        [(new(), None), (new(), None), (keyed.clone(), Some(&expected)), (keyed, Some(&expected))]
+    {
+        let bought = soon("publish_new", sink.publish_new(new, None)).await.expect("publish_new");
+        assert_eq!(bought.receipt.id, bought.purchase.id);
+        assert!(expected.is_none_or(|expected| *expected == bought.purchase), "{bought:?}");
+        published.push(bought.purchase);
+    }
+    assert_ne!(published[0].id, published[1].id);
+    let mut ids_left: BTreeSet<_> = published.iter().map(|purchase| purchase.id).collect();
+    while !ids_left.is_empty() {
+        let found = ids(&read(&*source, 1).await);
+        ids_left.retain(|id| !found.contains(id));
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use tokio::time::Instant;
 
 use super::StoreFixture;
 use super::fixture::{declared, soon};
@@ -292,4 +294,24 @@ pub async fn get_finds_by_id(fixture: &dyn StoreFixture) {
         assert_eq!(query.get(&id(number)).await.unwrap(), Some(purchase(number)));
     }
     assert_eq!(query.get(&id(10)).await.unwrap(), None);
+}
+
+/// `wait_for` returns when the purchase is stored, or after the timeout.
+pub async fn wait_for_returns_when_stored(fixture: &dyn StoreFixture) {
+    /// Only a failing test waits as long.
+    const LONG: Duration = Duration::from_secs(30);
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let start = Instant::now();
+    assert!(!soon("wait_for", query.wait_for(&id(0), Duration::ZERO)).await.unwrap());
+    assert!(!soon("wait_for", query.wait_for(&id(0), Duration::from_millis(20))).await.unwrap());
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    let insert = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        fill(&*store, &purchases(0..1)).await;
+    };
+    let awaited = id(0);
+    let (stored, ()) = futures_util::future::join(query.wait_for(&awaited, LONG), insert).await;
+    assert!(stored.unwrap());
+    assert!(soon("wait_for", query.wait_for(&id(0), Duration::ZERO)).await.unwrap());
+    assert!(start.elapsed() < LONG, "it does not wait longer than needed");
 }

@@ -10,6 +10,7 @@ macro_rules! log_suite {
             published_records_are_delivered,
             receipts_name_their_purchase,
             receipts_state_the_durability,
+            a_new_purchase_has_the_id_of_its_key,
             publishing_again_keeps_the_id,
             published_records_are_unchanged,
             one_users_records_keep_their_order,
@@ -96,6 +97,7 @@ macro_rules! store_suite {
                 sums_are_exact,
                 an_unknown_user_has_an_empty_summary,
                 get_finds_by_id,
+                wait_for_returns_when_stored,
             );
         }
     };

@@ -1,7 +1,10 @@
 //! Purchases: validated types, and the rules of identity and equality of content.
 
+mod convert;
+mod draft;
 mod id;
 mod identity;
+mod invalid;
 mod key;
 mod number;
 mod price;
@@ -10,9 +13,11 @@ mod text;
 mod timestamp;
 mod user;
 
+pub use draft::NewPurchaseDraft;
 pub use id::{InvalidPurchaseId, PurchaseId};
 pub(crate) use identity::hashed;
 pub use identity::id_from_key;
+pub use invalid::Invalid;
 pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
 pub use price::{InvalidPrice, Price, RoundedTotal, Total, TotalOverflow};

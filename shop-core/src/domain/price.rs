@@ -47,6 +47,22 @@ impl Price {
     /// The maximum number of decimals.
     pub const MAX_DECIMALS: u32 = 8;
 
+    /// The price of `units` minor units, of which there are 10^`scale` in a major one.
+    ///
+    /// ```
+    /// use shop_core::Price;
+    ///
+    /// assert_eq!(Price::from_minor(2999, 2)?.to_string(), "29.99");
+    /// # Ok::<(), shop_core::InvalidPrice>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidPrice`] for a price that is negative, too large or has too many decimals.
+    pub fn from_minor(units: i64, scale: u32) -> Result<Self, InvalidPrice> {
+        let value = Decimal::try_new(units, scale).map_err(|_scale| InvalidPrice::TooManyDecimals)?;
+        value.try_into()
+    }
+
     /// The value.
     #[must_use]
     pub const fn as_decimal(&self) -> &Decimal {
@@ -237,6 +253,16 @@ mod tests {
 
     fn price(text: &str) -> Price {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn minor_units_keep_their_scale() {
+        assert_eq!(Price::from_minor(1_195_30, 2).unwrap().to_string(), "1195.30");
+        assert_eq!(Price::from_minor(7, 0).unwrap().to_string(), "7");
+        assert_eq!(Price::from_minor(-1, 2), Err(InvalidPrice::Negative));
+        assert_eq!(Price::from_minor(1, 9), Err(InvalidPrice::TooManyDecimals));
+        assert_eq!(Price::from_minor(1, 99), Err(InvalidPrice::TooManyDecimals));
+        assert_eq!(Price::from_minor(i64::MAX, 0), Err(InvalidPrice::TooLarge));
     }
 
     #[test]

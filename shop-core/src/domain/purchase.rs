@@ -3,9 +3,17 @@
 use uuid::Uuid;
 
 use super::identity::id_from_key;
-use super::{IdempotencyKey, Price, PurchaseId, Timestamp, UserId, UserName};
+use super::{IdempotencyKey, Invalid, NewPurchaseDraft, Price, PurchaseId, Timestamp, UserId, UserName};
 
 /// A validated purchase without an id.
+///
+/// ```
+/// use shop_core::NewPurchase;
+///
+/// let new = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+/// assert_eq!((new.user_id.as_str(), new.user_name.as_str()), ("u1", "ada"));
+/// # Ok::<(), shop_core::Invalid>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewPurchase {
@@ -22,6 +30,11 @@ pub struct NewPurchase {
 }
 
 impl NewPurchase {
+    /// A purchase of the user with this id, from text or from values: the name and the price follow.
+    pub fn of(user_id: impl TryInto<UserId, Error: Into<Invalid>>) -> NewPurchaseDraft<UserId> {
+        NewPurchaseDraft::new(user_id)
+    }
+
     /// A purchase of `price` by the user, made now, without a key.
     #[must_use]
     pub const fn new(user_id: UserId, user_name: UserName, price: Price) -> Self {

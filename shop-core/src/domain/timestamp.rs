@@ -11,6 +11,7 @@ use std::time::Duration;
 ///
 /// let at: Timestamp = "2026-03-01T10:00:00.25+01:00".parse()?;
 /// assert_eq!(at.to_string(), "2026-03-01T09:00:00.250Z");
+/// assert_eq!(Timestamp::try_from(std::time::SystemTime::from(at))?, at);
 /// # Ok::<(), shop_core::InvalidTimestamp>(())
 /// ```
 #[derive(derive_more::Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,12 +81,6 @@ impl Timestamp {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(millis).max(Self::MIN.0))
     }
-
-    fn from_jiff(instant: jiff::Timestamp) -> Result<Self, InvalidTimestamp> {
-        // Floor, not truncation: an instant before 1970 must not move to a later millisecond.
-        let nanos = instant.as_nanosecond().div_euclid(1_000_000);
-        i64::try_from(nanos).map_err(|_too_large| InvalidTimestamp).and_then(Self::from_millis)
-    }
 }
 
 impl FromStr for Timestamp {
@@ -100,7 +95,7 @@ impl FromStr for Timestamp {
             let naive = if has_zone { Err(error) } else { text.parse::<jiff::civil::DateTime>() };
             naive.and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive))
         });
-        instant.map_err(|_malformed| InvalidTimestamp).and_then(Self::from_jiff)
+        instant.map_err(|_malformed| InvalidTimestamp).and_then(Self::try_from)
     }
 }
 

@@ -17,12 +17,12 @@ use crate::log::{
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
-    Durability, InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Receipt,
-    RecordStore, Selector, Summary,
+    Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink,
+    PurchaseStore, Receipt, RecordStore, Selector, Summary,
 };
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
-use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
+use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result};
 
 /// Hooks around the calls of a port.
 pub(super) trait Hooks: Debug + Send + Sync + 'static {
@@ -117,6 +117,7 @@ macro_rules! hooked {
 
 hooked!(PurchaseSink {
     Publish: publish(purchase: &Purchase) -> Receipt;
+    Publish: publish_new(new: NewPurchase, context: Option<Box<RequestContext>>) -> PublishedPurchase;
     Check: check() -> ();
     Close: close(deadline: Duration) -> ();
 }
@@ -170,6 +171,7 @@ hooked!(PurchaseQuery {
     Query: page(selector: &Selector, request: &PageRequest) -> Page;
     Query: summary(selector: &Selector) -> Summary;
     Query: get(id: &PurchaseId) -> Option<Purchase>;
+    Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
     Check: check_reads() -> ();
 });
 

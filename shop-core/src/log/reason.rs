@@ -68,7 +68,7 @@ impl Reason {
     /// its kind is neither [`Invalid`](ErrorKind::Invalid) nor [`TooLarge`](ErrorKind::TooLarge).
     pub fn refused(error: Error) -> Result<Self> {
         let of_the_record = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
-        if !of_the_record || error.is_transient() || error.outcome() == Outcome::Unknown {
+        if !of_the_record || error.is_retryable() || error.outcome() == Outcome::Unknown {
             return Err(error);
         }
         Ok(Self { kind: ReasonKind::Refused, detail: error.chain().to_string() })

@@ -17,12 +17,27 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         selector: Selector,
         first: PageRequest,
     ) -> impl Stream<Item = Result<Page>> + Send + 'static {
+        let limit = first.limit;
+        self.growing_pages(selector, first, limit)
+    }
+
+    /// As [`pages`](Self::pages), where the pages after the first one have at most `limit` purchases: a small first
+    /// page is fast, and large pages need few requests.
+    fn growing_pages(
+        self: Arc<Self>,
+        selector: Selector,
+        first: PageRequest,
+        limit: PageLimit,
+    ) -> impl Stream<Item = Result<Page>> + Send + 'static {
         let start = Some((self, selector, first));
-        stream::try_unfold(start, |state| async move {
+        stream::try_unfold(start, move |state| async move {
             let Some((query, selector, request)) = state else { return Ok(None) };
             let page = query.page(&selector, &request).await?;
             let following = page.next_cursor(&request)?;
-            let following = following.map(|cursor| (query, selector, request.with_cursor(Some(cursor))));
+            let following = following.map(|cursor| {
+                let request = PageRequest { limit, cursor: Some(cursor), ..request };
+                (query, selector, request)
+            });
             Ok(Some((page, following)))
         })
     }

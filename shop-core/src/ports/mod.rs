@@ -13,6 +13,7 @@ mod query;
 mod record_store;
 mod sink;
 mod store;
+mod store_sink;
 
 pub use cursor::{Cursor, Keyset};
 pub use ext::PurchaseQueryExt;
@@ -26,7 +27,8 @@ pub use record_store::MockRecordStore;
 pub use record_store::{InsertOutcome, RecordStore};
 #[cfg(feature = "mock")]
 pub use sink::MockPurchaseSink;
-pub use sink::{Durability, PurchaseSink, Receipt};
+pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt};
 #[cfg(feature = "mock")]
 pub use store::MockPurchaseStore;
 pub use store::PurchaseStore;
+pub use store_sink::StoreSink;

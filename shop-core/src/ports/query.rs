@@ -2,8 +2,10 @@
 
 use std::fmt::Debug;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
 
 use super::Cursor;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
@@ -26,8 +28,9 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserN
 /// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without purchases they are
 ///   zero (`query::an_unknown_user_has_an_empty_summary`).
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one (`query::get_finds_by_id`).
+/// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
+///   (`query::wait_for_returns_when_stored`).
 /// - A purchase is visible as soon as `insert` returns (`store::a_new_purchase_is_stored`).
-#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// One page of the selected purchases.
@@ -52,11 +55,54 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
 
+    /// Waits until the purchase with this id is stored, at most for `timeout`. Returns whether it is stored.
+    ///
+    /// By default it polls [`get`](Self::get), with pauses from 2 ms to 50 ms.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get): the first error ends the wait.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the store.
+    async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
+        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            if self.get(id).await?.is_some() {
+                return Ok(true);
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
     /// Checks whether the store can be read now.
     ///
     /// # Errors
     /// The reason why not.
     async fn check_reads(&self) -> Result<()>;
+}
+
+/// The bounds of the pauses between two polls: an awaited purchase usually is stored soon.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(feature = "mock")]
+mockall::mock! {
+    /// A mock of a query. Its `wait_for` polls `get`.
+    #[derive(Debug)]
+    pub PurchaseQuery {}
+
+    #[async_trait]
+    impl PurchaseQuery for PurchaseQuery {
+        async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page>;
+        async fn summary(&self, selector: &Selector) -> Result<Summary>;
+        async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
+        async fn check_reads(&self) -> Result<()>;
+    }
 }
 
 /// Selects purchases.

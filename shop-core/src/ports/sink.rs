@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::log::RecordPosition;
-use crate::{Purchase, PurchaseId, Result};
+use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock};
 
 /// Publishes purchases durably to a log.
 ///
@@ -20,6 +20,7 @@ use crate::{Purchase, PurchaseId, Result};
 /// - The receipt contains the purchase's id (`log::receipts_name_their_purchase`).
 /// - A receipt states at least the durability that `durability` returned before the publish
 ///   (`log::receipts_state_the_durability`).
+/// - `publish_new` assigns the id, which a key determines (`log::a_new_purchase_has_the_id_of_its_key`).
 /// - Publishing a purchase again is harmless: the log may contain it twice, with the same id
 ///   (`log::publishing_again_keeps_the_id`).
 /// - The record contains user, name, price with its scale, and time; its headers contain the request's context
@@ -30,7 +31,6 @@ use crate::{Purchase, PurchaseId, Result};
 ///   (`log::a_dropped_publish_may_still_complete`).
 /// - After `close`, `publish` returns [`Closed`](crate::ErrorKind::Closed), and acknowledged purchases stay
 ///   (`log::a_closed_sink_rejects_publishes`).
-#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// Publishes a purchase durably.
@@ -47,6 +47,28 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// Dropping the future before its first poll publishes nothing. Afterwards only the receipt is lost.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
 
+    /// Assigns an id and a time to a purchase, and publishes it. `context` is that of the request.
+    ///
+    /// By default the id and the time are assigned here: the id by the key, if there is one. A sink that detects
+    /// repetitions returns the first purchase with its time.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish), and [`Conflict`](crate::ErrorKind::Conflict) when the sink knows that the key was
+    /// used for another purchase.
+    ///
+    /// # Cancel safety
+    /// As [`publish`](Self::publish).
+    async fn publish_new(
+        &self,
+        new: NewPurchase,
+        context: Option<Box<RequestContext>>,
+    ) -> Result<PublishedPurchase> {
+        let mut purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+        purchase.context = context;
+        let receipt = self.publish(&purchase).await?;
+        Ok(PublishedPurchase::new(purchase.without_context(), receipt))
+    }
+
     /// The minimum durability of a receipt, as currently known. Does not block and makes no request.
     fn durability(&self) -> Durability;
 
@@ -61,6 +83,39 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when some were not durable in time.
     async fn close(&self, deadline: Duration) -> Result<()>;
+}
+
+#[cfg(feature = "mock")]
+mockall::mock! {
+    /// A mock of a sink. Its `publish_new` calls `publish`.
+    #[derive(Debug)]
+    pub PurchaseSink {}
+
+    #[async_trait]
+    impl PurchaseSink for PurchaseSink {
+        async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
+        fn durability(&self) -> Durability;
+        async fn check(&self) -> Result<()>;
+        async fn close(&self, deadline: Duration) -> Result<()>;
+    }
+}
+
+/// An accepted purchase, and the proof of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublishedPurchase {
+    /// The purchase, with its id and its timestamp.
+    pub purchase: Purchase,
+    /// Its durability, and its position in the log.
+    pub receipt: Receipt,
+}
+
+impl PublishedPurchase {
+    /// A purchase that was acknowledged with `receipt`.
+    #[must_use]
+    pub const fn new(purchase: Purchase, receipt: Receipt) -> Self {
+        Self { purchase, receipt }
+    }
 }
 
 /// The acknowledgement of a durable purchase.

@@ -7,7 +7,6 @@ pub(crate) mod lookup;
 pub(crate) mod parts;
 pub(crate) mod purchases;
 pub(crate) mod recent;
-pub(crate) mod store_sink;
 pub(crate) mod waiting;
 
 pub(crate) use bounded::{check_with_timeout, is_healthy};

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use shop_core::ingest::IngestMonitor;
-use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, StoreSink};
 use shop_core::{Clock, SystemClock};
 
 use crate::metrics::Metrics;
 use crate::service::entity_role::{OrdersRole, UsersRole};
-use crate::service::store_sink::StoreSink;
 
 /// The parts of facing. Purchases are written to a sink, by default a log.
 pub type Facing = Parts<Arc<dyn PurchaseSink>>;
@@ -81,7 +80,7 @@ impl PurchasesRole<StoreSink> {
         durability: Durability,
         query: Arc<dyn PurchaseQuery>,
     ) -> Self {
-        let writer = StoreSink { store, durability };
+        let writer = StoreSink::new(store, durability);
         Self { writer, query, ingest: None, local: LocalPorts::default() }
     }
 }

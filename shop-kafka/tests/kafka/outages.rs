@@ -40,7 +40,7 @@ async fn a_log_is_opened_without_kafka_and_recovers() {
         soon("put", dead_letters.put(&[])).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!(error.is_transient(), "{error}");
+        assert!(error.is_retryable(), "{error}");
     }
     cluster.broker_up(1);
     publish_at_last(&sink, &purchase).await;

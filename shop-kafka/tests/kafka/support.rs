@@ -43,7 +43,7 @@ pub(crate) async fn read_all(source: &dyn LogSource, wanted: &BTreeSet<PurchaseI
             }
             Ok(SourceEvent::Revoked(revocation)) => revocation.done(),
             Ok(event) => panic!("{event:?}"),
-            Err(error) => assert!(error.is_transient(), "{error}"),
+            Err(error) => assert!(error.is_retryable(), "{error}"),
         }
     }
     found

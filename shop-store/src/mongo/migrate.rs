@@ -52,7 +52,7 @@ impl MongoStore {
         loop {
             after = match slice(self.connection(), after.clone(), &mut migration).await {
                 Ok(next) => next,
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_retryable() => {
                     let Some(pause) = waits.next() else { return Err(error) };
                     tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
                     sleep(pause).await;

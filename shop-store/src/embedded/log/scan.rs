@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rusqlite::{Connection, params};
-use shop_core::Result;
 use shop_core::log::{Batch, DeadLetterState, Partition, Resolution, ResolvedDeadLetter};
+use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, from_row};
 use super::log::Shared;
@@ -67,7 +67,7 @@ where
         let (file, read) = (file.clone(), Arc::clone(&read));
         async move {
             let (rows, last) = file.read(move |connection| read(connection, after)).await?;
-            Ok((last > after).then(|| (stream::iter(rows.into_iter().map(Ok)), last)))
+            Ok::<_, Error>((last > after).then(|| (stream::iter(rows.into_iter().map(Ok)), last)))
         }
     });
     pages.try_flatten()

@@ -62,7 +62,7 @@ async fn a_retry_after_a_lost_reply_returns_the_registered_user() {
         faulty.server.next("insert", [fault.clone()]);
         let error = faulty.users.register(&lost).await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown, "{fault:?}");
-        assert!(error.is_transient(), "{fault:?}");
+        assert!(error.is_retryable(), "{fault:?}");
         // Who comes next does not get the number of whom nobody has heard.
         let next = faulty.registered(&new_user(&format!("next-{number}"))).await;
         assert_eq!(next.id, last.next().next(), "{fault:?}");
@@ -120,5 +120,5 @@ async fn a_foreign_unique_index_rejects_permanently() {
     let foreign = doc! { "index": 0, "code": 11000, "errmsg": message };
     faulty.server.next("insert", [Fault::Refused(doc! { "ok": 1.0, "n": 0, "writeErrors": [foreign] })]);
     let error = faulty.users.register(&new_user("ada")).await.unwrap_err();
-    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Invalid, false));
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false));
 }

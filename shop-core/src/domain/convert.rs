@@ -1,0 +1,123 @@
+//! Conversions of the domain's types from and to those of the standard library.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{IdempotencyKey, Invalid, InvalidTimestamp, Price, PurchaseId, Timestamp, UserId, UserName};
+
+/// `TryFrom` of text, by `FromStr`. The error names the type.
+macro_rules! try_from_text {
+    ($($type:ident: $invalid:expr;)+) => {
+        $(
+            impl TryFrom<&str> for $type {
+                type Error = Invalid;
+
+                fn try_from(text: &str) -> Result<Self, Invalid> {
+                    text.parse().map_err($invalid)
+                }
+            }
+
+            impl TryFrom<String> for $type {
+                type Error = Invalid;
+
+                fn try_from(text: String) -> Result<Self, Invalid> {
+                    text.as_str().try_into()
+                }
+            }
+        )+
+    };
+}
+
+try_from_text! {
+    UserId: Invalid::UserId;
+    UserName: Invalid::UserName;
+    IdempotencyKey: Invalid::IdempotencyKey;
+    PurchaseId: Invalid::PurchaseId;
+    Price: Invalid::Price;
+    Timestamp: Invalid::Timestamp;
+}
+
+/// Comparison with text.
+macro_rules! eq_text {
+    ($($type:ident),+) => {
+        $(
+            impl PartialEq<str> for $type {
+                fn eq(&self, text: &str) -> bool {
+                    self.as_str() == text
+                }
+            }
+
+            impl PartialEq<&str> for $type {
+                fn eq(&self, text: &&str) -> bool {
+                    self.as_str() == *text
+                }
+            }
+        )+
+    };
+}
+
+eq_text!(UserId, UserName, IdempotencyKey);
+
+impl From<Timestamp> for SystemTime {
+    fn from(at: Timestamp) -> Self {
+        let distance = Duration::from_millis(at.as_millis().unsigned_abs());
+        if at.as_millis() < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+    }
+}
+
+impl TryFrom<SystemTime> for Timestamp {
+    type Error = InvalidTimestamp;
+
+    /// Rounded down to milliseconds.
+    fn try_from(time: SystemTime) -> Result<Self, Self::Error> {
+        jiff::Timestamp::try_from(time).map_err(|_range| InvalidTimestamp)?.try_into()
+    }
+}
+
+impl From<Timestamp> for jiff::Timestamp {
+    fn from(at: Timestamp) -> Self {
+        // The range of this type is within that of jiff.
+        Self::from_millisecond(at.as_millis()).unwrap_or(if at.as_millis() < 0 {
+            Self::MIN
+        } else {
+            Self::MAX
+        })
+    }
+}
+
+impl TryFrom<jiff::Timestamp> for Timestamp {
+    type Error = InvalidTimestamp;
+
+    /// Rounded down to milliseconds.
+    fn try_from(instant: jiff::Timestamp) -> Result<Self, Self::Error> {
+        // Floor, not truncation: an instant before 1970 must not move to a later millisecond.
+        let millis = instant.as_nanosecond().div_euclid(1_000_000);
+        i64::try_from(millis).map_err(|_range| InvalidTimestamp).and_then(Self::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InvalidText;
+
+    #[test]
+    fn text_converts_as_it_parses() {
+        assert_eq!(UserId::try_from("u1").unwrap(), "u1");
+        assert_eq!(UserName::try_from("ada".to_owned()).unwrap(), *"ada");
+        assert_eq!(UserId::try_from(" "), Err(Invalid::UserId(InvalidText::Blank)));
+        assert_eq!(UserName::try_from("").unwrap_err().to_string(), "the user name must not be blank");
+        assert_eq!(Price::try_from("29.99").unwrap(), "29.99".parse().unwrap());
+    }
+
+    #[test]
+    fn times_convert_both_ways_with_milliseconds() {
+        for text in ["0001-01-01T00:00:00.000Z", "1969-12-31T23:59:59.999Z", "9999-12-30T22:00:00.000Z"] {
+            let at: Timestamp = text.parse().unwrap();
+            assert_eq!(Timestamp::try_from(SystemTime::from(at)), Ok(at));
+            assert_eq!(Timestamp::try_from(jiff::Timestamp::from(at)), Ok(at));
+        }
+        let before = UNIX_EPOCH - Duration::from_micros(1);
+        assert_eq!(Timestamp::try_from(before).unwrap().as_millis(), -1);
+        assert_eq!(Timestamp::try_from(jiff::Timestamp::MAX), Err(InvalidTimestamp));
+    }
+}

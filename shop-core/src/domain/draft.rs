@@ -1,0 +1,58 @@
+//! The members of a new purchase, one by one.
+
+use super::{Invalid, NewPurchase, Price, UserId, UserName};
+
+/// The first members of a [`NewPurchase`], from [`NewPurchase::of`]. The first invalid one is the error of
+/// [`priced`](Self::priced).
+#[derive(Debug, Clone)]
+#[must_use = "a draft is complete with its price"]
+pub struct NewPurchaseDraft<T>(Result<T, Invalid>);
+
+impl NewPurchaseDraft<UserId> {
+    pub(super) fn new(user_id: impl TryInto<UserId, Error: Into<Invalid>>) -> Self {
+        Self(user_id.try_into().map_err(Into::into))
+    }
+
+    /// The name of the user.
+    pub fn named(
+        self,
+        user_name: impl TryInto<UserName, Error: Into<Invalid>>,
+    ) -> NewPurchaseDraft<(UserId, UserName)> {
+        NewPurchaseDraft(self.0.and_then(|id| Ok((id, user_name.try_into().map_err(Into::into)?))))
+    }
+}
+
+impl NewPurchaseDraft<(UserId, UserName)> {
+    /// The purchase at this price, made now, without a key.
+    ///
+    /// # Errors
+    /// The first member that is not valid.
+    pub fn priced(self, price: impl TryInto<Price, Error: Into<Invalid>>) -> Result<NewPurchase, Invalid> {
+        let (user_id, user_name) = self.0?;
+        Ok(NewPurchase::new(user_id, user_name, price.try_into().map_err(Into::into)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Decimal, InvalidPrice, InvalidText};
+
+    #[test]
+    fn members_are_texts_or_values() {
+        let by_text = NewPurchase::of("u1").named("ada".to_owned()).priced("29.99").unwrap();
+        let (id, name): (UserId, UserName) = ("u1".parse().unwrap(), "ada".parse().unwrap());
+        assert_eq!(NewPurchase::of(id).named(name).priced(Decimal::new(2999, 2)).unwrap(), by_text);
+        assert_eq!((by_text.user_id, by_text.user_name), ("u1".parse().unwrap(), "ada".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_first_invalid_member_is_the_error() {
+        let blank = NewPurchase::of("").named("").priced("x").unwrap_err();
+        assert_eq!(blank, Invalid::UserId(InvalidText::Blank));
+        let unnamed = NewPurchase::of("u1").named("").priced("x").unwrap_err();
+        assert_eq!(unnamed, Invalid::UserName(InvalidText::Blank));
+        let negative = NewPurchase::of("u1").named("ada").priced("-1").unwrap_err();
+        assert_eq!(negative, Invalid::Price(InvalidPrice::Negative));
+    }
+}

@@ -1,0 +1,89 @@
+//! A store as a sink, without a log in between.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, Receipt};
+use crate::{Error, ErrorKind, Purchase, Result};
+
+/// Writes purchases straight into a store. They are listed as soon as they are published, and conflicts are detected at
+/// once.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::InMemoryStore;
+/// use shop_core::ports::{Durability, StoreSink};
+/// use shop_core::{NewPurchase, Shop};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// let store = InMemoryStore::new();
+/// let shop = Shop::of(StoreSink::new(Arc::new(store.clone()), Durability::Memory), store.clone());
+/// shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+/// assert_eq!(store.all().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct StoreSink {
+    store: Arc<dyn PurchaseStore>,
+    durability: Durability,
+    closed: Arc<AtomicBool>,
+}
+
+impl StoreSink {
+    /// A sink over `store`, where a stored purchase has this durability.
+    #[must_use]
+    pub fn new(store: Arc<dyn PurchaseStore>, durability: Durability) -> Self {
+        Self { store, durability, closed: Arc::default() }
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed"));
+        }
+        Ok(())
+    }
+}
+
+impl From<StoreSink> for Arc<dyn PurchaseSink> {
+    fn from(sink: StoreSink) -> Self {
+        Arc::new(sink)
+    }
+}
+
+#[async_trait]
+impl PurchaseSink for StoreSink {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.open()?;
+        let (kind, message) = match self.store.insert_one(purchase.clone()).await? {
+            InsertOutcome::Inserted | InsertOutcome::Duplicate => {
+                return Ok(Receipt::new(purchase.id, self.durability));
+            }
+            InsertOutcome::Unknown(error) => return Err(error),
+            InsertOutcome::Conflict => {
+                (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
+            }
+            InsertOutcome::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
+        };
+        Err(Error::new(kind, message))
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.open()?;
+        self.store.check().await
+    }
+
+    async fn close(&self, _timeout: Duration) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! [`Shop`]: buys and lists purchases on any backend.
+//!
+//! ```
+//! use shop_core::{NewPurchase, Shop};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> shop_core::Result<()> {
+//! let shop = Shop::in_memory();
+//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+//! let bought = shop.buy(order).await?;
+//!
+//! let spent = shop.user("u1".parse()?).waiting_for(&bought.receipt).summary().await?;
+//! assert_eq!((spent.count, spent.total_spent.to_string()), (1, "29.99".to_owned()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same code runs over HTTP with the `shop()` of `shop_client::ShopClient`, on files with
+//! `shop_store::embedded::EmbeddedShop`, on your own log and store with [`Shop::of`], and in tests with
+//! [`Shop::in_memory`] or on mocks of the two ports (feature `mock`).
+
+mod buy_all;
+#[cfg(test)]
+mod shop_test;
+mod user_purchases;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use user_purchases::UserPurchases;
+
+use crate::memory::InMemoryStore;
+use crate::ports::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Selector, StoreSink};
+use crate::{
+    Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId, UserName,
+};
+
+/// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
+///
+/// ```
+/// use shop_core::{NewPurchase, Result, Shop};
+///
+/// /// Independent of the backend.
+/// async fn checkout(shop: &Shop, price: &str) -> Result<u64> {
+///     let bought = shop.buy(NewPurchase::of("u1").named("ada").priced(price)?).await?;
+///     let user = shop.user(bought.purchase.user_id).waiting_for(&bought.receipt);
+///     Ok(user.summary().await?.count)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// assert_eq!(checkout(&Shop::in_memory(), "29.99").await?, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Shop {
+    sink: Arc<dyn PurchaseSink>,
+    query: Arc<dyn PurchaseQuery>,
+    context: Option<Box<RequestContext>>,
+}
+
+impl Shop {
+    /// A shop that publishes to `sink` and lists from `query`. Something else carries the purchases from one to the
+    /// other, such as an [`Ingest`](crate::ingest::Ingest).
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_core::memory::{InMemoryLog, InMemoryStore};
+    ///
+    /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    /// let shop = Shop::of(log.sink(), store);
+    /// ```
+    #[must_use]
+    pub fn of(sink: impl PurchaseSink, query: impl PurchaseQuery) -> Self {
+        Self { sink: Arc::new(sink), query: Arc::new(query), context: None }
+    }
+
+    /// A shop in memory, where a purchase is listed as soon as it is bought. For tests and experiments.
+    ///
+    /// ```
+    /// use shop_core::{ErrorKind, NewPurchase, Shop};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// let shop = Shop::in_memory();
+    /// let order = |price| NewPurchase::of("u1").named("ada").priced(price);
+    /// shop.buy(order("29.99")?.with_key("order-7".parse()?)).await?;
+    /// // The key is used by a purchase with another price.
+    /// let error = shop.buy(order("1")?.with_key("order-7".parse()?)).await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Conflict);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let store = InMemoryStore::new();
+        Self::of(StoreSink::new(Arc::new(store.clone()), Durability::Memory), store)
+    }
+
+    /// A shop whose purchases belong to `context`: its request id and its W3C `traceparent` are transmitted with each
+    /// purchase.
+    ///
+    /// ```
+    /// use shop_core::{NewPurchase, RequestContext, Shop};
+    ///
+    /// # async fn example(shop: Shop, order: NewPurchase, id: String) -> shop_core::Result<()> {
+    /// let of_this_request = shop.with_context(RequestContext::new(Some(id), None));
+    /// of_this_request.buy(order).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_context(&self, context: RequestContext) -> Self {
+        Self { context: Some(Box::new(context)), ..self.clone() }
+    }
+
+    /// The port that purchases are published to.
+    #[must_use]
+    pub fn sink(&self) -> Arc<dyn PurchaseSink> {
+        Arc::clone(&self.sink)
+    }
+
+    /// The port that purchases are listed from.
+    #[must_use]
+    pub fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::clone(&self.query)
+    }
+
+    /// Buys.
+    ///
+    /// The key of the purchase makes the call idempotent: the purchase is stored once, however often it is bought.
+    /// Without a key, one is generated for this call.
+    ///
+    /// ```
+    /// use shop_core::{NewPurchase, Shop};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// # let shop = Shop::in_memory();
+    /// let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+    /// let bought = shop.buy(order).await?;
+    /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`PurchaseSink::publish_new`]. The error's [`outcome`](crate::Error::outcome) tells apart a purchase
+    /// that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is the
+    /// key to repeat the purchase with. A log does not detect a key that was used for another purchase: the second one
+    /// is accepted, and dead-lettered as a [conflict](crate::log::ReasonKind::Conflict).
+    ///
+    /// # Cancel safety
+    /// Once polled, the purchase may be published even if the future is dropped.
+    pub async fn buy(&self, mut purchase: NewPurchase) -> Result<PublishedPurchase> {
+        let given = purchase.key.clone();
+        let key = purchase.key.get_or_insert_with(|| SystemClock.fresh_id().into()).clone();
+        self.sink.publish_new(purchase, self.context.clone()).await.map_err(|error| match given {
+            Some(key) => error.with_idempotency_key(key),
+            None => error.with_generated_key(key),
+        })
+    }
+
+    /// The purchase with this id, if it is stored.
+    ///
+    /// # Errors
+    /// Those of [`PurchaseQuery::get`].
+    pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        self.query.get(id).await
+    }
+
+    /// The purchases of the user with this id.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// # let shop = shop_core::Shop::in_memory();
+    /// let spent = shop.user("u1".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user(&self, id: UserId) -> UserPurchases {
+        UserPurchases::new(self.query(), Selector::User(id))
+    }
+
+    /// The purchases of the users with this name.
+    pub fn user_named(&self, name: UserName) -> UserPurchases {
+        UserPurchases::new(self.query(), Selector::Name(name))
+    }
+
+    /// Checks whether purchases can be bought and listed now.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub async fn check(&self) -> Result<()> {
+        self.sink.check().await?;
+        self.query.check_reads().await
+    }
+
+    /// Rejects further purchases of this shop and its clones, and waits up to `timeout` for those in flight. Listings
+    /// still work.
+    ///
+    /// # Errors
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when some are still in flight after that time.
+    pub async fn close(&self, timeout: Duration) -> Result<()> {
+        self.sink.close(timeout).await
+    }
+}

@@ -1,0 +1,172 @@
+//! A shop over the ports in memory and over faults.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::*;
+use crate::log::{LogSource, SourceEvent};
+use crate::memory::InMemoryLog;
+use crate::ports::{Page, PageLimit, PageRequest, PurchaseStore, Receipt, Summary};
+use crate::{Error, ErrorKind, Outcome, Timestamp};
+
+fn new(price: &str) -> NewPurchase {
+    NewPurchase::of("u1").named("ada").priced(price).unwrap()
+}
+
+/// A sink whose calls fail with an unknown outcome.
+#[derive(Debug)]
+struct Unavailable;
+
+#[async_trait]
+impl PurchaseSink for Unavailable {
+    async fn publish(&self, _purchase: &Purchase) -> Result<Receipt> {
+        Err(Error::new(ErrorKind::Unavailable, "no response"))
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
+    }
+
+    async fn check(&self) -> Result<()> {
+        Err(Error::new(ErrorKind::Unavailable, "no response"))
+    }
+
+    async fn close(&self, _timeout: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A store that notes the limits of the requested pages.
+#[derive(Debug, Default, Clone)]
+struct Noting(InMemoryStore, Arc<Mutex<Vec<usize>>>);
+
+#[async_trait]
+impl PurchaseQuery for Noting {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        self.1.lock().unwrap().push(request.limit.get());
+        self.0.page(selector, request).await
+    }
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        self.0.summary(selector).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        self.0.get(id).await
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn in_memory_a_purchase_is_listed_at_once() {
+    let shop = Shop::in_memory();
+    let bought = shop.buy(new("29.99")).await.unwrap();
+    assert_eq!(shop.get(&bought.receipt.id).await.unwrap(), Some(bought.purchase));
+    assert_eq!(shop.user_named("ada".parse().unwrap()).summary().await.unwrap().count, 1);
+    shop.check().await.unwrap();
+
+    shop.clone().close(Duration::ZERO).await.unwrap();
+    assert_eq!(shop.buy(new("1")).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(shop.user("u1".parse().unwrap()).summary().await.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn a_key_makes_a_buy_idempotent() {
+    let shop = Shop::in_memory();
+    let keyed = |price| new(price).with_key("order-7".parse().unwrap());
+    let first = shop.buy(keyed("29.99")).await.unwrap();
+    assert_eq!(shop.buy(keyed("29.990")).await.unwrap().receipt, first.receipt);
+    let error = shop.buy(keyed("1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(error.idempotency_key().unwrap(), "order-7");
+    assert_eq!(shop.user("u1".parse().unwrap()).summary().await.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn an_error_has_the_key_to_repeat_with() {
+    let shop = Shop::of(Unavailable, InMemoryStore::new());
+    let keyed = shop.buy(new("1").with_key("order-7".parse().unwrap())).await.unwrap_err();
+    assert_eq!((keyed.outcome(), keyed.is_retryable()), (Outcome::Unknown, true));
+    assert_eq!(keyed.idempotency_key().unwrap(), "order-7");
+    // A repetition without the generated key would be another purchase.
+    let generated = shop.buy(new("1")).await.unwrap_err();
+    assert!(!generated.is_retryable());
+    assert!(generated.idempotency_key().unwrap().as_str().parse::<PurchaseId>().is_ok());
+    assert!(shop.check().await.is_err());
+}
+
+#[tokio::test]
+async fn the_context_is_transmitted() {
+    let log = InMemoryLog::default();
+    let shop = Shop::of(log.sink(), InMemoryStore::new());
+    let context = RequestContext::new(Some("r-1".into()), None);
+    shop.with_context(context).buy(new("1")).await.unwrap();
+    let SourceEvent::Batch(batch) = log.source("group").next().await.unwrap() else { panic!("a batch") };
+    assert_eq!(batch.records[0].headers.get("request-id"), Some(&b"r-1"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_waits_for_the_receipt() {
+    let store = InMemoryStore::new();
+    let shop = Shop::of(InMemoryLog::default().sink(), store.clone());
+    let bought = shop.buy(new("29.99")).await.unwrap();
+    let user = shop.user("u1".parse().unwrap());
+    let first = Duration::from_millis(300);
+    for hurried in [
+        user.clone().waiting_for(&bought.receipt).wait_timeout(first),
+        user.clone().wait_timeout(first).waiting_for(&bought.receipt),
+    ] {
+        let start = Instant::now();
+        let error = hurried.summary().await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
+        assert_eq!(start.elapsed(), first);
+    }
+    let waiting = user.waiting_for(&bought.receipt);
+    let insert = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        store.insert_one(bought.purchase.clone()).await.unwrap();
+    };
+    let listed = waiting.purchases().try_collect::<Vec<_>>();
+    let (listed, ()) = futures_util::future::join(listed, insert).await;
+    assert_eq!(listed.unwrap(), [bought.purchase.clone()]);
+    assert_eq!(waiting.page(&PageRequest::default()).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_requests_small_pages_first() {
+    let query = Noting::default();
+    let shop = Shop::of(StoreSink::new(Arc::new(query.0.clone()), Durability::Memory), query.clone());
+    let at = |second: i64| Timestamp::from_millis(second * 1_000).unwrap();
+    let orders: Vec<_> = (0..120).map(|second| new("1").with_timestamp(at(second))).collect();
+    let bought: Vec<_> = shop.buy_all(stream::iter(orders), 8).try_collect().await.unwrap();
+    assert!(bought.iter().map(|bought| bought.purchase.timestamp).eq((0..120).map(at)), "in order");
+
+    let user = shop.user("u1".parse().unwrap());
+    let limits = || std::mem::take(&mut *query.1.lock().unwrap());
+    assert_eq!(user.purchases().take(10).count().await, 10);
+    assert_eq!(limits(), [50]);
+    let newest: Vec<_> = user.purchases().try_collect().await.unwrap();
+    assert_eq!((newest.len(), newest[0].timestamp, limits()), (120, at(119), vec![50, 1_000]));
+    let sized = user.oldest_first().page_size(PageLimit::new(60).unwrap());
+    let oldest: Vec<_> = sized.purchases().try_collect().await.unwrap();
+    assert_eq!((oldest.len(), oldest[0].timestamp, limits()), (120, at(0), vec![60, 60]));
+}
+
+#[tokio::test]
+async fn a_fallible_source_keeps_its_tags_and_errors() {
+    let shop = Shop::in_memory();
+    let source = stream::iter([Ok((1, new("1"))), Err("line 2 is damaged"), Ok((3, new("3")))]);
+    let results: Vec<_> = shop.try_buy_all(source, 0).collect().await;
+    let prices = results
+        .into_iter()
+        .map(|result| result.map(|(tag, bought)| (tag, bought.unwrap().purchase.price.to_string())));
+    let expected = [Ok((1, "1".to_owned())), Err("line 2 is damaged"), Ok((3, "3".to_owned()))];
+    assert_eq!(prices.collect::<Vec<_>>(), expected);
+}

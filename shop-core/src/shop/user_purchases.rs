@@ -1,0 +1,167 @@
+//! One user's purchases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+
+use crate::ports::{
+    ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, Receipt, Selector, Summary,
+};
+use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
+
+/// One user's purchases: all of them, a page, or their count and sum.
+///
+/// ```
+/// use futures_util::TryStreamExt;
+/// use shop_core::Shop;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// # let shop = Shop::in_memory();
+/// let user = shop.user("u1".parse()?);
+/// println!("{:?}", user.summary().await?);
+/// let mut purchases = user.oldest_first().purchases();
+/// while let Some(purchase) = purchases.try_next().await? {
+///     println!("{} {}", purchase.timestamp, purchase.price);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing is read until a page, the purchases or the summary are"]
+pub struct UserPurchases {
+    query: Arc<dyn PurchaseQuery>,
+    selector: Selector,
+    order: ListOrder,
+    page_size: Option<PageLimit>,
+    awaited: Option<PurchaseId>,
+    /// The maximum wait for the awaited purchase.
+    wait_timeout: Duration,
+}
+
+/// The default wait for a purchase.
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+
+impl UserPurchases {
+    pub(super) fn new(query: Arc<dyn PurchaseQuery>, selector: Selector) -> Self {
+        let (order, wait_timeout) = (ListOrder::NewestFirst, DEFAULT_WAIT);
+        Self { query, selector, order, page_size: None, awaited: None, wait_timeout }
+    }
+
+    /// Lists the oldest purchases first.
+    pub const fn oldest_first(mut self) -> Self {
+        self.order = ListOrder::OldestFirst;
+        self
+    }
+
+    /// The number of purchases that [`purchases`](Self::purchases) requests at once. By default 50 at first, then
+    /// 1,000.
+    pub const fn page_size(mut self, size: PageLimit) -> Self {
+        self.page_size = Some(size);
+        self
+    }
+
+    /// Waits until the purchase of `receipt` is stored, at most 10 s or the [`wait_timeout`](Self::wait_timeout), so
+    /// that the results include it.
+    ///
+    /// A purchase is accepted when it is in the log, and listed when it is in the store. Purchases that were accepted
+    /// earlier may be stored later.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use shop_core::{NewPurchase, Shop};
+    ///
+    /// # async fn example(shop: Shop, order: NewPurchase) -> shop_core::Result<()> {
+    /// let bought = shop.buy(order).await?;
+    /// let user = shop.user(bought.purchase.user_id.clone());
+    /// assert!(user.clone().waiting_for(&bought.receipt).summary().await?.count >= 1);
+    ///
+    /// let hurried = user.waiting_for(&bought.receipt).wait_timeout(Duration::from_millis(200));
+    /// println!("{:?}", hurried.summary().await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Calls fail with [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when the purchase is not stored in time.
+    pub const fn waiting_for(mut self, receipt: &Receipt) -> Self {
+        self.awaited = Some(receipt.id);
+        self
+    }
+
+    /// The maximum wait for the purchase of [`waiting_for`](Self::waiting_for) (default 10 s). The order of the two
+    /// calls does not matter.
+    pub const fn wait_timeout(mut self, time: Duration) -> Self {
+        self.wait_timeout = time;
+        self
+    }
+
+    /// Reads one page.
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_core::ports::{ListOrder, PageLimit, PageRequest};
+    ///
+    /// # async fn example(shop: Shop) -> shop_core::Result<()> {
+    /// let first = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(20)?);
+    /// let page = shop.user("u1".parse()?).page(&first).await?;
+    /// let next = first.with_cursor(page.next);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`PurchaseQuery::page`].
+    pub async fn page(&self, request: &PageRequest) -> Result<Page> {
+        self.wait().await?;
+        self.query.page(&self.selector, request).await
+    }
+
+    /// Reads the number of purchases and their exact sum.
+    ///
+    /// # Errors
+    /// Those of [`PurchaseQuery::summary`].
+    pub async fn summary(&self) -> Result<Summary> {
+        self.wait().await?;
+        self.query.summary(&self.selector).await
+    }
+
+    /// All purchases, newest first unless [`oldest_first`](Self::oldest_first) is set. Pages are requested as the
+    /// stream is read; at most one page is buffered.
+    ///
+    /// ```
+    /// use futures_util::{StreamExt, TryStreamExt};
+    ///
+    /// # async fn example(shop: shop_core::Shop) -> shop_core::Result<()> {
+    /// let latest: Vec<_> = shop.user("u1".parse()?).purchases().take(10).try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The stream ends after an error.
+    pub fn purchases(&self) -> impl Stream<Item = Result<Purchase>> + Send + Unpin + use<> {
+        let user = self.clone();
+        let pages = async move {
+            user.wait().await?;
+            let first = PageRequest::first(user.order, user.page_size.unwrap_or_default());
+            let following = user.page_size.unwrap_or(PageLimit::MAX);
+            Ok::<_, Error>(user.query.growing_pages(user.selector, first, following))
+        };
+        let purchases = stream::once(pages).try_flatten();
+        purchases.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    /// Waits for the awaited purchase.
+    async fn wait(&self) -> Result<()> {
+        match self.awaited {
+            Some(id) if !self.query.wait_for(&id, self.wait_timeout).await? => {
+                let message =
+                    format!("purchase {id} was accepted, but is not stored yet: increase wait_timeout");
+                Err(Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied))
+            }
+            _ => Ok(()),
+        }
+    }
+}
