@@ -94,12 +94,6 @@ impl fmt::Display for CliError {
     }
 }
 
-impl From<shop_client::Error> for CliError {
-    fn from(error: shop_client::Error) -> Self {
-        shop_core::Error::from(error).into()
-    }
-}
-
 impl From<shop_core::Error> for CliError {
     fn from(error: shop_core::Error) -> Self {
         Self::new(error.chain())

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{Error, ErrorKind, NewPurchase, PublishedPurchase, Purchase, PurchaseId, Result, ShopClient};
+use crate::error::client_error;
+use crate::{ErrorKind, NewPurchase, PublishedPurchase, Purchase, PurchaseId, Result, ShopClient};
 
 /// A [`ShopClient`] whose calls block the thread. Cheap to clone.
 ///
@@ -48,7 +49,7 @@ impl BlockingShopClient {
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("shop-client").enable_all().build();
         let runtime = runtime.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "the thread of the client cannot be started")
+            client_error(ErrorKind::Unavailable, "the thread of the client cannot be started")
                 .with_source(error)
         })?;
         let handle = runtime.handle().clone();

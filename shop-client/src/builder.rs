@@ -9,11 +9,12 @@ use reqwest::{Client, ClientBuilder, Proxy, Url};
 use tokio::sync::Semaphore;
 
 use crate::client::ShopClient;
+use crate::error::client_error;
 use crate::observer::{CallEvent, Observer};
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
 use crate::transport::{Timeouts, Transport};
-use crate::{BearerToken, Error, ErrorKind, Result, RetryPolicy, TokenProvider};
+use crate::{BearerToken, ErrorKind, Result, RetryPolicy, TokenProvider};
 
 /// How long an unused connection is kept.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
@@ -276,7 +277,7 @@ impl ShopClientBuilder {
         let base = self.parsed_url()?;
         let name = self.user_agent.as_deref();
         let agent = name.map(HeaderValue::from_str).transpose().map_err(|error| {
-            Error::new(ErrorKind::Invalid, "the user agent must be visible ASCII").with_source(error)
+            client_error(ErrorKind::Invalid, "the user agent must be visible ASCII").with_source(error)
         })?;
         let (http, user_agent) = match self.http.take() {
             // A passed HTTP client keeps its own user agent unless one was set here.
@@ -313,13 +314,13 @@ impl ShopClientBuilder {
         with_tls(builder, base)?.build().map_err(|error| {
             let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
                            apt-get install ca-certificates), or pass a client of your own";
-            Error::new(ErrorKind::Unsupported, message).with_source(error)
+            client_error(ErrorKind::Unsupported, message).with_source(error)
         })
     }
 
     fn parsed_url(&self) -> Result<Url> {
         let wrong =
-            |problem: &str| Error::new(ErrorKind::Invalid, format!("the address of the service {problem}"));
+            |problem: &str| client_error(ErrorKind::Invalid, format!("the address of the service {problem}"));
         let mut url: Url = self.base_url.parse().map_err(|error| {
             wrong("is not a URL: use one such as http://localhost:3000").with_source(error)
         })?;
@@ -371,7 +372,7 @@ fn with_tls(builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
         return Ok(builder);
     }
     let message = "https needs the feature rustls of shop-client, or an http_client with TLS";
-    Err(Error::new(ErrorKind::Unsupported, message))
+    Err(client_error(ErrorKind::Unsupported, message))
 }
 
 #[cfg(test)]

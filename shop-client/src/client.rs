@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use shop_core::api::problem::UNKNOWN_PURCHASE;
@@ -15,13 +15,14 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::correlation::Correlation;
+use crate::error::client_error;
 use crate::observer::CallState;
 use crate::response::Response;
 use crate::retries::CallLimits;
 use crate::transport::{Call, Transport};
 use crate::{
-    Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, PurchaseId, Receipt, RequestContext,
-    Result, RetryPolicy,
+    ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId, RequestContext,
+    Result, RetryPolicy, Shop, UserId, UserName, UserPurchases,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
@@ -53,23 +54,8 @@ pub(crate) struct Inner {
     max_in_flight: usize,
 }
 
-/// An accepted purchase, and the proof of it.
-///
-/// ```no_run
-/// # fn example(bought: shop_client::PublishedPurchase) {
-/// println!("{} survives: {:?}", bought.purchase.id, bought.receipt.durability);
-/// # }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PublishedPurchase {
-    /// The purchase, with its id and its timestamp.
-    pub purchase: Purchase,
-    /// Its durability, and its position in the log.
-    pub receipt: Receipt,
-    /// The number of attempts that it took. Above 1 the service may have failed, or a response was lost.
-    pub attempts: u32,
-}
+/// The maximum wait for a purchase in one request to the service.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Readiness {
@@ -84,9 +70,31 @@ impl ShopClient {
         Self { inner: Arc::new(inner), correlation: Correlation::default(), limits }
     }
 
+    /// The service as a [`Shop`], for code that does not depend on the backend. It shares everything with this client.
+    ///
+    /// ```no_run
+    /// use shop_client::{NewPurchase, Shop, ShopClient};
+    ///
+    /// async fn checkout(shop: &Shop, order: NewPurchase) -> shop_client::Result<()> {
+    ///     let bought = shop.buy(order).await?;
+    ///     println!("bought: {}", bought.purchase.id);
+    ///     Ok(())
+    /// }
+    ///
+    /// # async fn example(client: ShopClient, order: NewPurchase) -> shop_client::Result<()> {
+    /// // In a test: `Shop::in_memory()`, or `Shop::of` mocks.
+    /// checkout(&client.shop(), order).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn shop(&self) -> Shop {
+        Shop::of(self.clone(), self.clone())
+    }
+
     /// A client whose requests belong to `context`: they send its id as `X-Request-Id`, and its W3C `traceparent`.
     ///
-    /// Without a context, each call gets a fresh id. The service logs the id, and an [`Error`] contains it. With the
+    /// Without a context, each call gets a fresh id. The service logs the id, and an [error](crate::Error) contains it. With the
     /// feature `otel`, the trace is that of the current span.
     ///
     /// ```no_run
@@ -165,29 +173,19 @@ impl ShopClient {
     /// [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another purchase,
     /// [`Denied`](ErrorKind::Denied), [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded),
     /// also when [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight, and
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](Error::outcome) tells apart a
-    /// purchase that was not recorded and one that may have been. Its [`idempotency_key`](Error::idempotency_key) is
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](crate::Error::outcome) tells apart a
+    /// purchase that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is
     /// the key to repeat the purchase with.
     ///
     /// # Cancel safety
     /// Once polled, the purchase is sent and retried even if the future is dropped. It counts towards
     /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) until the service responds or the retries end.
-    pub async fn buy(&self, mut purchase: NewPurchase) -> Result<PublishedPurchase> {
-        let fresh = purchase.key.is_none();
-        let key = purchase.key.take().unwrap_or_else(generate_key);
-        let (published, attempts) = self.publish(&purchase, key.clone(), None).await.map_err(|error| {
-            let error = if fresh { error.with_fresh_key() } else { error };
-            error.with_key(key)
-        })?;
-        let PublishedBody { purchase, receipt, .. } = published;
-        Ok(PublishedPurchase { purchase: purchase.into(), receipt: receipt.into(), attempts })
+    pub async fn buy(&self, purchase: NewPurchase) -> Result<PublishedPurchase> {
+        self.shop().buy(purchase).await
     }
 
-    /// Buys all of them, with at most `max_in_flight_batches` in flight, and at most
-    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight). The stream is polled only as results are read.
-    ///
-    /// The results are in the order of the purchases. Purchases in flight at the same time may reach the log in another
-    /// order. An error does not end the stream: the next result follows.
+    /// Buys all of them, as [`Shop::buy_all`]: with at most `in_flight` in flight, and at most
+    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
     ///
     /// ```no_run
     /// use futures_util::{StreamExt, stream};
@@ -210,35 +208,73 @@ impl ShopClient {
         &self,
         purchases: S,
         in_flight: usize,
-    ) -> impl Stream<Item = Result<PublishedPurchase>> + Send + Unpin + 'static
+    ) -> impl Stream<Item = Result<PublishedPurchase>> + Send + Unpin + use<S>
     where
         S: Stream<Item = NewPurchase> + Send + 'static,
     {
-        let client = self.clone();
-        let in_flight = in_flight.clamp(1, self.inner.max_in_flight);
-        let calls = purchases.map(move |purchase| {
-            let client = client.clone();
-            async move { client.buy(purchase).await }
-        });
-        calls.buffered(in_flight).boxed()
+        self.shop().buy_all(purchases, in_flight.min(self.inner.max_in_flight))
     }
 
-    /// Sends a purchase; returns the number of attempts, too. Its key determines its id.
-    pub(crate) async fn publish(
+    /// Buys all of a source that can fail, as [`Shop::try_buy_all`]: with a tag for each purchase, at most `in_flight` in
+    /// flight, and at most [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
+    ///
+    /// # Cancel safety
+    /// As [`buy_all`](Self::buy_all).
+    pub fn try_buy_all<S, T, E>(
+        &self,
+        purchases: S,
+        in_flight: usize,
+    ) -> impl Stream<Item = Result<(T, Result<PublishedPurchase>), E>> + Send + Unpin + use<S, T, E>
+    where
+        S: Stream<Item = Result<(T, NewPurchase), E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.shop().try_buy_all(purchases, in_flight.min(self.inner.max_in_flight))
+    }
+
+    /// The purchases of the user with this id.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let spent = client.user("u1".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user(&self, id: UserId) -> UserPurchases {
+        self.shop().user(id)
+    }
+
+    /// The purchases of the users with this name.
+    ///
+    /// ```no_run
+    /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
+    /// let spent = client.user_named("ada".parse()?).summary().await?;
+    /// println!("{} purchases for {}", spent.count, spent.total_spent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn user_named(&self, name: UserName) -> UserPurchases {
+        self.shop().user_named(name)
+    }
+
+    /// Sends a purchase. Its key determines its id.
+    pub(crate) async fn send_purchase(
         &self,
         purchase: &NewPurchase,
         key: IdempotencyKey,
         context: Option<&RequestContext>,
-    ) -> Result<(PublishedBody, u32)> {
+    ) -> Result<PublishedPurchase> {
         let id = id_from_key(&purchase.user_id, &key);
         let body = NewPurchaseBody::from(purchase);
         let call = self.inner.transport.write("buy", "v1/purchases", &body, key)?;
         let answer = self.send(call, context).await?;
-        let published: PublishedBody = answer.parsed()?;
-        if published.purchase.id != id || published.receipt.id != id {
+        let PublishedBody { purchase, receipt, .. } = answer.parsed()?;
+        if purchase.id != id || receipt.id != id {
             return Err(answer.unreadable("the response contains another purchase"));
         }
-        Ok((published, answer.attempts))
+        Ok(PublishedPurchase::new(purchase.into(), receipt.into()).with_attempts(answer.attempts))
     }
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
@@ -255,7 +291,7 @@ impl ShopClient {
         let task = self.inner.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
             let message = "the task that sent the request was aborted";
-            Err(Error::new(ErrorKind::Internal, message).with_source(error))
+            Err(client_error(ErrorKind::Internal, message).with_source(error))
         })
     }
 
@@ -278,9 +314,16 @@ impl ShopClient {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) and others when the query fails.
     pub async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        self.find(id, Duration::ZERO).await
+    }
+
+    /// The purchase with this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
+    pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Option<Purchase>> {
         let transport = &self.inner.transport;
-        let url = transport.url(&format!("v1/purchases/{id}"), &[]);
-        let mut call = Call::query("get", url, transport.timeouts.get);
+        let waiting = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
+        let parameters = if wait.is_zero() { &[][..] } else { &waiting[..] };
+        let url = transport.url(&format!("v1/purchases/{id}"), parameters);
+        let mut call = Call::query("get", url, transport.timeouts.get.saturating_add(wait));
         call.outcomes = &[UNKNOWN_PURCHASE];
         let answer = self.query(&call).await?;
         if answer.status != StatusCode::OK {
@@ -323,7 +366,7 @@ impl ShopClient {
         if ready.status == "ready" {
             Ok(())
         } else {
-            Err(Error::new(ErrorKind::Unavailable, "the service does not report that it is ready")
+            Err(client_error(ErrorKind::Unavailable, "the service does not report that it is ready")
                 .with_outcome(Outcome::NotApplied))
         }
     }
@@ -346,7 +389,7 @@ impl ShopClient {
         self.inner.writes.close();
         require_runtime()?;
         tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
+            client_error(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
         })
     }
 }
@@ -356,11 +399,11 @@ impl Inner {
     fn admit(&self) -> Result<OwnedSemaphorePermit> {
         require_runtime()?;
         if self.writes.is_closed() {
-            return Err(Error::new(ErrorKind::Closed, "the client is closed"));
+            return Err(client_error(ErrorKind::Closed, "the client is closed"));
         }
         Arc::clone(&self.write_permits).try_acquire_owned().map_err(|_all_taken| {
             let message = format!("{} writes of this client are in flight", self.max_in_flight);
-            Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
+            client_error(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
         })
     }
 }
@@ -369,7 +412,7 @@ impl Inner {
 fn require_runtime() -> Result<()> {
     Handle::try_current().map(drop).map_err(|error| {
         let message = "a call needs a Tokio runtime: make it within one, or use BlockingShopClient of the feature blocking";
-        Error::new(ErrorKind::Unsupported, message).with_source(error)
+        client_error(ErrorKind::Unsupported, message).with_source(error)
     })
 }
 

@@ -70,32 +70,33 @@
 //! # Handle errors
 //!
 //! An [`Error`] has a [kind](Error::kind), whether [a retry](Error::is_retryable) may help, and whether the call [took
-//! effect](Error::outcome). The reason for a rejected request is in its [problem](Error::problem). A buy with an
+//! effect](Error::outcome). The reason for a rejected request is in its [problem](HttpErrorExt::problem). A buy with an
 //! unknown outcome has the [key](Error::idempotency_key) to repeat it with. The [request id](Error::request_id) is also
 //! in the service's log.
 //!
-//! # Write against the ports
+//! # Independent of the backend
 //!
-//! A [`ShopClient`] is a [`PurchaseSink`], a [`PurchaseQuery`], a [`UserStore`] and an [`OrderStore`]. Code that is
-//! written against these ports runs unchanged over HTTP, on an embedded log and store, or [in memory](memory).
+//! [`shop`](ShopClient::shop) is the service as a [`Shop`]. Code that takes a `Shop` runs unchanged over HTTP, on files,
+//! and [in memory](Shop::in_memory).
 //!
 //! ```
-//! use shop_client::memory::InMemoryStore;
-//! use shop_client::shop_core::Result;
-//! use shop_client::{PurchaseQuery, Selector, UserId};
+//! use shop_client::{Result, Shop, UserId};
 //!
 //! /// Independent of HTTP.
-//! async fn is_regular(purchases: &dyn PurchaseQuery, user: UserId) -> Result<bool> {
-//!     Ok(purchases.summary(&Selector::User(user)).await?.count >= 10)
+//! async fn is_regular(shop: &Shop, user: UserId) -> Result<bool> {
+//!     Ok(shop.user(user).summary().await?.count >= 10)
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // In a test; the program passes `&client`.
-//! assert!(!is_regular(&InMemoryStore::new(), "u1".parse()?).await?);
+//! # async fn main() -> Result<()> {
+//! // In a test; the program passes `&client.shop()`.
+//! assert!(!is_regular(&Shop::in_memory(), "u1".parse()?).await?);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`], a [`UserStore`] and an [`OrderStore`]: the ports of
+//! [`shop_core`].
 //!
 //! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockUserStore` and `MockOrderStore`, for tests
 //! that need a specific error or count calls.
@@ -126,7 +127,7 @@
 //! |---|---|
 //! | `builder` | the builder and its options |
 //! | `blocking` | the client for programs without a runtime |
-//! | `client`, `listing`, `resource`, `users`, `orders` | the calls |
+//! | `client`, `resource`, `users`, `orders` | the calls |
 //! | `error`, `problem` | the error, and the problem that a service reports |
 //! | `retries` | retries: total time, backoff, budget |
 //! | `tokens` | bearer tokens |
@@ -143,7 +144,6 @@ mod builder;
 mod client;
 mod correlation;
 mod error;
-mod listing;
 #[cfg(test)]
 mod misbehaving_service_test;
 mod observer;
@@ -160,9 +160,8 @@ mod users;
 #[cfg(feature = "blocking")]
 pub use blocking::BlockingShopClient;
 pub use builder::ShopClientBuilder;
-pub use client::{PublishedPurchase, ShopClient};
-pub use error::{Error, Result};
-pub use listing::UserPurchases;
+pub use client::ShopClient;
+pub use error::HttpErrorExt;
 pub use observer::{CallEvent, CallState};
 pub use orders::Orders;
 pub use problem::Problem;
@@ -188,8 +187,8 @@ pub use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
 pub use shop_core::users::MockUserStore;
 pub use shop_core::users::{Email, NewUser, PersonName, Registration, User, UserNumber, UserStore};
 pub use shop_core::{
-    ErrorKind, IdempotencyKey, NewPurchase, Outcome, Price, Purchase, PurchaseId, RequestContext, Retry,
-    Timestamp, Total, UserId, UserName,
+    Error, ErrorKind, IdempotencyKey, Invalid, NewPurchase, Outcome, Price, PublishedPurchase, Purchase,
+    PurchaseId, RequestContext, Result, Retry, Shop, Timestamp, Total, UserId, UserName, UserPurchases,
 };
 pub use tokens::{BearerToken, TokenError, TokenProvider};
 pub use users::Users;

@@ -85,6 +85,6 @@ impl Resource<Order> {
         total_price: TotalPrice,
     ) -> Result<Placement> {
         let new = NewOrder::new(generate_key(), user, product, quantity, total_price);
-        self.place(&new).await.map_err(crate::Error::with_fresh_key)
+        self.place(&new).await.map_err(|error| error.with_generated_key(new.key))
     }
 }

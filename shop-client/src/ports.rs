@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::{Error, Result};
+use shop_core::api::{PageBody, SummaryBody};
+use tokio::time::Instant;
 
+use crate::client::{MAX_WAIT, generate_key};
+use crate::error::client_error;
+use crate::transport::{Call, PAGE_BYTES};
 use crate::{
-    Durability, ErrorKind, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page, PageRequest,
-    Placement, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, Registration, Selector,
-    ShopClient, Summary, User, UserNumber, UserPurchases, UserStore,
+    Durability, ErrorKind, ListOrder, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page,
+    PageRequest, Placement, PublishedPurchase, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt,
+    Registration, RequestContext, Result, Selector, ShopClient, Summary, User, UserNumber, UserStore,
 };
 
 #[async_trait]
@@ -18,12 +22,22 @@ impl PurchaseSink for ShopClient {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let Some(id) = purchase.id.as_uuid() else {
             let message = "a purchase with the id of a legacy document cannot be sent over HTTP";
-            return Err(Error::new(ErrorKind::Unsupported, message).with_origin("shop-client"));
+            return Err(client_error(ErrorKind::Unsupported, message));
         };
         let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
         let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
-        let (published, _attempts) = self.publish(&new, (*id).into(), purchase.context.as_deref()).await?;
-        Ok(published.receipt.into())
+        let published = self.send_purchase(&new, (*id).into(), purchase.context.as_deref()).await?;
+        Ok(published.receipt)
+    }
+
+    /// Sends the purchase with its key. The service assigns the id and the time.
+    async fn publish_new(
+        &self,
+        mut new: NewPurchase,
+        context: Option<Box<RequestContext>>,
+    ) -> Result<PublishedPurchase> {
+        let key = new.key.take().unwrap_or_else(generate_key);
+        self.send_purchase(&new, key, context.as_deref()).await
     }
 
     /// Always [`Durability::Memory`], which promises nothing. Only a receipt has the durability of the service that
@@ -33,12 +47,12 @@ impl PurchaseSink for ShopClient {
     }
 
     async fn check(&self) -> Result<()> {
-        Ok(Self::check(self).await?)
+        Self::check(self).await
     }
 
     /// Rejects further writes of this client and its clones, and waits for those in flight.
     async fn close(&self, timeout: Duration) -> Result<()> {
-        Ok(Self::close(self, timeout).await?)
+        Self::close(self, timeout).await
     }
 }
 
@@ -46,19 +60,57 @@ impl PurchaseSink for ShopClient {
 #[async_trait]
 impl PurchaseQuery for ShopClient {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        Ok(UserPurchases::new(self.clone(), selector.clone()).page(request).await?)
+        let order = if request.order == ListOrder::OldestFirst { "oldest" } else { "newest" };
+        let limit = request.limit.get().to_string();
+        let mut parameters = vec![("order", order.to_owned()), ("limit", limit)];
+        parameters.extend(selection(selector));
+        parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
+        let transport = &self.inner.transport;
+        let url = transport.url("v1/purchases", &parameters);
+        let mut call = Call::query("page", url, transport.timeouts.page);
+        call.answer_bytes = PAGE_BYTES;
+        self.query(&call).await?.parsed().map(|body: PageBody| body.into())
     }
 
+    /// One request: the service sums.
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        Ok(UserPurchases::new(self.clone(), selector.clone()).summary().await?)
+        let transport = &self.inner.transport;
+        let parameters: Vec<_> = selection(selector).into_iter().collect();
+        let url = transport.url("v1/summary", &parameters);
+        let call = Call::query("summary", url, transport.timeouts.summary);
+        self.query(&call).await?.parsed().map(|body: SummaryBody| body.into())
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(Self::get(self, id).await?)
+        Self::get(self, id).await
+    }
+
+    /// The service waits, for up to 10 s with each request.
+    async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
+        let start = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            if self.find(id, left.min(MAX_WAIT)).await?.is_some() {
+                return Ok(true);
+            }
+            if left <= MAX_WAIT {
+                return Ok(false);
+            }
+        }
     }
 
     async fn check_reads(&self) -> Result<()> {
-        Ok(Self::check(self).await?)
+        Self::check(self).await
+    }
+}
+
+/// The query parameter for `selector`. A service rejects a request without one.
+fn selection(selector: &Selector) -> Option<(&'static str, String)> {
+    match selector {
+        Selector::User(id) => Some(("userid", id.to_string())),
+        Selector::Name(name) => Some(("username", name.to_string())),
+        Selector::All => Some(("everyone", "true".to_owned())),
+        _ => None,
     }
 }
 
@@ -66,20 +118,20 @@ impl PurchaseQuery for ShopClient {
 #[async_trait]
 impl UserStore for ShopClient {
     async fn register(&self, new: &NewUser) -> Result<Registration> {
-        Ok(self.users().register(new).await?)
+        self.users().register(new).await
     }
 
     async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        Ok(self.users().get(id).await?)
+        self.users().get(id).await
     }
 
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        Ok(self.users().orders_of(id).await?)
+        self.users().orders_of(id).await
     }
 
     /// Checks whether the service is ready, with all its roles.
     async fn check_users(&self) -> Result<()> {
-        Ok(Self::check(self).await?)
+        Self::check(self).await
     }
 }
 
@@ -87,15 +139,15 @@ impl UserStore for ShopClient {
 #[async_trait]
 impl OrderStore for ShopClient {
     async fn place(&self, new: &NewOrder) -> Result<Placement> {
-        Ok(self.orders().place(new).await?)
+        self.orders().place(new).await
     }
 
     async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        Ok(self.orders().get(id).await?)
+        self.orders().get(id).await
     }
 
     /// Checks whether the service is ready, with all its roles.
     async fn check_orders(&self) -> Result<()> {
-        Ok(Self::check(self).await?)
+        Self::check(self).await
     }
 }

@@ -10,6 +10,8 @@ use crate::Outcome;
 /// come from the server at that address.
 ///
 /// ```no_run
+/// use shop_client::HttpErrorExt;
+///
 /// # fn example(error: shop_client::Error) {
 /// if let Some(field) = error.problem().and_then(|problem| problem.field.as_deref()) {
 ///     println!("{field} is wrong");

@@ -125,7 +125,7 @@ impl<K: Kind> Resource<K> {
             }
             Ok(if answer.is_replayed() { Insertion::AlreadyInserted(row) } else { Insertion::Inserted(row) })
         };
-        created.await.map_err(|error| error.with_key(key.clone()))
+        created.await.map_err(|error| error.with_idempotency_key(key.clone()))
     }
 
     pub(crate) fn another(answer: &Response) -> Error {

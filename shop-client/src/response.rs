@@ -10,6 +10,7 @@ use shop_core::api::header;
 use shop_core::api::problem::kind_of_problem;
 use shop_core::{Clock, SystemClock};
 
+use crate::error::{ErrorResponse, client_error};
 use crate::problem::Problem;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
@@ -49,7 +50,7 @@ impl Response {
                 Ok(None) => return Ok(answer),
                 _ if is_refusal => return Ok(answer),
                 Ok(Some(_)) => return Err(answer.unreadable("the response is too large")),
-                Err(error) => return Err(not_answered(error).with_status(status.as_u16())),
+                Err(failure) => return Err(answer.interrupted(failure)),
             }
         }
     }
@@ -59,8 +60,9 @@ impl Response {
     }
 
     pub(crate) fn parsed<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            self.unreadable("the response is not one of this service: check the address").with_source(error)
+        serde_json::from_slice(&self.body).map_err(|failure| {
+            let response = ErrorResponse { cause: Some(failure.into()), ..self.as_source() };
+            self.unreadable_as("the response is not one of this service: check the address", response)
         })
     }
 
@@ -101,7 +103,18 @@ impl Response {
 
     /// The error for a response that cannot be understood. The request may have taken effect.
     pub(crate) fn unreadable(&self, message: &str) -> Error {
-        self.annotate(Error::new(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown))
+        self.unreadable_as(message, self.as_source())
+    }
+
+    fn unreadable_as(&self, message: &str, response: ErrorResponse) -> Error {
+        self.annotate(client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown), response)
+    }
+
+    /// The error for a response that was not read to its end.
+    fn interrupted(&self, failure: reqwest::Error) -> Error {
+        let (kind, outcome, message) = failure_of(&failure);
+        let response = ErrorResponse { cause: Some(failure.without_url().into()), ..self.as_source() };
+        response.into_source_of(client_error(kind, message).with_outcome(outcome))
     }
 
     /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
@@ -129,16 +142,21 @@ impl Response {
             // Another success, or an undefined status: the request may have taken effect.
             None => Outcome::Unknown,
         };
-        let error = self.annotate(Error::new(kind, message).with_outcome(outcome)).with_problem(problem);
+        let response = ErrorResponse { problem, ..self.as_source() };
+        let error = self.annotate(client_error(kind, message).with_outcome(outcome), response);
         match self.retry_after() {
             Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
             _ => error,
         }
     }
 
-    /// Adds the status, the problem and the headers to the error.
-    fn annotate(&self, error: Error) -> Error {
-        let error = error.with_status(self.status.as_u16());
+    fn as_source(&self) -> ErrorResponse {
+        ErrorResponse::new(self.status.as_u16())
+    }
+
+    /// Adds the response and its headers to the error.
+    fn annotate(&self, error: Error, response: ErrorResponse) -> Error {
+        let error = response.into_source_of(error);
         match self.header(header::REQUEST_ID) {
             Some(id) => error.with_request_id(id),
             None => error,
@@ -171,25 +189,30 @@ fn kind_of_status(status: StatusCode) -> ErrorKind {
 }
 
 /// The error for a request without a response.
-pub(crate) fn not_answered(error: reqwest::Error) -> Error {
-    let (kind, outcome, message) = if error.is_connect() {
+pub(crate) fn not_answered(failure: reqwest::Error) -> Error {
+    let (kind, outcome, message) = failure_of(&failure);
+    // Without the address, which may contain a password.
+    client_error(kind, message).with_outcome(outcome).with_source(failure.without_url())
+}
+
+fn failure_of(failure: &reqwest::Error) -> (ErrorKind, Outcome, &'static str) {
+    if failure.is_connect() {
         (ErrorKind::Unavailable, Outcome::NotApplied, "the service cannot be reached")
-    } else if error.is_timeout() {
+    } else if failure.is_timeout() {
         (ErrorKind::DeadlineExceeded, Outcome::Unknown, "no response in time")
-    } else if error.is_builder() {
+    } else if failure.is_builder() {
         (ErrorKind::Invalid, Outcome::NotApplied, "the request could not be built")
-    } else if error.is_redirect() {
+    } else if failure.is_redirect() {
         (ErrorKind::Unsupported, Outcome::Unknown, "too many redirects: check the address")
     } else {
         (ErrorKind::Unavailable, Outcome::Unknown, "the connection failed before the response was read")
-    };
-    // Without the address, which may contain a password.
-    Error::new(kind, message).with_outcome(outcome).with_source(error.without_url())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HttpErrorExt;
 
     fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
         let headers =

@@ -8,7 +8,8 @@ use reqwest::header::HeaderValue;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::{Error, ErrorKind, Outcome, Result};
+use crate::error::client_error;
+use crate::{ErrorKind, Outcome, Result};
 
 /// The reason why a provider has no token.
 pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
@@ -82,7 +83,7 @@ impl BearerToken {
         let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         let header = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| fits);
         let mut header = header.ok_or_else(|| {
-            Error::new(ErrorKind::Invalid, "a bearer token must be visible ASCII without spaces")
+            client_error(ErrorKind::Invalid, "a bearer token must be visible ASCII without spaces")
         })?;
         header.set_sensitive(true);
         Ok(Self { header, ends_in: None })
@@ -164,7 +165,7 @@ impl Tokens {
 
 async fn within<T>(limit: Duration, token: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(limit, token).await.unwrap_or_else(|_elapsed| {
-        Err(Error::new(ErrorKind::DeadlineExceeded, "no bearer token in time")
+        Err(client_error(ErrorKind::DeadlineExceeded, "no bearer token in time")
             .with_outcome(Outcome::NotApplied))
     })
 }
@@ -188,7 +189,7 @@ async fn valid_token(
         Err(error) => match usable.filter(|held| before(held.ends_at)) {
             // Still valid for a moment.
             Some(held) => Ok(held.header.clone()),
-            None => Err(Error::new(ErrorKind::Unavailable, "no bearer token available")
+            None => Err(client_error(ErrorKind::Unavailable, "no bearer token available")
                 .with_outcome(Outcome::NotApplied)
                 .with_source(io::Error::other(error))),
         },

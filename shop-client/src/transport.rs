@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use crate::correlation::Correlation;
+use crate::error::client_error;
 use crate::observer::{CallState, Observer};
 use crate::response::{Response, not_answered};
 use crate::retries::{CallLimits, Retrier};
 use crate::tokens::Tokens;
-use crate::{Error, ErrorKind, IdempotencyKey, Result};
+use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Result};
 
 /// The maximum size of a response that is not a page.
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
@@ -124,9 +125,11 @@ impl Transport {
             } else {
                 (attempt(limits.timeout.unwrap_or(Duration::MAX)).await, 1)
             };
-            let answer = answer
-                .map(|answer| Response { attempts, ..answer })
-                .map_err(|error| error.with_attempts(attempts).with_request_id(&id));
+            let answer = answer.map(|answer| Response { attempts, ..answer }).map_err(|error| {
+                let error = error.with_attempts(attempts);
+                // The service may have replaced the id.
+                if error.request_id().is_some() { error } else { error.with_request_id(&id) }
+            });
             record(&answer, attempts);
             report(attempts, answer.as_ref().map_or_else(CallState::Failed, |_| CallState::Succeeded));
             answer
@@ -187,7 +190,7 @@ impl Transport {
         key: IdempotencyKey,
     ) -> Result<Call> {
         let json = serde_json::to_vec(body).map_err(|error| {
-            Error::new(ErrorKind::Internal, "the request body could not be written as JSON")
+            client_error(ErrorKind::Internal, "the request body could not be written as JSON")
                 .with_source(error)
         })?;
         let mut call = Call::query(name, self.url(path, &[]), self.timeouts.buy);

@@ -80,7 +80,7 @@ impl Resource<User> {
     /// As [`register`](Self::register).
     pub async fn register_new(&self, email: Email, name: PersonName) -> Result<Registration> {
         let new = NewUser::new(generate_key(), email, name);
-        self.register(&new).await.map_err(crate::Error::with_fresh_key)
+        self.register(&new).await.map_err(|error| error.with_generated_key(new.key))
     }
 
     /// The numbers of the orders that this user is known to have placed, the first 1,000 in ascending order. `None`

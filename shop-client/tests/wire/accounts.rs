@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use shop_client::{
-    BearerToken, Error, ErrorKind, NewOrder, NewUser, Order, OrderNumber, Outcome, Placement, Registration,
-    RequestContext, RetryPolicy, ShopClient, User, UserNumber,
+    BearerToken, Error, ErrorKind, HttpErrorExt, NewOrder, NewUser, Order, OrderNumber, Outcome, Placement,
+    Registration, RequestContext, RetryPolicy, ShopClient, User, UserNumber,
 };
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};

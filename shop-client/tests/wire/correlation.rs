@@ -1,7 +1,7 @@
 //! Request ids and trace contexts, sent and logged.
 
 use shop_client::shop_core::{Clock, SystemClock};
-use shop_client::{NewPurchase, PurchaseSink, RequestContext, RetryPolicy, ShopClient};
+use shop_client::{HttpErrorExt, NewPurchase, PurchaseSink, RequestContext, RetryPolicy, ShopClient};
 
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 

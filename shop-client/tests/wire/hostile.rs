@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_client::{
-    Error, ErrorKind, OrderNumber, Outcome, PageRequest, RetryPolicy, ShopClient, ShopClientBuilder,
-    UserNumber,
+    Error, ErrorKind, HttpErrorExt, OrderNumber, Outcome, PageRequest, RetryPolicy, ShopClient,
+    ShopClientBuilder, UserNumber,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_client::shop_core::ports::{PurchaseQueryExt, PurchaseStore};
 use shop_client::shop_core::{Uuid, ports};
-use shop_client::{ErrorKind, Outcome, PageRequest, Purchase, PurchaseId, Timestamp};
+use shop_client::{ErrorKind, Outcome, PageLimit, PageRequest, Purchase, PurchaseId, Timestamp};
 use shop_http::{HttpOptions, Management, management};
 use tokio::time::Instant;
 
@@ -26,6 +26,7 @@ async fn pages_are_requested_as_the_stream_is_read() {
     let client = script.before(shop.router).await.build().unwrap();
     let user = client.user("u1".parse().unwrap());
 
+    let user = user.page_size(PageLimit::MAX);
     let mut newest_first = user.purchases();
     assert_eq!(script.seen().len(), 0);
     assert_eq!(newest_first.next().await.unwrap().unwrap(), all[2_499]);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use shop_client::{ErrorKind, Outcome, RetryPolicy};
+use shop_client::{ErrorKind, HttpErrorExt, Outcome, RetryPolicy};
 use tokio::time::Instant;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};

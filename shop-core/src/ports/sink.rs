@@ -108,13 +108,22 @@ pub struct PublishedPurchase {
     pub purchase: Purchase,
     /// Its durability, and its position in the log.
     pub receipt: Receipt,
+    /// The number of attempts that it took. Above 1 the service may have failed, or a response was lost.
+    pub attempts: u32,
 }
 
 impl PublishedPurchase {
-    /// A purchase that was acknowledged with `receipt`.
+    /// A purchase that was acknowledged with `receipt`, at the first attempt.
     #[must_use]
     pub const fn new(purchase: Purchase, receipt: Receipt) -> Self {
-        Self { purchase, receipt }
+        Self { purchase, receipt, attempts: 1 }
+    }
+
+    /// The same purchase after this number of attempts.
+    #[must_use]
+    pub const fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
     }
 }
 
