@@ -8,20 +8,29 @@ use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUser
 use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::{Facing, HttpOptions, Management, OrdersRole, UsersRole, facing, management, serve};
+use shop_http::{
+    Facing, HttpOptions, Management, OrdersRole, PurchasesRole, UsersRole, facing, management, serve,
+};
 use tokio::net::TcpListener;
+
+/// The parts of a facing on an in-memory log and store, with a running ingest between them.
+pub fn facing_in_memory() -> Facing {
+    let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+    let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+    purchases.ingest = Some(ingest.monitor());
+    tokio::spawn(ingest.run(std::future::pending()));
+    purchases.into()
+}
 
 /// The address of a facing in this process, with an in-memory log and store.
 ///
 /// # Errors
 /// When it cannot listen.
 pub async fn service_in_memory() -> std::io::Result<String> {
-    let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
-    tokio::spawn(ingest.run(std::future::pending()));
     let options = HttpOptions::default();
-    let router = facing(Facing::new(Arc::new(log.sink()), Arc::new(store)), options.clone());
+    let router = facing(facing_in_memory(), options.clone());
     let (listener, address) = bound().await?;
     tokio::spawn(serve(listener, router, &options, std::future::pending()));
     Ok(address)

@@ -1,10 +1,11 @@
-// The requests of the page. Paths are relative, so that the page works behind a prefix.
+// The requests of the page. Paths are relative to the folder above this file, so that the page works behind a prefix.
 
 import { asJson, parseExact } from "./exact.js";
 
 /** Selects the purchases of all users. Only management has them. */
 export const EVERYONE = { everyone: true };
 
+const BASE = new URL("../", import.meta.url);
 const TIMEOUT = 20_000;
 /** `/health` has its own time-outs. */
 const HEALTH_TIMEOUT = 8_000;
@@ -26,7 +27,7 @@ export class Refusal extends Error {
 async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
   let response, text;
   try {
-    response = await fetch(path, {
+    response = await fetch(new URL(path, BASE), {
       ...options,
       headers: { accept: "application/json", ...options.headers },
       cache: "no-store",
@@ -119,10 +120,13 @@ export async function health() {
   return body;
 }
 
-/** The paths that the service has. */
+/** The paths that the service has, without a prefix. */
 export async function paths() {
-  const { body } = await askFor("./");
-  return new Set(Object.keys(body).map((line) => line.split(" ").at(-1)));
+  // The list is where the page is.
+  const { body } = await askFor(location.pathname);
+  const all = Object.keys(body).map((line) => line.split(" ").at(-1));
+  const root = all.find((path) => path.endsWith("/")) ?? "/";
+  return new Set(all.map((path) => path.slice(root.length - 1)));
 }
 
 /** Registers a user: `{email, name}`. */

@@ -16,7 +16,7 @@ const checkState = repeatedly(10_000, async () => {
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     // An edge that does not publish `/health` says nothing of the service.
-    if (error.status === 404) showState("unknown", "");
+    if ([401, 403, 404].includes(error.status)) showState("unknown", "");
     else showState("bad", "Service unavailable");
   }
 });

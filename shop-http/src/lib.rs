@@ -1,37 +1,137 @@
-//! Purchase tracking over HTTP: the routers of facing and management over the ports of `shop-core`.
+//! Purchase tracking over HTTP: axum routers over the ports of [`shop_core`].
 //!
-//! The modules in the order in which a request passes them; each imports only those below it:
+//! The routes accept purchases and list them per user, on any log and store that implements the ports. They repeat safely
+//! with idempotency keys, page with stable cursors, return errors as RFC 9457 problems, and describe themselves in OpenAPI.
+//! The same routes are the services `facing` and `management`, and can be a part of your own axum program.
 //!
-//! | module | contents |
-//! |---|---|
-//! | `routes` | the two routers, and the routes that they share |
-//! | `openapi` | the OpenAPI document, generated from the routes and the dialects |
-//! | `resources` | a handler per resource; the page for browsers |
-//! | `request` | parsed and validated requests: body, purchase, user or order, query |
-//! | `server` | the listener, and the layers around every route: request ids, log, panics, limits, compression, CORS |
-//! | `service` | the roles behind the routes: ports with time-outs, idempotency keys, read-your-writes |
-//! | `response` | response bodies; failures, with their status and their body in every dialect |
-//! | `metrics` | counters and histograms |
-//! | `options`, `service_kind`, `header_names`, `held_body` | shared types |
-//! | `dialect` | the response format for one group of clients, as a value |
+//! # A service
+//!
+//! Purchases are written to a sink, by default a log. Ingest consumes the log and writes to the store, which listings are
+//! read from: without a running ingest, purchases are accepted and never listed.
 //!
 //! ```no_run
 //! use std::sync::Arc;
 //!
+//! use shop_core::ingest::{Ingest, IngestOptions};
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
-//! use shop_http::{Facing, HttpOptions, facing, serve};
+//! use shop_http::{HttpOptions, PurchasesRole, facing, serve};
 //!
-//! # async fn example() -> std::io::Result<()> {
+//! # #[tokio::main]
+//! # async fn main() -> std::io::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+//! let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+//!
+//! let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+//! // `/health` and `/metrics` report the state of the ingest.
+//! purchases.ingest = Some(ingest.monitor());
+//! tokio::spawn(ingest.run(std::future::pending()));
+//!
 //! let options = HttpOptions::default();
-//! serve(listener, facing(parts, options.clone()), &options, std::future::pending()).await
+//! let router = facing(purchases.into(), options.clone());
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! serve(listener, router, &options, std::future::pending()).await
 //! # }
 //! ```
+//!
+//! Without a log, [`Management`] writes purchases straight into a store, where they are listed at once:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use axum::body::Body;
+//! use axum::http::{Request, StatusCode};
+//! use shop_core::memory::InMemoryStore;
+//! use shop_core::ports::Durability;
+//! use shop_http::{Management, RouteGroup, routes};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Arc::new(InMemoryStore::new());
+//! let parts = Management::new(store.clone(), Durability::Memory, store);
+//! let router = routes(parts).only([RouteGroup::V1]).build();
+//!
+//! let body = r#"{"userid":"u1","username":"ada","price":29.99}"#;
+//! let bought = router.clone().oneshot(Request::post("/v1/purchases").body(Body::from(body))?).await?;
+//! assert_eq!(bought.status(), StatusCode::CREATED);
+//! let listed = router.oneshot(Request::get("/v1/purchases?userid=u1").body(Body::empty())?).await?;
+//! assert_eq!(listed.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Mounting
+//!
+//! [`routes`] builds the same router with a part of the routes, and it can be nested below a path of your program. Links,
+//! locations and the server in the OpenAPI document have the prefix, which is derived from the request.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use axum::Router;
+//! use shop_core::memory::{InMemoryLog, InMemoryStore};
+//! use shop_http::{Facing, RouteGroup, routes};
+//!
+//! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+//! let shop = routes(Facing::new(Arc::new(log.sink()), Arc::new(store)))
+//!     .without([RouteGroup::Dialects, RouteGroup::Metrics])
+//!     .build();
+//! let app: Router = Router::new().nest_service("/shop", shop);
+//! ```
+//!
+//! | way | the page is at |
+//! |---|---|
+//! | [`Router::nest`](axum::Router::nest)`("/shop", …)` | `/shop`. axum does not pass `/shop/` to nested routes |
+//! | [`Router::nest_service`](axum::Router::nest_service)`("/shop", …)` | `/shop` and `/shop/` |
+//!
+//! The prefix must have no parameters.
+//!
+//! # What can be left out
+//!
+//! | group | routes |
+//! |---|---|
+//! | [`V1`](RouteGroup::V1) | the native API under `/v1`, which `shop-client` calls |
+//! | [`Dialects`](RouteGroup::Dialects) | the paths of the replaced systems, in their response formats |
+//! | [`Page`](RouteGroup::Page) | the page for browsers at `/`, and for programs a list of all paths |
+//! | [`Docs`](RouteGroup::Docs) | `/openapi.json`; Swagger UI at `/docs` |
+//! | [`Health`](RouteGroup::Health) | probes, and `/health` |
+//! | [`Metrics`](RouteGroup::Metrics) | `/metrics`, for Prometheus |
+//!
+//! The roles are optional as well: [`Parts`] have purchases, users and orders, or some of them. [`HttpOptions`] has limits,
+//! time-outs and CORS.
+//!
+//! # Who may do what
+//!
+//! The routes do not authenticate. An authentication layer of yours identifies the sender and inserts a [`Principal`] into the
+//! extensions of the request; an [`Authorize`] policy decides what this principal may do. Without a policy everything is
+//! allowed. [`RouterBuilder::auth_layer`] and [`RouterBuilder::authorize`] have examples.
+//!
+//! The order of the layers, from the outside:
+//!
+//! 1. layers that you add to the built router
+//! 2. request ids, log and metrics
+//! 3. CORS, which answers preflight requests (facing only)
+//! 4. limits of size, time and number of requests
+//! 5. layers of [`auth_layer`](RouterBuilder::auth_layer), around data, `/health` and `/metrics`
+//! 6. the routes, which ask the policy
+//!
+//! A preflight request has no credentials. So an authentication layer in place 1 must let `OPTIONS` pass, or be inside of a
+//! CORS layer of yours, which then replaces this one's headers.
+//!
+//! # Features
+//!
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `docs` | Swagger UI at `/docs`, which adds 1.8 MB to the binary | yes |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// In the order in which a request passes them; each imports only those below it. `routes`: the routers and their builder.
+// `openapi`: the document, generated from the routes and the dialects. `resources`: a handler per resource. `request`:
+// parsed and validated requests. `server`: the listener, and the layers around every route. `service`: the roles behind the
+// routes, with time-outs, idempotency keys and read-your-writes. `response`: bodies, and failures in every dialect.
+mod authorize;
 mod dialect;
 mod header_names;
 mod held_body;
@@ -46,11 +146,14 @@ mod server;
 mod service;
 mod service_kind;
 
+pub use authorize::{Action, Authorize, Decision, Principal};
 /// The crate of the routers.
 pub use axum;
 pub use dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
+pub use routes::builder::{RouterBuilder, routes};
+pub use routes::groups::RouteGroup;
 pub use routes::services::{facing, management};
 pub use server::serve::serve;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};

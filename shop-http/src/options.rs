@@ -8,6 +8,18 @@ use axum::http::HeaderValue;
 use crate::dialect::Dialect;
 
 /// The options of the routers and the listener.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use shop_http::HttpOptions;
+///
+/// let mut options = HttpOptions::default();
+/// options.max_requests = 200;
+/// options.request_timeout = Duration::from_secs(20);
+/// options.cors = "https://shop.example".parse()?;
+/// # Ok::<(), shop_http::InvalidOrigin>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HttpOptions {
@@ -73,6 +85,14 @@ impl Default for HttpOptions {
 }
 
 /// The origins whose pages may call.
+///
+/// ```
+/// use shop_http::CorsOrigins;
+///
+/// assert_eq!("*".parse(), Ok(CorsOrigins::Any));
+/// assert!("https://shop.example, https://admin.shop.example".parse::<CorsOrigins>().is_ok());
+/// assert!("shop.example".parse::<CorsOrigins>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CorsOrigins {
     /// All origins.

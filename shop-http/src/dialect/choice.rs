@@ -38,6 +38,15 @@ impl Dialect {
 
     /// Returns the dialect with this name.
     ///
+    /// ```
+    /// use shop_http::{Dialect, HttpOptions};
+    ///
+    /// let mut options = HttpOptions::default();
+    /// options.dialect = Dialect::from_name("scalable-shop")?;
+    /// assert_eq!(options.dialect.name(), "scalable-shop");
+    /// # Ok::<(), shop_http::UnknownDialect>(())
+    /// ```
+    ///
     /// # Errors
     /// [`UnknownDialect`], which lists the valid names.
     pub fn from_name(name: &str) -> Result<&'static Self, UnknownDialect> {

@@ -13,6 +13,25 @@ use metrics_process::Collector;
 use super::names::{self, ALL, Kind, Name};
 
 /// The metrics of one service, for its `/metrics`. Clones share the same metrics.
+///
+/// Ingest reports to an observer of them:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::ingest::{Ingest, IngestOptions};
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_http::{Facing, Metrics};
+///
+/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+/// let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+/// let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+///
+/// let metrics = Metrics::new();
+/// let ingest = ingest.with_observer(metrics.ingest_observer());
+/// let mut parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
+/// parts.metrics = metrics;
+/// ```
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(super) shared: Arc<Shared>,

@@ -15,6 +15,7 @@ use crate::resources::buy;
 use crate::response::failure::{Failure, Subject};
 use crate::response::legacy_purchase::LegacyPurchase;
 use crate::response::validation_error::{InvalidMember, Problem, unknown};
+use crate::routes::mount::Mount;
 
 const TAKEN: &str = "The purchase was accepted and is durable";
 
@@ -77,7 +78,7 @@ pub(super) fn taken(dialect: &Dialect) -> ResponseDoc {
     };
     let bought: Option<Value> = example::purchase().and_then(|purchase| {
         let receipt = example::receipt(&purchase);
-        example::shown(buy::answer(dialect, purchase, receipt))
+        example::shown(buy::answer(dialect, &Mount::default(), purchase, receipt))
     });
     answer.with_example(bought)
 }

@@ -7,9 +7,11 @@ use serde_json::Value;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 
 use super::document;
+use crate::authorize::Policy;
 use crate::dialect::Dialect;
 use crate::options::HttpOptions;
 use crate::routes::docs_routes::with_docs;
+use crate::routes::groups::RouteGroup;
 use crate::routes::path_router::Routes;
 use crate::routes::services::routes;
 use crate::service::Service;
@@ -23,7 +25,7 @@ fn service(kind: ServiceKind, dialect: &str, has_purchases: bool) -> Arc<Service
     let mut parts = if has_purchases { facing } else { Facing::default() };
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
-    Arc::new(Service::new(kind, parts, options))
+    Arc::new(Service::new(kind, parts, options, Policy::default(), RouteGroup::ALL.into()))
 }
 
 /// Every service in every dialect, with its routes and its document.

@@ -1,7 +1,7 @@
 //! The API as an OpenAPI 3.1 document, generated from the routes and the dialects: its statuses, texts and schemas are
 //! those of the code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -62,13 +62,17 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> Value {
             "description": DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": tags(service),
+        "tags": tags(service, &described),
         "paths": described,
         "components": responses::components(dialects.into_values()),
     })
 }
 
-fn tags(service: &Service) -> Vec<Value> {
+/// The tags of the operations in `described`.
+fn tags(service: &Service, described: &Map<String, Value>) -> Vec<Value> {
+    let operations = described.values().filter_map(Value::as_object).flat_map(Map::values);
+    let used: BTreeSet<_> = operations.filter_map(|operation| operation["tags"][0].as_str()).collect();
+    let is_used = |tag: &str| used.contains(tag);
     let purchases = service.purchases.is_some();
     let all = [
         (true, "v1", "The native API, the same on both services"),
@@ -79,7 +83,7 @@ fn tags(service: &Service) -> Vec<Value> {
         (true, "about", "Index and documentation"),
         (purchases, BEHIND_INGRESS, "The same routes behind the prefixes of scalable-shop's ingress"),
     ];
-    let here = all.into_iter().filter(|(is_here, ..)| *is_here);
+    let here = all.into_iter().filter(|(is_here, tag, _)| *is_here && is_used(tag));
     here.map(|(_, name, text)| json!({"name": name, "description": text})).collect()
 }
 

@@ -22,8 +22,11 @@ pub(super) struct Operation {
 
 impl Operation {
     /// The method and the JSON of the operation at `place`, with `tag` in place of its own if given.
-    pub(super) fn described(self, place: &RouteInfo<'_>, tag: Option<&str>) -> (String, Value) {
+    pub(super) fn described(mut self, place: &RouteInfo<'_>, tag: Option<&str>) -> (String, Value) {
         let method = if self.body.is_some() { "post" } else { "get" };
+        if place.is_authorized && matches!(self.tag, "v1" | "purchases" | "users" | "orders") {
+            self.failures.push(Failure::Denied("only your own purchases".into()));
+        }
         let mut operation = json!({
             "operationId": operation_id(method, place.path),
             "tags": [tag.unwrap_or(self.tag)],

@@ -15,6 +15,8 @@ pub(super) struct RouteInfo<'a> {
     pub(super) dialect: &'static Dialect,
     pub(super) role: ServiceKind,
     pub(super) options: &'a HttpOptions,
+    /// Whether a policy may refuse requests.
+    pub(super) is_authorized: bool,
 }
 
 impl<'a> RouteInfo<'a> {
@@ -28,7 +30,9 @@ impl<'a> RouteInfo<'a> {
         }
         let unprefixed = if unprefixed.is_empty() { "/" } else { unprefixed }.to_owned();
         let behind_ingress = INGRESS_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
-        Self { path, unprefixed, behind_ingress, dialect, role: service.kind, options: &service.options }
+        let is_authorized = service.policy.is_set();
+        let (role, options) = (service.kind, &*service.options);
+        Self { path, unprefixed, behind_ingress, dialect, role, options, is_authorized }
     }
 
     /// The path of another resource of `/v1`, behind the same prefix.

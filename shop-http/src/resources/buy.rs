@@ -13,21 +13,24 @@ use shop_core::api::PublishedBody;
 use shop_core::ports::Receipt;
 use shop_core::{Purchase, PurchaseId};
 
+use crate::authorize::Action;
 use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Strict;
 use crate::response::{Failure, Json, LegacyPurchase, no_json};
+use crate::routes::mount::Mount;
 use crate::service::{Acknowledged, Purchases};
 
 pub(crate) async fn post(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
+    mount: Mount,
     request: Request,
 ) -> Response {
     match buy(&purchases, dialect, dialect.timestamps, request).await {
         Ok(Acknowledged { purchase, receipt, is_replayed }) => {
-            with_id(purchase.id, is_replayed, answer(dialect, purchase, receipt))
+            with_id(purchase.id, is_replayed, answer(dialect, &mount, purchase, receipt))
         }
         Err(failure) => failure.respond(dialect),
     }
@@ -57,13 +60,14 @@ async fn buy(
     let bought = {
         // Extracting the headers would copy them. The parts are dropped before the purchase is published, as many
         // requests wait there.
-        let (Parts { headers, uri, .. }, body) = request.into_parts();
+        let (Parts { headers, uri, extensions, .. }, body) = request.into_parts();
         let body = request::body::read(&headers, body, &purchases.options).await?;
         if dialect.is_strict {
             Strict::from_uri(&uri, &[])?.finish(Some(()))?;
         }
         let key = request::purchase::idempotency_key(&headers)?;
         let new = request::purchase::read(&body, dialect, timestamps, key, &*purchases.clock)?;
+        purchases.policy.check(extensions.get(), &Action::Buy(&new.user_id))?;
         purchases.buy(new, request::purchase::context(&headers))
     };
     bought.await
@@ -92,11 +96,11 @@ impl Serialize for PublishedMembers {
     }
 }
 
-pub(crate) fn answer(dialect: &Dialect, purchase: Purchase, receipt: Receipt) -> Response {
+pub(crate) fn answer(dialect: &Dialect, mount: &Mount, purchase: Purchase, receipt: Receipt) -> Response {
     match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later, so the location waits for it.
-            let location = format!("/v1/purchases/{0}?wait_for={0}", purchase.id);
+            let location = mount.path(format_args!("/v1/purchases/{0}?wait_for={0}", purchase.id));
             let location = [(header::LOCATION, location)];
             (StatusCode::CREATED, location, Json(PublishedBody::new(purchase, receipt))).into_response()
         }

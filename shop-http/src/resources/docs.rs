@@ -5,6 +5,9 @@ use std::sync::LazyLock;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
+use serde_json::json;
+
+use crate::routes::mount::Mount;
 
 #[cfg(feature = "docs")]
 pub(crate) mod page;
@@ -27,7 +30,14 @@ impl Document {
         Self(LazyLock::new(Box::new(write)))
     }
 
-    pub(crate) fn json(&self) -> impl IntoResponse + use<> {
-        (JSON, Bytes::clone(&self.0))
+    /// The document below `mount`, which is its server.
+    pub(crate) fn json(&self, mount: &Mount) -> impl IntoResponse + use<> {
+        let document = Bytes::clone(&self.0);
+        let members = document.strip_prefix(b"{").filter(|_| !mount.prefix().is_empty());
+        let mounted = members.map(|members| {
+            let servers = format!(r#"{{"servers":{},"#, json!([{"url": mount.prefix()}]));
+            Bytes::from([servers.as_bytes(), members].concat())
+        });
+        (JSON, mounted.unwrap_or(document))
     }
 }

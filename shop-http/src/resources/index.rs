@@ -9,33 +9,39 @@ use serde_json::{Map, Value};
 
 use crate::resources::page;
 use crate::response::json::Json;
+use crate::routes::groups::RouteGroup;
+use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
-const EVERYWHERE: [(&str, &str); 11] = [
-    ("/", "This description, or the page for a browser"),
+type Paths = [(&'static str, &'static str)];
+
+const INDEX: &Paths = &[("/", "This description, or the page for a browser")];
+const DOCS: &Paths = &[
     ("/docs", "The API documentation, with a client to try it"),
     ("/openapi.json", "The API as an OpenAPI document"),
+];
+const METRICS: &Paths = &[("/metrics", "Metrics, for Prometheus")];
+const HEALTH: &Paths = &[
     ("/healthz", "Whether the process is alive"),
     ("/livez", "Whether the process is alive, for probes"),
     ("/readyz", "Whether this process can serve requests, for probes"),
     ("/health", "The state of the service"),
-    ("/metrics", "Metrics, for Prometheus"),
     ("/ready", "The same as /-/ready, in the form of user-buy-list"),
     ("/-/healthy", "Whether the process is alive, as JSON"),
     ("/-/ready", "Whether log, store and ingest are available"),
 ];
-const OF_PURCHASES: [(&str, &str); 4] = [
+const V1_PURCHASES: &Paths = &[
     ("POST /v1/purchases", "Buys: username, userid, price, optionally timestamp"),
     ("GET /v1/purchases", "A page of purchases: userid or username, order, limit, cursor, wait_for, wait"),
     ("GET /v1/purchases/{id}", "One purchase"),
     ("GET /v1/summary", "The number of a user's purchases and their sum: userid or username"),
 ];
-const ON_FACING: [(&str, &str); 2] = [
+const ON_FACING: &Paths = &[
     ("/buy", "POST: buys: username, userid, price"),
     ("/getAllUserBuys", "GET /getAllUserBuys/{userid or username}: a user's purchases"),
 ];
-const ON_MANAGEMENT: [(&str, &str); 2] = [
+const ON_MANAGEMENT: &Paths = &[
     (
         "/purchases",
         "GET /purchases/{userid or username}: a user's purchases; without it, the newest of all users",
@@ -43,17 +49,21 @@ const ON_MANAGEMENT: [(&str, &str); 2] = [
     ("/buyList/{username}", "A user's purchases, by name"),
 ];
 
-const OF_USERS: [(&str, &str); 6] = [
+const V1_USERS: &Paths = &[
     ("POST /v1/users", "Registers: email, name"),
     ("GET /v1/users/{user_id}", "One user"),
     ("GET /v1/users/{user_id}/orders", "The numbers of a user's known orders"),
+];
+const USERS: &Paths = &[
     ("POST /users", "The same as /v1/users, in the form of ecommerce"),
     ("GET /users/{user_id}", "One user"),
     ("GET /users/{user_id}/orders", "The numbers of a user's known orders"),
 ];
-const OF_ORDERS: [(&str, &str); 4] = [
+const V1_ORDERS: &Paths = &[
     ("POST /v1/orders", "Orders: user_id, product, quantity, total_price"),
     ("GET /v1/orders/{order_id}", "One order"),
+];
+const ORDERS: &Paths = &[
     ("POST /orders", "The same as /v1/orders, in the form of ecommerce"),
     ("GET /orders/{order_id}", "One order"),
 ];
@@ -61,15 +71,16 @@ const OF_ORDERS: [(&str, &str); 4] = [
 /// The page if the client prefers HTML, else the paths.
 pub(crate) async fn get(
     service: State<Arc<Service>>,
+    mount: Mount,
     OriginalUri(uri): OriginalUri,
     request: HeaderMap,
 ) -> Response {
+    // The page shows purchases, by the native API.
+    let has_page = service.purchases.is_some() && service.has(RouteGroup::V1);
     let mut response = match uri.path().rsplit_once('/') {
-        // The page shows purchases.
-        _ if service.purchases.is_none() || !page::is_asked_for(&request) => {
-            describe(service).await.into_response()
-        }
-        // The files of the page are below this path.
+        _ if !has_page || !page::is_asked_for(&request) => describe(service, mount).await.into_response(),
+        // The files of the page are below this path, which may not exist with a slash.
+        Some((_, last)) if mount.is_at(uri.path()) => page::document_above(service.kind, last, &request),
         Some((_, last)) if !last.is_empty() => Redirect::permanent(&format!("{last}/")).into_response(),
         _ => page::document(service.kind, &request),
     };
@@ -77,19 +88,35 @@ pub(crate) async fn get(
     response
 }
 
-/// The paths alone.
-pub(crate) async fn describe(State(service): State<Arc<Service>>) -> Json<Map<String, Value>> {
+/// The paths alone, as a client sees them.
+pub(crate) async fn describe(State(service): State<Arc<Service>>, mount: Mount) -> Json<Map<String, Value>> {
+    use RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
+
+    let purchases = service.purchases.is_some();
+    let (users, orders) = (service.users.is_some(), service.orders.is_some());
     let own = match service.kind {
-        ServiceKind::Facing => &ON_FACING,
-        ServiceKind::Management => &ON_MANAGEMENT,
+        ServiceKind::Facing => ON_FACING,
+        ServiceKind::Management => ON_MANAGEMENT,
     };
-    let parts: [(bool, &[(&str, &str)]); 5] = [
-        (true, &EVERYWHERE),
-        (service.purchases.is_some(), &OF_PURCHASES),
-        (service.purchases.is_some(), own),
-        (service.users.is_some(), &OF_USERS),
-        (service.orders.is_some(), &OF_ORDERS),
+    let parts: [(RouteGroup, bool, &Paths); 10] = [
+        (Page, true, INDEX),
+        (Docs, true, DOCS),
+        (Health, true, HEALTH),
+        (Metrics, true, METRICS),
+        (V1, purchases, V1_PURCHASES),
+        (Dialects, purchases, own),
+        (V1, users, V1_USERS),
+        (Dialects, users, USERS),
+        (V1, orders, V1_ORDERS),
+        (Dialects, orders, ORDERS),
     ];
-    let all = parts.into_iter().filter(|(is_here, _)| *is_here).flat_map(|(_, paths)| paths);
-    Json(all.map(|(path, text)| ((*path).to_owned(), Value::from(*text))).collect())
+    let here = parts.iter().filter(|(group, is_here, _)| *is_here && service.has(*group));
+    let all = here.flat_map(|(_, _, paths)| *paths);
+    Json(all.map(|(path, text)| (mounted(path, &mount), mounted(text, &mount).into())).collect())
+}
+
+/// `text` with the prefix of `mount` before each path.
+fn mounted(text: &str, mount: &Mount) -> String {
+    let text = text.replace(" /", &format!(" {}/", mount.prefix()));
+    if text.starts_with('/') { mount.path(text) } else { text }
 }

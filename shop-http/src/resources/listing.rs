@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
+use crate::authorize::{Caller, Principal};
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::Parameters;
@@ -16,6 +17,13 @@ use crate::resources::listing_stream;
 use crate::response::Failure;
 use crate::response::listing::{Envelope, page_body};
 use crate::service::Purchases;
+
+/// The form of a listing and of its purchases.
+#[derive(Clone, Copy)]
+struct Form {
+    listing: ListingForm,
+    item: ItemForm,
+}
 
 /// A request for a listing.
 struct ListingRequest {
@@ -32,10 +40,12 @@ struct ListingRequest {
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let listing = list_user(&purchases, dialect.listing, dialect.item, &uri, path).await;
+    let form = Form { listing: dialect.listing, item: dialect.item };
+    let listing = list_user(&purchases, caller.as_ref(), form, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
@@ -43,11 +53,13 @@ pub(crate) async fn get(
 pub(crate) async fn buy_list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
-    let form = ListingForm { view: View::Status, ..dialect.listing };
-    let listing = list_user(&purchases, form, dialect.item, &uri, path).await;
+    let listing = ListingForm { view: View::Status, ..dialect.listing };
+    let form = Form { listing, item: dialect.item };
+    let listing = list_user(&purchases, caller.as_ref(), form, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
@@ -55,9 +67,10 @@ pub(crate) async fn buy_list(
 pub(crate) async fn list_all(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     OriginalUri(uri): OriginalUri,
 ) -> Response {
-    let form = ListingForm {
+    let listing = ListingForm {
         view: View::List,
         order: ListOrder::NewestFirst,
         nothing: StatusCode::OK,
@@ -66,28 +79,30 @@ pub(crate) async fn list_all(
     };
     let listing = async {
         let parameters = Parameters::from_uri(&uri)?;
-        list(&purchases, ListingRequest::new(form, dialect.item, &parameters)?, &uri, &parameters).await
+        let asked = ListingRequest::new(Form { listing, item: dialect.item }, &parameters)?;
+        list(&purchases, asked.readable(&purchases, caller.as_ref())?, &uri, &parameters).await
     };
     listing.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 async fn list_user(
     purchases: &Arc<Purchases>,
-    form: ListingForm,
-    item: ItemForm,
+    caller: Option<&Principal>,
+    form: Form,
     uri: &Uri,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let Path(who) = path.map_err(|_not_utf8| Failure::field("userid", "must be UTF-8 text"))?;
     let parameters = Parameters::from_uri(uri)?;
-    let path_match = parameters.by()?.map_or(form.path_match, PathMatch::from);
-    let asked = ListingRequest::new(form, item, &parameters)?.about(who, path_match)?;
-    list(purchases, asked, uri, &parameters).await
+    let path_match = parameters.by()?.map_or(form.listing.path_match, PathMatch::from);
+    let asked = ListingRequest::new(form, &parameters)?.about(who, path_match)?;
+    list(purchases, asked.readable(purchases, caller)?, uri, &parameters).await
 }
 
 impl ListingRequest {
     /// A listing of all users in `form`, changed by the parameters.
-    fn new(form: ListingForm, item: ItemForm, parameters: &Parameters) -> Result<Self, Failure> {
+    fn new(form: Form, parameters: &Parameters) -> Result<Self, Failure> {
+        let Form { listing: form, item } = form;
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = parameters.is_for_a_page() || limit.is_some();
         let view = parameters.view()?.unwrap_or(form.view);
@@ -107,6 +122,12 @@ impl ListingRequest {
             self.envelope.asked = By::UserName;
         }
         self.envelope.who = who;
+        Ok(self)
+    }
+
+    /// Restricts the listing to what `caller` may read.
+    fn readable(mut self, purchases: &Purchases, caller: Option<&Principal>) -> Result<Self, Failure> {
+        self.candidates = purchases.policy.readable(caller, self.candidates)?;
         Ok(self)
     }
 }

@@ -12,12 +12,14 @@ use shop_core::api::OrderBody;
 use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 
+use crate::authorize::{Action, Caller, Principal};
 use crate::dialect::{Dialect, RequestDialect};
 use crate::options::HttpOptions;
 use crate::request::entity::{CreateRequest, number};
 use crate::resources::users::{created, replayed};
 use crate::response::failure::{Failure, Subject};
 use crate::response::json::Json;
+use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service::entity_role::OrdersRole;
 
@@ -29,19 +31,27 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
+    mount: Mount,
     request: Request,
 ) -> Response {
-    order(&service, dialect, request).await.unwrap_or_else(|failure| failure.respond(dialect))
+    order(&service, dialect, &mount, request).await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
-async fn order(service: &Service, dialect: &'static Dialect, request: Request) -> Result<Response, Failure> {
+async fn order(
+    service: &Service,
+    dialect: &'static Dialect,
+    mount: &Mount,
+    request: Request,
+) -> Result<Response, Failure> {
     let store = &role(service)?.store;
+    let caller = request.extensions().get::<Principal>().cloned();
     let new = CreateRequest::from_request(service, dialect, request).await?.order()?;
+    service.policy.check(caller.as_ref(), &Action::PlaceOrder(new.user_id))?;
     let placing = place(&**store, &new, &service.options);
     match service.write(Subject::Order, &new.key, placing).await? {
-        Placement::Placed(order) => Ok(created(dialect, "orders", order.id, OrderBody::from(order))),
+        Placement::Placed(order) => Ok(created(dialect, mount, ("orders", order.id), OrderBody::from(order))),
         Placement::AlreadyPlaced(order) => {
-            Ok(replayed(created(dialect, "orders", order.id, OrderBody::from(order))))
+            Ok(replayed(created(dialect, mount, ("orders", order.id), OrderBody::from(order))))
         }
         Placement::UnknownUser => Err(Failure::UnknownUser),
         Placement::KeyTaken => Err(Failure::KeyTaken(Subject::Order)),
@@ -70,13 +80,18 @@ async fn place(store: &dyn OrderStore, new: &NewOrder, options: &HttpOptions) ->
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
     let order = async {
         let (store, id) = (&role(&service)?.store, number(path, "order_id", dialect, &uri)?);
         let found = service.query_for(Subject::Order, store.order(OrderNumber::new(id))).await?;
-        Ok::<_, Failure>(Json(OrderBody::from(found.ok_or(Failure::UnknownOrder)?)).into_response())
+        let order = found.ok_or(Failure::UnknownOrder)?;
+        let may = service.policy.check(caller.as_ref(), &Action::ReadOrders(order.user_id));
+        // A client does not learn which orders of others exist.
+        may.map_err(|_denied| Failure::UnknownOrder)?;
+        Ok::<_, Failure>(Json(OrderBody::from(order)).into_response())
     };
     order.await.unwrap_or_else(|failure| failure.respond(dialect))
 }

@@ -1,10 +1,13 @@
 //! The page for browsers: the files of the folder `page`, embedded in the binary, without external files.
 
+use std::borrow::Cow;
+
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
 
 use crate::dialect::RequestDialect;
@@ -25,6 +28,9 @@ macro_rules! file {
         File { name: $name, media_type: $media_type, content: include_str!(concat!("../../page/", $name)) }
     };
 }
+
+/// The characters to encode in an attribute, besides those that a path cannot have.
+const QUOTED: &AsciiSet = &CONTROLS.add(b'"').add(b'&').add(b'\'').add(b'<').add(b'>').add(b'`');
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
@@ -71,11 +77,27 @@ pub(crate) fn asset_names() -> impl Iterator<Item = &'static str> {
 
 /// The page of a service, for a browser.
 pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> Response {
-    let file = match role {
+    document_of(role).answer(request)
+}
+
+/// The page at a path that ends with the segment `folder` and not with a slash: its links lead below this segment.
+pub(crate) fn document_above(role: ServiceKind, folder: &str, request: &HeaderMap) -> Response {
+    // With the dot, a segment with a colon is not a scheme.
+    let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
+    let links = ["href", "src", "data-path"].map(|name| format!(" {name}=\""));
+    let content = links.iter().fold(document_of(role).content.to_owned(), |content, link| {
+        content
+            .replace(link, &format!("{link}{folder}/"))
+            .replace(&format!("{link}{folder}/#"), &format!("{link}#"))
+    });
+    respond(DOCUMENT, content.into(), request)
+}
+
+const fn document_of(role: ServiceKind) -> &'static File {
+    match role {
         ServiceKind::Facing => &FACING,
         ServiceKind::Management => &MANAGEMENT,
-    };
-    file.answer(request)
+    }
 }
 
 /// `GET /page/{name}`: a file of the page.
@@ -90,26 +112,30 @@ pub(crate) async fn asset(
 
 impl File {
     fn answer(&self, request: &HeaderMap) -> Response {
-        let tag = self.tag();
-        let known = request.typed_get::<IfNoneMatch>();
-        let is_known = known.zip(tag.as_ref()).is_some_and(|(known, tag)| !known.precondition_passes(tag));
-        let mut response = if is_known {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            ([(header::CONTENT_TYPE, self.media_type)], self.content).into_response()
-        };
-        let headers = response.headers_mut();
-        headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
-        if let Some(tag) = tag {
-            headers.typed_insert(tag);
-        }
-        response
+        respond(self.media_type, self.content.into(), request)
     }
+}
 
-    /// Weak, as an outer layer may compress the file.
-    fn tag(&self) -> Option<ETag> {
-        format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, self.content.as_bytes()).simple()).parse().ok()
+fn respond(media_type: &'static str, content: Cow<'static, str>, request: &HeaderMap) -> Response {
+    let tag = tag(&content);
+    let known = request.typed_get::<IfNoneMatch>();
+    let is_known = known.zip(tag.as_ref()).is_some_and(|(known, tag)| !known.precondition_passes(tag));
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, media_type)], content).into_response()
+    };
+    let headers = response.headers_mut();
+    headers.extend(HEADERS.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if let Some(tag) = tag {
+        headers.typed_insert(tag);
     }
+    response
+}
+
+/// Weak, as an outer layer may compress the file.
+fn tag(content: &str) -> Option<ETag> {
+    format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, content.as_bytes()).simple()).parse().ok()
 }
 
 /// Whether the client prefers HTML: it accepts HTML, and does not prefer JSON.

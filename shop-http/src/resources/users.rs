@@ -12,33 +12,40 @@ use serde::Serialize;
 use shop_core::api::{UserBody, UserOrdersBody};
 use shop_core::users::{Registration, UserNumber};
 
+use crate::authorize::{Action, Caller};
 use crate::dialect::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::request::entity::{CreateRequest, number};
 use crate::response::failure::{Failure, Subject};
 use crate::response::json::Json;
+use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service::entity_role::UsersRole;
 
 pub(crate) async fn post(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
+    mount: Mount,
     request: Request,
 ) -> Response {
-    register(&service, dialect, request).await.unwrap_or_else(|failure| failure.respond(dialect))
+    register(&service, dialect, &mount, request).await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 async fn register(
     service: &Service,
     dialect: &'static Dialect,
+    mount: &Mount,
     request: Request,
 ) -> Result<Response, Failure> {
     let store = &role(service)?.store;
+    service.policy.check(request.extensions().get(), &Action::RegisterUser)?;
     let new = CreateRequest::from_request(service, dialect, request).await?.user()?;
     match service.write(Subject::User, &new.key, store.register(&new)).await? {
-        Registration::Registered(user) => Ok(created(dialect, "users", user.id, UserBody::from(user))),
+        Registration::Registered(user) => {
+            Ok(created(dialect, mount, ("users", user.id), UserBody::from(user)))
+        }
         Registration::AlreadyRegistered(user) => {
-            Ok(replayed(created(dialect, "users", user.id, UserBody::from(user))))
+            Ok(replayed(created(dialect, mount, ("users", user.id), UserBody::from(user))))
         }
         Registration::EmailTaken => Err(Failure::EmailTaken),
         Registration::KeyTaken => Err(Failure::KeyTaken(Subject::User)),
@@ -47,8 +54,14 @@ async fn register(
 }
 
 /// The response for a created row, one of `rows` with this number. Under `/v1` it has a location.
-pub(super) fn created(dialect: &Dialect, rows: &str, number: impl Display, row: impl Serialize) -> Response {
-    let location = dialect.is_strict.then(|| [(header::LOCATION, format!("/v1/{rows}/{number}"))]);
+pub(super) fn created(
+    dialect: &Dialect,
+    mount: &Mount,
+    (rows, number): (&str, impl Display),
+    row: impl Serialize,
+) -> Response {
+    let location = || [(header::LOCATION, mount.path(format_args!("/v1/{rows}/{number}")))];
+    let location = dialect.is_strict.then(location);
     (StatusCode::CREATED, location, Json(row)).into_response()
 }
 
@@ -60,12 +73,14 @@ pub(super) fn replayed(response: Response) -> Response {
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
     let user = async {
-        let (store, id) = (&role(&service)?.store, number(path, "user_id", dialect, &uri)?);
-        let found = service.query_for(Subject::User, store.user(UserNumber::new(id))).await?;
+        let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
+        service.policy.check(caller.as_ref(), &Action::ReadUser(id))?;
+        let found = service.query_for(Subject::User, store.user(id)).await?;
         Ok::<_, Failure>(Json(UserBody::from(found.ok_or(Failure::UnknownUser)?)).into_response())
     };
     user.await.unwrap_or_else(|failure| failure.respond(dialect))
@@ -75,11 +90,13 @@ pub(crate) async fn get(
 pub(crate) async fn orders(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
     let orders = async {
         let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
+        service.policy.check(caller.as_ref(), &Action::ReadOrders(id))?;
         let found = service.query_for(Subject::User, store.orders_of(id)).await?;
         let orders = found.ok_or(Failure::UnknownUser)?;
         Ok::<_, Failure>(Json(UserOrdersBody::new(id, &orders)).into_response())

@@ -10,30 +10,32 @@ use shop_core::PurchaseId;
 use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
 use shop_core::ports::Selector;
 
+use crate::authorize::{Action, Caller, Principal};
 use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::response::{Failure, InvalidField, Json};
 use crate::service::Purchases;
 use crate::service_kind::ServiceKind;
 
-/// Only management lists all users' purchases.
-fn may_select(purchases: &Purchases, selector: &Selector) -> Result<(), Failure> {
+/// Only management lists all users' purchases. The policy decides the rest.
+fn may_select(purchases: &Purchases, caller: Option<&Principal>, selector: &Selector) -> Result<(), Failure> {
     match (purchases.kind, selector) {
         (ServiceKind::Facing, Selector::All) => Err(Failure::NotForEveryone),
-        _ => Ok(()),
+        _ => purchases.policy.check(caller, &Action::ReadPurchases(selector)),
     }
 }
 
 pub(crate) async fn list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     uri: Uri,
 ) -> Response {
     let page = async {
         let mut asked = Strict::from_uri(&uri, Strict::LISTING)?;
         let (selector, request) = (asked.selector(), asked.page());
         let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
-        may_select(&purchases, &selector)?;
+        may_select(&purchases, caller.as_ref(), &selector)?;
         let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let page = purchases.page(&selector, &request).await?;
         Ok::<_, Failure>(visibility.apply(Json(PageBody::from(page)).into_response()))
@@ -45,13 +47,14 @@ pub(crate) async fn list(
 pub(crate) async fn summary(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     uri: Uri,
 ) -> Response {
     let summary = async {
         let mut asked = Strict::from_uri(&uri, Strict::SUMMARY)?;
         let selector = asked.selector();
         let (parameters, selector) = asked.finish(selector)?;
-        may_select(&purchases, &selector)?;
+        may_select(&purchases, caller.as_ref(), &selector)?;
         let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let summary = purchases.summary(&selector).await?;
         Ok::<_, Failure>(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
@@ -62,6 +65,7 @@ pub(crate) async fn summary(
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
@@ -72,7 +76,11 @@ pub(crate) async fn get(
         let id = asked.note(id.map_err(|error| InvalidField::new("id", format!("is not valid: {error}"))));
         let (parameters, id) = asked.finish(id)?;
         let visibility = purchases.wait(parameters.wait()?, &[]).await?;
-        let found = purchases.get(&id).await?;
+        // A client does not learn which purchases of others exist.
+        let found = purchases.get(&id).await?.filter(|purchase| {
+            let owner = Selector::User(purchase.user_id.clone());
+            may_select(&purchases, caller.as_ref(), &owner).is_ok()
+        });
         let response = match found {
             Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),
             None => Failure::UnknownPurchase.respond(dialect),

@@ -1,6 +1,7 @@
 //! Failures of requests, with their status and their body in each dialect. Only this module maps kinds of errors to
 //! statuses.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -33,6 +34,8 @@ pub(crate) enum Failure {
     Fields(Vec<InvalidField>),
     /// All users' purchases were requested from a service that does not list them.
     NotForEveryone,
+    /// The policy of the embedder refuses the request, with this text.
+    Denied(Cow<'static, str>),
     /// The media type of the body is not JSON.
     MediaType(String),
     /// The body is compressed or encoded in another way.
@@ -172,7 +175,7 @@ impl Failure {
                 (dialect.invalid, of(ErrorKind::Invalid))
             }
             Self::MediaType(_) | Self::ContentEncoding => (dialect.no_json, of(ErrorKind::Invalid)),
-            Self::NotForEveryone => (StatusCode::FORBIDDEN, of(ErrorKind::Denied)),
+            Self::NotForEveryone | Self::Denied(_) => (StatusCode::FORBIDDEN, of(ErrorKind::Denied)),
             Self::UriTooLong(_) => (StatusCode::URI_TOO_LONG, of(ErrorKind::TooLarge)),
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, of(ErrorKind::TooLarge))
@@ -233,6 +236,7 @@ impl Failure {
                 _ => wrong.first().map(|wrong| wrong.text.clone()).unwrap_or_default(),
             },
             Self::NotForEveryone => "everyone=true is answered by management alone".to_owned(),
+            Self::Denied(reason) => reason.clone().into_owned(),
             Self::MediaType(given) => format!("Content-Type must be application/json, not {given}"),
             Self::ContentEncoding => {
                 "Content-Encoding must be left out: the body is read as it is".to_owned()

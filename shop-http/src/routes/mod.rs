@@ -1,6 +1,9 @@
-//! The routers of the two services.
+//! The routers of the two services, and their builder.
 
+pub(crate) mod builder;
 pub(crate) mod docs_routes;
+pub(crate) mod groups;
+pub(crate) mod mount;
 pub(crate) mod path_router;
 pub(crate) mod services;
 pub(crate) mod shared_routes;

@@ -20,35 +20,53 @@ pub(crate) fn read<T: 'static, S: Clone + Send + Sync + 'static>(
 /// A router whose handlers have the state `S`, with its paths.
 #[derive(Debug, Clone)]
 pub(crate) struct Routes<S = Arc<Service>> {
-    router: Router<S>,
+    /// The routes that an authentication layer surrounds.
+    guarded: Router<S>,
+    /// The routes that are open to all.
+    open: Router<S>,
     paths: Vec<String>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub(crate) fn new() -> Self {
-        Self { router: Router::new(), paths: Vec::new() }
+        Self { guarded: Router::new(), open: Router::new(), paths: Vec::new() }
     }
 
     pub(crate) fn route(mut self, path: &str, methods: MethodRouter<S>) -> Self {
         self.paths.push(path.to_owned());
-        Self { router: self.router.route(path, methods), paths: self.paths }
+        Self { guarded: self.guarded.route(path, methods), ..self }
+    }
+
+    /// Adds a route that is open to all.
+    pub(crate) fn open(mut self, path: &str, methods: MethodRouter<S>) -> Self {
+        self.paths.push(path.to_owned());
+        Self { open: self.open.route(path, methods), ..self }
     }
 
     pub(crate) fn merge(mut self, other: Self) -> Self {
         self.paths.extend(other.paths);
-        Self { router: self.router.merge(other.router), paths: self.paths }
+        Self {
+            guarded: self.guarded.merge(other.guarded),
+            open: self.open.merge(other.open),
+            paths: self.paths,
+        }
     }
 
     /// Adds `nested` below `prefix`.
     pub(crate) fn nest(mut self, prefix: &str, nested: Self) -> Self {
         // The root of nested routes has no slash.
         self.paths.extend(nested.paths.iter().map(|path| format!("{prefix}{}", path.trim_end_matches('/'))));
-        Self { router: self.router.nest(prefix, nested.router), paths: self.paths }
+        Self {
+            guarded: self.guarded.nest(prefix, nested.guarded),
+            open: self.open.nest(prefix, nested.open),
+            paths: self.paths,
+        }
     }
 
     /// Adds the state, for routes with another one.
     pub(crate) fn with_state<Other>(self, state: S) -> Routes<Other> {
-        Routes { router: self.router.with_state(state), paths: self.paths }
+        let guarded = self.guarded.with_state(state.clone());
+        Routes { guarded, open: self.open.with_state(state), paths: self.paths }
     }
 
     /// The paths of the routes.
@@ -56,7 +74,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         &self.paths
     }
 
-    pub(crate) fn into_router(self) -> Router<S> {
-        self.router
+    /// The router of all routes. `guard` adds the layers around the guarded ones.
+    pub(crate) fn into_router(self, state: S, guard: impl FnOnce(Router) -> Router) -> Router {
+        guard(self.guarded.with_state(state.clone())).merge(self.open.with_state(state))
     }
 }

@@ -6,46 +6,64 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases};
+use crate::routes::groups::RouteGroup;
 use crate::routes::path_router::{Routes, read};
 use crate::service::{Purchases, Service};
 
-/// All routes of `service`. Purchases also have the routes `own`, and `under_api_v1` below `/api/v1`.
+/// All routes of `service` in its groups. Purchases also have the routes `own`, and `under_api_v1` below `/api/v1`.
 pub(crate) fn shared_routes(
     service: &Service,
     own: Routes<Arc<Purchases>>,
     under_api_v1: Routes<Arc<Purchases>>,
 ) -> Routes {
-    let alive = Routes::new().route("/healthz", get(health::alive_text));
+    let alive =
+        of_group(service, RouteGroup::Health, || Routes::new().open("/healthz", get(health::alive_text)));
+    let index = of_group(service, RouteGroup::Page, || Routes::new().open("/", read(index::get)));
     let Some(purchases) = &service.purchases else {
-        return with_entities(alive.merge(operations()), service).route("/", read(index::get));
+        return with_entities(alive.merge(operations(service)), service).merge(index);
     };
     let with_purchases = |routes: Routes<Arc<Purchases>>| routes.with_state(Arc::clone(purchases));
+    let v1 = of_group(service, RouteGroup::V1, || {
+        let v1 = Routes::new()
+            .route("/v1/purchases", read(v1_purchases::list).post(buy::post))
+            .route("/v1/purchases/{id}", read(v1_purchases::get))
+            .route("/v1/summary", read(v1_purchases::summary));
+        with_purchases(v1)
+    });
+    let assets =
+        of_group(service, RouteGroup::Page, || Routes::new().open("/page/{name}", read(page::asset)));
+    let native = with_entities(v1, service).merge(index).merge(assets);
+    if !service.has(RouteGroup::Dialects) {
+        return alive.merge(native).merge(operations(service));
+    }
     let unprefixed = with_purchases(own).merge(alive);
-    let v1 = Routes::new()
-        .route("/v1/purchases", read(v1_purchases::list).post(buy::post))
-        .route("/v1/purchases/{id}", read(v1_purchases::get))
-        .route("/v1/summary", read(v1_purchases::summary));
-    let native = with_entities(with_purchases(v1), service)
-        .route("/", read(index::get))
-        .route("/page/{name}", read(page::asset));
     let all = unprefixed.clone().merge(native).nest("/api/v1", with_purchases(under_api_v1));
-    let all = with_prefix(all, "/api", unprefixed.route("/", read(index::describe)), read(index::describe));
-    let all = INGRESS_PREFIXES
-        .into_iter()
-        .fold(all.clone(), |routes, prefix| with_prefix(routes, prefix, all.clone(), read(index::get)));
-    all.merge(operations())
+    let described = of_group(service, RouteGroup::Page, || Routes::new().open("/", read(index::describe)));
+    let all = with_prefix(all, service, "/api", unprefixed.merge(described), read(index::describe));
+    let all = INGRESS_PREFIXES.into_iter().fold(all.clone(), |routes, prefix| {
+        with_prefix(routes, service, prefix, all.clone(), read(index::get))
+    });
+    all.merge(operations(service))
+}
+
+/// The routes of `group`, if the service has it.
+fn of_group(service: &Service, group: RouteGroup, routes: impl FnOnce() -> Routes) -> Routes {
+    if service.has(group) { routes() } else { Routes::new() }
 }
 
 /// The routes for operators and probes. They have no prefix: below one that an ingress publishes, they would be public.
-fn operations() -> Routes {
-    Routes::new()
-        .route("/livez", get(health::alive))
-        .route("/readyz", get(health::ready_to_answer))
-        .route("/health", get(health::health))
-        .route("/metrics", read(metrics::get))
-        .route("/ready", get(health::legacy_ready))
-        .route("/-/healthy", get(health::alive))
-        .route("/-/ready", get(health::ready))
+fn operations(service: &Service) -> Routes {
+    let health = || {
+        Routes::new()
+            .open("/livez", get(health::alive))
+            .open("/readyz", get(health::ready_to_answer))
+            .route("/health", get(health::health))
+            .open("/ready", get(health::legacy_ready))
+            .open("/-/healthy", get(health::alive))
+            .open("/-/ready", get(health::ready))
+    };
+    let metrics = || Routes::new().route("/metrics", read(metrics::get));
+    of_group(service, RouteGroup::Health, health).merge(of_group(service, RouteGroup::Metrics, metrics))
 }
 
 /// Adds the routes of the roles users and orders, if the service has them: the native API under `/v1`, and the replaced
@@ -62,11 +80,19 @@ fn with_entities(routes: Routes, service: &Service) -> Routes {
         accounts =
             accounts.route("/orders", post(orders::post)).route("/orders/{order_id}", read(orders::get));
     }
-    routes.merge(accounts.clone()).nest("/v1", accounts)
+    let native = of_group(service, RouteGroup::V1, || Routes::new().nest("/v1", accounts.clone()));
+    routes.merge(of_group(service, RouteGroup::Dialects, || accounts)).merge(native)
 }
 
 /// Adds `nested` below `prefix`, with `index` at the prefix with a slash.
-fn with_prefix(routes: Routes, prefix: &str, nested: Routes, index: MethodRouter<Arc<Service>>) -> Routes {
+fn with_prefix(
+    routes: Routes,
+    service: &Service,
+    prefix: &str,
+    nested: Routes,
+    index: MethodRouter<Arc<Service>>,
+) -> Routes {
+    let routes = routes.nest(prefix, nested);
     // Nested routes have no path for the prefix with a slash.
-    routes.nest(prefix, nested).route(&format!("{prefix}/"), index)
+    routes.merge(of_group(service, RouteGroup::Page, || Routes::new().open(&format!("{prefix}/"), index)))
 }

@@ -1,11 +1,9 @@
 //! The layers around every route: request ids, log, metrics, CORS, limits, panics.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::http::header;
 use tower::ServiceBuilder;
-use tower_http::cors::{AllowOrigin, Any as AnyOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer};
 
 use crate::dialect::RequestDialect;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
@@ -16,15 +14,15 @@ use crate::server::observe::observed;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
-/// Adds all layers to `routes`, and the responses for unknown paths and methods.
-pub(crate) fn around(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Router {
+/// Adds all layers to `routes`, and the responses for unknown paths and methods. `authenticates` says whether a layer of
+/// the embedder is around some of them.
+pub(crate) fn around(routes: Router, service: &Service, authenticates: bool) -> Router {
     let routes = routes
         .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
         .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
             Failure::MethodNotAllowed.respond(dialect)
-        })
-        .with_state(Arc::clone(service));
-    let cors = (service.kind == ServiceKind::Facing).then(|| cors(&service.options.cors));
+        });
+    let cors = (service.kind == ServiceKind::Facing).then(|| cors(&service.options.cors, authenticates));
     // One combined layer: a router boxes and copies each layer separately for every request.
     let layers = ServiceBuilder::new()
         .layer(observed(&service.metrics))
@@ -33,12 +31,14 @@ pub(crate) fn around(routes: Router<Arc<Service>>, service: &Arc<Service>) -> Ro
     routes.layer(layers)
 }
 
-fn cors(origins: &CorsOrigins) -> CorsLayer {
+fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
     let origins = match origins {
         CorsOrigins::Any => AllowOrigin::from(AnyOrigin),
         CorsOrigins::List(origins) => AllowOrigin::list(origins.iter().cloned()),
     };
-    CorsLayer::new().allow_origin(origins).allow_methods(AnyOrigin).allow_headers(AnyOrigin).expose_headers([
+    // `*` does not include `Authorization`.
+    let headers = if authenticates { AllowHeaders::mirror_request() } else { AllowHeaders::from(AnyOrigin) };
+    CorsLayer::new().allow_origin(origins).allow_methods(AnyOrigin).allow_headers(headers).expose_headers([
         PURCHASE_ID,
         PENDING,
         REQUEST_ID,

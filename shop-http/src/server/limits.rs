@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::HttpBody;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, NestedPath, Request};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use pin_project_lite::pin_project;
@@ -23,6 +23,7 @@ use crate::held_body::holding;
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::Failure;
+use crate::routes::mount::Mount;
 
 /// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
 const EXEMPT_PATHS: [&str; 7] =
@@ -76,8 +77,7 @@ impl Limits {
         if size(request.headers()) > self.headers {
             return Err(Failure::HeadersTooLarge(self.headers));
         }
-        let path = request.extensions().get().map_or("", MatchedPath::as_str);
-        if path.ends_with("/healthz") || EXEMPT_PATHS.contains(&path) {
+        if is_exempt(request) {
             return Ok(Admission::default());
         }
         let writes = writes(request);
@@ -86,6 +86,13 @@ impl Limits {
         let deadline = if writes { self.write_timeout } else { Some(self.deadline) };
         Ok(Admission { slot, deadline })
     }
+}
+
+/// Whether the route of `request` is exempt, also below the prefix of an outer router.
+fn is_exempt(request: &Request) -> bool {
+    let path = request.extensions().get().map_or("", MatchedPath::as_str);
+    let outer = request.extensions().get().map_or("", NestedPath::as_str).trim_end_matches('/');
+    path.ends_with("/healthz") || path.strip_prefix(outer).is_some_and(|path| EXEMPT_PATHS.contains(&path))
 }
 
 fn writes(request: &Request) -> bool {
@@ -119,6 +126,9 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let dialect = Dialect::from_path(request.uri().path(), self.limits.configured);
         request.extensions_mut().insert(RequestDialect(dialect));
+        if let Some(mount) = Mount::of(&request) {
+            request.extensions_mut().insert(mount);
+        }
         let detach_on_drop = writes(&request);
         let Admission { slot, deadline } = match self.limits.admit(&request) {
             Ok(admission) => admission,

@@ -25,6 +25,31 @@ const HEAD_READ: usize = 4;
 ///
 /// The caller binds the listener, so a test can bind port 0 and read the port.
 ///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_http::{Facing, HttpOptions, facing, serve};
+/// use tokio::net::TcpListener;
+/// use tokio::sync::oneshot;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = HttpOptions::default();
+/// let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let address = listener.local_addr()?;
+///
+/// let (stop, stopped) = oneshot::channel::<()>();
+/// let shutdown = async { drop(stopped.await) };
+/// let server = tokio::spawn(serve(listener, facing(parts, options.clone()), &options, shutdown));
+/// // Requests to `address` are served, until:
+/// drop(stop);
+/// server.await??;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// None so far: accepting is retried when the listener fails, for example without free file handles.
 pub fn serve<S>(

@@ -15,6 +15,18 @@ pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
 pub type OrdersRole = EntityRole<Arc<dyn OrderStore>>;
 
 /// Rows of one kind in the store `S`, and the tasks of this process for them.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::InMemoryUsers;
+/// use shop_http::{Management, UsersRole, routes};
+///
+/// let mut parts = Management::default();
+/// parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+/// // `/users` and `/v1/users`, and no routes of purchases.
+/// let router = routes(parts).build();
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EntityRole<S> {

@@ -13,21 +13,23 @@ pub(crate) use bounded::{check_with_timeout, is_healthy};
 pub(crate) use entity_role::Entity;
 pub(crate) use purchases::{Acknowledged, Purchases};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shop_core::ingest::IngestMonitor;
 use shop_core::orders::Order;
-use shop_core::ports::PurchaseSink;
 use shop_core::record::Event;
 use shop_core::users::User;
 use shop_core::{Clock, ErrorKind, IdempotencyKey, Result};
 
+use crate::authorize::Policy;
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
 use crate::response::{Failure, Subject};
+use crate::routes::groups::RouteGroup;
 use crate::service::bounded::within;
 use crate::service::entity_role::{OrdersRole, UsersRole};
-use crate::service::parts::{LocalPorts, Parts};
+use crate::service::parts::{Facing, LocalPorts};
 use crate::service_kind::ServiceKind;
 
 /// The state of all routes.
@@ -40,23 +42,33 @@ pub(crate) struct Service {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) options: Arc<HttpOptions>,
+    pub(crate) policy: Policy,
+    groups: BTreeSet<RouteGroup>,
 }
 
 impl Service {
     /// A service of this kind with the roles of `parts`.
-    pub(crate) fn new<W: Into<Arc<dyn PurchaseSink>>>(
+    pub(crate) fn new(
         kind: ServiceKind,
-        parts: Parts<W>,
+        parts: Facing,
         options: HttpOptions,
+        policy: Policy,
+        groups: BTreeSet<RouteGroup>,
     ) -> Self {
-        let Parts { purchases, users, orders, clock, metrics } = parts;
+        let Facing { purchases, users, orders, clock, metrics } = parts;
         let options = Arc::new(options);
         // Registers the series at the start, also in a service without purchases.
         let publishing = Publishing::new(&metrics, kind);
         let purchases = purchases.map(|role| {
-            Arc::new(Purchases::new(kind, role, publishing, Arc::clone(&clock), Arc::clone(&options)))
+            let purchases = Purchases::new(kind, role, publishing, Arc::clone(&clock), Arc::clone(&options));
+            Arc::new(purchases.with_policy(policy.clone()))
         });
-        Self { kind, purchases, users, orders, clock, metrics, options }
+        Self { kind, purchases, users, orders, clock, metrics, options, policy, groups }
+    }
+
+    /// Whether the router has the routes of `group`.
+    pub(crate) fn has(&self, group: RouteGroup) -> bool {
+        self.groups.contains(&group)
     }
 
     /// The ingest of purchases, if it runs in this process.

@@ -15,6 +15,17 @@ pub type Facing = Parts<Arc<dyn PurchaseSink>>;
 pub type Management = Parts<StoreSink>;
 
 /// The roles of a service, and what they share. `W` is the destination of purchases. The default has no role.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+/// use shop_http::{Facing, OrdersRole, UsersRole};
+///
+/// let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+/// parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+/// parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Parts<W> {
@@ -31,6 +42,19 @@ pub struct Parts<W> {
 }
 
 /// The role purchases. `W` is their destination.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_http::{Facing, LocalPorts, PurchasesRole};
+///
+/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+/// let mut purchases = PurchasesRole::with_sink(Arc::new(log.sink()), Arc::new(store));
+/// // With a log and a store in files of this process, `/readyz` checks both.
+/// purchases.local = LocalPorts::new(true, true);
+/// let parts: Facing = purchases.into();
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PurchasesRole<W> {
@@ -89,6 +113,20 @@ impl<W> Default for Parts<W> {
     fn default() -> Self {
         let (clock, metrics) = (Arc::new(SystemClock), Metrics::new());
         Self { purchases: None, users: None, orders: None, clock, metrics }
+    }
+}
+
+impl Management {
+    /// The same parts. The store is a sink.
+    pub(crate) fn into_sink(self) -> Facing {
+        let Self { purchases, users, orders, clock, metrics } = self;
+        let purchases = purchases.map(|PurchasesRole { writer, query, ingest, local }| PurchasesRole {
+            writer: writer.into(),
+            query,
+            ingest,
+            local,
+        });
+        Parts { purchases, users, orders, clock, metrics }
     }
 }
 

@@ -9,6 +9,7 @@ use shop_core::{
     Result,
 };
 
+use crate::authorize::Policy;
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::{Failure, Subject};
@@ -35,6 +36,7 @@ pub(crate) struct Purchases {
     known_keys: Option<IdempotencyCache>,
     lookup: StoreLookup,
     publishing: Publishing,
+    pub(crate) policy: Policy,
 }
 
 /// An acknowledged purchase.
@@ -48,9 +50,9 @@ pub(crate) struct Acknowledged {
 
 impl Purchases {
     /// The purchases of a service of this kind.
-    pub(super) fn new<W: Into<Arc<dyn PurchaseSink>>>(
+    pub(super) fn new(
         kind: ServiceKind,
-        role: PurchasesRole<W>,
+        role: PurchasesRole<Arc<dyn PurchaseSink>>,
         publishing: Publishing,
         clock: Arc<dyn Clock>,
         options: Arc<HttpOptions>,
@@ -59,7 +61,7 @@ impl Purchases {
         let takes_into_log = kind == ServiceKind::Facing;
         Self {
             kind,
-            sink: writer.into(),
+            sink: writer,
             query,
             ingest,
             local,
@@ -69,7 +71,13 @@ impl Purchases {
             known_keys: takes_into_log.then(IdempotencyCache::new),
             lookup: StoreLookup::new(),
             publishing,
+            policy: Policy::default(),
         }
+    }
+
+    /// The same purchases, about which `policy` is asked.
+    pub(super) fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// Gives a purchase its id and publishes it.

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod accounts;
+mod authorize;
 mod bad_input;
 mod bad_requests;
 mod buying;
@@ -17,6 +18,7 @@ mod metrics;
 mod metrics_table;
 mod middleware;
 mod misbehaving_ports;
+mod mounted;
 mod page;
 mod shop;
 mod strict;

@@ -1,0 +1,220 @@
+//! Who sends a request, and what they may do.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use shop_core::UserId;
+use shop_core::ports::Selector;
+use shop_core::users::UserNumber;
+
+use crate::response::Failure;
+
+/// The sender of a request.
+///
+/// An authentication layer inserts it into the extensions of the request, and an [`Authorize`] policy reads it. A request
+/// without a principal is [anonymous](Self::anonymous).
+///
+/// ```
+/// use shop_http::Principal;
+///
+/// let principal = Principal::new("u1").with_scopes(["purchases:read:any"]);
+/// assert_eq!(principal.subject(), Some("u1"));
+/// assert!(principal.has_scope("purchases:read:any"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Principal {
+    subject: Option<String>,
+    scopes: BTreeSet<String>,
+}
+
+impl Principal {
+    /// The sender of a request without valid credentials.
+    #[must_use]
+    pub const fn anonymous() -> Self {
+        Self { subject: None, scopes: BTreeSet::new() }
+    }
+
+    /// The sender that an authentication layer has identified as `subject`, such as the claim `sub` of a token.
+    #[must_use]
+    pub fn new(subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), scopes: BTreeSet::new() }
+    }
+
+    /// The same sender with these scopes. Their meaning is up to the policy.
+    #[must_use]
+    pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.scopes = scopes.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The subject, unless the sender is anonymous.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// Whether the sender has `scope`.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.contains(scope)
+    }
+}
+
+/// What a request is about to do.
+///
+/// The routes for health, metrics, documentation and the page are not actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action<'a> {
+    /// Buy for this user.
+    Buy(&'a UserId),
+    /// List or sum up the selected purchases. A look-up of one purchase by its id selects its user.
+    ReadPurchases(&'a Selector),
+    /// Register a user.
+    RegisterUser,
+    /// Read this user.
+    ReadUser(UserNumber),
+    /// Place an order for this user.
+    PlaceOrder(UserNumber),
+    /// Read orders of this user.
+    ReadOrders(UserNumber),
+}
+
+impl Action<'_> {
+    /// Whether the action is limited to the user with the id `user`. Users and orders have numbers as ids.
+    ///
+    /// Purchases that are selected by a user name are not limited to one user: names are not unique.
+    ///
+    /// ```
+    /// use shop_core::ports::Selector;
+    /// use shop_http::Action;
+    ///
+    /// let own = Selector::User("u1".parse()?);
+    /// assert!(Action::ReadPurchases(&own).is_limited_to("u1"));
+    /// assert!(!Action::ReadPurchases(&Selector::All).is_limited_to("u1"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_limited_to(&self, user: &str) -> bool {
+        match *self {
+            Self::Buy(id) | Self::ReadPurchases(Selector::User(id)) => id.as_str() == user,
+            Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => {
+                number.to_string() == user
+            }
+            Self::ReadPurchases(_) | Self::RegisterUser => false,
+        }
+    }
+}
+
+/// The decision of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// The request continues.
+    Allow,
+    /// The response is 403 with this text, in the dialect of the path.
+    Deny(Cow<'static, str>),
+}
+
+impl Decision {
+    /// A refusal with this text for the client.
+    #[must_use]
+    pub fn deny(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Deny(reason.into())
+    }
+}
+
+/// A policy: decides what a principal may do. See [`RouterBuilder::authorize`](crate::RouterBuilder::authorize).
+///
+/// It is asked for every request for purchases, users and orders, after the request was validated and before anything is
+/// written or returned. It is called on the thread that serves the request and must not block: a policy that depends on
+/// a database belongs into the authentication layer, which stores the result in the scopes of the principal.
+///
+/// ```
+/// use shop_http::{Action, Authorize, Decision, Principal};
+///
+/// /// Everyone may buy for and list themselves, support may list everyone.
+/// #[derive(Debug)]
+/// struct OwnPurchases;
+///
+/// impl Authorize for OwnPurchases {
+///     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
+///         let is_own = principal.subject().is_some_and(|subject| action.is_limited_to(subject));
+///         let is_read = matches!(action, Action::ReadPurchases(_));
+///         if is_own || (is_read && principal.has_scope("purchases:read:any")) {
+///             Decision::Allow
+///         } else {
+///             Decision::deny("only your own purchases")
+///         }
+///     }
+/// }
+/// ```
+pub trait Authorize: fmt::Debug + Send + Sync + 'static {
+    /// Whether `principal` may perform `action`.
+    fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision;
+}
+
+impl<T: Authorize + ?Sized> Authorize for Arc<T> {
+    fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
+        (**self).may(principal, action)
+    }
+}
+
+/// The principal of a request, if an authentication layer has inserted one.
+pub(crate) struct Caller(pub(crate) Option<Principal>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().cloned()))
+    }
+}
+
+/// The policy of a service. Without one, everything is allowed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Policy(pub(crate) Option<Arc<dyn Authorize>>);
+
+impl Policy {
+    /// Whether there is a policy.
+    pub(crate) const fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Asks whether `caller` may perform `action`.
+    pub(crate) fn check(&self, caller: Option<&Principal>, action: &Action<'_>) -> Result<(), Failure> {
+        let Some(policy) = &self.0 else { return Ok(()) };
+        let anonymous = Principal::anonymous();
+        match policy.may(caller.unwrap_or(&anonymous), action) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(Failure::Denied(reason)),
+        }
+    }
+
+    /// Those of `selectors` that `caller` may read.
+    ///
+    /// # Errors
+    /// When there are none of them.
+    pub(crate) fn readable(
+        &self,
+        caller: Option<&Principal>,
+        selectors: Vec<Selector>,
+    ) -> Result<Vec<Selector>, Failure> {
+        let (mut readable, mut denied) = (Vec::with_capacity(selectors.len()), None);
+        for selector in selectors {
+            match self.check(caller, &Action::ReadPurchases(&selector)) {
+                Ok(()) => readable.push(selector),
+                Err(failure) => denied = denied.or(Some(failure)),
+            }
+        }
+        match denied {
+            Some(failure) if readable.is_empty() => Err(failure),
+            _ => Ok(readable),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The builder of a router.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::IntoResponse;
+use axum::routing::Route;
+use tower::{Layer, Service as TowerService};
+
+use crate::authorize::{Authorize, Policy};
+use crate::options::HttpOptions;
+use crate::routes::docs_routes::with_docs;
+use crate::routes::groups::RouteGroup;
+use crate::routes::services;
+use crate::server::layers;
+use crate::service::Service;
+use crate::service::parts::{Facing, Management};
+use crate::service_kind::ServiceKind;
+
+/// Starts the router of a service: of facing with [`Facing`], of management with [`Management`].
+///
+/// Without further calls it is the router of [`facing`](crate::facing) or [`management`](crate::management).
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use axum::Router;
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_http::{Facing, RouteGroup, routes};
+///
+/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+/// let shop = routes(Facing::new(Arc::new(log.sink()), Arc::new(store)))
+///     .only([RouteGroup::V1, RouteGroup::Docs])
+///     .build();
+/// let app: Router = Router::new().nest("/shop", shop);
+/// ```
+pub fn routes(parts: impl Into<RouterBuilder>) -> RouterBuilder {
+    parts.into()
+}
+
+/// Builds the router of a service from its ports. See [`routes`].
+#[derive(Debug)]
+#[must_use]
+pub struct RouterBuilder {
+    kind: ServiceKind,
+    parts: Facing,
+    options: HttpOptions,
+    groups: BTreeSet<RouteGroup>,
+    policy: Policy,
+    guards: Vec<Guard>,
+}
+
+/// Adds a layer to a router.
+struct Guard(Box<dyn FnOnce(Router) -> Router + Send + Sync>);
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+impl From<Facing> for RouterBuilder {
+    fn from(parts: Facing) -> Self {
+        Self::new(ServiceKind::Facing, parts)
+    }
+}
+
+impl From<Management> for RouterBuilder {
+    fn from(parts: Management) -> Self {
+        Self::new(ServiceKind::Management, parts.into_sink())
+    }
+}
+
+impl RouterBuilder {
+    fn new(kind: ServiceKind, parts: Facing) -> Self {
+        Self {
+            kind,
+            parts,
+            options: HttpOptions::default(),
+            groups: RouteGroup::ALL.into(),
+            policy: Policy::default(),
+            guards: Vec::new(),
+        }
+    }
+
+    /// Sets the options (default [`HttpOptions::default`]).
+    pub fn options(mut self, options: HttpOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Adds these groups of routes and no others (default [`RouteGroup::ALL`]).
+    pub fn only(mut self, groups: impl IntoIterator<Item = RouteGroup>) -> Self {
+        self.groups = groups.into_iter().collect();
+        self
+    }
+
+    /// Leaves out these groups of routes.
+    pub fn without(mut self, groups: impl IntoIterator<Item = RouteGroup>) -> Self {
+        for group in groups {
+            self.groups.remove(&group);
+        }
+        self
+    }
+
+    /// Asks `policy` about every request for purchases, users and orders (default: all are allowed).
+    ///
+    /// The policy is given the [`Principal`](crate::Principal) that an authentication layer has inserted into the
+    /// extensions of the request. A refusal is a 403 in the dialect of the path. A row that is requested by its own id
+    /// and belongs to another user is a 404, as if it did not exist.
+    pub fn authorize(mut self, policy: impl Authorize) -> Self {
+        self.policy = Policy(Some(Arc::new(policy)));
+        self
+    }
+
+    /// Surrounds the routes for purchases, users and orders, `/health` and `/metrics` with `layer`, such as an
+    /// authentication layer. The last layer that is added is the outermost one.
+    ///
+    /// The layer is inside of CORS, request ids, metrics and the limits of requests. So a preflight request, which has
+    /// no credentials, is answered, and a refusal of the layer is measured and can be read by pages of other origins.
+    /// Around the whole router, the same layer refuses preflight requests, unless it lets `OPTIONS` pass.
+    ///
+    /// Probes, the list of paths, the page and the documentation are outside of the layer.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use axum::extract::Request;
+    /// use axum::http::{StatusCode, header};
+    /// use axum::middleware::{Next, from_fn};
+    /// use axum::response::Response;
+    /// use shop_core::memory::{InMemoryLog, InMemoryStore};
+    /// use shop_http::{Facing, Principal, routes};
+    ///
+    /// async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
+    ///     let token = request.headers().get(header::AUTHORIZATION).ok_or(StatusCode::UNAUTHORIZED)?;
+    ///     // Verify the token here.
+    ///     let subject = token.to_str().map_err(|_| StatusCode::UNAUTHORIZED)?.to_owned();
+    ///     request.extensions_mut().insert(Principal::new(subject));
+    ///     Ok(next.run(request).await)
+    /// }
+    ///
+    /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    /// let parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
+    /// let router = routes(parts).auth_layer(from_fn(authenticate)).build();
+    /// ```
+    pub fn auth_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: TowerService<Request> + Clone + Send + Sync + 'static,
+        <L::Service as TowerService<Request>>::Response: IntoResponse + 'static,
+        <L::Service as TowerService<Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as TowerService<Request>>::Future: Send + 'static,
+    {
+        self.guards.push(Guard(Box::new(|router| router.layer(layer))));
+        self
+    }
+
+    /// Builds the router.
+    ///
+    /// It can be nested below a prefix. Links, locations and the servers of the OpenAPI document then have the prefix,
+    /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
+    /// end; with [`Router::nest_service`], it is at both.
+    pub fn build(self) -> Router {
+        let Self { kind, parts, options, groups, policy, guards } = self;
+        let has_guards = !guards.is_empty();
+        let service = Arc::new(Service::new(kind, parts, options, policy, groups));
+        let routes = with_docs(services::routes(&service), &service);
+        let guard = |router| guards.into_iter().fold(router, |router, Guard(layer)| layer(router));
+        let router = routes.into_router(Arc::clone(&service), guard);
+        layers::around(router, &service, has_guards)
+    }
+}

@@ -1,0 +1,81 @@
+//! The prefix below which an outer router has mounted these routes.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, OriginalUri, Request};
+use axum::http::request::Parts;
+
+/// The prefix below which an outer router has mounted these routes, as the client has sent it; empty without one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mount(Option<Arc<str>>);
+
+impl Mount {
+    /// The prefix that the routers outside of this one have removed from `request`, if any.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        let OriginalUri(original) = request.extensions().get()?;
+        let (whole, inner) = (original.path(), request.uri().path());
+        if whole.len() == inner.len() {
+            return None;
+        }
+        // `/shop` and `/shop/` are both the root of what is mounted at `/shop`.
+        let prefix = if inner == "/" { whole.trim_end_matches('/') } else { whole.strip_suffix(inner)? };
+        (!prefix.is_empty()).then(|| Self(Some(prefix.into())))
+    }
+
+    /// The prefix, without a slash at its end.
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Whether `path` is the root of these routes without a slash at its end.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        self.0.as_deref() == Some(path)
+    }
+
+    /// The path of a resource as a client sees it.
+    pub(crate) fn path(&self, path: impl Display) -> String {
+        format!("{}{path}", self.prefix())
+    }
+}
+
+/// Inserted by the limits layer into requests that are mounted.
+impl<S: Send + Sync> FromRequestParts<S> for Mount {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn mount(original: &'static str, inner: &'static str) -> String {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = inner.parse().unwrap();
+        request.extensions_mut().insert(OriginalUri(original.parse().unwrap()));
+        Mount::of(&request).unwrap_or_default().prefix().to_owned()
+    }
+
+    #[test]
+    fn the_prefix_is_what_outer_routers_have_removed() {
+        for (original, inner, prefix) in [
+            ("/v1/purchases?limit=1", "/v1/purchases?limit=1", ""),
+            ("/", "/", ""),
+            ("/shop", "/", "/shop"),
+            ("/shop/", "/", "/shop"),
+            ("/shop/v1/purchases?limit=1", "/v1/purchases?limit=1", "/shop"),
+            ("/a/%C3%BC/buy", "/buy", "/a/%C3%BC"),
+            // Rewritten rather than mounted.
+            ("/old/path", "/v1/purchases", ""),
+        ] {
+            assert_eq!(mount(original, inner), prefix, "{original}");
+        }
+        assert!(Mount::of(&Request::new(Body::empty())).is_none());
+    }
+}

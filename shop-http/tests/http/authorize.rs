@@ -1,0 +1,231 @@
+//! An authentication layer and a policy of the embedder.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use serde_json::{Value, json};
+use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::ports::{Durability, PurchaseStore};
+use shop_core::users::{User, UserNumber};
+use shop_core::{Purchase, ports::RecordStore};
+use shop_http::{
+    Action, Authorize, Decision, Facing, Management, OrdersRole, Principal, RouterBuilder, UsersRole, routes,
+};
+use tower_http::cors::CorsLayer;
+
+use crate::shop::{Answer, JSON, ask, purchase, request};
+
+/// A token is `name` or `name scope`.
+async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
+    let token = request.headers().get(header::AUTHORIZATION).and_then(|token| token.to_str().ok());
+    let mut words = token.ok_or(StatusCode::UNAUTHORIZED)?.split(' ');
+    let principal = Principal::new(words.next().unwrap_or_default()).with_scopes(words);
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
+}
+
+#[derive(Debug)]
+struct OwnOnly;
+
+impl Authorize for OwnOnly {
+    fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
+        let is_own = principal.subject().is_some_and(|subject| action.is_limited_to(subject));
+        if is_own || principal.has_scope("any") { Decision::Allow } else { Decision::deny("only your own") }
+    }
+}
+
+async fn asked(app: &Router, token: &str, method: Method, path: &str, body: &str) -> Answer {
+    let headers = [JSON, ("authorization", token), ("origin", "https://shop.example")];
+    ask(app, request(method, path, &headers, body.to_owned())).await
+}
+
+async fn get_as(app: &Router, token: &str, path: &str) -> Answer {
+    asked(app, token, Method::GET, path, "").await
+}
+
+fn body_of(user: &str) -> String {
+    format!(r#"{{"username":"name of {user}","userid":"{user}","price":1}}"#)
+}
+
+/// Purchases of two users, the second of whom has the first one's id as name.
+async fn facing_parts() -> Facing {
+    let store = InMemoryStore::new();
+    let foreign = purchase("u2", 2);
+    let named =
+        Purchase::new(foreign.id, foreign.user_id, "u1".parse().unwrap(), foreign.price, foreign.timestamp);
+    store.insert(vec![purchase("u1", 1), named].into()).await.unwrap();
+    Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store))
+}
+
+async fn facing_routes() -> RouterBuilder {
+    routes(facing_parts().await).authorize(OwnOnly).auth_layer(from_fn(authenticate))
+}
+
+#[tokio::test]
+async fn a_user_cannot_buy_for_or_list_another() {
+    let app = Router::new().nest("/shop", facing_routes().await.build());
+    for (path, status, member) in [
+        ("/shop/v1/purchases", 201, "detail"),
+        ("/shop/buy", 201, "error"),
+        ("/shop/api/buy", 201, "error"),
+        ("/shop/api/v1/buy", 200, "detail"),
+        ("/shop/scalable-shop-cm-api/buy", 200, "message"),
+    ] {
+        let own = asked(&app, "u1", Method::POST, path, &body_of("u1")).await;
+        assert!(own.status.is_success(), "{path} {status}: {own:?}");
+        let other = asked(&app, "u1", Method::POST, path, &body_of("u2")).await;
+        assert_eq!((other.status.as_u16(), &other.json()[member]), (403, &json!("only your own")), "{path}");
+        assert!(
+            asked(&app, "u1 any", Method::POST, path, &body_of("u2")).await.status.is_success(),
+            "{path}"
+        );
+        // What is invalid is no action.
+        assert_ne!(asked(&app, "u1", Method::POST, path, "{}").await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    for (path, status) in [
+        ("/v1/purchases?userid=u1", 200),
+        ("/v1/purchases?userid=u2", 403),
+        ("/v1/purchases?username=name%20of%20u1", 403),
+        ("/v1/summary?userid=u1", 200),
+        ("/v1/summary?userid=u2", 403),
+        ("/getAllUserBuys/u1", 200),
+        ("/getAllUserBuys/u2", 403),
+        ("/api/getAllUserBuys/u2", 403),
+        ("/api/v1/getAllUserBuys/u2", 403),
+        ("/getAllUserBuys/u1?by=username", 403),
+    ] {
+        let path = format!("/shop{path}");
+        assert_eq!(get_as(&app, "u1", &path).await.status.as_u16(), status, "{path}: u1");
+        assert_eq!(get_as(&app, "u9 any", &path).await.status.as_u16(), 200, "{path}: any");
+    }
+    let problem = get_as(&app, "u1", "/shop/v1/summary?userid=u2").await;
+    assert_eq!(problem.header("content-type"), Some("application/problem+json"));
+    // Where the path can be an id or a name, it is the id: the name belongs to another user.
+    let listed = get_as(&app, "u1", "/shop/getAllUserBuys/u1").await;
+    assert_eq!((&listed.json()["count"], listed.header("link")), (&json!(1), None), "{listed:?}");
+    assert!(get_as(&app, "u1 any", "/shop/getAllUserBuys/u1").await.header("link").is_some());
+}
+
+#[tokio::test]
+async fn a_foreign_purchase_does_not_exist() {
+    let app = facing_routes().await.build();
+    let own = format!("/v1/purchases/{}", purchase("u1", 1).id);
+    let foreign = format!("/v1/purchases/{}", purchase("u2", 2).id);
+    let unknown = get_as(&app, "u1", "/v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91").await;
+    let answer = get_as(&app, "u1", &foreign).await;
+    assert_eq!((answer.status, &answer.text), (StatusCode::NOT_FOUND, &unknown.text));
+    assert_eq!(get_as(&app, "u1", &own).await.status, StatusCode::OK);
+    assert_eq!(get_as(&app, "u1 any", &foreign).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_a_principal_a_caller_is_anonymous() {
+    let app = routes(facing_parts().await).authorize(Arc::new(OwnOnly)).build();
+    assert_eq!(get_as(&app, "u1", "/v1/summary?userid=u1").await.status, StatusCode::FORBIDDEN);
+    let app = routes(facing_parts().await).build();
+    assert_eq!(get_as(&app, "u1", "/v1/summary?userid=u2").await.status, StatusCode::OK, "no policy");
+}
+
+#[tokio::test]
+async fn users_and_orders_are_asked_for_as_well() {
+    let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
+    let mut parts = Management::default();
+    parts.users = Some(UsersRole::new(Arc::new(users.clone())));
+    parts.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
+    let app = routes(parts).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
+    let ada = r#"{"email":"ada@example.com","name":"Ada"}"#;
+    assert_eq!(asked(&app, "1", Method::POST, "/v1/users", ada).await.status, StatusCode::FORBIDDEN);
+    let registered = asked(&app, "admin any", Method::POST, "/users", ada).await;
+    assert_eq!(registered.status, StatusCode::CREATED, "{registered:?}");
+    let user = User::new(UserNumber::FIRST, "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
+    RecordStore::<User>::apply(&orders, vec![user].into()).await.unwrap();
+    let order = r#"{"user_id":1,"product":"tea","quantity":1,"total_price":2}"#;
+    for (token, status) in [("1", 201), ("2", 403)] {
+        let placed = asked(&app, token, Method::POST, "/v1/orders", order).await;
+        assert_eq!(placed.status.as_u16(), status, "{token}: {placed:?}");
+    }
+    for (path, foreign) in
+        [("/users/1", 403), ("/v1/users/1/orders", 403), ("/orders/1", 404), ("/v1/orders/1", 404)]
+    {
+        assert_eq!(get_as(&app, "1", path).await.status, StatusCode::OK, "{path}");
+        assert_eq!(get_as(&app, "2", path).await.status.as_u16(), foreign, "{path}");
+    }
+}
+
+fn preflight(path: &str) -> Request {
+    let headers = [
+        ("origin", "https://shop.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,content-type"),
+    ];
+    request(Method::OPTIONS, path, &headers, Body::empty())
+}
+
+#[tokio::test]
+async fn the_authentication_layer_is_inside_of_cors_and_outside_of_the_routes() {
+    let app = Router::new().nest("/shop", facing_routes().await.build());
+    let answer = ask(&app, preflight("/shop/v1/purchases")).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (StatusCode::OK, Some("*")));
+    // A browser does not take `*` for `Authorization`.
+    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,content-type"));
+
+    let refused =
+        ask(&app, request(Method::POST, "/shop/v1/purchases", &[JSON, ("origin", "https://a")], "{}")).await;
+    assert_eq!(
+        (refused.status, refused.header("access-control-allow-origin")),
+        (StatusCode::UNAUTHORIZED, Some("*"))
+    );
+    assert!(refused.header("x-request-id").is_some());
+    for path in ["/shop/health", "/shop/metrics", "/shop/getAllUserBuys/u1", "/shop/api/buy"] {
+        let method = if path.ends_with("buy") { Method::POST } else { Method::GET };
+        let answer = ask(&app, request(method, path, &[], Body::empty())).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for path in
+        ["/shop", "/shop/page/page.css", "/shop/docs", "/shop/openapi.json", "/shop/livez", "/shop/readyz"]
+    {
+        let answer = ask(&app, request(Method::GET, path, &[], Body::empty())).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+    }
+    let metrics = get_as(&app, "u1", "/shop/metrics").await.text;
+    assert!(metrics.contains(r#"status="401""#), "refusals are measured: {metrics}");
+}
+
+/// A layer around the whole router is outside of its CORS. An outer CORS layer answers preflight requests before it.
+#[tokio::test]
+async fn a_layer_around_the_router_needs_its_own_cors() {
+    let around = || async { routes(facing_parts().await).build().layer(from_fn(authenticate)) };
+    let refused = ask(&around().await, preflight("/v1/purchases")).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let app = around().await.layer(CorsLayer::very_permissive());
+    let answer = ask(&app, preflight("/v1/purchases")).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("access-control-allow-headers"), Some("authorization,content-type"));
+    let bought = asked(&app, "u1", Method::POST, "/v1/purchases", &body_of("u1")).await;
+    let origins: Vec<_> = bought.headers.get_all("access-control-allow-origin").iter().collect();
+    assert_eq!((bought.status, origins.len()), (StatusCode::CREATED, 1), "{bought:?}");
+}
+
+#[tokio::test]
+async fn the_document_has_the_refusals_of_a_policy() {
+    let denied = |document: &Value, path: &str, method: &str| {
+        document["paths"][path][method]["responses"]["403"].is_object()
+    };
+    let store = Arc::new(InMemoryStore::new());
+    let parts = || Management::new(Arc::clone(&store) as _, Durability::Memory, Arc::clone(&store) as _);
+    for (app, is_denied) in
+        [(routes(parts()).build(), false), (routes(parts()).authorize(OwnOnly).build(), true)]
+    {
+        let document = get_as(&app, "u1", "/openapi.json").await.json();
+        for (path, method) in [("/v1/purchases", "post"), ("/purchases/{who}", "get"), ("/v1/summary", "get")]
+        {
+            assert_eq!(denied(&document, path, method), is_denied, "{path}");
+        }
+        assert!(!denied(&document, "/livez", "get"));
+    }
+}

@@ -1,0 +1,196 @@
+//! The routes below a prefix of an outer router, and some groups of them only.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::ports::{Durability, PurchaseStore};
+use shop_http::{Facing, HttpOptions, Management, OrdersRole, RouteGroup, UsersRole, facing, routes};
+
+use crate::document::documented_paths;
+use crate::shop::{Answer, JSON, ask, get, post, purchase, request};
+
+const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+const PREFIX: &str = "/shop";
+
+/// Facing, listing from a store with three purchases of `u1`, and with users and orders.
+async fn parts() -> Facing {
+    let store = InMemoryStore::new();
+    store.insert((1..=3).map(|number| purchase("u1", number)).collect()).await.unwrap();
+    let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+    parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    parts
+}
+
+/// The routes under both of axum's ways to nest a router.
+async fn mounted() -> [Router; 2] {
+    let router = routes(parts().await).build();
+    [Router::new().nest(PREFIX, router.clone()), Router::new().nest_service(PREFIX, router)]
+}
+
+async fn page(router: &Router, path: &str) -> Answer {
+    ask(router, request(Method::GET, path, &[("accept", "text/html")], Body::empty())).await
+}
+
+/// The path that `link` leads to from `base`, as a browser resolves it.
+fn resolved(base: &str, link: &str) -> String {
+    let folder = &base[..=base.rfind('/').unwrap()];
+    format!("{folder}{}", link.trim_start_matches("./"))
+}
+
+#[tokio::test]
+async fn the_page_is_at_the_prefix_with_and_without_a_slash() {
+    let [nested, service] = mounted().await;
+    for (router, path) in [(&nested, "/shop"), (&service, "/shop"), (&service, "/shop/")] {
+        let answer = page(router, path).await;
+        assert!(answer.text.starts_with("<!doctype html>"), "{path}: {answer:?}");
+        let links: Vec<_> = ["src=\"", "href=\""]
+            .into_iter()
+            .flat_map(|name| answer.text.split(name).skip(1).filter_map(|rest| rest.split('"').next()))
+            .collect();
+        assert!(links.contains(&"#ledger") && links.len() >= 4, "{links:?}");
+        for link in links.into_iter().filter(|link| !link.starts_with('#')) {
+            assert_eq!(get(router, &resolved(path, link)).await.status, StatusCode::OK, "{path} {link}");
+        }
+        let (_, data) = answer.text.split_once("data-path=\"").unwrap();
+        let listing = resolved(path, data.split('"').next().unwrap());
+        assert_eq!(listing, "/shop/getAllUserBuys/");
+        let known = [("accept", "text/html"), ("if-none-match", answer.header("etag").unwrap())];
+        let again = ask(router, request(Method::GET, path, &known, Body::empty())).await;
+        assert_eq!(again.status, StatusCode::NOT_MODIFIED, "{path}");
+        // Programs get the paths as they call them.
+        let paths = get(router, path).await.json();
+        for name in ["/shop/", "/shop/livez", "POST /shop/v1/purchases", "GET /shop/v1/users/{user_id}"] {
+            assert!(paths[name].is_string(), "{paths}");
+        }
+    }
+    let redirected = page(&nested, "/shop/scalable-shop-cm-api").await;
+    assert_eq!(redirected.header("location"), Some("scalable-shop-cm-api/"));
+    assert!(page(&nested, "/shop/scalable-shop-cm-api/").await.text.starts_with("<!doctype html>"));
+    assert_eq!(get(&nested, "/shop/redoc").await.header("location"), Some("docs"));
+}
+
+#[tokio::test]
+async fn a_prefix_that_the_client_chooses_stays_text() {
+    let app = Router::new().nest("/t/{tenant}", routes(parts().await).build());
+    for (path, folder) in [("/t/it's", "./it%27s/"), ("/t/a:b", "./a:b/"), ("/t/a&amp", "./a%26amp/")] {
+        let answer = page(&app, path).await;
+        assert!(answer.text.contains(&format!("src=\"{folder}page/facing.js\"")), "{path}: {}", answer.text);
+        let bought = post(&app, &format!("{path}/v1/purchases"), BUY).await;
+        let location = bought.header("location").unwrap();
+        assert!(location.starts_with(&format!("{path}/v1/purchases/")), "{location}");
+    }
+}
+
+#[tokio::test]
+async fn links_and_locations_have_the_prefix() {
+    for router in mounted().await {
+        let bought = post(&router, "/shop/v1/purchases", BUY).await;
+        let id = bought.header("x-purchase-id").unwrap();
+        assert_eq!(bought.header("location"), Some(&*format!("/shop/v1/purchases/{id}?wait_for={id}")));
+        assert_eq!(bought.header("set-cookie"), None);
+
+        let user = r#"{"email":"ada@example.com","name":"Ada"}"#;
+        let registered = post(&router, "/shop/v1/users", user).await;
+        // The two routers have the same store: the second user is a conflict.
+        if registered.status == StatusCode::CREATED {
+            let location = registered.header("location").unwrap();
+            assert_eq!((location, get(&router, location).await.status), ("/shop/v1/users/1", StatusCode::OK));
+        }
+
+        let listed = get(&router, "/shop/getAllUserBuys/u1?limit=2").await;
+        let link = listed.header("link").unwrap();
+        let next = link.strip_prefix('<').unwrap().split('>').next().unwrap();
+        assert!(next.starts_with("/shop/getAllUserBuys/u1?") && link.ends_with("rel=\"next\""), "{link}");
+        assert_eq!(get(&router, next).await.json()["purchases"].as_array().unwrap().len(), 1);
+
+        let document = get(&router, "/shop/openapi.json").await.json();
+        assert_eq!(document["servers"], json!([{"url": "/shop"}]));
+    }
+    let here = routes(parts().await).build();
+    assert_eq!(get(&here, "/openapi.json").await.json().get("servers"), None);
+    assert!(post(&here, "/v1/purchases", BUY).await.header("location").unwrap().starts_with("/v1/"));
+}
+
+#[tokio::test]
+async fn dialects_limits_and_errors_are_those_of_the_inner_path() {
+    let mut options = HttpOptions::default();
+    options.max_requests = 0;
+    let app = Router::new().nest(PREFIX, routes(parts().await).options(options).build());
+    for path in ["/shop/livez", "/shop/health", "/shop/metrics", "/shop/api/healthz"] {
+        assert_eq!(get(&app, path).await.status, StatusCode::OK, "{path} is exempt from the limit");
+    }
+    for (path, member) in
+        [("/shop/v1/summary", "detail"), ("/shop/api/v1/x", "detail"), ("/shop/getAllUserBuys/u1", "error")]
+    {
+        let answer = get(&app, path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(answer.json()[member].is_string(), "{path}: {answer:?}");
+    }
+    assert_eq!(get(&app, "/elsewhere").await.header("x-request-id"), None, "not ours");
+}
+
+/// A path of each group.
+const PATHS: [(RouteGroup, &str); 8] = [
+    (RouteGroup::V1, "/v1/summary?userid=u1"),
+    (RouteGroup::V1, "/v1/users/1"),
+    (RouteGroup::Dialects, "/getAllUserBuys/u1"),
+    (RouteGroup::Dialects, "/api/v1/getAllUserBuys/u1"),
+    (RouteGroup::Page, "/page/page.css"),
+    (RouteGroup::Docs, "/openapi.json"),
+    (RouteGroup::Health, "/livez"),
+    (RouteGroup::Metrics, "/metrics"),
+];
+
+/// Whether there is a route: no route has this method.
+async fn is_there(router: &Router, path: &str) -> bool {
+    let answer = ask(router, request(Method::PATCH, path, &[], Body::empty())).await;
+    answer.status == StatusCode::METHOD_NOT_ALLOWED
+}
+
+#[tokio::test]
+async fn each_group_of_routes_can_be_left_out() {
+    for group in RouteGroup::ALL {
+        let (without, only) =
+            (routes(parts().await).without([group]).build(), routes(parts().await).only([group]).build());
+        for (of, path) in PATHS {
+            assert_eq!(is_there(&without, path).await, of != group, "without {group:?}: {path}");
+            assert_eq!(is_there(&only, path).await, of == group, "only {group:?}: {path}");
+        }
+        let listed = get(&without, "/").await;
+        match group {
+            RouteGroup::Page => assert_eq!(listed.status, StatusCode::NOT_FOUND),
+            RouteGroup::Dialects => {
+                assert!(documented_paths(&without).await.len() < 25);
+                assert_eq!(listed.json().get("/buy"), None);
+            }
+            RouteGroup::V1 => assert_eq!(listed.json().get("POST /v1/purchases"), None),
+            RouteGroup::Docs => assert_eq!(listed.json().get("/docs"), None),
+            _ => assert!(listed.json()["/docs"].is_string()),
+        }
+    }
+    // Without the API that it uses there is no page.
+    let without = routes(parts().await).without([RouteGroup::V1]).build();
+    assert!(page(&without, "/").await.json().is_object());
+}
+
+#[tokio::test]
+async fn the_services_are_presets() {
+    let options = HttpOptions::default();
+    let preset = get(&facing(parts().await, options), "/openapi.json").await.json();
+    assert!(preset == get(&routes(parts().await).build(), "/openapi.json").await.json());
+    assert!(preset["paths"]["/scalable-shop-cm-api/api/v1/buy"].is_object());
+
+    let store = Arc::new(InMemoryStore::new());
+    let management = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+    let app = Router::new().nest(PREFIX, routes(management).only([RouteGroup::V1]).build());
+    let bought = ask(&app, request(Method::POST, "/shop/v1/purchases", &[JSON], BUY)).await;
+    let stored: Value = get(&app, bought.header(header::LOCATION.as_str()).unwrap()).await.json();
+    assert_eq!(stored["userid"], "u1");
+    let all = get(&app, "/shop/v1/purchases?everyone=true").await.json();
+    assert_eq!(all["items"].as_array().unwrap().len(), 1);
+}
