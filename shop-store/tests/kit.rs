@@ -11,7 +11,7 @@ mod embedded;
 #[path = "support/mongo.rs"]
 mod mongo;
 
-use embedded::{EmbeddedAccounts, EmbeddedFixture};
+use embedded::{EmbeddedAccounts, EmbeddedFixture, OwnDatabase};
 use mongo::{MongoAccounts, MongoFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
@@ -25,6 +25,7 @@ users_suite!(embedded_users, EmbeddedAccounts::new());
 orders_suite!(embedded_orders, EmbeddedAccounts::new());
 outbox_suite!(embedded_outbox_of_users, async { OutboxOfUsers::new(EmbeddedAccounts::new().await) });
 outbox_suite!(embedded_outbox_of_orders, async { OutboxOfOrders(EmbeddedAccounts::new().await) });
+outbox_suite!(sqlite_outbox, OwnDatabase::new());
 record_store_suite!(embedded_purchase_records, async { PurchaseRecords(EmbeddedFixture::new().await) });
 record_store_suite!(embedded_orders_of_users, async { OrdersOfUsers(EmbeddedAccounts::new().await) });
 record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedAccounts::new().await) });

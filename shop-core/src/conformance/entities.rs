@@ -51,7 +51,7 @@ pub trait OutboxFixture: Debug + Send + Sync {
     /// The outbox.
     async fn outbox(&self) -> Arc<dyn Outbox>;
 
-    /// Writes a row with an event. Returns the event.
+    /// Writes a row with an event. Returns the event, which is not equal to an earlier one.
     async fn write(&self) -> LogRecord;
 }
 

@@ -31,6 +31,6 @@ pub use source::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,
     SourceEvent,
 };
-pub use writer::LogWriter;
 #[cfg(feature = "mock")]
 pub use writer::MockLogWriter;
+pub use writer::{LogWriter, LogWriterExt};

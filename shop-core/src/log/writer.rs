@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::LogRecord;
 use crate::Result;
+use crate::record::Event;
 
 /// Appends encoded records to a topic.
 ///
@@ -47,3 +48,22 @@ pub trait LogWriter: Debug + Send + Sync + 'static {
     /// The reason why not.
     async fn check(&self) -> Result<()>;
 }
+
+/// Publishes typed events with any [`LogWriter`].
+///
+/// [`JsonEvent`](crate::record::JsonEvent) has an example.
+pub trait LogWriterExt: LogWriter {
+    /// Appends `event` durably. The writer must be that of the event's [topic](Event::TOPIC).
+    ///
+    /// # Errors
+    /// As [`append`](LogWriter::append), and [`Internal`](crate::ErrorKind::Internal) when the event cannot be encoded.
+    ///
+    /// # Cancel safety
+    /// As [`append`](LogWriter::append).
+    fn publish<E: Event>(&self, event: &E) -> impl Future<Output = Result<()>> + Send {
+        let record = event.encode();
+        async move { self.append(record?).await }
+    }
+}
+
+impl<T: LogWriter + ?Sized> LogWriterExt for T {}

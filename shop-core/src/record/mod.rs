@@ -9,7 +9,7 @@ mod typed;
 
 pub use decode::{DecodeError, decode};
 pub use encode::encode;
-pub use typed::{Event, Record};
+pub use typed::{Event, JsonEvent, Record};
 
 /// Names of the headers that we write. Everything except the four members that consumers of the replaced systems read
 /// is in headers, so those consumers can still read the value.

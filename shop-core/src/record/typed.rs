@@ -2,7 +2,10 @@
 
 use std::fmt::Debug;
 
-use super::{DecodeError, decode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{DecodeError, decode, event, header};
 use crate::log::{LogRecord, Partition, RecordType};
 use crate::{Purchase, Result, Timestamp};
 
@@ -116,6 +119,66 @@ pub trait Event: Record {
     /// # Errors
     /// [`Internal`](crate::ErrorKind::Internal) when it cannot be encoded, which would be a defect.
     fn encode(&self) -> Result<LogRecord>;
+}
+
+/// An [`Event`] whose value is JSON, as serde writes it.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use shop_core::log::LogWriterExt;
+/// use shop_core::memory::InMemoryLog;
+/// use shop_core::record::JsonEvent;
+///
+/// #[derive(Debug, Clone, Serialize, Deserialize)]
+/// struct Refund {
+///     order: String,
+///     amount: String,
+/// }
+///
+/// impl JsonEvent for Refund {
+///     const TOPIC: &'static str = "refunds";
+///
+///     fn key(&self) -> String {
+///         self.order.clone()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// let log = InMemoryLog::default();
+/// log.publish(&Refund { order: "order-7".to_owned(), amount: "29.99".to_owned() }).await?;
+/// # assert_eq!(log.records()[0].key.as_deref(), Some(&b"order-7"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub trait JsonEvent: Serialize + DeserializeOwned + Debug + Clone + Send + Sync + 'static {
+    /// The topic of these events.
+    const TOPIC: &'static str;
+    /// As [`Record::TYPE`].
+    const TYPE: RecordType = RecordType::new("event");
+
+    /// The identity of the event, for operators, and the key of its record. Records with one key keep their order.
+    fn key(&self) -> String;
+}
+
+impl<T: JsonEvent> Record for T {
+    const TYPE: RecordType = <T as JsonEvent>::TYPE;
+
+    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
+        event::decode(record)
+    }
+
+    fn id(&self) -> Option<String> {
+        Some(self.key())
+    }
+}
+
+impl<T: JsonEvent> Event for T {
+    const TOPIC: &'static str = <T as JsonEvent>::TOPIC;
+
+    fn encode(&self) -> Result<LogRecord> {
+        event::encode(self.key(), self, None)
+    }
 }
 
 impl Record for Purchase {

@@ -24,6 +24,7 @@ mod file;
 mod lock;
 mod log;
 mod options;
+mod outbox;
 mod readers;
 mod store;
 mod thread;
@@ -32,4 +33,7 @@ mod writer;
 pub use entities::{EmbeddedOrders, EmbeddedRows, EmbeddedUsers};
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 pub use options::EmbeddedStoreOptions;
+pub use outbox::SqliteOutbox;
+/// The crate of the connections and transactions that [`SqliteOutbox`] takes.
+pub use rusqlite;
 pub use store::EmbeddedStore;

@@ -1,6 +1,5 @@
 //! Users and orders: one file for each, with an outbox.
 
-mod event;
 mod orders;
 mod outbox;
 mod rows;

@@ -9,16 +9,16 @@ use shop_core::Result;
 use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, TotalPrice};
 use shop_core::users::UserNumber;
 
-use super::event;
 use super::rows::{self, EmbeddedRows, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::unreadable;
 use crate::embedded::options::EmbeddedStoreOptions;
+use crate::embedded::outbox::table;
 
 /// The application id is `ShoO` in ASCII, which the `file` command shows.
 const ORDERS: Kind = Kind {
     application_id: 0x5368_6f4f,
-    migrations: &[VERSION_1, event::TABLE],
+    migrations: &[VERSION_1, table::TABLE],
     checkpoint_pages: None,
     check_queries: &[
         "SELECT max(id) FROM orders",

@@ -12,10 +12,10 @@ use shop_core::entity::{Entity, Insertion};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
-use super::event;
 use crate::embedded::database::Kind;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
+use crate::embedded::outbox::table;
 
 /// Rows of one entity type in a file on the local disk, shared by the processes of one machine.
 ///
@@ -87,7 +87,7 @@ pub(super) fn add<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::
     let insert = format!("INSERT INTO {} ({}, key) VALUES ({placeholders})", E::NAME, E::COLUMNS);
     connection.prepare_cached(&insert)?.execute(params_from_iter(values))?;
     let event = row.event(new).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    event::insert(connection, &event)?;
+    table::insert(connection, &event)?;
     Ok(Insertion::Inserted(row))
 }
 

@@ -9,16 +9,16 @@ use shop_core::Result;
 use shop_core::orders::OrderNumber;
 use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
 
-use super::event;
 use super::rows::{self, EmbeddedRows, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::unreadable;
 use crate::embedded::options::EmbeddedStoreOptions;
+use crate::embedded::outbox::table;
 
 /// The application id is `ShoU` in ASCII, which the `file` command shows.
 const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
-    migrations: &[VERSION_1, event::TABLE],
+    migrations: &[VERSION_1, table::TABLE],
     checkpoint_pages: None,
     check_queries: &[
         "SELECT max(id) FROM users",
