@@ -30,6 +30,7 @@ pub mod entity;
 mod error;
 #[cfg(feature = "fault")]
 pub mod fault;
+mod format;
 mod forward;
 pub mod ingest;
 pub mod json;

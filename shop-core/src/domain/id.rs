@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use crate::format::format_as;
+
 /// The identity of one purchase, and its primary key in every store.
 ///
 /// Either a UUID, or the 24 hex digits of the ObjectId that a replaced system's document was stored
@@ -17,9 +19,10 @@ use uuid::Uuid;
 /// assert_eq!(id.to_string(), "0190163d-8694-739b-aea5-966c26f8ad91");
 /// # Ok::<(), shop_core::InvalidPurchaseId>(())
 /// ```
-#[derive(derive_more::Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[debug("{self}")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PurchaseId(Form);
+
+format_as!(PurchaseId: |this| Debug = Display(this));
 
 // The order of the variants is the order of the ids.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,14 +5,17 @@ use std::str::FromStr;
 use compact_str::CompactString;
 use uuid::Uuid;
 
+use crate::format::format_as;
+
 /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
 ///
 /// A key that is a UUID *is* the id of the purchase, for all users alike. Any other key gives an id together with the
 /// user id (see [`id_from_key`](crate::id_from_key)). A key is not a credential: the first purchase with it is stored,
 /// and other content with the same key is a conflict. Use a random UUID, or text that is unique per user.
-#[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[debug("{_0:?}")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(CompactString);
+
+format_as!(IdempotencyKey: |this| Display = Display(this.0), Debug = Debug(this.0));
 
 /// Text that is not an [`IdempotencyKey`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,8 +4,10 @@
 macro_rules! row_number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(derive_more::Display, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(i64);
+
+        crate::format::format_as!($name: |this| Display = Display(this.0));
 
         impl $name {
             /// The first one.

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
+use crate::format::format_as;
+
 /// The price of a purchase: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///
 /// Prices compare by value (`29.9 == 29.90`) and keep their scale, up to 8 decimals: further zeros, as in
@@ -17,9 +19,10 @@ use rust_decimal::Decimal;
 /// assert_eq!(price, "1195.3".parse()?);
 /// # Ok::<(), shop_core::InvalidPrice>(())
 /// ```
-#[derive(derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[debug("{_0}")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Price(Decimal);
+
+format_as!(Price: |this| Display = Display(this.0), Debug = Display(this.0));
 
 /// The reason why a value is not a [`Price`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -166,12 +169,10 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, InvalidPr
 /// The exact sum of prices.
 ///
 /// `Display` prints as many decimals as the value needs: 4 times `1.25` is `5`, however a store has added them.
-#[derive(
-    derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default,
-)]
-#[debug("{}", _0.normalize())]
-#[display("{}", _0.normalize())]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Total(Decimal);
+
+format_as!(Total: |this| Display = Display(this.0.normalize()), Debug = Display(this.0.normalize()));
 
 /// A sum with more than 28 digits, which cannot be represented exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -232,9 +233,10 @@ impl Total {
 }
 
 /// A rounded sum for display, with the decimals that resulted from rounding and addition.
-#[derive(derive_more::Debug, derive_more::Display, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[debug("{_0}")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoundedTotal(Decimal);
+
+format_as!(RoundedTotal: |this| Display = Display(this.0), Debug = Display(this.0));
 
 impl FromStr for Total {
     type Err = TotalOverflow;

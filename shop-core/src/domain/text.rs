@@ -4,9 +4,10 @@
 macro_rules! short_text {
     ($(#[$doc:meta])* $name:ident, $max:literal) => {
         $(#[$doc])*
-        #[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[debug("{_0:?}")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(compact_str::CompactString);
+
+        crate::format::format_as!($name: |this| Display = Display(this.0), Debug = Debug(this.0));
 
         impl $name {
             /// The maximum number of characters.

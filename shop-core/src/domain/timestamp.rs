@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::format::format_as;
+
 /// An instant with millisecond precision, from year 1 to year 9999; written as RFC 3339 in UTC.
 ///
 /// ```
@@ -14,9 +16,10 @@ use std::time::Duration;
 /// assert_eq!(Timestamp::try_from(std::time::SystemTime::from(at))?, at);
 /// # Ok::<(), shop_core::InvalidTimestamp>(())
 /// ```
-#[derive(derive_more::Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[debug("{self}")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
+
+format_as!(Timestamp: |this| Debug = Display(this));
 
 /// A value that is not a [`Timestamp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -39,9 +39,10 @@ fn checked(text: &str, max: usize) -> Result<CompactString, InvalidText> {
 macro_rules! user_text {
     ($(#[$doc:meta])* $name:ident, $max:literal) => {
         $(#[$doc])*
-        #[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[debug("{_0:?}")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(CompactString);
+
+        crate::format::format_as!($name: |this| Display = Display(this.0), Debug = Debug(this.0));
 
         impl $name {
             /// The maximum number of characters.

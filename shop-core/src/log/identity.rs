@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{LogRecord, Partition};
 use crate::domain::hashed;
+use crate::format::format_as;
 
 /// Namespace of record ids. Must never change: another value would duplicate purchases.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c12);
@@ -14,9 +15,10 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c1
 ///
 /// A UUIDv5 over cluster, topic, partition, offset and time. It is unique even if a topic is deleted and created again:
 /// offsets start from 0 again, but the times differ. The epoch is not part of it.
-#[derive(derive_more::Display, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[display("{}", _0.hyphenated())]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId(Uuid);
+
+format_as!(RecordId: |this| Display = Display(this.0.hyphenated()));
 
 /// Text that is not a valid [`RecordId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -3,17 +3,19 @@
 use std::str::FromStr;
 
 use super::RecordType;
+use crate::format::format_as;
 use crate::{Error, ErrorKind, Outcome, Result};
 
 /// The reason why a record can never be processed, however often it is retried.
 ///
 /// Transient errors and unknown outcomes cannot be converted into a reason, so an outage never produces dead letters.
-#[derive(derive_more::Display, Debug, Clone, PartialEq, Eq)]
-#[display("{}: {detail}", kind.as_str())]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     kind: ReasonKind,
     detail: String,
 }
+
+format_as!(Reason: |this| Display = Display(format_args!("{}: {}", this.kind.as_str(), this.detail)));
 
 /// The kinds of [`Reason`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Headers;
 use crate::Timestamp;
+use crate::format::format_as;
 
 /// One raw record of a log, not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +54,8 @@ impl LogRecord {
 }
 
 /// The position of one record in a log. Its text form is `topic-partition-offset`.
-#[derive(derive_more::Display, Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-#[display("{topic}-{partition}-{offset}")]
 pub struct RecordPosition {
     /// The topic.
     pub topic: String,
@@ -64,6 +64,10 @@ pub struct RecordPosition {
     /// The offset in the partition.
     pub offset: u64,
 }
+
+format_as!(
+    RecordPosition: |this| Display = Display(format_args!("{}-{}-{}", this.topic, this.partition, this.offset))
+);
 
 impl RecordPosition {
     /// The position of a record.

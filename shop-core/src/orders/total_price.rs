@@ -4,12 +4,16 @@ use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use crate::format::format_as;
+
 /// The maximum number of digits before the decimal point.
 const WHOLE_DIGITS: i64 = 8;
 
 /// The total price of an order: exact, with two decimals, an absolute value below 10^8.
-#[derive(derive_more::Display, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TotalPrice(Decimal);
+
+format_as!(TotalPrice: |this| Display = Display(this.0));
 
 /// The reason why a text is not a [`TotalPrice`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -4,15 +4,17 @@ use data_encoding::BASE64URL_NOPAD;
 use uuid::Uuid;
 
 use super::{ListOrder, Selector};
+use crate::format::format_as;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// An opaque cursor to the next page of one listing.
 ///
 /// It is bound to the selector and the order of the listing. It needs no server state, never expires, and works on any
 /// replica.
-#[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash)]
-#[debug("{_0:?}")]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor(String);
+
+format_as!(Cursor: |this| Display = Display(this.0), Debug = Debug(this.0));
 
 /// The position of a page's end in the order of the listing, from which an adapter continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,11 +5,14 @@ use std::str::FromStr;
 use compact_str::CompactString;
 use email_address::{EmailAddress, Options};
 
+use crate::format::format_as;
+
 /// An e-mail address, normalized such that equal addresses compare equal: the domain in lower case, because domains are
 /// case-insensitive, and the local part unchanged, because only its host can interpret it.
-#[derive(derive_more::Debug, derive_more::Display, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[debug("{_0:?}")]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Email(CompactString);
+
+format_as!(Email: |this| Display = Display(this.0), Debug = Debug(this.0));
 
 /// Text that is not an [`Email`], and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
