@@ -15,26 +15,27 @@ use futures_util::{TryStreamExt, stream};
 use indicatif::ProgressBar;
 use shop_client::{NewPurchase, ShopClient};
 
-type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// A row as a purchase. Its line number is the key: sent again, it is the same purchase.
-fn purchase((row, record): (usize, csv::StringRecord)) -> Result<NewPurchase> {
+fn purchase((row, record): (usize, csv::Result<csv::StringRecord>)) -> Result<(usize, NewPurchase)> {
+    let record = record?;
     let new = NewPurchase::new(record[0].parse()?, record[1].parse()?, record[2].parse()?);
-    Ok(new.with_key(format!("import-2026-03-row-{row}").parse()?))
+    Ok((row, new.with_key(format!("import-2026-03-row-{row}").parse()?)))
 }
 
-/// Imports the rows up to `to`, from where the previous run stopped according to the file `done`.
+/// Imports the rows up to `to`, from where the previous run stopped according to the file `done`. The file is read as
+/// its rows are bought.
 async fn import(shop: &ShopClient, file: &Path, done: &Path, to: usize) -> Result<usize> {
     let from: usize = std::fs::read_to_string(done).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let rows = csv::Reader::from_path(file)?.into_records().collect::<Result<Vec<_>, _>>()?;
-    let progress = ProgressBar::new(rows.len() as u64).with_position(from as u64);
-    let rows = rows.into_iter().enumerate().take(to).skip(from);
-    let purchases = rows.map(purchase).collect::<Result<Vec<_>>>()?;
-    let mut answers = shop.buy_all(stream::iter(purchases), 32);
-    while let Some(_bought) = answers.try_next().await? {
+    let rows = csv::Reader::from_path(file)?.into_records().enumerate().take(to).skip(from);
+    let progress = ProgressBar::no_length().with_position(from as u64);
+    let mut answers = shop.try_buy_all(stream::iter(rows.map(purchase)), 32);
+    while let Some((row, bought)) = answers.try_next().await? {
+        bought.map_err(|error| format!("row {row}: {error}"))?;
         progress.inc(1);
         // Results are in the order of the rows, so one number is sufficient. A number that is too low is harmless.
-        std::fs::write(done, progress.position().to_string())?;
+        std::fs::write(done, (row + 1).to_string())?;
     }
     Ok(from)
 }
