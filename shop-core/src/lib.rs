@@ -1,22 +1,96 @@
-//! The domain of purchase tracking, the ports to logs and stores, and the pipeline between them. No I/O, no drivers, no
-//! HTTP: those are in the adapter crates.
+//! Purchase tracking without I/O: the domain, the ports to logs and stores, and the pipeline between them.
 //!
-//! | module | content |
+//! ```
+//! use shop_core::{NewPurchase, Shop};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> shop_core::Result<()> {
+//! let shop = Shop::in_memory();
+//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
+//! let bought = shop.buy(order).await?;
+//!
+//! let spent = shop.user("u1".parse()?).waiting_for(&bought.receipt).summary().await?;
+//! assert_eq!((spent.count, spent.total_spent.to_string()), (1, "29.99".to_owned()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # One shop, any backend
+//!
+//! A [`Shop`] buys and lists. Code that takes one runs on every backend:
+//!
+//! | backend | shop |
 //! |---|---|
-//! | [`shop`] | [`Shop`]: buys and lists purchases on any backend; begin here |
-//! | [`domain`] | purchases: validated types, identity and equality of content |
-//! | [`ports`] | ports of a store and its edges: [`PurchaseSink`](ports::PurchaseSink), [`PurchaseStore`](ports::PurchaseStore), [`PurchaseQuery`](ports::PurchaseQuery), [`RecordStore`](ports::RecordStore) |
-//! | [`log`] | ports of a log: [`LogWriter`](log::LogWriter), [`LogSource`](log::LogSource), [`DeadLetters`](log::DeadLetters), and its records |
-//! | [`record`] | the record types of topics, and their codecs |
-//! | [`ingest`] | the pipeline from the log into the store: no record lost, none stored twice |
-//! | [`users`], [`orders`], [`entity`] | two further services: their entities, ports and events |
-//! | [`outbox`] | the transactional outbox, and the relay that publishes its events |
-//! | [`verify`] | verification of a store against the whole log |
-//! | [`memory`] | in-memory implementations of all ports |
-//! | [`json`] | lenient JSON of other senders, and exact numbers |
-//! | `api` | bodies, problem types and header names of the HTTP API (feature `api`) |
-//! | `fault` | fault injection for any port (feature `fault`) |
-//! | `conformance` | the conformance kit for your own log or store (feature `conformance`) |
+//! | memory, for tests | [`Shop::in_memory`] |
+//! | SQLite files, without a server | `EmbeddedShop::open` of `shop-store` |
+//! | a service, over HTTP | `ShopClient::shop` of `shop-client` |
+//! | your own log and store | [`Shop::of`] |
+//! | mocks, for errors on demand | [`Shop::of`], with the mocks of the feature `mock` |
+//!
+//! # The pipeline
+//!
+//! A purchase is durable when a log has it, and listed when a store has it. A [`PurchaseSink`](ports::PurchaseSink)
+//! publishes to the log. An [`Ingest`](ingest::Ingest) reads the log as a member of a consumer group, writes to a
+//! [`PurchaseStore`](ports::PurchaseStore), and commits its position only after the write: after a crash records are
+//! read again, and a store recognizes them by their id. A [`PurchaseQuery`](ports::PurchaseQuery) lists what is stored.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use shop_core::ingest::{Ingest, IngestOptions};
+//! use shop_core::memory::{InMemoryLog, InMemoryStore};
+//! use shop_core::{NewPurchase, Shop};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> shop_core::Result<()> {
+//! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+//! let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+//! let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+//! tokio::spawn(ingest.run(std::future::pending()));
+//!
+//! let shop = Shop::of(log.sink(), store);
+//! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+//! let user = shop.user("u1".parse()?).waiting_for(&bought.receipt);
+//! assert_eq!(user.summary().await?.count, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Records that can never be stored become [dead letters](log::DeadLetters), byte for byte; outages are retried.
+//! [`Verify`](verify::Verify) compares a store with the whole log.
+//!
+//! # Your own log or store
+//!
+//! Implement the ports in [`log`] or [`ports`] with [`async_trait`]. Each line under `# Behavior` of a port is a
+//! promise, and names the function of the conformance kit that checks it. With the feature `conformance` one macro
+//! makes a test of each, for example `store_suite!(own_store, async { OwnStore::default() })`. Ports get new methods
+//! only with defaults.
+//!
+//! # Your own records
+//!
+//! [`Ingest`](ingest::Ingest) applies every type that implements [`Record`](record::Record) to a
+//! [`RecordStore`](ports::RecordStore) of it. Rows that have to be published as events are written with their event
+//! into an [outbox], and a [`Relay`](outbox::Relay) publishes it. The [users] and [orders] of this crate are made of
+//! the same parts.
+//!
+//! # Errors
+//!
+//! All ports have one [`Error`]. It says what failed ([`kind`](Error::kind)), whether a retry may help
+//! ([`is_retryable`](Error::is_retryable)), and whether the call may have taken effect ([`outcome`](Error::outcome)).
+//! Values that are not valid are an [`Invalid`], which `?` converts into an [`Error`].
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `api` | the module `api`: bodies, problem types and header names of the HTTP API |
+//! | `openapi` | `api`, with `utoipa::ToSchema` |
+//! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox |
+//! | `fault` | the module `fault`: wrappers of the ports that inject faults |
+//! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
+//! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
+//!
+//! None is on by default. `docs/stability.md` in the repository says what may change in which version.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -56,6 +130,8 @@ pub use domain::{
     UserId, UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
+/// The streams of listings.
+pub use futures_util::Stream;
 /// The crate whose timestamps a [`Timestamp`] converts from and to.
 pub use jiff;
 /// The crate of the mocks, with its predicates and sequences.
@@ -65,6 +141,9 @@ pub use ports::PublishedPurchase;
 /// The number in prices and totals.
 pub use rust_decimal::Decimal;
 pub use shop::{Shop, UserPurchases};
+/// The crate of the schemas of the HTTP API.
+#[cfg(feature = "openapi")]
+pub use utoipa;
 /// The number in ids.
 pub use uuid::Uuid;
 

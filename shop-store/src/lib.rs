@@ -30,7 +30,7 @@
 //! let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
 //! let monitor = ingest.monitor();
 //!
-//! let new = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
+//! let new = NewPurchase::of("u1").named("ada").priced("29.99")?;
 //! let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
 //! let receipt = log.sink().publish(&purchase).await?;
 //! assert_eq!(receipt.durability, Durability::LocalDisk);

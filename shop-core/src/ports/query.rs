@@ -12,6 +12,23 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserN
 
 /// Lists, sums up and finds stored purchases.
 ///
+/// ```
+/// use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector};
+///
+/// /// Prints the purchases of a user, page by page.
+/// async fn list(query: &dyn PurchaseQuery, user: Selector) -> shop_core::Result<()> {
+///     let mut request = PageRequest::first(ListOrder::NewestFirst, PageLimit::DEFAULT);
+///     loop {
+///         let page = query.page(&user, &request).await?;
+///         for purchase in &page.items {
+///             println!("{} {}", purchase.timestamp, purchase.price);
+///         }
+///         let Some(next) = page.next_cursor(&request)? else { return Ok(()) };
+///         request = request.with_cursor(Some(next));
+///     }
+/// }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

@@ -12,6 +12,40 @@ use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, Sy
 ///
 /// Every call completes within a time that the implementation bounds.
 ///
+/// A [`Shop`](crate::Shop) is the usual caller. A sink around another one, which refuses large purchases:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use shop_core::ports::{Durability, PurchaseSink, Receipt};
+/// use shop_core::{Decimal, Error, ErrorKind, Purchase, Result, async_trait};
+///
+/// #[derive(Debug)]
+/// struct Limited<S>(S, Decimal);
+///
+/// #[async_trait]
+/// impl<S: PurchaseSink> PurchaseSink for Limited<S> {
+///     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+///         if *purchase.price.as_decimal() > self.1 {
+///             return Err(Error::new(ErrorKind::Denied, "this purchase needs an approval"));
+///         }
+///         self.0.publish(purchase).await
+///     }
+///
+///     fn durability(&self) -> Durability {
+///         self.0.durability()
+///     }
+///
+///     async fn check(&self) -> Result<()> {
+///         self.0.check().await
+///     }
+///
+///     async fn close(&self, deadline: Duration) -> Result<()> {
+///         self.0.close(deadline).await
+///     }
+/// }
+/// ```
+///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///

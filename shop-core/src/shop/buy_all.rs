@@ -59,7 +59,7 @@ impl Shop {
     ///     let mut members = text.split(';').map(str::to_owned);
     ///     let mut member = || members.next().unwrap_or_default();
     ///     let new = NewPurchase::of(member()).named(member()).priced(member())?;
-    ///     shop_core::Result::Ok((line, new))
+    ///     Ok::<_, shop_core::Error>((line, new))
     /// });
     /// let lines: Vec<_> = lines.collect();
     ///

@@ -27,7 +27,7 @@ use crate::embedded::options::EmbeddedStoreOptions;
 /// # let folder = tempfile::tempdir()?;
 /// let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await?;
 ///
-/// let new = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
+/// let new = NewPurchase::of("u1").named("ada").priced("29.99")?;
 /// store.insert_one(new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())).await?;
 /// assert_eq!(store.summary(&Selector::User("u1".parse()?)).await?.count, 1);
 /// # Ok(())
