@@ -1,0 +1,73 @@
+//! The checkout in memory, on files, over HTTP, and on mocks that fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outside::{Answer, Checkout};
+use shop_client::ShopClient;
+use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
+use shop_core::{Error, ErrorKind, Shop};
+use shop_http::{Facing, HttpOptions, facing, serve};
+use shop_store::embedded::EmbeddedShop;
+use tokio::net::TcpListener;
+
+/// What has to hold on every backend.
+async fn an_order_is_bought_once(shop: Shop) {
+    let checkout = Checkout::new(shop.clone());
+    let first = checkout.pay(7, "u1", "ada", "29.99").await.unwrap();
+    let again = checkout.pay(7, "u1", "ada", "29.99").await.unwrap();
+    assert_eq!(first, again);
+
+    let Answer::Bought(id) = first else { panic!("{first:?}") };
+    assert!(shop.query().wait_for(&id, Duration::from_secs(10)).await.unwrap());
+    let purchases = shop.user("u1".parse().unwrap());
+    assert_eq!(purchases.summary().await.unwrap().count, 1);
+    assert!(checkout.is_known("u1".parse().unwrap()).await.unwrap());
+    assert!(!checkout.is_known("u2".parse().unwrap()).await.unwrap());
+}
+
+#[tokio::test]
+async fn in_memory() {
+    an_order_is_bought_once(Shop::in_memory()).await;
+}
+
+#[tokio::test]
+async fn on_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = EmbeddedShop::open(folder.path()).await.unwrap();
+    an_order_is_bought_once(files.shop()).await;
+    files.close(Duration::from_secs(10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn over_http() {
+    let behind = Shop::in_memory();
+    let options = HttpOptions::default();
+    let router = facing(Facing::new(behind.sink(), behind.query()), options.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { serve(listener, router, &options, std::future::pending()).await });
+
+    let client = ShopClient::builder(address).build().unwrap();
+    an_order_is_bought_once(client.shop()).await;
+}
+
+#[tokio::test]
+async fn a_customer_learns_what_an_error_means() {
+    for (kind, expected) in
+        [(ErrorKind::Overloaded, Answer::TryAgain), (ErrorKind::DeadlineExceeded, Answer::Unclear)]
+    {
+        let mut sink = MockPurchaseSink::new();
+        sink.expect_publish().times(1).returning(move |_| Err(Error::new(kind, "on demand")));
+        let checkout = Checkout::new(Shop::of(sink, MockPurchaseQuery::new()));
+        assert_eq!(checkout.pay(7, "u1", "ada", "29.99").await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_listing_is_an_error() {
+    let mut query = MockPurchaseQuery::new();
+    query.expect_summary().returning(|_| Err(Error::new(ErrorKind::Unavailable, "on demand")));
+    let checkout = Checkout::new(Shop::of(Arc::new(MockPurchaseSink::new()), query));
+    assert_eq!(checkout.is_known("u1".parse().unwrap()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
