@@ -10,11 +10,12 @@
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
 use futures_util::{StreamExt, TryStreamExt, future, stream};
-use shop_client::{NewPurchase, Price, ShopClient, Timestamp};
+use shop_core::{NewPurchase, Price, Shop, Timestamp};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let shop = ShopClient::builder(examples::service_in_memory().await?).build()?;
+    // For a service: `ShopClient::builder(url).build()?.shop()`.
+    let shop = Shop::in_memory();
     let order = |number: u32| {
         let price = format!("{number}.00").parse()?;
         let time: Timestamp = format!("2026-03-01T09:{:02}:{:02}Z", number / 60, number % 60).parse()?;
@@ -23,10 +24,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let orders = (0..2_500).map(order).collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?;
     shop.buy_all(stream::iter(orders), 64).try_for_each(|_bought| future::ok(())).await?;
     let user = shop.user("u1".parse()?).oldest_first();
-    // All are accepted; the last ones are stored a moment later.
-    while user.summary().await?.count < 2_500 {}
 
-    // Three pages of a thousand, sequentially.
+    // Pages are requested one after the other, the first ones smaller.
     let (mut count, mut dearest) = (0, Price::ZERO);
     let mut purchases = user.purchases();
     while let Some(purchase) = purchases.try_next().await? {
