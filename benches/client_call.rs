@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 const CALLS: u32 = 50;
 
 fn purchase() -> NewPurchase {
-    NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "29.99".parse().unwrap())
+    NewPurchase::of("u1").named("ada").priced("29.99").unwrap()
 }
 
 /// The address of a facing on its own runtime.

@@ -49,7 +49,7 @@ pub fn purchases(count: u64) -> Vec<Purchase> {
 /// A purchase with a new id.
 #[must_use]
 pub fn purchase(user: &str, name: &str, price: &str) -> Purchase {
-    let new = NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), price.parse().unwrap());
+    let new = NewPurchase::of(user).named(name).priced(price).unwrap();
     new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 

@@ -17,9 +17,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // For a service: `ShopClient::builder(url).build()?.shop()`.
     let shop = Shop::in_memory();
     let order = |number: u32| {
-        let price = format!("{number}.00").parse()?;
         let time: Timestamp = format!("2026-03-01T09:{:02}:{:02}Z", number / 60, number % 60).parse()?;
-        Ok(NewPurchase::new("u1".parse()?, "ada".parse()?, price).with_timestamp(time))
+        Ok(NewPurchase::of("u1").named("ada").priced(format!("{number}.00"))?.with_timestamp(time))
     };
     let orders = (0..2_500).map(order).collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?;
     shop.buy_all(stream::iter(orders), 64).try_for_each(|_bought| future::ok(())).await?;

@@ -1,4 +1,4 @@
-//! Code against the ports runs unchanged over HTTP, on an embedded log and store, or in memory.
+//! Code on a `Shop` runs unchanged over HTTP, on an embedded log and store, or in memory.
 //!
 //! ```text
 //! cargo run --example any_backend
@@ -10,58 +10,31 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use shop_client::{NewPurchase, PurchaseQuery, PurchaseSink, ShopClient};
-use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::log::{DeadLetters, LogSource};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::PurchaseStore;
-use shop_core::{Clock, Result, SystemClock};
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
+use shop_client::ShopClient;
+use shop_core::{NewPurchase, Result, Shop};
+use shop_store::embedded::EmbeddedShop;
 
 /// The application: independent of the backend.
-async fn sell(
-    name: &str,
-    sink: Arc<dyn PurchaseSink>,
-    query: Arc<dyn PurchaseQuery>,
-    new: NewPurchase,
-) -> Result<()> {
-    let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-    let receipt = sink.publish(&purchase).await?;
+async fn sell(name: &str, shop: Shop) -> Result<()> {
+    let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
     // It is accepted, and stored a moment later.
-    while query.get(&purchase.id).await?.is_none() {
-        tokio::task::yield_now().await;
-    }
-    println!("{name}: receipt says {:?}, 1 purchase stored", receipt.durability);
+    let user = shop.user(bought.purchase.user_id).waiting_for(&bought.receipt);
+    let count = user.summary().await?.count;
+    println!("{name}: receipt says {:?}, {count} purchase stored", bought.receipt.durability);
     Ok(())
-}
-
-/// Ingests from a log into a store, where no service does so.
-fn spawn_ingest(
-    source: Arc<dyn LogSource>,
-    store: Arc<dyn PurchaseStore>,
-    dead_letters: Arc<dyn DeadLetters>,
-) {
-    tokio::spawn(
-        Ingest::new(source, store, dead_letters, IngestOptions::default()).run(std::future::pending()),
-    );
 }
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let new = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
-
     let client = ShopClient::builder(examples::service_in_memory().await?).build()?;
-    sell("over HTTP", Arc::new(client.clone()), Arc::new(client), new.clone()).await?;
+    sell("over HTTP", client.shop()).await?;
 
     let folder = tempfile::tempdir()?;
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await?;
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await?;
-    spawn_ingest(Arc::new(log.source("group")?), Arc::new(store.clone()), Arc::new(log.dead_letters()));
-    sell("embedded", Arc::new(log.sink()), Arc::new(store), new.clone()).await?;
+    let embedded = EmbeddedShop::open(folder.path()).await?;
+    sell("embedded", embedded.shop()).await?;
+    embedded.close(Duration::from_secs(10)).await?;
 
-    let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    spawn_ingest(Arc::new(log.source("group")), Arc::new(store.clone()), Arc::new(log.dead_letters()));
-    Ok(sell("in memory", Arc::new(log.sink()), Arc::new(store), new).await?)
+    Ok(sell("in memory", Shop::in_memory()).await?)
 }

@@ -20,13 +20,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = ShopClient::builder(examples::service_in_memory().await?).build()?;
 
     // With your own key a purchase can be repeated safely.
-    let order =
-        NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?).with_key("order-7".parse()?);
+    let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
     let first = client.buy(order.clone()).await?;
     let again = client.buy(order).await?;
     let same = first.purchase.id == again.purchase.id;
     println!("bought {}, repeated as the same purchase: {same}", first.purchase.price);
-    let last = client.buy(NewPurchase::new("u1".parse()?, "ada".parse()?, "15.50".parse()?)).await?;
+    let last = client.buy(NewPurchase::of("u1").named("ada").priced("15.50")?).await?;
 
     // The new purchases are in the listing.
     let user = client.user("u1".parse()?).waiting_for(&last.receipt);

@@ -20,7 +20,7 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 /// A row as a purchase, with its number. The number is also in the key: sent again, it is the same purchase.
 fn purchase((row, record): (usize, csv::Result<csv::StringRecord>)) -> Result<(usize, NewPurchase)> {
     let record = record?;
-    let new = NewPurchase::new(record[0].parse()?, record[1].parse()?, record[2].parse()?);
+    let new = NewPurchase::of(&record[0]).named(&record[1]).priced(&record[2])?;
     Ok((row, new.with_key(format!("import-2026-03-row-{row}").parse()?)))
 }
 

@@ -26,12 +26,12 @@ async fn checkout(
 ) -> Result<(StatusCode, String), (StatusCode, &'static str)> {
     let no_order = (StatusCode::BAD_REQUEST, "no such order");
     let key = format!("order-{order}").parse().map_err(|_invalid| no_order)?;
-    let price = format!("{order}.99").parse().map_err(|_invalid| no_order)?;
-    let user = ("u1".parse().map_err(|_invalid| no_order)?, "ada".parse().map_err(|_invalid| no_order)?);
+    let new =
+        NewPurchase::of("u1").named("ada").priced(format!("{order}.99")).map_err(|_invalid| no_order)?;
     // The request's id is transmitted with the purchase, for correlation in all logs.
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let shop = shop.with_context(RequestContext::new(header("x-request-id"), header("traceparent")));
-    match shop.buy(NewPurchase::new(user.0, user.1, price).with_key(key)).await {
+    match shop.buy(new.with_key(key)).await {
         Ok(bought) => Ok((StatusCode::CREATED, format!("thanks: {}", bought.purchase.id))),
         Err(error) if error.is_retryable() => {
             Err((StatusCode::SERVICE_UNAVAILABLE, "not available, please retry"))

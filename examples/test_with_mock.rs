@@ -1,4 +1,4 @@
-//! Tests of your own code with the mocks of `shop-client` (feature `mock`), which fail on demand.
+//! Tests of your own code: on a shop in memory, and with the mocks of `shop-client` (feature `mock`), which fail on demand.
 //!
 //! ```text
 //! cargo test -p examples --example test_with_mock
@@ -6,14 +6,13 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use shop_client::shop_core::{Clock, SystemClock};
-use shop_client::{NewPurchase, Outcome, PurchaseSink, ShopClient};
+use shop_client::{NewPurchase, Outcome};
+use shop_core::Shop;
 
 /// The message for a customer.
-async fn outcome(sink: &dyn PurchaseSink, new: NewPurchase) -> &'static str {
-    let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-    match sink.publish(&purchase).await {
-        Ok(_receipt) => "thank you",
+async fn outcome(shop: &Shop, new: NewPurchase) -> &'static str {
+    match shop.buy(new).await {
+        Ok(_bought) => "thank you",
         Err(error) if error.outcome() == Outcome::Unknown => "we are looking into it",
         Err(_nothing_happened) => "please try again",
     }
@@ -21,27 +20,26 @@ async fn outcome(sink: &dyn PurchaseSink, new: NewPurchase) -> &'static str {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let shop = ShopClient::builder(examples::service_in_memory().await?).build()?;
-    println!("{}", outcome(&shop, NewPurchase::new("u1".parse()?, "ada".parse()?, "1".parse()?)).await);
+    println!("{}", outcome(&Shop::in_memory(), NewPurchase::of("u1").named("ada").priced("1")?).await);
     Ok(())
 }
-
 #[cfg(test)]
 mod tests {
-    use shop_client::shop_core::Error;
-    use shop_client::{Durability, ErrorKind, MockPurchaseSink, Receipt};
+    use shop_client::{ErrorKind, MockPurchaseSink};
+    use shop_core::Error;
+    use shop_core::memory::InMemoryStore;
 
     use super::*;
 
     fn new() -> NewPurchase {
-        NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap())
+        NewPurchase::of("u1").named("ada").priced("1").unwrap()
     }
 
     #[tokio::test]
-    async fn a_customer_is_thanked() {
-        let mut sink = MockPurchaseSink::new();
-        sink.expect_publish().times(1).returning(|new| Ok(Receipt::new(new.id, Durability::LocalDisk)));
-        assert_eq!(outcome(&sink, new()).await, "thank you");
+    async fn a_customer_is_thanked_and_has_bought() {
+        let shop = Shop::in_memory();
+        assert_eq!(outcome(&shop, new()).await, "thank you");
+        assert_eq!(shop.user("u1".parse().unwrap()).summary().await.unwrap().count, 1);
     }
 
     #[tokio::test]
@@ -52,7 +50,7 @@ mod tests {
         ] {
             let mut sink = MockPurchaseSink::new();
             sink.expect_publish().times(1).returning(move |_| Err(Error::new(kind, "on demand")));
-            assert_eq!(outcome(&sink, new()).await, text);
+            assert_eq!(outcome(&Shop::of(sink, InMemoryStore::new()), new()).await, text);
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::{ErrorKind, NewPurchase, PublishedPurchase, Purchase, PurchaseId, Res
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = BlockingShopClient::new(ShopClient::builder("http://localhost:3000").build()?)?;
-/// let bought = client.buy(NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?))?;
+/// let bought = client.buy(NewPurchase::of("u1").named("ada").priced("29.99")?)?;
 ///
 /// let user = client.shop_client().user("u1".parse()?).waiting_for(&bought.receipt);
 /// println!("{} purchases", client.block_on(user.summary())?.count);

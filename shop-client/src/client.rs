@@ -162,7 +162,7 @@ impl ShopClient {
     /// use shop_client::{NewPurchase, ShopClient};
     ///
     /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// let order = NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?);
+    /// let order = NewPurchase::of("u1").named("ada").priced("29.99")?;
     /// let bought = client.buy(order.with_key("order-7".parse()?)).await?;
     /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
     /// # Ok(())

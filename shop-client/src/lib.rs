@@ -5,7 +5,7 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = ShopClient::builder("http://localhost:3000").build()?;
-//! let bought = client.buy(NewPurchase::new("u1".parse()?, "ada".parse()?, "29.99".parse()?)).await?;
+//! let bought = client.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
 //! println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 //!
 //! let user = client.user("u1".parse()?).waiting_for(&bought.receipt);

@@ -22,7 +22,7 @@ where
 }
 
 fn purchase() -> NewPurchase {
-    NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap())
+    NewPurchase::of("u1").named("ada").priced("1").unwrap()
 }
 
 async fn refusal(answer: impl IntoResponse + Clone + Send + Sync + 'static) -> Error {

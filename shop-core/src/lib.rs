@@ -110,6 +110,7 @@ pub mod ingest;
 pub mod json;
 pub mod log;
 pub mod memory;
+mod options;
 pub mod orders;
 pub mod outbox;
 pub mod ports;

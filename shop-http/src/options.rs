@@ -62,6 +62,24 @@ pub struct HttpOptions {
     pub unknown_user_wait: Duration,
 }
 
+shop_core::option_setters!(HttpOptions {
+    dialect: &'static Dialect,
+    max_uri_bytes: usize,
+    max_header_bytes: usize,
+    max_body_bytes: usize,
+    header_read_timeout: Duration,
+    body_read_timeout: Duration,
+    publish_timeout: Duration,
+    query_timeout: Duration,
+    request_timeout: Duration,
+    write_timeout: Duration,
+    max_requests: usize,
+    max_connections: usize,
+    cors: CorsOrigins,
+    read_your_writes: bool,
+    unknown_user_wait: Duration,
+});
+
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {

@@ -91,6 +91,35 @@ pub struct KafkaLogOptions {
     pub statistics_interval: Duration,
 }
 
+shop_core::option_setters!(KafkaLogOptions {
+    brokers: String,
+    topic: String,
+    partitions: u32,
+    replication_factor: Option<u32>,
+    create_topics: bool,
+    infinite_retention: bool,
+    group_instance_id: Option<String>,
+    username: Option<String>,
+    password: Option<SecretString>,
+    mechanism: SaslMechanism,
+    tls: bool,
+    ca_file: Option<PathBuf>,
+    compression: Compression,
+    assignment: AssignmentStrategy,
+    batch_records: usize,
+    batch_bytes: usize,
+    batch_linger: Duration,
+    consumer_queue_bytes: usize,
+    session_timeout: Duration,
+    heartbeat_interval: Duration,
+    revocation_timeout: Duration,
+    publish_timeout: Duration,
+    producer_linger: Duration,
+    producer_queue_capacity: usize,
+    statistics: Option<Arc<dyn StatisticsObserver>>,
+    statistics_interval: Duration,
+});
+
 /// Defines an enum whose values have names. `FromStr` ignores case.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident { $($(#[$value_doc:meta])* $value:ident = $name:literal,)+ }) => {

@@ -18,7 +18,7 @@ async fn dlq(folder: &Path, words: &[&str]) -> String {
 
 /// The same purchase, for another price: a conflict.
 fn order(price: &str) -> NewPurchase {
-    let purchase = NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), price.parse().unwrap());
+    let purchase = NewPurchase::of("u1").named("ada").priced(price).unwrap();
     purchase.with_key("order-7".parse().unwrap())
 }
 

@@ -112,8 +112,8 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
 }
 
 fn purchase(number: u64) -> NewPurchase {
-    let user = USERS[usize::try_from(number).unwrap() % USERS.len()].parse().unwrap();
-    let new = NewPurchase::new(user, "ada".parse().unwrap(), format!("{number}.5").parse().unwrap());
+    let user = USERS[usize::try_from(number).unwrap() % USERS.len()];
+    let new = NewPurchase::of(user).named("ada").priced(format!("{number}.5")).unwrap();
     new.with_key(format!("order-{number}").parse().unwrap())
 }
 

@@ -31,7 +31,7 @@ pub(crate) async fn start(binary: Binary, servers: &Servers, more: &[(&str, &str
 }
 
 fn ada() -> NewPurchase {
-    NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "29.99".parse().unwrap())
+    NewPurchase::of("u1").named("ada").priced("29.99").unwrap()
 }
 
 /// A purchase to repeat until it is accepted: an attempt that fails may have been recorded.

@@ -166,7 +166,7 @@ impl Pair {
 /// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once.
 async fn buy(pair: &Pair, told: &Told, number: u64) {
     let cents: Price = format!("{}.{:02}", number % 90, number % 100).parse().unwrap();
-    let purchase = NewPurchase::new(user_id(number % USERS), "ada".parse().unwrap(), cents);
+    let purchase = NewPurchase::of(user_id(number % USERS)).named("ada").priced(cents).unwrap();
     let keyed = purchase.clone().with_key(format!("order-{number}").parse().unwrap());
     loop {
         let result = if number.is_multiple_of(2) {

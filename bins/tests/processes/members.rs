@@ -23,8 +23,8 @@ const CALLERS: u64 = 4;
 const IN_FLIGHT: u64 = 8 * 1_000;
 
 fn purchase(number: u64) -> NewPurchase {
-    let user = format!("user-{}", number % USERS).parse().unwrap();
-    let new = NewPurchase::new(user, "ada".parse().unwrap(), "2.50".parse().unwrap());
+    let user = format!("user-{}", number % USERS);
+    let new = NewPurchase::of(user).named("ada").priced("2.50").unwrap();
     new.with_key(format!("order-{number}").parse().unwrap())
 }
 

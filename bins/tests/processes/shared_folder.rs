@@ -59,7 +59,7 @@ async fn processes_on_one_folder_survive_each_other() {
 }
 
 fn new(user: &str) -> shop_client::NewPurchase {
-    shop_client::NewPurchase::new(user.parse().unwrap(), "eva".parse().unwrap(), "1".parse().unwrap())
+    shop_client::NewPurchase::of(user).named("eva").priced("1").unwrap()
 }
 
 #[tokio::test]

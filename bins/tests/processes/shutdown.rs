@@ -27,10 +27,7 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let client = facing.client();
     for _ in 0..200 {
-        client
-            .buy(NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap()))
-            .await
-            .unwrap();
+        client.buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
     }
     let mut stream = connect(&facing).await;
     let (head, body) = request("u2");

@@ -69,7 +69,7 @@ async fn verify_names_missing_and_mismatched_purchases() {
     for _ in 0..5 {
         buy(&facing, ADA).await;
     }
-    let order = NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "29.99".parse().unwrap());
+    let order = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
     let lost = facing.client().buy(order).await.unwrap().purchase.id;
     until("store all", async || get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 6).await;
     assert!(facing.terminate().await.success());

@@ -137,8 +137,8 @@ struct Results {
 
 /// Every other purchase has its own key.
 fn purchase(number: u64) -> NewPurchase {
-    let user = format!("user-{}", number % USERS).parse().unwrap();
-    let new = NewPurchase::new(user, "ada".parse().unwrap(), format!("{number}.25").parse().unwrap());
+    let user = format!("user-{}", number % USERS);
+    let new = NewPurchase::of(user).named("ada").priced(format!("{number}.25")).unwrap();
     if number.is_multiple_of(2) { new.with_key(format!("order-{number}").parse().unwrap()) } else { new }
 }
 

@@ -140,7 +140,7 @@ pub(crate) async fn served(router: Router) -> String {
 }
 
 pub(crate) fn ada(price: &str) -> NewPurchase {
-    NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), price.parse().unwrap())
+    NewPurchase::of("u1").named("ada").priced(price).unwrap()
 }
 
 /// A refusal as the service sends it.

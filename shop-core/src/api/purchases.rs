@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::json::{number, text};
 use crate::log::RecordPosition;
-use crate::ports::{Cursor, Durability, Page, Receipt, Summary};
+use crate::ports::{Cursor, Durability, Page, PublishedPurchase, Receipt, Summary};
 use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};
 
 /// The body of a purchase request.
@@ -96,6 +96,18 @@ impl PublishedBody {
     #[must_use]
     pub fn new(purchase: Purchase, receipt: Receipt) -> Self {
         Self { purchase: purchase.into(), receipt: receipt.into() }
+    }
+}
+
+impl From<PublishedPurchase> for PublishedBody {
+    fn from(published: PublishedPurchase) -> Self {
+        Self::new(published.purchase, published.receipt)
+    }
+}
+
+impl From<PublishedBody> for PublishedPurchase {
+    fn from(body: PublishedBody) -> Self {
+        Self::new(body.purchase.into(), body.receipt.into())
     }
 }
 

@@ -9,6 +9,8 @@ mod key;
 mod number;
 mod price;
 mod purchase;
+#[cfg(feature = "serde")]
+mod serialize;
 mod text;
 mod timestamp;
 mod user;

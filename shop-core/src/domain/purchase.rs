@@ -14,18 +14,26 @@ use super::{IdempotencyKey, Invalid, NewPurchaseDraft, Price, PurchaseId, Timest
 /// assert_eq!((new.user_id.as_str(), new.user_name.as_str()), ("u1", "ada"));
 /// # Ok::<(), shop_core::Invalid>(())
 /// ```
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewPurchase {
     /// The idempotency key. Without one, every call creates a purchase.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "idempotency_key", default, skip_serializing_if = "Option::is_none")
+    )]
     pub key: Option<IdempotencyKey>,
     /// The buyer's id.
+    #[cfg_attr(feature = "serde", serde(rename = "userid"))]
     pub user_id: UserId,
     /// The buyer's name.
+    #[cfg_attr(feature = "serde", serde(rename = "username"))]
     pub user_name: UserName,
     /// The price.
     pub price: Price,
     /// When it was made. Defaults to the time of receipt.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub timestamp: Option<Timestamp>,
 }
 
@@ -36,9 +44,25 @@ impl NewPurchase {
     }
 
     /// A purchase of `price` by the user, made now, without a key.
+    ///
+    /// The arguments are values of their types. Text is parsed by [`of`](Self::of), which names each member: the type of
+    /// a `parse` in these positions is not inferred, so that an id and a name cannot be confused.
+    ///
+    /// ```compile_fail,E0283
+    /// # fn main() -> Result<(), shop_core::Invalid> {
+    /// let new = shop_core::NewPurchase::new("ada".parse()?, "u1".parse()?, "29.99".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub const fn new(user_id: UserId, user_name: UserName, price: Price) -> Self {
-        Self { key: None, user_id, user_name, price, timestamp: None }
+    pub fn new(user_id: impl Into<UserId>, user_name: impl Into<UserName>, price: impl Into<Price>) -> Self {
+        Self {
+            key: None,
+            user_id: user_id.into(),
+            user_name: user_name.into(),
+            price: price.into(),
+            timestamp: None,
+        }
     }
 
     /// The same purchase with an idempotency key.
@@ -73,6 +97,8 @@ impl NewPurchase {
 }
 
 /// A purchase with an id, as written to the log and the store.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "crate::api::PurchaseBody", into = "crate::api::PurchaseBody"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purchase {
@@ -143,7 +169,7 @@ mod tests {
     use super::*;
 
     fn buy(user: &str, name: &str, price: &str) -> NewPurchase {
-        NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), price.parse().unwrap())
+        NewPurchase::of(user).named(name).priced(price).unwrap()
     }
 
     fn at(millis: i64) -> Timestamp {

@@ -63,7 +63,7 @@ async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
     let sink = log.sink();
     let mut all = Vec::new();
     for _ in 0..count {
-        let new = NewPurchase::new("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap());
+        let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
         all.push(new.into_purchase(SystemClock.now(), || SystemClock.fresh_id()));
         sink.publish(all.last().unwrap()).await.unwrap();
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::option_setters;
 use crate::{Clock, SystemClock};
 
 /// Options of an [`Ingest`](super::Ingest). The defaults suit nearly all deployments.
@@ -31,6 +32,18 @@ pub struct IngestOptions {
     /// The clock that determines the age of a purchase at insertion.
     pub clock: Arc<dyn Clock>,
 }
+
+option_setters!(IngestOptions {
+    max_in_flight_batches: usize,
+    max_in_flight_bytes: usize,
+    commit_interval: Duration,
+    drain_timeout: Duration,
+    initial_backoff: Duration,
+    max_backoff: Duration,
+    jitter_seed: Option<u64>,
+    dead_letter_limit: DeadLetterLimit,
+    clock: Arc<dyn Clock>,
+});
 
 impl Default for IngestOptions {
     fn default() -> Self {

@@ -14,6 +14,7 @@ use crate::log::{
     DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition,
     ResolvedDeadLetter,
 };
+use crate::option_setters;
 use crate::{Clock, Result, SystemClock};
 
 /// A partitioned log in memory, with consumer groups.
@@ -43,6 +44,16 @@ pub struct InMemoryLogOptions {
     /// The clock for the timestamps of records.
     pub clock: Arc<dyn Clock>,
 }
+
+option_setters!(InMemoryLogOptions {
+    topic: String,
+    partitions: u32,
+    batch_records: usize,
+    batch_bytes: usize,
+    revocation_timeout: Duration,
+    rebalancing: Rebalancing,
+    clock: Arc<dyn Clock>,
+});
 
 impl Default for InMemoryLogOptions {
     fn default() -> Self {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
 use crate::log::LogWriter;
+use crate::option_setters;
 use crate::{Error, ErrorKind, Result};
 
 /// Options of a [`Relay`]. The defaults suit nearly all deployments.
@@ -35,6 +36,14 @@ pub struct RelayOptions {
     /// completed. Other entries stay in the outbox.
     pub drain_timeout: Duration,
 }
+
+option_setters!(RelayOptions {
+    batch_size: usize,
+    poll_interval: Duration,
+    initial_backoff: Duration,
+    max_backoff: Duration,
+    drain_timeout: Duration,
+});
 
 impl Default for RelayOptions {
     fn default() -> Self {

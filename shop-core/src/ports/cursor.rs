@@ -11,6 +11,7 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 ///
 /// It is bound to the selector and the order of the listing. It needs no server state, never expires, and works on any
 /// replica.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor(String);
 

@@ -224,6 +224,8 @@ impl PageRequest {
 }
 
 /// One page of a listing.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "crate::api::PageBody", into = "crate::api::PageBody"))]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Page {
@@ -267,6 +269,8 @@ impl Page {
 }
 
 /// The number and the total price of purchases.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "crate::api::SummaryBody", into = "crate::api::SummaryBody"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Summary {

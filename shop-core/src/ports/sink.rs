@@ -135,6 +135,8 @@ mockall::mock! {
 }
 
 /// An accepted purchase, and the proof of it.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "crate::api::PublishedBody", into = "crate::api::PublishedBody"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublishedPurchase {
@@ -162,6 +164,8 @@ impl PublishedPurchase {
 }
 
 /// The acknowledgement of a durable purchase.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "crate::api::ReceiptBody", into = "crate::api::ReceiptBody"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {

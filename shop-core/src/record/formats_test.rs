@@ -29,7 +29,7 @@ fn shown(value: &str) -> String {
 #[test]
 fn encoded_purchases_decode() {
     let id = uuid::Uuid::from_u128(9);
-    let new = NewPurchase::new("u\"1".parse().unwrap(), "ada é".parse().unwrap(), "1195.30".parse().unwrap());
+    let new = NewPurchase::of("u\"1").named("ada é").priced("1195.30").unwrap();
     let mut purchase = new.into_purchase("2026-03-01T08:00:00.001Z".parse().unwrap(), || id);
     purchase.context = Some(Box::new(RequestContext::new(Some("r-1".into()), Some("00-aa-bb-01".into()))));
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 
 use crate::log::{LogAdmin, RecordPosition};
+use crate::option_setters;
 use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result};
 
@@ -80,6 +81,14 @@ pub struct VerifyOptions {
     /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
     pub max_reported: usize,
 }
+
+option_setters!(VerifyOptions {
+    quiet_period: Duration,
+    max_lookups: usize,
+    max_pending: usize,
+    dedup_window: usize,
+    max_reported: usize,
+});
 
 impl Default for VerifyOptions {
     fn default() -> Self {

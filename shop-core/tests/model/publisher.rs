@@ -77,7 +77,7 @@ impl Publisher {
 
     async fn buy(&mut self, number: u8) {
         let cents = self.purchases.len();
-        let new = NewPurchase::new(user(number), "ada".parse().unwrap(), price(cents));
+        let new = NewPurchase::of(user(number)).named("ada").priced(price(cents)).unwrap();
         let purchase = new.into_purchase(self.clock.now(), || self.clock.fresh_id());
         self.purchases.push(purchase.clone());
         self.send(purchase).await;

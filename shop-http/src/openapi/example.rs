@@ -11,7 +11,7 @@ use shop_core::{NewPurchase, Purchase, Timestamp};
 /// A purchase, if the texts in this file are valid.
 pub(super) fn purchase() -> Option<Purchase> {
     let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().ok()?;
-    let new = NewPurchase::new("u1".parse().ok()?, "ada".parse().ok()?, "29.99".parse().ok()?);
+    let new = NewPurchase::of("u1").named("ada").priced("29.99").ok()?;
     let at: Timestamp = "2026-03-01T09:00:00.250Z".parse().ok()?;
     Some(Purchase::new(id, new.user_id, new.user_name, new.price, at))
 }

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use shop_core::json::{RawPurchase, RawScalar};
 use shop_core::{
     Clock, IdempotencyKey, InvalidPrice, InvalidTimestamp, NewPurchase, Price, RequestContext, Timestamp,
+    UserId, UserName,
 };
 
 use crate::dialect::{Dialect, LowestPrice, MissingFields, Timestamps};
@@ -46,9 +47,10 @@ pub(crate) fn read(
     }
     let mut wrong = FieldError::new(body);
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
-    let user_name =
-        wrong.read_member("username", members.username.filter(is_given), |value| text(value, dialect));
-    let user_id = wrong.read_member("userid", members.userid.filter(is_given), |value| text(value, dialect));
+    let given = members.username.filter(is_given);
+    let user_name: Option<UserName> = wrong.read_member("username", given, |value| text(value, dialect));
+    let given = members.userid.filter(is_given);
+    let user_id: Option<UserId> = wrong.read_member("userid", given, |value| text(value, dialect));
     let price = wrong.read_member("price", members.price, |value| price(value, dialect));
     let time = members.timestamp.filter(|value| !value.is_null());
     let time = time.map(|value| {

@@ -70,6 +70,12 @@ impl FileLock {
         }
     }
 
+    /// Takes the lock if it is free, and holds it until the file is closed.
+    pub(super) fn try_hold(self) -> Result<Option<Self>> {
+        let held = self.try_lock()?.map(std::mem::forget).is_some();
+        Ok(held.then_some(self))
+    }
+
     fn guard(&self) -> Result<LockGuard<'_>> {
         let guard = LockGuard(&self.file);
         // If the file was replaced, another process may hold the lock of the new file.

@@ -8,6 +8,7 @@
 //! | `log-<topic>.db` | a topic of events, with the schema of `log.db` |
 //! | `*.db-wal`, `*.db-shm` | SQLite's write-ahead log and shared memory, part of the database |
 //! | `*.lock` | held during each write, for fairness between processes |
+//! | `shop.lock` | held by an [`EmbeddedShop`] |
 //! | `<group>.consumer.lock` | held by the active consumer of the group |
 //!
 //! Several processes of one machine may use the folder concurrently. Each group has one active consumer; the others
@@ -26,6 +27,9 @@ mod log;
 mod options;
 mod outbox;
 mod readers;
+mod shop;
+#[cfg(test)]
+mod shop_test;
 mod store;
 mod thread;
 mod writer;
@@ -36,4 +40,5 @@ pub use options::EmbeddedStoreOptions;
 pub use outbox::SqliteOutbox;
 /// The crate of the connections and transactions that [`SqliteOutbox`] takes.
 pub use rusqlite;
+pub use shop::{EmbeddedShop, EmbeddedShopOptions};
 pub use store::EmbeddedStore;

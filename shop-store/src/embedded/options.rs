@@ -16,6 +16,13 @@ pub struct EmbeddedStoreOptions {
     pub create: bool,
 }
 
+shop_core::option_setters!(EmbeddedStoreOptions {
+    readers: usize,
+    queue_capacity: usize,
+    max_file_bytes: Option<u64>,
+    create: bool,
+});
+
 impl Default for EmbeddedStoreOptions {
     fn default() -> Self {
         Self { readers: 3, queue_capacity: 1_000, max_file_bytes: None, create: true }

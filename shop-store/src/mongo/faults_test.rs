@@ -36,8 +36,8 @@ impl Faulty {
 
 fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
-        let user = format!("u{}", number % 7).parse().unwrap();
-        let new = NewPurchase::new(user, "ada".parse().unwrap(), format!("{number}.5").parse().unwrap());
+        let user = format!("u{}", number % 7);
+        let new = NewPurchase::of(user).named("ada").priced(format!("{number}.5")).unwrap();
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..count).map(purchase).collect()

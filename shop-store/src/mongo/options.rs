@@ -36,6 +36,16 @@ pub struct MongoStoreOptions {
     pub create_indexes: bool,
 }
 
+shop_core::option_setters!(MongoStoreOptions {
+    uri: SecretString,
+    database: Option<String>,
+    collection: String,
+    insert_timeout: Duration,
+    query_timeout: Duration,
+    max_concurrent_calls: usize,
+    create_indexes: bool,
+});
+
 impl MongoStoreOptions {
     /// The collection `purchases` of the server at `uri`.
     #[must_use]
@@ -69,6 +79,14 @@ pub struct MongoEntityOptions {
     /// [`MongoStoreOptions`](MongoStoreOptions::max_concurrent_calls).
     pub max_concurrent_calls: usize,
 }
+
+shop_core::option_setters!(MongoEntityOptions {
+    uri: SecretString,
+    database: String,
+    insert_timeout: Duration,
+    query_timeout: Duration,
+    max_concurrent_calls: usize,
+});
 
 impl MongoEntityOptions {
     /// The database `database` of the server at `uri`.

@@ -17,7 +17,7 @@ const OF_A_USER: i64 = 100;
 fn purchases() -> Vec<Purchase> {
     let purchase = |number| {
         let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
-        let new = NewPurchase::new(user.parse().unwrap(), name.parse().unwrap(), "1.5".parse().unwrap());
+        let new = NewPurchase::of(user).named(name).priced("1.5").unwrap();
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()

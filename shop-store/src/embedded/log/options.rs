@@ -36,6 +36,19 @@ pub struct EmbeddedLogOptions {
     pub clock: Arc<dyn Clock>,
 }
 
+shop_core::option_setters!(EmbeddedLogOptions {
+    topic: String,
+    file: String,
+    batch_records: usize,
+    batch_bytes: usize,
+    retention: Duration,
+    poll_interval: Duration,
+    queue_capacity: usize,
+    max_file_bytes: Option<u64>,
+    create: bool,
+    clock: Arc<dyn Clock>,
+});
+
 impl Default for EmbeddedLogOptions {
     fn default() -> Self {
         Self {

@@ -1,0 +1,172 @@
+//! [`EmbeddedShop`]: log, store and ingest in one value.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_core::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
+use shop_core::{Error, ErrorKind, Outcome, Result, Shop};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::lock::FileLock;
+use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
+
+/// A shop in the files of one folder, without a server: the log, the store, and the ingest between them.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use shop_core::NewPurchase;
+/// use shop_store::embedded::EmbeddedShop;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path().join("shop-data");
+/// let embedded = EmbeddedShop::open(&folder).await?;
+/// let shop = embedded.shop();
+/// let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+/// let user = shop.user("u1".parse()?).waiting_for(&bought.receipt);
+/// assert_eq!(user.summary().await?.count, 1);
+///
+/// drop((shop, user));
+/// embedded.close(Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// An acknowledged purchase is on the disk. Dropping the value without [`close`](Self::close) stops the ingest and loses
+/// nothing: what is not stored yet is stored after the next `open`. A clone of its [`shop`](Self::shop) that is used
+/// afterwards still publishes to the log.
+///
+/// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`] and
+/// [`EmbeddedStore`].
+#[derive(Debug)]
+pub struct EmbeddedShop {
+    shop: Shop,
+    log: EmbeddedLog,
+    store: EmbeddedStore,
+    monitor: IngestMonitor,
+    ingest: JoinHandle<Result<IngestCounters>>,
+    /// Stops the ingest when dropped.
+    stop: DropGuard,
+    _lock: FileLock,
+}
+
+/// Options of an [`EmbeddedShop`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EmbeddedShopOptions {
+    /// The options of the log.
+    pub log: EmbeddedLogOptions,
+    /// The options of the store.
+    pub store: EmbeddedStoreOptions,
+    /// The options of the ingest.
+    pub ingest: IngestOptions,
+    /// The consumer group of the ingest (default `purchase-group`, as in the services).
+    pub group: String,
+}
+
+shop_core::option_setters!(EmbeddedShopOptions {
+    log: EmbeddedLogOptions,
+    store: EmbeddedStoreOptions,
+    ingest: IngestOptions,
+    group: String,
+});
+
+impl Default for EmbeddedShopOptions {
+    fn default() -> Self {
+        Self {
+            log: EmbeddedLogOptions::default(),
+            store: EmbeddedStoreOptions::default(),
+            ingest: IngestOptions::default(),
+            group: "purchase-group".to_owned(),
+        }
+    }
+}
+
+impl EmbeddedShop {
+    /// Opens the shop in `folder`, which is created if it is missing, and starts the ingest.
+    ///
+    /// # Errors
+    /// As [`EmbeddedLog::open`] and [`EmbeddedStore::open`], and [`Unavailable`](ErrorKind::Unavailable) when another
+    /// `EmbeddedShop` has the folder open.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(folder, EmbeddedShopOptions::default()).await
+    }
+
+    /// As [`open`](Self::open), with these options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn open_with(folder: impl AsRef<Path>, options: EmbeddedShopOptions) -> Result<Self> {
+        let folder = folder.as_ref();
+        // Creates the folder.
+        let log = EmbeddedLog::open(folder, options.log).await?;
+        let lock = FileLock::open(&folder.join("shop.lock"))?.try_hold()?.ok_or_else(|| {
+            let message = "another EmbeddedShop has this folder open: close it, or choose another folder";
+            Error::new(ErrorKind::Unavailable, message)
+                .with_outcome(Outcome::NotApplied)
+                .with_origin("embedded shop")
+                .with_context("folder", folder.display())
+        })?;
+        let store = EmbeddedStore::open(folder, options.store).await?;
+        let (source, dead_letters) = (log.source(&options.group)?, log.dead_letters());
+        let ingest =
+            Ingest::new(Arc::new(source), Arc::new(store.clone()), Arc::new(dead_letters), options.ingest);
+        let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
+        let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
+        let shop = Shop::of(log.sink(), store.clone());
+        Ok(Self { shop, log, store, monitor, ingest, stop: stop.drop_guard(), _lock: lock })
+    }
+
+    /// The shop, to buy and to list with.
+    #[must_use]
+    pub fn shop(&self) -> Shop {
+        self.shop.clone()
+    }
+
+    /// The log, for its dead letters and for operators' tools.
+    #[must_use]
+    pub const fn log(&self) -> &EmbeddedLog {
+        &self.log
+    }
+
+    /// The state of the ingest.
+    #[must_use]
+    pub fn monitor(&self) -> IngestMonitor {
+        self.monitor.clone()
+    }
+
+    /// Rejects new purchases, stops the ingest, and waits until the files are closed, at most for `timeout`. Drop the
+    /// clones of the [`shop`](Self::shop) and its listings first: they keep the files open.
+    ///
+    /// # Errors
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after that time; no acknowledged purchase is lost. The error of
+    /// the ingest when it had stopped by itself.
+    pub async fn close(self, timeout: Duration) -> Result<()> {
+        let Self { shop, log, store, monitor: _, ingest, stop, _lock: lock } = self;
+        let until = Instant::now() + timeout;
+        let late = |message| Error::new(ErrorKind::DeadlineExceeded, message).with_origin("embedded shop");
+        let flushed = shop.close(timeout).await;
+        drop((shop, stop));
+        let ended = timeout_at(until, ingest).await;
+        let files = futures_util::future::join(log.closed(), store.closed());
+        drop((log, store, lock));
+        let closed = timeout_at(until, files).await;
+        flushed?;
+        let ended = ended.map_err(|_elapsed| late("the ingest did not stop in time"))?;
+        ended.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)
+        })??;
+        closed.map(drop).map_err(|_elapsed| late("the files are in use: drop the clones of the shop first"))
+    }
+}
