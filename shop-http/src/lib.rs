@@ -64,20 +64,19 @@
 //! # Mounting
 //!
 //! [`routes`] builds the same router with a part of the routes, and it can be nested below a path of your program. Links,
-//! locations and the server in the OpenAPI document have the prefix, which is derived from the request.
+//! locations and the server in the OpenAPI document have the prefix, which is derived from the request. The ports can be
+//! those of a [`Shop`](shop_core::Shop) that the program itself uses:
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! use axum::Router;
-//! use shop_core::memory::{InMemoryLog, InMemoryStore};
+//! use shop_core::Shop;
 //! use shop_http::{Facing, RouteGroup, routes};
 //!
-//! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let shop = routes(Facing::new(Arc::new(log.sink()), Arc::new(store)))
+//! let shop = Shop::in_memory();
+//! let api = routes(Facing::new(shop.sink(), shop.query()))
 //!     .without([RouteGroup::Dialects, RouteGroup::Metrics])
 //!     .build();
-//! let app: Router = Router::new().nest_service("/shop", shop);
+//! let app: Router = Router::new().nest_service("/shop", api);
 //! ```
 //!
 //! | way | the page is at |

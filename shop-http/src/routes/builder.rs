@@ -26,17 +26,14 @@ use crate::service_kind::ServiceKind;
 /// Without further calls it is the router of [`facing`](crate::facing) or [`management`](crate::management).
 ///
 /// ```
-/// use std::sync::Arc;
-///
 /// use axum::Router;
-/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_core::Shop;
 /// use shop_http::{Facing, RouteGroup, routes};
 ///
-/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let shop = routes(Facing::new(Arc::new(log.sink()), Arc::new(store)))
-///     .only([RouteGroup::V1, RouteGroup::Docs])
-///     .build();
-/// let app: Router = Router::new().nest("/shop", shop);
+/// let shop = Shop::in_memory();
+/// let parts = Facing::new(shop.sink(), shop.query());
+/// let api = routes(parts).only([RouteGroup::V1, RouteGroup::Docs]).build();
+/// let app: Router = Router::new().nest("/shop", api);
 /// ```
 pub fn routes(parts: impl Into<RouterBuilder>) -> RouterBuilder {
     parts.into()
@@ -93,7 +90,7 @@ impl RouterBuilder {
         self
     }
 
-    /// Adds these groups of routes and no others (default [`RouteGroup::ALL`]).
+    /// Adds these groups of routes and no others (default [`RouteGroup::ALL`]). Other paths are 404.
     pub fn only(mut self, groups: impl IntoIterator<Item = RouteGroup>) -> Self {
         self.groups = groups.into_iter().collect();
         self
@@ -112,6 +109,28 @@ impl RouterBuilder {
     /// The policy is given the [`Principal`](crate::Principal) that an authentication layer has inserted into the
     /// extensions of the request. A refusal is a 403 in the dialect of the path. A row that is requested by its own id
     /// and belongs to another user is a 404, as if it did not exist.
+    ///
+    /// A listing whose path can be a user id or a user name is restricted to those of the two that the policy allows.
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_http::{Action, Authorize, Decision, Facing, Principal, routes};
+    ///
+    /// #[derive(Debug)]
+    /// struct ReadOnly;
+    ///
+    /// impl Authorize for ReadOnly {
+    ///     fn may(&self, _principal: &Principal, action: &Action<'_>) -> Decision {
+    ///         match action {
+    ///             Action::ReadPurchases(_) => Decision::Allow,
+    ///             _ => Decision::deny("this copy is read-only"),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let shop = Shop::in_memory();
+    /// let router = routes(Facing::new(shop.sink(), shop.query())).authorize(ReadOnly).build();
+    /// ```
     pub fn authorize(mut self, policy: impl Authorize) -> Self {
         self.policy = Policy(Some(Arc::new(policy)));
         self
@@ -127,13 +146,11 @@ impl RouterBuilder {
     /// Probes, the list of paths, the page and the documentation are outside of the layer.
     ///
     /// ```
-    /// use std::sync::Arc;
-    ///
     /// use axum::extract::Request;
     /// use axum::http::{StatusCode, header};
     /// use axum::middleware::{Next, from_fn};
     /// use axum::response::Response;
-    /// use shop_core::memory::{InMemoryLog, InMemoryStore};
+    /// use shop_core::Shop;
     /// use shop_http::{Facing, Principal, routes};
     ///
     /// async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
@@ -144,8 +161,8 @@ impl RouterBuilder {
     ///     Ok(next.run(request).await)
     /// }
     ///
-    /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    /// let parts = Facing::new(Arc::new(log.sink()), Arc::new(store));
+    /// let shop = Shop::in_memory();
+    /// let parts = Facing::new(shop.sink(), shop.query());
     /// let router = routes(parts).auth_layer(from_fn(authenticate)).build();
     /// ```
     pub fn auth_layer<L>(mut self, layer: L) -> Self
