@@ -1,11 +1,12 @@
-// The requests of the page. Paths are relative to the folder above this file, so that the page works behind a prefix.
+// The requests of the page. Paths are relative, so that the page works behind a prefix.
 
 import { asJson, parseExact } from "./exact.js";
 
 /** Selects the purchases of all users. Only management has them. */
 export const EVERYONE = { everyone: true };
 
-const BASE = new URL("../", import.meta.url);
+/** Where the paths are, relative to the page: below it, where it has no slash at its end. */
+const FOLDER = location.pathname.endsWith("/") ? "" : `./${location.pathname.split("/").at(-1)}/`;
 const TIMEOUT = 20_000;
 /** `/health` has its own time-outs. */
 const HEALTH_TIMEOUT = 8_000;
@@ -27,7 +28,7 @@ export class Refusal extends Error {
 async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
   let response, text;
   try {
-    response = await fetch(new URL(path, BASE), {
+    response = await fetch(path.startsWith("/") ? path : FOLDER + path, {
       ...options,
       headers: { accept: "application/json", ...options.headers },
       cache: "no-store",
@@ -123,7 +124,7 @@ export async function health() {
 /** The paths that the service has, without a prefix. */
 export async function paths() {
   // The list is where the page is.
-  const { body } = await askFor(location.pathname);
+  const { body } = await askFor(FOLDER === "" ? "./" : location.pathname);
   const all = Object.keys(body).map((line) => line.split(" ").at(-1));
   const root = all.find((path) => path.endsWith("/")) ?? "/";
   return new Set(all.map((path) => path.slice(root.length - 1)));
