@@ -114,8 +114,8 @@ impl ShopClientBuilder {
     /// connect time-out. Its other time-outs apply in addition to those set here. Disable its redirects and retries:
     /// this client rejects the former and does the latter.
     ///
-    /// It is the way to a TLS backend other than rustls: disable the default features of this crate, and enable the
-    /// backend in your dependency on [`reqwest`](crate::reqwest).
+    /// It is the way to another TLS backend or provider of cryptography: disable the default features of this crate, and
+    /// enable those in your dependency on [`reqwest`](crate::reqwest).
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -360,13 +360,13 @@ impl fmt::Debug for ShopClientBuilder {
 }
 
 /// Plain HTTP needs no certificates on the machine.
-#[cfg(any(feature = "rustls", feature = "rustls-no-provider"))]
+#[cfg(feature = "rustls")]
 fn with_tls(builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
     Ok(if base.scheme() == "http" { builder.tls_certs_only([]) } else { builder })
 }
 
 /// A build without TLS.
-#[cfg(not(any(feature = "rustls", feature = "rustls-no-provider")))]
+#[cfg(not(feature = "rustls"))]
 fn with_tls(builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
     if base.scheme() == "http" {
         return Ok(builder);

@@ -114,7 +114,6 @@
 //! | feature | default | contents |
 //! |---|---|---|
 //! | `rustls` | yes | https, with rustls and aws-lc-rs |
-//! | `rustls-no-provider` | | https, with rustls and the provider of cryptography that the program installs |
 //! | `gzip` | yes | compressed responses |
 //! | `blocking` | | `BlockingShopClient`, for programs without a Tokio runtime |
 //! | `mock` | | mocks of the ports |

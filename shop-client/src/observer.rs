@@ -42,9 +42,11 @@ pub enum CallState<'a> {
     Failed(&'a Error),
 }
 
+type Callback = dyn Fn(&CallEvent<'_>) + Send + Sync;
+
 /// The function of [`ShopClientBuilder::observer`](crate::ShopClientBuilder::observer), if any.
 #[derive(Clone, Default)]
-pub(crate) struct Observer(Option<Arc<dyn Fn(&CallEvent<'_>) + Send + Sync>>);
+pub(crate) struct Observer(Option<Arc<Callback>>);
 
 impl Observer {
     pub(crate) fn new(observer: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> Self {
