@@ -55,7 +55,9 @@ fn execute(what: &str, argument: &str) -> String {
         publish::RUN => with(argument, |publish: publish::Publish| publish.measure()),
         load::RUN => with(argument, |load: Load| load.run()),
         freshness::RUN => with(argument, |(store, count)| freshness::inserts(store, count)),
-        listing::RUN => with(argument, |(folder, lookup)| listing::look(folder, lookup)),
+        listing::RUN => {
+            with(argument, |(folder, lookup): (std::path::PathBuf, _)| listing::look(&folder, lookup))
+        }
         kafka_to_mongodb::RUN => with(argument, |run: kafka_to_mongodb::Ingestion| run.measure()),
         unknown => format!("unknown work: {unknown}"),
     }

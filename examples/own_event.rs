@@ -1,5 +1,7 @@
 //! An event of your own: written with its row in one transaction, published by a relay, and ingested into a store.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! Listings of the embedded store: the first page and the summary of a user with very many purchases compared with
 //! those of a user with few, and all of very many as JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -66,9 +66,9 @@ pub enum Found {
 
 /// Reads from the store in `folder`.
 #[must_use]
-pub fn look(folder: PathBuf, lookup: Lookup) -> Found {
+pub fn look(folder: &Path, lookup: Lookup) -> Found {
     two_threads().block_on(async {
-        let store = open(&folder).await;
+        let store = open(folder).await;
         match lookup {
             Lookup::InTurn { summary, pairs, calls } => in_turn(&store, summary, pairs, calls).await,
             Lookup::Whole(user) => whole(store, &user).await,

@@ -42,7 +42,7 @@ fn a_blocking_client_buys_and_lists() {
     let user = client.shop_client().user("u1".parse().unwrap()).waiting_for(&bought.receipt);
     assert_eq!(client.block_on(user.summary()).unwrap().count, 1);
     let listed: Vec<_> = client.iter(user.purchases()).map(Result::unwrap).collect();
-    assert_eq!(listed, [bought.purchase.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&bought.purchase));
     assert_eq!(client.get(&bought.purchase.id).unwrap(), Some(bought.purchase));
     // Used and dropped within another runtime.
     services.block_on(async move {

@@ -147,7 +147,9 @@ pub trait Event: Record {
 /// # async fn main() -> shop_core::Result<()> {
 /// let log = InMemoryLog::default();
 /// log.publish(&Refund { order: "order-7".to_owned(), amount: "29.99".to_owned() }).await?;
-/// # assert_eq!(log.records()[0].key.as_deref(), Some(&b"order-7"[..]));
+/// # use shop_core::log::{LogSource, SourceEvent};
+/// # let SourceEvent::Batch(batch) = log.source("group").next().await? else { unreachable!() };
+/// # assert_eq!(batch.records[0].key.as_deref(), Some(&b"order-7"[..]));
 /// # Ok(())
 /// # }
 /// ```
