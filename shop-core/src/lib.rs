@@ -83,6 +83,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `serde` | `Serialize` and `Deserialize` of the domain's types, in the forms of the HTTP API |
 //! | `api` | the module `api`: bodies, problem types and header names of the HTTP API |
 //! | `openapi` | `api`, with `utoipa::ToSchema` |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox |

@@ -9,46 +9,42 @@
 //!
 //! # Files
 //!
-//! The log and the store of one folder, with an ingest between them. Acknowledged writes survive a crash of the process
-//! and of the machine. Several processes of one machine may use the folder.
+//! An [`EmbeddedShop`](embedded::EmbeddedShop) is the log and the store of one folder, with the ingest between them.
+//! Acknowledged writes survive a crash of the process and of the machine.
 //!
 //! ```
 //! # #[cfg(feature = "embedded")]
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::sync::Arc;
+//! use std::time::Duration;
 //!
-//! use shop_core::ingest::{Ingest, IngestOptions};
-//! use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, Selector};
-//! use shop_core::{Clock, NewPurchase, SystemClock};
-//! use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
+//! use shop_core::NewPurchase;
+//! use shop_store::embedded::EmbeddedShop;
 //!
 //! # let folder = tempfile::tempdir()?;
-//! let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await?;
-//! let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await?;
-//! let (source, dead_letters) = (Arc::new(log.source("purchase-group")?), Arc::new(log.dead_letters()));
-//! let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
-//! let monitor = ingest.monitor();
+//! let files = EmbeddedShop::open(folder.path()).await?;
+//! let shop = files.shop();
+//! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+//! let spent = shop.user("u1".parse()?).waiting_for(&bought.receipt).summary().await?;
+//! assert_eq!(spent.count, 1);
 //!
-//! let new = NewPurchase::of("u1").named("ada").priced("29.99")?;
-//! let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-//! let receipt = log.sink().publish(&purchase).await?;
-//! assert_eq!(receipt.durability, Durability::LocalDisk);
-//!
-//! // Runs until the purchase is stored. A service passes its shutdown signal.
-//! ingest.run(async move { drop(monitor.wait_for(|status| status.counters.inserted == 1).await) }).await?;
-//! assert_eq!(store.summary(&Selector::User("u1".parse()?)).await?.count, 1);
+//! drop(shop);
+//! files.close(Duration::from_secs(10)).await?;
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "embedded"))]
 //! # fn main() {}
 //! ```
 //!
+//! For several processes of one machine on one folder, or with a log or a store of another kind, put the parts together
+//! yourself: an [`Ingest`](shop_core::ingest::Ingest) from an [`EmbeddedLog`](embedded::EmbeddedLog) into an
+//! [`EmbeddedStore`](embedded::EmbeddedStore), and [`Shop::of`](shop_core::Shop::of) its two ends.
+//!
 //! # MongoDB
 //!
 //! A purchase is one document; inserts are acknowledged by the majority with journal. A store can be opened while the
-//! server is unavailable, and creates its indexes in the background. It reads the documents of the replaced systems, and
-//! [`migrate`](mongo::MongoStore::migrate) converts them.
+//! server is unavailable, and creates its indexes in the background. It reads the documents of the replaced systems,
+//! and [`migrate`](mongo::MongoStore::migrate) converts them.
 //!
 //! ```no_run
 //! # #[cfg(feature = "mongodb")]
