@@ -61,10 +61,10 @@
 //!
 //! # Your own log or store
 //!
-//! Implement the ports in [`log`] or [`ports`] with [`async_trait`]. Each line under `# Behavior` of a port is a
-//! promise, and names the function of the conformance kit that checks it. With the feature `conformance` one macro
-//! makes a test of each, for example `store_suite!(own_store, async { OwnStore::default() })`. Ports get new methods
-//! only with defaults.
+//! Implement the ports in [`log`] or [`ports`] with [`async_trait`](macro@async_trait). Each line under `# Behavior` of
+//! a port is a promise, and names the function of the conformance kit that checks it. With the feature `conformance`
+//! one macro makes a test of each, for example `store_suite!(own_store, async { OwnStore::default() })`. Ports get new
+//! methods only with defaults.
 //!
 //! # Your own records
 //!
