@@ -61,8 +61,8 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop that publishes to `sink` and lists from `query`. Something else carries the purchases from one to the
-    /// other, such as an [`Ingest`](crate::ingest::Ingest).
+    /// A shop that publishes to `sink` and lists from `query`. An [`Ingest`](crate::ingest::Ingest), here or in another
+    /// process, stores what is published.
     ///
     /// ```
     /// use shop_core::Shop;
