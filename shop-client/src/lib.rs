@@ -121,21 +121,19 @@
 //!
 //! Without `rustls` nothing is built that is not needed for plain http. For another TLS backend pass an
 //! [HTTP client](ShopClientBuilder::http_client) that has it.
-//!
-//! | module | contents |
-//! |---|---|
-//! | `builder` | the builder and its options |
-//! | `blocking` | the client for programs without a runtime |
-//! | `client`, `resource`, `users`, `orders` | the calls |
-//! | `error`, `problem` | the error, and the problem that a service reports |
-//! | `retries` | retries: total time, backoff, budget |
-//! | `tokens` | bearer tokens |
-//! | `ports` | the client as a sink, a query, and a store of users and of orders |
-//! | `transport`, `response` | one call and its response, with limits of time and size |
-//! | `correlation` | request ids and trace contexts |
-//! | `observer` | the observer of calls |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+// `builder`: the builder and its options
+// `blocking`: the client for programs without a runtime
+// `client`, `resource`, `users`, `orders`: the calls
+// `error`, `problem`: the error, and the problem that a service reports
+// `retries`: retries: total time, backoff, budget
+// `tokens`: bearer tokens
+// `ports`: the client as a sink, a query, and a store of users and of orders
+// `transport`, `response`: one call and its response, with limits of time and size
+// `correlation`: request ids and trace contexts
+// `observer`: the observer of calls
 
 #[cfg(feature = "blocking")]
 mod blocking;
