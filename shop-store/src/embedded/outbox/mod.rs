@@ -64,10 +64,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// outbox.notify();
 ///
 /// let log = InMemoryLog::default();
-/// let relay = Relay::new(Arc::new(outbox), Arc::new(log.clone()), RelayOptions::default());
+/// let relay = Relay::new(Arc::new(outbox), Arc::new(log), RelayOptions::default());
+/// let monitor = relay.monitor();
 /// // A service passes its shutdown signal. What is pending at a shutdown is still published.
 /// relay.run(std::future::ready(())).await;
-/// assert_eq!(log.records().len(), 1);
+/// assert_eq!(monitor.status().published, 1);
 /// # Ok(())
 /// # }
 /// ```
