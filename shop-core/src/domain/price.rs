@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn minor_units_keep_their_scale() {
-        assert_eq!(Price::from_minor(1_195_30, 2).unwrap().to_string(), "1195.30");
+        assert_eq!(Price::from_minor(119_530, 2).unwrap().to_string(), "1195.30");
         assert_eq!(Price::from_minor(7, 0).unwrap().to_string(), "7");
         assert_eq!(Price::from_minor(-1, 2), Err(InvalidPrice::Negative));
         assert_eq!(Price::from_minor(1, 9), Err(InvalidPrice::TooManyDecimals));
