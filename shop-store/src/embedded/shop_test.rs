@@ -30,7 +30,10 @@ async fn purchases_survive_close_and_open() {
     let shop = embedded.shop();
     let bought = shop.buy(new("29.99")).await.unwrap();
     let user = shop.user("u1".parse().unwrap()).waiting_for(&bought.receipt);
-    assert_eq!(user.purchases().try_collect::<Vec<_>>().await.unwrap(), std::slice::from_ref(&bought.purchase));
+    assert_eq!(
+        user.purchases().try_collect::<Vec<_>>().await.unwrap(),
+        std::slice::from_ref(&bought.purchase)
+    );
     assert_eq!(embedded.monitor().status().counters.inserted, 1);
     shop.check().await.unwrap();
     drop((shop, user));
