@@ -2,7 +2,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`bench`] | the main function of a bench, and of its child processes |
+//! | [`bench`](mod@bench) | the main function of a bench, and of its child processes |
 //! | [`cases`] | the measurements, one module each, as rows |
 //! | [`run`] | runs in child processes, and pairs of runs |
 //! | [`row`] | a measurement with its baseline, spread and goal |

@@ -10,7 +10,7 @@ use crate::row::{Row, Unit};
 /// The work of a child process.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// The name of the work, see [`bench`](crate::bench).
+    /// The name of the work, see [`bench`](mod@crate::bench).
     what: &'static str,
     /// Its argument as JSON.
     argument: String,

@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shop_core::ports::PurchaseStore;
 use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
-use shop_store::mongo::{MongoStore, MongoStoreOptions};
 
-use super::kafka_to_mongodb::{DATABASE, drop_collection};
+use super::collection::{DATABASE, drop_collection, open_collection};
 use super::two_threads;
 use crate::load::{self, Connection, Load, Loaded, buy, get};
 use crate::row::{Goal, Row, Unit, thousands};
@@ -43,16 +42,6 @@ impl Store {
             Self::MongoDb(uri, collection) => Arc::new(open_collection(uri, collection).await),
         }
     }
-}
-
-/// A collection with its indexes.
-pub(super) async fn open_collection(uri: String, collection: String) -> MongoStore {
-    let mut options = MongoStoreOptions::new(uri);
-    options.database = Some(DATABASE.to_owned());
-    options.collection = collection;
-    let store = MongoStore::open(options).await.unwrap();
-    store.wait_for_indexes().await;
-    store
 }
 
 /// The duration of each of `count` sequential inserts of one purchase, in milliseconds.

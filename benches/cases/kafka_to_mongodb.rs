@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::Client;
-use mongodb::bson::{DateTime, Decimal128, Document, RawDocumentBuf, rawdoc};
+use mongodb::bson::{DateTime, Decimal128, RawDocumentBuf, rawdoc};
 use mongodb::options::{Acknowledgment, WriteConcern};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::{ClientConfig, Message};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
-use super::freshness::open_collection;
+use super::collection::{DATABASE, drop_collection, open_collection};
 use super::two_threads;
 use crate::row::{Goal, Row, Unit};
 use crate::run::{Pairs, Run};
@@ -27,7 +27,6 @@ use crate::usage::{Cost, as_f64, median, memory_of, process, processor_time, qua
 /// The name of an ingestion in a child process.
 pub(crate) const RUN: &str = "kafka-to-mongodb";
 
-pub(super) const DATABASE: &str = "shop_bench";
 /// The number of documents per insert, as in a batch of the pipeline.
 const BATCH: usize = 1_000;
 /// The number of concurrent inserts, as in the pipeline.
@@ -153,11 +152,6 @@ fn document(purchase: &Purchase) -> RawDocumentBuf {
         "price": purchase.price.to_string().parse::<Decimal128>().unwrap(),
         "timestamp": DateTime::from_millis(purchase.timestamp.as_millis()),
     }
-}
-
-pub(super) async fn drop_collection(uri: &str, name: &str) {
-    let client = Client::with_uri_str(uri).await.unwrap();
-    client.database(DATABASE).collection::<Document>(name).drop().await.unwrap();
 }
 
 /// Runs on the servers, if they are configured.

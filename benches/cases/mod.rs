@@ -1,5 +1,6 @@
 //! The measurements, one module each. Each returns rows, and prints what it skips.
 
+mod collection;
 pub mod freshness;
 pub mod hot_path;
 pub mod http_post;

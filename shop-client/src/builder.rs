@@ -115,7 +115,7 @@ impl ShopClientBuilder {
     /// this client rejects the former and does the latter.
     ///
     /// It is the way to another TLS backend or provider of cryptography: disable the default features of this crate, and
-    /// enable those in your dependency on [`reqwest`](crate::reqwest).
+    /// enable those in your dependency on [`reqwest`].
     ///
     /// ```
     /// use shop_client::ShopClient;

@@ -63,7 +63,7 @@
 //!
 //! # Mounting
 //!
-//! [`routes`] builds the same router with a part of the routes, and it can be nested below a path of your program. Links,
+//! [`routes()`] builds the same router with a part of the routes, and it can be nested below a path of your program. Links,
 //! locations and the server in the OpenAPI document have the prefix, which is derived from the request. The ports can be
 //! those of a [`Shop`](shop_core::Shop) that the program itself uses:
 //!
@@ -151,9 +151,8 @@ pub use axum;
 pub use dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
-pub use routes::builder::{RouterBuilder, routes};
+pub use routes::builder::{RouterBuilder, facing, management, routes};
 pub use routes::groups::RouteGroup;
-pub use routes::services::{facing, management};
 pub use server::serve::serve;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
 pub use service::parts::{Facing, LocalPorts, Management, Parts, PurchasesRole};

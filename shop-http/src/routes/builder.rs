@@ -23,7 +23,7 @@ use crate::service_kind::ServiceKind;
 
 /// Starts the router of a service: of facing with [`Facing`], of management with [`Management`].
 ///
-/// Without further calls it is the router of [`facing`](crate::facing) or [`management`](crate::management).
+/// Without further calls it is the router of [`facing`] or [`management`].
 ///
 /// ```
 /// use axum::Router;
@@ -191,4 +191,40 @@ impl RouterBuilder {
         let router = routes.into_router(Arc::clone(&service), guard);
         layers::around(router, &service, has_guards)
     }
+}
+
+/// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.
+///
+/// This is [`routes(parts).options(options).build()`](crate::routes()), with all groups of routes.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_http::{Facing, HttpOptions, facing};
+///
+/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+/// let router = facing(Facing::new(Arc::new(log.sink()), Arc::new(store)), HttpOptions::default());
+/// ```
+pub fn facing(parts: Facing, options: HttpOptions) -> Router {
+    routes(parts).options(options).build()
+}
+
+/// The router of management, the service behind facing: owns the store.
+///
+/// This is [`routes(parts).options(options).build()`](crate::routes()), with all groups of routes.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::InMemoryStore;
+/// use shop_core::ports::Durability;
+/// use shop_http::{HttpOptions, Management, management};
+///
+/// let store = Arc::new(InMemoryStore::new());
+/// let parts = Management::new(store.clone(), Durability::Memory, store);
+/// let router = management(parts, HttpOptions::default());
+/// ```
+pub fn management(parts: Management, options: HttpOptions) -> Router {
+    routes(parts).options(options).build()
 }
