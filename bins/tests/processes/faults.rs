@@ -1,4 +1,4 @@
-//! Folders and files that cannot be used: told at start, and while it lasts.
+//! Folders and files that cannot be used: reported at start and afterwards.
 
 use std::fs;
 

@@ -58,15 +58,15 @@ pub(crate) fn seed() -> u64 {
     chosen("SHOP_TEST_SEED").unwrap_or_else(|| u64::from(nanos()))
 }
 
-/// What the callers have been told.
+/// The results of all calls.
 #[derive(Default)]
-struct Told {
+struct Results {
     acknowledged: Mutex<BTreeSet<PurchaseId>>,
     /// Calls without a key that may have taken effect.
     unknown: AtomicUsize,
-    /// Calls that were answered in any way: what the kills are timed by.
+    /// The number of calls that have returned. The kills are timed by it.
     calls: AtomicU64,
-    /// Records that were carried again, as far as the processes lived to tell.
+    /// The number of redelivered records, as far as processes could report it.
     redelivered: AtomicU64,
 }
 
@@ -107,11 +107,11 @@ impl Pair {
         }
     }
 
-    async fn kill_and_start(&self, binary: Binary, told: &Told) {
+    async fn kill_and_start(&self, binary: Binary, results: &Results) {
         let mut slot = self.slot(binary).lock().await;
         let process = slot.take().unwrap();
         let duplicates = get(&process.path("/health")).await.1["ingest"]["duplicates"].as_u64();
-        told.redelivered.fetch_add(duplicates.unwrap_or_default(), Ordering::Relaxed);
+        results.redelivered.fetch_add(duplicates.unwrap_or_default(), Ordering::Relaxed);
         process.kill().await;
         let process = start(binary, &self.folder, &self.settings).await;
         if binary == Binary::Facing {
@@ -164,7 +164,7 @@ impl Pair {
 }
 
 /// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once.
-async fn buy(pair: &Pair, told: &Told, number: u64) {
+async fn buy(pair: &Pair, results: &Results, number: u64) {
     let cents: Price = format!("{}.{:02}", number % 90, number % 100).parse().unwrap();
     let purchase = NewPurchase::of(user_id(number % USERS)).named("ada").priced(cents).unwrap();
     let keyed = purchase.clone().with_key(format!("order-{number}").parse().unwrap());
@@ -175,15 +175,15 @@ async fn buy(pair: &Pair, told: &Told, number: u64) {
         } else {
             pair.buy_once(&purchase).await.map_err(Some)
         };
-        told.calls.fetch_add(1, Ordering::Relaxed);
+        results.calls.fetch_add(1, Ordering::Relaxed);
         match result {
             Ok(id) => {
-                assert!(told.acknowledged.lock().await.insert(id), "{id} was given out twice");
+                assert!(results.acknowledged.lock().await.insert(id), "{id} was given out twice");
                 return;
             }
             Err(None) => pause().await,
             Err(Some(outcome)) => {
-                told.unknown.fetch_add(usize::from(outcome == Outcome::Unknown), Ordering::Relaxed);
+                results.unknown.fetch_add(usize::from(outcome == Outcome::Unknown), Ordering::Relaxed);
                 return;
             }
         }
@@ -191,9 +191,9 @@ async fn buy(pair: &Pair, told: &Told, number: u64) {
 }
 
 /// One caller's share of a round.
-async fn buy_share(pair: Arc<Pair>, told: Arc<Told>, round: u64, caller: u64) {
+async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u64) {
     for number in (0..PURCHASES).filter(|number| number % CALLERS == caller) {
-        buy(&pair, &told, round * PURCHASES + number).await;
+        buy(&pair, &results, round * PURCHASES + number).await;
     }
 }
 
@@ -247,20 +247,21 @@ impl Plan<'_> {
         let seed = seed();
         println!("SHOP_TEST_SEED={seed} replays the points");
         let mut random = Random::new(seed);
-        let (pair, told) = (Arc::new(Pair::start(folder, settings).await), Arc::new(Told::default()));
+        let (pair, results) = (Arc::new(Pair::start(folder, settings).await), Arc::new(Results::default()));
         let mut hits = BTreeMap::new();
         for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(self.rounds) {
-            let before = told.calls.load(Ordering::Relaxed);
-            let share = |caller| tokio::spawn(buy_share(Arc::clone(&pair), Arc::clone(&told), round, caller));
+            let before = results.calls.load(Ordering::Relaxed);
+            let share =
+                |caller| tokio::spawn(buy_share(Arc::clone(&pair), Arc::clone(&results), round, caller));
             let load: Vec<_> = (0..CALLERS).map(share).collect();
             for _ in 0..=random.below(3) {
                 // Sometime during the round, by what has been answered so far.
                 let at = before + random.below(PURCHASES * 9 / 10);
-                until("answer that many calls", async || told.calls.load(Ordering::Relaxed) >= at).await;
+                until("answer that many calls", async || results.calls.load(Ordering::Relaxed) >= at).await;
                 let victim = self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
                 let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
                 let pause = (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
-                self.hit(&pair, &told, victim, pause).await;
+                self.hit(&pair, &results, victim, pause).await;
                 *hits.entry(format!("{victim:?} {}", victim.fate(pause))).or_insert(0) += 1;
             }
             for caller in load {
@@ -268,7 +269,7 @@ impl Plan<'_> {
             }
         }
         println!("{hits:?}");
-        if let Err(missing) = count(&pair, &told).await {
+        if let Err(missing) = count(&pair, &results).await {
             self.report(&pair, &missing).await;
             panic!("{} acknowledged purchases are not stored", missing.len());
         }
@@ -294,9 +295,9 @@ impl Plan<'_> {
         }
     }
 
-    async fn hit(&self, pair: &Pair, told: &Told, victim: Victim, pause: Option<Duration>) {
+    async fn hit(&self, pair: &Pair, results: &Results, victim: Victim, pause: Option<Duration>) {
         match (victim, pause) {
-            (Victim::Service(binary), None) => pair.kill_and_start(binary, told).await,
+            (Victim::Service(binary), None) => pair.kill_and_start(binary, results).await,
             (Victim::Service(binary), Some(pause)) => pair.pause(binary, pause).await,
             (Victim::Server(name), None) => {
                 let servers = self.servers.unwrap();
@@ -333,9 +334,9 @@ async fn wait_for_all(
 }
 
 /// Asserts that each acknowledged purchase is stored once. Returns those that are not stored.
-async fn count(pair: &Pair, told: &Told) -> Result<(), BTreeSet<PurchaseId>> {
+async fn count(pair: &Pair, results: &Results) -> Result<(), BTreeSet<PurchaseId>> {
     let client = pair.client().await;
-    let acknowledged = told.acknowledged.lock().await;
+    let acknowledged = results.acknowledged.lock().await;
     // A store without an index reads everything for each page.
     let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
     wait_for_all(pair, &acknowledged, patience).await?;
@@ -345,9 +346,10 @@ async fn count(pair: &Pair, told: &Told) -> Result<(), BTreeSet<PurchaseId>> {
         listed.extend(within(patience, "list what the sum is of", of_user).await);
     }
     let ids: BTreeSet<_> = listed.iter().map(|purchase| purchase.id).collect();
-    let (unknown, unexpected) = (told.unknown.load(Ordering::Relaxed), ids.difference(&acknowledged).count());
+    let (unknown, unexpected) =
+        (results.unknown.load(Ordering::Relaxed), ids.difference(&acknowledged).count());
     println!("acknowledged {}, all stored, twice {}", acknowledged.len(), listed.len() - ids.len());
-    let redelivered = told.redelivered.load(Ordering::Relaxed);
+    let redelivered = results.redelivered.load(Ordering::Relaxed);
     println!("of {unknown} unknown outcomes {unexpected} were stored; {redelivered} records came again");
     assert_eq!(ids.len(), listed.len(), "no id twice");
     assert!(acknowledged.is_subset(&ids), "all that was acknowledged is listed");

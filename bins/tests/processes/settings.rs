@@ -26,7 +26,7 @@ async fn wrong_settings_are_reported_in_one_message() {
             assert!(said.contains(name), "{name}: {said}");
         }
         assert!(!said.contains("hunter2"), "{said}");
-        println!("{binary:?} told its faults after {:?}", start.elapsed());
+        println!("{binary:?} reported its faults after {:?}", start.elapsed());
     }
 }
 

@@ -179,7 +179,7 @@ async fn commands_report_errors_with_their_remedy() {
         let output = manage(folder.path(), words).await;
         let said = text(&output.stdout);
         assert!(output.status.success() && said.contains(part), "{words:?}: {said}");
-        assert!(said.contains("KAFKA_BOOTSTRAP_SERVERS"), "the settings are told too: {said}");
+        assert!(said.contains("KAFKA_BOOTSTRAP_SERVERS"), "the settings are listed too: {said}");
     }
 }
 
