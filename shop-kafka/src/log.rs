@@ -119,23 +119,17 @@ impl KafkaLog {
     /// # Errors
     /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
-        self.deliver(record).await?.ok_or_else(|| {
-            kafka_error(ErrorKind::Unavailable, "the broker acknowledged the record without its position")
-        })
-    }
-
-    /// Appends a record. Returns its position, which brokers do not report for a deduplicated retry.
-    async fn deliver(&self, record: LogRecord) -> Result<Option<RecordPosition>> {
         let shared = &self.shared;
         shared.topic.ready(shared.options.publish_timeout).await?;
-        shared.enqueue(&record)?.delivered(&shared.producer).await
+        let enqueue = || shared.enqueue(&record);
+        enqueue()?.delivered(&shared.producer, enqueue).await
     }
 }
 
 #[async_trait]
 impl LogWriter for KafkaLog {
     async fn append(&self, record: LogRecord) -> Result<()> {
-        self.deliver(record).await.map(drop)
+        Self::append(self, record).await.map(drop)
     }
 
     async fn check(&self) -> Result<()> {

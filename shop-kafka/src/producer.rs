@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedHeade
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use shop_core::log::RecordPosition;
-use shop_core::{ErrorKind, Outcome, Result};
+use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
 use crate::client::{Context, Health, OnStatistics};
@@ -22,7 +22,7 @@ use crate::{KafkaLogOptions, KafkaStatistics, config};
 pub(crate) struct Deliveries;
 
 type Producer = ThreadedProducer<Context<Deliveries>>;
-/// The position of the record, which brokers do not report for a deduplicated retry.
+/// The position of the record, if a broker has reported it.
 type Delivered = Result<Option<RecordPosition>, KafkaError>;
 
 impl ProducerContext for Context<Deliveries> {
@@ -182,6 +182,9 @@ fn create_producer(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Pr
     Producer::from_config_and_context(&config::producer(options), context).map_err(from_kafka)
 }
 
+/// How often a record is enqueued at most, if no broker reports its position.
+const MAX_ATTEMPTS: usize = 3;
+
 /// An enqueued record that may not be acknowledged yet.
 #[derive(Debug)]
 pub(crate) struct PendingDelivery {
@@ -197,8 +200,35 @@ impl PendingDelivery {
         self
     }
 
-    /// Waits until all in-sync replicas have the record. Returns its position, if the broker reports it.
-    pub(crate) async fn delivered(self, producer: &ProducerHandle) -> Result<Option<RecordPosition>> {
+    /// Waits until all in-sync replicas have the record. Returns its position.
+    ///
+    /// If no broker reports a position, `enqueue` adds the record once more. librdkafka infers such a success from
+    /// that of a later batch of the partition: the broker accepts batches only in sequence. It does not if it knows no
+    /// batch of the producer: from a broker that is not ready to lead the partition yet, the first batch may return
+    /// with an error while the second one is written, and the first one is lost
+    /// (<https://github.com/confluentinc/confluent-kafka-go/issues/921>).
+    pub(crate) async fn delivered(
+        self,
+        producer: &ProducerHandle,
+        enqueue: impl Fn() -> Result<Self> + Send,
+    ) -> Result<RecordPosition> {
+        let mut position = self.reported(producer).await?;
+        for _ in 1..MAX_ATTEMPTS {
+            if position.is_some() {
+                break;
+            }
+            tracing::info!("a record was acknowledged without its position, publishing it once more");
+            let unknown = |error: Error| error.with_outcome(Outcome::Unknown);
+            position = enqueue().map_err(unknown)?.reported(producer).await?;
+        }
+        position.ok_or_else(|| {
+            let message = "the record was acknowledged without its position, and may not be in the log";
+            kafka_error(ErrorKind::Unavailable, message).with_outcome(Outcome::Unknown)
+        })
+    }
+
+    /// Waits for the delivery report.
+    async fn reported(self, producer: &ProducerHandle) -> Result<Option<RecordPosition>> {
         let delivered = match self.timeout {
             None => self.delivered.await,
             Some(timeout) => tokio::time::timeout(timeout, self.delivered).await.map_err(|_elapsed| {

@@ -87,7 +87,7 @@ impl KafkaSink {
                 return Err(not_reached());
             }
             let delivery = log.enqueue(&record)?.with_timeout(left);
-            receipt(&log, id, delivery).await
+            receipt(&log, id, delivery, || log.enqueue(&record)).await
         });
         task.await.unwrap_or_else(|error| {
             Err(kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error))
@@ -104,13 +104,14 @@ fn startup_capacity(log: &Shared) -> u32 {
     u32::try_from(log.options.producer_queue_capacity).unwrap_or(u32::MAX).min(MAX_STARTUP_QUEUE)
 }
 
-async fn receipt(log: &Shared, id: PurchaseId, delivery: PendingDelivery) -> Result<Receipt> {
-    let position = delivery.delivered(&log.producer).await?;
-    let receipt = Receipt::new(id, durability(log));
-    Ok(match position {
-        Some(position) => receipt.with_position(position),
-        None => receipt,
-    })
+async fn receipt(
+    log: &Shared,
+    id: PurchaseId,
+    delivery: PendingDelivery,
+    enqueue: impl Fn() -> Result<PendingDelivery> + Send,
+) -> Result<Receipt> {
+    let position = delivery.delivered(&log.producer, enqueue).await?;
+    Ok(Receipt::new(id, durability(log)).with_position(position))
 }
 
 /// The guarantee of `acks=all`: `min.insync.replicas`, and not the current number of in-sync replicas.
@@ -127,7 +128,7 @@ impl PurchaseSink for KafkaSink {
             State::Unknown => return self.publish_before_ready(purchase.id, encode(purchase)?).await,
             State::Ready(_) => self.log.enqueue(&encode(purchase)?)?,
         };
-        receipt(&self.log, purchase.id, delivery).await
+        receipt(&self.log, purchase.id, delivery, || self.log.enqueue(&encode(purchase)?)).await
     }
 
     fn durability(&self) -> Durability {

@@ -74,23 +74,23 @@ impl DeadLetters for KafkaDeadLetters {
 pub(crate) async fn deliver(
     producer: &ProducerHandle,
     count: usize,
-    enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send,
+    enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send + Sync,
 ) -> Result<()> {
-    let mut in_flight = VecDeque::<PendingDelivery>::with_capacity(count);
+    let mut in_flight = VecDeque::<(usize, PendingDelivery)>::with_capacity(count);
     for index in 0..count {
         let mut enqueued = enqueue(index);
         // The producer's queue is full: wait for the oldest record in flight.
         while let Err(error) = &enqueued
             && error.kind() == ErrorKind::Overloaded
-            && let Some(first) = in_flight.pop_front()
+            && let Some((first, delivery)) = in_flight.pop_front()
         {
-            first.delivered(producer).await?;
+            delivery.delivered(producer, || enqueue(first)).await?;
             enqueued = enqueue(index);
         }
-        in_flight.push_back(enqueued?);
+        in_flight.push_back((index, enqueued?));
     }
-    for record in in_flight {
-        record.delivered(producer).await?;
+    for (index, delivery) in in_flight {
+        delivery.delivered(producer, || enqueue(index)).await?;
     }
     Ok(())
 }

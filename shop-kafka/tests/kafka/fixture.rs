@@ -163,6 +163,8 @@ enum Order {
     BrokerDown(i32),
     BrokerUp(i32),
     Fail(RDKafkaApiKey, Vec<RDKafkaRespErr>),
+    /// How long every broker delays a response.
+    Delay(Duration),
     FailTopic(String, RDKafkaRespErr),
     /// Which broker leads a partition, if any does.
     Lead(String, i32, Option<i32>),
@@ -209,6 +211,17 @@ impl InProcessCluster {
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         let answers = std::iter::repeat_n(written, writes).chain([broken]).collect();
         self.order(Order::Fail(RDKafkaApiKey::Produce, answers));
+    }
+
+    /// Rejects the next write like a broker that is not ready to lead the partition yet.
+    pub(crate) fn reject_next_write(&self) {
+        let unready = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+        self.order(Order::Fail(RDKafkaApiKey::Produce, vec![unready]));
+    }
+
+    /// Delays every response of every broker.
+    pub(crate) fn delay_responses(&self, delay: Duration) {
+        self.order(Order::Delay(delay));
     }
 
     /// Answers the next heartbeats with the error for an evicted member.
@@ -261,6 +274,9 @@ fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender
             Order::Fail(request, errors) => {
                 cluster.request_errors(request, &errors);
                 Ok(())
+            }
+            Order::Delay(delay) => {
+                (1..=brokers).try_for_each(|number| cluster.broker_round_trip_time(number, delay))
             }
             Order::FailTopic(topic, error) => cluster.topic_error(&topic, error),
             Order::Lead(topic, partition, broker) => cluster.partition_leader(&topic, partition, broker),

@@ -161,6 +161,34 @@ async fn a_pending_retry_has_an_unknown_outcome_when_the_producer_fails() {
     }
 }
 
+/// A broker that knows no batch of the producer accepts the second batch of a partition although it has rejected the
+/// first one. librdkafka then reports both as delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_acknowledged_record_is_in_the_log_if_the_first_batch_was_rejected() {
+    let (cluster, mut options) = one_broker();
+    options.publish_timeout = Duration::from_secs(20);
+    let log = KafkaLog::open(options).await.unwrap();
+    // The producer is connected, and this partition knows nothing of it yet.
+    log.sink().publish(&purchase(1)).await.unwrap();
+    cluster.delay_responses(Duration::from_millis(300));
+    cluster.reject_next_write();
+    // Of one user, so in one partition.
+    let purchases = [0, 7, 14].map(purchase);
+    let publish = async |(index, purchase)| {
+        // Each in a batch of its own, sent before the first response.
+        tokio::time::sleep(Duration::from_millis(60) * index).await;
+        log.sink().publish(purchase).await
+    };
+    let published = futures_util::future::join_all((0..).zip(&purchases).map(publish));
+    let published = soon("publish", published).await;
+    cluster.delay_responses(Duration::ZERO);
+    let source = log.source("group").unwrap();
+    read_all(&source, &purchases.iter().map(|purchase| purchase.id).collect()).await;
+    for receipt in published {
+        assert!(receipt.unwrap().position.is_some());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_is_too_large_is_rejected() {
     // The cluster in the process knows no limit; librdkafka's own is 10 MiB here.
