@@ -27,7 +27,7 @@ fn length() -> Duration {
 
 /// How long each caller rests between two purchases: a load that the store has room to catch up beside,
 /// on any machine.
-const PACE: Duration = Duration::from_millis(16);
+const PACE: Duration = Duration::from_millis(64);
 
 /// Callers who buy until they are stopped; each answer is one of those that a caller can live with.
 #[derive(Default)]
