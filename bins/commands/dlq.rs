@@ -1,4 +1,4 @@
-//! `management dlq`: lists, shows, replays and drops dead-lettered records.
+//! `management dlq`: lists, shows, replays, drops and parks dead-lettered records.
 
 use std::collections::BTreeSet;
 use std::future::ready;
@@ -11,8 +11,8 @@ use shop_core::log::{DeadLetter, LogAdmin, RecordPosition, RecordType, Resolutio
 use tokio::time::MissedTickBehavior;
 
 use super::output::{Progress, print, print_json};
-use super::{open, text};
-use crate::backend::Topic;
+use super::{park, text};
+use crate::backend::{self, Topic};
 use crate::settings::{Action, DlqCommand, Selection, Settings};
 use crate::{CliError, Result};
 
@@ -22,17 +22,19 @@ const MAX_BATCH: u32 = 500;
 pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()> {
     let DlqCommand { topic, selection, action } = command;
     let topic = named_topic(settings, topic.as_deref())?;
-    let log = open::log(settings, topic).await?;
-    let dead_letters =
-        Resolver { log: &*log.port, record_type: topic.record, selection, json: settings.json };
-    let done = match *action {
+    let log = backend::for_log(settings).log(topic).await?;
+    let admin = log.port.log.admin();
+    let dead_letters = Resolver { log: &*admin, record_type: topic.record, selection, json: settings.json };
+    let done = match action {
         Action::List => dead_letters.list(|dead_letter, _| text::line(dead_letter)).await.map(drop),
         Action::Show => dead_letters.list(text::whole).await.map(drop),
         Action::Replay { dry_run: true, .. } => dead_letters.dry_run(Resolution::Replayed).await,
         Action::Drop { dry_run: true } => dead_letters.dry_run(Resolution::Dropped).await,
-        Action::Replay { rate, .. } => dead_letters.resolve(Resolution::Replayed, rate).await,
+        Action::Replay { rate, .. } => dead_letters.resolve(Resolution::Replayed, *rate).await,
         Action::Drop { .. } => dead_letters.resolve(Resolution::Dropped, None).await,
+        Action::Park { note } => park::run(&*log.port.log, topic, selection, note, settings.json).await,
     };
+    drop(admin);
     log.close().await;
     done
 }

@@ -3,6 +3,7 @@
 mod dlq;
 mod open;
 mod output;
+mod park;
 mod replay;
 mod text;
 mod verify;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use conf::introspection::ProgramOptionMeta as _;
 use conf::{Conf, Subcommands};
+use shop_core::log::RecordPosition;
 
 use super::command::{Action, Command, DlqCommand, Selection};
 use super::variables::Variables;
@@ -64,14 +65,16 @@ enum Subcommand {
     ///
     /// It takes the settings of the service: give the same values.
     Replay(ReplayEventsArguments),
-    /// Lists, shows, replays and drops dead-lettered records: records that could not be stored, in their original form
+    /// Lists, shows, replays and drops dead-lettered records, and parks a record that the store does not accept
     ///
     /// management dlq ls: one line each: position, time, reason, the beginning of the value.
     /// management dlq show: the whole record: key, headers, value.
     /// management dlq replay: publishes the records again, with the ids of their purchases.
     /// management dlq drop: discards them.
+    /// management dlq park: dead-letters a stuck record, and ingest continues after it.
     ///
-    /// All of them take positions as `ls` prints them, --reason, --since and --until, and the settings of the service.
+    /// Dead-lettered records are those that could not be stored, in their original form. All commands take positions as
+    /// `ls` prints them and the settings of the service; all but `park` take --reason, --since and --until.
     /// They exit with 0, also when records are listed; with 2 for wrong options or settings, and with 3 when a server
     /// is unavailable, or there is no log or no such record.
     Dlq(DlqArguments),
@@ -147,6 +150,32 @@ enum DlqSubcommand {
     ///
     /// It takes the settings of the service.
     Drop(DropArguments),
+    /// Dead-letters records that the store does not accept, with the reason `parked`
+    ///
+    /// A record is stuck when the store keeps failing over it although it accepts others: /health and the log of ingest
+    /// name its position. Ingest looks for it among the dead letters before it retries, and continues after it, without
+    /// a restart. `replay` publishes it again. A record that is not stuck is stored nevertheless.
+    ///
+    /// management dlq park purchases-0-42 --note "rejected by the validator of the collection"
+    ///
+    /// It takes the settings of the service.
+    Park(ParkArguments),
+}
+
+#[derive(Debug, Conf)]
+#[conf(validation_predicate = requires_position)]
+struct ParkArguments {
+    /// Positions of the records, topic-partition-offset
+    #[conf(repeat, pos)]
+    places: Vec<RecordPosition>,
+    /// Why, for the readers of the dead letter
+    #[conf(long, default_value = "parked by an operator")]
+    note: String,
+    /// Topic of the records, such as user_created [default: the topic of purchases]
+    #[conf(long)]
+    topic: Option<String>,
+    #[conf(flatten)]
+    settings: Variables,
 }
 
 #[derive(Debug, Conf)]
@@ -215,6 +244,10 @@ impl DlqSubcommand {
                 (which, Action::Replay { dry_run, rate })
             }
             Self::Drop(DropArguments { which, dry_run, .. }) => (which, Action::Drop { dry_run }),
+            Self::Park(ParkArguments { places, note, topic, settings }) => {
+                let selection = Selection { places, reason: None, since: None, until: None };
+                (SelectionArguments { topic, selection, settings }, Action::Park { note })
+            }
         }
     }
 }
@@ -284,6 +317,13 @@ fn requires_selection(arguments: &DropArguments) -> Result<(), &'static str> {
         );
     }
     Ok(())
+}
+
+fn requires_position(arguments: &ParkArguments) -> Result<(), &'static str> {
+    let is_given = !arguments.places.is_empty();
+    is_given
+        .then_some(())
+        .ok_or("management dlq park: name the positions of the records, such as purchases-0-42")
 }
 
 #[cfg(test)]

@@ -37,12 +37,21 @@ pub(crate) struct DlqCommand {
 }
 
 /// An action on dead-lettered records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     List,
     Show,
-    Replay { dry_run: bool, rate: Option<NonZeroU32> },
-    Drop { dry_run: bool },
+    Replay {
+        dry_run: bool,
+        rate: Option<NonZeroU32>,
+    },
+    Drop {
+        dry_run: bool,
+    },
+    /// Dead-letter the records at the selected positions.
+    Park {
+        note: String,
+    },
 }
 
 /// Selects the dead-lettered records that match all criteria.
@@ -51,7 +60,7 @@ pub(crate) struct Selection {
     /// Positions of records, topic-partition-offset as `ls` prints them [default: all]
     #[conf(repeat, pos)]
     pub(crate) places: Vec<RecordPosition>,
-    /// Only records with this reason: undecodable, conflict or refused
+    /// Only records with this reason: undecodable, conflict, refused or parked
     #[conf(long)]
     pub(super) reason: Option<ReasonKind>,
     /// Only records with this timestamp or a later one: 2026-03-01 or 2026-03-01T09:00:00Z

@@ -188,7 +188,7 @@ fn value_fault(fault: &str) -> String {
     match fault {
         "'<role>' must be provided" => "management replay: name a role: users or orders".to_owned(),
         _ if fault.starts_with("A subcommand must be selected") => {
-            "management dlq: select ls, show, replay or drop (--help describes each)".to_owned()
+            "management dlq: select ls, show, replay, drop or park (--help describes each)".to_owned()
         }
         _ => fault.to_owned(),
     }
@@ -285,7 +285,7 @@ mod tests {
                 &["m", "dlq", "ls", "x"],
                 "invalid value 'x': must be topic-partition-offset, such as purchases-0-42",
             ),
-            (&["m", "dlq"], "management dlq: select ls, show, replay or drop (--help describes each)"),
+            (&["m", "dlq"], "management dlq: select ls, show, replay, drop or park (--help describes each)"),
             (&["m", "replay", "--from-beginning"], "management replay: name a role: users or orders"),
             (&["m", "replay", "users"], "management replay: --from-beginning is required"),
         ] {

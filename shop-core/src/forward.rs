@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag, Log,
-    LogAdmin, LogRecord, LogSource, LogWriter, RecordType, SourceEvent,
+    LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordType, SourceEvent,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -100,11 +100,13 @@ forward!(LogSource {
 
 forward!(DeadLetters {
     async fn put(dead_letters: &[DeadLetter]) -> Result<()>;
+    async fn contains(record: &LogRecord, partition: &Partition) -> Result<bool>;
     async fn check() -> Result<()>;
 });
 
 forward!(LogAdmin {
     async fn scan() -> Result<BoxStream<'static, Result<Batch>>>;
+    async fn find(index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>>;
     async fn scan_dead_letters() -> Result<BoxStream<'static, Result<DeadLetterState>>>;
     async fn replay(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
     async fn discard(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;

@@ -6,11 +6,13 @@ use crate::error::kafka_error;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use shop_core::log::{Batch, DeadLetter, DeadLetterState, LogAdmin, Partition, RecordType, Resolution};
+use shop_core::log::{
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution,
+};
 use shop_core::{ErrorKind, Result};
 
 use crate::KafkaLog;
-use crate::scan::scan;
+use crate::scan::{ScanRange, scan};
 
 /// Resolving a dead letter writes a marker; the record itself stays in the topic until its retention removes it. See
 /// [`KafkaDeadLetters`](crate::KafkaDeadLetters). Listing reads the dead-letter topic twice and keeps all record ids
@@ -18,19 +20,14 @@ use crate::scan::scan;
 #[async_trait]
 impl LogAdmin for KafkaLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        let shared = &self.shared;
-        shared.topic.ready(shared.options.publish_timeout).await?;
-        let no_cluster_id = || {
-            let message = "the cluster reports no id, and record ids are derived from it";
-            kafka_error(ErrorKind::Unavailable, message)
-        };
-        let cluster = shared.monitor.cluster().ok_or_else(no_cluster_id)?;
-        let topic = Arc::clone(&shared.topic.name);
-        let batches = scan(shared, &shared.topic.name).await?.map_ok(move |batch| {
-            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), batch.partition, 0);
-            Batch::new(partition, batch.records)
-        });
-        Ok(batches.boxed())
+        self.scan_range(ScanRange::All).await
+    }
+
+    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
+        let batch = self.scan_range(ScanRange::One(index, offset)).await?.try_next().await?;
+        Ok(batch.and_then(|Batch { partition, records, .. }| {
+            records.into_iter().find(|record| record.offset == offset).map(|record| (partition, record))
+        }))
     }
 
     fn first_offset(&self) -> u64 {
@@ -47,5 +44,23 @@ impl LogAdmin for KafkaLog {
 
     async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
         self.dead_letters().mark_resolved(dead_letters, record_type, Resolution::Dropped).await
+    }
+}
+
+impl KafkaLog {
+    async fn scan_range(&self, range: ScanRange) -> Result<BoxStream<'static, Result<Batch>>> {
+        let shared = &self.shared;
+        shared.topic.ready(shared.options.publish_timeout).await?;
+        let no_cluster_id = || {
+            let message = "the cluster reports no id, and record ids are derived from it";
+            kafka_error(ErrorKind::Unavailable, message)
+        };
+        let cluster = shared.monitor.cluster().ok_or_else(no_cluster_id)?;
+        let topic = Arc::clone(&shared.topic.name);
+        let batches = scan(shared, &shared.topic.name, range).await?.map_ok(move |batch| {
+            let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), batch.partition, 0);
+            Batch::new(partition, batch.records)
+        });
+        Ok(batches.boxed())
     }
 }

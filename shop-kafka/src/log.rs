@@ -110,7 +110,11 @@ impl KafkaLog {
     /// The dead letters of the log, in the topic `<topic>.dlq`.
     #[must_use]
     pub fn dead_letters(&self) -> KafkaDeadLetters {
-        KafkaDeadLetters { log: Arc::clone(&self.shared), topic: self.shared.dead_letters() }
+        KafkaDeadLetters {
+            log: Arc::clone(&self.shared),
+            topic: self.shared.dead_letters(),
+            known: Arc::default(),
+        }
     }
 
     /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on append. Unlike

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::kafka_error;
+use crate::log::Shared;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
@@ -17,7 +18,7 @@ use crate::dead_letters::codec::decode;
 use crate::dead_letters::{KafkaDeadLetters, deliver};
 use crate::producer::OutgoingRecord;
 use crate::record::to_headers;
-use crate::scan::{ScanBatch, scan};
+use crate::scan::{ScanBatch, ScanRange, scan};
 
 /// Header of a marker: `replayed` or `dropped`. All headers of a marker are text.
 const RESOLUTION: &str = "dead-letter-settled";
@@ -34,10 +35,10 @@ impl KafkaDeadLetters {
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         self.topic.ready(self.log.options.publish_timeout).await?;
         let ResolutionMarkers { until, resolved } =
-            ResolutionMarkers::read(scan(&self.log, &self.topic.name).await?).await?;
+            ResolutionMarkers::read(scan(&self.log, &self.topic.name, ScanRange::All).await?).await?;
         let mut seen = BTreeSet::new();
-        let pending =
-            scan(&self.log, &self.topic.name).await?.map_ok(move |ScanBatch { partition, records }| {
+        let pending = scan(&self.log, &self.topic.name, ScanRange::All).await?.map_ok(
+            move |ScanBatch { partition, records }| {
                 let mut batch = Vec::new();
                 for record in records {
                     let Some(dead_letter) = decode(&record) else { continue };
@@ -48,7 +49,8 @@ impl KafkaDeadLetters {
                     }
                 }
                 stream::iter(batch)
-            });
+            },
+        );
         let resolved = resolved.into_values().map(|resolved| Ok(DeadLetterState::Resolved(resolved)));
         Ok(pending.try_flatten().chain(stream::iter(resolved)).boxed())
     }
@@ -122,6 +124,34 @@ impl ResolutionMarkers {
             }
         }
         Ok(markers)
+    }
+}
+
+/// The ids of all records that are or were among the dead letters, as far as the topic was read.
+#[derive(Debug, Default)]
+pub(crate) struct KnownRecords {
+    ids: BTreeSet<RecordId>,
+    /// The next offset to read, by partition.
+    next: BTreeMap<u32, u64>,
+}
+
+impl KnownRecords {
+    /// Reads what was written since the last call, and returns whether `id` is known.
+    pub(crate) async fn contains(
+        &mut self,
+        log: &Arc<Shared>,
+        topic: &Arc<str>,
+        id: RecordId,
+    ) -> Result<bool> {
+        let mut batches = std::pin::pin!(scan(log, topic, ScanRange::From(self.next.clone())).await?);
+        while let Some(ScanBatch { partition, records }) = batches.try_next().await? {
+            for record in records {
+                let known = decode(&record).map(|dead_letter| dead_letter.record_id());
+                self.ids.extend(known.or_else(|| Some(resolved(&record)?.record_id)));
+                self.next.insert(partition, record.offset + 1);
+            }
+        }
+        Ok(self.ids.contains(&id))
     }
 }
 

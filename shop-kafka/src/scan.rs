@@ -36,16 +36,49 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The timeout of a poll, after which the thread checks whether the scan was dropped.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Returns all records that are in `topic` now.
+/// The records to scan, of those that are in the topic now.
+#[derive(Debug)]
+pub(crate) enum ScanRange {
+    All,
+    /// From these offsets, by partition. Partitions without one are scanned from their start.
+    From(BTreeMap<u32, u64>),
+    /// The record at this offset of a partition.
+    One(u32, u64),
+}
+
+impl ScanRange {
+    /// The offsets from which to scan a partition and to stop before, out of `low` and `high`.
+    fn of(&self, partition: i32, low: i64, high: i64) -> (i64, i64) {
+        let signed = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
+        match self {
+            Self::All => (low, high),
+            // A topic that was created again is read from its start.
+            Self::From(next) => {
+                let next = u32::try_from(partition).ok().and_then(|index| next.get(&index));
+                (
+                    next.map(|next| signed(*next)).filter(|next| (low..=high).contains(next)).unwrap_or(low),
+                    high,
+                )
+            }
+            Self::One(index, offset) if i64::from(*index) == i64::from(partition) => {
+                (signed(*offset).max(low), signed(*offset).saturating_add(1).min(high))
+            }
+            Self::One(..) => (high, high),
+        }
+    }
+}
+
+/// Returns the records of `range` that are in `topic` now.
 pub(crate) async fn scan(
     log: &Arc<Shared>,
     topic: &Arc<str>,
+    range: ScanRange,
 ) -> Result<impl Stream<Item = Result<ScanBatch>> + Send + use<>> {
     let (started, starting) = oneshot::channel();
     // One batch is buffered while the next one is read.
     let (batches, mut received) = mpsc::channel(1);
     let (log, topic) = (Arc::clone(log), Arc::clone(topic));
-    drop(thread::start("shop-kafka-scan", move || match Scan::start(&log, topic) {
+    drop(thread::start("shop-kafka-scan", move || match Scan::start(&log, topic, &range) {
         Err(error) => drop(started.send(Err(log.health.explain(error)))),
         Ok(scan) => {
             // The caller may be gone. `run` then finds the channel of batches closed.
@@ -71,7 +104,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn start(log: &Shared, topic: Arc<str>) -> Result<Self> {
+    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<Self> {
         let mut config = config::observer(&log.options);
         // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
         config
@@ -85,10 +118,12 @@ impl Scan {
             .set("fetch.queue.backoff.ms", "5");
         let context = Context::new(Arc::clone(&log.health), None, ());
         let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
-        let ends = end_offsets(&consumer, &topic)?;
         let mut assignment = TopicPartitionList::new();
-        for partition in ends.keys() {
-            assignment.add_partition_offset(&topic, *partition, Offset::Beginning).map_err(from_kafka)?;
+        let mut ends = BTreeMap::new();
+        for (partition, (start, end)) in spans(&consumer, &topic, range)? {
+            let start = Offset::Offset(start);
+            assignment.add_partition_offset(&topic, partition, start).map_err(from_kafka)?;
+            ends.insert(partition, end);
         }
         consumer.assign(&assignment).map_err(from_kafka)?;
         Ok(Self { consumer, topic, ends, buffered: BTreeMap::new(), bytes: 0, buffer: BytesMut::new() })
@@ -170,16 +205,17 @@ impl Scan {
     }
 }
 
-/// Returns the end offsets of the partitions that are not empty.
-fn end_offsets(consumer: &Observer, topic: &str) -> Result<BTreeMap<i32, i64>> {
+/// Returns the first offset and the end of the partitions that have records in `range`.
+fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<BTreeMap<i32, (i64, i64)>> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(from_kafka)?;
     let found = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-    let mut ends = BTreeMap::new();
+    let mut spans = BTreeMap::new();
     for partition in found.map(MetadataPartition::id) {
         let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(from_kafka)?;
-        if low < high {
-            ends.insert(partition, high);
+        let (start, end) = range.of(partition, low, high);
+        if start < end {
+            spans.insert(partition, (start, end));
         }
     }
-    Ok(ends)
+    Ok(spans)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use shop_client::NewPurchase;
 
-use crate::process::{Binary, Process, get, stored, until};
+use crate::process::{Binary, Process, get, plain, stored, until};
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// What `management dlq` prints, which must have worked.
@@ -109,4 +109,48 @@ async fn dlq_drop_selects_records() {
     for wal in ["log.db-wal", "store.db-wal"] {
         assert!(!folder.join(wal).exists(), "{wal}");
     }
+}
+
+#[tokio::test]
+async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    facing.client().buy(order("1")).await.unwrap();
+    until("store it", async || stored(&facing, "u1").await == 1).await;
+    let store = Connection::open(folder.join("store.db")).unwrap();
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases WHEN NEW.username = 'eve'
+                BEGIN SELECT RAISE(ABORT, 'not eve'); END";
+    store.execute_batch(rule).unwrap();
+    for name in ["eve", "ada"] {
+        let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
+        facing.client().buy(purchase).await.unwrap();
+    }
+    let ingest = async || get(&facing.path("/health")).await.1["ingest"].clone();
+    until("report it as stuck", async || ingest().await["stuck"]["offset"] == 2).await;
+    until("store the other one", async || stored(&facing, "u1").await == 2).await;
+    let metrics = plain().get(facing.path("/metrics")).send().await.unwrap().text().await.unwrap();
+    let series = metrics.lines().find(|line| line.starts_with("shop_ingest_stuck_seconds{")).unwrap();
+    assert!(series.contains(r#"topic="purchases",partition="0",offset="2",id="#), "{series}");
+
+    let unknown = manage(folder, &["dlq", "park", "purchases-0-99"]).await;
+    let said = text(&unknown.stderr);
+    assert!(unknown.status.code() == Some(3) && said.contains("no record at purchases-0-99"), "{said}");
+    let other = manage(folder, &["dlq", "park", "others-0-2"]).await;
+    assert_eq!(other.status.code(), Some(2));
+    assert_eq!(dlq(folder, &["park", "purchases-0-2", "--note", "no eve here"]).await, "1 parked\n");
+    until("continue after it", async || {
+        let ingest = ingest().await;
+        ingest["stuck"].is_null() && ingest["lag"] == 0 && ingest["waiting_for"] == serde_json::json!({})
+    })
+    .await;
+    let shown = dlq(folder, &["show", "--reason", "parked"]).await;
+    assert!(shown.starts_with("purchases-0-2\n") && shown.contains("parked: no eve here"), "{shown}");
+    let output = manage(folder, &["verify"]).await;
+    assert!(output.status.success(), "{}", text(&output.stdout));
+
+    store.execute_batch("DROP TRIGGER rule").unwrap();
+    assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
+    until("store it", async || stored(&facing, "u1").await == 3).await;
+    assert!(facing.terminate().await.success());
 }

@@ -271,3 +271,36 @@ pub async fn the_ports_share_one_topic(fixture: &dyn LogFixture) {
     soon("put", fixture.log().dead_letters().put(&[dead_letter])).await.expect("put");
     assert_eq!(states(fixture).await.0.len(), 1);
 }
+
+/// A record is found by its position. A position without a record has none.
+pub async fn a_record_is_found_by_its_position(fixture: &dyn LogFixture) {
+    append(fixture, &[ADA, "poison", ""]).await;
+    let admin = fixture.log().admin();
+    for DeadLetter { partition, record, .. } in as_dead_letters(fixture, OF).await {
+        let found = soon("find", admin.find(partition.index, record.offset)).await.expect("find");
+        assert_eq!(found, Some((partition, record)));
+    }
+    for (index, offset) in [(0, 1_000), (1_000, admin.first_offset())] {
+        assert_eq!(soon("find", admin.find(index, offset)).await.expect("find"), None);
+    }
+}
+
+/// The dead letters contain a record from the time its dead letter was put, also when it is resolved, and no others.
+pub async fn a_dead_letter_is_found_by_its_record(fixture: &dyn LogFixture) {
+    append(fixture, &["poison", "more poison"]).await;
+    let all = as_dead_letters(fixture, OF).await;
+    let (reader, log) = (fixture.log().dead_letters(), fixture.log());
+    let contained = async || {
+        let mut contained = Vec::new();
+        for DeadLetter { partition, record, .. } in &all {
+            contained.push(soon("contains", reader.contains(record, partition)).await.expect("contains"));
+        }
+        contained
+    };
+    assert_eq!(contained().await, [false, false]);
+    soon("put", log.dead_letters().put(&all[..1])).await.expect("put");
+    assert_eq!(contained().await, [true, false]);
+    soon("discard", log.admin().discard(&all[..1], OF)).await.expect("discard");
+    soon("put", log.dead_letters().put(&all[1..])).await.expect("put");
+    assert_eq!(contained().await, [true, true]);
+}

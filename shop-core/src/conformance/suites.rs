@@ -49,6 +49,8 @@ macro_rules! log_admin_suite {
             appended_records_are_unchanged,
             a_scan_yields_the_whole_log,
             a_scan_disturbs_no_group,
+            a_record_is_found_by_its_position,
+            a_dead_letter_is_found_by_its_record,
             pending_dead_letters_are_listed_once,
             pending_dead_letters_keep_their_order,
             a_listing_excludes_later_dead_letters,

@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use super::call::{Call, Fault, complete_later, no_answer};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag,
-    LogAdmin, LogRecord, LogSource, LogWriter, RecordType, SourceEvent,
+    LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordType, SourceEvent,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -176,6 +176,7 @@ hooked!(PurchaseQuery {
 });
 
 hooked!(DeadLetters {
+    Query: contains(record: &LogRecord, partition: &Partition) -> bool;
     Check: check() -> ();
 }
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
@@ -197,6 +198,7 @@ hooked!(LogWriter {
 
 hooked!(LogAdmin {
     Query: scan() -> BoxStream<'static, Result<Batch>>;
+    Query: find(index: u32, offset: u64) -> Option<(Partition, LogRecord)>;
     Query: scan_dead_letters() -> BoxStream<'static, Result<DeadLetterState>>;
     Replay: replay(dead_letters: &[DeadLetter], of: RecordType) -> u64;
     Discard: discard(dead_letters: &[DeadLetter], of: RecordType) -> u64;

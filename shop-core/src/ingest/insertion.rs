@@ -9,10 +9,10 @@ use super::event::BatchEvent;
 use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
 use super::{IngestCounters, StuckRecord};
-use crate::log::Reason;
+use crate::log::{Reason, ReasonKind};
 use crate::ports::InsertOutcome;
 use crate::record::Record;
-use crate::{Error, ErrorKind, Timestamp};
+use crate::{Error, ErrorKind, Retry, Timestamp};
 
 /// Decoded records, each with its index in the batch.
 pub(super) struct Indexed<R> {
@@ -33,6 +33,8 @@ struct SubBatch<R> {
     records: Arc<[R]>,
     indices: Vec<usize>,
     attempts: u32,
+    /// The number of attempts with its single record alone.
+    attempts_alone: u32,
 }
 
 impl<R: Record> SubBatch<R> {
@@ -42,97 +44,176 @@ impl<R: Record> SubBatch<R> {
             records: positions.iter().map(|position| self.records[*position].clone()).collect(),
             indices: positions.iter().map(|position| self.indices[*position]).collect(),
             attempts: self.attempts,
+            attempts_alone: self.attempts_alone,
         }
     }
 
     fn halves(&self) -> [Self; 2] {
-        let positions: Vec<usize> = (0..self.indices.len()).collect();
+        let positions: Vec<usize> = (0..self.len()).collect();
         let (first, second) = positions.split_at(positions.len() / 2);
         [self.only(first), self.only(second)]
+    }
+
+    /// One record and the others. Each attempt selects another one, the last one first: after a restart, a stuck record
+    /// is the first one.
+    fn split_one_off(&self) -> [Self; 2] {
+        let tried = self.attempts.saturating_sub(SPLIT_AFTER_ATTEMPTS) as usize;
+        let one = self.len() - 1 - (tried * PROBE_STRIDE) % self.len();
+        let others: Vec<usize> = (0..self.len()).filter(|position| *position != one).collect();
+        [self.only(&[one]), self.only(&others)]
+    }
+
+    fn len(&self) -> usize {
+        self.indices.len()
     }
 }
 
 /// The number of failed attempts at one call after which it is split, if the store is healthy.
 const SPLIT_AFTER_ATTEMPTS: u32 = 2;
-/// The number of failed attempts after which a single record is reported as stuck, if the store is healthy. The pauses
-/// before them add up to a second or more.
-const NAME_AFTER_ATTEMPTS: u32 = 5;
+/// The number of failed attempts alone after which a record is stuck, if the store is healthy. The pauses between them
+/// add up to half a second or more.
+const STUCK_AFTER_ATTEMPTS: u32 = 5;
+/// The maximum number of records that are split without evidence that the store accepts any record.
+const MAX_UNPROVEN: usize = 8;
+/// The distance between two records that are tried alone.
+const PROBE_STRIDE: usize = 7;
+
+/// The progress of inserting a batch.
+struct Insertion<'a, R> {
+    job: &'a Job,
+    stored: Stored,
+    rejected: &'a mut Vec<RejectedRecord>,
+    waiting: VecDeque<SubBatch<R>>,
+    /// How many failures are tolerated without a pause: whenever the store accepts a record, as many as calls are waiting,
+    /// and one more for a half of the last one.
+    tolerated: usize,
+}
 
 impl<R: Record> BatchWorker<R> {
     /// Inserts until every outcome is known. Only records with an unknown outcome are retried.
     ///
     /// A call that keeps failing although the store is healthy is split in halves. A record that the store fails over,
     /// or a batch that is too large for the store's timeout, then does not block the other records.
+    ///
+    /// Splitting requires evidence that the store accepts records. Without it, one record is tried alone: a store that
+    /// refuses all writes costs two calls per retry, however large the batch is. With it, there is no pause.
     pub(super) async fn insert_all(
         &self,
         Indexed { records, indices }: Indexed<R>,
         rejected: &mut Vec<RejectedRecord>,
         job: &Job,
     ) -> Result<Stored, Aborted> {
-        let mut stored = Stored::default();
-        let mut waiting = VecDeque::from([SubBatch { records: records.into(), indices, attempts: 0 }]);
+        let whole = SubBatch { records: records.into(), indices, attempts: 0, attempts_alone: 0 };
+        let waiting = VecDeque::from([whole]);
+        let mut insertion = Insertion { job, stored: Stored::default(), rejected, waiting, tolerated: 0 };
         let mut backoff = Backoff::new(&self.options);
-        while let Some(mut sub_batch) = waiting.pop_front() {
-            sub_batch.attempts += 1;
-            let unknown = self.attempt(&sub_batch, &mut stored, rejected).await?;
-            let Some(error) = unknown.error else {
-                Self::note_taken(&sub_batch, job).await;
+        while let Some(sub_batch) = insertion.waiting.pop_front() {
+            let count = sub_batch.len();
+            let Some((left, error)) = self.attempt(sub_batch, &mut insertion).await? else {
+                backoff.hurry();
                 continue;
             };
-            if self.is_to_be_split(&sub_batch, &unknown.positions).await {
-                waiting.extend(sub_batch.halves());
-            } else {
-                let left = sub_batch.only(&unknown.positions);
-                self.note_stuck(&left, &error, job).await;
-                waiting.push_back(left);
+            let is_stuck = self.is_stuck(&left).await;
+            if is_stuck && self.is_parked(&left, job).await {
+                insertion.stored.counters.dead_lettered(ReasonKind::Parked);
+                job.report(BatchEvent::Freed(left.indices[0])).await;
+                continue;
             }
-            job.pause(Component::Store, &error, &mut backoff).await?;
+            if is_stuck {
+                Self::report_stuck(&left, &error, job).await;
+            }
+            // A call that was applied in part is retried with the rest.
+            let is_whole = left.len() == count;
+            let accepts = self.retry_later(left, is_whole, &mut insertion).await?;
+            if !accepts || matches!(error.retry(), Retry::After(_)) {
+                job.pause(Component::Store, &error, &mut backoff).await?;
+            }
         }
         job.recovered(&mut backoff).await;
-        Ok(stored)
+        Ok(insertion.stored)
     }
 
-    /// Reports the record of `sub_batch` as stuck if it is the only one and the store fails over it although it is
-    /// healthy.
-    async fn note_stuck(&self, sub_batch: &SubBatch<R>, error: &Error, job: &Job) {
-        let ([record], [index]) = (&*sub_batch.records, &*sub_batch.indices) else { return };
-        if sub_batch.attempts < NAME_AFTER_ATTEMPTS || !self.store_answers().await {
-            return;
+    /// Queues the records that were `left` by a failed call, in halves if that helps. Returns whether the store currently
+    /// accepts other records.
+    async fn retry_later(
+        &self,
+        left: SubBatch<R>,
+        is_whole: bool,
+        insertion: &mut Insertion<'_, R>,
+    ) -> Result<bool, Aborted> {
+        let accepts = insertion.tolerated > 0;
+        insertion.tolerated = insertion.tolerated.saturating_sub(1);
+        let may_be_split = left.attempts >= SPLIT_AFTER_ATTEMPTS && left.len() > 1 && is_whole;
+        if !may_be_split || !self.store_answers().await {
+            let are_others_waiting = !insertion.waiting.is_empty();
+            insertion.waiting.push_back(left);
+            return Ok(accepts && are_others_waiting);
         }
-        let partition = &job.batch.partition;
+        if accepts || left.len() <= MAX_UNPROVEN {
+            insertion.waiting.extend(left.halves());
+            return Ok(accepts);
+        }
+        let [one, others] = left.split_one_off();
+        let is_accepted = self.attempt(one, insertion).await?.is_none();
+        match is_accepted {
+            true => insertion.waiting.extend(others.halves()),
+            false => insertion.waiting.push_back(left),
+        }
+        Ok(is_accepted)
+    }
+
+    /// Whether the store fails over the only record of `sub_batch` although it is healthy.
+    async fn is_stuck(&self, sub_batch: &SubBatch<R>) -> bool {
+        sub_batch.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.store_answers().await
+    }
+
+    /// Whether an operator has parked the only record of `sub_batch`. If the dead letters cannot be read, it is retried.
+    async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &Job) -> bool {
+        let (record, partition) = (&job.batch.records[sub_batch.indices[0]], &job.batch.partition);
+        let is_parked = self.dead_letters.contains(record, partition).await.unwrap_or_else(|error| {
+            tracing::debug!(error = %error.chain(), "failed to look up a stuck record among the dead letters");
+            false
+        });
+        if is_parked {
+            tracing::warn!(
+                log.topic = %partition.topic,
+                log.partition = partition.index,
+                log.offset = record.offset,
+                "stuck record skipped: it is among the dead letters"
+            );
+        }
+        is_parked
+    }
+
+    async fn report_stuck(sub_batch: &SubBatch<R>, error: &Error, job: &Job) {
+        let (partition, index) = (&job.batch.partition, sub_batch.indices[0]);
         let stuck = StuckRecord {
             topic: Arc::clone(&partition.topic),
             partition: partition.index,
-            offset: job.batch.records[*index].offset,
-            id: record.id(),
+            offset: job.batch.records[index].offset,
+            id: sub_batch.records[0].id(),
             since: job.read,
             error: error.clone(),
         };
-        job.report(BatchEvent::Stuck(*index, stuck)).await;
+        job.report(BatchEvent::Stuck(index, stuck)).await;
     }
 
-    async fn note_taken(sub_batch: &SubBatch<R>, job: &Job) {
-        if let [index] = *sub_batch.indices
-            && sub_batch.attempts > NAME_AFTER_ATTEMPTS
-        {
-            job.report(BatchEvent::Freed(index)).await;
-        }
-    }
-
-    /// Inserts `sub_batch` and sorts the outcomes. Returns those that are unknown.
+    /// Inserts `sub_batch` and sorts the outcomes. Returns the records whose outcome is unknown, with one of the errors.
     async fn attempt(
         &self,
-        sub_batch: &SubBatch<R>,
-        stored: &mut Stored,
-        rejected: &mut Vec<RejectedRecord>,
-    ) -> Result<Unknown, Aborted> {
-        let count = sub_batch.records.len();
+        mut sub_batch: SubBatch<R>,
+        insertion: &mut Insertion<'_, R>,
+    ) -> Result<Option<(SubBatch<R>, Error)>, Aborted> {
+        let count = sub_batch.len();
+        sub_batch.attempts += 1;
+        sub_batch.attempts_alone += u32::from(count == 1);
         let outcomes = match self.store.apply(Arc::clone(&sub_batch.records)).await {
             Ok(outcomes) if outcomes.len() == count => outcomes,
             Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
             Err(error) => vec![InsertOutcome::Unknown(error); count],
         };
-        let (mut unknown, mut oldest) = (Unknown::default(), None::<Timestamp>);
+        let Insertion { job, stored, rejected, waiting, tolerated } = insertion;
+        let (mut unknown, mut failure, mut oldest) = (Vec::new(), None, None::<Timestamp>);
         for (position, outcome) in outcomes.into_iter().enumerate() {
             let reason = match outcome {
                 InsertOutcome::Inserted => {
@@ -147,28 +228,27 @@ impl<R: Record> BatchWorker<R> {
                     continue;
                 }
                 InsertOutcome::Unknown(error) => {
-                    unknown.positions.push(position);
-                    unknown.error.get_or_insert(error);
+                    unknown.push(position);
+                    failure.get_or_insert(error);
                     continue;
                 }
                 InsertOutcome::Conflict => Reason::conflict(R::TYPE),
                 InsertOutcome::Rejected(reason) => reason,
             };
-            rejected.push(RejectedRecord {
-                index: sub_batch.indices[position],
-                reason,
-                attempts: sub_batch.attempts,
-            });
+            let (index, attempts) = (sub_batch.indices[position], sub_batch.attempts);
+            rejected.push(RejectedRecord { index, reason, attempts });
         }
         stored.freshness = stored.freshness.max(oldest.map(|oldest| self.age(oldest)));
-        Ok(unknown)
-    }
-
-    /// Whether to split a call that failed as a whole. If the store is unavailable, splitting does not help.
-    async fn is_to_be_split(&self, sub_batch: &SubBatch<R>, unknown: &[usize]) -> bool {
-        let count = sub_batch.records.len();
-        let may_be = sub_batch.attempts >= SPLIT_AFTER_ATTEMPTS && count > 1 && unknown.len() == count;
-        may_be && self.store_answers().await
+        if unknown.len() < count {
+            *tolerated = waiting.len() + 1;
+        }
+        let Some(error) = failure else {
+            if sub_batch.attempts_alone > STUCK_AFTER_ATTEMPTS {
+                job.report(BatchEvent::Freed(sub_batch.indices[0])).await;
+            }
+            return Ok(None);
+        };
+        Ok(Some((if unknown.len() < count { sub_batch.only(&unknown) } else { sub_batch }, error)))
     }
 
     /// Whether the store responds. A store that reports corruption does: it accepts records that are not affected.
@@ -181,15 +261,6 @@ impl<R: Record> BatchWorker<R> {
         let millis = self.options.clock.now().as_millis().saturating_sub(time.as_millis());
         Duration::from_millis(u64::try_from(millis).unwrap_or_default())
     }
-}
-
-/// The unknown outcomes of an attempt.
-#[derive(Default)]
-struct Unknown {
-    /// The positions in the sub-batch of the attempt.
-    positions: Vec<usize>,
-    /// One of the errors.
-    error: Option<Error>,
 }
 
 fn miscounted(sent: usize, answered: usize) -> Error {

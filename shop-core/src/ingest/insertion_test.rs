@@ -1,5 +1,6 @@
 //! Batches with records that the store fails over. Deterministic: paused time, one thread.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,16 +11,19 @@ use super::logged::Logged;
 use super::time_limit::in_time;
 use super::{Component, Ingest, IngestMonitor, IngestOptions};
 use crate::fault::{Call, Fault, Faults};
-use crate::log::Reason;
+use crate::log::{DeadLetter, DeadLetters, LogAdmin, LogAdminExt, Reason, ReasonKind};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
+use crate::record::Record as _;
 use crate::{Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Result, SystemClock};
 
-/// A store that fails every insert with one certain purchase, or all inserts.
+/// A store that fails every insert with certain purchases, or all inserts.
 #[derive(Debug, Default)]
 struct Failing {
     inner: InMemoryStore,
-    over: Mutex<Option<PurchaseId>>,
+    over: Mutex<BTreeSet<PurchaseId>>,
+    /// Whether it refuses all inserts, while its check succeeds.
+    refuses: Mutex<bool>,
     /// Whether it is unavailable: inserts and checks fail.
     unavailable: Mutex<bool>,
     /// The number of purchases of each call.
@@ -36,8 +40,8 @@ impl Failing {
 
     async fn try_to_insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         self.check_available()?;
-        let over = *self.over.lock().unwrap();
-        if batch.iter().any(|purchase| Some(purchase.id) == over) {
+        let fails_over = |purchase: &Purchase| self.over.lock().unwrap().contains(&purchase.id);
+        if *self.refuses.lock().unwrap() || batch.iter().any(fails_over) {
             return Err(Error::new(ErrorKind::Unavailable, "fails over one of them"));
         }
         self.inner.insert(batch).await
@@ -77,7 +81,7 @@ async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purch
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
     let ingest = Ingest::new(source, Arc::clone(store) as _, dead_letters, IngestOptions::default());
     let monitor = ingest.monitor();
-    *store.over.lock().unwrap() = Some(all[count / 3].id);
+    *store.over.lock().unwrap() = BTreeSet::from([all[count / 3].id]);
     tokio::spawn(ingest.run(std::future::pending()));
     (monitor, all)
 }
@@ -93,7 +97,7 @@ async fn a_failing_record_does_not_block_its_batch() {
             assert!(store.sizes.lock().unwrap().len() <= 25, "the others are held up");
         }
         assert_eq!(monitor.status().counters.dead_lettered, 0, "it is waited for");
-        *store.over.lock().unwrap() = None;
+        store.over.lock().unwrap().clear();
         let status = monitor.wait_for(|status| status.counters.inserted == 1_000).await;
         assert!(status.errors.is_empty() && status.counters.dead_lettered == 0, "{status:?}");
         assert_eq!(store.inner.all().len(), all.len());
@@ -107,7 +111,7 @@ async fn an_unavailable_store_is_retried_with_the_whole_batch() {
         let store = Arc::new(Failing::default());
         *store.unavailable.lock().unwrap() = true;
         let (monitor, all) = ingest(&store, 100).await;
-        *store.over.lock().unwrap() = None;
+        store.over.lock().unwrap().clear();
         while store.sizes.lock().unwrap().len() < 50 {
             store.called.notified().await;
         }
@@ -137,7 +141,7 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
         let mut seen = 0;
         for number in 0..600 {
             all.extend(publish(&log, 1).await);
-            *store.over.lock().unwrap() = Some(all[0].id);
+            *store.over.lock().unwrap() = BTreeSet::from([all[0].id]);
             tokio::time::sleep(Duration::from_secs(1)).await;
             let status = monitor.status();
             if number < 10 {
@@ -162,7 +166,7 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
             "it waits once, and does not go on in between"
         );
 
-        *store.over.lock().unwrap() = None;
+        store.over.lock().unwrap().clear();
         let status = monitor
             .wait_for(|status| status.stuck.is_none() && status.oldest_uncommitted["purchases"].is_none())
             .await;
@@ -203,6 +207,84 @@ async fn a_dead_letter_counts_its_attempts() {
         monitor.wait_for(|status| status.counters.refused == 1).await;
         let dead_letters = log.dead_letters().all();
         assert!(matches!(&dead_letters[..], [dead_letter] if dead_letter.attempts == 3), "{dead_letters:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_all_writes_costs_two_inserts_per_retry() {
+    in_time(async {
+        let store = Arc::new(Failing::default());
+        *store.refuses.lock().unwrap() = true;
+        let (monitor, all) = ingest(&store, 1_000).await;
+        store.over.lock().unwrap().clear();
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
+        let retries = usize::try_from(monitor.status().retries[&Component::Store]).unwrap();
+        let sizes = std::mem::take(&mut *store.sizes.lock().unwrap());
+        assert!(
+            retries > 800 && sizes.len() <= 2 * retries + 2,
+            "{} inserts in {retries} retries",
+            sizes.len()
+        );
+        assert!(sizes.iter().all(|size| [1, all.len()].contains(size)), "no halves");
+        assert!(monitor.status().stuck.is_none(), "the store refuses all of them");
+
+        *store.refuses.lock().unwrap() = false;
+        drop(monitor.wait_for(|status| status.counters.inserted == 1_000).await);
+        let sizes = store.sizes.lock().unwrap();
+        assert!(sizes.len() <= 3, "stored together: {sizes:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_failing_records_do_not_delay_the_others() {
+    in_time(async {
+        let store = Arc::new(Failing::default());
+        let (monitor, all) = ingest(&store, 1_000).await;
+        *store.over.lock().unwrap() = all.iter().step_by(10).map(|purchase| purchase.id).collect();
+        let begun = tokio::time::Instant::now();
+        while store.inner.all().len() < 900 {
+            store.called.notified().await;
+        }
+        let (took, inserts) = (begun.elapsed(), store.sizes.lock().unwrap().len());
+        // Each failing record costs its path of halves, and no pause of seconds.
+        assert!(took < Duration::from_secs(30) && inserts < 1_500, "{inserts} inserts in {took:?}");
+        store.over.lock().unwrap().clear();
+        drop(monitor.wait_for(|status| status.counters.inserted == 1_000).await);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_record_is_skipped_without_a_restart() {
+    in_time(async {
+        let store = Arc::new(Failing::default());
+        let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 3, ..Default::default() });
+        let all = publish(&log, 3).await;
+        *store.over.lock().unwrap() = BTreeSet::from([all[1].id]);
+        let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+        let ingest = Ingest::new(source, Arc::clone(&store) as _, dead_letters, IngestOptions::default());
+        let monitor = ingest.monitor();
+        tokio::spawn(ingest.run(std::future::pending()));
+        let stuck = monitor.wait_for(|status| status.stuck.is_some()).await.stuck.unwrap();
+        assert_eq!(log.committed("group").get(&0).copied().unwrap_or_default(), 0);
+
+        let (partition, record) = log.find(stuck.partition, stuck.offset).await.unwrap().unwrap();
+        let parked = DeadLetter::new(record, partition, Reason::parked("on purpose"), 0);
+        log.dead_letters().put(&[parked]).await.unwrap();
+        let status = monitor.wait_for(|status| status.counters.parked == 1).await;
+        assert!(status.stuck.is_none() && status.errors.is_empty(), "{status:?}");
+        assert_eq!((status.counters.inserted, status.counters.dead_lettered), (2, 1));
+        while log.committed("group").get(&0) != Some(&3) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let kept = log.pending_dead_letters().await.unwrap();
+        assert!(matches!(&kept[..], [one] if one.reason.kind() == ReasonKind::Parked), "{kept:?}");
+
+        store.over.lock().unwrap().clear();
+        assert_eq!(log.replay(&kept, Purchase::TYPE).await.unwrap(), 1);
+        drop(monitor.wait_for(|status| status.counters.inserted == 3).await);
     })
     .await;
 }

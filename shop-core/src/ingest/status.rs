@@ -149,6 +149,8 @@ pub struct IngestCounters {
     pub conflicts: u64,
     /// Dead letters that the store rejects.
     pub refused: u64,
+    /// Records that an operator has parked as dead letters.
+    pub parked: u64,
 }
 
 impl IngestCounters {
@@ -159,6 +161,7 @@ impl IngestCounters {
         self.undecodable += other.undecodable;
         self.conflicts += other.conflicts;
         self.refused += other.refused;
+        self.parked += other.parked;
     }
 
     /// Counts one dead letter.
@@ -168,6 +171,7 @@ impl IngestCounters {
             ReasonKind::Undecodable => self.undecodable += 1,
             ReasonKind::Conflict => self.conflicts += 1,
             ReasonKind::Refused => self.refused += 1,
+            ReasonKind::Parked => self.parked += 1,
         }
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 
-use super::{Batch, DeadLetter, DeadLetterState, RecordType};
+use super::{Batch, DeadLetter, DeadLetterState, LogRecord, Partition, RecordType};
 use crate::Result;
 
 /// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
@@ -32,6 +32,8 @@ use crate::Result;
 ///   offset on, with key, headers and value unchanged. Records appended later are excluded
 ///   (`log_admin::a_scan_yields_the_whole_log`).
 /// - A scan joins no group and moves no position (`log_admin::a_scan_disturbs_no_group`).
+/// - `find` returns the record at a position, and nothing at a position without a record
+///   (`log_admin::a_record_is_found_by_its_position`).
 /// - `scan_dead_letters` yields each pending dead letter once, unchanged
 ///   (`log_admin::pending_dead_letters_are_listed_once`), per partition in the order in which they were put
 ///   (`log_admin::pending_dead_letters_keep_their_order`).
@@ -58,6 +60,13 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// The first offset of a new partition. A partition whose scan starts at a greater offset has lost records to
     /// retention.
     fn first_offset(&self) -> u64;
+
+    /// The record at `offset` of the partition `index`, and its partition, with epoch 0; `None` if the log has no such
+    /// record.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>>;
 
     /// All dead letters currently in the log: first the pending ones, per partition in the order in which they were
     /// put, then those that were resolved. Dead letters that are put later are excluded, so a caller that replays while

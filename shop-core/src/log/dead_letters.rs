@@ -18,6 +18,8 @@ use crate::Result;
 /// - `put` returns `Ok` only when all dead letters are durable, with the original bytes, key and headers
 ///   (`log::dead_letters_are_byte_identical`).
 /// - Putting the same dead letters again is harmless (`log::dead_letters_may_be_put_again`).
+/// - `contains` finds a record whose dead letter was put, also by another process, and is pending or resolved
+///   (`log_admin::a_dead_letter_is_found_by_its_record`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait DeadLetters: Debug + Send + Sync + 'static {
@@ -27,6 +29,18 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Some of the dead letters may have
     /// been stored; retrying with all of them is safe.
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()>;
+
+    /// Whether there is a dead letter about `record` of `partition`, pending or resolved. Ingest asks before it retries
+    /// a stuck record, and continues after one that an operator has parked. The epoch of `partition` is ignored.
+    ///
+    /// The default returns false: such a log cannot park records.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+    async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
+        let _unknown = (record, partition);
+        Ok(false)
+    }
 
     /// Checks whether dead letters can be put now. Writes nothing.
     ///

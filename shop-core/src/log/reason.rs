@@ -27,9 +27,14 @@ pub enum ReasonKind {
     Conflict,
     /// The store rejects the record itself, for example its size.
     Refused,
+    /// An operator has parked it, because the store kept failing over it.
+    Parked,
 }
 
 impl ReasonKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Undecodable, Self::Conflict, Self::Refused, Self::Parked];
+
     /// Its name in dead letters and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -37,21 +42,21 @@ impl ReasonKind {
             Self::Undecodable => "undecodable",
             Self::Conflict => "conflict",
             Self::Refused => "refused",
+            Self::Parked => "parked",
         }
     }
 }
 
 /// Text that is not a [`ReasonKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be undecodable, conflict or refused")]
+#[error("must be undecodable, conflict, refused or parked")]
 pub struct InvalidReasonKind;
 
 impl FromStr for ReasonKind {
     type Err = InvalidReasonKind;
 
     fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
-        let all = [Self::Undecodable, Self::Conflict, Self::Refused];
-        all.into_iter().find(|kind| kind.as_str() == word).ok_or(InvalidReasonKind)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or(InvalidReasonKind)
     }
 }
 
@@ -74,6 +79,12 @@ impl Reason {
             return Err(error);
         }
         Ok(Self { kind: ReasonKind::Refused, detail: error.chain().to_string() })
+    }
+
+    /// An operator has parked the record. `note` says why.
+    #[must_use]
+    pub fn parked(note: impl Into<String>) -> Self {
+        Self { kind: ReasonKind::Parked, detail: note.into() }
     }
 
     /// Restores the reason of a stored dead letter.

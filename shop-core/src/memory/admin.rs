@@ -10,7 +10,8 @@ use super::dead_letters::place;
 use super::{InMemoryLog, lock};
 use crate::Result;
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, Partition, RecordType, Resolution, ResolvedDeadLetter,
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution,
+    ResolvedDeadLetter,
 };
 
 impl InMemoryLog {
@@ -51,6 +52,14 @@ impl LogAdmin for InMemoryLog {
 
     fn first_offset(&self) -> u64 {
         0
+    }
+
+    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
+        let state = lock(&self.shared.state);
+        let records = state.partitions.get(&index).map(Vec::as_slice).unwrap_or_default();
+        let record = records.iter().find(|record| record.offset == offset).cloned();
+        let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
+        Ok(record.map(|record| (Partition::new(cluster, topic, index, 0), record)))
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {

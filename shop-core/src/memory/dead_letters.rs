@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::lock;
 use super::log::Shared;
 use crate::Result;
-use crate::log::{DeadLetter, DeadLetters};
+use crate::log::{DeadLetter, DeadLetters, LogRecord, Partition};
 
 /// The dead letters of an [`InMemoryLog`](super::InMemoryLog), without duplicates.
 #[derive(Debug, Clone)]
@@ -44,6 +44,12 @@ impl DeadLetters for InMemoryDeadLetters {
             }
         }
         Ok(())
+    }
+
+    async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
+        let (state, wanted) = (lock(&self.log.state), (partition.index, record.offset));
+        Ok(state.resolved.contains_key(&wanted)
+            || state.dead_letters.iter().any(|pending| place(pending) == wanted))
     }
 
     async fn check(&self) -> Result<()> {

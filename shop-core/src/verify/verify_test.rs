@@ -12,7 +12,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::fault::{Call, Fault, Faults};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Reason, RecordPosition, RecordType,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Partition, Reason, RecordPosition,
+    RecordType,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
@@ -198,6 +199,10 @@ impl LogAdmin for Truncated {
             batch
         });
         Ok(batches.boxed())
+    }
+
+    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
+        self.0.find(index, offset).await
     }
 
     fn first_offset(&self) -> u64 {

@@ -5,12 +5,13 @@ use std::sync::{Arc, PoisonError};
 
 use metrics::Histogram;
 use shop_core::ingest::{
-    BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase,
+    BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
 use shop_core::log::{Lag, ReasonKind};
 
 use super::names::{self, Name};
 use super::registry::{Labels, Metrics};
+use crate::resources::health::kind_word;
 
 /// Measures batches.
 #[derive(Debug)]
@@ -81,8 +82,37 @@ impl Metrics {
         }
     }
 
+    /// The stuck record of an ingest, if it has one.
+    fn note_stuck(&self, status: &IngestStatus) {
+        let mut known = self.shared.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let stuck = status.stuck.as_ref().map(|stuck| {
+            let StuckRecord { topic, partition, offset, id, error, .. } = stuck;
+            let id = id.clone().unwrap_or_default();
+            [topic.to_string(), partition.to_string(), offset.to_string(), id, kind_word(error)]
+        });
+        known.extend(stuck.clone());
+        // Other topics are exported by the ingests that consume them.
+        for series in
+            known.iter().filter(|[topic, ..]| status.oldest_uncommitted.contains_key(topic.as_str()))
+        {
+            let [topic, partition, offset, id, error] = series.each_ref().map(String::as_str);
+            let labels = [
+                ("topic", topic),
+                ("partition", partition),
+                ("offset", offset),
+                ("id", id),
+                ("error", error),
+            ];
+            let since =
+                status.stuck.as_ref().filter(|_| stuck.as_ref() == Some(series)).map(|stuck| stuck.since);
+            let age = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.gauge(names::INGEST_STUCK, &labels).set(age);
+        }
+    }
+
     /// Per topic that was consumed. `topic` has a series before its first record.
     pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>) {
+        self.note_stuck(status);
         let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
         let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
         for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
@@ -95,11 +125,9 @@ impl Metrics {
     /// process. A reason that is missing in `counts` has none.
     pub fn note_dead_letters_waiting(&self, topic: &str, counts: &BTreeMap<ReasonKind, u64>) {
         let mut pending = self.shared.dead_letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pending.entry(topic.to_owned()).or_insert_with(|| {
-            [ReasonKind::Undecodable, ReasonKind::Conflict, ReasonKind::Refused]
-                .map(|reason| (reason.as_str(), 0))
-                .into()
-        });
+        let known = pending
+            .entry(topic.to_owned())
+            .or_insert_with(|| ReasonKind::ALL.map(|reason| (reason.as_str(), 0)).into());
         known.values_mut().for_each(|count| *count = 0);
         known.extend(counts.iter().map(|(reason, count)| (reason.as_str(), *count)));
         for (&reason, &count) in &*known {
@@ -127,6 +155,7 @@ impl Metrics {
             (ReasonKind::Undecodable, counters.undecodable),
             (ReasonKind::Conflict, counters.conflicts),
             (ReasonKind::Refused, counters.refused),
+            (ReasonKind::Parked, counters.parked),
         ] {
             self.counter(names::DEAD_LETTERS, &[("reason", reason.as_str())]).absolute(count);
         }

@@ -104,6 +104,9 @@ names! {
     INGEST_OLDEST_UNCOMMITTED = gauge(
         "shop_ingest_oldest_uncommitted_seconds",
         "Time since the oldest record was read whose offset is not committed; 0 when there is none.");
+    INGEST_STUCK = gauge(
+        "shop_ingest_stuck_seconds",
+        "Time since the oldest record was read that the store fails over although it is healthy; 0 when it is not stuck any more.");
     INGEST_PHASE = gauge("shop_ingest_phase", "1 for the current phase of ingest, 0 for the others.");
 
     OUTBOX_PENDING = gauge("shop_outbox_pending", "Events in the outbox of a role that are not published yet.");

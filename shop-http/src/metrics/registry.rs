@@ -46,6 +46,8 @@ pub(super) struct Shared {
     samples: AtomicUsize,
     /// The topic, group and partition of every lag that was exported before.
     pub(super) lags: Mutex<BTreeSet<(Arc<str>, String, u32)>>,
+    /// Topic, partition, offset, id and error of every stuck record that was exported before.
+    pub(super) stuck: Mutex<BTreeSet<[String; 5]>>,
     /// The pending dead letters of each topic, by reason.
     pub(super) dead_letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
     /// The unreadable documents of the store, counted there.
@@ -70,6 +72,7 @@ impl Metrics {
             recorder,
             process: Collector::default(),
             samples: AtomicUsize::new(0),
+            stuck: Mutex::default(),
             lags: Mutex::default(),
             dead_letters: Mutex::default(),
             unreadable: OnceLock::new(),

@@ -192,7 +192,7 @@ fn known(mut body: Value) -> Value {
 }
 
 /// The kind of an error, without a driver's text.
-fn kind_word(error: &shop_core::Error) -> String {
+pub(crate) fn kind_word(error: &shop_core::Error) -> String {
     format!("{:?}", error.kind()).to_lowercase()
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use shop_core::fault::{Call, Fault};
+
 use crate::metrics::Measured;
 use crate::shop::{get, post};
 
@@ -23,7 +25,7 @@ fn documented() -> BTreeMap<String, Line> {
             "both" => ["facing", "management"].into(),
             "facing" => ["facing"].into(),
             // Here, those of management.
-            "ingest" | "roles" | "store in MongoDB" => ["management"].into(),
+            "ingest" | "roles" | "store in MongoDB" | "embedded log" => ["management"].into(),
             other => panic!("{other} is no service"),
         };
         assert!(meaning.len() > 10, "{name} means something");
@@ -58,7 +60,11 @@ fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) 
 async fn the_table_is_what_is_exposed() {
     let mut shop = Measured::new();
     let monitor = shop.start();
+    shop.faults.always(Call::Insert, Fault::unavailable());
     post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#).await;
+    monitor.wait_for(|status| status.stuck.is_some()).await;
+    get(&shop.management, "/metrics").await;
+    shop.faults.clear(Call::Insert);
     monitor.wait_for(|status| status.counters.inserted == 1).await;
     get(&shop.management, "/purchases/u1").await;
     let mut exposed = BTreeMap::new();

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use shop_core::Result;
-use shop_core::log::{Batch, DeadLetter, DeadLetterState, LogAdmin, RecordType, Resolution};
+use shop_core::log::{
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution,
+};
 
-use super::{EmbeddedLog, resolution, scan};
+use super::{EmbeddedLog, resolution, rows, scan};
 
 /// A replay is one transaction: a dead letter is always either pending or replayed. A discard deletes the dead letter.
 /// Its resolution is kept as long as the log has the record. Dead letters that are no longer pending are skipped.
@@ -16,6 +18,16 @@ impl LogAdmin for EmbeddedLog {
     /// Uses no group position, so it does not delay the deletion of records.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         scan::records(&self.shared).await
+    }
+
+    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
+        if index != 0 {
+            return Ok(None);
+        }
+        let read = self.shared.readers.read(move |connection| rows::read(connection, offset, 1, 1)).await?;
+        let partition =
+            Partition::new(Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic), 0, 0);
+        Ok(read.into_iter().find(|record| record.offset == offset).map(|record| (partition, record)))
     }
 
     /// AUTOINCREMENT starts at 1.

@@ -33,6 +33,17 @@ impl DeadLetters for EmbeddedDeadLetters {
             .await
     }
 
+    async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
+        let (topic, index) = (Arc::clone(&partition.topic), partition.index);
+        let offset = signed(record.offset);
+        let find = move |connection: &Connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3)
+                       OR EXISTS (SELECT 1 FROM settled_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3)";
+            connection.prepare_cached(sql)?.query_row(params![&*topic, index, offset], |row| row.get(0))
+        };
+        self.log.readers.read(find).await
+    }
+
     async fn check(&self) -> Result<()> {
         self.log.writer.check().await
     }

@@ -14,7 +14,11 @@ use super::schema::LOG;
 use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 use crate::embedded::database::Database;
 use crate::embedded::error::from_sqlite;
+use crate::embedded::readers::Readers;
 use crate::embedded::writer::Writer;
+
+/// Maximum number of queued reads.
+const READ_QUEUE: usize = 64;
 
 /// A log with one partition, in a file on the local disk, shared by the processes of one machine.
 ///
@@ -49,6 +53,8 @@ pub(super) struct Shared {
     pub(super) cluster: Arc<str>,
     pub(super) topic: Arc<str>,
     pub(super) writer: Writer,
+    /// For reads that must not delay writes.
+    pub(super) readers: Readers,
     pub(super) notifier: Arc<CommitNotifier>,
 }
 
@@ -73,8 +79,11 @@ impl EmbeddedLog {
             false => known_cluster_id(&database)?,
         };
         let cluster = cluster.into();
+        let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
         let topic = options.topic.as_str().into();
-        Ok(Self { shared: Arc::new(Shared { options, database, folder, cluster, topic, writer, notifier }) })
+        Ok(Self {
+            shared: Arc::new(Shared { options, database, folder, cluster, topic, writer, readers, notifier }),
+        })
     }
 
     /// Returns a new sink.

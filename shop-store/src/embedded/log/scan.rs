@@ -16,7 +16,7 @@ use crate::embedded::readers::Readers;
 
 /// Returns all records of `log`, in offset order.
 pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Batch>>> {
-    let file = reader(log)?;
+    let file = log.readers.clone();
     let end = newest_row(&file, "SELECT coalesce(max(offset), 0) FROM records").await?;
     let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
     let partition = Partition::new(Arc::clone(&log.cluster), Arc::clone(&log.topic), 0, 0);
@@ -36,18 +36,13 @@ pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Ba
 
 /// Returns all dead letters of `log`: first the pending ones, then the resolved ones.
 pub(super) async fn dead_letters(log: &Shared) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-    let file = reader(log)?;
+    let file = log.readers.clone();
     let cluster = Arc::clone(&log.cluster);
     let newest = newest_row(&file, "SELECT coalesce(max(rowid), 0) FROM dead_letters").await?;
     let pending = pages(&file, move |connection, after| pending(connection, &cluster, after, newest));
     let newest = newest_row(&file, "SELECT coalesce(max(rowid), 0) FROM settled_letters").await?;
     let resolved = pages(&file, move |connection, after| resolved(connection, after, newest));
     Ok(pending.chain(resolved).boxed())
-}
-
-/// Opens a separate reader, which does not delay writes.
-pub(super) fn reader(log: &Shared) -> Result<Readers> {
-    Readers::start(&log.database, &log.writer, 1, 1)
 }
 
 async fn newest_row(file: &Readers, sql: &'static str) -> Result<i64> {

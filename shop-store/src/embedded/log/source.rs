@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Shared;
 use super::options::{FILE, file_name};
-use super::{position, retention, rows, scan};
+use super::{position, retention, rows};
 use crate::embedded::error::from_sqlite;
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::thread::{self, ThreadExit};
@@ -116,8 +116,8 @@ impl LogSource for EmbeddedSource {
         let mut records = BTreeMap::new();
         if self.active.load(Ordering::Acquire) {
             let group = self.group.clone();
-            let file = scan::reader(&self.log)?;
-            records.insert(0, file.read(move |connection| position::lag(connection, &group)).await?);
+            let lag = self.log.readers.read(move |connection| position::lag(connection, &group));
+            records.insert(0, lag.await?);
         }
         Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))
     }
