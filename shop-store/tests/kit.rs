@@ -12,7 +12,7 @@ mod embedded;
 mod mongo;
 
 use embedded::{EmbeddedAccounts, EmbeddedFixture, OwnDatabase};
-use mongo::{MongoAccounts, MongoFixture};
+use mongo::{MongoAccounts, MongoFixture, OwnCollection};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
 log_admin_suite!(embedded_admin, EmbeddedFixture::new());
@@ -43,6 +43,7 @@ outbox_suite!(mongo_outbox_of_users, if async {
 outbox_suite!(mongo_outbox_of_orders, if async {
     MongoAccounts::on_test_server().await.map(OutboxOfOrders)
 });
+outbox_suite!(mongo_outbox, if OwnCollection::on_test_server());
 record_store_suite!(mongo_purchase_records, if async {
     MongoFixture::on_test_server().await.map(PurchaseRecords)
 });

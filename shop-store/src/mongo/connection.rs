@@ -43,11 +43,15 @@ impl Connection {
         let name = options.database.clone().or_else(from_uri).unwrap_or_else(|| "purchases".to_owned());
         let client =
             Client::with_options(with_defaults(parsed, options.max_concurrent_calls)).map_err(from_driver)?;
-        let database = client.database(&name);
+        Ok(Self::on(client.database(&name), options))
+    }
+
+    /// The collection of `options` in `database`, on the connections of its client.
+    pub(super) fn on(database: Database, options: MongoStoreOptions) -> Self {
         let collection = database.collection(&options.collection);
         let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
         let (query_permits, write_permits) = (permits(), permits());
-        Ok(Self { collection, options, database, unreadables: Arc::default(), query_permits, write_permits })
+        Self { collection, options, database, unreadables: Arc::default(), query_permits, write_permits }
     }
 
     /// Runs a query. Retries it a few times within `timeout` if the server reports a transient error, such as a

@@ -13,6 +13,7 @@
 //! | `totals` | exact counts and sums |
 //! | `unreadable` | documents that are not purchases: logged once, and counted |
 //! | `migrate` | migration of the replaced systems' documents |
+//! | `outbox` | events in the documents of their rows, and the outbox of a collection of your own |
 //! | `entities` | users and orders: numbered rows, each with its event |
 //! | `error` | mapping of the driver's errors |
 //!
@@ -39,6 +40,7 @@ mod insert;
 mod legacy_documents_test;
 mod migrate;
 mod options;
+mod outbox;
 #[cfg(test)]
 mod plans_test;
 mod select;
@@ -50,5 +52,9 @@ mod uri;
 pub use entities::{MongoOrders, MongoRows, MongoUsers};
 pub use migrate::Migration;
 pub use options::{MongoEntityOptions, MongoStoreOptions};
+pub use outbox::MongoOutbox;
 pub use store::MongoStore;
 pub use uri::database_in_uri;
+
+/// The crates of the collection that [`MongoOutbox`] takes and of the entries that it returns.
+pub use {bson, mongodb};

@@ -8,16 +8,28 @@
 
 #[path = "container.rs"]
 mod container;
+#[path = "refund.rs"]
+mod refund;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::Uuid;
-use shop_core::conformance::{EntityStores, StoreFixture, skip};
+use shop_core::conformance::{EntityStores, OutboxFixture, StoreFixture, skip};
+use shop_core::log::LogRecord;
+use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseQuery, PurchaseStore};
+use shop_core::record::Event;
 
-use shop_store::mongo::{MongoEntityOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers};
+use shop_store::mongo::bson::{Document, doc};
+use shop_store::mongo::mongodb::{Client, Collection};
+use shop_store::mongo::{
+    MongoEntityOptions, MongoOrders, MongoOutbox, MongoStore, MongoStoreOptions, MongoUsers,
+};
+
+use refund::Refund;
 
 /// What the environment of the tests says.
 #[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
@@ -139,5 +151,45 @@ impl EntityStores for MongoAccounts {
 
     fn order_store(&self) -> &MongoOrders {
         &self.orders
+    }
+}
+
+/// A collection of an embedder, and the outbox in its documents.
+#[derive(Debug)]
+pub(crate) struct OwnCollection {
+    pub(crate) rows: Collection<Document>,
+    pub(crate) outbox: MongoOutbox,
+    written: AtomicI64,
+    _server: TestServer,
+}
+
+impl OwnCollection {
+    /// An empty collection on the server of [`MongoFixture::on_test_server`].
+    pub(crate) async fn on_test_server() -> Option<Self> {
+        let server = TestServer::find().await?;
+        let client = Client::with_uri_str(&server.uri).await.expect("an address of MongoDB");
+        let rows = client.database(&fresh_database()).collection("refunds");
+        let outbox = MongoOutbox::open(&rows).await.expect("an outbox");
+        Some(Self { rows, outbox, written: AtomicI64::new(0), _server: server })
+    }
+}
+
+#[async_trait]
+impl OutboxFixture for OwnCollection {
+    async fn outbox(&self) -> Arc<dyn Outbox> {
+        Arc::new(self.outbox.clone())
+    }
+
+    /// Every second document has two events, with that of another document between them.
+    async fn write(&self) -> LogRecord {
+        let number = self.written.fetch_add(1, Ordering::SeqCst);
+        let row = if number % 4 == 2 { number - 2 } else { number };
+        let refund = Refund { order: format!("order-{number}") };
+        let entry = self.outbox.entry(&refund).await.expect("an entry");
+        let push = doc! { "$set": { "changed": number }, "$push": { "outbox": entry } };
+        let update = self.rows.update_one(doc! { "_id": row }, push);
+        update.upsert(true).await.expect("a document");
+        self.outbox.notify();
+        refund.encode().expect("a record")
     }
 }

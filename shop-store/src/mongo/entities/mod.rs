@@ -5,7 +5,6 @@
 //! References to rows of the other service are in a second collection: `orders_of_users: {_id, user_id}` or
 //! `known_users: {_id}`.
 
-mod event;
 #[cfg(test)]
 mod faults_test;
 mod orders;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::options::{IndexOptions, ReadConcern, WriteConcern};
@@ -21,11 +21,12 @@ use shop_core::{Error, Outcome, Result};
 use tokio::sync::{Mutex, Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{event, integer};
+use super::integer;
 use crate::mongo::MongoEntityOptions;
 use crate::mongo::command::{self, Insertable};
 use crate::mongo::connection::{Connection, pauses, timed_out};
 use crate::mongo::insert::{self, Identified};
+use crate::mongo::outbox::event;
 
 /// Rows of one entity type in a MongoDB database, shared by all processes that use it, with an outbox.
 ///
@@ -236,8 +237,8 @@ impl Rows {
     }
 
     /// Inserts a row with its event. Returns false if a unique value exists.
-    async fn insert(&self, (row, event): Row, number: i64, deadline: Instant) -> Result<bool> {
-        let document = event::with_event(row, number, &event);
+    async fn insert(&self, (mut document, event): Row, number: i64, deadline: Instant) -> Result<bool> {
+        document.append(cstr!("outbox"), event::encode(number, &event));
         let (insert, changed) =
             (insert::send(&self.connection, self.schema.rows, &[document]), Arc::clone(&self.changed));
         let insert = async move {
