@@ -18,17 +18,19 @@ use shop_client::{NewPurchase, ShopClient};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In your program this is the address of a running facing, such as http://localhost:3000.
     let client = ShopClient::builder(examples::service_in_memory().await?).build()?;
+    // A `Shop` is the same for every backend: the code below also runs on `Shop::in_memory()`.
+    let shop = client.shop();
 
     // With your own key a purchase can be repeated safely.
     let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7".parse()?);
-    let first = client.buy(order.clone()).await?;
-    let again = client.buy(order).await?;
+    let first = shop.buy(order.clone()).await?;
+    let again = shop.buy(order).await?;
     let same = first.purchase.id == again.purchase.id;
     println!("bought {}, repeated as the same purchase: {same}", first.purchase.price);
-    let last = client.buy(NewPurchase::of("u1").named("ada").priced("15.50")?).await?;
+    let last = shop.buy(NewPurchase::of("u1").named("ada").priced("15.50")?).await?;
 
     // The new purchases are in the listing.
-    let user = client.user("u1".parse()?).waiting_for(&last.receipt);
+    let user = shop.user("u1".parse()?).waiting_for(&last.receipt);
     let spent = user.summary().await?;
     println!("{} purchases for {}", spent.count, spent.total_spent);
     let mut purchases = user.purchases();

@@ -1,4 +1,4 @@
-//! A client in the state of an axum service: a handler buys, and responds with the outcome.
+//! A shop in the state of an axum service: a handler buys, and responds with the outcome.
 //!
 //! ```text
 //! cargo run --example in_axum
@@ -15,12 +15,13 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::{Router, routing::post};
-use shop_client::{NewPurchase, RequestContext, RetryPolicy, ShopClient};
+use shop_client::{RetryPolicy, ShopClient};
+use shop_core::{NewPurchase, RequestContext, Shop};
 use tower::ServiceExt;
 
 /// The order's number is the key: a double click buys once.
 async fn checkout(
-    State(shop): State<ShopClient>,
+    State(shop): State<Shop>,
     Path(order): Path<u32>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, String), (StatusCode, &'static str)> {
@@ -45,8 +46,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A checkout does not wait longer than its customer.
     let brief = RetryPolicy::default().total_timeout(Duration::from_secs(1));
     for address in [examples::service_in_memory().await?, "http://127.0.0.1:1".to_owned()] {
-        let shop = ShopClient::builder(address).user_agent("checkout/1.0").retries(brief.clone()).build()?;
-        let app = Router::new().route("/checkout/{order}", post(checkout)).with_state(shop);
+        let client =
+            ShopClient::builder(address).user_agent("checkout/1.0").retries(brief.clone()).build()?;
+        let app = Router::new().route("/checkout/{order}", post(checkout)).with_state(client.shop());
         let answer = app.oneshot(Request::post("/checkout/7").body(Body::empty())?).await?;
         let status = answer.status();
         println!("{status} {}", String::from_utf8(to_bytes(answer.into_body(), 1_000).await?.into())?);

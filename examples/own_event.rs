@@ -1,28 +1,22 @@
 //! An event of your own: written with its row in one transaction, published by a relay, and ingested into a store.
-
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
-
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use shop_core::async_trait;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::memory::InMemoryLog;
 use shop_core::outbox::{Relay, RelayOptions};
 use shop_core::ports::{InsertOutcome, RecordStore};
-use shop_core::record::JsonEvent;
+use shop_core::{Result, async_trait, memory::InMemoryLog, record::JsonEvent};
 use shop_store::embedded::{SqliteOutbox, rusqlite::Connection};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Refund {
     order: String,
-    amount: String,
 }
 
 impl JsonEvent for Refund {
     const TOPIC: &'static str = "refunds";
-
     fn key(&self) -> String {
         self.order.clone()
     }
@@ -30,54 +24,41 @@ impl JsonEvent for Refund {
 
 /// What another service knows of refunds.
 #[derive(Debug, Default)]
-struct Refunds(Mutex<BTreeMap<String, Refund>>);
+struct Refunds(Mutex<BTreeSet<Refund>>);
 
 #[async_trait]
 impl RecordStore<Refund> for Refunds {
-    async fn apply(&self, batch: Arc<[Refund]>) -> shop_core::Result<Vec<InsertOutcome>> {
-        let mut refunds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut apply = |refund: &Refund| match refunds.get(&refund.order) {
-            Some(first) if first == refund => InsertOutcome::Duplicate,
-            Some(_) => InsertOutcome::Conflict,
-            None => {
-                refunds.insert(refund.order.clone(), refund.clone());
-                InsertOutcome::Inserted
-            }
-        };
-        Ok(batch.iter().map(&mut apply).collect())
+    async fn apply(&self, batch: Arc<[Refund]>) -> Result<Vec<InsertOutcome>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = batch.iter().map(|refund| known.insert(refund.clone()));
+        Ok(is_new.map(|new| if new { InsertOutcome::Inserted } else { InsertOutcome::Duplicate }).collect())
     }
-
-    async fn check(&self) -> shop_core::Result<()> {
+    async fn check(&self) -> Result<()> {
         Ok(())
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("refunds.db");
+    let path = tempfile::NamedTempFile::new()?.into_temp_path();
     let mut database = Connection::open(&path)?;
-    database.execute_batch("CREATE TABLE refunds (number TEXT PRIMARY KEY, amount TEXT NOT NULL)")?;
-    let outbox = SqliteOutbox::open(&path).await?;
+    database.execute_batch("CREATE TABLE refunds (number TEXT PRIMARY KEY)")?;
+    let outbox = SqliteOutbox::open(path.to_path_buf()).await?;
 
-    // The row and its event are stored together, or neither is.
-    let refund = Refund { order: "order-7".to_owned(), amount: "29.99".to_owned() };
+    // The row and its event are stored together, or neither is. In MongoDB, see `MongoOutbox`.
     let transaction = database.transaction()?;
-    transaction.execute("INSERT INTO refunds VALUES (?1, ?2)", [&refund.order, &refund.amount])?;
-    SqliteOutbox::write(&transaction, &refund)?;
+    transaction.execute("INSERT INTO refunds VALUES ('order-7')", [])?;
+    SqliteOutbox::write(&transaction, &Refund { order: "order-7".to_owned() })?;
     transaction.commit()?;
     outbox.notify();
 
     // The relay and the ingest run until their shutdown signals; here, until their work is done.
-    let log = InMemoryLog::default();
-    let relay = Relay::new(Arc::new(outbox), Arc::new(log.clone()), RelayOptions::default());
-    relay.run(std::future::ready(())).await;
-    let (refunds, source) = (Arc::new(Refunds::default()), Arc::new(log.source("refunds")));
-    let options = IngestOptions::default();
-    let ingest =
-        Ingest::<Refund>::new(source, Arc::clone(&refunds) as _, Arc::new(log.dead_letters()), options);
+    let (log, refunds) = (InMemoryLog::default(), Arc::new(Refunds::default()));
+    Relay::new(Arc::new(outbox), Arc::new(log.clone()), RelayOptions::default()).run(async {}).await;
+    let (source, dead_letters) = (Arc::new(log.source("refunds")), Arc::new(log.dead_letters()));
+    let ingest = Ingest::new(source, Arc::<Refunds>::clone(&refunds), dead_letters, IngestOptions::default());
     let monitor = ingest.monitor();
     ingest.run(async move { drop(monitor.wait_for(|status| status.counters.inserted == 1).await) }).await?;
-    println!("{:?}", refunds.0.lock().unwrap_or_else(PoisonError::into_inner));
+    println!("{refunds:?}");
     Ok(())
 }
