@@ -1,6 +1,6 @@
 //! Logs and stores in files of the data folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,6 +9,7 @@ use shop_core::ports::Durability;
 use shop_core::users::{User, UserStore};
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
+    check_integrity,
 };
 
 use super::port::{Backend, Closed, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, with_failpoints};
@@ -60,6 +61,10 @@ impl Backend for Embedded<'_> {
             "orders",
             closed,
         ))
+    }
+
+    async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
+        check_integrity(file).await.map_err(CliError::about(ABOUT))
     }
 
     fn log_file(&self, topic: Topic<'_>) -> Option<PathBuf> {

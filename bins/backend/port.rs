@@ -1,6 +1,6 @@
 //! The interface of backends, and the ports that they open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -52,6 +52,11 @@ pub(crate) trait Backend: Send + Sync {
     async fn migrate(&self) -> Result<serde_json::Value> {
         let message = "migrate is for a collection of MongoDB: set MONGODB_URI, or another name of it";
         Err(CliError::new(message).usage())
+    }
+
+    /// What is damaged in one of this backend's files.
+    async fn damage_of(&self, _file: &Path) -> Result<Vec<String>> {
+        Err(self.unsupported())
     }
 
     /// The file of a topic's log, if it has one.

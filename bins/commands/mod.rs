@@ -1,6 +1,7 @@
-//! The commands of management: `migrate`, `verify`, `dlq`, `replay`.
+//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`.
 
 mod dlq;
+mod doctor;
 mod open;
 mod output;
 mod park;
@@ -26,6 +27,7 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
         Command::Verify { wait, named } => {
             shutdown.run_until_cancelled(Box::pin(verify::run(settings, *wait, *named))).await
         }
+        Command::Doctor => shutdown.run_until_cancelled(Box::pin(doctor::run(settings))).await,
         Command::Replay(role) => shutdown.run_until_cancelled(Box::pin(replay::run(settings, *role))).await,
         Command::Dlq(command) => shutdown.run_until_cancelled(Box::pin(dlq::run(settings, command))).await,
     };

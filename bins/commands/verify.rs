@@ -68,6 +68,7 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
         "clean": report.is_clean(),
         "records": report.records,
         "purchases": report.purchases,
+        "unreadable": report.unreadable,
         "missing": report.missing.count,
         "mismatched": report.mismatched.count,
         "twice": report.duplicates.count,
@@ -99,6 +100,10 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
     }
     if verified.resolved > 0 {
         let _infallible = writeln!(text, "settled by hand {}", verified.resolved);
+    }
+    if verified.unreadable > 0 {
+        let _infallible =
+            writeln!(text, "unreadable {}: `management doctor` names them", verified.unreadable);
     }
     let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
     name(&mut text, "missing", &verified.missing, place);

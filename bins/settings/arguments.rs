@@ -54,6 +54,17 @@ enum Subcommand {
     ///
     /// It takes the settings of the service: give the same values.
     Verify(VerifyArguments),
+    /// Finds what cannot be read: documents or rows that are not purchases, and damaged files
+    ///
+    /// Prints one line each, the id and the reason, and exits with 1 when there are any. It reads the whole store, and
+    /// every page of the embedded log's and store's files. It changes nothing and runs beside a service. It exits with
+    /// 2 for wrong options or settings, and with 3 when a server is unavailable or there is no store.
+    ///
+    /// management doctor
+    /// management doctor --json
+    ///
+    /// It takes the settings of the service: give the same values.
+    Doctor(Variables),
     /// Replays events into users or orders, from the start of the log
     ///
     /// It rebuilds the orders that users have, or the users that orders have, in a new database or in the existing one.
@@ -223,6 +234,7 @@ impl Management {
             Some(Subcommand::Verify(VerifyArguments { wait, named, settings })) => {
                 (Command::Verify { wait: Duration::from_secs(wait.into()), named }, settings)
             }
+            Some(Subcommand::Doctor(settings)) => (Command::Doctor, settings),
             Some(Subcommand::Replay(arguments)) => (Command::Replay(arguments.role), arguments.settings),
             Some(Subcommand::Dlq(arguments)) => {
                 let (SelectionArguments { topic, mut selection, settings }, action) =
@@ -257,7 +269,7 @@ const SWITCHES: [&str; 8] =
     ["--check-config", "--healthcheck", "--json", "--man", "--help", "-h", "--version", "-V"];
 
 /// The names of the commands.
-const COMMANDS: [&str; 4] = ["migrate", "verify", "replay", "dlq"];
+const COMMANDS: [&str; 5] = ["migrate", "verify", "doctor", "replay", "dlq"];
 
 /// Moves settings before a command behind it: a command parses the settings that follow it. Returns whether there is a
 /// command.

@@ -21,6 +21,8 @@ pub(crate) enum Command {
         /// The maximum number of findings of each kind that are named.
         named: usize,
     },
+    /// Find what cannot be read.
+    Doctor,
     /// Replay all events into a role.
     Replay(ProcessRole),
     /// List or resolve dead-lettered records.

@@ -249,7 +249,7 @@ mod tests {
         let help = fault(ServiceKind::Facing, &["-h"]).to_string();
         assert!(help.contains("--host <HOST>") && !help.contains("KAFKA_SASL_MECHANISM"), "{help}");
         let help = fault(ServiceKind::Management, &["-h"]).to_string();
-        for name in ["migrate", "verify", "replay", "dlq"] {
+        for name in ["migrate", "verify", "doctor", "replay", "dlq"] {
             assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
         }
     }

@@ -128,7 +128,7 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
 fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) -> (bool, bool) {
     match command {
         _ if !given.require_servers => (false, false),
-        Some(Command::Migrate) => (false, true),
+        Some(Command::Migrate | Command::Doctor) => (false, true),
         Some(Command::Dlq(_)) => (true, false),
         Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
         None => {

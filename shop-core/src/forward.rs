@@ -14,7 +14,7 @@ use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
     Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt,
-    RecordStore, Selector, Summary,
+    RecordStore, ScanBatch, ScanPosition, Selector, Summary,
 };
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
@@ -61,6 +61,7 @@ forward!(PurchaseQuery {
     async fn summary(selector: &Selector) -> Result<Summary>;
     async fn get(id: &PurchaseId) -> Result<Option<Purchase>>;
     async fn wait_for(id: &PurchaseId, timeout: Duration) -> Result<bool>;
+    async fn scan_batch(after: Option<&ScanPosition>) -> Result<ScanBatch>;
     async fn check_reads() -> Result<()>;
 });
 

@@ -12,8 +12,9 @@ use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// Every command, with words that would have it work.
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 8] = [
     &["verify", "--wait", "0"],
+    &["doctor"],
     &["dlq", "ls"],
     &["dlq", "show"],
     &["dlq", "replay"],
@@ -82,7 +83,7 @@ async fn unavailable_servers_exit_with_3_in_bounded_time() {
     {
         assert_code(&output, 3, "");
     }
-    for words in [&["verify", "--wait", "0"][..], &["migrate"]] {
+    for words in [&["verify", "--wait", "0"][..], &["doctor"], &["migrate"]] {
         assert_code(&Binary::Management.run(words, &[data, mongodb]).await, 3, "MongoDB did not answer");
     }
     for binary in [Binary::Facing, Binary::Management] {
@@ -109,8 +110,11 @@ async fn commands_create_nothing_on_servers() {
     let outputs = join_all(COMMANDS.map(async |words| (words[0], run(&named(words)).await))).await;
     for (command, output) in outputs {
         // It opens the store before it reads the log.
-        let missing =
-            if command == "verify" { "does not exist" } else { "is missing, and is not created here" };
+        let missing = if ["verify", "doctor"].contains(&command) {
+            "does not exist"
+        } else {
+            "is missing, and is not created here"
+        };
         assert_code(&output, 3, missing);
     }
     assert_code(&run(&["migrate"]).await, 3, "the collection does not exist");
@@ -130,7 +134,12 @@ async fn commands_create_nothing_on_servers() {
 
     // What a service has made is there for them.
     let management = start(Binary::Management, &servers, &[]).await;
-    for words in [&["verify", "--wait", "0"][..], &["dlq", "ls"], &["replay", "users", "--from-beginning"]] {
+    for words in [
+        &["verify", "--wait", "0"][..],
+        &["doctor"],
+        &["dlq", "ls"],
+        &["replay", "users", "--from-beginning"],
+    ] {
         until("find what it works on", async || run(words).await.status.success()).await;
     }
     assert_code(&run(&["--check-config"]).await, 0, "all is well");

@@ -275,6 +275,30 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
     }
 }
 
+/// A scan of the whole store yields what was stored throughout, once, while more is stored.
+pub async fn scan_batches_yield_everything_once(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    if and_all(fixture, []).is_empty() {
+        return;
+    }
+    let before = purchases(0..2_500);
+    for chunk in before.chunks(500) {
+        fill(&*store, chunk).await;
+    }
+    let (mut found, mut batches) = (Vec::new(), 0);
+    let mut scan = std::pin::pin!(query.scan_batches());
+    while let Some(batch) = soon("scan", scan.try_next()).await.expect("scan") {
+        assert_eq!(batch.unreadable, []);
+        found.extend(batch.purchases.into_iter().map(|purchase| purchase.id));
+        batches += 1;
+        assert!(batches < 100, "the scan ends");
+        fill(&*store, &purchases(5_000 + batches..5_001 + batches)).await;
+    }
+    let unique: BTreeSet<_> = found.iter().copied().collect();
+    assert_eq!(unique.len(), found.len(), "nothing is yielded twice");
+    assert!(before.iter().all(|purchase| unique.contains(&purchase.id)), "{} were yielded", found.len());
+}
+
 /// A user without purchases has an empty page and a sum of zero.
 pub async fn an_unknown_user_has_an_empty_summary(fixture: &dyn StoreFixture) {
     let query = fixture.query().await;

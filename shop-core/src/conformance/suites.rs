@@ -95,6 +95,7 @@ macro_rules! store_suite {
                 next_is_none_exactly_at_the_end,
                 the_limit_may_change,
                 a_scan_yields_purchases_present_throughout,
+                scan_batches_yield_everything_once,
                 a_foreign_cursor_is_invalid,
                 sums_are_exact,
                 an_unknown_user_has_an_empty_summary,

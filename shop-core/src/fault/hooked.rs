@@ -18,7 +18,7 @@ use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
     Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink,
-    PurchaseStore, Receipt, RecordStore, Selector, Summary,
+    PurchaseStore, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
 };
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
@@ -172,6 +172,7 @@ hooked!(PurchaseQuery {
     Query: summary(selector: &Selector) -> Summary;
     Query: get(id: &PurchaseId) -> Option<Purchase>;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
+    Query: scan_batch(after: Option<&ScanPosition>) -> ScanBatch;
     Check: check_reads() -> ();
 });
 

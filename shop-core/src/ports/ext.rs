@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt, stream};
 
-use super::{ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector};
+use super::{ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, ScanBatch, Selector, retried};
 use crate::{Purchase, Result};
 
 /// Extension methods for every [`PurchaseQuery`].
@@ -51,6 +51,17 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         self.pages(selector, PageRequest::first(order, PageLimit::MAX))
             .map_ok(|page| stream::iter(page.items.into_iter().map(Ok)))
             .try_flatten()
+    }
+
+    /// Everything that the store contains, see [`scan_batch`](PurchaseQuery::scan_batch). Transient errors are retried
+    /// for about half a minute each.
+    fn scan_batches(self: Arc<Self>) -> impl Stream<Item = Result<ScanBatch>> + Send + 'static {
+        stream::try_unfold(Some((self, None)), |state| async move {
+            let Some((query, after)) = state else { return Ok(None) };
+            let mut batch = retried(|| query.scan_batch(after.as_ref())).await?;
+            let following = batch.next.take().map(|next| (query, Some(next)));
+            Ok(Some((batch, following)))
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod cursor;
 mod ext;
 mod query;
 mod record_store;
+mod scan;
 mod sink;
 mod store;
 mod store_sink;
@@ -25,6 +26,8 @@ pub use query::{
 #[cfg(feature = "mock")]
 pub use record_store::MockRecordStore;
 pub use record_store::{InsertOutcome, RecordStore};
+pub(crate) use scan::retried;
+pub use scan::{ScanBatch, ScanPosition, UnreadableEntry};
 #[cfg(feature = "mock")]
 pub use sink::MockPurchaseSink;
 pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt};

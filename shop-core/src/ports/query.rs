@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::Cursor;
+use super::{Cursor, ScanBatch, ScanPosition};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
 /// Lists, sums up and finds stored purchases.
@@ -47,6 +47,8 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserN
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one (`query::get_finds_by_id`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
+/// - `scan_batch` yields all purchases that were stored throughout, and none twice, in batches that end
+///   (`query::scan_batches_yield_everything_once`).
 /// - A purchase is visible as soon as `insert` returns (`store::a_new_purchase_is_stored`).
 #[async_trait]
 pub trait PurchaseQuery: Debug + Send + Sync + 'static {
@@ -94,6 +96,22 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
             sleep(pause.min(left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
+    }
+
+    /// The next part of a scan of the whole store, from the beginning without `after`. The order is any that lasts.
+    /// Entries that are not purchases are part of it.
+    ///
+    /// By default it is [`page`](Self::page) over [`Selector::All`], which lists purchases only. A store implements it
+    /// if another order is cheaper than that of time.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page). [`Invalid`](crate::ErrorKind::Invalid) for a position of another store.
+    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+        let cursor = after.map(|after| Cursor::from_text(after.as_str().to_owned()));
+        let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_cursor(cursor);
+        let page = self.page(&Selector::All, &request).await?;
+        let next = page.next_cursor(&request)?;
+        Ok(ScanBatch::new(page.items, next.map(|next| ScanPosition::new(next.as_str()))))
     }
 
     /// Checks whether the store can be read now.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 
 use super::{Findings, VerifyOptions};
-use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, Selector};
+use crate::ports::{PurchaseQuery, PurchaseQueryExt};
 use crate::{PurchaseId, Result};
 
 /// Partitions ids by hash, such that one partition fits into memory. Each partition needs one scan.
@@ -53,27 +53,37 @@ impl HashPartitions {
     }
 }
 
+/// What a store contains.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    pub(super) purchases: u64,
+    pub(super) unreadable: u64,
+    pub(super) duplicates: Findings<PurchaseId>,
+}
+
 /// Counts purchases and finds duplicate ids. Calls `progress` with the number of purchases scanned so far.
 pub(super) async fn scan(
     query: &Arc<dyn PurchaseQuery>,
     options: &VerifyOptions,
     progress: impl Fn(u64) + Send + Sync,
-) -> Result<(u64, Findings<PurchaseId>)> {
+) -> Result<Stored> {
     let mut partitions =
         HashPartitions { count: 1, current: 0, seen: BTreeSet::new(), duplicates: BTreeSet::new() };
-    let (mut purchases, mut scanned, mut findings) = (0, 0, Findings::default());
+    let (mut stored, mut scanned) = (Stored::default(), 0);
     while partitions.current < partitions.count {
-        let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-        let mut pages = pin!(Arc::clone(query).pages(Selector::All, first));
-        while let Some(page) = pages.try_next().await? {
-            scanned += page.items.len() as u64;
-            page.items.iter().for_each(|purchase| partitions.see(purchase.id, options.dedup_window));
+        let mut batches = pin!(Arc::clone(query).scan_batches());
+        while let Some(batch) = batches.try_next().await? {
+            scanned += batch.purchases.len() as u64;
+            batch.purchases.iter().for_each(|purchase| partitions.see(purchase.id, options.dedup_window));
+            if partitions.current == 0 {
+                stored.unreadable += batch.unreadable.len() as u64;
+            }
             progress(scanned);
         }
         if partitions.current == 0 {
-            purchases = scanned;
+            stored.purchases = scanned;
         }
-        partitions.end_scan(&mut findings, options.max_reported);
+        partitions.end_scan(&mut stored.duplicates, options.max_reported);
     }
-    Ok((purchases, findings))
+    Ok(stored)
 }

@@ -36,6 +36,7 @@ use crate::option_setters;
 use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result};
 
+use duplicates::Stored;
 use scan::LogScan;
 
 /// Verifies a store against a log.
@@ -44,8 +45,7 @@ use scan::LogScan;
 /// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved.
 ///   Otherwise it is [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is stored
 ///   with other content.
-/// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates). A migration moves
-///   documents, so a scan during a migration may yield an id twice although it is stored once.
+/// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
 ///
 /// Records that are appended after the scan began are not verified. Earlier ones may still be in flight: records that
 /// are not found are looked up again until none of them has appeared for the
@@ -125,6 +125,8 @@ pub struct VerifyReport {
     pub first_offsets: BTreeMap<(String, u32), u64>,
     /// The number of purchases in the store.
     pub purchases: u64,
+    /// The number of documents or rows in the store that are not purchases, as far as the store scans them.
+    pub unreadable: u64,
     /// The number of records with a pending dead letter.
     pub dead_lettered: u64,
     /// Those of them that are conflicts: a client has used a key again with other content.
@@ -201,7 +203,8 @@ impl Verify {
     /// missing. `progress` is called after each batch and page.
     ///
     /// # Errors
-    /// Errors of the log and of the store, unchanged. Nothing was written; the verification can be repeated.
+    /// Errors of the log and of the store, unchanged; transient errors of the store when they have lasted for about half
+    /// a minute. Nothing was written; the verification can be repeated.
     ///
     /// # Cancel safety
     /// Dropping the future ends the verification without side effects.
@@ -215,10 +218,11 @@ impl Verify {
         while let Some(batch) = batches.try_next().await? {
             log_scan.batch(&batch).await?;
         }
-        let mut report = log_scan.end().await?;
+        let report = log_scan.end().await?;
         let records = report.records;
         let scanned = |scanned| progress(VerifyProgress { records, pending: 0, scanned });
-        (report.purchases, report.duplicates) = duplicates::scan(&self.query, &self.options, scanned).await?;
-        Ok(report)
+        let stored = duplicates::scan(&self.query, &self.options, scanned).await?;
+        let Stored { purchases, unreadable, duplicates } = stored;
+        Ok(VerifyReport { purchases, unreadable, duplicates, ..report })
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::dead_letters::{DeadLetterIndex, Disposition};
 use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
 use crate::log::{Batch, LogAdmin, ReasonKind, RecordId, RecordPosition};
-use crate::ports::PurchaseQuery;
+use crate::ports::{PurchaseQuery, retried};
 use crate::record::decode;
 use crate::{Purchase, PurchaseId, Result};
 
@@ -173,7 +173,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 /// `None` when it is stored with the same content.
 async fn look_up_one(query: &dyn PurchaseQuery, mut record: PendingRecord) -> Result<Option<PendingRecord>> {
     let Some(purchase) = &record.purchase else { return Ok(Some(record)) };
-    let stored = query.get(&purchase.id).await?;
+    let stored = retried(|| query.get(&purchase.id)).await?;
     if stored.as_ref().is_some_and(|stored| stored.same_content(purchase)) {
         return Ok(None);
     }

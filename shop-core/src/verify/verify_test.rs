@@ -342,7 +342,11 @@ async fn an_outage_is_an_error_and_not_a_loss() {
     let world = World::new().await;
     let faults = Faults::new();
     let query = faults.query(Arc::new(world.store.clone()));
-    faults.once(Call::Query, Fault::unavailable());
+    // A short outage is waited for, in the lookups and in the scan.
+    (0..35).for_each(|_| faults.once(Call::Query, Fault::unavailable()));
+    let verified = world.verify_by(Arc::clone(&query), VerifyOptions::default()).await.unwrap();
+    assert!(verified.is_clean() && verified.purchases == 30, "{verified:?}");
+    faults.always(Call::Query, Fault::unavailable());
     let error = world.verify_by(query, VerifyOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

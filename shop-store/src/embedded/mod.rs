@@ -22,6 +22,7 @@ mod database;
 mod entities;
 mod error;
 mod file;
+mod integrity;
 mod lock;
 mod log;
 mod options;
@@ -35,6 +36,7 @@ mod thread;
 mod writer;
 
 pub use entities::{EmbeddedOrders, EmbeddedRows, EmbeddedUsers};
+pub use integrity::check_integrity;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 pub use options::EmbeddedStoreOptions;
 pub use outbox::SqliteOutbox;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocumentBuf};
 use mongodb::error::ErrorKind as Driver;
 use mongodb::options::IndexOptions;
 use mongodb::{Collection, IndexModel};
@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::connection::pauses;
 use super::error::from_driver;
 
-/// Creates the two listing indexes, with retries until it is dropped.
+/// Creates the three listing indexes, with retries until it is dropped.
 #[derive(Debug)]
 pub(super) struct ListingIndexes {
     /// Cancelled when the indexes exist or were rejected.
@@ -42,15 +42,22 @@ impl ListingIndexes {
 const PERMANENT: [i32; 6] = [13, 67, 85, 86, 166, 8000];
 
 async fn create_all(collection: Collection<RawDocumentBuf>, stopped: CancellationToken) {
-    for field in ["userid", "username"] {
+    // The last one is for the listing of all purchases.
+    for field in [Some("userid"), Some("username"), None] {
         create_index(&collection, field, &stopped).await;
     }
 }
 
-async fn create_index(collection: &Collection<RawDocumentBuf>, field: &str, stopped: &CancellationToken) {
-    let keys = doc! { field: 1, "timestamp": 1, "_id": 1 };
-    let name = format!("{field}_1_timestamp_1__id_1");
-    let index = IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name).build()).build();
+async fn create_index(
+    collection: &Collection<RawDocumentBuf>,
+    field: Option<&str>,
+    stopped: &CancellationToken,
+) {
+    let fields = field.into_iter().chain(["timestamp", "_id"]);
+    let keys: Document = fields.clone().map(|field| (field.to_owned(), Bson::Int32(1))).collect();
+    let name = fields.map(|field| format!("{field}_1")).collect::<Vec<_>>().join("_");
+    let index =
+        IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.clone()).build()).build();
     let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
     // Only the pauses are cancelled: a call to the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {
@@ -60,10 +67,10 @@ async fn create_index(collection: &Collection<RawDocumentBuf>, field: &str, stop
         };
         let error = from_driver(error);
         if PERMANENT.contains(&code) {
-            tracing::warn!(error = %error.chain(), index = field, "index creation rejected, listings may be slow");
+            tracing::warn!(error = %error.chain(), index = name, "index creation rejected, listings may be slow");
             return;
         }
-        tracing::debug!(error = %error.chain(), index = field, "index creation failed, retrying");
+        tracing::debug!(error = %error.chain(), index = name, "index creation failed, retrying");
         if stopped.run_until_cancelled(sleep(pauses.next().unwrap_or_default())).await.is_none() {
             return;
         }

@@ -9,8 +9,9 @@ use shop_core::{Purchase, Result};
 use tokio::time::sleep;
 
 use super::connection::{Connection, pauses};
+use super::scan::{self, Position};
 use super::unreadable::name;
-use super::{MongoStore, document, select};
+use super::{MongoStore, document};
 
 /// The progress of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,12 +26,8 @@ pub struct Migration {
     pub skipped: u64,
 }
 
-/// Number of documents in a slice.
-const SLICE: usize = 1_000;
 /// Maximum number of concurrent updates.
 const CHANGES: usize = 16;
-/// The timeout of the final scan for documents whose `_id` is not a purchase id.
-const OTHERS_TIMEOUT: Duration = Duration::from_secs(600);
 /// The member that keeps an unreadable timestamp.
 const TIME_BEFORE: &str = "timestamp_before";
 
@@ -47,10 +44,10 @@ impl MongoStore {
     /// migrated.
     pub async fn migrate(&self, mut progress: impl FnMut(Migration) + Send) -> Result<Migration> {
         let mut migration = Migration::default();
-        let mut after = None;
+        let mut from = Position::Purchases(None);
         let mut waits = backoff();
         loop {
-            after = match slice(self.connection(), after.clone(), &mut migration).await {
+            let next = match slice(self.connection(), &from, &mut migration).await {
                 Ok(next) => next,
                 Err(error) if error.is_retryable() => {
                     let Some(pause) = waits.next() else { return Err(error) };
@@ -62,12 +59,8 @@ impl MongoStore {
             };
             waits = backoff();
             progress(migration);
-            if after.is_none() {
-                let others = others(self.connection()).await?;
-                migration.scanned += others;
-                migration.skipped += others;
-                return Ok(migration);
-            }
+            let Some(next) = next else { return Ok(migration) };
+            from = next;
         }
     }
 }
@@ -77,17 +70,14 @@ fn backoff() -> impl Iterator<Item = Duration> {
     pauses(Duration::from_millis(100), Duration::from_secs(5)).take(10)
 }
 
-/// Migrates the next documents after the id `after`. Returns the id to continue after, if more may be left. Idempotent:
-/// can be called again after an error.
+/// Migrates the documents of a slice. Returns where to continue. Idempotent: can be called again after an error.
 async fn slice(
     connection: &Connection,
-    after: Option<Bson>,
+    from: &Position,
     migration: &mut Migration,
-) -> Result<Option<Bson>> {
-    let documents = documents(connection, after).await?;
+) -> Result<Option<Position>> {
+    let (documents, next) = scan::slice(connection, from).await?;
     let (mut seen, mut left) = (0, 0);
-    let next =
-        documents.last().filter(|_| documents.len() == SLICE).and_then(|last| document::sort_key(last).1);
     let changes = documents.into_iter().map(|old| change(connection, old));
     let mut changes = stream::iter(changes).buffer_unordered(CHANGES);
     while let Some(change) = changes.try_next().await? {
@@ -109,40 +99,6 @@ enum Change {
     NotNeeded,
     /// It stays unchanged.
     Skipped,
-}
-
-/// Reads the next slice of all documents, in `_id` order. The documents to migrate are selected here and not by the
-/// server, so every call costs the same.
-async fn documents(connection: &Connection, after: Option<Bson>) -> Result<Vec<RawDocumentBuf>> {
-    let mut all = vec![select::purchases_filter()];
-    all.extend(after.map(|id| select::after_id(&id, "$gt")));
-    let slice = i64::try_from(SLICE).unwrap_or(i64::MAX);
-    let find = || {
-        let (collection, filter) = (connection.collection.clone(), doc! { "$and": &all });
-        async move {
-            let cursor = collection.find(filter).sort(doc! { "_id": 1 }).limit(slice).await?;
-            cursor.try_collect().await
-        }
-    };
-    connection.query(connection.options.insert_timeout, find).await
-}
-
-/// Counts the documents whose `_id` is not a purchase id.
-async fn others(connection: &Connection) -> Result<u64> {
-    let find = || {
-        let collection = connection.collection.clone();
-        let filter = doc! { "$nor": [select::purchases_filter()] };
-        async move {
-            let mut documents = collection.find(filter).projection(doc! { "_id": 1 }).await?;
-            let mut count = 0;
-            while let Some(document) = documents.try_next().await? {
-                tracing::warn!(document.id = %name(&document), "document skipped: its _id is not a purchase id");
-                count += 1;
-            }
-            Ok(count)
-        }
-    };
-    connection.query(OTHERS_TIMEOUT, find).await
 }
 
 async fn change(connection: &Connection, old: RawDocumentBuf) -> Result<Change> {

@@ -10,6 +10,7 @@
 //! | `insert` | inserts with one outcome for each document |
 //! | `codes` | classification of errors about a document: duplicate, permanent or transient |
 //! | `select` | keyset pagination in two ranges: documents with a date, then those not migrated yet |
+//! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
 //! | `unreadable` | documents that are not purchases: logged once, and counted |
 //! | `migrate` | migration of the replaced systems' documents |
@@ -43,6 +44,7 @@ mod options;
 mod outbox;
 #[cfg(test)]
 mod plans_test;
+mod scan;
 mod select;
 mod store;
 mod totals;

@@ -76,6 +76,15 @@ async fn queries_examine_only_matching_documents() {
     let Some(fixture) = MongoFixture::on_test_server().await else { return };
     let store = fixture.mongo();
     store.insert(purchases().into()).await.unwrap();
+    let all = commands(&store, &Selector::All).await.into_iter().skip(1);
+    let slice =
+        doc! { "$and": [select::purchases_filter(), select::after_id(&Bson::String("1".to_owned()), "$gt")] };
+    let collection = store.connection().collection.name();
+    let scan = doc! { "find": collection, "filter": slice, "sort": { "_id": 1 }, "limit": OF_A_USER };
+    for command in all.chain([scan]) {
+        let Some(count) = examined(&store, command.clone()).await else { return };
+        assert!(count <= OF_A_USER, "{count} documents of {} for {command}", USERS * OF_A_USER);
+    }
     for selector in [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap())] {
         for command in commands(&store, &selector).await {
             let Some(count) = examined(&store, command.clone()).await else { return };

@@ -5,12 +5,14 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use bson::doc;
-use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary};
+use shop_core::ports::{
+    InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+};
 use shop_core::{Purchase, PurchaseId, Result};
 
 use super::connection::Connection;
 use super::indexes::ListingIndexes;
-use super::{MongoStoreOptions, insert, select, totals};
+use super::{MongoStoreOptions, insert, scan, select, totals};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
 ///
@@ -111,6 +113,10 @@ impl PurchaseQuery for MongoStore {
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         select::by_id(&self.connection, id).await
+    }
+
+    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+        scan::batch(&self.connection, after).await
     }
 
     async fn check_reads(&self) -> Result<()> {

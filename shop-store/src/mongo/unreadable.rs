@@ -39,7 +39,7 @@ impl Unreadables {
         tracing::warn!(document.id = %id, %error, "document skipped in listings and totals: not a purchase");
         if known.len() == MAX_KNOWN {
             tracing::warn!(
-                "further unreadable documents are not logged: `management migrate` lists all of them"
+                "further unreadable documents are not logged: `management doctor` lists all of them"
             );
         }
     }
@@ -49,7 +49,7 @@ impl Unreadables {
 pub(super) fn name(document: &RawDocument) -> String {
     match document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok()) {
         Some(Bson::String(text)) => format!("{text:?}"),
-        Some(id) => id.to_string().escape_debug().to_string(),
+        Some(id) => id.to_string().replace(char::is_control, " "),
         None => "none".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod insert;
 mod rows;
+mod scan;
 mod schema;
 mod select;
 #[expect(clippy::module_inception, reason = "the same file names as in the other adapters")]

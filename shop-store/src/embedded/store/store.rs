@@ -4,11 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary};
-use shop_core::{Purchase, PurchaseId, Result};
+use shop_core::ports::{
+    InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 
 use super::schema::STORE;
-use super::{insert, select, totals};
+use super::{insert, scan, select, totals};
+use crate::embedded::error::database_error;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
 
@@ -95,6 +98,12 @@ impl PurchaseQuery for EmbeddedStore {
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         let id = *id;
         self.file.readers.read(move |connection| select::by_id(connection, &id)).await
+    }
+
+    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+        let foreign = || database_error(ErrorKind::Invalid, "the position does not belong to this store");
+        let after = after.map(|after| scan::parse(after).ok_or_else(foreign)).transpose()?;
+        self.file.readers.read(move |connection| scan::batch(connection, after.as_ref())).await
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -1,0 +1,101 @@
+//! `management doctor`: finds what cannot be read in the store, and damaged files.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use serde_json::json;
+use shop_core::ErrorKind;
+use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, UnreadableEntry};
+
+use super::output::{Progress, print, print_json};
+use crate::backend::{self, Backend, Topic};
+use crate::settings::Settings;
+use crate::{CliError, Result};
+
+pub(super) async fn run(settings: &Settings) -> Result<()> {
+    let mut report = Report { json: settings.json, progress: Progress::begin(), purchases: 0, findings: 0 };
+    files(settings, &mut report).await?;
+    // A damaged file may not open: that is a finding, not a failure of this command.
+    match backend::for_store(settings).purchases().await {
+        Ok(store) => {
+            let store = store.map(|store| store.query);
+            let scanned = scan(Arc::clone(&store.port), &mut report).await;
+            let name = store.close().await;
+            scanned?;
+            report.end(&name)?;
+        }
+        Err(error) if report.findings == 0 => return Err(error),
+        Err(error) => report.found(&UnreadableEntry::new("store", error))?,
+    }
+    if report.findings == 0 {
+        return Ok(());
+    }
+    Err(CliError::finding("some of the data cannot be read: standard output names it"))
+}
+
+/// The findings so far.
+struct Report {
+    json: bool,
+    progress: Progress,
+    purchases: u64,
+    findings: u64,
+}
+
+impl Report {
+    fn found(&mut self, entry: &UnreadableEntry) -> Result<()> {
+        self.findings += 1;
+        let UnreadableEntry { id, reason, .. } = entry;
+        self.progress.suspend(|| match self.json {
+            true => print_json(&json!({ "id": id, "reason": reason })).map(drop),
+            false => print(&format!("{id}  {}\n", reason.replace(char::is_control, " "))).map(drop),
+        })
+    }
+
+    fn end(&self, store: &str) -> Result<()> {
+        let Self { purchases, findings, .. } = *self;
+        self.progress.suspend(|| match self.json {
+            true => print_json(&json!({ "store": store, "purchases": purchases, "unreadable": findings })),
+            false => print(&format!("store  {store}: {purchases} purchases, unreadable {findings}\n")),
+        })?;
+        Ok(())
+    }
+}
+
+/// Checks the files of the embedded log and stores that exist.
+async fn files(settings: &Settings, report: &mut Report) -> Result<()> {
+    let (log, store) = (backend::for_log(settings), backend::for_store(settings));
+    let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
+    let logs = topics.iter().filter_map(|topic| Some((&log, log.log_file(*topic)?)));
+    let stores =
+        ["store", "users", "orders"].iter().filter_map(|name| Some((&store, store.store_file(name)?)));
+    let all: Vec<(&Box<dyn Backend + '_>, PathBuf)> = logs.chain(stores).collect();
+    for (backend, file) in all.into_iter().filter(|(_, file)| file.exists()) {
+        let name = file.display().to_string();
+        report.progress.show(format!("checking {name}"));
+        for line in backend.damage_of(&file).await? {
+            report.found(&UnreadableEntry::new(name.as_str(), line))?;
+        }
+    }
+    Ok(())
+}
+
+async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> {
+    let mut batches = pin!(query.scan_batches());
+    loop {
+        match batches.try_next().await {
+            Ok(Some(batch)) => {
+                report.purchases += batch.purchases.len() as u64;
+                batch.unreadable.iter().try_for_each(|entry| report.found(entry))?;
+                report.progress.show(format!("{} purchases read", report.purchases));
+            }
+            Ok(None) => return Ok(()),
+            // The rest of a damaged file cannot be read.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                return report.found(&UnreadableEntry::new("store", error.chain()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

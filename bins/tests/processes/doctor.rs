@@ -1,0 +1,113 @@
+//! `management doctor` as an operator runs it.
+
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::process::Output;
+
+use bson::{Decimal128, Document, doc};
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::process::{Binary, Process, buy, until};
+use crate::servers::Servers;
+use crate::verify::{manage, text};
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
+/// A folder with five purchases.
+async fn five(folder: &Path) {
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    for _ in 0..5 {
+        assert_eq!(buy(&facing, ADA).await.0, 201);
+    }
+    until("store all", async || crate::process::stored(&facing, "u1").await == 5).await;
+    assert!(facing.terminate().await.success());
+}
+
+fn findings(output: &Output) -> Vec<String> {
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn doctor_names_rows_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    five(folder.path()).await;
+    let sound = manage(folder.path(), &["doctor"]).await;
+    assert!(sound.status.success(), "{sound:?}");
+    assert!(text(&sound.stdout).contains("5 purchases, unreadable 0\n"), "{sound:?}");
+
+    let store = Connection::open(folder.path().join("store.db")).unwrap();
+    let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
+    let id = store.query_row(&format!("SELECT lower(hex(({oldest})))"), [], |row| row.get::<_, String>(0));
+    store.execute(&format!("UPDATE purchases SET price = 'free' WHERE id = ({oldest})"), []).unwrap();
+    drop(store);
+    let output = manage(folder.path(), &["doctor"]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let lines = findings(&output);
+    assert!(lines[0].starts_with(&format!("x'{}'  price ", id.unwrap())), "{lines:?}");
+    assert!(lines[1].ends_with("4 purchases, unreadable 1") && lines.len() == 2, "{lines:?}");
+    let output = manage(folder.path(), &["doctor", "--json"]).await;
+    let lines: Vec<Value> =
+        findings(&output).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[1]["purchases"], &lines[1]["unreadable"]), (&4.into(), &1.into()));
+    // The record is in the log, and its purchase is not what was stored.
+    let verified = manage(folder.path(), &["verify", "--wait", "0"]).await;
+    assert_ne!(verified.status.code(), Some(0), "{verified:?}");
+}
+
+#[tokio::test]
+async fn doctor_names_damaged_files() {
+    for (name, table) in [("log", "records"), ("store", "purchases")] {
+        let folder = tempfile::tempdir().unwrap();
+        five(folder.path()).await;
+        let file = folder.path().join(format!("{name}.db"));
+        let connection = Connection::open(&file).unwrap();
+        connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(())).unwrap();
+        let query = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'");
+        let page = connection.query_row(&query, [], |row| row.get::<_, u32>(0)).unwrap();
+        let size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+        drop(connection);
+        let mut damaged = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+        damaged.seek(SeekFrom::Start(u64::from(page - 1) * u64::from(size))).unwrap();
+        damaged.write_all(&[0xff; 512]).unwrap();
+        let output = manage(folder.path(), &["doctor"]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(findings(&output)[0].starts_with(&file.display().to_string()), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn doctor_names_documents_that_cannot_be_read() {
+    let Some(servers) = Servers::shared(&["mongo"]).await else { return };
+    let uri = servers.address("SHOP_TEST_MONGODB_URI");
+    let (folder, database) = (tempfile::tempdir().unwrap(), servers.name("doctor"));
+    let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+    let purchases = client.database(&database).collection::<Document>("purchases");
+    let good = |number: i32| doc! { "userid": "u1", "username": "ada", "price": number };
+    let nan: Decimal128 = "NaN".parse().unwrap();
+    let mut all: Vec<Document> = (0..2_500).map(good).collect();
+    all.extend([
+        doc! { "_id": "order-17", "userid": "u1", "username": "ada", "price": 1 },
+        doc! { "_id": 17, "userid": "u1", "username": "ada", "price": 1 },
+        doc! { "_id": bson::oid::ObjectId::from_bytes([0; 12]), "userid": "u1", "username": "ada", "price": nan },
+        doc! { "_id": bson::oid::ObjectId::from_bytes([255; 12]), "userid": "u1", "price": 1 },
+    ]);
+    purchases.insert_many(all).await.unwrap();
+    let settings = [
+        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+        ("MONGODB_URI", uri),
+        ("MONGODB_DATABASE", &database),
+    ];
+    let output = Binary::Management.run(&["doctor"], &settings).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let lines = findings(&output);
+    for expected in [
+        r#"ObjectId("000000000000000000000000")  price "#,
+        r#""order-17"  _id "#,
+        r#"ObjectId("ffffffffffffffffffffffff")  username is missing"#,
+        "17  _id is neither text nor an ObjectId",
+    ] {
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}: {lines:?}");
+    }
+    assert!(lines[4].ends_with("2500 purchases, unreadable 4") && lines.len() == 5, "{lines:?}");
+}

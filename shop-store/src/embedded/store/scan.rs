@@ -1,0 +1,69 @@
+//! Reads all rows in the order of the table, including those that are not purchases.
+
+use rusqlite::{Connection, Row, params};
+use shop_core::ports::{ScanBatch, ScanPosition, UnreadableEntry};
+
+use super::rows::{self, COLUMNS};
+
+/// Number of rows in a batch.
+const BATCH: usize = 1_000;
+
+/// The primary key of a row: its timestamp and its id.
+type Key = (i64, Vec<u8>);
+
+/// The rows after `after`.
+pub(super) fn batch(connection: &Connection, after: Option<&Key>) -> rusqlite::Result<ScanBatch> {
+    let condition = if after.is_some() { "WHERE (timestamp, id) > (?1, ?2)" } else { "" };
+    let sql = format!("SELECT {COLUMNS} FROM purchases {condition} ORDER BY timestamp, id LIMIT {BATCH}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut found = match after {
+        Some((timestamp, id)) => statement.query(params![timestamp, id])?,
+        None => statement.query([])?,
+    };
+    let (mut purchases, mut unreadable, mut last) = (Vec::new(), Vec::new(), None);
+    while let Some(row) = found.next()? {
+        let key = key(row)?;
+        match rows::purchase(row) {
+            Ok(purchase) => purchases.push(purchase),
+            Err(error) => unreadable.push(UnreadableEntry::new(id(&key.1), reason(&error))),
+        }
+        last = Some(key);
+    }
+    let is_full = purchases.len() + unreadable.len() == BATCH;
+    let next = last.filter(|_| is_full).map(|(time, id)| ScanPosition::new(format!("{time}:{}", hex(&id))));
+    Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
+}
+
+/// Parses a position of [`batch`].
+pub(super) fn parse(position: &ScanPosition) -> Option<Key> {
+    let (timestamp, id) = position.as_str().split_once(':')?;
+    let digits = id.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    Some((timestamp.parse().ok()?, digits.collect::<Option<_>>()?))
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+/// The id as a literal of SQL, as the `sqlite3` tool takes it.
+fn id(bytes: &[u8]) -> String {
+    format!("x'{}'", hex(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The column and its problem.
+fn reason(error: &rusqlite::Error) -> String {
+    let named = |column: usize| COLUMNS.split(", ").nth(column).unwrap_or_default();
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(column, _, problem) => {
+            format!("{} {problem}", named(*column)).trim().to_owned()
+        }
+        rusqlite::Error::InvalidColumnType(column, _, found) => {
+            format!("{} is not valid, a {found}", named(*column))
+        }
+        other => other.to_string(),
+    }
+}
