@@ -12,6 +12,7 @@ mod accounts;
 mod browser;
 mod conflicts;
 mod dead_letters;
+mod disk_faults;
 mod doctor;
 mod failpoints;
 mod faults;

@@ -224,6 +224,6 @@ pub(crate) fn skipped(what: &str, why: &str) {
 
 /// A variable that is not empty.
 #[expect(clippy::disallowed_methods, reason = "the environment says where servers are")]
-fn environment(name: &str) -> Option<String> {
+pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

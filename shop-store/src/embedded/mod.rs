@@ -17,6 +17,8 @@
 //! work on network file systems.
 
 #[cfg(test)]
+mod byte_faults_test;
+#[cfg(test)]
 mod damage_test;
 mod database;
 mod entities;
