@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use serde_json::json;
-use shop_core::log::{DeadLetter, LogAdmin, RecordPosition, RecordType, Resolution};
+use shop_core::log::{DeadLetter, LogAdmin, ReasonKind, RecordPosition, RecordType, Resolution};
 use tokio::time::MissedTickBehavior;
 
 use super::output::{Progress, print, print_json};
@@ -77,24 +77,37 @@ impl Resolver<'_> {
 
     /// Prints `show` of each selected record; returns their number.
     async fn list(&self, show: fn(&DeadLetter, RecordType) -> String) -> Result<u64> {
+        self.list_for(None, show).await
+    }
+
+    /// The same, of records that are to be resolved. A replay refuses gaps.
+    async fn list_for(
+        &self,
+        resolution: Option<Resolution>,
+        show: fn(&DeadLetter, RecordType) -> String,
+    ) -> Result<u64> {
         let progress = Progress::begin();
         progress.show("reading dead-lettered records".to_owned());
         let (mut selected, mut unknown) = self.select().await?;
-        let mut count = 0;
+        let (mut count, mut gaps) = (0, Vec::new());
         while let Some(dead_letter) = selected.try_next().await? {
             unknown.remove(&dead_letter.position());
+            if resolution == Some(Resolution::Replayed) && is_gap(&dead_letter) {
+                gaps.push(dead_letter);
+                continue;
+            }
             count += 1;
             let show = if self.json { text::json } else { show };
             if !progress.suspend(|| print(&show(&dead_letter, self.record_type)))? {
                 return Ok(count);
             }
         }
-        refuse(&unknown)?;
+        refuse(&unknown, &gaps)?;
         Ok(count)
     }
 
     async fn dry_run(&self, resolution: Resolution) -> Result<()> {
-        let count = self.list(|dead_letter, _| text::line(dead_letter)).await?;
+        let count = self.list_for(Some(resolution), |dead_letter, _| text::line(dead_letter)).await?;
         let done = resolution.as_str();
         match self.json {
             true => print_json(&json!({ "dry_run": true, done: count })).map(drop),
@@ -108,13 +121,16 @@ impl Resolver<'_> {
         progress.show("reading dead-lettered records".to_owned());
         let (mut selected, mut unknown) = self.select().await?;
         let mut pace = RateLimiter::new(rate);
-        let mut count = 0;
+        let (mut count, mut gaps) = (0, Vec::new());
         loop {
-            let dead_letters: Vec<_> = selected.by_ref().take(pace.batch_size).try_collect().await?;
+            let mut dead_letters: Vec<_> = selected.by_ref().take(pace.batch_size).try_collect().await?;
             if dead_letters.is_empty() {
                 break;
             }
             unknown.retain(|place| !dead_letters.iter().any(|dead_letter| dead_letter.position() == **place));
+            if resolution == Resolution::Replayed {
+                gaps.extend(dead_letters.extract_if(.., |dead_letter| is_gap(dead_letter)));
+            }
             pace.wait().await;
             let resolved = match resolution {
                 Resolution::Replayed => self.log.replay(&dead_letters, self.record_type).await,
@@ -133,14 +149,21 @@ impl Resolver<'_> {
             true => print_json(&json!({ "dry_run": false, done: count }))?,
             false => print(&format!("{count} {done}\n"))?,
         };
-        refuse(&unknown)
+        refuse(&unknown, &gaps)
     }
 }
 
-fn refuse(unknown: &BTreeSet<&RecordPosition>) -> Result<()> {
-    CliError::if_any(
-        unknown.iter().map(|place| format!("there is no dead-lettered record at {place}")).collect(),
-    )
+/// Reports the positions that are `unknown`, and the gaps that were to be replayed.
+fn refuse(unknown: &BTreeSet<&RecordPosition>, gaps: &[DeadLetter]) -> Result<()> {
+    let unknown = unknown.iter().map(|place| format!("there is no dead-lettered record at {place}"));
+    let gap = |gap: &DeadLetter| {
+        format!("{} is a gap: its records are gone and cannot be replayed, only dropped", gap.position())
+    };
+    CliError::if_any(unknown.chain(gaps.iter().map(gap)).collect())
+}
+
+fn is_gap(dead_letter: &DeadLetter) -> bool {
+    dead_letter.reason.kind() == ReasonKind::Gap
 }
 
 /// The size of a batch, and the interval between batches.

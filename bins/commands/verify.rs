@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shop_core::log::LogAdmin;
+use shop_core::log::{Gap, LogAdmin};
 use shop_core::ports::PurchaseQuery;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
@@ -35,7 +35,9 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     if verified.is_clean() {
         return Ok(());
     }
-    Err(CliError::finding("the store differs from the log: standard output has the findings"))
+    let differs = verified.missing.count + verified.mismatched.count + verified.duplicates.count > 0;
+    let what = if differs { "the store differs from the log" } else { "the log has lost records" };
+    Err(CliError::finding(format!("{what}: standard output has the findings")))
 }
 
 async fn verify(
@@ -62,6 +64,17 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
         found.samples.iter().map(record).collect()
     };
     let first_offset = |((topic, partition), offset): (&(String, u32), &u64)| json!({ "topic": topic, "partition": partition, "offset": offset });
+    let gap = |gap: &Gap| {
+        let Gap { partition, from, to, cause, .. } = gap;
+        json!({
+            "topic": &*partition.topic,
+            "partition": partition.index,
+            "from": from,
+            "to": to,
+            "count": gap.count(),
+            "cause": cause.as_str(),
+        })
+    };
     json!({
         "log": log,
         "store": store,
@@ -75,9 +88,12 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
         "dead_lettered": report.dead_lettered,
         "conflicts": report.conflicts,
         "resolved": report.resolved,
+        "gaps": report.gaps.count,
+        "lost": report.lost,
         "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
         "missing_records": records(&report.missing),
         "mismatched_records": records(&report.mismatched),
+        "lost_records": report.gaps.samples.iter().map(gap).collect::<Vec<_>>(),
         "twice_ids": report.duplicates.samples.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
@@ -98,6 +114,10 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
             "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
         );
     }
+    if verified.lost > 0 {
+        let _infallible =
+            writeln!(text, "lost {}: the log no longer had them when they were to be read", verified.lost);
+    }
     if verified.resolved > 0 {
         let _infallible = writeln!(text, "settled by hand {}", verified.resolved);
     }
@@ -106,6 +126,7 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
             writeln!(text, "unreadable {}: `management doctor` names them", verified.unreadable);
     }
     let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
+    name(&mut text, "gap", &verified.gaps, ToString::to_string);
     name(&mut text, "missing", &verified.missing, place);
     name(&mut text, "stored with other content", &verified.mismatched, place);
     name(&mut text, "twice", &verified.duplicates, ToString::to_string);

@@ -1,4 +1,4 @@
-//! Counts pending dead-lettered records in the log itself: the count survives a restart.
+//! Counts pending dead-lettered records and gaps in the log itself: the count survives a restart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use shop_core::Result;
-use shop_core::ingest::IngestMonitor;
-use shop_core::log::{DeadLetterState, LogAdmin, ReasonKind};
+use shop_core::ingest::{IngestMonitor, IngestStatus};
+use shop_core::log::{DeadLetterState, Gap, LogAdmin, ReasonKind};
 use shop_http::Metrics;
 use tokio::time::Instant;
 
@@ -22,11 +22,13 @@ const PAUSE_FACTOR: u32 = 50;
 pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestMonitor, metrics: Metrics) {
     let mut has_failed = false;
     loop {
-        let (begun, dead_lettered) = (Instant::now(), ingest.status().counters.dead_lettered);
+        let (begun, kept) = (Instant::now(), kept(&ingest.status()));
+        metrics.note_retention(&topic, log.retention());
         match counts(&*log).await {
-            Ok(counts) => {
+            Ok((counts, gaps)) => {
                 has_failed = false;
                 metrics.note_dead_letters_waiting(&topic, &counts);
+                metrics.note_gaps(&topic, Gap::merge(gaps));
             }
             // The last count stays.
             Err(error) => {
@@ -39,10 +41,10 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
         }
         let pause = begun.elapsed() * PAUSE_FACTOR;
         tokio::time::sleep(pause).await;
-        let changed = ingest.wait_for(|status| status.counters.dead_lettered != dead_lettered);
+        let changed = ingest.wait_for(|status| self::kept(status) != kept);
         let changed = async {
             // An ingest that has ended returns at once, and dead-letters nothing any more.
-            if changed.await.counters.dead_lettered == dead_lettered {
+            if self::kept(&changed.await) == kept {
                 std::future::pending::<()>().await;
             }
         };
@@ -51,13 +53,20 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
     }
 }
 
-async fn counts(log: &dyn LogAdmin) -> Result<BTreeMap<ReasonKind, u64>> {
+/// The numbers of dead letters and of lost records since the start.
+const fn kept(status: &IngestStatus) -> (u64, u64) {
+    (status.counters.dead_lettered, status.counters.lost)
+}
+
+/// The pending dead letters by reason, and the gaps among them.
+async fn counts(log: &dyn LogAdmin) -> Result<(BTreeMap<ReasonKind, u64>, Vec<Gap>)> {
     let all = log.scan_dead_letters().await?;
-    all.try_fold(BTreeMap::new(), |mut counts, state| async {
+    all.try_fold((BTreeMap::new(), Vec::new()), |(mut counts, mut gaps), state| async move {
         if let DeadLetterState::Pending(dead_letter) = state {
             *counts.entry(dead_letter.reason.kind()).or_default() += 1;
+            gaps.extend(dead_letter.gap());
         }
-        Ok(counts)
+        Ok((counts, gaps))
     })
     .await
 }

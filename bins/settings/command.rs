@@ -62,7 +62,7 @@ pub(crate) struct Selection {
     /// Positions of records, topic-partition-offset as `ls` prints them [default: all]
     #[conf(repeat, pos)]
     pub(crate) places: Vec<RecordPosition>,
-    /// Only records with this reason: undecodable, conflict, refused or parked
+    /// Only records with this reason: undecodable, conflict, refused, parked or gap
     #[conf(long)]
     pub(super) reason: Option<ReasonKind>,
     /// Only records with this timestamp or a later one: 2026-03-01 or 2026-03-01T09:00:00Z

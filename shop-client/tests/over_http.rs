@@ -12,7 +12,7 @@ use shop_core::conformance::{
     Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, StoreFixture, UsersFixture,
     log_suite, orders_suite, store_suite, users_suite,
 };
-use shop_core::log::Log;
+use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
@@ -54,6 +54,10 @@ impl<L: LogFixture> LogFixture for LogOverHttp<L> {
 
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(client_of(facing_on(self.0.sink().await)).await)
+    }
+
+    async fn delete_before(&self, position: &RecordPosition) {
+        self.0.delete_before(position).await;
     }
 }
 

@@ -112,6 +112,7 @@ forward!(LogAdmin {
     async fn replay(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
     async fn discard(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
     fn first_offset() -> u64;
+    fn retention() -> Option<Duration>;
 });
 
 forward!(Log {

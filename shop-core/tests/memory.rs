@@ -9,7 +9,7 @@ use shop_core::conformance::{
     OutboxOfUsers, PurchaseRecords, StoreFixture, UsersFixture, UsersOfOrders, log_admin_suite, log_suite,
     orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
 };
-use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
+use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, RecordPosition};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
@@ -66,6 +66,10 @@ impl LogFixture for Boxed {
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         let sink: Box<dyn PurchaseSink> = Box::new(self.0.sink().await);
         Arc::new(sink)
+    }
+
+    async fn delete_before(&self, position: &RecordPosition) {
+        self.0.delete_before(position).await;
     }
 }
 

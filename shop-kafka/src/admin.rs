@@ -1,6 +1,7 @@
 //! Administrative access to the log: scan it, list dead letters, and resolve them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::kafka_error;
 use async_trait::async_trait;
@@ -34,11 +35,17 @@ impl LogAdmin for KafkaLog {
         0
     }
 
+    /// The topic's `retention.ms`, as read within the last minute.
+    fn retention(&self) -> Option<Duration> {
+        self.shared.topic.retention()
+    }
+
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         self.dead_letters().scan().await
     }
 
     async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        DeadLetter::check_replayable(dead_letters)?;
         self.dead_letters().replay(dead_letters, record_type).await
     }
 

@@ -1,6 +1,6 @@
 //! Checks whether a topic exists, and creates it if it does not.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -78,6 +78,8 @@ pub(crate) struct Topic {
     state: watch::Sender<State>,
     /// Its `min.insync.replicas`; 0 while it is unknown.
     min_in_sync: AtomicU32,
+    /// Its `retention.ms`; 0 while it is unknown or unlimited.
+    retention: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -112,8 +114,16 @@ impl Topic {
     fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, config: TopicConfig) -> Self {
         let (replication_factor, create) = (options.replication_factor, options.create_topics);
         let state = watch::Sender::new(State::Unknown);
-        let min_in_sync = AtomicU32::new(0);
-        Self { name, partitions: number(partitions), replication_factor, create, config, state, min_in_sync }
+        Self {
+            name,
+            partitions: number(partitions),
+            replication_factor,
+            create,
+            config,
+            state,
+            min_in_sync: AtomicU32::new(0),
+            retention: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -123,6 +133,12 @@ impl Topic {
     /// Returns the minimum number of brokers that acknowledge a record, if it is known.
     pub(crate) fn min_in_sync(&self) -> Option<u32> {
         Some(self.min_in_sync.load(Ordering::Relaxed)).filter(|known| *known > 0)
+    }
+
+    /// Returns how long the topic keeps a record, if that is limited and known.
+    pub(crate) fn retention(&self) -> Option<Duration> {
+        let millis = Some(self.retention.load(Ordering::Relaxed)).filter(|millis| *millis > 0);
+        millis.map(Duration::from_millis)
     }
 
     /// Whether receipts are issued for records of this topic.
@@ -303,16 +319,16 @@ impl Topic {
         Ok(None)
     }
 
-    /// Reads `min.insync.replicas`. Keeps the known value if the brokers do not respond, and resets it if the user may
-    /// not read the topic's configuration. Blocks.
-    pub(crate) fn refresh_min_in_sync(&self, admin: &TopicAdmin) {
+    /// Reads `min.insync.replicas` and the retention. Keeps the known values if the brokers do not respond, and resets
+    /// them if the user may not read the topic's configuration. Blocks.
+    pub(crate) fn refresh_config(&self, admin: &TopicAdmin) {
         let topic = ResourceSpecifier::Topic(&self.name);
         let described = admin.request(|client, options| client.describe_configs([&topic], options));
         let described = described.and_then(|resources| {
             resources.into_iter().next().map(|resource| resource.map_err(from_code)).transpose()
         });
         let found = match described {
-            Ok(settings) => settings.as_ref().and_then(min_in_sync),
+            Ok(settings) => settings,
             Err(error) => {
                 tracing::debug!(kafka.topic = %self.name, %error, "failed to read the topic's configuration");
                 if error.is_retryable() {
@@ -321,6 +337,9 @@ impl Topic {
                 None
             }
         };
+        let retention = found.as_ref().and_then(retention_millis);
+        self.retention.store(retention.unwrap_or_default(), Ordering::Relaxed);
+        let found = found.as_ref().and_then(min_in_sync);
         let known = self.min_in_sync.swap(found.unwrap_or_default(), Ordering::Relaxed);
         if found.unwrap_or_default() != known {
             tracing::info!(kafka.topic = %self.name, min_in_sync = found, "min.insync.replicas changed");
@@ -426,6 +445,13 @@ pub(crate) fn topic_error(metadata: &Metadata, topic: &str) -> Option<RDKafkaErr
 
 fn min_in_sync(settings: &ConfigResource) -> Option<u32> {
     settings.get("min.insync.replicas")?.value.as_deref()?.parse().ok()
+}
+
+/// A topic that is only compacted deletes no record by its age, and -1 is no limit.
+fn retention_millis(settings: &ConfigResource) -> Option<u64> {
+    let value = |name: &str| settings.get(name)?.value.as_deref();
+    let deletes = value("cleanup.policy").is_none_or(|policies| policies.contains("delete"));
+    value("retention.ms")?.parse().ok().filter(|_| deletes)
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ impl MonitorThread {
     /// Reads the topic's configuration in a separate thread: a slow response must not delay other topics.
     fn refresh_config(&self, topic: &Arc<Topic>) {
         let (topic, admin) = (Arc::clone(topic), self.admin.clone());
-        let started = thread::start("shop-kafka-settings", move || topic.refresh_min_in_sync(&admin));
+        let started = thread::start("shop-kafka-settings", move || topic.refresh_config(&admin));
         if let Err(error) = started {
             tracing::debug!(%error, "failed to start a thread for the topic's configuration");
         }

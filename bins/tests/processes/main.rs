@@ -16,6 +16,7 @@ mod disk_faults;
 mod doctor;
 mod failpoints;
 mod faults;
+mod gaps;
 mod kafka;
 mod kills;
 mod members;

@@ -152,7 +152,7 @@ async fn commands_report_errors_with_their_remedy() {
         (&["dlq"], "management dlq: select ls, show, replay, drop or park", 2),
         (&["dlq", "list"], "unknown command `list`", 2),
         (&["dlq", "ls", "--topic", "purchase"], "unknown topic", 2),
-        (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict, refused or parked", 2),
+        (&["dlq", "ls", "--reason", "bad"], "undecodable, conflict, refused, parked or gap", 2),
         (&["dlq", "ls", "--since", "yesterday"], "2026-03-01", 2),
         (&["dlq", "show", "here"], "topic-partition-offset", 2),
         (&["dlq", "replay", "--rate", "0"], "--rate", 2),

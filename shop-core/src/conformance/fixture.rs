@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogRecord, LogSource};
+use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogRecord, LogSource, RecordPosition};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// The maximum number of records in a batch of a [`LogFixture`]'s sources: small, so that few records make several
@@ -53,6 +53,12 @@ pub trait LogFixture: Debug + Send + Sync {
     async fn append(&self, record: LogRecord) {
         self.log().writer().append(record).await.expect("append");
     }
+
+    /// Deletes all records of a partition before `position`, as retention does, whether or not a group has read them.
+    /// Only called if [`Capabilities::deletes_records`] is set.
+    async fn delete_before(&self, position: &RecordPosition) {
+        panic!("this fixture does not delete the records before {position}: declare it in its capabilities");
+    }
 }
 
 /// A fresh store, and the way to read it.
@@ -78,6 +84,8 @@ pub struct Capabilities {
     pub revokes: bool,
     /// Raw records of other producers can be appended.
     pub foreign_records: bool,
+    /// Records can be deleted before they were read.
+    pub deletes_records: bool,
     /// Purchases can have the ObjectId of a replaced system's document as their id.
     pub object_ids: bool,
     /// [`Selector::All`](crate::ports::Selector::All) is supported. If not, a query returns
@@ -87,7 +95,13 @@ pub struct Capabilities {
 
 impl Default for Capabilities {
     fn default() -> Self {
-        Self { revokes: true, foreign_records: true, object_ids: true, lists_everybody: true }
+        Self {
+            revokes: true,
+            foreign_records: true,
+            deletes_records: true,
+            object_ids: true,
+            lists_everybody: true,
+        }
     }
 }
 
@@ -103,6 +117,13 @@ impl Capabilities {
     #[must_use]
     pub const fn without_foreign_records(mut self) -> Self {
         self.foreign_records = false;
+        self
+    }
+
+    /// The same, without deletion of records.
+    #[must_use]
+    pub const fn without_deletion(mut self) -> Self {
+        self.deletes_records = false;
         self
     }
 

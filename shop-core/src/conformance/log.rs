@@ -22,6 +22,9 @@ use crate::{ErrorKind, NewPurchase, Purchase, RequestContext};
 pub use super::log_batches::{
     a_record_keeps_its_timestamp, a_revoked_partition_delivers_nothing, batches_respect_the_byte_limit,
 };
+pub use super::log_gaps::{
+    an_uncommitted_gap_is_redelivered, deleting_committed_records_is_no_gap, records_deleted_unread_are_a_gap,
+};
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -262,7 +265,7 @@ pub async fn a_dropped_next_loses_nothing(fixture: &dyn LogFixture) {
     let mut note = |event: SourceEvent| match event {
         SourceEvent::Batch(batch) => seen.extend(ids(&[batch])),
         SourceEvent::Revoked(revocation) => revocation.done(),
-        SourceEvent::Closed => panic!("the source was not closed"),
+        other => panic!("neither a batch nor a revocation, but {other:?}"),
     };
     for purchase in purchases(0..30) {
         let mut call = source.next();
@@ -311,7 +314,7 @@ pub async fn a_rebalance_waits_for_the_revocation(fixture: &dyn LogFixture) {
                 seen.extend(new);
             }
             SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Closed => panic!("the source was not closed"),
+            other => panic!("neither a batch nor a revocation, but {other:?}"),
         }
     }
 }
@@ -414,7 +417,7 @@ pub async fn a_closed_source_releases_its_partitions(fixture: &dyn LogFixture) {
         match next(&*first).await {
             SourceEvent::Closed => break,
             SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Batch(batch) => panic!("a closed source has handed out {:?}", batch.partition),
+            other => panic!("a closed source has delivered {other:?}"),
         }
     }
     publish(&*sink, &purchases(5..25)).await;

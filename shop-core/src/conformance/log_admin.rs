@@ -11,13 +11,13 @@ use super::LogFixture;
 use super::fixture::soon;
 use super::log_calls::{commit, expected, ids, positions, publish, read};
 use super::sample::{at, purchases};
-use crate::Purchase;
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, Headers, LogAdmin, LogAdminExt, LogRecord, Reason, RecordType,
-    Resolution, ResolvedDeadLetter,
+    Batch, DeadLetter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt, LogRecord, Reason,
+    RecordType, Resolution, ResolvedDeadLetter,
 };
 use crate::record::{Record, decode};
 use crate::users::User;
+use crate::{ErrorKind, Purchase};
 
 const GROUP: &str = "group";
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -253,6 +253,26 @@ pub async fn resolving_nothing_changes_nothing(fixture: &dyn LogFixture) {
     assert_eq!(soon("discard", admin.discard(&[], OF)).await.expect("discard"), 0);
     assert_eq!(states(fixture).await, (dead_letters, vec![]));
     assert_eq!(as_dead_letters(fixture, OF).await.len(), 1);
+}
+
+/// The dead letter of a gap is listed with its offsets and can be discarded. It has no record to replay.
+pub async fn a_gap_is_not_replayed(fixture: &dyn LogFixture) {
+    append(fixture, &[ADA]).await;
+    let [first] = &as_dead_letters(fixture, OF).await[..] else { panic!("one record") };
+    let gap = Gap::new(first.partition.clone(), first.record.offset + 1, 450, GapCause::Deleted);
+    let dead_letters = fixture.log().dead_letters();
+    for detected_at in [at(1), at(2)] {
+        soon("put", dead_letters.put(&[gap.dead_letter(detected_at)])).await.expect("put");
+    }
+    let (pending, _) = states(fixture).await;
+    let [dead_letter] = &pending[..] else { panic!("one dead letter of {pending:?}") };
+    assert_eq!(dead_letter.gap(), Some(gap));
+    let admin = fixture.log().admin();
+    let error = soon("replay", admin.replay(&pending, OF)).await.expect_err("nothing to replay");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(as_dead_letters(fixture, OF).await.len(), 1, "nothing was published");
+    assert_eq!(soon("discard", admin.discard(&pending, OF)).await.expect("discard"), 1);
+    assert!(states(fixture).await.0.is_empty());
 }
 
 /// Writer, sources, dead letters and admin of one log share its topic.

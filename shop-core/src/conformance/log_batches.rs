@@ -103,7 +103,7 @@ pub async fn a_revoked_partition_delivers_nothing(fixture: &dyn LogFixture) {
                 );
             }
             SourceEvent::Revoked(later) => later.done(),
-            SourceEvent::Closed => panic!("the source was not closed"),
+            other => panic!("neither a batch nor a revocation, but {other:?}"),
         }
     }
     revocation.done();
@@ -120,7 +120,7 @@ pub async fn a_revoked_partition_delivers_nothing(fixture: &dyn LogFixture) {
                 missing.retain(|id| !new.contains(id));
             }
             SourceEvent::Revoked(later) => later.done(),
-            SourceEvent::Closed => panic!("the source was not closed"),
+            other => panic!("neither a batch nor a revocation, but {other:?}"),
         }
     }
 }

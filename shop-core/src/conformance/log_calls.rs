@@ -30,6 +30,7 @@ pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
                 found += batch.records.len();
                 batches.push(batch);
             }
+            SourceEvent::Gap(gap) => panic!("{gap}"),
             SourceEvent::Revoked(revocation) => revocation.done(),
             SourceEvent::Closed => panic!("the source was closed after {found} of {count} records"),
         }
@@ -47,6 +48,7 @@ pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSour
         match event {
             SourceEvent::Revoked(revocation) if of_member => return revocation,
             SourceEvent::Revoked(revocation) => revocation.done(),
+            SourceEvent::Gap(gap) => panic!("{gap}"),
             SourceEvent::Batch(batch) => assert!(of_member, "{:?} was not given up yet", batch.partition),
             SourceEvent::Closed => panic!("the source was not closed"),
         }

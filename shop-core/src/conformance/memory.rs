@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
-use crate::log::Log;
+use crate::log::{Log, RecordPosition};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 
@@ -54,6 +54,10 @@ impl LogFixture for MemoryFixture {
 
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(self.log.sink())
+    }
+
+    async fn delete_before(&self, position: &RecordPosition) {
+        self.log.delete_before(position.partition, position.offset);
     }
 }
 

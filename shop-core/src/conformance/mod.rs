@@ -29,6 +29,7 @@ pub mod log;
 pub mod log_admin;
 mod log_batches;
 mod log_calls;
+mod log_gaps;
 mod memory;
 pub mod orders;
 pub mod outbox;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 
 use super::fixture::{declared, soon};
 use super::pipeline_calls::{
@@ -13,9 +14,10 @@ use super::sample::{at, foreign, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
 use crate::fault::{Call, Fault, Faults};
 use crate::ingest::{Component, DeadLetterLimit, IngestOptions, Phase};
-use crate::log::{Headers, LogRecord, Reason, ReasonKind};
+use crate::log::{Batch, DeadLetter, Headers, LogRecord, Reason, ReasonKind, RecordPosition};
 use crate::ports::Selector;
-use crate::record::{decode, header};
+use crate::record::{Record, decode, header};
+use crate::verify::{Verify, VerifyOptions};
 use crate::{Error, ErrorKind, Purchase, Total};
 
 /// All acknowledged purchases are stored once, and a shutdown leaves nothing to be redelivered.
@@ -229,6 +231,43 @@ pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &
     all.retain(|purchase| *purchase != rejected);
     assert_eq!(all.len(), 29);
     assert_stored(&*store.query().await, &all).await;
+    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+}
+
+/// Records that the log has deleted unread are kept as a dead letter before the position passes them, and are reported
+/// until it is discarded. The records after them are stored.
+pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
+    if !declared(log.capabilities().deletes_records, "the deletion of records") {
+        return;
+    }
+    let all: Vec<_> = (0..10).map(|number| purchase_of("one", number)).collect();
+    publish(log, &all[..4]).await;
+    let running = Running::start(log, store, &Faults::new(), options()).await;
+    running.ingested(4).await;
+    running.stop().await.expect("a clean end");
+    publish(log, &all[4..]).await;
+    let admin = log.log().admin();
+    let batches: Vec<Batch> = admin.scan().await.expect("scan").try_collect().await.expect("scan");
+    let partition = &batches[0].partition;
+    let records: Vec<_> = batches.iter().flat_map(|batch| &batch.records).collect();
+    let position = RecordPosition::new(partition.topic.to_string(), partition.index, records[7].offset);
+    log.delete_before(&position).await;
+    let running = Running::start(log, store, &Faults::new(), options()).await;
+    running.ingested(3).await;
+    let tally = running.stop().await.expect("a clean end");
+    assert_eq!((tally.inserted, tally.dead_lettered, tally.lost), (3, 0, 3));
+    let stored = [&all[..4], &all[7..]].concat();
+    assert_stored(&*store.query().await, &stored).await;
+    let dead_letters = log.pending_dead_letters().await;
+    let gaps: Vec<_> = dead_letters.iter().filter_map(DeadLetter::gap).collect();
+    let [gap] = &gaps[..] else { panic!("one gap of {dead_letters:?}") };
+    assert_eq!((gap.from, gap.to, gap.count()), (records[4].offset, records[7].offset, 3));
+    let verify = Verify::new(store.query().await, VerifyOptions::default());
+    let verified = verify.run(&*admin, |_| ()).await.expect("verify");
+    assert_eq!((verified.gaps.count, verified.lost, verified.is_clean()), (1, 3, false));
+    assert_eq!(admin.discard(&dead_letters, Purchase::TYPE).await.expect("discard"), 1);
+    let verified = verify.run(&*admin, |_| ()).await.expect("verify");
+    assert!(verified.is_clean() && verified.lost == 0, "{verified:?}");
     assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
 }
 

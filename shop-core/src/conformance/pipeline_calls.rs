@@ -107,6 +107,7 @@ pub(super) async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -
                 let decoded = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
                 seen.extend(decoded.map(|purchase| purchase.id));
             }
+            SourceEvent::Gap(gap) => panic!("{gap}"),
             SourceEvent::Revoked(revocation) => revocation.done(),
             SourceEvent::Closed => panic!("the source was not closed"),
         }

@@ -207,6 +207,10 @@ hooked!(LogAdmin {
     fn first_offset(&self) -> u64 {
         self.port.first_offset()
     }
+
+    fn retention(&self) -> Option<Duration> {
+        self.port.retention()
+    }
 );
 
 hooked!(LogSource {

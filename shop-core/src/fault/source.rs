@@ -122,6 +122,17 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn revocations(&self, index: u32) -> u64 {
+        self.state().revocations(index)
+    }
+}
+
+impl State {
+    /// The number of scripted revocations of partition `index`.
+    fn revocations(&self, index: u32) -> u64 {
+        self.partitions.get(&index).map_or(0, |partition| partition.revoked)
+    }
 }
 
 #[async_trait]
@@ -145,6 +156,11 @@ impl LogSource for FaultySource {
             };
             let event = match event {
                 SourceEvent::Batch(batch) => self.deliver(batch),
+                // Not subject to faults.
+                SourceEvent::Gap(mut gap) => {
+                    gap.partition.epoch += self.shared.revocations(gap.partition.index);
+                    Some(Ok(SourceEvent::Gap(gap)))
+                }
                 SourceEvent::Revoked(revocation) => Some(Ok(SourceEvent::Revoked(self.revoked(revocation)))),
                 SourceEvent::Closed => Some(Ok(SourceEvent::Closed)),
             };
@@ -175,7 +191,7 @@ impl LogSource for FaultySource {
             let state = self.shared.state();
             for CommitOffset { partition, .. } in &mut of_log {
                 // An epoch that the script ended belongs to an earlier epoch of the log, too.
-                let revoked = state.partitions.get(&partition.index).map_or(0, |state| state.revoked);
+                let revoked = state.revocations(partition.index);
                 partition.epoch = partition.epoch.wrapping_sub(revoked);
             }
         }

@@ -1,12 +1,13 @@
 //! Processes one batch: decodes it, inserts until every outcome is known, and dead-letters rejected records.
 
+use super::IngestCounters;
 use super::backoff::Backoff;
 use super::breaker::Bad;
 use super::event::{BatchOutcome, BatchState};
 use super::insertion::{Indexed, Stored};
 use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
-use crate::log::{Batch, DeadLetter, ReasonKind};
+use crate::log::{Batch, DeadLetter, Gap, ReasonKind};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Retry};
 
@@ -14,7 +15,11 @@ impl<R: Record> BatchWorker<R> {
     /// Processes a batch until it is durable. Returns `None` when `stop` was cancelled: the batch may then be stored in
     /// part.
     pub(super) async fn process(&self, job: &Job) -> Option<BatchOutcome> {
-        match self.try_to_process(job).await {
+        let processed = match &job.gap {
+            Some(gap) => self.keep(gap, job).await,
+            None => self.try_to_process(job).await,
+        };
+        match processed {
             Ok(outcome) => Some(outcome),
             Err(Aborted::Abandoned) => None,
             Err(Aborted::Broken(error)) => Some(job.broken(error)),
@@ -38,7 +43,23 @@ impl<R: Record> BatchWorker<R> {
             None => BatchState::Durable(records.last().map_or(0, |last| last.offset + 1)),
         };
         rejected[..admitted].iter().for_each(|record| tally.dead_lettered(record.reason.kind()));
-        Ok(BatchOutcome { counters: tally, state, stop, freshness })
+        Ok(BatchOutcome { counters: tally, gap: None, state, stop, freshness })
+    }
+
+    /// Keeps a gap as a dead letter. It does not count towards the limit, because it does not indicate a bad deployment.
+    async fn keep(&self, gap: &Gap, job: &Job) -> Result<BatchOutcome, Aborted> {
+        tracing::error!(
+            log.topic = %gap.partition.topic,
+            log.partition = gap.partition.index,
+            log.from = gap.from,
+            log.to = gap.to,
+            count = gap.count(),
+            cause = gap.cause.as_str(),
+            "records lost: the log no longer has them"
+        );
+        self.put(job, &[RejectedRecord { index: 0, reason: gap.reason(), attempts: 1 }]).await?;
+        let (counters, state) = (IngestCounters::default(), BatchState::Durable(gap.next_offset));
+        Ok(BatchOutcome { counters, gap: Some(gap.from..gap.to), state, stop: None, freshness: None })
     }
 
     /// Dead-letters rejected records, as far as the limit allows. Returns their number, and the error that stops the

@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::IngestCounters;
-use super::event::{Action, BatchEvent, Event, SourceAnswer, Wants};
+use super::event::{Action, BatchEvent, Event, SourceAnswer, Wants, Work};
 use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
 use super::status::{Phase, StatusSender};
 use super::worker::{BatchWorker, Job};
-use crate::log::{Batch, CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
+use crate::log::{CommitOffset, ControlEvent, LogSource, Partition, Revocation, SourceEvent};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result};
 
@@ -121,6 +121,7 @@ impl<R: Record> Driver<R> {
     fn keep_revocation(&mut self, event: SourceEvent) -> SourceAnswer {
         let revocation = match event {
             SourceEvent::Batch(batch) => return SourceAnswer::Batch(batch),
+            SourceEvent::Gap(gap) => return SourceAnswer::Gap(gap),
             SourceEvent::Closed => return SourceAnswer::Closed,
             SourceEvent::Revoked(revocation) => revocation,
         };
@@ -133,7 +134,7 @@ impl<R: Record> Driver<R> {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Start { number, batch } => self.start(number, batch),
+            Action::Start { number, work } => self.start(number, work),
             Action::Abandon(partition) => {
                 if let Some(stop) = self.stops.remove(&partition) {
                     stop.cancel();
@@ -151,10 +152,10 @@ impl<R: Record> Driver<R> {
     }
 
     /// Starts a batch as its own task, so an insert is never dropped half-way.
-    fn start(&mut self, number: u64, batch: Batch) {
-        let stop = self.stops.entry(batch.partition.clone()).or_default().clone();
+    fn start(&mut self, number: u64, work: Work) {
+        let stop = self.stops.entry(work.partition().clone()).or_default().clone();
         let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
-        let job = Job { number, batch, read: Instant::now(), stop, events };
+        let job = Job::new(number, work, &*worker.options.clock, stop, events);
         tokio::spawn(async move {
             let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
                 Ok(outcome) => outcome,

@@ -1,12 +1,13 @@
 //! The events and actions between the pipeline, its driver and its batches.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::IngestCounters;
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
-use crate::log::{Batch, CommitOffset, CommitOutcome, Partition, RevocationCause};
-use crate::{Error, Result};
+use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, Partition, RevocationCause};
+use crate::{Error, Result, Timestamp};
 
 /// An input of the pipeline.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) enum SourceAnswer {
     Batch(Batch),
+    Gap(Gap),
     /// The driver keeps the revocation under the number `id`.
     Revoked {
         id: u64,
@@ -55,8 +57,8 @@ pub(super) enum BatchEvent {
 /// A decision of the pipeline.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Store a batch.
-    Start { number: u64, batch: Batch },
+    /// Process a batch or a gap.
+    Start { number: u64, work: Work },
     /// Abandon the batches in flight of this partition and epoch.
     Abandon(Partition),
     /// Commit these offsets. There is at most one commit in progress.
@@ -67,6 +69,40 @@ pub(super) enum Action {
     Completed(BatchReport),
     /// Close the source within this time. This is the last action.
     Close(Duration),
+}
+
+/// What one task of the pipeline processes.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Records to be stored.
+    Batch(Batch),
+    /// Lost records, to be kept as a dead letter.
+    Gap(Gap),
+}
+
+impl Work {
+    pub(super) const fn partition(&self) -> &Partition {
+        match self {
+            Self::Batch(batch) => &batch.partition,
+            Self::Gap(gap) => &gap.partition,
+        }
+    }
+
+    /// The log's timestamp of the first record.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Batch(batch) => batch.records.first().map(|first| first.time),
+            Self::Gap(_) => None,
+        }
+    }
+
+    /// The number of records and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Batch(batch) => (batch.records.len(), batch.size()),
+            Self::Gap(_) => (0, 0),
+        }
+    }
 }
 
 /// Which events the pipeline currently accepts from the source.
@@ -84,6 +120,8 @@ pub(super) enum Wants {
 #[derive(Debug)]
 pub(super) struct BatchOutcome {
     pub(super) counters: IngestCounters,
+    /// The lost offsets, if it was a gap.
+    pub(super) gap: Option<Range<u64>>,
     /// How far the batch is durable.
     pub(super) state: BatchState,
     /// The error that stops the pipeline, if any.

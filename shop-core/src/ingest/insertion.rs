@@ -258,8 +258,7 @@ impl<R: Record> BatchWorker<R> {
 
     /// The age of `time`.
     fn age(&self, time: Timestamp) -> Duration {
-        let millis = self.options.clock.now().as_millis().saturating_sub(time.as_millis());
-        Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+        self.options.clock.now().saturating_since(time)
     }
 }
 

@@ -10,11 +10,12 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::logged::Logged;
 use super::time_limit::in_time;
-use super::{Component, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
+use super::{Component, Ingest, IngestCounters, IngestMonitor, IngestOptions, IngestStatus, Phase};
 use crate::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogRecord, LogSource, Partition, Revocation,
-    RevocationCause, SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Gap, GapCause, Lag, LogRecord, LogSource, Partition,
+    Revocation, RevocationCause, SourceEvent,
 };
 use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::{Error, ErrorKind, Result, Retry, Timestamp};
@@ -218,6 +219,59 @@ async fn batches_of_an_ended_epoch_are_ignored() {
         assert_eq!(running.stop().await, [(4, 2), (6, 8)], "epoch 4 once, nothing of the lost epoch 5");
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_unread_record_has_its_timestamp_until_it_is_committed() {
+    in_time(async {
+        let mut source = Misbehaving::new().delivers(1, 0..2);
+        source.commits_hang = true;
+        let running = source.start();
+        let time = Timestamp::from_millis(0).unwrap();
+        let is_unread =
+            |status: &IngestStatus| status.oldest_unread.get("purchases").copied().flatten() == Some(time);
+        running.monitor.wait_for(|status| status.counters.inserted == 2 && is_unread(status)).await;
+        let running = Misbehaving::new().delivers(1, 0..2).start();
+        running.has_inserted(2).await;
+        let is_known = |status: &IngestStatus| status.oldest_unread.get("purchases") == Some(&None);
+        running.monitor.wait_for(is_known).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_one_error_line_and_is_committed_in_order() {
+    let logged = Logged::begin();
+    let gap = |epoch, from, to| Gap::new(partition(epoch), from, to, GapCause::Deleted);
+    in_time(async {
+        let running = Misbehaving::new().delivers(1, 0..2).start();
+        running.has_inserted(2).await;
+        let source = Arc::clone(&running.source);
+        source.tell(move || Ok(SourceEvent::Gap(gap(1, 2, 5))));
+        source.tell(|| Ok(SourceEvent::Batch(batch(1, 5..6))));
+        running.has_inserted(3).await;
+        // Delivered again after a rebalance, it has grown.
+        source.tell(move || Ok(SourceEvent::Gap(gap(1, 2, 6))));
+        running.monitor.wait_for(|status| status.counters.lost == 4).await;
+        // A truncated log is read again from an earlier offset, in a new epoch.
+        let truncated = Gap::new(partition(2), 7, 9, GapCause::Truncated).followed_by(1);
+        source.tell(move || Ok(SourceEvent::Gap(truncated)));
+        source.tell(move || Ok(SourceEvent::Gap(gap(1, 6, 9))));
+        running.monitor.wait_for(|status| status.counters.lost >= 6).await;
+        let status = running.monitor.status();
+        assert_eq!(
+            (status.counters.lost, status.counters.dead_lettered),
+            (6, 0),
+            "not that of the ended epoch"
+        );
+        assert_eq!(status.lost.into_iter().collect::<Vec<_>>(), [(("purchases".into(), 0), 6)]);
+        let commits = running.stop().await;
+        assert_eq!(commits.last(), Some(&(2, 1)), "{commits:?}");
+    })
+    .await;
+    let lines = logged.lines_with("records lost");
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(lines[0].contains("log.from=2 log.to=5 count=3 "), "{lines:?}");
 }
 
 fn revoked(epoch: u64, cause: RevocationCause, timeout: Duration) -> SourceEvent {

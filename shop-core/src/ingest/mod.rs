@@ -13,6 +13,8 @@
 //! - During an outage the pipeline retries with backoff. Only records that can never be stored are dead-lettered. A
 //!   record that a healthy store fails over is retried alone while the rest of its batch is stored;
 //!   [`IngestStatus::stuck`] reports it.
+//! - Records that the log no longer has are kept as one dead letter per [gap](crate::log::Gap) before the position
+//!   passes it. They do not count towards the limit of dead letters.
 //! - A dead letter that can never be stored stops the pipeline. The error names the record.
 //! - Batches and bytes in flight are bounded. At the limit the source is paused.
 //! - A revocation and a shutdown follow the same steps: stop reading, drain batches in flight within the timeout,

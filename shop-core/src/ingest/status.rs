@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::log::{Lag, LogSource, ReasonKind};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// A snapshot of the state of an ingest.
 #[derive(Debug, Clone, Default)]
@@ -32,8 +32,14 @@ pub struct IngestStatus {
     /// The oldest record that the store keeps failing over although it is healthy. Other records are processed; the
     /// position of the record's partition stays before it.
     pub stuck: Option<StuckRecord>,
+    /// Per topic and partition, the number of records that the log has lost before they were read. Partitions without a
+    /// loss are absent.
+    pub lost: BTreeMap<(Arc<str>, u32), u64>,
     /// Per topic, when the oldest uncommitted record was read; `None` if all are committed.
     pub oldest_uncommitted: BTreeMap<Arc<str>, Option<Instant>>,
+    /// Per topic, the log's timestamp of the oldest uncommitted record; `None` if all are committed. It stays when the
+    /// ingest has ended: its records are unread.
+    pub oldest_unread: BTreeMap<Arc<str>, Option<Timestamp>>,
     /// The number of failed calls per component that were retried.
     pub retries: BTreeMap<Component, u64>,
     /// The age of the oldest purchase in the last batch at its insertion, by the purchase's own timestamp; `None`
@@ -151,6 +157,9 @@ pub struct IngestCounters {
     pub refused: u64,
     /// Records that an operator has parked as dead letters.
     pub parked: u64,
+    /// Records that the log has lost before they were read: the sizes of all [gaps](crate::log::Gap). They do not count
+    /// as dead-lettered.
+    pub lost: u64,
 }
 
 impl IngestCounters {
@@ -162,6 +171,7 @@ impl IngestCounters {
         self.conflicts += other.conflicts;
         self.refused += other.refused;
         self.parked += other.parked;
+        self.lost += other.lost;
     }
 
     /// Counts one dead letter.
@@ -172,6 +182,8 @@ impl IngestCounters {
             ReasonKind::Conflict => self.conflicts += 1,
             ReasonKind::Refused => self.refused += 1,
             ReasonKind::Parked => self.parked += 1,
+            // No record has this reason.
+            ReasonKind::Gap => {}
         }
     }
 }

@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::breaker::DeadLetterBreaker;
-use super::event::{BatchEvent, BatchOutcome, BatchState, Event};
+use super::event::{BatchEvent, BatchOutcome, BatchState, Event, Work};
 use super::status::Component;
 use super::{IngestCounters, IngestOptions};
-use crate::Error;
-use crate::log::{Batch, DeadLetters, Reason};
+use crate::log::{Batch, DeadLetters, Gap, Reason};
 use crate::ports::RecordStore;
+use crate::{Clock, Error};
 
 /// The state that all batches share.
 #[derive(Debug)]
@@ -29,7 +29,9 @@ pub(super) struct BatchWorker<R> {
 pub(super) struct Job {
     /// Unique and ascending in the order in which batches are read.
     pub(super) number: u64,
+    /// The records. A gap is one record, that of its dead letter.
     pub(super) batch: Batch,
+    pub(super) gap: Option<Gap>,
     /// When it was read.
     pub(super) read: Instant,
     /// Cancelled when the batch is abandoned.
@@ -55,6 +57,23 @@ pub(super) enum Aborted {
 }
 
 impl Job {
+    pub(super) fn new(
+        number: u64,
+        work: Work,
+        clock: &dyn Clock,
+        stop: CancellationToken,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let (batch, gap) = match work {
+            Work::Batch(batch) => (batch, None),
+            Work::Gap(gap) => {
+                let record = gap.record(clock.now());
+                (Batch::new(gap.partition.clone(), vec![record]), Some(gap))
+            }
+        };
+        Self { number, batch, gap, read: Instant::now(), stop, events }
+    }
+
     /// Sends a report to the pipeline, unless that has ended.
     pub(super) async fn report(&self, event: BatchEvent) {
         drop(self.events.send(Event::Batch(self.number, event)).await);
@@ -84,8 +103,14 @@ impl Job {
 
     /// The outcome of a batch that ended with a defect. Records that it stored are redelivered harmlessly.
     pub(super) fn broken(&self, error: Error) -> BatchOutcome {
-        let start = self.batch.records.first().map_or(0, |first| first.offset);
-        let state = BatchState::StoppedAt(start);
-        BatchOutcome { counters: IngestCounters::default(), state, stop: Some(error), freshness: None }
+        let first = || self.batch.records.first().map_or(0, |first| first.offset);
+        let state = BatchState::StoppedAt(self.gap.as_ref().map_or_else(first, |gap| gap.from));
+        BatchOutcome {
+            counters: IngestCounters::default(),
+            gap: None,
+            state,
+            stop: Some(error),
+            freshness: None,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Administrative access to a log, outside of any consumer group.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
@@ -45,6 +46,7 @@ use crate::Result;
 /// - A dead letter that was replayed or discarded is resolved and no longer pending
 ///   (`log_admin::a_replayed_dead_letter_is_resolved`, `log_admin::a_discarded_dead_letter_is_resolved`).
 /// - A resolved dead letter that is put again is pending again (`log_admin::a_dead_letter_put_again_is_pending_again`).
+/// - The dead letter of a [`Gap`](super::Gap) can be discarded, but not replayed (`log_admin::a_gap_is_not_replayed`).
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
@@ -68,6 +70,10 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>>;
 
+    /// How long the log keeps a record that no group has read; `None` if it is kept until it is read, if the retention
+    /// is unlimited, or if it is unknown.
+    fn retention(&self) -> Option<Duration>;
+
     /// All dead letters currently in the log: first the pending ones, per partition in the order in which they were
     /// put, then those that were resolved. Dead letters that are put later are excluded, so a caller that replays while
     /// it reads does not process any twice.
@@ -80,7 +86,8 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// number.
     ///
     /// # Errors
-    /// As [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish). Some records may have been published while
+    /// [`Invalid`](crate::ErrorKind::Invalid) if one of them is a gap: see [`DeadLetter::check_replayable`]. Otherwise
+    /// as [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish). Some records may have been published while
     /// their dead letters are still pending. Replaying all of them again is safe, because each record keeps its id.
     ///
     /// # Cancel safety

@@ -2,6 +2,7 @@
 
 mod admin;
 mod dead_letters;
+mod gap;
 mod headers;
 mod identity;
 mod port;
@@ -17,6 +18,7 @@ pub use admin::{LogAdmin, LogAdminExt};
 #[cfg(feature = "mock")]
 pub use dead_letters::MockDeadLetters;
 pub use dead_letters::{DeadLetter, DeadLetters};
+pub use gap::{Gap, GapCause, InvalidGapCause};
 pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
 pub use identity::{InvalidRecordId, RecordId, RecordType};
 pub use port::Log;

@@ -29,11 +29,13 @@ pub enum ReasonKind {
     Refused,
     /// An operator has parked it, because the store kept failing over it.
     Parked,
+    /// The log no longer has the records: see [`Gap`](super::Gap). There is nothing to replay.
+    Gap,
 }
 
 impl ReasonKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Undecodable, Self::Conflict, Self::Refused, Self::Parked];
+    pub const ALL: [Self; 5] = [Self::Undecodable, Self::Conflict, Self::Refused, Self::Parked, Self::Gap];
 
     /// Its name in dead letters and metrics.
     #[must_use]
@@ -43,13 +45,14 @@ impl ReasonKind {
             Self::Conflict => "conflict",
             Self::Refused => "refused",
             Self::Parked => "parked",
+            Self::Gap => "gap",
         }
     }
 }
 
 /// Text that is not a [`ReasonKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be undecodable, conflict, refused or parked")]
+#[error("must be undecodable, conflict, refused, parked or gap")]
 pub struct InvalidReasonKind;
 
 impl FromStr for ReasonKind {

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use super::{DeadLetter, LogRecord, RecordId, RecordPosition, RecordType};
+use super::{DeadLetter, LogRecord, ReasonKind, RecordId, RecordPosition, RecordType};
+use crate::Timestamp;
 
 /// The state of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,16 +88,23 @@ impl DeadLetter {
         RecordPosition::new(self.partition.topic.to_string(), self.partition.index, self.record.offset)
     }
 
-    /// The id of its record, which identifies the dead letter.
+    /// The id of its record, which identifies the dead letter. That of a gap does not depend on the time at which it
+    /// was detected.
     #[must_use]
     pub fn record_id(&self) -> RecordId {
-        RecordId::new(&self.record, &self.partition)
+        match self.reason.kind() {
+            ReasonKind::Gap => {
+                let record = LogRecord::new(self.record.offset, Timestamp::MIN, None);
+                RecordId::new(&record, &self.partition)
+            }
+            _ => RecordId::new(&self.record, &self.partition),
+        }
     }
 
-    /// The id of its record as defined by the record's type: see [`RecordType::id`].
+    /// The id of its record as defined by the record's type: see [`RecordType::id`]. `None` for a gap.
     #[must_use]
     pub fn id(&self, of: RecordType) -> Option<String> {
-        of.id(&self.record, &self.partition)
+        (self.reason.kind() != ReasonKind::Gap).then(|| of.id(&self.record, &self.partition)).flatten()
     }
 
     /// The record to publish in order to process it again: see [`RecordType::replay_record`].
@@ -109,7 +117,6 @@ impl DeadLetter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
     use crate::log::{Headers, Partition, Reason};
     use crate::record::{Record, decode, header};
     use crate::users::User;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::LogRecord;
+use super::{Gap, LogRecord};
 use crate::Result;
 
 /// A member of a consumer group, which reads records in batches.
@@ -33,6 +33,11 @@ use crate::Result;
 ///                     source.commit(&[CommitOffset::new(batch.partition, last.offset + 1)]).await?;
 ///                 }
 ///             }
+///             // Records that the log has deleted before they were read.
+///             SourceEvent::Gap(gap) => {
+///                 println!("{gap}");
+///                 source.commit(&[CommitOffset::new(gap.partition, gap.next_offset)]).await?;
+///             }
 ///             // Everything read of these partitions is committed already.
 ///             SourceEvent::Revoked(revocation) => revocation.done(),
 ///             SourceEvent::Closed => return Ok(()),
@@ -57,6 +62,10 @@ use crate::Result;
 /// - The next member of a group starts at the committed position: uncommitted records are redelivered
 ///   (`log::uncommitted_records_are_redelivered`), committed ones are not
 ///   (`log::committed_records_are_not_redelivered`).
+/// - Records that the log no longer has are delivered as a [`Gap`], before the records after them
+///   (`log::records_deleted_unread_are_a_gap`), and again until a position after it is committed
+///   (`log::an_uncommitted_gap_is_redelivered`). Deleting committed records is no gap, and a new group has none
+///   (`log::deleting_committed_records_is_no_gap`).
 /// - A commit of a smaller offset moves the position back (`log::a_smaller_offset_moves_the_position_back`).
 /// - `commit` takes the *next* offset and returns one outcome per position, in the order of the call
 ///   (`log::commit_returns_one_outcome_per_position`).
@@ -127,6 +136,8 @@ pub trait LogSource: Debug + Send + Sync + 'static {
 pub enum SourceEvent {
     /// Records to be stored.
     Batch(Batch),
+    /// Records that the log no longer has.
+    Gap(Gap),
     /// Partitions that this member has to give up.
     Revoked(Revocation),
     /// The source was closed: no more events follow.

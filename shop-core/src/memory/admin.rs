@@ -1,6 +1,7 @@
 //! The administrative port of the in-memory log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -42,7 +43,8 @@ impl LogAdmin for InMemoryLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         let held = lock(&self.shared.state).partitions.clone();
         let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
-        let held = held.into_iter().filter(|(_, records)| !records.is_empty());
+        let held = held.into_iter().map(|(index, held)| (index, held.records));
+        let held = held.filter(|(_, records)| !records.is_empty());
         let batches = held.map(move |(index, records)| {
             let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0);
             Ok(Batch::new(partition, records))
@@ -56,10 +58,15 @@ impl LogAdmin for InMemoryLog {
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
         let state = lock(&self.shared.state);
-        let records = state.partitions.get(&index).map(Vec::as_slice).unwrap_or_default();
-        let record = records.iter().find(|record| record.offset == offset).cloned();
+        let held = state.partitions.get(&index);
+        let first = held.and_then(|held| held.from(offset).first());
+        let record = first.filter(|record| record.offset == offset).cloned();
         let (cluster, topic) = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
         Ok(record.map(|record| (Partition::new(cluster, topic, index, 0), record)))
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        None
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
@@ -70,6 +77,7 @@ impl LogAdmin for InMemoryLog {
     }
 
     async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
+        DeadLetter::check_replayable(dead_letters)?;
         Ok(self.resolve(dead_letters, of, Resolution::Replayed))
     }
 

@@ -37,7 +37,8 @@ struct Member {
 #[derive(Debug)]
 struct Owned {
     epoch: u64,
-    fetch: u64,
+    /// The offset of the next record to deliver; `None` for the earliest.
+    fetch: Option<u64>,
     /// When the rebalance takes the partition without its owner's consent.
     revoked_at: Option<Instant>,
 }
@@ -88,7 +89,7 @@ impl Group {
     }
 
     /// The partitions that `member` may read: index, epoch and offset.
-    pub(super) fn readable(&self, member: MemberId) -> impl Iterator<Item = (u32, u64, u64)> {
+    pub(super) fn readable(&self, member: MemberId) -> impl Iterator<Item = (u32, u64, Option<u64>)> {
         let owned = self.members.get(&member).into_iter().flat_map(|member| &member.owned);
         owned
             .filter(|(_, owned)| owned.revoked_at.is_none())
@@ -98,7 +99,7 @@ impl Group {
     pub(super) fn advance(&mut self, member: MemberId, partition: u32, fetch: u64) {
         let owned = self.members.get_mut(&member).and_then(|member| member.owned.get_mut(&partition));
         if let Some(owned) = owned {
-            owned.fetch = fetch;
+            owned.fetch = Some(fetch);
         }
     }
 
@@ -220,7 +221,7 @@ impl Group {
             let Some(member) = self.members.get_mut(id).filter(|_| !is_owned) else { continue };
             let epoch = self.epochs.entry(*index).or_default();
             *epoch += 1;
-            let fetch = self.committed.get(index).copied().unwrap_or_default();
+            let fetch = self.committed.get(index).copied();
             member.owned.insert(*index, Owned { epoch: *epoch, fetch, revoked_at: None });
         }
     }
@@ -283,7 +284,7 @@ mod tests {
         assert_eq!(group.commit(1, 4, 1, 7), CommitOutcome::Committed, "commits count during the revocation");
         assert_eq!(group.expire(at), None);
         assert_eq!(group.commit(1, 4, 1, 8), CommitOutcome::Fenced);
-        assert_eq!(group.readable(2).collect::<Vec<_>>(), [(3, 2, 0), (4, 2, 7)]);
+        assert_eq!(group.readable(2).collect::<Vec<_>>(), [(3, 2, None), (4, 2, Some(7))]);
     }
 
     #[tokio::test]

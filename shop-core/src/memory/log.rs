@@ -81,12 +81,39 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) partitions: BTreeMap<u32, Vec<LogRecord>>,
+    pub(super) partitions: BTreeMap<u32, PartitionRecords>,
     pub(super) groups: BTreeMap<String, Group>,
     /// In the order in which they were put.
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) resolved: BTreeMap<(u32, u64), ResolvedDeadLetter>,
     pub(super) last_member: u64,
+}
+
+/// The records of one partition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PartitionRecords {
+    /// The offset of the first record; that of the next one if there is none.
+    pub(super) first: u64,
+    pub(super) records: Vec<LogRecord>,
+}
+
+impl PartitionRecords {
+    /// The offset of the next record.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
+    /// The records from `offset` on.
+    pub(super) fn from(&self, offset: u64) -> &[LogRecord] {
+        let start = usize::try_from(offset.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        &self.records[start.min(self.records.len())..]
+    }
+
+    fn delete_before(&mut self, offset: u64) {
+        let kept = self.from(offset).to_vec();
+        self.first = self.end() - kept.len() as u64;
+        self.records = kept;
+    }
 }
 
 impl Default for InMemoryLog {
@@ -101,7 +128,7 @@ impl InMemoryLog {
     pub fn new(mut options: InMemoryLogOptions) -> Self {
         options.partitions = options.partitions.max(1);
         options.batch_records = options.batch_records.max(1);
-        let partitions = (0..options.partitions).map(|index| (index, Vec::new())).collect();
+        let partitions = (0..options.partitions).map(|index| (index, PartitionRecords::default())).collect();
         let topic = options.topic.as_str().into();
         Self {
             shared: Arc::new(Shared {
@@ -136,6 +163,15 @@ impl InMemoryLog {
     #[must_use]
     pub fn append(&self, record: LogRecord) -> RecordPosition {
         self.shared.append(record)
+    }
+
+    /// Deletes the records of `partition` before `offset`, as retention does. A group that has not read them gets a
+    /// [`Gap`](crate::log::Gap).
+    pub fn delete_before(&self, partition: u32, offset: u64) {
+        let mut state = lock(&self.shared.state);
+        state.partitions.entry(partition).or_default().delete_before(offset);
+        drop(state);
+        self.shared.changed.notify_waiters();
     }
 
     /// The committed position of `group`: the next offset per partition.
@@ -187,10 +223,10 @@ impl Shared {
     pub(super) fn append_to(&self, state: &mut State, mut record: LogRecord) -> RecordPosition {
         let partition = self.partition_of(record.key.as_deref());
         let records = state.partitions.entry(partition).or_default();
-        record.offset = records.len() as u64;
+        record.offset = records.end();
         record.time = self.options.clock.now();
         let position = RecordPosition::new(self.topic.to_string(), partition, record.offset);
-        records.push(record);
+        records.records.push(record);
         position
     }
 

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::group::{Group, MemberId};
 use super::lock;
-use super::log::{Shared, State};
+use super::log::{PartitionRecords, Shared, State};
 use crate::Result;
 use crate::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogRecord, LogSource, Partition, Revocation,
-    RevocationCause, SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Gap, GapCause, Lag, LogRecord, LogSource, Partition,
+    Revocation, RevocationCause, SourceEvent,
 };
 
 /// A member of a consumer group on an [`InMemoryLog`](super::InMemoryLog), until it is closed or dropped.
@@ -67,15 +67,17 @@ impl InMemorySource {
         if let Some((revoked, cause)) = group.take_event(self.member) {
             return Found::Event(SourceEvent::Revoked(self.revocation(revoked, cause)));
         }
-        let records = |index: u32| partitions.get(&index).map(Vec::as_slice).unwrap_or_default();
-        let readable =
-            group.readable(self.member).find(|(index, _, fetch)| *fetch < records(*index).len() as u64);
-        let Some((index, epoch, fetch)) = readable.filter(|_| has_room) else {
+        let readable = group.readable(self.member).find_map(|(index, epoch, fetch)| {
+            let held = partitions.get(&index)?;
+            let fetch = fetch.unwrap_or(held.first);
+            (fetch < held.end()).then_some((index, epoch, fetch, held))
+        });
+        let Some((index, epoch, fetch, held)) = readable.filter(|_| has_room) else {
             return Found::Wait(next_timeout);
         };
-        let batch = self.cut(records(index), fetch);
-        group.advance(self.member, index, fetch + batch.len() as u64);
-        Found::Event(SourceEvent::Batch(Batch::new(self.partition(index, epoch), batch)))
+        let (event, next) = self.read(self.partition(index, epoch), held, fetch);
+        group.advance(self.member, index, next);
+        Found::Event(event)
     }
 
     async fn wait(&self, has_room: bool) -> SourceEvent {
@@ -96,9 +98,19 @@ impl InMemorySource {
         }
     }
 
-    /// The records of one batch, from offset `fetch` on.
-    fn cut(&self, records: &[LogRecord], fetch: u64) -> Vec<LogRecord> {
-        let start = usize::try_from(fetch).unwrap_or(usize::MAX).min(records.len());
+    /// What comes at offset `fetch`, and the offset after it.
+    fn read(&self, partition: Partition, held: &PartitionRecords, fetch: u64) -> (SourceEvent, u64) {
+        if fetch < held.first {
+            let gap = Gap::new(partition, fetch, held.first, GapCause::Deleted);
+            return (SourceEvent::Gap(gap), held.first);
+        }
+        let batch = self.cut(held.from(fetch));
+        let next = fetch + batch.len() as u64;
+        (SourceEvent::Batch(Batch::new(partition, batch)), next)
+    }
+
+    /// The first records, as many as one batch has.
+    fn cut(&self, records: &[LogRecord]) -> Vec<LogRecord> {
         let options = &self.log.options;
         let mut bytes = 0;
         let fits = |record: &&LogRecord| {
@@ -106,7 +118,7 @@ impl InMemorySource {
             bytes += record.size();
             first || bytes <= options.batch_bytes
         };
-        records[start..].iter().take(options.batch_records).take_while(fits).cloned().collect()
+        records.iter().take(options.batch_records).take_while(fits).cloned().collect()
     }
 
     fn partition(&self, index: u32, epoch: u64) -> Partition {
@@ -137,7 +149,7 @@ impl LogSource for InMemorySource {
                 SourceEvent::Revoked(revocation) => return Ok(ControlEvent::Revoked(revocation)),
                 SourceEvent::Closed => return Ok(ControlEvent::Closed),
                 // Not delivered to a reader without capacity.
-                SourceEvent::Batch(_) => {}
+                SourceEvent::Batch(_) | SourceEvent::Gap(_) => {}
             }
         }
     }
@@ -155,11 +167,11 @@ impl LogSource for InMemorySource {
     async fn lag(&self) -> Result<Lag> {
         let state = lock(&self.log.state);
         let group = state.groups.get(&self.group);
-        let behind = |(index, ..): (u32, u64, u64)| {
-            let end = state.partitions.get(&index).map_or(0, |records| records.len() as u64);
+        let behind = |(index, ..): (u32, u64, Option<u64>)| {
+            let (first, end) = state.partitions.get(&index).map_or((0, 0), |held| (held.first, held.end()));
             let next = group.and_then(|group| group.committed.get(&index)).copied().unwrap_or_default();
             // The committed position may be beyond the end.
-            (index, end.saturating_sub(next))
+            (index, end.saturating_sub(next.max(first)))
         };
         let records = group.into_iter().flat_map(|group| group.readable(self.member)).map(behind).collect();
         Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
 
-use crate::log::{DeadLetterState, LogAdmin, ReasonKind, RecordId, Resolution};
+use crate::log::{DeadLetterState, Gap, LogAdmin, ReasonKind, RecordId, Resolution};
 use crate::{PurchaseId, Result};
 
 /// Ids of records and purchases.
@@ -13,6 +13,7 @@ pub(super) struct DeadLetterIndex {
     pending: BTreeMap<RecordId, ReasonKind>,
     resolved: BTreeSet<RecordId>,
     replayed: BTreeSet<PurchaseId>,
+    gaps: Vec<Gap>,
 }
 
 /// The state of a dead letter.
@@ -29,6 +30,7 @@ impl DeadLetterIndex {
         while let Some(state) = all.try_next().await? {
             match state {
                 DeadLetterState::Pending(dead_letter) => {
+                    index.gaps.extend(dead_letter.gap());
                     index.pending.insert(dead_letter.record_id(), dead_letter.reason.kind());
                 }
                 DeadLetterState::Resolved(dead_letter) => {
@@ -49,6 +51,11 @@ impl DeadLetterIndex {
             return Some(Disposition::DeadLettered(*reason));
         }
         self.resolved.contains(record).then_some(Disposition::Resolved)
+    }
+
+    /// The pending gaps, merged.
+    pub(super) fn gaps(&mut self) -> Vec<Gap> {
+        Gap::merge(std::mem::take(&mut self.gaps))
     }
 
     /// Whether a record with this id was replayed. An operator has then decided which of two contents to store.

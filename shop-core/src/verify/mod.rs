@@ -1,4 +1,4 @@
-//! Verifies a store against the whole log: finds missing, duplicate and mismatched purchases.
+//! Verifies a store against the whole log: finds missing, duplicate and mismatched purchases, and pending gaps.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
-use crate::log::{LogAdmin, RecordPosition};
+use crate::log::{Gap, LogAdmin, RecordPosition};
 use crate::option_setters;
 use crate::ports::PurchaseQuery;
 use crate::{PurchaseId, Result};
@@ -46,6 +46,8 @@ use scan::LogScan;
 ///   Otherwise it is [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is stored
 ///   with other content.
 /// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
+/// - No [gap](VerifyReport::gaps) is pending: the log had every record until it was read, or an operator has discarded
+///   the dead letter of the gap.
 ///
 /// Records that are appended after the scan began are not verified. Earlier ones may still be in flight: records that
 /// are not found are looked up again until none of them has appeared for the
@@ -140,13 +142,20 @@ pub struct VerifyReport {
     pub mismatched: Findings<UnverifiedRecord>,
     /// Ids that the store contains more than once.
     pub duplicates: Findings<PurchaseId>,
+    /// Gaps whose dead letter is pending. Overlapping gaps are merged.
+    pub gaps: Findings<Gap>,
+    /// The number of records in all of them.
+    pub lost: u64,
 }
 
 impl VerifyReport {
-    /// Whether nothing is missing, duplicated or mismatched.
+    /// Whether nothing is missing, duplicated or mismatched, and no gap is pending.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
-        self.missing.count == 0 && self.mismatched.count == 0 && self.duplicates.count == 0
+        self.missing.count == 0
+            && self.mismatched.count == 0
+            && self.duplicates.count == 0
+            && self.gaps.count == 0
     }
 }
 

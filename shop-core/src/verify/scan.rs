@@ -94,6 +94,10 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 
     pub(super) async fn end(mut self) -> Result<VerifyReport> {
         self.wait().await?;
+        for gap in self.dead_letters.gaps() {
+            self.report.lost += gap.count();
+            self.report.gaps.add(gap, self.verify.options.max_reported);
+        }
         Ok(self.report)
     }
 

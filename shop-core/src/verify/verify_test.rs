@@ -205,6 +205,10 @@ impl LogAdmin for Truncated {
         self.0.find(index, offset).await
     }
 
+    fn retention(&self) -> Option<Duration> {
+        None
+    }
+
     fn first_offset(&self) -> u64 {
         self.0.first_offset()
     }

@@ -1,7 +1,5 @@
 //! Metrics of users and orders: their relays, and the ingests of their events, read at each scrape.
 
-use std::time::Duration;
-
 use shop_core::Timestamp;
 use shop_core::ingest::IngestMonitor;
 use shop_core::log::Lag;
@@ -27,25 +25,26 @@ impl Metrics {
         // Unknown values stay as they were.
         if let Some(backlog) = backlog {
             pending.set(approximately(backlog.entries));
-            oldest.set(backlog.oldest.map_or(0.0, |oldest| age(oldest, now).as_secs_f64()));
+            oldest.set(backlog.oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64()));
         }
     }
 
     /// Exports the state of the ingest of the events of `topic`; its `lag` was queried before.
-    pub(crate) fn note_events(&self, topic: &str, monitor: &IngestMonitor, lag: Option<&Lag>) {
+    pub(crate) fn note_events(
+        &self,
+        topic: &str,
+        monitor: &IngestMonitor,
+        lag: Option<&Lag>,
+        now: Timestamp,
+    ) {
         let status = monitor.status();
         for (outcome, count) in outcomes(&status.counters) {
             let labels = [("topic", topic), ("outcome", outcome)];
             self.counter(names::EVENT_RECORDS, &labels).absolute(count);
         }
         self.note_waiting(names::EVENT_WAITING, &status, &[("topic", topic)]);
-        self.note_oldest(&status, Some(topic));
+        self.note_oldest(&status, Some(topic), now);
+        self.note_lost(&status, lag);
         lag.into_iter().for_each(|lag| self.note_lag(lag));
     }
-}
-
-/// The age of `time`; zero when the clocks of two machines put it in the future.
-fn age(time: Timestamp, now: Timestamp) -> Duration {
-    let millis = now.as_millis().saturating_sub(time.as_millis());
-    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }

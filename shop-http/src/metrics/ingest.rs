@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use metrics::Histogram;
+use shop_core::Timestamp;
 use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
-use shop_core::log::{Lag, ReasonKind};
+use shop_core::log::{Gap, Lag, ReasonKind};
 
 use super::names::{self, Name};
 use super::registry::{Labels, Metrics};
@@ -56,8 +58,8 @@ impl Metrics {
         Arc::new(Observer::new(self))
     }
 
-    /// Exports the state of `monitor`; its `lag` was queried before.
-    pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>) {
+    /// Exports the state of `monitor` at `now`; its `lag` was queried before.
+    pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
         self.note_counters(&status);
         self.note_load(&status);
@@ -70,7 +72,8 @@ impl Metrics {
             let is_it = f64::from(u8::from(phase == status.phase));
             self.gauge(names::INGEST_PHASE, &[("phase", phase.as_str())]).set(is_it);
         }
-        self.note_oldest(&status, lag.map(|lag| &*lag.topic));
+        self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
+        self.note_lost(&status, lag);
         lag.into_iter().for_each(|lag| self.note_lag(lag));
     }
 
@@ -111,13 +114,16 @@ impl Metrics {
     }
 
     /// Per topic that was consumed. `topic` has a series before its first record.
-    pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>) {
+    pub(super) fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>, now: Timestamp) {
         self.note_stuck(status);
         let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
         let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
         for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
             let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
             self.gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)]).set(age);
+            let unread = status.oldest_unread.get(topic).copied().flatten();
+            let age = unread.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
+            self.gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)]).set(age);
         }
     }
 
@@ -133,6 +139,36 @@ impl Metrics {
         for (&reason, &count) in &*known {
             let labels = [("topic", topic), ("reason", reason)];
             self.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
+        }
+    }
+
+    /// Keeps the pending gaps of `topic`, as found in the log of an ingest of this process. `/health` names them, and is
+    /// degraded until there are none.
+    pub fn note_gaps(&self, topic: &str, pending: Vec<Gap>) {
+        let mut gaps = self.shared.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.insert(topic.to_owned(), pending);
+    }
+
+    /// Exports how long the log of `topic` keeps a record that was not read; `None` if that is unlimited or unknown.
+    pub fn note_retention(&self, topic: &str, retention: Option<Duration>) {
+        let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
+        self.gauge(names::LOG_RETENTION, &[("topic", topic)]).set(seconds);
+    }
+
+    /// The pending gaps of the topics for which `includes` holds.
+    pub(crate) fn gaps(&self, includes: impl Fn(&str) -> bool) -> Vec<Gap> {
+        let gaps = self.shared.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.iter().filter(|(topic, _)| includes(topic)).flat_map(|(_, gaps)| gaps.clone()).collect()
+    }
+
+    /// Per partition that was assigned or has lost records. Others are unknown.
+    pub(super) fn note_lost(&self, status: &IngestStatus, lag: Option<&Lag>) {
+        let assigned = lag.into_iter().flat_map(|lag| lag.records.keys().map(|index| (&lag.topic, *index)));
+        let lost = status.lost.keys().map(|(topic, index)| (topic, *index));
+        for (topic, index) in assigned.chain(lost) {
+            let count = status.lost.get(&(Arc::clone(topic), index)).copied().unwrap_or_default();
+            let labels = [("topic", &**topic), ("partition", &*index.to_string())];
+            self.counter(names::INGEST_LOST, &labels).absolute(count);
         }
     }
 

@@ -91,6 +91,14 @@ names! {
         "Documents in the store that are not purchases, each counted once, up to 10,000.");
     DEAD_LETTERS_WAITING = gauge(
         "shop_dead_letters_waiting", "Pending dead letters of a topic, by reason, when last counted.");
+    INGEST_LOST = counter(
+        "shop_ingest_lost_records_total", "Records that the log no longer had when ingest was to read them.");
+    INGEST_OLDEST_UNREAD = gauge(
+        "shop_ingest_oldest_unread_seconds",
+        "Age of the oldest record whose offset is not committed, by the log's timestamp; 0 when there is none.");
+    LOG_RETENTION = gauge(
+        "shop_log_retention_seconds",
+        "How long the log keeps a record that was not read; +Inf when it is unlimited or unknown.");
     INGEST_BATCH_RECORDS = histogram("shop_ingest_batch_records", RECORDS, "Records per batch.");
     INGEST_BATCH_BYTES = histogram("shop_ingest_batch_bytes", BYTES, "Bytes per batch.");
     INGEST_FRESHNESS = histogram(

@@ -9,6 +9,7 @@ use ::metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
+use shop_core::log::Gap;
 
 use super::names::{self, ALL, Kind, Name};
 
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub(super) stuck: Mutex<BTreeSet<[String; 5]>>,
     /// The pending dead letters of each topic, by reason.
     pub(super) dead_letters: Mutex<BTreeMap<String, BTreeMap<&'static str, u64>>>,
+    /// The pending gaps of each topic.
+    pub(super) gaps: Mutex<BTreeMap<String, Vec<Gap>>>,
     /// The unreadable documents of the store, counted there.
     unreadable: OnceLock<Arc<AtomicU64>>,
 }
@@ -75,6 +78,7 @@ impl Metrics {
             stuck: Mutex::default(),
             lags: Mutex::default(),
             dead_letters: Mutex::default(),
+            gaps: Mutex::default(),
             unreadable: OnceLock::new(),
         };
         with_local_recorder(&shared.recorder, || shared.process.describe());

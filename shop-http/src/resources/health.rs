@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
+use shop_core::log::Gap;
 
 use crate::dialect::RequestDialect;
 use crate::response::Json;
@@ -22,6 +23,8 @@ pub(crate) const DEGRADED: &str = "degraded";
 pub(crate) const KAFKA_UNAVAILABLE: &str = "Kafka not connected";
 pub(crate) const LOG_UNAVAILABLE: &str = "The log is not writable";
 pub(crate) const INGEST_STOPPED: &str = "Ingest has stopped";
+/// The maximum number of gaps in `/health`.
+const MAX_GAPS: usize = 10;
 
 /// `GET /healthz`: the process is alive. Checks nothing else.
 pub(crate) async fn alive_text() -> &'static str {
@@ -155,7 +158,11 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         "duplicates": counters.duplicates,
         "dead_lettered": counters.dead_lettered,
         // The pending dead letters in its log, of all processes, if they were counted.
-        "dead_letters_waiting": service.metrics.dead_letters_waiting(is_its),
+        "dead_letters_waiting": service.metrics.dead_letters_waiting(&is_its),
+        // Records that the log no longer had when they were to be read.
+        "lost_records": counters.lost,
+        // The gaps in its log whose dead letters are pending, if there are any.
+        "gaps": gaps_health(&service.metrics.gaps(is_its)),
         "in_flight": in_flight,
         // The records after the group's committed offset in the partitions assigned to this process, if known.
         "lag": lag,
@@ -167,6 +174,28 @@ async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl F
         "stuck": stuck.map(stuck_health),
         "stopped_because": failure.map(|error| error.message().to_owned()),
     }))
+}
+
+/// The pending gaps; `null` without any.
+fn gaps_health(gaps: &[Gap]) -> Value {
+    if gaps.is_empty() {
+        return Value::Null;
+    }
+    let named = gaps.iter().take(MAX_GAPS).map(|gap| {
+        json!({
+            "topic": &*gap.partition.topic,
+            "partition": gap.partition.index,
+            "from": gap.from,
+            // The first offset after it.
+            "to": gap.to,
+            "count": gap.count(),
+            "cause": gap.cause.as_str(),
+        })
+    });
+    json!({
+        "records": gaps.iter().map(Gap::count).sum::<u64>(),
+        "pending": named.collect::<Vec<_>>(),
+    })
 }
 
 /// The state of a record that the store does not accept.
@@ -231,7 +260,9 @@ pub(crate) async fn health(
     let (ports, ingest, entities) = tokio::join!(Ports::check(&service), ingest, entities);
     let mut body = Map::new();
     let mut code = StatusCode::OK;
-    let mut word = if service.ingests().any(is_degraded) { DEGRADED } else { dialect.health.healthy };
+    let has_lost = !service.metrics.gaps(|_| true).is_empty();
+    let is_degraded = has_lost || service.ingests().any(is_degraded);
+    let mut word = if is_degraded { DEGRADED } else { dialect.health.healthy };
     match service.kind {
         ServiceKind::Facing => {
             body.insert("status".into(), word.into());

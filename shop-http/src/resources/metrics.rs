@@ -23,7 +23,7 @@ async fn note(service: &Service, entity: Entity<'_>) {
     let events = async {
         if let Some(events) = entity.ingest {
             let lag = check_with_timeout(events.lag()).await.ok();
-            service.metrics.note_events(entity.subscribed_topic, events, lag.as_ref());
+            service.metrics.note_events(entity.subscribed_topic, events, lag.as_ref(), service.clock.now());
         }
     };
     tokio::join!(relay, events);
@@ -34,7 +34,7 @@ pub(crate) async fn get(State(service): State<Arc<Service>>) -> Response {
     let purchases = async {
         if let Some(ingest) = service.ingest() {
             let lag = check_with_timeout(ingest.lag()).await.ok();
-            service.metrics.note_ingest(ingest, lag.as_ref());
+            service.metrics.note_ingest(ingest, lag.as_ref(), service.clock.now());
         }
     };
     let entities = join_all(service.own_entities().map(|entity| note(&service, entity)));

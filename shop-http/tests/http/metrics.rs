@@ -50,6 +50,7 @@ impl Measured {
         let metrics = Metrics::new();
         // What a program counts in its log and its store.
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
+        metrics.note_retention("purchases", None);
         metrics.count_unreadable(Arc::default());
         let ingest = Ingest::new(source, Arc::clone(&stored) as _, letters, IngestOptions::default());
         let ingest = ingest.with_observer(metrics.ingest_observer());

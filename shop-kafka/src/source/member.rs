@@ -32,8 +32,10 @@ pub(super) struct Member {
     committing: Mutex<Weak<Consumer>>,
     /// The group's lag by partition, from the latest statistics.
     lag: Mutex<BTreeMap<u32, u64>>,
-    /// Whether partitions were assigned since the reader thread last checked.
+    /// Whether partitions were assigned since the reader thread last paused them.
     pub(super) assigned: AtomicBool,
+    /// Whether partitions were assigned since the reader thread last compared their positions with the log.
+    unchecked: AtomicBool,
 }
 
 impl Member {
@@ -47,6 +49,7 @@ impl Member {
             committing: Mutex::default(),
             lag: Mutex::default(),
             assigned: AtomicBool::new(false),
+            unchecked: AtomicBool::new(false),
         }
     }
 
@@ -85,10 +88,18 @@ impl Member {
         Some(Partition::new(cluster, Arc::clone(&self.log.topic.name), index, epoch))
     }
 
-    pub(super) fn own(&self, indices: impl Iterator<Item = u32>) {
+    /// Takes ownership of partitions. Returns their epoch.
+    pub(super) fn own(&self, indices: impl Iterator<Item = u32>) -> u64 {
         let epoch = self.log.next_epoch();
         lock(&self.owned).extend(indices.map(|index| (index, epoch)));
         self.assigned.store(true, Ordering::Release);
+        self.unchecked.store(true, Ordering::Release);
+        epoch
+    }
+
+    /// Whether partitions were assigned since the last call.
+    pub(super) fn take_unchecked(&self) -> bool {
+        self.unchecked.swap(false, Ordering::AcqRel)
     }
 
     /// Returns the owned partitions, with their epochs.

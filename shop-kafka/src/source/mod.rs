@@ -9,6 +9,7 @@
 
 mod member;
 mod pending;
+mod positions;
 mod queue;
 mod reader;
 mod rebalance;

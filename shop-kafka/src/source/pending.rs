@@ -65,6 +65,11 @@ impl Pending {
         self.partitions.remove_entry(&index)
     }
 
+    /// Removes the batch of partition `index`.
+    pub(super) fn take(&mut self, index: u32) -> Option<BatchBuilder> {
+        self.partitions.remove(&index)
+    }
+
     /// Returns the start time of the oldest batch.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.partitions.values().map(|batch| batch.since).min()

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use shop_core::Result;
-use shop_core::log::{Batch, ControlEvent, Partition, Revocation, RevocationCause, SourceEvent};
+use shop_core::log::{Batch, ControlEvent, Gap, Partition, Revocation, RevocationCause, SourceEvent};
 use tokio::sync::Notify;
 
 use crate::client::lock;
@@ -28,9 +28,41 @@ pub(super) struct EventQueue {
 struct Content {
     closed: bool,
     revoked: VecDeque<Revoked>,
-    batches: VecDeque<Batch>,
+    deliveries: VecDeque<Delivery>,
     bytes: usize,
     error: Option<shop_core::Error>,
+}
+
+/// What a caller with capacity gets, in order.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    Batch(Batch),
+    Gap(Gap),
+}
+
+impl Delivery {
+    const fn partition(&self) -> &Partition {
+        match self {
+            Self::Batch(batch) => &batch.partition,
+            Self::Gap(gap) => &gap.partition,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.size(),
+            Self::Gap(_) => 0,
+        }
+    }
+}
+
+impl From<Delivery> for SourceEvent {
+    fn from(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::Batch(batch) => Self::Batch(batch),
+            Delivery::Gap(gap) => Self::Gap(gap),
+        }
+    }
 }
 
 /// Partitions that are to be given up, or were lost.
@@ -53,14 +85,14 @@ impl EventQueue {
     }
 
     fn has_room(&self, content: &Content) -> bool {
-        content.batches.len() < READ_AHEAD && content.bytes < self.max_bytes
+        content.deliveries.len() < READ_AHEAD && content.bytes < self.max_bytes
     }
 
-    /// Adds a batch. Returns whether there is room for another one.
-    pub(super) fn put(&self, batch: Batch) -> bool {
+    /// Adds a batch or a gap. Returns whether there is room for another one.
+    pub(super) fn put(&self, delivery: Delivery) -> bool {
         let mut content = lock(&self.content);
-        content.bytes += batch.size();
-        content.batches.push_back(batch);
+        content.bytes += delivery.size();
+        content.deliveries.push_back(delivery);
         let has_room = self.has_room(&content);
         drop(content);
         self.notify.notify_waiters();
@@ -69,7 +101,7 @@ impl EventQueue {
 
     /// Whether no batch is queued.
     pub(super) fn is_empty(&self) -> bool {
-        lock(&self.content).batches.is_empty()
+        lock(&self.content).deliveries.is_empty()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -107,8 +139,8 @@ impl EventQueue {
     /// Adds a revocation of `partitions`, and removes their batches.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Arc<RebalanceBarrier>>) {
         let mut content = lock(&self.content);
-        content.batches.retain(|batch| !partitions.contains(&batch.partition));
-        content.bytes = content.batches.iter().map(Batch::size).sum();
+        content.deliveries.retain(|delivery| !partitions.contains(delivery.partition()));
+        content.bytes = content.deliveries.iter().map(Delivery::size).sum();
         if !content.closed {
             content.revoked.push_back(Revoked { partitions, rebalance });
         }
@@ -121,7 +153,7 @@ impl EventQueue {
         let mut content = lock(&self.content);
         content.closed = true;
         content.revoked.clear();
-        content.batches.clear();
+        content.deliveries.clear();
         content.bytes = 0;
         drop(content);
         self.notify.notify_waiters();
@@ -165,11 +197,11 @@ impl EventQueue {
         if let Some(revoked) = content.revoked.pop_front() {
             return Some(Ok(SourceEvent::Revoked(revoked.into())));
         }
-        if has_room && let Some(batch) = content.batches.pop_front() {
-            content.bytes = content.bytes.saturating_sub(batch.size());
+        if has_room && let Some(delivery) = content.deliveries.pop_front() {
+            content.bytes = content.bytes.saturating_sub(delivery.size());
             drop(content);
             self.room.notify_all();
-            return Some(Ok(SourceEvent::Batch(batch)));
+            return Some(Ok(delivery.into()));
         }
         content.error.take().map(Err)
     }

@@ -1,6 +1,5 @@
 //! The reader thread: joins the group, polls, builds batches, pauses while the queue is full, and leaves the group.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,11 +8,13 @@ use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use shop_core::log::Batch;
+use shop_core::log::{Batch, Gap};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
 use super::pending::{BatchBuilder, Limits, Pending};
+use super::positions::{Arrival, Positions};
+use super::queue::Delivery;
 use super::rejoin_backoff::RejoinBackoff;
 use crate::error::{from_code, from_kafka, is_about_connections, kafka_error};
 use crate::record::from_message;
@@ -25,8 +26,7 @@ pub(super) struct Reader {
     limits: Limits,
     /// The partition of the last record.
     current: Option<u32>,
-    /// The epoch and the offset of the last record of each partition.
-    last: BTreeMap<u32, (u64, i64)>,
+    positions: Positions,
     /// Whether the queue has room for another batch.
     has_room: bool,
     /// Whether the partitions are paused.
@@ -56,8 +56,16 @@ impl Reader {
     pub(super) fn new(member: Arc<Member>) -> Self {
         let options = &member.log.options;
         let limits = Limits { records: options.batch_records, bytes: options.batch_bytes };
-        let (pending, last) = (Pending::default(), BTreeMap::new());
-        Self { member, pending, limits, current: None, last, has_room: true, paused: false, check_at: None }
+        Self {
+            member,
+            pending: Pending::default(),
+            limits,
+            current: None,
+            positions: Positions::default(),
+            has_room: true,
+            paused: false,
+            check_at: None,
+        }
     }
 
     /// Reads until the source is closed.
@@ -96,7 +104,7 @@ impl Reader {
     fn leave(&mut self, consumer: Arc<Consumer>) {
         self.member.lose_all();
         self.member.stop_commits();
-        self.pending = Pending::default();
+        (self.pending, self.positions) = (Pending::default(), Positions::default());
         (self.has_room, self.paused) = (true, false);
         drop(consumer);
     }
@@ -135,9 +143,12 @@ impl Reader {
         while !self.member.queue.is_closed() {
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
+            for gap in self.positions.check_assigned(&self.member, consumer) {
+                self.put_gap(gap);
+            }
             match consumer.poll(self.poll_timeout()) {
                 Some(Ok(message)) => {
-                    self.add(&message);
+                    self.add(consumer, &message)?;
                     self.read_on(consumer)?;
                 }
                 Some(Err(error)) => self.handle_error(consumer, error)?,
@@ -155,7 +166,7 @@ impl Reader {
                 break;
             }
             match consumer.poll(Duration::ZERO) {
-                Some(Ok(message)) => self.add(&message),
+                Some(Ok(message)) => self.add(consumer, &message)?,
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
                     self.flush_due();
@@ -208,31 +219,53 @@ impl Reader {
         self.member.log.options.batch_linger.saturating_sub(oldest.elapsed())
     }
 
-    fn add(&mut self, message: &BorrowedMessage<'_>) {
+    /// Adds a record to its batch, after a gap before it. An error ends the membership.
+    fn add(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
         self.check_at = None;
-        let Ok(index) = u32::try_from(message.partition()) else { return };
+        let Ok(index) = u32::try_from(message.partition()) else { return Ok(()) };
         // A partition without an epoch has just been revoked.
-        let Some(epoch) = self.member.epoch(index) else { return };
-        let Some(epoch) = self.check_offset_order((index, epoch), message.offset()) else { return };
+        let Some(epoch) = self.member.epoch(index) else { return Ok(()) };
+        let arrival = self.positions.arrive(&self.member, consumer, (index, epoch), message.offset())?;
+        let (epoch, gap) = match arrival {
+            Arrival::InOrder => (epoch, None),
+            Arrival::AfterGap(gap) => (epoch, Some(gap)),
+            Arrival::Backwards => self.restart(consumer, (index, epoch), message.offset())?,
+        };
+        if let Some(gap) = gap {
+            self.put_gap(gap);
+        }
         self.current = Some(index);
         let full = self.pending.add((index, epoch), |buffer| from_message(message, buffer), self.limits);
         if let Some(batch) = full {
             self.put(index, batch);
         }
+        Ok(())
     }
 
     /// Offsets increase, unless the log was truncated or recreated; librdkafka then resets its position. The committed
-    /// offset may have to go back as well, so the partition gets a new epoch. Returns the epoch of the record.
-    fn check_offset_order(&mut self, (index, epoch): (u32, u64), offset: i64) -> Option<u64> {
-        let last = self.last.insert(index, (epoch, offset));
-        if last.is_some_and(|(of, last)| of == epoch && offset <= last) {
-            tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
-            self.member.lose(&[(index, epoch)]);
-            self.member.own(std::iter::once(index));
-            self.last.remove(&index);
-            return self.member.epoch(index);
+    /// offset may have to go back as well, so the partition gets a new epoch. Returns it, and the gap.
+    fn restart(
+        &mut self,
+        consumer: &Consumer,
+        (index, epoch): (u32, u64),
+        offset: i64,
+    ) -> Result<(u64, Option<Gap>)> {
+        tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
+        self.member.lose(&[(index, epoch)]);
+        let epoch = self.member.own(std::iter::once(index));
+        let gap = self.positions.restart(&self.member, consumer, (index, epoch), offset)?;
+        Ok((epoch, gap))
+    }
+
+    /// Delivers a gap, after the records before it.
+    fn put_gap(&mut self, gap: Gap) {
+        let index = gap.partition.index;
+        if let Some(batch) = self.pending.take(index) {
+            self.put(index, batch);
         }
-        Some(epoch)
+        if self.member.epoch(index) == Some(gap.partition.epoch) {
+            self.has_room = self.member.queue.put(Delivery::Gap(gap));
+        }
     }
 
     /// Delivers batches that are older than the linger time, or all batches if a caller is waiting. Called when no
@@ -256,7 +289,7 @@ impl Reader {
             return;
         }
         if let Some(partition) = self.member.partition(index, batch.epoch) {
-            self.has_room = self.member.queue.put(Batch::new(partition, batch.records));
+            self.has_room = self.member.queue.put(Delivery::Batch(Batch::new(partition, batch.records)));
         }
     }
 

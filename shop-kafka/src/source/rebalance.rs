@@ -27,7 +27,7 @@ impl ConsumerContext for Context<Arc<Member>> {
                 if let Err(error) = consumer.resume(list) {
                     tracing::warn!(%error, "failed to resume partitions");
                 }
-                member.own(indices.into_iter());
+                let _epoch = member.own(indices.into_iter());
             }
             Rebalance::Revoke(list) => member.give_up(consumer, &indices(list)),
             Rebalance::Error(error) => {

@@ -14,10 +14,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use shop_core::conformance::{BATCH_BYTES, BATCH_RECORDS, LogFixture, skip};
-use shop_core::log::{Log, LogSource};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use shop_core::conformance::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, skip};
+use shop_core::log::{Log, LogSource, RecordPosition};
 use shop_core::ports::PurchaseSink;
 use shop_core::{Clock as _, SystemClock};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
@@ -35,6 +37,7 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 pub(crate) struct KafkaFixture {
     log: KafkaLog,
     topic: String,
+    addresses: String,
     cluster: Option<InProcessCluster>,
     /// Runs as long as the fixture.
     _container: Option<Arc<KafkaContainer>>,
@@ -72,8 +75,9 @@ impl KafkaFixture {
     }
 
     async fn open(options: KafkaLogOptions, cluster: Option<InProcessCluster>) -> Self {
-        let topic = options.topic.clone();
-        Self { log: KafkaLog::open(options).await.expect("a log"), topic, cluster, _container: None }
+        let (topic, addresses) = (options.topic.clone(), options.brokers.clone());
+        let log = KafkaLog::open(options).await.expect("a log");
+        Self { log, topic, addresses, cluster, _container: None }
     }
 
     /// On the brokers that `SHOP_TEST_KAFKA` names, or on one in a container of the image `TEST_KAFKA_IMAGE`. `None`
@@ -110,6 +114,11 @@ impl KafkaFixture {
         &self.topic
     }
 
+    /// The addresses of the brokers.
+    pub(crate) fn addresses(&self) -> &str {
+        &self.addresses
+    }
+
     /// The cluster, if it is in this process.
     pub(crate) const fn cluster(&self) -> Option<&InProcessCluster> {
         self.cluster.as_ref()
@@ -131,6 +140,14 @@ impl KafkaFixture {
 
 #[async_trait]
 impl LogFixture for KafkaFixture {
+    /// librdkafka's cluster deletes no records.
+    fn capabilities(&self) -> Capabilities {
+        match self.cluster {
+            Some(_) => Capabilities::default().without_deletion(),
+            None => Capabilities::default(),
+        }
+    }
+
     fn log(&self) -> Arc<dyn Log> {
         Arc::new(self.log.clone())
     }
@@ -143,6 +160,19 @@ impl LogFixture for KafkaFixture {
         // Real brokers keep the groups of all tests, and of those before.
         let group = format!("{}-{group}", self.topic);
         Arc::new(self.log.source(&group).expect("a source"))
+    }
+
+    async fn delete_before(&self, position: &RecordPosition) {
+        let (partition, offset) = (position.partition.try_into(), position.offset.try_into());
+        let mut list = TopicPartitionList::new();
+        let offset = Offset::Offset(offset.expect("an offset"));
+        list.add_partition_offset(&position.topic, partition.expect("a partition"), offset)
+            .expect("an offset");
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.addresses);
+        let admin: AdminClient<_> = config.create().expect("a client");
+        let deleted = admin.delete_records(&list, &AdminOptions::new()).await.expect("a deletion");
+        deleted.elements().iter().for_each(|element| element.error().expect("a deletion"));
     }
 }
 

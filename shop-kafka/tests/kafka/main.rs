@@ -5,6 +5,7 @@
 use shop_core::conformance::{MemoryFixture, log_admin_suite, log_suite, pipeline_suite};
 
 mod fixture;
+mod gaps;
 mod logins;
 mod membership;
 mod operators;

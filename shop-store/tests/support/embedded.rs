@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use shop_core::conformance::{
     BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, LogFixture, OutboxFixture, StoreFixture,
 };
-use shop_core::log::{Log, LogRecord};
+use shop_core::log::{Log, LogRecord, RecordPosition};
 use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::record::Event;
@@ -34,7 +34,7 @@ use refund::Refund;
 pub(crate) struct EmbeddedFixture {
     log: EmbeddedLog,
     store: EmbeddedStore,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl EmbeddedFixture {
@@ -46,7 +46,7 @@ impl EmbeddedFixture {
         let log = EmbeddedLog::open(folder.path(), options).await.expect("a log");
         let store =
             EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("a store");
-        Self { log, store, _folder: folder }
+        Self { log, store, folder }
     }
 }
 
@@ -63,6 +63,13 @@ impl LogFixture for EmbeddedFixture {
 
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(self.log.sink())
+    }
+
+    async fn delete_before(&self, position: &RecordPosition) {
+        let connection = Connection::open(self.folder.path().join("log.db")).expect("the log's file");
+        connection.busy_timeout(std::time::Duration::from_secs(20)).expect("a timeout");
+        let offset = i64::try_from(position.offset).expect("an offset");
+        connection.execute("DELETE FROM records WHERE offset < ?1", [offset]).expect("a deletion");
     }
 }
 

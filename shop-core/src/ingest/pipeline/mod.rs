@@ -15,20 +15,21 @@ mod report;
 mod world_test;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::event::{Action, BatchEvent, BatchOutcome, Event, SourceAnswer, Wants};
+use super::event::{Action, BatchEvent, BatchOutcome, Event, SourceAnswer, Wants, Work};
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
 use super::{IngestCounters, IngestOptions};
-use crate::log::{Batch, Partition, RevocationCause};
+use crate::log::{Partition, RevocationCause};
 use crate::{Error, ErrorKind, Result};
 use commits::Commits;
 pub(super) use commits::overdue;
 use drain::{Drain, DrainDeadlines};
-use progress::Progress;
+use progress::{Progress, Read};
 
 /// The minimum time that the source has to leave its group, even if the drain took longer.
 const MIN_CLOSE: Duration = Duration::from_millis(500);
@@ -116,6 +117,8 @@ pub(super) struct Pipeline {
     stopping: Option<DrainDeadlines>,
     failure: Option<Error>,
     counters: IngestCounters,
+    /// The number of lost records, and the last gap.
+    lost: BTreeMap<Key, (u64, Range<u64>)>,
     freshness: Option<Duration>,
     retries: BTreeMap<Component, u64>,
     /// Whether failures or stuck records have changed since the last report.
@@ -140,6 +143,7 @@ impl Pipeline {
             stopping: None,
             failure: None,
             counters: IngestCounters::default(),
+            lost: BTreeMap::new(),
             freshness: None,
             retries: BTreeMap::new(),
             failures_changed: false,
@@ -227,7 +231,9 @@ impl Pipeline {
             self.on_source_healthy();
         }
         match answer {
-            Ok(SourceAnswer::Batch(batch)) => self.start_batch(batch, now, actions),
+            Ok(SourceAnswer::Batch(batch)) if batch.records.is_empty() => {}
+            Ok(SourceAnswer::Batch(batch)) => self.start(Work::Batch(batch), now, actions),
+            Ok(SourceAnswer::Gap(gap)) => self.start(Work::Gap(gap), now, actions),
             Ok(SourceAnswer::Revoked { id, partitions, cause: RevocationCause::Lost, .. }) => {
                 // Nothing to drain: the batches in flight belong to an ended epoch.
                 self.leave(&partitions, actions);
@@ -260,11 +266,8 @@ impl Pipeline {
         self.failures_changed |= self.reading.recovered();
     }
 
-    fn start_batch(&mut self, batch: Batch, now: Instant, actions: &mut Vec<Action>) {
-        let partition = batch.partition.clone();
-        if batch.records.is_empty() {
-            return;
-        }
+    fn start(&mut self, work: Work, now: Instant, actions: &mut Vec<Action>) {
+        let partition = work.partition().clone();
         let unread = || Ownership::Reading(Progress::new(partition.clone()));
         let owned = self.partitions.entry(key(&partition)).or_insert_with(unread);
         if owned.is_past(partition.epoch) {
@@ -281,9 +284,10 @@ impl Pipeline {
             actions.extend(before.map(Action::Abandon));
             *owned = unread();
         }
-        let (number, records, bytes) = (self.batches, batch.records.len(), batch.size());
+        let (number, (records, bytes)) = (self.batches, work.size());
+        let read = Read { at: now, time: work.time() };
         let is_abandoned = owned.progress_mut().is_some_and(|progress| {
-            progress.start(number, now);
+            progress.start(number, read);
             progress.is_abandoned
         });
         self.batches += 1;
@@ -293,7 +297,7 @@ impl Pipeline {
         let batch_in_flight =
             InFlight { partition, records, bytes, read: now, failing: None, stuck: BTreeMap::new() };
         self.in_flight.insert(number, batch_in_flight);
-        actions.push(Action::Start { number, batch });
+        actions.push(Action::Start { number, work });
         if is_abandoned {
             actions.push(Action::Abandon(of_it));
         }
@@ -326,15 +330,19 @@ impl Pipeline {
         self.records -= records;
         self.bytes -= bytes;
         self.failures_changed |= failing.is_some() || !stuck.is_empty();
-        let Some(BatchOutcome { counters: tally, state, stop, freshness }) = outcome else { return };
-        let took = now.saturating_duration_since(read);
-        actions.push(Action::Completed(BatchReport {
-            records,
-            bytes,
-            counters: tally,
-            duration: took,
-            freshness,
-        }));
+        let Some(BatchOutcome { counters: tally, gap, state, stop, freshness }) = outcome else { return };
+        if let Some(gap) = gap {
+            self.count_gap(key(&partition), gap);
+        } else {
+            let duration = now.saturating_duration_since(read);
+            actions.push(Action::Completed(BatchReport {
+                records,
+                bytes,
+                counters: tally,
+                duration,
+                freshness,
+            }));
+        }
         self.counters.add(&tally);
         self.freshness = freshness.or(self.freshness);
         let progress = self.partitions.get_mut(&key(&partition)).and_then(Ownership::progress_mut);
@@ -346,6 +354,16 @@ impl Pipeline {
         if stop.is_some() {
             self.stop(stop, now);
         }
+    }
+
+    /// Counts the offsets of a gap. One that was delivered again, possibly grown, is counted once.
+    fn count_gap(&mut self, partition: Key, gap: Range<u64>) {
+        let (count, last) = self.lost.entry(partition).or_insert((0, 0..0));
+        let from = if last.contains(&gap.start) { last.end } else { gap.start };
+        let new = gap.end.saturating_sub(from);
+        *count += new;
+        self.counters.lost += new;
+        *last = gap;
     }
 
     /// Begins the shutdown.

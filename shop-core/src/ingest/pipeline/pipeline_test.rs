@@ -3,7 +3,7 @@
 use super::super::event::BatchState;
 use super::*;
 use crate::Timestamp;
-use crate::log::{CommitOffset, CommitOutcome, LogRecord};
+use crate::log::{Batch, CommitOffset, CommitOutcome, LogRecord};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -47,8 +47,13 @@ impl Fixture {
 
     /// Batch `number` has ended.
     fn finish(&mut self, number: u64, state: BatchState) -> Vec<Action> {
-        let outcome =
-            BatchOutcome { counters: IngestCounters::default(), state, stop: None, freshness: None };
+        let outcome = BatchOutcome {
+            counters: IngestCounters::default(),
+            gap: None,
+            state,
+            stop: None,
+            freshness: None,
+        };
         self.on(Event::Batch(number, BatchEvent::Finished(Some(outcome))))
     }
 

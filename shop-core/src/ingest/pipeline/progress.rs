@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::super::event::BatchState;
+use crate::Timestamp;
 use crate::log::{CommitOffset, Partition};
 
 /// The batches in flight of one partition and epoch, in the order of their offsets.
@@ -20,9 +21,9 @@ pub(super) struct Progress {
     /// The next offset that the log has confirmed.
     committed: Option<u64>,
     /// When the oldest durable record was read whose commit is in progress...
-    committing_since: Option<Instant>,
+    committing_since: Option<Read>,
     /// ... and the oldest one that became durable after that commit began.
-    durable_since: Option<Instant>,
+    durable_since: Option<Read>,
     /// The batches were abandoned: their results are ignored.
     pub(super) is_abandoned: bool,
 }
@@ -33,9 +34,19 @@ pub(super) struct Progress {
 struct Entry {
     /// The number of the last batch.
     number: u64,
-    /// When the first batch was read.
-    read: Instant,
+    /// The first batch.
+    read: Read,
     state: BatchState,
+}
+
+/// The first record of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
+pub(super) struct Read {
+    /// When it was read.
+    pub(super) at: Instant,
+    /// Its timestamp in the log; `None` for a gap.
+    pub(super) time: Option<Timestamp>,
 }
 
 impl Progress {
@@ -51,8 +62,8 @@ impl Progress {
         }
     }
 
-    /// Adds a batch that was read at `read`. Its `number` is greater than that of every batch before.
-    pub(super) fn start(&mut self, number: u64, read: Instant) {
+    /// Adds a batch. Its `number` is greater than that of every batch before.
+    pub(super) fn start(&mut self, number: u64, read: Read) {
         self.entries.push_back(Entry { number, read, state: BatchState::InFlight });
     }
 
@@ -115,8 +126,8 @@ impl Progress {
         self.committing_since = None;
     }
 
-    /// When the oldest uncommitted record was read, if there is one.
-    pub(super) fn oldest_uncommitted(&self) -> Option<Instant> {
+    /// The oldest uncommitted record, if there is one.
+    pub(super) fn oldest_uncommitted(&self) -> Option<Read> {
         let in_flight = self.entries.front().map(|entry| entry.read);
         self.committing_since.or(self.durable_since).or(in_flight)
     }
@@ -130,12 +141,16 @@ mod tests {
 
     use super::*;
 
+    fn at(at: Instant) -> Read {
+        Read { at, time: None }
+    }
+
     fn progress() -> Progress {
         Progress::new(Partition::new("cluster".into(), "purchases".into(), 0, 1))
     }
 
     fn start(progress: &mut Progress, numbers: std::ops::Range<u64>) {
-        numbers.for_each(|number| progress.start(number, Instant::now()));
+        numbers.for_each(|number| progress.start(number, at(Instant::now())));
     }
 
     #[test]
@@ -203,15 +218,15 @@ mod tests {
     #[test]
     fn the_age_is_that_of_the_oldest_record_that_is_not_committed() {
         let begun = Instant::now();
-        let second = |number| begun + Duration::from_secs(number);
+        let second = |number| at(begun + Duration::from_secs(number));
         let mut progress = progress();
         assert_eq!(progress.oldest_uncommitted(), None);
         (0..4).for_each(|number| progress.start(number, second(number)));
         progress.finish(1, BatchState::Durable(20));
-        assert_eq!(progress.oldest_uncommitted(), Some(begun), "the first is in flight");
+        assert_eq!(progress.oldest_uncommitted(), Some(at(begun)), "the first is in flight");
         progress.finish(0, BatchState::Durable(10));
         progress.begin_commit();
-        assert_eq!(progress.oldest_uncommitted(), Some(begun), "it is durable, but not committed");
+        assert_eq!(progress.oldest_uncommitted(), Some(at(begun)), "it is durable, but not committed");
         progress.finish(2, BatchState::Durable(30));
         progress.committed(20);
         assert_eq!(progress.oldest_uncommitted(), Some(second(2)), "it was not among those");

@@ -21,6 +21,12 @@ impl Pipeline {
             | replace(&mut status.in_flight_records, self.records)
             | replace(&mut status.in_flight_bytes, self.bytes)
             | replace(&mut status.freshness, self.freshness);
+        for (partition, (count, _)) in &self.lost {
+            if status.lost.get(partition) != Some(count) {
+                status.lost.insert(partition.clone(), *count);
+                changed = true;
+            }
+        }
         if std::mem::take(&mut self.failures_changed) {
             self.transitions.extend(self.report_failures(status));
             changed = true;
@@ -76,22 +82,16 @@ impl Pipeline {
         calls.chain(batches)
     }
 
-    /// Sets per topic when its oldest uncommitted record was read.
+    /// Sets per topic when its oldest uncommitted record was read, and its timestamp.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
-        let mut oldest = BTreeMap::<&Arc<str>, Instant>::new();
+        let (mut read, mut written) = (BTreeMap::new(), BTreeMap::new());
         for progress in self.partitions.values().filter_map(Ownership::progress) {
-            let Some(read) = progress.oldest_uncommitted() else { continue };
+            let Some(oldest) = progress.oldest_uncommitted() else { continue };
             let topic = &progress.partition.topic;
-            oldest.entry(topic).and_modify(|oldest| *oldest = read.min(*oldest)).or_insert(read);
+            keep_earlier(&mut read, topic, oldest.at.into());
+            oldest.time.into_iter().for_each(|time| keep_earlier(&mut written, topic, time));
         }
-        let mut changed = false;
-        for (topic, known) in &mut status.oldest_uncommitted {
-            changed |= replace(known, oldest.remove(topic).map(Into::into));
-        }
-        changed |= !oldest.is_empty();
-        let new = oldest.into_iter().map(|(topic, read)| (Arc::clone(topic), Some(read.into())));
-        status.oldest_uncommitted.extend(new);
-        changed
+        replace_all(&mut status.oldest_uncommitted, read) | replace_all(&mut status.oldest_unread, written)
     }
 
     pub(super) fn count_retry(&mut self, part: Component) {
@@ -123,4 +123,22 @@ fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
     let differs = *slot != value;
     *slot = value;
     differs
+}
+
+fn keep_earlier<'a, T: Ord + Copy>(oldest: &mut BTreeMap<&'a Arc<str>, T>, topic: &'a Arc<str>, time: T) {
+    oldest.entry(topic).and_modify(|oldest| *oldest = time.min(*oldest)).or_insert(time);
+}
+
+/// Sets the value of each topic. Known topics without one stay, with `None`.
+fn replace_all<T: PartialEq + Copy>(
+    known: &mut BTreeMap<Arc<str>, Option<T>>,
+    mut values: BTreeMap<&Arc<str>, T>,
+) -> bool {
+    let mut changed = false;
+    for (topic, known) in known.iter_mut() {
+        changed |= replace(known, values.remove(topic));
+    }
+    changed |= !values.is_empty();
+    known.extend(values.into_iter().map(|(topic, value)| (Arc::clone(topic), Some(value))));
+    changed
 }

@@ -7,7 +7,7 @@ use super::super::event::BatchState;
 use super::pipeline_test::unavailable;
 use super::*;
 use crate::Timestamp;
-use crate::log::{CommitOffset, CommitOutcome, LogRecord};
+use crate::log::{Batch, CommitOffset, CommitOutcome, LogRecord};
 
 const PARTITIONS: usize = 2;
 /// Batches in each partition, of one record each.
@@ -299,7 +299,8 @@ impl World {
         }
         let failed = |part| BatchEvent::Failed(part, self.now, unavailable());
         let finished = |state, stop| {
-            let outcome = BatchOutcome { counters: IngestCounters::default(), state, stop, freshness: None };
+            let outcome =
+                BatchOutcome { counters: IngestCounters::default(), gap: None, state, stop, freshness: None };
             BatchEvent::Finished(Some(outcome))
         };
         let event = match fate {
@@ -360,7 +361,8 @@ impl World {
 
     fn perform(&mut self, action: Action) -> Result<(), String> {
         match action {
-            Action::Start { number, batch } => self.start(number, &batch)?,
+            Action::Start { number, work: Work::Batch(batch) } => self.start(number, &batch)?,
+            Action::Start { work: Work::Gap(gap), .. } => return Err(gap.to_string()),
             Action::Abandon(partition) => {
                 let of_it = self.flights.iter_mut().filter(|flight| flight.partition == partition);
                 of_it.for_each(|flight| flight.is_abandoned = true);

@@ -1,6 +1,7 @@
 //! Administrative access to the log: scan it, list dead letters, and resolve them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -35,11 +36,17 @@ impl LogAdmin for EmbeddedLog {
         1
     }
 
+    /// Records that a group has not read are never deleted.
+    fn retention(&self) -> Option<Duration> {
+        None
+    }
+
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         scan::dead_letters(&self.shared).await
     }
 
     async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        DeadLetter::check_replayable(dead_letters)?;
         self.resolve(dead_letters, record_type, Resolution::Replayed).await
     }
 

@@ -50,13 +50,33 @@ impl DeadLetters for EmbeddedDeadLetters {
 }
 
 fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
+    let mut offset = signed(dead_letter.record.offset);
+    // The last record of a gap may be a dead letter already. The gap is then stored at the offset before it.
+    while !insert_at(connection, offset, dead_letter)?
+        && dead_letter.reason.kind() == ReasonKind::Gap
+        && reason_at(connection, offset, dead_letter)? != ReasonKind::Gap.as_str()
+    {
+        offset -= 1;
+    }
+    Ok(())
+}
+
+/// Returns the reason of the dead letter at `offset` in the partition of `dead_letter`.
+fn reason_at(connection: &Connection, offset: i64, dead_letter: &DeadLetter) -> rusqlite::Result<String> {
+    let sql = "SELECT reason FROM dead_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3";
+    let Partition { topic, index, .. } = &dead_letter.partition;
+    connection.prepare_cached(sql)?.query_row(params![&**topic, index, offset], |row| row.get(0))
+}
+
+/// Inserts `dead_letter` with `offset`. Returns false if there is one at this offset.
+fn insert_at(connection: &Connection, offset: i64, dead_letter: &DeadLetter) -> rusqlite::Result<bool> {
     let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11";
     let sql = format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
     let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
-    connection.prepare_cached(&sql)?.execute(params![
+    let inserted = connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,
         partition.index,
-        signed(record.offset),
+        offset,
         record.time.as_millis(),
         record.key.as_deref(),
         &record.headers.as_bytes()[..],
@@ -66,7 +86,7 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
         attempts,
         version,
     ])?;
-    Ok(())
+    Ok(inserted == 1)
 }
 
 pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {

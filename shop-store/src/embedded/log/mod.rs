@@ -4,6 +4,7 @@ mod admin;
 #[cfg(test)]
 mod admin_test;
 mod dead_letters;
+mod gaps;
 #[expect(clippy::module_inception, reason = "the same file names as in the other adapters")]
 mod log;
 #[cfg(test)]

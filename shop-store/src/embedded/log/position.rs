@@ -4,9 +4,11 @@ use rusqlite::{Connection, params};
 use shop_core::log::{CommitOffset, CommitOutcome};
 
 /// Starts a new epoch of `group`. Returns its number and the offset to read from. Commits of earlier epochs are
-/// fenced from now on.
+/// fenced from now on. A new group begins at the oldest record, and keeps that position: what is deleted from then on
+/// was not read.
 pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Result<(u64, u64)> {
-    let sql = "INSERT INTO groups (name, epoch, next) VALUES (?1, 1, 0)
+    let sql = "INSERT INTO groups (name, epoch, next) VALUES (?1, 1, coalesce(
+                   (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
                ON CONFLICT (name) DO UPDATE SET epoch = epoch + 1 RETURNING epoch, next";
     connection.query_row(sql, [group], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))
 }

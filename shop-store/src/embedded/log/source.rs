@@ -8,16 +8,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use shop_core::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, SourceEvent,
-};
+use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, SourceEvent};
 use shop_core::{Error, ErrorKind, Result, Timestamp};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::log::Shared;
 use super::options::{FILE, file_name};
-use super::{position, retention, rows};
+use super::{gaps, position, retention, rows};
 use crate::embedded::error::from_sqlite;
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::thread::{self, ThreadExit};
@@ -27,7 +25,7 @@ use crate::embedded::thread::{self, ThreadExit};
 pub struct EmbeddedSource {
     log: Arc<Shared>,
     group: String,
-    batches: Mutex<mpsc::Receiver<Result<Batch>>>,
+    events: Mutex<mpsc::Receiver<Result<SourceEvent>>>,
     closed: CancellationToken,
     /// The newest epoch that a commit has found fenced. The thread reads it to end that epoch.
     fenced: Arc<AtomicU64>,
@@ -55,10 +53,10 @@ impl EmbeddedSource {
         let (closed, fenced) = (reader.closed.clone(), Arc::clone(&reader.fenced));
         let active = Arc::clone(&reader.active);
         // One batch is buffered while the next one is read.
-        let (sender, batches) = mpsc::channel(1);
+        let (sender, events) = mpsc::channel(1);
         let exit = thread::start("shop-source", move || reader.run(&sender))?;
-        let (log, group, batches) = (Arc::clone(log), group.to_owned(), Mutex::new(batches));
-        Ok(Self { log, group, batches, closed, fenced, active, exit })
+        let (log, group, events) = (Arc::clone(log), group.to_owned(), Mutex::new(events));
+        Ok(Self { log, group, events, closed, fenced, active, exit })
     }
 
     fn cancel(&self) {
@@ -76,14 +74,11 @@ impl Drop for EmbeddedSource {
 #[async_trait]
 impl LogSource for EmbeddedSource {
     async fn next(&self) -> Result<SourceEvent> {
-        let batch = async { self.batches.lock().await.recv().await };
+        let event = async { self.events.lock().await.recv().await };
         tokio::select! {
             biased;
             () = self.closed.cancelled() => Ok(SourceEvent::Closed),
-            batch = batch => match batch {
-                Some(batch) => batch.map(SourceEvent::Batch),
-                None => Ok(SourceEvent::Closed),
-            },
+            event = event => event.unwrap_or(Ok(SourceEvent::Closed)),
         }
     }
 
@@ -130,7 +125,7 @@ impl LogSource for EmbeddedSource {
         self.cancel();
         let exited = async {
             // Wakes a thread that waits for room in the channel.
-            self.batches.lock().await.close();
+            self.events.lock().await.close();
             self.exit.clone().wait().await;
         };
         tokio::time::timeout(deadline, exited).await.map_err(|_elapsed| {
@@ -147,6 +142,15 @@ fn lock_path(log: &Shared, group: &str) -> PathBuf {
         other => file_name(&format!("{other}.{group}")),
     };
     log.folder.join(format!("{name}.consumer.lock"))
+}
+
+/// Returns the offset after `event`, which is at `next`.
+fn following(event: &SourceEvent, next: u64) -> u64 {
+    match event {
+        SourceEvent::Batch(batch) => batch.records.last().map_or(next, |last| last.offset + 1),
+        SourceEvent::Gap(gap) => gap.next_offset,
+        _ => next,
+    }
 }
 
 /// The state of the reader thread.
@@ -174,49 +178,55 @@ const DELETION_INTERVAL: Duration = Duration::from_secs(60);
 const CONFLICT_DELETION_INTERVAL: Duration = Duration::from_secs(3_600);
 
 impl Reader {
-    fn run(mut self, batches: &mpsc::Sender<Result<Batch>>) {
-        while !self.is_over(batches) {
+    fn run(mut self, events: &mpsc::Sender<Result<SourceEvent>>) {
+        while !self.is_over(events) {
             // The lock is released after each epoch: after an error, another process may succeed.
-            let read = self.read_epoch(batches);
+            let read = self.read_epoch(events);
             self.active.store(false, Ordering::Release);
             if let Err(error) = read {
                 // If the receiver is dropped, the loop ends.
-                let _receiver_dropped = batches.blocking_send(Err(error));
+                let _receiver_dropped = events.blocking_send(Err(error));
                 self.log.notifier.wait(self.log.notifier.generation(), ERROR_PAUSE);
             }
         }
     }
 
-    fn is_over(&self, batches: &mpsc::Sender<Result<Batch>>) -> bool {
-        self.closed.is_cancelled() || batches.is_closed()
+    fn is_over(&self, events: &mpsc::Sender<Result<SourceEvent>>) -> bool {
+        self.closed.is_cancelled() || events.is_closed()
     }
 
     /// Waits for the lock, then reads until the source is closed or the epoch is fenced.
-    fn read_epoch(&mut self, batches: &mpsc::Sender<Result<Batch>>) -> Result<()> {
+    fn read_epoch(&mut self, events: &mpsc::Sender<Result<SourceEvent>>) -> Result<()> {
         let lock = FileLock::open(&self.lock_path)?;
-        let Some(_guard) = self.wait_for_lock(&lock, batches)? else { return Ok(()) };
-        let Some((epoch, mut next)) = self.begin_epoch(batches)? else { return Ok(()) };
+        let Some(_guard) = self.wait_for_lock(&lock, events)? else { return Ok(()) };
+        let Some((epoch, mut next)) = self.begin_epoch(events)? else { return Ok(()) };
         self.active.store(true, Ordering::Release);
         let log = Arc::clone(&self.log);
         let partition = Partition::new(Arc::clone(&log.cluster), Arc::clone(&log.topic), 0, epoch);
         let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
-        while !self.is_over(batches) {
+        let failed = |error| from_sqlite(error, &log.database.path());
+        if let Some(gap) = gaps::at_end(&self.connection, &partition, next).map_err(failed)? {
+            next = gap.next_offset;
+            // If the receiver is dropped, the loop ends.
+            let _receiver_dropped = events.blocking_send(Ok(SourceEvent::Gap(gap)));
+        }
+        while !self.is_over(events) {
             let known = log.notifier.generation();
             if self.fenced.load(Ordering::Acquire) >= epoch {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
             }
-            let read = rows::read(&self.connection, next, max_records, max_bytes);
-            let records = read.map_err(|error| from_sqlite(error, &log.database.path()))?;
-            match records.last() {
-                Some(last) => {
-                    next = last.offset + 1;
-                    let batch = Batch::new(partition.clone(), records);
-                    if batches.blocking_send(Ok(batch)).is_err() {
-                        return Ok(());
-                    }
+            let read = rows::read(&self.connection, next, max_records, max_bytes)
+                .and_then(|records| gaps::split(&self.connection, &partition, next, records));
+            let read = read.map_err(failed)?;
+            if read.is_empty() {
+                log.notifier.wait(known, log.options.poll_interval);
+            }
+            for event in read {
+                next = following(&event, next);
+                if events.blocking_send(Ok(event)).is_err() {
+                    return Ok(());
                 }
-                None => log.notifier.wait(known, log.options.poll_interval),
             }
             self.delete_old_records();
         }
@@ -227,10 +237,10 @@ impl Reader {
     fn wait_for_lock<'a>(
         &self,
         lock: &'a FileLock,
-        batches: &mpsc::Sender<Result<Batch>>,
+        events: &mpsc::Sender<Result<SourceEvent>>,
     ) -> Result<Option<LockGuard<'a>>> {
         let mut has_waited = false;
-        while !self.is_over(batches) {
+        while !self.is_over(events) {
             if let Some(guard) = lock.try_lock()? {
                 tracing::info!(log.group = %self.group, has_waited, "consumer lock acquired");
                 return Ok(Some(guard));
@@ -245,8 +255,8 @@ impl Reader {
     }
 
     /// Starts an epoch. Returns its number and the offset to read from, or `None` if the source is closed.
-    fn begin_epoch(&self, batches: &mpsc::Sender<Result<Batch>>) -> Result<Option<(u64, u64)>> {
-        if self.is_over(batches) {
+    fn begin_epoch(&self, events: &mpsc::Sender<Result<SourceEvent>>) -> Result<Option<(u64, u64)>> {
+        if self.is_over(events) {
             return Ok(None);
         }
         let group = self.group.clone();

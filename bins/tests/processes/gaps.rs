@@ -1,0 +1,162 @@
+//! Records that the log deletes before ingest has read them.
+
+use futures_util::{StreamExt as _, stream};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use shop_client::NewPurchase;
+use shop_core::log::RecordPosition;
+
+use crate::kafka::{settings, start};
+use crate::process::{Binary, Process, get, plain, stored, until};
+use crate::servers::Servers;
+use crate::verify::{manage, text};
+
+/// Buys for one user, whose purchases are in one partition. Returns their positions in order.
+async fn buy_many(facing: &Process, count: usize) -> Vec<RecordPosition> {
+    let client = facing.client();
+    let buy = async |_| {
+        let purchase = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+        client.buy(purchase).await.unwrap().receipt.position.unwrap()
+    };
+    let mut positions: Vec<_> = stream::iter(0..count).map(buy).buffer_unordered(8).collect().await;
+    positions.sort();
+    positions
+}
+
+/// Deletes the records before `position`, as retention does.
+async fn delete_before(servers: &Servers, position: &RecordPosition) {
+    let mut list = TopicPartitionList::new();
+    let partition = position.partition.try_into().unwrap();
+    let offset = Offset::Offset(position.offset.try_into().unwrap());
+    list.add_partition_offset(&position.topic, partition, offset).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA"));
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    let deleted = admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+    deleted.elements().iter().for_each(|element| element.error().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_deleted_unread_are_named_until_they_are_dropped() {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let management = start(Binary::Management, &servers, &[]).await;
+    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
+    buy_many(&facing, 200).await;
+    until("store them", async || stored(&management, "u1").await == 200).await;
+    assert!(management.terminate().await.success());
+
+    let unread = buy_many(&facing, 300).await;
+    delete_before(&servers, &unread[250]).await;
+    let management = start(Binary::Management, &servers, &[]).await;
+    until("store what is left", async || stored(&management, "u1").await == 250).await;
+    let health = async || get(&management.path("/health")).await.1;
+    let is_counted = |health: &Value| health["ingest"]["lost_records"] == 250;
+    let is_named = |health: &Value| !health["ingest"]["gaps"].is_null();
+    until("name the gap", async || {
+        let health = health().await;
+        is_counted(&health) && is_named(&health)
+    })
+    .await;
+    let found = health().await;
+    let RecordPosition { topic, partition, offset: from, .. } = &unread[0];
+    let gap = json!({
+        "topic": topic, "partition": partition, "from": from, "to": from + 250, "count": 250, "cause": "deleted",
+    });
+    assert_eq!(found["ingest"]["gaps"], json!({ "records": 250, "pending": [gap] }), "{found}");
+    assert_eq!((&found["status"], &found["ingest"]["lost_records"]), (&json!("degraded"), &json!(250)));
+    for series in [
+        format!("shop_ingest_lost_records_total{{topic=\"{topic}\",partition=\"{partition}\"}} 250\n"),
+        format!("shop_dead_letters_waiting{{topic=\"{topic}\",reason=\"gap\"}} 1\n"),
+        // The broker's default: 7 days. It is read once a minute.
+        format!("shop_log_retention_seconds{{topic=\"{topic}\"}} 604800\n"),
+    ] {
+        until(&series, async || metrics(&management).await.contains(&series)).await;
+    }
+    resolve_it(&servers, &unread[0]).await;
+}
+
+async fn metrics(process: &Process) -> String {
+    plain().get(process.path("/metrics")).send().await.unwrap().text().await.unwrap()
+}
+
+/// `verify` fails until the gap is dropped.
+async fn resolve_it(servers: &Servers, first: &RecordPosition) {
+    let settings = settings(servers);
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let run = async |words: &[&str]| {
+        let output = Binary::Management.run(words, &settings).await;
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let RecordPosition { topic, partition, offset: from, .. } = first;
+    let (code, said, errors) = run(&["verify"]).await;
+    assert_eq!(code, Some(1), "{said}{errors}");
+    let named =
+        format!("  gap: {topic}-{partition}: offsets {from} to {} (250 records) were deleted", from + 249);
+    assert!(said.contains("missing 0, twice 0, dead-lettered 0\n") && said.contains(&named), "{said}");
+    assert!(said.contains("\nlost 250: ") && errors.contains("the log has lost records"), "{said}{errors}");
+    let (code, said, _) = run(&["verify", "--json"]).await;
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, &report["clean"], &report["gaps"], &report["lost"]),
+        (Some(1), &json!(false), &json!(1), &json!(250))
+    );
+    assert_eq!(
+        (&report["lost_records"][0]["from"], &report["lost_records"][0]["count"]),
+        (&json!(from), &json!(250))
+    );
+
+    let position = format!("{topic}-{partition}-{}", from + 249);
+    let (code, said, _) = run(&["dlq", "ls"]).await;
+    assert!(code == Some(0) && said.lines().count() == 1, "{said}");
+    assert!(
+        said.starts_with(&position) && said.contains("  gap  ") && said.contains("(250 records)"),
+        "{said}"
+    );
+    let (code, said, errors) = run(&["dlq", "replay", "--dry-run"]).await;
+    assert!(code != Some(0) && errors.contains("is a gap"), "{said}{errors}");
+    let (code, said, errors) = run(&["dlq", "replay", &position]).await;
+    assert!(code != Some(0) && said == "0 replayed\n" && errors.contains("is a gap"), "{said}{errors}");
+    assert_eq!(run(&["dlq", "drop", "--reason", "gap"]).await.1, "1 dropped\n");
+    let (code, said, errors) = run(&["verify"]).await;
+    assert_eq!(code, Some(0), "{said}{errors}");
+    assert!(!said.contains("lost"), "{said}");
+}
+
+#[tokio::test]
+async fn records_missing_in_a_file_are_named_until_they_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (settings, count) in [(&[][..], 3), (&[("SHOP_INGEST", "off")][..], 5)] {
+        let facing = Process::start(Binary::Facing, folder, settings).await;
+        buy_many(&facing, count).await;
+        if settings.is_empty() {
+            until("store them", async || stored(&facing, "u1").await == 3).await;
+        }
+        assert!(facing.terminate().await.success());
+    }
+    // A damaged file whose readable rows were copied.
+    let log = Connection::open(folder.join("log.db")).unwrap();
+    assert_eq!(log.execute("DELETE FROM records WHERE offset IN (4, 6, 7)", []).unwrap(), 3);
+    drop(log);
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    until("store what is left", async || stored(&facing, "u1").await == 5).await;
+    let ingest = async || get(&facing.path("/health")).await.1["ingest"].clone();
+    until("name the gaps", async || ingest().await["gaps"]["records"] == 3).await;
+    let found = ingest().await;
+    let gap = |from: u64, to: u64| {
+        let count = to - from;
+        json!({ "topic": "purchases", "partition": 0, "from": from, "to": to, "count": count, "cause": "missing" })
+    };
+    assert_eq!(found["gaps"]["pending"], json!([gap(4, 5), gap(6, 8)]), "{found}");
+    assert!(facing.terminate().await.success());
+    let output = manage(folder, &["verify"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("\nlost 3: "), "{}", text(&output.stdout));
+    let output = manage(folder, &["dlq", "drop", "purchases-0-4", "purchases-0-7"]).await;
+    assert_eq!(text(&output.stdout), "2 dropped\n");
+    assert_eq!(manage(folder, &["verify"]).await.status.code(), Some(0));
+}

@@ -1,0 +1,243 @@
+//! Records that a log no longer has, although the group has not read them.
+
+use std::str::{FromStr, from_utf8};
+
+use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind};
+use crate::format::format_as;
+use crate::{Error, ErrorKind, Result, Timestamp};
+
+/// Offsets that a log no longer has, although the group has not read them.
+///
+/// A source delivers it in the place of the records. [`Ingest`](crate::ingest::Ingest) keeps it as a dead letter with
+/// the reason [`Gap`](ReasonKind::Gap) before the position passes it.
+///
+/// Offsets that were never visible to a reader, such as the markers of a transaction, and offsets that compaction has
+/// removed are not a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The partition, in the epoch in which the gap was delivered.
+    pub partition: Partition,
+    /// The first offset of the gap.
+    pub from: u64,
+    /// The first offset after the gap.
+    pub to: u64,
+    /// What has removed the records.
+    pub cause: GapCause,
+    /// The offset of the next record to read. It is `to`, unless the log was truncated and is read again from an
+    /// earlier offset.
+    pub next_offset: u64,
+}
+
+format_as!(Gap: |this| Display = Display(format_args!(
+    "{}-{}: offsets {} to {} ({} records) {}",
+    this.partition.topic, this.partition.index, this.from, this.last(), this.count(), this.cause.description()
+)));
+
+/// What has removed the records of a [`Gap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapCause {
+    /// The records were deleted, by retention or by an operator: the log begins after them.
+    Deleted,
+    /// The log ends before them. Records after the gap may be lost, too.
+    Truncated,
+    /// The records are missing between others.
+    Missing,
+}
+
+impl GapCause {
+    const ALL: [Self; 3] = [Self::Deleted, Self::Truncated, Self::Missing];
+
+    /// Its name in dead letters.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Truncated => "truncated",
+            Self::Missing => "missing",
+        }
+    }
+
+    const fn description(self) -> &'static str {
+        match self {
+            Self::Deleted => "were deleted before they were read",
+            Self::Truncated => "were truncated from the end of the log",
+            Self::Missing => "are missing between others",
+        }
+    }
+}
+
+/// Text that is not a [`GapCause`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be deleted, truncated or missing")]
+pub struct InvalidGapCause;
+
+impl FromStr for GapCause {
+    type Err = InvalidGapCause;
+
+    fn from_str(word: &str) -> std::result::Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == word).ok_or(InvalidGapCause)
+    }
+}
+
+/// The headers of a gap's dead letter. All values are text.
+mod header {
+    pub(super) const TOPIC: &str = "gap-topic";
+    pub(super) const PARTITION: &str = "gap-partition";
+    pub(super) const FROM: &str = "gap-from";
+    pub(super) const TO: &str = "gap-to";
+    pub(super) const COUNT: &str = "gap-count";
+    pub(super) const CAUSE: &str = "gap-cause";
+}
+
+impl Gap {
+    /// The offsets `from` to `to`, without `to`, of `partition`.
+    #[must_use]
+    pub const fn new(partition: Partition, from: u64, to: u64, cause: GapCause) -> Self {
+        Self { partition, from, to, cause, next_offset: to }
+    }
+
+    /// The same gap, with the records from `next_offset` on delivered after it.
+    #[must_use]
+    pub const fn followed_by(mut self, next_offset: u64) -> Self {
+        self.next_offset = next_offset;
+        self
+    }
+
+    /// The number of offsets.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.to.saturating_sub(self.from)
+    }
+
+    const fn last(&self) -> u64 {
+        self.to.saturating_sub(1)
+    }
+
+    /// The record of its dead letter: the last offset of the gap, without key and value. A gap that grows before its
+    /// position is committed is therefore a new dead letter.
+    #[must_use]
+    pub fn record(&self, detected_at: Timestamp) -> LogRecord {
+        let Self { partition, from, to, cause, .. } = self;
+        let values = [
+            (header::TOPIC, partition.topic.to_string()),
+            (header::PARTITION, partition.index.to_string()),
+            (header::FROM, from.to_string()),
+            (header::TO, to.to_string()),
+            (header::COUNT, self.count().to_string()),
+            (header::CAUSE, cause.as_str().to_owned()),
+        ];
+        let headers = values
+            .iter()
+            .fold(Headers::builder(), |headers, (name, value)| headers.with(name, Some(value.as_bytes())));
+        LogRecord::new(self.last(), detected_at, None).with_headers(headers.build())
+    }
+
+    /// Its dead letter.
+    #[must_use]
+    pub fn dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
+        DeadLetter::new(self.record(detected_at), self.partition.clone(), self.reason(), 1)
+    }
+
+    /// The reason of its dead letter.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        Reason::from_parts(ReasonKind::Gap, self.to_string())
+    }
+
+    fn from_dead_letter(dead_letter: &DeadLetter) -> Option<Self> {
+        let headers = &dead_letter.record.headers;
+        let text = |name: &str| from_utf8(headers.get(name)?).ok();
+        let number = |name: &str| text(name)?.parse::<u64>().ok();
+        let (from, to) = (number(header::FROM)?, number(header::TO)?);
+        Some(Self::new(dead_letter.partition.clone(), from, to, text(header::CAUSE)?.parse().ok()?))
+    }
+
+    /// Merges gaps that overlap or touch. A gap may have several dead letters: it grows until its position is
+    /// committed.
+    #[must_use]
+    pub fn merge(mut gaps: Vec<Self>) -> Vec<Self> {
+        let place = |gap: &Self| (gap.partition.topic.clone(), gap.partition.index);
+        gaps.sort_by_key(|gap| (place(gap), gap.from));
+        let mut merged: Vec<Self> = Vec::with_capacity(gaps.len());
+        for gap in gaps {
+            match merged.last_mut() {
+                Some(last) if place(last) == place(&gap) && gap.from <= last.to => {
+                    last.to = last.to.max(gap.to);
+                    last.next_offset = last.to;
+                }
+                _ => merged.push(gap),
+            }
+        }
+        merged
+    }
+}
+
+impl DeadLetter {
+    /// The gap that this dead letter is about, if its reason is [`Gap`](ReasonKind::Gap).
+    #[must_use]
+    pub fn gap(&self) -> Option<Gap> {
+        match self.reason.kind() {
+            ReasonKind::Gap => Gap::from_dead_letter(self),
+            _ => None,
+        }
+    }
+
+    /// Checks that all of `dead_letters` have a record that can be replayed. To be called by every
+    /// [`LogAdmin::replay`](super::LogAdmin::replay) first.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if one of them is a gap, whose records are gone.
+    pub fn check_replayable(dead_letters: &[Self]) -> Result<()> {
+        let Some(gap) = dead_letters.iter().find(|dead_letter| dead_letter.reason.kind() == ReasonKind::Gap)
+        else {
+            return Ok(());
+        };
+        let message = format!("{} is a gap: its records are gone and cannot be replayed", gap.position());
+        Err(Error::new(ErrorKind::Invalid, message).with_origin("log"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(index: u32) -> Partition {
+        Partition::new("c".into(), "purchases".into(), index, 7)
+    }
+
+    fn gap(from: u64, to: u64) -> Gap {
+        Gap::new(partition(0), from, to, GapCause::Deleted)
+    }
+
+    #[test]
+    fn a_gap_reads_back_from_its_dead_letter() {
+        for cause in GapCause::ALL {
+            let gap = Gap::new(partition(3), 200, 450, cause);
+            let dead_letter = gap.dead_letter(Timestamp::MIN);
+            assert_eq!(dead_letter.position().to_string(), "purchases-3-449");
+            assert_eq!(dead_letter.gap(), Some(gap));
+        }
+        let text = gap(200, 450).to_string();
+        assert_eq!(text, "purchases-0: offsets 200 to 449 (250 records) were deleted before they were read");
+    }
+
+    #[test]
+    fn a_gap_is_the_same_dead_letter_whenever_it_is_detected() {
+        let (first, again) = (gap(2, 5).dead_letter(Timestamp::MIN), gap(2, 5).dead_letter(Timestamp::MAX));
+        assert_eq!(first.record_id(), again.record_id());
+        assert_ne!(first.record_id(), gap(2, 6).dead_letter(Timestamp::MIN).record_id(), "it has grown");
+        assert!(DeadLetter::check_replayable(&[first]).is_err());
+    }
+
+    #[test]
+    fn overlapping_gaps_are_merged() {
+        let ranges = |gaps: Vec<Gap>| {
+            Gap::merge(gaps).iter().map(|gap| (gap.partition.index, gap.from, gap.to)).collect::<Vec<_>>()
+        };
+        assert_eq!(ranges(vec![gap(5, 9), gap(2, 5), gap(3, 4), gap(10, 11)]), [(0, 2, 9), (0, 10, 11)]);
+        let other = Gap::new(partition(1), 2, 5, GapCause::Deleted);
+        assert_eq!(ranges(vec![other, gap(2, 5)]), [(0, 2, 5), (1, 2, 5)]);
+    }
+}

@@ -1,0 +1,133 @@
+//! Offsets without a record: what was never visible is no gap, what was deleted is one.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use shop_core::conformance::LogFixture as _;
+use shop_core::log::{CommitOffset, Gap, LogSource, Partition, RecordPosition, SourceEvent};
+use shop_core::ports::PurchaseSink as _;
+
+use crate::fixture::KafkaFixture;
+use crate::servers;
+use crate::support::{purchase, soon};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `source` delivers next: the offsets of records, or a gap.
+async fn next(source: &dyn LogSource) -> (Partition, Result<Vec<u64>, Gap>) {
+    loop {
+        match soon("next", source.next()).await.unwrap() {
+            SourceEvent::Batch(batch) => {
+                let offsets = batch.records.iter().map(|record| record.offset).collect();
+                return (batch.partition, Ok(offsets));
+            }
+            SourceEvent::Gap(gap) => return (gap.partition.clone(), Err(gap)),
+            SourceEvent::Revoked(revocation) => revocation.done(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The offsets of so many records, and their partition.
+async fn read(source: &dyn LogSource, count: usize) -> (Partition, Vec<u64>) {
+    let mut found = Vec::new();
+    loop {
+        let (partition, event) = next(source).await;
+        found.extend(event.unwrap());
+        if found.len() >= count {
+            return (partition, found);
+        }
+    }
+}
+
+/// Commits `offset`, and leaves the group.
+async fn commit_and_close(source: &dyn LogSource, partition: Partition, offset: u64) {
+    soon("commit", source.commit(&[CommitOffset::new(partition, offset)])).await.unwrap();
+    soon("close", source.close(DEADLINE)).await.unwrap();
+}
+
+/// Writes a record in each of so many transactions, of which the fourth is aborted.
+fn write_transactions(addresses: &str, topic: &str, count: usize) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", addresses).set("transactional.id", topic);
+    let producer: BaseProducer = config.create().unwrap();
+    producer.init_transactions(DEADLINE).unwrap();
+    for number in 0..count {
+        producer.begin_transaction().unwrap();
+        let record = BaseRecord::<str, str>::to(topic).partition(0).payload("{}");
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(DEADLINE).unwrap();
+        match number {
+            3 => producer.abort_transaction(DEADLINE).unwrap(),
+            _ => producer.commit_transaction(DEADLINE).unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_leave_no_gap() {
+    let Some(fixture) = servers::on_broker().await else { return };
+    assert!(fixture.log().exists().await.unwrap());
+    let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
+    tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 5)).await.unwrap();
+    // Each transaction ends with a marker.
+    let source = fixture.source("group").await;
+    let (partition, offsets) = read(&*source, 4).await;
+    assert_eq!(offsets, [0, 2, 4, 8]);
+    commit_and_close(&*source, partition.clone(), 1).await;
+    let source = fixture.source("group").await;
+    let (partition, offsets) = read(&*source, 3).await;
+    assert_eq!(offsets, [2, 4, 8], "the position was that of a marker");
+    commit_and_close(&*source, partition.clone(), 5).await;
+    let source = fixture.source("group").await;
+    let (partition, offsets) = read(&*source, 1).await;
+    assert_eq!(offsets, [8], "the position was before a marker and an aborted record");
+    commit_and_close(&*source, partition.clone(), 3).await;
+    fixture.delete_before(&RecordPosition::new(fixture.topic().to_owned(), 0, 5)).await;
+    let source = fixture.source("group").await;
+    let (_, event) = next(&*source).await;
+    let gap = event.unwrap_err();
+    assert_eq!((gap.from, gap.to), (3, 5));
+    assert_eq!(read(&*source, 1).await.1, [8]);
+}
+
+const COUNT: u64 = 2_000;
+
+/// A member that reads slowly may be overtaken by the retention at any point: each record is delivered, or is part of
+/// a gap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_while_it_is_read_is_delivered_or_a_gap() {
+    let one_partition = |options: &mut shop_kafka::KafkaLogOptions| {
+        options.partitions = 1;
+        options.consumer_queue_bytes = 16 << 10;
+    };
+    let Some(fixture) = KafkaFixture::on_test_server_with(one_partition).await else { return };
+    let sink = fixture.log().sink();
+    let purchases: Vec<_> = (0..COUNT).map(purchase).collect();
+    for purchases in purchases.chunks(200) {
+        for published in join_all(purchases.iter().map(|purchase| sink.publish(purchase))).await {
+            published.unwrap();
+        }
+    }
+    let source = fixture.source("group").await;
+    let (mut covered, mut lost) = (0, 0);
+    while covered < COUNT {
+        match next(&*source).await.1 {
+            Ok(offsets) => {
+                assert_eq!(offsets.first(), Some(&covered), "{lost} lost so far");
+                covered += offsets.len() as u64;
+            }
+            Err(gap) => {
+                assert_eq!(gap.from, covered);
+                (covered, lost) = (gap.next_offset, lost + gap.count());
+            }
+        }
+        if covered < COUNT / 2 {
+            let end = RecordPosition::new(fixture.topic().to_owned(), 0, COUNT - 100);
+            fixture.delete_before(&end).await;
+        }
+    }
+    println!("{lost} of {COUNT} records were deleted before they were read");
+}
