@@ -234,6 +234,12 @@ impl InProcessCluster {
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![broken; writes]));
     }
 
+    /// Answers so many of the next writes with an error once the record is written.
+    pub(crate) fn write_and_answer_errors(&self, writes: usize) {
+        let written = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+        self.order(Order::Fail(RDKafkaApiKey::Produce, vec![written; writes]));
+    }
+
     /// Answers so many of the next writes as a partition does whose replicas are too few once the record is written,
     /// and the one after them with what makes an idempotent producer give up for good.
     pub(crate) fn write_and_fail_producers(&self, writes: usize) {

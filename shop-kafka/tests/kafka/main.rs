@@ -4,6 +4,7 @@
 
 use shop_core::conformance::{MemoryFixture, log_admin_suite, log_suite, pipeline_suite};
 
+mod broker_faults;
 mod fixture;
 mod gaps;
 mod logins;
