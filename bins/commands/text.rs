@@ -13,7 +13,7 @@ const DECODED: usize = 4 * LISTED;
 
 /// One line: position, time, reason, the beginning of the value.
 pub(super) fn line(dead_letter: &DeadLetter) -> String {
-    let gap = || dead_letter.gap().map_or("no value".to_owned(), |gap| gap.to_string());
+    let gap = || dead_letter.gap().map_or("no value".to_owned(), |gap| format!("{gap}"));
     let value = dead_letter.record.value.as_deref().map_or_else(gap, beginning);
     let (place, time) = (dead_letter.position(), dead_letter.record.time);
     format!("{place}  {time}  {}  {value}\n", dead_letter.reason.kind().as_str())

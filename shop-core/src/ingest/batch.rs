@@ -46,7 +46,7 @@ impl<R: Record> BatchWorker<R> {
         Ok(BatchOutcome { counters: tally, gap: None, state, stop, freshness })
     }
 
-    /// Keeps a gap as a dead letter. It does not count towards the limit, because it does not indicate a bad deployment.
+    /// Keeps a gap as a dead letter. It does not count towards the limit: it does not indicate a bad deployment.
     async fn keep(&self, gap: &Gap, job: &Job) -> Result<BatchOutcome, Aborted> {
         tracing::error!(
             log.topic = %gap.partition.topic,

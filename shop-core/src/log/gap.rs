@@ -1,6 +1,7 @@
 //! Records that a log no longer has, although the group has not read them.
 
 use std::str::{FromStr, from_utf8};
+use std::sync::Arc;
 
 use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind};
 use crate::format::format_as;
@@ -158,7 +159,7 @@ impl Gap {
     /// committed.
     #[must_use]
     pub fn merge(mut gaps: Vec<Self>) -> Vec<Self> {
-        let place = |gap: &Self| (gap.partition.topic.clone(), gap.partition.index);
+        let place = |gap: &Self| (Arc::clone(&gap.partition.topic), gap.partition.index);
         gaps.sort_by_key(|gap| (place(gap), gap.from));
         let mut merged: Vec<Self> = Vec::with_capacity(gaps.len());
         for gap in gaps {

@@ -142,8 +142,8 @@ impl Metrics {
         }
     }
 
-    /// Keeps the pending gaps of `topic`, as found in the log of an ingest of this process. `/health` names them, and is
-    /// degraded until there are none.
+    /// Keeps the pending gaps of `topic`, as found in the log of an ingest of this process. `/health` names them, and
+    /// is degraded until there are none.
     pub fn note_gaps(&self, topic: &str, pending: Vec<Gap>) {
         let mut gaps = self.shared.gaps.lock().unwrap_or_else(PoisonError::into_inner);
         gaps.insert(topic.to_owned(), pending);

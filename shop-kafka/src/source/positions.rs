@@ -225,7 +225,8 @@ fn watermarks(member: &Member, consumer: &Consumer, index: u32, timeout: Duratio
 }
 
 fn signed(index: u32) -> Result<i32> {
-    i32::try_from(index).map_err(|_| kafka_error(ErrorKind::Invalid, "the partition is out of kafka's range"))
+    i32::try_from(index)
+        .map_err(|_too_large| kafka_error(ErrorKind::Invalid, "the partition is out of kafka's range"))
 }
 
 /// Kafka's offsets are signed, and never negative.

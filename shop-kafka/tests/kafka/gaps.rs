@@ -129,5 +129,4 @@ async fn what_is_deleted_while_it_is_read_is_delivered_or_a_gap() {
             fixture.delete_before(&end).await;
         }
     }
-    println!("{lost} of {COUNT} records were deleted before they were read");
 }
