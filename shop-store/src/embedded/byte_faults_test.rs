@@ -191,6 +191,7 @@ async fn a_flipped_bit_in_any_page_is_noticed_or_harmless() {
             }
         }
     }
+    eprintln!("flipped bits: {seen:?}");
     assert!(
         ["does not open", "harmless", "found by a verification", "not ready"]
             .iter()
