@@ -6,19 +6,17 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
-#[path = "refund.rs"]
-mod refund;
-
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use shop_core::conformance::{
     BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, LogFixture, OutboxFixture, StoreFixture,
 };
 use shop_core::log::{Log, LogRecord, RecordPosition};
 use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
-use shop_core::record::Event;
+use shop_core::record::{Event, JsonEvent};
 use tempfile::TempDir;
 
 use shop_store::embedded::rusqlite::Connection;
@@ -26,8 +24,6 @@ use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
     SqliteOutbox,
 };
-
-use refund::Refund;
 
 /// A log and a store in a folder that goes with the fixture.
 #[derive(Debug)]
@@ -122,6 +118,20 @@ pub(crate) struct OwnDatabase {
     connection: Mutex<Connection>,
     outbox: SqliteOutbox,
     _folder: TempDir,
+}
+
+/// An event of an embedder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Refund {
+    order: String,
+}
+
+impl JsonEvent for Refund {
+    const TOPIC: &'static str = "refunds";
+
+    fn key(&self) -> String {
+        self.order.clone()
+    }
 }
 
 impl OwnDatabase {

@@ -8,8 +8,6 @@
 
 #[path = "container.rs"]
 mod container;
-#[path = "refund.rs"]
-mod refund;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -22,14 +20,13 @@ use shop_core::log::LogRecord;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{PurchaseQuery, PurchaseStore};
 use shop_core::record::Event;
+use shop_core::users::{User, UserNumber};
 
 use shop_store::mongo::bson::{Document, doc};
 use shop_store::mongo::mongodb::{Client, Collection};
 use shop_store::mongo::{
     MongoEntityOptions, MongoOrders, MongoOutbox, MongoStore, MongoStoreOptions, MongoUsers,
 };
-
-use refund::Refund;
 
 /// What the environment of the tests says.
 #[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
@@ -184,12 +181,14 @@ impl OutboxFixture for OwnCollection {
     async fn write(&self) -> LogRecord {
         let number = self.written.fetch_add(1, Ordering::SeqCst);
         let row = if number % 4 == 2 { number - 2 } else { number };
-        let refund = Refund { order: format!("order-{number}") };
-        let entry = self.outbox.entry(&refund).await.expect("an entry");
+        let id = UserNumber::new(number + 1);
+        let user =
+            User::new(id, "ada@example.com".parse().expect("an email"), "Ada".parse().expect("a name"));
+        let entry = self.outbox.entry(&user).await.expect("an entry");
         let push = doc! { "$set": { "changed": number }, "$push": { "outbox": entry } };
         let update = self.rows.update_one(doc! { "_id": row }, push);
         update.upsert(true).await.expect("a document");
         self.outbox.notify();
-        refund.encode().expect("a record")
+        user.encode().expect("a record")
     }
 }
