@@ -227,9 +227,9 @@ async fn a_damaged_write_ahead_log_leaves_the_first_purchases() {
             copy(copied.path(), case.path(), &names);
             let wal = case.path().join(file);
             if cut {
-                fs::OpenOptions::new().write(true).open(&wal).unwrap().set_len(at as u64).unwrap()
+                fs::OpenOptions::new().write(true).open(&wal).unwrap().set_len(at as u64).unwrap();
             } else {
-                flip(&wal, at, 3)
+                flip(&wal, at, 3);
             }
             let what = format!("{file}, {} at {at}", if cut { "cut" } else { "flipped" });
             judge_prefix(case.path(), &expected, &what).await;
