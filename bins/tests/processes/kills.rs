@@ -5,22 +5,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rustix::process::Signal;
 use serde_json::Value;
 use shop_client::{
-    ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, RetryPolicy, Selector, ShopClient, Total,
-    UserId,
+    Durability, ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, Receipt, RetryPolicy, Selector,
+    ShopClient, Total, UserId,
 };
 use shop_core::log::{LogAdmin, LogAdminExt as _};
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt};
+use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::{Mutex, RwLock};
 
+use crate::history::{self, Call, Entry, History, Sees, judge};
 use crate::process::{Binary, PATIENCE, Process, get, pause, plain, soon, until, within};
 use crate::servers::Servers;
 
@@ -61,9 +63,7 @@ pub(crate) fn seed() -> u64 {
 /// The results of all calls.
 #[derive(Default)]
 struct Results {
-    acknowledged: Mutex<BTreeSet<PurchaseId>>,
-    /// Calls without a key that may have taken effect.
-    unknown: AtomicUsize,
+    history: History,
     /// The number of calls that have returned. The kills are timed by it.
     calls: AtomicU64,
     /// The number of redelivered records, as far as processes could report it.
@@ -145,49 +145,72 @@ impl Pair {
     }
 
     /// Buys without any key; an answer that never came may mean anything.
-    async fn buy_once(&self, purchase: &NewPurchase) -> Result<PurchaseId, Outcome> {
+    async fn buy_once(&self, purchase: &NewPurchase) -> history::Outcome {
         let (user, price) = (&purchase.user_id, purchase.price);
         let body = format!(r#"{{"username":"ada","userid":"{user}","price":{price}}}"#);
         let request = self.http.post(format!("{}/buy", self.url.read().await)).body(body);
         match request.send().await {
-            Err(error) if error.is_connect() => Err(Outcome::NotApplied),
-            Err(_) => Err(Outcome::Unknown),
+            Err(error) if error.is_connect() => history::Outcome::NotApplied,
+            Err(_) => history::Outcome::Unknown,
             Ok(answer) if answer.status() == 201 => {
-                Ok(answer.headers()["x-purchase-id"].to_str().unwrap().parse().unwrap())
+                let id = answer.headers()["x-purchase-id"].to_str().unwrap().parse().unwrap();
+                history::Outcome::Bought { id, offset: None }
             }
             Ok(answer) => {
                 let said = answer.text().await.unwrap_or_default();
-                Err(if said.contains("not_sent") { Outcome::NotApplied } else { Outcome::Unknown })
+                if said.contains("not_sent") {
+                    history::Outcome::NotApplied
+                } else {
+                    history::Outcome::Unknown
+                }
             }
+        }
+    }
+
+    /// Buys with a key.
+    async fn buy_keyed(&self, purchase: NewPurchase) -> history::Outcome {
+        match self.client().await.buy(purchase).await {
+            Ok(bought) => history::Outcome::Bought { id: bought.purchase.id, offset: None },
+            Err(error) if error.outcome() == Outcome::NotApplied => history::Outcome::NotApplied,
+            Err(_) => history::Outcome::Unknown,
         }
     }
 }
 
-/// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once.
+/// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once. Now and then the
+/// user's purchases are read, including the one that was just bought.
 async fn buy(pair: &Pair, results: &Results, number: u64) {
     let cents: Price = format!("{}.{:02}", number % 90, number % 100).parse().unwrap();
     let purchase = NewPurchase::of(user_id(number % USERS)).named("ada").priced(cents).unwrap();
     let keyed = purchase.clone().with_key(format!("order-{number}").parse().unwrap());
+    // The key determines the id.
+    let id = keyed.clone().into_purchase(SystemClock.now(), || SystemClock.fresh_id()).id;
+    let (user, price) = (purchase.user_id.clone(), purchase.price);
     loop {
-        let result = if number.is_multiple_of(2) {
-            let bought = pair.client().await.buy(keyed.clone()).await;
-            bought.map(|bought| bought.purchase.id).map_err(|_again| None)
-        } else {
-            pair.buy_once(&purchase).await.map_err(Some)
-        };
+        let is_keyed = number.is_multiple_of(2);
+        let call = Call::Buy { id: is_keyed.then_some(id), user: user.clone(), price };
+        let call = results.history.begin(call);
+        let outcome =
+            if is_keyed { pair.buy_keyed(keyed.clone()).await } else { pair.buy_once(&purchase).await };
         results.calls.fetch_add(1, Ordering::Relaxed);
-        match result {
-            Ok(id) => {
-                assert!(results.acknowledged.lock().await.insert(id), "{id} was given out twice");
-                return;
+        results.history.end(call, outcome.clone());
+        match outcome {
+            history::Outcome::Bought { id, .. } if number % 64 == 0 => {
+                return read_own(pair, results, &user, id).await;
             }
-            Err(None) => pause().await,
-            Err(Some(outcome)) => {
-                results.unknown.fetch_add(usize::from(outcome == Outcome::Unknown), Ordering::Relaxed);
-                return;
-            }
+            history::Outcome::Bought { .. } => return,
+            _ if !is_keyed => return,
+            _ => pause().await,
         }
     }
+}
+
+/// Reads the sum of a user's purchases that includes this one, if the service can say.
+async fn read_own(pair: &Pair, results: &Results, user: &UserId, id: PurchaseId) {
+    let call = results.history.begin(Call::Sum { user: user.clone(), sees: Sees::Own(id) });
+    let receipt = Receipt::new(id, Durability::LocalDisk);
+    let summary = pair.client().await.user(user.clone()).waiting_for(&receipt).summary().await;
+    results.history.end(call, summary.map_or(history::Outcome::Unknown, history::Outcome::Summed));
 }
 
 /// One caller's share of a round.
@@ -333,41 +356,44 @@ async fn wait_for_all(
     tokio::time::timeout(patience, all).await.map_err(|_late| missing.into_inner())
 }
 
-/// Asserts that each acknowledged purchase is stored once. Returns those that are not stored.
+/// Asserts that each acknowledged purchase is stored once, and that no call has returned what a correct service cannot.
+/// Returns those that are not stored.
 async fn count(pair: &Pair, results: &Results) -> Result<(), BTreeSet<PurchaseId>> {
     let client = pair.client().await;
-    let acknowledged = results.acknowledged.lock().await;
+    let bought = |entry: Entry| match entry.outcome {
+        history::Outcome::Bought { id, .. } => Some(id),
+        _ => None,
+    };
+    let acknowledged: BTreeSet<_> = results.history.entries().into_iter().filter_map(bought).collect();
     // A store without an index reads everything for each page.
     let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
     wait_for_all(pair, &acknowledged, patience).await?;
-    let mut listed = Vec::new();
     for user in (0..USERS).map(user_id) {
-        let of_user = listed_and_summed(&client, &user);
-        listed.extend(within(patience, "list what the sum is of", of_user).await);
+        let of_user = list_and_sum(&client, &results.history, &user);
+        within(patience, "list what the sum is of", of_user).await;
     }
-    let ids: BTreeSet<_> = listed.iter().map(|purchase| purchase.id).collect();
-    let (unknown, unexpected) =
-        (results.unknown.load(Ordering::Relaxed), ids.difference(&acknowledged).count());
-    println!("acknowledged {}, all stored, twice {}", acknowledged.len(), listed.len() - ids.len());
     let redelivered = results.redelivered.load(Ordering::Relaxed);
-    println!("of {unknown} unknown outcomes {unexpected} were stored; {redelivered} records came again");
-    assert_eq!(ids.len(), listed.len(), "no id twice");
-    assert!(acknowledged.is_subset(&ids), "all that was acknowledged is listed");
-    assert!(unexpected <= unknown, "only what may have been taken is there besides");
+    let verdict = judge(&results.history.entries());
+    println!("{verdict}; {redelivered} records came again");
+    assert_eq!(verdict.violations, Vec::<String>::new());
     Ok(())
 }
 
-/// The purchases of a user, once count and total are of just these: what may have been taken may still be on its
-/// way, and a store that was killed with its service may need a moment.
-async fn listed_and_summed(client: &ShopClient, user: &UserId) -> Vec<Purchase> {
+/// Lists and sums up the purchases of a user, until count and total are of just these: what may have been taken may
+/// still be on its way, and a store that was killed with its service may need a moment.
+async fn list_and_sum(client: &ShopClient, history: &History, user: &UserId) {
     loop {
+        let call = history.begin(Call::List { user: user.clone(), sees: Sees::All });
         let all = Arc::new(client.clone()).scan(Selector::User(user.clone()), ListOrder::OldestFirst);
         let Ok(listed) = all.try_collect::<Vec<Purchase>>().await else { continue };
+        history.end(call, history::Outcome::Listed(listed.clone()));
+        let call = history.begin(Call::Sum { user: user.clone(), sees: Sees::All });
         let Ok(summary) = client.user(user.clone()).summary().await else { continue };
+        history.end(call, history::Outcome::Summed(summary));
         if summary.count == listed.len() as u64 {
             let total = Total::checked_sum(listed.iter().map(|purchase| purchase.price)).unwrap();
             assert_eq!(summary.total_spent, total, "{user}");
-            return listed;
+            return;
         }
     }
 }

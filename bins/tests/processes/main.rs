@@ -17,6 +17,7 @@ mod doctor;
 mod failpoints;
 mod faults;
 mod gaps;
+mod history;
 mod kafka;
 mod kills;
 mod members;
@@ -25,6 +26,8 @@ mod mongodb;
 mod nothing_created;
 mod outages;
 mod poison;
+#[cfg(target_os = "linux")]
+mod power;
 mod probes;
 mod process;
 mod replaced_systems;

@@ -88,6 +88,16 @@ fn log_file(id: u32) -> Option<File> {
 impl Process {
     /// Starts a binary on `folder` and any port, and waits until it listens.
     pub(crate) async fn start(binary: Binary, folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let started = soon("listen", Self::try_start(binary, folder, settings)).await;
+        started.unwrap_or_else(|said| panic!("{binary:?} has ended: {said}"))
+    }
+
+    /// The same. The error is what a binary has logged that has ended. If this is dropped, the binary is killed.
+    pub(crate) async fn try_start(
+        binary: Binary,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let mut command = binary.command(settings);
         command.env("SHOP_DATA_DIR", folder).env("PORT", "0").env("LOG_FORMAT", "json");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -113,9 +123,8 @@ impl Process {
             }
             listening.map(|listening| listening.send(Err(said)));
         });
-        let address = soon("listen", address).await.unwrap();
-        let address = address.unwrap_or_else(|said| panic!("{binary:?} has ended: {said}"));
-        Self { child, url: format!("http://{address}") }
+        let address = address.await.unwrap()?;
+        Ok(Self { child, url: format!("http://{address}") })
     }
 
     pub(crate) fn client(&self) -> ShopClient {

@@ -18,16 +18,16 @@ use crate::servers::Servers;
 
 /// Both roles in a place.
 #[derive(Clone, Copy)]
-pub(super) enum Place<'a> {
+pub(crate) enum Place<'a> {
     Files(&'a Path),
     Servers(&'a Servers),
 }
 
 /// What each role knows of the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Views {
-    pub(super) known_users: BTreeSet<i64>,
-    pub(super) orders_of_users: BTreeMap<i64, i64>,
+pub(crate) struct Views {
+    pub(crate) known_users: BTreeSet<i64>,
+    pub(crate) orders_of_users: BTreeMap<i64, i64>,
 }
 
 const USERS: &str = "users_db";
@@ -53,7 +53,7 @@ impl Place<'_> {
     }
 
     /// Starts a binary with these roles.
-    pub(super) async fn start(&self, binary: Binary, roles: &'static str, more: &[(&str, &str)]) -> Process {
+    pub(crate) async fn start(&self, binary: Binary, roles: &'static str, more: &[(&str, &str)]) -> Process {
         let settings = self.settings(roles);
         let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         settings.extend(more);
@@ -61,7 +61,7 @@ impl Place<'_> {
     }
 
     /// Lets a role hear again of everything.
-    pub(super) async fn replay(&self, role: &'static str) -> String {
+    pub(crate) async fn replay(&self, role: &'static str) -> String {
         let settings = self.settings(role);
         let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let folder = self.folder().to_str().unwrap().to_owned();
@@ -73,7 +73,7 @@ impl Place<'_> {
     }
 
     /// What both roles know of each other, read past them.
-    pub(super) async fn views(&self) -> Views {
+    pub(crate) async fn views(&self) -> Views {
         match self {
             Place::Files(folder) => Views {
                 known_users: rows(folder, "orders", "SELECT id, 0 FROM known_users").into_keys().collect(),
@@ -93,7 +93,7 @@ impl Place<'_> {
     }
 
     /// Makes both roles forget what they know of each other; none of them runs.
-    pub(super) async fn forget_views(&self) {
+    pub(crate) async fn forget_views(&self) {
         match self {
             Place::Files(folder) => {
                 execute(folder, "orders", "DELETE FROM known_users");
@@ -124,18 +124,18 @@ impl Place<'_> {
     }
 
     /// Every event of this kind that was ever published, once for each time.
-    pub(super) async fn published<E: Event>(&self) -> Vec<E> {
+    pub(crate) async fn published<E: Event>(&self) -> Vec<E> {
         all(self.log::<E>().await.admin().scan().await.unwrap()).await
     }
 
     /// Lets another producer write into a topic of events.
-    pub(super) async fn append<E: Event>(&self, record: LogRecord) {
+    pub(crate) async fn append<E: Event>(&self, record: LogRecord) {
         let writer = self.log::<E>().await.writer();
         until("append", async || writer.append(record.clone()).await.is_ok()).await;
     }
 
     /// The pending dead letters of the events of this kind.
-    pub(super) async fn dead_letters<E: Event>(&self) -> Vec<DeadLetter> {
+    pub(crate) async fn dead_letters<E: Event>(&self) -> Vec<DeadLetter> {
         self.log::<E>().await.admin().pending_dead_letters().await.unwrap()
     }
 

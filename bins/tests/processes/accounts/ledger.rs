@@ -13,18 +13,19 @@ use super::backends::{Place, Views};
 use crate::process::{Process, get, plain, until};
 
 /// The registered users and the placed orders, as acknowledged.
-pub(super) struct Ledger {
+#[derive(Default)]
+pub(crate) struct Ledger {
     users: Mutex<BTreeMap<i64, User>>,
     orders: Mutex<BTreeMap<i64, Order>>,
     /// Where users and where orders are to be found now.
     urls: RwLock<(String, String)>,
     /// Calls that were answered in any way.
-    pub(super) calls: AtomicU64,
+    pub(crate) calls: AtomicU64,
     http: reqwest::Client,
 }
 
 impl Ledger {
-    pub(super) fn new(users: &Process, orders: &Process) -> Self {
+    pub(crate) fn new(users: &Process, orders: &Process) -> Self {
         Self {
             users: Mutex::default(),
             orders: Mutex::default(),
@@ -34,7 +35,7 @@ impl Ledger {
         }
     }
 
-    pub(super) async fn moved(&self, users: &Process, orders: &Process) {
+    pub(crate) async fn moved(&self, users: &Process, orders: &Process) {
         *self.urls.write().await = (users.url.clone(), orders.url.clone());
     }
 
@@ -45,7 +46,7 @@ impl Ledger {
     }
 
     /// Registers user `number`, once; answers whether that was acknowledged.
-    pub(super) async fn register(&self, number: u64) -> bool {
+    pub(crate) async fn register(&self, number: u64) -> bool {
         let email = format!("user-{number}@example.com").parse().unwrap();
         let new = NewUser::new(format!("user-{number}").parse().unwrap(), email, "Ada".parse().unwrap());
         let client = self.client(&self.urls.read().await.0);
@@ -63,7 +64,7 @@ impl Ledger {
     }
 
     /// Places order `number` of one of those who are registered, once; answers whether that was acknowledged.
-    pub(super) async fn place(&self, number: u64) -> bool {
+    pub(crate) async fn place(&self, number: u64) -> bool {
         let Some(user) = self.some_user(number).await else { return false };
         let product = format!("Notebook {number}").parse().unwrap();
         let price = format!("{number}.50").parse().unwrap();
@@ -91,7 +92,7 @@ impl Ledger {
     }
 
     /// Everything that was acknowledged is there, as it was; and its event was published and consumed.
-    pub(super) async fn count(&self, place: &Place<'_>, users: &Process, orders: &Process) -> Views {
+    pub(crate) async fn count(&self, place: &Place<'_>, users: &Process, orders: &Process) -> Views {
         let (registered, placed) = (self.users.lock().await.clone(), self.orders.lock().await.clone());
         assert_without_gaps(&registered);
         assert_without_gaps(&placed);
@@ -140,6 +141,6 @@ fn assert_without_gaps<T>(rows: &BTreeMap<i64, T>) {
 }
 
 /// How many events a role has still to tell.
-pub(super) async fn outbox(process: &Process, role: &str) -> Option<u64> {
+pub(crate) async fn outbox(process: &Process, role: &str) -> Option<u64> {
     get(&process.path("/health")).await.1[role]["outbox"].as_u64()
 }

@@ -1,11 +1,11 @@
 //! Users and orders: each in a process of its own or together, killed, replayed, counted.
 
-mod backends;
+pub(crate) mod backends;
 mod calls;
 mod failpoints;
 mod faults;
 mod kills;
-mod ledger;
+pub(crate) mod ledger;
 
 use serde_json::Value;
 

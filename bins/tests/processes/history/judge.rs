@@ -1,0 +1,298 @@
+//! What a history shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use shop_client::{Price, Purchase, PurchaseId, Summary, Total, UserId};
+
+use super::{Call, Entry, Outcome, Sees};
+
+/// Of more purchases than these it is not tried which of them a sum includes.
+const MAX_TRIED: usize = 12;
+
+/// What a history shows.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) acknowledged: usize,
+    /// Acknowledged purchases that a read did not include though everything was stored by then.
+    pub(crate) missing: BTreeSet<PurchaseId>,
+    /// Purchases that a read included twice.
+    pub(crate) twice: BTreeSet<PurchaseId>,
+    /// Purchases of one's own that a read did not include though the service had waited for them.
+    pub(crate) stale: BTreeSet<PurchaseId>,
+    pub(crate) reads: usize,
+    /// All that is wrong, including these three, in words.
+    pub(crate) violations: Vec<String>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (acknowledged, missing, twice) = (self.acknowledged, self.missing.len(), self.twice.len());
+        let (stale, reads, violations) = (self.stale.len(), self.reads, self.violations.len());
+        write!(f, "acknowledged {acknowledged}, missing {missing}, twice {twice}, ")?;
+        write!(f, "stale own reads {stale} of {reads}, violations {violations}")
+    }
+}
+
+/// All attempts to buy one purchase.
+#[derive(Debug)]
+struct Bought {
+    price: Price,
+    begin: u64,
+    /// When it was first acknowledged.
+    acknowledged: Option<u64>,
+    offset: Option<u64>,
+    /// It may have been written more than once.
+    is_repeated: bool,
+}
+
+/// One user's part of a history.
+#[derive(Debug, Default)]
+struct UserHistory<'a> {
+    bought: BTreeMap<PurchaseId, Bought>,
+    /// The begins of calls that may have bought something whose id is not known.
+    unnamed: Vec<(u64, Price)>,
+    reads: Vec<Read<'a>>,
+    /// The prices of what was read.
+    listed: BTreeMap<PurchaseId, Price>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Read<'a> {
+    begin: u64,
+    end: u64,
+    sees: Sees,
+    found: Found<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Found<'a> {
+    List(&'a [Purchase]),
+    Sum(Summary),
+}
+
+/// Judges a whole history.
+pub(crate) fn judge(entries: &[Entry]) -> Verdict {
+    let mut users: BTreeMap<&UserId, UserHistory<'_>> = BTreeMap::new();
+    for entry in entries {
+        let (Call::Buy { user, .. } | Call::List { user, .. } | Call::Sum { user, .. }) = &entry.call;
+        users.entry(user).or_default().add(entry);
+    }
+    let mut verdict = Verdict::default();
+    let mut offsets = BTreeMap::new();
+    for (user, history) in &users {
+        history.judge_reads(user, &mut verdict);
+        history.judge_order(user, &mut verdict);
+        verdict.acknowledged += history.bought.values().filter(|one| one.acknowledged.is_some()).count();
+        for (id, bought) in &history.bought {
+            let Some(other) = bought.offset.and_then(|offset| offsets.insert(offset, *id)) else { continue };
+            verdict.violations.push(format!("{id} and {other} were acknowledged with one offset"));
+        }
+    }
+    verdict
+}
+
+impl<'a> UserHistory<'a> {
+    fn add(&mut self, entry: &'a Entry) {
+        let Entry { begin, end, call, outcome } = entry;
+        let read = |sees: &Sees, found| Read { begin: *begin, end: *end, sees: *sees, found };
+        match (call, outcome) {
+            (Call::Buy { id: _, price, .. }, Outcome::Bought { id, offset }) => {
+                let bought = self.attempt(*id, *price, *begin);
+                if bought.acknowledged.is_none() {
+                    (bought.acknowledged, bought.offset) = (Some(*end), *offset);
+                }
+            }
+            (Call::Buy { id: Some(id), price, .. }, Outcome::Unknown) => {
+                self.attempt(*id, *price, *begin);
+            }
+            (Call::Buy { id: None, price, .. }, Outcome::Unknown) => self.unnamed.push((*begin, *price)),
+            (Call::List { sees, .. }, Outcome::Listed(found)) => {
+                self.reads.push(read(sees, Found::List(found)));
+                self.listed.extend(found.iter().map(|purchase| (purchase.id, purchase.price)));
+            }
+            (Call::Sum { sees, .. }, Outcome::Summed(found)) => {
+                self.reads.push(read(sees, Found::Sum(*found)));
+            }
+            _ => {}
+        }
+    }
+
+    fn attempt(&mut self, id: PurchaseId, price: Price, begin: u64) -> &mut Bought {
+        let new = Bought { price, begin, acknowledged: None, offset: None, is_repeated: false };
+        let bought = self.bought.entry(id).and_modify(|bought| bought.is_repeated = true).or_insert(new);
+        bought.begin = bought.begin.min(begin);
+        bought
+    }
+
+    fn judge_reads(&self, user: &UserId, verdict: &mut Verdict) {
+        let mut seen = Seen::default();
+        for read in &self.reads {
+            verdict.reads += 1;
+            let required = self.required(read, &seen);
+            match read.found {
+                Found::List(found) => {
+                    self.judge_list(user, read, found, verdict);
+                    self.judge_missing(user, read, (found, &required), verdict);
+                    seen.add(read.end, found.iter().map(|purchase| purchase.id));
+                }
+                Found::Sum(found) => self.judge_sum(user, read, found, (&required, verdict)),
+            }
+        }
+    }
+
+    /// What a read must include.
+    fn required(&self, read: &Read<'_>, seen: &Seen) -> BTreeSet<PurchaseId> {
+        let mut required = seen.before(read.begin);
+        match read.sees {
+            Sees::Earlier => {}
+            Sees::Own(id) => drop(required.insert(id)),
+            Sees::All => {
+                let is_due = |bought: &Bought| bought.acknowledged.is_some_and(|end| end < read.begin);
+                required.extend(self.bought.iter().filter(|(_, bought)| is_due(bought)).map(|(id, _)| *id));
+            }
+        }
+        required
+    }
+
+    fn judge_missing(
+        &self,
+        user: &UserId,
+        read: &Read<'_>,
+        (found, required): (&[Purchase], &BTreeSet<PurchaseId>),
+        verdict: &mut Verdict,
+    ) {
+        let found: BTreeSet<_> = found.iter().map(|purchase| purchase.id).collect();
+        for id in required.difference(&found) {
+            let what = match read.sees {
+                Sees::Own(own) if own == *id => {
+                    verdict.stale.insert(*id);
+                    "its own"
+                }
+                Sees::All if self.bought.get(id).is_some_and(|bought| bought.acknowledged.is_some()) => {
+                    verdict.missing.insert(*id);
+                    "an acknowledged"
+                }
+                _ => "an earlier seen",
+            };
+            verdict.violations.push(format!("{user} did not find {what} purchase {id} at {}", read.begin));
+        }
+    }
+
+    /// What a list includes: only what was bought, once, as it was bought, the oldest first.
+    fn judge_list(&self, user: &UserId, read: &Read<'_>, found: &[Purchase], verdict: &mut Verdict) {
+        let (mut ids, mut unexpected) = (BTreeSet::new(), 0);
+        for purchase in found {
+            let id = purchase.id;
+            if !ids.insert(id) {
+                verdict.twice.insert(id);
+                verdict.violations.push(format!("{user} found {id} twice"));
+            }
+            match self.bought.get(&id).filter(|bought| bought.begin < read.end) {
+                Some(bought) if bought.price == purchase.price && purchase.user_id == *user => {}
+                Some(_) => verdict.violations.push(format!("{user} did not buy {purchase:?} so")),
+                None => unexpected += 1,
+            }
+        }
+        if unexpected > self.unnamed.iter().filter(|(begin, _)| *begin < read.end).count() {
+            verdict.violations.push(format!("{user} found {unexpected} purchases that they did not buy"));
+        }
+        if !found.is_sorted_by_key(|purchase| (purchase.timestamp, purchase.id)) {
+            verdict
+                .violations
+                .push(format!("{user} found purchases in another order than that of time and id"));
+        }
+        let times = found.iter().map(|purchase| (purchase.id, purchase.timestamp)).collect();
+        self.judge_sequence(user, "time", &times, verdict);
+    }
+
+    /// The order in the log is that in which the purchases were made.
+    fn judge_order(&self, user: &UserId, verdict: &mut Verdict) {
+        let offsets = self.bought.iter().filter_map(|(id, bought)| Some((*id, bought.offset?)));
+        // Not the same one for two of them, either: see `judge`.
+        self.judge_sequence(user, "offset", &offsets.collect(), verdict);
+    }
+
+    /// A purchase that began when another one was acknowledged does not have a smaller `what`.
+    fn judge_sequence<K: Ord + fmt::Debug + Copy>(
+        &self,
+        user: &UserId,
+        what: &str,
+        keys: &BTreeMap<PurchaseId, K>,
+        verdict: &mut Verdict,
+    ) {
+        let of = |(id, bought): (&PurchaseId, &Bought)| {
+            let end = bought.acknowledged.filter(|_| !bought.is_repeated)?;
+            Some((bought.begin, end, *keys.get(id)?, *id))
+        };
+        let mut begun: Vec<_> = self.bought.iter().filter_map(of).collect();
+        let mut ended = begun.clone();
+        begun.sort_unstable();
+        ended.sort_unstable_by_key(|(_, end, ..)| *end);
+        let (mut ended, mut greatest) = (ended.into_iter().peekable(), None);
+        for (begin, _, key, id) in begun {
+            while let Some((.., earlier, _)) = ended.next_if(|(_, end, ..)| *end < begin) {
+                greatest = greatest.max(Some(earlier));
+            }
+            if greatest.is_some_and(|greatest| key < greatest) {
+                verdict.violations.push(format!("{user} bought {id} later, but its {what} is {key:?}"));
+            }
+        }
+    }
+
+    /// A sum is exactly that of what it must include, and of some of what it may include.
+    fn judge_sum(
+        &self,
+        user: &UserId,
+        read: &Read<'_>,
+        found: Summary,
+        (required, verdict): (&BTreeSet<PurchaseId>, &mut Verdict),
+    ) {
+        let listed = |id: &PurchaseId| self.listed.get(id).copied();
+        let price = |id: &PurchaseId| self.bought.get(id).map(|bought| bought.price).or_else(|| listed(id));
+        let required_prices = Total::checked_sum(required.iter().filter_map(price)).unwrap();
+        let named = self.bought.iter().filter(|(id, one)| one.begin < read.end && !required.contains(id));
+        let unnamed = self.unnamed.iter().filter(|(begin, _)| *begin < read.end);
+        let possible: Vec<_> =
+            named.map(|(_, one)| one.price).chain(unnamed.map(|(_, price)| *price)).collect();
+        let more = usize::try_from(found.count).unwrap().checked_sub(required.len());
+        let is_possible = more.is_some_and(|more| match possible.len() {
+            0..=MAX_TRIED => is_sum_of_some(required_prices, &possible, more, found.total_spent),
+            count => more <= count,
+        });
+        if !is_possible {
+            let (Sees::Own(id), 1) = (read.sees, required.len()) else {
+                return verdict.violations.push(format!("{user} found {found:?} at {}", read.begin));
+            };
+            verdict.stale.insert(id);
+            verdict.violations.push(format!("{user} found a sum without {id}: {found:?}"));
+        }
+    }
+}
+
+/// Whether `total` is `sum` and `count` of these prices.
+fn is_sum_of_some(sum: Total, prices: &[Price], count: usize, total: Total) -> bool {
+    if count == 0 {
+        return sum == total;
+    }
+    let Some((price, others)) = prices.split_first() else { return false };
+    let with = sum.checked_add_price(*price).unwrap();
+    is_sum_of_some(with, others, count - 1, total) || is_sum_of_some(sum, others, count, total)
+}
+
+/// What was seen by the end of each read.
+#[derive(Debug, Default)]
+struct Seen(BTreeMap<PurchaseId, u64>);
+
+impl Seen {
+    fn add(&mut self, end: u64, ids: impl Iterator<Item = PurchaseId>) {
+        for id in ids {
+            let first = self.0.entry(id).or_insert(end);
+            *first = end.min(*first);
+        }
+    }
+
+    fn before(&self, begin: u64) -> BTreeSet<PurchaseId> {
+        self.0.iter().filter(|(_, end)| **end < begin).map(|(id, _)| *id).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! The power is cut at random moments, and what was not synced is forgotten: everything that was acknowledged is
+//! there, once.
+//!
+//! `SHOP_TEST_CUTS` makes a long run of it, `SHOP_TEST_SEED` repeats the moments of another one.
+
+mod disk;
+mod disk_test;
+mod load;
+mod mount;
+mod plan;
+mod series;
+
+use std::sync::Arc;
+
+use crate::kills::{chosen, seed};
+use crate::servers::skipped;
+use disk::Disk;
+use mount::Mount;
+use series::{Report, Series};
+
+/// Power cuts, unless the environment chooses another number.
+const CUTS: u64 = 24;
+/// Power cuts of one disk, which is empty at first.
+const CUTS_OF_A_DISK: u64 = 24;
+
+/// Whether a file system can be mounted here. If not, that is reported.
+fn can_mount() -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = Mount::new(&Arc::new(Disk::new(None)), folder.path());
+    if let Err(error) = &mounted {
+        skipped("fuse", &format!("no FUSE file system can be mounted: {error}"));
+    }
+    mounted.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_lose_and_duplicate_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let (mut left, mut seed, mut total) =
+        (chosen("SHOP_TEST_CUTS").unwrap_or(CUTS), seed(), Report::default());
+    while left > 0 {
+        println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
+        let cuts = left.min(CUTS_OF_A_DISK);
+        let mut series = Series::new(seed, Disk::new(None)).await;
+        let survived = series.survive(cuts).await;
+        total.add(series.report());
+        println!("{total}");
+        survived.unwrap();
+        (left, seed) = (left - cuts, seed + 1);
+    }
+}
+
+/// The harness itself: on a disk that leaves out one file's syncs, it finds a loss.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_sync_that_is_left_out_is_found() {
+    if !can_mount() {
+        return;
+    }
+    let seed = seed();
+    println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
+    let mut found = Vec::new();
+    let planted = chosen_plant().map_or_else(|| PLANTED.map(str::to_owned).to_vec(), |name| vec![name]);
+    for name in planted {
+        let mut series = Series::new(seed, Disk::new(Some(name.clone()))).await;
+        let survived = series.survive(40).await;
+        println!("{name}: {survived:?} {}", series.report());
+        found.push((name, survived.is_err()));
+    }
+    assert!(found.iter().all(|(_, is_found)| *is_found), "{found:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "one of them alone")]
+fn chosen_plant() -> Option<String> {
+    std::env::var("SHOP_TEST_LEFT_OUT").ok()
+}
+
+/// The files and folders whose syncs are left out: all, each folder, and the write-ahead log of each database.
+const PLANTED: [&str; 9] = [
+    "*",
+    "/",
+    "data",
+    "log.db-wal",
+    "store.db-wal",
+    "users.db-wal",
+    "orders.db-wal",
+    "log-user_created.db-wal",
+    "log-order_created.db-wal",
+];

@@ -1,0 +1,308 @@
+//! A [`Disk`] as a FUSE file system.
+//!
+//! Without `direct_io`: SQLite maps the index of its write-ahead log into memory. Locks are left to the kernel.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyStatfs, ReplyWrite, Request, SessionACL, TimeOrNow,
+    WriteFlags,
+};
+use rustix::mount::{UnmountFlags, unmount};
+
+use super::disk::{Attributes, Disk};
+use super::plan::Operation;
+
+/// Only the kernel changes the disk, so it may cache names and sizes.
+const TTL: Duration = Duration::from_secs(3_600);
+const BLOCK: u32 = 4_096;
+/// Free blocks, as if there were always enough.
+const FREE: u64 = 1 << 24;
+
+/// A mounted disk, which is unmounted when this is dropped.
+#[derive(Debug)]
+pub(super) struct Mount {
+    at: PathBuf,
+    _session: BackgroundSession,
+}
+
+impl Mount {
+    /// Mounts a disk on an empty folder, until the power is cut.
+    pub(super) fn new(disk: &Arc<Disk>, at: &Path) -> io::Result<Self> {
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("powercut".to_owned()), MountOption::NoDev];
+        config.acl = SessionACL::Owner;
+        let boot = Boot { disk: Arc::clone(disk), number: disk.boot() };
+        Ok(Self { at: at.to_owned(), _session: fuser::spawn_mount(boot, at, &config)? })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // At once, even if a process that was killed is not gone yet: then the session ends with the process.
+        let _gone = unmount(&self.at, UnmountFlags::DETACH);
+    }
+}
+
+/// The disk from one cut to the next.
+struct Boot {
+    disk: Arc<Disk>,
+    number: u64,
+}
+
+/// What became of a request.
+type Answer<T> = Result<T, Errno>;
+
+fn attributes(node: u64, attributes: Attributes) -> FileAttr {
+    let time = UNIX_EPOCH;
+    let size = attributes.size as u64;
+    FileAttr {
+        ino: INodeNo(node),
+        size,
+        blocks: size.div_ceil(512),
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        kind: if attributes.is_folder { FileType::Directory } else { FileType::RegularFile },
+        perm: if attributes.is_folder { 0o755 } else { 0o644 },
+        nlink: if attributes.is_folder { 2 } else { 1 },
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        rdev: 0,
+        blksize: BLOCK,
+        flags: 0,
+    }
+}
+
+fn offset(number: u64) -> usize {
+    usize::try_from(number).unwrap()
+}
+
+impl Boot {
+    fn look(&self, node: u64) -> Answer<FileAttr> {
+        let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        state.attributes(node).map(|found| attributes(node, found)).ok_or(Errno::ENOENT)
+    }
+
+    fn look_up(&self, folder: u64, name: &OsStr) -> Answer<FileAttr> {
+        let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
+        state.attributes(node).map(|found| attributes(node, found)).ok_or(Errno::ENOENT)
+    }
+
+    fn make(&self, folder: u64, name: &OsStr, is_folder: bool) -> Answer<FileAttr> {
+        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let node = state.create(folder, name, is_folder);
+        self.disk.count(&mut state, Operation::Name, node);
+        Ok(attributes(node, Attributes { is_folder, size: 0 }))
+    }
+
+    fn remove(&self, folder: u64, name: &OsStr) -> Answer<()> {
+        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
+        if state.names(node).is_some_and(|names| !names.is_empty()) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        state.remove(folder, name);
+        self.disk.count(&mut state, Operation::Name, node);
+        Ok(())
+    }
+
+    fn move_name(&self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Answer<()> {
+        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        state.rename(from, to).ok_or(Errno::ENOENT)?;
+        self.disk.count(&mut state, Operation::Name, to.0);
+        Ok(())
+    }
+
+    fn resize(&self, node: u64, size: Option<u64>) -> Answer<FileAttr> {
+        if let Some(size) = size {
+            let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+            state.resize(node, offset(size)).ok_or(Errno::EISDIR)?;
+            self.disk.count(&mut state, Operation::Resize, node);
+        }
+        self.look(node)
+    }
+
+    fn put(&self, node: u64, at: u64, data: &[u8]) -> Answer<u32> {
+        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        state.write(node, offset(at), data).ok_or(Errno::EISDIR)?;
+        self.disk.count(&mut state, Operation::Write, node);
+        u32::try_from(data.len()).map_err(|_too_large| Errno::EFBIG)
+    }
+
+    fn entries(&self, folder: u64) -> Answer<Vec<(u64, FileType, String)>> {
+        let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let names = state.names(folder).ok_or(Errno::ENOTDIR)?;
+        let dots = [".", ".."].map(|name| (folder, FileType::Directory, name.to_owned()));
+        let kind = |node: u64| {
+            let is_folder = state.attributes(node).is_some_and(|found| found.is_folder);
+            if is_folder { FileType::Directory } else { FileType::RegularFile }
+        };
+        let named =
+            names.iter().map(|(name, node)| (*node, kind(*node), name.to_string_lossy().into_owned()));
+        Ok(dots.into_iter().chain(named).collect())
+    }
+}
+
+fn entry(answer: Answer<FileAttr>, reply: ReplyEntry) {
+    match answer {
+        Ok(found) => reply.entry(&TTL, &found, Generation(0)),
+        Err(error) => reply.error(error),
+    }
+}
+
+fn attr(answer: Answer<FileAttr>, reply: ReplyAttr) {
+    match answer {
+        Ok(found) => reply.attr(&TTL, &found),
+        Err(error) => reply.error(error),
+    }
+}
+
+fn empty(answer: Answer<()>, reply: ReplyEmpty) {
+    match answer {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error),
+    }
+}
+
+impl Filesystem for Boot {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        entry(self.look_up(parent.0, name), reply);
+    }
+
+    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        attr(self.look(node.0), reply);
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        attr(self.resize(node.0, size), reply);
+    }
+
+    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+        entry(self.make(parent.0, name, true), reply);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.remove(parent.0, name), reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.remove(parent.0, name), reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        _: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        empty(self.move_name((parent.0, name), (new_parent.0, new_name)), reply);
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        match self.make(parent.0, name, false) {
+            Ok(made) => reply.created(&TTL, &made, Generation(0), FileHandle(0), FopenFlags::empty()),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        at: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let Some(state) = self.disk.enter(self.number) else { return reply.error(Errno::EIO) };
+        match state.read(node.0, offset(at), offset(u64::from(size))) {
+            Some(data) => reply.data(data),
+            None => reply.error(Errno::EISDIR),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        at: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.put(node.0, at, data) {
+            Ok(written) => reply.written(written),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+        empty(self.disk.sync(self.number, node.0).ok_or(Errno::EIO), reply);
+    }
+
+    fn fsyncdir(&self, _: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+        empty(self.disk.sync(self.number, node.0).ok_or(Errno::EIO), reply);
+    }
+
+    fn readdir(&self, _: &Request, node: INodeNo, _: FileHandle, from: u64, mut reply: ReplyDirectory) {
+        match self.entries(node.0) {
+            Err(error) => reply.error(error),
+            Ok(entries) => {
+                for (index, (node, kind, name)) in entries.into_iter().enumerate().skip(offset(from)) {
+                    if reply.add(INodeNo(node), index as u64 + 1, kind, name) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+        }
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        reply.statfs(FREE, FREE, FREE, FREE, FREE, BLOCK, 255, BLOCK);
+    }
+}

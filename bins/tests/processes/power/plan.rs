@@ -1,0 +1,133 @@
+//! When the power is cut, and what survives it.
+
+use crate::kills::Random;
+
+/// What a program does to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Write,
+    Resize,
+    Sync,
+    /// Creating, renaming or deleting a name.
+    Name,
+}
+
+/// A moment among the operations of a disk.
+#[derive(Debug, Clone)]
+pub(super) struct Moment {
+    /// `None` for any.
+    operation: Option<Operation>,
+    /// What the file's name ends with.
+    file: &'static str,
+    /// The number of such operations left until then.
+    left: u64,
+}
+
+impl Moment {
+    /// The `nth` of any operations.
+    pub(super) const fn any(nth: u64) -> Self {
+        Self { operation: None, file: "", left: nth }
+    }
+
+    /// The `nth` operation of this kind on files whose name ends so.
+    pub(super) const fn of(operation: Operation, file: &'static str, nth: u64) -> Self {
+        Self { operation: Some(operation), file, left: nth }
+    }
+
+    pub(super) fn has_come(&mut self, operation: Operation, file: &str) -> bool {
+        if self.operation.is_none_or(|wanted| wanted == operation) && file.ends_with(self.file) {
+            self.left = self.left.saturating_sub(1);
+            return self.left == 0;
+        }
+        false
+    }
+}
+
+/// What survives a cut of all that is not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Survival {
+    Nothing,
+    Everything,
+    /// All names, and nothing of the files' contents.
+    Names,
+    /// What was done first: of each file a number of changes, of which the last is torn.
+    Prefix,
+    /// Each sector and each name by a coin.
+    Torn,
+}
+
+impl Survival {
+    const ALL: [Self; 5] = [Self::Nothing, Self::Everything, Self::Names, Self::Prefix, Self::Torn];
+
+    /// What survives a cut. On a defective disk that is nothing at first and mostly: what has survived once is as good as
+    /// synced.
+    pub(super) fn of(cut: u64, is_defective: bool, random: &mut Random) -> Self {
+        let any = Self::ALL[usize::try_from(random.below(Self::ALL.len() as u64)).unwrap()];
+        if is_defective && (cut < 4 || cut.is_multiple_of(2)) { Self::Nothing } else { any }
+    }
+
+    /// How many of `count` changes survive entirely, if these are the first ones.
+    pub(super) fn prefix(self, count: usize, random: &mut Random) -> usize {
+        if self == Self::Prefix { usize::try_from(random.below(count as u64 + 1)).unwrap() } else { 0 }
+    }
+}
+
+/// What happens when the power is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scene {
+    /// The first start, on an empty disk.
+    FirstStart,
+    /// Purchases, users and orders are written.
+    Load,
+    /// A write-ahead log is copied into its database.
+    Checkpoint,
+    /// A checkpoint is over, and the write-ahead log is written from its beginning.
+    AfterCheckpoint,
+    /// Files get smaller, or are deleted: retention, the end of a write-ahead log.
+    Truncation,
+    /// A start on files of an earlier version.
+    Migration,
+    /// A start after a crash.
+    Restart,
+    /// An orderly shutdown and the start after it.
+    Shutdown,
+}
+
+impl Scene {
+    pub(super) const ALL: [Self; 8] = [
+        Self::FirstStart,
+        Self::Load,
+        Self::Checkpoint,
+        Self::AfterCheckpoint,
+        Self::Truncation,
+        Self::Migration,
+        Self::Restart,
+        Self::Shutdown,
+    ];
+
+    /// The scene of a cut: each in turn, as there are few cuts in a run, then any of them.
+    pub(super) fn of(cut: u64, random: &mut Random) -> Self {
+        let scenes = Self::ALL.len() as u64;
+        if cut < scenes {
+            return Self::ALL[usize::try_from(cut).unwrap()];
+        }
+        // A disk is empty only once.
+        Self::ALL[usize::try_from(1 + random.below(scenes - 1)).unwrap()]
+    }
+
+    /// Whether the power is cut at a start, rather than under load.
+    pub(super) fn is_start(self) -> bool {
+        matches!(self, Self::FirstStart | Self::Migration | Self::Restart | Self::Shutdown)
+    }
+
+    pub(super) fn moment(self, random: &mut Random) -> Moment {
+        match self {
+            Self::FirstStart => Moment::any(1 + random.below(400)),
+            Self::Migration | Self::Restart | Self::Shutdown => Moment::any(1 + random.below(120)),
+            Self::Load => Moment::of(Operation::Write, "-wal", 1 + random.below(2_000)),
+            Self::Checkpoint => Moment::of(Operation::Write, ".db", 1 + random.below(40)),
+            Self::AfterCheckpoint => Moment::of(Operation::Sync, ".db", 1 + random.below(3)),
+            Self::Truncation => Moment::of(Operation::Resize, ".db", 1 + random.below(3)),
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! One disk, whose power is cut again and again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rusqlite::Connection;
+use rustix::process::Signal;
+use shop_client::{PurchaseId, UserId};
+use shop_core::log::{DeadLetter, LogAdminExt as _};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::disk::Disk;
+use super::load::{Load, Place};
+use super::mount::Mount;
+use super::plan::{Scene, Survival};
+use crate::accounts::backends;
+use crate::history::{Sees, judge};
+use crate::kills::Random;
+use crate::process::{Binary, PATIENCE, Process, get, pause};
+
+/// The folder of the services.
+const FOLDER: &str = "data";
+
+/// What was found to be wrong.
+type Result<T> = std::result::Result<T, String>;
+
+/// What became of some power cuts.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    cuts: BTreeMap<(Scene, Survival), u64>,
+    /// Cuts at the moment of their scene; the others came after some time.
+    on_time: u64,
+    acknowledged: usize,
+    missing: usize,
+    twice: usize,
+    stale: usize,
+    reads: usize,
+    users: u64,
+    orders: u64,
+    dead_letters: usize,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, other: Self) {
+        for (kind, count) in other.cuts {
+            *self.cuts.entry(kind).or_default() += count;
+        }
+        self.on_time += other.on_time;
+        self.acknowledged += other.acknowledged;
+        self.missing += other.missing;
+        self.twice += other.twice;
+        self.stale += other.stale;
+        self.reads += other.reads;
+        self.users += other.users;
+        self.orders += other.orders;
+        self.dead_letters += other.dead_letters;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cuts: u64 = self.cuts.values().sum();
+        writeln!(f, "{cuts} power cuts, {} at their moment: {:?}", self.on_time, self.cuts)?;
+        let Self { acknowledged, missing, twice, stale, reads, .. } = self;
+        write!(f, "acknowledged {acknowledged}, missing {missing}, twice {twice}, ")?;
+        let Self { users, orders, dead_letters, .. } = self;
+        write!(f, "stale own reads {stale} of {reads} reads; {users} users, {orders} orders, ")?;
+        write!(f, "{dead_letters} dead letters")
+    }
+}
+
+/// Both services.
+struct Services {
+    facing: Process,
+    management: Process,
+}
+
+pub(super) struct Series {
+    disk: Arc<Disk>,
+    /// Where the disk is mounted.
+    at: TempDir,
+    mount: Option<Mount>,
+    random: Random,
+    load: Arc<Load>,
+    report: Report,
+}
+
+impl Series {
+    pub(super) async fn new(seed: u64, disk: Disk) -> Self {
+        let (disk, at) = (Arc::new(disk), tempfile::tempdir().unwrap());
+        let mut series = Self {
+            disk,
+            at,
+            mount: None,
+            random: Random::new(seed),
+            load: Arc::new(Load::new()),
+            report: Report::default(),
+        };
+        series.mount().await;
+        series
+    }
+
+    pub(super) fn report(self) -> Report {
+        self.report
+    }
+
+    async fn mount(&mut self) {
+        let (disk, at) = (Arc::clone(&self.disk), self.at.path().to_owned());
+        let mounted = tokio::task::spawn_blocking(move || Mount::new(&disk, &at)).await.unwrap();
+        self.mount = Some(mounted.unwrap());
+    }
+
+    /// The folder of the services.
+    fn folder(&self) -> PathBuf {
+        self.at.path().join(FOLDER)
+    }
+
+    /// Cuts the power so often, and judges what is there after each cut.
+    pub(super) async fn survive(&mut self, cuts: u64) -> Result<()> {
+        let mut services = None;
+        for cut in 0..cuts {
+            let scene = Scene::of(cut, &mut self.random);
+            let survival = Survival::of(cut, self.disk.is_defective(), &mut self.random);
+            let round = self.round(cut, scene, survival, services.take()).await;
+            *self.report.cuts.entry((scene, survival)).or_default() += 1;
+            let checked = match round {
+                Ok(started) => {
+                    let checked = self.check(&started, Load::users(cut)).await;
+                    services = Some(started);
+                    checked
+                }
+                Err(error) => Err(error),
+            };
+            checked.map_err(|error| format!("cut {cut} ({scene:?}, {survival:?}): {error}"))?;
+        }
+        let services = services.ok_or("no cut")?;
+        self.count(cuts, services).await
+    }
+
+    /// Cuts the power in a scene, and starts the services again.
+    async fn round(
+        &mut self,
+        round: u64,
+        scene: Scene,
+        survival: Survival,
+        services: Option<Services>,
+    ) -> Result<Services> {
+        let moment = scene.moment(&mut self.random);
+        let services = match services {
+            Some(services) if scene.is_start() || scene == Scene::Truncation => {
+                if scene == Scene::Shutdown {
+                    self.disk.arm(moment.clone());
+                }
+                self.end(services, scene).await;
+                self.prepare(scene).await?;
+                None
+            }
+            services => services,
+        };
+        self.disk.arm(moment);
+        let services = match services {
+            None => tokio::select! {
+                biased;
+                () = self.disk.until_cut_off() => None,
+                started = self.start() => Some(started?),
+            },
+            services => services,
+        };
+        let mut calls = JoinSet::new();
+        if let Some(services) = &services {
+            calls = self.load.start(round, &Place::new(&services.facing, &services.management));
+        }
+        let time = Duration::from_millis(500 + self.random.below(2_000));
+        if tokio::time::timeout(time, self.disk.until_cut_off()).await.is_ok() {
+            self.report.on_time += 1;
+        }
+        self.cut(survival, services, calls).await?;
+        self.start().await
+    }
+
+    /// Ends the services before they are started again.
+    async fn end(&self, services: Services, scene: Scene) {
+        let Services { facing, management } = services;
+        if scene == Scene::Restart {
+            facing.kill().await;
+            management.kill().await;
+            return;
+        }
+        facing.signal(Signal::TERM);
+        management.signal(Signal::TERM);
+        let ended = async { tokio::join!(facing.ended(), management.ended()) };
+        // If the power is cut meanwhile they are killed.
+        tokio::select! { () = self.disk.until_cut_off() => {}, _ = ended => {} }
+    }
+
+    /// Prepares the files for the start of a scene.
+    async fn prepare(&mut self, scene: Scene) -> Result<()> {
+        if !matches!(scene, Scene::Migration | Scene::Truncation) {
+            return Ok(());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        self.mount = None;
+        self.disk.export(FOLDER, folder.path()).unwrap();
+        if scene == Scene::Migration {
+            for file in ["log", "log-user_created", "log-order_created"] {
+                let older = Connection::open(folder.path().join(format!("{file}.db"))).and_then(make_older);
+                older.map_err(|error| format!("{file}: {error}"))?;
+            }
+        } else {
+            self.load.buy_old(folder.path()).await?;
+        }
+        self.disk.import(FOLDER, folder.path()).unwrap();
+        self.mount().await;
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<Services> {
+        self.start_on(&self.folder()).await
+    }
+
+    async fn start_on(&self, folder: &Path) -> Result<Services> {
+        let started = async {
+            tokio::try_join!(
+                Process::try_start(Binary::Facing, folder, &[]),
+                Process::try_start(Binary::Management, folder, &[]),
+            )
+        };
+        let (facing, management) = within("start", started).await??;
+        self.load.ledger.moved(&facing, &facing).await;
+        Ok(Services { facing, management })
+    }
+
+    /// Cuts the power, if that has not come yet, and forgets what was not synced.
+    async fn cut(
+        &mut self,
+        survival: Survival,
+        services: Option<Services>,
+        mut calls: JoinSet<()>,
+    ) -> Result<()> {
+        self.disk.cut_off();
+        self.load.stop();
+        let services: Vec<_> = services.into_iter().flat_map(|both| [both.facing, both.management]).collect();
+        services.iter().for_each(|service| service.signal(Signal::KILL));
+        self.disk.forget(survival, &mut self.random);
+        for service in services {
+            within("end", service.kill()).await?;
+        }
+        while let Some(ended) = within("end the calls", calls.join_next()).await? {
+            ended.map_err(|error| error.to_string())?;
+        }
+        self.mount = None;
+        self.mount().await;
+        Ok(())
+    }
+
+    /// Waits until the services have caught up, reads everything that these users have bought, and judges the history.
+    async fn check(&mut self, services: &Services, users: impl Iterator<Item = UserId>) -> Result<()> {
+        let client = self.load.client(&services.facing.url);
+        // Once this is stored, one of both reads the log. Only that one knows how much is left.
+        within("store the last purchase", async { while !self.load.buy_last(&client).await {} }).await?;
+        for service in [&services.facing, &services.management] {
+            let health = service.path("/health");
+            within("catch up", async {
+                while get(&health).await.1["ingest"]["lag"].as_u64() != Some(0) {
+                    pause().await;
+                }
+            })
+            .await?;
+        }
+        for user in users {
+            within("list", async { while !self.load.list(&client, &user, Sees::All).await {} }).await?;
+            within("sum", async { while !self.load.sum(&client, &user, Sees::All).await {} }).await?;
+        }
+        let verdict = judge(&self.load.history.entries());
+        self.report.acknowledged = verdict.acknowledged;
+        (self.report.missing, self.report.twice) = (verdict.missing.len(), verdict.twice.len());
+        (self.report.stale, self.report.reads) = (verdict.stale.len(), verdict.reads);
+        match verdict.violations.first() {
+            Some(first) => Err(format!("{verdict}: {first}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts everything that was ever acknowledged.
+    async fn count(&mut self, rounds: u64, services: Services) -> Result<()> {
+        let old = (0..4).map(|number| format!("old-{number}").parse().unwrap());
+        self.check(&services, (0..rounds).flat_map(Load::users).chain(old)).await?;
+        terminate(services).await?;
+        let folder = tempfile::tempdir().unwrap();
+        self.mount = None;
+        self.disk.export(FOLDER, folder.path()).unwrap();
+        let services = self.start_on(folder.path()).await?;
+        within("finish users and orders", async { while !self.load.finish().await {} }).await?;
+        self.count_letters(folder.path()).await?;
+        let place = backends::Place::Files(folder.path());
+        // It panics if it does not find what it looks for.
+        let count = self.load.ledger.count(&place, &services.facing, &services.facing);
+        let counted = AssertUnwindSafe(count).catch_unwind().await;
+        counted.map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
+        (self.report.users, self.report.orders) = self.load.accounts();
+        terminate(services).await?;
+        check_files(folder.path())
+    }
+
+    /// All conflicts that were acknowledged are dead letters, once.
+    async fn count_letters(&mut self, folder: &Path) -> Result<()> {
+        let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await;
+        let letters = log.map_err(|error| error.to_string())?.pending_dead_letters().await;
+        let letters = letters.map_err(|error| error.to_string())?;
+        let id = |letter: &DeadLetter| -> Option<PurchaseId> {
+            str::from_utf8(letter.record.headers.get("purchase-id")?).ok()?.parse().ok()
+        };
+        let kept: BTreeSet<_> = letters.iter().filter_map(id).collect();
+        let conflicts = self.load.conflicts.lock().await;
+        self.report.dead_letters = kept.len();
+        let (sent, acknowledged) = (&conflicts.sent, &conflicts.acknowledged);
+        if kept.len() == letters.len() && acknowledged.is_subset(&kept) && kept.is_subset(sent) {
+            return Ok(());
+        }
+        let missing: Vec<_> = acknowledged.difference(&kept).collect();
+        Err(format!("{} dead letters, of {} purchases, without {missing:?}", letters.len(), kept.len()))
+    }
+}
+
+async fn terminate(services: Services) -> Result<()> {
+    for service in [services.facing, services.management] {
+        let end = service.terminate().await;
+        if !end.success() {
+            return Err(format!("a service has ended with {end}"));
+        }
+    }
+    Ok(())
+}
+
+/// No file is damaged.
+fn check_files(folder: &Path) -> Result<()> {
+    for file in ["log", "store", "users", "orders", "log-user_created", "log-order_created"] {
+        let connection = Connection::open(folder.join(format!("{file}.db"))).unwrap();
+        let checked = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        if checked.as_deref() != Ok("ok") {
+            return Err(format!("{file}.db is damaged: {checked:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a log's file one of the first version: without the tables that were added since.
+fn make_older(connection: Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+               AND name NOT IN ('log', 'records', 'groups', 'dead_letters')";
+    let mut added = connection.prepare(sql)?;
+    let added: Vec<String> = added.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    for table in added {
+        connection.execute_batch(&format!("DROP TABLE {table}"))?;
+    }
+    connection.pragma_update(None, "user_version", 1)
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, future).await.map_err(|_late| format!("{what}: not within {PATIENCE:?}"))
+}
