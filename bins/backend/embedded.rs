@@ -8,11 +8,13 @@ use shop_core::orders::{Order, OrderStore};
 use shop_core::ports::Durability;
 use shop_core::users::{User, UserStore};
 use shop_store::embedded::{
-    EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions, EmbeddedUsers,
-    check_integrity,
+    self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
+    EmbeddedUsers, check_integrity,
 };
 
-use super::port::{Backend, Closed, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, with_failpoints};
+use super::port::{
+    Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, with_failpoints,
+};
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
 
@@ -67,6 +69,14 @@ impl Backend for Embedded<'_> {
         check_integrity(file).await.map_err(CliError::about(ABOUT))
     }
 
+    async fn backup(&self, into: &Path) -> Result<Vec<CopiedFile>> {
+        copied(embedded::backup(&self.0.data_dir, into).await)
+    }
+
+    async fn restore(&self, from: &Path) -> Result<Vec<CopiedFile>> {
+        copied(embedded::restore(from, &self.0.data_dir).await)
+    }
+
     fn log_file(&self, topic: Topic<'_>) -> Option<PathBuf> {
         self.store_file(&self.log_options(topic).file)
     }
@@ -87,6 +97,10 @@ impl Embedded<'_> {
             true => EmbeddedLogOptions::for_events(topic.name),
             false => EmbeddedLogOptions::default(),
         };
+        if !topic.is_events {
+            options.retention = self.0.log_retention.unwrap_or(options.retention);
+            options.max_file_bytes = self.0.log_max_bytes;
+        }
         topic.name.clone_into(&mut options.topic);
         options.create = self.0.creates();
         options
@@ -96,6 +110,10 @@ impl Embedded<'_> {
     const fn creates_entities(&self) -> bool {
         self.0.creates() || matches!(self.0.command, Some(Command::Replay(_)))
     }
+}
+
+fn copied(files: shop_core::Result<Vec<embedded::CopiedFile>>) -> Result<Vec<CopiedFile>> {
+    Ok(files?.into_iter().map(|file| CopiedFile { name: file.name, bytes: file.bytes }).collect())
 }
 
 fn store_options(create: bool) -> EmbeddedStoreOptions {

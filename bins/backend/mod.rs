@@ -13,7 +13,8 @@ mod unsupported;
 use crate::settings::Settings;
 
 pub(crate) use port::{
-    Backend, Closed, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, client, with_failpoints,
+    Backend, Closed, CopiedFile, EntityStore, OpenPort, PurchasesStore, Topic, TopicLog, client,
+    with_failpoints,
 };
 
 /// The backend of the log, by the settings.
@@ -25,6 +26,14 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
         None => Box::new(embedded::Embedded(settings)),
         #[cfg(not(all(feature = "embedded", feature = "kafka")))]
         _ => Box::new(unsupported::Unsupported(settings)),
+    }
+}
+
+/// The backend of files in the data folder, if the log or the store is one.
+pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
+    match settings.kafka_bootstrap_servers {
+        None => for_log(settings),
+        Some(_) => for_store(settings),
     }
 }
 

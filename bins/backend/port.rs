@@ -59,6 +59,16 @@ pub(crate) trait Backend: Send + Sync {
         Err(self.unsupported())
     }
 
+    /// Copies the files of this backend into a folder. Returns the copies.
+    async fn backup(&self, _into: &Path) -> Result<Vec<CopiedFile>> {
+        Err(CliError::new("backup is for embedded files: back up the servers with their own tools").usage())
+    }
+
+    /// Copies the files of a backup into the data folder. Returns the copies.
+    async fn restore(&self, _from: &Path) -> Result<Vec<CopiedFile>> {
+        Err(CliError::new("restore is for embedded files: restore the servers with their own tools").usage())
+    }
+
     /// The file of a topic's log, if it has one.
     fn log_file(&self, _topic: Topic<'_>) -> Option<PathBuf> {
         None
@@ -68,6 +78,12 @@ pub(crate) trait Backend: Send + Sync {
     fn store_file(&self, _name: &str) -> Option<PathBuf> {
         None
     }
+}
+
+/// A file of a backup.
+pub(crate) struct CopiedFile {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
 }
 
 /// A topic, and the type of its records.

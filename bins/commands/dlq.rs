@@ -43,7 +43,7 @@ pub(super) async fn run(settings: &Settings, command: &DlqCommand) -> Result<()>
 ///
 /// # Errors
 /// When no role uses that topic.
-fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Topic<'a>> {
+pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Topic<'a>> {
     let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
     let [purchases, users, orders] = topics.map(|topic| topic.name);
     let name = name.unwrap_or(purchases);

@@ -1,7 +1,9 @@
-//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`.
+//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`.
 
+mod backup;
 mod dlq;
 mod doctor;
+mod groups;
 mod open;
 mod output;
 mod park;
@@ -30,6 +32,11 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
         Command::Doctor => shutdown.run_until_cancelled(Box::pin(doctor::run(settings))).await,
         Command::Replay(role) => shutdown.run_until_cancelled(Box::pin(replay::run(settings, *role))).await,
         Command::Dlq(command) => shutdown.run_until_cancelled(Box::pin(dlq::run(settings, command))).await,
+        Command::Groups(command) => {
+            shutdown.run_until_cancelled(Box::pin(groups::run(settings, command))).await
+        }
+        Command::Backup(into) => shutdown.run_until_cancelled(backup::backup(settings, into)).await,
+        Command::Restore(from) => shutdown.run_until_cancelled(backup::restore(settings, from)).await,
     };
     let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")));
     done.map_err(CliError::for_command)

@@ -1,4 +1,4 @@
-//! Counts pending dead-lettered records and gaps in the log itself: the count survives a restart.
+//! Observes a log periodically: its pending dead-lettered records and gaps, which survive a restart, and its size.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +24,13 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
     loop {
         let (begun, kept) = (Instant::now(), kept(&ingest.status()));
         metrics.note_retention(&topic, log.retention());
+        match log.usage().await {
+            Ok(Some(usage)) => metrics.note_log_usage(&topic, &usage),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(log.topic = topic, error = %error.chain(), "reading the log's size failed")
+            }
+        }
         match counts(&*log).await {
             Ok((counts, gaps)) => {
                 has_failed = false;

@@ -10,6 +10,7 @@ use conf::{Conf, Subcommands};
 use shop_core::log::RecordPosition;
 
 use super::command::{Action, Command, DlqCommand, Selection};
+use super::file_arguments::{FolderArguments, GroupsArguments};
 use super::variables::Variables;
 use crate::roles::ProcessRole;
 
@@ -89,6 +90,28 @@ enum Subcommand {
     /// They exit with 0, also when records are listed; with 2 for wrong options or settings, and with 3 when a server
     /// is unavailable, or there is no log or no such record.
     Dlq(DlqArguments),
+    /// Lists, resets and forgets the consumer groups of the embedded log
+    ///
+    /// Kafka has its own tool: kafka-consumer-groups.sh. Exits with 0, 2 for wrong options or settings, 3 when there is no
+    /// log or no such group, or the group has an active consumer.
+    Groups(GroupsArguments),
+    /// Copies the embedded log and stores into a folder, as of one moment, beside running services
+    ///
+    /// Everything that was acknowledged before it began is in the copy. The folder must not have a backup yet. Exits
+    /// with 0, 2 for wrong options or settings, 3 when a folder cannot be used or a file is damaged.
+    ///
+    /// management backup /backup/2026-03-01
+    ///
+    /// It takes the settings of the service.
+    Backup(FolderArguments),
+    /// Copies a backup into SHOP_DATA_DIR, which must not have a log or a store
+    ///
+    /// Start the services afterwards; `verify` checks the result. Exits as `backup` does.
+    ///
+    /// SHOP_DATA_DIR=./restored management restore /backup/2026-03-01
+    ///
+    /// It takes the settings of the service.
+    Restore(FolderArguments),
 }
 
 #[derive(Debug, Conf)]
@@ -235,6 +258,9 @@ impl Management {
                 (Command::Verify { wait: Duration::from_secs(wait.into()), named }, settings)
             }
             Some(Subcommand::Doctor(settings)) => (Command::Doctor, settings),
+            Some(Subcommand::Groups(arguments)) => arguments.into_parts(),
+            Some(Subcommand::Backup(arguments)) => arguments.into_parts(Command::Backup),
+            Some(Subcommand::Restore(arguments)) => arguments.into_parts(Command::Restore),
             Some(Subcommand::Replay(arguments)) => (Command::Replay(arguments.role), arguments.settings),
             Some(Subcommand::Dlq(arguments)) => {
                 let (SelectionArguments { topic, mut selection, settings }, action) =
@@ -269,7 +295,7 @@ const SWITCHES: [&str; 8] =
     ["--check-config", "--healthcheck", "--json", "--man", "--help", "-h", "--version", "-V"];
 
 /// The names of the commands.
-const COMMANDS: [&str; 5] = ["migrate", "verify", "doctor", "replay", "dlq"];
+const COMMANDS: [&str; 8] = ["migrate", "verify", "doctor", "replay", "dlq", "groups", "backup", "restore"];
 
 /// Moves settings before a command behind it: a command parses the settings that follow it. Returns whether there is a
 /// command.
@@ -278,7 +304,7 @@ pub(super) fn move_behind_command(arguments: &mut [OsString]) -> bool {
     let is_command = move_options_back(given);
     if let Some((command, given)) = given.split_first_mut()
         && is_command
-        && command == "dlq"
+        && (command == "dlq" || command == "groups")
     {
         move_options_back(given);
     }

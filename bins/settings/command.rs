@@ -1,6 +1,7 @@
 //! The commands of management.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use conf::Conf;
@@ -27,6 +28,36 @@ pub(crate) enum Command {
     Replay(ProcessRole),
     /// List or resolve dead-lettered records.
     Dlq(DlqCommand),
+    /// List or change the groups of the embedded log.
+    Groups(GroupsCommand),
+    /// Copy the embedded files into a folder.
+    Backup(PathBuf),
+    /// Copy the files of a backup into the data folder.
+    Restore(PathBuf),
+}
+
+/// An action on the groups of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupsCommand {
+    /// The topic; `None` for the topic of purchases.
+    pub(crate) topic: Option<String>,
+    pub(crate) action: GroupsAction,
+}
+
+/// An action on groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GroupsAction {
+    List,
+    Forget(String),
+    Reset { group: String, to: ResetTo },
+}
+
+/// The position to which a group is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResetTo {
+    Beginning,
+    End,
+    Offset(u64),
 }
 
 /// An action on selected dead-lettered records.

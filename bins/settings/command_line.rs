@@ -187,6 +187,13 @@ fn value_fault(fault: &str) -> String {
     }
     match fault {
         "'<role>' must be provided" => "management replay: name a role: users or orders".to_owned(),
+        "'<group>' must be provided" => "management groups: name the group".to_owned(),
+        "'<folder>' must be provided" => {
+            "management backup and restore: name the folder of the backup".to_owned()
+        }
+        _ if fault.starts_with("A subcommand must be selected") && fault.contains("forget") => {
+            "management groups: select ls, forget or reset (--help describes each)".to_owned()
+        }
         _ if fault.starts_with("A subcommand must be selected") => {
             "management dlq: select ls, show, replay, drop or park (--help describes each)".to_owned()
         }
@@ -249,7 +256,7 @@ mod tests {
         let help = fault(ServiceKind::Facing, &["-h"]).to_string();
         assert!(help.contains("--host <HOST>") && !help.contains("KAFKA_SASL_MECHANISM"), "{help}");
         let help = fault(ServiceKind::Management, &["-h"]).to_string();
-        for name in ["migrate", "verify", "doctor", "replay", "dlq"] {
+        for name in ["migrate", "verify", "doctor", "replay", "dlq", "groups", "backup", "restore"] {
             assert!(help.contains(&format!("\n  {name} ")), "{name}: {help}");
         }
     }
@@ -286,6 +293,13 @@ mod tests {
                 "invalid value 'x': must be topic-partition-offset, such as purchases-0-42",
             ),
             (&["m", "dlq"], "management dlq: select ls, show, replay, drop or park (--help describes each)"),
+            (&["m", "groups"], "management groups: select ls, forget or reset (--help describes each)"),
+            (&["m", "groups", "forget"], "management groups: name the group"),
+            (
+                &["m", "groups", "reset", "g"],
+                "management groups reset: choose one of --to-beginning, --to-end and --to-offset",
+            ),
+            (&["m", "backup"], "management backup and restore: name the folder of the backup"),
             (&["m", "replay", "--from-beginning"], "management replay: name a role: users or orders"),
             (&["m", "replay", "users"], "management replay: --from-beginning is required"),
         ] {

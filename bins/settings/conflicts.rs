@@ -96,6 +96,18 @@ fn kafka_conflicts(given: &Variables) -> Vec<String> {
             set.join(", ")
         ));
     }
+    let of_file = [
+        ("SHOP_LOG_RETENTION", given.log_retention.is_some()),
+        ("SHOP_LOG_MAX_BYTES", given.log_max_bytes.is_some()),
+    ];
+    let set: Vec<_> = of_file.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
+    if given.kafka_bootstrap_servers.is_some() && !set.is_empty() {
+        faults.push(format!(
+            "{}: set, but the log is on Kafka: set the retention of the topic, or unset KAFKA_BOOTSTRAP_SERVERS to use \
+             the embedded log",
+            set.join(", ")
+        ));
+    }
     faults
 }
 
@@ -130,6 +142,8 @@ fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) 
         _ if !given.require_servers => (false, false),
         Some(Command::Migrate | Command::Doctor) => (false, true),
         Some(Command::Dlq(_)) => (true, false),
+        // They are for the embedded files.
+        Some(Command::Groups(_) | Command::Backup(_) | Command::Restore(_)) => (false, false),
         Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
         None => {
             let forwards = |url: &Option<String>| {

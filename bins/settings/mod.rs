@@ -6,6 +6,7 @@
 //! | `names` | the names of settings, and misspelled names |
 //! | `environment` | variables, with aliases, files and composed addresses |
 //! | `arguments` | the command line of management, with its commands |
+//! | `file_arguments` | the arguments of the commands for embedded files |
 //! | `command` | the commands of management |
 //! | `command_line` | help, version, completions, the manual page, and the texts of wrong arguments |
 //! | `conflicts` | conflicts between settings |
@@ -16,6 +17,7 @@ mod command;
 mod command_line;
 mod conflicts;
 mod environment;
+mod file_arguments;
 mod names;
 mod service;
 #[cfg(test)]
@@ -40,7 +42,7 @@ use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
-pub(crate) use command::{Action, Command, DlqCommand, Selection};
+pub(crate) use command::{Action, Command, DlqCommand, GroupsAction, GroupsCommand, ResetTo, Selection};
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
 pub(crate) use conflicts::missing_features;
 pub use service::ServiceKind;

@@ -53,6 +53,13 @@ pub(crate) struct Variables {
     /// Folder of the embedded log and store
     #[conf(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
     pub(crate) data_dir: PathBuf,
+    /// How long the embedded log keeps purchases that every group has consumed: a number and s, m, h or d [default: 7d]
+    #[conf(long, env = "SHOP_LOG_RETENTION", value_parser = read_duration)]
+    pub(crate) log_retention: Option<Duration>,
+    /// Maximum size of the embedded log of purchases in bytes, at least 1 MiB; purchases are refused when it is full
+    /// [default: none]
+    #[conf(long, env = "SHOP_LOG_MAX_BYTES", value_parser = read_log_size)]
+    pub(crate) log_max_bytes: Option<u64>,
     /// Kafka brokers, host:port separated by commas; the embedded log when unset [also: KAFKA_BROKERS, KAFKA_BROKER]
     #[conf(long, env = "KAFKA_BOOTSTRAP_SERVERS")]
     pub(crate) kafka_bootstrap_servers: Option<String>,
@@ -217,6 +224,25 @@ fn read_log_level(text: &str) -> Result<String, String> {
     Ok(directives)
 }
 
+/// A whole number with the unit `s`, `m`, `h` or `d`.
+fn read_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a number with s, m, h or d, such as 7d");
+    let seconds = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 24 * 3_600,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_invalid| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+fn read_log_size(text: &str) -> Result<u64, String> {
+    let bytes: u64 = text.parse().map_err(|error| format!("{error}"))?;
+    if bytes < 1 << 20 { Err("must be at least 1048576".to_owned()) } else { Ok(bytes) }
+}
+
 /// Less than the request timeout.
 const MAX_ORDER_USER_WAIT_MS: u64 = 4_000;
 
@@ -226,4 +252,19 @@ fn read_order_user_wait(text: &str) -> Result<Duration, String> {
         return Err(format!("must be at most {MAX_ORDER_USER_WAIT_MS}"));
     }
     Ok(Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_with_a_unit() {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("5m", 300), ("12h", 43_200), ("7d", 604_800)] {
+            assert_eq!(read_duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for wrong in ["", "7", "d", "-1d", "1.5h", "7 d", "1w", "5\u{fc}"] {
+            assert!(read_duration(wrong).is_err(), "{wrong}");
+        }
+    }
 }

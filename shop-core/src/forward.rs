@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag, Log,
-    LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordType, SourceEvent,
+    LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordType, SourceEvent,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -111,6 +111,9 @@ forward!(LogAdmin {
     async fn scan_dead_letters() -> Result<BoxStream<'static, Result<DeadLetterState>>>;
     async fn replay(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
     async fn discard(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    async fn usage() -> Result<Option<LogUsage>>;
+    async fn forget_group(group: &str) -> Result<bool>;
+    async fn reset_group(group: &str, next_offset: u64) -> Result<bool>;
     fn first_offset() -> u64;
     fn retention() -> Option<Duration>;
 });

@@ -18,6 +18,7 @@ mod failpoints;
 mod faults;
 mod gaps;
 mod history;
+mod housekeeping;
 mod kafka;
 mod kills;
 mod members;

@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use super::call::{Call, Fault, complete_later, no_answer};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag,
-    LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordType, SourceEvent,
+    LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordType, SourceEvent,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -203,6 +203,9 @@ hooked!(LogAdmin {
     Query: scan_dead_letters() -> BoxStream<'static, Result<DeadLetterState>>;
     Replay: replay(dead_letters: &[DeadLetter], of: RecordType) -> u64;
     Discard: discard(dead_letters: &[DeadLetter], of: RecordType) -> u64;
+    Query: usage() -> Option<LogUsage>;
+    Discard: forget_group(group: &str) -> bool;
+    Discard: reset_group(group: &str, next_offset: u64) -> bool;
 }
     fn first_offset(&self) -> u64 {
         self.port.first_offset()

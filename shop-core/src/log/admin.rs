@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 
-use super::{Batch, DeadLetter, DeadLetterState, LogRecord, Partition, RecordType};
-use crate::Result;
+use super::{Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Partition, RecordType};
+use crate::{Error, ErrorKind, Result};
 
 /// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
 /// replay of events into a store.
@@ -103,6 +103,39 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future may leave some of the dead letters discarded.
     async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+
+    /// The disk space and the groups of the log. The default is `None`: a server manages both.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be read.
+    async fn usage(&self) -> Result<Option<LogUsage>> {
+        Ok(None)
+    }
+
+    /// Deletes the position of `group`, which then no longer prevents the deletion of records. Returns false if there is
+    /// no such group.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when a server manages the groups, as by default;
+    /// [`Conflict`](crate::ErrorKind::Conflict) while the group has an active consumer.
+    async fn forget_group(&self, group: &str) -> Result<bool> {
+        Err(groups_unsupported(group))
+    }
+
+    /// Sets the position of `group` to `next_offset`. Records are consumed again from there, which duplicates nothing.
+    /// Returns false if there is no such group.
+    ///
+    /// # Errors
+    /// As [`forget_group`](Self::forget_group).
+    async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
+        let _unused = next_offset;
+        Err(groups_unsupported(group))
+    }
+}
+
+fn groups_unsupported(group: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "the groups of this log are managed by its server")
+        .with_context("group", group)
 }
 
 /// Extension methods for every [`LogAdmin`].

@@ -10,6 +10,7 @@ mod reason;
 mod record;
 mod resolution;
 mod source;
+mod usage;
 mod writer;
 
 #[cfg(feature = "mock")]
@@ -33,6 +34,7 @@ pub use source::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,
     SourceEvent,
 };
+pub use usage::{GroupPosition, LogUsage};
 #[cfg(feature = "mock")]
 pub use writer::MockLogWriter;
 pub use writer::{LogWriter, LogWriterExt};

@@ -5,11 +5,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use metrics::Histogram;
-use shop_core::Timestamp;
 use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
 };
-use shop_core::log::{Gap, Lag, ReasonKind};
+use shop_core::log::{Gap, Lag, LogUsage, ReasonKind};
+use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::names::{self, Name};
 use super::registry::{Labels, Metrics};
@@ -170,6 +170,20 @@ impl Metrics {
             let labels = [("topic", &**topic), ("partition", &*index.to_string())];
             self.counter(names::INGEST_LOST, &labels).absolute(count);
         }
+    }
+
+    /// Exports the size of the log of `topic`, which manages its own files.
+    pub fn note_log_usage(&self, topic: &str, usage: &LogUsage) {
+        let labels = [("topic", topic)];
+        let age = |oldest: Timestamp| SystemClock.now().as_millis().saturating_sub(oldest.as_millis());
+        let age = Duration::from_millis(
+            usage.oldest.and_then(|oldest| age(oldest).try_into().ok()).unwrap_or_default(),
+        );
+        let slowest = usage.groups.iter().map(|group| group.behind).max().unwrap_or_default();
+        self.gauge(names::LOG_BYTES, &labels).set(approximately(usage.bytes));
+        self.gauge(names::LOG_FREE_BYTES, &labels).set(approximately(usage.free_bytes));
+        self.gauge(names::LOG_OLDEST, &labels).set(age.as_secs_f64());
+        self.gauge(names::LOG_SLOWEST_GROUP, &labels).set(approximately(slowest));
     }
 
     /// The number of pending dead letters in the topics for which `includes` holds; `None` while none was counted.

@@ -99,6 +99,13 @@ names! {
     LOG_RETENTION = gauge(
         "shop_log_retention_seconds",
         "How long the log keeps a record that was not read; +Inf when it is unlimited or unknown.");
+    LOG_BYTES = gauge("shop_log_bytes", "Size of the files of an embedded log, when last read.");
+    LOG_FREE_BYTES = gauge("shop_log_free_bytes", "Available space on the disk of an embedded log.");
+    LOG_OLDEST = gauge(
+        "shop_log_oldest_record_seconds", "Age of the oldest record of an embedded log; 0 when it has none.");
+    LOG_SLOWEST_GROUP = gauge(
+        "shop_log_slowest_group_records",
+        "Records of an embedded log that its slowest group has not consumed; they are not deleted.");
     INGEST_BATCH_RECORDS = histogram("shop_ingest_batch_records", RECORDS, "Records per batch.");
     INGEST_BATCH_BYTES = histogram("shop_ingest_batch_bytes", BYTES, "Bytes per batch.");
     INGEST_FRESHNESS = histogram(
@@ -114,7 +121,7 @@ names! {
         "Time since the oldest record was read whose offset is not committed; 0 when there is none.");
     INGEST_STUCK = gauge(
         "shop_ingest_stuck_seconds",
-        "Time since the oldest record was read that the store fails over although it is healthy; 0 when it is not stuck any more.");
+        "Time since the oldest record was read that the healthy store fails over; 0 when it is not stuck any more.");
     INGEST_PHASE = gauge("shop_ingest_phase", "1 for the current phase of ingest, 0 for the others.");
 
     OUTBOX_PENDING = gauge("shop_outbox_pending", "Events in the outbox of a role that are not published yet.");

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use serde_json::json;
 use shop_core::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
-use shop_core::log::LogRecord;
+use shop_core::log::{LogRecord, LogUsage};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseSink, PurchaseStore};
 use shop_core::{Clock, SystemClock, Timestamp};
@@ -52,6 +52,7 @@ impl Measured {
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
         metrics.note_retention("purchases", None);
         metrics.count_unreadable(Arc::default());
+        metrics.note_log_usage("purchases", &LogUsage::new(1, 1, None, 0));
         let ingest = Ingest::new(source, Arc::clone(&stored) as _, letters, IngestOptions::default());
         let ingest = ingest.with_observer(metrics.ingest_observer());
         let mut purchases = PurchasesRole::with_store(stored, Durability::Memory, Arc::new(store.clone()));

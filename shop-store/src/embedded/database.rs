@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{database_error, from_io, from_sqlite};
-use super::lock::{FileLock, Identity, LockGuard};
+use super::lock::{FileLock, Identity, LOCK_TIMEOUT, LockGuard};
 
 /// A type of database file.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Database {
     fn create(&self) -> Result<(Connection, WriteLock)> {
         create_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
         let lock = FileLock::open(&self.lock_path())?;
-        let guard = lock.lock()?;
+        let guard = lock.lock(LOCK_TIMEOUT)?;
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // Inspected before any change: a file of another program must stay unmodified.
         let found = self.inspect(&connection)?;
@@ -227,7 +227,7 @@ impl Database {
 }
 
 /// Creates `folder`, durably: its parent folders are synced.
-fn create_folder(folder: &Path) -> std::io::Result<()> {
+pub(super) fn create_folder(folder: &Path) -> std::io::Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(folder)?;
@@ -272,7 +272,7 @@ impl WriteLock {
             Some(lock) => lock,
             None => FileLock::open(&self.path)?,
         };
-        let guard = self.lock.insert(lock).lock()?;
+        let guard = self.lock.insert(lock).lock(LOCK_TIMEOUT)?;
         self.file.check_identity()?;
         Ok(guard)
     }

@@ -1,8 +1,11 @@
 //! Lock files. The kernel releases the locks of a process when it ends.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
@@ -43,8 +46,69 @@ impl Identity {
 /// An exclusive lock between processes, and between handles within a process.
 #[derive(Debug)]
 pub(super) struct FileLock {
-    file: File,
+    file: Arc<File>,
     identity: Identity,
+    waiter: Arc<Waiter>,
+}
+
+/// The maximum time that a write waits for another process: less than the timeout of a publish. A process that is frozen
+/// while it holds the lock would block the others without an end.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A thread that waits for the lock in the kernel's queue, which is fair. The kernel has no timeout, so the thread
+/// outlives a caller that gave up.
+#[derive(Debug, Default)]
+struct Waiter {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Whether the thread waits.
+    has_thread: bool,
+    /// Whether a caller wants the lock.
+    is_wanted: bool,
+    /// The result of the thread, for the caller.
+    result: Option<io::Result<()>>,
+}
+
+impl Waiter {
+    /// Takes the lock of `file`. Returns false after `timeout`.
+    fn wait(self: &Arc<Self>, file: &Arc<File>, timeout: Duration) -> io::Result<bool> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.has_thread {
+            // Not while the thread waits: both would take the same lock, and the thread would release it.
+            match file.try_lock() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) => self.spawn(Arc::clone(file))?,
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            state.has_thread = true;
+        }
+        state.is_wanted = true;
+        let waiting = |state: &mut Waiting| state.result.is_none();
+        let waited = self.changed.wait_timeout_while(state, timeout, waiting);
+        let (mut state, _timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_wanted = false;
+        state.result.take().map_or(Ok(false), |locked| locked.map(|()| true))
+    }
+
+    fn spawn(self: &Arc<Self>, file: Arc<File>) -> io::Result<()> {
+        let waiter = Arc::clone(self);
+        let wait = move || {
+            let locked = file.lock();
+            let mut state = waiter.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.has_thread = false;
+            if state.is_wanted {
+                state.result = Some(locked);
+                waiter.changed.notify_all();
+            } else if let Err(error) = file.unlock() {
+                tracing::error!(%error, "failed to release a lock");
+            }
+        };
+        std::thread::Builder::new().name("shop-lock".to_owned()).spawn(wait).map(drop)
+    }
 }
 
 impl FileLock {
@@ -52,13 +116,31 @@ impl FileLock {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(|error| from_io(error, path))?;
-        Ok(Self { file, identity: Identity::from_path(path)? })
+        Ok(Self { file: Arc::new(file), identity: Identity::from_path(path)?, waiter: Arc::default() })
     }
 
     /// Waits for the lock, which is held until the guard is dropped.
-    pub(super) fn lock(&self) -> Result<LockGuard<'_>> {
-        self.file.lock().map_err(|error| from_io(error, &self.identity.path))?;
-        self.guard()
+    ///
+    /// # Errors
+    /// If another process holds it for longer than `timeout`, with the process.
+    pub(super) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
+        let taken =
+            self.waiter.wait(&self.file, timeout).map_err(|error| from_io(error, &self.identity.path))?;
+        if taken { self.guard() } else { Err(self.held_too_long(timeout)) }
+    }
+
+    fn held_too_long(&self, timeout: Duration) -> Error {
+        let message =
+            "another process holds the lock of this file for too long: continue or end it if it is frozen";
+        let error = Error::new(ErrorKind::Unavailable, message)
+            .with_outcome(Outcome::NotApplied)
+            .with_origin("embedded database")
+            .with_context("path", self.identity.path.display())
+            .with_context("waited_seconds", timeout.as_secs());
+        match holder(self.identity.inode) {
+            Some(process) => error.with_context("process", process),
+            None => error,
+        }
     }
 
     /// Takes the lock if it is free.
@@ -77,11 +159,25 @@ impl FileLock {
     }
 
     fn guard(&self) -> Result<LockGuard<'_>> {
-        let guard = LockGuard(&self.file);
+        let guard = LockGuard(&*self.file);
         // If the file was replaced, another process may hold the lock of the new file.
         self.identity.check_identity()?;
         Ok(guard)
     }
+}
+
+/// The id and the name of the process that holds the lock of the file `inode`, from Linux's table of locks.
+fn holder(inode: u64) -> Option<String> {
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    // 1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF; a waiting process has `->` before FLOCK.
+    let process = table.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[_, "FLOCK", _, _, process, file, ..] = words.as_slice() else { return None };
+        let is_it = file.rsplit(':').next()?.parse() == Ok(inode);
+        is_it.then(|| process.to_owned())
+    })?;
+    let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+    Some(format!("{process} {}", name.trim()).trim_end().to_owned())
 }
 
 /// A held lock, released on drop.
@@ -94,5 +190,28 @@ impl Drop for LockGuard<'_> {
             // The lock is released when the file is closed, at the latest when the process ends.
             tracing::error!(%error, "failed to release a lock");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_held_too_long_is_an_error_with_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.lock");
+        let (held, waiting) = (FileLock::open(&path).unwrap(), FileLock::open(&path).unwrap());
+        let guard = held.lock(LOCK_TIMEOUT).unwrap();
+        for _ in 0..2 {
+            let error = waiting.lock(Duration::from_millis(1)).unwrap_err();
+            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+            let text = error.chain().to_string();
+            assert!(text.contains(&format!("process={} ", std::process::id())), "{text}");
+        }
+        drop(guard);
+        // Taken by the thread of an earlier call, or after it has released the lock.
+        drop(waiting.lock(LOCK_TIMEOUT).unwrap());
+        drop(held.lock(LOCK_TIMEOUT).unwrap());
     }
 }

@@ -16,6 +16,7 @@
 //! transaction with `synchronous=FULL`. The folder must be on a local disk, because SQLite's shared memory does not
 //! work on network file systems.
 
+mod backup;
 #[cfg(test)]
 mod byte_faults_test;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod store;
 mod thread;
 mod writer;
 
+pub use backup::{CopiedFile, backup, restore};
 pub use entities::{EmbeddedOrders, EmbeddedRows, EmbeddedUsers};
 pub use integrity::check_integrity;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};

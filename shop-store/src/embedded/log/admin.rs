@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use shop_core::Result;
+use rusqlite::Connection;
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution,
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Partition, RecordType, Resolution,
 };
+use shop_core::{ErrorKind, Result};
 
-use super::{EmbeddedLog, resolution, rows, scan};
+use super::source::lock_path;
+use super::{EmbeddedLog, resolution, rows, scan, usage};
+use crate::embedded::error::database_error;
+use crate::embedded::lock::FileLock;
 
 /// A replay is one transaction: a dead letter is always either pending or replayed. A discard deletes the dead letter.
 /// Its resolution is kept as long as the log has the record. Dead letters that are no longer pending are skipped.
@@ -53,9 +57,42 @@ impl LogAdmin for EmbeddedLog {
     async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
         self.resolve(dead_letters, record_type, Resolution::Dropped).await
     }
+
+    async fn usage(&self) -> Result<Option<LogUsage>> {
+        let path = self.shared.database.path();
+        self.shared.readers.read(move |connection| usage::read(connection, &path)).await.map(Some)
+    }
+
+    async fn forget_group(&self, group: &str) -> Result<bool> {
+        let name = group.to_owned();
+        self.change_group(group, move |connection| usage::forget(connection, &name)).await
+    }
+
+    async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
+        let name = group.to_owned();
+        self.change_group(group, move |connection| usage::reset(connection, &name, next_offset)).await
+    }
 }
 
 impl EmbeddedLog {
+    /// Writes the position of `group` while it has no active consumer.
+    async fn change_group(
+        &self,
+        group: &str,
+        write: impl Fn(&Connection) -> rusqlite::Result<bool> + Send + 'static,
+    ) -> Result<bool> {
+        let path = lock_path(&self.shared, group);
+        // A group without a lock file has never had a consumer.
+        let lock = path.exists().then(|| FileLock::open(&path)).transpose()?;
+        let held = lock.as_ref().map(FileLock::try_lock).transpose()?;
+        if matches!(held, Some(None)) {
+            let message =
+                "the group has an active consumer: stop the services that consume in it, then retry";
+            return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
+        }
+        self.shared.writer.write(write).await
+    }
+
     async fn resolve(
         &self,
         dead_letters: &[DeadLetter],

@@ -19,6 +19,7 @@ mod scan;
 mod schema;
 mod sink;
 mod source;
+mod usage;
 
 pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;

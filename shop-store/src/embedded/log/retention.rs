@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::Timestamp;
 use shop_core::log::ReasonKind;
 
@@ -20,19 +20,28 @@ const MAX_FREED_PAGES: i64 = 256;
 
 /// Deletes the oldest records that all groups have consumed and that are older than `before`. Returns their number;
 /// fewer than [`SLICE`] means that none are left.
-pub(super) fn delete_records(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+///
+/// A record with a timestamp after `now` was written while the clock was wrong. It is as old as the record after it.
+pub(super) fn delete_records(
+    connection: &Connection,
+    before: Timestamp,
+    now: Timestamp,
+) -> rusqlite::Result<usize> {
     let Some(lowest) = lowest(connection)? else { return Ok(0) };
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
     let rows = oldest.query_map(params![signed(lowest), LIMIT], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (mut count, mut last) = (0, None);
+    let (mut count, mut last, mut read) = (0, None, 0);
     for row in rows {
         let (offset, time): (i64, i64) = row?;
-        if time >= before.as_millis() {
+        read += 1;
+        if time < before.as_millis() {
+            (count, last) = (read, Some(offset));
+        } else if time <= now.as_millis() {
             break;
+        } else if read == SLICE && last.is_none() && is_old_after(connection, offset, lowest, before)? {
+            (count, last) = (read, Some(offset));
         }
-        count += 1;
-        last = Some(offset);
     }
     if let Some(last) = last {
         for sql in
@@ -49,13 +58,74 @@ pub(super) fn delete_records(connection: &Connection, before: Timestamp) -> rusq
     Ok(count)
 }
 
+/// Whether a record after `offset` is older than `before`. Reads a few records, at growing distances.
+fn is_old_after(
+    connection: &Connection,
+    offset: i64,
+    lowest: u64,
+    before: Timestamp,
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT time FROM records WHERE offset > ?1 AND offset < ?2 ORDER BY offset LIMIT 1";
+    let mut next = connection.prepare_cached(sql)?;
+    let mut distance = 1_i64;
+    loop {
+        let after = offset.saturating_add(distance - 1);
+        let time: Option<i64> =
+            next.query_row(params![after, signed(lowest)], |row| row.get(0)).optional()?;
+        match time {
+            Some(time) if time < before.as_millis() => return Ok(true),
+            Some(_) => distance += (distance / 8).max(1),
+            None => return Ok(false),
+        }
+    }
+}
+
 /// Deletes conflicts older than `before` whose record is already deleted: while the record exists, `verify` needs the
 /// dead letter. Reads all dead letters. Returns their number; fewer than [`SLICE`] means that none are left.
-pub(super) fn delete_conflicts(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+pub(super) fn delete_conflicts(
+    connection: &Connection,
+    before: Timestamp,
+    _now: Timestamp,
+) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM dead_letters WHERE (topic, partition, offset) IN (
                    SELECT topic, partition, offset FROM dead_letters AS letter
                    WHERE time < ?2 AND reason = ?1
                        AND NOT EXISTS (SELECT 1 FROM records WHERE records.offset = letter.offset)
                    LIMIT ?3)";
     connection.prepare_cached(sql)?.execute(params![ReasonKind::Conflict.as_str(), before.as_millis(), LIMIT])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::position::begin_epoch;
+    use super::super::schema::LOG;
+    use super::*;
+
+    #[test]
+    fn records_from_the_future_do_not_delay_deletion() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&LOG.migrations.concat()).unwrap();
+        let at = |millis| Timestamp::from_millis(millis).unwrap();
+        let (before, now) = (1_000, 2_000);
+        let mut insert = connection.prepare("INSERT INTO records (time, headers) VALUES (?1, x'')").unwrap();
+        // The clock was ahead, then right.
+        let times = [(3_000, 2_500), (before - 1, 400), (5_000, 1), (before - 1, 1), (before, 1), (3_000, 5)];
+        for (time, count) in times {
+            for _ in 0..count {
+                insert.execute([time]).unwrap();
+            }
+        }
+        begin_epoch(&connection, "group").unwrap();
+        connection.execute("UPDATE groups SET next = 10000", []).unwrap();
+        let mut deleted = 0;
+        loop {
+            let slice = delete_records(&connection, at(before), at(now)).unwrap();
+            deleted += slice;
+            if slice < SLICE {
+                break;
+            }
+        }
+        assert_eq!(deleted, 2_902, "all before the first recent record");
+        assert_eq!(delete_records(&connection, at(before), at(now)).unwrap(), 0);
+    }
 }

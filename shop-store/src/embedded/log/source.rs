@@ -136,7 +136,7 @@ impl LogSource for EmbeddedSource {
 }
 
 /// Returns the lock file of `group` for the log's topic.
-fn lock_path(log: &Shared, group: &str) -> PathBuf {
+pub(super) fn lock_path(log: &Shared, group: &str) -> PathBuf {
     let name = match log.options.file.as_str() {
         FILE => file_name(group),
         other => file_name(&format!("{other}.{group}")),
@@ -283,10 +283,11 @@ impl Reader {
         &self,
         rows: &str,
         age: Duration,
-        delete: fn(&Connection, Timestamp) -> rusqlite::Result<usize>,
+        delete: fn(&Connection, Timestamp, Timestamp) -> rusqlite::Result<usize>,
     ) -> bool {
-        let before = self.log.options.clock.now().saturating_sub(age);
-        let deleted = self.log.writer.write_blocking(move |connection| delete(connection, before));
+        let now = self.log.options.clock.now();
+        let before = now.saturating_sub(age);
+        let deleted = self.log.writer.write_blocking(move |connection| delete(connection, before, now));
         if let Err(error) = &deleted {
             tracing::warn!(error = %error.chain(), rows, "failed to delete old rows");
         }

@@ -1,0 +1,124 @@
+//! The embedded log over years: groups that are not used any more, retention, backups.
+
+use std::path::Path;
+
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use shop_client::NewPurchase;
+use shop_core::ports::PurchaseSink;
+use shop_core::{Clock, SystemClock};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+
+use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::verify::{manage, text};
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+/// Publishes purchases of `u1`.
+async fn publish(folder: &Path, count: usize) {
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let sink = log.sink();
+    let new = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
+    let all: Vec<_> =
+        (0..count).map(|_| new().into_purchase(SystemClock.now(), || SystemClock.fresh_id())).collect();
+    try_join_all(all.iter().map(|purchase| sink.publish(purchase))).await.unwrap();
+    let closed = log.closed();
+    drop((sink, log));
+    closed.await;
+}
+
+async fn groups(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let output = manage(folder, &[&["groups"], words].concat()).await;
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+#[tokio::test]
+async fn a_forgotten_group_does_not_keep_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    publish(folder, 3_000).await;
+    let rehearsal = Process::start(Binary::Facing, folder, &[("KAFKA_GROUP_ID", "rehearsal")]).await;
+    until("store them", async || stored(&rehearsal, "u1").await == 3_000).await;
+    assert!(rehearsal.terminate().await.success());
+    publish(folder, 3_000).await;
+
+    let retention = [("SHOP_LOG_RETENTION", "0s")];
+    let facing = Process::start(Binary::Facing, folder, &retention).await;
+    until("consume them", async || get(&facing.path("/health")).await.1["ingest"]["lag"] == 0).await;
+    until("list both groups", async || {
+        let (_, listed) = groups(folder, &["ls"]).await;
+        listed.contains("purchase-group  next offset 6001, 0 behind\n")
+            && listed.contains("rehearsal  next offset 3001, 3000 behind\n")
+    })
+    .await;
+    let (code, said) = groups(folder, &["forget", "purchase-group"]).await;
+    assert!(code == Some(3) && said.contains("active consumer"), "{said}");
+    let (code, said) = groups(folder, &["forget", "klingons"]).await;
+    assert!(code == Some(3) && said.contains("no group"), "{said}");
+    assert_eq!(groups(folder, &["forget", "rehearsal"]).await, (Some(0), "rehearsal forgotten\n".to_owned()));
+    assert!(facing.terminate().await.success());
+    let bytes = || folder.join("log.db").metadata().unwrap().len();
+    let before = bytes();
+
+    let facing = Process::start(Binary::Facing, folder, &retention).await;
+    until("delete the records", async || {
+        let (_, listed) = groups(folder, &["ls", "--json"]).await;
+        serde_json::from_str::<Value>(&listed).unwrap()["oldest"].is_null()
+    })
+    .await;
+    assert_eq!(buy(&facing, ADA).await.0, 201);
+    until("store it", async || stored(&facing, "u1").await == 6_001).await;
+    assert!(facing.terminate().await.success());
+    assert!(bytes() < before / 2, "{before} bytes, then {}", bytes());
+    let (code, said) = groups(folder, &["reset", "purchase-group", "--to-beginning"]).await;
+    assert!(code == Some(0) && said.starts_with("purchase-group is at offset 600"), "{said}");
+    let (code, said) = groups(folder, &["ls", "--kafka-bootstrap-servers", "127.0.0.1:1"]).await;
+    assert!(
+        code == Some(2) && said.contains("kafka-consumer-groups.sh --bootstrap-server 127.0.0.1:1"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_backup_under_load_is_restored_without_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let data = path("data");
+    std::fs::create_dir(&data).unwrap();
+    let facing = Process::start(Binary::Facing, &data, &[]).await;
+    let new = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
+    let client = facing.client();
+    let (acknowledged, mut known) = (std::sync::Mutex::new(Vec::new()), Vec::new());
+    let load = async {
+        loop {
+            let id = client.buy(new()).await.unwrap().receipt.id;
+            acknowledged.lock().unwrap().push(id);
+        }
+    };
+    let backup = async {
+        until("buy", async || acknowledged.lock().unwrap().len() >= 200).await;
+        known = acknowledged.lock().unwrap().clone();
+        let output = manage(&data, &["backup", path("backup").to_str().unwrap()]).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("log.db  "), "{}", text(&output.stdout));
+    };
+    tokio::select! {
+        () = backup => {}
+        () = load => {}
+    }
+    assert!(facing.terminate().await.success());
+
+    let restored = path("restored");
+    let restore = ["restore", path("backup").to_str().unwrap()].map(str::to_owned);
+    let restore: Vec<&str> = restore.iter().map(String::as_str).collect();
+    assert!(manage(&restored, &restore).await.status.success());
+    let again = manage(&restored, &restore).await;
+    assert!(again.status.code() == Some(3) && text(&again.stderr).contains("already"));
+    let facing = Process::start(Binary::Facing, &restored, &[]).await;
+    let output = manage(&restored, &["verify"]).await;
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    for id in &known {
+        assert_eq!(get(&facing.path(&format!("/v1/purchases/{id}"))).await.0, 200, "{id}");
+    }
+    assert!(facing.terminate().await.success());
+}

@@ -1,0 +1,240 @@
+//! Copies of the files of a data folder, as of one moment.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+use shop_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use super::database::create_folder;
+use super::error::{database_error, from_io, from_sqlite};
+use super::lock::{FileLock, LOCK_TIMEOUT};
+use super::thread::{self, closed};
+
+/// A file that was copied by [`backup`] or [`restore`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopiedFile {
+    /// Its name, such as `log.db`.
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Copies the log and the stores in `folder` into the folder `into`, beside running processes.
+///
+/// All copies are of one moment: for an instant, the write locks of all files are held together. Everything that was
+/// acknowledged before the call is in the copies. The files are copied while the processes continue to write; until then
+/// their write-ahead logs are not truncated. Each copy is checked and synced.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or `into` has some already;
+/// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged. Unfinished copies are named `*.partial`.
+///
+/// # Cancel safety
+/// Dropping the future does not cancel the backup.
+pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
+    in_thread(folder.as_ref(), into.as_ref()).await
+}
+
+/// Copies the files of the backup in `from` into `folder`, which must not have any. No process may use `folder`.
+///
+/// # Errors
+/// As [`backup`].
+///
+/// # Cancel safety
+/// Dropping the future does not cancel it.
+pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
+    in_thread(from.as_ref(), folder.as_ref()).await
+}
+
+async fn in_thread(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    let (reply, copied) = oneshot::channel();
+    drop(thread::start("shop-backup", move || drop(reply.send(copy_all(&from, &to))))?);
+    copied.await.unwrap_or_else(|_closed| Err(closed()))
+}
+
+/// The first three bytes of the application ids of our files: `Sho`.
+const APPLICATION: i32 = 0x53_686f;
+/// The number of pages that are copied at a time.
+const PAGES: i32 = 1_024;
+/// The log is renamed last: a folder with a log is complete.
+const LAST: &str = "log.db";
+
+fn copy_all(from: &Path, to: &Path) -> Result<Vec<CopiedFile>> {
+    let sources = snapshots(from)?;
+    create_folder(to).map_err(|error| from_io(error, to))?;
+    if let Some(name) = databases(to)?.first() {
+        let message = "the folder has a log or a store already: choose an empty folder";
+        return Err(
+            database_error(ErrorKind::Unavailable, message).with_context("path", to.join(name).display())
+        );
+    }
+    let mut copied = Vec::new();
+    for (name, source) in &sources {
+        copy(source, &partial(to, name))?;
+        let bytes = fs::metadata(partial(to, name)).map_err(|error| from_io(error, to))?.len();
+        copied.push(CopiedFile { name: name.clone(), bytes });
+    }
+    for CopiedFile { name, .. } in &copied {
+        fs::rename(partial(to, name), to.join(name)).map_err(|error| from_io(error, to))?;
+    }
+    File::open(to).and_then(|folder| folder.sync_all()).map_err(|error| from_io(error, to))?;
+    Ok(copied)
+}
+
+fn partial(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.partial"))
+}
+
+/// Opens all files of the folder, each in a read transaction. All of them begin while no process writes.
+fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
+    let mut locks = Vec::new();
+    let mut opened = Vec::new();
+    for name in databases(folder)? {
+        let path = folder.join(&name);
+        // Without a lock file, no process has written to the file.
+        let lock = path.with_extension("lock");
+        if lock.exists() {
+            locks.push(FileLock::open(&lock)?);
+        }
+        let connection = open(&path)?;
+        if is_ours(&connection).map_err(|error| from_sqlite(error, &path))? {
+            opened.push((name, connection));
+        }
+    }
+    if opened.is_empty() {
+        let message = "there is no log and no store here: name the folder that has them";
+        return Err(database_error(ErrorKind::Unavailable, message).with_context("missing", folder.display()));
+    }
+    // Each writer holds one lock at a time, so there is no deadlock.
+    let _held = locks.iter().map(|lock| lock.lock(LOCK_TIMEOUT)).collect::<Result<Vec<_>>>()?;
+    for (name, connection) in &opened {
+        let begun = connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema");
+        begun.map_err(|error| from_sqlite(error, &folder.join(name)))?;
+    }
+    Ok(opened)
+}
+
+/// The names of the database files in `folder`, the log last.
+fn databases(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| from_io(error, folder))? {
+        let name = entry.map_err(|error| from_io(error, folder))?.file_name();
+        names.extend(name.to_str().filter(|name| name.ends_with(".db")).map(str::to_owned));
+    }
+    names.sort_by_key(|name| (name == LAST, name.clone()));
+    Ok(names)
+}
+
+fn open(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(Duration::from_secs(1))?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    });
+    opened.map_err(|error| from_sqlite(error, path))
+}
+
+fn is_ours(connection: &Connection) -> rusqlite::Result<bool> {
+    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(id >> 8 == APPLICATION)
+}
+
+/// Copies the snapshot of `source` to a new file, and checks it.
+fn copy(source: &Connection, path: &Path) -> Result<()> {
+    if path.exists() {
+        fs::remove_file(path).map_err(|error| from_io(error, path))?;
+    }
+    let copied = || {
+        let mut target = Connection::open(path)?;
+        let backup = Backup::new(source, &mut target)?;
+        while backup.step(PAGES)? != StepResult::Done {}
+        drop(backup);
+        // Readable on a medium without write access. A service switches back when it opens the file.
+        target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
+        target.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0))
+    };
+    let state = copied().map_err(|error| from_sqlite(error, path))?;
+    if state != "ok" {
+        return Err(damaged(path, &state));
+    }
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| from_io(error, path))
+}
+
+fn damaged(path: &Path, state: &str) -> Error {
+    let message = "the file is damaged: its copy cannot be used";
+    database_error(ErrorKind::Corrupt, message)
+        .with_context("copy", path.display())
+        .with_context("found", state)
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::log::{LogAdmin, LogRecord};
+    use shop_core::ports::PurchaseSink;
+    use shop_core::{Clock, NewPurchase, SystemClock};
+
+    use super::super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions};
+    use super::*;
+
+    async fn buy(shop: &shop_core::Shop, count: usize) {
+        for _ in 0..count {
+            shop.buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_backup_under_load_has_everything_acknowledged_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let embedded = EmbeddedShop::open(path("data")).await.unwrap();
+        buy(&embedded.shop(), 300).await;
+        let shop = embedded.shop();
+        let load = tokio::spawn(async move {
+            loop {
+                buy(&shop, 1).await;
+            }
+        });
+        for (round, least) in [(1, 300), (2, 300)] {
+            let (into, restored) = (path(&format!("backup{round}")), path(&format!("restored{round}")));
+            let copied = backup(path("data"), &into).await.unwrap();
+            let names: Vec<&str> = copied.iter().map(|file| file.name.as_str()).collect();
+            assert_eq!(names, ["store.db", "log.db"]);
+            assert_eq!(restore(&into, &restored).await.unwrap().len(), 2);
+            let other = EmbeddedShop::open_with(&restored, EmbeddedShopOptions::default()).await.unwrap();
+            let caught_up = async || {
+                let usage = other.log().usage().await.unwrap().unwrap();
+                let stored = other.shop().user("u1".parse().unwrap()).summary().await.unwrap().count;
+                (usage.next_offset - 1 == stored).then_some(stored)
+            };
+            let stored = loop {
+                if let Some(stored) = caught_up().await {
+                    break stored;
+                }
+                tokio::task::yield_now().await;
+            };
+            assert!(stored >= least, "{stored}");
+            let error = restore(&into, &restored).await.unwrap_err();
+            assert!(error.chain().to_string().contains("already"), "{}", error.chain());
+        }
+        load.abort();
+    }
+
+    #[tokio::test]
+    async fn a_folder_without_files_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = backup(folder.path(), folder.path().join("backup")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(!folder.path().join("backup").exists());
+        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+        log.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
+        log.sink().check().await.unwrap();
+        assert_eq!(backup(folder.path(), folder.path().join("backup")).await.unwrap().len(), 1);
+    }
+}
