@@ -28,7 +28,7 @@ pub(crate) async fn count(log: Arc<dyn LogAdmin>, topic: String, ingest: IngestM
             Ok(Some(usage)) => metrics.note_log_usage(&topic, &usage),
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(log.topic = topic, error = %error.chain(), "reading the log's size failed")
+                tracing::debug!(log.topic = topic, error = %error.chain(), "reading the log's size failed");
             }
         }
         match counts(&*log).await {

@@ -33,7 +33,6 @@ pub(super) struct Management {
     command: Option<Subcommand>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a process has one; conf fills it in without a Box")]
 #[derive(Debug, Subcommands)]
 enum Subcommand {
     /// Converts documents of the replaced systems in MongoDB to the current form, in place

@@ -195,7 +195,7 @@ async fn buy(pair: &Pair, results: &Results, number: u64) {
         results.calls.fetch_add(1, Ordering::Relaxed);
         results.history.end(call, outcome.clone());
         match outcome {
-            history::Outcome::Bought { id, .. } if number % 64 == 0 => {
+            history::Outcome::Bought { id, .. } if number.is_multiple_of(64) => {
                 return read_own(pair, results, &user, id).await;
             }
             history::Outcome::Bought { .. } => return,

@@ -159,7 +159,7 @@ impl FileLock {
     }
 
     fn guard(&self) -> Result<LockGuard<'_>> {
-        let guard = LockGuard(&*self.file);
+        let guard = LockGuard(&self.file);
         // If the file was replaced, another process may hold the lock of the new file.
         self.identity.check_identity()?;
         Ok(guard)

@@ -210,7 +210,8 @@ impl Series {
         self.disk.export(FOLDER, folder.path()).unwrap();
         if scene == Scene::Migration {
             for file in ["log", "log-user_created", "log-order_created"] {
-                let older = Connection::open(folder.path().join(format!("{file}.db"))).and_then(make_older);
+                let older = Connection::open(folder.path().join(format!("{file}.db")))
+                    .and_then(|file| make_older(&file));
                 older.map_err(|error| format!("{file}: {error}"))?;
             }
         } else {
@@ -352,7 +353,7 @@ fn check_files(folder: &Path) -> Result<()> {
 }
 
 /// Makes a log's file one of the first version: without the tables that were added since.
-fn make_older(connection: Connection) -> rusqlite::Result<()> {
+fn make_older(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
                AND name NOT IN ('log', 'records', 'groups', 'dead_letters')";
     let mut added = connection.prepare(sql)?;
