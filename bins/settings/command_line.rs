@@ -13,7 +13,7 @@ use super::arguments::Management;
 use super::variables::Variables;
 
 /// The settings that `-h` lists; `--help` lists all.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 11] = [
     "check-config",
     "json",
     "host",
@@ -22,7 +22,6 @@ const COMMON: [&str; 12] = [
     "kafka-bootstrap-servers",
     "kafka-topic",
     "kafka-group-id",
-    "mongodb-database",
     "management-url",
     "roles",
     "log-level",
