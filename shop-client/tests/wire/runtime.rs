@@ -1,5 +1,6 @@
 //! Programs without a runtime, and what calls occupy in one.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,12 +55,14 @@ fn a_blocking_client_buys_and_lists() {
 
 /// The open sockets of this network namespace that are connected to `port`.
 fn sockets_to(port: u16) -> usize {
-    let connected = |line: &str| {
+    let inode = |line: &str| {
         let columns: Vec<_> = line.split_whitespace().collect();
         // A socket that is not of a process any more has no inode.
-        columns[2].ends_with(&format!(":{port:04X}")) && columns[9] != "0"
+        (columns[2].ends_with(&format!(":{port:04X}")) && columns[9] != "0").then(|| columns[9].to_owned())
     };
-    std::fs::read_to_string("/proc/net/tcp").unwrap().lines().skip(1).filter(|line| connected(line)).count()
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // The kernel continues a read at a position in a bucket: sockets that are opened meanwhile repeat lines.
+    table.lines().skip(1).filter_map(inode).collect::<HashSet<_>>().len()
 }
 
 #[tokio::test]
