@@ -85,7 +85,7 @@ async fn deleted_folder_accepts_no_purchase() {
 }
 
 #[tokio::test]
-async fn waiting_for_the_lock_is_logged() {
+async fn held_lock_is_reported_with_its_holder() {
     let said = refusal(|folder| {
         let lock = fs::File::create(folder.join("store.lock")).unwrap();
         lock.lock().unwrap();
@@ -93,5 +93,6 @@ async fn waiting_for_the_lock_is_logged() {
         std::mem::forget(lock);
     })
     .await;
-    assert!(said.contains("SHOP_DATA_DIR") && said.contains("another process holds its lock"), "{said}");
+    let parts = ["SHOP_DATA_DIR", "another process holds the lock of this file", "store.lock", "process="];
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
 }

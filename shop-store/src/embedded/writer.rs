@@ -117,7 +117,8 @@ impl Writer {
         })?;
         // After a timeout, the thread ends as soon as it gets the lock, because no handle is left.
         let opened = tokio::time::timeout(OPEN_TIMEOUT, opened).await.map_err(|_elapsed| {
-            let message = "the file was not opened in time: another process holds its lock; stop it, or wait";
+            let message =
+                "the file was not opened in time: the disk is slow, or another process writes to the file";
             Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
         })?;
         opened.unwrap_or_else(|_closed| Err(closed()))?;
