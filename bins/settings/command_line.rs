@@ -13,7 +13,7 @@ use super::arguments::Management;
 use super::variables::Variables;
 
 /// The settings that `-h` lists; `--help` lists all.
-const COMMON: [&str; 11] = [
+const COMMON: [&str; 10] = [
     "check-config",
     "json",
     "host",
@@ -21,7 +21,6 @@ const COMMON: [&str; 11] = [
     "data-dir",
     "kafka-bootstrap-servers",
     "kafka-topic",
-    "kafka-group-id",
     "management-url",
     "roles",
     "log-level",
