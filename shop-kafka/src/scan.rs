@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backon::{BlockingRetryable as _, ConstantBuilder};
 use bytes::BytesMut;
 use futures_util::{Stream, stream};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use shop_core::log::LogRecord;
@@ -35,6 +36,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The timeout of a poll, after which the thread checks whether the scan was dropped.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// The maximum number of pauses, of the same length, until a partition has a leader: 10 s.
+const MAX_ELECTION_PAUSES: usize = 100;
 
 /// The records to scan, of those that are in the topic now.
 #[derive(Debug)]
@@ -211,11 +214,22 @@ fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<BTreeMap
     let found = metadata.topics().iter().flat_map(MetadataTopic::partitions);
     let mut spans = BTreeMap::new();
     for partition in found.map(MetadataPartition::id) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(from_kafka)?;
+        let (low, high) = watermarks(consumer, topic, partition)?;
         let (start, end) = range.of(partition, low, high);
         if start < end {
             spans.insert(partition, (start, end));
         }
     }
     Ok(spans)
+}
+
+/// The first offset of a partition and its end. Waits for the election of a leader, such as that of a new topic.
+fn watermarks(consumer: &Observer, topic: &str, partition: i32) -> Result<(i64, i64)> {
+    let fetch = || consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
+    let pauses = ConstantBuilder::new().with_delay(POLL_TIMEOUT).with_max_times(MAX_ELECTION_PAUSES);
+    let has_no_leader = |error: &KafkaError| {
+        let code = error.rdkafka_error_code();
+        matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable))
+    };
+    fetch.retry(pauses).when(has_no_leader).call().map_err(from_kafka)
 }

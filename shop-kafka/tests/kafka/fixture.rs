@@ -255,6 +255,12 @@ impl InProcessCluster {
         self.order(Order::Fail(RDKafkaApiKey::Produce, vec![unready]));
     }
 
+    /// Answers the next requests for offsets like a broker that is not ready to lead the partition yet.
+    pub(crate) fn reject_offset_requests(&self, requests: usize) {
+        let unready = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+        self.order(Order::Fail(RDKafkaApiKey::ListOffsets, vec![unready; requests]));
+    }
+
     /// Delays every response of every broker.
     pub(crate) fn delay_responses(&self, delay: Duration) {
         self.order(Order::Delay(delay));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
-use shop_core::log::{DeadLetters as _, LogRecord, LogSource as _, SourceEvent};
+use futures_util::TryStreamExt as _;
+use shop_core::log::{Batch, DeadLetters as _, LogAdmin as _, LogRecord, LogSource as _, SourceEvent};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, Outcome, Timestamp};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
@@ -187,6 +188,16 @@ async fn every_acknowledged_record_is_in_the_log_if_the_first_batch_was_rejected
     for receipt in published {
         assert!(receipt.unwrap().position.is_some());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_waits_for_the_leader_of_a_partition() {
+    let (cluster, options) = one_broker();
+    let log = KafkaLog::open(options).await.unwrap();
+    log.sink().publish(&purchase(1)).await.unwrap();
+    cluster.reject_offset_requests(3);
+    let batches: Vec<Batch> = soon("scan", log.scan().await.unwrap().try_collect()).await.unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.records.len()).sum::<usize>(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
