@@ -13,7 +13,7 @@ use crate::backend::{self, Backend, EntityStore, OpenPort, Topic, client};
 use crate::roles::ProcessRole;
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
-use crate::{CliError, Result, commands};
+use crate::{CliError, Result, auth, commands};
 
 /// The time limit of one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> 
     lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
     lines.push(("dialect", settings.dialect.name().to_owned()));
     if settings.service == ServiceKind::Facing {
-        lines.push(("CORS", origins(&settings.cors_allow_origins)));
+        lines.push(("CORS", origins(&settings.cors())));
     }
     lines.push(("log level", settings.log_level.clone()));
     lines.push(("drain", format!("{:?}", settings.drain())));
@@ -67,7 +67,7 @@ fn origins(cors: &CorsOrigins) -> String {
         CorsOrigins::List(origins) => {
             let texts: Vec<_> =
                 origins.iter().map(|origin| String::from_utf8_lossy(origin.as_bytes())).collect();
-            texts.join(", ")
+            if texts.is_empty() { "off".to_owned() } else { texts.join(", ") }
         }
         CorsOrigins::Any => "*".to_owned(),
     }
@@ -92,6 +92,17 @@ enum State {
 impl Parts {
     /// Checks all parts that the settings select, in the order in which a service opens them.
     async fn check(&mut self, settings: &Settings) {
+        let auth = async {
+            auth::require_choice(settings).await?;
+            auth::authenticator(settings).await
+        };
+        match auth.await {
+            Ok(authenticator) => {
+                let mode = if authenticator.is_some() { auth::describe(settings) } else { "off".to_owned() };
+                self.lines.push(("authentication", mode));
+            }
+            Err(fault) => self.faults.push(fault.to_string()),
+        }
         let store = backend::for_store(settings);
         if settings.roles.has(ProcessRole::Purchases) {
             self.log(settings, "log", Topic::purchases(settings)).await;
@@ -100,17 +111,19 @@ impl Parts {
                 self.add("store", store.store_file("store"), check).await;
             }
             if let Some(url) = &settings.management_url {
-                self.service("listings", url).await;
+                self.service(settings, "listings", url).await;
             }
         }
         let (keeps_users, keeps_orders) = settings.keeps();
         match &settings.users_url {
-            Some(url) if settings.roles.has(ProcessRole::Users) => self.service("users", url).await,
+            Some(url) if settings.roles.has(ProcessRole::Users) => self.service(settings, "users", url).await,
             _ if keeps_users => self.entities(settings, "users", store.users()).await,
             _ => {}
         }
         match &settings.orders_url {
-            Some(url) if settings.roles.has(ProcessRole::Orders) => self.service("orders", url).await,
+            Some(url) if settings.roles.has(ProcessRole::Orders) => {
+                self.service(settings, "orders", url).await
+            }
             _ if keeps_orders => self.entities(settings, "orders", store.orders()).await,
             _ => {}
         }
@@ -147,8 +160,8 @@ impl Parts {
         self.add(what, backend::for_store(settings).store_file(what), check).await;
     }
 
-    async fn service(&mut self, what: &'static str, url: &str) {
-        let check = async { Ok((url.to_owned(), in_time(client(url)?.check_reads()).await)) };
+    async fn service(&mut self, settings: &Settings, what: &'static str, url: &str) {
+        let check = async { Ok((url.to_owned(), in_time(client(url, settings)?.check_reads()).await)) };
         self.add(what, None, check).await;
     }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`run`] | a service from its start to its end |
 //! | `ports` | the ports and background tasks of a service, by its settings |
+//! | `auth` | who may send requests |
 //! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay` |
 //! | `check_config` | `--check-config`: prints the settings, and checks every connection |
 //! | `healthcheck` | `--healthcheck`: whether the running service is ready |
@@ -20,6 +21,7 @@
     allow(dead_code, reason = "a build without a backend does not read its settings")
 )]
 
+mod auth;
 mod backend;
 mod check_config;
 mod commands;

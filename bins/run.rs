@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shop_http::{Metrics, facing, management, serve};
+use shop_http::{Metrics, routes, serve};
 use tokio::net::TcpListener;
 
 use crate::ports::{Background, Ports};
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
-use crate::{CliError, Result, check_config, commands, ended, healthcheck, telemetry};
+use crate::{CliError, Result, auth, check_config, commands, ended, healthcheck, telemetry};
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
 pub async fn service(service: ServiceKind) -> ExitCode {
@@ -32,6 +32,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     if settings.check_config {
         return check_config::run(&settings, &shutdown).await;
     }
+    auth::require_choice(&settings).await?;
     let opened = shutdown.run_until_cancelled(Ports::open(&settings)).await;
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listener = listen(&settings).await?;
@@ -39,9 +40,14 @@ async fn work(service: ServiceKind) -> Result<()> {
     let background = ports.start(&settings, &metrics, &shutdown)?;
     let options = settings.http_options();
     let router = match service {
-        ServiceKind::Facing => facing(ports.facing(metrics), options.clone()),
-        ServiceKind::Management => management(ports.management(metrics)?, options.clone()),
+        ServiceKind::Facing => routes(ports.facing(metrics)),
+        ServiceKind::Management => routes(ports.management(metrics)?),
     };
+    let router = match auth::authenticator(&settings).await? {
+        Some(authenticator) => router.authenticate(authenticator),
+        None => router,
+    };
+    let router = router.options(options.clone()).build();
     let stop = shutdown.clone();
     let server = serve(listener, router, &options, async move { stop.cancelled().await });
     run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await

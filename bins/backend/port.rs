@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_client::{RetryPolicy, ShopClient};
+use secrecy::ExposeSecret as _;
+use shop_client::{BearerToken, RetryPolicy, ShopClient};
 use shop_core::Purchase;
 #[cfg(feature = "failpoints")]
 pub(crate) use shop_core::fault::with_failpoints;
@@ -184,9 +185,13 @@ impl<S: ?Sized, R: Record> EntityStore<S, R> {
 }
 
 /// A client of another service of this project.
-pub(crate) fn client(url: &str) -> Result<ShopClient> {
+pub(crate) fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
     // Callers of facing retry; retrying here too would multiply the load. Between the services no compression is faster.
-    Ok(ShopClient::builder(url).retries(RetryPolicy::none()).gzip(false).build()?)
+    let mut client = ShopClient::builder(url).retries(RetryPolicy::none()).gzip(false);
+    if let Some(token) = &settings.service_token {
+        client = client.bearer_token(BearerToken::new(token.expose_secret())?);
+    }
+    Ok(client.build()?)
 }
 
 /// The port itself: this build has no failpoints.

@@ -80,10 +80,10 @@ type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn OrderSt
 pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Users)) {
-        users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(client(url)?))));
+        users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(client(url, settings)?))));
     }
     if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Orders)) {
-        orders = Some(Entity::remote(with_failpoints::<dyn OrderStore>(Arc::new(client(url)?))));
+        orders = Some(Entity::remote(with_failpoints::<dyn OrderStore>(Arc::new(client(url, settings)?))));
     }
     let (keeps_users, keeps_orders) = settings.keeps();
     if !keeps_users && !keeps_orders {

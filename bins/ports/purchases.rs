@@ -42,7 +42,7 @@ pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Resul
         );
     }
     let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
-        (Some(url), _) => Arc::new(client(url)?),
+        (Some(url), _) => Arc::new(client(url, settings)?),
         (None, Some(store)) => Arc::clone(&store.query),
         (None, None) => return Err(CliError::new("there is no store to list purchases from")),
     };

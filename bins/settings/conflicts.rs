@@ -6,6 +6,7 @@ use shop_client::ShopClient;
 use super::ServiceKind;
 use super::command::Command;
 use super::variables::Variables;
+use crate::auth::AuthMode;
 use crate::roles::ProcessRole;
 
 /// The backends that the settings select and this program was built without.
@@ -69,7 +70,50 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
                 .to_owned(),
         );
     }
+    faults.extend(auth_conflicts(given));
     faults.extend(name_conflicts(given));
+    faults
+}
+
+/// Settings of authentication that are incomplete, or of another way than the chosen one.
+fn auth_conflicts(given: &Variables) -> Vec<String> {
+    let of_tokens = [
+        ("SHOP_AUTH_JWKS_URL", given.auth_jwks_url.is_some()),
+        ("SHOP_AUTH_JWKS_FILE", given.auth_jwks_file.is_some()),
+        ("SHOP_AUTH_ISSUER", given.auth_issuer.is_some()),
+        ("SHOP_AUTH_AUDIENCE", given.auth_audience.is_some()),
+    ];
+    let set: Vec<_> = of_tokens.iter().filter_map(|(name, is_set)| is_set.then_some(*name)).collect();
+    let keys = given.api_keys_file.is_some().then_some("SHOP_API_KEYS_FILE");
+    let mut faults = Vec::new();
+    match given.auth {
+        Some(AuthMode::Jwt) => {
+            match (&given.auth_jwks_url, &given.auth_jwks_file) {
+                (Some(_), None) | (None, Some(_)) => {}
+                _ => faults.push(
+                    "SHOP_AUTH=jwt requires the keys of the issuer: set SHOP_AUTH_JWKS_URL or SHOP_AUTH_JWKS_FILE, one of \
+                     them"
+                        .to_owned(),
+                ),
+            }
+            for (name, is_set) in &of_tokens[2..] {
+                if !is_set {
+                    faults.push(format!("{name}: not set, but SHOP_AUTH=jwt requires it"));
+                }
+            }
+        }
+        Some(AuthMode::Keys) if keys.is_none() => {
+            faults.push("SHOP_API_KEYS_FILE: not set, but SHOP_AUTH=keys requires it".to_owned());
+        }
+        Some(AuthMode::Off) if !set.is_empty() || keys.is_some() => {
+            let all: Vec<_> = set.iter().copied().chain(keys).collect();
+            faults.push(format!("{}: set, but SHOP_AUTH is off: unset one of them", all.join(", ")));
+        }
+        None | Some(AuthMode::Keys) if !set.is_empty() => {
+            faults.push(format!("{}: set, but only SHOP_AUTH=jwt accepts tokens", set.join(", ")));
+        }
+        _ => {}
+    }
     faults
 }
 

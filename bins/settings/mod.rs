@@ -33,8 +33,9 @@ use std::time::Duration;
 
 use conf::Conf;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
-use shop_http::HttpOptions;
+use shop_http::{CorsOrigins, HttpOptions};
 
+use crate::auth::AuthMode;
 use crate::roles::ProcessRole;
 use crate::{CliError, Result};
 use arguments::{Management, move_behind_command};
@@ -192,11 +193,22 @@ impl Settings {
     pub(crate) fn http_options(&self) -> HttpOptions {
         let mut options = HttpOptions::default();
         options.dialect = self.dialect;
-        options.cors = self.cors_allow_origins.clone();
+        options.cors = self.cors();
         options.unknown_user_wait = self.order_user_wait;
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
         options
+    }
+
+    /// Whether requests are authenticated.
+    pub(crate) fn authenticates(&self) -> bool {
+        matches!(self.auth, Some(AuthMode::Jwt | AuthMode::Keys)) || self.api_keys_file.is_some()
+    }
+
+    /// The origins whose pages may call facing.
+    pub(crate) fn cors(&self) -> CorsOrigins {
+        let default = || if self.authenticates() { CorsOrigins::List(Vec::new()) } else { CorsOrigins::Any };
+        self.cors_allow_origins.clone().unwrap_or_else(default)
     }
 
     /// Whether purchases are listed from a file of this process.

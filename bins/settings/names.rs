@@ -35,7 +35,8 @@ pub(super) const PARTS: [&str; 8] = [
 ];
 
 /// Secrets. `<name>_FILE` names a file to read one from.
-pub(super) const SECRETS: [&str; 4] = ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL"];
+pub(super) const SECRETS: [&str; 5] =
+    ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL", "SHOP_SERVICE_TOKEN"];
 
 /// Every variable with this prefix is a setting.
 const OURS: &str = "SHOP_";

@@ -15,6 +15,7 @@ use shop_kafka::{Compression, SaslMechanism};
 use std::string::{String as Compression, String as SaslMechanism};
 use tracing_subscriber::EnvFilter;
 
+use crate::auth::AuthMode;
 use crate::roles::Roles;
 
 /// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
@@ -156,9 +157,33 @@ pub(crate) struct Variables {
     /// Address of the process that stores orders, for facing, http://host:port [default: MANAGEMENT_URL]
     #[conf(long, env = "ORDERS_URL")]
     pub(crate) orders_url: Option<String>,
-    /// Allowed CORS origins of facing, separated by commas, or *
-    #[conf(long, env = "CORS_ALLOW_ORIGINS", default_value = "*")]
-    pub(crate) cors_allow_origins: CorsOrigins,
+    /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys) or off (everybody).
+    /// Required on an address that other machines can reach [default: keys with SHOP_API_KEYS_FILE, else off]
+    #[conf(long, env = "SHOP_AUTH")]
+    pub(crate) auth: Option<AuthMode>,
+    /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas, and for the key of a
+    /// user its user id. It is read again when it changes
+    #[conf(long, env = "SHOP_API_KEYS_FILE")]
+    pub(crate) api_keys_file: Option<PathBuf>,
+    /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
+    #[conf(long, env = "SHOP_AUTH_JWKS_URL")]
+    pub(crate) auth_jwks_url: Option<String>,
+    /// File of these keys, in place of the address. It is read again when it changes
+    #[conf(long, env = "SHOP_AUTH_JWKS_FILE")]
+    pub(crate) auth_jwks_file: Option<PathBuf>,
+    /// Issuer of tokens, their claim iss
+    #[conf(long, env = "SHOP_AUTH_ISSUER")]
+    pub(crate) auth_issuer: Option<String>,
+    /// Audience of tokens, their claim aud
+    #[conf(long, env = "SHOP_AUTH_AUDIENCE")]
+    pub(crate) auth_audience: Option<String>,
+    /// Token or API key with which facing calls management, users and orders, with the scopes purchases:read:any,
+    /// users:write:any, users:read:any, orders:write:any and orders:read:any [also: SHOP_SERVICE_TOKEN_FILE]
+    #[conf(env = "SHOP_SERVICE_TOKEN", secret, value_parser = read_secret)]
+    pub(crate) service_token: Option<SecretString>,
+    /// Allowed CORS origins of facing, separated by commas, or * [default: *, with authentication none]
+    #[conf(long, env = "CORS_ALLOW_ORIGINS")]
+    pub(crate) cors_allow_origins: Option<CorsOrigins>,
 
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug [also: RUST_LOG, which
     /// wins]

@@ -102,9 +102,11 @@
 //!
 //! # Who may do what
 //!
-//! The routes do not authenticate. An authentication layer of yours identifies the sender and inserts a [`Principal`] into the
-//! extensions of the request; an [`Authorize`] policy decides what this principal may do. Without a policy everything is
-//! allowed. [`RouterBuilder::auth_layer`] and [`RouterBuilder::authorize`] have examples.
+//! By default everything is allowed. [`RouterBuilder::authenticate`] requires a bearer token on every route that is not open
+//! to all. API keys and JSON Web Tokens come with the feature `auth`; other ways are a few lines ([`Authenticate`]), or an
+//! authentication layer of yours that inserts a [`Principal`] into the extensions of the request
+//! ([`RouterBuilder::auth_layer`]). An [`Authorize`] policy decides what the principal may do. The default policy is
+//! [`Scopes`].
 //!
 //! The order of the layers, from the outside:
 //!
@@ -112,7 +114,7 @@
 //! 2. request ids, log and metrics
 //! 3. CORS, which answers preflight requests (facing only)
 //! 4. limits of size, time and number of requests
-//! 5. layers of [`auth_layer`](RouterBuilder::auth_layer), around data, `/health` and `/metrics`
+//! 5. authentication: [`authenticate`](RouterBuilder::authenticate) or [`auth_layer`](RouterBuilder::auth_layer), around data, `/health` and `/metrics`
 //! 6. the routes, which ask the policy
 //!
 //! A preflight request has no credentials. So an authentication layer in place 1 must let `OPTIONS` pass, or be inside of a
@@ -122,15 +124,16 @@
 //!
 //! | feature | adds | default |
 //! |---|---|---|
+//! | `auth` | [`ApiKeys`] and [`TokenVerifier`] | no |
 //! | `docs` | Swagger UI at `/docs`, which adds 1.8 MB to the binary | yes |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // In the order in which a request passes them; each imports only those below it. `routes`: the routers and their builder.
 // `openapi`: the document, generated from the routes and the dialects. `resources`: a handler per resource. `request`:
-// parsed and validated requests. `server`: the listener, and the layers around every route. `service`: the roles behind the
+// parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and the layers around every route. `service`: the roles behind the
 // routes, with time-outs, idempotency keys and read-your-writes. `response`: bodies, and failures in every dialect.
-mod authorize;
+mod auth;
 mod dialect;
 mod header_names;
 mod held_body;
@@ -145,7 +148,13 @@ mod server;
 mod service;
 mod service_kind;
 
-pub use authorize::{Action, Authorize, Decision, Principal};
+/// The macro for implementations of [`Authenticate`].
+pub use async_trait::async_trait;
+pub use auth::{Action, AnyOf, Authenticate, Authorize, Decision, Principal, Rejection, Scopes};
+#[cfg(feature = "auth")]
+pub use auth::{
+    ApiKeys, FileSource, InvalidApiKeys, InvalidKeySet, KeySet, Refreshed, TextSource, TokenVerifier,
+};
 /// The crate of the routers.
 pub use axum;
 pub use dialect::{Dialect, UnknownDialect};

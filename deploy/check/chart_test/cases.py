@@ -55,6 +55,23 @@ def default_values(r):
     assert [pod["metadata"]["annotations"]["helm.sh/hook"] for pod in r.all("Pod")] == ["test", "test"]
 
 
+@case(SERVERS, sets(auth__mode="keys", auth__keysSecret="shop-keys", auth__serviceTokenSecret="shop-token"))
+def authentication_by_keys(r):
+    facing, management = r.variables("facing"), r.variables("management")
+    assert facing["SHOP_AUTH"] == management["SHOP_AUTH"] == "keys"
+    assert facing["SHOP_API_KEYS_FILE"] == management["SHOP_API_KEYS_FILE"] == "/etc/shop/secrets/api-keys"
+    assert facing["SHOP_SERVICE_TOKEN_FILE"] == "/etc/shop/secrets/service-token" and "SHOP_SERVICE_TOKEN_FILE" not in management
+
+
+@case(sets(mode="embedded", auth__mode="jwt", auth__issuer="https://issuer.example", auth__audience="shop"), sets(auth__jwksUrl="https://issuer.example:8443/keys"))
+def authentication_by_tokens(r):
+    facing = r.variables("facing")
+    assert (facing["SHOP_AUTH"], facing["SHOP_AUTH_AUDIENCE"]) == ("jwt", "shop")
+    assert (facing["SHOP_AUTH_ISSUER"], facing["SHOP_AUTH_JWKS_URL"]) == ("https://issuer.example", "https://issuer.example:8443/keys")
+    egress = {port["port"] for rule in r.of("NetworkPolicy", "facing")["spec"]["egress"] for port in rule["ports"]}
+    assert egress == {53, 8443}, egress
+
+
 def named(*names):
     """The default names of topics or groups."""
     return [f"ns.rel-shop.{name}" for name in names]

@@ -6,7 +6,7 @@ import tempfile
 
 import yaml
 
-from rendering import CHART, KUBERNETES, SERVERS, helm, preset, sets
+from rendering import CHART, KUBERNETES, OPEN, SERVERS, helm, preset, sets
 
 QUOTES = """note: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}\n"""
 
@@ -15,7 +15,7 @@ def notes(arguments):
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(CHART, pathlib.Path(folder, "shop"))
         (copy / "templates/quotes.yaml").write_text(QUOTES)
-        done = helm("template", "rel", str(copy), "-n", "ns", *KUBERNETES, *arguments, "--show-only", "templates/quotes.yaml")
+        done = helm("template", "rel", str(copy), "-n", "ns", *KUBERNETES, *OPEN, *arguments, "--show-only", "templates/quotes.yaml")
         assert done.returncode == 0, done.stderr
         return yaml.safe_load(done.stdout)["note"]
 

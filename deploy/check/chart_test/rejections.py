@@ -6,6 +6,17 @@ EMBEDDED = sets(mode="embedded")
 SASL = sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u", kafka__sasl__password="p")
 
 REJECTIONS = {
+    "no choice of authentication": (SERVERS + sets(auth__mode=""), ["auth.mode is not set", "off"]),
+    "authentication by keys without keys": (
+        SERVERS + sets(auth__mode="keys"), ["auth.keysSecret", "auth.serviceTokenSecret is not set"]
+    ),
+    "authentication by keys of an issuer": (
+        SERVERS + sets(auth__mode="keys", auth__keysSecret="k", auth__serviceTokenSecret="t", auth__issuer="i"), ["auth.mode keys with auth.issuer"]
+    ),
+    "tokens without an audience": (
+        SERVERS + sets(auth__mode="jwt", auth__serviceTokenSecret="t", auth__issuer="i", auth__jwksUrl="https://i/keys"), ["auth.audience"]
+    ),
+    "authentication off with keys": (SERVERS + sets(auth__keysSecret="k"), ["auth.mode off with other values"]),
     "Kafka missing": (sets(mongodb__uri="mongodb://m"), ["kafka.bootstrapServers", "kafka.internal.enabled"]),
     "MongoDB missing": (sets(kafka__bootstrapServers="k:9092"), ["mongodb.uri", "mongodb.internal.enabled"]),
     "Kafka and MongoDB missing: one error for both": ([], ["kafka.bootstrapServers", "mongodb.uri"]),

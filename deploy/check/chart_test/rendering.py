@@ -15,6 +15,8 @@ KUBERNETES = ["--kube-version", "1.33"]
 
 # Addresses of Kafka and MongoDB, for cases that do not depend on them.
 SERVERS = ["--set", r"kafka.bootstrapServers=kafka-0:9092\,kafka-1:9094,mongodb.uri=mongodb://mongo:27018/"]
+# Cases are without authentication, unless they set another mode.
+OPEN = ["--set", "auth.mode=off"]
 # Values that must not appear outside of Secrets.
 SECRETS = {
     "kafka.sasl.password": "kafka-secret-text", "mongodb.password": "mongodb-secret-text", "users.mongodb.password": "users-secret-text",
@@ -36,13 +38,13 @@ def helm(*arguments, **variables):
 
 def lint(arguments):
     """The output of a failed `helm lint`; empty if it succeeds."""
-    done = helm("lint", "--strict", str(CHART), *KUBERNETES, *arguments)
+    done = helm("lint", "--strict", str(CHART), *KUBERNETES, *OPEN, *arguments)
     return [] if done.returncode == 0 else [done.stdout + done.stderr]
 
 
 def rejection(arguments):
     """The error of `helm template`; empty if it succeeds."""
-    done = helm("template", "rel", str(CHART), *KUBERNETES, *arguments)
+    done = helm("template", "rel", str(CHART), *KUBERNETES, *OPEN, *arguments)
     return done.stderr if done.returncode else ""
 
 
@@ -54,7 +56,7 @@ class Rendering:
     """The rendered documents, and lookups in them."""
 
     def __init__(self, arguments, release="rel", namespace="ns"):
-        done = helm("template", release, str(CHART), "--namespace", namespace, *KUBERNETES, *arguments)
+        done = helm("template", release, str(CHART), "--namespace", namespace, *KUBERNETES, *OPEN, *arguments)
         if done.returncode:
             raise AssertionError(f"helm template failed: {done.stderr}")
         self.documents = documents_of(done.stdout)

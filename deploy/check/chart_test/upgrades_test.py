@@ -5,7 +5,7 @@ import json
 import os
 import threading
 
-from rendering import CHART, KUBERNETES, SERVERS, helm, sets
+from rendering import CHART, KUBERNETES, OPEN, SERVERS, helm, sets
 
 
 def fake_api_server(config_maps):
@@ -39,7 +39,7 @@ def upgrade_rejection(config_maps, arguments):
     with fake_api_server(config_maps) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = {"KUBECONFIG": os.devnull, "HELM_KUBEAPISERVER": f"http://127.0.0.1:{server.server_port}"}
-        done = helm("template", "rel", str(CHART), "-n", "ns", *KUBERNETES, "--dry-run=server", *arguments, **address)
+        done = helm("template", "rel", str(CHART), "-n", "ns", *KUBERNETES, *OPEN, "--dry-run=server", *arguments, **address)
         server.shutdown()
     return " ".join(done.stderr.split()) if done.returncode else ""
 

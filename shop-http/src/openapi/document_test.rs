@@ -7,7 +7,7 @@ use serde_json::Value;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 
 use super::document;
-use crate::authorize::Policy;
+use crate::auth::Policy;
 use crate::dialect::Dialect;
 use crate::options::HttpOptions;
 use crate::routes::docs_routes::with_docs;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
 use shop_core::log::Gap;
 
+use crate::auth::{Action, Caller};
 use crate::dialect::RequestDialect;
 use crate::response::Json;
 use crate::service::parts::LocalPorts;
@@ -252,6 +253,7 @@ async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value)
 pub(crate) async fn health(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
 ) -> Response {
     let events: Vec<_> = service.entities().map(|entity| entity.subscribed_topic.to_owned()).collect();
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
@@ -283,8 +285,12 @@ pub(crate) async fn health(
             body.insert("status".into(), word.into());
         }
     }
-    body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
-    body.extend(entities);
+    if service.policy.check(caller.as_ref(), &Action::Operate).is_ok() {
+        body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
+        body.extend(entities);
+    } else {
+        body.retain(|member, _| member == "status");
+    }
     (code, Json(Value::Object(body))).into_response()
 }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
-use crate::authorize::{Caller, Principal};
+use crate::auth::{Caller, Principal};
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::Parameters;

@@ -7,6 +7,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 
+use crate::auth::{Action, Caller};
+use crate::dialect::RequestDialect;
 use crate::service::{Entity, Service, check_with_timeout};
 
 /// Prometheus' text format.
@@ -29,7 +31,14 @@ async fn note(service: &Service, entity: Entity<'_>) {
     tokio::join!(relay, events);
 }
 
-pub(crate) async fn get(State(service): State<Arc<Service>>) -> Response {
+pub(crate) async fn get(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+    Caller(caller): Caller,
+) -> Response {
+    if let Err(failure) = service.policy.check(caller.as_ref(), &Action::Operate) {
+        return failure.respond(dialect);
+    }
     // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
     let purchases = async {
         if let Some(ingest) = service.ingest() {

@@ -12,7 +12,7 @@ use shop_core::api::OrderBody;
 use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 
-use crate::authorize::{Action, Caller, Principal};
+use crate::auth::{Action, Caller, Principal};
 use crate::dialect::{Dialect, RequestDialect};
 use crate::options::HttpOptions;
 use crate::request::entity::{CreateRequest, number};

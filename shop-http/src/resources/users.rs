@@ -12,7 +12,7 @@ use serde::Serialize;
 use shop_core::api::{UserBody, UserOrdersBody};
 use shop_core::users::{Registration, UserNumber};
 
-use crate::authorize::{Action, Caller};
+use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::request::entity::{CreateRequest, number};

@@ -10,7 +10,7 @@ use shop_core::PurchaseId;
 use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
 use shop_core::ports::Selector;
 
-use crate::authorize::{Action, Caller, Principal};
+use crate::auth::{Action, Caller, Principal};
 use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::response::{Failure, InvalidField, Json};

@@ -12,6 +12,7 @@ use shop_core::api::problem::{self, problem_type};
 use shop_core::api::{ProblemError, ProblemMembers};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
+use crate::auth::Credentials;
 use crate::dialect::{Dialect, Errors, MissingFields, Outage};
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::response::failure_log::FailedBy;
@@ -34,8 +35,12 @@ pub(crate) enum Failure {
     Fields(Vec<InvalidField>),
     /// All users' purchases were requested from a service that does not list them.
     NotForEveryone,
-    /// The policy of the embedder refuses the request, with this text.
+    /// The policy refuses the request, with this text.
     Denied(Cow<'static, str>),
+    /// The request has no valid credentials.
+    Unauthenticated(Credentials),
+    /// The credentials cannot be verified now.
+    Unverifiable,
     /// The media type of the body is not JSON.
     MediaType(String),
     /// The body is compressed or encoded in another way.
@@ -154,6 +159,9 @@ impl Failure {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after()));
         }
+        if let Self::Unauthenticated(credentials) = self {
+            headers.insert(header::WWW_AUTHENTICATE, challenge(credentials));
+        }
         if let Self::Write { key, .. } = self
             && let Ok(key) = HeaderValue::from_str(key.as_str())
         {
@@ -176,6 +184,8 @@ impl Failure {
             }
             Self::MediaType(_) | Self::ContentEncoding => (dialect.no_json, of(ErrorKind::Invalid)),
             Self::NotForEveryone | Self::Denied(_) => (StatusCode::FORBIDDEN, of(ErrorKind::Denied)),
+            Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, of(ErrorKind::Denied)),
+            Self::Unverifiable => (StatusCode::SERVICE_UNAVAILABLE, of(ErrorKind::Unavailable)),
             Self::UriTooLong(_) => (StatusCode::URI_TOO_LONG, of(ErrorKind::TooLarge)),
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, of(ErrorKind::TooLarge))
@@ -237,6 +247,11 @@ impl Failure {
             },
             Self::NotForEveryone => "everyone=true is answered by management alone".to_owned(),
             Self::Denied(reason) => reason.clone().into_owned(),
+            Self::Unauthenticated(Credentials::Missing) => {
+                "Authentication is required: send Authorization: Bearer with a token or an API key".to_owned()
+            }
+            Self::Unauthenticated(Credentials::Invalid(reason)) => format!("The token {reason}"),
+            Self::Unverifiable => "Tokens cannot be verified now - please try again".to_owned(),
             Self::MediaType(given) => format!("Content-Type must be application/json, not {given}"),
             Self::ContentEncoding => {
                 "Content-Encoding must be left out: the body is read as it is".to_owned()
@@ -358,6 +373,14 @@ impl Failure {
             _ => return None,
         };
         Some(FailedBy { error: error.clone(), operation })
+    }
+}
+
+/// The challenge of a 401 (RFC 6750).
+fn challenge(credentials: &Credentials) -> HeaderValue {
+    match credentials {
+        Credentials::Missing => HeaderValue::from_static("Bearer"),
+        Credentials::Invalid(_) => HeaderValue::from_static("Bearer error=\"invalid_token\""),
     }
 }
 

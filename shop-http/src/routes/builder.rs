@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::Route;
 use tower::{Layer, Service as TowerService};
 
-use crate::authorize::{Authorize, Policy};
+use crate::auth::{Authenticate, Authorize, Policy, Scopes, guard};
 use crate::options::HttpOptions;
 use crate::routes::docs_routes::with_docs;
 use crate::routes::groups::RouteGroup;
@@ -134,6 +135,27 @@ impl RouterBuilder {
     pub fn authorize(mut self, policy: impl Authorize) -> Self {
         self.policy = Policy(Some(Arc::new(policy)));
         self
+    }
+
+    /// Requires a bearer token that `authenticate` accepts, for purchases, users, orders and `/metrics`. Other requests are
+    /// a 401 in the dialect of the path, before their body is read. `/health` without a token has the status alone.
+    ///
+    /// What the principal may do is decided by [`Scopes`], unless [`authorize`](Self::authorize) sets another policy.
+    ///
+    /// ```
+    /// # #[cfg(feature = "auth")] {
+    /// use shop_core::Shop;
+    /// use shop_http::{ApiKeys, Facing, routes};
+    ///
+    /// let keys = ApiKeys::parse("# name sha256-of-the-key scopes [subject]").unwrap();
+    /// let shop = Shop::in_memory();
+    /// let router = routes(Facing::new(shop.sink(), shop.query())).authenticate(keys).build();
+    /// # }
+    /// ```
+    pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
+        self.policy.0.get_or_insert_with(|| Arc::new(Scopes));
+        let authenticate: Arc<dyn Authenticate> = Arc::new(authenticate);
+        self.auth_layer(from_fn_with_state(authenticate, guard))
     }
 
     /// Surrounds the routes for purchases, users and orders, `/health` and `/metrics` with `layer`, such as an

@@ -22,7 +22,7 @@ use shop_core::record::Event;
 use shop_core::users::User;
 use shop_core::{Clock, ErrorKind, IdempotencyKey, Result};
 
-use crate::authorize::Policy;
+use crate::auth::Policy;
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
 use crate::response::{Failure, Subject};

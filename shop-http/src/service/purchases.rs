@@ -9,7 +9,7 @@ use shop_core::{
     Result,
 };
 
-use crate::authorize::Policy;
+use crate::auth::Policy;
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::{Failure, Subject};

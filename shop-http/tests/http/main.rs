@@ -12,6 +12,8 @@ mod dialects;
 mod document;
 mod health;
 mod idempotency;
+#[cfg(feature = "auth")]
+mod issuer;
 mod limits;
 mod listing;
 mod metrics;
@@ -22,5 +24,7 @@ mod mounted;
 mod page;
 mod shop;
 mod strict;
+#[cfg(feature = "auth")]
+mod tokens;
 mod v1;
 mod waiting;

@@ -11,6 +11,7 @@
 {{- $faults = concat $faults (include "shop.checks.logins" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.replicas" . | fromJsonArray) -}}
 {{- end -}}
+{{- $faults = concat $faults (include "shop.checks.auth" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.others" . | fromJsonArray) -}}
 {{- with $faults -}}
 {{- fail (printf "\n- %s" (join "\n- " .)) -}}

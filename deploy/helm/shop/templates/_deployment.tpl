@@ -146,6 +146,7 @@ spec:
 {{- $service := index . 1 -}}
 {{- with $root.Values.settings -}}
 HOST: 0.0.0.0
+{{ include "shop.auth.variables" (list $root $service) }}
 PORT: {{ get (get $root.Values $service) "port" | quote }}
 SHOP_ROLES: {{ include "shop.roles" (list $root $service) | quote }}
 SHOP_DIALECT: {{ .dialect | quote }}
@@ -181,13 +182,14 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{/* The secret files that a service reads. Facing does not connect to MongoDB. */}}
 {{- define "shop.files" -}}
 {{- $root := index . 0 -}}
+{{- $files := include "shop.auth.files" . -}}
 {{- if eq $root.Values.mode "cluster" -}}
-{{- $files := include "shop.kafka.files" $root -}}
+{{- $files = printf "%s%s" $files (include "shop.kafka.files" $root) -}}
 {{- if ne (index . 1) "facing" -}}
 {{- $files = printf "%s%s" $files (include "shop.mongodb.files" .) -}}
 {{- end -}}
-{{- trim $files -}}
 {{- end -}}
+{{- trim $files -}}
 {{- end -}}
 
 {{/* Secret values of the chart. Pods are replaced when they change. */}}

@@ -26,8 +26,13 @@ use crate::response::Failure;
 /// assert_eq!(principal.subject(), Some("u1"));
 /// assert!(principal.has_scope("purchases:read:any"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Principal {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal(Option<Arc<Identity>>);
+
+/// What is known of a sender. Shared, because each request clones its principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    name: String,
     subject: Option<String>,
     scopes: BTreeSet<String>,
 }
@@ -36,38 +41,57 @@ impl Principal {
     /// The sender of a request without valid credentials.
     #[must_use]
     pub const fn anonymous() -> Self {
-        Self { subject: None, scopes: BTreeSet::new() }
+        Self(None)
     }
 
     /// The sender that an authentication layer has identified as `subject`, such as the claim `sub` of a token.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
-        Self { subject: Some(subject.into()), scopes: BTreeSet::new() }
+        let subject = subject.into();
+        Self(Some(Arc::new(Identity {
+            name: subject.clone(),
+            subject: Some(subject),
+            scopes: BTreeSet::new(),
+        })))
+    }
+
+    /// A sender that is not a user, such as the holder of an API key with this name. It owns nothing.
+    #[must_use]
+    pub fn service(name: impl Into<String>) -> Self {
+        Self(Some(Arc::new(Identity { name: name.into(), subject: None, scopes: BTreeSet::new() })))
     }
 
     /// The same sender with these scopes. Their meaning is up to the policy.
     #[must_use]
     pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.scopes = scopes.into_iter().map(Into::into).collect();
+        if let Some(identity) = &mut self.0 {
+            Arc::make_mut(identity).scopes = scopes.into_iter().map(Into::into).collect();
+        }
         self
     }
 
-    /// The subject, unless the sender is anonymous.
+    /// The name for logs: that of a service, else the subject. `None` if the sender is anonymous.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_ref().map(|identity| identity.name.as_str())
+    }
+
+    /// The subject: the user id of the sender. `None` if the sender is anonymous or a service.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+        self.0.as_ref()?.subject.as_deref()
     }
 
     /// Whether the sender has `scope`.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scopes.contains(scope)
+        self.0.as_ref().is_some_and(|identity| identity.scopes.contains(scope))
     }
 }
 
 /// What a request is about to do.
 ///
-/// The routes for health, metrics, documentation and the page are not actions.
+/// The probes, the documentation and the page are not actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action<'a> {
@@ -83,6 +107,9 @@ pub enum Action<'a> {
     PlaceOrder(UserNumber),
     /// Read orders of this user.
     ReadOrders(UserNumber),
+    /// Operate the service: read `/metrics` and the details of `/health`, or write a purchase into the store of management
+    /// without the log.
+    Operate,
 }
 
 impl Action<'_> {
@@ -106,7 +133,7 @@ impl Action<'_> {
             Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => {
                 number.to_string() == user
             }
-            Self::ReadPurchases(_) | Self::RegisterUser => false,
+            Self::ReadPurchases(_) | Self::RegisterUser | Self::Operate => false,
         }
     }
 }
@@ -131,7 +158,7 @@ impl Decision {
 
 /// A policy: decides what a principal may do. See [`RouterBuilder::authorize`](crate::RouterBuilder::authorize).
 ///
-/// It is asked for every request for purchases, users and orders, after the request was validated and before anything is
+/// It is asked for every request for purchases, users, orders, `/metrics` and `/health`, after the request was validated and before anything is
 /// written or returned. It is called on the thread that serves the request and must not block: a policy that depends on
 /// a database belongs into the authentication layer, which stores the result in the scopes of the principal.
 ///

@@ -1,0 +1,159 @@
+//! Who may send requests, by the settings.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shop_core::{Clock, ErrorKind, SystemClock};
+use shop_http::{
+    AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Refreshed, TextSource, TokenVerifier,
+};
+
+use crate::settings::Settings;
+use crate::{CliError, Result};
+
+/// Who may send requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AuthMode {
+    /// Everybody.
+    Off,
+    /// Senders with a token of an issuer.
+    Jwt,
+    /// Holders of API keys.
+    Keys,
+}
+
+impl FromStr for AuthMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "off" => Ok(Self::Off),
+            "jwt" => Ok(Self::Jwt),
+            "keys" => Ok(Self::Keys),
+            _ => Err("must be one of: off, jwt, keys"),
+        }
+    }
+}
+
+/// A file is read again at the first request after this time.
+const FILE_MAX_AGE: Duration = Duration::from_secs(1);
+/// The keys of an issuer are fetched again at the first request after this time, so that a withdrawn key is noticed.
+const JWKS_MAX_AGE: Duration = Duration::from_secs(600);
+/// The time limit of a request for the keys of an issuer, and their maximum size.
+const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
+const JWKS_MAX_BYTES: usize = 1 << 20;
+
+/// Refuses to listen on an address that other machines can reach, unless the settings say who may send requests.
+///
+/// # Errors
+/// The settings to choose from.
+pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
+    if settings.auth.is_some() || settings.api_keys_file.is_some() {
+        return Ok(());
+    }
+    let (host, port) = settings.listen();
+    // An address that does not resolve is an error when the service listens on it.
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((host, port)).await.map(Iterator::collect).unwrap_or_default();
+    if addresses.iter().all(|address| address.ip().is_loopback()) {
+        return Ok(());
+    }
+    Err(CliError::new(format!(
+        "HOST {host} can be reached from other machines, and SHOP_AUTH is not set: set SHOP_AUTH=jwt or SHOP_AUTH=keys to \
+         authenticate requests, or SHOP_AUTH=off if everybody may read and write everything"
+    )))
+}
+
+/// What identifies the senders of requests; `None` if everybody may send them.
+///
+/// # Errors
+/// When a file cannot be read, or is invalid.
+pub(crate) async fn authenticator(settings: &Settings) -> Result<Option<AnyOf>> {
+    let mut all = Vec::<Arc<dyn Authenticate>>::new();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    if let Some(path) = &settings.api_keys_file {
+        let parse = |text: &str| ApiKeys::parse(text).map_err(|error: InvalidApiKeys| error.into());
+        let keys = Arc::new(Refreshed::new(FileSource::new(path), parse, FILE_MAX_AGE, Arc::clone(&clock)));
+        check("SHOP_API_KEYS_FILE", &*keys).await?;
+        all.push(Arc::new(keys));
+    }
+    if settings.auth == Some(AuthMode::Jwt) {
+        let parse = |text: &str| Ok(KeySet::parse(text)?);
+        let keys = match (&settings.auth_jwks_file, &settings.auth_jwks_url) {
+            (Some(path), _) => {
+                let keys = Refreshed::new(FileSource::new(path), parse, FILE_MAX_AGE, Arc::clone(&clock));
+                check("SHOP_AUTH_JWKS_FILE", &keys).await?;
+                keys
+            }
+            // An issuer that is unavailable now may be available for the first request.
+            (None, Some(url)) => {
+                Refreshed::new(UrlSource::new(url)?, parse, JWKS_MAX_AGE, Arc::clone(&clock))
+            }
+            (None, None) => return Err(CliError::new("SHOP_AUTH=jwt requires the keys of the issuer")),
+        };
+        let issuer = settings.auth_issuer.clone().unwrap_or_default();
+        let audience = settings.auth_audience.clone().unwrap_or_default();
+        all.push(Arc::new(TokenVerifier::new(Arc::new(keys), issuer, audience, clock)));
+    }
+    match (all.is_empty(), settings.auth) {
+        (true, Some(AuthMode::Off)) => {
+            tracing::warn!(
+                "SHOP_AUTH is off: everybody who can reach this service may read and write everything"
+            );
+            Ok(None)
+        }
+        (true, _) => Ok(None),
+        (false, _) => Ok(Some(AnyOf::new(all))),
+    }
+}
+
+/// The ways in which senders are identified, in words.
+pub(crate) fn describe(settings: &Settings) -> String {
+    let tokens = settings.auth_issuer.as_ref().map(|issuer| format!("tokens of {issuer}"));
+    let keys = settings.api_keys_file.as_ref().map(|path| format!("API keys in {}", path.display()));
+    tokens.into_iter().chain(keys).collect::<Vec<_>>().join(", ")
+}
+
+/// Reads a file for the first time.
+async fn check<T: Send + Sync + 'static>(setting: &str, file: &Refreshed<T>) -> Result<()> {
+    file.try_read().await.map_err(|error| CliError::new(format!("{setting}: {}", error.chain())))
+}
+
+/// The keys at an address.
+#[derive(Debug)]
+struct UrlSource {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl UrlSource {
+    fn new(url: &str) -> Result<Self> {
+        let http = reqwest::Client::builder().timeout(JWKS_TIMEOUT).build().map_err(CliError::new)?;
+        Ok(Self { http, url: url.to_owned() })
+    }
+
+    async fn fetch(&self) -> Result<String, reqwest::Error> {
+        let mut response = self.http.get(&self.url).send().await?.error_for_status()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > JWKS_MAX_BYTES {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+#[async_trait]
+impl TextSource for UrlSource {
+    async fn read(&self) -> shop_core::Result<String> {
+        self.fetch().await.map_err(|error| {
+            let message = "failed to fetch the keys of the issuer";
+            shop_core::Error::new(ErrorKind::Unavailable, message).with_source(error)
+        })
+    }
+}

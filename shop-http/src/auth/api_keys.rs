@@ -1,0 +1,150 @@
+//! API keys from a file.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use sha2::{Digest as _, Sha256};
+use shop_core::{Error, ErrorKind};
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
+
+use super::authenticate::{Authenticate, Rejection};
+use super::authorize::Principal;
+use super::refreshed::Refreshed;
+
+/// A list of API keys, of which it has the hashes alone.
+///
+/// A line is `name sha256-of-the-key scopes [subject]`. Scopes are separated by commas; the key is for the user
+/// with the id `subject`, or for a service. Empty lines and lines that begin with `#` are skipped.
+///
+/// ```
+/// use shop_http::ApiKeys;
+///
+/// // printf %s secret | sha256sum
+/// let keys = ApiKeys::parse(
+///     "reports 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b purchases:read:any",
+/// )?;
+/// assert_eq!(keys.holder("secret").unwrap().name(), Some("reports"));
+/// assert!(keys.holder("guess").is_none());
+/// # Ok::<(), shop_http::InvalidApiKeys>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ApiKeys(Vec<ApiKey>);
+
+#[derive(Debug, Clone)]
+struct ApiKey {
+    hash: [u8; 32],
+    principal: Principal,
+}
+
+/// A line that is not an API key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "line {line} {problem}: a line is a name, the SHA-256 of the key in hex, scopes separated by commas, and \
+         optionally a user id"
+)]
+pub struct InvalidApiKeys {
+    line: usize,
+    problem: &'static str,
+}
+
+impl From<InvalidApiKeys> for Error {
+    fn from(error: InvalidApiKeys) -> Self {
+        Self::new(ErrorKind::Invalid, "the API keys are invalid").with_source(error)
+    }
+}
+
+impl ApiKeys {
+    /// The keys of `text`.
+    ///
+    /// # Errors
+    /// [`InvalidApiKeys`], with the number of the first invalid line. The error never contains the line.
+    pub fn parse(text: &str) -> Result<Self, InvalidApiKeys> {
+        let mut keys = Vec::<ApiKey>::new();
+        for (line, content) in (1..).zip(text.lines()) {
+            let content = content.trim();
+            if content.is_empty() || content.starts_with('#') {
+                continue;
+            }
+            let key = parse_line(content).map_err(|problem| InvalidApiKeys { line, problem })?;
+            if keys.iter().any(|known| known.hash == key.hash) {
+                return Err(InvalidApiKeys { line, problem: "repeats the key of an earlier line" });
+            }
+            keys.push(key);
+        }
+        Ok(Self(keys))
+    }
+
+    /// The holder of `key`. Takes the same time for every key.
+    #[must_use]
+    pub fn holder(&self, key: &str) -> Option<Principal> {
+        let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        let mut found = u64::MAX;
+        for (index, known) in (0..).zip(&self.0) {
+            found.conditional_assign(&index, known.hash.ct_eq(&hash));
+        }
+        Some(self.0.get(usize::try_from(found).ok()?)?.principal.clone())
+    }
+}
+
+fn parse_line(line: &str) -> Result<ApiKey, &'static str> {
+    let mut words = line.split_whitespace();
+    let name = words.next().unwrap_or_default();
+    let hash = words.next().ok_or("has no hash")?;
+    let scopes = words.next().ok_or("has no scopes")?;
+    let subject = words.next();
+    if words.next().is_some() {
+        return Err("has more than four words");
+    }
+    let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
+    let hash = hash.and_then(|hash| hash.try_into().ok()).ok_or("has no SHA-256 of 64 hex digits")?;
+    let principal = subject.map_or_else(|| Principal::service(name), Principal::new);
+    Ok(ApiKey { hash, principal: principal.with_scopes(scopes.split(',').filter(|scope| !scope.is_empty())) })
+}
+
+#[async_trait]
+impl Authenticate for ApiKeys {
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        self.holder(token).ok_or_else(|| Rejection::invalid("is unknown"))
+    }
+}
+
+#[async_trait]
+impl Authenticate for Arc<Refreshed<ApiKeys>> {
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        let keys = self.get().await.ok_or(Rejection::Unavailable)?;
+        keys.holder(token).ok_or_else(|| Rejection::invalid("is unknown"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+
+    #[test]
+    fn invalid_lines_are_named_by_their_number() {
+        for (text, line) in [
+            ("# keys\n\nreports", 3),
+            (&format!("a {HASH} operate\nb short operate"), 2),
+            (&format!("a {HASH} operate\nb {HASH} operate"), 2),
+            (&format!("a {HASH}"), 1),
+            (&format!("a {HASH} operate u1 more"), 1),
+            (&format!("a {HASH}00 operate"), 1),
+        ] {
+            let error = ApiKeys::parse(text).unwrap_err();
+            assert_eq!(error.line, line, "{text}");
+            assert!(!error.to_string().contains(HASH), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_the_scopes_and_the_subject_of_its_line() {
+        let text = format!("# all\nreports {} operate,purchases:read:any u1\n", HASH.to_uppercase());
+        let found = ApiKeys::parse(&text).unwrap().holder("secret").unwrap();
+        assert_eq!(found.subject(), Some("u1"));
+        assert!(found.has_scope("operate") && found.has_scope("purchases:read:any") && !found.has_scope(""));
+        assert!(ApiKeys::default().holder("secret").is_none());
+    }
+}

@@ -1,0 +1,181 @@
+//! Bearer tokens: identifies the sender of a request before its body is read.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::authorize::Principal;
+use crate::dialect::RequestDialect;
+use crate::response::Failure;
+
+/// Identifies the sender of a request by its bearer token. See
+/// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
+///
+/// It is called for every request with a token, so an implementation keeps what it has verified.
+///
+/// ```
+/// use shop_http::{Authenticate, Principal, Rejection, async_trait};
+///
+/// /// One secret for everything.
+/// #[derive(Debug)]
+/// struct Secret;
+///
+/// #[async_trait]
+/// impl Authenticate for Secret {
+///     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+///         // Compare in constant time, as `ApiKeys` does.
+///         if token != "correct horse battery staple" {
+///             return Err(Rejection::invalid("is unknown"));
+///         }
+///         Ok(Principal::service("secret").with_scopes(["purchases:write:any", "purchases:read:any"]))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
+    /// The sender with this token.
+    ///
+    /// # Errors
+    /// [`Rejection::Invalid`] if the token is not valid, [`Rejection::Unavailable`] if that cannot be determined now.
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection>;
+}
+
+#[async_trait]
+impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        (**self).principal(token).await
+    }
+}
+
+/// The reason why a request has no principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The token is not valid. The response is 401. The text completes the sentence "The token …".
+    Invalid(Cow<'static, str>),
+    /// The token cannot be verified now, such as without the keys of its issuer. The response is 503.
+    Unavailable,
+}
+
+impl Rejection {
+    /// The token is not valid, for this reason: the end of the sentence "The token …".
+    pub fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid(reason.into())
+    }
+}
+
+/// Accepts a token that one of several accepts.
+#[derive(Debug, Clone, Default)]
+pub struct AnyOf(Vec<Arc<dyn Authenticate>>);
+
+impl AnyOf {
+    /// Tries these in order. The last one's rejection is that of all.
+    #[must_use]
+    pub fn new(all: impl IntoIterator<Item = Arc<dyn Authenticate>>) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+#[async_trait]
+impl Authenticate for AnyOf {
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        let mut rejection = Rejection::invalid("is unknown");
+        for authenticate in &self.0 {
+            match authenticate.principal(token).await {
+                Ok(principal) => return Ok(principal),
+                Err(rejected) => rejection = rejected,
+            }
+        }
+        Err(rejection)
+    }
+}
+
+/// The longest token that is looked at, in bytes. Tokens with many claims have 2 to 4 KiB.
+const MAX_TOKEN_BYTES: usize = 8 << 10;
+
+/// What is missing in a request without a principal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    /// There is no header `Authorization`.
+    Missing,
+    /// It has no valid token. The text completes the sentence "The token …".
+    Invalid(Cow<'static, str>),
+}
+
+/// The layer around the routes that are not open to all. `/health` without a token is answered as well: it has the status
+/// alone then.
+pub(crate) async fn guard(
+    State(authenticate): State<Arc<dyn Authenticate>>,
+    RequestDialect(dialect): RequestDialect,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let is_optional = request.uri().path() == "/health";
+    match bearer(request.headers()) {
+        None if is_optional => return next.run(request).await,
+        None => return Failure::Unauthenticated(Credentials::Missing).respond(dialect),
+        Some(Err(reason)) => {
+            return Failure::Unauthenticated(Credentials::Invalid(reason.into())).respond(dialect);
+        }
+        Some(Ok(token)) => match authenticate.principal(token).await {
+            Ok(principal) => drop(request.extensions_mut().insert(principal)),
+            Err(Rejection::Invalid(reason)) => {
+                return Failure::Unauthenticated(Credentials::Invalid(reason)).respond(dialect);
+            }
+            Err(Rejection::Unavailable) => return Failure::Unverifiable.respond(dialect),
+        },
+    }
+    next.run(request).await
+}
+
+/// The token of a request, if there is one.
+fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return Some(Err("is sent in several Authorization headers"));
+    }
+    // The name of the scheme is case-insensitive.
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+    });
+    Some(match token {
+        None | Some("") => Err("is missing: Authorization must be Bearer and a token"),
+        Some(token) if token.len() > MAX_TOKEN_BYTES => Err("is too long"),
+        Some(token) => Ok(token),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_found_and_everything_else_refused() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            bearer(&headers).map(|token| token.map(str::to_owned).map_err(|_reason| ()))
+        };
+        assert_eq!(of(&[]), None);
+        for value in ["Bearer abc", "bearer abc", "BEARER   abc"] {
+            assert_eq!(of(&[value]), Some(Ok("abc".into())), "{value}");
+        }
+        for value in ["", "Bearer", "Bearer ", "abc", "Basic YTpi"] {
+            assert_eq!(of(&[value]), Some(Err(())), "{value}");
+        }
+        assert_eq!(of(&["Bearer a", "Bearer a"]), Some(Err(())));
+        assert_eq!(of(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1))]), Some(Err(())));
+    }
+}

@@ -1,0 +1,101 @@
+//! The public keys of an issuer of tokens.
+
+use std::collections::HashMap;
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+use shop_core::{Error, ErrorKind};
+
+/// The public keys of an issuer: a JSON Web Key Set. Keys for RS256, ES256 and EdDSA are used, others are skipped.
+///
+/// Each key is for one algorithm, so a token cannot choose another one.
+#[derive(Default)]
+pub struct KeySet {
+    by_id: HashMap<String, VerificationKey>,
+    /// The keys without an id.
+    nameless: Vec<VerificationKey>,
+}
+
+/// A key with its algorithm.
+#[derive(Clone)]
+pub(super) struct VerificationKey {
+    pub(super) algorithm: Algorithm,
+    pub(super) key: DecodingKey,
+}
+
+/// A text that is not a JSON Web Key Set with a usable key.
+#[derive(Debug, thiserror::Error)]
+#[error("not a JSON Web Key Set with a key for RS256, ES256 or EdDSA")]
+pub struct InvalidKeySet(#[source] Option<serde_json::Error>);
+
+impl From<InvalidKeySet> for Error {
+    fn from(error: InvalidKeySet) -> Self {
+        Self::new(ErrorKind::Invalid, "the keys of the issuer are invalid").with_source(error)
+    }
+}
+
+impl std::fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeySet").field("ids", &self.by_id.keys()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// The keys of a JSON Web Key Set (RFC 7517).
+    ///
+    /// # Errors
+    /// [`InvalidKeySet`] if `text` is not such a set, or has no usable key.
+    pub fn parse(text: &str) -> Result<Self, InvalidKeySet> {
+        let document: Document = serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
+        let mut set = Self::default();
+        // A key of an unknown type does not make the others unusable.
+        for jwk in document.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()) {
+            let Some(key) = verification_key(&jwk) else { continue };
+            match jwk.common.key_id {
+                Some(id) => drop(set.by_id.insert(id, key)),
+                None => set.nameless.push(key),
+            }
+        }
+        let is_empty = set.by_id.is_empty() && set.nameless.is_empty();
+        if is_empty { Err(InvalidKeySet(None)) } else { Ok(set) }
+    }
+
+    /// The key with this id. A token without an id is for the only key of the set.
+    pub(super) fn find(&self, id: Option<&str>) -> Option<&VerificationKey> {
+        match id {
+            Some(id) => self.by_id.get(id),
+            None if self.by_id.len() + self.nameless.len() == 1 => {
+                self.by_id.values().chain(&self.nameless).next()
+            }
+            None => None,
+        }
+    }
+}
+
+/// The key for signatures, unless its algorithm is not supported.
+fn verification_key(jwk: &Jwk) -> Option<VerificationKey> {
+    if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
+        return None;
+    }
+    let (algorithm, name) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        AlgorithmParameters::OctetKeyPair(curve) if curve.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        _ => return None,
+    };
+    if jwk.common.key_algorithm.as_ref().is_some_and(|given| *given != name) {
+        return None;
+    }
+    Some(VerificationKey { algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
+}

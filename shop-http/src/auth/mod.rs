@@ -1,0 +1,27 @@
+//! Who sends a request, and what they may do.
+
+#[cfg(feature = "auth")]
+mod api_keys;
+mod authenticate;
+mod authorize;
+#[cfg(feature = "auth")]
+mod key_set;
+#[cfg(feature = "auth")]
+mod refreshed;
+mod scopes;
+#[cfg(feature = "auth")]
+mod token;
+
+#[cfg(feature = "auth")]
+pub use api_keys::{ApiKeys, InvalidApiKeys};
+pub use authenticate::{AnyOf, Authenticate, Rejection};
+pub(crate) use authenticate::{Credentials, guard};
+pub use authorize::{Action, Authorize, Decision, Principal};
+pub(crate) use authorize::{Caller, Policy};
+#[cfg(feature = "auth")]
+pub use key_set::{InvalidKeySet, KeySet};
+#[cfg(feature = "auth")]
+pub use refreshed::{FileSource, Refreshed, TextSource};
+pub use scopes::Scopes;
+#[cfg(feature = "auth")]
+pub use token::TokenVerifier;

@@ -1,0 +1,148 @@
+//! A value that is read again from its source while it is in use.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
+use tokio::sync::Mutex;
+
+/// Where a text is read from.
+#[async_trait]
+pub trait TextSource: fmt::Debug + Send + Sync + 'static {
+    /// Reads the whole text.
+    ///
+    /// # Errors
+    /// If it cannot be read now.
+    async fn read(&self) -> Result<String>;
+}
+
+/// A file.
+#[derive(Debug, Clone)]
+pub struct FileSource(PathBuf);
+
+impl FileSource {
+    /// The file at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+}
+
+#[async_trait]
+impl TextSource for FileSource {
+    async fn read(&self) -> Result<String> {
+        let path = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+        let read = read.unwrap_or_else(|aborted| Err(std::io::Error::other(aborted)));
+        read.map_err(|error| {
+            let message = format!("failed to read {}", self.0.display());
+            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        })
+    }
+}
+
+/// A value that is parsed from a text, and read again while it is in use.
+///
+/// A failed read or an invalid text keeps the last valid value and is logged. There is no task behind it: [`get`](Self::get)
+/// reads in the background if the value is older than the maximum age.
+#[derive(Debug)]
+pub struct Refreshed<T> {
+    source: Box<dyn TextSource>,
+    parse: fn(&str) -> Result<T>,
+    max_age: Duration,
+    clock: Arc<dyn Clock>,
+    state: RwLock<State<T>>,
+    /// Held during a read, so that there is one at a time.
+    reading: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    value: Option<Arc<T>>,
+    /// The text of the value. An unchanged text keeps the value, and what users of it have derived from it.
+    text: String,
+    /// When the last read was started.
+    read_at: Option<Timestamp>,
+}
+
+impl<T: Send + Sync + 'static> Refreshed<T> {
+    /// A value that is read from `source` when it is first needed, and again at the first use after `max_age`.
+    pub fn new(
+        source: impl TextSource,
+        parse: fn(&str) -> Result<T>,
+        max_age: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let state = RwLock::new(State { value: None, text: String::new(), read_at: None });
+        Self { source: Box::new(source), parse, max_age, clock, state, reading: Mutex::new(()) }
+    }
+
+    /// The last valid value, if there has been one. Waits only for the first read.
+    pub async fn get(self: &Arc<Self>) -> Option<Arc<T>> {
+        let (value, is_due) = self.known(self.max_age);
+        if value.is_none() {
+            return self.read_after(RETRY).await;
+        }
+        if is_due {
+            let this = Arc::clone(self);
+            drop(tokio::spawn(async move { this.read_after(this.max_age).await }));
+        }
+        value
+    }
+
+    /// Reads the value, unless the last read was less than `min_age` ago, and returns the last valid one.
+    pub async fn read_after(&self, min_age: Duration) -> Option<Arc<T>> {
+        let _alone = self.reading.lock().await;
+        let (value, is_due) = self.known(min_age);
+        if !is_due {
+            return value;
+        }
+        match self.read_now().await {
+            Ok(read) => Some(read),
+            Err(error) => {
+                tracing::warn!(source = ?self.source, error = %error.chain(), "refresh failed, the last valid value is used");
+                value
+            }
+        }
+    }
+
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// If the source cannot be read, or its text is not valid. The last valid value stays in use.
+    pub async fn try_read(&self) -> Result<()> {
+        let _alone = self.reading.lock().await;
+        self.read_now().await.map(drop)
+    }
+
+    async fn read_now(&self) -> Result<Arc<T>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).read_at = Some(self.clock.now());
+        let text = self.source.read().await?;
+        let read = (self.parse)(&text)?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match &state.value {
+            Some(known) if state.text == text => Ok(Arc::clone(known)),
+            _ => {
+                let read = Arc::new(read);
+                (state.value, state.text) = (Some(Arc::clone(&read)), text);
+                Ok(read)
+            }
+        }
+    }
+
+    /// The last valid value, and whether the last read is at least `age` ago.
+    fn known(&self, age: Duration) -> (Option<Arc<T>>, bool) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now().as_millis();
+        // A clock that was set back does not stop reads.
+        let is_fresh = |at: Timestamp| {
+            (0..i64::try_from(age.as_millis()).unwrap_or(i64::MAX)).contains(&(now - at.as_millis()))
+        };
+        (state.value.clone(), !state.read_at.is_some_and(is_fresh))
+    }
+}
+
+/// The minimum time between two reads while there is no valid value.
+const RETRY: Duration = Duration::from_secs(1);

@@ -1,0 +1,125 @@
+//! The default policy: scopes, and a user's own purchases, account and orders.
+
+use super::authorize::{Action, Authorize, Decision, Principal};
+use shop_core::ports::Selector;
+
+/// The default policy: decides by the scopes of a principal.
+///
+/// | action | of the principal itself | of any user |
+/// |---|---|---|
+/// | buy | `purchases:write` | `purchases:write:any` |
+/// | list, sum up or look up purchases | `purchases:read` | `purchases:read:any` |
+/// | list purchases by a user name, which is not unique | | `purchases:read:any` |
+/// | list everybody's purchases | | `operate` |
+/// | register a user | | `users:write:any` |
+/// | read a user | `users:read` | `users:read:any` |
+/// | place an order | `orders:write` | `orders:write:any` |
+/// | read orders | `orders:read` | `orders:read:any` |
+/// | write into management's store, `/metrics`, details of `/health` | | `operate` |
+///
+/// A purchase is a principal's own if its user id is the [subject](Principal::subject); a user and an order are, if the
+/// subject is the user's number.
+///
+/// ```
+/// use shop_http::{Action, Authorize, Decision, Principal, Scopes};
+///
+/// let ada = Principal::new("ada").with_scopes(["purchases:write"]);
+/// let (own, other) = ("ada".parse()?, "bob".parse()?);
+/// assert_eq!(Scopes.may(&ada, &Action::Buy(&own)), Decision::Allow);
+/// assert_eq!(
+///     Scopes.may(&ada, &Action::Buy(&other)),
+///     Decision::deny("The scope purchases:write:any is required")
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scopes;
+
+/// The scope of an operator.
+const OPERATE: &str = "operate";
+
+impl Authorize for Scopes {
+    fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
+        let (own, any) = required(action);
+        let is_own = principal.subject().is_some_and(|subject| action.is_limited_to(subject));
+        let own = own.filter(|_| is_own);
+        if principal.has_scope(any) || own.is_some_and(|own| principal.has_scope(own)) {
+            return Decision::Allow;
+        }
+        Decision::deny(format!("The scope {} is required", own.unwrap_or(any)))
+    }
+}
+
+/// The scope for what is the principal's own, and the one for everything.
+const fn required(action: &Action<'_>) -> (Option<&'static str>, &'static str) {
+    match action {
+        Action::Buy(_) => (Some("purchases:write"), "purchases:write:any"),
+        Action::ReadPurchases(Selector::All) | Action::Operate => (None, OPERATE),
+        Action::ReadPurchases(_) => (Some("purchases:read"), "purchases:read:any"),
+        Action::RegisterUser => (None, "users:write:any"),
+        Action::ReadUser(_) => (Some("users:read"), "users:read:any"),
+        Action::PlaceOrder(_) => (Some("orders:write"), "orders:write:any"),
+        Action::ReadOrders(_) => (Some("orders:read"), "orders:read:any"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::UserId;
+    use shop_core::users::UserNumber;
+
+    use super::*;
+
+    #[test]
+    fn own_scopes_are_for_the_subject_alone() {
+        let (own, other): (UserId, UserId) = ("7".parse().unwrap(), "8".parse().unwrap());
+        let (own_number, other_number) = (UserNumber::new(7), UserNumber::new(8));
+        let selectors = [&own, &other].map(|user| Selector::User(user.clone()));
+        for (scope, own, other) in [
+            ("purchases:write", Action::Buy(&own), Action::Buy(&other)),
+            ("purchases:read", Action::ReadPurchases(&selectors[0]), Action::ReadPurchases(&selectors[1])),
+            ("users:read", Action::ReadUser(own_number), Action::ReadUser(other_number)),
+            ("orders:write", Action::PlaceOrder(own_number), Action::PlaceOrder(other_number)),
+            ("orders:read", Action::ReadOrders(own_number), Action::ReadOrders(other_number)),
+        ] {
+            let user = Principal::new("7").with_scopes([scope]);
+            assert_eq!(Scopes.may(&user, &own), Decision::Allow, "{scope}");
+            let missing = format!("The scope {scope}:any is required");
+            assert_eq!(Scopes.may(&user, &other), Decision::deny(missing), "{scope}");
+            let service = Principal::service("7").with_scopes([scope]);
+            assert_ne!(Scopes.may(&service, &own), Decision::Allow, "a service owns nothing");
+            let any = Principal::service("7").with_scopes([format!("{scope}:any")]);
+            assert_eq!(
+                [Scopes.may(&any, &own), Scopes.may(&any, &other)],
+                [Decision::Allow, Decision::Allow]
+            );
+            let without = Scopes.may(&Principal::new("7"), &own);
+            assert_eq!(without, Decision::deny(format!("The scope {scope} is required")));
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_no_user_needs_a_scope_for_all() {
+        let name = Selector::Name("7".parse().unwrap());
+        for (scope, action) in [
+            ("operate", Action::Operate),
+            ("operate", Action::ReadPurchases(&Selector::All)),
+            ("purchases:read:any", Action::ReadPurchases(&name)),
+            ("users:write:any", Action::RegisterUser),
+        ] {
+            let all_others =
+                ["operate", "purchases:read:any", "users:write:any", "purchases:read", "users:write"];
+            let others = all_others.into_iter().filter(|other| *other != scope);
+            assert_ne!(
+                Scopes.may(&Principal::new("7").with_scopes(others), &action),
+                Decision::Allow,
+                "{scope}"
+            );
+            assert_eq!(
+                Scopes.may(&Principal::new("7").with_scopes([scope]), &action),
+                Decision::Allow,
+                "{scope}"
+            );
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! JSON Web Tokens.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Header, Validation, decode, decode_header};
+use lru::LruCache;
+use serde::Deserialize;
+use shop_core::Clock;
+
+use super::authenticate::{Authenticate, Rejection};
+use super::authorize::Principal;
+use super::key_set::{KeySet, VerificationKey};
+use super::refreshed::Refreshed;
+
+/// Verifies JSON Web Tokens with the keys of their issuer.
+///
+/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the issuer and the audience;
+/// and is used between `nbf` and `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its
+/// scopes are those in `scope` and `scp`.
+///
+/// An unknown key id reads the key set again, at most every 30 seconds. While the issuer is unavailable, the known keys
+/// stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
+#[derive(Debug)]
+pub struct TokenVerifier {
+    keys: Arc<Refreshed<KeySet>>,
+    issuer: String,
+    audience: String,
+    clock: Arc<dyn Clock>,
+    verified: Mutex<Verified>,
+}
+
+/// The tokens that were verified with a set of keys.
+#[derive(Debug)]
+struct Verified {
+    keys: Option<Arc<KeySet>>,
+    tokens: LruCache<Box<str>, (Principal, i64)>,
+}
+
+/// The minimum time between two reads of the key set because of unknown key ids, which anyone can send.
+const MIN_READ_INTERVAL: Duration = Duration::from_secs(30);
+/// The tolerated difference between two clocks, in seconds.
+const LEEWAY: i64 = 60;
+/// The maximum number of remembered tokens: 8 MiB with tokens of 2 KiB.
+const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: Option<String>,
+    exp: f64,
+    nbf: Option<f64>,
+    #[serde(default)]
+    scope: ScopeClaim,
+    #[serde(default)]
+    scp: ScopeClaim,
+}
+
+/// Scopes as a text with spaces (RFC 8693), or as a list.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum ScopeClaim {
+    Text(String),
+    List(Vec<String>),
+    #[default]
+    None,
+}
+
+impl ScopeClaim {
+    fn into_scopes(self) -> Vec<String> {
+        match self {
+            Self::Text(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+            Self::List(scopes) => scopes,
+            Self::None => Vec::new(),
+        }
+    }
+}
+
+impl TokenVerifier {
+    /// Verifies tokens of `issuer` for `audience`.
+    pub fn new(
+        keys: Arc<Refreshed<KeySet>>,
+        issuer: impl Into<String>,
+        audience: impl Into<String>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        // A program may have both backends of jsonwebtoken, which then needs a choice. Another choice stands.
+        let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let verified = Mutex::new(Verified { keys: None, tokens: LruCache::new(MAX_REMEMBERED) });
+        Self { keys, issuer: issuer.into(), audience: audience.into(), clock, verified }
+    }
+
+    /// The principal of a token that was verified with `keys` and has not expired.
+    fn remembered(&self, keys: &Arc<KeySet>, token: &str, now: i64) -> Option<Principal> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if !verified.keys.as_ref().is_some_and(|known| Arc::ptr_eq(known, keys)) {
+            // A key that was removed has no valid tokens.
+            verified.tokens.clear();
+            verified.keys = Some(Arc::clone(keys));
+        }
+        let (principal, until) = verified.tokens.get(token)?;
+        if *until >= now {
+            return Some(principal.clone());
+        }
+        verified.tokens.pop(token);
+        None
+    }
+
+    fn remember(&self, keys: &Arc<KeySet>, token: &str, principal: &Principal, until: i64) {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if verified.keys.as_ref().is_some_and(|known| Arc::ptr_eq(known, keys)) {
+            verified.tokens.put(token.into(), (principal.clone(), until));
+        }
+    }
+
+    /// Verifies a token. Returns its principal, and until when it is valid, in seconds since 1970.
+    fn verify(&self, key: &VerificationKey, token: &str, now: i64) -> Result<(Principal, i64), Rejection> {
+        let mut validation = Validation::new(key.algorithm);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        // Compared below, with the clock of this service.
+        validation.validate_exp = false;
+        let Claims { sub, exp, nbf, scope, scp } =
+            decode::<Claims>(token, &key.key, &validation).map_err(|error| rejection(error.kind()))?.claims;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "out of range is far in the past or in the future"
+        )]
+        let (until, from) =
+            ((exp as i64).saturating_add(LEEWAY), nbf.map(|nbf| (nbf as i64).saturating_sub(LEEWAY)));
+        if until < now {
+            return Err(Rejection::invalid("has expired"));
+        }
+        if from.is_some_and(|from| from > now) {
+            return Err(Rejection::invalid("is not valid yet"));
+        }
+        let scopes: BTreeSet<_> = scope.into_scopes().into_iter().chain(scp.into_scopes()).collect();
+        let principal = sub.map_or_else(|| Principal::service("token"), Principal::new);
+        Ok((principal.with_scopes(scopes), until))
+    }
+}
+
+/// The reason why a token is refused. Says nothing about its contents.
+const fn rejection(error: &ErrorKind) -> Rejection {
+    use std::borrow::Cow::Borrowed;
+    Rejection::Invalid(Borrowed(match error {
+        ErrorKind::InvalidIssuer => "is of another issuer",
+        ErrorKind::InvalidAudience => "is for another audience",
+        ErrorKind::MissingRequiredClaim(_) => "lacks one of exp, iss and aud",
+        ErrorKind::InvalidAlgorithm => "is signed by another algorithm than that of its key",
+        ErrorKind::InvalidSignature => "has an invalid signature",
+        _ => "is not a valid JSON Web Token",
+    }))
+}
+
+#[async_trait]
+impl Authenticate for TokenVerifier {
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
+        let now = self.clock.now().as_millis() / 1_000;
+        if let Some(principal) = self.remembered(&keys, token, now) {
+            return Ok(principal);
+        }
+        let Header { kid, .. } =
+            decode_header(token).map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
+        if keys.find(kid.as_deref()).is_none() {
+            keys = self.keys.read_after(MIN_READ_INTERVAL).await.ok_or(Rejection::Unavailable)?;
+        }
+        let key = keys.find(kid.as_deref()).ok_or(Rejection::invalid("is signed with an unknown key"))?;
+        let (principal, until) = self.verify(key, token, now)?;
+        self.remember(&keys, token, &principal, until);
+        Ok(principal)
+    }
+}

@@ -1,0 +1,334 @@
+//! JSON Web Tokens, and every route with each kind of token.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
+use shop_core::IdempotencyKey;
+use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::orders::{NewOrder, OrderStore as _};
+use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
+use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserStore as _};
+use shop_http::{Facing, Management, OrdersRole, RouterBuilder, UsersRole};
+
+use uuid::Uuid;
+
+use crate::issuer::{Issuer, SigningKey};
+use crate::shop::{Answer, JSON, ask, purchase, request};
+
+/// The user of the test: a user number is a user id as well.
+const OWN: &str = "1";
+const OTHER: &str = "2";
+
+/// What a request needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Nothing: it is open to all.
+    Open,
+    /// This scope for what is the principal's own, and the scope with `:any` for the rest.
+    Own(&'static str),
+    /// The same, for a row by its own id: one of another user does not exist.
+    OwnById(&'static str),
+    /// This scope.
+    Scope(&'static str),
+    /// Nothing, but without `operate` the response has the status alone.
+    Status,
+}
+
+/// The rule of a route. A new route without one fails the test.
+fn rule(kind: &str, method: &Method, path: &str) -> Rule {
+    let ingress = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
+    let ingress = ingress.iter().find_map(|prefix| path.strip_prefix(prefix));
+    let path = ingress.unwrap_or(path);
+    let prefix = ["/api/v1", "/api", "/v1"].iter().find_map(|prefix| path.strip_prefix(prefix));
+    // In this dialect a listing is by user name.
+    let is_by_name = (ingress.is_some() && prefix.is_none()) || path.starts_with("/buyList");
+    let path = prefix.unwrap_or(path);
+    match (method.as_str(), path) {
+        (_, "" | "/" | "/page/{name}" | "/openapi.json" | "/docs" | "/redoc") => Rule::Open,
+        (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
+        (_, "/health") => Rule::Status,
+        (_, "/metrics") => Rule::Scope("operate"),
+        ("POST", "/purchases") if kind == "management" => Rule::Scope("operate"),
+        ("POST", "/buy" | "/purchases") => Rule::Own("purchases:write"),
+        ("GET", "/getAllUserBuys/{who}" | "/purchases/{who}" | "/buyList/{who}") if is_by_name => {
+            Rule::Scope("purchases:read:any")
+        }
+        ("GET", "/getAllUserBuys/{who}" | "/purchases/{who}" | "/buyList/{who}") => {
+            Rule::Own("purchases:read")
+        }
+        ("GET", "/purchases") if kind == "management" => Rule::Scope("operate"),
+        ("GET", "/purchases" | "/summary") => Rule::Own("purchases:read"),
+        ("GET", "/purchases/{id}") => Rule::OwnById("purchases:read"),
+        ("POST", "/users") => Rule::Scope("users:write:any"),
+        ("GET", "/users/{user_id}") => Rule::Own("users:read"),
+        ("GET", "/users/{user_id}/orders") => Rule::Own("orders:read"),
+        ("POST", "/orders") => Rule::Own("orders:write"),
+        ("GET", "/orders/{order_id}") => Rule::OwnById("orders:read"),
+        _ => panic!("{method} {path} of {kind} has no rule"),
+    }
+}
+
+struct Services {
+    issuer: Issuer,
+    facing: Router,
+    management: Router,
+}
+
+/// Both services with all roles and purchases, users and orders of two users.
+async fn services(key: SigningKey) -> Services {
+    let issuer = Issuer::new(key);
+    let (store, users, orders) = (InMemoryStore::new(), InMemoryUsers::new(), InMemoryOrders::new());
+    store.insert(vec![purchase(OWN, 1), purchase(OTHER, 2)].into()).await.unwrap();
+    for number in [1, 2] {
+        let key: IdempotencyKey = format!("key-{number}").parse().unwrap();
+        let email: Email = format!("{number}@example.com").parse().unwrap();
+        let (id, name) = (UserNumber::new(number), "Ada".parse::<PersonName>().unwrap());
+        users.register(&NewUser::new(key.clone(), email.clone(), name.clone())).await.unwrap();
+        RecordStore::<User>::apply(&orders, vec![User::new(id, email, name)].into()).await.unwrap();
+        orders.place(&NewOrder::new(key, id, "tea".parse().unwrap(), 1, "2".parse().unwrap())).await.unwrap();
+    }
+    let roles = || (UsersRole::new(Arc::new(users.clone())), OrdersRole::new(Arc::new(orders.clone())));
+    let with_verifier = |parts: RouterBuilder| parts.authenticate(issuer.verifier()).build();
+    let mut facing = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store.clone()));
+    let mut management =
+        Management::new(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
+    (facing.users, facing.orders) = (Some(roles().0), Some(roles().1));
+    (management.users, management.orders) = (Some(roles().0), Some(roles().1));
+    let (facing, management) = (with_verifier(facing.into()), with_verifier(management.into()));
+    Services { issuer, facing, management }
+}
+
+/// A request to a route: for a row or a purchase of `user`.
+async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Option<&str>) -> Answer {
+    let number: u64 = user.parse().unwrap();
+    let path = path
+        .replace("{who}", user)
+        .replace("{user_id}", user)
+        .replace("{order_id}", user)
+        .replace("{name}", "page.css")
+        .replace("{id}", &purchase(user, number).id.to_string());
+    let is_listing =
+        *method == Method::GET && (path.ends_with("/v1/purchases") || path.ends_with("/v1/summary"));
+    let query = if is_listing { format!("?userid={user}") } else { String::new() };
+    let body = match (method, path.as_str()) {
+        (&Method::GET, _) => String::new(),
+        (_, path) if path.ends_with("/users") => {
+            format!(r#"{{"email":"{}@example.com","name":"New"}}"#, Uuid::now_v7())
+        }
+        (_, path) if path.ends_with("/orders") => {
+            format!(r#"{{"user_id":{user},"product":"tea","quantity":1,"total_price":2}}"#)
+        }
+        _ => format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#),
+    };
+    let authorization = token.map(|token| format!("Bearer {token}"));
+    let headers: Vec<_> =
+        std::iter::once(JSON).chain(authorization.as_deref().map(|value| ("authorization", value))).collect();
+    ask(app, request(method.clone(), &format!("{path}{query}"), &headers, body)).await
+}
+
+/// The routes of a service, from its document.
+async fn documented(app: &Router) -> Vec<(Method, String)> {
+    let document = ask(app, request(Method::GET, "/openapi.json", &[], Body::empty())).await.json();
+    let mut routes = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys().filter(|name| *name == "get" || *name == "post") {
+            routes.push((method.to_uppercase().parse().unwrap(), path.clone()));
+        }
+    }
+    assert!(routes.len() > 40, "{routes:?}");
+    routes
+}
+
+/// Tokens that are not valid, each with the reason.
+fn invalid_tokens(issuer: &Issuer) -> Vec<(&'static str, String)> {
+    let all = "operate purchases:read:any purchases:write:any users:read:any orders:read:any";
+    let claims = issuer.claims(OWN, all);
+    let with = |member: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[member] = value;
+        issuer.sign("first", &claims)
+    };
+    let now = issuer.clock.seconds();
+    let unknown_key = json!({"typ": "JWT", "alg": "ES256", "kid": "other"});
+    let mut without = claims.clone();
+    without.as_object_mut().unwrap().remove("aud");
+    vec![
+        ("expired", with("exp", json!(now - 61))),
+        ("not valid yet", with("nbf", json!(now + 61))),
+        ("of another issuer", with("iss", json!("https://other.example"))),
+        ("for another audience", with("aud", json!(["other"]))),
+        ("without an audience", issuer.sign("first", &without)),
+        ("unsigned", Issuer::unsigned(&claims)),
+        ("HS256 with the public key", issuer.sign_with_public_key(&claims)),
+        ("of an unknown key", issuer.sign_with("first", &unknown_key, &claims)),
+        ("changed", {
+            let token = with("sub", json!(OWN));
+            let (message, signature) = token.rsplit_once('.').unwrap();
+            let other = issuer.token(OTHER, all);
+            let (other, _) = other.rsplit_once('.').unwrap();
+            assert_ne!(message, other);
+            format!("{other}.{signature}")
+        }),
+        ("no token", "abc".into()),
+    ]
+}
+
+#[tokio::test]
+async fn every_route_requires_its_scope() {
+    let Services { issuer, facing, management } = services(SigningKey::ec()).await;
+    let invalid = invalid_tokens(&issuer);
+    for (kind, app) in [("facing", &facing), ("management", &management)] {
+        for (method, path) in documented(app).await {
+            let rule = rule(kind, &method, &path);
+            let case = format!("{kind} {method} {path} {rule:?}");
+            let as_user = async |user: &str, scope: &str| {
+                call(app, &method, &path, user, Some(&issuer.token(OWN, scope))).await
+            };
+            let bare = call(app, &method, &path, OWN, None).await;
+            if rule == Rule::Open {
+                assert!(!bare.status.is_client_error(), "{case}: {bare:?}");
+                continue;
+            }
+            if rule == Rule::Status {
+                assert_eq!(bare.json().as_object().unwrap().len(), 1, "{case}: {bare:?}");
+                assert!(as_user(OWN, "operate").await.json().as_object().unwrap().len() > 1, "{case}");
+                continue;
+            }
+            assert_eq!(
+                (bare.status, bare.header("www-authenticate")),
+                (StatusCode::UNAUTHORIZED, Some("Bearer")),
+                "{case}"
+            );
+            for (why, token) in &invalid {
+                let answer = call(app, &method, &path, OWN, Some(token)).await;
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{case}, {why}: {answer:?}");
+                assert_eq!(
+                    answer.header("www-authenticate"),
+                    Some(r#"Bearer error="invalid_token""#),
+                    "{case}"
+                );
+            }
+            let (own, any, hidden) = match rule {
+                Rule::Own(scope) => (Some(scope), format!("{scope}:any"), StatusCode::FORBIDDEN),
+                Rule::OwnById(scope) => (Some(scope), format!("{scope}:any"), StatusCode::NOT_FOUND),
+                Rule::Scope(scope) => (None, scope.to_owned(), StatusCode::FORBIDDEN),
+                Rule::Open | Rule::Status => unreachable!(),
+            };
+            let none = as_user(OWN, "").await;
+            assert_eq!(none.status, hidden, "{case}: {none:?}");
+            if hidden == StatusCode::FORBIDDEN {
+                assert!(none.text.contains(own.unwrap_or(&any)), "{case}: {none:?}");
+            }
+            if let Some(own) = own {
+                let other = as_user(OTHER, own).await;
+                assert_eq!(other.status, hidden, "{case}: {other:?}");
+                let right = as_user(OWN, own).await;
+                assert!(right.status.is_success(), "{case}: {right:?}");
+            }
+            let allowed = as_user(OTHER, &any).await;
+            assert!(allowed.status.is_success(), "{case}: {allowed:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn everybodys_purchases_are_for_operators() {
+    let Services { issuer, management, .. } = services(SigningKey::ed()).await;
+    let list = async |path: &str, scope: &str| {
+        let authorization = format!("Bearer {}", issuer.token(OWN, scope));
+        ask(&management, request(Method::GET, path, &[("authorization", &authorization)], Body::empty()))
+            .await
+    };
+    for path in ["/v1/purchases?everyone=true", "/v1/summary?everyone=true", "/purchases"] {
+        assert_eq!(list(path, "purchases:read:any").await.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(list(path, "operate").await.status, StatusCode::OK, "{path}");
+    }
+    let by_name = "/v1/purchases?username=ada";
+    assert_eq!(list(by_name, "purchases:read").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(list(by_name, "purchases:read:any").await.status, StatusCode::OK);
+}
+
+/// The status of a listing with a token of the key `id`.
+async fn status(services: &Services, id: &str) -> StatusCode {
+    let token = services.issuer.sign(id, &services.issuer.claims(OWN, "purchases:read"));
+    let answer = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+    answer.status
+}
+
+#[tokio::test]
+async fn every_algorithm_is_verified() {
+    for key in [SigningKey::rsa(), SigningKey::ec(), SigningKey::ed()] {
+        assert_eq!(status(&services(key).await, "first").await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_rotated_while_serving() {
+    let mut services = services(SigningKey::ec()).await;
+    assert_eq!(status(&services, "first").await, StatusCode::OK);
+    services.issuer.rotate("second", SigningKey::rsa());
+    // The set was read a moment ago.
+    assert_eq!(status(&services, "second").await, StatusCode::UNAUTHORIZED);
+    services.issuer.clock.advance(Duration::from_secs(30));
+    assert_eq!(status(&services, "second").await, StatusCode::OK);
+    let reads = services.issuer.published.reads.load(Ordering::Relaxed);
+    for _ in 0..10 {
+        assert_eq!(status(&services, "first").await, StatusCode::OK);
+        assert_eq!(status(&services, "second").await, StatusCode::OK);
+    }
+    assert_eq!(services.issuer.published.reads.load(Ordering::Relaxed), reads);
+
+    // A withdrawn key is not accepted any more, not even with a token that was verified before.
+    let claims = services.issuer.claims(OWN, "purchases:read");
+    let old = services.issuer.sign("first", &claims);
+    let ask = async |services: &Services| {
+        call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&old)).await.status
+    };
+    assert_eq!(ask(&services).await, StatusCode::OK);
+    services.issuer.withdraw("first");
+    services.issuer.clock.advance(Duration::from_secs(200));
+    services.issuer.rotate("third", SigningKey::ed());
+    assert_eq!(status(&services, "third").await, StatusCode::OK, "reads the set again");
+    assert_eq!(ask(&services).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn known_keys_stay_in_use_while_the_issuer_is_unavailable() {
+    let services = services(SigningKey::ec()).await;
+    let is_unavailable = |value| services.issuer.published.is_unavailable.store(value, Ordering::Relaxed);
+    is_unavailable(true);
+    assert_eq!(status(&services, "first").await, StatusCode::SERVICE_UNAVAILABLE, "no keys yet");
+    is_unavailable(false);
+    services.issuer.clock.advance(Duration::from_secs(1));
+    assert_eq!(status(&services, "first").await, StatusCode::OK);
+    is_unavailable(true);
+    for _minute in 0..30 {
+        services.issuer.clock.advance(Duration::from_secs(60));
+        assert_eq!(status(&services, "first").await, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_remembered_token_expires() {
+    let services = services(SigningKey::ec()).await;
+    let token = services.issuer.token(OWN, "purchases:read");
+    for (seconds, expected) in [(0, StatusCode::OK), (360, StatusCode::OK), (1, StatusCode::UNAUTHORIZED)] {
+        services.issuer.clock.advance(Duration::from_secs(seconds));
+        let answer = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+        assert_eq!(answer.status, expected, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_read_from_a_body_before_the_token_is_checked() {
+    let Services { facing, .. } = services(SigningKey::ec()).await;
+    let endless = Body::from_stream(futures_util::stream::pending::<Result<String, std::io::Error>>());
+    let headers = [JSON, ("authorization", "Bearer abc")];
+    let answer = ask(&facing, request(Method::POST, "/v1/purchases", &headers, endless)).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+}
