@@ -122,7 +122,7 @@ impl Parts {
         }
         match &settings.orders_url {
             Some(url) if settings.roles.has(ProcessRole::Orders) => {
-                self.service(settings, "orders", url).await
+                self.service(settings, "orders", url).await;
             }
             _ if keeps_orders => self.entities(settings, "orders", store.orders()).await,
             _ => {}

@@ -1,5 +1,6 @@
 // The requests of the page. Paths are relative, so that the page works behind a prefix.
 
+import { askForKey, authorization } from "./access.js";
 import { asJson, parseExact } from "./exact.js";
 
 /** Selects the purchases of all users. Only management has them. */
@@ -30,7 +31,7 @@ async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
   try {
     response = await fetch(path.startsWith("/") ? path : FOLDER + path, {
       ...options,
-      headers: { accept: "application/json", ...options.headers },
+      headers: { accept: "application/json", ...authorization(), ...options.headers },
       cache: "no-store",
       signal: AbortSignal.timeout(timeout),
     });
@@ -44,6 +45,7 @@ async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
   } catch {
     body = {};
   }
+  if (response.status === 401) askForKey(problemsOf(body)[0]?.text ?? body.detail ?? body.error ?? body.message);
   return { response, body };
 }
 
@@ -118,6 +120,8 @@ export async function health() {
     ({ response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT }));
   }
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });
+  // The details are for operators.
+  if (body.kafkaReady === undefined && response.ok) askForKey();
   return body;
 }
 

@@ -59,6 +59,7 @@ export function setUpPipeline() {
   repeatedly(2000, async () => {
     try {
       const answer = await health();
+      if (answer.kafkaReady === undefined) throw new Refusal("an access key with the scope operate is required");
       answered = time.format(new Date());
       show("shown", ({ of }) => of(answer), ({ isBad }) => isBad?.(answer) ?? false);
       const problems = problemsOf(answer);

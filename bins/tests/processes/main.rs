@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod authentication;
 mod browser;
 mod conflicts;
 mod dead_letters;

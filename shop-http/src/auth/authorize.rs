@@ -205,17 +205,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// The policy of a service. Without one, everything is allowed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Policy(pub(crate) Option<Arc<dyn Authorize>>);
+pub(crate) struct Policy {
+    pub(crate) authorize: Option<Arc<dyn Authorize>>,
+    /// Whether requests need a token.
+    pub(crate) requires_token: bool,
+}
 
 impl Policy {
-    /// Whether there is a policy.
-    pub(crate) const fn is_set(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Asks whether `caller` may perform `action`.
     pub(crate) fn check(&self, caller: Option<&Principal>, action: &Action<'_>) -> Result<(), Failure> {
-        let Some(policy) = &self.0 else { return Ok(()) };
+        let Some(policy) = &self.authorize else { return Ok(()) };
         let anonymous = Principal::anonymous();
         match policy.may(caller.unwrap_or(&anonymous), action) {
             Decision::Allow => Ok(()),

@@ -64,7 +64,7 @@ pub(crate) fn document(service: &Service, paths: &[String]) -> Value {
         },
         "tags": tags(service, &described),
         "paths": described,
-        "components": responses::components(dialects.into_values()),
+        "components": responses::components(dialects.into_values(), &service.policy),
     })
 }
 

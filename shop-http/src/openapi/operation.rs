@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::responses::{ResponseDoc, responses};
+use super::responses::{BEARER, ResponseDoc, responses};
 use super::route_info::{RouteInfo, operation_id};
+use crate::auth::Credentials;
 use crate::response::failure::Failure;
 
 /// An operation without its path.
@@ -24,8 +25,12 @@ impl Operation {
     /// The method and the JSON of the operation at `place`, with `tag` in place of its own if given.
     pub(super) fn described(mut self, place: &RouteInfo<'_>, tag: Option<&str>) -> (String, Value) {
         let method = if self.body.is_some() { "post" } else { "get" };
-        if place.is_authorized && matches!(self.tag, "v1" | "purchases" | "users" | "orders") {
-            self.failures.push(Failure::Denied("only your own purchases".into()));
+        let (may_be_denied, security) = access(self.tag, place);
+        if may_be_denied {
+            self.failures.push(Failure::Denied("The scope purchases:read:any is required".into()));
+        }
+        if security.is_some() {
+            self.failures.extend([Failure::Unauthenticated(Credentials::Missing), Failure::Unverifiable]);
         }
         let mut operation = json!({
             "operationId": operation_id(method, place.path),
@@ -43,6 +48,24 @@ impl Operation {
             let content = json!({"application/json": {"schema": schema, "example": example}});
             operation["requestBody"] = json!({"content": content, "required": true});
         }
+        if let Some(security) = security {
+            operation["security"] = security;
+        }
         (method.to_owned(), operation)
     }
+}
+
+/// Whether the policy may refuse an operation with this tag, and which token it requires.
+fn access(tag: &str, place: &RouteInfo<'_>) -> (bool, Option<Value>) {
+    let is_data = matches!(tag, "v1" | "purchases" | "users" | "orders");
+    let required = place.policy.requires_token;
+    let security = match place.unprefixed.as_str() {
+        // Without a token, it has the status alone.
+        "/health" => Some(json!([{}, {BEARER: []}])),
+        "/metrics" => Some(json!([{BEARER: []}])),
+        _ if is_data => Some(json!([{BEARER: []}])),
+        _ => None,
+    };
+    let may_be_denied = is_data || place.unprefixed == "/metrics";
+    (place.policy.authorize.is_some() && may_be_denied, security.filter(|_| required))
 }

@@ -12,9 +12,13 @@ use utoipa::ToSchema;
 
 use super::route_info::RouteInfo;
 use super::schemas::{array, described, object, of, text, word};
+use crate::auth::Policy;
 use crate::dialect::{Dialect, Errors};
 use crate::response::failure::{Failure, Subject};
 use crate::response::validation_error::NoObject;
+
+/// The name of the security scheme: a bearer token.
+pub(super) const BEARER: &str = "bearer";
 
 /// The media type of a response without a body.
 pub(super) const NO_BODY: &str = "";
@@ -81,6 +85,9 @@ impl ResponseDoc {
         }
         if matches!(failure, Failure::Write { .. }) {
             headers.push(("Idempotency-Key", "The key to repeat the request with"));
+        }
+        if matches!(failure, Failure::Unauthenticated(_)) {
+            headers.push(("WWW-Authenticate", "The scheme, `Bearer`, and what is wrong with the token"));
         }
         if matches!(failure, Failure::MethodNotAllowed) {
             headers.push(("Allow", "The methods of this path"));
@@ -210,7 +217,7 @@ fn header(says: &str) -> Value {
 }
 
 /// The components that responses in these dialects refer to.
-pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) -> Value {
+pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>, policy: &Policy) -> Value {
     let mut bodies = Vec::new();
     let of_bodies = [
         PublishedBody::schemas,
@@ -224,7 +231,13 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>) ->
     let errors = dialects.into_iter().map(|dialect| dialect.errors);
     schemas.extend(errors.map(|form| (error_schema_name(form).to_owned(), error(form))));
     let request_id = header("The id of the request: the client's, or a fresh one");
-    json!({"headers": {"X-Request-Id": request_id}, "schemas": schemas})
+    let mut components = json!({"headers": {"X-Request-Id": request_id}, "schemas": schemas});
+    if policy.requires_token {
+        let says = "A JSON Web Token of the issuer, or an API key";
+        components["securitySchemes"] =
+            json!({BEARER: {"type": "http", "scheme": "bearer", "description": says}});
+    }
+    components
 }
 
 /// Named by the form: dialects that share a form share the schema.

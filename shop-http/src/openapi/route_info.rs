@@ -1,5 +1,6 @@
 //! The path of an operation, with its dialect and options.
 
+use crate::auth::Policy;
 use crate::dialect::{Dialect, INGRESS_PREFIXES};
 use crate::options::HttpOptions;
 use crate::service::Service;
@@ -15,8 +16,7 @@ pub(super) struct RouteInfo<'a> {
     pub(super) dialect: &'static Dialect,
     pub(super) role: ServiceKind,
     pub(super) options: &'a HttpOptions,
-    /// Whether a policy may refuse requests.
-    pub(super) is_authorized: bool,
+    pub(super) policy: &'a Policy,
 }
 
 impl<'a> RouteInfo<'a> {
@@ -30,9 +30,8 @@ impl<'a> RouteInfo<'a> {
         }
         let unprefixed = if unprefixed.is_empty() { "/" } else { unprefixed }.to_owned();
         let behind_ingress = INGRESS_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
-        let is_authorized = service.policy.is_set();
-        let (role, options) = (service.kind, &*service.options);
-        Self { path, unprefixed, behind_ingress, dialect, role, options, is_authorized }
+        let (role, options, policy) = (service.kind, &*service.options, &service.policy);
+        Self { path, unprefixed, behind_ingress, dialect, role, options, policy }
     }
 
     /// The path of another resource of `/v1`, behind the same prefix.

@@ -36,7 +36,8 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// The files that the documents load.
-static ASSETS: [File; 14] = [
+static ASSETS: [File; 15] = [
+    file!("access.js", SCRIPT),
     file!("accounts.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("buying.js", SCRIPT),

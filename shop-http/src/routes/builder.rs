@@ -133,7 +133,7 @@ impl RouterBuilder {
     /// let router = routes(Facing::new(shop.sink(), shop.query())).authorize(ReadOnly).build();
     /// ```
     pub fn authorize(mut self, policy: impl Authorize) -> Self {
-        self.policy = Policy(Some(Arc::new(policy)));
+        self.policy.authorize = Some(Arc::new(policy));
         self
     }
 
@@ -153,7 +153,8 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
-        self.policy.0.get_or_insert_with(|| Arc::new(Scopes));
+        self.policy.authorize.get_or_insert_with(|| Arc::new(Scopes));
+        self.policy.requires_token = true;
         let authenticate: Arc<dyn Authenticate> = Arc::new(authenticate);
         self.auth_layer(from_fn_with_state(authenticate, guard))
     }

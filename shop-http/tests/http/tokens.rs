@@ -131,15 +131,20 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
     ask(app, request(method.clone(), &format!("{path}{query}"), &headers, body)).await
 }
 
-/// The routes of a service, from its document.
-async fn documented(app: &Router) -> Vec<(Method, String)> {
+/// The routes of a service with what they require, from its document.
+async fn documented(app: &Router) -> Vec<(Method, String, Value)> {
     let document = ask(app, request(Method::GET, "/openapi.json", &[], Body::empty())).await.json();
     let mut routes = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys().filter(|name| *name == "get" || *name == "post") {
-            routes.push((method.to_uppercase().parse().unwrap(), path.clone()));
+        for (method, operation) in methods.as_object().unwrap() {
+            routes.push((
+                method.to_uppercase().parse().unwrap(),
+                path.clone(),
+                operation["security"].clone(),
+            ));
         }
     }
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     assert!(routes.len() > 40, "{routes:?}");
     routes
 }
@@ -183,8 +188,14 @@ async fn every_route_requires_its_scope() {
     let Services { issuer, facing, management } = services(SigningKey::ec()).await;
     let invalid = invalid_tokens(&issuer);
     for (kind, app) in [("facing", &facing), ("management", &management)] {
-        for (method, path) in documented(app).await {
+        for (method, path, security) in documented(app).await {
             let rule = rule(kind, &method, &path);
+            let expected = match rule {
+                Rule::Open => Value::Null,
+                Rule::Status => json!([{}, {"bearer": []}]),
+                Rule::Own(_) | Rule::OwnById(_) | Rule::Scope(_) => json!([{"bearer": []}]),
+            };
+            assert_eq!(security, expected, "{kind} {method} {path}");
             let case = format!("{kind} {method} {path} {rule:?}");
             let as_user = async |user: &str, scope: &str| {
                 call(app, &method, &path, user, Some(&issuer.token(OWN, scope))).await

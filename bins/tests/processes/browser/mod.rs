@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::process::{Binary, Process, buy, stored, until};
 use driver::Browser;
 
+mod access;
 mod accounts;
 mod driver;
 mod layout;
