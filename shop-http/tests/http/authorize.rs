@@ -192,7 +192,8 @@ async fn the_authentication_layer_is_inside_of_cors_and_outside_of_the_routes() 
         let answer = ask(&app, request(Method::GET, path, &[], Body::empty())).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
-    let metrics = get_as(&app, "u1", "/shop/metrics").await.text;
+    assert_eq!(get_as(&app, "u1", "/shop/metrics").await.status, StatusCode::FORBIDDEN);
+    let metrics = get_as(&app, "u1 any", "/shop/metrics").await.text;
     assert!(metrics.contains(r#"status="401""#), "refusals are measured: {metrics}");
 }
 

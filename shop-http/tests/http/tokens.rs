@@ -44,12 +44,13 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
     let ingress = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
     let ingress = ingress.iter().find_map(|prefix| path.strip_prefix(prefix));
     let path = ingress.unwrap_or(path);
+    let is_native = path.starts_with("/v1/");
     let prefix = ["/api/v1", "/api", "/v1"].iter().find_map(|prefix| path.strip_prefix(prefix));
     // In this dialect a listing is by user name.
     let is_by_name = (ingress.is_some() && prefix.is_none()) || path.starts_with("/buyList");
     let path = prefix.unwrap_or(path);
     match (method.as_str(), path) {
-        (_, "" | "/" | "/page/{name}" | "/openapi.json" | "/docs" | "/redoc") => Rule::Open,
+        (_, "" | "/" | "/page/{name}" | "/openapi.json" | "/docs" | "/docs/{file}" | "/redoc") => Rule::Open,
         (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
         (_, "/health") => Rule::Status,
         (_, "/metrics") => Rule::Scope("operate"),
@@ -61,7 +62,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         ("GET", "/getAllUserBuys/{who}" | "/purchases/{who}" | "/buyList/{who}") => {
             Rule::Own("purchases:read")
         }
-        ("GET", "/purchases") if kind == "management" => Rule::Scope("operate"),
+        ("GET", "/purchases") if kind == "management" && !is_native => Rule::Scope("operate"),
         ("GET", "/purchases" | "/summary") => Rule::Own("purchases:read"),
         ("GET", "/purchases/{id}") => Rule::OwnById("purchases:read"),
         ("POST", "/users") => Rule::Scope("users:write:any"),
@@ -111,6 +112,7 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         .replace("{user_id}", user)
         .replace("{order_id}", user)
         .replace("{name}", "page.css")
+        .replace("{file}", "swagger-ui.css")
         .replace("{id}", &purchase(user, number).id.to_string());
     let is_listing =
         *method == Method::GET && (path.ends_with("/v1/purchases") || path.ends_with("/v1/summary"));
