@@ -133,8 +133,9 @@ export class Ledger {
     if (!of) return this.#ofEveryone(shownOf(EVERYONE));
     const [userid, username] = [{ userid: of }, { username: of }];
     const byId = by === "username" ? EMPTY : await this.#ofUser(userid, shownOf(userid));
-    if (byId === EMPTY) return this.#ofUser(username, shownOf(username));
-    const named = await summary(username);
+    if (by === "username") return this.#ofUser(username, shownOf(username));
+    if (byId === EMPTY) return this.#ofUser(username, shownOf(username)).catch(deniedAs(EMPTY));
+    const named = await summary(username).catch(deniedAs({ count: "0" }));
     const isTheSame = named.count === byId.totals.count && named.total_spent === byId.totals.total_spent;
     return named.count === "0" || isTheSame ? byId : { ...byId, named };
   }
@@ -194,6 +195,14 @@ export class Ledger {
   #pendingOf(whose) {
     return [...this.#pending.values()].filter(({ userid }) => userid === whose?.userid);
   }
+}
+
+/** In place of a refusal: names are not unique, so a key for one user does not list by name. */
+function deniedAs(value) {
+  return (error) => {
+    if (error instanceof Refusal && error.status === 403) return value;
+    throw error;
+  };
 }
 
 /** The same state, once the service has answered again. */

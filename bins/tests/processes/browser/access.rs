@@ -1,6 +1,7 @@
 //! The access key on the pages of services that authenticate requests.
 
 use super::driver::Browser;
+use super::rows;
 use crate::process::{Binary, Process, until};
 
 /// The keys `secret` and `operator`, by `printf %s KEY | sha256sum`.
@@ -47,7 +48,7 @@ async fn a_key_is_used_until_it_is_forgotten() {
     until("require the scope", async || browser.text("problems").await.contains("scope operate")).await;
     enter(&browser, "operator").await;
     browser.shows("state", "Healthy").await;
-    browser.shows("count", "1").await;
+    until("list all users", async || rows(&browser).await == 1).await;
     browser.click("access-forget").await;
     until("forget it", async || browser.text("problems").await.contains("scope operate")).await;
     browser.end().await;
