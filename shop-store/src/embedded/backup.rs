@@ -9,9 +9,9 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
-use super::database::create_folder;
 use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, LOCK_TIMEOUT};
+use super::permissions::{create_file, create_folder};
 use super::thread::{self, closed};
 
 /// A file that was copied by [`backup`] or [`restore`].
@@ -151,6 +151,7 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).map_err(|error| from_io(error, path))?;
     }
+    create_file(path).map_err(|error| from_io(error, path))?;
     let copied = || {
         let mut target = Connection::open(path)?;
         let backup = Backup::new(source, &mut target)?;

@@ -1,6 +1,5 @@
 //! Opens a database file: checks its type and version, migrates it, and configures durability.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{database_error, from_io, from_sqlite};
 use super::lock::{FileLock, Identity, LOCK_TIMEOUT, LockGuard};
+use super::permissions::{create_file, create_folder, restrict_all};
 
 /// A type of database file.
 #[derive(Debug)]
@@ -81,11 +81,15 @@ impl Database {
     }
 
     pub(super) fn path(&self) -> PathBuf {
-        self.folder.join(format!("{}.db", self.name))
+        self.file("db")
     }
 
     fn lock_path(&self) -> PathBuf {
-        self.folder.join(format!("{}.lock", self.name))
+        self.file("lock")
+    }
+
+    fn file(&self, suffix: &str) -> PathBuf {
+        self.folder.join(format!("{}.{suffix}", self.name))
     }
 
     /// Whether the write lock can be taken without creating the lock file. A service creates it on its first start.
@@ -130,9 +134,12 @@ impl Database {
         create_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
         let lock = FileLock::open(&self.lock_path())?;
         let guard = lock.lock(LOCK_TIMEOUT)?;
-        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        create_file(&self.path()).map_err(|error| from_io(error, &self.path()))?;
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // Inspected before any change: a file of another program must stay unmodified.
         let found = self.inspect(&connection)?;
+        let files = ["db", "db-wal", "db-shm", "lock"].map(|suffix| self.file(suffix));
+        restrict_all(&self.folder, &files);
         self.sqlite(configure(&connection, &found, self.kind.checkpoint_pages))?;
         self.require_wal(&connection)?;
         self.sqlite(self.migrate(&connection, found.version))?;
@@ -224,18 +231,6 @@ impl Database {
     fn corrupt(&self, message: &str) -> Error {
         database_error(ErrorKind::Corrupt, message).with_context("file", self.path().display())
     }
-}
-
-/// Creates `folder`, durably: its parent folders are synced.
-pub(super) fn create_folder(folder: &Path) -> std::io::Result<()> {
-    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
-    fs::create_dir_all(folder)?;
-    for made in missing {
-        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Sets the configuration that durability depends on, on every open.

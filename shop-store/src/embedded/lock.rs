@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::error::from_io;
+use super::permissions::{FILE_MODE, restrict};
 
 /// The identity of an open file, by device and inode.
 #[derive(Debug)]
@@ -114,8 +115,12 @@ impl Waiter {
 impl FileLock {
     /// Opens the file, and creates it if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let opened = File::options().write(true).create(true).truncate(false).mode(FILE_MODE).open(path);
         let file = opened.map_err(|error| from_io(error, path))?;
+        // A user who can read the file can hold its lock.
+        if let Err(error) = restrict(path) {
+            tracing::debug!(path = %path.display(), %error, "the permissions of a lock file cannot be restricted");
+        }
         Ok(Self { file: Arc::new(file), identity: Identity::from_path(path)?, waiter: Arc::default() })
     }
 

@@ -15,6 +15,9 @@
 //! wait for its lock. Acknowledged writes survive a crash of the process or the machine: each group commit is a
 //! transaction with `synchronous=FULL`. The folder must be on a local disk, because SQLite's shared memory does not
 //! work on network file systems.
+//!
+//! Files are created with the mode 600 and folders with 700: all processes run as one user. Files of earlier versions, and
+//! a folder that has nothing else, get these modes when a service opens them.
 
 mod backup;
 #[cfg(test)]
@@ -30,6 +33,7 @@ mod lock;
 mod log;
 mod options;
 mod outbox;
+mod permissions;
 mod readers;
 mod shop;
 #[cfg(test)]

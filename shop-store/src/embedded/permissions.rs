@@ -1,0 +1,176 @@
+//! The permissions of the files: only their owner can read and write them.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{ErrorKind, Result};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The mode of files that this crate creates.
+pub(super) const FILE_MODE: u32 = 0o600;
+/// The mode of folders that this crate creates.
+const FOLDER_MODE: u32 = 0o700;
+/// The permissions of the group and of all other users.
+const SHARED: u32 = 0o077;
+/// The permissions of all other users.
+const PUBLIC: u32 = 0o007;
+
+/// Set on a folder in which all users create files.
+const STICKY: u32 = 0o1000;
+
+/// Creates an empty file, unless it exists: SQLite would make it readable for all users. The files that SQLite creates
+/// beside it get its mode.
+pub(super) fn create_file(path: &Path) -> Result<()> {
+    match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created.map(drop),
+    }
+}
+
+/// Creates `folder`, durably: its parent folders are synced.
+pub(super) fn create_folder(folder: &Path) -> Result<()> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Removes the permissions of the group and of other users from `path`, and returns those it had. A missing file has
+/// none. The file is not opened: closing it would release the locks of SQLite.
+pub(super) fn restrict(path: &Path) -> Result<u32> {
+    let mode = match fs::metadata(path) {
+        Ok(found) => found.permissions().mode(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    if mode & SHARED != 0 {
+        fs::set_permissions(path, Permissions::from_mode(mode & !SHARED))?;
+    }
+    Ok(mode & SHARED)
+}
+
+/// Restricts the files of a database, which an earlier version may have created, and their folder. Logs once what it
+/// has changed. A failure is logged: the file may belong to another user, or the file system may have no permissions.
+pub(super) fn restrict_all(folder: &Path, files: &[PathBuf]) {
+    let mut had = 0;
+    for file in files {
+        match restrict(file) {
+            Ok(mode) => had |= mode,
+            Err(error) => {
+                let message = "other users may be able to read this file: set its mode to 600";
+                tracing::warn!(path = %file.display(), %error, "{message}");
+            }
+        }
+    }
+    // The files are protected without it.
+    let folder_had = if has_only_ours(folder) { restrict(folder).unwrap_or_default() } else { 0 };
+    let path = files.first().map_or(folder, PathBuf::as_path).display();
+    if (had | folder_had) & PUBLIC != 0 {
+        tracing::warn!(%path, "all users could read this file or its folder, now only their owner can");
+    } else if had | folder_had != 0 {
+        tracing::info!(%path, "a group could read this file or its folder, now only their owner can");
+    }
+}
+
+/// Whether the folder has only files that this crate may have created, and is not one like `/tmp`, which all users share.
+/// Any other folder keeps its mode.
+fn has_only_ours(folder: &Path) -> bool {
+    if fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & STICKY != 0) {
+        return false;
+    }
+    let ours = [".db", ".db-wal", ".db-shm", ".lock", ".partial"];
+    let is_ours = |entry: Result<fs::DirEntry>| {
+        let name = entry.ok()?.file_name();
+        name.to_str().map(|name| ours.iter().any(|suffix| name.ends_with(suffix)))
+    };
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.all(|entry| is_ours(entry).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::log::{LogAdmin, LogRecord};
+    use shop_core::{Clock, SystemClock};
+
+    use super::super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup};
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    /// The name and mode of each file.
+    fn modes(folder: &Path) -> Vec<(String, u32)> {
+        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+        let mut modes: Vec<_> =
+            entries.map(|entry| (entry.file_name().into_string().unwrap(), mode(&entry.path()))).collect();
+        modes.sort();
+        modes
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Opens a log and a store, writes to them, and starts a consumer.
+    async fn open(folder: &Path) -> (EmbeddedLog, EmbeddedStore) {
+        let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+        log.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
+        let store = EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await.unwrap();
+        drop(log.source("group").unwrap());
+        (log, store)
+    }
+
+    #[tokio::test]
+    async fn new_files_and_folders_are_for_their_owner() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, copies) = (parent.path().join("a/b"), parent.path().join("copies"));
+        let opened = open(&folder).await;
+        let found = modes(&folder);
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let expected = ["group.consumer.lock", "log.db", "log.db-shm", "log.db-wal", "log.lock", "store.db"];
+        assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
+        assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
+        assert_eq!(mode(&folder), 0o700);
+        backup(&folder, &copies).await.unwrap();
+        let found = modes(&copies);
+        assert!(found.len() == 2 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
+        assert_eq!(mode(&copies), 0o700);
+        drop(opened);
+    }
+
+    #[tokio::test]
+    async fn files_of_an_earlier_version_are_restricted() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path()).await;
+        let existing = modes(folder.path());
+        for (name, _) in &existing {
+            set_mode(&folder.path().join(name), 0o664);
+        }
+        set_mode(folder.path(), 0o755);
+        // Beside the first process, which goes on.
+        let again = open(folder.path()).await;
+        let found = modes(folder.path());
+        assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
+        assert_eq!(mode(folder.path()), 0o700);
+        opened.0.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
+        assert_eq!(again.0.usage().await.unwrap().unwrap().next_offset, 4);
+    }
+
+    #[tokio::test]
+    async fn a_folder_with_other_files_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("notes.txt");
+        fs::write(&other, "mine").unwrap();
+        set_mode(&other, 0o644);
+        set_mode(folder.path(), 0o755);
+        drop(open(folder.path()).await);
+        assert_eq!((mode(folder.path()), mode(&other)), (0o755, 0o644));
+        assert_eq!(mode(&folder.path().join("log.db")), 0o600);
+    }
+}
