@@ -6,7 +6,7 @@
 //! | [`run`] | a service from its start to its end |
 //! | `ports` | the ports and background tasks of a service, by its settings |
 //! | `auth` | who may send requests |
-//! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay` |
+//! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay`, `erase` and others |
 //! | `check_config` | `--check-config`: prints the settings, and checks every connection |
 //! | `healthcheck` | `--healthcheck`: whether the running service is ready |
 //! | `backend` | the backends of logs and stores |
@@ -35,4 +35,4 @@ mod signal;
 mod telemetry;
 
 use error::{CliError, Result, ended};
-pub use settings::ServiceKind;
+pub use settings::{ServiceKind, check_settings};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_core::orders::{Order, OrderStore};
 use shop_core::ports::Durability;
-use shop_core::users::{User, UserStore};
+use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
     EmbeddedUsers, check_integrity,
@@ -38,8 +38,9 @@ impl Backend for Embedded<'_> {
         let options = store_options(self.0.creates());
         let store = EmbeddedStore::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
-        let (query, durability) = (Arc::new(store.clone()), Durability::LocalDisk);
-        let port = PurchasesStore { store: Arc::new(store), query, durability, unreadable: None };
+        let (query, erase) = (Arc::new(store.clone()), Arc::new(store.clone()));
+        let (store, durability) = (Arc::new(store), Durability::LocalDisk);
+        let port = PurchasesStore { store, query, erase, durability, unreadable: None };
         Ok(self.opened(port, "store", closed))
     }
 
@@ -52,6 +53,16 @@ impl Backend for Embedded<'_> {
             "users",
             closed,
         ))
+    }
+
+    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
+        let options = store_options(self.creates_entities());
+        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let closed = store.closed();
+        let erased = store.erase_user(id).await;
+        drop(store);
+        closed.await;
+        Ok(erased?)
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {

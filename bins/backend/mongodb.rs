@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use shop_core::orders::{Order, OrderStore};
 use shop_core::ports::{Durability, RecordStore as _};
-use shop_core::users::{User, UserStore};
+use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_core::{Error, ErrorKind};
 use shop_store::mongo::{
     Migration, MongoEntityOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers, database_in_uri,
@@ -32,6 +32,7 @@ impl Backend for Mongodb<'_> {
         let port = PurchasesStore {
             unreadable: Some(store.unreadable()),
             query: Arc::new(store.clone()),
+            erase: Arc::new(store.clone()),
             store: Arc::new(store),
             durability: Durability::Replicated,
         };
@@ -43,6 +44,12 @@ impl Backend for Mongodb<'_> {
         let store = MongoUsers::open(options).await.map_err(CliError::about(ABOUT))?;
         let namespace = store.namespace();
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)), &namespace))
+    }
+
+    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
+        let options = self.entity_options(ProcessRole::Users, self.settings.users_database.as_ref());
+        let store = MongoUsers::open(options).await.map_err(CliError::about(ABOUT))?;
+        Ok(store.erase_user(id).await?)
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {

@@ -14,9 +14,9 @@ pub(crate) use shop_core::fault::with_failpoints;
 use shop_core::log::{Log, LogSource, RecordType};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
-use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
+use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
 use shop_core::record::Record;
-use shop_core::users::{User, UserStore};
+use shop_core::users::{User, UserNumber, UserStore};
 
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -41,6 +41,11 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Opens the store of the users.
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
+        Err(self.unsupported())
+    }
+
+    /// Erases a user from the store of the users. Returns false if there is none.
+    async fn erase_user(&self, _id: UserNumber) -> Result<bool> {
         Err(self.unsupported())
     }
 
@@ -159,6 +164,7 @@ impl TopicLog {
 pub(crate) struct PurchasesStore {
     pub(crate) store: Arc<dyn PurchaseStore>,
     pub(crate) query: Arc<dyn PurchaseQuery>,
+    pub(crate) erase: Arc<dyn PurchaseErase>,
     pub(crate) durability: Durability,
     /// The number of documents read that are not purchases, if the backend counts them.
     pub(crate) unreadable: Option<Arc<AtomicU64>>,

@@ -1,8 +1,9 @@
-//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`.
+//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`.
 
 mod backup;
 mod dlq;
 mod doctor;
+mod erase;
 mod groups;
 mod open;
 mod output;
@@ -34,6 +35,10 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
         Command::Dlq(command) => shutdown.run_until_cancelled(Box::pin(dlq::run(settings, command))).await,
         Command::Groups(command) => {
             shutdown.run_until_cancelled(Box::pin(groups::run(settings, command))).await
+        }
+        // An erasure that was stopped is completed when it is run again.
+        Command::EraseUser(command) => {
+            shutdown.run_until_cancelled(Box::pin(erase::run(settings, command))).await
         }
         Command::Backup(into) => shutdown.run_until_cancelled(backup::backup(settings, into)).await,
         Command::Restore(from) => shutdown.run_until_cancelled(backup::restore(settings, from)).await,

@@ -1,12 +1,10 @@
 //! `management verify`: checks the store against the log.
 
 use std::fmt::{Display, Write as _};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use shop_core::log::{Gap, LogAdmin};
-use shop_core::ports::PurchaseQuery;
 use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 
 use super::open;
@@ -17,11 +15,15 @@ use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Result<()> {
     let backend = backend::for_store(settings);
-    let query = async { Ok(backend.purchases().await?.map(|store| store.query)) };
-    let (log, store) = open::log_and_store(settings, Topic::purchases(settings), query).await?;
+    let ports = async { Ok(backend.purchases().await?.map(|store| (store.query, store.erase))) };
+    let (log, store) = open::log_and_store(settings, Topic::purchases(settings), ports).await?;
     let mut options = VerifyOptions::default();
     (options.quiet_period, options.max_reported) = (wait, named);
-    let verified = verify(&*log.port, Arc::clone(&store.port), options).await;
+    options.retained_from = settings.purchases_retained_from();
+    let (query, erase) = store.port.clone();
+    let verify = Verify::new(query, options).with_erase(erase);
+    let verified = run_with_progress(&verify, &*log.port).await;
+    drop(verify);
     let first_offset = log.port.first_offset();
     let (log, store) = (log.close().await, store.close().await);
     let verified = verified?;
@@ -40,11 +42,7 @@ pub(super) async fn run(settings: &Settings, wait: Duration, named: usize) -> Re
     Err(CliError::finding(format!("{what}: standard output has the findings")))
 }
 
-async fn verify(
-    log: &dyn LogAdmin,
-    query: Arc<dyn PurchaseQuery>,
-    options: VerifyOptions,
-) -> Result<VerifyReport> {
+async fn run_with_progress(verify: &Verify, log: &dyn LogAdmin) -> Result<VerifyReport> {
     let progress = Progress::begin();
     let report = |at: VerifyProgress| {
         let VerifyProgress { records, pending: waiting, scanned, .. } = at;
@@ -54,7 +52,7 @@ async fn verify(
             _ => format!("{records} records checked, waiting for {waiting} of them"),
         });
     };
-    Ok(Verify::new(query, options).run(log, report).await?)
+    Ok(verify.run(log, report).await?)
 }
 
 /// The report as JSON. Counts have the words of the text, and samples their names beside them.
@@ -88,6 +86,8 @@ fn json(report: &VerifyReport, log: &str, store: &str) -> Value {
         "dead_lettered": report.dead_lettered,
         "conflicts": report.conflicts,
         "resolved": report.resolved,
+        "erased": report.erased,
+        "expired": report.expired,
         "gaps": report.gaps.count,
         "lost": report.lost,
         "first_offsets": report.first_offsets.iter().map(first_offset).collect::<Vec<_>>(),
@@ -120,6 +120,10 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
     }
     if verified.resolved > 0 {
         let _infallible = writeln!(text, "settled by hand {}", verified.resolved);
+    }
+    if verified.erased + verified.expired > 0 {
+        let VerifyReport { erased, expired, .. } = verified;
+        let _infallible = writeln!(text, "erased {erased}, older than the retention {expired}");
     }
     if verified.unreadable > 0 {
         let _infallible =

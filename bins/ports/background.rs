@@ -3,6 +3,7 @@
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
+use shop_core::retention::Retention;
 use shop_http::Metrics;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,15 @@ impl Background {
             Ok(())
         }));
         monitor
+    }
+
+    /// Deletes purchases that are older than the retention.
+    pub(super) fn retention(&mut self, retention: Retention) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let _stopped = shutdown.run_until_cancelled(retention.run()).await;
+            Ok(())
+        }));
     }
 
     /// Runs `ingest`, and counts the pending dead-lettered records of its `log` in `metrics`.

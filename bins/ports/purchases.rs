@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
 use super::{Background, note};
@@ -88,6 +89,11 @@ impl Purchases {
             );
             let ingest = ingest.with_observer(metrics.ingest_observer());
             self.ingest = Some(background.ingest(ingest, &self.log, metrics));
+            if let Some(keep) = settings.purchase_retention {
+                let retention = Retention::new(Arc::clone(&store.erase), RetentionOptions::new(keep));
+                metrics.count_expired(retention.monitor());
+                background.retention(retention);
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use conf::{Conf, Subcommands};
 use shop_core::log::RecordPosition;
 
 use super::command::{Action, Command, DlqCommand, Selection};
+use super::erase_arguments::EraseArguments;
 use super::file_arguments::{FolderArguments, GroupsArguments};
 use super::variables::Variables;
 use crate::roles::ProcessRole;
@@ -111,6 +112,13 @@ enum Subcommand {
     ///
     /// It takes the settings of the service.
     Restore(FolderArguments),
+    /// Erases a user: purchases, e-mail address and name, in the stores, the logs and the dead letters
+    ///
+    /// management erase user: the user of an id, and its purchases.
+    ///
+    /// It exits with 0, 2 for wrong options or settings, and with 3 when a server is unavailable, or there is no log or
+    /// store.
+    Erase(EraseArguments),
 }
 
 #[derive(Debug, Conf)]
@@ -260,6 +268,7 @@ impl Management {
             Some(Subcommand::Groups(arguments)) => arguments.into_parts(),
             Some(Subcommand::Backup(arguments)) => arguments.into_parts(Command::Backup),
             Some(Subcommand::Restore(arguments)) => arguments.into_parts(Command::Restore),
+            Some(Subcommand::Erase(arguments)) => arguments.into_parts(),
             Some(Subcommand::Replay(arguments)) => (Command::Replay(arguments.role), arguments.settings),
             Some(Subcommand::Dlq(arguments)) => {
                 let (SelectionArguments { topic, mut selection, settings }, action) =
@@ -294,7 +303,8 @@ const SWITCHES: [&str; 8] =
     ["--check-config", "--healthcheck", "--json", "--man", "--help", "-h", "--version", "-V"];
 
 /// The names of the commands.
-const COMMANDS: [&str; 8] = ["migrate", "verify", "doctor", "replay", "dlq", "groups", "backup", "restore"];
+const COMMANDS: [&str; 9] =
+    ["migrate", "verify", "doctor", "replay", "dlq", "groups", "backup", "restore", "erase"];
 
 /// Moves settings before a command behind it: a command parses the settings that follow it. Returns whether there is a
 /// command.
@@ -303,7 +313,7 @@ pub(super) fn move_behind_command(arguments: &mut [OsString]) -> bool {
     let is_command = move_options_back(given);
     if let Some((command, given)) = given.split_first_mut()
         && is_command
-        && (command == "dlq" || command == "groups")
+        && (command == "dlq" || command == "groups" || command == "erase")
     {
         move_options_back(given);
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use conf::Conf;
-use shop_core::Timestamp;
 use shop_core::log::{DeadLetter, ReasonKind, RecordPosition};
+use shop_core::{Timestamp, UserId};
 
 use crate::roles::ProcessRole;
 
@@ -34,6 +34,16 @@ pub(crate) enum Command {
     Backup(PathBuf),
     /// Copy the files of a backup into the data folder.
     Restore(PathBuf),
+    /// Erase a user.
+    EraseUser(EraseUser),
+}
+
+/// The erasure of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EraseUser {
+    pub(crate) user: UserId,
+    /// Whether to count only.
+    pub(crate) dry_run: bool,
 }
 
 /// An action on the groups of a topic.

@@ -188,7 +188,7 @@ fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) 
         Some(Command::Dlq(_)) => (true, false),
         // They are for the embedded files.
         Some(Command::Groups(_) | Command::Backup(_) | Command::Restore(_)) => (false, false),
-        Some(Command::Verify { .. } | Command::Replay(_)) => (true, true),
+        Some(Command::Verify { .. } | Command::Replay(_) | Command::EraseUser(_)) => (true, true),
         None => {
             let forwards = |url: &Option<String>| {
                 service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())

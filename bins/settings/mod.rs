@@ -6,6 +6,7 @@
 //! | `names` | the names of settings, and misspelled names |
 //! | `environment` | variables, with aliases, files and composed addresses |
 //! | `arguments` | the command line of management, with its commands |
+//! | `erase_arguments` | the arguments of `erase` |
 //! | `file_arguments` | the arguments of the commands for embedded files |
 //! | `command` | the commands of management |
 //! | `command_line` | help, version, completions, the manual page, and the texts of wrong arguments |
@@ -17,6 +18,7 @@ mod command;
 mod command_line;
 mod conflicts;
 mod environment;
+mod erase_arguments;
 mod file_arguments;
 mod names;
 mod service;
@@ -33,6 +35,8 @@ use std::time::Duration;
 
 use conf::Conf;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
+use shop_core::retention::retained_from;
+use shop_core::{Clock as _, SystemClock, Timestamp};
 use shop_http::{CorsOrigins, HttpOptions};
 
 use crate::auth::AuthMode;
@@ -43,7 +47,9 @@ use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
-pub(crate) use command::{Action, Command, DlqCommand, GroupsAction, GroupsCommand, ResetTo, Selection};
+pub(crate) use command::{
+    Action, Command, DlqCommand, EraseUser, GroupsAction, GroupsCommand, ResetTo, Selection,
+};
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
 pub(crate) use conflicts::missing_features;
 pub use service::ServiceKind;
@@ -66,6 +72,19 @@ impl Deref for Settings {
     fn deref(&self) -> &Variables {
         &self.variables
     }
+}
+
+/// Checks variables as a service does at its start, without opening anything.
+///
+/// # Errors
+/// The text with all faults.
+pub fn check_settings(
+    service: ServiceKind,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> std::result::Result<(), String> {
+    let arguments = vec![OsString::from(service.name())];
+    let settings = Settings::from_parts(service, arguments, Environment::from_pairs(variables));
+    settings.map(drop).map_err(|error| error.to_string())
 }
 
 impl Settings {
@@ -135,6 +154,11 @@ impl Settings {
     /// Whether missing topics, folders, files and indexes are created: only by a service.
     pub(crate) const fn creates(&self) -> bool {
         self.command.is_none() && !self.variables.check_config
+    }
+
+    /// The time before which purchases are deleted, if they are.
+    pub(crate) fn purchases_retained_from(&self) -> Option<Timestamp> {
+        self.purchase_retention.map(|keep| retained_from(SystemClock.now(), keep))
     }
 
     /// Whether this process runs ingest.

@@ -54,6 +54,10 @@ pub(crate) struct Variables {
     /// Folder of the embedded log and store
     #[conf(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
     pub(crate) data_dir: PathBuf,
+    /// How long the store keeps purchases, by their timestamp: a number and s, m, h or d. The process that runs ingest
+    /// deletes older ones [default: for ever]
+    #[conf(long, env = "SHOP_PURCHASE_RETENTION", value_parser = read_retention)]
+    pub(crate) purchase_retention: Option<Duration>,
     /// How long the embedded log keeps purchases that every group has consumed: a number and s, m, h or d [default: 7d]
     #[conf(long, env = "SHOP_LOG_RETENTION", value_parser = read_duration)]
     pub(crate) log_retention: Option<Duration>,
@@ -261,6 +265,12 @@ fn read_duration(text: &str) -> Result<Duration, String> {
     };
     let number: u32 = text[..text.len() - 1].parse().map_err(|_invalid| wrong())?;
     Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+/// A duration that is not zero.
+fn read_retention(text: &str) -> Result<Duration, String> {
+    let retention = read_duration(text)?;
+    if retention.is_zero() { Err("must be at least 1s".to_owned()) } else { Ok(retention) }
 }
 
 fn read_log_size(text: &str) -> Result<u64, String> {

@@ -8,17 +8,17 @@ use futures_util::stream::BoxStream;
 
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag, Log,
-    LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordType, SourceEvent,
+    LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordPosition, RecordType, SourceEvent,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
-    Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt,
-    RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+    Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseErase, PurchaseQuery,
+    PurchaseSink, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
 };
 use crate::record::Record;
-use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
-use crate::{NewPurchase, Purchase, PurchaseId, RequestContext, Result};
+use crate::users::{NewUser, Registration, User, UserErase, UserNumber, UserStore};
+use crate::{NewPurchase, Purchase, PurchaseId, RequestContext, Result, Timestamp, UserId};
 
 /// Forwards every call of a port to the pointee. A generic port is preceded by its parameters.
 macro_rules! forward {
@@ -63,6 +63,17 @@ forward!(PurchaseQuery {
     async fn wait_for(id: &PurchaseId, timeout: Duration) -> Result<bool>;
     async fn scan_batch(after: Option<&ScanPosition>) -> Result<ScanBatch>;
     async fn check_reads() -> Result<()>;
+});
+
+forward!(PurchaseErase {
+    async fn erase(user: &UserId, limit: usize) -> Result<u64>;
+    async fn mark_erased(ids: &[PurchaseId]) -> Result<u64>;
+    async fn is_erased(id: &PurchaseId) -> Result<bool>;
+    async fn delete_before(time: Timestamp, limit: usize) -> Result<u64>;
+});
+
+forward!(UserErase {
+    async fn erase_user(id: UserNumber) -> Result<bool>;
 });
 
 forward!(UserStore {
@@ -111,6 +122,7 @@ forward!(LogAdmin {
     async fn scan_dead_letters() -> Result<BoxStream<'static, Result<DeadLetterState>>>;
     async fn replay(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
     async fn discard(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+    async fn erase(records: &[RecordPosition]) -> Result<u64>;
     async fn usage() -> Result<Option<LogUsage>>;
     async fn forget_group(group: &str) -> Result<bool>;
     async fn reset_group(group: &str, next_offset: u64) -> Result<bool>;

@@ -116,6 +116,7 @@ pub mod orders;
 pub mod outbox;
 pub mod ports;
 pub mod record;
+pub mod retention;
 pub mod shop;
 pub mod users;
 pub mod verify;

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::conformance::{
-    Capabilities, InMemoryEntities, LogFixture, MemoryFixture, OrdersFixture, OrdersOfUsers, OutboxOfOrders,
-    OutboxOfUsers, PurchaseRecords, StoreFixture, UsersFixture, UsersOfOrders, log_admin_suite, log_suite,
-    orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite, users_suite,
+    Capabilities, EraseFixture, EraseUsersFixture, InMemoryEntities, LogFixture, MemoryFixture,
+    OrdersFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, StoreFixture, UsersFixture,
+    UsersOfOrders, erase_suite, erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite,
+    pipeline_suite, record_store_suite, store_suite, users_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, RecordPosition};
 use shop_core::memory::{InMemoryLogOptions, Rebalancing};
 use shop_core::orders::{Order, OrderStore};
 use shop_core::outbox::Outbox;
-use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
-use shop_core::users::{User, UserStore};
+use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
+use shop_core::users::{User, UserErase, UserStore};
 
 fn partitions(partitions: u32, rebalancing: Rebalancing) -> MemoryFixture {
     let mut options = InMemoryLogOptions::default();
@@ -74,6 +75,14 @@ impl LogFixture for Boxed {
 }
 
 #[async_trait]
+impl EraseFixture for Boxed {
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        let erase: Box<dyn PurchaseErase> = Box::new(EraseFixture::erase(&self.0).await);
+        Arc::new(erase)
+    }
+}
+
+#[async_trait]
 impl StoreFixture for Boxed {
     async fn store(&self) -> Arc<dyn PurchaseStore> {
         let store: Box<dyn PurchaseStore> = Box::new(self.0.store().await);
@@ -109,6 +118,14 @@ impl UsersFixture for BoxedEntities {
 }
 
 #[async_trait]
+impl EraseUsersFixture for BoxedEntities {
+    async fn erase(&self) -> Arc<dyn UserErase> {
+        let erase: Box<dyn UserErase> = Box::new(EraseUsersFixture::erase(&self.0).await);
+        Arc::new(erase)
+    }
+}
+
+#[async_trait]
 impl OrdersFixture for BoxedEntities {
     async fn orders(&self) -> Arc<dyn OrderStore> {
         let orders: Box<dyn OrderStore> = Box::new(self.0.orders().await);
@@ -133,6 +150,10 @@ log_suite!(boxed_log, async { Boxed::default() });
 log_admin_suite!(admin_of_one_partition, async { MemoryFixture::default() });
 log_admin_suite!(admin_of_five_partitions, async { partitions(5, Rebalancing::Cooperative) });
 log_admin_suite!(boxed_admin, async { Boxed::default() });
+erase_suite!(memory_erase, async { MemoryFixture::default() });
+erase_suite!(boxed_erase, async { Boxed::default() });
+erase_users_suite!(erase_users, async { InMemoryEntities::default() });
+erase_users_suite!(boxed_erase_users, async { BoxedEntities::default() });
 store_suite!(memory_store, async { MemoryFixture::default() });
 store_suite!(boxed_store, async { Boxed::default() });
 pipeline_suite!(pipeline_one_partition, async { (MemoryFixture::default(), MemoryFixture::default()) });

@@ -1,9 +1,9 @@
 //! The kit on the embedded log and store, and on MongoDB if there is a server.
 
 use shop_core::conformance::{
-    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, UsersOfOrders,
-    log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite,
-    users_suite,
+    MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, UsersOfOrders, erase_suite,
+    erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
+    record_store_suite, store_suite, users_suite,
 };
 
 #[path = "support/embedded.rs"]
@@ -17,6 +17,8 @@ use mongo::{MongoAccounts, MongoFixture, OwnCollection};
 log_suite!(embedded_log, EmbeddedFixture::new());
 log_admin_suite!(embedded_admin, EmbeddedFixture::new());
 store_suite!(embedded_store, EmbeddedFixture::new());
+erase_suite!(embedded_erase, EmbeddedFixture::new());
+erase_users_suite!(embedded_erase_users, EmbeddedAccounts::new());
 pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
 pipeline_suite!(embedded_to_memory, async { (EmbeddedFixture::new().await, MemoryFixture::default()) });
 pipeline_suite!(memory_to_embedded, async { (MemoryFixture::default(), EmbeddedFixture::new().await) });
@@ -31,6 +33,8 @@ record_store_suite!(embedded_orders_of_users, async { OrdersOfUsers(EmbeddedAcco
 record_store_suite!(embedded_users_of_orders, async { UsersOfOrders(EmbeddedAccounts::new().await) });
 
 store_suite!(mongo_store, if MongoFixture::on_test_server());
+erase_suite!(mongo_erase, if MongoFixture::on_test_server());
+erase_users_suite!(mongo_erase_users, if MongoAccounts::on_test_server());
 pipeline_suite!(memory_to_mongo, if async {
     Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
 });

@@ -15,6 +15,7 @@ mod conflicts;
 mod dead_letters;
 mod disk_faults;
 mod doctor;
+mod erasure;
 mod failpoints;
 mod faults;
 mod gaps;

@@ -12,7 +12,7 @@ use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// Every command, with words that would have it work.
-const COMMANDS: [&[&str]; 8] = [
+const COMMANDS: [&[&str]; 9] = [
     &["verify", "--wait", "0"],
     &["doctor"],
     &["dlq", "ls"],
@@ -21,6 +21,7 @@ const COMMANDS: [&[&str]; 8] = [
     &["dlq", "drop", "--all"],
     &["dlq", "ls", "--topic", "user_created"],
     &["replay", "users", "--from-beginning"],
+    &["erase", "user", "u1", "--confirm"],
 ];
 
 fn assert_code(output: &Output, code: i32, part: &str) {

@@ -324,3 +324,28 @@ pub async fn a_dead_letter_is_found_by_its_record(fixture: &dyn LogFixture) {
     soon("put", log.dead_letters().put(&all[1..])).await.expect("put");
     assert_eq!(contained().await, [true, true]);
 }
+
+/// Consumers receive an erased record at its position, without its content. Erasing it again changes nothing.
+pub async fn an_erased_record_keeps_its_position(fixture: &dyn LogFixture) {
+    append(fixture, &[ADA, ADA, "poison"]).await;
+    let admin = fixture.log().admin();
+    let positions: Vec<_> = as_dead_letters(fixture, OF).await.iter().map(DeadLetter::position).collect();
+    let erased = soon("erase", admin.erase(&positions[1..])).await;
+    if erased.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+        assert_eq!(as_dead_letters(fixture, OF).await.len(), 3);
+        return;
+    }
+    assert_eq!(erased.expect("erase"), 2);
+    let is_erased = async || -> Vec<bool> {
+        as_dead_letters(fixture, OF).await.iter().map(|letter| letter.record.is_erased()).collect()
+    };
+    assert_eq!(is_erased().await, [false, true, true]);
+    assert_eq!(soon("erase", admin.erase(&positions)).await.expect("erase"), 1);
+    assert_eq!(is_erased().await, [true, true, true]);
+    for DeadLetter { record, .. } in as_dead_letters(fixture, OF).await {
+        assert_eq!((record.key, record.value), (None, None));
+    }
+    let source = fixture.source(GROUP).await;
+    let delivered = read(&*source, 3).await;
+    assert!(delivered.iter().flat_map(|batch| &batch.records).all(LogRecord::is_erased), "{delivered:?}");
+}

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture};
+use super::{BATCH_BYTES, BATCH_RECORDS, Capabilities, EraseFixture, LogFixture, StoreFixture};
 use crate::log::{Log, RecordPosition};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use crate::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// An in-memory log and store.
 #[derive(Debug)]
@@ -68,6 +68,13 @@ impl StoreFixture for MemoryFixture {
     }
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.store.clone())
+    }
+}
+
+#[async_trait]
+impl EraseFixture for MemoryFixture {
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
         Arc::new(self.store.clone())
     }
 }

@@ -24,6 +24,8 @@
 )]
 
 mod entities;
+pub mod erase;
+pub mod erase_users;
 mod fixture;
 pub mod log;
 pub mod log_admin;
@@ -48,10 +50,12 @@ pub use entities::{
     EntityStores, InMemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders,
     OutboxOfUsers, PurchaseRecords, RecordStoreFixture, UsersFixture, UsersOfOrders,
 };
+pub use erase::EraseFixture;
+pub use erase_users::EraseUsersFixture;
 pub use fixture::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, limited, skip};
 pub use memory::MemoryFixture;
 
 pub use crate::{
-    log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite, record_store_suite, store_suite,
-    users_suite,
+    erase_suite, erase_users_suite, log_admin_suite, log_suite, orders_suite, outbox_suite, pipeline_suite,
+    record_store_suite, store_suite, users_suite,
 };

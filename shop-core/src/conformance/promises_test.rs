@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 12] = [
+const PORTS: [&str; 14] = [
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
     include_str!("../ports/record_store.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
+    include_str!("../ports/erase.rs"),
+    include_str!("../users/erase.rs"),
     include_str!("../log/dead_letters.rs"),
     include_str!("../log/writer.rs"),
     include_str!("../log/admin.rs"),
@@ -35,8 +37,18 @@ fn promises() -> Vec<String> {
 
 /// `suite::case` of every name in backticks and parentheses.
 fn named(promises: &[String]) -> BTreeSet<String> {
-    let suites =
-        ["log::", "log_admin::", "record_store::", "store::", "query::", "users::", "orders::", "outbox::"];
+    let suites = [
+        "log::",
+        "log_admin::",
+        "record_store::",
+        "store::",
+        "query::",
+        "erase::",
+        "erase_users::",
+        "users::",
+        "orders::",
+        "outbox::",
+    ];
     let of_suite = |name: &&str| suites.iter().any(|suite| name.starts_with(suite));
     promises.iter().flat_map(|promise| promise.split('`')).filter(of_suite).map(str::to_owned).collect()
 }
@@ -56,6 +68,8 @@ fn written() -> BTreeSet<String> {
         ("record_store", include_str!("record_store.rs")),
         ("store", include_str!("store.rs")),
         ("query", include_str!("query.rs")),
+        ("erase", include_str!("erase.rs")),
+        ("erase_users", include_str!("erase_users.rs")),
         ("users", include_str!("users.rs")),
         ("orders", include_str!("orders.rs")),
         ("outbox", include_str!("outbox.rs")),

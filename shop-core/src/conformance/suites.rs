@@ -65,6 +65,7 @@ macro_rules! log_admin_suite {
             a_dead_letter_put_again_is_pending_again,
             a_gap_is_not_replayed,
             resolving_nothing_changes_nothing,
+            an_erased_record_keeps_its_position,
             the_ports_share_one_topic,
         );
     };
@@ -107,6 +108,40 @@ macro_rules! store_suite {
                 wait_for_returns_when_stored,
             );
         }
+    };
+}
+
+/// One `#[tokio::test]` per case of a store from which purchases can be erased, in a module with the given name. The
+/// expression creates a fresh [`EraseFixture`](crate::conformance::EraseFixture).
+#[macro_export]
+macro_rules! erase_suite {
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), erase, (&fixture);
+            purchases_of_the_user_are_erased,
+            erased_purchases_are_not_listed,
+            erasing_again_changes_nothing,
+            an_erased_purchase_does_not_come_back,
+            later_purchases_are_stored,
+            a_marked_purchase_is_never_stored,
+            marking_does_not_change_stored_purchases,
+            marks_are_found,
+            the_oldest_purchases_are_deleted,
+            a_deleted_purchase_may_be_stored_again,
+        );
+    };
+}
+
+/// One `#[tokio::test]` per case of a store from which users can be erased, in a module with the given name. The
+/// expression creates a fresh [`EraseUsersFixture`](crate::conformance::EraseUsersFixture).
+#[macro_export]
+macro_rules! erase_users_suite {
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), erase_users, (&fixture);
+            an_erased_user_is_unknown,
+            the_number_of_an_erased_user_stays_taken,
+            the_address_of_an_erased_user_is_free,
+            other_users_stay,
+        );
     };
 }
 

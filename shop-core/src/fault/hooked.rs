@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use super::call::{Call, Fault, complete_later, no_answer};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag,
-    LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordType, SourceEvent,
+    LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordPosition, RecordType, SourceEvent,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -204,6 +204,7 @@ hooked!(LogAdmin {
     Replay: replay(dead_letters: &[DeadLetter], of: RecordType) -> u64;
     Discard: discard(dead_letters: &[DeadLetter], of: RecordType) -> u64;
     Query: usage() -> Option<LogUsage>;
+    Discard: erase(records: &[RecordPosition]) -> u64;
     Discard: forget_group(group: &str) -> bool;
     Discard: reset_group(group: &str, next_offset: u64) -> bool;
 }

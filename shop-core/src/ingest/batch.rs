@@ -167,6 +167,9 @@ fn decode_all<R: Record>(batch: &Batch) -> (Indexed<R>, Vec<RejectedRecord>) {
     let mut good = Indexed { records: Vec::with_capacity(count), indices: Vec::with_capacity(count) };
     let mut rejected = Vec::new();
     for (index, record) in batch.records.iter().enumerate() {
+        if record.is_erased() {
+            continue;
+        }
         match R::decode(record, &batch.partition) {
             Ok(decoded) => {
                 good.records.push(decoded);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 
-use super::{Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Partition, RecordType};
+use super::{Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Partition, RecordPosition, RecordType};
 use crate::{Error, ErrorKind, Result};
 
 /// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
@@ -48,6 +48,8 @@ use crate::{Error, ErrorKind, Result};
 /// - A resolved dead letter that is put again is pending again (`log_admin::a_dead_letter_put_again_is_pending_again`).
 /// - The dead letter of a [`Gap`](super::Gap) can be discarded, but not replayed (`log_admin::a_gap_is_not_replayed`).
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).
+/// - `erase` deletes key, headers and value of records; their positions stay, and ingest skips them. Or it is
+///   unsupported (`log_admin::an_erased_record_keeps_its_position`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait LogAdmin: Debug + Send + Sync + 'static {
@@ -103,6 +105,20 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future may leave some of the dead letters discarded.
     async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;
+
+    /// Deletes key, headers and value of the records at these positions, whether or not they were read. Returns the
+    /// number of records that were not erased before.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log deletes records by its retention only, as by default;
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be written. Retrying is safe.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave some of the records erased.
+    async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
+        let _unused = records;
+        Err(Error::new(ErrorKind::Unsupported, "this log deletes records by its retention only"))
+    }
 
     /// The disk space and the groups of the log. The default is `None`: a server manages both.
     ///

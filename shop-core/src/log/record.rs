@@ -8,6 +8,9 @@ use super::Headers;
 use crate::Timestamp;
 use crate::format::format_as;
 
+/// The header of an erased record.
+const ERASED: &str = "erased";
+
 /// One raw record of a log, not decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,6 +46,18 @@ impl LogRecord {
     pub fn with_headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
         self
+    }
+
+    /// Deletes key, headers and value. A header marks the record as erased.
+    pub fn erase(&mut self) {
+        (self.key, self.value) = (None, None);
+        self.headers = Headers::builder().with(ERASED, None).build();
+    }
+
+    /// Whether the record was [erased](Self::erase).
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.value.is_none() && self.headers.contains(ERASED)
     }
 
     /// The approximate memory of the record, in bytes.

@@ -11,8 +11,8 @@ use super::dead_letters::place;
 use super::{InMemoryLog, lock};
 use crate::Result;
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution,
-    ResolvedDeadLetter,
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordPosition, RecordType,
+    Resolution, ResolvedDeadLetter,
 };
 
 impl InMemoryLog {
@@ -83,5 +83,18 @@ impl LogAdmin for InMemoryLog {
 
     async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
         Ok(self.resolve(dead_letters, of, Resolution::Dropped))
+    }
+
+    async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
+        let (mut state, mut count) = (lock(&self.shared.state), 0);
+        for position in records {
+            let partition = state.partitions.get_mut(&position.partition);
+            let record = partition.and_then(|partition| partition.get_mut(position.offset));
+            if let Some(record) = record.filter(|record| !record.is_erased()) {
+                record.erase();
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 }

@@ -109,6 +109,10 @@ impl PartitionRecords {
         &self.records[start.min(self.records.len())..]
     }
 
+    pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut LogRecord> {
+        self.records.get_mut(usize::try_from(offset.checked_sub(self.first)?).ok()?)
+    }
+
     fn delete_before(&mut self, offset: u64) {
         let kept = self.from(offset).to_vec();
         self.first = self.end() - kept.len() as u64;

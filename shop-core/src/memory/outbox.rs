@@ -41,6 +41,11 @@ impl InMemoryOutbox {
         drop(entries);
         self.shared.changed.notify_one();
     }
+
+    /// Deletes the events with this key.
+    pub(super) fn delete_key(&self, key: &[u8]) {
+        lock(&self.shared.entries).pending.retain(|_, entry| entry.record.key.as_deref() != Some(key));
+    }
 }
 
 #[async_trait]

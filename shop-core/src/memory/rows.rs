@@ -10,7 +10,7 @@ use crate::entity::{Entity, Insertion};
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{InsertOutcome, RecordStore};
-use crate::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+use crate::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserErase, UserNumber, UserStore};
 use crate::{IdempotencyKey, Result};
 
 /// An in-memory store of users, with the ids of their orders.
@@ -32,6 +32,8 @@ pub struct InMemoryRows<E> {
 struct Tables<E> {
     rows: BTreeMap<i64, E>,
     by_key: HashMap<IdempotencyKey, i64>,
+    /// The greatest number, also of an erased row.
+    last: i64,
     unique: HashSet<String>,
     /// References to the other entity: the owner of each, and all by owner.
     others: BTreeMap<i64, Option<i64>>,
@@ -41,7 +43,7 @@ struct Tables<E> {
 impl<E> Default for Tables<E> {
     fn default() -> Self {
         let (by_key, unique, others, by_owner) = Default::default();
-        Self { rows: BTreeMap::new(), by_key, unique, others, by_owner }
+        Self { rows: BTreeMap::new(), by_key, last: 0, unique, others, by_owner }
     }
 }
 
@@ -69,9 +71,10 @@ impl<E: Entity> InMemoryRows<E> {
         if is_taken || !is_known {
             return Ok(Insertion::Refused);
         }
-        let number = tables.rows.last_key_value().map_or(0, |(last, _)| *last) + 1;
+        let number = tables.last + 1;
         let row = E::with_number(new, number);
         let event = row.event(new)?;
+        tables.last = number;
         tables.by_key.insert(E::key(new).clone(), number);
         tables.unique.extend(unique);
         tables.rows.insert(number, row.clone());
@@ -146,6 +149,18 @@ impl UserStore for InMemoryUsers {
 
     async fn check_users(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl UserErase for InMemoryUsers {
+    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
+        let mut tables = lock(&self.tables);
+        let Some(user) = tables.rows.remove(&id.get()) else { return Ok(false) };
+        tables.by_key.retain(|_, number| *number != id.get());
+        tables.unique.remove(user.email.as_str());
+        self.outbox.delete_key(id.to_string().as_bytes());
+        Ok(true)
     }
 }
 

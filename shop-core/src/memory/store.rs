@@ -1,5 +1,6 @@
 //! An in-memory store of purchases.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
@@ -8,9 +9,10 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary,
+    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, Selector,
+    Summary,
 };
-use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Total, UserId, UserName};
 
 /// An in-memory store of purchases, with the indexes of every store.
 ///
@@ -26,6 +28,7 @@ struct Tables {
     by_user: BTreeMap<UserId, BTreeSet<Keyset>>,
     by_name: BTreeMap<UserName, BTreeSet<Keyset>>,
     by_time: BTreeSet<Keyset>,
+    erased: BTreeSet<PurchaseId>,
 }
 
 impl InMemoryStore {
@@ -48,12 +51,28 @@ impl Tables {
             let same = first.same_content(purchase);
             return if same { InsertOutcome::Duplicate } else { InsertOutcome::Conflict };
         }
+        if self.erased.contains(&purchase.id) {
+            return InsertOutcome::Duplicate;
+        }
         let key = Keyset::for_purchase(purchase);
         self.by_user.entry(purchase.user_id.clone()).or_default().insert(key);
         self.by_name.entry(purchase.user_name.clone()).or_default().insert(key);
         self.by_time.insert(key);
         self.purchases.insert(purchase.id, purchase.clone().without_context());
         InsertOutcome::Inserted
+    }
+
+    /// Deletes the purchases with these keys. Returns their number.
+    fn delete(&mut self, keys: &[Keyset]) -> u64 {
+        let deleted = keys.iter().filter_map(|key| Some((key, self.purchases.remove(&key.id)?)));
+        let mut count = 0;
+        for (key, Purchase { user_id, user_name, .. }) in deleted {
+            remove(&mut self.by_user, user_id, key);
+            remove(&mut self.by_name, user_name, key);
+            self.by_time.remove(key);
+            count += 1;
+        }
+        count
     }
 
     fn index(&self, selector: &Selector) -> Option<&BTreeSet<Keyset>> {
@@ -83,6 +102,44 @@ impl Tables {
                 index.range((Bound::Unbounded, to)).rev().take(limit).filter_map(purchase).collect()
             }
         }
+    }
+}
+
+/// Removes `key` from the index of `owner`.
+fn remove<T: Ord>(index: &mut BTreeMap<T, BTreeSet<Keyset>>, owner: T, key: &Keyset) {
+    if let Entry::Occupied(mut keys) = index.entry(owner) {
+        keys.get_mut().remove(key);
+        if keys.get().is_empty() {
+            keys.remove();
+        }
+    }
+}
+
+#[async_trait]
+impl PurchaseErase for InMemoryStore {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        let mut tables = lock(&self.tables);
+        let keys: Vec<Keyset> = tables.by_user.get(user).into_iter().flatten().take(limit).copied().collect();
+        tables.erased.extend(keys.iter().map(|key| key.id));
+        Ok(tables.delete(&keys))
+    }
+
+    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
+        let mut guard = lock(&self.tables);
+        let tables = &mut *guard;
+        let unknown = ids.iter().filter(|id| !tables.purchases.contains_key(*id));
+        Ok(unknown.map(|id| u64::from(tables.erased.insert(*id))).sum())
+    }
+
+    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
+        Ok(lock(&self.tables).erased.contains(id))
+    }
+
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        let mut tables = lock(&self.tables);
+        let old = tables.by_time.iter().take_while(|key| key.timestamp < time);
+        let keys: Vec<Keyset> = old.take(limit).copied().collect();
+        Ok(tables.delete(&keys))
     }
 }
 

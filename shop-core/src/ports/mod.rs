@@ -8,6 +8,7 @@
 //! because the results differ: a store whose disk is full can still be read.
 
 mod cursor;
+mod erase;
 mod ext;
 mod query;
 mod record_store;
@@ -17,6 +18,9 @@ mod store;
 mod store_sink;
 
 pub use cursor::{Cursor, Keyset};
+#[cfg(feature = "mock")]
+pub use erase::MockPurchaseErase;
+pub use erase::PurchaseErase;
 pub use ext::PurchaseQueryExt;
 #[cfg(feature = "mock")]
 pub use query::MockPurchaseQuery;

@@ -108,7 +108,7 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
 pub enum InsertOutcome {
     /// Stored now, durably.
     Inserted,
-    /// Already stored with the same content.
+    /// Already stored with the same content, or [erased](super::PurchaseErase).
     Duplicate,
     /// Its id is used by a record with different content.
     Conflict,

@@ -33,8 +33,8 @@ use futures_util::TryStreamExt;
 
 use crate::log::{Gap, LogAdmin, RecordPosition};
 use crate::option_setters;
-use crate::ports::PurchaseQuery;
-use crate::{PurchaseId, Result};
+use crate::ports::{PurchaseErase, PurchaseQuery};
+use crate::{PurchaseId, Result, Timestamp};
 
 use duplicates::Stored;
 use scan::LogScan;
@@ -42,7 +42,8 @@ use scan::LogScan;
 /// Verifies a store against a log.
 ///
 /// # What is verified
-/// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved.
+/// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved, or its
+///   purchase was erased or is older than the [retention](VerifyOptions::retained_from).
 ///   Otherwise it is [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is stored
 ///   with other content.
 /// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
@@ -63,6 +64,7 @@ use scan::LogScan;
 #[derive(Debug, Clone)]
 pub struct Verify {
     query: Arc<dyn PurchaseQuery>,
+    erase: Option<Arc<dyn PurchaseErase>>,
     options: VerifyOptions,
 }
 
@@ -82,6 +84,8 @@ pub struct VerifyOptions {
     pub dedup_window: usize,
     /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
     pub max_reported: usize,
+    /// The time before which the store deletes purchases (default none): earlier ones may be stored or not.
+    pub retained_from: Option<Timestamp>,
 }
 
 option_setters!(VerifyOptions {
@@ -90,6 +94,7 @@ option_setters!(VerifyOptions {
     max_pending: usize,
     dedup_window: usize,
     max_reported: usize,
+    retained_from: Option<Timestamp>,
 });
 
 impl Default for VerifyOptions {
@@ -100,6 +105,7 @@ impl Default for VerifyOptions {
             max_pending: 10_000,
             dedup_window: 2_000_000,
             max_reported: 20,
+            retained_from: None,
         }
     }
 }
@@ -136,6 +142,10 @@ pub struct VerifyReport {
     /// The number of records whose dead letter was replayed or discarded. A replayed record is in the log a second time
     /// and is verified there.
     pub resolved: u64,
+    /// The number of records that were erased, or whose purchase was.
+    pub erased: u64,
+    /// The number of records whose purchase was deleted because of its age.
+    pub expired: u64,
     /// Records that are neither stored nor dead-lettered.
     pub missing: Findings<UnverifiedRecord>,
     /// Records whose id is stored with other content, and that are not dead-lettered.
@@ -205,7 +215,14 @@ impl Verify {
     /// A verification of the store behind `query`.
     #[must_use]
     pub const fn new(query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Self {
-        Self { query, options }
+        Self { query, erase: None, options }
+    }
+
+    /// The same verification of a store from which purchases may have been erased.
+    #[must_use]
+    pub fn with_erase(mut self, erase: Arc<dyn PurchaseErase>) -> Self {
+        self.erase = Some(erase);
+        self
     }
 
     /// Scans `log` and its dead letters. Dead letters are read at the start, and again before any record is reported as

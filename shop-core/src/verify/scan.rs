@@ -63,6 +63,10 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         }
         for record in &batch.records {
             self.report.records += 1;
+            if record.is_erased() {
+                self.report.erased += 1;
+                continue;
+            }
             let record_id = RecordId::new(record, &batch.partition);
             match self.dead_letters.disposition(&record_id) {
                 Some(disposition) => self.count(disposition),
@@ -117,10 +121,20 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     }
 
     /// Those of `records` that are not stored with the same content.
-    async fn look_up(&self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
-        let lookups = stream::iter(records).map(|record| look_up_one(&*self.verify.query, record));
-        let found = lookups.buffered(self.verify.options.max_lookups.max(1));
-        found.try_filter_map(|not_found| std::future::ready(Ok(not_found))).try_collect().await
+    async fn look_up(&mut self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
+        let verify = self.verify;
+        let lookups = stream::iter(records).map(move |record| look_up_one(verify, record));
+        let mut lookups = lookups.buffered(verify.options.max_lookups.max(1));
+        let mut not_found = Vec::new();
+        while let Some(lookup) = lookups.try_next().await? {
+            match lookup {
+                Lookup::Stored => {}
+                Lookup::Erased => self.report.erased += 1,
+                Lookup::Expired => self.report.expired += 1,
+                Lookup::NotFound(record) => not_found.push(record),
+            }
+        }
+        Ok(not_found)
     }
 
     /// Waits until all pending records are found, or no more of them are.
@@ -174,13 +188,34 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     }
 }
 
-/// `None` when it is stored with the same content.
-async fn look_up_one(query: &dyn PurchaseQuery, mut record: PendingRecord) -> Result<Option<PendingRecord>> {
-    let Some(purchase) = &record.purchase else { return Ok(Some(record)) };
-    let stored = retried(|| query.get(&purchase.id)).await?;
-    if stored.as_ref().is_some_and(|stored| stored.same_content(purchase)) {
-        return Ok(None);
+/// What the store has of a record.
+enum Lookup {
+    /// The same content.
+    Stored,
+    /// A mark that it was erased.
+    Erased,
+    /// Nothing: it is older than the retention.
+    Expired,
+    /// Nothing, or other content.
+    NotFound(PendingRecord),
+}
+
+async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Lookup> {
+    let Some(purchase) = &record.purchase else { return Ok(Lookup::NotFound(record)) };
+    match retried(|| verify.query.get(&purchase.id)).await? {
+        Some(stored) if stored.same_content(purchase) => return Ok(Lookup::Stored),
+        Some(_) => record.differs = true,
+        None => {
+            record.differs = false;
+            if verify.options.retained_from.is_some_and(|from| purchase.timestamp < from) {
+                return Ok(Lookup::Expired);
+            }
+            if let Some(erase) = &verify.erase
+                && retried(|| erase.is_erased(&purchase.id)).await?
+            {
+                return Ok(Lookup::Erased);
+            }
+        }
     }
-    record.differs = stored.is_some();
-    Ok(Some(record))
+    Ok(Lookup::NotFound(record))
 }

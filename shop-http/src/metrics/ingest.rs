@@ -284,6 +284,9 @@ mod tests {
         let metrics = Metrics::new();
         assert!(!metrics.text().contains("shop_store_unreadable_documents_total "));
         metrics.count_unreadable(Arc::new(3.into()));
-        assert!(metrics.text().contains("\nshop_store_unreadable_documents_total 3\n"));
+        metrics.count_expired(Arc::new(7.into()));
+        let text = metrics.text();
+        assert!(text.contains("\nshop_store_unreadable_documents_total 3\n"));
+        assert!(text.contains("\nshop_store_expired_purchases_total 7\n"));
     }
 }

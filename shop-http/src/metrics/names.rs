@@ -89,6 +89,9 @@ names! {
     STORE_UNREADABLE = counter(
         "shop_store_unreadable_documents_total",
         "Documents in the store that are not purchases, each counted once, up to 10,000.");
+    STORE_EXPIRED = counter(
+        "shop_store_expired_purchases_total",
+        "Purchases deleted from the store because they were older than SHOP_PURCHASE_RETENTION.");
     DEAD_LETTERS_WAITING = gauge(
         "shop_dead_letters_waiting", "Pending dead letters of a topic, by reason, when last counted.");
     INGEST_LOST = counter(

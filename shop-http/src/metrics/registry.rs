@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub(super) gaps: Mutex<BTreeMap<String, Vec<Gap>>>,
     /// The unreadable documents of the store, counted there.
     unreadable: OnceLock<Arc<AtomicU64>>,
+    /// The purchases deleted by the retention, counted there.
+    expired: OnceLock<Arc<AtomicU64>>,
 }
 
 /// The labels of one series.
@@ -80,6 +82,7 @@ impl Metrics {
             dead_letters: Mutex::default(),
             gaps: Mutex::default(),
             unreadable: OnceLock::new(),
+            expired: OnceLock::new(),
         };
         with_local_recorder(&shared.recorder, || shared.process.describe());
         let metrics = Self { shared: Arc::new(shared) };
@@ -99,11 +102,19 @@ impl Metrics {
         self.shared.unreadable.get_or_init(|| count);
     }
 
+    /// Exports `count`, the number of purchases that the retention has deleted. The first call wins.
+    pub fn count_expired(&self, count: Arc<AtomicU64>) {
+        self.shared.expired.get_or_init(|| count);
+    }
+
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
         with_local_recorder(&self.shared.recorder, || self.shared.process.collect());
         if let Some(count) = self.shared.unreadable.get() {
             self.counter(names::STORE_UNREADABLE, &[]).absolute(count.load(Ordering::Relaxed));
+        }
+        if let Some(count) = self.shared.expired.get() {
+            self.counter(names::STORE_EXPIRED, &[]).absolute(count.load(Ordering::Relaxed));
         }
         self.shared.handle.render()
     }

@@ -233,6 +233,18 @@ impl Database {
     }
 }
 
+/// Maximum number of free pages returned to the file system after a slice of deletions.
+const MAX_FREED_PAGES: i64 = 256;
+
+/// Returns free pages to the file system.
+pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
+    // Each step frees one page.
+    let mut vacuum = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
+    let mut pages = vacuum.query([])?;
+    while pages.next()?.is_some() {}
+    Ok(())
+}
+
 /// Sets the configuration that durability depends on, on every open.
 fn configure(connection: &Connection, found: &Found, checkpoint_pages: Option<u32>) -> rusqlite::Result<()> {
     if found.is_new {
@@ -241,6 +253,8 @@ fn configure(connection: &Connection, found: &Found, checkpoint_pages: Option<u3
     }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
+    // Deleted content is overwritten with zeros, so that erased data is not in the file any more.
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     if let Some(pages) = checkpoint_pages {
         connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
     }

@@ -15,7 +15,7 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use super::codes::{ErrorClass, classify};
 use super::command::Insertable;
 use super::connection::Connection;
-use super::{command, document};
+use super::{command, document, erase};
 
 /// Maximum number of documents in a command. With the longest texts the command stays below the server's limit of
 /// 16 MiB.
@@ -23,7 +23,7 @@ pub(super) const MAX_DOCUMENTS: usize = 4_000;
 
 /// The server's timeout for the majority, in milliseconds. It is below the client's timeout, so the server reports
 /// the error.
-const WRITE_TIMEOUT: i32 = 10_000;
+pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 
 /// A document identified by `_id`. The same id with the same content is a duplicate.
 pub(super) trait Identified: Insertable + 'static {
@@ -59,7 +59,7 @@ impl Identified for Purchase {
     }
 
     fn has_content_of(&self, document: &RawDocument) -> bool {
-        document::purchase(document).is_ok_and(|first| first.same_content(self))
+        erase::is_mark(document) || document::purchase(document).is_ok_and(|first| first.same_content(self))
     }
 }
 
@@ -127,6 +127,25 @@ impl InsertReply {
             }
             ErrorClass::Duplicate | ErrorClass::Final => Err(rejected(error)),
             ErrorClass::Transient => Err(transient(error)),
+        }
+    }
+}
+
+impl InsertReply {
+    /// The number of documents that were not written because their id exists.
+    ///
+    /// # Errors
+    /// If one was not written for another reason, or may be rolled back.
+    pub(super) fn rejected(&self) -> Result<usize> {
+        if let Some(concern) = &self.write_concern_error {
+            return Err(not_durable(concern));
+        }
+        let error =
+            self.write_errors.iter().find(|error| !matches!(classify(error.code), ErrorClass::Duplicate));
+        match error.map(|error| (classify(error.code), error)) {
+            None => Ok(self.write_errors.len()),
+            Some((ErrorClass::Transient, error)) => Err(transient(error)),
+            Some((_, error)) => Err(rejected(error)),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::connection::{Connection, pauses};
 use super::scan::{self, Position};
 use super::unreadable::name;
-use super::{MongoStore, document};
+use super::{MongoStore, document, erase};
 
 /// The progress of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +102,9 @@ enum Change {
 }
 
 async fn change(connection: &Connection, old: RawDocumentBuf) -> Result<Change> {
+    if erase::is_mark(&old) {
+        return Ok(Change::NotNeeded);
+    }
     let purchase = match document::purchase(&old) {
         Ok(purchase) => purchase,
         Err(error) => {

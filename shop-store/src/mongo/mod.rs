@@ -13,6 +13,7 @@
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
 //! | `unreadable` | documents that are not purchases: logged once, and counted |
+//! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
 //! | `outbox` | events in the documents of their rows, and the outbox of a collection of your own |
 //! | `entities` | users and orders: numbered rows, each with its event |
@@ -26,6 +27,7 @@ mod command;
 mod connection;
 mod document;
 mod entities;
+mod erase;
 mod error;
 #[cfg(test)]
 mod faults_test;

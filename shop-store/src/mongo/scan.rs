@@ -11,7 +11,7 @@ use shop_core::{ErrorKind, Result};
 use super::connection::Connection;
 use super::error::mongo_error;
 use super::unreadable::name;
-use super::{document, select};
+use super::{document, erase, select};
 
 /// Number of documents in a slice.
 const SLICE: usize = 1_000;
@@ -64,7 +64,7 @@ pub(super) async fn batch(connection: &Connection, after: Option<&ScanPosition>)
     let from = after.map_or(Ok(Position::Purchases(None)), parse)?;
     let (documents, next) = slice(connection, &from).await?;
     let (mut purchases, mut unreadable) = (Vec::with_capacity(documents.len()), Vec::new());
-    for document in documents {
+    for document in documents.into_iter().filter(|document| !erase::is_mark(document)) {
         match document::purchase(&document) {
             Ok(purchase) => purchases.push(purchase),
             Err(error) => unreadable.push(UnreadableEntry::new(name(&document), error)),

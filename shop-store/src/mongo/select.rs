@@ -10,7 +10,7 @@ use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::document;
+use super::{document, erase};
 
 /// A position in one of the two ranges: after the document with this time and id, or at the start.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ pub(super) fn query(selector: &Selector, order: ListOrder, from: &RangePosition)
             doc! { "timestamp": direction, "_id": direction }
         }
         RangePosition::Undated(after) => {
-            all.extend([without_date(order), purchases_filter()]);
+            all.extend([without_date(order), purchases_filter(), erase::no_mark()]);
             all.extend(after.iter().map(|id| after_id(id, operator)));
             doc! { "_id": direction }
         }
@@ -201,7 +201,7 @@ pub(super) async fn by_id(connection: &Connection, id: &PurchaseId) -> Result<Op
         let (collection, filter) = (collection.clone(), filter.clone());
         async move { collection.find_one(filter).max_time(time).await }
     };
-    let found = connection.query(time, find).await?;
+    let found = connection.query(time, find).await?.filter(|document| !erase::is_mark(document));
     found.map(|document| document::purchase(&document)).transpose().map_err(|error| {
         mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
             .with_context("id", id)

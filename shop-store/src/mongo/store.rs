@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicU64;
 use async_trait::async_trait;
 use bson::doc;
 use shop_core::ports::{
-    InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+    InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
+    Selector, Summary,
 };
-use shop_core::{Purchase, PurchaseId, Result};
+use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::connection::Connection;
 use super::indexes::ListingIndexes;
-use super::{MongoStoreOptions, insert, scan, select, totals};
+use super::{MongoStoreOptions, erase, insert, scan, select, totals};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
 ///
@@ -98,6 +99,27 @@ impl RecordStore<Purchase> for MongoStore {
 
     async fn check(&self) -> Result<()> {
         self.connection.ping().await
+    }
+}
+
+/// At most 1,000 documents per call.
+#[async_trait]
+impl PurchaseErase for MongoStore {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        erase::erase(&self.connection, user, limit).await
+    }
+
+    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
+        erase::mark(&self.connection, ids).await
+    }
+
+    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
+        erase::is_marked(&self.connection, id).await
+    }
+
+    /// Documents that were not [migrated](Self::migrate) are not deleted.
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        erase::delete_before(&self.connection, time, limit).await
     }
 }
 

@@ -9,6 +9,7 @@ use bson::{Bson, RawDocument};
 use shop_core::Purchase;
 
 use super::document::{self, Unreadable};
+use super::erase;
 
 /// The maximum number of distinct documents; further ones are neither logged nor counted.
 const MAX_KNOWN: usize = 10_000;
@@ -24,6 +25,9 @@ pub(super) struct Unreadables {
 impl Unreadables {
     /// Returns the purchase in `document`, if it is one.
     pub(super) fn purchase(&self, document: &RawDocument) -> Option<Purchase> {
+        if erase::is_mark(document) {
+            return None;
+        }
         document::purchase(document).inspect_err(|error| self.note(document, error)).ok()
     }
 

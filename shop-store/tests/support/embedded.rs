@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use shop_core::conformance::{
-    BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, LogFixture, OutboxFixture, StoreFixture,
+    BATCH_BYTES, BATCH_RECORDS, Capabilities, EntityStores, EraseFixture, LogFixture, OutboxFixture,
+    StoreFixture,
 };
 use shop_core::log::{Log, LogRecord, RecordPosition};
 use shop_core::outbox::Outbox;
-use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::record::{Event, JsonEvent};
 use tempfile::TempDir;
 
@@ -66,6 +67,13 @@ impl LogFixture for EmbeddedFixture {
         connection.busy_timeout(std::time::Duration::from_secs(20)).expect("a timeout");
         let offset = i64::try_from(position.offset).expect("an offset");
         connection.execute("DELETE FROM records WHERE offset < ?1", [offset]).expect("a deletion");
+    }
+}
+
+#[async_trait]
+impl EraseFixture for EmbeddedFixture {
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
     }
 }
 

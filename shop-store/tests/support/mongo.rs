@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::Uuid;
-use shop_core::conformance::{EntityStores, OutboxFixture, StoreFixture, skip};
+use shop_core::conformance::{EntityStores, EraseFixture, OutboxFixture, StoreFixture, skip};
 use shop_core::log::LogRecord;
 use shop_core::outbox::Outbox;
-use shop_core::ports::{PurchaseQuery, PurchaseStore};
+use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
 use shop_core::record::Event;
 use shop_core::users::{User, UserNumber};
 
@@ -95,6 +95,13 @@ impl MongoFixture {
     /// `TEST_MONGO_IMAGE`. `None` without either, which is logged; a panic when `SHOP_TEST_REQUIRE` asks for `mongo`.
     pub(crate) async fn on_test_server() -> Option<Self> {
         Some(Self::on(TestServer::find().await?).await)
+    }
+}
+
+#[async_trait]
+impl EraseFixture for MongoFixture {
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
     }
 }
 

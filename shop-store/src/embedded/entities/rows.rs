@@ -41,6 +41,9 @@ pub(super) trait Table: Entity {
     /// Selects the owner of a row of the other service by id.
     const OWNER: &'static str;
 
+    /// The condition of rows that were not erased.
+    const PRESENT: &'static str = "true";
+
     /// The values of [`COLUMNS`](Self::COLUMNS).
     fn values(&self) -> Vec<Value>;
 
@@ -97,7 +100,7 @@ pub(super) fn find<E: Table>(
     column: &str,
     value: impl ToSql,
 ) -> rusqlite::Result<Option<E>> {
-    let sql = format!("SELECT {} FROM {} WHERE {column} = ?1", E::COLUMNS, E::NAME);
+    let sql = format!("SELECT {} FROM {} WHERE {column} = ?1 AND {}", E::COLUMNS, E::NAME, E::PRESENT);
     connection.prepare_cached(&sql)?.query_row([value], E::from_row).optional()
 }
 

@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use shop_core::Result;
 use shop_core::orders::OrderNumber;
-use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserErase, UserNumber, UserStore};
 
 use super::rows::{self, EmbeddedRows, Table};
 use crate::embedded::database::Kind;
@@ -78,6 +78,8 @@ impl Table for User {
     const COLUMNS: &'static str = "id, email, name";
     const INSERT_REFERENCE: &'static str =
         "INSERT INTO orders_of_users (id, user_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    /// An erased user keeps its row, whose number is not used again, with a text that is no address.
+    const PRESENT: &'static str = "instr(email, '@') > 0";
     const OWNER: &'static str = "SELECT user_id FROM orders_of_users WHERE id = ?1";
 
     fn values(&self) -> Vec<Value> {
@@ -101,6 +103,22 @@ fn orders_of(connection: &Connection, id: UserNumber) -> rusqlite::Result<Option
     let mut statement = connection.prepare_cached(sql)?;
     let numbers = statement.query_map(params![id.get(), limit], |row| row.get(0).map(OrderNumber::new))?;
     numbers.collect::<rusqlite::Result<_>>().map(Some)
+}
+
+fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
+    let sql = "UPDATE users SET key = 'erased ' || id, email = 'erased ' || id, name = ''
+               WHERE id = ?1 AND instr(email, '@') > 0";
+    let is_erased = connection.prepare_cached(sql)?.execute([id.get()])? == 1;
+    let mut delete = connection.prepare_cached("DELETE FROM outbox WHERE key = ?1")?;
+    delete.execute([id.to_string().as_bytes()])?;
+    Ok(is_erased)
+}
+
+#[async_trait]
+impl UserErase for EmbeddedUsers {
+    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
+        self.file.writer.write(move |connection| erase(connection, id)).await
+    }
 }
 
 #[async_trait]

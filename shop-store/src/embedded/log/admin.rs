@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Partition, RecordType, Resolution,
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Partition, RecordPosition, RecordType,
+    Resolution,
 };
-use shop_core::{ErrorKind, Result};
+use shop_core::{ErrorKind, Result, Timestamp};
 
+use super::position::signed;
 use super::source::lock_path;
 use super::{EmbeddedLog, resolution, rows, scan, usage};
 use crate::embedded::error::database_error;
@@ -56,6 +58,23 @@ impl LogAdmin for EmbeddedLog {
 
     async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
         self.resolve(dead_letters, record_type, Resolution::Dropped).await
+    }
+
+    /// Erased content is overwritten in the file. The write-ahead log may have it until SQLite reuses that part.
+    async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
+        let mut blank = LogRecord::new(0, Timestamp::MIN, None);
+        blank.erase();
+        let offsets: Vec<i64> = records.iter().map(|record| signed(record.offset)).collect();
+        let erase = move |connection: &Connection| {
+            let sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL
+                       WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
+            let mut erase = connection.prepare_cached(sql)?;
+            let headers = &blank.headers.as_bytes()[..];
+            offsets
+                .iter()
+                .try_fold(0, |count, offset| Ok(count + erase.execute(params![offset, headers])? as u64))
+        };
+        self.shared.writer.write(erase).await
     }
 
     async fn usage(&self) -> Result<Option<LogUsage>> {

@@ -7,6 +7,7 @@ use shop_core::Timestamp;
 use shop_core::log::ReasonKind;
 
 use super::position::{lowest, signed};
+use crate::embedded::database::free_pages;
 
 /// How long dead letters with the reason `conflict` are kept. A client can cause any number of them, and they do not
 /// indicate a fault of the deployment.
@@ -15,8 +16,6 @@ pub(super) const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Maximum number of rows in a slice: a deletion delays the publishes behind it.
 pub(super) const SLICE: usize = 1_000;
 const LIMIT: i64 = 1_000;
-/// Maximum number of free pages returned to the file system with a slice.
-const MAX_FREED_PAGES: i64 = 256;
 
 /// Deletes the oldest records that all groups have consumed and that are older than `before`. Returns their number;
 /// fewer than [`SLICE`] means that none are left.
@@ -49,11 +48,7 @@ pub(super) fn delete_records(
         {
             connection.prepare_cached(sql)?.execute([last])?;
         }
-        // Each step frees one page.
-        let mut vacuum =
-            connection.prepare_cached(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
-        let mut pages = vacuum.query([])?;
-        while pages.next()?.is_some() {}
+        free_pages(connection)?;
     }
     Ok(count)
 }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use shop_core::Purchase;
 use shop_core::ports::InsertOutcome;
 
+use super::erase::{has_marks, is_marked};
 use super::rows::{COLUMNS, IdColumn};
 use super::select::by_id;
 use super::totals::Totals;
@@ -15,6 +16,7 @@ pub(super) fn insert(connection: &Connection, batch: &[Purchase]) -> rusqlite::R
     let mut outcomes = Vec::with_capacity(batch.len());
     let sql = format!("INSERT INTO purchases ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING");
     let mut statement = connection.prepare_cached(&sql)?;
+    let has_marks = has_marks(connection)?;
     for purchase in batch {
         let Purchase { id, user_id, user_name, price, timestamp, .. } = purchase;
         let row = params![
@@ -24,7 +26,9 @@ pub(super) fn insert(connection: &Connection, batch: &[Purchase]) -> rusqlite::R
             user_name.as_str(),
             price.to_string()
         ];
-        outcomes.push(if statement.execute(row)? == 1 {
+        outcomes.push(if has_marks && is_marked(connection, id)? {
+            InsertOutcome::Duplicate
+        } else if statement.execute(row)? == 1 {
             totals.add(purchase);
             InsertOutcome::Inserted
         } else {

@@ -1,5 +1,6 @@
 //! The embedded store: purchases and their totals in `store.db`.
 
+mod erase;
 mod insert;
 mod rows;
 mod scan;

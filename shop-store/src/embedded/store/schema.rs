@@ -26,10 +26,17 @@ const VERSION_1: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// The ids of erased purchases, which are not stored again.
+const VERSION_2: &str = "
+    CREATE TABLE erased (
+        id BLOB PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// The application id is `ShoS` in ASCII, which the `file` command shows.
 pub(super) const STORE: Kind = Kind {
     application_id: 0x5368_6f53,
-    migrations: &[VERSION_1],
+    migrations: &[VERSION_1, VERSION_2],
     // 64 MB. A batch modifies many pages, often the same ones. With 14,000 purchases per second, the 90th percentile
     // from publish to listing was 3.0 ms with 1,000 pages and is 1.7 ms with this value. A log, which only appends
     // pages, gets slower: every commit that extends the write-ahead log costs an additional sync.
@@ -40,5 +47,6 @@ pub(super) const STORE: Kind = Kind {
         "SELECT max(userid) FROM purchases INDEXED BY by_user",
         "SELECT max(username) FROM purchases INDEXED BY by_name",
         "SELECT kind FROM totals LIMIT 1",
+        "SELECT max(id) FROM erased",
     ],
 };

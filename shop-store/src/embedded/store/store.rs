@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    InsertOutcome, Page, PageRequest, PurchaseQuery, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+    InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
+    Selector, Summary,
 };
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::schema::STORE;
-use super::{insert, scan, select, totals};
+use super::{erase, insert, scan, select, totals};
 use crate::embedded::error::database_error;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
@@ -71,6 +72,29 @@ impl RecordStore<Purchase> for EmbeddedStore {
 
     async fn check(&self) -> Result<()> {
         self.file.writer.check().await
+    }
+}
+
+/// Erased content is overwritten in the file. The write-ahead log may have it until SQLite reuses that part.
+#[async_trait]
+impl PurchaseErase for EmbeddedStore {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        let user = user.clone();
+        self.file.writer.write(move |connection| erase::erase(connection, &user, limit)).await
+    }
+
+    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
+        let ids = ids.to_vec();
+        self.file.writer.write(move |connection| erase::mark(connection, &ids)).await
+    }
+
+    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
+        let id = *id;
+        self.file.readers.read(move |connection| erase::is_marked(connection, &id)).await
+    }
+
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        self.file.writer.write(move |connection| erase::delete_before(connection, time, limit)).await
     }
 }
 

@@ -74,13 +74,33 @@ impl<'a> Totals<'a> {
     }
 }
 
+impl Totals<'_> {
+    /// Subtracts the sums of deleted purchases. A row without purchases is deleted: it has the user's id or name.
+    pub(super) fn subtract(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut delete = connection.prepare_cached("DELETE FROM totals WHERE kind = ?1 AND text = ?2")?;
+        for (key, sums) in &self.sums {
+            let before = read_key(connection, *key)?;
+            delete.execute(params![key.0, key.1])?;
+            let (count, units) = (before.count - sums.count, before.units - sums.units);
+            if count > 0 {
+                Self { sums: HashMap::from([(*key, Sums { count, units })]) }.write(connection)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads the sums of the selected purchases.
 pub(super) fn read(connection: &Connection, selector: &Selector) -> rusqlite::Result<Sums> {
-    let (kind, text) = match selector {
+    let key = match selector {
         Selector::User(id) => for_user(id.as_str()),
         Selector::Name(name) => for_name(name.as_str()),
         _ => ALL_PURCHASES,
     };
+    read_key(connection, key)
+}
+
+fn read_key(connection: &Connection, (kind, text): Key<'_>) -> rusqlite::Result<Sums> {
     let sql = "SELECT count, high, low FROM totals WHERE kind = ?1 AND text = ?2";
     let sums = connection.prepare_cached(sql)?.query_row(params![kind, text], |row| {
         let units = i128::from(row.get::<_, i64>(1)?) * LIMB + i128::from(row.get::<_, i64>(2)?);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
+use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::options::{IndexOptions, ReadConcern, WriteConcern};
@@ -197,7 +197,8 @@ impl Rows {
 
     /// Returns the row with this number.
     pub(super) async fn get<E: Collection>(&self, id: i64) -> Result<Option<E>> {
-        let found: Vec<E::Stored> = self.find_all(self.schema.rows, doc! { "_id": id }, doc! {}, 1).await?;
+        let filter = doc! { "_id": id, "erased": { "$exists": false } };
+        let found: Vec<E::Stored> = self.find_all(self.schema.rows, filter, doc! {}, 1).await?;
         found.first().map(E::from_stored).transpose()
     }
 
@@ -259,6 +260,21 @@ impl Rows {
         let found = self.find(self.schema.rows, doc! { "_id": { "$gt": 0 } }, doc! { "_id": -1 }, 1);
         let found: Vec<Numbered> = self.connection.write(time_left(deadline), found).await?;
         Ok(found.first().map_or(0, |row| row.number))
+    }
+
+    /// Replaces the row with this number by a mark, which keeps the number taken. Returns false if there is no row.
+    pub(super) async fn erase(&self, id: i64) -> Result<bool> {
+        let filter = doc! { "_id": id, "erased": { "$exists": false } };
+        let mut mark = doc! { "erased": DateTime::now() };
+        // The unique indexes need a value, which is no key and no address.
+        mark.extend(
+            self.schema.unique.iter().map(|member| ((*member).to_owned(), format!("erased {id}").into())),
+        );
+        let collection = self.connection.database.collection::<Document>(self.schema.rows);
+        let erase =
+            async move { collection.replace_one(filter, mark).write_concern(WriteConcern::majority()).await };
+        let erased = self.connection.write(self.connection.options.insert_timeout, erase).await?;
+        Ok(erased.matched_count == 1)
     }
 
     /// Inserts `batch` into the references.

@@ -5,7 +5,7 @@ use bson::{RawDocumentBuf, cstr, doc};
 use serde::Deserialize;
 use shop_core::Result;
 use shop_core::orders::OrderNumber;
-use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserNumber, UserStore};
+use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserErase, UserNumber, UserStore};
 
 use super::rows::{self, Collection, MongoRows, Schema};
 use super::unreadable;
@@ -71,6 +71,13 @@ impl Collection for User {
         let email = stored.email.parse().map_err(|error| unreadable(stored.id, error))?;
         let name = stored.name.parse().map_err(|error| unreadable(stored.id, error))?;
         Ok(Self::new(UserNumber::new(stored.id), email, name))
+    }
+}
+
+#[async_trait]
+impl UserErase for MongoUsers {
+    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
+        self.rows.erase(id.get()).await
     }
 }
 

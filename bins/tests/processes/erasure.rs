@@ -1,0 +1,152 @@
+//! `management erase user` and the retention of purchases.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::kafka;
+use crate::process::{Binary, Process, buy, get, plain, stored, until};
+use crate::servers::Servers;
+use crate::verify::{append, dead_lettered, manage, text};
+
+async fn erase(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let output = manage(folder, &[&["erase", "user"], words].concat()).await;
+    (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+async fn post(process: &Process, path: &str, body: &str) -> u16 {
+    let request = plain().post(process.path(path)).header("content-type", "application/json");
+    request.body(body.to_owned()).send().await.unwrap().status().as_u16()
+}
+
+/// The files of `folder` that contain `text`.
+fn files_with(folder: &Path, text: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let has = |path: &std::path::PathBuf| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    entries.filter(has).map(|path| path.display().to_string()).collect()
+}
+
+const OF_ADA: &str = r#"{"username":"Ada Lovelace","userid":"1","price":5}"#;
+const OF_EVA: &str = r#"{"username":"eva","userid":"2","price":7}"#;
+
+#[tokio::test]
+async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    let (ada, eva) = (
+        r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#,
+        r#"{"email":"eva@example.com","name":"eva"}"#,
+    );
+    assert_eq!((post(&facing, "/users", ada).await, post(&facing, "/users", eva).await), (201, 201));
+    for body in [OF_ADA, OF_ADA, OF_EVA, OF_ADA] {
+        assert_eq!(buy(&facing, body).await.0, 201);
+    }
+    append(folder, r#"{"username":"Ada Lovelace","userid":"1","price":"much"}"#).await;
+    until("store them", async || stored(&facing, "1").await == 3 && stored(&facing, "2").await == 1).await;
+    until("dead-letter it", async || dead_lettered(&facing).await == 1).await;
+    let outbox = async || get(&facing.path("/health")).await.1;
+    until("publish the events", async || {
+        files_with(folder, "ada@example.com").iter().any(|path| path.contains("log-user_created"))
+    })
+    .await;
+    assert_eq!(outbox().await["status"], "healthy");
+
+    let (code, said) = erase(folder, &["1"]).await;
+    assert!(code == Some(2) && said.contains("choose one of --dry-run and --confirm"), "{said}");
+    let counts = "purchases 3, users 1, records of the log 5, dead letters 1";
+    assert_eq!(erase(folder, &["1", "--dry-run"]).await, (Some(0), format!("{counts}: would be erased\n")));
+    assert_eq!(stored(&facing, "1").await, 3);
+    assert_eq!(erase(folder, &["1", "--confirm"]).await, (Some(0), format!("{counts}: erased\n")));
+    assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 1));
+    assert_eq!(get(&facing.path("/users/1")).await.0, 404);
+    assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
+    let (code, said) = erase(folder, &["1", "--confirm", "--json"]).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let nothing = json!({
+        "user": "1", "dry_run": false, "purchases": 0, "users": 0, "records": 0, "dead_letters": 0, "kept": []
+    });
+    assert_eq!((code, said), (Some(0), nothing));
+    let output = manage(folder, &["verify"]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("erased 4, older than the retention 0\n"), "{said}");
+    // Everybody may come back, as somebody new.
+    assert_eq!(post(&facing, "/users", r#"{"email":"third@example.com","name":"x"}"#).await, 201);
+    assert_eq!(get(&facing.path("/users/3")).await.0, 200);
+    assert!(facing.terminate().await.success());
+    assert_eq!(files_with(folder, "ada@example.com"), [] as [String; 0]);
+    assert_eq!(files_with(folder, "Ada Lovelace"), [] as [String; 0]);
+
+    // All that the log has is consumed again.
+    let output = manage(folder, &["groups", "reset", "purchase-group", "--to-beginning"]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    assert_eq!(buy(&facing, OF_EVA).await.0, 201);
+    until("consume it", async || get(&facing.path("/health")).await.1["ingest"]["lag"] == 0).await;
+    assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 2));
+    assert_eq!(dead_lettered(&facing).await, 0);
+    assert_eq!(buy(&facing, OF_ADA).await.0, 201);
+    until("store the new one", async || stored(&facing, "1").await == 1).await;
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_kafka_keeps_of_an_erased_user_is_named_and_not_stored_again() {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let management = kafka::start(Binary::Management, &servers, &[]).await;
+    let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    until("accept a purchase", async || buy(&facing, OF_EVA).await.0 == 201).await;
+    for _ in 0..3 {
+        assert_eq!(buy(&facing, OF_ADA).await.0, 201);
+    }
+    until("store them", async || stored(&management, "1").await == 3).await;
+    let settings = kafka::settings(&servers);
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let erased = Binary::Management.run(&["erase", "user", "1", "--confirm", "--json"], &settings).await;
+    let said: Value = serde_json::from_slice(&erased.stdout).unwrap_or_else(|_| panic!("{erased:?}"));
+    assert_eq!((said["purchases"].as_u64(), said["records"].as_u64()), (Some(3), Some(0)), "{said}");
+    assert_eq!(said["kept"][0]["records"], 3, "{said}");
+    assert!(said["kept"][0]["until"].is_string(), "the default retention is a week: {said}");
+    assert!(management.terminate().await.success());
+    let again =
+        kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
+    until("consume all of them", async || {
+        let ingest = get(&again.path("/health")).await.1["ingest"].clone();
+        ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(4)
+    })
+    .await;
+    assert_eq!((stored(&again, "1").await, dead_lettered(&again).await), (0, 0));
+    let verified = Binary::Management.run(&["verify"], &settings).await;
+    assert!(verified.status.success(), "{}", text(&verified.stdout));
+    assert!(text(&verified.stdout).contains("erased 3, older"), "{}", text(&verified.stdout));
+    assert!(again.terminate().await.success());
+    facing.kill().await;
+}
+
+#[tokio::test]
+async fn purchases_older_than_the_retention_are_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let keep = [("SHOP_PURCHASE_RETENTION", "1d")];
+    let facing = Process::start(Binary::Facing, folder, &keep).await;
+    let old = r#"{"username":"ada","userid":"1","price":5,"timestamp":"2026-01-01T00:00:00Z"}"#;
+    for body in [old, OF_ADA, old] {
+        assert_eq!(buy(&facing, body).await.0, 201);
+    }
+    until("store them", async || get(&facing.path("/health")).await.1["ingest"]["inserted"] == 3).await;
+    assert!(facing.terminate().await.success());
+    // The first round begins with the service.
+    let facing = Process::start(Binary::Facing, folder, &keep).await;
+    until("delete the old ones", async || stored(&facing, "1").await == 1).await;
+    let metrics = plain().get(facing.path("/metrics")).send().await.unwrap().text().await.unwrap();
+    let count = metrics.lines().find(|line| line.starts_with("shop_store_expired_purchases_total "));
+    assert!(count.is_some(), "{metrics}");
+    let data = ("SHOP_DATA_DIR", folder.to_str().unwrap());
+    let output = Binary::Management.run(&["verify", "--wait", "0"], &[data, keep[0]]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("erased 0, older than the retention 2\n"), "{said}");
+    assert!(facing.terminate().await.success());
+}

@@ -1,0 +1,71 @@
+//! Values that are parsed outside of HTTP: cursors, records of a log, settings.
+
+use shop_bins::{ServiceKind, check_settings};
+use shop_core::json::RawPurchase;
+use shop_core::log::{Headers, LogRecord, Partition, RecordPosition};
+use shop_core::orders::Order;
+use shop_core::ports::{Cursor, ListOrder, Selector};
+use shop_core::record::{self, Record};
+use shop_core::users::User;
+use shop_core::{Bytes, Purchase, Timestamp};
+
+/// A cursor. One that is decoded is the cursor of its position.
+pub fn cursors(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let cursor = Cursor::from_text(text.to_owned());
+    let user = Selector::User("u1".parse().expect("an id"));
+    let name = Selector::Name("ada".parse().expect("a name"));
+    for selector in [user, name, Selector::All] {
+        for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+            let Ok(keyset) = cursor.decode(&selector, order) else { continue };
+            let (user, name) = ("u1".parse().expect("an id"), "ada".parse().expect("a name"));
+            let price = "1".parse().expect("a price");
+            let last = Purchase::new(keyset.id, user, name, price, keyset.timestamp);
+            assert_eq!(Cursor::after(&selector, order, &last).as_str(), text);
+            assert!(cursor.belongs_to(&selector));
+        }
+    }
+}
+
+/// A record: two bytes with the length of the headers, the headers, and the value. A purchase that is decoded stays the
+/// same when it is encoded and decoded again.
+pub fn records(data: &[u8]) {
+    let _position = std::str::from_utf8(data).map(|text| {
+        if let Ok(position) = text.parse::<RecordPosition>() {
+            assert_eq!(position.to_string().parse(), Ok(position));
+        }
+    });
+    let Some((length, rest)) = data.split_first_chunk() else { return };
+    let (headers, value) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
+    let headers = Headers::from_bytes(Bytes::copy_from_slice(headers)).unwrap_or_default();
+    let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::copy_from_slice(value))).with_headers(headers);
+    let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
+    if let Ok(purchase) = Purchase::decode(&record, &partition) {
+        let encoded = record::encode(&purchase).expect("a record");
+        assert_eq!(Purchase::decode(&encoded, &partition), Ok(purchase));
+    }
+    if let Ok(user) = User::decode(&record, &partition) {
+        assert!(user.email.as_str().contains('@'));
+    }
+    let _order = Order::decode(&record, &partition);
+    if let Ok(members) = RawPurchase::parse_strict(value)
+        && members.unknown.is_empty()
+    {
+        RawPurchase::parse(value).expect("what is accepted strictly is accepted");
+    }
+}
+
+/// Variables, one line each. They are valid, or each fault is named.
+pub fn settings(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    // Files are not part of it.
+    let pairs = pairs.filter(|(name, _)| !name.contains("_FILE"));
+    let pairs: Vec<(String, String)> =
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    for service in [ServiceKind::Facing, ServiceKind::Management] {
+        if let Err(faults) = check_settings(service, pairs.clone()) {
+            assert!(!faults.is_empty());
+        }
+    }
+}

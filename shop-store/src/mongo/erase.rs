@@ -1,0 +1,145 @@
+//! Erases the purchases of a user, and deletes old ones.
+//!
+//! An erased document is replaced by a mark `{_id, erased: Date}` in the same collection: the index of `_id` then rejects
+//! the purchase when a log delivers it again, without another query.
+
+use bson::oid::ObjectId;
+use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
+use futures_util::TryStreamExt;
+use mongodb::options::WriteConcern;
+use serde::Deserialize;
+use shop_core::ports::Selector;
+use shop_core::{PurchaseId, Result, Timestamp, UserId};
+
+use super::connection::Connection;
+use super::insert::{InsertReply, WRITE_TIMEOUT};
+use super::{document, insert, select};
+
+/// The member of a mark.
+const ERASED: &str = "erased";
+/// Maximum number of documents in a command.
+const MAX_DOCUMENTS: usize = 1_000;
+
+/// Whether `document` is the mark of an erased purchase.
+pub(super) fn is_mark(document: &RawDocument) -> bool {
+    matches!(document.get(ERASED), Ok(Some(_)))
+}
+
+/// The condition of documents that are no marks.
+pub(super) fn no_mark() -> Document {
+    doc! { ERASED: { "$exists": false } }
+}
+
+/// Erases at most `limit` purchases of `user`, and marks their ids.
+pub(super) async fn erase(connection: &Connection, user: &UserId, limit: usize) -> Result<u64> {
+    let filter = select::selector_filter(&Selector::User(user.clone()));
+    let ids = find_ids(connection, filter.clone(), None, limit).await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let updates: Vec<Document> = ids
+        .iter()
+        .map(|id| {
+            // The user again: a purchase that was erased and stored meanwhile is another one.
+            let mut of = filter.clone();
+            of.insert("_id", id.clone());
+            doc! { "q": of, "u": { ERASED: DateTime::now() }, "multi": false, "upsert": false }
+        })
+        .collect();
+    let update = doc! {
+        "update": connection.collection.name(),
+        "updates": updates,
+        "ordered": false,
+        "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
+    };
+    let database = connection.database.clone();
+    let update = async move {
+        let reply = database.run_command(update).await?;
+        Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
+    };
+    let reply = connection.write(connection.options.insert_timeout, update).await?;
+    reply.errors.rejected()?;
+    Ok(reply.matched)
+}
+
+/// The server's reply to an update.
+#[derive(Debug, Deserialize)]
+struct UpdateReply {
+    /// The number of documents found.
+    #[serde(rename = "n", default)]
+    matched: u64,
+    #[serde(flatten)]
+    errors: InsertReply,
+}
+
+/// Marks those of `ids` that are not stored.
+pub(super) async fn mark(connection: &Connection, ids: &[PurchaseId]) -> Result<u64> {
+    let mut marked = 0;
+    for ids in ids.chunks(MAX_DOCUMENTS) {
+        let marks: Vec<RawDocumentBuf> = ids.iter().map(new_mark).collect();
+        let insert = insert::send(connection, connection.collection.name(), &marks);
+        let reply = connection.write(connection.options.insert_timeout, insert).await?;
+        marked += (ids.len() - reply.rejected()?) as u64;
+    }
+    Ok(marked)
+}
+
+fn new_mark(id: &PurchaseId) -> RawDocumentBuf {
+    let mut mark = match id.as_object_id() {
+        Some(bytes) => rawdoc! { "_id": ObjectId::from_bytes(*bytes) },
+        None => rawdoc! { "_id": id.to_string() },
+    };
+    mark.append(cstr!("erased"), DateTime::now());
+    mark
+}
+
+/// Whether `id` is marked.
+pub(super) async fn is_marked(connection: &Connection, id: &PurchaseId) -> Result<bool> {
+    let (collection, id) = (&connection.collection, document::id_value(id));
+    let time = connection.options.query_timeout;
+    let find = || {
+        let (collection, filter) = (collection.clone(), doc! { "_id": id.clone() });
+        async move { collection.find_one(filter).max_time(time).await }
+    };
+    Ok(connection.query(time, find).await?.is_some_and(|found| is_mark(&found)))
+}
+
+/// Deletes at most `limit` purchases before `time`, the oldest first. A document that was not migrated has no date, and
+/// is not found.
+pub(super) async fn delete_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
+    // A comparison matches values of the same type only.
+    let old = doc! { "timestamp": { "$lt": select::date(time) } };
+    let ids = find_ids(connection, old.clone(), Some(doc! { "timestamp": 1, "_id": 1 }), limit).await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let mut filter = old;
+    filter.insert("_id", doc! { "$in": ids });
+    let collection = connection.collection.clone();
+    let delete = async move { collection.delete_many(filter).write_concern(WriteConcern::majority()).await };
+    Ok(connection.write(connection.options.insert_timeout, delete).await?.deleted_count)
+}
+
+/// The ids of the first documents that `filter` finds, at most `limit` and a command's worth.
+async fn find_ids(
+    connection: &Connection,
+    filter: Document,
+    sort: Option<Document>,
+    limit: usize,
+) -> Result<Vec<Bson>> {
+    let limit = i64::try_from(limit.min(MAX_DOCUMENTS)).unwrap_or_default();
+    // MongoDB reads a limit of zero as none.
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let find = || {
+        let (collection, filter) = (connection.collection.clone_with_type::<Document>(), filter.clone());
+        let (sort, time) = (sort.clone().unwrap_or_default(), connection.options.insert_timeout);
+        async move {
+            let found = collection.find(filter).sort(sort).limit(limit).projection(doc! { "_id": 1 });
+            found.max_time(time).await?.try_collect::<Vec<Document>>().await
+        }
+    };
+    let found = connection.query(connection.options.insert_timeout, find).await?;
+    Ok(found.into_iter().filter_map(|mut document| document.remove("_id")).collect())
+}
