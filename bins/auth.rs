@@ -42,9 +42,9 @@ impl FromStr for AuthMode {
 const FILE_MAX_AGE: Duration = Duration::from_secs(1);
 /// The keys of an issuer are fetched again at the first request after this time, so that a withdrawn key is noticed.
 const JWKS_MAX_AGE: Duration = Duration::from_secs(600);
-/// The time limit of a request for the keys of an issuer, and their maximum size.
-const JWKS_TIMEOUT: Duration = Duration::from_secs(5);
-const JWKS_MAX_BYTES: usize = 1 << 20;
+/// The time limit of a request to an issuer, and the maximum size of its response.
+pub(crate) const ISSUER_TIMEOUT: Duration = Duration::from_secs(5);
+const ISSUER_MAX_BYTES: usize = 1 << 20;
 
 /// Refuses to listen on an address that other machines can reach, unless the settings say who may send requests.
 ///
@@ -131,21 +131,25 @@ struct UrlSource {
 
 impl UrlSource {
     fn new(url: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(JWKS_TIMEOUT).build().map_err(CliError::new)?;
+        let http = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?;
         Ok(Self { http, url: url.to_owned() })
     }
 
     async fn fetch(&self) -> Result<String, reqwest::Error> {
-        let mut response = self.http.get(&self.url).send().await?.error_for_status()?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > JWKS_MAX_BYTES {
-                break;
-            }
-        }
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        text_of(self.http.get(&self.url).send().await?.error_for_status()?).await
     }
+}
+
+/// The text of an issuer's response. A text that is too long is cut off.
+pub(crate) async fn text_of(mut response: reqwest::Response) -> Result<String, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ISSUER_MAX_BYTES {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 #[async_trait]

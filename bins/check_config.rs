@@ -13,7 +13,7 @@ use crate::backend::{self, Backend, EntityStore, OpenPort, Topic, client};
 use crate::roles::ProcessRole;
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
-use crate::{CliError, Result, auth, commands};
+use crate::{CliError, Result, auth, commands, tls};
 
 /// The time limit of one check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,6 +101,10 @@ impl Parts {
                 let mode = if authenticator.is_some() { auth::describe(settings) } else { "off".to_owned() };
                 self.lines.push(("authentication", mode));
             }
+            Err(fault) => self.faults.push(fault.to_string()),
+        }
+        match tls::of_listener(settings).await {
+            Ok(_) => self.lines.push(("TLS", tls::describe(settings))),
             Err(fault) => self.faults.push(fault.to_string()),
         }
         let store = backend::for_store(settings);

@@ -3,7 +3,7 @@
 use shop_client::ShopClient;
 
 use crate::settings::Settings;
-use crate::{CliError, Result};
+use crate::{CliError, Result, tls};
 
 /// Requests the state of the service that listens on HOST and PORT.
 ///
@@ -11,7 +11,11 @@ use crate::{CliError, Result};
 /// When it does not respond, or is not ready.
 pub(crate) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.url_from_here();
-    let checked = match ShopClient::builder(&url).build() {
+    let mut client = ShopClient::builder(&url);
+    if let Some(own) = tls::client_of_own_service(settings)? {
+        client = client.http_client(own);
+    }
+    let checked = match client.build() {
         Ok(client) => client.check_process().await,
         Err(error) => Err(error),
     };

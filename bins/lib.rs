@@ -13,6 +13,7 @@
 //! | `settings` | the settings, from the environment and the command line; all errors at once |
 //! | `roles` | the roles of a process |
 //! | `telemetry` | logging |
+//! | `tls` | certificates of this service, and for calls of others |
 //! | `signal` | shutdown by signals |
 //! | `error` | the error of a binary, and its exit code |
 
@@ -33,6 +34,7 @@ pub mod run;
 mod settings;
 mod signal;
 mod telemetry;
+mod tls;
 
 use error::{CliError, Result, ended};
 pub use settings::{ServiceKind, check_settings};

@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use shop_http::{Metrics, routes, serve};
+use futures_util::FutureExt as _;
+use shop_http::{Metrics, routes, serve, serve_tls};
 use tokio::net::TcpListener;
 
 use crate::ports::{Background, Ports};
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
-use crate::{CliError, Result, auth, check_config, commands, ended, healthcheck, telemetry};
+use crate::{CliError, Result, auth, check_config, commands, ended, healthcheck, telemetry, tls};
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
 pub async fn service(service: ServiceKind) -> ExitCode {
@@ -33,6 +34,7 @@ async fn work(service: ServiceKind) -> Result<()> {
         return check_config::run(&settings, &shutdown).await;
     }
     auth::require_choice(&settings).await?;
+    let tls = tls::of_listener(&settings).await?;
     let opened = shutdown.run_until_cancelled(Ports::open(&settings)).await;
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
     let listener = listen(&settings).await?;
@@ -49,7 +51,11 @@ async fn work(service: ServiceKind) -> Result<()> {
     };
     let router = router.options(options.clone()).build();
     let stop = shutdown.clone();
-    let server = serve(listener, router, &options, async move { stop.cancelled().await });
+    let stopped = async move { stop.cancelled().await };
+    let server = match tls {
+        Some(tls) => serve_tls(listener, tls, router, &options, stopped).left_future(),
+        None => serve(listener, router, &options, stopped).right_future(),
+    };
     run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await
 }
 
@@ -68,7 +74,8 @@ async fn listen(settings: &Settings) -> Result<TcpListener> {
         CliError::new(format!("cannot listen on HOST {host}, PORT {port}: {what} ({error})"))
     })?;
     let address = listener.local_addr().map_err(CliError::new)?;
-    tracing::info!(http.address = %address, "{} listens on http://{address}", settings.service.name());
+    let (service, scheme) = (settings.service.name(), settings.scheme());
+    tracing::info!(http.address = %address, "{service} listens on {scheme}://{address}");
     Ok(listener)
 }
 

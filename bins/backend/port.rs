@@ -19,7 +19,7 @@ use shop_core::record::Record;
 use shop_core::users::{User, UserNumber, UserStore};
 
 use crate::settings::Settings;
-use crate::{CliError, Result};
+use crate::{CliError, Result, tls};
 
 /// A backend of logs, of stores, or of both. The other operations return an error.
 #[async_trait]
@@ -195,9 +195,15 @@ pub(crate) fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
     // Callers of facing retry; retrying here too would multiply the load. Between the services no compression is faster.
     let mut client = ShopClient::builder(url).retries(RetryPolicy::none()).gzip(false);
     if let Some(token) = &settings.service_token {
-        client = client.bearer_token(BearerToken::new(token.expose_secret())?);
+        BearerToken::new(token.expose_secret())?;
+        let token = settings.secret("SHOP_SERVICE_TOKEN", token);
+        // The client keeps it until it is rejected.
+        client = client.token_provider(move || {
+            let token = BearerToken::new(token.current().expose_secret());
+            async move { Ok(token?) }
+        });
     }
-    Ok(client.build()?)
+    Ok(tls::for_services(client, settings)?.build()?)
 }
 
 /// The port itself: this build has no failpoints.

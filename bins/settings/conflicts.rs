@@ -71,6 +71,7 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
         );
     }
     faults.extend(auth_conflicts(given));
+    faults.extend(tls_conflicts(given));
     faults.extend(name_conflicts(given));
     faults
 }
@@ -117,6 +118,28 @@ fn auth_conflicts(given: &Variables) -> Vec<String> {
     faults
 }
 
+/// Certificates without their keys, and settings that have no effect without a certificate.
+fn tls_conflicts(given: &Variables) -> Vec<String> {
+    let pairs = [
+        ("SHOP_TLS_CERT_FILE", &given.tls_cert_file, "SHOP_TLS_KEY_FILE", &given.tls_key_file),
+        ("SHOP_SERVICE_CERT_FILE", &given.service_cert_file, "SHOP_SERVICE_KEY_FILE", &given.service_key_file),
+        ("KAFKA_CERT_FILE", &given.kafka_cert_file, "KAFKA_KEY_FILE", &given.kafka_key_file),
+    ];
+    let mut faults = Vec::new();
+    for (certificate_name, certificate, key_name, key) in pairs {
+        if certificate.is_some() != key.is_some() {
+            faults.push(format!("{certificate_name} and {key_name} go together: set both or none"));
+        }
+    }
+    if given.tls_client_ca_file.is_some() && given.tls_cert_file.is_none() {
+        faults.push(
+            "SHOP_TLS_CLIENT_CA_FILE: set, but SHOP_TLS_CERT_FILE is not: clients can have a certificate over https only"
+                .to_owned(),
+        );
+    }
+    faults
+}
+
 /// Incomplete credentials, and settings that have no effect without brokers.
 fn kafka_conflicts(given: &Variables) -> Vec<String> {
     let (has_user, has_password) = (given.kafka_username.is_some(), given.kafka_password.is_some());
@@ -124,12 +147,31 @@ fn kafka_conflicts(given: &Variables) -> Vec<String> {
     if has_user != has_password {
         faults.push("KAFKA_USERNAME and KAFKA_PASSWORD go together: set both or none".to_owned());
     }
+    let of_tokens = [
+        given.kafka_oauth_token_url.is_some(),
+        given.kafka_oauth_client_id.is_some(),
+        given.kafka_oauth_client_secret.is_some(),
+    ];
+    if of_tokens.contains(&true) && of_tokens.contains(&false) {
+        faults.push(
+            "KAFKA_OAUTH_TOKEN_URL, KAFKA_OAUTH_CLIENT_ID and KAFKA_OAUTH_CLIENT_SECRET go together: set all or none"
+                .to_owned(),
+        );
+    }
+    if of_tokens.contains(&true) && has_user {
+        faults.push("KAFKA_OAUTH_TOKEN_URL and KAFKA_USERNAME are both set: unset one of them".to_owned());
+    }
+    if given.kafka_cert_file.is_some() && !given.kafka_tls {
+        faults.push("KAFKA_CERT_FILE: set, but KAFKA_TLS is off: set KAFKA_TLS=on".to_owned());
+    }
     let of_brokers = [
         ("KAFKA_USERNAME", has_user),
         ("KAFKA_PASSWORD", has_password),
         ("KAFKA_SASL_MECHANISM", given.kafka_sasl_mechanism.is_some()),
         ("KAFKA_TLS", given.kafka_tls),
         ("KAFKA_CA_FILE", given.kafka_ca_file.is_some()),
+        ("KAFKA_CERT_FILE", given.kafka_cert_file.is_some()),
+        ("KAFKA_OAUTH_TOKEN_URL", given.kafka_oauth_token_url.is_some()),
         ("KAFKA_REPLICAS", given.kafka_replicas.is_some()),
         ("KAFKA_CREATE_TOPICS", !given.kafka_create_topics),
     ];

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -16,6 +17,8 @@ pub(super) struct Environment {
     pub(super) faults: Vec<String>,
     /// The settings that are set, each with its variable if that is an alias.
     pub(super) given: Vec<String>,
+    /// The files that secrets were read from.
+    pub(super) files: BTreeMap<String, PathBuf>,
 }
 
 impl Environment {
@@ -55,7 +58,7 @@ impl Environment {
             None => name.clone(),
         };
         let given = values.keys().filter(|name| known.contains(name)).map(show).collect();
-        let mut environment = Self { values, faults, given };
+        let mut environment = Self { values, faults, given, files: BTreeMap::new() };
         SECRETS.iter().for_each(|secret| environment.read_file(secret));
         environment.add_schemes();
         ALIASES.iter().for_each(|(name, aliases)| environment.resolve_aliases(name, aliases));
@@ -75,8 +78,8 @@ impl Environment {
         match fs::read_to_string(&path) {
             Ok(text) if text.trim().is_empty() => self.faults.push(format!("{name}: {path} is empty")),
             Ok(text) => {
-                let line = text.trim_end_matches(['\n', '\r']).to_owned();
-                self.values.insert(secret.to_owned(), line);
+                self.values.insert(secret.to_owned(), without_line_end(&text).to_owned());
+                self.files.insert(secret.to_owned(), path.into());
             }
             Err(error) => self.faults.push(format!("{name}: {path} cannot be read: {error}")),
         }
@@ -129,6 +132,11 @@ impl Environment {
             Err(fault) => self.faults.push(fault.to_owned()),
         }
     }
+}
+
+/// The secret in the text of a file.
+pub(super) fn without_line_end(text: &str) -> &str {
+    text.trim_end_matches(['\n', '\r'])
 }
 
 /// The URI of `host` or `hosts`, if there are any.

@@ -11,6 +11,7 @@
 //! | `command` | the commands of management |
 //! | `command_line` | help, version, completions, the manual page, and the texts of wrong arguments |
 //! | `conflicts` | conflicts between settings |
+//! | `secret` | secrets that are read again |
 //! | `service` | facing or management |
 
 mod arguments;
@@ -21,6 +22,7 @@ mod environment;
 mod erase_arguments;
 mod file_arguments;
 mod names;
+mod secret;
 mod service;
 #[cfg(test)]
 mod settings_page_test;
@@ -31,9 +33,11 @@ mod variables;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use conf::Conf;
+use secrecy::SecretString;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_core::retention::retained_from;
 use shop_core::{Clock as _, SystemClock, Timestamp};
@@ -52,6 +56,7 @@ pub(crate) use command::{
 };
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
 pub(crate) use conflicts::missing_features;
+pub(crate) use secret::Secret;
 pub use service::ServiceKind;
 
 /// The settings of a process, with the values that follow from other settings.
@@ -64,6 +69,8 @@ pub(crate) struct Settings {
     /// The settings that the environment sets, each with its variable if that is an alias.
     pub(crate) given: Vec<String>,
     variables: Variables,
+    /// The files that secrets were read from.
+    secret_files: BTreeMap<String, PathBuf>,
 }
 
 impl Deref for Settings {
@@ -102,7 +109,7 @@ impl Settings {
         environment: Environment,
     ) -> Result<Self> {
         let is_command = service == ServiceKind::Management && move_behind_command(&mut arguments);
-        let Environment { values, mut faults, given } = environment;
+        let Environment { values, mut faults, given, files } = environment;
         let parsed = match service {
             ServiceKind::Facing => parse(service, arguments, &values).map(|variables| (None, variables)),
             ServiceKind::Management => parse(service, arguments, &values).map(Management::into_parts),
@@ -116,7 +123,9 @@ impl Settings {
                     faults.extend(conflicts(service, command.as_ref(), &variables));
                 }
                 CliError::if_any(faults).map_err(failed)?;
-                Ok(Self::new(service, command, given, variables))
+                let mut settings = Self::new(service, command, given, variables);
+                settings.secret_files = files;
+                Ok(settings)
             }
             Err(wrong) => {
                 faults.extend(wrong);
@@ -143,7 +152,12 @@ impl Settings {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        Self { service, command, given, variables }
+        Self { service, command, given, variables, secret_files: BTreeMap::new() }
+    }
+
+    /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.
+    pub(crate) fn secret(&self, name: &str, value: &SecretString) -> Secret {
+        Secret { at_start: value.clone(), file: self.secret_files.get(name).cloned() }
     }
 
     /// The completions or the manual page, when one of them was requested.
@@ -182,18 +196,27 @@ impl Settings {
         (&self.host, self.port.unwrap_or_else(port))
     }
 
+    /// `http`, or `https` with a certificate.
+    pub(crate) const fn scheme(&self) -> &'static str {
+        if self.variables.tls_cert_file.is_some() { "https" } else { "http" }
+    }
+
     /// The address in messages.
     pub(crate) fn url(&self) -> String {
-        let (host, port) = self.listen();
-        if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
+        let (scheme, (host, port)) = (self.scheme(), self.listen());
+        if host.contains(':') {
+            format!("{scheme}://[{host}]:{port}")
+        } else {
+            format!("{scheme}://{host}:{port}")
+        }
     }
 
     /// The address of the service on this machine: the loopback address if it listens on all addresses.
     pub(crate) fn url_from_here(&self) -> String {
-        let (host, port) = self.listen();
+        let (scheme, (host, port)) = (self.scheme(), self.listen());
         match host {
-            "0.0.0.0" => format!("http://127.0.0.1:{port}"),
-            "::" => format!("http://[::1]:{port}"),
+            "0.0.0.0" => format!("{scheme}://127.0.0.1:{port}"),
+            "::" => format!("{scheme}://[::1]:{port}"),
             _ => self.url(),
         }
     }

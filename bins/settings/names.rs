@@ -35,8 +35,14 @@ pub(super) const PARTS: [&str; 8] = [
 ];
 
 /// Secrets. `<name>_FILE` names a file to read one from.
-pub(super) const SECRETS: [&str; 5] =
-    ["KAFKA_PASSWORD", "MONGODB_URI", "MONGODB_PASSWORD", "DATABASE_URL", "SHOP_SERVICE_TOKEN"];
+pub(super) const SECRETS: [&str; 6] = [
+    "KAFKA_PASSWORD",
+    "KAFKA_OAUTH_CLIENT_SECRET",
+    "MONGODB_URI",
+    "MONGODB_PASSWORD",
+    "DATABASE_URL",
+    "SHOP_SERVICE_TOKEN",
+];
 
 /// Every variable with this prefix is a setting.
 const OURS: &str = "SHOP_";

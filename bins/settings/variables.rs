@@ -51,6 +51,18 @@ pub(crate) struct Variables {
     #[conf(long, env = "PORT")]
     pub(crate) port: Option<u16>,
 
+    /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when unset. It is read
+    /// again when it changes
+    #[conf(long, env = "SHOP_TLS_CERT_FILE")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// File of the private key of this certificate, PEM. It is read again when it changes
+    #[conf(long, env = "SHOP_TLS_KEY_FILE")]
+    pub(crate) tls_key_file: Option<PathBuf>,
+    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed. It is read again when
+    /// it changes [default: clients need no certificate]
+    #[conf(long, env = "SHOP_TLS_CLIENT_CA_FILE")]
+    pub(crate) tls_client_ca_file: Option<PathBuf>,
+
     /// Folder of the embedded log and store
     #[conf(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
     pub(crate) data_dir: PathBuf,
@@ -93,7 +105,8 @@ pub(crate) struct Variables {
     /// SASL password of Kafka [also: KAFKA_PASSWORD_FILE]
     #[conf(env = "KAFKA_PASSWORD", secret, value_parser = read_secret)]
     pub(crate) kafka_password: Option<SecretString>,
-    /// SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 [default: PLAIN with a user]
+    /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a user, OAUTHBEARER with
+    /// KAFKA_OAUTH_TOKEN_URL]
     #[conf(long, env = "KAFKA_SASL_MECHANISM")]
     pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to use TLS with Kafka: on or off
@@ -102,6 +115,25 @@ pub(crate) struct Variables {
     /// File of CA certificates for Kafka [default: the system's]
     #[conf(long, env = "KAFKA_CA_FILE")]
     pub(crate) kafka_ca_file: Option<PathBuf>,
+    /// File of the client certificate with its chain for Kafka, PEM; requires KAFKA_TLS
+    #[conf(long, env = "KAFKA_CERT_FILE")]
+    pub(crate) kafka_cert_file: Option<PathBuf>,
+    /// File of the private key of the client certificate, PEM
+    #[conf(long, env = "KAFKA_KEY_FILE")]
+    pub(crate) kafka_key_file: Option<PathBuf>,
+    /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are requested by client
+    /// credentials, with the id and the secret in the header Authorization
+    #[conf(long, env = "KAFKA_OAUTH_TOKEN_URL")]
+    pub(crate) kafka_oauth_token_url: Option<String>,
+    /// Client id at the token endpoint
+    #[conf(long, env = "KAFKA_OAUTH_CLIENT_ID")]
+    pub(crate) kafka_oauth_client_id: Option<String>,
+    /// Client secret at the token endpoint [also: KAFKA_OAUTH_CLIENT_SECRET_FILE, which is read again for every token]
+    #[conf(env = "KAFKA_OAUTH_CLIENT_SECRET", secret, value_parser = read_secret)]
+    pub(crate) kafka_oauth_client_secret: Option<SecretString>,
+    /// Scope of the tokens [default: none]
+    #[conf(long, env = "KAFKA_OAUTH_SCOPE")]
+    pub(crate) kafka_oauth_scope: Option<String>,
     /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none and gzip only
     #[conf(long, env = "KAFKA_COMPRESSION", default_value = "none")]
     pub(crate) kafka_compression: Compression,
@@ -182,9 +214,19 @@ pub(crate) struct Variables {
     #[conf(long, env = "SHOP_AUTH_AUDIENCE")]
     pub(crate) auth_audience: Option<String>,
     /// Token or API key with which facing calls management, users and orders, with the scopes purchases:read:any,
-    /// users:write:any, users:read:any, orders:write:any and orders:read:any [also: SHOP_SERVICE_TOKEN_FILE]
+    /// users:write:any, users:read:any, orders:write:any and orders:read:any [also:
+    /// SHOP_SERVICE_TOKEN_FILE, which is read again when the token is rejected]
     #[conf(env = "SHOP_SERVICE_TOKEN", secret, value_parser = read_secret)]
     pub(crate) service_token: Option<SecretString>,
+    /// File of CA certificates, PEM, of the services that facing calls by https [default: the system's]
+    #[conf(long, env = "SHOP_SERVICE_CA_FILE")]
+    pub(crate) service_ca_file: Option<PathBuf>,
+    /// File of the client certificate with its chain, PEM, with which facing calls them
+    #[conf(long, env = "SHOP_SERVICE_CERT_FILE")]
+    pub(crate) service_cert_file: Option<PathBuf>,
+    /// File of the private key of the client certificate, PEM
+    #[conf(long, env = "SHOP_SERVICE_KEY_FILE")]
+    pub(crate) service_key_file: Option<PathBuf>,
     /// Allowed CORS origins of facing, separated by commas, or * [default: *, with authentication none]
     #[conf(long, env = "CORS_ALLOW_ORIGINS")]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,

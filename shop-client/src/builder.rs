@@ -44,6 +44,8 @@ pub struct ShopClientBuilder {
     user_agent: Option<String>,
     connect_timeout: Duration,
     proxies: Proxies,
+    #[cfg(feature = "rustls")]
+    certificates: Certificates,
     #[cfg(feature = "gzip")]
     gzip: bool,
     timeouts: Timeouts,
@@ -59,6 +61,37 @@ enum Proxies {
     None,
     System,
     Chosen(Vec<Proxy>),
+}
+
+/// The certificates for `https`.
+#[cfg(feature = "rustls")]
+#[derive(Default)]
+struct Certificates {
+    ca: Option<Vec<u8>>,
+    /// The client's certificate and its key.
+    own: Option<Vec<u8>>,
+}
+
+#[cfg(feature = "rustls")]
+impl Certificates {
+    fn add_to(&self, mut builder: ClientBuilder) -> Result<ClientBuilder> {
+        let invalid = |what: &str, error| {
+            client_error(ErrorKind::Invalid, format!("{what} not valid PEM")).with_source(error)
+        };
+        if let Some(pem) = &self.ca {
+            let all = reqwest::Certificate::from_pem_bundle(pem);
+            let all = all.map_err(|error| invalid("the CA certificates are", error))?;
+            if all.is_empty() {
+                return Err(client_error(ErrorKind::Invalid, "there is no CA certificate in the PEM"));
+            }
+            builder = builder.tls_certs_only(all);
+        }
+        if let Some(pem) = &self.own {
+            let identity = reqwest::Identity::from_pem(pem);
+            builder = builder.identity(identity.map_err(|error| invalid("the client certificate is", error))?);
+        }
+        Ok(builder)
+    }
 }
 
 /// High enough for a busy program, low enough to bound the sockets that abandoned calls hold while a service hangs.
@@ -100,6 +133,8 @@ impl ShopClientBuilder {
             user_agent: None,
             connect_timeout: Duration::from_secs(2),
             proxies: Proxies::None,
+            #[cfg(feature = "rustls")]
+            certificates: Certificates::default(),
             #[cfg(feature = "gzip")]
             gzip: true,
             timeouts,
@@ -181,6 +216,32 @@ impl ShopClientBuilder {
     #[cfg(feature = "gzip")]
     pub const fn gzip(mut self, enable: bool) -> Self {
         self.gzip = enable;
+        self
+    }
+
+    /// Trusts these certificate authorities only, in place of the system's: one or several certificates, PEM.
+    ///
+    /// ```
+    /// use shop_client::ShopClient;
+    ///
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = ShopClient::builder("https://shop.internal")
+    ///     .ca_certificates(&std::fs::read("ca.crt")?)
+    ///     .client_certificate(&[std::fs::read("tls.crt")?, std::fs::read("tls.key")?].concat())
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "rustls")]
+    pub fn ca_certificates(mut self, pem: &[u8]) -> Self {
+        self.certificates.ca = Some(pem.to_vec());
+        self
+    }
+
+    /// Presents this certificate to a service that asks for one: the certificate with its chain and its private key, PEM.
+    #[cfg(feature = "rustls")]
+    pub fn client_certificate(mut self, pem: &[u8]) -> Self {
+        self.certificates.own = Some(pem.to_vec());
         self
     }
 
@@ -271,7 +332,7 @@ impl ShopClientBuilder {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent is not a valid
-    /// header; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to verify `https` with, or this
+    /// header, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to verify `https` with, or this
     /// build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
         let base = self.parsed_url()?;
@@ -311,11 +372,30 @@ impl ShopClientBuilder {
             Proxies::System => builder,
             Proxies::Chosen(proxies) => proxies.into_iter().fold(builder, ClientBuilder::proxy),
         };
-        with_tls(builder, base)?.build().map_err(|error| {
+        self.with_tls(builder, base)?.build().map_err(|error| {
             let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
                            apt-get install ca-certificates), or pass a client of your own";
             client_error(ErrorKind::Unsupported, message).with_source(error)
         })
+    }
+
+    #[cfg(feature = "rustls")]
+    fn with_tls(&self, builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
+        if base.scheme() == "http" {
+            // Plain HTTP needs no certificates on the machine.
+            return Ok(builder.tls_certs_only([]));
+        }
+        self.certificates.add_to(builder)
+    }
+
+    /// A build without TLS.
+    #[cfg(not(feature = "rustls"))]
+    fn with_tls(&self, builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
+        if base.scheme() == "http" {
+            return Ok(builder);
+        }
+        let message = "https needs the feature rustls of shop-client, or an http_client with TLS";
+        Err(client_error(ErrorKind::Unsupported, message))
     }
 
     fn parsed_url(&self) -> Result<Url> {
@@ -357,22 +437,6 @@ impl fmt::Debug for ShopClientBuilder {
             .field("max_in_flight", &self.max_in_flight)
             .finish_non_exhaustive()
     }
-}
-
-/// Plain HTTP needs no certificates on the machine.
-#[cfg(feature = "rustls")]
-fn with_tls(builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
-    Ok(if base.scheme() == "http" { builder.tls_certs_only([]) } else { builder })
-}
-
-/// A build without TLS.
-#[cfg(not(feature = "rustls"))]
-fn with_tls(builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
-    if base.scheme() == "http" {
-        return Ok(builder);
-    }
-    let message = "https needs the feature rustls of shop-client, or an http_client with TLS";
-    Err(client_error(ErrorKind::Unsupported, message))
 }
 
 #[cfg(test)]

@@ -126,13 +126,14 @@
 //! |---|---|---|
 //! | `auth` | [`ApiKeys`] and [`TokenVerifier`] | no |
 //! | `docs` | Swagger UI at `/docs`, which adds 1.8 MB to the binary | yes |
+//! | `tls` | [`serve_tls`]: TLS with HTTP/1.1 and HTTP/2 | no |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // In the order in which a request passes them; each imports only those below it. `routes`: the routers and their builder.
 // `openapi`: the document, generated from the routes and the dialects. `resources`: a handler per resource. `request`:
 // parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and the layers around every route. `service`: the roles behind the
-// routes, with time-outs, idempotency keys and read-your-writes. `response`: bodies, and failures in every dialect.
+// routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values that are read again when their files change. `response`: bodies, and failures in every dialect.
 mod auth;
 mod dialect;
 mod header_names;
@@ -140,6 +141,8 @@ mod held_body;
 mod metrics;
 mod openapi;
 mod options;
+#[cfg(any(feature = "auth", feature = "tls"))]
+mod refreshed;
 mod request;
 mod resources;
 mod response;
@@ -152,17 +155,21 @@ mod service_kind;
 pub use async_trait::async_trait;
 pub use auth::{Action, AnyOf, Authenticate, Authorize, Decision, Principal, Rejection, Scopes};
 #[cfg(feature = "auth")]
-pub use auth::{
-    ApiKeys, FileSource, InvalidApiKeys, InvalidKeySet, KeySet, Refreshed, TextSource, TokenVerifier,
-};
+pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 /// The crate of the routers.
 pub use axum;
 pub use dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
 pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
+#[cfg(any(feature = "auth", feature = "tls"))]
+pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, facing, management, routes};
 pub use routes::groups::RouteGroup;
 pub use server::serve::serve;
+#[cfg(feature = "tls")]
+pub use server::serve::serve_tls;
+#[cfg(feature = "tls")]
+pub use server::tls::Tls;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
 pub use service::parts::{Facing, LocalPorts, Management, Parts, PurchasesRole};
 pub use shop_core::ports::StoreSink;

@@ -35,6 +35,8 @@ pub struct HttpOptions {
     /// How long a client may take to send the head of a request, and how long a connection may be idle between two
     /// requests, before the connection is closed (default 30 s).
     pub header_read_timeout: Duration,
+    /// How long a TLS handshake may take (default 10 s).
+    pub tls_handshake_timeout: Duration,
     /// How long a client may take to send a body (default 10 s).
     pub body_read_timeout: Duration,
     /// How long a publish may take (default 5 s). After that its outcome is reported as unknown.
@@ -68,6 +70,7 @@ shop_core::option_setters!(HttpOptions {
     max_header_bytes: usize,
     max_body_bytes: usize,
     header_read_timeout: Duration,
+    tls_handshake_timeout: Duration,
     body_read_timeout: Duration,
     publish_timeout: Duration,
     query_timeout: Duration,
@@ -88,6 +91,7 @@ impl Default for HttpOptions {
             max_header_bytes: 16_384,
             max_body_bytes: 102_400,
             header_read_timeout: Duration::from_secs(30),
+            tls_handshake_timeout: Duration::from_secs(10),
             body_read_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(5),
             query_timeout: Duration::from_secs(5),

@@ -39,5 +39,6 @@ mod settings;
 mod shared_folder;
 mod shutdown;
 mod smoke;
+mod tls;
 mod verify;
 mod wire;

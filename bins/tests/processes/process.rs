@@ -124,7 +124,8 @@ impl Process {
             listening.map(|listening| listening.send(Err(said)));
         });
         let address = address.await.unwrap()?;
-        Ok(Self { child, url: format!("http://{address}") })
+        let is_tls = settings.iter().any(|(name, _)| *name == "SHOP_TLS_CERT_FILE");
+        Ok(Self { child, url: format!("{}://{address}", if is_tls { "https" } else { "http" }) })
     }
 
     pub(crate) fn client(&self) -> ShopClient {

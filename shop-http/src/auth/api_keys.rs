@@ -10,7 +10,7 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::authenticate::{Authenticate, Rejection};
 use super::authorize::Principal;
-use super::refreshed::Refreshed;
+use crate::refreshed::Refreshed;
 
 /// A list of API keys, of which it has the hashes alone.
 ///

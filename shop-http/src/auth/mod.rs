@@ -6,8 +6,6 @@ mod authenticate;
 mod authorize;
 #[cfg(feature = "auth")]
 mod key_set;
-#[cfg(feature = "auth")]
-mod refreshed;
 mod scopes;
 #[cfg(feature = "auth")]
 mod token;
@@ -20,8 +18,6 @@ pub use authorize::{Action, Authorize, Decision, Principal};
 pub(crate) use authorize::{Caller, Policy};
 #[cfg(feature = "auth")]
 pub use key_set::{InvalidKeySet, KeySet};
-#[cfg(feature = "auth")]
-pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use scopes::Scopes;
 #[cfg(feature = "auth")]
 pub use token::TokenVerifier;

@@ -15,7 +15,7 @@ use shop_core::Clock;
 use super::authenticate::{Authenticate, Rejection};
 use super::authorize::Principal;
 use super::key_set::{KeySet, VerificationKey};
-use super::refreshed::Refreshed;
+use crate::refreshed::Refreshed;
 
 /// Verifies JSON Web Tokens with the keys of their issuer.
 ///

@@ -1,6 +1,10 @@
 //! The layers around every route, and the listener that serves them.
 
+#[cfg(feature = "tls")]
+mod http2;
 pub(crate) mod layers;
 pub(crate) mod limits;
 pub(crate) mod observe;
 pub(crate) mod serve;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;

@@ -1,6 +1,6 @@
 //! Serves a router on a listener until shutdown.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +8,15 @@ use axum::Router;
 use axum::serve::Listener;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::options::HttpOptions;
+#[cfg(feature = "tls")]
+use crate::server::{http2::Http2, tls::{HTTP2, Tls}};
 
 /// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
 /// from the router. A longer head gets the status 431 without a body.
@@ -61,39 +63,95 @@ pub fn serve<S>(
 where
     S: Future<Output = ()> + Send + 'static,
 {
-    let server = Server {
-        connection: connection(options),
-        router,
-        write_timeout: options.write_timeout,
-        slots: Arc::new(Semaphore::new(options.max_connections)),
-    };
+    Server::new(router, options).run(listener, shutdown)
+}
+
+/// Serves `router` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses, within the limits of `options`. Everything else
+/// is as in [`serve`].
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_http::{Facing, HttpOptions, Tls, facing, serve_tls};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+/// let options = HttpOptions::default();
+/// let router = facing(parts, options.clone());
+/// let tls = Tls::from_files("tls.crt", "tls.key", None).await?;
+/// let listener = tokio::net::TcpListener::bind("0.0.0.0:3443").await?;
+/// serve_tls(listener, tls, router, &options, std::future::pending()).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// None so far, as [`serve`].
+#[cfg(feature = "tls")]
+pub fn serve_tls<S>(
+    listener: TcpListener,
+    tls: Tls,
+    router: Router,
+    options: &HttpOptions,
+    shutdown: S,
+) -> impl Future<Output = std::io::Result<()>> + Send + use<S>
+where
+    S: Future<Output = ()> + Send + 'static,
+{
+    let mut server = Server::new(router, options);
+    server.tls = Some((tls, Http2::new(options, max_head(options))));
     server.run(listener, shutdown)
 }
 
-/// The options of one connection.
-fn connection(options: &HttpOptions) -> http1::Builder {
-    let mut connection = http1::Builder::new();
-    connection.timer(TokioTimer::new()).header_read_timeout(options.header_read_timeout).max_header_size(
-        options.max_uri_bytes.saturating_add(options.max_header_bytes).saturating_mul(HEAD_READ),
-    );
-    connection
+/// The maximum size of a request's head.
+const fn max_head(options: &HttpOptions) -> usize {
+    options.max_uri_bytes.saturating_add(options.max_header_bytes).saturating_mul(HEAD_READ)
 }
 
 struct Server {
-    connection: http1::Builder,
+    http1: http1::Builder,
     router: Router,
     write_timeout: Duration,
     slots: Arc<Semaphore>,
+    #[cfg(feature = "tls")]
+    tls: Option<(Tls, Http2)>,
+    #[cfg(feature = "tls")]
+    handshake_timeout: Duration,
 }
 
+/// A connection with a write time-out.
+type TimedStream = Pin<Box<TimeoutStream<TcpStream>>>;
+
 impl Server {
+    fn new(router: Router, options: &HttpOptions) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(options.header_read_timeout)
+            .max_header_size(max_head(options));
+        Self {
+            http1,
+            router,
+            write_timeout: options.write_timeout,
+            slots: Arc::new(Semaphore::new(options.max_connections)),
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "tls")]
+            handshake_timeout: options.tls_handshake_timeout,
+        }
+    }
+
     async fn run(self, mut listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let mut shutdown = pin!(shutdown);
-        let connections = GracefulShutdown::new();
+        let server = Arc::new(self);
+        // Every connection has a receiver until it ends.
+        let (stop, _) = watch::channel(());
         loop {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
-                let slot = Arc::clone(&self.slots).acquire_owned().await;
+                let slot = Arc::clone(&server.slots).acquire_owned().await;
                 let (stream, _address) = Listener::accept(&mut listener).await;
                 (slot, stream)
             };
@@ -101,23 +159,67 @@ impl Server {
                 accepted = accepted => accepted,
                 () = &mut shutdown => break,
             };
-            let service = TowerToHyperService::new(self.router.clone());
-            let connection = self.connection.serve_connection(TokioIo::new(self.timed(stream)), service);
-            let connection = connections.watch(connection);
+            let (server, mut stopping) = (Arc::clone(&server), stop.subscribe());
             tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "connection failed");
-                }
-                drop(slot);
+                server.serve(stream, &mut stopping).await;
+                drop((slot, stopping));
             });
         }
         drop(listener);
-        connections.shutdown().await;
+        stop.send_replace(());
+        stop.closed().await;
         Ok(())
     }
 
+    /// Serves a connection until it ends, or until its requests in flight are completed after the server has stopped.
+    async fn serve(&self, stream: TcpStream, stopping: &mut watch::Receiver<()>) {
+        let stream = self.timed(stream);
+        #[cfg(feature = "tls")]
+        if let Some((tls, http2)) = &self.tls {
+            return self.serve_tls(stream, tls, http2, stopping).await;
+        }
+        log_failure(self.serve_http1(stream, stopping).await);
+    }
+
+    #[cfg(feature = "tls")]
+    async fn serve_tls(
+        &self,
+        stream: TimedStream,
+        tls: &Tls,
+        http2: &Http2,
+        stopping: &mut watch::Receiver<()>,
+    ) {
+        let handshake = tokio::time::timeout(self.handshake_timeout, tls.accept(stream));
+        let accepted = tokio::select! {
+            accepted = handshake => accepted,
+            _ = stopping.changed() => return,
+        };
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+            Err(_elapsed) => return tracing::debug!("TLS handshake timed out"),
+        };
+        log_failure(match stream.get_ref().1.alpn_protocol() {
+            Some(HTTP2) => http2.serve(stream, self.router.clone(), stopping).await,
+            _ => self.serve_http1(stream, stopping).await,
+        });
+    }
+
+    async fn serve_http1<S>(&self, stream: S, stopping: &mut watch::Receiver<()>) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = TowerToHyperService::new(self.router.clone());
+        let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = &mut connection => return ended,
+            _ = stopping.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }
+
     /// `stream` with a write time-out, which expires when the client reads nothing of its response.
-    fn timed(&self, stream: TcpStream) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
+    fn timed(&self, stream: TcpStream) -> TimedStream {
         // Responses are small and written at once: waiting for more to send only delays them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -125,5 +227,11 @@ impl Server {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
         Box::pin(stream)
+    }
+}
+
+fn log_failure(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection failed");
     }
 }

@@ -24,6 +24,8 @@ mod mounted;
 mod page;
 mod shop;
 mod strict;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "auth")]
 mod tokens;
 mod v1;

@@ -19,35 +19,58 @@ pub trait TextSource: fmt::Debug + Send + Sync + 'static {
     async fn read(&self) -> Result<String>;
 }
 
-/// A file.
+/// A file, or several files that are used together.
 #[derive(Debug, Clone)]
-pub struct FileSource(PathBuf);
+pub struct FileSource(Vec<PathBuf>);
 
 impl FileSource {
+    /// What the texts of several files are separated by.
+    pub const SEPARATOR: char = '\0';
+
     /// The file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self(vec![path.into()])
+    }
+
+    /// Adds the file at `path`. The text of the source is that of all files in order, with a
+    /// [`SEPARATOR`](Self::SEPARATOR) between them.
+    #[must_use]
+    pub fn and(mut self, path: impl Into<PathBuf>) -> Self {
+        self.0.push(path.into());
+        self
     }
 }
 
 #[async_trait]
 impl TextSource for FileSource {
     async fn read(&self) -> Result<String> {
-        let path = self.0.clone();
-        let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
-        let read = read.unwrap_or_else(|aborted| Err(std::io::Error::other(aborted)));
-        read.map_err(|error| {
-            let message = format!("failed to read {}", self.0.display());
-            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        let paths = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || read_all(&paths)).await;
+        read.unwrap_or_else(|aborted| {
+            Err(Error::new(ErrorKind::Internal, "reading a file was aborted").with_source(aborted))
         })
     }
+}
+
+fn read_all(paths: &[PathBuf]) -> Result<String> {
+    let mut all = String::new();
+    for (index, path) in paths.iter().enumerate() {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let message = format!("failed to read {}", path.display());
+            Error::new(ErrorKind::Unavailable, message).with_source(error)
+        })?;
+        if index > 0 {
+            all.push(FileSource::SEPARATOR);
+        }
+        all.push_str(&text);
+    }
+    Ok(all)
 }
 
 /// A value that is parsed from a text, and read again while it is in use.
 ///
 /// A failed read or an invalid text keeps the last valid value and is logged. There is no task behind it: [`get`](Self::get)
 /// reads in the background if the value is older than the maximum age.
-#[derive(Debug)]
 pub struct Refreshed<T> {
     source: Box<dyn TextSource>,
     parse: fn(&str) -> Result<T>,
@@ -58,7 +81,16 @@ pub struct Refreshed<T> {
     reading: Mutex<()>,
 }
 
-#[derive(Debug)]
+/// Without the value and its text, which may be secret.
+impl<T> fmt::Debug for Refreshed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refreshed")
+            .field("source", &self.source)
+            .field("max_age", &self.max_age)
+            .finish_non_exhaustive()
+    }
+}
+
 struct State<T> {
     value: Option<Arc<T>>,
     /// The text of the value. An unchanged text keeps the value, and what users of it have derived from it.
@@ -120,16 +152,19 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     async fn read_now(&self) -> Result<Arc<T>> {
         self.state.write().unwrap_or_else(PoisonError::into_inner).read_at = Some(self.clock.now());
         let text = self.source.read().await?;
-        let read = (self.parse)(&text)?;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        match &state.value {
-            Some(known) if state.text == text => Ok(Arc::clone(known)),
-            _ => {
-                let read = Arc::new(read);
-                (state.value, state.text) = (Some(Arc::clone(&read)), text);
-                Ok(read)
-            }
+        if let Some(known) = self.value_of(&text) {
+            return Ok(known);
         }
+        let read = Arc::new((self.parse)(&text)?);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        (state.value, state.text) = (Some(Arc::clone(&read)), text);
+        Ok(read)
+    }
+
+    /// The last valid value, if it was parsed from `text`.
+    fn value_of(&self, text: &str) -> Option<Arc<T>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.value.clone().filter(|_| state.text == text)
     }
 
     /// The last valid value, and whether the last read is at least `age` ago.

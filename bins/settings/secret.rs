@@ -1,0 +1,62 @@
+//! A secret that may change while it is in use.
+
+use std::fs;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use super::environment::without_line_end;
+
+/// A secret of the settings, with the file that it was read from.
+#[derive(Debug, Clone)]
+pub(crate) struct Secret {
+    pub(super) at_start: SecretString,
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Secret {
+    /// The secret that is in the file now, or else the one at the start of the process.
+    pub(crate) fn current(&self) -> SecretString {
+        let Some(path) = &self.file else { return self.at_start.clone() };
+        match fs::read_to_string(path) {
+            Ok(text) if !text.trim().is_empty() => without_line_end(&text).into(),
+            Ok(_) => {
+                tracing::warn!(file = %path.display(), "the file of a secret is empty: the one at the start is used");
+                self.at_start.clone()
+            }
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "a secret cannot be read: the one at the start is used");
+                self.at_start.clone()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Secret {
+    /// A secret of tests.
+    pub(crate) fn for_test(at_start: &str, file: &std::path::Path) -> Self {
+        Self { at_start: at_start.into(), file: Some(file.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn current_follows_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let secret = Secret::for_test("first", file.path());
+        for (text, expected) in [("", "first"), ("second\n", "second"), ("third \r\n", "third ")] {
+            fs::write(file.path(), text).unwrap();
+            assert_eq!(secret.current().expose_secret(), expected);
+        }
+        file.close().unwrap();
+        assert_eq!(secret.current().expose_secret(), "first");
+        let fixed = Secret { at_start: "first".into(), file: None };
+        assert_eq!(fixed.current().expose_secret(), "first");
+    }
+}

@@ -1,0 +1,118 @@
+//! Both services over TLS: with certificates for each other, and with one that is replaced.
+
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use reqwest::tls::TlsInfo;
+use shop_client::{RetryPolicy, ShopClient};
+use shop_core::NewPurchase;
+
+use crate::process::{Binary, Process, until};
+
+/// A certificate authority, whose certificates are files of a folder.
+struct Authority<'a> {
+    folder: &'a Path,
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl<'a> Authority<'a> {
+    fn new(folder: &'a Path) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        std::fs::write(folder.join("ca.crt"), &pem).unwrap();
+        Self { folder, issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Signs a certificate for 127.0.0.1 into `<name>.crt` and `<name>.key`.
+    fn sign(&self, name: &str) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        std::fs::write(self.folder.join(format!("{name}.crt")), certificate).unwrap();
+        std::fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn client(&self, process: &Process) -> ShopClient {
+        let client = ShopClient::builder(&process.url).ca_certificates(self.pem.as_bytes());
+        client.retries(RetryPolicy::none()).build().unwrap()
+    }
+}
+
+/// A health check of the process, with its settings.
+async fn is_healthy(binary: Binary, process: &Process, settings: &[(&str, &str)]) -> bool {
+    let port = process.url.rsplit(':').next().unwrap();
+    let settings = [settings, &[("PORT", port)]].concat();
+    binary.run(&["--healthcheck"], &settings).await.status.success()
+}
+
+#[tokio::test]
+async fn facing_asks_management_with_its_certificate() {
+    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let authority = Authority::new(certificates.path());
+    ["management", "facing", "client"].map(|name| authority.sign(name));
+    let path = |name: &str| authority.path(name);
+    let paths = ["ca.crt", "management.crt", "management.key", "facing.crt", "facing.key", "client.crt", "client.key"];
+    let [ca, management_crt, management_key, facing_crt, facing_key, client_crt, client_key] = &paths.map(path);
+    let of_management = [
+        ("SHOP_TLS_CERT_FILE", management_crt.as_str()),
+        ("SHOP_TLS_KEY_FILE", management_key),
+        ("SHOP_TLS_CLIENT_CA_FILE", ca),
+    ];
+    let management = Process::start(Binary::Management, data.path(), &of_management).await;
+    assert!(is_healthy(Binary::Management, &management, &of_management).await);
+
+    let of_facing = [
+        ("SHOP_TLS_CERT_FILE", facing_crt.as_str()),
+        ("SHOP_TLS_KEY_FILE", facing_key),
+        ("SHOP_SERVICE_CA_FILE", ca),
+        ("MANAGEMENT_URL", &management.url),
+        ("SHOP_SERVICE_CERT_FILE", client_crt),
+        ("SHOP_SERVICE_KEY_FILE", client_key),
+    ];
+    let facing = Process::start(Binary::Facing, data.path(), &of_facing).await;
+    assert!(is_healthy(Binary::Facing, &facing, &of_facing).await);
+    let client = authority.client(&facing);
+    client.buy(NewPurchase::of("u1").named("ada").priced("29.99").unwrap()).await.unwrap();
+    let user = client.user("u1".parse().unwrap());
+    until("list the purchase", async || user.summary().await.unwrap().count == 1).await;
+
+    // Without its certificate, management does not answer.
+    let unknown = Process::start(Binary::Facing, data.path(), &of_facing[..4]).await;
+    let client = authority.client(&unknown);
+    assert!(client.user("u1".parse().unwrap()).summary().await.is_err());
+    let settings = [&of_facing[..], &[("SHOP_DATA_DIR", data.path().to_str().unwrap())]].concat();
+    let report = Binary::Facing.run(&["--check-config"], &settings).await;
+    let said = String::from_utf8_lossy(&report.stdout);
+    assert!(report.status.success() && said.contains(&format!("certificate {facing_crt}")), "{said}");
+}
+
+#[tokio::test]
+async fn purchases_go_on_while_the_certificate_is_replaced() {
+    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let authority = Authority::new(certificates.path());
+    authority.sign("facing");
+    let (certificate, key) = (authority.path("facing.crt"), authority.path("facing.key"));
+    let settings = [("SHOP_TLS_CERT_FILE", certificate.as_str()), ("SHOP_TLS_KEY_FILE", &key)];
+    let facing = Process::start(Binary::Facing, data.path(), &settings).await;
+    let roots = [reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap()];
+    // Each request is the first on its connection.
+    let client = reqwest::Client::builder().tls_certs_only(roots).tls_info(true).pool_max_idle_per_host(0);
+    let client = client.build().unwrap();
+    let buy = async || {
+        let request = client.post(facing.path("/buy")).header("content-type", "application/json");
+        let response = request.body(r#"{"username":"ada","userid":"u1","price":1}"#).send().await.unwrap();
+        assert_eq!(response.status(), 201);
+        response.extensions().get::<TlsInfo>().unwrap().peer_certificate().unwrap().to_vec()
+    };
+    let first = buy().await;
+    authority.sign("facing");
+    until("present the new certificate", async || buy().await != first).await;
+    assert!(facing.terminate().await.success());
+}

@@ -1,0 +1,103 @@
+//! TLS with a certificate that is read again when it changes.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_core::{Error, ErrorKind, Result, SystemClock};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::server::TlsStream;
+
+use crate::refreshed::{FileSource, Refreshed};
+
+/// The protocols that a client may choose, in the order of preference.
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+pub(super) const HTTP2: &[u8] = b"h2";
+/// The files are read again by the first handshake after this time.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// The certificate of a listener, and whose certificates its clients must have. For [`serve_tls`](crate::serve_tls).
+///
+/// The files are read again while the listener is in use, at most once a second and when a client connects. New
+/// connections get the new certificate; open ones are not interrupted. Files that cannot be read, or do not fit
+/// together, are logged, and the last valid ones stay in use.
+#[derive(Debug, Clone)]
+pub struct Tls(Arc<Refreshed<ServerConfig>>);
+
+impl Tls {
+    /// Reads a certificate with its chain and its private key, both PEM. With the certificates of `client_ca`, a client
+    /// must have a certificate that one of them has signed.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is invalid, or the key is not that of the certificate.
+    pub async fn from_files(
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        client_ca: Option<PathBuf>,
+    ) -> Result<Self> {
+        let source = client_ca.into_iter().fold(FileSource::new(certificate).and(key), FileSource::and);
+        let config = Refreshed::new(source, parse, MAX_AGE, Arc::new(SystemClock));
+        config.try_read().await?;
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Does the handshake on a new connection.
+    pub(super) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let config = self.0.read_after(MAX_AGE).await;
+        let config = config.ok_or_else(|| io::Error::other("there is no certificate"))?;
+        TlsAcceptor::from(config).accept(stream).await
+    }
+}
+
+/// The configuration in the texts of the certificate, the key, and if there is one, the file of client CAs.
+fn parse(text: &str) -> Result<ServerConfig> {
+    let mut files = text.split(FileSource::SEPARATOR);
+    let chain = certificates(files.next(), "the certificate file is invalid")?;
+    let key = PrivateKeyDer::from_pem_slice(files.next().unwrap_or_default().as_bytes())
+        .map_err(|error| invalid("the key file has no private key", error))?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let unusable = |error| invalid("TLS cannot be used", error);
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?;
+    let builder = match files.next() {
+        None => builder.with_no_client_auth(),
+        Some(text) => {
+            const INVALID: &str = "the file of client CAs is invalid";
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(Some(text), INVALID)? {
+                roots.add(certificate).map_err(|error| invalid(INVALID, error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| invalid(INVALID, error))?)
+        }
+    };
+    let config = builder.with_single_cert(chain, key);
+    let mut config = config.map_err(|error| invalid("the certificate and the key do not fit", error))?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+/// The certificates in `text`, of which there is at least one.
+fn certificates(text: Option<&str>, problem: &'static str) -> Result<Vec<CertificateDer<'static>>> {
+    let text = text.unwrap_or_default().as_bytes();
+    let all = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
+    match all {
+        Ok(all) if all.is_empty() => Err(Error::new(ErrorKind::Invalid, problem).with_context("has", "no certificate")),
+        all => all.map_err(|error| invalid(problem, error)),
+    }
+}
+
+fn invalid(message: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Invalid, message).with_source(error)
+}
