@@ -74,16 +74,16 @@ end() {
   rm -f "$SERVERS_DIR/$1/pid"
 }
 
-# ports: prints the four consecutive ports of this set, chosen at its first start. The search begins at a number that
+# ports: prints the six consecutive ports of this set, chosen at its first start. The search begins at a number that
 # depends on SERVERS_DIR, so sets do not use ports of killed servers of other sets. All are below the ephemeral range.
 ports() {
   local first port
   if [ ! -e "$SERVERS_DIR/ports" ]; then
     first=$((15000 + $(cksum <<<"$SERVERS_DIR" | cut -d ' ' -f 1) % 1600 * 10))
-    for ((port = first; port < first + 4; port++)); do
+    for ((port = first; port < first + 6; port++)); do
       if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then first=$((port + 1)); fi
     done
-    echo "$first $((first + 1)) $((first + 2)) $((first + 3))" >"$SERVERS_DIR/ports"
+    echo "$first $((first + 1)) $((first + 2)) $((first + 3)) $((first + 4)) $((first + 5))" >"$SERVERS_DIR/ports"
   fi
   cat "$SERVERS_DIR/ports"
 }
@@ -93,8 +93,8 @@ ports() {
 # Downloads the jars from Maven Central or the configured mirror, compiles the MongoDB stand-in, and sets `parts`.
 fetch() {
   local key program
-  for program in java javac jar mvn; do
-    command -v $program >/dev/null || die "$program not found: install Java 17 or later with its compiler, and Maven"
+  for program in java javac jar mvn openssl; do
+    command -v $program >/dev/null || die "$program not found: install Java 17 or later with its compiler, Maven and OpenSSL"
   done
   key=$({ cat "$here"/*.sh "$here"/*.xml "$here"/*.java; java -version 2>&1; } | sha256sum | cut -c 1-16)
   parts=$SERVERS_CACHE/parts-$key
@@ -121,8 +121,9 @@ warm_up() (
   # Ends the servers if this fails.
   trap 'end kafka KILL; end mongo KILL' EXIT
   SERVERS_DIR=$parts/first
-  rm -rf "$SERVERS_DIR" "$parts/storage"
+  rm -rf "$SERVERS_DIR" "$parts/storage" "$parts/tls"
   mkdir -p "$SERVERS_DIR/kafka" "$SERVERS_DIR/mongo"
+  certify >"$parts/certify.log" 2>&1 || { tail -n 20 "$parts/certify.log" >&2; die "openssl failed"; }
   configure_kafka "$parts/storage" >"$SERVERS_DIR/format.properties"
   jvm none kafka.tools.StorageTool format --config "$SERVERS_DIR/format.properties" --cluster-id c2hvcC10ZXN0LXNlcnZlcg \
     --add-scram "SCRAM-SHA-256=[name=$sasl_user,password=$sasl_password]"
@@ -135,6 +136,20 @@ warm_up() (
   done
   rm -rf "$SERVERS_DIR"
 )
+
+# Makes a certificate authority, and a certificate of the broker and of a client, in `$parts/tls`.
+certify() {
+  local name dir=$parts/tls key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+  mkdir -p "$dir"
+  echo 'subjectAltName=DNS:localhost,IP:127.0.0.1' >"$dir/extensions"
+  openssl req -x509 "${key[@]}" -days 36500 -subj /CN=shop-test-ca -keyout "$dir/ca.key" -out "$dir/ca.crt"
+  for name in broker client; do
+    openssl req -new "${key[@]}" -subj "/CN=$name" -keyout "$dir/$name.key" -out "$dir/$name.csr"
+    openssl x509 -req -in "$dir/$name.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days 36500 \
+      -extfile "$dir/extensions" -out "$dir/$name.crt"
+  done
+  cat "$dir/broker.key" "$dir/broker.crt" >"$dir/broker.pem"
+}
 
 # jvm NAME CLASS ARGUMENT...: sets `command` to start a class, with options for a fast start. NAME: a server or `none`.
 jvm() {
@@ -154,19 +169,28 @@ jvm() {
 # ---- starting
 
 configure_kafka() { # STORAGE
-  local plain sasl controller
-  read -r plain sasl controller _ <<<"$(ports)"
+  local plain sasl controller ssl sasl_ssl
+  read -r plain sasl controller _ ssl sasl_ssl <<<"$(ports)"
   cat <<END
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$plain,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$plain,SASL_PLAINTEXT://127.0.0.1:$sasl
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$plain,SASL_PLAINTEXT://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller,SSL://127.0.0.1:$ssl,SASL_SSL://127.0.0.1:$sasl_ssl
+advertised.listeners=PLAINTEXT://127.0.0.1:$plain,SASL_PLAINTEXT://127.0.0.1:$sasl,SSL://127.0.0.1:$ssl,SASL_SSL://127.0.0.1:$sasl_ssl
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-256,OAUTHBEARER
 listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+# Accepts tokens without a signature.
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
+listener.name.ssl.ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.location=$parts/tls/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$parts/tls/ca.crt
 log.dirs=$1
 num.partitions=3
 default.replication.factor=1
@@ -208,6 +232,7 @@ start() {
 start_kafka() {
   local dir=$SERVERS_DIR/kafka command
   [ -e "$dir/data" ] || cp -r "$parts/storage" "$dir/data"
+  [ -e "$dir/tls" ] || cp -r "$parts/tls" "$dir/tls"
   configure_kafka "$dir/data" >"$dir/server.properties"
   jvm kafka kafka.Kafka "$dir/server.properties"
   launch kafka 'Kafka Server started' "${command[@]}"
@@ -222,21 +247,24 @@ start_mongo() {
     memory) ;;
     *) die "MONGO_STORE is '$store'; expected h2 or memory" ;;
   esac
-  read -r _ _ _ port <<<"$(ports)"
+  read -r _ _ _ port _ <<<"$(ports)"
   jvm mongo MongoStandIn 127.0.0.1 "$port" "$store"
   launch mongo 'Waiting for connections' "${command[@]}"
 }
 
 # exports NAME: prints the export lines.
 exports() {
-  local plain sasl mongo
-  read -r plain sasl _ mongo <<<"$(ports)"
+  local plain sasl mongo ssl sasl_ssl
+  read -r plain sasl _ mongo ssl sasl_ssl <<<"$(ports)"
   case $1 in
     kafka)
       echo "export SHOP_TEST_KAFKA=127.0.0.1:$plain"
       echo "export SHOP_TEST_KAFKA_SASL=127.0.0.1:$sasl"
       echo "export SHOP_TEST_KAFKA_SASL_USERNAME=$sasl_user"
-      echo "export SHOP_TEST_KAFKA_SASL_PASSWORD=$sasl_password" ;;
+      echo "export SHOP_TEST_KAFKA_SASL_PASSWORD=$sasl_password"
+      echo "export SHOP_TEST_KAFKA_SSL=127.0.0.1:$ssl"
+      echo "export SHOP_TEST_KAFKA_SASL_SSL=127.0.0.1:$sasl_ssl"
+      printf 'export SHOP_TEST_KAFKA_TLS=%q\n' "$SERVERS_DIR/kafka/tls" ;;
     mongo) echo "export SHOP_TEST_MONGODB_URI=mongodb://127.0.0.1:$mongo/" ;;
   esac
 }

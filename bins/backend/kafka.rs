@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};
 
+use super::oauth::TokenEndpoint;
 use super::port::{Backend, OpenPort, Topic, TopicLog};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -19,7 +20,7 @@ pub(super) struct Kafka<'a> {
 #[async_trait]
 impl Backend for Kafka<'_> {
     async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
-        let options = self.options(topic);
+        let options = self.options(topic)?;
         let log = KafkaLog::open(options).await.map_err(CliError::about(ABOUT))?;
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
         // If the broker is unavailable, the check that follows reports it.
@@ -37,7 +38,7 @@ impl Backend for Kafka<'_> {
 }
 
 impl Kafka<'_> {
-    fn options(&self, topic: Topic<'_>) -> KafkaLogOptions {
+    fn options(&self, topic: Topic<'_>) -> Result<KafkaLogOptions> {
         let settings = self.settings;
         let mut options = KafkaLogOptions::new(self.brokers);
         topic.name.clone_into(&mut options.topic);
@@ -48,10 +49,16 @@ impl Kafka<'_> {
         options.group_instance_id.clone_from(&settings.kafka_instance_id);
         options.username.clone_from(&settings.kafka_username);
         options.password.clone_from(&settings.kafka_password);
+        if let Some(endpoint) = TokenEndpoint::from_settings(settings)? {
+            options.oauth = Some(Arc::new(endpoint));
+            options.mechanism = SaslMechanism::OauthBearer;
+        }
         options.mechanism = settings.kafka_sasl_mechanism.unwrap_or(options.mechanism);
         options.tls = settings.kafka_tls;
         options.ca_file.clone_from(&settings.kafka_ca_file);
+        options.cert_file.clone_from(&settings.kafka_cert_file);
+        options.key_file.clone_from(&settings.kafka_key_file);
         options.compression = settings.kafka_compression;
-        options
+        Ok(options)
     }
 }

@@ -6,6 +6,8 @@ mod embedded;
 mod kafka;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+#[cfg(feature = "kafka")]
+mod oauth;
 mod port;
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
 mod unsupported;

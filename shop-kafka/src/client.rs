@@ -1,13 +1,19 @@
 //! The context that all librdkafka clients share: it receives their log lines, errors and statistics.
 
 use std::fmt::{self, Debug};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
+use secrecy::ExposeSecret as _;
 use shop_core::{Error, ErrorKind};
 
+use crate::OauthTokenProvider;
 use crate::error::from_kafka;
 
 /// Locks, and ignores poisoning: every statement under these locks leaves the value consistent.
@@ -20,15 +26,25 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     denied: Mutex<Option<Error>>,
+    /// What the clients authenticate with, if that is not in their configuration.
+    oauth: Option<Arc<dyn OauthTokenProvider>>,
 }
 
+/// librdkafka's error for a token that the provider did not return, with the provider's error in the reason.
+const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
+
 impl Health {
+    pub(crate) fn new(oauth: Option<Arc<dyn OauthTokenProvider>>) -> Self {
+        Self { denied: Mutex::default(), oauth }
+    }
+
     fn note(&self, error: &KafkaError, reason: &str) {
         let is_denied = matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
         );
-        if is_denied {
+        // The provider's own error is known, and may be transient.
+        if is_denied && !reason.contains(NO_TOKEN) {
             self.set_denied(from_kafka(error.clone()).with_context("reason", reason));
         }
     }
@@ -60,12 +76,14 @@ pub(crate) type OnStatistics = Box<dyn Fn(&Statistics) + Send + Sync>;
 pub(crate) struct Context<T> {
     health: Arc<Health>,
     on_statistics: Option<OnStatistics>,
+    /// Whether the client has requested its first token.
+    token_requested: AtomicBool,
     pub(crate) own: T,
 }
 
 impl<T> Context<T> {
     pub(crate) fn new(health: Arc<Health>, on_statistics: Option<OnStatistics>, own: T) -> Self {
-        Self { health, on_statistics, own }
+        Self { health, on_statistics, token_requested: AtomicBool::new(false), own }
     }
 }
 
@@ -75,7 +93,47 @@ impl<T> Debug for Context<T> {
     }
 }
 
+/// How long a new client is polled for its request for a token.
+const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Gives a new consumer its token, if it needs one. A client requests a token when it is polled, and other calls wait for it.
+pub(crate) fn authenticate<T>(consumer: &BaseConsumer<Context<T>>)
+where
+    Context<T>: ConsumerContext,
+{
+    let context = Arc::clone(consumer.context());
+    let deadline = Instant::now() + TOKEN_REQUEST_TIMEOUT;
+    while context.health.oauth.is_some()
+        && !context.token_requested.load(Ordering::Acquire)
+        && Instant::now() < deadline
+    {
+        // Without an assignment there is no record to return.
+        drop(consumer.poll(Duration::from_millis(20)));
+    }
+}
+
 impl<T: Send + Sync> ClientContext for Context<T> {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.token_requested.store(true, Ordering::Release);
+        let provider = self.health.oauth.as_ref().ok_or("there is no provider of tokens")?;
+        // Foreign code, whose panic must not end a thread of a client.
+        let token = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| provider.token()));
+        match token.map_err(|_panic| "the provider of tokens panicked")? {
+            Ok(token) => Ok(OAuthToken {
+                token: token.token.expose_secret().to_owned(),
+                principal_name: token.principal,
+                lifetime_ms: token.expires_at.as_millis(),
+            }),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "no token for Kafka");
+                self.health.set_denied(error.clone());
+                Err(error.into())
+            }
+        }
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

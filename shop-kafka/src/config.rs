@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use secrecy::ExposeSecret;
 
-use crate::{AssignmentStrategy, KafkaLogOptions};
+use crate::{AssignmentStrategy, KafkaLogOptions, SaslMechanism};
 
 /// The maximum size of a record that the producer sends. It is above the broker's default limit: a dead letter is
 /// larger than its record by some headers. The broker's limit still applies.
@@ -42,6 +42,17 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
             .set("sasl.mechanism", options.mechanism.as_str())
             .set("sasl.username", username)
             .set("sasl.password", password.expose_secret());
+    }
+    if options.oauth.is_some() {
+        config.set("sasl.mechanism", SaslMechanism::OauthBearer.as_str());
+    }
+    for (name, path) in [
+        ("ssl.certificate.location", &options.cert_file),
+        ("ssl.key.location", &options.key_file),
+    ] {
+        if let Some(path) = path {
+            config.set(name, path.to_string_lossy());
+        }
     }
     if options.tls {
         // `probe`: a statically linked OpenSSL does not know the system's certificate folder.
@@ -115,7 +126,7 @@ fn max_poll_interval(options: &KafkaLogOptions) -> Duration {
 }
 
 const fn protocol(options: &KafkaLogOptions) -> &'static str {
-    match (options.tls, options.username.is_some()) {
+    match (options.tls, options.username.is_some() || options.oauth.is_some()) {
         (false, false) => "plaintext",
         (false, true) => "sasl_plaintext",
         (true, false) => "ssl",

@@ -60,7 +60,7 @@ impl KafkaLog {
     #[expect(clippy::unused_async, reason = "same signature as the other logs")]
     pub async fn open(options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
-        let health = Arc::new(Health::default());
+        let health = Arc::new(Health::new(options.oauth.clone()));
         let monitor = TopicMonitor::start(&options, &health)?;
         let producer = ProducerHandle::start(&options, &health)?;
         let topic = Arc::new(Topic::for_log(&options));

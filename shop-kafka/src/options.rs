@@ -10,7 +10,7 @@ use crate::error::kafka_error;
 use secrecy::SecretString;
 use shop_core::{ErrorKind, Result};
 
-use crate::StatisticsObserver;
+use crate::{OauthTokenProvider, StatisticsObserver};
 
 /// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
 ///
@@ -55,6 +55,14 @@ pub struct KafkaLogOptions {
     pub tls: bool,
     /// PEM file with the trusted certificate authorities (default: the system's).
     pub ca_file: Option<PathBuf>,
+    /// PEM file with the client's certificate and its chain, for brokers that authenticate clients by TLS (default none).
+    /// It is read when a client is created, and so is `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the private key of the client's certificate. Required with `cert_file`.
+    pub key_file: Option<PathBuf>,
+    /// Provider of the tokens for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer), which replaces the user and
+    /// the password (default none).
+    pub oauth: Option<Arc<dyn OauthTokenProvider>>,
     /// Compression of record batches (default none).
     pub compression: Compression,
     /// Partition assignment strategy (default cooperative-sticky).
@@ -104,6 +112,9 @@ shop_core::option_setters!(KafkaLogOptions {
     mechanism: SaslMechanism,
     tls: bool,
     ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    oauth: Option<Arc<dyn OauthTokenProvider>>,
     compression: Compression,
     assignment: AssignmentStrategy,
     batch_records: usize,
@@ -160,6 +171,9 @@ named!(
         ScramSha256 = "SCRAM-SHA-256",
         /// SCRAM-SHA-512. Requires the feature `tls` of this crate.
         ScramSha512 = "SCRAM-SHA-512",
+        /// OAUTHBEARER, with [`oauth`](KafkaLogOptions::oauth). Requires the feature `tls` of this crate. librdkafka gives
+        /// its administrative clients no token: topics must exist, and their configuration is not read.
+        OauthBearer = "OAUTHBEARER",
     }
 );
 
@@ -218,6 +232,9 @@ impl KafkaLogOptions {
             mechanism: SaslMechanism::Plain,
             tls: false,
             ca_file: None,
+            cert_file: None,
+            key_file: None,
+            oauth: None,
             compression: Compression::None,
             assignment: AssignmentStrategy::CooperativeSticky,
             batch_records: 1_000,
@@ -263,6 +280,15 @@ impl KafkaLogOptions {
                 self.username.is_some() != self.password.is_some(),
                 "set both a user name and a password: KAFKA_USERNAME and KAFKA_PASSWORD",
             ),
+            (
+                (self.mechanism == SaslMechanism::OauthBearer) != self.oauth.is_some()
+                    || self.oauth.is_some() && self.username.is_some(),
+                "OAUTHBEARER needs a provider of tokens (KAFKA_OAUTH_TOKEN_URL) and no user, other mechanisms none",
+            ),
+            (
+                self.cert_file.is_some() != self.key_file.is_some() || self.cert_file.is_some() && !self.tls,
+                "a client certificate needs TLS and a key: KAFKA_TLS, KAFKA_CERT_FILE and KAFKA_KEY_FILE",
+            ),
         ];
         if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
             return Err(kafka_error(ErrorKind::Invalid, problem));
@@ -282,6 +308,7 @@ impl KafkaLogOptions {
             return requires("TLS");
         }
         match self.mechanism {
+            SaslMechanism::OauthBearer => requires("OAUTHBEARER"),
             SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512 if self.username.is_some() => {
                 requires("SCRAM")
             }
@@ -311,13 +338,19 @@ mod tests {
     #[test]
     fn validate_accepts_the_defaults_and_rejects_invalid_options() {
         assert!(problem(|_| {}).is_none());
-        let invalid: [fn(&mut KafkaLogOptions); 6] = [
+        let invalid: [fn(&mut KafkaLogOptions); 9] = [
             |options| options.brokers.clear(),
             |options| options.topic = "no spaces".into(),
             |options| options.partitions = 0,
             |options| options.revocation_timeout = options.session_timeout,
             |options| options.username = Some("user".into()),
             |options| options.batch_records = 0,
+            |options| options.mechanism = SaslMechanism::OauthBearer,
+            |options| options.cert_file = Some("tls.crt".into()),
+            |options| {
+                options.cert_file = Some("tls.crt".into());
+                options.key_file = Some("tls.key".into());
+            },
         ];
         for change in invalid {
             assert_eq!(problem(change).map(|error| error.kind()), Some(ErrorKind::Invalid));

@@ -16,7 +16,7 @@ use shop_core::log::LogRecord;
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::Context;
+use crate::client::{Context, authenticate};
 use crate::error::{from_kafka, kafka_error};
 use crate::log::Shared;
 use crate::record::from_message;
@@ -121,6 +121,7 @@ impl Scan {
             .set("fetch.queue.backoff.ms", "5");
         let context = Context::new(Arc::clone(&log.health), None, ());
         let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
+        authenticate(&consumer);
         let mut assignment = TopicPartitionList::new();
         let mut ends = BTreeMap::new();
         for (partition, (start, end)) in spans(&consumer, &topic, range)? {

@@ -15,7 +15,7 @@ use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
-use crate::KafkaLogOptions;
+use crate::{KafkaLogOptions, SaslMechanism};
 use crate::client::{Context, Health};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
@@ -50,6 +50,11 @@ impl TopicAdmin {
     where
         F: Future<Output = KafkaResult<T>>,
     {
+        if self.config.get("sasl.mechanism") == Some(SaslMechanism::OauthBearer.as_str()) {
+            // Nothing polls an administrative client, so it never gets a token.
+            let message = "administrative requests are not possible with OAUTHBEARER";
+            return Err(kafka_error(ErrorKind::Unsupported, message));
+        }
         let context = Context::new(Arc::clone(&self.health), None, ());
         let admin = AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
         let options = AdminOptions::new()
@@ -71,8 +76,10 @@ pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     partitions: i32,
     replication_factor: Option<u32>,
-    /// Whether a missing topic is created.
+    /// Whether a missing topic is created. With OAUTHBEARER that is not possible.
     create: bool,
+    /// The reason why it is not.
+    not_created: &'static str,
     /// The configuration of a new topic that differs from the cluster's defaults.
     config: TopicConfig,
     state: watch::Sender<State>,
@@ -112,13 +119,16 @@ impl Topic {
     }
 
     fn new(name: Arc<str>, partitions: u32, options: &KafkaLogOptions, config: TopicConfig) -> Self {
-        let (replication_factor, create) = (options.replication_factor, options.create_topics);
+        let replication_factor = options.replication_factor;
+        let create = options.create_topics && options.oauth.is_none();
+        let not_created = if options.oauth.is_some() { "OAUTHBEARER" } else { "KAFKA_CREATE_TOPICS" };
         let state = watch::Sender::new(State::Unknown);
         Self {
             name,
             partitions: number(partitions),
             replication_factor,
             create,
+            not_created,
             config,
             state,
             min_in_sync: AtomicU32::new(0),
@@ -348,8 +358,8 @@ impl Topic {
 
     fn missing(&self) -> Error {
         let message = format!(
-            "the topic {} is missing, and is not created here (KAFKA_CREATE_TOPICS): create it with {} partitions",
-            self.name, self.partitions
+            "the topic {} is missing, and is not created here ({}): create it with {} partitions",
+            self.name, self.not_created, self.partitions
         );
         kafka_error(ErrorKind::Unavailable, message).with_source(MISSING)
     }

@@ -9,7 +9,7 @@ use rdkafka::consumer::Consumer;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Context, Health, lock};
+use crate::client::{Context, Health, authenticate, lock};
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::topic::{Observer, State, Topic, TopicAdmin, topic_error};
 use crate::{KafkaLogOptions, config, thread};
@@ -159,6 +159,7 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 impl MonitorThread {
     fn run(self) {
         let mut due: Vec<Instant> = Vec::new();
+        authenticate(&self.admin.observer);
         while !self.end.is_cancelled() {
             let topics = lock(&self.topics).clone();
             due.resize(topics.len(), Instant::now());

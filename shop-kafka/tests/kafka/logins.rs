@@ -25,7 +25,7 @@ async fn as_user(logins: &Logins, (name, password): (&str, &str), mechanism: Sas
 }
 
 /// An authorized user can write, read and check.
-async fn works(fixture: &KafkaFixture) {
+pub(crate) async fn works(fixture: &KafkaFixture) {
     let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
     let purchase = purchase(1);
     soon("publish", sink.publish(&purchase)).await.unwrap();

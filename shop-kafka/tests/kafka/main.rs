@@ -15,6 +15,7 @@ mod raw;
 mod servers;
 mod settings;
 mod support;
+mod tls;
 
 use fixture::KafkaFixture;
 

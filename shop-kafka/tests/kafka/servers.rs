@@ -1,5 +1,6 @@
 //! The real broker, where there is one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::fixture::{KafkaContainer, KafkaFixture, environment};
@@ -74,6 +75,42 @@ pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
         return None;
     };
     Some((Logins { address, container: None }, (name, password)))
+}
+
+/// A broker with TLS: where clients need a certificate, where they need a login, where they need nothing, and the folder
+/// with `ca.crt`, `client.crt` and `client.key`. It has to be named, and the build must have TLS. `SHOP_TEST_REQUIRE` knows
+/// it as `scram`, like the other logins that need it.
+pub(crate) fn tls() -> Option<Tls> {
+    if !cfg!(feature = "tls") {
+        say_skipped("scram", "this test was built without the feature tls");
+        return None;
+    }
+    let named = (
+        environment("SHOP_TEST_KAFKA_SSL"),
+        environment("SHOP_TEST_KAFKA_SASL_SSL"),
+        environment("SHOP_TEST_KAFKA"),
+        environment("SHOP_TEST_KAFKA_TLS"),
+    );
+    let (Some(certificates), Some(logins), Some(open), Some(folder)) = named else {
+        say_skipped("scram", "SHOP_TEST_KAFKA_SSL, _SASL_SSL and _TLS name no broker with TLS");
+        return None;
+    };
+    Some(Tls { certificates, logins, open, folder: folder.into() })
+}
+
+/// The addresses of a broker with TLS.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    pub(crate) certificates: String,
+    pub(crate) logins: String,
+    pub(crate) open: String,
+    folder: PathBuf,
+}
+
+impl Tls {
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
+        Some(self.folder.join(name))
+    }
 }
 
 fn say_skipped(server: &str, why: &str) {

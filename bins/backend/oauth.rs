@@ -1,0 +1,242 @@
+//! Tokens for Kafka from a token endpoint, by client credentials (RFC 6749, section 4.4).
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use secrecy::ExposeSecret as _;
+use shop_core::{Clock as _, Error, ErrorKind, SystemClock, Timestamp};
+use shop_kafka::{OauthToken, OauthTokenProvider};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::auth::{ISSUER_TIMEOUT, text_of};
+use crate::settings::{Secret, Settings};
+use crate::{CliError, Result};
+
+/// The lifetime of a token whose endpoint does not say it.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+/// The time until the next request after one has failed.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A token endpoint, with the last token. A task replaces the token in time, so that clients of Kafka wait only for the
+/// first one.
+#[derive(Debug)]
+pub(super) struct TokenEndpoint {
+    latest: watch::Receiver<Option<shop_core::Result<OauthToken>>>,
+    runtime: Handle,
+}
+
+impl TokenEndpoint {
+    /// The endpoint of the settings, if there is one. Requests the first token.
+    pub(super) fn from_settings(settings: &Settings) -> Result<Option<Self>> {
+        let (Some(url), Some(client_id), Some(secret)) = (
+            &settings.kafka_oauth_token_url,
+            &settings.kafka_oauth_client_id,
+            &settings.kafka_oauth_client_secret,
+        ) else {
+            return Ok(None);
+        };
+        let credentials = Credentials {
+            http: reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?,
+            url: url.clone(),
+            client_id: client_id.clone(),
+            secret: settings.secret("KAFKA_OAUTH_CLIENT_SECRET", secret),
+            scope: settings.kafka_oauth_scope.clone(),
+        };
+        Ok(Some(Self::new(credentials)))
+    }
+
+    fn new(credentials: Credentials) -> Self {
+        let (sender, latest) = watch::channel(None);
+        let runtime = Handle::current();
+        runtime.spawn(async move {
+            // Ends when the endpoint is dropped, with the log that uses it.
+            tokio::select! {
+                () = renew(&credentials, &sender) => {}
+                () = sender.closed() => {}
+            }
+        });
+        Self { latest, runtime }
+    }
+}
+
+impl OauthTokenProvider for TokenEndpoint {
+    fn token(&self) -> shop_core::Result<OauthToken> {
+        let mut latest = self.latest.clone();
+        let known = self.runtime.block_on(timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)));
+        let unavailable = || Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka does not respond");
+        match known {
+            Ok(Ok(known)) => known.clone().ok_or_else(unavailable)?,
+            Ok(Err(_)) | Err(_) => Err(unavailable()),
+        }
+    }
+}
+
+/// Keeps a valid token in `latest`.
+async fn renew(credentials: &Credentials, latest: &watch::Sender<Option<shop_core::Result<OauthToken>>>) {
+    loop {
+        let fetched = credentials.fetch().await;
+        let wait = match &fetched {
+            // librdkafka asks for the next one after four fifths of the lifetime.
+            Ok((_, lifetime)) => *lifetime / 2,
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "failed to get a token for Kafka");
+                RETRY
+            }
+        };
+        let fetched = fetched.map(|(token, _)| token);
+        let is_usable = |token: &OauthToken| token.expires_at > SystemClock.now();
+        latest.send_if_modified(|known| {
+            let keeps = fetched.is_err() && matches!(known, Some(Ok(token)) if is_usable(token));
+            if !keeps {
+                *known = Some(fetched);
+            }
+            !keeps
+        });
+        sleep(wait.max(RETRY)).await;
+    }
+}
+
+/// What a token is requested with.
+#[derive(Debug)]
+struct Credentials {
+    http: reqwest::Client,
+    url: String,
+    client_id: String,
+    secret: Secret,
+    scope: Option<String>,
+}
+
+impl Credentials {
+    /// A new token, and its lifetime.
+    async fn fetch(&self) -> shop_core::Result<(OauthToken, Duration)> {
+        let unavailable = |error: reqwest::Error| {
+            Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka is unavailable").with_source(error)
+        };
+        let response = self.request()?.send().await.map_err(unavailable)?;
+        let status = response.status();
+        let text = text_of(response).await.map_err(unavailable)?;
+        if status.is_client_error() {
+            let message = "the token endpoint of Kafka refused: check KAFKA_OAUTH_CLIENT_ID and its secret";
+            return Err(Error::new(ErrorKind::Denied, message).with_context("status", status));
+        }
+        let token = status.is_success().then(|| parse(&text, &self.client_id)).flatten();
+        token.ok_or_else(|| {
+            let message = "the token endpoint of Kafka returned no token";
+            Error::new(ErrorKind::Unavailable, message).with_context("status", status)
+        })
+    }
+
+    fn request(&self) -> shop_core::Result<reqwest::RequestBuilder> {
+        let secret = self.secret.current();
+        let login = format!("{}:{}", encoded(&self.client_id), encoded(secret.expose_secret()));
+        let mut header = HeaderValue::try_from(format!("Basic {}", BASE64.encode(login.as_bytes())))
+            .map_err(|error| Error::new(ErrorKind::Invalid, "invalid client credentials").with_source(error))?;
+        header.set_sensitive(true);
+        let scope = self.scope.as_deref().map(|scope| format!("&scope={}", encoded(scope)));
+        let body = format!("grant_type=client_credentials{}", scope.unwrap_or_default());
+        let request = self.http.post(&self.url).header(AUTHORIZATION, header);
+        Ok(request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
+    }
+}
+
+/// The token in the response of an endpoint, and its lifetime.
+fn parse(text: &str, client_id: &str) -> Option<(OauthToken, Duration)> {
+    let response: serde_json::Value = serde_json::from_str(text).ok()?;
+    let token = response["access_token"].as_str().filter(|token| !token.is_empty())?;
+    let lifetime = response["expires_in"].as_u64().map_or(DEFAULT_LIFETIME, Duration::from_secs);
+    let lifetime_millis = i64::try_from(lifetime.as_millis()).ok()?;
+    let expires_at = SystemClock.now().as_millis().saturating_add(lifetime_millis);
+    let expires_at = Timestamp::from_millis(expires_at).unwrap_or(Timestamp::MAX);
+    Some((OauthToken::new(token, client_id, expires_at), lifetime))
+}
+
+fn encoded(text: &str) -> String {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An endpoint that gives these responses in turn. Returns its address, and what was sent.
+    async fn endpoint(responses: Vec<(u16, &'static str)>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let mut requests = Vec::new();
+            for (status, body) in responses {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = String::new();
+                while !request.contains("grant_type") {
+                    let mut part = [0; 4_096];
+                    let length = stream.read(&mut part).await.unwrap();
+                    request.push_str(std::str::from_utf8(&part[..length]).unwrap());
+                }
+                requests.push(request);
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+                stream.write_all((head + body).as_bytes()).await.unwrap();
+            }
+            requests
+        });
+        (url, served)
+    }
+
+    fn credentials(url: String, secret: Secret) -> Credentials {
+        let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let (client_id, scope) = ("shop:1".to_owned(), Some("kafka write".to_owned()));
+        Credentials { http, url, client_id, secret, scope }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_requested_with_the_secret_in_the_file() {
+        let token = r#"{"access_token":"abc","token_type":"bearer","expires_in":60}"#;
+        let responses = vec![(200, token), (401, "{}"), (200, "{}"), (500, ""), (200, token)];
+        let (url, served) = endpoint(responses).await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let credentials = credentials(url, Secret::for_test("first", file.path()));
+        let (token, lifetime) = credentials.fetch().await.unwrap();
+        assert_eq!((token.token.expose_secret(), lifetime), ("abc", Duration::from_secs(60)));
+        for kind in [ErrorKind::Denied, ErrorKind::Unavailable, ErrorKind::Unavailable] {
+            assert_eq!(credentials.fetch().await.unwrap_err().kind(), kind);
+        }
+        std::fs::write(file.path(), "second\n").unwrap();
+        credentials.fetch().await.unwrap();
+        let requests = served.await.unwrap();
+        let login = |text: &str| format!("authorization: Basic {}\r\n", BASE64.encode(text.as_bytes()));
+        assert!(requests[0].contains(&login("shop%3A1:first")), "{}", requests[0]);
+        assert!(requests[0].ends_with("grant_type=client_credentials&scope=kafka%20write"), "{}", requests[0]);
+        assert!(requests[4].contains(&login("shop%3A1:second")), "{}", requests[4]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn clients_get_the_first_token_and_its_successors() {
+        let responses = vec![
+            (503, ""),
+            (200, r#"{"access_token":"first","expires_in":1}"#),
+            (200, r#"{"access_token":"second","expires_in":3600}"#),
+        ];
+        let (url, served) = endpoint(responses).await;
+        let secret = Secret::for_test("secret", "/nowhere".as_ref());
+        let endpoint = Arc::new(TokenEndpoint::new(credentials(url, secret)));
+        let token = || {
+            let endpoint = Arc::clone(&endpoint);
+            tokio::task::spawn_blocking(move || endpoint.token())
+        };
+        assert_eq!(token().await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+        served.await.unwrap();
+        while token().await.unwrap().is_ok_and(|token| token.token.expose_secret() != "second") {}
+        let latest = token().await.unwrap().unwrap();
+        assert_eq!((latest.token.expose_secret(), latest.principal.as_str()), ("second", "shop:1"));
+    }
+}

@@ -1,0 +1,134 @@
+//! Brokers with TLS: certificates of clients, logins, and tokens.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::fixture::KafkaFixture;
+use crate::logins::works;
+use crate::servers::{self, Tls};
+use crate::support::{purchase, read_all, soon};
+use shop_core::conformance::LogFixture as _;
+use shop_core::log::LogAdmin as _;
+use shop_core::ports::PurchaseSink as _;
+use shop_core::{Clock as _, ErrorKind, Result, SystemClock, Timestamp};
+use shop_kafka::{KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism};
+
+fn with_tls(tls: &Tls) -> impl FnOnce(&mut KafkaLogOptions) {
+    |options| {
+        options.tls = true;
+        options.ca_file = tls.file("ca.crt");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_certificate_is_presented_and_required() {
+    let Some(tls) = servers::tls() else { return };
+    let with_certificate = KafkaFixture::on_brokers_with(&tls.certificates, |options| {
+        with_tls(&tls)(options);
+        options.cert_file = tls.file("client.crt");
+        options.key_file = tls.file("client.key");
+    });
+    works(&with_certificate.await).await;
+    let without = KafkaFixture::on_brokers_with(&tls.certificates, with_tls(&tls)).await;
+    let error = soon("publish", without.log().sink().publish(&purchase(1))).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_with_scram_works_over_tls_with_a_known_authority() {
+    let (Some(tls), Some((_, (name, password)))) = (servers::tls(), servers::scram_logins()) else { return };
+    let login = |options: &mut KafkaLogOptions| {
+        options.username = Some(name.clone());
+        options.password = Some(password.clone().into());
+        options.mechanism = SaslMechanism::ScramSha256;
+    };
+    let known = KafkaFixture::on_brokers_with(&tls.logins, |options| {
+        with_tls(&tls)(options);
+        login(options);
+    });
+    works(&known.await).await;
+    // That of a client is not an authority.
+    let unknown = KafkaFixture::on_brokers_with(&tls.logins, |options| {
+        login(options);
+        (options.tls, options.ca_file) = (true, tls.file("client.crt"));
+    });
+    let sink = unknown.await.log().sink();
+    let error = soon("publish", sink.publish(&purchase(1))).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+}
+
+/// Tokens without a signature, which the broker of the tests accepts. Each expires soon.
+#[derive(Debug, Default)]
+struct Issuer {
+    issued: AtomicUsize,
+    is_unavailable: bool,
+}
+
+const LIFETIME_MILLIS: i64 = 3_000;
+
+impl OauthTokenProvider for Issuer {
+    fn token(&self) -> Result<OauthToken> {
+        if self.is_unavailable {
+            return Err(shop_core::Error::new(ErrorKind::Unavailable, "the issuer is unavailable"));
+        }
+        self.issued.fetch_add(1, Ordering::Relaxed);
+        let now = SystemClock.now().as_millis();
+        let (issued, expires) = (now / 1_000, (now + LIFETIME_MILLIS) / 1_000 + 60);
+        let claims = format!(r#"{{"sub":"shop","iat":{issued},"exp":{expires}}}"#);
+        let encoded = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
+        let token = format!("{}.{}.", encoded(r#"{"alg":"none"}"#), encoded(&claims));
+        let expires_at = Timestamp::from_millis(now + LIFETIME_MILLIS).unwrap();
+        Ok(OauthToken::new(token, "shop", expires_at))
+    }
+}
+
+fn with_tokens(tls: &Tls, issuer: &Arc<Issuer>) -> impl FnOnce(&mut KafkaLogOptions) {
+    let issuer = Arc::clone(issuer);
+    move |options| {
+        with_tls(tls)(options);
+        (options.oauth, options.mechanism) = (Some(issuer), SaslMechanism::OauthBearer);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_presented_and_renewed() {
+    let Some(tls) = servers::tls() else { return };
+    let open = KafkaFixture::on_brokers_with(&tls.open, |_| {}).await;
+    for check in [open.log().sink().check(), open.log().dead_letters().check()] {
+        soon("create the topics", check).await.unwrap();
+    }
+    let issuer = Arc::new(Issuer::default());
+    let fixture = KafkaFixture::on_brokers_with(&tls.logins, |options| {
+        with_tokens(&tls, &issuer)(options);
+        options.topic = open.topic().to_owned();
+    });
+    let fixture = fixture.await;
+    works(&fixture).await;
+    // The producer, the consumer and the monitor of the topics have one each, and renew it.
+    let issued = issuer.issued.load(Ordering::Relaxed);
+    assert!(issued >= 3, "{issued}");
+    let sink = fixture.log().sink();
+    let source = fixture.source("other").await;
+    let mut published = BTreeSet::new();
+    while issuer.issued.load(Ordering::Relaxed) < issued + 3 {
+        let purchase = purchase(1);
+        soon("publish", sink.publish(&purchase)).await.unwrap();
+        published.insert(purchase.id);
+    }
+    read_all(source.as_ref(), &published).await;
+    assert!(soon("scan", fixture.log().scan()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_token_and_a_missing_topic_are_explained() {
+    let Some(tls) = servers::tls() else { return };
+    let without = Arc::new(Issuer { is_unavailable: true, ..Issuer::default() });
+    let fixture = KafkaFixture::on_brokers_with(&tls.logins, with_tokens(&tls, &without)).await;
+    let error = soon("publish", fixture.log().sink().publish(&purchase(1))).await.unwrap_err();
+    assert!(error.message().contains("issuer is unavailable"), "{error}");
+    let issuer = Arc::new(Issuer::default());
+    let fixture = KafkaFixture::on_brokers_with(&tls.logins, with_tokens(&tls, &issuer)).await;
+    let error = soon("publish", fixture.log().sink().publish(&purchase(1))).await.unwrap_err();
+    assert!(error.message().contains("is missing, and is not created here (OAUTHBEARER)"), "{error}");
+}
