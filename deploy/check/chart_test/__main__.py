@@ -5,6 +5,7 @@ import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+import certificates  # noqa: F401  registers cases
 import entities  # noqa: F401  registers cases
 import manifests
 import notes_test

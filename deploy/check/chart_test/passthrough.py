@@ -16,6 +16,12 @@ GIVEN = {
     "affinity": {"nodeAffinity": {}}, "extraEnv": [{"name": "LOG_LEVEL", "value": "debug"}],
     "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
     "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "3Gi"}},
+    "annotations": {"c": "d"}, "podLabels": {"team": "checkout"}, "priorityClassName": "high",
+    "extraVolumes": [{"name": "x", "emptyDir": {}}], "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
+    "extraInitContainers": [{
+        "name": "first", "image": "first:1", "resources": {"requests": {"cpu": "1m"}, "limits": {"memory": "1Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+    }],
 }  # fmt: skip
 
 
@@ -25,7 +31,11 @@ def pod_values_are_passed_through(r):
         template = r.of("Deployment", component)["spec"]["template"]
         container = template["spec"]["containers"][0]
         assert GIVEN["podAnnotations"].items() <= template["metadata"]["annotations"].items()
-        for name in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints"):
+        assert r.of("Deployment", component)["metadata"]["annotations"] == GIVEN["annotations"]
+        assert GIVEN["podLabels"].items() <= template["metadata"]["labels"].items()
+        assert GIVEN["extraVolumes"][0] in template["spec"]["volumes"] and GIVEN["extraVolumeMounts"][0] in container["volumeMounts"]
+        assert template["spec"]["initContainers"] == GIVEN["extraInitContainers"]
+        for name in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName"):
             assert template["spec"][name] == GIVEN[name], name
         assert container["env"] == GIVEN["extraEnv"] and container["resources"]["limits"] == {"memory": "3Gi"}
 
@@ -33,11 +43,16 @@ def pod_values_are_passed_through(r):
 @case(
     SERVERS,
     set_json(facing__service__annotations={"a": "b"}, ingress__annotations={"c": "d"}, serviceAccount__annotations={"e": "f"}),
+    set_json(facing__service__loadBalancerSourceRanges=["10.0.0.0/8"], networkPolicy__extraEgress=[{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]),
+    set_json(extraObjects=[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra", "labels": {"app.kubernetes.io/component": "extra"}}}]),
     sets(facing__service__type="LoadBalancer", ingress__enabled="true", ingress__className="nginx", facing__pdb__maxUnavailable="50%"),
 )
 def other_values_are_passed_through(r):
     service = r.of("Service", "facing")
     assert service["metadata"]["annotations"] == {"a": "b"} and service["spec"]["type"] == "LoadBalancer"
+    assert service["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert r.of("NetworkPolicy", "facing")["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "10.1.0.0/16"}}]
+    assert "extra" in r.names("ConfigMap")
     ingress = r.all("Ingress")[0]
     assert ingress["metadata"]["annotations"] == {"c": "d"} and ingress["spec"]["ingressClassName"] == "nginx"
     assert "tls" not in ingress["spec"] and "host" not in ingress["spec"]["rules"][0]

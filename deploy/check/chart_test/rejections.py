@@ -76,6 +76,27 @@ REJECTIONS = {
     ),
     "unknown SASL mechanism": (SERVERS + sets(kafka__sasl__mechanism="GSSAPI"), ["/kafka/sasl/mechanism"]),
     "CA certificates without TLS": (SERVERS + sets(kafka__tls__caSecret="s"), ["kafka.tls.caSecret without"]),
+    "client certificate without TLS": (SERVERS + sets(kafka__tls__certSecret="s"), ["kafka.tls.certSecret without"]),
+    "tokens without a client": (
+        SERVERS + sets(kafka__oauth__tokenUrl="https://i/token"), ["kafka.oauth.clientId", "kafka.oauth.existingSecret"]
+    ),
+    "tokens and SASL": (
+        SERVERS + SASL + sets(kafka__oauth__tokenUrl="https://i/t", kafka__oauth__clientId="c", kafka__oauth__existingSecret="s"),
+        ["kafka.oauth.tokenUrl with kafka.sasl.mechanism"],
+    ),
+    "tokens and topic job": (
+        SERVERS
+        + sets(kafka__oauth__tokenUrl="https://i/t", kafka__oauth__clientId="c", kafka__oauth__existingSecret="s", topicJob__enabled="true"),
+        ["kafka.oauth with topicJob"],
+    ),
+    "client of tokens without endpoint": (SERVERS + sets(kafka__oauth__clientId="c"), ["no kafka.oauth.tokenUrl"]),
+    "client CA without certificate": (
+        SERVERS + sets(tls__clientCaSecret="s"), ["tls.clientCaSecret without tls.secret", "tls.clientSecret"]
+    ),
+    "CA of plain HTTP": (SERVERS + sets(tls__caSecret="s"), ["tls.caSecret or tls.clientSecret without tls.secret"]),
+    "CA of MongoDB with hosts": (
+        sets(kafka__bootstrapServers="k:9092", mongodb__hosts="m:27017", mongodb__caSecret="s"), ["mongodb.caSecret with mongodb.hosts"]
+    ),
     "SASL with internal Kafka": (
         sets(kafka__internal__enabled="true", mongodb__uri="mongodb://m") + SASL, ["kafka.internal.enabled with kafka.sasl"]
     ),

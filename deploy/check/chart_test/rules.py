@@ -11,7 +11,7 @@ OWN = ("facing", "management", "users", "orders")
 # Flags of danielqsj/kafka_exporter v1.9.0.
 EXPORTER_FLAGS = {
     "kafka.server", "kafka.version", "web.listen-address", "topic.filter", "group.filter", "sasl.enabled",
-    "sasl.mechanism", "sasl.username", "sasl.password", "tls.enabled", "tls.ca-file",
+    "sasl.mechanism", "sasl.username", "sasl.password", "tls.enabled", "tls.ca-file", "tls.cert-file", "tls.key-file",
 }  # fmt: skip
 
 
@@ -169,9 +169,17 @@ def probes_use_their_paths(rendering):
         if component not in OWN or document["kind"] != "Deployment":
             continue
         container = pod["containers"][0]
+        variables = rendering.variables(component)
         for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
-            request = container.get(f"{probe}Probe", {}).get("httpGet")
-            if request != {"path": path, "port": "http"}:
+            given = container.get(f"{probe}Probe", {})
+            request = given.get("httpGet")
+            if "SHOP_TLS_CLIENT_CA_FILE" in variables:
+                # The kubelet has no certificate.
+                request, fits = given, not request and ("exec" if probe == "readiness" else "tcpSocket") in given
+            else:
+                scheme = {"scheme": "HTTPS"} if "SHOP_TLS_CERT_FILE" in variables else {}
+                fits = request == {"path": path, "port": "http"} | scheme
+            if not fits:
                 yield f"{component}: the {probe} probe is {request}"
 
 
@@ -204,10 +212,14 @@ def settings_are_known(rendering):
             for item in source["secret"]["items"]
         }
         named = {value for name, value in variables.items() if name.endswith("_FILE")}
+        # The connection string names it.
+        files.discard("/etc/shop/secrets/mongodb-ca.crt")
         if files != named:
             yield f"{component} reads {sorted(named)}, mounted are {sorted(files)}"
         for variable in {"MANAGEMENT_URL", "USERS_URL", "ORDERS_URL"} & set(variables):
-            host, port = variables[variable].removeprefix("http://").split(":")
+            scheme, host, port = re.fullmatch(r"(https?)://(.+):(\d+)", variables[variable]).groups()
+            if (scheme == "https") != ("SHOP_TLS_CERT_FILE" in variables):
+                yield f"{component} calls {host} by {scheme}"
             ports = rendering.one("Service", host)["spec"]["ports"]
             if [known["port"] for known in ports] != [int(port)]:
                 yield f"{component} connects to {host}:{port}, which has the ports {ports}"

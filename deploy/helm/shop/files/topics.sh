@@ -14,12 +14,13 @@
 #   REPLICATION          replicas of a partition; 0: the default of the brokers
 #   KAFKA_SASL_MECHANISM, KAFKA_USERNAME, KAFKA_PASSWORD_FILE     credentials (optional)
 #   KAFKA_TLS, KAFKA_CA_FILE                                      `on` to use TLS; CA certificates
+#   KAFKA_CERT_FILE, KAFKA_KEY_FILE                               client certificate and its key (optional)
 #   KAFKA_BIN            folder of Kafka's programs (default /opt/kafka/bin)
 #   PAUSE                seconds between two polls (default 5)
 set -euo pipefail
 programs=${KAFKA_BIN:-/opt/kafka/bin}
 settings=$(mktemp)
-trap 'rm -f "$settings" "$settings.errors"' EXIT
+trap 'rm -f "$settings" "$settings.errors" "$settings.pem"' EXIT
 
 # Client settings. The password is escaped twice: for JAAS and for the properties file.
 protocol=PLAINTEXT
@@ -37,6 +38,11 @@ if [ -n "${KAFKA_SASL_MECHANISM:-}" ]; then
 fi
 if [ -n "${KAFKA_CA_FILE:-}" ]; then
   printf 'ssl.truststore.type=PEM\nssl.truststore.location=%s\n' "$KAFKA_CA_FILE" >>"$settings"
+fi
+if [ -n "${KAFKA_CERT_FILE:-}" ]; then
+  # Java reads both from one file.
+  cat "$KAFKA_KEY_FILE" "$KAFKA_CERT_FILE" >"$settings.pem"
+  printf 'ssl.keystore.type=PEM\nssl.keystore.location=%s\n' "$settings.pem" >>"$settings"
 fi
 echo "security.protocol=$protocol" >>"$settings"
 

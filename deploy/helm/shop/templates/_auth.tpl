@@ -41,9 +41,14 @@ SHOP_SERVICE_TOKEN_FILE: /etc/shop/secrets/service-token
 {{/* The port of the keys of the issuer; empty without one. */}}
 {{- define "shop.auth.port" -}}
 {{- with .Values.auth.jwksUrl -}}
+{{- include "shop.port" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The port in a URL. */}}
+{{- define "shop.port" -}}
 {{- $url := urlParse . -}}
 {{- default (ternary "443" "80" (eq $url.scheme "https")) (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host)) -}}
-{{- end -}}
 {{- end -}}
 
 {{- define "shop.checks.auth" -}}

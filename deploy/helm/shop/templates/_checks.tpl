@@ -12,6 +12,7 @@
 {{- $faults = concat $faults (include "shop.checks.replicas" . | fromJsonArray) -}}
 {{- end -}}
 {{- $faults = concat $faults (include "shop.checks.auth" . | fromJsonArray) -}}
+{{- $faults = concat $faults (include "shop.checks.tls" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.others" . | fromJsonArray) -}}
 {{- with $faults -}}
 {{- fail (printf "\n- %s" (join "\n- " .)) -}}
@@ -54,8 +55,8 @@
 {{- else if not (or .internal.enabled .bootstrapServers) -}}
 {{- $faults = append $faults "kafka.bootstrapServers is not set: set it to the brokers, or set kafka.internal.enabled for a trial, or mode to embedded" -}}
 {{- end -}}
-{{- if and .internal.enabled (or .sasl.mechanism .tls.enabled) -}}
-{{- $faults = append $faults "kafka.internal.enabled with kafka.sasl or kafka.tls: the internal broker supports neither" -}}
+{{- if and .internal.enabled (or .sasl.mechanism .oauth.tokenUrl .tls.enabled) -}}
+{{- $faults = append $faults "kafka.internal.enabled with kafka.sasl, kafka.oauth or kafka.tls: the internal broker supports none of them" -}}
 {{- end -}}
 {{- if and .internal.enabled (gt (default .replicationFactor $.Values.topicJob.replicationFactor | int) 1) -}}
 {{- $faults = append $faults "kafka.internal.enabled with kafka.replicationFactor or topicJob.replicationFactor: the internal Kafka has one broker, so one replica" -}}
@@ -72,6 +73,22 @@
 {{- end -}}
 {{- if and .sasl.password .sasl.existingSecret -}}
 {{- $faults = append $faults "kafka.sasl.password with kafka.sasl.existingSecret: unset one of them" -}}
+{{- end -}}
+{{- if .oauth.tokenUrl -}}
+{{- if not (and .oauth.clientId .oauth.existingSecret) -}}
+{{- $faults = append $faults "kafka.oauth.tokenUrl without kafka.oauth.clientId or kafka.oauth.existingSecret" -}}
+{{- end -}}
+{{- if .sasl.mechanism -}}
+{{- $faults = append $faults "kafka.oauth.tokenUrl with kafka.sasl.mechanism: unset one of them" -}}
+{{- end -}}
+{{- if or $.Values.topicJob.enabled $.Values.kafkaExporter.enabled (eq $.Values.management.autoscaling.type "keda") -}}
+{{- $faults = append $faults "kafka.oauth with topicJob, kafkaExporter or management.autoscaling.type keda: these have no token" -}}
+{{- end -}}
+{{- else if or .oauth.clientId .oauth.existingSecret .oauth.scope -}}
+{{- $faults = append $faults "kafka.oauth has values but no kafka.oauth.tokenUrl" -}}
+{{- end -}}
+{{- if and .tls.certSecret (not .tls.enabled) -}}
+{{- $faults = append $faults "kafka.tls.certSecret without kafka.tls.enabled" -}}
 {{- end -}}
 {{- if and .tls.caSecret (not .tls.enabled) -}}
 {{- $faults = append $faults "kafka.tls.caSecret without kafka.tls.enabled" -}}
@@ -106,6 +123,9 @@
 {{- $faults = append $faults "mongodb.internal.enabled with mongodb.uri or mongodb.hosts: unset one of them" -}}
 {{- else if not (or .internal.enabled .uri .hosts .existingSecret) -}}
 {{- $faults = append $faults "none of mongodb.uri, mongodb.hosts and mongodb.existingSecret is set: set one of them, or set mongodb.internal.enabled for a trial, or mode to embedded" -}}
+{{- end -}}
+{{- if and .caSecret (or .hosts .internal.enabled) -}}
+{{- $faults = append $faults "mongodb.caSecret with mongodb.hosts or mongodb.internal: only a connection string names its file; set mongodb.uri or mongodb.existingSecret" -}}
 {{- end -}}
 {{- if and .uri (or .hosts .username .password .existingSecret) -}}
 {{- $faults = append $faults "mongodb.uri with mongodb.hosts, username, password or existingSecret: the URI includes them; unset the others" -}}

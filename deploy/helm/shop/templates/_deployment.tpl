@@ -13,6 +13,10 @@ metadata:
   name: {{ $name }}
   labels:
     {{- include "shop.labels" . | nindent 4 }}
+  {{- with $own.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   {{- if $embedded }}
   replicas: 1
@@ -37,6 +41,9 @@ spec:
     metadata:
       labels:
         {{- include "shop.podLabels" . | nindent 8 }}
+        {{- with $own.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       annotations:
         # Settings are read at startup: a change must replace the pods.
         checksum/settings: {{ include "shop.variables" . | sha256sum }}
@@ -47,6 +54,9 @@ spec:
         {{- end }}
         {{- if $root.Values.metrics.annotations }}
         prometheus.io/scrape: "true"
+        {{- if $root.Values.tls.secret }}
+        prometheus.io/scheme: https
+        {{- end }}
         prometheus.io/path: /metrics
         prometheus.io/port: {{ $own.port | quote }}
         {{- end }}
@@ -55,13 +65,21 @@ spec:
         {{- end }}
     spec:
       {{- include "shop.podBasics" $root | nindent 6 }}
+      {{- with $own.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
       # Longer than preStop and drain together, so a shutdown is not cut short.
       terminationGracePeriodSeconds: {{ add $root.Values.preStopSeconds $root.Values.settings.drainSeconds 5 }}
       securityContext:
         {{- include "shop.podSecurity" (dict "user" 10001 "group" 10001) | nindent 8 }}
       {{- include "shop.placement" (dict "own" $own "selector" (include "shop.selector" .)) | nindent 6 }}
-      {{- if $waits }}
+      {{- if or $waits $own.extraInitContainers }}
       initContainers:
+        {{- with $own.extraInitContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- end }}
+      {{- if $waits }}
         {{- include "shop.topics.container" (list $root "topics.sh" "wait") | nindent 8 }}
           env:
             - {name: TOPICS, value: {{ include "shop.topics.of" . | quote }}}
@@ -86,16 +104,16 @@ spec:
               containerPort: {{ $own.port }}
           # An unavailable Kafka or MongoDB fails no probe: requests that do not need it are still served.
           startupProbe:
-            httpGet: {path: /livez, port: http}
+            {{- include "shop.tls.probe" (list $root $service "/livez") | nindent 12 }}
             periodSeconds: 2
             failureThreshold: 60
           livenessProbe:
-            httpGet: {path: /livez, port: http}
+            {{- include "shop.tls.probe" (list $root $service "/livez") | nindent 12 }}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 3
           readinessProbe:
-            httpGet: {path: /readyz, port: http}
+            {{- include "shop.tls.probe" (list $root $service "/readyz") | nindent 12 }}
             periodSeconds: 5
             timeoutSeconds: 5
             failureThreshold: 2
@@ -107,8 +125,11 @@ spec:
           {{- end }}
           resources:
             {{- toYaml $own.resources | nindent 12 }}
-          {{- if or $files $embedded }}
+          {{- if or $files $embedded $own.extraVolumeMounts }}
           volumeMounts:
+            {{- with $own.extraVolumeMounts }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
             {{- if $files }}
             - name: secrets
               mountPath: /etc/shop/secrets
@@ -119,8 +140,11 @@ spec:
               mountPath: /data
             {{- end }}
           {{- end }}
-      {{- if or $files $embedded $waits }}
+      {{- if or $files $embedded $waits $own.extraVolumes }}
       volumes:
+        {{- with $own.extraVolumes }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
         {{- if $waits }}
         {{- include "shop.topics.volumes" $root | nindent 8 }}
         {{- end }}
@@ -147,6 +171,7 @@ spec:
 {{- with $root.Values.settings -}}
 HOST: 0.0.0.0
 {{ include "shop.auth.variables" (list $root $service) }}
+{{- include "shop.tls.variables" (list $root $service) }}
 PORT: {{ get (get $root.Values $service) "port" | quote }}
 SHOP_ROLES: {{ include "shop.roles" (list $root $service) | quote }}
 SHOP_DIALECT: {{ .dialect | quote }}
@@ -182,7 +207,7 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{/* The secret files that a service reads. Facing does not connect to MongoDB. */}}
 {{- define "shop.files" -}}
 {{- $root := index . 0 -}}
-{{- $files := include "shop.auth.files" . -}}
+{{- $files := printf "%s%s" (include "shop.auth.files" .) (include "shop.tls.files" .) -}}
 {{- if eq $root.Values.mode "cluster" -}}
 {{- $files = printf "%s%s" $files (include "shop.kafka.files" $root) -}}
 {{- if ne (index . 1) "facing" -}}

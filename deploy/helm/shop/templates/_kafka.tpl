@@ -78,10 +78,25 @@ KAFKA_SASL_MECHANISM: {{ .sasl.mechanism | quote }}
 KAFKA_USERNAME: {{ .sasl.username | quote }}
 KAFKA_PASSWORD_FILE: /etc/shop/secrets/kafka-password
 {{- end }}
+{{- with .oauth }}
+{{- if .tokenUrl }}
+KAFKA_SASL_MECHANISM: OAUTHBEARER
+KAFKA_OAUTH_TOKEN_URL: {{ .tokenUrl | quote }}
+KAFKA_OAUTH_CLIENT_ID: {{ .clientId | quote }}
+KAFKA_OAUTH_CLIENT_SECRET_FILE: /etc/shop/secrets/kafka-oauth-secret
+{{- with .scope }}
+KAFKA_OAUTH_SCOPE: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if .tls.enabled }}
 KAFKA_TLS: "on"
 {{- if .tls.caSecret }}
 KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
+{{- end }}
+{{- if .tls.certSecret }}
+KAFKA_CERT_FILE: /etc/shop/secrets/kafka-client.crt
+KAFKA_KEY_FILE: /etc/shop/secrets/kafka-client.key
 {{- end }}
 {{- end }}
 {{- end }}
@@ -136,19 +151,44 @@ KAFKA_CA_FILE: /etc/shop/secrets/kafka-ca.crt
       - key: {{ .sasl.passwordKey }}
         path: kafka-password
 {{- end }}
-{{- if and .tls.enabled .tls.caSecret }}
+{{- include "shop.kafka.tlsFiles" $ }}
+{{- if .oauth.tokenUrl }}
 - secret:
-    name: {{ .tls.caSecret }}
+    name: {{ .oauth.existingSecret }}
     items:
-      - key: {{ .tls.caKey }}
-        path: kafka-ca.crt
+      - key: {{ .oauth.secretKey }}
+        path: kafka-oauth-secret
 {{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* The ports in the addresses of Kafka. */}}
+{{- define "shop.kafka.tlsFiles" -}}
+{{- with .Values.kafka.tls -}}
+{{- if and .enabled .caSecret }}
+- secret:
+    name: {{ .caSecret }}
+    items:
+      - key: {{ .caKey }}
+        path: kafka-ca.crt
+{{- end }}
+{{- if and .enabled .certSecret }}
+- secret:
+    name: {{ .certSecret }}
+    items:
+      - key: tls.crt
+        path: kafka-client.crt
+      - key: tls.key
+        path: kafka-client.key
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The ports in the addresses of Kafka and of its token endpoint. */}}
 {{- define "shop.kafka.ports" -}}
 {{- $ports := list -}}
+{{- with .Values.kafka.oauth.tokenUrl -}}
+{{- $ports = append $ports (include "shop.port" .) -}}
+{{- end -}}
 {{- range regexFindAll ":[0-9]+" (include "shop.kafka.servers" .) -1 -}}
 {{- $ports = append $ports (trimPrefix ":" .) -}}
 {{- end -}}

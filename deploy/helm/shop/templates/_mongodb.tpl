@@ -113,6 +113,15 @@ MONGODB_URI_FILE: /etc/shop/secrets/mongodb-uri
       - key: {{ $own.passwordKey }}
         path: mongodb-password
 {{- end }}
+{{- with (index . 0).Values.mongodb }}
+{{- if .caSecret }}
+- secret:
+    name: {{ .caSecret }}
+    items:
+      - key: {{ .caKey }}
+        path: mongodb-ca.crt
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* The ports in the addresses of MongoDB, 27017 by default: (list $ "management"). */}}

@@ -117,5 +117,5 @@ those without a separate deployment. */}}
 {{/* The URL of a service: (list $ "management"). */}}
 {{- define "shop.address" -}}
 {{- $own := get (index . 0).Values (index . 1) -}}
-http://{{ include "shop.name" . }}:{{ $own.service.port }}
+{{ include "shop.tls.scheme" (index . 0) }}://{{ include "shop.name" . }}:{{ $own.service.port }}
 {{- end -}}
