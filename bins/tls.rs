@@ -55,7 +55,8 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
     let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return Ok(None);
     };
-    let mut client = reqwest::Client::builder().no_proxy().tls_certs_only([]).tls_danger_accept_invalid_certs(true);
+    let mut client =
+        reqwest::Client::builder().no_proxy().tls_certs_only([]).tls_danger_accept_invalid_certs(true);
     if settings.tls_client_ca_file.is_some() {
         let pem = match client_certificate(settings)? {
             Some(pem) => pem,
@@ -82,5 +83,6 @@ fn pair(certificate: (&str, &Path), key: (&str, &Path)) -> Result<Vec<u8>> {
 }
 
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| CliError::new(format!("{setting}: failed to read {}: {error}", path.display())))
+    fs::read(path)
+        .map_err(|error| CliError::new(format!("{setting}: failed to read {}: {error}", path.display())))
 }

@@ -66,8 +66,12 @@ impl TokenEndpoint {
 impl OauthTokenProvider for TokenEndpoint {
     fn token(&self) -> shop_core::Result<OauthToken> {
         let mut latest = self.latest.clone();
-        let known = self.runtime.block_on(timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)));
-        let unavailable = || Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka does not respond");
+        let known = self.runtime.block_on(async {
+            // On the runtime, which has the timers.
+            timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)).await
+        });
+        let unavailable =
+            || Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka does not respond");
         match known {
             Ok(Ok(known)) => known.clone().ok_or_else(unavailable)?,
             Ok(Err(_)) | Err(_) => Err(unavailable()),
@@ -114,7 +118,8 @@ impl Credentials {
     /// A new token, and its lifetime.
     async fn fetch(&self) -> shop_core::Result<(OauthToken, Duration)> {
         let unavailable = |error: reqwest::Error| {
-            Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka is unavailable").with_source(error)
+            Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka is unavailable")
+                .with_source(error)
         };
         let response = self.request()?.send().await.map_err(unavailable)?;
         let status = response.status();
@@ -134,7 +139,9 @@ impl Credentials {
         let secret = self.secret.current();
         let login = format!("{}:{}", encoded(&self.client_id), encoded(secret.expose_secret()));
         let mut header = HeaderValue::try_from(format!("Basic {}", BASE64.encode(login.as_bytes())))
-            .map_err(|error| Error::new(ErrorKind::Invalid, "invalid client credentials").with_source(error))?;
+            .map_err(|error| {
+                Error::new(ErrorKind::Invalid, "invalid client credentials").with_source(error)
+            })?;
         header.set_sensitive(true);
         let scope = self.scope.as_deref().map(|scope| format!("&scope={}", encoded(scope)));
         let body = format!("grant_type=client_credentials{}", scope.unwrap_or_default());
@@ -184,7 +191,8 @@ mod tests {
                 }
                 requests.push(request);
                 let length = body.len();
-                let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+                let head =
+                    format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
                 stream.write_all((head + body).as_bytes()).await.unwrap();
             }
             requests
@@ -215,7 +223,11 @@ mod tests {
         let requests = served.await.unwrap();
         let login = |text: &str| format!("authorization: Basic {}\r\n", BASE64.encode(text.as_bytes()));
         assert!(requests[0].contains(&login("shop%3A1:first")), "{}", requests[0]);
-        assert!(requests[0].ends_with("grant_type=client_credentials&scope=kafka%20write"), "{}", requests[0]);
+        assert!(
+            requests[0].ends_with("grant_type=client_credentials&scope=kafka%20write"),
+            "{}",
+            requests[0]
+        );
         assert!(requests[4].contains(&login("shop%3A1:second")), "{}", requests[4]);
     }
 

@@ -122,7 +122,12 @@ fn auth_conflicts(given: &Variables) -> Vec<String> {
 fn tls_conflicts(given: &Variables) -> Vec<String> {
     let pairs = [
         ("SHOP_TLS_CERT_FILE", &given.tls_cert_file, "SHOP_TLS_KEY_FILE", &given.tls_key_file),
-        ("SHOP_SERVICE_CERT_FILE", &given.service_cert_file, "SHOP_SERVICE_KEY_FILE", &given.service_key_file),
+        (
+            "SHOP_SERVICE_CERT_FILE",
+            &given.service_cert_file,
+            "SHOP_SERVICE_KEY_FILE",
+            &given.service_key_file,
+        ),
         ("KAFKA_CERT_FILE", &given.kafka_cert_file, "KAFKA_KEY_FILE", &given.kafka_key_file),
     ];
     let mut faults = Vec::new();
@@ -133,7 +138,7 @@ fn tls_conflicts(given: &Variables) -> Vec<String> {
     }
     if given.tls_client_ca_file.is_some() && given.tls_cert_file.is_none() {
         faults.push(
-            "SHOP_TLS_CLIENT_CA_FILE: set, but SHOP_TLS_CERT_FILE is not: clients can have a certificate over https only"
+            "SHOP_TLS_CLIENT_CA_FILE: set, but SHOP_TLS_CERT_FILE is not: plain HTTP has no certificates of clients"
                 .to_owned(),
         );
     }

@@ -140,6 +140,37 @@ fn kafka_settings_without_brokers_are_errors() {
 }
 
 #[test]
+fn incomplete_certificates_and_tokens_are_errors() {
+    let brokers = ("KAFKA_BOOTSTRAP_SERVERS", "k:1");
+    for (pairs, said) in [
+        (&[("SHOP_TLS_CERT_FILE", "a")][..], "SHOP_TLS_CERT_FILE and SHOP_TLS_KEY_FILE go together"),
+        (&[("SHOP_TLS_CLIENT_CA_FILE", "a")], "SHOP_TLS_CERT_FILE is not"),
+        (&[("SHOP_SERVICE_KEY_FILE", "a")], "SHOP_SERVICE_CERT_FILE and SHOP_SERVICE_KEY_FILE go together"),
+        (&[brokers, ("KAFKA_CERT_FILE", "a"), ("KAFKA_KEY_FILE", "b")], "KAFKA_TLS is off"),
+        (&[brokers, ("KAFKA_TLS", "on"), ("KAFKA_CERT_FILE", "a")], "KAFKA_CERT_FILE and KAFKA_KEY_FILE"),
+        (&[brokers, ("KAFKA_OAUTH_TOKEN_URL", "https://i/token")], "KAFKA_OAUTH_CLIENT_SECRET go together"),
+        (&[("KAFKA_OAUTH_TOKEN_URL", "https://i/token")], "KAFKA_BOOTSTRAP_SERVERS is not"),
+    ] {
+        let wrong = faults(ServiceKind::Management, pairs);
+        assert!(wrong.contains(said), "{pairs:?}: {wrong}");
+    }
+    let pair = [("SHOP_TLS_CERT_FILE", "a"), ("SHOP_TLS_KEY_FILE", "b"), ("HOST", "0.0.0.0")];
+    let management = read(ServiceKind::Management, &pair).unwrap();
+    assert_eq!(management.url_from_here(), "https://127.0.0.1:3001");
+}
+
+#[test]
+fn secrets_are_read_again_from_their_files() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "first").unwrap();
+    let path = file.path().to_str().unwrap();
+    let settings = read(ServiceKind::Facing, &[("SHOP_SERVICE_TOKEN_FILE", path)]).unwrap();
+    let token = settings.secret("SHOP_SERVICE_TOKEN", settings.service_token.as_ref().unwrap());
+    std::fs::write(file.path(), "second").unwrap();
+    assert_eq!(secrecy::ExposeSecret::expose_secret(&token.current()), "second");
+}
+
+#[test]
 fn topics_are_created_with_the_brokers_replication_by_default() {
     let kafka = |more: &[(&str, &str)]| {
         let pairs = [&[("KAFKA_BROKERS", "a:1"), ("MANAGEMENT_URL", "http://m:1")], more].concat();

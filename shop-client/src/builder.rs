@@ -88,7 +88,8 @@ impl Certificates {
         }
         if let Some(pem) = &self.own {
             let identity = reqwest::Identity::from_pem(pem);
-            builder = builder.identity(identity.map_err(|error| invalid("the client certificate is", error))?);
+            builder =
+                builder.identity(identity.map_err(|error| invalid("the client certificate is", error))?);
         }
         Ok(builder)
     }
@@ -145,12 +146,12 @@ impl ShopClientBuilder {
         }
     }
 
-    /// Uses this HTTP client, with its pool, proxies, compression and certificates; those set here are ignored, as is the
-    /// connect time-out. Its other time-outs apply in addition to those set here. Disable its redirects and retries:
-    /// this client rejects the former and does the latter.
+    /// Uses this HTTP client, with its pool, proxies, compression and certificates; those set here are ignored, as is
+    /// the connect time-out. Its other time-outs apply in addition to those set here. Disable its redirects and
+    /// retries: this client rejects the former and does the latter.
     ///
-    /// It is the way to another TLS backend or provider of cryptography: disable the default features of this crate, and
-    /// enable those in your dependency on [`reqwest`].
+    /// It is the way to another TLS backend or provider of cryptography: disable the default features of this crate,
+    /// and enable those in your dependency on [`reqwest`].
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -185,8 +186,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Sends requests through the proxies of the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`. By
-    /// default no proxy is used, whatever the environment says: a purchase is sent to the configured address only.
+    /// Sends requests through the proxies of the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
+    /// By default no proxy is used, whatever the environment says: a purchase is sent to the configured address only.
     pub fn system_proxy(mut self) -> Self {
         self.proxies = Proxies::System;
         self
@@ -238,7 +239,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Presents this certificate to a service that asks for one: the certificate with its chain and its private key, PEM.
+    /// Presents this certificate to a service that asks for one: the certificate with its chain and its private key,
+    /// PEM.
     #[cfg(feature = "rustls")]
     pub fn client_certificate(mut self, pem: &[u8]) -> Self {
         self.certificates.own = Some(pem.to_vec());
@@ -332,8 +334,8 @@ impl ShopClientBuilder {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent is not a valid
-    /// header, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to verify `https` with, or this
-    /// build has no TLS: enable the feature `rustls`, or pass an HTTP client.
+    /// header, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
+    /// verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
         let base = self.parsed_url()?;
         let name = self.user_agent.as_deref();

@@ -132,8 +132,9 @@
 
 // In the order in which a request passes them; each imports only those below it. `routes`: the routers and their builder.
 // `openapi`: the document, generated from the routes and the dialects. `resources`: a handler per resource. `request`:
-// parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and the layers around every route. `service`: the roles behind the
-// routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values that are read again when their files change. `response`: bodies, and failures in every dialect.
+// parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and the layers around every
+// route. `service`: the roles behind the routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values
+// that are read again when their files change. `response`: bodies, and failures in every dialect.
 mod auth;
 mod dialect;
 mod header_names;

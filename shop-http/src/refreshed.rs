@@ -69,8 +69,8 @@ fn read_all(paths: &[PathBuf]) -> Result<String> {
 
 /// A value that is parsed from a text, and read again while it is in use.
 ///
-/// A failed read or an invalid text keeps the last valid value and is logged. There is no task behind it: [`get`](Self::get)
-/// reads in the background if the value is older than the maximum age.
+/// A failed read or an invalid text keeps the last valid value and is logged. There is no task behind it:
+/// [`get`](Self::get) reads in the background if the value is older than the maximum age.
 pub struct Refreshed<T> {
     source: Box<dyn TextSource>,
     parse: fn(&str) -> Result<T>,

@@ -96,7 +96,8 @@ impl<T> Debug for Context<T> {
 /// How long a new client is polled for its request for a token.
 const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Gives a new consumer its token, if it needs one. A client requests a token when it is polled, and other calls wait for it.
+/// Gives a new consumer its token, if it needs one. A client requests a token when it is polled, and other calls wait
+/// for it.
 pub(crate) fn authenticate<T>(consumer: &BaseConsumer<Context<T>>)
 where
     Context<T>: ConsumerContext,

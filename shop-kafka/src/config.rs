@@ -46,10 +46,9 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     if options.oauth.is_some() {
         config.set("sasl.mechanism", SaslMechanism::OauthBearer.as_str());
     }
-    for (name, path) in [
-        ("ssl.certificate.location", &options.cert_file),
-        ("ssl.key.location", &options.key_file),
-    ] {
+    for (name, path) in
+        [("ssl.certificate.location", &options.cert_file), ("ssl.key.location", &options.key_file)]
+    {
         if let Some(path) = path {
             config.set(name, path.to_string_lossy());
         }

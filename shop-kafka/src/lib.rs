@@ -74,8 +74,8 @@
 //! ```
 //!
 //! The tokens of OAUTHBEARER come from an [`OauthTokenProvider`]. librdkafka's administrative clients get none
-//! (<https://github.com/confluentinc/librdkafka/issues/3753>), so with OAUTHBEARER the topic and its dead-letter topic must
-//! exist, and receipts do not say how many replicas have the purchase.
+//! (<https://github.com/confluentinc/librdkafka/issues/3753>), so with OAUTHBEARER the topic and its dead-letter topic
+//! must exist, and receipts do not say how many replicas have the purchase.
 //!
 //! # Metrics
 //!

@@ -43,8 +43,8 @@ impl OauthToken {
 /// ```
 pub trait OauthTokenProvider: fmt::Debug + Send + Sync + 'static {
     /// A token that is valid now. Each client calls this at its start and before its token expires, on a thread that
-    /// delivers records and acknowledgements: keep a token at hand, and do not wait long for a new one. Not called from an
-    /// async task.
+    /// delivers records and acknowledgements: keep a token at hand, and do not wait long for a new one. Not called from
+    /// an async task.
     ///
     /// # Errors
     /// When there is no token. It is requested again after 10 s.

@@ -55,13 +55,13 @@ pub struct KafkaLogOptions {
     pub tls: bool,
     /// PEM file with the trusted certificate authorities (default: the system's).
     pub ca_file: Option<PathBuf>,
-    /// PEM file with the client's certificate and its chain, for brokers that authenticate clients by TLS (default none).
-    /// It is read when a client is created, and so is `key_file`.
+    /// PEM file with the client's certificate and its chain, for brokers that authenticate clients by TLS (default
+    /// none). It is read when a client is created, and so is `key_file`.
     pub cert_file: Option<PathBuf>,
     /// PEM file with the private key of the client's certificate. Required with `cert_file`.
     pub key_file: Option<PathBuf>,
-    /// Provider of the tokens for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer), which replaces the user and
-    /// the password (default none).
+    /// Provider of the tokens for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer), which replaces the user
+    /// and the password (default none).
     pub oauth: Option<Arc<dyn OauthTokenProvider>>,
     /// Compression of record batches (default none).
     pub compression: Compression,
@@ -171,8 +171,8 @@ named!(
         ScramSha256 = "SCRAM-SHA-256",
         /// SCRAM-SHA-512. Requires the feature `tls` of this crate.
         ScramSha512 = "SCRAM-SHA-512",
-        /// OAUTHBEARER, with [`oauth`](KafkaLogOptions::oauth). Requires the feature `tls` of this crate. librdkafka gives
-        /// its administrative clients no token: topics must exist, and their configuration is not read.
+        /// OAUTHBEARER, with [`oauth`](KafkaLogOptions::oauth). Requires the feature `tls` of this crate. librdkafka
+        /// gives its administrative clients no token: topics must exist, and their configuration is not read.
         OauthBearer = "OAUTHBEARER",
     }
 );

@@ -15,11 +15,11 @@ use rdkafka::metadata::{Metadata, MetadataPartition, MetadataTopic};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
-use crate::{KafkaLogOptions, SaslMechanism};
 use crate::client::{Context, Health};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::thread::close_in_background;
+use crate::{KafkaLogOptions, SaslMechanism};
 
 /// A client for metadata requests.
 pub(crate) type Observer = BaseConsumer<Context<()>>;

@@ -57,11 +57,20 @@ async fn facing_asks_management_with_its_certificate() {
     let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let authority = Authority::new(certificates.path());
     ["management", "facing", "client"].map(|name| authority.sign(name));
-    let path = |name: &str| authority.path(name);
-    let paths = ["ca.crt", "management.crt", "management.key", "facing.crt", "facing.key", "client.crt", "client.key"];
-    let [ca, management_crt, management_key, facing_crt, facing_key, client_crt, client_key] = &paths.map(path);
+    let names = [
+        "ca.crt",
+        "management.crt",
+        "management.key",
+        "facing.crt",
+        "facing.key",
+        "client.crt",
+        "client.key",
+    ];
+    let paths = names.map(|name| authority.path(name));
+    let [ca, management_crt, management_key, facing_crt, facing_key, client_crt, client_key] =
+        paths.each_ref().map(String::as_str);
     let of_management = [
-        ("SHOP_TLS_CERT_FILE", management_crt.as_str()),
+        ("SHOP_TLS_CERT_FILE", management_crt),
         ("SHOP_TLS_KEY_FILE", management_key),
         ("SHOP_TLS_CLIENT_CA_FILE", ca),
     ];
@@ -69,10 +78,10 @@ async fn facing_asks_management_with_its_certificate() {
     assert!(is_healthy(Binary::Management, &management, &of_management).await);
 
     let of_facing = [
-        ("SHOP_TLS_CERT_FILE", facing_crt.as_str()),
+        ("SHOP_TLS_CERT_FILE", facing_crt),
         ("SHOP_TLS_KEY_FILE", facing_key),
         ("SHOP_SERVICE_CA_FILE", ca),
-        ("MANAGEMENT_URL", &management.url),
+        ("MANAGEMENT_URL", management.url.as_str()),
         ("SHOP_SERVICE_CERT_FILE", client_crt),
         ("SHOP_SERVICE_KEY_FILE", client_key),
     ];
@@ -99,7 +108,7 @@ async fn purchases_go_on_while_the_certificate_is_replaced() {
     let authority = Authority::new(certificates.path());
     authority.sign("facing");
     let (certificate, key) = (authority.path("facing.crt"), authority.path("facing.key"));
-    let settings = [("SHOP_TLS_CERT_FILE", certificate.as_str()), ("SHOP_TLS_KEY_FILE", &key)];
+    let settings = [("SHOP_TLS_CERT_FILE", certificate.as_str()), ("SHOP_TLS_KEY_FILE", key.as_str())];
     let facing = Process::start(Binary::Facing, data.path(), &settings).await;
     let roots = [reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap()];
     // Each request is the first on its connection.

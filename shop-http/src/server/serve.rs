@@ -16,7 +16,10 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::options::HttpOptions;
 #[cfg(feature = "tls")]
-use crate::server::{http2::Http2, tls::{HTTP2, Tls}};
+use crate::server::{
+    http2::Http2,
+    tls::{HTTP2, Tls},
+};
 
 /// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
 /// from the router. A longer head gets the status 431 without a body.
@@ -66,8 +69,8 @@ where
     Server::new(router, options).run(listener, shutdown)
 }
 
-/// Serves `router` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses, within the limits of `options`. Everything else
-/// is as in [`serve`].
+/// Serves `router` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses, within the limits of `options`. Everything
+/// else is as in [`serve`].
 ///
 /// ```no_run
 /// use std::sync::Arc;

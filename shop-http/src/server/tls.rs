@@ -93,7 +93,9 @@ fn certificates(text: Option<&str>, problem: &'static str) -> Result<Vec<Certifi
     let text = text.unwrap_or_default().as_bytes();
     let all = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     match all {
-        Ok(all) if all.is_empty() => Err(Error::new(ErrorKind::Invalid, problem).with_context("has", "no certificate")),
+        Ok(all) if all.is_empty() => {
+            Err(Error::new(ErrorKind::Invalid, problem).with_context("has", "no certificate"))
+        }
         all => all.map_err(|error| invalid(problem, error)),
     }
 }

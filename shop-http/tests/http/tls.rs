@@ -132,7 +132,9 @@ impl Served {
         TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
 
-    async fn http2(&self) -> (SendRequest<Body>, Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>) {
+    async fn http2(
+        &self,
+    ) -> (SendRequest<Body>, Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>) {
         let stream = self.connect(None, "h2").await.unwrap();
         handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap()
     }
@@ -285,7 +287,8 @@ async fn stopping_completes_requests_over_http2() {
     let (mut client, connection) = served.http2().await;
     let connection = tokio::spawn(connection);
     let (parts, mut body) = mpsc::channel::<&'static str>(1);
-    let body = futures_util::stream::poll_fn(move |context| body.poll_recv(context)).map(Ok::<_, std::io::Error>);
+    let body =
+        futures_util::stream::poll_fn(move |context| body.poll_recv(context)).map(Ok::<_, std::io::Error>);
     let buy = Request::post("https://localhost/buy").header("content-type", "application/json");
     let answer = tokio::spawn(client.send_request(buy.body(Body::from_stream(body)).unwrap()));
     parts.send(r#"{"username":"ada","userid":"u1""#).await.unwrap();

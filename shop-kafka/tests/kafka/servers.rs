@@ -77,9 +77,9 @@ pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
     Some((Logins { address, container: None }, (name, password)))
 }
 
-/// A broker with TLS: where clients need a certificate, where they need a login, where they need nothing, and the folder
-/// with `ca.crt`, `client.crt` and `client.key`. It has to be named, and the build must have TLS. `SHOP_TEST_REQUIRE` knows
-/// it as `scram`, like the other logins that need it.
+/// A broker with TLS: where clients need a certificate, where they need a login, where they need nothing, and the
+/// folder with `ca.crt`, `client.crt` and `client.key`. It has to be named, and the build must have TLS.
+/// `SHOP_TEST_REQUIRE` knows it as `scram`, like the other logins that need it.
 pub(crate) fn tls() -> Option<Tls> {
     if !cfg!(feature = "tls") {
         say_skipped("scram", "this test was built without the feature tls");
