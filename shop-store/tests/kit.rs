@@ -10,6 +10,8 @@ use shop_core::conformance::{
 mod embedded;
 #[path = "support/mongo.rs"]
 mod mongo;
+#[path = "support/mongo_tls.rs"]
+mod mongo_tls;
 
 use embedded::{EmbeddedAccounts, EmbeddedFixture, OwnDatabase};
 use mongo::{MongoAccounts, MongoFixture, OwnCollection};

@@ -9,7 +9,7 @@ use crate::logins::works;
 use crate::servers::{self, Tls};
 use crate::support::{purchase, read_all, soon};
 use shop_core::conformance::LogFixture as _;
-use shop_core::log::LogAdmin as _;
+use shop_core::log::{DeadLetters as _, LogAdmin as _};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, ErrorKind, Result, SystemClock, Timestamp};
 use shop_kafka::{KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism};
@@ -87,7 +87,8 @@ fn with_tokens(tls: &Tls, issuer: &Arc<Issuer>) -> impl FnOnce(&mut KafkaLogOpti
     let issuer = Arc::clone(issuer);
     move |options| {
         with_tls(tls)(options);
-        (options.oauth, options.mechanism) = (Some(issuer), SaslMechanism::OauthBearer);
+        options.oauth = Some(issuer);
+        options.mechanism = SaslMechanism::OauthBearer;
     }
 }
 
