@@ -52,6 +52,7 @@ impl Measured {
         metrics.note_dead_letters_waiting("purchases", &BTreeMap::new());
         metrics.note_retention("purchases", None);
         metrics.count_unreadable(Arc::default());
+        metrics.count_expired(Arc::default());
         metrics.note_log_usage("purchases", &LogUsage::new(1, 1, None, 0));
         let ingest = Ingest::new(source, Arc::clone(&stored) as _, letters, IngestOptions::default());
         let ingest = ingest.with_observer(metrics.ingest_observer());
