@@ -7,7 +7,7 @@ use rustix::fs::{Access, access};
 use serde_json::{Map, json};
 use shop_core::ports::PurchaseQuery as _;
 use shop_core::record::Record;
-use shop_http::CorsOrigins;
+use shop_http::{AccessLog, CorsOrigins};
 
 use crate::backend::{self, Backend, EntityStore, OpenPort, Topic, client};
 use crate::roles::ProcessRole;
@@ -45,6 +45,8 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> 
         lines.push(("CORS", origins(&settings.cors())));
     }
     lines.push(("log level", settings.log_level.clone()));
+    lines.push(("traces", if settings.has_collector() { "on" } else { "off" }.to_owned()));
+    lines.push(("access log", requests(settings.access_log())));
     lines.push(("drain", format!("{:?}", settings.drain())));
     let given = if settings.given.is_empty() { "none".to_owned() } else { settings.given.join(", ") };
     lines.push(("variables", given));
@@ -60,6 +62,14 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> 
     let lines: String = lines.iter().map(|(what, value)| format!("  {what:<16} {value}\n")).collect();
     let result = if works { "all is well" } else { "not all is well" };
     commands::print(&format!("{service}\n{lines}{result}\n")).map(drop)
+}
+
+fn requests(log: AccessLog) -> String {
+    match log {
+        AccessLog::All => "on".to_owned(),
+        AccessLog::OneIn(number) => format!("1/{number}"),
+        _ => "off".to_owned(),
+    }
 }
 
 fn origins(cors: &CorsOrigins) -> String {

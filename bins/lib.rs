@@ -14,6 +14,7 @@
 //! | `roles` | the roles of a process |
 //! | `telemetry` | logging |
 //! | `tls` | certificates of this service, and for calls of others |
+//! | `traces` | traces, exported to an OpenTelemetry collector |
 //! | `signal` | shutdown by signals |
 //! | `error` | the error of a binary, and its exit code |
 
@@ -35,6 +36,7 @@ mod settings;
 mod signal;
 mod telemetry;
 mod tls;
+mod traces;
 
 use error::{CliError, Result, ended};
 pub use settings::{ServiceKind, check_settings};

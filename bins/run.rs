@@ -23,7 +23,7 @@ async fn work(service: ServiceKind) -> Result<()> {
         return commands::print(&String::from_utf8_lossy(&text)).map(drop);
     }
     let shutdown = signal::shutdown()?;
-    telemetry::init(&settings)?;
+    let exporter = telemetry::init(&settings)?;
     if settings.healthcheck {
         return healthcheck::run(&settings).await;
     }
@@ -56,7 +56,11 @@ async fn work(service: ServiceKind) -> Result<()> {
         Some(tls) => serve_tls(listener, tls, router, &options, stopped).left_future(),
         None => serve(listener, router, &options, stopped).right_future(),
     };
-    run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await
+    let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await;
+    if let Some(exporter) = exporter {
+        exporter.shutdown().await;
+    }
+    ended
 }
 
 /// Listens on the address of the settings.

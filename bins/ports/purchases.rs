@@ -10,7 +10,7 @@ use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 use super::{Background, note};
 use crate::backend::{self, Closed, PurchasesStore, Topic, TopicLog, client, with_failpoints};
 use crate::settings::Settings;
-use crate::{CliError, Result};
+use crate::{CliError, Result, traces};
 
 /// The ports of purchases.
 pub(super) struct Purchases {
@@ -48,6 +48,7 @@ pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Resul
         (None, None) => return Err(CliError::new("there is no store to list purchases from")),
     };
     let sink = with_failpoints::<dyn PurchaseSink>(Arc::clone(&log.sink));
+    let sink = traces::sink_with_spans(sink, &log.topic, settings);
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
     Ok(Purchases { sink, log, store, query, local, ingest: None })
 }
@@ -87,7 +88,8 @@ impl Purchases {
                 with_failpoints(self.log.log.dead_letters()),
                 settings.ingest_options(),
             );
-            let ingest = ingest.with_observer(metrics.ingest_observer());
+            let ingest =
+                ingest.with_observer(traces::observer_with_spans(metrics.ingest_observer(), settings));
             self.ingest = Some(background.ingest(ingest, &self.log, metrics));
             if let Some(keep) = settings.purchase_retention {
                 let retention = Retention::new(Arc::clone(&store.erase), RetentionOptions::new(keep));

@@ -41,7 +41,7 @@ use secrecy::SecretString;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_core::retention::retained_from;
 use shop_core::{Clock as _, SystemClock, Timestamp};
-use shop_http::{CorsOrigins, HttpOptions};
+use shop_http::{AccessLog, CorsOrigins, HttpOptions};
 
 use crate::auth::AuthMode;
 use crate::roles::ProcessRole;
@@ -241,6 +241,8 @@ impl Settings {
         let mut options = HttpOptions::default();
         options.dialect = self.dialect;
         options.cors = self.cors();
+        options.hosts = self.hosts.clone().unwrap_or_default();
+        options.access_log = self.access_log();
         options.unknown_user_wait = self.order_user_wait;
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
@@ -250,6 +252,28 @@ impl Settings {
     /// Whether requests are authenticated.
     pub(crate) fn authenticates(&self) -> bool {
         matches!(self.auth, Some(AuthMode::Jwt | AuthMode::Keys)) || self.api_keys_file.is_some()
+    }
+
+    /// Which requests have a line in the access log.
+    pub(crate) fn access_log(&self) -> AccessLog {
+        let default = || if self.authenticates() { AccessLog::All } else { AccessLog::Off };
+        self.variables.access_log.unwrap_or_else(default)
+    }
+
+    /// Whether this process exports traces.
+    pub(crate) fn exports_traces(&self) -> bool {
+        self.creates() && !self.healthcheck && self.has_collector()
+    }
+
+    /// Whether a service exports traces.
+    pub(crate) fn has_collector(&self) -> bool {
+        let has_address = self.otel_endpoint.is_some() || self.otel_traces_endpoint.is_some();
+        has_address && self.otel_traces_exporter && !self.otel_sdk_disabled && cfg!(feature = "otel")
+    }
+
+    /// The system of the log, as traces name it.
+    pub(crate) const fn messaging_system(&self) -> &'static str {
+        if self.variables.kafka_bootstrap_servers.is_some() { "kafka" } else { "shop_embedded" }
     }
 
     /// The origins whose pages may call facing.

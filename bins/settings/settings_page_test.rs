@@ -17,7 +17,7 @@ For operators: every setting of facing and management, with its variable, its fl
 
 This page is generated from `bins/settings/variables.rs`; `facing --help` prints the same.
 
-- Every setting is an environment variable or a flag; a flag wins. An empty variable counts as unset. Secrets have no flag.
+- Every setting is an environment variable or a flag; a flag wins. An empty variable counts as unset. Secrets and `OTEL_*` have no flag.
 - With nothing set, everything is kept in `./shop-data` and served on this machine.
 - For every secret `X`, `X_FILE` names a file to read it from.
 - Names in *also* are those of the replaced systems. Two names of one setting with different values are rejected.

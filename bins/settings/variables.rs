@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap_complete::Shell;
 use conf::Conf;
 use secrecy::SecretString;
-use shop_http::{CorsOrigins, Dialect};
+use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts};
 #[cfg(feature = "kafka")]
 use shop_kafka::{Compression, SaslMechanism};
 // Without Kafka, any text is accepted, and not used.
@@ -230,14 +230,37 @@ pub(crate) struct Variables {
     /// Allowed CORS origins of facing, separated by commas, or * [default: *, with authentication none]
     #[conf(long, env = "CORS_ALLOW_ORIGINS")]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,
+    /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000; others get a 421, except
+    /// for probes, /health and /metrics [default: all]
+    #[conf(long, env = "SHOP_HOSTS")]
+    pub(crate) hosts: Option<Hosts>,
 
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug [also: RUST_LOG, which
     /// wins]
     #[conf(long, env = "LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
+    /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write and each read of what
+    /// belongs to another user has a line in the audit log [default: on with authentication, else off]
+    #[conf(long, env = "SHOP_ACCESS_LOG")]
+    pub(crate) access_log: Option<AccessLog>,
     /// Log format: text or json [default: text on a terminal, json elsewhere]
     #[conf(long, env = "LOG_FORMAT", value_parser = is_json)]
     pub(crate) log_format: Option<bool>,
+
+    /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with OTLP over HTTP; no traces
+    /// when unset. The other variables OTEL_* of the SDK apply, such as OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and
+    /// OTEL_TRACES_SAMPLER
+    #[conf(env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otel_endpoint: Option<String>,
+    /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of OTEL_EXPORTER_OTLP_ENDPOINT
+    #[conf(env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
+    pub(crate) otel_traces_endpoint: Option<String>,
+    /// Exporter of traces: otlp, or none for no traces
+    #[conf(parameter, env = "OTEL_TRACES_EXPORTER", default_value = "otlp", value_parser = read_exporter)]
+    pub(crate) otel_traces_exporter: bool,
+    /// Whether no traces are exported: true or false
+    #[conf(parameter, env = "OTEL_SDK_DISABLED", default_value = "false", value_parser = on_or_off)]
+    pub(crate) otel_sdk_disabled: bool,
 
     /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the last ten times as
     /// many records are dead-lettered. 0 for no limit
@@ -262,6 +285,14 @@ fn on_or_off(text: &str) -> Result<bool, String> {
         "on" | "true" | "1" | "yes" => Ok(true),
         "off" | "false" | "0" | "no" => Ok(false),
         _ => Err("must be one of: on, off".to_owned()),
+    }
+}
+
+fn read_exporter(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "otlp" => Ok(true),
+        "none" => Ok(false),
+        _ => Err("must be one of: otlp, none".to_owned()),
     }
 }
 

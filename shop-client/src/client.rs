@@ -94,7 +94,8 @@ impl ShopClient {
 
     /// A client whose requests belong to `context`: they send its id as `X-Request-Id`, and its W3C `traceparent`.
     ///
-    /// Without a context, each call gets a fresh id. The service logs the id, and an [error](crate::Error) contains it. With the
+    /// Without a context, that of the [current request](RequestContext::scope) is sent, else a fresh id for each call. The
+    /// service logs the id, and an [error](crate::Error) contains it. With the
     /// feature `otel`, the trace is that of the current span.
     ///
     /// ```no_run
@@ -283,7 +284,7 @@ impl ShopClient {
             self.inner.transport.observer.report(call.name, 0, Duration::ZERO, CallState::Failed(error));
         })?;
         let (inner, limits) = (Arc::clone(&self.inner), self.limits.clone());
-        let correlation = self.correlation.or_of(context);
+        let correlation = self.correlation.or_of(context).or_current();
         let sending = async move {
             let _permit = permit;
             inner.transport.answer(&call, &correlation, &limits).await
@@ -298,7 +299,8 @@ impl ShopClient {
     /// The response to a query.
     pub(crate) async fn query(&self, call: &Call) -> Result<Response> {
         require_runtime()?;
-        self.inner.transport.answer(call, &self.correlation, &self.limits).await
+        let correlation = self.correlation.clone().or_current();
+        self.inner.transport.answer(call, &correlation, &self.limits).await
     }
 
     /// The purchase with this id, if it is stored.

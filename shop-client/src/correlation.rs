@@ -9,13 +9,17 @@ use shop_core::{Clock, RequestContext, SystemClock};
 const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUEST_ID);
 const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 
-/// The context of a client, if any.
+/// The context of a client or of a call, if any.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Correlation(Option<Arc<RequestContext>>);
+pub(crate) struct Correlation {
+    context: Option<Arc<RequestContext>>,
+    /// Whether it is that of the current request rather than one that the caller has passed.
+    is_ambient: bool,
+}
 
 impl Correlation {
     pub(crate) fn new(context: RequestContext) -> Self {
-        Self(Some(Arc::new(context)))
+        Self { context: Some(Arc::new(context)), is_ambient: false }
     }
 
     /// The context of the purchase itself takes precedence over that of the client.
@@ -23,25 +27,36 @@ impl Correlation {
         context.map_or_else(|| self.clone(), |context| Self::new(context.clone()))
     }
 
+    /// The context of the current request, unless there is one of the client.
+    pub(crate) fn or_current(self) -> Self {
+        match self.context {
+            Some(_) => self,
+            None => Self { context: RequestContext::current(), is_ambient: true },
+        }
+    }
+
     /// The request id of the context, or a fresh one.
     pub(crate) fn request_id(&self) -> String {
-        let given = self.0.as_ref().and_then(|context| context.request_id.clone());
+        let given = self.context.as_ref().and_then(|context| context.request_id.clone());
         given.unwrap_or_else(|| SystemClock.fresh_id().to_string())
     }
 
     /// Writes the headers. Values that are not valid in a header are left out.
     pub(crate) fn write(&self, head: &mut HeaderMap, id: &str) {
-        let mut put = |name, value: &str| {
+        let put = |head: &mut HeaderMap, name, value: &str| {
             head.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
         };
-        put(REQUEST_ID, id);
-        let given = self.0.as_ref().and_then(|context| context.traceparent.as_deref());
-        if let Some(given) = given {
-            put(TRACEPARENT, given);
-        }
+        put(head, REQUEST_ID, id);
+        let given = self.context.as_ref().and_then(|context| context.traceparent.as_deref());
+        // The current span belongs to the trace of the current request.
         #[cfg(feature = "otel")]
-        if given.is_none() {
+        if given.is_none() || self.is_ambient {
             current_span(head);
+        }
+        if let Some(given) = given
+            && !head.contains_key(TRACEPARENT)
+        {
+            put(head, TRACEPARENT, given);
         }
     }
 }

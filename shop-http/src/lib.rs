@@ -166,6 +166,8 @@ pub use options::{CorsOrigins, HttpOptions, InvalidOrigin};
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, facing, management, routes};
 pub use routes::groups::RouteGroup;
+pub use server::access_log::{AccessLog, InvalidAccessLog};
+pub use server::gate::{Hosts, InvalidHost};
 pub use server::serve::serve;
 #[cfg(feature = "tls")]
 pub use server::serve::serve_tls;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 
 use crate::dialect::Dialect;
+use crate::server::access_log::AccessLog;
+use crate::server::gate::Hosts;
 
 /// The options of the routers and the listener.
 ///
@@ -54,8 +56,13 @@ pub struct HttpOptions {
     pub max_requests: usize,
     /// The maximum of open connections (default 4,096). More wait to be accepted.
     pub max_connections: usize,
-    /// The origins whose pages may call facing (default all).
+    /// The origins whose pages may call facing (default all). Pages of others, and on management those of all other
+    /// origins, may not write.
     pub cors: CorsOrigins,
+    /// The hosts that requests may name, except for probes, `/health` and `/metrics` (default all).
+    pub hosts: Hosts,
+    /// Which requests have a line in the access log, and whether there is an audit log (default [`AccessLog::Off`]).
+    pub access_log: AccessLog,
     /// Whether facing remembers each user's last purchase, and listings wait until it is stored (default `false`).
     /// Useful where this process is the only one that accepts purchases.
     pub read_your_writes: bool,
@@ -79,6 +86,8 @@ shop_core::option_setters!(HttpOptions {
     max_requests: usize,
     max_connections: usize,
     cors: CorsOrigins,
+    hosts: Hosts,
+    access_log: AccessLog,
     read_your_writes: bool,
     unknown_user_wait: Duration,
 });
@@ -100,9 +109,18 @@ impl Default for HttpOptions {
             max_requests: 1_024,
             max_connections: 4_096,
             cors: CorsOrigins::Any,
+            hosts: Hosts::Any,
+            access_log: AccessLog::Off,
             read_your_writes: false,
             unknown_user_wait: Duration::ZERO,
         }
+    }
+}
+
+impl HttpOptions {
+    /// Whether requests need the address of their client.
+    pub(crate) fn needs_client(&self) -> bool {
+        self.access_log != AccessLog::Off
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod access_log;
 mod accounts;
 mod authentication;
 mod browser;
@@ -40,5 +41,6 @@ mod shared_folder;
 mod shutdown;
 mod smoke;
 mod tls;
+mod traces;
 mod verify;
 mod wire;

@@ -116,6 +116,21 @@ def grace_period_exceeds_the_drain(r):
     assert r.variables("facing")["SHOP_DEAD_LETTER_LIMIT"] == "1000000"
 
 
+@case(SERVERS, sets(settings__accessLog="1/100", settings__otlpEndpoint="http://collector:4318"))
+def access_log_and_traces(r):
+    for service in ("facing", "management"):
+        assert r.variables(service)["SHOP_ACCESS_LOG"] == "1/100"
+        assert r.variables(service)["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
+        assert not {"SHOP_HOSTS", "CORS_ALLOW_ORIGINS"} & set(r.variables(service)), "the defaults are the services'"
+
+
+@case(SERVERS, sets(settings__hosts="shop.example", settings__corsAllowOrigins="https://shop.example"))
+def hosts_and_origins(r):
+    assert r.variables("facing")["CORS_ALLOW_ORIGINS"] == "https://shop.example"
+    assert "CORS_ALLOW_ORIGINS" not in r.variables("management")
+    assert r.variables("management")["SHOP_HOSTS"] == r.variables("facing")["SHOP_HOSTS"] == "shop.example"
+
+
 @case(INTERNAL, sets(mongodb__database="shopdb"))
 def internal_servers(r):
     assert {component_of(one) for one in r.all("StatefulSet")} == {"kafka", "mongodb"}

@@ -1,5 +1,7 @@
 //! Request ids and trace contexts, sent and logged.
 
+use std::sync::Arc;
+
 use shop_client::shop_core::{Clock, SystemClock};
 use shop_client::{HttpErrorExt, NewPurchase, PurchaseSink, RequestContext, RetryPolicy, ShopClient};
 
@@ -26,6 +28,21 @@ async fn all_attempts_of_a_call_have_one_request_id() {
     let nowhere = ShopClient::builder("http://127.0.0.1:1").retries(RetryPolicy::none()).build().unwrap();
     let error = nowhere.with_context(context("r-1")).buy(ada("1")).await.unwrap_err();
     assert_eq!((error.request_id(), error.status()), (Some("r-1"), None));
+}
+
+#[tokio::test]
+async fn queries_and_writes_belong_to_the_current_request() {
+    let script = Script::new([]);
+    let client = script.before(Shop::new().router).await.build().unwrap();
+    let calls = async {
+        client.user("u1".parse().unwrap()).summary().await.unwrap();
+        client.buy(ada("1")).await.unwrap();
+        client.with_context(context("r-2")).buy(ada("1")).await.unwrap();
+    };
+    Arc::new(context("r-1")).scope(calls).await;
+    let ids: Vec<_> = script.seen().iter().map(|seen| seen.header("x-request-id").to_owned()).collect();
+    assert_eq!(ids, ["r-1", "r-1", "r-2"]);
+    assert!(script.seen().iter().all(|seen| seen.header("traceparent") == TRACEPARENT));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Purchases: validated types, and the rules of identity and equality of content.
 
+mod context;
 mod convert;
 mod draft;
 mod id;
@@ -15,6 +16,7 @@ mod text;
 mod timestamp;
 mod user;
 
+pub use context::RequestContext;
 pub use draft::NewPurchaseDraft;
 pub use id::{InvalidPurchaseId, PurchaseId};
 pub(crate) use identity::hashed;
@@ -23,7 +25,7 @@ pub use invalid::Invalid;
 pub use key::{IdempotencyKey, InvalidKey};
 pub(crate) use number::row_number;
 pub use price::{InvalidPrice, Price, RoundedTotal, Total, TotalOverflow};
-pub use purchase::{NewPurchase, Purchase, RequestContext};
+pub use purchase::{NewPurchase, Purchase};
 pub(crate) use text::short_text;
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use user::{InvalidText, UserId, UserName};

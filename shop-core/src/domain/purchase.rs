@@ -3,7 +3,9 @@
 use uuid::Uuid;
 
 use super::identity::id_from_key;
-use super::{IdempotencyKey, Invalid, NewPurchaseDraft, Price, PurchaseId, Timestamp, UserId, UserName};
+use super::{
+    IdempotencyKey, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext, Timestamp, UserId, UserName,
+};
 
 /// A validated purchase without an id.
 ///
@@ -143,24 +145,6 @@ impl Purchase {
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         self.user_id == other.user_id && self.user_name == other.user_name && self.price == other.price
-    }
-}
-
-/// The context of the request of a purchase, to trace it through the log.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct RequestContext {
-    /// The request's id.
-    pub request_id: Option<String>,
-    /// The W3C trace context of the request, from its `traceparent` header.
-    pub traceparent: Option<String>,
-}
-
-impl RequestContext {
-    /// A context with the given members.
-    #[must_use]
-    pub const fn new(request_id: Option<String>, traceparent: Option<String>) -> Self {
-        Self { request_id, traceparent }
     }
 }
 

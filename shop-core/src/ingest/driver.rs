@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::IngestCounters;
-use super::event::{Action, BatchEvent, Event, SourceAnswer, Wants, Work};
+use super::event::{Action, BatchEvent, BatchState, Event, SourceAnswer, Wants, Work};
 use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
 use super::status::{Phase, StatusSender};
@@ -144,7 +144,7 @@ impl<R: Record> Driver<R> {
             Action::EndRevocation(id) => drop(self.revocations.remove(&id).map(Revocation::done)),
             Action::Completed(batch) => {
                 if let Some(observer) = &self.observer {
-                    notify(&**observer, &batch);
+                    notify(&**observer, |observer| observer.batch_completed(&batch));
                 }
             }
             Action::Close(_) => {}
@@ -156,11 +156,18 @@ impl<R: Record> Driver<R> {
         let stop = self.stops.entry(work.partition().clone()).or_default().clone();
         let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
         let job = Job::new(number, work, &*worker.options.clock, stop, events);
+        let observer = self.observer.clone();
         tokio::spawn(async move {
             let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
                 Ok(outcome) => outcome,
                 Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
             };
+            if let (Some(observer), Some(outcome)) = (observer, &outcome)
+                && job.gap.is_none()
+                && matches!(outcome.state, BatchState::Durable(_))
+            {
+                notify(&*observer, |observer| observer.records_durable(&job.batch, job.read.elapsed()));
+            }
             job.report(BatchEvent::Finished(outcome)).await;
         });
     }

@@ -5,11 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::IngestCounters;
+use crate::log::Batch;
 
 /// Called after every completed batch, from within the pipeline. Must not block.
 pub trait IngestObserver: Debug + Send + Sync + 'static {
     /// Called once per batch.
     fn batch_completed(&self, batch: &BatchReport);
+
+    /// Called once per batch when all of its records are stored or dead-lettered, before the batch is reported, from
+    /// within the task of the batch. `duration` is the time since it was read. By default does nothing.
+    fn records_durable(&self, _batch: &Batch, _duration: Duration) {}
 }
 
 /// A completed batch. Abandoned batches are not reported; they are redelivered.
@@ -29,9 +34,9 @@ pub struct BatchReport {
     pub freshness: Option<Duration>,
 }
 
-/// Reports a batch to `observer`. A panic of the observer does not end the pipeline.
-pub(super) fn notify(observer: &dyn IngestObserver, batch: &BatchReport) {
-    if catch_unwind(AssertUnwindSafe(|| observer.batch_completed(batch))).is_err() {
+/// Calls `observer`. A panic of the observer does not end the pipeline.
+pub(super) fn notify(observer: &dyn IngestObserver, call: impl FnOnce(&dyn IngestObserver)) {
+    if catch_unwind(AssertUnwindSafe(|| call(observer))).is_err() {
         tracing::error!("ingest observer panicked");
     }
 }

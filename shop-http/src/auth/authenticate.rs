@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::authorize::Principal;
+use super::trail::Trail;
 use crate::dialect::RequestDialect;
 use crate::response::Failure;
 
@@ -124,7 +125,12 @@ pub(crate) async fn guard(
             return Failure::Unauthenticated(Credentials::Invalid(reason.into())).respond(dialect);
         }
         Some(Ok(token)) => match authenticate.principal(token).await {
-            Ok(principal) => drop(request.extensions_mut().insert(principal)),
+            Ok(principal) => {
+                if let Some(trail) = request.extensions().get::<Arc<Trail>>() {
+                    trail.identify(&principal);
+                }
+                request.extensions_mut().insert(principal);
+            }
             Err(Rejection::Invalid(reason)) => {
                 return Failure::Unauthenticated(Credentials::Invalid(reason)).respond(dialect);
             }

@@ -7,11 +7,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::Extensions;
 use axum::http::request::Parts;
 use shop_core::UserId;
 use shop_core::ports::Selector;
 use shop_core::users::UserNumber;
 
+use super::trail::Trail;
 use crate::response::Failure;
 
 /// The sender of a request.
@@ -192,14 +194,34 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
     }
 }
 
-/// The principal of a request, if an authentication layer has inserted one.
-pub(crate) struct Caller(pub(crate) Option<Principal>);
+/// The sender of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Caller {
+    /// The principal, if an authentication layer has inserted one.
+    principal: Option<Principal>,
+    /// The record for the access log, if there is one.
+    trail: Option<Arc<Trail>>,
+}
+
+impl Caller {
+    /// The sender of the request with these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        Self { principal: extensions.get().cloned(), trail: extensions.get().cloned() }
+    }
+
+    /// Records for the audit log that the sender was allowed to perform `action`, or not.
+    pub(crate) fn note(&self, action: &Action<'_>, is_allowed: bool) {
+        if let Some(trail) = &self.trail {
+            trail.note(self.principal.as_ref(), action, is_allowed);
+        }
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get().cloned()))
+        Ok(Self::of(&parts.extensions))
     }
 }
 
@@ -212,34 +234,45 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Asks whether `caller` may perform `action`, and records that.
+    pub(crate) fn check(&self, caller: &Caller, action: &Action<'_>) -> Result<(), Failure> {
+        let decision = self.decide(caller, action);
+        caller.note(action, decision.is_ok());
+        decision
+    }
+
     /// Asks whether `caller` may perform `action`.
-    pub(crate) fn check(&self, caller: Option<&Principal>, action: &Action<'_>) -> Result<(), Failure> {
+    pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> Result<(), Failure> {
         let Some(policy) = &self.authorize else { return Ok(()) };
         let anonymous = Principal::anonymous();
-        match policy.may(caller.unwrap_or(&anonymous), action) {
+        match policy.may(caller.principal.as_ref().unwrap_or(&anonymous), action) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(Failure::Denied(reason)),
         }
     }
 
-    /// Those of `selectors` that `caller` may read.
+    /// Those of `selectors` that `caller` may read. Records a refusal: of the last one, as a text that can be an id or a
+    /// name, in this order, counts as a name.
     ///
     /// # Errors
     /// When there are none of them.
     pub(crate) fn readable(
         &self,
-        caller: Option<&Principal>,
+        caller: &Caller,
         selectors: Vec<Selector>,
     ) -> Result<Vec<Selector>, Failure> {
         let (mut readable, mut denied) = (Vec::with_capacity(selectors.len()), None);
-        for selector in selectors {
-            match self.check(caller, &Action::ReadPurchases(&selector)) {
-                Ok(()) => readable.push(selector),
+        for selector in &selectors {
+            match self.decide(caller, &Action::ReadPurchases(selector)) {
+                Ok(()) => readable.push(selector.clone()),
                 Err(failure) => denied = denied.or(Some(failure)),
             }
         }
-        match denied {
-            Some(failure) if readable.is_empty() => Err(failure),
+        match (denied, selectors.last()) {
+            (Some(failure), Some(last)) if readable.is_empty() => {
+                caller.note(&Action::ReadPurchases(last), false);
+                Err(failure)
+            }
             _ => Ok(readable),
         }
     }

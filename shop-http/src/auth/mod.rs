@@ -9,6 +9,7 @@ mod key_set;
 mod scopes;
 #[cfg(feature = "auth")]
 mod token;
+mod trail;
 
 #[cfg(feature = "auth")]
 pub use api_keys::{ApiKeys, InvalidApiKeys};
@@ -21,3 +22,4 @@ pub use key_set::{InvalidKeySet, KeySet};
 pub use scopes::Scopes;
 #[cfg(feature = "auth")]
 pub use token::TokenVerifier;
+pub(crate) use trail::Trail;

@@ -13,7 +13,7 @@ use shop_core::api::PublishedBody;
 use shop_core::ports::Receipt;
 use shop_core::{Purchase, PurchaseId};
 
-use crate::auth::Action;
+use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
@@ -68,12 +68,14 @@ async fn buy(
         }
         let key = request::purchase::idempotency_key(&headers)?;
         let new = request::purchase::read(&body, dialect, timestamps, key, &*purchases.clock)?;
-        let action = match purchases.kind {
-            ServiceKind::Facing => Action::Buy(&new.user_id),
+        let (caller, buy) = (Caller::of(&extensions), Action::Buy(&new.user_id));
+        let decision = match purchases.kind {
+            ServiceKind::Facing => purchases.policy.decide(&caller, &buy),
             // Past the log.
-            ServiceKind::Management => Action::Operate,
+            ServiceKind::Management => purchases.policy.decide(&caller, &Action::Operate),
         };
-        purchases.policy.check(extensions.get(), &action)?;
+        caller.note(&buy, decision.is_ok());
+        decision?;
         purchases.buy(new, request::purchase::context(&headers))
     };
     bought.await

@@ -253,7 +253,7 @@ async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value)
 pub(crate) async fn health(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
 ) -> Response {
     let events: Vec<_> = service.entities().map(|entity| entity.subscribed_topic.to_owned()).collect();
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
@@ -285,7 +285,7 @@ pub(crate) async fn health(
             body.insert("status".into(), word.into());
         }
     }
-    if service.policy.check(caller.as_ref(), &Action::Operate).is_ok() {
+    if service.policy.check(&caller, &Action::Operate).is_ok() {
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
         body.extend(entities);
     } else {

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::ports::{ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
 
-use crate::auth::{Caller, Principal};
+use crate::auth::{Action, Caller};
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::Parameters;
@@ -40,12 +40,12 @@ struct ListingRequest {
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let form = Form { listing: dialect.listing, item: dialect.item };
-    let listing = list_user(&purchases, caller.as_ref(), form, &uri, path).await;
+    let listing = list_user(&purchases, &caller, form, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
@@ -53,13 +53,13 @@ pub(crate) async fn get(
 pub(crate) async fn buy_list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let listing = ListingForm { view: View::Status, ..dialect.listing };
     let form = Form { listing, item: dialect.item };
-    let listing = list_user(&purchases, caller.as_ref(), form, &uri, path).await;
+    let listing = list_user(&purchases, &caller, form, &uri, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn buy_list(
 pub(crate) async fn list_all(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
 ) -> Response {
     let listing = ListingForm {
@@ -80,14 +80,14 @@ pub(crate) async fn list_all(
     let listing = async {
         let parameters = Parameters::from_uri(&uri)?;
         let asked = ListingRequest::new(Form { listing, item: dialect.item }, &parameters)?;
-        list(&purchases, asked.readable(&purchases, caller.as_ref())?, &uri, &parameters).await
+        list(&purchases, &caller, asked.readable(&purchases, &caller)?, &uri, &parameters).await
     };
     listing.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 async fn list_user(
     purchases: &Arc<Purchases>,
-    caller: Option<&Principal>,
+    caller: &Caller,
     form: Form,
     uri: &Uri,
     path: Result<Path<String>, PathRejection>,
@@ -96,7 +96,7 @@ async fn list_user(
     let parameters = Parameters::from_uri(uri)?;
     let path_match = parameters.by()?.map_or(form.listing.path_match, PathMatch::from);
     let asked = ListingRequest::new(form, &parameters)?.about(who, path_match)?;
-    list(purchases, asked.readable(purchases, caller)?, uri, &parameters).await
+    list(purchases, caller, asked.readable(purchases, caller)?, uri, &parameters).await
 }
 
 impl ListingRequest {
@@ -126,7 +126,7 @@ impl ListingRequest {
     }
 
     /// Restricts the listing to what `caller` may read.
-    fn readable(mut self, purchases: &Purchases, caller: Option<&Principal>) -> Result<Self, Failure> {
+    fn readable(mut self, purchases: &Purchases, caller: &Caller) -> Result<Self, Failure> {
         self.candidates = purchases.policy.readable(caller, self.candidates)?;
         Ok(self)
     }
@@ -150,12 +150,16 @@ fn candidates(who: &str, path_match: PathMatch) -> Result<Vec<Selector>, Failure
 
 async fn list(
     purchases: &Arc<Purchases>,
+    caller: &Caller,
     mut asked: ListingRequest,
     uri: &Uri,
     parameters: &Parameters,
 ) -> Result<Response, Failure> {
     let visibility = purchases.wait(parameters.wait()?, &asked.candidates).await?;
     let found = find(purchases, &asked).await?;
+    if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(asked.candidates.last()) {
+        caller.note(&Action::ReadPurchases(selector), true);
+    }
     asked.envelope.found = found.as_ref().map(|(selector, _)| match selector {
         Selector::Name(_) => By::UserName,
         _ => By::UserId,

@@ -7,7 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shop_core::ports::{Page, PageRequest, Selector, Summary};
-use shop_core::{Error, ErrorKind};
+use shop_core::{Error, ErrorKind, RequestContext};
 
 use crate::response::listing::{Envelope, write_head, write_items, write_trailer};
 use crate::service::Purchases;
@@ -22,15 +22,19 @@ pub(crate) fn whole(
 ) -> Result<Body, Error> {
     let mut writer =
         Writer { purchases, envelope, selector, request, summary: Summary::default(), is_first: true };
+    // The body is read after the handler has ended.
+    let context = RequestContext::current().unwrap_or_default();
     let (chunk, more) = writer.chunk(first)?;
     // Most listings fit in one page: they are sent with their length.
     if !more {
         return Ok(chunk.into());
     }
-    let rest = stream::try_unfold(Some(writer), |state| async move {
-        let Some(mut writer) = state else { return Ok(None) };
-        let (chunk, more) = writer.next_chunk().await?;
-        Ok(Some((chunk, more.then_some(writer))))
+    let rest = stream::try_unfold(Some(writer), move |state| {
+        Arc::clone(&context).scope(async move {
+            let Some(mut writer) = state else { return Ok(None) };
+            let (chunk, more) = writer.next_chunk().await?;
+            Ok(Some((chunk, more.then_some(writer))))
+        })
     });
     let start = stream::once(async { Ok::<_, Error>(chunk) });
     Ok(Body::from_stream(start.chain(rest)))

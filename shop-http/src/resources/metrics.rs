@@ -34,9 +34,9 @@ async fn note(service: &Service, entity: Entity<'_>) {
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
 ) -> Response {
-    if let Err(failure) = service.policy.check(caller.as_ref(), &Action::Operate) {
+    if let Err(failure) = service.policy.check(&caller, &Action::Operate) {
         return failure.respond(dialect);
     }
     // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.

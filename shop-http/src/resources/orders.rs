@@ -12,7 +12,7 @@ use shop_core::api::OrderBody;
 use shop_core::orders::{NewOrder, OrderNumber, OrderStore, Placement};
 use tokio::time::{Instant, sleep};
 
-use crate::auth::{Action, Caller, Principal};
+use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, RequestDialect};
 use crate::options::HttpOptions;
 use crate::request::entity::{CreateRequest, number};
@@ -44,9 +44,9 @@ async fn order(
     request: Request,
 ) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    let caller = request.extensions().get::<Principal>().cloned();
+    let caller = Caller::of(request.extensions());
     let new = CreateRequest::from_request(service, dialect, request).await?.order()?;
-    service.policy.check(caller.as_ref(), &Action::PlaceOrder(new.user_id))?;
+    service.policy.check(&caller, &Action::PlaceOrder(new.user_id))?;
     let placing = place(&**store, &new, &service.options);
     match service.write(Subject::Order, &new.key, placing).await? {
         Placement::Placed(order) => Ok(created(dialect, mount, ("orders", order.id), OrderBody::from(order))),
@@ -80,7 +80,7 @@ async fn place(store: &dyn OrderStore, new: &NewOrder, options: &HttpOptions) ->
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
@@ -88,7 +88,7 @@ pub(crate) async fn get(
         let (store, id) = (&role(&service)?.store, number(path, "order_id", dialect, &uri)?);
         let found = service.query_for(Subject::Order, store.order(OrderNumber::new(id))).await?;
         let order = found.ok_or(Failure::UnknownOrder)?;
-        let may = service.policy.check(caller.as_ref(), &Action::ReadOrders(order.user_id));
+        let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id));
         // A client does not learn which orders of others exist.
         may.map_err(|_denied| Failure::UnknownOrder)?;
         Ok::<_, Failure>(Json(OrderBody::from(order)).into_response())

@@ -38,7 +38,7 @@ async fn register(
     request: Request,
 ) -> Result<Response, Failure> {
     let store = &role(service)?.store;
-    service.policy.check(request.extensions().get(), &Action::RegisterUser)?;
+    service.policy.check(&Caller::of(request.extensions()), &Action::RegisterUser)?;
     let new = CreateRequest::from_request(service, dialect, request).await?.user()?;
     match service.write(Subject::User, &new.key, store.register(&new)).await? {
         Registration::Registered(user) => {
@@ -73,13 +73,13 @@ pub(super) fn replayed(response: Response) -> Response {
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
     let user = async {
         let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
-        service.policy.check(caller.as_ref(), &Action::ReadUser(id))?;
+        service.policy.check(&caller, &Action::ReadUser(id))?;
         let found = service.query_for(Subject::User, store.user(id)).await?;
         Ok::<_, Failure>(Json(UserBody::from(found.ok_or(Failure::UnknownUser)?)).into_response())
     };
@@ -90,13 +90,13 @@ pub(crate) async fn get(
 pub(crate) async fn orders(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
     let orders = async {
         let (store, id) = (&role(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
-        service.policy.check(caller.as_ref(), &Action::ReadOrders(id))?;
+        service.policy.check(&caller, &Action::ReadOrders(id))?;
         let found = service.query_for(Subject::User, store.orders_of(id)).await?;
         let orders = found.ok_or(Failure::UnknownUser)?;
         Ok::<_, Failure>(Json(UserOrdersBody::new(id, &orders)).into_response())

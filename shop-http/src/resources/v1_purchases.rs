@@ -10,7 +10,7 @@ use shop_core::PurchaseId;
 use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
 use shop_core::ports::Selector;
 
-use crate::auth::{Action, Caller, Principal};
+use crate::auth::{Action, Caller};
 use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::response::{Failure, InvalidField, Json};
@@ -18,7 +18,7 @@ use crate::service::Purchases;
 use crate::service_kind::ServiceKind;
 
 /// Only management lists all users' purchases. The policy decides the rest.
-fn may_select(purchases: &Purchases, caller: Option<&Principal>, selector: &Selector) -> Result<(), Failure> {
+fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> Result<(), Failure> {
     match (purchases.kind, selector) {
         (ServiceKind::Facing, Selector::All) => Err(Failure::NotForEveryone),
         _ => purchases.policy.check(caller, &Action::ReadPurchases(selector)),
@@ -28,14 +28,14 @@ fn may_select(purchases: &Purchases, caller: Option<&Principal>, selector: &Sele
 pub(crate) async fn list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     uri: Uri,
 ) -> Response {
     let page = async {
         let mut asked = Strict::from_uri(&uri, Strict::LISTING)?;
         let (selector, request) = (asked.selector(), asked.page());
         let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
-        may_select(&purchases, caller.as_ref(), &selector)?;
+        may_select(&purchases, &caller, &selector)?;
         let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let page = purchases.page(&selector, &request).await?;
         Ok::<_, Failure>(visibility.apply(Json(PageBody::from(page)).into_response()))
@@ -47,14 +47,14 @@ pub(crate) async fn list(
 pub(crate) async fn summary(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     uri: Uri,
 ) -> Response {
     let summary = async {
         let mut asked = Strict::from_uri(&uri, Strict::SUMMARY)?;
         let selector = asked.selector();
         let (parameters, selector) = asked.finish(selector)?;
-        may_select(&purchases, caller.as_ref(), &selector)?;
+        may_select(&purchases, &caller, &selector)?;
         let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let summary = purchases.summary(&selector).await?;
         Ok::<_, Failure>(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
@@ -65,7 +65,7 @@ pub(crate) async fn summary(
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    Caller(caller): Caller,
+    caller: Caller,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
@@ -79,7 +79,7 @@ pub(crate) async fn get(
         // A client does not learn which purchases of others exist.
         let found = purchases.get(&id).await?.filter(|purchase| {
             let owner = Selector::User(purchase.user_id.clone());
-            may_select(&purchases, caller.as_ref(), &owner).is_ok()
+            may_select(&purchases, &caller, &owner).is_ok()
         });
         let response = match found {
             Some(purchase) => (StatusCode::OK, Json(PurchaseBody::from(purchase))).into_response(),

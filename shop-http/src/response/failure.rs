@@ -18,6 +18,7 @@ use crate::header_names::IDEMPOTENCY_KEY;
 use crate::response::failure_log::FailedBy;
 use crate::response::json::Json;
 use crate::response::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject, Problem};
+use crate::server::gate::HeadFault;
 use crate::service_kind::ServiceKind;
 
 /// The failure of a request.
@@ -53,6 +54,12 @@ pub(crate) enum Failure {
     BodyTooLarge(usize),
     /// The body was not received within this time.
     BodyTooSlow(Duration),
+    /// The head of the request breaks a rule of HTTP.
+    Head(HeadFault),
+    /// The request names a host that is not one of the service.
+    UnknownHost,
+    /// A page of another origin may not write.
+    ForeignOrigin,
     /// The path does not exist.
     NoRoute,
     /// No purchase with this id is stored.
@@ -192,6 +199,13 @@ impl Failure {
             }
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, of(ErrorKind::TooLarge)),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, of(ErrorKind::DeadlineExceeded)),
+            Self::Head(HeadFault::Host) => (StatusCode::BAD_REQUEST, of(ErrorKind::Invalid)),
+            Self::Head(HeadFault::TransferEncoding) => {
+                (StatusCode::NOT_IMPLEMENTED, of(ErrorKind::Unsupported))
+            }
+            Self::Head(HeadFault::Expect) => (StatusCode::EXPECTATION_FAILED, of(ErrorKind::Invalid)),
+            Self::UnknownHost => (StatusCode::MISDIRECTED_REQUEST, of(ErrorKind::Denied)),
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, of(ErrorKind::Denied)),
             Self::NoRoute => (StatusCode::NOT_FOUND, None),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::UnknownPurchase => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_PURCHASE)),
@@ -262,6 +276,9 @@ impl Failure {
             }
             Self::BodyTooLarge(limit) => format!("Request body must not have more than {limit} bytes"),
             Self::BodyTooSlow(time) => format!("Request body must be sent within {} seconds", time.as_secs()),
+            Self::Head(fault) => fault.text().to_owned(),
+            Self::UnknownHost => "This service has another host".to_owned(),
+            Self::ForeignOrigin => "Pages of this origin may not write".to_owned(),
             Self::NoRoute => "Not Found".to_owned(),
             Self::UnknownPurchase => "No purchase with this id is stored".to_owned(),
             Self::MethodNotAllowed => "Method Not Allowed".to_owned(),

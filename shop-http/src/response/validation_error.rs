@@ -198,7 +198,13 @@ impl NoObject {
     }
 }
 
-/// The value that was sent, to be sent back, unless it is nested too deeply.
+/// The maximum size of a value that is sent back. The whole body is sent back once per missing member.
+const MAX_INPUT_BYTES: usize = 8 << 10;
+
+/// The value that was sent, to be sent back, unless it is too large or nested too deeply.
 fn value(json: &str) -> Value {
+    if json.len() > MAX_INPUT_BYTES {
+        return Value::Null;
+    }
     serde_json::from_str(json).unwrap_or_default()
 }

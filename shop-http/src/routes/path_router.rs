@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::handler::Handler;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get};
+use shop_core::RequestContext;
 use tower_http::compression::CompressionLayer;
 
+use crate::request;
 use crate::service::Service;
 
 /// Serves `GET` with `handler`. Responses are compressed if the client accepts that. Responses to writes are short:
@@ -14,7 +19,17 @@ use crate::service::Service;
 pub(crate) fn read<T: 'static, S: Clone + Send + Sync + 'static>(
     handler: impl Handler<T, S>,
 ) -> MethodRouter<S> {
-    get(handler).layer(CompressionLayer::new())
+    in_context(get(handler)).layer(CompressionLayer::new())
+}
+
+/// `routes`, within the context of the request: other services that they call get the same request id and trace.
+pub(crate) fn in_context<S: Clone + Send + Sync + 'static>(routes: MethodRouter<S>) -> MethodRouter<S> {
+    routes.layer(from_fn(async |request: Request, next: Next| -> Response {
+        match request::purchase::context(request.headers()) {
+            Some(context) => Arc::<RequestContext>::from(context).scope(next.run(request)).await,
+            None => next.run(request).await,
+        }
+    }))
 }
 
 /// A router whose handlers have the state `S`, with its paths.

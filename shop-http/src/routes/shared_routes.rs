@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get, post};
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases};
 use crate::routes::groups::RouteGroup;
-use crate::routes::path_router::{Routes, read};
+use crate::routes::path_router::{Routes, in_context, read};
 use crate::service::{Purchases, Service};
 
 /// All routes of `service` in its groups. Purchases also have the routes `own`, and `under_api_v1` below `/api/v1`.
@@ -57,7 +57,7 @@ fn operations(service: &Service) -> Routes {
         Routes::new()
             .open("/livez", get(health::alive))
             .open("/readyz", get(health::ready_to_answer))
-            .route("/health", get(health::health))
+            .route("/health", in_context(get(health::health)))
             .open("/ready", get(health::legacy_ready))
             .open("/-/healthy", get(health::alive))
             .open("/-/ready", get(health::ready))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt;
 
 use crate::options::HttpOptions;
+use crate::server::serve::received;
 
 /// The maximum of concurrent requests on a connection.
 const MAX_STREAMS: u32 = 100;
@@ -61,6 +63,7 @@ impl Http2 {
         &self,
         stream: S,
         router: Router,
+        peer: Option<SocketAddr>,
         stopping: &mut watch::Receiver<()>,
     ) -> hyper::Result<()>
     where
@@ -71,7 +74,7 @@ impl Http2 {
         let service = service_fn(move |request: Request<Incoming>| {
             let (router, stream) = (router.clone(), OpenStream::new(&opened));
             async move {
-                let response = router.oneshot(request.map(Body::new)).await?;
+                let response = router.oneshot(received(request.map(Body::new), peer)).await?;
                 stream.waits_for_client();
                 Ok::<_, Infallible>(response.map(|body| StreamBody { body, stream }))
             }

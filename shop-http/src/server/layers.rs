@@ -1,9 +1,13 @@
 //! The layers around every route: request ids, log, metrics, CORS, limits, panics.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::http::header;
+use axum::http::{HeaderName, HeaderValue, header};
 use tower::ServiceBuilder;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer};
+use tower_http::csrf::CsrfLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::dialect::RequestDialect;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
@@ -25,10 +29,41 @@ pub(crate) fn around(routes: Router, service: &Service, authenticates: bool) -> 
     let cors = (service.kind == ServiceKind::Facing).then(|| cors(&service.options.cors, authenticates));
     // One combined layer: a router boxes and copies each layer separately for every request.
     let layers = ServiceBuilder::new()
-        .layer(observed(&service.metrics))
+        .layer(observed(service))
+        .layer(default_header(header::CACHE_CONTROL, "no-store"))
+        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(default_header(RESOURCE_POLICY, "same-origin"))
         .option_layer(cors)
-        .layer(limited(&service.options));
+        .layer(limited(&service.options))
+        .option_layer(cross_site_protection(service));
     routes.layer(layers)
+}
+
+/// Pages of other origins may not embed a response, whatever CORS allows their scripts to read.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// How long a browser remembers what it may send: Chromium's maximum.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
+
+/// Adds a header to responses that do not have it.
+fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Refuses writes by pages of other origins than the service's and those that CORS allows. The limits layer responds in the
+/// dialect. Programs send neither `Sec-Fetch-Site` nor `Origin`.
+fn cross_site_protection(service: &Service) -> Option<CsrfLayer> {
+    let trusted = match (service.kind, &service.options.cors) {
+        (ServiceKind::Facing, CorsOrigins::Any) => return None,
+        (ServiceKind::Facing, CorsOrigins::List(origins)) => &origins[..],
+        (ServiceKind::Management, _) => &[],
+    };
+    let trusted = trusted.iter().filter_map(|origin| origin.to_str().ok());
+    Some(trusted.fold(CsrfLayer::new(), |layer, origin| {
+        // What is not an origin is never sent as one.
+        layer.clone().add_trusted_origin(origin).unwrap_or(layer)
+    }))
 }
 
 fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
@@ -38,7 +73,8 @@ fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
     };
     // `*` does not include `Authorization`.
     let headers = if authenticates { AllowHeaders::mirror_request() } else { AllowHeaders::from(AnyOrigin) };
-    CorsLayer::new().allow_origin(origins).allow_methods(AnyOrigin).allow_headers(headers).expose_headers([
+    let cors = CorsLayer::new().allow_origin(origins).allow_methods(AnyOrigin).allow_headers(headers);
+    cors.max_age(PREFLIGHT_MAX_AGE).expose_headers([
         PURCHASE_ID,
         PENDING,
         REQUEST_ID,

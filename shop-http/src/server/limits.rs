@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Timeout, timeout};
 use tower::Service;
 use tower::layer::{LayerFn, layer_fn};
+use tower_http::csrf::ProtectionError;
 use tracing::{Instrument, Span};
 
 use crate::dialect::{Dialect, RequestDialect};
@@ -24,6 +25,7 @@ use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::Failure;
 use crate::routes::mount::Mount;
+use crate::server::gate::{self, Hosts};
 
 /// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
 const EXEMPT_PATHS: [&str; 7] =
@@ -33,6 +35,7 @@ const EXEMPT_PATHS: [&str; 7] =
 pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsService<S> + Clone + use<S>> {
     let limits = Arc::new(Limits {
         configured: options.dialect,
+        hosts: options.hosts.clone(),
         uri: options.max_uri_bytes,
         headers: options.max_header_bytes,
         deadline: options.request_timeout,
@@ -46,6 +49,7 @@ pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsS
 #[derive(Debug)]
 struct Limits {
     configured: &'static Dialect,
+    hosts: Hosts,
     uri: usize,
     headers: usize,
     deadline: Duration,
@@ -77,7 +81,9 @@ impl Limits {
         if size(request.headers()) > self.headers {
             return Err(Failure::HeadersTooLarge(self.headers));
         }
-        if is_exempt(request) {
+        let is_exempt = is_exempt(request);
+        gate::check(request, &self.hosts, is_exempt)?;
+        if is_exempt {
             return Ok(Admission::default());
         }
         let writes = writes(request);
@@ -195,6 +201,9 @@ impl Future for Work {
             Ok(Poll::Pending) => {
                 self.future = Some(future);
                 Poll::Pending
+            }
+            Ok(Poll::Ready(Ok(refused))) if refused.extensions().get::<ProtectionError>().is_some() => {
+                Poll::Ready(Failure::ForeignOrigin.respond(self.dialect))
             }
             Ok(Poll::Ready(Ok(response))) => Poll::Ready(match self.slot.take() {
                 // A streamed body keeps the slot until it is sent.

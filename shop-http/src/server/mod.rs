@@ -1,5 +1,7 @@
 //! The layers around every route, and the listener that serves them.
 
+pub(crate) mod access_log;
+pub(crate) mod gate;
 #[cfg(feature = "tls")]
 mod http2;
 pub(crate) mod layers;
@@ -8,3 +10,5 @@ pub(crate) mod observe;
 pub(crate) mod serve;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+#[cfg(feature = "otel")]
+pub(crate) mod traces;

@@ -9,24 +9,34 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower::Service as TowerService;
 use tower::layer::{LayerFn, layer_fn};
-use tracing::Instrument;
 use tracing::instrument::Instrumented;
+use tracing::{Instrument, Span};
 
 use crate::header_names::REQUEST_ID;
-use crate::metrics::{Metrics, RequestTimer, Requests};
+use crate::metrics::{RequestTimer, Requests};
 use crate::response::FailureLog;
+use crate::server::access_log::{AccessLogger, Entry};
+#[cfg(feature = "otel")]
+use crate::server::traces;
+use crate::service::Service;
 
 /// The maximum length of a client's request id.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Wraps a service in an [`ObserveService`] that records to these metrics.
-pub(crate) fn observed<S>(metrics: &Metrics) -> LayerFn<impl Fn(S) -> ObserveService<S> + Clone + use<S>> {
-    let (requests, failures) = (Requests::new(metrics), Arc::<FailureLog>::default());
+/// Wraps a service in an [`ObserveService`] that records to the metrics of `service`.
+pub(crate) fn observed<S>(service: &Service) -> LayerFn<impl Fn(S) -> ObserveService<S> + Clone + use<S>> {
+    let (requests, failures) = (Requests::new(&service.metrics), Arc::<FailureLog>::default());
+    let access_log = AccessLogger::new(service.options.access_log);
+    #[cfg(feature = "otel")]
+    let has_traces = traces::is_set_up();
     layer_fn(move |inner| ObserveService {
         requests: Arc::clone(&requests),
         failures: Arc::clone(&failures),
+        access_log: access_log.clone(),
+        #[cfg(feature = "otel")]
+        has_traces,
         inner,
     })
 }
@@ -36,12 +46,15 @@ pub(crate) fn observed<S>(metrics: &Metrics) -> LayerFn<impl Fn(S) -> ObserveSer
 pub(crate) struct ObserveService<S> {
     requests: Arc<Requests>,
     failures: Arc<FailureLog>,
+    access_log: Option<Arc<AccessLogger>>,
+    #[cfg(feature = "otel")]
+    has_traces: bool,
     inner: S,
 }
 
-impl<S> Service<Request> for ObserveService<S>
+impl<S> TowerService<Request> for ObserveService<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
+    S: TowerService<Request, Response = Response, Error = Infallible>,
 {
     type Response = Response;
     type Error = Infallible;
@@ -53,20 +66,33 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = identify(request.headers_mut());
-        let span = tracing::info_span!(
-            "request",
-            http.method = request.method().as_str(),
-            http.path = request.uri().path(),
-            request.id = id.to_str().unwrap_or_default()
-        );
+        let span = self.span(&request, &id);
         let matched = request.extensions().get().cloned();
         let measuring = Arc::clone(&self.requests).begin(matched, request.method());
+        let entry = self.access_log.as_ref().map(|log| log.begin(&mut request, &id));
         let failures = Arc::clone(&self.failures);
         ObserveFuture {
             answer: self.inner.call(request).instrument(span),
             on: Some((id, measuring)),
+            entry,
             failures,
         }
+    }
+}
+
+impl<S> ObserveService<S> {
+    /// The span of `request`, whose id is `id`.
+    fn span(&self, request: &Request, id: &HeaderValue) -> Span {
+        #[cfg(feature = "otel")]
+        if self.has_traces {
+            return traces::span(request, id);
+        }
+        tracing::info_span!(
+            "request",
+            http.method = request.method().as_str(),
+            http.path = request.uri().path(),
+            request.id = id.to_str().unwrap_or_default()
+        )
     }
 }
 
@@ -76,6 +102,7 @@ pin_project! {
         #[pin]
         answer: Instrumented<F>,
         on: Option<(HeaderValue, RequestTimer)>,
+        entry: Option<Entry>,
         failures: Arc<FailureLog>,
     }
 }
@@ -87,10 +114,18 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ObserveFuture<
         let mut this = self.project();
         let Ok(mut response) = ready!(this.answer.as_mut().poll(context));
         this.failures.note(&response, this.answer.span());
+        #[cfg(feature = "otel")]
+        if this.answer.span().has_field(traces::KIND) {
+            traces::answered(this.answer.span(), response.status());
+        }
         tracing::debug!(parent: this.answer.span(), http.status = response.status().as_u16(), "answered");
         let Some((id, measuring)) = this.on.take() else { return Poll::Ready(Ok(response)) };
         response.headers_mut().insert(REQUEST_ID, id);
-        Poll::Ready(Ok(measuring.until_sent(response)))
+        let response = measuring.until_sent(response);
+        Poll::Ready(Ok(match this.entry.take() {
+            Some(entry) => entry.until_sent(response),
+            None => response,
+        }))
     }
 }
 

@@ -1,11 +1,14 @@
 //! Serves a router on a listener until shutdown.
 
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::serve::Listener;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,8 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt;
 
 use crate::options::HttpOptions;
+use crate::server::gate::HeadFault;
 #[cfg(feature = "tls")]
 use crate::server::{
     http2::Http2,
@@ -116,6 +121,8 @@ const fn max_head(options: &HttpOptions) -> usize {
 struct Server {
     http1: http1::Builder,
     router: Router,
+    /// Whether requests have the address of their client.
+    notes_peers: bool,
     write_timeout: Duration,
     slots: Arc<Semaphore>,
     #[cfg(feature = "tls")]
@@ -137,6 +144,7 @@ impl Server {
         Self {
             http1,
             router,
+            notes_peers: options.needs_client(),
             write_timeout: options.write_timeout,
             slots: Arc::new(Semaphore::new(options.max_connections)),
             #[cfg(feature = "tls")]
@@ -155,16 +163,17 @@ impl Server {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
                 let slot = Arc::clone(&server.slots).acquire_owned().await;
-                let (stream, _address) = Listener::accept(&mut listener).await;
-                (slot, stream)
+                let (stream, peer) = Listener::accept(&mut listener).await;
+                (slot, stream, peer)
             };
-            let (slot, stream) = tokio::select! {
+            let (slot, stream, peer) = tokio::select! {
                 accepted = accepted => accepted,
                 () = &mut shutdown => break,
             };
             let (server, mut stopping) = (Arc::clone(&server), stop.subscribe());
             tokio::spawn(async move {
-                server.serve(stream, &mut stopping).await;
+                let peer = server.notes_peers.then_some(peer);
+                server.serve(stream, peer, &mut stopping).await;
                 drop((slot, stopping));
             });
         }
@@ -175,21 +184,21 @@ impl Server {
     }
 
     /// Serves a connection until it ends, or until its requests in flight are completed after the server has stopped.
-    async fn serve(&self, stream: TcpStream, stopping: &mut watch::Receiver<()>) {
+    async fn serve(&self, stream: TcpStream, peer: Option<SocketAddr>, stopping: &mut watch::Receiver<()>) {
         let stream = self.timed(stream);
         #[cfg(feature = "tls")]
         if let Some((tls, http2)) = &self.tls {
-            return self.serve_tls(stream, tls, http2, stopping).await;
+            return self.serve_tls(stream, peer, (tls, http2), stopping).await;
         }
-        log_failure(self.serve_http1(stream, stopping).await);
+        log_failure(self.serve_http1(stream, peer, stopping).await);
     }
 
     #[cfg(feature = "tls")]
     async fn serve_tls(
         &self,
         stream: TimedStream,
-        tls: &Tls,
-        http2: &Http2,
+        peer: Option<SocketAddr>,
+        (tls, http2): (&Tls, &Http2),
         stopping: &mut watch::Receiver<()>,
     ) {
         let handshake = tokio::time::timeout(self.handshake_timeout, tls.accept(stream));
@@ -203,16 +212,23 @@ impl Server {
             Err(_elapsed) => return tracing::debug!("TLS handshake timed out"),
         };
         log_failure(match stream.get_ref().1.alpn_protocol() {
-            Some(HTTP2) => http2.serve(stream, self.router.clone(), stopping).await,
-            _ => self.serve_http1(stream, stopping).await,
+            Some(HTTP2) => http2.serve(stream, self.router.clone(), peer, stopping).await,
+            _ => self.serve_http1(stream, peer, stopping).await,
         });
     }
 
-    async fn serve_http1<S>(&self, stream: S, stopping: &mut watch::Receiver<()>) -> hyper::Result<()>
+    async fn serve_http1<S>(
+        &self,
+        stream: S,
+        peer: Option<SocketAddr>,
+        stopping: &mut watch::Receiver<()>,
+    ) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = TowerToHyperService::new(self.router.clone());
+        let router = self.router.clone();
+        let router = router.map_request(move |request: Request<Incoming>| received(request, peer));
+        let service = TowerToHyperService::new(router);
         let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = &mut connection => return ended,
@@ -231,6 +247,17 @@ impl Server {
         stream.set_write_timeout(Some(self.write_timeout));
         Box::pin(stream)
     }
+}
+
+/// Adds to a request what its head and its connection say about it: a fault, and the address of the client.
+pub(super) fn received<B>(mut request: Request<B>, peer: Option<SocketAddr>) -> Request<B> {
+    if let Some(fault) = HeadFault::find(request.version(), request.headers()) {
+        request.extensions_mut().insert(fault);
+    }
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(ConnectInfo(peer));
+    }
+    request
 }
 
 fn log_failure(ended: hyper::Result<()>) {

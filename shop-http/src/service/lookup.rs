@@ -1,6 +1,6 @@
 //! Looks up the id of a buy with a key in the store before the buy is acknowledged.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use shop_core::ports::PurchaseQuery;
@@ -40,17 +40,18 @@ impl StoreLookup {
         Self { slots: Semaphore::const_new(MAX_CONCURRENT), pause }
     }
 
-    /// The purchase that is stored under `id`, if `query` returns it in time.
-    pub(crate) async fn stored(&self, query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
+    /// The purchase that is stored under the id of `purchase`, if `query` returns it in time.
+    pub(crate) async fn stored(&self, query: &dyn PurchaseQuery, purchase: &Purchase) -> Option<Purchase> {
         if self.is_paused() {
             return None;
         }
         let found = within(TIMEOUT, async {
             // The semaphore is never closed.
             let _slot = self.slots.acquire().await;
-            query.get(id).await
+            query.get(&purchase.id).await
         });
-        found.await.unwrap_or_else(|error| {
+        let context = purchase.context.as_deref().cloned().unwrap_or_default();
+        Arc::new(context).scope(found).await.unwrap_or_else(|error| {
             self.pause(&error);
             None
         })

@@ -143,12 +143,12 @@ impl Purchases {
                 return Ok(Acknowledged { purchase, receipt, is_replayed: true });
             }
             Lookup::Contested => {
-                let stored = self.look_up(known, &id).await.ok_or_else(other_content)?;
+                let stored = self.look_up(known, &purchase).await.ok_or_else(other_content)?;
                 return self.if_same(&purchase, stored);
             }
         };
         if !(is_first && is_first_attempt(&id, self.clock.now()))
-            && let Some(stored) = self.look_up(known, &id).await
+            && let Some(stored) = self.look_up(known, &purchase).await
         {
             return self.if_same(&purchase, stored);
         }
@@ -164,7 +164,7 @@ impl Purchases {
 
     /// Writes a purchase with a key straight into the store: a repetition returns the stored purchase.
     async fn publish_into_store(&self, purchase: Purchase) -> Result<Acknowledged> {
-        if let Some(stored) = self.lookup.stored(&*self.query, &purchase.id).await {
+        if let Some(stored) = self.lookup.stored(&*self.query, &purchase).await {
             return self.if_same(&purchase, stored);
         }
         let receipt = self.publish(&purchase).await?;
@@ -174,9 +174,9 @@ impl Purchases {
         Ok(Acknowledged { purchase: stored.unwrap_or(purchase), receipt, is_replayed })
     }
 
-    /// The purchase that is stored under `id`. It is cached from now on.
-    async fn look_up(&self, known: &IdempotencyCache, id: &PurchaseId) -> Option<Purchase> {
-        let stored = self.lookup.stored(&*self.query, id).await?;
+    /// The purchase that is stored under the id of `purchase`. It is cached from now on.
+    async fn look_up(&self, known: &IdempotencyCache, purchase: &Purchase) -> Option<Purchase> {
+        let stored = self.lookup.stored(&*self.query, purchase).await?;
         known.acknowledged(&stored, &self.receipt_of_stored(&stored));
         Some(stored)
     }

@@ -40,7 +40,8 @@ impl Authorize for OwnOnly {
 }
 
 async fn asked(app: &Router, token: &str, method: Method, path: &str, body: &str) -> Answer {
-    let headers = [JSON, ("authorization", token), ("origin", "https://shop.example")];
+    let origin = [("origin", "https://shop.example"), ("sec-fetch-site", "same-origin")];
+    let headers = [JSON, ("authorization", token), origin[0], origin[1]];
     ask(app, request(method, path, &headers, body.to_owned())).await
 }
 

@@ -118,7 +118,7 @@ async fn a_head_that_does_not_come_is_given_up() {
 #[tokio::test]
 async fn heads_that_are_no_heads_are_refused() {
     let served = served().await;
-    let close = "connection: close\r\n\r\n";
+    let close = "host: x\r\nconnection: close\r\n\r\n";
     let many = "x: y\r\n".repeat(101);
     let (long, longer) = ("x".repeat(20_000), "x".repeat(100_000));
     let cases = [
@@ -192,4 +192,33 @@ async fn more_connections_than_there_may_be_wait() {
     }
     drop(first);
     assert!(second.await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_head_that_breaks_a_rule_is_refused_in_the_dialect() {
+    let served = served().await;
+    let chunked = "content-type: application/json\r\n\r\n0\r\n\r\n";
+    for (head, status) in [
+        ("GET /livez HTTP/1.1\r\n", "400 Bad Request"),
+        ("GET /livez HTTP/1.1\r\nhost: a\r\nhost: b\r\n", "400 Bad Request"),
+        ("GET /v1/summary HTTP/1.1\r\nhost: a/b\r\n", "400 Bad Request"),
+        ("GET /livez HTTP/1.1\r\nhost: a\r\nexpect: a-gift\r\n", "417 Expectation Failed"),
+        (
+            &*format!("POST /buy HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n{chunked}"),
+            "501 Not Implemented",
+        ),
+        ("GET /livez HTTP/1.0\r\n", "200 OK"),
+        ("GET /livez HTTP/1.1\r\nhost: a\r\n", "200 OK"),
+    ] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let end = if head.ends_with("\r\n\r\n") { "" } else { "connection: close\r\n\r\n" };
+        stream.write_all(format!("{head}{end}").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.split_once(' ').unwrap().1.starts_with(status), "{head}: {answer}");
+        if head.contains("/v1/") {
+            assert!(answer.contains("application/problem+json"), "{answer}");
+        }
+    }
 }

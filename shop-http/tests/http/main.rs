@@ -2,10 +2,12 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod access_log;
 mod accounts;
 mod authorize;
 mod bad_input;
 mod bad_requests;
+mod browsers;
 mod buying;
 mod connections;
 mod dialects;

@@ -179,8 +179,17 @@ LOG_LEVEL: {{ .logLevel | quote }}
 LOG_FORMAT: json
 SHOP_DEAD_LETTER_LIMIT: {{ .deadLetterLimit | int | quote }}
 SHOP_DRAIN_SECONDS: {{ .drainSeconds | quote }}
-{{- if eq $service "facing" }}
+{{- if and (eq $service "facing") .corsAllowOrigins }}
 CORS_ALLOW_ORIGINS: {{ .corsAllowOrigins | quote }}
+{{- end }}
+{{- with .hosts }}
+SHOP_HOSTS: {{ . | quote }}
+{{- end }}
+{{- with .accessLog }}
+SHOP_ACCESS_LOG: {{ . | quote }}
+{{- end }}
+{{- with .otlpEndpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
 {{- if and (include "shop.has" (list $root $service "orders")) (or (ne $service "facing") (eq $root.Values.mode "embedded")) }}
 ORDER_USER_WAIT_MS: {{ .orderUserWaitMs | int | quote }}

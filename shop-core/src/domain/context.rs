@@ -1,0 +1,53 @@
+//! The context of a request: its id and its trace.
+
+use std::sync::Arc;
+
+tokio::task_local! {
+    static CURRENT: Arc<RequestContext>;
+}
+
+/// The context of the request of a purchase, to trace it through the log and other services.
+///
+/// The context of a write is passed with it. That of a query is the [current](Self::current) one: the port has no argument
+/// for it, and a client of another service sends it along.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_core::RequestContext;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let context = RequestContext::new(Some("r-1".to_owned()), None);
+/// let current = Arc::new(context).scope(async { RequestContext::current() }).await;
+/// assert_eq!(current.unwrap().request_id.as_deref(), Some("r-1"));
+/// assert_eq!(RequestContext::current(), None);
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RequestContext {
+    /// The request's id.
+    pub request_id: Option<String>,
+    /// The W3C trace context of the request, from its `traceparent` header.
+    pub traceparent: Option<String>,
+}
+
+impl RequestContext {
+    /// A context with the given members.
+    #[must_use]
+    pub const fn new(request_id: Option<String>, traceparent: Option<String>) -> Self {
+        Self { request_id, traceparent }
+    }
+
+    /// Runs `work` with this as the [current](Self::current) context. Tasks that `work` spawns are outside of it.
+    pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> + use<F> {
+        CURRENT.scope(self, work)
+    }
+
+    /// The context of the innermost [`scope`](Self::scope) that this runs in.
+    #[must_use]
+    pub fn current() -> Option<Arc<Self>> {
+        CURRENT.try_with(Arc::clone).ok()
+    }
+}

@@ -1,0 +1,229 @@
+//! The access log: a line per request. The audit log: a line per write, and per read of what belongs to others.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::http::{HeaderValue, Method};
+use axum::response::Response;
+use hyper::body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::auth::Trail;
+use crate::header_names::PURCHASE_ID;
+
+/// Which requests have a line in the access log (default none).
+///
+/// A line is an event of `tracing` with the target `access`, at the level `INFO`, when the response was sent or the client
+/// disconnected. It has the principal, the address of the client, the route as a template, the status, the bytes of the
+/// body and the duration of the response, and the id of the request.
+///
+/// With an access log there is also an audit log, with the target `audit`: a line per write, and per read of what belongs
+/// to another user by a known principal, whether it was allowed or not. Lines of the audit log are not sampled.
+///
+/// Neither has a body, a name of a user, a key or a token.
+///
+/// ```
+/// use std::num::NonZeroU64;
+///
+/// use shop_http::AccessLog;
+///
+/// assert_eq!("on".parse(), Ok(AccessLog::All));
+/// assert_eq!("1/100".parse(), Ok(AccessLog::OneIn(NonZeroU64::new(100).unwrap())));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AccessLog {
+    /// None, and no audit log.
+    #[default]
+    Off,
+    /// All.
+    All,
+    /// One of this many.
+    OneIn(NonZeroU64),
+}
+
+/// A text that is not an [`AccessLog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be on, off, or 1/n for one of n requests")]
+pub struct InvalidAccessLog;
+
+impl FromStr for AccessLog {
+    type Err = InvalidAccessLog;
+
+    /// Reads `off`, `on` or `1/n`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "off" => Ok(Self::Off),
+            "on" => Ok(Self::All),
+            text => {
+                let number = text.strip_prefix("1/").and_then(|number| number.parse().ok());
+                number.map(Self::OneIn).ok_or(InvalidAccessLog)
+            }
+        }
+    }
+}
+
+/// Writes the access log of a router.
+#[derive(Debug)]
+pub(crate) struct AccessLogger {
+    one_in: NonZeroU64,
+    requests: AtomicU64,
+}
+
+impl AccessLogger {
+    /// `None` if there is no access log.
+    pub(crate) fn new(log: AccessLog) -> Option<Arc<Self>> {
+        let one_in = match log {
+            AccessLog::Off => return None,
+            AccessLog::All => NonZeroU64::MIN,
+            AccessLog::OneIn(number) => number,
+        };
+        Some(Arc::new(Self { one_in, requests: AtomicU64::new(0) }))
+    }
+
+    /// Begins the entry of `request`, whose id is `id`.
+    pub(crate) fn begin(&self, request: &mut Request, id: &HeaderValue) -> Entry {
+        let is_sampled = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in.get());
+        let trail = Arc::<Trail>::default();
+        let extensions = request.extensions_mut();
+        extensions.insert(Arc::clone(&trail));
+        let peer = extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| *address);
+        let route = extensions.get::<MatchedPath>().cloned();
+        Entry {
+            trail,
+            is_sampled,
+            id: id.clone(),
+            method: request.method().clone(),
+            route,
+            peer,
+            begun: Instant::now(),
+            status: None,
+            purchase: None,
+            bytes: 0,
+        }
+    }
+}
+
+/// The lines of one request, written when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    trail: Arc<Trail>,
+    is_sampled: bool,
+    id: HeaderValue,
+    method: Method,
+    route: Option<MatchedPath>,
+    peer: Option<SocketAddr>,
+    begun: Instant,
+    /// `None` if the client disconnected before the response.
+    status: Option<u16>,
+    purchase: Option<HeaderValue>,
+    bytes: u64,
+}
+
+impl Entry {
+    /// Writes the lines when `response` was sent, or the client disconnected.
+    pub(crate) fn until_sent(mut self, response: Response) -> Response {
+        self.status = Some(response.status().as_u16());
+        self.purchase = response.headers().get(PURCHASE_ID).cloned();
+        response.map(|body| Body::new(Counted { body, entry: self }))
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let (principal, request) = (self.trail.principal(), self.id.to_str().ok());
+        // The span of the request contains its path, which may contain names.
+        if self.is_sampled {
+            let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+            tracing::info!(
+                target: "access",
+                parent: None,
+                principal,
+                client.address = self.peer.map(|peer| peer.ip().to_string()),
+                http.method = self.method.as_str(),
+                http.route = self.route.as_ref().map(MatchedPath::as_str),
+                http.status = self.status,
+                bytes = self.bytes,
+                duration_ms = f64::from(micros) / 1_000.0,
+                request.id = request,
+            );
+        }
+        if let Some(audited) = self.trail.audited() {
+            tracing::info!(
+                target: "audit",
+                parent: None,
+                principal,
+                client.address = self.peer.map(|peer| peer.ip().to_string()),
+                action = audited.action,
+                allowed = audited.is_allowed,
+                user.id = audited.user.as_deref(),
+                purchase.id = self.purchase.as_ref().and_then(|id| id.to_str().ok()),
+                http.status = self.status,
+                request.id = request,
+            );
+        }
+    }
+}
+
+pin_project! {
+    /// A body that counts its bytes for an entry.
+    struct Counted {
+        #[pin]
+        body: Body,
+        entry: Entry,
+    }
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.body.poll_frame(context));
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        this.entry.bytes += data.map_or(0, |data| data.len() as u64);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_log_is_on_off_or_a_share() {
+        let share = |number| Ok(AccessLog::OneIn(NonZeroU64::new(number).unwrap()));
+        for (text, log) in [
+            ("off", Ok(AccessLog::Off)),
+            ("On", Ok(AccessLog::All)),
+            ("1/1", share(1)),
+            ("1/250", share(250)),
+            ("1/0", Err(InvalidAccessLog)),
+            ("2/3", Err(InvalidAccessLog)),
+            ("0.1", Err(InvalidAccessLog)),
+            ("", Err(InvalidAccessLog)),
+        ] {
+            assert_eq!(text.parse(), log, "{text}");
+        }
+    }
+}

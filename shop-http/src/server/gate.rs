@@ -1,0 +1,179 @@
+//! Refuses requests by their head: what breaks the rules of HTTP, or names another host.
+
+use std::str::FromStr;
+
+use axum::extract::Request;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Version, header};
+
+use crate::response::Failure;
+
+/// The hosts that a service responds for, by the header `Host`.
+///
+/// A page of another site can reach a service on the machine or in the network of its reader by a name that resolves to
+/// an address there (DNS rebinding). It cannot choose the `Host`, which is that name.
+///
+/// ```
+/// use shop_http::Hosts;
+///
+/// assert_eq!(Hosts::default(), Hosts::Any);
+/// assert!("shop.example, localhost:3000".parse::<Hosts>().is_ok());
+/// assert!("https://shop.example".parse::<Hosts>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Hosts {
+    /// All.
+    #[default]
+    Any,
+    /// These. One without a port allows all ports.
+    List(Vec<Authority>),
+}
+
+/// A text that is not a list of hosts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a host: use names such as shop.example or localhost:3000, separated by commas")]
+pub struct InvalidHost(String);
+
+impl FromStr for Hosts {
+    type Err = InvalidHost;
+
+    /// Reads hosts separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hosts = text.split(',').map(|text| {
+            let host = text.trim();
+            parsed(host).ok_or_else(|| InvalidHost(host.to_owned()))
+        });
+        hosts.collect::<Result<_, _>>().map(Self::List)
+    }
+}
+
+impl Hosts {
+    fn allows(&self, host: Option<&Authority>) -> bool {
+        let Self::List(hosts) = self else { return true };
+        let is_same = |known: &&Authority, host: &Authority| {
+            known.host().eq_ignore_ascii_case(host.host())
+                && (known.port().is_none() || known.port_u16() == host.port_u16())
+        };
+        host.is_some_and(|host| hosts.iter().any(|known| is_same(&known, host)))
+    }
+}
+
+/// A host with an optional port.
+fn parsed(text: &str) -> Option<Authority> {
+    let is_host = |host: &Authority| !host.host().is_empty() && !host.as_str().contains('@');
+    text.parse().ok().filter(is_host)
+}
+
+/// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a probe.
+pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> Result<(), Failure> {
+    if let Some(fault) = request.extensions().get::<HeadFault>() {
+        return Err(Failure::Head(*fault));
+    }
+    if *hosts == Hosts::Any || is_exempt || hosts.allows(host(request).as_ref()) {
+        return Ok(());
+    }
+    Err(Failure::UnknownHost)
+}
+
+/// The host that `request` names.
+fn host(request: &Request) -> Option<Authority> {
+    let of_header = || parsed(request.headers().get(header::HOST)?.to_str().ok()?);
+    request.uri().authority().cloned().or_else(of_header)
+}
+
+/// A fault in the head of a request that came over a connection. It is an extension of the request: the router responds
+/// in the dialect of the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadFault {
+    Host,
+    TransferEncoding,
+    Expect,
+}
+
+impl HeadFault {
+    /// The first fault in the head of a request, by RFC 9110 and 9112. hyper accepts these.
+    pub(crate) fn find(version: Version, headers: &HeaderMap) -> Option<Self> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let is_valid =
+            |host: &HeaderValue| host.is_empty() || host.to_str().is_ok_and(|host| parsed(host).is_some());
+        match (hosts.next(), hosts.next()) {
+            (Some(host), None) if is_valid(host) => {}
+            (None, _) if version != Version::HTTP_11 => {}
+            _ => return Some(Self::Host),
+        }
+        let is = |name, word: &str| {
+            headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+        };
+        if !is(header::TRANSFER_ENCODING, "chunked") {
+            return Some(Self::TransferEncoding);
+        }
+        (!is(header::EXPECT, "100-continue")).then_some(Self::Expect)
+    }
+
+    /// The rule.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Host => "Host must be sent once, with a host and an optional port",
+            Self::TransferEncoding => "Transfer-Encoding must be chunked",
+            Self::Expect => "Expect must be 100-continue",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Method;
+
+    use super::*;
+
+    fn request(method: Method, headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::builder().method(method).uri("/buy");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn hosts_are_compared_without_case_and_by_port_where_there_is_one() {
+        let hosts: Hosts = "Shop.example, localhost:3000, [::1]".parse().unwrap();
+        for (host, allowed) in [
+            ("shop.example", true),
+            ("SHOP.EXAMPLE:8443", true),
+            ("localhost:3000", true),
+            ("localhost", false),
+            ("localhost:3001", false),
+            ("[::1]:3000", true),
+            ("evil.example", false),
+            ("shop.example.evil.example", false),
+        ] {
+            assert_eq!(hosts.allows(parsed(host).as_ref()), allowed, "{host}");
+        }
+        assert!(!hosts.allows(None) && Hosts::Any.allows(None));
+        for wrong in ["", "a,", "http://a", "a/b", "user@a", "a b"] {
+            assert!(wrong.parse::<Hosts>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_head_has_one_host_and_known_codings() {
+        let find = |version, headers| HeadFault::find(version, request(Method::POST, headers).headers());
+        for (headers, fault) in [
+            (&[("host", "a:1")][..], None),
+            (&[("host", "")], None),
+            (&[], Some(HeadFault::Host)),
+            (&[("host", "a"), ("host", "a")], Some(HeadFault::Host)),
+            (&[("host", "a/b")], Some(HeadFault::Host)),
+            (&[("host", "u@a")], Some(HeadFault::Host)),
+            (&[("host", "a"), ("transfer-encoding", "Chunked"), ("expect", "100-Continue")], None),
+            (&[("host", "a"), ("transfer-encoding", "gzip, chunked")], Some(HeadFault::TransferEncoding)),
+            (&[("host", "a"), ("transfer-encoding", "identity")], Some(HeadFault::TransferEncoding)),
+            (&[("host", "a"), ("expect", "a-gift")], Some(HeadFault::Expect)),
+        ] {
+            assert_eq!(find(Version::HTTP_11, headers), fault, "{headers:?}");
+        }
+        assert_eq!(find(Version::HTTP_10, &[]), None);
+        assert_eq!(find(Version::HTTP_2, &[]), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! The lines of the access log and of the audit log.
+
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::ports::{Durability, PurchaseStore};
+use shop_http::{
+    AccessLog, Facing, HttpOptions, Management, OrdersRole, Principal, Scopes, UsersRole, routes,
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::shop::{Answer, JSON, ask, purchase, request};
+
+/// Collects log lines.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Lines {
+    /// Collects what this thread logs.
+    fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(lines.clone());
+        (lines, tracing::subscriber::set_default(subscriber.finish()))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The lines with this target since the last call.
+    fn taken(&self, target: &str) -> Vec<Value> {
+        let text = std::mem::take(&mut *self.0.lock().unwrap());
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = lines.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+        lines.filter(|line| line["target"] == target).collect()
+    }
+}
+
+/// A token is a subject, and scopes after it.
+async fn authenticate(mut request: Request, next: Next) -> Response {
+    let token = request.headers().get("authorization").and_then(|token| token.to_str().ok());
+    if let Some(token) = token.and_then(|token| token.strip_prefix("Bearer ")) {
+        let mut words = token.split(' ');
+        let principal = Principal::new(words.next().unwrap_or_default()).with_scopes(words);
+        request.extensions_mut().insert(principal);
+    }
+    next.run(request).await
+}
+
+fn options(log: AccessLog) -> HttpOptions {
+    HttpOptions::default().access_log(log)
+}
+
+async fn facing(log: AccessLog) -> Router {
+    let store = InMemoryStore::new();
+    store.insert(vec![purchase("u1", 1), purchase("u2", 2)].into()).await.unwrap();
+    let mut parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+    parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    routes(parts).options(options(log)).authorize(Scopes).auth_layer(from_fn(authenticate)).build()
+}
+
+async fn asked(app: &Router, token: &str, method: Method, path: &str, body: &str) -> Answer {
+    let token = format!("Bearer {token}");
+    let headers =
+        [JSON, ("authorization", &*token), ("x-request-id", "r-1"), ("idempotency-key", "k-secret")];
+    ask(app, request(method, path, &headers, body.to_owned())).await
+}
+
+#[tokio::test]
+async fn a_request_is_one_line_without_names_and_secrets() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let app = facing(AccessLog::All).await;
+    let token = "u1 purchases:write purchases:read:any t-secret";
+    let body = r#"{"username":"name-secret","userid":"u1","price":7}"#;
+    let bought = asked(&app, token, Method::POST, "/v1/purchases", body).await;
+    assert_eq!(bought.status, StatusCode::CREATED);
+    assert!(!lines.text().contains("secret"), "{}", lines.text());
+    let [line] = &lines.taken("access")[..] else { panic!() };
+    assert!(line["duration_ms"].is_f64(), "{line}");
+    for (field, value) in [
+        ("level", json!("INFO")),
+        ("principal", json!("u1")),
+        ("http.method", json!("POST")),
+        ("http.route", json!("/v1/purchases")),
+        ("http.status", json!(201)),
+        ("bytes", json!(bought.text.len())),
+        ("request.id", json!("r-1")),
+    ] {
+        assert_eq!(line[field], value, "{field} in {line}");
+    }
+    // A path with a name, and no route at all.
+    asked(&app, token, Method::GET, "/getAllUserBuys/name-secret", "").await;
+    asked(&app, token, Method::GET, "/name-secret", "").await;
+    assert!(!lines.text().contains("secret"), "{}", lines.text());
+    let all = lines.taken("access");
+    let shown: Vec<_> = all.iter().map(|line| (&line["http.route"], &line["http.status"])).collect();
+    assert_eq!(shown, [(&json!("/getAllUserBuys/{who}"), &json!(200)), (&Value::Null, &json!(404))]);
+}
+
+#[tokio::test]
+async fn writes_and_reads_of_others_are_audited() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let app = facing(AccessLog::All).await;
+    let body = |user: &str| format!(r#"{{"username":"ada","userid":"{user}","price":7}}"#);
+    let order = r#"{"user_id":7,"product":"pen","quantity":1,"total_price":1}"#;
+    let user = r#"{"email":"ada@example.com","name":"ada"}"#;
+    let id = purchase("u2", 2).id;
+    let own = "u1 purchases:write purchases:read users:read";
+    let any = "u1 purchases:write:any purchases:read:any operate users:write:any orders:write:any";
+    for (token, method, path, body, action, user, allowed) in [
+        (own, Method::POST, "/buy", body("u1"), Some("buy"), Some("u1"), true),
+        (own, Method::POST, "/buy", body("u2"), Some("buy"), Some("u2"), false),
+        (own, Method::POST, "/buy", "{}".to_owned(), None, None, true),
+        (own, Method::GET, "/v1/purchases?userid=u1", String::new(), None, None, true),
+        (own, Method::GET, "/getAllUserBuys/u1", String::new(), None, None, true),
+        (
+            own,
+            Method::GET,
+            "/v1/purchases?userid=u2",
+            String::new(),
+            Some("read_purchases"),
+            Some("u2"),
+            false,
+        ),
+        (
+            any,
+            Method::GET,
+            "/v1/purchases?userid=u2",
+            String::new(),
+            Some("read_purchases"),
+            Some("u2"),
+            true,
+        ),
+        (any, Method::GET, "/getAllUserBuys/u2", String::new(), Some("read_purchases"), Some("u2"), true),
+        (
+            any,
+            Method::GET,
+            "/v1/summary?username=x",
+            String::new(),
+            Some("read_purchases_by_name"),
+            None,
+            true,
+        ),
+        (
+            own,
+            Method::GET,
+            &format!("/v1/purchases/{id}"),
+            String::new(),
+            Some("read_purchases"),
+            Some("u2"),
+            false,
+        ),
+        (own, Method::GET, "/v1/users/7", String::new(), Some("read_user"), Some("7"), false),
+        (any, Method::POST, "/v1/users", user.to_owned(), Some("register_user"), None, true),
+        (any, Method::POST, "/v1/orders", order.to_owned(), Some("place_order"), Some("7"), true),
+        (own, Method::GET, "/metrics", String::new(), None, None, false),
+    ] {
+        let answer = asked(&app, token, method, path, &body).await;
+        let audited = lines.taken("audit");
+        let Some(action) = action else {
+            assert_eq!(audited, [Value::Null; 0], "{path}");
+            continue;
+        };
+        let [line] = &audited[..] else { panic!("{path}: {audited:?}") };
+        assert_eq!(
+            (&line["action"], &line["user.id"], &line["allowed"]),
+            (&json!(action), &user.map_or(Value::Null, Value::from), &json!(allowed)),
+            "{path}: {line}"
+        );
+        assert_eq!((&line["principal"], &line["request.id"]), (&json!("u1"), &json!("r-1")), "{line}");
+        assert_eq!(line["http.status"], json!(answer.status.as_u16()), "{line}");
+        assert_eq!(line["purchase.id"].as_str(), answer.header("x-purchase-id"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn writes_past_the_log_and_by_nobody_are_audited() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let store = Arc::new(InMemoryStore::new());
+    let parts = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+    let app = routes(parts).options(options(AccessLog::All)).build();
+    let body = r#"{"username":"ada","userid":"u1","price":7}"#;
+    for path in ["/purchases", "/v1/purchases"] {
+        let answer = ask(&app, request(Method::POST, path, &[JSON], body)).await;
+        assert_eq!(answer.status, StatusCode::CREATED);
+        let [line] = &lines.taken("audit")[..] else { panic!() };
+        assert_eq!(
+            (&line["action"], &line["user.id"], &line["principal"]),
+            (&json!("buy"), &json!("u1"), &Value::Null)
+        );
+    }
+    ask(&app, request(Method::GET, "/v1/purchases?userid=u1", &[], Body::empty())).await;
+    assert_eq!(lines.taken("audit"), [Value::Null; 0], "the sender of a read is unknown");
+}
+
+#[tokio::test]
+async fn lines_are_sampled_or_off_and_audited_writes_are_not_sampled() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let body = r#"{"username":"ada","userid":"u1","price":7}"#;
+    let third = AccessLog::OneIn(NonZeroU64::new(3).unwrap());
+    for (log, expected) in [(AccessLog::Off, (0, 0)), (third, (2, 6)), (AccessLog::All, (6, 6))] {
+        let app = facing(log).await;
+        for _ in 0..6 {
+            asked(&app, "u1 purchases:write", Method::POST, "/buy", body).await;
+        }
+        let text = lines.text();
+        let count = |target: &str| text.matches(&format!(r#""target":"{target}""#)).count();
+        assert_eq!((count("access"), count("audit")), expected, "{log:?}");
+        lines.taken("access");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_disconnects_has_a_line_without_status() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let app = facing(AccessLog::All).await;
+    let body = Body::from_stream(futures_util::stream::pending::<io::Result<Vec<u8>>>());
+    let pending = ask(&app, request(Method::POST, "/buy", &[JSON], body));
+    assert!(pending.now_or_never().is_none());
+    let [line] = &lines.taken("access")[..] else { panic!() };
+    assert_eq!((&line["http.status"], &line["http.route"]), (&Value::Null, &json!("/buy")));
+}

@@ -1,0 +1,119 @@
+//! What protects the readers of browsers: hosts, origins, headers.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+use shop_http::HttpOptions;
+
+use crate::shop::{Answer, JSON, Shop, ask, get, request};
+
+const BUY: &str = r#"{"username":"ada","userid":"u1","price":7}"#;
+
+async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let headers = [&[JSON, ("host", "localhost:3000")], headers].concat();
+    ask(router, request(Method::POST, path, &headers, BUY)).await
+}
+
+#[tokio::test]
+async fn responses_are_neither_stored_nor_sniffed_nor_embedded() {
+    let shop = Shop::new();
+    for service in [&shop.facing, &shop.management] {
+        for path in ["/v1/purchases?userid=u1", "/purchases/u1", "/nowhere", "/openapi.json", "/metrics", "/"]
+        {
+            let answer = get(service, path).await;
+            for (name, value) in [
+                ("cache-control", "no-store"),
+                ("x-content-type-options", "nosniff"),
+                ("referrer-policy", "no-referrer"),
+                ("cross-origin-resource-policy", "same-origin"),
+            ] {
+                assert_eq!(answer.header(name), Some(value), "{name} of {path}");
+            }
+        }
+        let page = ask(service, request(Method::GET, "/", &[("accept", "text/html")], Body::empty())).await;
+        assert_eq!(page.header("cache-control"), Some("no-cache"), "browsers revalidate the page");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_others_cannot_write_to_management() {
+    let shop = Shop::new();
+    for path in ["/v1/purchases", "/purchases"] {
+        let evil = post(&shop.management, path, &[("origin", "https://evil.example")]).await;
+        assert_eq!(evil.status, StatusCode::FORBIDDEN, "{path}");
+        let own = post(&shop.management, path, &[("origin", "http://localhost:3000")]).await;
+        assert_eq!(own.status, StatusCode::CREATED, "{path}");
+        let program = post(&shop.management, path, &[]).await;
+        assert_eq!(program.status, StatusCode::CREATED, "{path}");
+    }
+    let evil = post(&shop.management, "/purchases", &[("origin", "null")]).await;
+    assert_eq!(evil.json(), json!({"error": "Pages of this origin may not write"}));
+}
+
+#[tokio::test]
+async fn pages_that_cors_allows_can_write_to_facing() {
+    let shop = Shop::with(HttpOptions::default().cors("https://shop.example".parse().unwrap()));
+    for (origin, status) in [
+        ("https://shop.example", StatusCode::CREATED),
+        ("http://localhost:3000", StatusCode::CREATED),
+        ("https://evil.example", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(post(&shop.facing, "/buy", &[("origin", origin)]).await.status, status, "{origin}");
+    }
+    assert_eq!(shop.published().await, 2);
+    let open = Shop::new();
+    let any = post(&open.facing, "/buy", &[("origin", "https://any.example")]).await;
+    assert_eq!(any.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn only_the_given_hosts_are_served() {
+    let shop = Shop::with(HttpOptions::default().hosts("shop.example, localhost:3000".parse().unwrap()));
+    for (host, status) in [
+        ("shop.example", StatusCode::OK),
+        ("SHOP.example:8080", StatusCode::OK),
+        ("localhost:3000", StatusCode::OK),
+        ("localhost:3001", StatusCode::MISDIRECTED_REQUEST),
+        ("attacker.example", StatusCode::MISDIRECTED_REQUEST),
+    ] {
+        for service in [&shop.facing, &shop.management] {
+            let of = |path: &str| ask(service, request(Method::GET, path, &[("host", host)], Body::empty()));
+            assert_eq!(of("/v1/purchases?userid=u1").await.status, status, "{host}");
+            assert_eq!(
+                of("/livez").await.status,
+                StatusCode::OK,
+                "{host}: a probe has the address of its pod"
+            );
+        }
+    }
+    let without = get(&shop.facing, "/getAllUserBuys/u1").await;
+    assert_eq!(
+        (without.status, without.json()),
+        (StatusCode::MISDIRECTED_REQUEST, json!({"error": "This service has another host"}))
+    );
+}
+
+#[tokio::test]
+async fn preflights_are_remembered_and_management_has_none() {
+    let shop = Shop::new();
+    let preflight = [("origin", "https://shop.example"), ("access-control-request-method", "POST")];
+    let of = async |service: &Router| {
+        ask(service, request(Method::OPTIONS, "/v1/purchases", &preflight, Body::empty())).await
+    };
+    let (facing, management) = (of(&shop.facing).await, of(&shop.management).await);
+    assert_eq!(facing.header("access-control-max-age"), Some("7200"));
+    assert!(management.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
+}
+
+#[tokio::test]
+async fn a_large_body_is_not_sent_back_once_per_missing_member() {
+    let shop = Shop::new();
+    let body = format!(r#"{{"secret":"{}"}}"#, "x".repeat(90_000));
+    for path in ["/api/v1/buy", "/api/v1/purchases"] {
+        let answer = ask(&shop.facing, request(Method::POST, path, &[JSON], body.clone())).await;
+        assert!(answer.text.len() < 10_000, "{path}: {} bytes", answer.text.len());
+    }
+    let answer = ask(&shop.facing, request(Method::POST, "/api/v1/buy", &[JSON], r#"{"a":1}"#)).await;
+    assert_eq!(answer.json()["detail"][0]["input"], json!({"a": 1}));
+}
