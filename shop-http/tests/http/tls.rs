@@ -96,11 +96,14 @@ struct Served {
 
 impl Served {
     async fn new(options: HttpOptions, client_ca: Option<&Authority>) -> Self {
+        Self::with_purchases(1_000, options, client_ca).await
+    }
+
+    async fn with_purchases(count: u64, options: HttpOptions, client_ca: Option<&Authority>) -> Self {
         let authority = Authority::new();
         let files = Files::new(&authority.sign(), client_ca);
         let store = InMemoryStore::new();
-        // More than the buffers of a connection hold.
-        let purchases: Vec<_> = (1..=50_000).map(|number| purchase("u1", number)).collect();
+        let purchases: Vec<_> = (1..=count).map(|number| purchase("u1", number)).collect();
         store.insert(purchases.into()).await.unwrap();
         let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -268,7 +271,8 @@ async fn a_client_that_does_not_read_is_disconnected() {
     let mut options = HttpOptions::default();
     options.write_timeout = Duration::from_millis(20);
     options.max_requests = 1;
-    let served = Served::new(options, None).await;
+    // More than the buffers of a connection hold.
+    let served = Served::with_purchases(50_000, options, None).await;
     let (mut client, connection) = served.http2().await;
     let connection = tokio::spawn(connection);
     let unread = client.send_request(get("/getAllUserBuys/u1")).await.unwrap();
