@@ -1,6 +1,5 @@
 //! Who may send requests, by the settings.
 
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use shop_http::{
     AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Refreshed, TextSource, TokenVerifier,
 };
 
-use crate::settings::Settings;
+use crate::settings::{HostPort, Settings};
 use crate::{CliError, Result};
 
 /// Who may send requests.
@@ -54,17 +53,21 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     if settings.auth.is_some() || settings.api_keys_file.is_some() {
         return Ok(());
     }
-    let (host, port) = settings.listen();
-    // An address that does not resolve is an error when the service listens on it.
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((host, port)).await.map(Iterator::collect).unwrap_or_default();
-    if addresses.iter().all(|address| address.ip().is_loopback()) {
-        return Ok(());
+    let listeners = [
+        Some(("HOST", settings.listen())),
+        settings.admin_addr.clone().map(|addr| ("SHOP_ADMIN_ADDR", addr)),
+    ];
+    for (setting, HostPort { host, port }) in listeners.into_iter().flatten() {
+        // An address that does not resolve is an error when the service listens on it.
+        let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
+        if addresses.is_ok_and(|mut addresses| addresses.any(|address| !address.ip().is_loopback())) {
+            return Err(CliError::new(format!(
+                "{setting} {host} can be reached from other machines, and SHOP_AUTH is not set: set SHOP_AUTH=jwt or \
+                 SHOP_AUTH=keys to authenticate requests, or SHOP_AUTH=off if everybody may read and write everything"
+            )));
+        }
     }
-    Err(CliError::new(format!(
-        "HOST {host} can be reached from other machines, and SHOP_AUTH is not set: set SHOP_AUTH=jwt or SHOP_AUTH=keys to \
-         authenticate requests, or SHOP_AUTH=off if everybody may read and write everything"
-    )))
+    Ok(())
 }
 
 /// What identifies the senders of requests; `None` if everybody may send them.

@@ -1,5 +1,6 @@
 //! `--check-config`: prints the settings in effect, and checks every connection.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
 
 fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> Result<()> {
     let mut lines = vec![("listen", settings.url())];
+    lines.extend(settings.admin_addr.as_ref().map(|addr| ("admin listener", format!("http://{addr}"))));
     lines.extend(parts);
     if settings.roles.has(ProcessRole::Purchases) {
         lines.push(("topic", settings.kafka_topic.clone()));
@@ -44,6 +46,7 @@ fn print(settings: &Settings, parts: Vec<(&str, String)>, faults: &[String]) -> 
     if settings.service == ServiceKind::Facing {
         lines.push(("CORS", origins(&settings.cors())));
     }
+    lines.extend(limits(settings));
     lines.push(("log level", settings.log_level.clone()));
     lines.push(("traces", if settings.has_collector() { "on" } else { "off" }.to_owned()));
     lines.push(("access log", requests(settings.access_log())));
@@ -70,6 +73,17 @@ fn requests(log: AccessLog) -> String {
         AccessLog::OneIn(number) => format!("1/{number}"),
         _ => "off".to_owned(),
     }
+}
+
+/// The limits of one client that are set.
+fn limits<'a>(settings: &Settings) -> impl Iterator<Item = (&'a str, String)> + use<'a> {
+    let rate = |rate: NonZeroU32| format!("{rate}/s");
+    let limits = [
+        ("writes of a client", settings.rate_writes.map(rate)),
+        ("reads of a client", settings.rate_reads.map(rate)),
+        ("connections of a client", settings.client_connections.map(|count| count.to_string())),
+    ];
+    limits.into_iter().filter_map(|(what, limit)| Some((what, limit?)))
 }
 
 fn origins(cors: &CorsOrigins) -> String {

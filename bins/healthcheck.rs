@@ -5,14 +5,17 @@ use shop_client::ShopClient;
 use crate::settings::Settings;
 use crate::{CliError, Result, tls};
 
-/// Requests the state of the service that listens on HOST and PORT.
+/// Requests the readiness of the service that listens on SHOP_ADMIN_ADDR, or else on HOST and PORT.
 ///
 /// # Errors
 /// When it does not respond, or is not ready.
 pub(crate) async fn run(settings: &Settings) -> Result<()> {
-    let url = settings.url_from_here();
+    let url = settings.probe_url();
     let mut client = ShopClient::builder(&url);
-    if let Some(own) = tls::client_of_own_service(settings)? {
+    // The admin listener has no TLS.
+    if settings.admin_addr.is_none()
+        && let Some(own) = tls::client_of_own_service(settings)?
+    {
         client = client.http_client(own);
     }
     let checked = match client.build() {

@@ -9,6 +9,7 @@
 //! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay`, `erase` and others |
 //! | `check_config` | `--check-config`: prints the settings, and checks every connection |
 //! | `healthcheck` | `--healthcheck`: whether the running service is ready |
+//! | `descriptors` | the limit of open files |
 //! | `backend` | the backends of logs and stores |
 //! | `settings` | the settings, from the environment and the command line; all errors at once |
 //! | `roles` | the roles of a process |
@@ -27,6 +28,7 @@ mod auth;
 mod backend;
 mod check_config;
 mod commands;
+mod descriptors;
 mod error;
 mod healthcheck;
 mod ports;

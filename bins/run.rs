@@ -1,16 +1,19 @@
 //! Runs a service, from its settings to its shutdown.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use shop_http::{Metrics, routes, serve, serve_tls};
-use tokio::net::TcpListener;
+use shop_http::{HttpOptions, Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::ports::{Background, Ports};
-use crate::settings::{ServiceKind, Settings};
+use crate::settings::{HostPort, ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
-use crate::{CliError, Result, auth, check_config, commands, ended, healthcheck, telemetry, tls};
+use crate::{
+    CliError, Result, auth, check_config, commands, descriptors, ended, healthcheck, telemetry, tls,
+};
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
 pub async fn service(service: ServiceKind) -> ExitCode {
@@ -37,10 +40,11 @@ async fn work(service: ServiceKind) -> Result<()> {
     let tls = tls::of_listener(&settings).await?;
     let opened = shutdown.run_until_cancelled(Ports::open(&settings)).await;
     let Some(mut ports) = opened.transpose()? else { return Ok(()) };
-    let listener = listen(&settings).await?;
+    let listeners = Listeners::bind(&settings).await?;
     let metrics = Metrics::new();
     let background = ports.start(&settings, &metrics, &shutdown)?;
-    let options = settings.http_options();
+    let mut options = settings.http_options();
+    options.max_connections = descriptors::for_connections(options.max_connections);
     let router = match service {
         ServiceKind::Facing => routes(ports.facing(metrics)),
         ServiceKind::Management => routes(ports.management(metrics)?),
@@ -49,13 +53,8 @@ async fn work(service: ServiceKind) -> Result<()> {
         Some(authenticator) => router.authenticate(authenticator),
         None => router,
     };
-    let router = router.options(options.clone()).build();
-    let stop = shutdown.clone();
-    let stopped = async move { stop.cancelled().await };
-    let server = match tls {
-        Some(tls) => serve_tls(listener, tls, router, &options, stopped).left_future(),
-        None => serve(listener, router, &options, stopped).right_future(),
-    };
+    let options = Options { public: options, admin: settings.admin_options() };
+    let server = listeners.serve(router, options, tls, &shutdown);
     let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await;
     if let Some(exporter) = exporter {
         exporter.shutdown().await;
@@ -63,24 +62,102 @@ async fn work(service: ServiceKind) -> Result<()> {
     ended
 }
 
-/// Listens on the address of the settings.
-///
-/// # Errors
-/// When the address cannot be bound, with the settings that name it.
-async fn listen(settings: &Settings) -> Result<TcpListener> {
-    let (host, port) = settings.listen();
-    let listener = TcpListener::bind((host, port)).await.map_err(|error| {
-        let what = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there: end it, or choose another PORT",
-            std::io::ErrorKind::PermissionDenied => "this user may not: choose a PORT of 1024 or above",
-            _ => "choose another HOST or PORT",
+/// Connections that wait to be accepted: a full queue would refuse clients at random. Linux allows 4,096 by default.
+const BACKLOG: u32 = 4_096;
+
+/// The listeners of a service.
+struct Listeners {
+    public: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Listens on the addresses of the settings.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, with the settings that name it.
+    async fn bind(settings: &Settings) -> Result<Self> {
+        let HostPort { host, port } = settings.listen();
+        let public = bind(&host, port, &format!("HOST {host}, PORT {port}")).await?;
+        let admin = match &settings.admin_addr {
+            Some(addr) => Some(bind(&addr.host, addr.port, &format!("SHOP_ADMIN_ADDR {addr}")).await?),
+            None => None,
         };
-        CliError::new(format!("cannot listen on HOST {host}, PORT {port}: {what} ({error})"))
-    })?;
-    let address = listener.local_addr().map_err(CliError::new)?;
-    let (service, scheme) = (settings.service.name(), settings.scheme());
-    tracing::info!(http.address = %address, "{service} listens on {scheme}://{address}");
-    Ok(listener)
+        let name = settings.service.name();
+        if let Some(admin) = &admin {
+            let address = admin.local_addr().map_err(CliError::new)?;
+            tracing::info!(admin.address = %address, "{name} serves probes and metrics on http://{address}");
+        }
+        let address = public.local_addr().map_err(CliError::new)?;
+        let scheme = settings.scheme();
+        tracing::info!(http.address = %address, "{name} listens on {scheme}://{address}");
+        Ok(Self { public, admin })
+    }
+
+    /// Serves `router` on all of them until the shutdown. The admin listener has no TLS.
+    async fn serve(
+        self,
+        router: RouterBuilder,
+        options: Options,
+        tls: Option<Tls>,
+        shutdown: &Shutdown,
+    ) -> std::io::Result<()> {
+        let router = router.options(options.public.clone());
+        let stopped = || {
+            let shutdown = shutdown.clone();
+            async move { shutdown.cancelled().await }
+        };
+        let (public, admin) = match self.admin {
+            None => (router.build(), None),
+            Some(listener) => {
+                let (public, admin) = router.build_with_admin();
+                (public, Some(serve(listener, admin, &options.admin, stopped())))
+            }
+        };
+        let public = match tls {
+            Some(tls) => serve_tls(self.public, tls, public, &options.public, stopped()).left_future(),
+            None => serve(self.public, public, &options.public, stopped()).right_future(),
+        };
+        let admin = async {
+            match admin {
+                Some(admin) => admin.await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(public, admin).map(drop)
+    }
+}
+
+/// The options of the listeners.
+struct Options {
+    public: HttpOptions,
+    admin: HttpOptions,
+}
+
+async fn bind(host: &str, port: u16, settings: &str) -> Result<TcpListener> {
+    let failed = |error: std::io::Error| {
+        let what = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there: end it, or choose another port",
+            std::io::ErrorKind::PermissionDenied => "this user may not: choose a port of 1024 or above",
+            _ => "choose another host or port",
+        };
+        CliError::new(format!("cannot listen on {settings}: {what} ({error})"))
+    };
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in tokio::net::lookup_host((host, port)).await.map_err(failed)? {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Waits until the server and the background tasks have ended, accepted purchases are durable, and `ports` are closed;

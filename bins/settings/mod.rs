@@ -11,6 +11,7 @@
 //! | `command` | the commands of management |
 //! | `command_line` | help, version, completions, the manual page, and the texts of wrong arguments |
 //! | `conflicts` | conflicts between settings |
+//! | `host_port` | an address to listen on |
 //! | `secret` | secrets that are read again |
 //! | `service` | facing or management |
 
@@ -21,6 +22,7 @@ mod conflicts;
 mod environment;
 mod erase_arguments;
 mod file_arguments;
+mod host_port;
 mod names;
 mod secret;
 mod service;
@@ -56,8 +58,12 @@ pub(crate) use command::{
 };
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
 pub(crate) use conflicts::missing_features;
+pub(crate) use host_port::HostPort;
 pub(crate) use secret::Secret;
 pub use service::ServiceKind;
+
+/// The maximum of connections of the admin listener.
+pub(crate) const ADMIN_CONNECTIONS: usize = 128;
 
 /// The settings of a process, with the values that follow from other settings.
 #[derive(Debug)]
@@ -187,13 +193,13 @@ impl Settings {
     }
 
     /// Host and port to listen on.
-    pub(crate) fn listen(&self) -> (&str, u16) {
+    pub(crate) fn listen(&self) -> HostPort {
         let port = || {
             // The image has one health check for both services.
             let container = self.healthcheck.then(ServiceKind::from_container).flatten();
             container.unwrap_or(self.service).default_port()
         };
-        (&self.host, self.port.unwrap_or_else(port))
+        HostPort { host: self.host.clone(), port: self.port.unwrap_or_else(port) }
     }
 
     /// `http`, or `https` with a certificate.
@@ -203,21 +209,14 @@ impl Settings {
 
     /// The address in messages.
     pub(crate) fn url(&self) -> String {
-        let (scheme, (host, port)) = (self.scheme(), self.listen());
-        if host.contains(':') {
-            format!("{scheme}://[{host}]:{port}")
-        } else {
-            format!("{scheme}://{host}:{port}")
-        }
+        format!("{}://{}", self.scheme(), self.listen())
     }
 
-    /// The address of the service on this machine: the loopback address if it listens on all addresses.
-    pub(crate) fn url_from_here(&self) -> String {
-        let (scheme, (host, port)) = (self.scheme(), self.listen());
-        match host {
-            "0.0.0.0" => format!("{scheme}://127.0.0.1:{port}"),
-            "::" => format!("{scheme}://[::1]:{port}"),
-            _ => self.url(),
+    /// The address of the listener with the probes, on this machine.
+    pub(crate) fn probe_url(&self) -> String {
+        match &self.admin_addr {
+            Some(listener) => format!("http://{}", listener.from_here()),
+            None => format!("{}://{}", self.scheme(), self.listen().from_here()),
         }
     }
 
@@ -243,9 +242,20 @@ impl Settings {
         options.cors = self.cors();
         options.hosts = self.hosts.clone().unwrap_or_default();
         options.access_log = self.access_log();
+        (options.rate_writes, options.rate_reads) = (self.rate_writes, self.rate_reads);
+        options.client_connections = self.client_connections;
+        options.trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
         options.unknown_user_wait = self.order_user_wait;
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
+        options
+    }
+
+    /// The options of the admin listener: a limit of a client would reject a scrape, and few connections are enough.
+    pub(crate) fn admin_options(&self) -> HttpOptions {
+        let mut options = self.http_options();
+        (options.rate_writes, options.rate_reads, options.client_connections) = (None, None, None);
+        options.max_connections = ADMIN_CONNECTIONS;
         options
     }
 

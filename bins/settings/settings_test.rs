@@ -20,9 +20,11 @@ fn settings_default_to_embedded() {
         (facing.kafka_topic.as_str(), facing.kafka_group_id.as_str()),
         ("purchases", "purchase-group")
     );
-    assert_eq!(read(ServiceKind::Facing, &[("HOST", "::")]).unwrap().url_from_here(), "http://[::1]:3000");
+    let probe_url = |pairs: &[(&str, &str)]| read(ServiceKind::Facing, pairs).unwrap().probe_url();
+    assert_eq!(probe_url(&[("HOST", "::")]), "http://[::1]:3000");
+    assert_eq!(probe_url(&[("HOST", "::"), ("SHOP_ADMIN_ADDR", "0.0.0.0:9000")]), "http://127.0.0.1:9000");
     let management = read(ServiceKind::Management, &[("SHOP_INGEST", "off")]).unwrap();
-    assert_eq!(management.listen().1, 3001);
+    assert_eq!(management.listen().port, 3001);
     assert!(management.ingests(), "that is what management is for");
 }
 
@@ -156,7 +158,7 @@ fn incomplete_certificates_and_tokens_are_errors() {
     }
     let pair = [("SHOP_TLS_CERT_FILE", "a"), ("SHOP_TLS_KEY_FILE", "b"), ("HOST", "0.0.0.0")];
     let management = read(ServiceKind::Management, &pair).unwrap();
-    assert_eq!(management.url_from_here(), "https://127.0.0.1:3001");
+    assert_eq!(management.probe_url(), "https://127.0.0.1:3001");
 }
 
 #[test]

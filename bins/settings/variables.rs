@@ -1,13 +1,14 @@
 //! Every setting: its variable, its flag, its default and its help.
 
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap_complete::Shell;
 use conf::Conf;
 use secrecy::SecretString;
-use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts};
+use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts, TrustedProxies};
 #[cfg(feature = "kafka")]
 use shop_kafka::{Compression, SaslMechanism};
 // Without Kafka, any text is accepted, and not used.
@@ -15,6 +16,7 @@ use shop_kafka::{Compression, SaslMechanism};
 use std::string::{String as Compression, String as SaslMechanism};
 use tracing_subscriber::EnvFilter;
 
+use super::host_port::HostPort;
 use crate::auth::AuthMode;
 use crate::roles::Roles;
 
@@ -62,6 +64,26 @@ pub(crate) struct Variables {
     /// it changes [default: clients need no certificate]
     #[conf(long, env = "SHOP_TLS_CLIENT_CA_FILE")]
     pub(crate) tls_client_ca_file: Option<PathBuf>,
+
+    /// Address of a second listener, host:port, for probes, /health, /metrics and what operators do; /metrics and
+    /// /health need no token there. The first listener then has /healthz and /livez of these [default: none, all are
+    /// on HOST and PORT]
+    #[conf(long, env = "SHOP_ADMIN_ADDR")]
+    pub(crate) admin_addr: Option<HostPort>,
+
+    /// Writes per second that one client may send, the holder of a token or key, else an address; counted by each
+    /// process [default: no limit]
+    #[conf(long, env = "SHOP_RATE_WRITES")]
+    pub(crate) rate_writes: Option<NonZeroU32>,
+    /// Reads per second that one client may send [default: no limit]
+    #[conf(long, env = "SHOP_RATE_READS")]
+    pub(crate) rate_reads: Option<NonZeroU32>,
+    /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no limit]
+    #[conf(long, env = "SHOP_CLIENT_CONNECTIONS")]
+    pub(crate) client_connections: Option<NonZeroU32>,
+    /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by commas
+    #[conf(long, env = "SHOP_TRUSTED_PROXIES")]
+    pub(crate) trusted_proxies: Option<TrustedProxies>,
 
     /// Folder of the embedded log and store
     #[conf(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]

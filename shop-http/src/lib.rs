@@ -115,7 +115,8 @@
 //! 3. CORS, which answers preflight requests (facing only)
 //! 4. limits of size, time and number of requests
 //! 5. authentication: [`authenticate`](RouterBuilder::authenticate) or [`auth_layer`](RouterBuilder::auth_layer), around data, `/health` and `/metrics`
-//! 6. the routes, which ask the policy
+//! 6. rates of one client ([`HttpOptions::rate_writes`], [`HttpOptions::rate_reads`]), around the same routes
+//! 7. the routes, which ask the policy
 //!
 //! A preflight request has no credentials. So an authentication layer in place 1 must let `OPTIONS` pass, or be inside of a
 //! CORS layer of yours, which then replaces this one's headers.
@@ -167,6 +168,7 @@ pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, facing, management, routes};
 pub use routes::groups::RouteGroup;
 pub use server::access_log::{AccessLog, InvalidAccessLog};
+pub use server::client::{InvalidNetwork, TrustedProxies};
 pub use server::gate::{Hosts, InvalidHost};
 pub use server::serve::serve;
 #[cfg(feature = "tls")]

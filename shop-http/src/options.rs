@@ -1,5 +1,6 @@
 //! The options of the routers and the listener.
 
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::http::HeaderValue;
 
 use crate::dialect::Dialect;
 use crate::server::access_log::AccessLog;
+use crate::server::client::TrustedProxies;
 use crate::server::gate::Hosts;
 
 /// The options of the routers and the listener.
@@ -34,6 +36,8 @@ pub struct HttpOptions {
     pub max_header_bytes: usize,
     /// The maximum size of a request's body, in bytes (default 100 KiB).
     pub max_body_bytes: usize,
+    /// How long a connection may take until its first byte, before it is closed (default 10 s).
+    pub first_byte_timeout: Duration,
     /// How long a client may take to send the head of a request, and how long a connection may be idle between two
     /// requests, before the connection is closed (default 30 s).
     pub header_read_timeout: Duration,
@@ -51,11 +55,37 @@ pub struct HttpOptions {
     pub request_timeout: Duration,
     /// How long a client may read nothing of its response before the connection is closed (default 30 s).
     pub write_timeout: Duration,
-    /// The maximum of concurrent requests (default 1,024). A streamed listing counts until its end. Requests beyond it
-    /// get a 503 at once, except those for health and metrics.
+    /// The minimum rate at which a client reads, in bytes per second (default 1,024). A client that is slower on
+    /// average, over about [`write_timeout`](Self::write_timeout), loses its connection. 0 for no minimum.
+    pub min_read_rate: u32,
+    /// The maximum of concurrent writes, and that of concurrent reads (default 1,024 each). A streamed listing counts
+    /// until its end. Requests beyond it get a 503 at once, except those for health and metrics.
     pub max_requests: usize,
-    /// The maximum of open connections (default 4,096). More wait to be accepted.
+    /// The maximum of reads that wait for a purchase to be stored (default 1,024). They do not count as
+    /// [`max_requests`](Self::max_requests) while they wait. Beyond it they get a 503 at once.
+    pub max_waits: usize,
+    /// The maximum size of all responses to reads that are held for clients, together, in bytes (default 64 MiB).
+    /// Responses below 16 KiB do not count, a streamed one counts as 256 KiB. Beyond it a read gets a 503.
+    pub max_response_bytes: usize,
+    /// How long a client may take to read a streamed response (default 10 min). After that it is truncated.
+    pub response_timeout: Duration,
+    /// The maximum of writes of one client per second (default none). The client is the
+    /// [`Principal`](crate::Principal), else its address, of IPv6 a network of 64 bits. Beyond it a write gets a 429.
+    ///
+    /// Clients are counted in this process alone: of *n* replicas, each allows as much. Outside of
+    /// [`serve`](crate::serve) the address is that of [`ConnectInfo`](axum::extract::ConnectInfo), if the program adds
+    /// it.
+    pub rate_writes: Option<NonZeroU32>,
+    /// The same for reads.
+    pub rate_reads: Option<NonZeroU32>,
+    /// The maximum of open connections (default 4,096). For more, the connections that are idle for longest are closed,
+    /// those without any request first. While none is idle for a second, more wait to be accepted.
     pub max_connections: usize,
+    /// The maximum of open connections of one client address, of an IPv6 network of 64 bits (default none). For more,
+    /// the client's oldest idle connection is closed, or the new one. Trusted proxies have no maximum.
+    pub client_connections: Option<NonZeroU32>,
+    /// The proxies whose header `X-Forwarded-For` names the client (default none).
+    pub trusted_proxies: TrustedProxies,
     /// The origins whose pages may call facing (default all). Pages of others, and on management those of all other
     /// origins, may not write.
     pub cors: CorsOrigins,
@@ -76,6 +106,7 @@ shop_core::option_setters!(HttpOptions {
     max_uri_bytes: usize,
     max_header_bytes: usize,
     max_body_bytes: usize,
+    first_byte_timeout: Duration,
     header_read_timeout: Duration,
     tls_handshake_timeout: Duration,
     body_read_timeout: Duration,
@@ -83,8 +114,16 @@ shop_core::option_setters!(HttpOptions {
     query_timeout: Duration,
     request_timeout: Duration,
     write_timeout: Duration,
+    min_read_rate: u32,
     max_requests: usize,
+    max_waits: usize,
+    max_response_bytes: usize,
+    response_timeout: Duration,
+    rate_writes: Option<NonZeroU32>,
+    rate_reads: Option<NonZeroU32>,
     max_connections: usize,
+    client_connections: Option<NonZeroU32>,
+    trusted_proxies: TrustedProxies,
     cors: CorsOrigins,
     hosts: Hosts,
     access_log: AccessLog,
@@ -99,6 +138,7 @@ impl Default for HttpOptions {
             max_uri_bytes: 8_192,
             max_header_bytes: 16_384,
             max_body_bytes: 102_400,
+            first_byte_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(30),
             tls_handshake_timeout: Duration::from_secs(10),
             body_read_timeout: Duration::from_secs(10),
@@ -106,8 +146,16 @@ impl Default for HttpOptions {
             query_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
+            min_read_rate: 1_024,
             max_requests: 1_024,
+            max_waits: 1_024,
+            max_response_bytes: 64 << 20,
+            response_timeout: Duration::from_secs(600),
+            rate_writes: None,
+            rate_reads: None,
             max_connections: 4_096,
+            client_connections: None,
+            trusted_proxies: TrustedProxies::default(),
             cors: CorsOrigins::Any,
             hosts: Hosts::Any,
             access_log: AccessLog::Off,
@@ -120,7 +168,7 @@ impl Default for HttpOptions {
 impl HttpOptions {
     /// Whether requests need the address of their client.
     pub(crate) fn needs_client(&self) -> bool {
-        self.access_log != AccessLog::Off
+        self.access_log != AccessLog::Off || self.rate_writes.is_some() || self.rate_reads.is_some()
     }
 }
 

@@ -10,6 +10,8 @@
 
 mod access_log;
 mod accounts;
+mod admin_listener;
+mod attacks;
 mod authentication;
 mod browser;
 mod conflicts;

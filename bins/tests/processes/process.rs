@@ -45,6 +45,8 @@ impl Binary {
 pub(crate) struct Process {
     child: Child,
     pub(crate) url: String,
+    /// The address of its admin listener, if it has one.
+    pub(crate) admin: Option<String>,
 }
 
 /// Long enough for any machine; only what hangs takes as long.
@@ -106,15 +108,18 @@ impl Process {
         let (listening, address) = oneshot::channel();
         // Read to the end: a process whose log nobody reads would stand still.
         tokio::spawn(async move {
-            let (mut listening, mut said) = (Some(listening), String::new());
+            let (mut listening, mut said, mut admin) = (Some(listening), String::new(), None);
             let mut kept = log_file(id);
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some(kept) = &mut kept {
                     writeln!(kept, "{line}").unwrap();
                 }
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
+                admin = event["admin.address"].as_str().map(|address| format!("http://{address}")).or(admin);
                 match (event["http.address"].as_str(), listening.take()) {
-                    (Some(address), Some(listening)) => drop(listening.send(Ok(address.to_owned()))),
+                    (Some(address), Some(listening)) => {
+                        drop(listening.send(Ok((address.to_owned(), admin.take()))))
+                    }
                     (_, waiting) => {
                         listening = waiting;
                         said.push_str(&line);
@@ -123,9 +128,10 @@ impl Process {
             }
             listening.map(|listening| listening.send(Err(said)));
         });
-        let address = address.await.unwrap()?;
+        let (address, admin) = address.await.unwrap()?;
         let is_tls = settings.iter().any(|(name, _)| *name == "SHOP_TLS_CERT_FILE");
-        Ok(Self { child, url: format!("{}://{address}", if is_tls { "https" } else { "http" }) })
+        let scheme = if is_tls { "https" } else { "http" };
+        Ok(Self { child, url: format!("{scheme}://{address}"), admin })
     }
 
     pub(crate) fn client(&self) -> ShopClient {
@@ -135,6 +141,10 @@ impl Process {
 
     pub(crate) fn path(&self, path: &str) -> String {
         format!("{}{path}", self.url)
+    }
+
+    pub(crate) fn admin_path(&self, path: &str) -> String {
+        format!("{}{path}", self.admin.as_ref().unwrap())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -378,6 +378,29 @@ def prometheus_operator(r):
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1" and '"panels"' in dashboard["data"]["shop.json"]
 
 
+@case(SERVERS, MONITORING, sets(settings__adminPort=9000, metrics__annotations="true", kafkaExporter__enabled="true"))
+def admin_listener(r):
+    for component in ("facing", "management"):
+        pod = r.of("Deployment", component)["spec"]["template"]
+        assert r.variables(component)["SHOP_ADMIN_ADDR"] == "0.0.0.0:9000"
+        assert {"name": "admin", "containerPort": 9000} in pod["spec"]["containers"][0]["ports"]
+        assert pod["metadata"]["annotations"]["prometheus.io/port"] == "9000"
+        assert [port["name"] for port in r.of("Service", component)["spec"]["ports"]] == ["http"], "the admin port is published"
+        rules = r.of("NetworkPolicy", component)["spec"]["ingress"]
+        admin = next(rule for rule in rules if rule["ports"][0]["port"] == "admin")
+        assert admin["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    monitors = {one["metadata"]["name"]: one["spec"] for one in r.all("ServiceMonitor")}
+    assert monitors["rel-shop"]["endpoints"][0]["targetPort"] == "admin"
+    assert monitors["rel-shop-kafka-exporter"]["endpoints"][0]["port"] == "http"
+
+
+@case(SERVERS, sets(settings__clientLimits__writesPerSecond=20, settings__clientLimits__connections=50, settings__clientLimits__trustedProxies="10.0.0.0/8"))
+def client_limits_apply_to_facing(r):
+    facing = r.variables("facing")
+    assert (facing["SHOP_RATE_WRITES"], facing["SHOP_CLIENT_CONNECTIONS"], facing["SHOP_TRUSTED_PROXIES"]) == ("20", "50", "10.0.0.0/8")
+    assert "SHOP_RATE_READS" not in facing and "SHOP_RATE_WRITES" not in r.variables("management")
+
+
 @case(SERVERS, sets(image__repository="registry.example/shop", image__digest=f"sha256:{'0' * 64}"), ["--set-json", 'imagePullSecrets=[{"name":"pull"}]'])
 def image_by_digest(r):
     assert container(r, "management")["image"] == f"registry.example/shop@sha256:{'0' * 64}"

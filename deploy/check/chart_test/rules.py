@@ -173,7 +173,9 @@ def probes_use_their_paths(rendering):
         for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
             given = container.get(f"{probe}Probe", {})
             request = given.get("httpGet")
-            if "SHOP_TLS_CLIENT_CA_FILE" in variables:
+            if "SHOP_ADMIN_ADDR" in variables:
+                fits = request == {"path": path, "port": "admin"}
+            elif "SHOP_TLS_CLIENT_CA_FILE" in variables:
                 # The kubelet has no certificate.
                 request, fits = given, not request and ("exec" if probe == "readiness" else "tcpSocket") in given
             else:

@@ -43,6 +43,8 @@ pub(super) struct Shared {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: Collector,
+    /// Held while the text is rendered, which takes milliseconds of processor time.
+    rendering: tokio::sync::Mutex<()>,
     /// The number of histogram samples so far.
     samples: AtomicUsize,
     /// The topic, group and partition of every lag that was exported before.
@@ -76,6 +78,7 @@ impl Metrics {
             handle: recorder.handle(),
             recorder,
             process: Collector::default(),
+            rendering: tokio::sync::Mutex::default(),
             samples: AtomicUsize::new(0),
             stuck: Mutex::default(),
             lags: Mutex::default(),
@@ -105,6 +108,12 @@ impl Metrics {
     /// Exports `count`, the number of purchases that the retention has deleted. The first call wins.
     pub fn count_expired(&self, count: Arc<AtomicU64>) {
         self.shared.expired.get_or_init(|| count);
+    }
+
+    /// The same as [`text`](Self::text), when no other call renders it.
+    pub(crate) async fn rendered(&self) -> String {
+        let _one = self.shared.rendering.lock().await;
+        self.text()
     }
 
     /// All metrics in Prometheus' text format, version 0.0.4.

@@ -66,7 +66,7 @@ fn of_health(summary: &'static str, own: Vec<ResponseDoc>) -> Operation {
 }
 
 fn about(place: &RouteInfo<'_>, summary: &'static str, own: Vec<ResponseDoc>) -> Operation {
-    let failures = too_busy(place, false).into();
+    let failures = too_busy(place, false);
     Operation { tag: "about", summary, own, failures, ..Operation::default() }
 }
 

@@ -1,6 +1,7 @@
 //! The responses of an operation, and the failures of all operations.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -80,7 +81,7 @@ impl ResponseDoc {
     fn from_failure(failure: &Failure, dialect: &Dialect) -> Self {
         let (status, media, body) = failure.shown(dialect);
         let mut headers = Vec::new();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.push(("Retry-After", "The seconds to wait before a retry"));
         }
         if matches!(failure, Failure::Write { .. }) {
@@ -119,8 +120,11 @@ pub(super) fn responses(place: &RouteInfo<'_>, own: Vec<ResponseDoc>, failures: 
 }
 
 /// The failures of an overloaded service: too many requests, or a time-out.
-pub(super) fn too_busy(place: &RouteInfo<'_>, writes: bool) -> [Failure; 2] {
-    [Failure::Overloaded { writes }, Failure::TimedOut { deadline: place.options.request_timeout, writes }]
+pub(super) fn too_busy(place: &RouteInfo<'_>, writes: bool) -> Vec<Failure> {
+    let rate = if writes { place.options.rate_writes } else { place.options.rate_reads };
+    let exceeded = |rate| Failure::RateExceeded { rate, retry_after: Duration::ZERO, writes };
+    let timed_out = Failure::TimedOut { deadline: place.options.request_timeout, writes };
+    [Failure::Overloaded { writes }, timed_out].into_iter().chain(rate.map(exceeded)).collect()
 }
 
 /// The failures of a query.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase, StuckRecord};
 use shop_core::log::Gap;
 
-use crate::auth::{Action, Caller};
+use crate::auth::Caller;
 use crate::dialect::RequestDialect;
 use crate::response::Json;
 use crate::service::parts::LocalPorts;
@@ -285,7 +285,7 @@ pub(crate) async fn health(
             body.insert("status".into(), word.into());
         }
     }
-    if service.policy.check(&caller, &Action::Operate).is_ok() {
+    if service.may_inspect(&caller).is_ok() {
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
         body.extend(entities);
     } else {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::resources::page;
 use crate::response::json::Json;
 use crate::routes::groups::RouteGroup;
+use crate::routes::listener::Listener;
 use crate::routes::mount::Mount;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
@@ -22,9 +23,9 @@ const DOCS: &Paths = &[
     ("/openapi.json", "The API as an OpenAPI document"),
 ];
 const METRICS: &Paths = &[("/metrics", "Metrics, for Prometheus")];
+const ALIVE: &Paths =
+    &[("/healthz", "Whether the process is alive"), ("/livez", "Whether the process is alive, for probes")];
 const HEALTH: &Paths = &[
-    ("/healthz", "Whether the process is alive"),
-    ("/livez", "Whether the process is alive, for probes"),
     ("/readyz", "Whether this process can serve requests, for probes"),
     ("/health", "The state of the service"),
     ("/ready", "The same as /-/ready, in the form of user-buy-list"),
@@ -98,11 +99,14 @@ pub(crate) async fn describe(State(service): State<Arc<Service>>, mount: Mount) 
         ServiceKind::Facing => ON_FACING,
         ServiceKind::Management => ON_MANAGEMENT,
     };
-    let parts: [(RouteGroup, bool, &Paths); 10] = [
+    // The others are on the admin listener.
+    let operations = service.listener != Listener::Public;
+    let parts: [(RouteGroup, bool, &Paths); 11] = [
         (Page, true, INDEX),
         (Docs, true, DOCS),
-        (Health, true, HEALTH),
-        (Metrics, true, METRICS),
+        (Health, true, ALIVE),
+        (Health, operations, HEALTH),
+        (Metrics, operations, METRICS),
         (V1, purchases, V1_PURCHASES),
         (Dialects, purchases, own),
         (V1, users, V1_USERS),

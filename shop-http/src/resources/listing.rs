@@ -16,6 +16,7 @@ use crate::request::Parameters;
 use crate::resources::listing_stream;
 use crate::response::Failure;
 use crate::response::listing::{Envelope, page_body};
+use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 
 /// The form of a listing and of its purchases.
@@ -23,6 +24,12 @@ use crate::service::Purchases;
 struct Form {
     listing: ListingForm,
     item: ItemForm,
+}
+
+/// The path and the query of a request, and its slot.
+struct Asked {
+    uri: Uri,
+    slot: ReadSlot,
 }
 
 /// A request for a listing.
@@ -41,11 +48,12 @@ pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
+    slot: ReadSlot,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let form = Form { listing: dialect.listing, item: dialect.item };
-    let listing = list_user(&purchases, &caller, form, &uri, path).await;
+    let listing = list_user(&purchases, &caller, form, Asked { uri, slot }, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
@@ -54,12 +62,13 @@ pub(crate) async fn buy_list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
+    slot: ReadSlot,
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
     let listing = ListingForm { view: View::Status, ..dialect.listing };
     let form = Form { listing, item: dialect.item };
-    let listing = list_user(&purchases, &caller, form, &uri, path).await;
+    let listing = list_user(&purchases, &caller, form, Asked { uri, slot }, path).await;
     listing.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
@@ -68,6 +77,7 @@ pub(crate) async fn list_all(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
+    slot: ReadSlot,
     OriginalUri(uri): OriginalUri,
 ) -> Response {
     let listing = ListingForm {
@@ -80,7 +90,8 @@ pub(crate) async fn list_all(
     let listing = async {
         let parameters = Parameters::from_uri(&uri)?;
         let asked = ListingRequest::new(Form { listing, item: dialect.item }, &parameters)?;
-        list(&purchases, &caller, asked.readable(&purchases, &caller)?, &uri, &parameters).await
+        let asked = asked.readable(&purchases, &caller)?;
+        list(&purchases, &caller, asked, &Asked { uri, slot }, &parameters).await
     };
     listing.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
@@ -89,14 +100,14 @@ async fn list_user(
     purchases: &Arc<Purchases>,
     caller: &Caller,
     form: Form,
-    uri: &Uri,
+    from: Asked,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let Path(who) = path.map_err(|_not_utf8| Failure::field("userid", "must be UTF-8 text"))?;
-    let parameters = Parameters::from_uri(uri)?;
+    let parameters = Parameters::from_uri(&from.uri)?;
     let path_match = parameters.by()?.map_or(form.listing.path_match, PathMatch::from);
     let asked = ListingRequest::new(form, &parameters)?.about(who, path_match)?;
-    list(purchases, caller, asked.readable(purchases, caller)?, uri, &parameters).await
+    list(purchases, caller, asked.readable(purchases, caller)?, &from, &parameters).await
 }
 
 impl ListingRequest {
@@ -110,7 +121,7 @@ impl ListingRequest {
             Envelope { view, item, who: String::new(), asked: By::UserId, found: None, alternate: None };
         let mut request = parameters.page(form.order, limit.unwrap_or(PageLimit::DEFAULT))?;
         if !is_page {
-            request.limit = PageLimit::MAX;
+            request.limit = listing_stream::FIRST_PAGE;
         }
         Ok(Self { candidates: vec![Selector::All], envelope, request, is_page, nothing: form.nothing })
     }
@@ -152,10 +163,10 @@ async fn list(
     purchases: &Arc<Purchases>,
     caller: &Caller,
     mut asked: ListingRequest,
-    uri: &Uri,
+    Asked { uri, slot }: &Asked,
     parameters: &Parameters,
 ) -> Result<Response, Failure> {
-    let visibility = purchases.wait(parameters.wait()?, &asked.candidates).await?;
+    let visibility = purchases.wait(slot, parameters.wait()?, &asked.candidates).await?;
     let found = find(purchases, &asked).await?;
     if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(asked.candidates.last()) {
         caller.note(&Action::ReadPurchases(selector), true);

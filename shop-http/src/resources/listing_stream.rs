@@ -6,11 +6,22 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use shop_core::ports::{Page, PageRequest, Selector, Summary};
+use shop_core::ports::{Page, PageLimit, PageRequest, Selector, Summary};
 use shop_core::{Error, ErrorKind, RequestContext};
 
 use crate::response::listing::{Envelope, write_head, write_items, write_trailer};
 use crate::service::Purchases;
+
+/// The purchases of the first page: typically about [`CHUNK`] bytes.
+pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(256) {
+    Ok(limit) => limit,
+    Err(_) => PageLimit::MAX,
+};
+/// The intended size of a chunk in bytes: the next page has as many purchases as fit, if they are as long as those
+/// before.
+const CHUNK: usize = 64 << 10;
+/// The purchases of the smallest page.
+const MIN_PAGE: usize = 16;
 
 /// The whole of a listing whose first page is `first`.
 pub(crate) fn whole(
@@ -78,6 +89,10 @@ impl Writer {
         let more = next.is_some();
         if more {
             self.request.cursor = next;
+            let fitting = CHUNK * page.items.len() / json.len().max(1);
+            let fitting = fitting.clamp(MIN_PAGE, PageLimit::MAX.get());
+            self.request.limit = u16::try_from(fitting)
+                .map_or(PageLimit::MAX, |fitting| PageLimit::new(fitting).unwrap_or(PageLimit::MAX));
         } else {
             write_trailer(&mut json, &self.envelope, self.summary, None)?;
         }

@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 
-use crate::auth::{Action, Caller};
+use crate::auth::Caller;
 use crate::dialect::RequestDialect;
 use crate::service::{Entity, Service, check_with_timeout};
 
@@ -36,7 +36,7 @@ pub(crate) async fn get(
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
 ) -> Response {
-    if let Err(failure) = service.policy.check(&caller, &Action::Operate) {
+    if let Err(failure) = service.may_inspect(&caller) {
         return failure.respond(dialect);
     }
     // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
@@ -48,5 +48,5 @@ pub(crate) async fn get(
     };
     let entities = join_all(service.own_entities().map(|entity| note(&service, entity)));
     tokio::join!(purchases, entities);
-    ([(CONTENT_TYPE, TEXT)], service.metrics.text()).into_response()
+    ([(CONTENT_TYPE, TEXT)], service.metrics.rendered().await).into_response()
 }

@@ -14,6 +14,7 @@ use crate::auth::{Action, Caller};
 use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::response::{Failure, InvalidField, Json};
+use crate::server::pools::ReadSlot;
 use crate::service::Purchases;
 use crate::service_kind::ServiceKind;
 
@@ -29,6 +30,7 @@ pub(crate) async fn list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
+    slot: ReadSlot,
     uri: Uri,
 ) -> Response {
     let page = async {
@@ -36,7 +38,7 @@ pub(crate) async fn list(
         let (selector, request) = (asked.selector(), asked.page());
         let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
         may_select(&purchases, &caller, &selector)?;
-        let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
+        let visibility = purchases.wait(&slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let page = purchases.page(&selector, &request).await?;
         Ok::<_, Failure>(visibility.apply(Json(PageBody::from(page)).into_response()))
     };
@@ -48,6 +50,7 @@ pub(crate) async fn summary(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
+    slot: ReadSlot,
     uri: Uri,
 ) -> Response {
     let summary = async {
@@ -55,7 +58,7 @@ pub(crate) async fn summary(
         let selector = asked.selector();
         let (parameters, selector) = asked.finish(selector)?;
         may_select(&purchases, &caller, &selector)?;
-        let visibility = purchases.wait(parameters.wait()?, std::slice::from_ref(&selector)).await?;
+        let visibility = purchases.wait(&slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
         let summary = purchases.summary(&selector).await?;
         Ok::<_, Failure>(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
     };
@@ -66,6 +69,7 @@ pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
+    slot: ReadSlot,
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {
@@ -75,7 +79,7 @@ pub(crate) async fn get(
         let id = text.parse::<PurchaseId>();
         let id = asked.note(id.map_err(|error| InvalidField::new("id", format!("is not valid: {error}"))));
         let (parameters, id) = asked.finish(id)?;
-        let visibility = purchases.wait(parameters.wait()?, &[]).await?;
+        let visibility = purchases.wait(&slot, parameters.wait()?, &[]).await?;
         // A client does not learn which purchases of others exist.
         let found = purchases.get(&id).await?.filter(|purchase| {
             let owner = Selector::User(purchase.user_id.clone());

@@ -2,6 +2,7 @@
 //! statuses.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, Uri, header};
@@ -80,6 +81,8 @@ pub(crate) enum Failure {
     Query(Error, Subject),
     /// There are too many concurrent requests; this one was not processed.
     Overloaded { writes: bool },
+    /// The client has sent more than this many per second, reads or writes; this one was not processed.
+    RateExceeded { rate: NonZeroU32, retry_after: Duration, writes: bool },
     /// The response did not begin within this time.
     TimedOut { deadline: Duration, writes: bool },
     /// A route has panicked.
@@ -163,7 +166,7 @@ impl Failure {
             _ => (status, Json(self.object(dialect))).into_response(),
         };
         let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after()));
         }
         if let Self::Unauthenticated(credentials) = self {
@@ -230,6 +233,7 @@ impl Failure {
                 (status, of(if is_fault { ErrorKind::Unavailable } else { error.kind() }))
             }
             Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, of(ErrorKind::Overloaded)),
+            Self::RateExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, of(ErrorKind::Overloaded)),
             Self::TimedOut { .. } => (StatusCode::SERVICE_UNAVAILABLE, of(ErrorKind::DeadlineExceeded)),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, of(ErrorKind::Internal)),
         }
@@ -241,6 +245,8 @@ impl Failure {
                 Retry::After(time) => time.as_secs().max(RETRY_AFTER_SECONDS),
                 _ => RETRY_AFTER_SECONDS,
             },
+            // Rounded up: earlier is too early.
+            Self::RateExceeded { retry_after, .. } => retry_after.as_secs() + 1,
             _ => RETRY_AFTER_SECONDS,
         }
     }
@@ -302,6 +308,10 @@ impl Failure {
                 (None, _) => "Service unavailable".to_owned(),
             },
             Self::Overloaded { .. } => "Too many requests at once - please try again".to_owned(),
+            Self::RateExceeded { rate, writes, .. } => {
+                let what = if *writes { "writes" } else { "reads" };
+                format!("Too many requests: at most {rate} {what} per second - please try again")
+            }
             Self::TimedOut { deadline, .. } => format!("No answer within {} seconds", deadline.as_secs()),
             Self::Panicked => "Internal Server Error".to_owned(),
         }
@@ -310,7 +320,9 @@ impl Failure {
     fn outcome(&self) -> Option<&'static str> {
         match self {
             Self::Write { error, .. } => Some(ProblemMembers::outcome_word(error.outcome())),
-            Self::Overloaded { writes: true } => Some(ProblemMembers::outcome_word(Outcome::NotApplied)),
+            Self::Overloaded { writes: true } | Self::RateExceeded { writes: true, .. } => {
+                Some(ProblemMembers::outcome_word(Outcome::NotApplied))
+            }
             Self::TimedOut { writes: true, .. } => Some(ProblemMembers::outcome_word(Outcome::Unknown)),
             _ => None,
         }

@@ -16,8 +16,10 @@ use crate::auth::{Authenticate, Authorize, Policy, Scopes, guard};
 use crate::options::HttpOptions;
 use crate::routes::docs_routes::with_docs;
 use crate::routes::groups::RouteGroup;
+use crate::routes::listener::{Listener, WithoutOperations};
 use crate::routes::services;
 use crate::server::layers;
+use crate::server::rates::{Rates, limit_rate};
 use crate::service::Service;
 use crate::service::parts::{Facing, Management};
 use crate::service_kind::ServiceKind;
@@ -53,7 +55,8 @@ pub struct RouterBuilder {
 }
 
 /// Adds a layer to a router.
-struct Guard(Box<dyn FnOnce(Router) -> Router + Send + Sync>);
+#[derive(Clone)]
+struct Guard(Arc<dyn Fn(Router) -> Router + Send + Sync>);
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,7 +199,7 @@ impl RouterBuilder {
         <L::Service as TowerService<Request>>::Error: Into<Infallible> + 'static,
         <L::Service as TowerService<Request>>::Future: Send + 'static,
     {
-        self.guards.push(Guard(Box::new(|router| router.layer(layer))));
+        self.guards.push(Guard(Arc::new(move |router| router.layer(layer.clone()))));
         self
     }
 
@@ -207,13 +210,65 @@ impl RouterBuilder {
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
         let Self { kind, parts, options, groups, policy, guards } = self;
-        let has_guards = !guards.is_empty();
-        let service = Arc::new(Service::new(kind, parts, options, policy, groups));
-        let routes = with_docs(services::routes(&service), &service);
-        let guard = |router| guards.into_iter().fold(router, |router, Guard(layer)| layer(router));
-        let router = routes.into_router(Arc::clone(&service), guard);
-        layers::around(router, &service, has_guards)
+        router(Service::new(kind, parts, options, policy, groups), &guards)
     }
+
+    /// Builds two routers: one for clients, and one for a listener that only probes and operators reach.
+    ///
+    /// - The public router has all routes but probes, `/health` and `/metrics`; `/healthz` and `/livez` remain. On
+    ///   management it refuses (403) writes past the log, and listings of everyone's purchases.
+    /// - The admin router of facing has probes, `/health` in full and `/metrics`. They need no token.
+    /// - The admin router of management has these, and all routes of management.
+    ///
+    /// Each router has limits of its own, so requests to the public one cannot keep a probe from its response. Serve
+    /// them on two listeners:
+    ///
+    /// ```no_run
+    /// use shop_core::Shop;
+    /// use shop_http::{Facing, HttpOptions, routes, serve};
+    /// use tokio::net::TcpListener;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let shop = Shop::in_memory();
+    /// let options = HttpOptions::default();
+    /// let parts = Facing::new(shop.sink(), shop.query());
+    /// let (public, admin) = routes(parts).options(options.clone()).build_with_admin();
+    ///
+    /// let listeners = (TcpListener::bind("0.0.0.0:3000").await?, TcpListener::bind("127.0.0.1:9000").await?);
+    /// let public = serve(listeners.0, public, &options, std::future::pending());
+    /// let admin = serve(listeners.1, admin, &options, std::future::pending());
+    /// tokio::try_join!(public, admin)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn build_with_admin(self) -> (Router, Router) {
+        let Self { kind, parts, options, groups, policy, guards } = self;
+        let requires_token = policy.requires_token;
+        let without = Policy { authorize: Some(Arc::new(WithoutOperations(policy.clone()))), requires_token };
+        let mut public = Service::new(kind, parts.clone(), options.clone(), without, groups.clone());
+        public.listener = Listener::Public;
+        let is_operation = |group: &RouteGroup| matches!(group, RouteGroup::Health | RouteGroup::Metrics);
+        let of_admin = |group: &RouteGroup| kind == ServiceKind::Management || is_operation(group);
+        let groups = groups.into_iter().filter(of_admin).collect();
+        let mut admin = Service::new(kind, parts, options, policy, groups);
+        admin.listener = Listener::Admin;
+        (router(public, &guards), router(admin, &guards))
+    }
+}
+
+fn router(service: Service, guards: &[Guard]) -> Router {
+    let service = Arc::new(service);
+    let routes = with_docs(services::routes(&service), &service);
+    // Inside of the authentication, so that a principal is known.
+    let rates = Rates::new(&service.options);
+    let rated = |router: Router| match rates {
+        Some(rates) => router.layer(from_fn_with_state(rates, limit_rate)),
+        None => router,
+    };
+    let guard = |router| guards.iter().fold(rated(router), |router, Guard(layer)| layer(router));
+    let router = routes.into_router(Arc::clone(&service), guard);
+    layers::around(router, &service, !guards.is_empty())
 }
 
 /// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.

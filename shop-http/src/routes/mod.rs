@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 pub(crate) mod docs_routes;
 pub(crate) mod groups;
+pub(crate) mod listener;
 pub(crate) mod mount;
 pub(crate) mod path_router;
 pub(crate) mod services;

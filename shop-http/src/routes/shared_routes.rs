@@ -7,6 +7,7 @@ use axum::routing::{MethodRouter, get, post};
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases};
 use crate::routes::groups::RouteGroup;
+use crate::routes::listener::Listener;
 use crate::routes::path_router::{Routes, in_context, read};
 use crate::service::{Purchases, Service};
 
@@ -53,16 +54,24 @@ fn of_group(service: &Service, group: RouteGroup, routes: impl FnOnce() -> Route
 
 /// The routes for operators and probes. They have no prefix: below one that an ingress publishes, they would be public.
 fn operations(service: &Service) -> Routes {
+    let livez = || Routes::new().open("/livez", get(health::alive));
+    if service.listener == Listener::Public {
+        return of_group(service, RouteGroup::Health, livez);
+    }
+    // Only operators and their tools reach an admin listener.
+    let guarded = |path, methods| match service.listener {
+        Listener::Admin => Routes::new().open(path, methods),
+        _ => Routes::new().route(path, methods),
+    };
     let health = || {
-        Routes::new()
-            .open("/livez", get(health::alive))
+        livez()
             .open("/readyz", get(health::ready_to_answer))
-            .route("/health", in_context(get(health::health)))
             .open("/ready", get(health::legacy_ready))
             .open("/-/healthy", get(health::alive))
             .open("/-/ready", get(health::ready))
+            .merge(guarded("/health", in_context(get(health::health))))
     };
-    let metrics = || Routes::new().route("/metrics", read(metrics::get));
+    let metrics = || guarded("/metrics", read(metrics::get));
     of_group(service, RouteGroup::Health, health).merge(of_group(service, RouteGroup::Metrics, metrics))
 }
 

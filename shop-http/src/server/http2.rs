@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -22,7 +21,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt;
 
 use crate::options::HttpOptions;
-use crate::server::serve::received;
+use crate::server::connections::{Connection, InFlight};
+use crate::server::serve::{Client, received};
 
 /// The maximum of concurrent requests on a connection.
 const MAX_STREAMS: u32 = 100;
@@ -63,16 +63,16 @@ impl Http2 {
         &self,
         stream: S,
         router: Router,
-        peer: Option<SocketAddr>,
+        Client { peer, connection }: Client<'_>,
         stopping: &mut watch::Receiver<()>,
     ) -> hyper::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let streams = Arc::new(Streams::new());
-        let opened = Arc::clone(&streams);
+        let (opened, connection) = (Arc::clone(&streams), Arc::clone(connection));
         let service = service_fn(move |request: Request<Incoming>| {
-            let (router, stream) = (router.clone(), OpenStream::new(&opened));
+            let (router, stream) = (router.clone(), OpenStream::new(&opened, &connection));
             async move {
                 let response = router.oneshot(received(request.map(Body::new), peer)).await?;
                 stream.waits_for_client();
@@ -155,14 +155,15 @@ impl State {
 struct OpenStream {
     streams: Arc<Streams>,
     id: u64,
+    _in_flight: InFlight,
 }
 
 impl OpenStream {
-    fn new(streams: &Arc<Streams>) -> Self {
+    fn new(streams: &Arc<Streams>, connection: &Arc<Connection>) -> Self {
         let mut state = streams.lock();
         state.open += 1;
         state.next += 1;
-        Self { streams: Arc::clone(streams), id: state.next }
+        Self { streams: Arc::clone(streams), id: state.next, _in_flight: connection.begin() }
     }
 
     /// The next part of the response is ready.

@@ -13,6 +13,7 @@ use crate::dialect::RequestDialect;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
 use crate::options::CorsOrigins;
 use crate::response::Failure;
+use crate::routes::listener::Listener;
 use crate::server::limits::limited;
 use crate::server::observe::observed;
 use crate::service::Service;
@@ -26,7 +27,8 @@ pub(crate) fn around(routes: Router, service: &Service, authenticates: bool) -> 
         .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
             Failure::MethodNotAllowed.respond(dialect)
         });
-    let cors = (service.kind == ServiceKind::Facing).then(|| cors(&service.options.cors, authenticates));
+    let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
+    let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
     // One combined layer: a router boxes and copies each layer separately for every request.
     let layers = ServiceBuilder::new()
         .layer(observed(service))

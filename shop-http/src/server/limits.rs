@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::HttpBody;
 use axum::extract::{MatchedPath, NestedPath, Request};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Timeout, timeout};
 use tower::Service;
 use tower::layer::{LayerFn, layer_fn};
@@ -20,16 +19,17 @@ use tower_http::csrf::ProtectionError;
 use tracing::{Instrument, Span};
 
 use crate::dialect::{Dialect, RequestDialect};
-use crate::held_body::holding;
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::Failure;
 use crate::routes::mount::Mount;
 use crate::server::gate::{self, Hosts};
+use crate::server::pools::{Pools, ReadSlot};
 
 /// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
-const EXEMPT_PATHS: [&str; 7] =
-    ["/livez", "/readyz", "/health", "/ready", "/-/healthy", "/-/ready", "/metrics"];
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/-/healthy"];
+/// Paths with a pool of their own, whose requests wait for each other: they query servers, or render all metrics.
+const OPERATIONS: [&str; 4] = ["/health", "/ready", "/-/ready", "/metrics"];
 
 /// Wraps a service in a [`LimitsService`].
 pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsService<S> + Clone + use<S>> {
@@ -40,7 +40,7 @@ pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsS
         headers: options.max_header_bytes,
         deadline: options.request_timeout,
         write_timeout: can_expire_first(options).then_some(options.request_timeout),
-        slots: Arc::new(Semaphore::new(options.max_requests)),
+        pools: Arc::new(Pools::new(options)),
     });
     layer_fn(move |inner| LimitsService { limits: Arc::clone(&limits), inner })
 }
@@ -55,7 +55,7 @@ struct Limits {
     deadline: Duration,
     /// `None` where the time-outs of a write's parts expire first: a timer for every request is not free.
     write_timeout: Option<Duration>,
-    slots: Arc<Semaphore>,
+    pools: Arc<Pools>,
 }
 
 /// Whether the time-out of a request can expire before those of a write's parts: reading the body, publishing, and
@@ -65,11 +65,24 @@ fn can_expire_first(options: &HttpOptions) -> bool {
     options.request_timeout < parts.saturating_add(options.query_timeout)
 }
 
-/// The slot and the time-out of an admitted request. Exempt requests have no slot.
-#[derive(Debug, Default)]
+/// The slot and the time-out of an admitted request.
+#[derive(Debug)]
 struct Admission {
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Slot,
     deadline: Option<Duration>,
+}
+
+/// What a request occupies until it ends.
+#[derive(Debug)]
+enum Slot {
+    /// Nothing: it is exempt.
+    Exempt,
+    /// A place in the queue for the state or the metrics of the service.
+    Operation,
+    Write {
+        _permit: OwnedSemaphorePermit,
+    },
+    Read(ReadSlot),
 }
 
 impl Limits {
@@ -81,24 +94,29 @@ impl Limits {
         if size(request.headers()) > self.headers {
             return Err(Failure::HeadersTooLarge(self.headers));
         }
-        let is_exempt = is_exempt(request);
-        gate::check(request, &self.hosts, is_exempt)?;
-        if is_exempt {
-            return Ok(Admission::default());
+        // The path of the route, without the prefix of an outer router.
+        let path = request.extensions().get().map_or("", MatchedPath::as_str);
+        let outer = request.extensions().get().map_or("", NestedPath::as_str).trim_end_matches('/');
+        let inner = path.strip_prefix(outer).unwrap_or_default();
+        let is_probe = path.ends_with("/healthz") || PROBES.contains(&inner);
+        let is_operation = OPERATIONS.contains(&inner);
+        gate::check(request, &self.hosts, is_probe || is_operation)?;
+        if is_probe {
+            return Ok(Admission { slot: Slot::Exempt, deadline: None });
+        }
+        if is_operation {
+            return Ok(Admission { slot: Slot::Operation, deadline: Some(self.deadline) });
         }
         let writes = writes(request);
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        let slot = Some(slot.map_err(|_taken| Failure::Overloaded { writes })?);
-        let deadline = if writes { self.write_timeout } else { Some(self.deadline) };
-        Ok(Admission { slot, deadline })
+        let pool = if writes { &self.pools.writes } else { &self.pools.reads };
+        let permit = Arc::clone(pool).try_acquire_owned();
+        let permit = permit.map_err(|_taken| Failure::Overloaded { writes })?;
+        if writes {
+            return Ok(Admission { slot: Slot::Write { _permit: permit }, deadline: self.write_timeout });
+        }
+        let slot = Slot::Read(ReadSlot::new(Arc::clone(&self.pools), permit));
+        Ok(Admission { slot, deadline: Some(self.deadline) })
     }
-}
-
-/// Whether the route of `request` is exempt, also below the prefix of an outer router.
-fn is_exempt(request: &Request) -> bool {
-    let path = request.extensions().get().map_or("", MatchedPath::as_str);
-    let outer = request.extensions().get().map_or("", NestedPath::as_str).trim_end_matches('/');
-    path.ends_with("/healthz") || path.strip_prefix(outer).is_some_and(|path| EXEMPT_PATHS.contains(&path))
 }
 
 fn writes(request: &Request) -> bool {
@@ -140,7 +158,16 @@ where
             Ok(admission) => admission,
             Err(failure) => return LimitsFuture::Refused { failure, dialect },
         };
-        let work = Work { future: Some(Box::pin(self.inner.call(request))), slot, detach_on_drop, dialect };
+        if let Slot::Read(slot) = &slot {
+            request.extensions_mut().insert(slot.clone());
+        }
+        let answer = self.inner.call(request);
+        let future: InnerFuture = match slot {
+            Slot::Operation => Box::pin(queued(Arc::clone(&self.limits.pools), answer)),
+            _ => Box::pin(answer),
+        };
+        let work =
+            Work { future: Some(future), slot, limits: Arc::clone(&self.limits), detach_on_drop, dialect };
         match deadline {
             None => LimitsFuture::Unlimited { work },
             Some(deadline) => {
@@ -177,6 +204,13 @@ impl Future for LimitsFuture {
     }
 }
 
+/// The same `answer`, when it is its turn.
+async fn queued<F: Future>(pools: Arc<Pools>, answer: F) -> F::Output {
+    // It is never closed.
+    let _turn = Arc::clone(&pools.operations).acquire_owned().await;
+    answer.await
+}
+
 /// The future of a route.
 type InnerFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
@@ -184,7 +218,8 @@ type InnerFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + S
 struct Work {
     /// `None` once it has ended or panicked.
     future: Option<InnerFuture>,
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Slot,
+    limits: Arc<Limits>,
     /// Whether it continues in a separate task when it is dropped: neither a client that disconnects nor a time-out
     /// cancels a write that has begun.
     detach_on_drop: bool,
@@ -205,13 +240,18 @@ impl Future for Work {
             Ok(Poll::Ready(Ok(refused))) if refused.extensions().get::<ProtectionError>().is_some() => {
                 Poll::Ready(Failure::ForeignOrigin.respond(self.dialect))
             }
-            Ok(Poll::Ready(Ok(response))) => Poll::Ready(match self.slot.take() {
-                // A streamed body keeps the slot until it is sent.
-                Some(slot) if response.body().size_hint().exact().is_none() => {
-                    response.map(|body| holding(slot, body))
-                }
-                _ => response,
-            }),
+            Ok(Poll::Ready(Ok(response))) => {
+                Poll::Ready(match std::mem::replace(&mut self.slot, Slot::Exempt) {
+                    Slot::Read(slot) => match slot.take() {
+                        Some(slot) => {
+                            let held = self.limits.pools.hold(response, slot);
+                            held.unwrap_or_else(|failure| failure.respond(self.dialect))
+                        }
+                        None => response,
+                    },
+                    _ => response,
+                })
+            }
             // The panic hook of the process has logged the panic.
             Err(_panic) => {
                 let mut response = Failure::Panicked.respond(self.dialect);
@@ -229,7 +269,7 @@ impl Drop for Work {
             && let Some(future) = self.future.take()
             && let Ok(runtime) = Handle::try_current()
         {
-            let slot = self.slot.take();
+            let slot = std::mem::replace(&mut self.slot, Slot::Exempt);
             let work = async move { (future.await, slot) };
             drop(runtime.spawn(work.instrument(Span::current())));
         }

@@ -1,12 +1,18 @@
 //! The layers around every route, and the listener that serves them.
 
 pub(crate) mod access_log;
+pub(crate) mod client;
+mod client_stream;
+mod connection_service;
+mod connections;
 pub(crate) mod gate;
 #[cfg(feature = "tls")]
 mod http2;
 pub(crate) mod layers;
 pub(crate) mod limits;
 pub(crate) mod observe;
+pub(crate) mod pools;
+pub(crate) mod rates;
 pub(crate) mod serve;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

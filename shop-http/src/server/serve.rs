@@ -1,24 +1,27 @@
 //! Serves a router on a listener until shutdown.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio_io_timeout::TimeoutStream;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::options::HttpOptions;
+use crate::server::client_stream::{ClientStream, Pace};
+use crate::server::connection_service::ConnectionService;
+use crate::server::connections::{Connection, Connections};
 use crate::server::gate::HeadFault;
 #[cfg(feature = "tls")]
 use crate::server::{
@@ -29,6 +32,10 @@ use crate::server::{
 /// A request's head is read up to this multiple of its limits, so that one above the limits gets a response with a body
 /// from the router. A longer head gets the status 431 without a body.
 const HEAD_READ: usize = 4;
+/// hyper's minimum.
+const MIN_BUFFER: usize = 8_192;
+/// The pause after a failure to accept.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes. Then accepts no more
 /// connections, completes the requests in flight, and returns.
@@ -121,18 +128,11 @@ const fn max_head(options: &HttpOptions) -> usize {
 struct Server {
     http1: http1::Builder,
     router: Router,
-    /// Whether requests have the address of their client.
-    notes_peers: bool,
-    write_timeout: Duration,
-    slots: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    options: HttpOptions,
     #[cfg(feature = "tls")]
     tls: Option<(Tls, Http2)>,
-    #[cfg(feature = "tls")]
-    handshake_timeout: Duration,
 }
-
-/// A connection with a write time-out.
-type TimedStream = Pin<Box<TimeoutStream<TcpStream>>>;
 
 impl Server {
     fn new(router: Router, options: &HttpOptions) -> Self {
@@ -140,21 +140,21 @@ impl Server {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(options.header_read_timeout)
-            .max_header_size(max_head(options));
+            .max_header_size(max_head(options))
+            // Of a response, so much is held for a client that reads it slowly.
+            .max_buf_size(max_head(options).max(MIN_BUFFER));
+        let per_client = options.client_connections.map(NonZeroU32::get);
         Self {
             http1,
             router,
-            notes_peers: options.needs_client(),
-            write_timeout: options.write_timeout,
-            slots: Arc::new(Semaphore::new(options.max_connections)),
+            connections: Connections::new(options.max_connections, per_client),
+            options: options.clone(),
             #[cfg(feature = "tls")]
             tls: None,
-            #[cfg(feature = "tls")]
-            handshake_timeout: options.tls_handshake_timeout,
         }
     }
 
-    async fn run(self, mut listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
         let mut shutdown = pin!(shutdown);
         let server = Arc::new(self);
         // Every connection has a receiver until it ends.
@@ -162,19 +162,28 @@ impl Server {
         loop {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
-                let slot = Arc::clone(&server.slots).acquire_owned().await;
-                let (stream, peer) = Listener::accept(&mut listener).await;
-                (slot, stream, peer)
+                let room = server.connections.room().await;
+                let (stream, peer) = accept(&listener).await;
+                (room, stream, peer)
             };
-            let (slot, stream, peer) = tokio::select! {
+            let (room, stream, peer) = tokio::select! {
                 accepted = accepted => accepted,
                 () = &mut shutdown => break,
             };
+            let is_limited = !server.options.trusted_proxies.contains(peer.ip());
+            let Some(registered) = server.connections.register(room, peer.ip(), is_limited) else {
+                tracing::debug!(client = %peer.ip(), "connection closed: this client has too many");
+                continue;
+            };
             let (server, mut stopping) = (Arc::clone(&server), stop.subscribe());
             tokio::spawn(async move {
-                let peer = server.notes_peers.then_some(peer);
-                server.serve(stream, peer, &mut stopping).await;
-                drop((slot, stopping));
+                let peer = server.options.needs_client().then_some(peer);
+                let connection = &registered.connection;
+                tokio::select! {
+                    () = server.serve(stream, peer, connection, &mut stopping) => {}
+                    () = connection.evicted() => {}
+                }
+                drop((registered, stopping));
             });
         }
         drop(listener);
@@ -184,24 +193,31 @@ impl Server {
     }
 
     /// Serves a connection until it ends, or until its requests in flight are completed after the server has stopped.
-    async fn serve(&self, stream: TcpStream, peer: Option<SocketAddr>, stopping: &mut watch::Receiver<()>) {
-        let stream = self.timed(stream);
+    async fn serve(
+        &self,
+        stream: TcpStream,
+        peer: Option<SocketAddr>,
+        connection: &Arc<Connection>,
+        stopping: &mut watch::Receiver<()>,
+    ) {
+        let stream = self.limited(stream, connection);
+        let client = Client { peer, connection };
         #[cfg(feature = "tls")]
         if let Some((tls, http2)) = &self.tls {
-            return self.serve_tls(stream, peer, (tls, http2), stopping).await;
+            return self.serve_tls(stream, client, (tls, http2), stopping).await;
         }
-        log_failure(self.serve_http1(stream, peer, stopping).await);
+        log_failure(self.serve_http1(stream, client, stopping).await);
     }
 
     #[cfg(feature = "tls")]
     async fn serve_tls(
         &self,
-        stream: TimedStream,
-        peer: Option<SocketAddr>,
+        stream: ClientStream<TcpStream>,
+        client: Client<'_>,
         (tls, http2): (&Tls, &Http2),
         stopping: &mut watch::Receiver<()>,
     ) {
-        let handshake = tokio::time::timeout(self.handshake_timeout, tls.accept(stream));
+        let handshake = tokio::time::timeout(self.options.tls_handshake_timeout, tls.accept(stream));
         let accepted = tokio::select! {
             accepted = handshake => accepted,
             _ = stopping.changed() => return,
@@ -212,15 +228,15 @@ impl Server {
             Err(_elapsed) => return tracing::debug!("TLS handshake timed out"),
         };
         log_failure(match stream.get_ref().1.alpn_protocol() {
-            Some(HTTP2) => http2.serve(stream, self.router.clone(), peer, stopping).await,
-            _ => self.serve_http1(stream, peer, stopping).await,
+            Some(HTTP2) => http2.serve(stream, self.router.clone(), client, stopping).await,
+            _ => self.serve_http1(stream, client, stopping).await,
         });
     }
 
     async fn serve_http1<S>(
         &self,
         stream: S,
-        peer: Option<SocketAddr>,
+        Client { peer, connection }: Client<'_>,
         stopping: &mut watch::Receiver<()>,
     ) -> hyper::Result<()>
     where
@@ -228,7 +244,7 @@ impl Server {
     {
         let router = self.router.clone();
         let router = router.map_request(move |request: Request<Incoming>| received(request, peer));
-        let service = TowerToHyperService::new(router);
+        let service = ConnectionService::new(TowerToHyperService::new(router), Arc::clone(connection));
         let mut connection = pin!(self.http1.serve_connection(TokioIo::new(stream), service));
         tokio::select! {
             ended = &mut connection => return ended,
@@ -237,15 +253,51 @@ impl Server {
         connection.await
     }
 
-    /// `stream` with a write time-out, which expires when the client reads nothing of its response.
-    fn timed(&self, stream: TcpStream) -> TimedStream {
+    /// `stream` with the limits of a slow client.
+    fn limited(&self, stream: TcpStream, connection: &Arc<Connection>) -> ClientStream<TcpStream> {
         // Responses are small and written at once: waiting for more to send only delays them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.write_timeout));
-        Box::pin(stream)
+        let pace = Pace::new(self.options.write_timeout, self.options.min_read_rate);
+        ClientStream::new(stream, Arc::clone(connection), self.options.first_byte_timeout, pace)
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Client<'a> {
+    /// Its address, if requests need it.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) connection: &'a Arc<Connection>,
+}
+
+/// The next connection. Waits and tries again when the listener fails, such as without free file handles.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut has_failed = false;
+    loop {
+        let error = match listener.accept().await {
+            Ok(accepted) => {
+                if has_failed {
+                    tracing::info!("accepting connections again");
+                }
+                return accepted;
+            }
+            Err(error) => error,
+        };
+        // Of the connection, not of the listener.
+        let is_of_client = matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+        );
+        if is_of_client {
+            continue;
+        }
+        if !has_failed {
+            tracing::error!(%error, "cannot accept connections, retrying");
+            has_failed = true;
+        }
+        tokio::time::sleep(ACCEPT_RETRY).await;
     }
 }
 

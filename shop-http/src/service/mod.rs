@@ -22,11 +22,12 @@ use shop_core::record::Event;
 use shop_core::users::User;
 use shop_core::{Clock, ErrorKind, IdempotencyKey, Result};
 
-use crate::auth::Policy;
+use crate::auth::{Action, Caller, Policy};
 use crate::metrics::{Metrics, Publishing};
 use crate::options::HttpOptions;
 use crate::response::{Failure, Subject};
 use crate::routes::groups::RouteGroup;
+use crate::routes::listener::Listener;
 use crate::service::bounded::within;
 use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::parts::{Facing, LocalPorts};
@@ -43,6 +44,7 @@ pub(crate) struct Service {
     pub(crate) metrics: Metrics,
     pub(crate) options: Arc<HttpOptions>,
     pub(crate) policy: Policy,
+    pub(crate) listener: Listener,
     groups: BTreeSet<RouteGroup>,
 }
 
@@ -63,7 +65,16 @@ impl Service {
             let purchases = Purchases::new(kind, role, publishing, Arc::clone(&clock), Arc::clone(&options));
             Arc::new(purchases.with_policy(policy.clone()))
         });
-        Self { kind, purchases, users, orders, clock, metrics, options, policy, groups }
+        let listener = Listener::default();
+        Self { kind, purchases, users, orders, clock, metrics, options, policy, listener, groups }
+    }
+
+    /// Whether `caller` may read the metrics and the whole state: on an admin listener, everyone who reaches it.
+    pub(crate) fn may_inspect(&self, caller: &Caller) -> Result<(), Failure> {
+        match self.listener {
+            Listener::Admin => Ok(()),
+            _ => self.policy.check(caller, &Action::Operate),
+        }
     }
 
     /// Whether the router has the routes of `group`.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
 use shop_core::ports::Selector;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::header_names::PENDING;
 use crate::response::Failure;
+use crate::server::pools::ReadSlot;
 use crate::service::purchases::Purchases;
 
 /// The default wait for a purchase.
@@ -40,18 +41,21 @@ impl Visibility {
 impl Purchases {
     /// Waits for the purchase that the request has `named`, at most for its time. Without one, waits for the last
     /// purchase that this process acknowledged for the first of `selectors` that is cached.
+    ///
+    /// While it waits it has a place among the waits in place of its `slot`.
     pub(crate) async fn wait(
         &self,
+        slot: &ReadSlot,
         named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
     ) -> Result<Visibility, Failure> {
         if let Some((id, time)) = named {
-            return self.wait_for(&id, time).await;
+            return self.wait_for(slot, &id, time).await;
         }
         let Some(recent) = &self.recent else { return Ok(Visibility::Complete) };
         let last = selectors.iter().find_map(|selector| Some((selector, recent.last_of(selector)?)));
         let Some((selector, id)) = last else { return Ok(Visibility::Complete) };
-        let visibility = self.wait_for(&id, DEFAULT_WAIT).await?;
+        let visibility = self.wait_for(slot, &id, DEFAULT_WAIT).await?;
         if visibility == Visibility::Complete {
             recent.forget(selector, id);
         }
@@ -59,21 +63,37 @@ impl Purchases {
     }
 
     /// Waits until the purchase is stored, at most for `time`.
-    async fn wait_for(&self, id: &PurchaseId, time: Duration) -> Result<Visibility, Failure> {
+    async fn wait_for(
+        &self,
+        slot: &ReadSlot,
+        id: &PurchaseId,
+        time: Duration,
+    ) -> Result<Visibility, Failure> {
         let until = Instant::now() + time;
-        let mut pause = FIRST_PAUSE;
-        loop {
+        let left = || until.saturating_duration_since(Instant::now());
+        let (mut pause, mut waiting) = (FIRST_PAUSE, None);
+        let visibility = loop {
             let progress = self.progress();
             if self.get(id).await?.is_some() {
-                return Ok(Visibility::Complete);
+                break Visibility::Complete;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Visibility::Pending);
+            if left().is_zero() {
+                break Visibility::Pending;
             }
-            drop(timeout(pause.min(left), progress).await);
+            let waiting = match &mut waiting {
+                Some(waiting) => waiting,
+                first => first.insert(slot.wait()?),
+            };
+            drop(timeout(pause.min(left()), progress).await);
+            if !waiting.pause().is_zero() {
+                sleep(waiting.pause().min(left())).await;
+            }
             pause = (pause * 2).min(MAX_PAUSE);
+        };
+        if let Some(waiting) = waiting {
+            waiting.end().await;
         }
+        Ok(visibility)
     }
 
     /// The next batch that this process stores; never completes where another process runs the ingest.

@@ -222,3 +222,60 @@ async fn a_head_that_breaks_a_rule_is_refused_in_the_dialect() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_idle_connection_makes_room_for_others() {
+    let mut options = HttpOptions::default();
+    options.max_connections = 1;
+    let served = served_within(options).await;
+    let mut idle = served.connect().await;
+    let answer = served.ask(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0, "it was closed");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_byte_is_given_up() {
+    let mut options = HttpOptions::default();
+    options.first_byte_timeout = Duration::from_millis(20);
+    let served = served_within(options).await;
+    assert_eq!(served.connect().await.read(&mut [0]).await.unwrap_or(0), 0);
+    // Later bytes may take longer.
+    let mut used = served.connect().await;
+    used.write_all(&HEALTHZ[..1]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    used.write_all(&HEALTHZ[1..]).await.unwrap();
+    let mut answer = [0; 15];
+    used.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn a_client_with_too_many_busy_connections_gets_no_more() {
+    let mut options = HttpOptions::default();
+    options.client_connections = std::num::NonZeroU32::new(2);
+    let served = served_within(options).await;
+    let busy = b"POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 42\r\nexpect: 100-continue\r\n\r\n";
+    let mut busy_ones = Vec::new();
+    for _ in 0..2 {
+        let mut stream = served.connect().await;
+        stream.write_all(busy).await.unwrap();
+        // The request has begun.
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        busy_ones.push(stream);
+    }
+    assert_eq!(served.connect().await.read(&mut [0]).await.unwrap_or(0), 0, "one too many");
+    drop(busy_ones.pop());
+    let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    loop {
+        let mut stream = served.connect().await;
+        let mut answer = Vec::new();
+        let asked = stream.write_all(request).await;
+        if asked.is_ok()
+            && stream.read_to_end(&mut answer).await.is_ok()
+            && answer.starts_with(b"HTTP/1.1 200")
+        {
+            break;
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod middleware;
 mod misbehaving_ports;
 mod mounted;
 mod page;
+mod rates;
 mod shop;
 mod strict;
 #[cfg(feature = "tls")]

@@ -214,6 +214,9 @@
 {{- end -}}
 {{- range $service := list "facing" "management" "users" "orders" -}}
 {{- $exposed := get $.Values $service -}}
+{{- if and (has $service (splitList " " (include "shop.services" $))) (eq (int $.Values.settings.adminPort) (int $exposed.port)) -}}
+{{- $faults = append $faults (printf "settings.adminPort is %s.port: set it to another port" $service) -}}
+{{- end -}}
 {{- if and (int $exposed.service.nodePort) (ne $exposed.service.type "NodePort") -}}
 {{- $faults = append $faults (printf "%s.service.nodePort with %s.service.type %s: set it to NodePort" $service $service $exposed.service.type) -}}
 {{- end -}}

@@ -54,11 +54,11 @@ spec:
         {{- end }}
         {{- if $root.Values.metrics.annotations }}
         prometheus.io/scrape: "true"
-        {{- if $root.Values.tls.secret }}
+        {{- if and $root.Values.tls.secret (not $root.Values.settings.adminPort) }}
         prometheus.io/scheme: https
         {{- end }}
         prometheus.io/path: /metrics
-        prometheus.io/port: {{ $own.port | quote }}
+        prometheus.io/port: {{ $root.Values.settings.adminPort | default $own.port | int | quote }}
         {{- end }}
         {{- with $own.podAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -102,6 +102,10 @@ spec:
           ports:
             - name: http
               containerPort: {{ $own.port }}
+            {{- if $root.Values.settings.adminPort }}
+            - name: admin
+              containerPort: {{ $root.Values.settings.adminPort | int }}
+            {{- end }}
           # An unavailable Kafka or MongoDB fails no probe: requests that do not need it are still served.
           startupProbe:
             {{- include "shop.tls.probe" (list $root $service "/livez") | nindent 12 }}
@@ -179,6 +183,25 @@ LOG_LEVEL: {{ .logLevel | quote }}
 LOG_FORMAT: json
 SHOP_DEAD_LETTER_LIMIT: {{ .deadLetterLimit | int | quote }}
 SHOP_DRAIN_SECONDS: {{ .drainSeconds | quote }}
+{{- if .adminPort }}
+SHOP_ADMIN_ADDR: {{ printf "0.0.0.0:%d" (int .adminPort) | quote }}
+{{- end }}
+{{- if eq $service "facing" }}
+{{- with .clientLimits }}
+{{- if .writesPerSecond }}
+SHOP_RATE_WRITES: {{ .writesPerSecond | int | quote }}
+{{- end }}
+{{- if .readsPerSecond }}
+SHOP_RATE_READS: {{ .readsPerSecond | int | quote }}
+{{- end }}
+{{- if .connections }}
+SHOP_CLIENT_CONNECTIONS: {{ .connections | int | quote }}
+{{- end }}
+{{- if .trustedProxies }}
+SHOP_TRUSTED_PROXIES: {{ .trustedProxies | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and (eq $service "facing") .corsAllowOrigins }}
 CORS_ALLOW_ORIGINS: {{ .corsAllowOrigins | quote }}
 {{- end }}

@@ -79,7 +79,9 @@ SHOP_SERVICE_KEY_FILE: /etc/shop/secrets/tls/client.key
 checks its readiness by itself. */}}
 {{- define "shop.tls.probe" -}}
 {{- $root := index . 0 -}}
-{{- if not (include "shop.tls.ofClients" .) -}}
+{{- if $root.Values.settings.adminPort -}}
+httpGet: {path: {{ index . 2 }}, port: admin}
+{{- else if not (include "shop.tls.ofClients" .) -}}
 httpGet: {path: {{ index . 2 }}, port: http{{ if $root.Values.tls.secret }}, scheme: HTTPS{{ end }}}
 {{- else if eq (index . 2) "/readyz" -}}
 exec: {command: [/usr/local/bin/management, --healthcheck]}

@@ -1,0 +1,261 @@
+//! What strangers can do to a service without credentials: they neither stop others from buying nor exhaust its memory.
+//!
+//! Each test prints the time that a purchase takes without and beside the attack.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::process::{Binary, Process, get, pause, plain, until};
+use crate::servers::skipped;
+
+/// The limit of facing in the chart, in MiB.
+const MEMORY: u64 = 256;
+const PURCHASES: usize = 50;
+const ADMIN: (&str, &str) = ("SHOP_ADMIN_ADDR", "127.0.0.1:0");
+
+/// Buys with `http` again and again. Returns the 99th percentile of how long that took; each succeeds.
+async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..purchases {
+        let begun = Instant::now();
+        let request = http.post(process.path("/v1/purchases")).header("content-type", "application/json");
+        let response =
+            request.body(r#"{"username":"grace","userid":"grace","price":3}"#).send().await.unwrap();
+        assert_eq!(response.status(), 201);
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    times[(times.len() - 1) * 99 / 100]
+}
+
+/// Raises the limit of this process's open files. `false` if that is not allowed.
+fn may_open(files: u64) -> bool {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= files) {
+        return true;
+    }
+    limit.maximum.is_none_or(|maximum| maximum >= files)
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..limit }).is_ok()
+}
+
+/// An attack by many clients.
+struct Attack {
+    clients: JoinSet<()>,
+    /// Of the clients, so many have begun.
+    begun: Arc<AtomicUsize>,
+}
+
+impl Attack {
+    /// Runs `client` again and again, so many times at once. It reports the moment from which it does harm.
+    fn start<F: Future<Output = Option<()>> + Send + 'static>(
+        count: usize,
+        client: impl Fn(Arc<AtomicUsize>) -> F + Clone + Send + 'static,
+    ) -> Self {
+        let (mut clients, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..count {
+            let (client, begun) = (client.clone(), Arc::clone(&begun));
+            clients.spawn(async move {
+                loop {
+                    // Refused, or closed: an attacker tries again.
+                    if client(Arc::clone(&begun)).await.is_none() {
+                        pause().await;
+                    }
+                }
+            });
+        }
+        Self { clients, begun }
+    }
+
+    async fn has_begun(&self, times: usize) {
+        until("begin", async || self.begun.load(Ordering::Relaxed) >= times).await;
+    }
+
+    /// Buys beside it. Prints what that comes to, and checks that probes are answered and that memory is bounded.
+    async fn beside(mut self, name: &str, process: &Process, http: &reqwest::Client, quiet: Duration) {
+        let loud = buys(process, http, PURCHASES).await;
+        assert_eq!(get(&process.admin_path("/readyz")).await.0, 200);
+        let metrics = plain().get(process.admin_path("/metrics")).send().await.unwrap();
+        assert_eq!(metrics.status(), 200);
+        let (rounds, peak) = (self.begun.load(Ordering::Relaxed), process.peak_memory());
+        println!(
+            "{name}: p99 of a purchase {quiet:?} without, {loud:?} beside it; {rounds} rounds, {peak} MiB at most"
+        );
+        assert!(peak < MEMORY, "{peak} MiB");
+        self.clients.shutdown().await;
+    }
+}
+
+/// Sends `request` on a connection of its own, and reads a piece of the response.
+async fn sent(address: &str, request: &str) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    stream.write_all(request.as_bytes()).await.ok()?;
+    Some(stream)
+}
+
+fn address(process: &Process) -> String {
+    process.url.strip_prefix("http://").unwrap().to_owned()
+}
+
+async fn facing(folder: &tempfile::TempDir) -> (Process, reqwest::Client, Duration) {
+    let process = Process::start(Binary::Facing, folder.path(), &[ADMIN]).await;
+    let http = plain();
+    let quiet = buys(&process, &http, PURCHASES).await;
+    (process, http, quiet)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_reads_do_not_stop_buying() {
+    if !may_open(4_096) {
+        return skipped("nofile", "this process may not open 4,096 files");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (process, http, quiet) = facing(&folder).await;
+    let address = address(&process);
+    let attack = Attack::start(1_200, move |begun| {
+        let address = address.clone();
+        async move {
+            let request = format!(
+                "GET /v1/purchases?userid=eve&limit=1&wait=10&wait_for={} HTTP/1.1\r\n\
+                 host: x\r\nconnection: close\r\n\r\n",
+                Uuid::now_v7()
+            );
+            let mut stream = sent(&address, &request).await?;
+            begun.fetch_add(1, Ordering::Relaxed);
+            stream.read_to_end(&mut Vec::new()).await.ok().map(drop)
+        }
+    });
+    attack.has_begun(1_200).await;
+    // Reads that wait for nothing go on, too.
+    assert_eq!(get(&process.path("/v1/summary?userid=grace")).await.0, 200);
+    attack.beside("1,200 waits", &process, &http, quiet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_readers_do_not_stop_buying() {
+    if !may_open(4_096) {
+        return skipped("nofile", "this process may not open 4,096 files");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (process, http, quiet) = facing(&folder).await;
+    // A listing of 4 MB, more than the buffers of a connection.
+    let name = "\u{1f600}".repeat(256);
+    let body = format!(r#"{{"username":"{name}","userid":"eve","price":1}}"#);
+    for _ in 0..4_000 / 32 {
+        let many = (0..32).map(async |_| {
+            let request = http.post(process.path("/buy")).header("content-type", "application/json");
+            assert_eq!(request.body(body.clone()).send().await.unwrap().status(), 201);
+        });
+        futures_util::future::join_all(many).await;
+    }
+    let address = address(&process);
+    let attack = Attack::start(1_030, move |begun| {
+        let address = address.clone();
+        async move {
+            let socket = TcpSocket::new_v4().ok()?;
+            socket.set_recv_buffer_size(2_048).ok()?;
+            let mut stream = socket.connect(address.parse().unwrap()).await.ok()?;
+            stream.write_all(b"GET /getAllUserBuys/eve HTTP/1.1\r\nhost: x\r\n\r\n").await.ok()?;
+            let mut piece = [0; 256];
+            stream.read(&mut piece).await.ok().filter(|read| *read > 0)?;
+            begun.fetch_add(1, Ordering::Relaxed);
+            if !piece.starts_with(b"HTTP/1.1 200") {
+                return None;
+            }
+            while stream.read(&mut piece).await.ok().filter(|read| *read > 0).is_some() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Some(())
+        }
+    });
+    attack.has_begun(1_030).await;
+    // A short listing is read all the same.
+    assert_eq!(get(&process.path("/v1/summary?userid=grace")).await.0, 200);
+    attack.beside("1,030 slow readers", &process, &http, quiet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_sockets_do_not_stop_buying() {
+    if !may_open(8_000) {
+        return skipped("nofile", "this process may not open 8,000 files");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (process, _, quiet) = facing(&folder).await;
+    let address = address(&process);
+    let attack = Attack::start(6_000, move |begun| {
+        let address = address.clone();
+        async move {
+            let mut stream = sent(&address, "").await?;
+            begun.fetch_add(1, Ordering::Relaxed);
+            stream.read(&mut [0]).await.ok().map(drop)
+        }
+    });
+    attack.has_begun(6_000).await;
+    // Every purchase on a connection of its own, as of a client that has just come.
+    let http = reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap();
+    attack.beside("6,000 idle sockets", &process, &http, quiet).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_in_a_loop_do_not_stop_buying() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let http = plain();
+    let quiet = buys(&process, &http, PURCHASES).await;
+    let url = process.path("/metrics");
+    let client = http.clone();
+    let mut attack = Attack::start(64, move |begun| {
+        let request = client.get(&url);
+        async move {
+            let response = request.send().await.ok()?;
+            begun.fetch_add(1, Ordering::Relaxed);
+            response.bytes().await.ok().map(drop)
+        }
+    });
+    attack.has_begun(64).await;
+    let loud = buys(&process, &http, PURCHASES).await;
+    let peak = process.peak_memory();
+    println!(
+        "64 loops of /metrics: p99 of a purchase {quiet:?} without, {loud:?} beside them; {peak} MiB at most"
+    );
+    assert!(peak < MEMORY, "{peak} MiB");
+    attack.clients.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conflicts_do_not_stop_buying() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, http, quiet) = facing(&folder).await;
+    let client = http.clone();
+    let url = process.path("/v1/purchases");
+    // A purchase, and a conflict with it.
+    let attack = Attack::start(8, move |begun| {
+        let (client, url) = (client.clone(), url.clone());
+        async move {
+            let buy = |price: u32| {
+                let body = format!(r#"{{"username":"eve","userid":"eve","price":{price}}}"#);
+                client.post(&url).header("content-type", "application/json").body(body)
+            };
+            let bought = buy(1).send().await.ok()?;
+            let id = bought.headers().get("x-purchase-id")?.to_str().ok()?.to_owned();
+            let conflict = buy(2).header("idempotency-key", id).send().await.ok()?;
+            assert!(matches!(conflict.status().as_u16(), 201 | 409), "{conflict:?}");
+            begun.fetch_add(1, Ordering::Relaxed);
+            Some(())
+        }
+    });
+    attack.has_begun(1_001).await;
+    attack.beside("2,002 conflicts", &process, &http, quiet).await;
+    let health = get(&process.admin_path("/health")).await.1;
+    assert_eq!(
+        (&health["status"], &health["ingest"]["phase"]),
+        (&"healthy".into(), &"running".into()),
+        "{health}"
+    );
+}

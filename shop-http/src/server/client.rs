@@ -1,0 +1,117 @@
+//! The client of a request: the address that it comes from, also behind proxies.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The proxies whose header `X-Forwarded-For` is believed (default none).
+///
+/// The client of a request is the last address of the header that is not a proxy's. Without a trusted proxy it is the
+/// address of the connection, whatever the header says.
+///
+/// ```
+/// use shop_http::TrustedProxies;
+///
+/// assert!("10.0.0.0/8, 192.0.2.7, fd00::/8".parse::<TrustedProxies>().is_ok());
+/// assert!("proxy.example".parse::<TrustedProxies>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+/// A text that is not a list of networks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an address or a network: use 192.0.2.7 or 10.0.0.0/8, separated by commas")]
+pub struct InvalidNetwork(String);
+
+impl FromStr for TrustedProxies {
+    type Err = InvalidNetwork;
+
+    /// Reads addresses and networks separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let networks = text.split(',').map(str::trim).map(|text| {
+            let address = text.parse::<IpAddr>().map(IpNet::from);
+            address.or_else(|_network| text.parse()).map_err(|_invalid| InvalidNetwork(text.to_owned()))
+        });
+        networks.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl TrustedProxies {
+    /// Whether `address` is one of them.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The client of a request with these headers, on a connection from `peer`.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer;
+        if !self.contains(peer) {
+            return client;
+        }
+        let values = headers.get_all(FORWARDED_FOR).iter().rev();
+        let texts = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        for text in texts {
+            // What is before an invalid address is the claim of a stranger.
+            let Some(address) = parse(text.trim()) else { break };
+            client = address;
+            if !self.contains(address) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+/// An address, which some proxies send with a port.
+fn parse(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
+/// What counts as one client of those without a principal: an IPv4 address, or an IPv6 network of 64 bits.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_proxy() {
+        let proxies: TrustedProxies = "10.0.0.0/8, 192.0.2.7, fd00::/8".parse().unwrap();
+        for (peer, forwarded, client) in [
+            ("198.51.100.1", &["203.0.113.9"][..], "198.51.100.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
+            ("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["1.1.1.1, 203.0.113.9, 192.0.2.7"], "203.0.113.9"),
+            ("10.0.0.1", &["1.1.1.1", "203.0.113.9, 192.0.2.7"], "203.0.113.9"),
+            ("10.0.0.1", &["203.0.113.9:4711"], "203.0.113.9"),
+            ("fd00::1", &["[2001:db8::1]:4711"], "2001:db8::1"),
+            ("fd00::1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["1.1.1.1, unknown, 192.0.2.7"], "192.0.2.7"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
+            }
+            let found = proxies.client(peer.parse().unwrap(), &headers);
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {forwarded:?}");
+        }
+        for wrong in ["", "10.0.0.0/33", "10.0.0.1,", "proxy"] {
+            assert!(wrong.parse::<TrustedProxies>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The socket of a client, which must send and read fast enough.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::connections::Connection;
+
+/// A stream with two limits: the time until the client has sent its first byte, and the average rate at which it reads.
+#[derive(Debug)]
+pub(crate) struct ClientStream<S> {
+    stream: S,
+    connection: Arc<Connection>,
+    /// Until the first byte was received.
+    first_byte: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+}
+
+impl<S> ClientStream<S> {
+    pub(crate) fn new(stream: S, connection: Arc<Connection>, first_byte: Duration, pace: Pace) -> Self {
+        let first_byte = Some(Box::pin(sleep_until(Instant::now() + first_byte)));
+        Self { stream, connection, first_byte, pace }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let is_over = match &mut this.first_byte {
+            None => return read,
+            Some(_) if !read.is_pending() => {
+                this.first_byte = None;
+                false
+            }
+            Some(first_byte) => first_byte.as_mut().poll(context).is_ready(),
+        };
+        if is_over {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client has sent nothing")));
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.pace.check(context, written, &this.connection)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.pace.check(context, written, &this.connection)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+/// How long a client may keep a response waiting. Each byte that it accepts adds the time that the rate allows for it,
+/// up to the maximum.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    max: Duration,
+    /// Bytes per second. 0: each byte restores the maximum.
+    rate: u32,
+    left: Duration,
+    /// Since when it accepts nothing.
+    blocked: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    pub(crate) const fn new(max: Duration, rate: u32) -> Self {
+        Self { max, rate, left: max, blocked: None, timer: None }
+    }
+
+    fn check(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+        connection: &Connection,
+    ) -> Poll<io::Result<usize>> {
+        match &written {
+            Poll::Pending => {
+                if self.blocked.is_none() {
+                    let now = Instant::now();
+                    self.blocked = Some(now);
+                    connection.set_blocked(true);
+                    match &mut self.timer {
+                        Some(timer) => timer.as_mut().reset(now + self.left),
+                        timer @ None => *timer = Some(Box::pin(sleep_until(now + self.left))),
+                    }
+                }
+                let is_over =
+                    self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready());
+                if is_over {
+                    let error = io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly");
+                    return Poll::Ready(Err(error));
+                }
+            }
+            Poll::Ready(Ok(bytes)) => {
+                if let Some(since) = self.blocked.take() {
+                    connection.set_blocked(false);
+                    self.left = self.left.saturating_sub(since.elapsed());
+                }
+                if self.left < self.max {
+                    self.left = self.left.saturating_add(self.earned(*bytes)).min(self.max);
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+
+    /// The time for `bytes`.
+    fn earned(&self, bytes: usize) -> Duration {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        match u64::from(self.rate) {
+            0 if bytes > 0 => self.max,
+            0 => Duration::ZERO,
+            rate => Duration::from_millis(bytes.saturating_mul(1_000) / rate),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stream<S>(stream: S, rate: u32) -> ClientStream<S> {
+        ClientStream::new(stream, Arc::default(), 10 * SECOND, Pace::new(30 * SECOND, rate))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_nothing_is_given_up() {
+        let (_client, server) = duplex(64);
+        let begun = Instant::now();
+        let error = stream(server, 1_024).read_u8().await.unwrap_err();
+        assert_eq!((error.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, 10));
+
+        let (mut client, server) = duplex(64);
+        let mut server = stream(server, 1_024);
+        client.write_u8(1).await.unwrap();
+        server.read_u8().await.unwrap();
+        assert!(timeout(100 * SECOND, server.read_u8()).await.is_err(), "the first byte only");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_too_slowly_is_given_up() {
+        // A client that reads 1,000 bytes every so many seconds, of 200,000.
+        for (every, rate, is_served) in [(1, 1_000, true), (2, 1_000, false), (29, 0, true), (31, 0, false)] {
+            let (mut client, server) = duplex(1_000);
+            let mut server = stream(server, rate);
+            let send =
+                async { server.write_all(&[0; 200_000]).await.map(|()| server.shutdown().now_or_never()) };
+            let read = async {
+                let mut piece = [0; 1_000];
+                loop {
+                    sleep(every * SECOND).await;
+                    client.read_exact(&mut piece).await.unwrap();
+                }
+            };
+            let sent = tokio::select! {
+                sent = send => sent,
+                () = read => unreachable!(),
+            };
+            assert_eq!(sent.is_ok(), is_served, "1,000 bytes every {every} s, {rate} bytes per second");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_is_to_be_sent_does_not_count() {
+        let (mut client, server) = duplex(1_000);
+        let mut server = stream(server, 1_000);
+        for _ in 0..10 {
+            sleep(100 * SECOND).await;
+            server.write_all(&[0; 1_000]).await.unwrap();
+            let mut more = pin!(server.write_all(&[0; 1_000]));
+            assert!(timeout(20 * SECOND, &mut more).await.is_err());
+            client.read_exact(&mut [0; 2_000][..1_000]).await.unwrap();
+            more.await.unwrap();
+            client.read_exact(&mut [0; 1_000]).await.unwrap();
+            // Restores the time of 20 s.
+            for _ in 0..20 {
+                server.write_all(&[0; 1_000]).await.unwrap();
+                client.read_exact(&mut [0; 1_000]).await.unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! How many requests per second one client may send.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use governor::clock::{Clock, MonotonicClock, Reference};
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::auth::Principal;
+use crate::dialect::RequestDialect;
+use crate::options::HttpOptions;
+use crate::response::Failure;
+use crate::server::client::{TrustedProxies, network};
+
+/// The maximum of clients that are remembered, about 6 MB. Beyond it, the others share the rates of [`SHARED`] clients.
+const MAX_CLIENTS: usize = 1 << 16;
+const SHARED: u64 = 1 << 10;
+
+/// The rates of a service. Clients are counted in this process alone.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    writes: Option<Limiter<MonotonicClock>>,
+    reads: Option<Limiter<MonotonicClock>>,
+    proxies: TrustedProxies,
+    hasher: RandomState,
+}
+
+impl Rates {
+    /// The rates of `options`; `None` if there are none.
+    pub(crate) fn new(options: &HttpOptions) -> Option<Arc<Self>> {
+        let limiter = |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(rate, MonotonicClock));
+        let (writes, reads) = (limiter(options.rate_writes), limiter(options.rate_reads));
+        let rates =
+            Self { writes, reads, proxies: options.trusted_proxies.clone(), hasher: RandomState::new() };
+        (rates.writes.is_some() || rates.reads.is_some()).then(|| Arc::new(rates))
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Failure> {
+        let writes = *request.method() == Method::POST;
+        let limiter = if writes { &self.writes } else { &self.reads };
+        let Some(limiter) = limiter else { return Ok(()) };
+        limiter.check(self.client(request)).map_err(|retry_after| Failure::RateExceeded {
+            rate: limiter.rate,
+            retry_after,
+            writes,
+        })
+    }
+
+    /// The principal, or else the address. Requests without either are one client.
+    fn client(&self, request: &Request) -> u64 {
+        let extensions = request.extensions();
+        if let Some(name) = extensions.get().and_then(Principal::name) {
+            return self.hasher.hash_one(name);
+        }
+        let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|connection| connection.0.ip());
+        let client = address.map(|peer| network(self.proxies.client(peer, request.headers())));
+        self.hasher.hash_one::<Option<IpAddr>>(client)
+    }
+}
+
+/// The layer around the routes that an authentication layer surrounds, inside of it.
+pub(crate) async fn limit_rate(
+    State(rates): State<Arc<Rates>>,
+    RequestDialect(dialect): RequestDialect,
+    request: Request,
+    next: Next,
+) -> Response {
+    match rates.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.respond(dialect),
+    }
+}
+
+/// The requests of each client. A client that has not sent any for a while may send those of a second at once.
+struct Limiter<C: Clock> {
+    rate: NonZeroU32,
+    clients: RateLimiter<u64, HashMapStateStore<u64>, C, NoOpMiddleware<C::Instant>>,
+    begun: C::Instant,
+    /// The second of the last time that clients were forgotten.
+    swept: AtomicU64,
+}
+
+impl<C: Clock> std::fmt::Debug for Limiter<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Limiter").field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
+impl<C: Clock> Limiter<C> {
+    fn new(rate: NonZeroU32, clock: C) -> Self {
+        let begun = clock.now();
+        let clients = RateLimiter::new(Quota::per_second(rate), HashMapStateStore::<u64>::default(), clock);
+        Self { rate, clients, begun, swept: AtomicU64::new(0) }
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// The time until the next one, if it is one too many.
+    fn check(&self, client: u64) -> Result<(), Duration> {
+        let client = if self.has_room() { client } else { client % SHARED };
+        self.clients.check_key(&client).map_err(|until| until.wait_time_from(self.now()))
+    }
+
+    fn now(&self) -> C::Instant {
+        self.clients.clock().now()
+    }
+
+    /// Whether one more client can be remembered. Forgets those who have not sent anything for a while, at most once a
+    /// second.
+    fn has_room(&self) -> bool {
+        if self.clients.len() < MAX_CLIENTS {
+            return true;
+        }
+        let elapsed: Duration = self.now().duration_since(self.begun).into();
+        if self.swept.swap(elapsed.as_secs(), Ordering::Relaxed) != elapsed.as_secs() {
+            self.clients.retain_recent();
+        }
+        self.clients.len() < MAX_CLIENTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    #[test]
+    fn each_client_has_its_rate() {
+        let clock = FakeRelativeClock::default();
+        let limiter = Limiter::new(NonZeroU32::new(2).unwrap(), clock.clone());
+        for client in [1, 2] {
+            assert_eq!([limiter.check(client), limiter.check(client)], [Ok(()), Ok(())]);
+            assert_eq!(limiter.check(client), Err(Duration::from_millis(500)));
+        }
+        clock.advance(Duration::from_millis(500));
+        assert_eq!((limiter.check(1).is_ok(), limiter.check(1).is_ok()), (true, false));
+    }
+
+    #[test]
+    fn so_many_clients_are_remembered() {
+        let clock = FakeRelativeClock::default();
+        let limiter = Limiter::new(NonZeroU32::MIN, clock.clone());
+        let most = u64::try_from(MAX_CLIENTS).unwrap() + 10_000;
+        let passed = (SHARED..most).filter(|client| limiter.check(*client).is_ok()).count();
+        assert!(passed <= MAX_CLIENTS + 1_024, "{passed}");
+        assert!(limiter.clients.len() <= MAX_CLIENTS + 1_024);
+        assert!(limiter.check(most).is_err(), "it shares a rate");
+        clock.advance(Duration::from_secs(10));
+        assert!(limiter.check(most).is_ok());
+        assert!(limiter.clients.len() < 10, "those who sent nothing are forgotten");
+    }
+}

@@ -1,0 +1,157 @@
+//! How many requests one client may send, how many may wait, and what of that others notice.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_http::{Facing, HttpOptions, Principal, routes};
+use uuid::Uuid;
+
+use crate::shop::{Answer, JSON, Shop, ask, get, request};
+
+const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
+
+fn options() -> HttpOptions {
+    let one = NonZeroU32::new(1);
+    HttpOptions::default().rate_writes(one).rate_reads(one).trusted_proxies("10.0.0.0/8".parse().unwrap())
+}
+
+fn facing() -> Router {
+    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let named = async |mut request: Request, next: Next| {
+        let name = request.headers().get("x-name").map(|name| name.to_str().unwrap().to_owned());
+        if let Some(name) = name {
+            request.extensions_mut().insert(Principal::new(name));
+        }
+        next.run(request).await
+    };
+    routes(parts).options(options()).auth_layer(from_fn(named)).build()
+}
+
+/// A request of the client with this address and these headers.
+async fn sent(router: &Router, from: &str, headers: &[(&str, &str)], method: Method, path: &str) -> Answer {
+    let body = if method == Method::POST { BUY } else { "" };
+    let mut request = request(method, path, &[&[JSON], headers].concat(), Body::from(body));
+    let address: SocketAddr = from.parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(address));
+    ask(router, request).await
+}
+
+/// The first refusal of such a request.
+async fn refused(
+    router: &Router,
+    from: &str,
+    headers: &[(&str, &str)],
+    method: Method,
+    path: &str,
+) -> Answer {
+    loop {
+        let answer = sent(router, from, headers, method.clone(), path).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            return answer;
+        }
+        assert!(answer.status.is_success(), "{answer:?}");
+    }
+}
+
+const HERE: &str = "198.51.100.1:4711";
+
+#[tokio::test]
+async fn too_many_requests_are_429_in_each_dialect() {
+    let text = |what: &str| format!("Too many requests: at most 1 {what} per second - please try again");
+    let (writes, reads) = (text("writes"), text("reads"));
+    for (method, path, body) in [
+        (Method::POST, "/buy", json!({"error": writes, "outcome": "not_sent"})),
+        (Method::POST, "/api/v1/buy", json!({"detail": writes, "outcome": "not_sent"})),
+        (
+            Method::POST,
+            "/scalable-shop-cm-server/buy",
+            json!({"status": "Error", "message": writes, "outcome": "not_sent"}),
+        ),
+        (Method::GET, "/getAllUserBuys/u1", json!({"error": reads})),
+    ] {
+        let answer = refused(&facing(), HERE, &[], method, path).await;
+        assert_eq!((answer.json(), answer.header("retry-after")), (body, Some("1")), "{path}");
+    }
+    let router = facing();
+    let problem: Value = refused(&router, HERE, &[], Method::POST, "/v1/purchases").await.json();
+    assert_eq!((&problem["type"], &problem["status"]), (&json!("/problems/overloaded"), &json!(429)));
+    assert_eq!(problem["outcome"], "not_sent");
+    // Reads have a rate of their own, and what is open to all has none.
+    let read = sent(&router, HERE, &[], Method::GET, "/v1/summary?userid=u1").await;
+    assert_eq!(read.status, StatusCode::OK);
+    for _ in 0..20 {
+        for path in ["/livez", "/readyz", "/", "/openapi.json"] {
+            assert_eq!(sent(&router, HERE, &[], Method::GET, path).await.status, StatusCode::OK, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_a_principal_or_else_an_address() {
+    for (known, others) in [
+        // By address: another port, and other addresses of one IPv6 network, are the same client.
+        ((HERE, &[][..]), vec![("198.51.100.2:4711", &[][..])]),
+        (("[2001:db8::1]:1", &[]), vec![("[2001:db8:0:1::1]:1", &[])]),
+        // By principal, wherever it comes from.
+        ((HERE, &[("x-name", "ada")]), vec![(HERE, &[("x-name", "grace")]), (HERE, &[])]),
+        // Behind a proxy.
+        (
+            ("10.0.0.1:1", &[("x-forwarded-for", "203.0.113.9")]),
+            vec![("10.0.0.1:1", &[("x-forwarded-for", "203.0.113.10")]), ("10.0.0.2:1", &[])],
+        ),
+    ] {
+        let router = facing();
+        refused(&router, known.0, known.1, Method::POST, "/buy").await;
+        for (from, headers) in others {
+            let answer = sent(&router, from, headers, Method::POST, "/buy").await;
+            assert_eq!(answer.status, StatusCode::CREATED, "{from} {headers:?}");
+        }
+    }
+    let router = facing();
+    refused(&router, "[2001:db8::1]:1", &[], Method::POST, "/buy").await;
+    refused(&router, "[2001:db8::2]:1", &[], Method::POST, "/buy").await;
+    // The header of a stranger changes nothing.
+    for number in 0_u32.. {
+        let forwarded = format!("203.0.113.{}", number % 250);
+        let headers = [("x-forwarded-for", forwarded.as_str())];
+        if sent(&router, HERE, &headers, Method::POST, "/buy").await.status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_that_wait_leave_room_for_others() {
+    let shop = Shop::with(HttpOptions::default().max_requests(2).max_waits(100));
+    let path = || format!("/v1/purchases?userid=u1&wait=10&wait_for={}", Uuid::now_v7());
+    let waits = (0..100).map(|_| {
+        let (router, path) = (shop.facing.clone(), path());
+        tokio::spawn(async move { get(&router, &path).await })
+    });
+    let mut begun = Vec::new();
+    for wait in waits {
+        begun.push(wait);
+        // Each has queried once, and waits.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(get(&shop.facing, "/v1/summary?userid=u1").await.status, StatusCode::OK);
+    let one_more = get(&shop.facing, &path()).await;
+    assert_eq!(
+        (one_more.status, one_more.header("retry-after")),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("1"))
+    );
+    let answers = join_all(begun).await;
+    let pending = answers.iter().map(|answer| answer.as_ref().unwrap());
+    let pending = pending.filter(|answer| answer.header("x-purchase-pending") == Some("true")).count();
+    assert_eq!(pending, 100, "each has read, two at a time");
+}
