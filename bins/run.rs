@@ -17,7 +17,8 @@ use crate::{
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
 pub async fn service(service: ServiceKind) -> ExitCode {
-    ended(work(service).await)
+    // Large, with the futures of all commands in it.
+    ended(Box::pin(work(service)).await)
 }
 
 async fn work(service: ServiceKind) -> Result<()> {
@@ -54,7 +55,7 @@ async fn work(service: ServiceKind) -> Result<()> {
         None => router,
     };
     let options = Options { public: options, admin: settings.admin_options() };
-    let server = listeners.serve(router, options, tls, &shutdown);
+    let server = Box::pin(listeners.serve(router, options, tls, &shutdown));
     let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain()).await;
     if let Some(exporter) = exporter {
         exporter.shutdown().await;

@@ -12,7 +12,7 @@ pub(crate) struct HostPort {
 
 impl HostPort {
     /// The address of what listens here, for this machine: the loopback address if it listens on all addresses.
-    pub(crate) fn from_here(&self) -> Self {
+    pub(crate) fn seen_from_here(&self) -> Self {
         let host = match self.host.as_str() {
             "0.0.0.0" => "127.0.0.1",
             "::" => "::1",
@@ -61,6 +61,6 @@ mod tests {
         for wrong in ["", "9000", ":9000", "localhost", "localhost:", "::1:9000", "a:70000", "[]:1"] {
             assert!(wrong.parse::<HostPort>().is_err(), "{wrong}");
         }
-        assert_eq!("0.0.0.0:1".parse::<HostPort>().unwrap().from_here().to_string(), "127.0.0.1:1");
+        assert_eq!("0.0.0.0:1".parse::<HostPort>().unwrap().seen_from_here().to_string(), "127.0.0.1:1");
     }
 }

@@ -215,8 +215,8 @@ impl Settings {
     /// The address of the listener with the probes, on this machine.
     pub(crate) fn probe_url(&self) -> String {
         match &self.admin_addr {
-            Some(listener) => format!("http://{}", listener.from_here()),
-            None => format!("{}://{}", self.scheme(), self.listen().from_here()),
+            Some(listener) => format!("http://{}", listener.seen_from_here()),
+            None => format!("{}://{}", self.scheme(), self.listen().seen_from_here()),
         }
     }
 

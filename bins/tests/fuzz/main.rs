@@ -1,12 +1,6 @@
 //! Runs the fuzz targets on their corpora, and for `SHOP_TEST_FUZZ_SECONDS` on mutations of them.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "this is test code"
-)]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is test code")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

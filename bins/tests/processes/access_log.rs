@@ -20,15 +20,11 @@ async fn access_log_is_json_whatever_the_log_is() {
     let mut facing = Binary::Facing.command(&settings).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(facing.stderr.take().unwrap()).lines();
     let mut line_with = async |text: &str| {
-        let found = async {
-            loop {
-                let line = lines.next_line().await.unwrap().unwrap();
-                if line.contains(text) {
-                    return line;
-                }
-            }
-        };
-        soon("log", found).await
+        let mut line = String::new();
+        while !line.contains(text) {
+            line = soon("log", lines.next_line()).await.unwrap().unwrap();
+        }
+        line
     };
     let line = line_with("listens on ").await;
     let address = line.split_once("listens on ").unwrap().1.split_whitespace().next().unwrap();

@@ -61,16 +61,21 @@ impl Attack {
         let (mut clients, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
         for _ in 0..count {
             let (client, begun) = (client.clone(), Arc::clone(&begun));
-            clients.spawn(async move {
-                loop {
-                    // Refused, or closed: an attacker tries again.
-                    if client(Arc::clone(&begun)).await.is_none() {
-                        pause().await;
-                    }
-                }
-            });
+            clients.spawn(Self::again_and_again(client, begun));
         }
         Self { clients, begun }
+    }
+
+    async fn again_and_again<F: Future<Output = Option<()>>>(
+        client: impl Fn(Arc<AtomicUsize>) -> F,
+        begun: Arc<AtomicUsize>,
+    ) {
+        loop {
+            // Refused, or closed: an attacker tries again.
+            if client(Arc::clone(&begun)).await.is_none() {
+                pause().await;
+            }
+        }
     }
 
     async fn has_begun(&self, times: usize) {

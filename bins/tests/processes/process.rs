@@ -118,7 +118,7 @@ impl Process {
                 admin = event["admin.address"].as_str().map(|address| format!("http://{address}")).or(admin);
                 match (event["http.address"].as_str(), listening.take()) {
                     (Some(address), Some(listening)) => {
-                        drop(listening.send(Ok((address.to_owned(), admin.take()))))
+                        drop(listening.send(Ok((address.to_owned(), admin.take()))));
                     }
                     (_, waiting) => {
                         listening = waiting;

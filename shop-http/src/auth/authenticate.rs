@@ -109,6 +109,18 @@ pub(crate) enum Credentials {
     Invalid(Cow<'static, str>),
 }
 
+impl Credentials {
+    /// The text for the client.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Missing => {
+                "Authentication is required: send Authorization: Bearer with a token or an API key".to_owned()
+            }
+            Self::Invalid(reason) => format!("The token {reason}"),
+        }
+    }
+}
+
 /// The layer around the routes that are not open to all. `/health` without a token is answered as well: it has the status
 /// alone then.
 pub(crate) async fn guard(

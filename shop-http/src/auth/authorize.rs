@@ -256,13 +256,9 @@ impl Policy {
     ///
     /// # Errors
     /// When there are none of them.
-    pub(crate) fn readable(
-        &self,
-        caller: &Caller,
-        selectors: Vec<Selector>,
-    ) -> Result<Vec<Selector>, Failure> {
+    pub(crate) fn readable(&self, caller: &Caller, selectors: &[Selector]) -> Result<Vec<Selector>, Failure> {
         let (mut readable, mut denied) = (Vec::with_capacity(selectors.len()), None);
-        for selector in &selectors {
+        for selector in selectors {
             match self.decide(caller, &Action::ReadPurchases(selector)) {
                 Ok(()) => readable.push(selector.clone()),
                 Err(failure) => denied = denied.or(Some(failure)),

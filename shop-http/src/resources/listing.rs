@@ -47,8 +47,7 @@ struct ListingRequest {
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    caller: Caller,
-    slot: ReadSlot,
+    (caller, slot): (Caller, ReadSlot),
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
@@ -61,8 +60,7 @@ pub(crate) async fn get(
 pub(crate) async fn buy_list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    caller: Caller,
-    slot: ReadSlot,
+    (caller, slot): (Caller, ReadSlot),
     OriginalUri(uri): OriginalUri,
     path: Result<Path<String>, PathRejection>,
 ) -> Response {
@@ -138,7 +136,7 @@ impl ListingRequest {
 
     /// Restricts the listing to what `caller` may read.
     fn readable(mut self, purchases: &Purchases, caller: &Caller) -> Result<Self, Failure> {
-        self.candidates = purchases.policy.readable(caller, self.candidates)?;
+        self.candidates = purchases.policy.readable(caller, &self.candidates)?;
         Ok(self)
     }
 }

@@ -68,8 +68,7 @@ pub(crate) async fn summary(
 pub(crate) async fn get(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
-    caller: Caller,
-    slot: ReadSlot,
+    (caller, slot): (Caller, ReadSlot),
     path: Result<Path<String>, PathRejection>,
     uri: Uri,
 ) -> Response {

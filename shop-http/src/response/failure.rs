@@ -267,10 +267,7 @@ impl Failure {
             },
             Self::NotForEveryone => "everyone=true is answered by management alone".to_owned(),
             Self::Denied(reason) => reason.clone().into_owned(),
-            Self::Unauthenticated(Credentials::Missing) => {
-                "Authentication is required: send Authorization: Bearer with a token or an API key".to_owned()
-            }
-            Self::Unauthenticated(Credentials::Invalid(reason)) => format!("The token {reason}"),
+            Self::Unauthenticated(credentials) => credentials.text(),
             Self::Unverifiable => "Tokens cannot be verified now - please try again".to_owned(),
             Self::MediaType(given) => format!("Content-Type must be application/json, not {given}"),
             Self::ContentEncoding => {

@@ -153,7 +153,7 @@ mod tests {
     use std::pin::pin;
 
     use futures_util::FutureExt;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{sleep, timeout};
 
     use super::*;
@@ -178,6 +178,15 @@ mod tests {
         assert!(timeout(100 * SECOND, server.read_u8()).await.is_err(), "the first byte only");
     }
 
+    /// Reads 1,000 bytes every so many seconds.
+    async fn read_slowly(client: &mut DuplexStream, every: u32) {
+        let mut piece = [0; 1_000];
+        loop {
+            sleep(every * SECOND).await;
+            client.read_exact(&mut piece).await.unwrap();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_too_slowly_is_given_up() {
         // A client that reads 1,000 bytes every so many seconds, of 200,000.
@@ -186,16 +195,9 @@ mod tests {
             let mut server = stream(server, rate);
             let send =
                 async { server.write_all(&[0; 200_000]).await.map(|()| server.shutdown().now_or_never()) };
-            let read = async {
-                let mut piece = [0; 1_000];
-                loop {
-                    sleep(every * SECOND).await;
-                    client.read_exact(&mut piece).await.unwrap();
-                }
-            };
             let sent = tokio::select! {
                 sent = send => sent,
-                () = read => unreachable!(),
+                () = read_slowly(&mut client, every) => unreachable!(),
             };
             assert_eq!(sent.is_ok(), is_served, "1,000 bytes every {every} s, {rate} bytes per second");
         }

@@ -127,6 +127,7 @@ async fn a_request_is_one_line_without_names_and_secrets() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of requests")]
 async fn writes_and_reads_of_others_are_audited() {
     let (lines, _guard) = Lines::of_this_thread();
     let app = facing(AccessLog::All).await;

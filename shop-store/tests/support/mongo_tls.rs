@@ -1,5 +1,7 @@
 //! MongoDB over TLS: a server with a certificate of a private authority, which asks clients for theirs.
 
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
 use std::path::Path;
 use std::sync::Arc;
 
