@@ -147,10 +147,11 @@ impl Connections {
     /// is one.
     fn evict(&self, is_eligible: impl Fn(IpAddr) -> bool, min_idle: Duration) -> bool {
         let mut open = self.open();
-        let latest =
-            self.clock.millis().saturating_sub(u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
+        let (now, min_idle) = (self.clock.millis(), u64::try_from(min_idle.as_millis()).unwrap_or(u64::MAX));
         let idle = open.connections.iter().filter(|(_, (network, connection))| {
-            is_eligible(*network) && connection.is_idle() && connection.rank().1 <= latest
+            is_eligible(*network)
+                && connection.is_idle()
+                && connection.rank().1.saturating_add(min_idle) <= now
         });
         let Some(id) = idle.min_by_key(|(_, (_, connection))| connection.rank()).map(|(id, _)| *id) else {
             return false;
