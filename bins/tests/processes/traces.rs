@@ -107,11 +107,13 @@ async fn one_request_id_and_trace_go_from_facing_to_management() {
     let management = Process::start(Binary::Management, folder.path(), &settings).await;
     // Without traces of its own.
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
-    for (id, path) in [("r-1", "/getAllUserBuys/u1"), ("r-2", "/v1/summary?userid=u1"), ("r-3", "/health")] {
+    for (id, path) in
+        [("r-1", "/getAllUserBuys/u1"), ("r-2", "/v1/summary?userid=u1"), ("r-3", "/v1/purchases?userid=u1")]
+    {
         let request = plain().get(facing.path(path)).header("x-request-id", id);
         let request = request.header("traceparent", format!("00-{TRACE}-{SENDER}-01"));
         assert_eq!(request.send().await.unwrap().status(), 200);
-        until("export the span", async || {
+        until(&format!("export the span of {path}"), async || {
             spans.lock().unwrap().iter().any(|(service, span)| {
                 let is_child = hex(&span.trace_id) == TRACE && hex(&span.parent_span_id) == SENDER;
                 service == "ledger" && is_child && attributes(span)["request.id"] == id

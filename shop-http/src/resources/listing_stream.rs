@@ -12,8 +12,8 @@ use shop_core::{Error, ErrorKind, RequestContext};
 use crate::response::listing::{Envelope, write_head, write_items, write_trailer};
 use crate::service::Purchases;
 
-/// The purchases of the first page: typically about [`CHUNK`] bytes.
-pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(256) {
+/// The purchases of the first page: about [`CHUNK`] bytes if the names are the longest.
+pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(64) {
     Ok(limit) => limit,
     Err(_) => PageLimit::MAX,
 };
