@@ -93,7 +93,7 @@ impl Shop {
     }
 }
 
-/// The issuer's public key, of which nobody has the private one.
+/// The issuer's public key. Its private key does not exist.
 const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k1","use":"sig","alg":"ES256",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 /// An API key of which only the digest is known.

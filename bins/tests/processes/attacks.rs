@@ -97,7 +97,7 @@ impl Attack {
     }
 }
 
-/// Sends `request` on a connection of its own, and reads a piece of the response.
+/// Sends `request` on a new connection, and reads a piece of the response.
 async fn sent(address: &str, request: &str) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -202,7 +202,7 @@ async fn idle_sockets_do_not_stop_buying() {
         }
     });
     attack.has_begun(6_000).await;
-    // Every purchase on a connection of its own, as of a client that has just come.
+    // Every purchase on a new connection, as of a new client.
     let http = reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap();
     attack.beside("6,000 idle sockets", &process, &http, quiet).await;
 }

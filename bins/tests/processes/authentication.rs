@@ -81,7 +81,7 @@ async fn facing_calls_management_with_its_own_key() {
     }
     assert_eq!(get(&facing.path("/health")).await.1.as_object().unwrap().len(), 1);
 
-    // Without a key of its own, it cannot list.
+    // Without its own key, it cannot list.
     let without = Process::start(Binary::Facing, &data, &[keys, url]).await;
     assert_eq!(listing(&without, "u1", "secret").await, 503);
     assert_eq!(buy(&facing, "{").await.0, 401);

@@ -71,7 +71,7 @@ async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
     let output = manage(folder, &["verify"]).await;
     let said = text(&output.stdout);
     assert!(output.status.success() && said.contains("erased 4, older than the retention 0\n"), "{said}");
-    // Everybody may come back, as somebody new.
+    // All may come back, as new clients.
     assert_eq!(post(&facing, "/users", r#"{"email":"third@example.com","name":"x"}"#).await, 201);
     assert_eq!(get(&facing.path("/users/3")).await.0, 200);
     assert!(facing.terminate().await.success());

@@ -105,7 +105,7 @@ async fn one_request_id_and_trace_go_from_facing_to_management() {
     let settings =
         [&traces[..], &[("OTEL_SERVICE_NAME", "ledger"), ("OTEL_BSP_SCHEDULE_DELAY", "50")]].concat();
     let management = Process::start(Binary::Management, folder.path(), &settings).await;
-    // Without traces of its own.
+    // It exports no traces.
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     for (id, path) in
         [("r-1", "/getAllUserBuys/u1"), ("r-2", "/v1/summary?userid=u1"), ("r-3", "/v1/purchases?userid=u1")]

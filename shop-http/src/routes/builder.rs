@@ -220,7 +220,7 @@ impl RouterBuilder {
     /// - The admin router of facing has probes, `/health` in full and `/metrics`. They need no token.
     /// - The admin router of management has these, and all routes of management.
     ///
-    /// Each router has limits of its own, so requests to the public one cannot keep a probe from its response. Serve
+    /// Each router has its own limits, so requests to the public one cannot keep a probe from its response. Serve
     /// them on two listeners:
     ///
     /// ```no_run

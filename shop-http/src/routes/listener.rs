@@ -15,7 +15,7 @@ pub(crate) enum Listener {
     Admin,
 }
 
-/// The policy of a public listener. What needs an operator is refused, whoever asks.
+/// The policy of a public listener. What needs an operator is refused to all.
 #[derive(Debug)]
 pub(crate) struct WithoutOperations(pub(crate) Policy);
 
