@@ -111,7 +111,7 @@ async fn commands_create_nothing_on_servers() {
     let outputs = join_all(COMMANDS.map(async |words| (words[0], run(&named(words)).await))).await;
     for (command, output) in outputs {
         // It opens the store before it reads the log.
-        let missing = if ["verify", "doctor"].contains(&command) {
+        let missing = if ["verify", "doctor", "erase"].contains(&command) {
             "does not exist"
         } else {
             "is missing, and is not created here"
