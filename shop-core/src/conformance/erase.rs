@@ -98,7 +98,7 @@ pub async fn erased_purchases_are_not_listed(fixture: &dyn EraseFixture) {
 /// Without purchases of the user, nothing changes.
 pub async fn erasing_again_changes_nothing(fixture: &dyn EraseFixture) {
     insert(fixture, &purchases(0..10)).await;
-    assert_eq!(erase(fixture, "nobody", 100).await, 0);
+    assert_eq!(erase(fixture, "unknown", 100).await, 0);
     assert_eq!(erase(fixture, "user-1", 100).await, 2);
     assert_eq!(erase(fixture, "user-1", 100).await, 0);
     assert_eq!(erase(fixture, "user-2", 0).await, 0);

@@ -237,13 +237,13 @@ async fn an_idle_connection_makes_room_for_others() {
 #[tokio::test]
 async fn a_connection_without_a_byte_is_given_up() {
     let mut options = HttpOptions::default();
-    options.first_byte_timeout = Duration::from_millis(20);
+    options.first_byte_timeout = Duration::from_millis(400);
     let served = served_within(options).await;
     assert_eq!(served.connect().await.read(&mut [0]).await.unwrap_or(0), 0);
     // Later bytes may take longer.
     let mut used = served.connect().await;
     used.write_all(&HEALTHZ[..1]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
     used.write_all(&HEALTHZ[1..]).await.unwrap();
     let mut answer = [0; 15];
     used.read_exact(&mut answer).await.unwrap();
