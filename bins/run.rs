@@ -47,7 +47,7 @@ async fn work(service: ServiceKind) -> Result<()> {
     let mut options = settings.http_options();
     options.max_connections = descriptors::for_connections(options.max_connections);
     let router = match service {
-        ServiceKind::Facing => routes(ports.facing(metrics)),
+        ServiceKind::Facing => routes(ports.facing(metrics)?),
         ServiceKind::Management => routes(ports.management(metrics)?),
     };
     let router = match auth::authenticator(&settings).await? {

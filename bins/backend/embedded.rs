@@ -29,7 +29,8 @@ impl Backend for Embedded<'_> {
         let file = options.file.clone();
         let log = EmbeddedLog::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(log.closed());
-        let (sink, topic) = (Arc::new(log.sink()), topic.name.to_owned());
+        let (sinks, topic) = (log.clone(), topic.name.to_owned());
+        let sink = Arc::new(move || Arc::new(sinks.sink()) as _);
         let port = TopicLog { sink, log: Arc::new(log), topic, about: ABOUT, to_be_made: false };
         Ok(self.opened(port, &file, closed))
     }

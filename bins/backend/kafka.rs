@@ -1,6 +1,6 @@
 //! The log on Kafka.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};
@@ -15,18 +15,26 @@ const ABOUT: &str = "Kafka cannot be used with these settings";
 pub(super) struct Kafka<'a> {
     pub(super) settings: &'a Settings,
     pub(super) brokers: &'a str,
+    /// The log of the first topic, whose clients the others use too.
+    pub(super) first: OnceLock<KafkaLog>,
 }
 
 #[async_trait]
 impl Backend for Kafka<'_> {
     async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         let options = self.options(topic)?;
-        let log = KafkaLog::open(options).await.map_err(CliError::about(ABOUT))?;
+        let log = match self.first.get() {
+            Some(first) => first.open_topic(options),
+            None => KafkaLog::open(options).await,
+        };
+        let log = log.map_err(CliError::about(ABOUT))?;
+        self.first.get_or_init(|| log.clone());
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
         // If the broker is unavailable, the check that follows reports it.
         let to_be_made = may_create && !log.exists().await.unwrap_or(true);
+        let sinks = log.clone();
         let port = TopicLog {
-            sink: Arc::new(log.sink()),
+            sink: Arc::new(move || Arc::new(sinks.sink()) as _),
             log: Arc::new(log),
             topic: topic.name.to_owned(),
             about: ABOUT,

@@ -23,7 +23,7 @@ pub(crate) use port::{
 pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.kafka_bootstrap_servers {
         #[cfg(feature = "kafka")]
-        Some(brokers) => Box::new(kafka::Kafka { settings, brokers }),
+        Some(brokers) => Box::new(kafka::Kafka { settings, brokers, first: std::sync::OnceLock::new() }),
         #[cfg(feature = "embedded")]
         None => Box::new(embedded::Embedded(settings)),
         #[cfg(not(all(feature = "embedded", feature = "kafka")))]
@@ -43,7 +43,7 @@ pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
 pub(crate) fn for_store(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.mongodb_uri {
         #[cfg(feature = "mongodb")]
-        Some(uri) => Box::new(mongodb::Mongodb { settings, uri }),
+        Some(uri) => Box::new(mongodb::Mongodb { settings, uri, client: std::sync::OnceLock::new() }),
         #[cfg(feature = "embedded")]
         None => Box::new(embedded::Embedded(settings)),
         #[cfg(not(all(feature = "embedded", feature = "mongodb")))]

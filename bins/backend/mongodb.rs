@@ -1,6 +1,6 @@
 //! Stores in MongoDB.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -8,6 +8,7 @@ use shop_core::orders::{Order, OrderStore};
 use shop_core::ports::{Durability, RecordStore as _};
 use shop_core::users::{User, UserErase as _, UserNumber, UserStore};
 use shop_core::{Error, ErrorKind};
+use shop_store::mongo::mongodb::Client;
 use shop_store::mongo::{
     Migration, MongoEntityOptions, MongoOrders, MongoStore, MongoStoreOptions, MongoUsers, database_in_uri,
 };
@@ -22,6 +23,8 @@ const ABOUT: &str = "MONGODB_URI (or another name of it)";
 pub(super) struct Mongodb<'a> {
     pub(super) settings: &'a Settings,
     pub(super) uri: &'a SecretString,
+    /// The client of the first store, which the others use too.
+    pub(super) client: OnceLock<Client>,
 }
 
 #[async_trait]
@@ -42,6 +45,7 @@ impl Backend for Mongodb<'_> {
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
         let options = self.entity_options(ProcessRole::Users, self.settings.users_database.as_ref());
         let store = MongoUsers::open(options).await.map_err(CliError::about(ABOUT))?;
+        self.client.get_or_init(|| store.client());
         let namespace = store.namespace();
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn UserStore>(store)), &namespace))
     }
@@ -55,6 +59,7 @@ impl Backend for Mongodb<'_> {
     async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
         let options = self.entity_options(ProcessRole::Orders, self.settings.orders_database.as_ref());
         let store = MongoOrders::open(options).await.map_err(CliError::about(ABOUT))?;
+        self.client.get_or_init(|| store.client());
         let namespace = store.namespace();
         Ok(opened(EntityStore::new(store, |store| with_failpoints::<dyn OrderStore>(store)), &namespace))
     }
@@ -80,7 +85,9 @@ impl Mongodb<'_> {
         options.database.clone_from(&self.settings.mongodb_database);
         options.collection.clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.creates();
+        options.client = self.client.get().cloned();
         let store = MongoStore::open(options).await.map_err(CliError::about(ABOUT))?;
+        self.client.get_or_init(|| store.client());
         if self.settings.command.is_some() {
             is_there(&store).await.map_err(CliError::about(ABOUT))?;
         }
@@ -91,7 +98,7 @@ impl Mongodb<'_> {
     fn entity_options(&self, role: ProcessRole, chosen: Option<&String>) -> MongoEntityOptions {
         let given = self.settings.mongodb_database.clone().or_else(|| database_in_uri(self.uri));
         let database = chosen.cloned().unwrap_or_else(|| self.settings.roles.database_of(role, given));
-        MongoEntityOptions::new(self.uri.clone(), database)
+        MongoEntityOptions::new(self.uri.clone(), database).client(self.client.get().cloned())
     }
 }
 

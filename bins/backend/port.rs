@@ -145,7 +145,8 @@ impl<T: Send> OpenPort<T> {
 #[derive(Clone)]
 pub(crate) struct TopicLog {
     pub(crate) log: Arc<dyn Log>,
-    pub(crate) sink: Arc<dyn PurchaseSink>,
+    /// Makes a sink. A process without one has no producer.
+    pub(crate) sink: Arc<dyn Fn() -> Arc<dyn PurchaseSink> + Send + Sync>,
     pub(crate) topic: String,
     /// The prefix of its errors.
     pub(crate) about: &'static str,

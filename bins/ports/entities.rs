@@ -11,9 +11,9 @@ use shop_core::record::Record;
 use shop_core::users::{User, UserStore};
 use shop_http::{EntityRole, Metrics};
 
-use super::{Background, note};
+use super::{Backends, Background, note};
 use crate::Result;
-use crate::backend::{self, Closed, EntityStore, Topic, TopicLog, client, with_failpoints};
+use crate::backend::{Closed, EntityStore, Topic, TopicLog, client, with_failpoints};
 use crate::roles::ProcessRole;
 use crate::settings::Settings;
 
@@ -77,7 +77,11 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
 type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn OrderStore, User>>);
 
 /// Opens the ports that the settings select. Does not read from the log yet.
-pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Entities> {
+pub(super) async fn open(
+    settings: &Settings,
+    Backends { log, store }: &Backends<'_>,
+    closed: &mut Vec<Closed>,
+) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Users)) {
         users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(client(url, settings)?))));
@@ -89,7 +93,6 @@ pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Resul
     if !keeps_users && !keeps_orders {
         return Ok((users, orders));
     }
-    let (log, store) = (backend::for_log(settings), backend::for_store(settings));
     let user_events = note(log.log(Topic::users(settings)).await?, closed);
     let order_events = note(log.log(Topic::orders(settings)).await?, closed);
     if keeps_users {

@@ -12,7 +12,7 @@ use shop_core::users::{User, UserStore};
 use shop_http::{Facing, Management, Metrics, Parts, PurchasesRole};
 
 use crate::Result;
-use crate::backend::{Closed, OpenPort};
+use crate::backend::{self, Backend, Closed, OpenPort};
 use crate::roles::ProcessRole;
 use crate::settings::Settings;
 use crate::signal::Shutdown;
@@ -30,6 +30,12 @@ pub(crate) struct Ports {
     closed: Vec<Closed>,
 }
 
+/// The backends of a process. What they open shares their clients.
+struct Backends<'a> {
+    log: Box<dyn Backend + 'a>,
+    store: Box<dyn Backend + 'a>,
+}
+
 impl Ports {
     /// Opens the ports that the settings select. Does not read from the log yet.
     ///
@@ -38,11 +44,12 @@ impl Ports {
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
         #[cfg(feature = "failpoints")]
         shop_core::fault::init_failpoints();
+        let backends = Backends { log: backend::for_log(settings), store: backend::for_store(settings) };
         let mut ports = Self::default();
         if settings.roles.has(ProcessRole::Purchases) {
-            ports.purchases = Some(purchases::open(settings, &mut ports.closed).await?);
+            ports.purchases = Some(purchases::open(settings, &backends, &mut ports.closed).await?);
         }
-        (ports.users, ports.orders) = entities::open(settings, &mut ports.closed).await?;
+        (ports.users, ports.orders) = entities::open(settings, &backends, &mut ports.closed).await?;
         Ok(ports)
     }
 
@@ -70,8 +77,12 @@ impl Ports {
     }
 
     /// The parts of facing's router.
-    pub(crate) fn facing(&self, metrics: Metrics) -> Facing {
-        self.parts(self.purchases.as_ref().map(Purchases::facing), metrics)
+    ///
+    /// # Errors
+    /// When purchases have no log.
+    pub(crate) fn facing(&self, metrics: Metrics) -> Result<Facing> {
+        let purchases = self.purchases.as_ref().map(Purchases::facing);
+        Ok(self.parts(purchases.transpose()?, metrics))
     }
 
     /// The parts of management's router.
@@ -96,8 +107,8 @@ impl Ports {
     /// # Errors
     /// When some are not durable by then.
     pub(crate) async fn flush(&self, drain: Duration) -> Result<()> {
-        match &self.purchases {
-            Some(purchases) => Ok(purchases.sink.close(drain).await?),
+        match self.purchases.as_ref().and_then(|purchases| purchases.sink.as_ref()) {
+            Some(sink) => Ok(sink.close(drain).await?),
             None => Ok(()),
         }
     }

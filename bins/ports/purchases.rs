@@ -7,15 +7,15 @@ use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
-use super::{Background, note};
-use crate::backend::{self, Closed, PurchasesStore, Topic, TopicLog, client, with_failpoints};
-use crate::settings::Settings;
+use super::{Backends, Background, note};
+use crate::backend::{Closed, PurchasesStore, Topic, TopicLog, client, with_failpoints};
+use crate::settings::{ServiceKind, Settings};
 use crate::{CliError, Result, traces};
 
 /// The ports of purchases.
 pub(super) struct Purchases {
-    /// Publishes to the log.
-    pub(super) sink: Arc<dyn PurchaseSink>,
+    /// Publishes to the log, in facing.
+    pub(super) sink: Option<Arc<dyn PurchaseSink>>,
     log: TopicLog,
     /// The store, if this service has one.
     store: Option<PurchasesStore>,
@@ -27,12 +27,15 @@ pub(super) struct Purchases {
 }
 
 /// Opens the ports that the settings select. Does not read from the log yet.
-pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Result<Purchases> {
-    let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
-    let log = note(log, closed);
+pub(super) async fn open(
+    settings: &Settings,
+    backends: &Backends<'_>,
+    closed: &mut Vec<Closed>,
+) -> Result<Purchases> {
+    let log = note(backends.log.log(Topic::purchases(settings)).await?, closed);
     let mut store = None;
     if settings.ingests() || settings.management_url.is_none() {
-        let mut opened = note(backend::for_store(settings).purchases().await?, closed);
+        let mut opened = note(backends.store.purchases().await?, closed);
         opened.store = with_failpoints::<dyn PurchaseStore>(opened.store);
         store = Some(opened);
     } else if settings.kafka_bootstrap_servers.is_none() {
@@ -47,18 +50,24 @@ pub(super) async fn open(settings: &Settings, closed: &mut Vec<Closed>) -> Resul
         (None, Some(store)) => Arc::clone(&store.query),
         (None, None) => return Err(CliError::new("there is no store to list purchases from")),
     };
-    let sink = with_failpoints::<dyn PurchaseSink>(Arc::clone(&log.sink));
-    let sink = traces::sink_with_spans(sink, &log.topic, settings);
+    let sink = (settings.service == ServiceKind::Facing).then(|| {
+        let sink = with_failpoints::<dyn PurchaseSink>((log.sink)());
+        traces::sink_with_spans(sink, &log.topic, settings)
+    });
     let local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
     Ok(Purchases { sink, log, store, query, local, ingest: None })
 }
 
 impl Purchases {
     /// The role of purchases in facing.
-    pub(super) fn facing(&self) -> PurchasesRole<Arc<dyn PurchaseSink>> {
-        let mut role = PurchasesRole::with_sink(Arc::clone(&self.sink), Arc::clone(&self.query));
+    ///
+    /// # Errors
+    /// When there is no sink.
+    pub(super) fn facing(&self) -> Result<PurchasesRole<Arc<dyn PurchaseSink>>> {
+        let sink = self.sink.clone().ok_or_else(|| CliError::new("facing needs a log"))?;
+        let mut role = PurchasesRole::with_sink(sink, Arc::clone(&self.query));
         (role.ingest, role.local) = (self.ingest.clone(), self.local);
-        role
+        Ok(role)
     }
 
     /// The role of purchases in management.

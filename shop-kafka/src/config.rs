@@ -22,7 +22,7 @@ const MAX_RECONNECT_BACKOFF: Duration = Duration::from_secs(1);
 /// The metadata refresh interval: new partitions are detected after at most this time.
 const METADATA_REFRESH: Duration = Duration::from_secs(30);
 /// The maximum time for which a broker delays an empty fetch response. A resumed partition waits for it.
-const FETCH_WAIT: Duration = Duration::from_millis(100);
+const FETCH_WAIT: Duration = Duration::from_millis(500);
 
 /// The configuration that all clients share.
 pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {

@@ -43,8 +43,8 @@ pub struct KafkaLog {
 pub(crate) struct Shared {
     pub(crate) options: KafkaLogOptions,
     pub(crate) health: Arc<Health>,
-    pub(crate) monitor: TopicMonitor,
-    pub(crate) producer: ProducerHandle,
+    pub(crate) monitor: Arc<TopicMonitor>,
+    pub(crate) producer: Arc<ProducerHandle>,
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
     last_epoch: AtomicU64,
@@ -61,21 +61,36 @@ impl KafkaLog {
     pub async fn open(options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
         let health = Arc::new(Health::new(options.oauth.clone()));
-        let monitor = TopicMonitor::start(&options, &health)?;
-        let producer = ProducerHandle::start(&options, &health)?;
+        let monitor = Arc::new(TopicMonitor::start(&options, &health)?);
+        let producer = Arc::new(ProducerHandle::new(&options, &health));
+        Ok(Self::new(options, health, monitor, producer))
+    }
+
+    /// Opens the log of another topic of the same cluster, on the clients of this log that all topics can share.
+    /// `options` differ from those of this log only in what concerns the topic and its consumers.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Invalid`](ErrorKind::Invalid) if the bootstrap servers are others.
+    pub fn open_topic(&self, options: KafkaLogOptions) -> Result<Self> {
+        options.validate()?;
+        let Shared { health, monitor, producer, .. } = &*self.shared;
+        if options.brokers != self.shared.options.brokers {
+            return Err(kafka_error(ErrorKind::Invalid, "the topic is on another cluster"));
+        }
+        Ok(Self::new(options, Arc::clone(health), Arc::clone(monitor), Arc::clone(producer)))
+    }
+
+    fn new(
+        options: KafkaLogOptions,
+        health: Arc<Health>,
+        monitor: Arc<TopicMonitor>,
+        producer: Arc<ProducerHandle>,
+    ) -> Self {
         let topic = Arc::new(Topic::for_log(&options));
         monitor.add(Arc::clone(&topic));
-        Ok(Self {
-            shared: Arc::new(Shared {
-                options,
-                health,
-                monitor,
-                producer,
-                topic,
-                dead_letters: OnceLock::new(),
-                last_epoch: AtomicU64::new(0),
-            }),
-        })
+        let (dead_letters, last_epoch) = (OnceLock::new(), AtomicU64::new(0));
+        let shared = Shared { options, health, monitor, producer, topic, dead_letters, last_epoch };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Whether the topic exists. Waits until it is known, at most for
@@ -89,9 +104,10 @@ impl KafkaLog {
         self.shared.topic.exists(self.shared.options.publish_timeout).await
     }
 
-    /// Returns a new sink.
+    /// Returns a new sink, whose first publish does not wait for a connection.
     #[must_use]
     pub fn sink(&self) -> KafkaSink {
+        self.shared.producer.prepare();
         KafkaSink::new(Arc::clone(&self.shared))
     }
 

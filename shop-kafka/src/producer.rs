@@ -61,29 +61,52 @@ struct Current {
 /// missing permission.
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 
+/// A producer that is created when it is first needed: a process that only consumes has none.
 pub(crate) struct ProducerHandle {
-    current: RwLock<Current>,
+    current: RwLock<Option<Current>>,
     options: KafkaLogOptions,
     health: Arc<Health>,
 }
 
 impl ProducerHandle {
-    pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
-        let producer = create_producer(options, health)?;
-        Ok(Self {
-            current: RwLock::new(Current { producer: Arc::new(producer), created: Instant::now() }),
-            options: options.clone(),
-            health: Arc::clone(health),
-        })
+    pub(crate) fn new(options: &KafkaLogOptions, health: &Arc<Health>) -> Self {
+        Self { current: RwLock::default(), options: options.clone(), health: Arc::clone(health) }
     }
 
-    fn current(&self) -> Arc<Producer> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).producer)
+    /// The producer, if there is one.
+    fn existing(&self) -> Option<Arc<Producer>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map(|current| Arc::clone(&current.producer))
+    }
+
+    /// The producer, which is created if there is none.
+    fn current(&self) -> Result<Arc<Producer>> {
+        if let Some(producer) = self.existing() {
+            return Ok(producer);
+        }
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let current = match &mut *current {
+            Some(current) => current,
+            none => none.insert(self.create()?),
+        };
+        Ok(Arc::clone(&current.producer))
+    }
+
+    fn create(&self) -> Result<Current> {
+        let producer = Arc::new(create_producer(&self.options, &self.health)?);
+        Ok(Current { producer, created: Instant::now() })
+    }
+
+    /// Creates the producer before the first record, which then does not wait for a connection.
+    pub(crate) fn prepare(&self) {
+        if let Err(error) = self.current() {
+            tracing::warn!(error = %error.chain(), "failed to create a producer");
+        }
     }
 
     /// Returns the partitions of a topic. Blocks.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Vec<i32>> {
-        let metadata = self.current().client().fetch_metadata(Some(topic), self.options.publish_timeout);
+        let metadata = self.current()?.client().fetch_metadata(Some(topic), self.options.publish_timeout);
         let metadata = metadata.map_err(|error| self.health.explain(from_kafka(error)))?;
         let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
         Ok(partitions.map(MetadataPartition::id).collect())
@@ -105,13 +128,13 @@ impl ProducerHandle {
         native.key = record.key;
         native.payload = record.value;
         native.partition = partition;
-        let producer = self.current();
+        let producer = self.current()?;
         let Err((mut error, returned)) = producer.send(native) else {
             return Ok(PendingDelivery { delivered, timeout: None });
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
-            match self.current().send(returned) {
+            match self.current()?.send(returned) {
                 Ok(()) => return Ok(PendingDelivery { delivered, timeout: None }),
                 Err((second, _)) => error = second,
             }
@@ -122,6 +145,7 @@ impl ProducerHandle {
     /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
     fn replace_if_broken(&self) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(current) = &mut *current else { return };
         let Some((code, reason)) = current.producer.client().fatal_error() else { return };
         let error = from_code(code);
         if error.kind() == ErrorKind::Denied {
@@ -131,10 +155,9 @@ impl ProducerHandle {
             return;
         }
         tracing::warn!(%code, reason, "replacing the producer after a fatal error");
-        match create_producer(&self.options, &self.health) {
-            Ok(producer) => {
-                let next = Current { producer: Arc::new(producer), created: Instant::now() };
-                let broken = std::mem::replace(&mut *current, next).producer;
+        match self.create() {
+            Ok(next) => {
+                let broken = std::mem::replace(current, next).producer;
                 close_in_background(broken, wait_until_alone);
             }
             Err(error) => tracing::error!(error = %error.chain(), "failed to create a producer"),
@@ -143,7 +166,8 @@ impl ProducerHandle {
 
     /// Waits until no record is in flight. Blocks.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
-        self.current().flush(timeout).map_err(|error| too_late().with_source(error))
+        let Some(producer) = self.existing() else { return Ok(()) };
+        producer.flush(timeout).map_err(|error| too_late().with_source(error))
     }
 }
 
@@ -158,9 +182,10 @@ fn wait_until_alone(producer: &Arc<Producer>) {
 
 impl Drop for ProducerHandle {
     fn drop(&mut self) {
+        let Some(producer) = self.existing() else { return };
         // Enqueued records are still sent, although their tasks are gone.
         let timeout = config::delivery_timeout(&self.options) + Duration::from_secs(1);
-        close_in_background(self.current(), move |producer| {
+        close_in_background(producer, move |producer| {
             if let Err(error) = producer.flush(timeout) {
                 tracing::warn!(%error, "producer closed with unacknowledged records");
             }

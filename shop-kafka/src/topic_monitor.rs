@@ -1,7 +1,7 @@
 //! Creates missing topics and monitors their state, in a thread with one shared client.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -17,11 +17,19 @@ use crate::{KafkaLogOptions, config, thread};
 /// Monitors topics until it is dropped.
 pub(crate) struct TopicMonitor {
     observer: Option<Arc<Observer>>,
-    topics: Arc<Mutex<Vec<Arc<Topic>>>>,
+    topics: Arc<Topics>,
     health: Arc<Health>,
     cluster: Arc<OnceLock<Arc<str>>>,
     end: CancellationToken,
     last_checks: tokio::sync::Mutex<LastChecks>,
+}
+
+/// The monitored topics.
+#[derive(Debug, Default)]
+struct Topics {
+    all: Mutex<Vec<Arc<Topic>>>,
+    /// Notified of a new topic and of the end.
+    changed: Condvar,
 }
 
 /// The results of the latest connection checks.
@@ -56,7 +64,7 @@ impl TopicMonitor {
         let context = Context::new(Arc::clone(health), None, ());
         let config = config::observer(options);
         let observer = Arc::new(Observer::from_config_and_context(&config, context).map_err(from_kafka)?);
-        let (topics, end) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
+        let (topics, end) = (Arc::new(Topics::default()), CancellationToken::new());
         let cluster = Arc::new(OnceLock::new());
         let monitor = MonitorThread {
             admin: TopicAdmin {
@@ -75,7 +83,8 @@ impl TopicMonitor {
 
     /// Starts to monitor `topic`.
     pub(crate) fn add(&self, topic: Arc<Topic>) {
-        lock(&self.topics).push(topic);
+        lock(&self.topics.all).push(topic);
+        self.topics.changed.notify_all();
     }
 
     /// Returns the cluster's id, which is known at the latest when the first topic is ready.
@@ -126,7 +135,11 @@ impl TopicMonitor {
 
 impl Drop for TopicMonitor {
     fn drop(&mut self) {
-        self.end.cancel();
+        {
+            let _locked = lock(&self.topics.all);
+            self.end.cancel();
+        }
+        self.topics.changed.notify_all();
         // Closing a client blocks until its threads have ended: not in an async task.
         if let Some(observer) = self.observer.take() {
             thread::close_in_background(observer, |_| {});
@@ -143,7 +156,7 @@ impl std::fmt::Debug for TopicMonitor {
 /// The state of the monitor's thread.
 struct MonitorThread {
     admin: TopicAdmin,
-    topics: Arc<Mutex<Vec<Arc<Topic>>>>,
+    topics: Arc<Topics>,
     end: CancellationToken,
 }
 
@@ -153,15 +166,17 @@ const READY_INTERVAL: Duration = Duration::from_secs(60);
 const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of checks for a missing topic, or while the cluster's id is unknown.
 const MISSING_INTERVAL: Duration = Duration::from_millis(300);
-/// How often the thread checks for new topics and for its end.
-const POLL_TIMEOUT: Duration = Duration::from_millis(20);
+/// How often the thread polls its client, which delivers log lines and errors: while a topic is not ready ...
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// ... and while all are.
+const READY_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl MonitorThread {
     fn run(self) {
         let mut due: Vec<Instant> = Vec::new();
         authenticate(&self.admin.observer);
         while !self.end.is_cancelled() {
-            let topics = lock(&self.topics).clone();
+            let topics = lock(&self.topics.all).clone();
             due.resize(topics.len(), Instant::now());
             for (topic, due) in topics.iter().zip(&mut due) {
                 if *due > Instant::now() {
@@ -170,8 +185,18 @@ impl MonitorThread {
                 *due = Instant::now() + self.refresh(topic);
             }
             // Never returns records: the poll delivers log lines and errors.
-            drop(self.admin.observer.poll(POLL_TIMEOUT));
+            drop(self.admin.observer.poll(Duration::ZERO));
+            let is_ready = |topic: &Arc<Topic>| matches!(topic.state(), State::Ready(_));
+            let all_ready = topics.iter().all(is_ready) && self.admin.cluster.get().is_some();
+            self.wait(topics.len(), if all_ready { READY_POLL_INTERVAL } else { POLL_INTERVAL });
         }
+    }
+
+    /// Waits for `timeout`, for a topic beside the `known` ones, or for the end.
+    fn wait(&self, known: usize, timeout: Duration) {
+        let Topics { all, changed } = &*self.topics;
+        let unchanged = |topics: &mut Vec<Arc<Topic>>| topics.len() == known && !self.end.is_cancelled();
+        drop(changed.wait_timeout_while(lock(all), timeout, unchanged));
     }
 
     /// Checks `topic`. Returns the time until the next check.

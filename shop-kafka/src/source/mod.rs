@@ -3,9 +3,9 @@
 //! | thread | task |
 //! |---|---|
 //! | `shop-kafka-read` | polls the consumer, builds batches, and blocks during a revocation |
-//! | `shop-kafka-commit` | commits, one call after the other, also while the reader thread blocks |
+//! | of the runtime's blocking pool | commits, one call after the other, also while the reader thread blocks |
 //!
-//! Both threads and the callers share a [`member::Member`]. Events are delivered through its [`queue::EventQueue`].
+//! The threads and the callers share a [`member::Member`]. Events are delivered through its [`queue::EventQueue`].
 
 mod member;
 mod pending;
@@ -16,13 +16,12 @@ mod rebalance;
 mod rejoin_backoff;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, SourceEvent};
 use shop_core::{ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{closed, kafka_error};
@@ -53,36 +52,24 @@ use reader::Reader;
 #[derive(Debug)]
 pub struct KafkaSource {
     member: Arc<Member>,
-    commits: SyncSender<Commit>,
+    /// Held during a commit, also when its caller has given up: an older position must not follow a newer one.
+    committing: Arc<Mutex<()>>,
     /// Cancelled at the end of the reader thread, which has then left the group.
     reader_ended: CancellationToken,
 }
-
-/// A commit request, and the channel for its outcome.
-#[derive(Debug)]
-struct Commit {
-    positions: Vec<CommitOffset>,
-    reply: oneshot::Sender<Result<Vec<CommitOutcome>>>,
-}
-
-/// The maximum number of queued commits. Ingest has at most one.
-const COMMIT_QUEUE: usize = 16;
 
 impl KafkaSource {
     pub(crate) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
         let member = Arc::new(Member::new(Arc::clone(log), group));
         // Created here, so invalid options are an error of `start`.
         let consumer = Member::create_consumer(&member)?;
-        let (commits, requests) = sync_channel(COMMIT_QUEUE);
-        let committing = Arc::clone(&member);
-        drop(thread::start("shop-kafka-commit", move || serve_commits(&committing, &requests))?);
         let (reader, closing) = (Reader::new(Arc::clone(&member)), Arc::clone(&member));
         let reader_ended = thread::start("shop-kafka-read", move || {
             // Closes the queue even if the thread panics.
             let _guard = CloseOnDrop(closing);
             reader.run(consumer);
         })?;
-        Ok(Self { member, commits, reader_ended })
+        Ok(Self { member, committing: Arc::default(), reader_ended })
     }
 
     /// The timeout of a commit. librdkafka waits for a missing coordinator for up to the session timeout.
@@ -97,16 +84,6 @@ struct CloseOnDrop(Arc<Member>);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.queue.close();
-    }
-}
-
-/// Serves commits until the source is dropped.
-fn serve_commits(member: &Member, requests: &Receiver<Commit>) {
-    while let Ok(Commit { positions, reply }) = requests.recv() {
-        // Skips abandoned requests: their caller commits again, and an older position must not follow a newer one.
-        if !reply.is_closed() {
-            let _abandoned = reply.send(member.commit(&positions));
-        }
     }
 }
 
@@ -133,15 +110,18 @@ impl LogSource for KafkaSource {
         if self.member.queue.is_closed() {
             return Err(closed("source"));
         }
-        let (reply, outcomes) = oneshot::channel();
-        let commit = Commit { positions: positions.to_vec(), reply };
-        self.commits.try_send(commit).map_err(|error| match error {
-            TrySendError::Full(_) => kafka_error(ErrorKind::Overloaded, "the commit queue is full"),
-            TrySendError::Disconnected(_) => closed("source"),
-        })?;
+        let (member, positions) = (Arc::clone(&self.member), positions.to_vec());
+        let outcomes = async {
+            let turn = Arc::clone(&self.committing).lock_owned().await;
+            let commit = move || {
+                let _turn = turn;
+                member.commit(&positions)
+            };
+            tokio::task::spawn_blocking(commit).await
+        };
         match tokio::time::timeout(self.commit_timeout(), outcomes).await {
             Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(_)) => Err(closed("source")),
+            Ok(Err(aborted)) => Err(kafka_error(ErrorKind::Internal, "commit aborted").with_source(aborted)),
             Err(_elapsed) => {
                 Err(kafka_error(ErrorKind::Unavailable, "the brokers did not respond to a commit in time"))
             }

@@ -38,11 +38,15 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 impl Connection {
     /// Parses the URI. Connects in the background.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_driver)?;
         let from_uri = || database_in_uri(&options.uri);
         let name = options.database.clone().or_else(from_uri).unwrap_or_else(|| "purchases".to_owned());
-        let client =
-            Client::with_options(with_defaults(parsed, options.max_concurrent_calls)).map_err(from_driver)?;
+        let client = match &options.client {
+            Some(client) => client.clone(),
+            None => {
+                let parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_driver)?;
+                Client::with_options(with_defaults(parsed)).map_err(from_driver)?
+            }
+        };
         Ok(Self::on(client.database(&name), options))
     }
 
@@ -136,11 +140,12 @@ pub(super) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
 }
 
 /// Adds our defaults for the options that the URI does not set.
-fn with_defaults(mut options: ClientOptions, max_pool_size: usize) -> ClientOptions {
+fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.app_name.get_or_insert_with(|| "shop".to_owned());
     options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
-    options.max_pool_size.get_or_insert_with(|| u32::try_from(max_pool_size).unwrap_or(u32::MAX));
+    // Unlimited: stores may share the client, and each one limits its calls.
+    options.max_pool_size.get_or_insert(u32::MAX);
     // Ingest retries inserts, which are idempotent by id. A standalone server has no retryable writes.
     options.retry_writes.get_or_insert(false);
     options

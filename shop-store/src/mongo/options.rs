@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mongodb::Client;
 use secrecy::SecretString;
 
 /// Options of a [`MongoStore`](super::MongoStore).
@@ -34,6 +35,9 @@ pub struct MongoStoreOptions {
     pub max_concurrent_calls: usize,
     /// Whether missing listing indexes are created, and with them the collection (default true).
     pub create_indexes: bool,
+    /// The client whose connections are used, such as [`MongoStore::client`](super::MongoStore::client) of another store
+    /// on the same server (default none: the store makes one).
+    pub client: Option<Client>,
 }
 
 shop_core::option_setters!(MongoStoreOptions {
@@ -44,6 +48,7 @@ shop_core::option_setters!(MongoStoreOptions {
     query_timeout: Duration,
     max_concurrent_calls: usize,
     create_indexes: bool,
+    client: Option<Client>,
 });
 
 impl MongoStoreOptions {
@@ -58,6 +63,7 @@ impl MongoStoreOptions {
             query_timeout: Duration::from_secs(5),
             max_concurrent_calls: 64,
             create_indexes: true,
+            client: None,
         }
     }
 }
@@ -78,6 +84,8 @@ pub struct MongoEntityOptions {
     /// Maximum number of concurrent calls (default 64), see
     /// [`MongoStoreOptions`](MongoStoreOptions::max_concurrent_calls).
     pub max_concurrent_calls: usize,
+    /// The client whose connections are used, see [`MongoStoreOptions`](MongoStoreOptions::client).
+    pub client: Option<Client>,
 }
 
 shop_core::option_setters!(MongoEntityOptions {
@@ -86,6 +94,7 @@ shop_core::option_setters!(MongoEntityOptions {
     insert_timeout: Duration,
     query_timeout: Duration,
     max_concurrent_calls: usize,
+    client: Option<Client>,
 });
 
 impl MongoEntityOptions {
@@ -94,12 +103,13 @@ impl MongoEntityOptions {
     pub fn new(uri: impl Into<SecretString>, database: impl Into<String>) -> Self {
         let MongoStoreOptions { uri, query_timeout, max_concurrent_calls, .. } = MongoStoreOptions::new(uri);
         let insert_timeout = Duration::from_millis(4_500);
-        Self { uri, database: database.into(), insert_timeout, query_timeout, max_concurrent_calls }
+        let database = database.into();
+        Self { uri, database, insert_timeout, query_timeout, max_concurrent_calls, client: None }
     }
 
     /// The options of the rows' collection.
     pub(super) fn for_collection(self, collection: &str) -> MongoStoreOptions {
-        let Self { uri, database, insert_timeout, query_timeout, max_concurrent_calls } = self;
+        let Self { uri, database, insert_timeout, query_timeout, max_concurrent_calls, client } = self;
         MongoStoreOptions {
             database: Some(database),
             collection: collection.to_owned(),
@@ -107,6 +117,7 @@ impl MongoEntityOptions {
             query_timeout,
             max_concurrent_calls,
             create_indexes: false,
+            client,
             ..MongoStoreOptions::new(uri)
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use bson::doc;
+use mongodb::Client;
 use shop_core::ports::{
     InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
     Selector, Summary,
@@ -74,6 +75,12 @@ impl MongoStore {
         };
         let found = self.connection.query(self.connection.options.query_timeout, find).await?;
         Ok(!found.is_empty())
+    }
+
+    /// The driver's client, for another store on the same server.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.connection.database.client().clone()
     }
 
     /// Counter of distinct documents that are not purchases, up to 10,000.

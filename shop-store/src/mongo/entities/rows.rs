@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use futures_util::TryStreamExt;
-use mongodb::IndexModel;
 use mongodb::options::{IndexOptions, ReadConcern, WriteConcern};
+use mongodb::{Client, IndexModel};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shop_core::entity::{Entity, Insertion};
@@ -59,6 +59,12 @@ impl<E> MongoRows<E> {
     #[must_use]
     pub fn namespace(&self) -> String {
         self.rows.connection.collection.namespace().to_string()
+    }
+
+    /// The driver's client, for another store on the same server.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.rows.connection.database.client().clone()
     }
 }
 
