@@ -46,7 +46,7 @@ impl Backend for Embedded<'_> {
     }
 
     async fn users(&self) -> Result<OpenPort<EntityStore<dyn UserStore, Order>>> {
-        let options = store_options(self.creates_entities());
+        let options = self.entity_options();
         let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
@@ -57,7 +57,7 @@ impl Backend for Embedded<'_> {
     }
 
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        let options = store_options(self.creates_entities());
+        let options = self.entity_options();
         let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = store.closed();
         let erased = store.erase_user(id).await;
@@ -67,7 +67,7 @@ impl Backend for Embedded<'_> {
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityStore<dyn OrderStore, User>>> {
-        let options = store_options(self.creates_entities());
+        let options = self.entity_options();
         let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
         let closed = Box::pin(store.closed());
         Ok(self.opened(
@@ -115,12 +115,22 @@ impl Embedded<'_> {
         }
         topic.name.clone_into(&mut options.topic);
         options.create = self.0.creates();
+        options.lazy = topic.is_events && self.is_lazy();
         options
     }
 
-    /// Whether a missing store of users or orders is created. A replay may rebuild it from nothing.
-    const fn creates_entities(&self) -> bool {
-        self.0.creates() || matches!(self.0.command, Some(Command::Replay(_)))
+    /// The options of users and of orders. A replay may rebuild a missing store from nothing.
+    fn entity_options(&self) -> EmbeddedStoreOptions {
+        let creates = self.0.creates() || matches!(self.0.command, Some(Command::Replay(_)));
+        store_options(creates).lazy(self.is_lazy())
+    }
+
+    /// Whether the files of users and orders, and of their events, may be missing: a service creates them with the first
+    /// user or order. A command that finds no other file either was given the wrong folder.
+    fn is_lazy(&self) -> bool {
+        let files =
+            ["log", "store", "users", "orders"].map(|name| self.0.data_dir.join(format!("{name}.db")));
+        self.0.creates() || files.iter().any(|file| file.exists())
     }
 }
 

@@ -53,6 +53,8 @@ forward!(PurchaseSink {
 
 forward!([R: Record,] RecordStore<R> {
     async fn apply(batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>;
+    async fn apply_unsynced(batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>;
+    async fn sync() -> Result<()>;
     async fn check() -> Result<()>;
 });
 

@@ -24,6 +24,8 @@ mod faults;
 mod gaps;
 mod history;
 mod housekeeping;
+#[cfg(target_os = "linux")]
+mod idle;
 mod kafka;
 mod kills;
 mod members;

@@ -204,6 +204,7 @@ macro_rules! record_store_suite {
             racing_batches_apply_once,
             a_conflict_does_not_block_the_batch,
             an_empty_batch_is_fine,
+            unsynced_records_are_applied,
             a_dropped_apply_may_be_repeated,
         );
     };

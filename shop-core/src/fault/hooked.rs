@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
 use super::call::{Call, Fault, complete_later, no_answer};
@@ -139,27 +140,48 @@ impl<R: Record> Applies for dyn RecordStore<R> {
     const CALL: Call = Call::Apply;
 }
 
+/// One of the methods that apply a batch to the port.
+type Apply<R, S> = for<'a> fn(&'a S, Arc<[R]>) -> BoxFuture<'a, Result<Vec<InsertOutcome>>>;
+
+async fn apply_by<R, S>(hooked: &Hooked<S>, apply: Apply<R, S>, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>
+where
+    R: Record,
+    S: Applies + ?Sized + Send + Sync + 'static,
+{
+    let port = &hooked.port;
+    match hooked.hooks.before(S::CALL) {
+        Some(Fault::PartialInsert) => {
+            let applied = apply(port, batch.iter().step_by(2).cloned().collect()).await?;
+            let left_out = || Error::new(ErrorKind::Unavailable, "skipped on purpose");
+            let unknown = || InsertOutcome::Unknown(left_out().with_origin("fault"));
+            let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
+            Ok(outcomes.take(batch.len()).collect())
+        }
+        Some(Fault::Reject(reason)) => {
+            let applied = apply(port, batch.iter().skip(1).cloned().collect()).await?;
+            let rejected = std::iter::once(InsertOutcome::Rejected(reason));
+            Ok(rejected.chain(applied).take(batch.len()).collect())
+        }
+        fault => {
+            let port = Arc::clone(port);
+            hooked.detachable(S::CALL, fault, async move { apply(&port, batch).await }).await
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl<R: Record, S: Applies + RecordStore<R> + ?Sized> RecordStore<R> for Hooked<S> {
     async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
-        match self.hooks.before(S::CALL) {
-            Some(Fault::PartialInsert) => {
-                let applied = self.port.apply(batch.iter().step_by(2).cloned().collect()).await?;
-                let left_out = || Error::new(ErrorKind::Unavailable, "skipped on purpose");
-                let unknown = || InsertOutcome::Unknown(left_out().with_origin("fault"));
-                let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
-                Ok(outcomes.take(batch.len()).collect())
-            }
-            Some(Fault::Reject(reason)) => {
-                let applied = self.port.apply(batch.iter().skip(1).cloned().collect()).await?;
-                let rejected = std::iter::once(InsertOutcome::Rejected(reason));
-                Ok(rejected.chain(applied).take(batch.len()).collect())
-            }
-            fault => {
-                let port = Arc::clone(&self.port);
-                self.detachable(S::CALL, fault, async move { port.apply(batch).await }).await
-            }
-        }
+        apply_by(self, |port, batch| port.apply(batch), batch).await
+    }
+
+    async fn apply_unsynced(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>> {
+        apply_by(self, |port, batch| port.apply_unsynced(batch), batch).await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.port.sync().await
     }
 
     async fn check(&self) -> Result<()> {

@@ -172,11 +172,16 @@ impl<R: Record> Driver<R> {
         });
     }
 
-    /// Starts a commit as its own task.
+    /// Starts a commit as its own task. The records before the offsets are made durable first.
     fn commit(&self, offsets: Vec<CommitOffset>) {
-        let (source, events) = (Arc::clone(&self.source), self.sender.clone());
+        let (source, worker) = (Arc::clone(&self.source), Arc::clone(&self.worker));
+        let events = self.sender.clone();
         tokio::spawn(async move {
-            let commit = AssertUnwindSafe(async { source.commit(&offsets).await }).catch_unwind().await;
+            let commit = async {
+                worker.store.sync().await?;
+                source.commit(&offsets).await
+            };
+            let commit = AssertUnwindSafe(commit).catch_unwind().await;
             let outcome =
                 commit.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("ingest")));
             // The pipeline may have ended.

@@ -207,7 +207,7 @@ impl<R: Record> BatchWorker<R> {
         let count = sub_batch.len();
         sub_batch.attempts += 1;
         sub_batch.attempts_alone += u32::from(count == 1);
-        let outcomes = match self.store.apply(Arc::clone(&sub_batch.records)).await {
+        let outcomes = match self.store.apply_unsynced(Arc::clone(&sub_batch.records)).await {
             Ok(outcomes) if outcomes.len() == count => outcomes,
             Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
             Err(error) => vec![InsertOutcome::Unknown(error); count],

@@ -84,7 +84,7 @@ impl Database {
         self.file("db")
     }
 
-    fn lock_path(&self) -> PathBuf {
+    pub(super) fn lock_path(&self) -> PathBuf {
         self.file("lock")
     }
 
@@ -284,5 +284,10 @@ impl WriteLock {
         let guard = self.lock.insert(lock).lock(LOCK_TIMEOUT)?;
         self.file.check_identity()?;
         Ok(guard)
+    }
+
+    /// Reports a commit to the processes that watch the lock file. SQLite's own files change before a commit is visible.
+    pub(super) fn announce(&self) {
+        self.lock.iter().for_each(FileLock::touch);
     }
 }

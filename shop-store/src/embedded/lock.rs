@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::error::from_io;
@@ -154,6 +155,15 @@ impl FileLock {
             Ok(()) => self.guard().map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(from_io(error, &self.identity.path)),
+        }
+    }
+
+    /// Sets the times of the file, which a watch on it reports.
+    pub(super) fn touch(&self) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        if let Err(error) = futimens(&self.file, &times) {
+            tracing::debug!(%error, path = %self.identity.path.display(), "failed to set the times of a lock file");
         }
     }
 

@@ -14,6 +14,9 @@ pub struct EmbeddedStoreOptions {
     /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
     /// false, opening such a store is an error.
     pub create: bool,
+    /// Whether users and orders create a missing file with their first row instead of at once (default false). A store
+    /// of purchases ignores it.
+    pub lazy: bool,
 }
 
 shop_core::option_setters!(EmbeddedStoreOptions {
@@ -21,10 +24,11 @@ shop_core::option_setters!(EmbeddedStoreOptions {
     queue_capacity: usize,
     max_file_bytes: Option<u64>,
     create: bool,
+    lazy: bool,
 });
 
 impl Default for EmbeddedStoreOptions {
     fn default() -> Self {
-        Self { readers: 3, queue_capacity: 1_000, max_file_bytes: None, create: true }
+        Self { readers: 3, queue_capacity: 1_000, max_file_bytes: None, create: true, lazy: false }
     }
 }

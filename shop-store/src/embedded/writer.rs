@@ -60,12 +60,22 @@ impl Health {
 trait Job: Send {
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     fn complete(self: Box<Self>, outcome: Result<()>);
-    /// Whether this is a health check. Its success does not prove that other writes succeed.
-    fn is_check(&self) -> bool;
+    fn kind(&self) -> JobKind;
+}
+
+/// What the outcome of a job means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JobKind {
+    /// The write is durable.
+    Write,
+    /// The write is visible, and durable after the next job of the kind `Write`.
+    UnsyncedWrite,
+    /// A health check has passed. Its success does not prove that other writes succeed.
+    Check,
 }
 
 struct Write<F, T> {
-    is_check: bool,
+    kind: JobKind,
     work: F,
     result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
@@ -81,8 +91,8 @@ where
         Ok(())
     }
 
-    fn is_check(&self) -> bool {
-        self.is_check
+    fn kind(&self) -> JobKind {
+        self.kind
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
@@ -94,11 +104,11 @@ where
 }
 
 impl Writer {
-    /// Starts the thread, which opens the file. `committed` is called after every commit.
+    /// Starts the thread, which opens the file. `committed` is called with the file's lock after every commit.
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
-        committed: impl Fn() + Send + 'static,
+        committed: impl Fn(&WriteLock) + Send + 'static,
     ) -> Result<Self> {
         let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
         let (ready, opened) = oneshot::channel();
@@ -111,7 +121,8 @@ impl Writer {
                 Err(error) => drop(ready.send(Err(error))),
                 Ok((connection, lock)) => {
                     drop(ready.send(Ok(())));
-                    WriterThread { connection, lock, path, health: thread_health }.run(waiting, committed);
+                    let writer = WriterThread { connection, lock, path, health: thread_health, syncs: true };
+                    writer.run(waiting, committed);
                 }
             }
         })?;
@@ -138,7 +149,20 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.enqueue(false, work)?.await.unwrap_or_else(|_closed| Err(closed()))
+        self.enqueue(JobKind::Write, work)?.await.unwrap_or_else(|_closed| Err(closed()))
+    }
+
+    /// Like [`write`](Self::write), and waits until it is visible. It is durable after a later `write` or `sync`.
+    pub(super) async fn write_unsynced<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.enqueue(JobKind::UnsyncedWrite, work)?.await.unwrap_or_else(|_closed| Err(closed()))
+    }
+
+    /// Waits until all earlier writes are durable.
+    pub(super) async fn sync(&self) -> Result<()> {
+        self.write(write_nothing).await
     }
 
     /// Like [`write`](Self::write), and blocks.
@@ -146,16 +170,16 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.enqueue(false, work)?.blocking_recv().unwrap_or_else(|_closed| Err(closed()))
+        self.enqueue(JobKind::Write, work)?.blocking_recv().unwrap_or_else(|_closed| Err(closed()))
     }
 
     fn enqueue<T: Send + 'static>(
         &self,
-        is_check: bool,
+        kind: JobKind,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T>>> {
         let (reply, result) = oneshot::channel();
-        let job = Write { is_check, work, result: None, reply };
+        let job = Write { kind, work, result: None, reply };
         match self.jobs.try_send(Box::new(job)) {
             Ok(()) => Ok(result),
             Err(TrySendError::Full(_)) => {
@@ -175,18 +199,20 @@ impl Writer {
         }
         let (kind, failure) = (self.database.kind(), self.health.failure());
         let has_failed = failure.is_some();
-        let checked = self.enqueue(true, move |connection| {
+        let checked = self.enqueue(JobKind::Check, move |connection| {
             kind.check(connection)?;
-            if has_failed {
-                // Rewrites the same value, which forces a page to the disk.
-                let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-                connection.pragma_update(None, "user_version", version)?;
-            }
-            Ok(())
+            if has_failed { write_nothing(connection) } else { Ok(()) }
         })?;
         checked.await.unwrap_or_else(|_closed| Err(closed()))?;
         failure.filter(is_damage).map_or(Ok(()), Err)
     }
+}
+
+/// Rewrites the same value, so that the commit writes a page. With `synchronous=FULL`, all earlier commits are then on
+/// the disk too.
+fn write_nothing(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", version)
 }
 
 /// Decides how long a commit waits for more writes. A single writer is never delayed.
@@ -227,6 +253,8 @@ struct WriterThread {
     lock: WriteLock,
     path: PathBuf,
     health: Arc<Health>,
+    /// Whether a commit waits for the disk. It does when the file is opened.
+    syncs: bool,
 }
 
 /// Why a group of writes was not committed.
@@ -238,7 +266,7 @@ enum Failed {
 }
 
 impl WriterThread {
-    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn()) {
+    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn(&WriteLock)) {
         let (mut group, mut delay) = (Vec::new(), GroupCommitDelay::default());
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             delay.add(&mut group, &mut waiting);
@@ -255,7 +283,7 @@ impl WriterThread {
                 };
                 self.record_outcome(&outcome, &group, damage.take());
                 if outcome.is_ok() {
-                    committed();
+                    committed(&self.lock);
                 }
                 for job in group.drain(..) {
                     job.complete(outcome.clone());
@@ -278,7 +306,7 @@ impl WriterThread {
 
     /// Records the outcome of a group. A successful check does not clear damage that a write has reported.
     fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn Job>], damage: Option<Error>) {
-        let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
+        let are_checks = outcome.is_ok() && group.iter().all(|job| job.kind() == JobKind::Check);
         let known = || self.health.failure().filter(is_damage);
         self.health.set(match outcome {
             Ok(()) if are_checks => damage.or_else(known),
@@ -286,8 +314,21 @@ impl WriterThread {
         });
     }
 
+    /// Sets whether the next commits wait for the disk. Without it, a power failure may undo the last commits, and
+    /// damages nothing.
+    fn set_syncs(&mut self, syncs: bool) -> rusqlite::Result<()> {
+        if self.syncs != syncs {
+            let mode = if syncs { "full" } else { "normal" };
+            self.connection.pragma_update(None, "synchronous", mode)?;
+            self.syncs = syncs;
+        }
+        Ok(())
+    }
+
     /// Commits all of the group or nothing.
     fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+        let syncs = group.iter().any(|job| job.kind() != JobKind::UnsyncedWrite);
+        self.set_syncs(syncs).map_err(|error| Failed::All(from_sqlite(error, &self.path)))?;
         let _guard = self.lock.lock().map_err(Failed::All)?;
         let path = &self.path;
         let started = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
@@ -343,7 +384,7 @@ mod tests {
     async fn check_fails_after_damage_until_a_write_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database, 100, || ()).await.unwrap();
+        let writer = Writer::start(database, 100, |_| ()).await.unwrap();
         writer.check().await.unwrap();
         let damaged = |_: &Connection| -> rusqlite::Result<()> {
             let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
@@ -362,7 +403,7 @@ mod tests {
     async fn a_failed_write_does_not_fail_its_group() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database.clone(), 100, || ()).await.unwrap();
+        let writer = Writer::start(database.clone(), 100, |_| ()).await.unwrap();
         writer.write(insert(5)).await.unwrap();
         // While another process holds the lock, the writes are collected into one group.
         let lock = std::fs::File::open(folder.path().join("test.lock")).unwrap();

@@ -176,8 +176,12 @@ fn open(folder: &Path, file: &str) -> Connection {
 }
 
 fn rows(folder: &Path, file: &str, sql: &str) -> BTreeMap<i64, i64> {
+    // The file comes with the first row.
+    if !folder.join(format!("{file}.db")).exists() {
+        return BTreeMap::new();
+    }
     let connection = open(folder, file);
-    let mut statement = connection.prepare(sql).unwrap();
+    let Ok(mut statement) = connection.prepare(sql) else { return BTreeMap::new() };
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     rows.map(Result::unwrap).collect()
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::process::{Process, plain};
 
 /// `POST` of this body.
-async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
     // The header that the documented calls send by mistake is harmless.
     let request = plain().post(process.path(path)).header("content", "application/json");
     let request = request.header("content-type", "application/json").body(body.to_owned());

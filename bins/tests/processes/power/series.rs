@@ -209,9 +209,11 @@ impl Series {
         self.mount = None;
         self.disk.export(FOLDER, folder.path()).unwrap();
         if scene == Scene::Migration {
-            for file in ["log", "log-user_created", "log-order_created"] {
-                let older = Connection::open(folder.path().join(format!("{file}.db")))
-                    .and_then(|file| make_older(&file));
+            let files = ["log", "log-user_created", "log-order_created"];
+            let path = |file: &&str| folder.path().join(format!("{file}.db"));
+            // Those of events come with the first event.
+            for file in files.iter().filter(|file| path(file).exists()) {
+                let older = Connection::open(path(file)).and_then(|file| make_older(&file));
                 older.map_err(|error| format!("{file}: {error}"))?;
             }
         } else {

@@ -81,14 +81,14 @@ impl Table for Order {
 impl OrderStore for EmbeddedOrders {
     async fn place(&self, new: &NewOrder) -> Result<Placement> {
         let new = new.clone();
-        Ok(self.file.writer.write(move |connection| rows::add::<Order>(connection, &new)).await?.into())
+        Ok(self.file.write(move |connection| rows::add::<Order>(connection, &new)).await?.into())
     }
 
     async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
-        self.file.readers.read(move |connection| rows::find(connection, "id", id.get())).await
+        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
     }
 
     async fn check_orders(&self) -> Result<()> {
-        self.file.writer.check().await
+        self.file.check().await
     }
 }

@@ -11,16 +11,16 @@ use crate::embedded::outbox::table;
 #[async_trait]
 impl<E: Entity> Outbox for EmbeddedRows<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.file.readers.read(move |connection| table::pending(connection, limit)).await
+        self.file.read(move |connection| table::pending(connection, limit)).await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
-        self.file.writer.write(move |connection| table::delete(connection, &ids)).await
+        self.file.write(move |connection| table::delete(connection, &ids)).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        self.file.readers.read(table::backlog).await
+        self.file.read(table::backlog).await
     }
 
     async fn wait_for_entries(&self) {

@@ -13,6 +13,7 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
 use crate::embedded::database::Kind;
+use crate::embedded::deferred::Deferred;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
 use crate::embedded::outbox::table;
@@ -22,7 +23,7 @@ use crate::embedded::outbox::table;
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
 pub struct EmbeddedRows<E> {
-    pub(super) file: StoreFile,
+    pub(super) file: Arc<Deferred<StoreFile>>,
     /// Notified after every commit. The relay checks whether there are new events.
     pub(super) changed: Arc<Notify>,
     kind: PhantomData<E>,
@@ -54,14 +55,14 @@ pub(super) trait Table: Entity {
 impl<E> EmbeddedRows<E> {
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
-        self.file.writer.exit().wait()
+        self.file.closed()
     }
 }
 
 pub(super) async fn open<E: Table>(folder: &Path, options: &EmbeddedStoreOptions) -> Result<EmbeddedRows<E>> {
     let changed = Arc::new(Notify::new());
     let committed = Arc::clone(&changed);
-    let file = StoreFile::open(E::FILE, folder, E::NAME, options, move || committed.notify_one()).await?;
+    let file = StoreFile::deferred(E::FILE, folder, E::NAME, options, move || committed.notify_one()).await?;
     Ok(EmbeddedRows { file, changed, kind: PhantomData })
 }
 
@@ -121,10 +122,18 @@ fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Res
 #[async_trait]
 impl<E: Table> RecordStore<E::Other> for EmbeddedRows<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
-        self.file.writer.write(move |connection| apply::<E>(connection, &batch)).await
+        self.file.write(move |connection| apply::<E>(connection, &batch)).await
+    }
+
+    async fn apply_unsynced(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+        self.file.writer().await?.write_unsynced(move |connection| apply::<E>(connection, &batch)).await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.file.writer().await?.sync().await
     }
 
     async fn check(&self) -> Result<()> {
-        self.file.writer.check().await
+        self.file.check().await
     }
 }

@@ -117,7 +117,10 @@ fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
 #[async_trait]
 impl UserErase for EmbeddedUsers {
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        self.file.writer.write(move |connection| erase(connection, id)).await
+        match self.file.existing().await? {
+            Some(file) => file.writer.write(move |connection| erase(connection, id)).await,
+            None => Ok(false),
+        }
     }
 }
 
@@ -125,18 +128,18 @@ impl UserErase for EmbeddedUsers {
 impl UserStore for EmbeddedUsers {
     async fn register(&self, new: &NewUser) -> Result<Registration> {
         let new = new.clone();
-        Ok(self.file.writer.write(move |connection| rows::add::<User>(connection, &new)).await?.into())
+        Ok(self.file.write(move |connection| rows::add::<User>(connection, &new)).await?.into())
     }
 
     async fn user(&self, id: UserNumber) -> Result<Option<User>> {
-        self.file.readers.read(move |connection| rows::find(connection, "id", id.get())).await
+        self.file.read(move |connection| rows::find(connection, "id", id.get())).await
     }
 
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.file.readers.read(move |connection| orders_of(connection, id)).await
+        self.file.read(move |connection| orders_of(connection, id)).await
     }
 
     async fn check_users(&self) -> Result<()> {
-        self.file.writer.check().await
+        self.file.check().await
     }
 }

@@ -28,12 +28,9 @@ impl LogAdmin for EmbeddedLog {
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        if index != 0 {
-            return Ok(None);
-        }
-        let read = self.shared.readers.read(move |connection| rows::read(connection, offset, 1, 1)).await?;
-        let partition =
-            Partition::new(Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic), 0, 0);
+        let Some(file) = self.shared.file.existing().await?.filter(|_| index == 0) else { return Ok(None) };
+        let read = file.file.readers.read(move |connection| rows::read(connection, offset, 1, 1)).await?;
+        let partition = file.partition(&self.shared, 0);
         Ok(read.into_iter().find(|record| record.offset == offset).map(|record| (partition, record)))
     }
 
@@ -74,12 +71,12 @@ impl LogAdmin for EmbeddedLog {
                 .iter()
                 .try_fold(0, |count, offset| Ok(count + erase.execute(params![offset, headers])? as u64))
         };
-        self.shared.writer.write(erase).await
+        self.shared.file.write(erase).await
     }
 
     async fn usage(&self) -> Result<Option<LogUsage>> {
         let path = self.shared.database.path();
-        self.shared.readers.read(move |connection| usage::read(connection, &path)).await.map(Some)
+        self.shared.file.read(move |connection| usage::read(connection, &path).map(Some)).await
     }
 
     async fn forget_group(&self, group: &str) -> Result<bool> {
@@ -109,7 +106,7 @@ impl EmbeddedLog {
                 "the group has an active consumer: stop the services that consume in it, then retry";
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
         }
-        self.shared.writer.write(write).await
+        self.shared.file.write(write).await
     }
 
     async fn resolve(
@@ -119,8 +116,8 @@ impl EmbeddedLog {
         resolution: Resolution,
     ) -> Result<u64> {
         let (clock, dead_letters) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
-        let writer = &self.shared.writer;
-        writer
+        self.shared
+            .file
             .write(move |connection| {
                 resolution::resolve_all(connection, &dead_letters, record_type, resolution, clock.now())
             })

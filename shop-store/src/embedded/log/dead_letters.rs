@@ -26,7 +26,7 @@ impl DeadLetters for EmbeddedDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let dead_letters = dead_letters.to_vec();
         self.log
-            .writer
+            .file
             .write(move |connection| {
                 dead_letters.iter().try_for_each(|dead_letter| insert(connection, dead_letter))
             })
@@ -41,11 +41,11 @@ impl DeadLetters for EmbeddedDeadLetters {
                        OR EXISTS (SELECT 1 FROM settled_letters WHERE topic = ?1 AND partition = ?2 AND offset = ?3)";
             connection.prepare_cached(sql)?.query_row(params![&*topic, index, offset], |row| row.get(0))
         };
-        self.log.readers.read(find).await
+        self.log.file.read(find).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.log.writer.check().await
+        self.log.file.check().await
     }
 }
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::OptionalExtension;
 use shop_core::Result;
-use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
+use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition};
 use uuid::Uuid;
 
 use super::notifier::CommitNotifier;
 use super::schema::LOG;
 use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-use crate::embedded::database::Database;
+use crate::embedded::database::{Database, WriteLock};
+use crate::embedded::deferred::Deferred;
 use crate::embedded::error::from_sqlite;
+use crate::embedded::file::StoreFile;
 use crate::embedded::readers::Readers;
 use crate::embedded::writer::Writer;
 
@@ -50,17 +52,54 @@ pub(super) struct Shared {
     pub(super) options: EmbeddedLogOptions,
     pub(super) database: Database,
     pub(super) folder: PathBuf,
-    pub(super) cluster: Arc<str>,
     pub(super) topic: Arc<str>,
-    pub(super) writer: Writer,
-    /// For reads that must not delay writes.
-    pub(super) readers: Readers,
+    pub(super) file: Deferred<LogFile>,
     pub(super) notifier: Arc<CommitNotifier>,
+}
+
+/// The file of an open log.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    /// Its reader is for reads that must not delay writes.
+    pub(super) file: StoreFile,
+    pub(super) cluster: Arc<str>,
+}
+
+impl AsRef<StoreFile> for LogFile {
+    fn as_ref(&self) -> &StoreFile {
+        &self.file
+    }
+}
+
+impl LogFile {
+    async fn open(
+        database: Database,
+        options: EmbeddedLogOptions,
+        notifier: Arc<CommitNotifier>,
+    ) -> Result<Self> {
+        let committed = move |lock: &WriteLock| {
+            lock.announce();
+            notifier.notify();
+        };
+        let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
+        let cluster = match options.create {
+            true => writer.write(cluster_id).await?,
+            false => known_cluster_id(&database)?,
+        };
+        let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
+        Ok(Self { file: StoreFile { writer, readers }, cluster: cluster.into() })
+    }
+
+    /// The partition of `log` in `epoch`.
+    pub(super) fn partition(&self, log: &Shared, epoch: u64) -> Partition {
+        Partition::new(Arc::clone(&self.cluster), Arc::clone(&log.topic), 0, epoch)
+    }
 }
 
 impl EmbeddedLog {
     /// Opens the log in `folder`. A missing folder or file is created if
-    /// [`create`](EmbeddedLogOptions::create) is set.
+    /// [`create`](EmbeddedLogOptions::create) is set; with [`lazy`](EmbeddedLogOptions::lazy), the file by the first
+    /// record.
     ///
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or is missing and
@@ -71,19 +110,14 @@ impl EmbeddedLog {
         let database =
             Database::new(&LOG, &folder, &options.file, options.max_file_bytes).with_create(options.create);
         let notifier = Arc::new(CommitNotifier::default());
-        let on_commit = Arc::clone(&notifier);
-        let writer =
-            Writer::start(database.clone(), options.queue_capacity, move || on_commit.notify()).await?;
-        let cluster = match options.create {
-            true => writer.write(cluster_id).await?,
-            false => known_cluster_id(&database)?,
+        let parts = (database.clone(), options.clone(), Arc::clone(&notifier));
+        let open = move || {
+            let (database, options, notifier) = parts.clone();
+            LogFile::open(database, options, notifier)
         };
-        let cluster = cluster.into();
-        let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
+        let file = Deferred::new(database.path(), options.lazy, options.create, open).await?;
         let topic = options.topic.as_str().into();
-        Ok(Self {
-            shared: Arc::new(Shared { options, database, folder, cluster, topic, writer, readers, notifier }),
-        })
+        Ok(Self { shared: Arc::new(Shared { options, database, folder, topic, file, notifier }) })
     }
 
     /// Returns a new sink.
@@ -104,7 +138,7 @@ impl EmbeddedLog {
     /// Completes when all clones, sinks and sources of this log are dropped, their operations have ended, and the file
     /// is closed. If no other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.shared.writer.exit().wait()
+        self.shared.file.closed()
     }
 
     /// The dead letters of the log.

@@ -20,6 +20,7 @@ mod schema;
 mod sink;
 mod source;
 mod usage;
+mod watch;
 
 pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;

@@ -21,8 +21,8 @@ pub struct EmbeddedLogOptions {
     pub batch_bytes: usize,
     /// How long records are kept (default 7 days). Records that a group has not consumed are never deleted.
     pub retention: Duration,
-    /// How often a source polls for records of other processes (default 5 ms). Records of this process are delivered
-    /// without delay.
+    /// How often a source looks for records although nothing reports any (default 250 ms). Records of this process are
+    /// delivered without delay, and so are those of other processes where the kernel reports changes of a file (Linux).
     pub poll_interval: Duration,
     /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at once with
     /// [`Overloaded`](shop_core::ErrorKind::Overloaded).
@@ -32,6 +32,8 @@ pub struct EmbeddedLogOptions {
     /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
     /// false, opening such a log is an error.
     pub create: bool,
+    /// Whether a missing file is created with the first record instead of at once (default false).
+    pub lazy: bool,
     /// The clock for the records' timestamps.
     pub clock: Arc<dyn Clock>,
 }
@@ -46,6 +48,7 @@ shop_core::option_setters!(EmbeddedLogOptions {
     queue_capacity: usize,
     max_file_bytes: Option<u64>,
     create: bool,
+    lazy: bool,
     clock: Arc<dyn Clock>,
 });
 
@@ -57,10 +60,11 @@ impl Default for EmbeddedLogOptions {
             batch_records: 1_000,
             batch_bytes: 1 << 20,
             retention: Duration::from_secs(7 * 24 * 3_600),
-            poll_interval: Duration::from_millis(5),
+            poll_interval: Duration::from_millis(250),
             queue_capacity: 10_000,
             max_file_bytes: None,
             create: true,
+            lazy: false,
             clock: Arc::new(SystemClock),
         }
     }

@@ -12,7 +12,7 @@ use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 
 use super::EmbeddedLog;
-use super::log::Shared;
+use super::log::{LogFile, Shared};
 
 /// Publishes purchases to an [`EmbeddedLog`].
 #[derive(Debug)]
@@ -51,14 +51,15 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn check(&self) -> Result<()> {
         self.open()?;
-        self.log.writer.check().await
+        self.log.file.check().await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
+        let Some(LogFile { file, .. }) = self.log.file.get() else { return Ok(()) };
         // Writes are processed in order: when this one has completed or failed, so have all before it.
         let drained = async {
-            while let Err(error) = self.log.writer.write(|_| Ok(())).await
+            while let Err(error) = file.writer.write(|_| Ok(())).await
                 && error.kind() == ErrorKind::Overloaded
             {
                 tokio::time::sleep(CLOSE_RETRY).await;
@@ -89,14 +90,14 @@ impl LogWriter for EmbeddedLog {
     }
 
     async fn check(&self) -> Result<()> {
-        self.shared.writer.check().await
+        self.shared.file.check().await
     }
 }
 
 impl Shared {
     async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
         let clock = Arc::clone(&self.options.clock);
-        let offset = self.writer.write(move |connection| insert(connection, &record, clock.now())).await?;
+        let offset = self.file.write(move |connection| insert(connection, &record, clock.now())).await?;
         Ok(RecordPosition::new(self.topic.to_string(), 0, offset))
     }
 }

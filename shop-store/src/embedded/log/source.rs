@@ -10,58 +10,87 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, SourceEvent};
 use shop_core::{Error, ErrorKind, Result, Timestamp};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::log::Shared;
+use super::log::{LogFile, Shared};
+use super::notifier::Waiter;
 use super::options::{FILE, file_name};
 use super::{gaps, position, retention, rows};
-use crate::embedded::error::from_sqlite;
+use crate::embedded::error::{from_io, from_sqlite};
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::thread::{self, ThreadExit};
+use crate::embedded::writer::Writer;
 
 /// Consumes an [`EmbeddedLog`](super::EmbeddedLog) for a group, until it is closed or dropped.
 #[derive(Debug)]
 pub struct EmbeddedSource {
     log: Arc<Shared>,
     group: String,
-    events: Mutex<mpsc::Receiver<Result<SourceEvent>>>,
     closed: CancellationToken,
+    /// Not started while the log has no file.
+    thread: OnceCell<ReaderThread>,
+}
+
+/// A handle to the reader thread.
+#[derive(Debug)]
+struct ReaderThread {
+    events: Mutex<mpsc::Receiver<Result<SourceEvent>>>,
     /// The newest epoch that a commit has found fenced. The thread reads it to end that epoch.
     fenced: Arc<AtomicU64>,
     /// Whether this is the group's active consumer.
     active: Arc<AtomicBool>,
     /// The exit of the thread, which then has released the group's lock.
     exit: ThreadExit,
+    waiter: Arc<Waiter>,
 }
 
 impl EmbeddedSource {
     pub(super) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
+        let (log, group, closed) = (Arc::clone(log), group.to_owned(), CancellationToken::new());
+        let source = Self { log, group, closed, thread: OnceCell::new() };
+        if let Some(file) = source.log.file.get() {
+            let _was_empty = source.thread.set(source.start_thread(file)?);
+        }
+        Ok(source)
+    }
+
+    fn start_thread(&self, file: &LogFile) -> Result<ReaderThread> {
+        let log = &self.log;
+        let watched = log.database.lock_path();
+        let waiter = log.notifier.waiter(&watched).map_err(|error| from_io(error, &watched))?;
         let reader = Reader {
-            lock_path: lock_path(log, group),
+            lock_path: lock_path(log, &self.group),
             connection: log.database.reader()?,
+            writer: file.file.writer.clone(),
+            partition: file.partition(log, 0),
             log: Arc::clone(log),
-            group: group.to_owned(),
-            closed: CancellationToken::new(),
+            group: self.group.clone(),
+            closed: self.closed.clone(),
             fenced: Arc::default(),
             active: Arc::default(),
+            waiter: Arc::clone(&waiter),
             next_deletion: Instant::now(),
             next_conflict_deletion: Instant::now(),
         };
         // Opened here, so an unusable folder is an error of `start`.
         FileLock::open(&reader.lock_path)?;
-        let (closed, fenced) = (reader.closed.clone(), Arc::clone(&reader.fenced));
-        let active = Arc::clone(&reader.active);
+        let (fenced, active) = (Arc::clone(&reader.fenced), Arc::clone(&reader.active));
         // One batch is buffered while the next one is read.
         let (sender, events) = mpsc::channel(1);
         let exit = thread::start("shop-source", move || reader.run(&sender))?;
-        let (log, group, events) = (Arc::clone(log), group.to_owned(), Mutex::new(events));
-        Ok(Self { log, group, events, closed, fenced, active, exit })
+        Ok(ReaderThread { events: Mutex::new(events), fenced, active, exit, waiter })
+    }
+
+    /// Starts the thread when the log has a file.
+    async fn thread(&self) -> Result<&ReaderThread> {
+        let start = || async { self.start_thread(self.log.file.wait().await?) };
+        self.thread.get_or_try_init(start).await
     }
 
     fn cancel(&self) {
         self.closed.cancel();
-        self.log.notifier.notify();
+        self.thread.get().into_iter().for_each(|thread| thread.waiter.close());
     }
 }
 
@@ -74,11 +103,14 @@ impl Drop for EmbeddedSource {
 #[async_trait]
 impl LogSource for EmbeddedSource {
     async fn next(&self) -> Result<SourceEvent> {
-        let event = async { self.events.lock().await.recv().await };
+        let event = async {
+            let event = self.thread().await?.events.lock().await.recv().await;
+            event.unwrap_or(Ok(SourceEvent::Closed))
+        };
         tokio::select! {
             biased;
             () = self.closed.cancelled() => Ok(SourceEvent::Closed),
-            event = event => event.unwrap_or(Ok(SourceEvent::Closed)),
+            event = event => event,
         }
     }
 
@@ -96,12 +128,14 @@ impl LogSource for EmbeddedSource {
         let commit = move |connection: &Connection| {
             to_commit.iter().map(|at| position::commit(connection, &group, at)).collect()
         };
-        let outcomes: Vec<CommitOutcome> = self.log.writer.write(commit).await?;
+        let outcomes: Vec<CommitOutcome> = self.log.file.write(commit).await?;
         let fenced_epoch = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
             (*outcome == CommitOutcome::Fenced).then_some(at.partition.epoch)
         };
-        if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(fenced_epoch).max() {
-            self.fenced.fetch_max(epoch, Ordering::AcqRel);
+        if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(fenced_epoch).max()
+            && let Some(thread) = self.thread.get()
+        {
+            thread.fenced.fetch_max(epoch, Ordering::AcqRel);
             self.log.notifier.notify();
         }
         Ok(outcomes)
@@ -109,24 +143,25 @@ impl LogSource for EmbeddedSource {
 
     async fn lag(&self) -> Result<Lag> {
         let mut records = BTreeMap::new();
-        if self.active.load(Ordering::Acquire) {
+        if self.thread.get().is_some_and(|thread| thread.active.load(Ordering::Acquire)) {
             let group = self.group.clone();
-            let lag = self.log.readers.read(move |connection| position::lag(connection, &group));
+            let lag = self.log.file.read(move |connection| position::lag(connection, &group));
             records.insert(0, lag.await?);
         }
         Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))
     }
 
     async fn check(&self) -> Result<()> {
-        self.log.writer.check().await
+        self.log.file.check().await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.cancel();
+        let Some(thread) = self.thread.get() else { return Ok(()) };
         let exited = async {
             // Wakes a thread that waits for room in the channel.
-            self.events.lock().await.close();
-            self.exit.clone().wait().await;
+            thread.events.lock().await.close();
+            thread.exit.clone().wait().await;
         };
         tokio::time::timeout(deadline, exited).await.map_err(|_elapsed| {
             Error::new(ErrorKind::DeadlineExceeded, "the reader thread did not end in time")
@@ -156,20 +191,24 @@ fn following(event: &SourceEvent, next: u64) -> u64 {
 /// The state of the reader thread.
 struct Reader {
     lock_path: PathBuf,
-    // Dropped before the log, so that the log's writer is the last to close the file.
+    // Dropped before the writer, which is the last to close the file.
     connection: Connection,
+    writer: Writer,
+    /// The log's partition, in no epoch.
+    partition: Partition,
     log: Arc<Shared>,
     group: String,
     closed: CancellationToken,
     fenced: Arc<AtomicU64>,
     active: Arc<AtomicBool>,
+    waiter: Arc<Waiter>,
     next_deletion: Instant,
     next_conflict_deletion: Instant,
 }
 
 /// How often a waiting consumer tries to take the lock. The kernel releases the lock of a dead process at once, so
 /// this is the time until another process takes over.
-const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+const LOCK_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause after an error.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 /// How often old records are deleted.
@@ -186,7 +225,7 @@ impl Reader {
             if let Err(error) = read {
                 // If the receiver is dropped, the loop ends.
                 let _receiver_dropped = events.blocking_send(Err(error));
-                self.log.notifier.wait(self.log.notifier.generation(), ERROR_PAUSE);
+                self.waiter.pause(ERROR_PAUSE);
             }
         }
     }
@@ -202,7 +241,8 @@ impl Reader {
         let Some((epoch, mut next)) = self.begin_epoch(events)? else { return Ok(()) };
         self.active.store(true, Ordering::Release);
         let log = Arc::clone(&self.log);
-        let partition = Partition::new(Arc::clone(&log.cluster), Arc::clone(&log.topic), 0, epoch);
+        let mut partition = self.partition.clone();
+        partition.epoch = epoch;
         let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
         let failed = |error| from_sqlite(error, &log.database.path());
         if let Some(gap) = gaps::at_end(&self.connection, &partition, next).map_err(failed)? {
@@ -211,7 +251,7 @@ impl Reader {
             let _receiver_dropped = events.blocking_send(Ok(SourceEvent::Gap(gap)));
         }
         while !self.is_over(events) {
-            let known = log.notifier.generation();
+            let known = self.waiter.commits();
             if self.fenced.load(Ordering::Acquire) >= epoch {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
@@ -220,7 +260,7 @@ impl Reader {
                 .and_then(|records| gaps::split(&self.connection, &partition, next, records));
             let read = read.map_err(failed)?;
             if read.is_empty() {
-                log.notifier.wait(known, log.options.poll_interval);
+                self.waiter.wait_for_commit(known, log.options.poll_interval);
             }
             for event in read {
                 next = following(&event, next);
@@ -249,7 +289,7 @@ impl Reader {
                 tracing::info!(log.group = %self.group, "another process holds the consumer lock, waiting");
                 has_waited = true;
             }
-            self.log.notifier.wait(u64::MAX, LOCK_INTERVAL);
+            self.waiter.pause(LOCK_INTERVAL);
         }
         Ok(None)
     }
@@ -260,7 +300,7 @@ impl Reader {
             return Ok(None);
         }
         let group = self.group.clone();
-        self.log.writer.write_blocking(move |connection| position::begin_epoch(connection, &group)).map(Some)
+        self.writer.write_blocking(move |connection| position::begin_epoch(connection, &group)).map(Some)
     }
 
     /// Deletes a slice of old records if it is due, then a slice of old conflicts.
@@ -287,7 +327,7 @@ impl Reader {
     ) -> bool {
         let now = self.log.options.clock.now();
         let before = now.saturating_sub(age);
-        let deleted = self.log.writer.write_blocking(move |connection| delete(connection, before, now));
+        let deleted = self.writer.write_blocking(move |connection| delete(connection, before, now));
         if let Err(error) = &deleted {
             tracing::warn!(error = %error.chain(), rows, "failed to delete old rows");
         }

@@ -70,6 +70,17 @@ impl RecordStore<Purchase> for EmbeddedStore {
         self.file.writer.write(move |connection| insert::insert(connection, &batch)).await
     }
 
+    async fn apply_unsynced(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.file.writer.write_unsynced(move |connection| insert::insert(connection, &batch)).await
+    }
+
+    async fn sync(&self) -> Result<()> {
+        self.file.writer.sync().await
+    }
+
     async fn check(&self) -> Result<()> {
         self.file.writer.check().await
     }

@@ -1,0 +1,93 @@
+//! What a process without requests uses.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::accounts::post;
+use crate::process::{Binary, Process, buy, get, plain, stored, until};
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+const USER: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
+const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
+
+/// The threads of a process that are not its runtime's, whose number is that of the processors.
+fn own_threads(process: &Process) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let names = tasks.map(|task| name(task.unwrap()).trim().to_owned());
+    names.filter(|name| !name.starts_with("tokio-")).collect()
+}
+
+/// The databases that a process has open.
+fn databases(process: &Process) -> Vec<String> {
+    let open = fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
+    let targets = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    let names = targets.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let mut names: Vec<String> =
+        names.filter(|name| Path::new(name).extension() == Some("db".as_ref())).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// How often the threads of a process have gone to sleep.
+fn voluntary_switches(process: &Process) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+    let switches = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    tasks.filter_map(|task| switches(fs::read_to_string(task.unwrap().path().join("status")).ok()?)).sum()
+}
+
+/// Whether a process watches a file.
+fn watches(process: &Process) -> bool {
+    let files = fs::read_dir(format!("/proc/{}/fdinfo", process.id())).unwrap();
+    let has_watch = |info: String| info.lines().any(|line| line.starts_with("inotify wd:"));
+    files.filter_map(|file| fs::read_to_string(file.unwrap().path()).ok()).any(has_watch)
+}
+
+#[tokio::test]
+async fn facing_opens_only_what_is_used_and_sleeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    buy(&facing, ADA).await;
+    until("be stored", async || stored(&facing, "u1").await == 1).await;
+    for path in ["/health", "/metrics", "/readyz", "/-/ready"] {
+        assert!(plain().get(facing.path(path)).send().await.unwrap().status().is_success(), "{path}");
+    }
+    let threads = own_threads(&facing);
+    assert!(threads.len() <= 9, "{threads:?}");
+    assert_eq!(databases(&facing), ["log.db", "store.db"]);
+    let (started, before) = (Instant::now(), voluntary_switches(&facing));
+    // Polling by 5 ms would be 200 a second for each log.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let switches = voluntary_switches(&facing) - before;
+    let seconds = started.elapsed().as_secs() + 1;
+    assert!(switches / seconds < 100, "{switches} in {seconds} s");
+
+    // What the first user needs is opened then, in the other process too.
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    assert_eq!(get(&management.path("/users/1")).await.0, 404);
+    assert_eq!(post(&facing, "/users", USER).await.0, 201);
+    assert_eq!(get(&management.path("/users/1")).await.0, 200);
+    until("know the user", async || post(&facing, "/orders", ORDER).await.0 == 201).await;
+    assert_eq!(get(&management.path("/orders/1")).await.0, 200);
+    let all = ["log-order_created.db", "log-user_created.db", "log.db", "orders.db", "store.db", "users.db"];
+    until("open all", async || databases(&facing) == all).await;
+    assert!(facing.terminate().await.success() && management.terminate().await.success());
+}
+
+#[tokio::test]
+async fn management_stores_what_facing_publishes_by_a_watch_on_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_INGEST", "off")]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    until("watch the log", async || watches(&management)).await;
+    for count in 1..=10 {
+        buy(&facing, ADA).await;
+        until("be stored", async || stored(&management, "u1").await == count).await;
+    }
+    assert_eq!(get(&management.path("/purchases/u1")).await.0, 200);
+}
