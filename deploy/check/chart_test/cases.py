@@ -37,6 +37,7 @@ def default_values(r):
     assert (replicas(r, "facing"), replicas(r, "management")) == (2, 2)
     assert not r.all("StatefulSet") + r.all("Job") + r.all("Ingress") + r.all("PersistentVolumeClaim")
     assert len(r.all("PodDisruptionBudget")) == 2 and len(r.all("NetworkPolicy")) == 2
+    assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == 10001
     assert container(r, "facing")["image"] == f"shop:{chart_and_workspace()[1]}"
     assert len(set(chart_and_workspace())) == 1, f"chart, app and workspace: {chart_and_workspace()}"
     facing, management = r.variables("facing"), r.variables("management")

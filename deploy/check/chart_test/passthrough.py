@@ -22,6 +22,11 @@ GIVEN = {
         "name": "first", "image": "first:1", "resources": {"requests": {"cpu": "1m"}, "limits": {"memory": "1Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
     }],
+    "extraContainers": [{
+        "name": "proxy", "image": "proxy:1", "resources": {"requests": {"cpu": "1m"}, "limits": {"memory": "1Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+    }],
+    "extraPodSpec": {"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["kafka"]}], "runtimeClassName": "gvisor"},
 }  # fmt: skip
 
 
@@ -29,7 +34,8 @@ GIVEN = {
 def pod_values_are_passed_through(r):
     for component in ("facing", "management"):
         template = r.of("Deployment", component)["spec"]["template"]
-        container = template["spec"]["containers"][0]
+        container, sidecar = template["spec"]["containers"]
+        assert sidecar == GIVEN["extraContainers"][0] and GIVEN["extraPodSpec"].items() <= template["spec"].items()
         assert GIVEN["podAnnotations"].items() <= template["metadata"]["annotations"].items()
         assert r.of("Deployment", component)["metadata"]["annotations"] == GIVEN["annotations"]
         assert GIVEN["podLabels"].items() <= template["metadata"]["labels"].items()
@@ -38,6 +44,80 @@ def pod_values_are_passed_through(r):
         for name in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName"):
             assert template["spec"][name] == GIVEN[name], name
         assert container["env"] == GIVEN["extraEnv"] and container["resources"]["limits"] == {"memory": "3Gi"}
+
+
+ASSIGNED = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+
+
+@case(
+    SERVERS, sets(topicJob__enabled="true", kafkaExporter__enabled="true"),
+    set_json(podSecurityContext=ASSIGNED | {"supplementalGroups": [7]}, containerSecurityContext={"runAsNonRoot": True}),
+    set_json(commonLabels={"team": "checkout"}),
+)  # fmt: skip
+def contexts_and_labels_of_all(r):
+    for _, metadata, pod in r.workloads():
+        assert not set(ASSIGNED) & set(pod["securityContext"]) and pod["securityContext"]["supplementalGroups"] == [7]
+        assert pod["securityContext"]["runAsNonRoot"] is True and metadata["labels"]["team"] == "checkout"
+        assert all(one["securityContext"]["runAsNonRoot"] for one in pod["containers"] + pod.get("initContainers", []))
+    assert all(document["metadata"]["labels"]["team"] == "checkout" for document in r.documents)
+    selected = [document["spec"]["selector"] for kind in ("Deployment", "Service") for document in r.all(kind)]
+    assert "checkout" not in json.dumps(selected), "selectors of an installed release cannot change"
+
+
+@case(
+    SERVERS,
+    set_json(facing__probes={"liveness": {"periodSeconds": 30}, "readiness": {"failureThreshold": None}}),
+    set_json(facing__strategy={"rollingUpdate": {"maxSurge": "50%"}}),
+)
+def probes_and_strategy(r):
+    deployment, other = (r.of("Deployment", one)["spec"] for one in ("facing", "management"))
+    changed, default = (one["template"]["spec"]["containers"][0] for one in (deployment, other))
+    assert changed["startupProbe"] == default["startupProbe"]
+    assert changed["livenessProbe"] == default["livenessProbe"] | {"periodSeconds": 30}
+    assert changed["readinessProbe"] == {name: value for name, value in default["readinessProbe"].items() if name != "failureThreshold"}
+    assert deployment["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "50%"}}
+    assert other["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    budgets = Rendering(SERVERS + sets(facing__pdb__unhealthyPodEvictionPolicy="IfHealthyBudget"))
+    policies = [budgets.of("PodDisruptionBudget", one)["spec"]["unhealthyPodEvictionPolicy"] for one in ("facing", "management")]
+    assert policies == ["IfHealthyBudget", "AlwaysAllow"]
+
+
+GATEWAY = [{"name": "public", "namespace": "gateways", "sectionName": "https"}]
+
+
+@case(
+    SERVERS, set_json(httpRoute__parentRefs=GATEWAY, httpRoute__hostnames=["shop.example"], httpRoute__annotations={"a": "b"}),
+    set_json(ingress__extraPaths=[{"path": "/users", "type": "Prefix", "service": "management"}]),
+    sets(httpRoute__enabled="true", management__service__port=81),
+)  # fmt: skip
+def a_route_of_the_gateway_api(r):
+    assert not r.all("Ingress")
+    (route,) = r.all("HTTPRoute")
+    spec = route["spec"]
+    assert (spec["parentRefs"], spec["hostnames"], route["metadata"]["annotations"]) == (GATEWAY, ["shop.example"], {"a": "b"})
+    facing, management = spec["rules"]
+    assert {"path": {"type": "Exact", "value": "/"}} in facing["matches"] and {"path": {"type": "PathPrefix", "value": "/buy"}} in facing["matches"]
+    assert facing["backendRefs"] == [{"name": "rel-shop-facing", "port": 3000}]
+    assert management["matches"] == [{"path": {"type": "PathPrefix", "value": "/users"}}]
+    assert management["backendRefs"] == [{"name": "rel-shop-management", "port": 81}]
+    assert "from" not in r.of("NetworkPolicy", "management")["spec"]["ingress"][0], "the Gateway may be anywhere"
+
+
+@case(
+    SERVERS, sets(ingress__enabled="true", ingress__host="a.example", ingress__tls__enabled="true", ingress__tls__secretName="s"),
+    set_json(ingress__extraHosts=["b.example"]),
+    set_json(metrics__serviceMonitor={"enabled": True, "endpoint": {"scrapeTimeout": "5s", "authorization": {"credentials": {"name": "s", "key": "k"}}}}),
+    set_json(metrics__prometheusRule={"enabled": True, "runbookUrl": "https://wiki.example/shop"}),
+)  # fmt: skip
+def hosts_and_monitoring(r):
+    ingress = r.all("Ingress")[0]["spec"]
+    assert ingress["tls"] == [{"secretName": "s", "hosts": ["a.example", "b.example"]}]
+    assert [rule["host"] for rule in ingress["rules"]] == ["a.example", "b.example"]
+    assert ingress["rules"][0]["http"] == ingress["rules"][1]["http"]
+    endpoint = r.all("ServiceMonitor")[0]["spec"]["endpoints"][0]
+    assert endpoint["scrapeTimeout"] == "5s" and endpoint["authorization"]["credentials"]["key"] == "k"
+    rules = [rule for group in r.all("PrometheusRule")[0]["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    assert rules and all(rule["annotations"]["runbook_url"].startswith("https://wiki.example/shop#") for rule in rules)
 
 
 @case(

@@ -6,6 +6,9 @@ EMBEDDED = sets(mode="embedded")
 SASL = sets(kafka__sasl__mechanism="PLAIN", kafka__sasl__username="u", kafka__sasl__password="p")
 
 REJECTIONS = {
+    "a route without a Gateway": (SERVERS + sets(httpRoute__enabled="true"), ["httpRoute.enabled without httpRoute.parentRefs"]),
+    "labels that select pods": (SERVERS + ["--set-json", 'commonLabels={"app.kubernetes.io/component":"x"}'], ["invalid propertyName 'app.kubernetes.io/component'"]),
+    "members of pods that the chart sets": (SERVERS + ["--set-json", 'facing.extraPodSpec={"containers":[]}'], ["invalid propertyName 'containers'", "hostAliases"]),
     "no choice of authentication": (SERVERS + sets(auth__mode=""), ["auth.mode is not set", "off"]),
     "authentication by keys without keys": (
         SERVERS + sets(auth__mode="keys"), ["auth.keysSecret", "auth.serviceTokenSecret is not set"]

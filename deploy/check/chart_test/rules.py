@@ -56,9 +56,11 @@ def restricted_pods(rendering):
     for document, _, pod in rendering.workloads():
         name = f"{document['kind']} {document['metadata']['name']}"
         context = pod.get("securityContext", {})
-        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+        # A cluster that assigns the user, such as OpenShift, assigns the groups as well.
+        assigned = not {"runAsUser", "runAsGroup", "fsGroup"} & set(context)
+        if context.get("runAsNonRoot") is not True or not (context.get("runAsUser") or assigned):
             yield f"{name} may run as root"
-        if component_of(document) in OWN + ("test",) and (context["runAsUser"], context["fsGroup"]) != (10001, 10001):
+        if component_of(document) in OWN + ("test",) and not assigned and (context["runAsUser"], context["fsGroup"]) != (10001, 10001):
             yield f"{name} does not run as 10001"
         if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
             yield f"{name} has no seccomp profile"

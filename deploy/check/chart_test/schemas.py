@@ -1,4 +1,4 @@
-"""Validates documents against the schemas of Kubernetes, KEDA and the Prometheus operator. Unknown members are failures."""
+"""Validates documents against the schemas of Kubernetes, KEDA, the Prometheus operator and the Gateway API. Unknown members are failures."""
 
 import functools
 import os
@@ -12,10 +12,11 @@ from kubernetes_validate import utils
 # The minimum version of the chart, and the newest version with a schema.
 KUBERNETES = ["1.30", "1.37"]
 
-# Custom resources that the chart renders, of KEDA and of the Prometheus operator.
+# Custom resources that the chart renders, of KEDA, of the Prometheus operator and of the Gateway API.
 USED = {
     "KEDA_SCHEMAS": ["scaledobjects", "triggerauthentications"],
     "OPERATOR_SCHEMAS": ["servicemonitors", "prometheusrules"],
+    "GATEWAY_SCHEMAS": ["httproutes"],
 }
 
 

@@ -225,7 +225,10 @@
 {{- if and .enabled .tls.enabled (not .tls.secretName) -}}
 {{- $faults = append $faults "ingress.tls.enabled without ingress.tls.secretName" -}}
 {{- end -}}
-{{- if .enabled -}}
+{{- if and $.Values.httpRoute.enabled (not $.Values.httpRoute.parentRefs) -}}
+{{- $faults = append $faults "httpRoute.enabled without httpRoute.parentRefs: name the Gateway" -}}
+{{- end -}}
+{{- if or .enabled $.Values.httpRoute.enabled -}}
 {{- range concat .paths .extraPaths -}}
 {{- if not (has .service (splitList " " (include "shop.services" $))) -}}
 {{- $faults = append $faults (printf "mode %s with the ingress path %s to %s: the release does not have this service; remove the path" $.Values.mode .path .service) -}}

@@ -29,10 +29,7 @@ spec:
   replicas: {{ default 2 $own.replicas }}
   {{- end }}
   strategy:
-    type: RollingUpdate
-    rollingUpdate:
-      maxUnavailable: 0
-      maxSurge: 1
+    {{- include "shop.merged" (list "type: RollingUpdate\nrollingUpdate:\n  maxUnavailable: 0\n  maxSurge: 1" $own.strategy) | nindent 4 }}
   {{- end }}
   selector:
     matchLabels:
@@ -68,10 +65,13 @@ spec:
       {{- with $own.priorityClassName }}
       priorityClassName: {{ . }}
       {{- end }}
+      {{- with $own.extraPodSpec }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
       # Longer than preStop and drain together, so a shutdown is not cut short.
       terminationGracePeriodSeconds: {{ add $root.Values.preStopSeconds $root.Values.settings.drainSeconds 5 }}
       securityContext:
-        {{- include "shop.podSecurity" (dict "user" 10001 "group" 10001) | nindent 8 }}
+        {{- include "shop.podSecurity" (list $root 10001) | nindent 8 }}
       {{- include "shop.placement" (dict "own" $own "selector" (include "shop.selector" .)) | nindent 6 }}
       {{- if or $waits $own.extraInitContainers }}
       initContainers:
@@ -107,20 +107,7 @@ spec:
               containerPort: {{ $root.Values.settings.adminPort | int }}
             {{- end }}
           # An unavailable Kafka or MongoDB fails no probe: requests that do not need it are still served.
-          startupProbe:
-            {{- include "shop.tls.probe" (list $root $service "/livez") | nindent 12 }}
-            periodSeconds: 2
-            failureThreshold: 60
-          livenessProbe:
-            {{- include "shop.tls.probe" (list $root $service "/livez") | nindent 12 }}
-            periodSeconds: 10
-            timeoutSeconds: 5
-            failureThreshold: 3
-          readinessProbe:
-            {{- include "shop.tls.probe" (list $root $service "/readyz") | nindent 12 }}
-            periodSeconds: 5
-            timeoutSeconds: 5
-            failureThreshold: 2
+          {{- include "shop.probes" . | nindent 10 }}
           {{- if $root.Values.preStopSeconds }}
           lifecycle:
             preStop:
@@ -144,6 +131,9 @@ spec:
               mountPath: /data
             {{- end }}
           {{- end }}
+        {{- with $own.extraContainers }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- if or $files $embedded $waits $own.extraVolumes }}
       volumes:
         {{- with $own.extraVolumes }}
@@ -166,6 +156,19 @@ spec:
             claimName: {{ default (printf "%s-data" $name) $root.Values.persistence.existingClaim }}
         {{- end }}
       {{- end }}
+{{- end -}}
+
+{{/* The probes of a service: (list $ "facing"). */}}
+{{- define "shop.probes" -}}
+{{- $own := (get (index . 0).Values (index . 1)).probes -}}
+{{- $livez := include "shop.tls.probe" (append . "/livez") -}}
+{{- $readyz := include "shop.tls.probe" (append . "/readyz") -}}
+startupProbe:
+  {{- include "shop.merged" (list (printf "%s\nperiodSeconds: 2\nfailureThreshold: 60" $livez) $own.startup) | nindent 2 }}
+livenessProbe:
+  {{- include "shop.merged" (list (printf "%s\nperiodSeconds: 10\ntimeoutSeconds: 5\nfailureThreshold: 3" $livez) $own.liveness) | nindent 2 }}
+readinessProbe:
+  {{- include "shop.merged" (list (printf "%s\nperiodSeconds: 5\ntimeoutSeconds: 5\nfailureThreshold: 2" $readyz) $own.readiness) | nindent 2 }}
 {{- end -}}
 
 {{/* The settings of a service, without secrets. */}}

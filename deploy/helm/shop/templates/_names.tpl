@@ -57,6 +57,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "shop.podLabels" -}}
 {{ include "shop.selector" . }}
 app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
+{{- with (index . 0).Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "shop.labels" -}}

@@ -1,17 +1,38 @@
 {{/* Settings that all pods share. */}}
 
-{{/* The restricted Pod Security Standard: (dict "user" 10001 "group" 10001). */}}
+{{/* Members of an object, as YAML, merged with those of a value, whose nulls remove members: (list "a: 1" .Values.more). */}}
+{{- define "shop.merged" -}}
+{{- $members := fromYaml (index . 0) -}}
+{{- range $name, $value := index . 1 -}}
+{{- if kindIs "invalid" $value -}}
+{{- $members = omit $members $name -}}
+{{- else -}}
+{{- $members = set $members $name $value -}}
+{{- end -}}
+{{- end -}}
+{{- ternary (toYaml $members) (index . 0) (not (empty (index . 1))) -}}
+{{- end -}}
+
+{{/* The restricted Pod Security Standard, for the user and the group of an image: (list $ 10001). */}}
 {{- define "shop.podSecurity" -}}
+{{- include "shop.merged" (list (include "shop.podSecurity.default" (index . 1)) (index . 0).Values.podSecurityContext) -}}
+{{- end -}}
+
+{{- define "shop.podSecurity.default" -}}
 runAsNonRoot: true
-runAsUser: {{ .user }}
-runAsGroup: {{ .group }}
-fsGroup: {{ .group }}
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
 {{- define "shop.containerSecurity" -}}
+{{- include "shop.merged" (list (include "shop.containerSecurity.default" .) .Values.containerSecurityContext) -}}
+{{- end -}}
+
+{{- define "shop.containerSecurity.default" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities:
