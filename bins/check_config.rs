@@ -189,7 +189,7 @@ impl Parts {
     }
 
     async fn service(&mut self, settings: &Settings, what: &'static str, url: &str) {
-        let check = async { Ok((url.to_owned(), in_time(client(url, settings)?.check_reads()).await)) };
+        let check = async { Ok((url.to_owned(), in_time(client(url, settings).await?.check_reads()).await)) };
         self.add(what, None, check).await;
     }
 

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use shop_client::ShopClientBuilder;
-use shop_http::Tls;
+use shop_client::{ShopClient, ShopClientBuilder};
+use shop_core::{ErrorKind, SystemClock};
+use shop_http::{FileSource, Refreshed, Tls};
 
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -30,18 +33,46 @@ pub(crate) fn describe(settings: &Settings) -> String {
     if all.is_empty() { "off".to_owned() } else { all.join(", ") }
 }
 
-/// `client`, with the certificates for calls of other services.
+/// `client`, with the certificates for calls of other services, which are read again when they change.
 ///
 /// # Errors
 /// When a file cannot be read, or is invalid.
-pub(crate) fn for_services(mut client: ShopClientBuilder, settings: &Settings) -> Result<ShopClientBuilder> {
-    if let Some(path) = &settings.service_ca_file {
-        client = client.ca_certificates(&read("SHOP_SERVICE_CA_FILE", path)?);
+pub(crate) async fn for_services(
+    client: ShopClientBuilder,
+    settings: &Settings,
+) -> Result<ShopClientBuilder> {
+    let files = [&settings.service_ca_file, &settings.service_cert_file, &settings.service_key_file];
+    let mut files = files.into_iter().flatten();
+    let Some(first) = files.next() else { return Ok(client) };
+    let source = files.fold(FileSource::new(first), FileSource::and);
+    let http = Arc::new(Refreshed::new(source, http_client, MAX_AGE, Arc::new(SystemClock)));
+    let about = "SHOP_SERVICE_CA_FILE, SHOP_SERVICE_CERT_FILE, SHOP_SERVICE_KEY_FILE";
+    http.try_read().await.map_err(CliError::about(about))?;
+    Ok(client.http_client_provider(move || {
+        let http = Arc::clone(&http);
+        async move {
+            // There is one since the start.
+            let missing = || shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate");
+            http.read_after(MAX_AGE).await.as_deref().cloned().ok_or_else(missing)
+        }
+    }))
+}
+
+/// The files are read again by the first call after this time.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// An HTTP client with the texts of the file of authorities, if there is one, and of a certificate and its key, if there
+/// are these.
+fn http_client(text: &str) -> shop_core::Result<reqwest::Client> {
+    let mut client = ShopClient::builder("https://localhost").gzip(false);
+    let mut files: Vec<&str> = text.split(FileSource::SEPARATOR).collect();
+    if files.len() != 2 {
+        client = client.ca_certificates(files.remove(0).as_bytes());
     }
-    if let Some(pem) = client_certificate(settings)? {
-        client = client.client_certificate(&pem);
+    if !files.is_empty() {
+        client = client.client_certificate(files.join("\n").as_bytes());
     }
-    Ok(client)
+    client.build_http_client()
 }
 
 /// An HTTP client for the service with these settings on this machine; `None` if it serves plain HTTP.

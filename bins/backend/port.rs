@@ -192,7 +192,7 @@ impl<S: ?Sized, R: Record> EntityStore<S, R> {
 }
 
 /// A client of another service of this project.
-pub(crate) fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
+pub(crate) async fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
     // Callers of facing retry; retrying here too would multiply the load. Between the services no compression is faster.
     let mut client = ShopClient::builder(url).retries(RetryPolicy::none()).gzip(false);
     if let Some(token) = &settings.service_token {
@@ -204,7 +204,7 @@ pub(crate) fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
             async move { Ok(token?) }
         });
     }
-    Ok(tls::for_services(client, settings)?.build()?)
+    Ok(tls::for_services(client, settings).await?.build()?)
 }
 
 /// The port itself: this build has no failpoints.

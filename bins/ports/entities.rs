@@ -84,10 +84,12 @@ pub(super) async fn open(
 ) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = settings.users_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Users)) {
-        users = Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(client(url, settings)?))));
+        users =
+            Some(Entity::remote(with_failpoints::<dyn UserStore>(Arc::new(client(url, settings).await?))));
     }
     if let Some(url) = settings.orders_url.as_ref().filter(|_| settings.roles.has(ProcessRole::Orders)) {
-        orders = Some(Entity::remote(with_failpoints::<dyn OrderStore>(Arc::new(client(url, settings)?))));
+        orders =
+            Some(Entity::remote(with_failpoints::<dyn OrderStore>(Arc::new(client(url, settings).await?))));
     }
     let (keeps_users, keeps_orders) = settings.keeps();
     if !keeps_users && !keeps_orders {

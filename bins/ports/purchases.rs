@@ -46,7 +46,7 @@ pub(super) async fn open(
         );
     }
     let query: Arc<dyn PurchaseQuery> = match (&settings.management_url, &store) {
-        (Some(url), _) => Arc::new(client(url, settings)?),
+        (Some(url), _) => Arc::new(client(url, settings).await?),
         (None, Some(store)) => Arc::clone(&store.query),
         (None, None) => return Err(CliError::new("there is no store to list purchases from")),
     };

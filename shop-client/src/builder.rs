@@ -13,7 +13,7 @@ use crate::error::client_error;
 use crate::observer::{CallEvent, Observer};
 use crate::retries::Retrier;
 use crate::tokens::Tokens;
-use crate::transport::{Timeouts, Transport};
+use crate::transport::{HttpClients, Timeouts, Transport};
 use crate::{BearerToken, ErrorKind, Result, RetryPolicy, TokenProvider};
 
 /// How long an unused connection is kept.
@@ -40,7 +40,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 #[must_use = "a builder does nothing until it builds"]
 pub struct ShopClientBuilder {
     base_url: String,
-    http: Option<Client>,
+    http: Option<HttpClients>,
     user_agent: Option<String>,
     connect_timeout: Duration,
     proxies: Proxies,
@@ -102,7 +102,8 @@ const DEFAULT_MAX_IN_FLIGHT: usize = 1_000;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// The default user agent.
-const DEFAULT_USER_AGENT: &str = concat!("shop-client/", env!("CARGO_PKG_VERSION"));
+const DEFAULT_USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("shop-client/", env!("CARGO_PKG_VERSION")));
 
 impl ShopClient {
     /// Returns a builder of a client for the service at `base_url`, such as `http://localhost:3000`, or
@@ -163,7 +164,21 @@ impl ShopClientBuilder {
     /// # }
     /// ```
     pub fn http_client(mut self, client: Client) -> Self {
-        self.http = Some(client);
+        self.http = Some(HttpClients::Fixed(client));
+        self
+    }
+
+    /// Sends each request with the HTTP client that `provider` returns for it, such as one with certificates that
+    /// change: the same one, until they do. See [`http_client`](Self::http_client) and
+    /// [`build_http_client`](Self::build_http_client).
+    ///
+    /// When it returns an error, the request is not sent, and the call fails with it.
+    pub fn http_client_provider<F, T>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<Client>> + Send + 'static,
+    {
+        self.http = Some(HttpClients::Provided(Box::new(move || Box::pin(provider()))));
         self
     }
 
@@ -337,23 +352,35 @@ impl ShopClientBuilder {
     /// header, or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are found to
     /// verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
-        let base = self.parsed_url()?;
-        let name = self.user_agent.as_deref();
-        let agent = name.map(HeaderValue::from_str).transpose().map_err(|error| {
-            client_error(ErrorKind::Invalid, "the user agent must be visible ASCII").with_source(error)
-        })?;
+        let (base, agent) = (self.parsed_url()?, self.user_agent_header()?);
         let (http, user_agent) = match self.http.take() {
             // A passed HTTP client keeps its own user agent unless one was set here.
             Some(http) => (http, agent),
             None => {
-                let agent = agent.unwrap_or(HeaderValue::from_static(DEFAULT_USER_AGENT));
-                (self.http_client_for(&base, agent)?, None)
+                let http = self.http_client_for(&base, agent.unwrap_or(DEFAULT_USER_AGENT))?;
+                (HttpClients::Fixed(http), None)
             }
         };
         let Self { timeouts, tokens, retries, observer, .. } = self;
         let retrier = Retrier::new(&retries);
         let transport = Transport { http, base, user_agent, timeouts, tokens, retrier, observer };
         Ok(ShopClient::new(transport, retries, self.max_in_flight))
+    }
+
+    /// Builds the HTTP client alone: the one that [`build`](Self::build) creates if none is passed.
+    ///
+    /// # Errors
+    /// Those of [`build`](Self::build).
+    pub fn build_http_client(mut self) -> Result<Client> {
+        let (base, agent) = (self.parsed_url()?, self.user_agent_header()?);
+        self.http_client_for(&base, agent.unwrap_or(DEFAULT_USER_AGENT))
+    }
+
+    fn user_agent_header(&self) -> Result<Option<HeaderValue>> {
+        let name = self.user_agent.as_deref();
+        name.map(HeaderValue::from_str).transpose().map_err(|error| {
+            client_error(ErrorKind::Invalid, "the user agent must be visible ASCII").with_source(error)
+        })
     }
 
     fn http_client_for(&mut self, base: &Url, user_agent: HeaderValue) -> Result<Client> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Serialize;
@@ -31,7 +32,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_
 
 /// The connection to one service.
 pub(crate) struct Transport {
-    pub(crate) http: Client,
+    pub(crate) http: HttpClients,
     pub(crate) base: Url,
     /// The user agent for an HTTP client that the caller passed.
     pub(crate) user_agent: Option<HeaderValue>,
@@ -39,6 +40,12 @@ pub(crate) struct Transport {
     pub(crate) tokens: Tokens,
     pub(crate) retrier: Retrier,
     pub(crate) observer: Observer,
+}
+
+/// The HTTP client that sends a request.
+pub(crate) enum HttpClients {
+    Fixed(Client),
+    Provided(Box<dyn Fn() -> BoxFuture<'static, Result<Client>> + Send + Sync>),
 }
 
 /// The time-outs of one attempt, by call.
@@ -172,7 +179,15 @@ impl Transport {
 
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
         let method = if call.sent.is_some() { Method::POST } else { Method::GET };
-        let request = self.http.request(method, call.url.clone()).headers(head).timeout(limit);
+        let provided;
+        let http = match &self.http {
+            HttpClients::Fixed(http) => http,
+            HttpClients::Provided(provider) => {
+                provided = provider().await?;
+                &provided
+            }
+        };
+        let request = http.request(method, call.url.clone()).headers(head).timeout(limit);
         let request = match &call.sent {
             Some((body, _)) => request.body(body.clone()),
             None => request,

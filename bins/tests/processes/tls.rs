@@ -7,7 +7,7 @@ use reqwest::tls::TlsInfo;
 use shop_client::{RetryPolicy, ShopClient};
 use shop_core::NewPurchase;
 
-use crate::process::{Binary, Process, until};
+use crate::process::{Binary, Process, get, until};
 
 /// A certificate authority, whose certificates are files of a folder.
 struct Authority<'a> {
@@ -105,13 +105,56 @@ async fn facing_asks_management_with_its_certificate() {
 }
 
 #[tokio::test]
+async fn facing_calls_management_with_replaced_certificates() {
+    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sign = || {
+        let authority = Authority::new(certificates.path());
+        authority.sign("management");
+        authority.sign("client");
+        ["ca.crt", "management.crt", "management.key", "client.crt", "client.key"]
+            .map(|name| authority.path(name))
+    };
+    let paths = sign();
+    let [ca, management_crt, management_key, client_crt, client_key] = paths.each_ref().map(String::as_str);
+    let of_management = [
+        ("SHOP_TLS_CERT_FILE", management_crt),
+        ("SHOP_TLS_KEY_FILE", management_key),
+        ("SHOP_TLS_CLIENT_CA_FILE", ca),
+    ];
+    let management = Process::start(Binary::Management, data.path(), &of_management).await;
+    let of_facing = [
+        ("MANAGEMENT_URL", management.url.as_str()),
+        ("SHOP_SERVICE_CA_FILE", ca),
+        ("SHOP_SERVICE_CERT_FILE", client_crt),
+        ("SHOP_SERVICE_KEY_FILE", client_key),
+    ];
+    let facing = Process::start(Binary::Facing, data.path(), &of_facing).await;
+    let lists = async || get(&facing.path("/v1/summary?userid=u1")).await.0 == 200;
+    until("list", lists).await;
+    // Another authority, and no connection that is open.
+    sign();
+    let port = management.url.rsplit(':').next().unwrap().to_owned();
+    management.kill().await;
+    let again = [&of_management[..], &[("PORT", port.as_str())]].concat();
+    let management = Process::start(Binary::Management, data.path(), &again).await;
+    until("list with the new certificates", lists).await;
+    drop(management);
+}
+
+#[tokio::test]
 async fn purchases_go_on_while_the_certificate_is_replaced() {
     let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let authority = Authority::new(certificates.path());
     authority.sign("facing");
     let (certificate, key) = (authority.path("facing.crt"), authority.path("facing.key"));
-    let settings = [("SHOP_TLS_CERT_FILE", certificate.as_str()), ("SHOP_TLS_KEY_FILE", key.as_str())];
+    let settings = [
+        ("SHOP_TLS_CERT_FILE", certificate.as_str()),
+        ("SHOP_TLS_KEY_FILE", key.as_str()),
+        ("SHOP_ADMIN_ADDR", "127.0.0.1:0"),
+    ];
     let facing = Process::start(Binary::Facing, data.path(), &settings).await;
+    // Probes need no certificate.
+    assert_eq!(get(&facing.admin_path("/readyz")).await.0, 200);
     let roots = [reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap()];
     // Each request is the first on its connection.
     let client = reqwest::Client::builder().tls_certs_only(roots).tls_info(true).pool_max_idle_per_host(0);
