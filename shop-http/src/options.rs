@@ -71,6 +71,7 @@ pub struct HttpOptions {
     pub response_timeout: Duration,
     /// The maximum of writes of one client per second (default none). The client is the
     /// [`Principal`](crate::Principal), else its address, of IPv6 a network of 64 bits. Beyond it a write gets a 429.
+    /// A request that authentication rejects with 401 counts for its address.
     ///
     /// Clients are counted in this process alone: of *n* replicas, each allows as much. Outside of
     /// [`serve`](crate::serve) the address is that of [`ConnectInfo`](axum::extract::ConnectInfo), if the program adds
@@ -84,7 +85,7 @@ pub struct HttpOptions {
     /// The maximum of open connections of one client address, of an IPv6 network of 64 bits (default none). For more,
     /// the client's oldest idle connection is closed, or the new one. Trusted proxies have no maximum.
     pub client_connections: Option<NonZeroU32>,
-    /// The proxies whose header `X-Forwarded-For` names the client (default none).
+    /// The proxies whose header `X-Forwarded-For` names the client, for limits and the access log (default none).
     pub trusted_proxies: TrustedProxies,
     /// The origins whose pages may call facing (default all). Pages of others, and on management those of all other
     /// origins, may not write.

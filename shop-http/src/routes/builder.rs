@@ -19,7 +19,7 @@ use crate::routes::groups::RouteGroup;
 use crate::routes::listener::{Listener, WithoutOperations};
 use crate::routes::services;
 use crate::server::layers;
-use crate::server::rates::{Rates, limit_rate};
+use crate::server::rates::{Rates, limit_rate, limit_rejections};
 use crate::service::Service;
 use crate::service::parts::{Facing, Management};
 use crate::service_kind::ServiceKind;
@@ -260,13 +260,17 @@ impl RouterBuilder {
 fn router(service: Service, guards: &[Guard]) -> Router {
     let service = Arc::new(service);
     let routes = with_docs(services::routes(&service), &service);
-    // Inside of the authentication, so that a principal is known.
     let rates = Rates::new(&service.options);
-    let rated = |router: Router| match rates {
-        Some(rates) => router.layer(from_fn_with_state(rates, limit_rate)),
-        None => router,
+    let guard = |router: Router| {
+        let guarded = |router| guards.iter().fold(router, |router, Guard(layer)| layer(router));
+        let Some(rates) = rates else { return guarded(router) };
+        // Inside of the authentication, so that a principal is known; around it, to count what it rejects.
+        let router = guarded(router.layer(from_fn_with_state(Arc::clone(&rates), limit_rate)));
+        match guards.is_empty() {
+            true => router,
+            false => router.layer(from_fn_with_state(rates, limit_rejections)),
+        }
     };
-    let guard = |router| guards.iter().fold(rated(router), |router, Guard(layer)| layer(router));
     let router = routes.into_router(Arc::clone(&service), guard);
     layers::around(router, &service, !guards.is_empty())
 }

@@ -1,6 +1,6 @@
 //! The access log: a line per request. The audit log: a line per write, and per read of what belongs to others.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{ConnectInfo, MatchedPath, Request};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
@@ -18,11 +18,14 @@ use tokio::time::Instant;
 
 use crate::auth::Trail;
 use crate::header_names::PURCHASE_ID;
+use crate::options::HttpOptions;
+use crate::server::client::TrustedProxies;
 
 /// Which requests have a line in the access log (default none).
 ///
 /// A line is an event of `tracing` with the target `access`, at the level `INFO`, when the response was sent or the client
-/// disconnected. It has the principal, the address of the client, the route as a template, the status, the bytes of the
+/// disconnected. It has the principal, the address of the client
+/// (as [`TrustedProxies`](crate::TrustedProxies) determine it), the route as a template, the status, the bytes of the
 /// body and the duration of the response, and the id of the request.
 ///
 /// With an access log there is also an audit log, with the target `audit`: a line per write, and per read of what belongs
@@ -76,26 +79,28 @@ impl FromStr for AccessLog {
 pub(crate) struct AccessLogger {
     one_in: NonZeroU64,
     requests: AtomicU64,
+    proxies: TrustedProxies,
 }
 
 impl AccessLogger {
     /// `None` if there is no access log.
-    pub(crate) fn new(log: AccessLog) -> Option<Arc<Self>> {
-        let one_in = match log {
+    pub(crate) fn new(options: &HttpOptions) -> Option<Arc<Self>> {
+        let one_in = match options.access_log {
             AccessLog::Off => return None,
             AccessLog::All => NonZeroU64::MIN,
             AccessLog::OneIn(number) => number,
         };
-        Some(Arc::new(Self { one_in, requests: AtomicU64::new(0) }))
+        let proxies = options.trusted_proxies.clone();
+        Some(Arc::new(Self { one_in, requests: AtomicU64::new(0), proxies }))
     }
 
     /// Begins the entry of `request`, whose id is `id`.
     pub(crate) fn begin(&self, request: &mut Request, id: &HeaderValue) -> Entry {
         let is_sampled = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in.get());
         let trail = Arc::<Trail>::default();
+        let client = self.proxies.client_of(request);
         let extensions = request.extensions_mut();
         extensions.insert(Arc::clone(&trail));
-        let peer = extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| *address);
         let route = extensions.get::<MatchedPath>().cloned();
         Entry {
             trail,
@@ -103,7 +108,7 @@ impl AccessLogger {
             id: id.clone(),
             method: request.method().clone(),
             route,
-            peer,
+            client,
             begun: Instant::now(),
             status: None,
             purchase: None,
@@ -120,7 +125,7 @@ pub(crate) struct Entry {
     id: HeaderValue,
     method: Method,
     route: Option<MatchedPath>,
-    peer: Option<SocketAddr>,
+    client: Option<IpAddr>,
     begun: Instant,
     /// `None` if the client disconnected before the response.
     status: Option<u16>,
@@ -147,7 +152,7 @@ impl Drop for Entry {
                 target: "access",
                 parent: None,
                 principal,
-                client.address = self.peer.map(|peer| peer.ip().to_string()),
+                client.address = self.client.map(|client| client.to_string()),
                 http.method = self.method.as_str(),
                 http.route = self.route.as_ref().map(MatchedPath::as_str),
                 http.status = self.status,
@@ -161,7 +166,7 @@ impl Drop for Entry {
                 target: "audit",
                 parent: None,
                 principal,
-                client.address = self.peer.map(|peer| peer.ip().to_string()),
+                client.address = self.client.map(|client| client.to_string()),
                 action = audited.action,
                 allowed = audited.is_allowed,
                 user.id = audited.user.as_deref(),

@@ -28,7 +28,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// Wraps a service in an [`ObserveService`] that records to the metrics of `service`.
 pub(crate) fn observed<S>(service: &Service) -> LayerFn<impl Fn(S) -> ObserveService<S> + Clone + use<S>> {
     let (requests, failures) = (Requests::new(&service.metrics), Arc::<FailureLog>::default());
-    let access_log = AccessLogger::new(service.options.access_log);
+    let access_log = AccessLogger::new(&service.options);
     #[cfg(feature = "otel")]
     let has_traces = traces::is_set_up();
     layer_fn(move |inner| ObserveService {

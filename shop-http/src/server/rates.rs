@@ -1,14 +1,14 @@
 //! How many requests per second one client may send.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::Method;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock, MonotonicClock, Reference};
@@ -45,28 +45,37 @@ impl Rates {
         (rates.writes.is_some() || rates.reads.is_some()).then(|| Arc::new(rates))
     }
 
-    fn check(&self, request: &Request) -> Result<(), Failure> {
-        let writes = *request.method() == Method::POST;
+    /// Counts a request of `client`.
+    fn check(&self, client: u64, writes: bool) -> Result<(), Failure> {
         let limiter = if writes { &self.writes } else { &self.reads };
         let Some(limiter) = limiter else { return Ok(()) };
-        limiter.check(self.client(request)).map_err(|retry_after| Failure::RateExceeded {
+        limiter.check(client).map_err(|retry_after| Failure::RateExceeded {
             rate: limiter.rate,
             retry_after,
             writes,
         })
     }
 
-    /// The principal, or else the address. Requests without either are one client.
+    /// The principal, or else the address.
     fn client(&self, request: &Request) -> u64 {
-        let extensions = request.extensions();
-        if let Some(name) = extensions.get().and_then(Principal::name) {
-            return self.hasher.hash_one(name);
-        }
-        let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|connection| connection.0.ip());
-        let client = address.map(|peer| network(self.proxies.client(peer, request.headers())));
-        self.hasher.hash_one::<Option<IpAddr>>(client)
+        let name = request.extensions().get().and_then(Principal::name);
+        name.map_or_else(|| self.address(request), |name| self.hasher.hash_one(name))
+    }
+
+    /// The address. Requests without one are one client.
+    fn address(&self, request: &Request) -> u64 {
+        let address = self.proxies.client_of(request).map(network);
+        self.hasher.hash_one::<Option<IpAddr>>(address)
     }
 }
+
+fn writes(request: &Request) -> bool {
+    *request.method() == Method::POST
+}
+
+/// An extension of a 401 to a request that was counted.
+#[derive(Debug, Clone)]
+struct Rated;
 
 /// The layer around the routes that an authentication layer surrounds, inside of it.
 pub(crate) async fn limit_rate(
@@ -75,8 +84,31 @@ pub(crate) async fn limit_rate(
     request: Request,
     next: Next,
 ) -> Response {
-    match rates.check(&request) {
-        Ok(()) => next.run(request).await,
+    if let Err(failure) = rates.check(rates.client(&request), writes(&request)) {
+        return failure.respond(dialect);
+    }
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.extensions_mut().insert(Rated);
+    }
+    response
+}
+
+/// The layer around authentication: a request that it rejects counts for the rate of its address. Valid tokens from the
+/// same address are not affected.
+pub(crate) async fn limit_rejections(
+    State(rates): State<Arc<Rates>>,
+    RequestDialect(dialect): RequestDialect,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (address, writes) = (rates.address(&request), writes(&request));
+    let response = next.run(request).await;
+    if response.status() != StatusCode::UNAUTHORIZED || response.extensions().get::<Rated>().is_some() {
+        return response;
+    }
+    match rates.check(address, writes) {
+        Ok(()) => response,
         Err(failure) => failure.respond(dialect),
     }
 }

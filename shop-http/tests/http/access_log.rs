@@ -1,12 +1,13 @@
 //! The lines of the access log and of the audit log.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
@@ -55,12 +56,12 @@ impl Lines {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The lines with this target since the last call.
+    /// The lines with this target (all, if it is empty) since the last call.
     fn taken(&self, target: &str) -> Vec<Value> {
         let text = std::mem::take(&mut *self.0.lock().unwrap());
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let lines = lines.map(|line| serde_json::from_slice::<Value>(line).unwrap());
-        lines.filter(|line| line["target"] == target).collect()
+        lines.filter(|line| target.is_empty() || line["target"] == target).collect()
     }
 }
 
@@ -249,4 +250,24 @@ async fn a_client_that_disconnects_has_a_line_without_status() {
     assert!(pending.now_or_never().is_none());
     let [line] = &lines.taken("access")[..] else { panic!() };
     assert_eq!((&line["http.status"], &line["http.route"]), (&Value::Null, &json!("/buy")));
+}
+
+#[tokio::test]
+async fn the_address_is_that_of_the_client_behind_trusted_proxies() {
+    let (lines, _guard) = Lines::of_this_thread();
+    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let options = options(AccessLog::All).trusted_proxies("10.0.0.0/8".parse().unwrap());
+    let app = routes(parts).options(options).build();
+    for (peer, client) in [("10.0.0.1:1", "203.0.113.9"), ("198.51.100.1:1", "198.51.100.1")] {
+        let headers = [JSON, ("x-forwarded-for", "203.0.113.9")];
+        let body = r#"{"username":"ada","userid":"u1","price":7}"#;
+        let mut request = request(Method::POST, "/buy", &headers, body);
+        request.extensions_mut().insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
+        assert_eq!(ask(&app, request).await.status, StatusCode::CREATED);
+        let written = lines.taken("");
+        for target in ["access", "audit"] {
+            let line = written.iter().find(|line| line["target"] == target).unwrap();
+            assert_eq!(line["client.address"], client, "{line}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
@@ -20,6 +21,9 @@ use crate::shop::{Answer, JSON, Shop, ask, get, request};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
+/// The name that authentication rejects.
+const UNKNOWN: &str = "unknown";
+
 fn options() -> HttpOptions {
     let one = NonZeroU32::new(1);
     HttpOptions::default().rate_writes(one).rate_reads(one).trusted_proxies("10.0.0.0/8".parse().unwrap())
@@ -29,6 +33,9 @@ fn facing() -> Router {
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     let named = async |mut request: Request, next: Next| {
         let name = request.headers().get("x-name").map(|name| name.to_str().unwrap().to_owned());
+        if name.as_deref() == Some(UNKNOWN) {
+            return StatusCode::UNAUTHORIZED.into_response();
+        }
         if let Some(name) = name {
             request.extensions_mut().insert(Principal::new(name));
         }
@@ -59,10 +66,12 @@ async fn refused(
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             return answer;
         }
-        assert!(answer.status.is_success(), "{answer:?}");
+        let is_rejected = headers.contains(&REJECTED) && answer.status == StatusCode::UNAUTHORIZED;
+        assert!(is_rejected || answer.status.is_success(), "{answer:?}");
     }
 }
 
+const REJECTED: (&str, &str) = ("x-name", UNKNOWN);
 const HERE: &str = "198.51.100.1:4711";
 
 #[tokio::test]
@@ -127,6 +136,20 @@ async fn a_client_is_a_principal_or_else_an_address() {
         if sent(&router, HERE, &headers, Method::POST, "/buy").await.status == StatusCode::TOO_MANY_REQUESTS {
             break;
         }
+    }
+}
+
+#[tokio::test]
+async fn rejected_requests_count_for_their_address_alone() {
+    let router = facing();
+    let answer = refused(&router, HERE, &[REJECTED], Method::POST, "/buy").await;
+    assert_eq!((answer.header("retry-after"), answer.header("www-authenticate")), (Some("1"), None));
+    for (from, headers, method, path, status) in [
+        ("198.51.100.2:4711", REJECTED, Method::POST, "/buy", StatusCode::UNAUTHORIZED),
+        (HERE, REJECTED, Method::GET, "/v1/summary?userid=u1", StatusCode::UNAUTHORIZED),
+        (HERE, ("x-name", "ada"), Method::POST, "/buy", StatusCode::CREATED),
+    ] {
+        assert_eq!(sent(&router, from, &[headers], method, path).await.status, status, "{from} {headers:?}");
     }
 }
 

@@ -187,6 +187,34 @@ async fn clients_choose_the_protocol() {
 }
 
 #[tokio::test]
+async fn hosts_and_origins_are_checked_by_the_authority_of_http2() {
+    let hosts = "localhost".parse().unwrap();
+    let options = HttpOptions::default().hosts(hosts).cors("https://shop.example".parse().unwrap());
+    let served = Served::new(options, None).await;
+    let (mut client, connection) = served.http2().await;
+    tokio::spawn(connection);
+    for (host, headers, status) in [
+        ("localhost", &[][..], StatusCode::CREATED),
+        ("localhost", &[("origin", "https://localhost")], StatusCode::CREATED),
+        ("localhost", &[("origin", "https://shop.example")], StatusCode::CREATED),
+        ("localhost", &[("origin", "https://evil.example")], StatusCode::FORBIDDEN),
+        // The header `Host` is not the authority.
+        ("localhost", &[("origin", "https://evil.example"), ("host", "evil.example")], StatusCode::FORBIDDEN),
+        ("evil.example", &[], StatusCode::MISDIRECTED_REQUEST),
+        ("evil.example", &[("host", "localhost")], StatusCode::MISDIRECTED_REQUEST),
+        ("evil.example", &[("origin", "https://evil.example")], StatusCode::MISDIRECTED_REQUEST),
+    ] {
+        let mut request = Request::post(format!("https://{host}/v1/purchases"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Body::from(r#"{"userid":"u2","username":"ada","price":29.99}"#);
+        let answer = client.send_request(request.body(body).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "{host} {headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_is_replaced_while_serving() {
     let served = Served::new(HttpOptions::default(), None).await;
     let (mut open, connection) = served.http2().await;
