@@ -143,6 +143,36 @@ async fn waiting_reads_do_not_stop_buying() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn busy_connections_of_one_address_are_served() {
+    if !may_open(2_048) {
+        return skipped("nofile", "this process may not open 2,048 files");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let (address, key) = (address(&process), Uuid::new_v4());
+    let path = format!("/v1/purchases?userid=eve&limit=1&wait=10&wait_for={key}");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let mut waits = JoinSet::new();
+    for _ in 0..512 {
+        let mut stream = sent(&address, &request).await.unwrap();
+        waits.spawn(async move {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        });
+    }
+    let buy = plain().post(process.path("/v1/purchases")).header("content-type", "application/json");
+    let buy = buy.header("idempotency-key", key.to_string());
+    let bought = buy.body(r#"{"username":"eve","userid":"eve","price":3}"#).send().await.unwrap();
+    assert_eq!(bought.status(), 201);
+    // Each waits for the same purchase, and so they are busy at the same time.
+    for answer in waits.join_all().await {
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(&key.to_string()), "{answer}");
+    }
+    assert!(process.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_do_not_stop_buying() {
     if !may_open(4_096) {
         return skipped("nofile", "this process may not open 4,096 files");

@@ -1,11 +1,16 @@
 //! `management erase user` and the retention of purchases.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use shop_client::NewPurchase;
 
 use crate::kafka;
-use crate::process::{Binary, Process, buy, get, plain, stored, until};
+use crate::kills::{Random, seed};
+use crate::process::{Binary, Process, buy, get, plain, soon, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
@@ -120,6 +125,96 @@ async fn what_kafka_keeps_of_an_erased_user_is_named_and_not_stored_again() {
     let verified = Binary::Management.run(&["verify"], &settings).await;
     assert!(verified.status.success(), "{}", text(&verified.stdout));
     assert!(text(&verified.stdout).contains("erased 3, older"), "{}", text(&verified.stdout));
+    assert!(again.terminate().await.success());
+    facing.kill().await;
+}
+
+/// Buys as Ada and as Eva.
+async fn buy_many(facing: &Process, of_ada: u64, of_eva: u64) {
+    let client = facing.client();
+    let buys = (0..of_ada + of_eva).map(|number| {
+        let (user, name) = if number < of_ada { ("1", "Ada Lovelace") } else { ("2", "eva") };
+        client.buy(NewPurchase::of(user).named(name).priced("5").unwrap())
+    });
+    stream::iter(buys).buffer_unordered(64).for_each(async |bought| drop(bought.unwrap())).await;
+}
+
+/// Erases Ada, and kills that again and again, later each time, until an erasure comes to its end. `is_halfway` says
+/// whether it has erased a part.
+async fn erase_despite_kills(settings: &[(&str, &str)], is_halfway: impl AsyncFn() -> bool) {
+    let seed = seed();
+    println!("SHOP_TEST_SEED={seed}");
+    let (mut random, mut halfway) = (Random::new(seed), 0);
+    for kills in 0_u64.. {
+        let mut command = Binary::Management.command(settings);
+        command.args(["erase", "user", "1", "--confirm"]).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let mut erasure = command.spawn().unwrap();
+        let time = Duration::from_millis(kills * 5 + random.below(10));
+        if let Ok(end) = tokio::time::timeout(time, erasure.wait()).await {
+            assert!(end.unwrap().success());
+            return println!("{kills} kills, {halfway} of them halfway");
+        }
+        soon("kill", erasure.kill()).await.unwrap();
+        halfway += u64::from(is_halfway().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_erasures_are_completed_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let facing = Process::start(Binary::Facing, folder, &[]).await;
+    let (ada, eva) = (
+        r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#,
+        r#"{"email":"eva@example.com","name":"eva"}"#,
+    );
+    assert_eq!((post(&facing, "/users", ada).await, post(&facing, "/users", eva).await), (201, 201));
+    buy_many(&facing, 3_000, 300).await;
+    for price in ["much", "more"] {
+        append(folder, &format!(r#"{{"username":"Ada Lovelace","userid":"1","price":"{price}"}}"#)).await;
+    }
+    append(folder, r#"{"username":"eva","userid":"2","price":"much"}"#).await;
+    until("store them", async || stored(&facing, "1").await == 3_000 && stored(&facing, "2").await == 300)
+        .await;
+    until("dead-letter them", async || dead_lettered(&facing).await == 3).await;
+    let settings = [("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
+    erase_despite_kills(&settings, async || (1..3_000).contains(&stored(&facing, "1").await)).await;
+    assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 300));
+    assert_eq!(get(&facing.path("/users/1")).await.0, 404);
+    assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
+    let output = manage(folder, &["verify"]).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
+    assert!(facing.terminate().await.success());
+    for of_ada in ["ada@example.com", "Ada Lovelace"] {
+        assert_eq!(files_with(folder, of_ada), [] as [String; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_erasures_are_completed_on_kafka_and_mongodb() {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let management = kafka::start(Binary::Management, &servers, &[]).await;
+    let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    until("accept a purchase", async || buy(&facing, OF_EVA).await.0 == 201).await;
+    buy_many(&facing, 1_200, 99).await;
+    let are_stored = async |process: &Process, of_ada, of_eva| {
+        stored(process, "1").await == of_ada && stored(process, "2").await == of_eva
+    };
+    until("store them", async || are_stored(&management, 1_200, 100).await).await;
+    let settings = kafka::settings(&servers);
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    erase_despite_kills(&settings, async || (1..1_200).contains(&stored(&management, "1").await)).await;
+    assert!(are_stored(&management, 0, 100).await);
+    assert!(management.terminate().await.success());
+    let again =
+        kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
+    until("consume all of them", async || {
+        let ingest = get(&again.path("/health")).await.1["ingest"].clone();
+        ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(1_300)
+    })
+    .await;
+    assert!(are_stored(&again, 0, 100).await);
     assert!(again.terminate().await.success());
     facing.kill().await;
 }
