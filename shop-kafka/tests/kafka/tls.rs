@@ -8,11 +8,13 @@ use crate::fixture::KafkaFixture;
 use crate::logins::works;
 use crate::servers::{self, Tls};
 use crate::support::{purchase, read_all, soon};
+use futures_util::TryStreamExt as _;
 use shop_core::conformance::LogFixture as _;
-use shop_core::log::{DeadLetters as _, LogAdmin as _};
+use shop_core::log::{DeadLetters as _, LogAdmin as _, LogAdminExt as _};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, ErrorKind, Result, SystemClock, Timestamp};
 use shop_kafka::{KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism};
+use tokio::runtime::Handle;
 
 fn with_tls(tls: &Tls) -> impl FnOnce(&mut KafkaLogOptions) {
     |options| {
@@ -59,10 +61,17 @@ async fn a_login_with_scram_works_over_tls_with_a_known_authority() {
 }
 
 /// Tokens without a signature, which the broker of the tests accepts. Each expires soon.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Issuer {
     issued: AtomicUsize,
     is_unavailable: bool,
+    runtime: Handle,
+}
+
+impl Issuer {
+    fn new(is_unavailable: bool) -> Arc<Self> {
+        Arc::new(Self { issued: AtomicUsize::new(0), is_unavailable, runtime: Handle::current() })
+    }
 }
 
 const LIFETIME_MILLIS: i64 = 3_000;
@@ -72,6 +81,8 @@ impl OauthTokenProvider for Issuer {
         if self.is_unavailable {
             return Err(shop_core::Error::new(ErrorKind::Unavailable, "the issuer is unavailable"));
         }
+        // Panics in an async task, where it is never called.
+        self.runtime.block_on(tokio::task::yield_now());
         self.issued.fetch_add(1, Ordering::Relaxed);
         let now = SystemClock.now().as_millis();
         let (issued, expires) = (now / 1_000, (now + LIFETIME_MILLIS) / 1_000 + 60);
@@ -99,7 +110,7 @@ async fn tokens_are_presented_and_renewed() {
     for check in [open.log().sink().check(), open.log().dead_letters().check()] {
         soon("create the topics", check).await.unwrap();
     }
-    let issuer = Arc::new(Issuer::default());
+    let issuer = Issuer::new(false);
     let fixture = KafkaFixture::on_brokers_with(&tls.logins, |options| {
         with_tokens(&tls, &issuer)(options);
         options.topic = open.topic().to_owned();
@@ -118,17 +129,22 @@ async fn tokens_are_presented_and_renewed() {
         published.insert(purchase.id);
     }
     read_all(source.as_ref(), &published).await;
-    assert!(soon("scan", fixture.log().scan()).await.is_ok());
+    // A scan has a client of its own.
+    let scan = async { fixture.log().scan().await?.try_collect::<Vec<_>>().await };
+    let scanned = soon("scan", scan).await.unwrap();
+    let scanned: usize = scanned.iter().map(|batch| batch.records.len()).sum();
+    assert_eq!(scanned, published.len() + 1);
+    assert!(soon("scan the dead letters", fixture.log().pending_dead_letters()).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_token_and_a_missing_topic_are_explained() {
     let Some(tls) = servers::tls() else { return };
-    let without = Arc::new(Issuer { is_unavailable: true, ..Issuer::default() });
+    let without = Issuer::new(true);
     let fixture = KafkaFixture::on_brokers_with(&tls.logins, with_tokens(&tls, &without)).await;
     let error = soon("publish", fixture.log().sink().publish(&purchase(1))).await.unwrap_err();
     assert!(error.message().contains("issuer is unavailable"), "{error}");
-    let issuer = Arc::new(Issuer::default());
+    let issuer = Issuer::new(false);
     let fixture = KafkaFixture::on_brokers_with(&tls.logins, with_tokens(&tls, &issuer)).await;
     let error = soon("publish", fixture.log().sink().publish(&purchase(1))).await.unwrap_err();
     assert!(error.message().contains("is missing, and is not created here (OAUTHBEARER)"), "{error}");
