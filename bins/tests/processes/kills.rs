@@ -8,22 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::TryStreamExt;
 use rustix::process::Signal;
 use serde_json::Value;
-use shop_client::{
-    Durability, ListOrder, NewPurchase, Outcome, Price, Purchase, PurchaseId, Receipt, RetryPolicy, Selector,
-    ShopClient, Total, UserId,
-};
+use shop_client::{NewPurchase, PurchaseId, RetryPolicy, ShopClient, UserId};
 use shop_core::log::{LogAdmin, LogAdminExt as _};
-use shop_core::ports::{PurchaseQuery, PurchaseQueryExt};
-use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::{Mutex, RwLock};
 
-use crate::history::{self, Call, Entry, History, Sees, judge};
-use crate::process::{Binary, PATIENCE, Process, get, pause, plain, soon, until, within};
+use crate::history::{History, Outcome, Sees};
+use crate::process::{Binary, Process, get, pause, plain, soon, until};
 use crate::servers::Servers;
 
 const PURCHASES: u64 = 1_000;
@@ -60,12 +55,10 @@ pub(crate) fn seed() -> u64 {
     chosen("SHOP_TEST_SEED").unwrap_or_else(|| u64::from(nanos()))
 }
 
-/// The results of all calls.
+/// The results of all calls. The kills are timed by their number.
 #[derive(Default)]
 struct Results {
     history: History,
-    /// The number of calls that have returned. The kills are timed by it.
-    calls: AtomicU64,
     /// The number of redelivered records, as far as processes could report it.
     redelivered: AtomicU64,
 }
@@ -143,80 +136,36 @@ impl Pair {
         // Who is started anew is somewhere else.
         builder.retries(RetryPolicy::none()).build().unwrap()
     }
-
-    /// Buys without any key; an answer that never came may mean anything.
-    async fn buy_once(&self, purchase: &NewPurchase) -> history::Outcome {
-        let (user, price) = (&purchase.user_id, purchase.price);
-        let body = format!(r#"{{"username":"ada","userid":"{user}","price":{price}}}"#);
-        let request = self.http.post(format!("{}/buy", self.url.read().await)).body(body);
-        match request.send().await {
-            Err(error) if error.is_connect() => history::Outcome::NotApplied,
-            Err(_) => history::Outcome::Unknown,
-            Ok(answer) if answer.status() == 201 => {
-                let id = answer.headers()["x-purchase-id"].to_str().unwrap().parse().unwrap();
-                history::Outcome::Bought { id, offset: None }
-            }
-            Ok(answer) => {
-                let said = answer.text().await.unwrap_or_default();
-                if said.contains("not_sent") {
-                    history::Outcome::NotApplied
-                } else {
-                    history::Outcome::Unknown
-                }
-            }
-        }
-    }
-
-    /// Buys with a key.
-    async fn buy_keyed(&self, purchase: NewPurchase) -> history::Outcome {
-        match self.client().await.buy(purchase).await {
-            Ok(bought) => history::Outcome::Bought { id: bought.purchase.id, offset: None },
-            Err(error) if error.outcome() == Outcome::NotApplied => history::Outcome::NotApplied,
-            Err(_) => history::Outcome::Unknown,
-        }
-    }
 }
 
 /// Every other purchase has a key, and is repeated until it is acknowledged; the others are sent once. Now and then the
 /// user's purchases are read, including the one that was just bought.
-async fn buy(pair: &Pair, results: &Results, number: u64) {
-    let cents: Price = format!("{}.{:02}", number % 90, number % 100).parse().unwrap();
-    let purchase = NewPurchase::of(user_id(number % USERS)).named("ada").priced(cents).unwrap();
-    let keyed = purchase.clone().with_key(format!("order-{number}").parse().unwrap());
-    // The key determines the id.
-    let id = keyed.clone().into_purchase(SystemClock.now(), || SystemClock.fresh_id()).id;
-    let (user, price) = (purchase.user_id.clone(), purchase.price);
+async fn buy(pair: &Pair, history: &History, number: u64) {
+    let price = format!("{}.{:02}", number % 90, number % 100);
+    let user: UserId = format!("user-{}", number % USERS).parse().unwrap();
+    let purchase = NewPurchase::of(user.clone()).named("ada").priced(price).unwrap();
+    if !number.is_multiple_of(2) {
+        let url = pair.url.read().await.clone();
+        history.post(&pair.http, &url, &purchase).await;
+        return;
+    }
+    let keyed = purchase.with_key(format!("order-{number}").parse().unwrap());
     loop {
-        let is_keyed = number.is_multiple_of(2);
-        let call = Call::Buy { id: is_keyed.then_some(id), user: user.clone(), price };
-        let call = results.history.begin(call);
-        let outcome =
-            if is_keyed { pair.buy_keyed(keyed.clone()).await } else { pair.buy_once(&purchase).await };
-        results.calls.fetch_add(1, Ordering::Relaxed);
-        results.history.end(call, outcome.clone());
-        match outcome {
-            history::Outcome::Bought { id, .. } if number.is_multiple_of(64) => {
-                return read_own(pair, results, &user, id).await;
+        match history.buy(&pair.client().await, keyed.clone()).await {
+            Outcome::Bought { id, .. } if number.is_multiple_of(64) => {
+                history.sum(&pair.client().await, &user, Sees::Own(id)).await;
+                return;
             }
-            history::Outcome::Bought { .. } => return,
-            _ if !is_keyed => return,
+            Outcome::Bought { .. } => return,
             _ => pause().await,
         }
     }
 }
 
-/// Reads the sum of a user's purchases that includes this one, if the service can say.
-async fn read_own(pair: &Pair, results: &Results, user: &UserId, id: PurchaseId) {
-    let call = results.history.begin(Call::Sum { user: user.clone(), sees: Sees::Own(id) });
-    let receipt = Receipt::new(id, Durability::LocalDisk);
-    let summary = pair.client().await.user(user.clone()).waiting_for(&receipt).summary().await;
-    results.history.end(call, summary.map_or(history::Outcome::Unknown, history::Outcome::Summed));
-}
-
 /// One caller's share of a round.
 async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u64) {
     for number in (0..PURCHASES).filter(|number| number % CALLERS == caller) {
-        buy(&pair, &results, round * PURCHASES + number).await;
+        buy(&pair, &results.history, round * PURCHASES + number).await;
     }
 }
 
@@ -273,14 +222,14 @@ impl Plan<'_> {
         let (pair, results) = (Arc::new(Pair::start(folder, settings).await), Arc::new(Results::default()));
         let mut hits = BTreeMap::new();
         for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(self.rounds) {
-            let before = results.calls.load(Ordering::Relaxed);
+            let before = results.history.ended();
             let share =
                 |caller| tokio::spawn(buy_share(Arc::clone(&pair), Arc::clone(&results), round, caller));
             let load: Vec<_> = (0..CALLERS).map(share).collect();
             for _ in 0..=random.below(3) {
                 // Sometime during the round, by what has been answered so far.
                 let at = before + random.below(PURCHASES * 9 / 10);
-                until("answer that many calls", async || results.calls.load(Ordering::Relaxed) >= at).await;
+                until("answer that many calls", async || results.history.ended() >= at).await;
                 let victim = self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
                 let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
                 let pause = (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
@@ -292,7 +241,8 @@ impl Plan<'_> {
             }
         }
         println!("{hits:?}");
-        if let Err(missing) = count(&pair, &results).await {
+        println!("{} records came again", results.redelivered.load(Ordering::Relaxed));
+        if let Err(missing) = results.history.settle(&pair.client().await).await {
             self.report(&pair, &missing).await;
             panic!("{} acknowledged purchases are not stored", missing.len());
         }
@@ -335,69 +285,4 @@ impl Plan<'_> {
             }
         }
     }
-}
-
-/// Waits until all that was acknowledged is stored, and returns what is not. Asked for one by one: a store that reads
-/// everything for each page has no time left for what it is to store.
-async fn wait_for_all(
-    pair: &Pair,
-    acknowledged: &BTreeSet<PurchaseId>,
-    patience: Duration,
-) -> Result<(), BTreeSet<PurchaseId>> {
-    let client = pair.client().await;
-    let missing = Mutex::new(acknowledged.clone());
-    let one = async |id: &PurchaseId| {
-        while !matches!(PurchaseQuery::get(&client, id).await, Ok(Some(_))) {
-            pause().await;
-        }
-        missing.lock().await.remove(id);
-    };
-    let all = stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>();
-    tokio::time::timeout(patience, all).await.map_err(|_late| missing.into_inner())
-}
-
-/// Asserts that each acknowledged purchase is stored once, and that no call has returned what a correct service cannot.
-/// Returns those that are not stored.
-async fn count(pair: &Pair, results: &Results) -> Result<(), BTreeSet<PurchaseId>> {
-    let client = pair.client().await;
-    let bought = |entry: Entry| match entry.outcome {
-        history::Outcome::Bought { id, .. } => Some(id),
-        _ => None,
-    };
-    let acknowledged: BTreeSet<_> = results.history.entries().into_iter().filter_map(bought).collect();
-    // A store without an index reads everything for each page.
-    let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
-    wait_for_all(pair, &acknowledged, patience).await?;
-    for user in (0..USERS).map(user_id) {
-        let of_user = list_and_sum(&client, &results.history, &user);
-        within(patience, "list what the sum is of", of_user).await;
-    }
-    let redelivered = results.redelivered.load(Ordering::Relaxed);
-    let verdict = judge(&results.history.entries());
-    println!("{verdict}; {redelivered} records came again");
-    assert_eq!(verdict.violations, Vec::<String>::new());
-    Ok(())
-}
-
-/// Lists and sums up the purchases of a user, until count and total are of just these: what may have been taken may
-/// still be on its way, and a store that was killed with its service may need a moment.
-async fn list_and_sum(client: &ShopClient, history: &History, user: &UserId) {
-    loop {
-        let call = history.begin(Call::List { user: user.clone(), sees: Sees::All });
-        let all = Arc::new(client.clone()).scan(Selector::User(user.clone()), ListOrder::OldestFirst);
-        let Ok(listed) = all.try_collect::<Vec<Purchase>>().await else { continue };
-        history.end(call, history::Outcome::Listed(listed.clone()));
-        let call = history.begin(Call::Sum { user: user.clone(), sees: Sees::All });
-        let Ok(summary) = client.user(user.clone()).summary().await else { continue };
-        history.end(call, history::Outcome::Summed(summary));
-        if summary.count == listed.len() as u64 {
-            let total = Total::checked_sum(listed.iter().map(|purchase| purchase.price)).unwrap();
-            assert_eq!(summary.total_spent, total, "{user}");
-            return;
-        }
-    }
-}
-
-fn user_id(number: u64) -> UserId {
-    format!("user-{number}").parse().unwrap()
 }

@@ -1,17 +1,15 @@
 //! Several managements share a topic: one dies, all are restarted in turn, under load.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use shop_client::{ListOrder, NewPurchase, PurchaseId, Selector, ShopClient};
-use shop_core::ports::PurchaseQueryExt;
-use tokio::sync::{Mutex, RwLock};
+use shop_client::{NewPurchase, PurchaseId, ShopClient};
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use crate::history::{History, Outcome};
 use crate::kafka::start;
 use crate::process::{Binary, Process, get, pause, soon, until};
 use crate::servers::Servers;
@@ -35,7 +33,7 @@ struct Load {
     url: RwLock<String>,
     stop: CancellationToken,
     next: AtomicU64,
-    acknowledged: Mutex<BTreeSet<PurchaseId>>,
+    history: History,
 }
 
 impl Load {
@@ -44,15 +42,13 @@ impl Load {
         let bought = async {
             loop {
                 let client = ShopClient::builder(self.url.read().await.clone()).build().unwrap();
-                match client.buy(new.clone()).await {
-                    Ok(bought) => return bought,
-                    Err(_again) => pause().await,
+                match self.history.buy(&client, new.clone()).await {
+                    Outcome::Bought { id, .. } => return id,
+                    _ => pause().await,
                 }
             }
         };
-        let id = soon("buy", bought).await.purchase.id;
-        self.acknowledged.lock().await.insert(id);
-        id
+        soon("buy", bought).await
     }
 
     async fn buy(self: Arc<Self>) {
@@ -129,17 +125,5 @@ async fn rebalances_lose_no_purchase() {
 
     load.stop.cancel();
     join_all(callers).await;
-    let acknowledged = load.acknowledged.lock().await;
-    let client = Arc::new(management.client());
-    let mut listed = Vec::new();
-    until("store everything that was acknowledged", async || {
-        let all = Arc::clone(&client).scan(Selector::All, ListOrder::OldestFirst);
-        let all: Vec<_> = all.try_collect().await.unwrap_or_default();
-        listed = all.into_iter().map(|purchase| purchase.id).collect();
-        listed.len() >= acknowledged.len()
-    })
-    .await;
-    let ids: BTreeSet<_> = listed.iter().copied().collect();
-    println!("acknowledged {}, stored {}", acknowledged.len(), listed.len());
-    assert_eq!((ids.len(), &ids), (listed.len(), &*acknowledged));
+    load.history.settle(&management.client()).await.unwrap();
 }

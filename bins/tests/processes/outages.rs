@@ -2,22 +2,21 @@
 //!
 //! `SHOP_TEST_OUTAGE_SECONDS` says how long; 5 unless set.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tokio::sync::Mutex;
+use shop_client::NewPurchase;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::history::History;
 use crate::kafka::start;
-use crate::process::{Binary, Process, get, plain, stored, until};
+use crate::process::{Binary, Process, get, plain, until};
 use crate::servers::Servers;
 
 const CALLERS: u64 = 16;
-const BODY: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
 #[expect(clippy::disallowed_methods, reason = "a long run is asked for so")]
 fn length() -> Duration {
@@ -33,36 +32,34 @@ const PACE: Duration = Duration::from_millis(64);
 #[derive(Default)]
 struct Load {
     stop: CancellationToken,
-    /// The ids of the purchases that were answered with 201.
-    acknowledged: Mutex<BTreeSet<String>>,
+    history: History,
     refused: AtomicU64,
 }
 
 impl Load {
-    async fn buy(self: Arc<Self>, url: String) {
-        let http = plain();
+    async fn buy(self: Arc<Self>, caller: u64, url: String) {
+        let (http, user) = (plain(), format!("user-{caller}"));
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.stop.is_cancelled() {
+        for number in 0_u64.. {
             pace.tick().await;
-            let request = http.post(&url).header("content-type", "application/json").body(BODY);
+            if self.stop.is_cancelled() {
+                return;
+            }
+            let price = format!("{}.99", number % 90);
+            let new = NewPurchase::of(user.clone()).named("ada").priced(price).unwrap();
             let begun = Instant::now();
-            let answer = request.send().await.unwrap();
-            let headers = answer.headers().clone();
-            match answer.status().as_u16() {
-                201 => {
-                    let id = headers["x-purchase-id"].to_str().unwrap().to_owned();
-                    assert!(self.acknowledged.lock().await.insert(id));
-                }
+            let (status, headers, body) = self.history.post(&http, &url, &new).await.unwrap();
+            match status {
+                201 => {}
                 503 => {
                     assert!(headers.contains_key("retry-after"));
-                    let body = answer.text().await.unwrap();
                     assert!(body.contains("outcome") && body.contains("idempotency_key"), "{body}");
                     // The deadline is 5 s; whatever is slower than this has none.
                     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
                     self.refused.fetch_add(1, Ordering::Relaxed);
                 }
-                status => panic!("{status}: {:?}", answer.text().await),
+                status => panic!("{status}: {body}"),
             }
         }
     }
@@ -92,21 +89,17 @@ async fn long_outage_of_store_or_broker_loses_no_purchase() {
     until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
     let load = Arc::new(Load::default());
     let callers: Vec<_> =
-        (0..CALLERS).map(|_| tokio::spawn(Arc::clone(&load).buy(facing.path("/buy")))).collect();
+        (0..CALLERS).map(|caller| tokio::spawn(Arc::clone(&load).buy(caller, facing.url.clone()))).collect();
     until("store something", async || carried(&management).await > 100).await;
 
     servers.ctl("kill", "mongo").await;
-    let before = load.acknowledged.lock().await.len();
+    let before = load.history.bought();
     let curve = memory_during(&management, length()).await;
-    let bought = load.acknowledged.lock().await.len() - before;
+    let bought = load.history.bought() - before;
     println!("store away for {:?}: {bought} bought meanwhile, {curve:?} MiB of memory", length());
     servers.ctl("start", "mongo").await;
     let back = Instant::now();
-    until("catch up", async || {
-        let acknowledged = load.acknowledged.lock().await.len() as u64;
-        carried(&management).await + 500 > acknowledged
-    })
-    .await;
+    until("catch up", async || carried(&management).await + 500 > load.history.bought() as u64).await;
     println!("caught up after {:?}, while buying went on", back.elapsed());
 
     let refused = load.refused.load(Ordering::Relaxed);
@@ -114,25 +107,17 @@ async fn long_outage_of_store_or_broker_loses_no_purchase() {
     let curve = memory_during(&facing, length()).await;
     until("be refused", async || load.refused.load(Ordering::Relaxed) > refused).await;
     servers.ctl("start", "kafka").await;
-    let bought = load.acknowledged.lock().await.len();
-    until("accept purchases again", async || load.acknowledged.lock().await.len() > bought + 100).await;
+    let bought = load.history.bought();
+    until("accept purchases again", async || load.history.bought() > bought + 100).await;
     println!("broker away for {:?}: {curve:?} MiB of memory in facing", length());
 
     load.stop.cancel();
     for caller in join_all(callers).await {
         caller.unwrap();
     }
-    let acknowledged = load.acknowledged.lock().await.len() as u64;
-    let refused = load.refused.load(Ordering::Relaxed);
-    until("store everything", async || carried(&management).await >= acknowledged).await;
-    let mut all = 0;
-    until("store everything", async || {
-        all = stored(&management, "u1").await;
-        all >= acknowledged
-    })
-    .await;
-    println!("acknowledged {acknowledged}, refused {refused}, stored {all}");
-    // What was refused with an unknown outcome may be there besides.
-    assert!(all <= acknowledged + refused);
+    let bought = load.history.bought();
+    until("store everything", async || carried(&management).await >= bought as u64).await;
+    println!("{} were refused", load.refused.load(Ordering::Relaxed));
+    load.history.settle(&management.client()).await.unwrap();
     assert_eq!(get(&management.path("/health")).await.1["ingest"]["dead_lettered"], 0);
 }

@@ -2,7 +2,6 @@
 //! the other can be rebuilt.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::backends::{Place, Views};
 use super::ledger::Ledger;
@@ -77,12 +76,12 @@ async fn survive(place: Place<'_>) {
     let ledger = Arc::new(Ledger::new(&pair.users, &pair.orders));
     let mut kills = 0;
     for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(ROUNDS) {
-        let before = ledger.calls.load(Ordering::Relaxed);
+        let before = ledger.history.ended();
         let share = |caller| tokio::spawn(share(Arc::clone(&ledger), round, caller));
         let load: Vec<_> = (0..CALLERS).map(share).collect();
         for _ in 0..=random.below(2) {
             let at = before + random.below((USERS + ORDERS) * 9 / 10);
-            until("answer that many calls", async || ledger.calls.load(Ordering::Relaxed) >= at).await;
+            until("answer that many calls", async || ledger.history.ended() >= at).await;
             pair.kill_one(random.below(2) == 0, &ledger).await;
             kills += 1;
         }

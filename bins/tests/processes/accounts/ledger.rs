@@ -1,38 +1,40 @@
-//! The acknowledged users and orders, and their count at the end.
+//! Users are registered and orders are placed; what was acknowledged is counted at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use futures_util::{StreamExt, stream};
 use shop_client::{RetryPolicy, ShopClient};
-use shop_core::orders::{NewOrder, Order, Placement};
-use shop_core::users::{NewUser, Registration, User, UserNumber};
-use tokio::sync::{Mutex, RwLock};
+use shop_core::orders::{NewOrder, Order, OrderNumber};
+use shop_core::users::{NewUser, User, UserNumber};
+use tokio::sync::RwLock;
 
 use super::backends::{Place, Views};
+use crate::history::History;
 use crate::process::{Process, get, plain, until};
 
-/// The registered users and the placed orders, as acknowledged.
+/// Of as many rows one is read after it was acknowledged.
+const READ: u64 = 8;
+
+/// Requests for users and orders, which are written down.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    users: Mutex<BTreeMap<i64, User>>,
-    orders: Mutex<BTreeMap<i64, Order>>,
+    pub(crate) history: Arc<History>,
+    /// The greatest number of a user so far.
+    users: AtomicI64,
     /// Where users and where orders are to be found now.
     urls: RwLock<(String, String)>,
-    /// Calls that were answered in any way.
-    pub(crate) calls: AtomicU64,
     http: reqwest::Client,
 }
 
 impl Ledger {
     pub(crate) fn new(users: &Process, orders: &Process) -> Self {
-        Self {
-            users: Mutex::default(),
-            orders: Mutex::default(),
-            urls: RwLock::new((users.url.clone(), orders.url.clone())),
-            calls: AtomicU64::new(0),
-            http: plain(),
-        }
+        Self { urls: RwLock::new((users.url.clone(), orders.url.clone())), http: plain(), ..Self::default() }
+    }
+
+    /// One whose calls are written down there.
+    pub(crate) fn of(history: Arc<History>) -> Self {
+        Self { history, http: plain(), ..Self::default() }
     }
 
     pub(crate) async fn moved(&self, users: &Process, orders: &Process) {
@@ -45,66 +47,51 @@ impl Ledger {
         builder.retries(RetryPolicy::none()).build().unwrap()
     }
 
-    /// Registers user `number`, once; answers whether that was acknowledged.
+    /// Registers user `number`, once; returns whether that was acknowledged. Some are read afterwards.
     pub(crate) async fn register(&self, number: u64) -> bool {
         let email = format!("user-{number}@example.com").parse().unwrap();
         let new = NewUser::new(format!("user-{number}").parse().unwrap(), email, "Ada".parse().unwrap());
         let client = self.client(&self.urls.read().await.0);
-        let registered = client.users().register(&new).await;
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let user = match registered {
-            Ok(Registration::Registered(user) | Registration::AlreadyRegistered(user)) => user,
-            Ok(other) => panic!("user {number}: {other:?}"),
-            Err(_away) => return false,
-        };
-        assert_eq!(user, new.with_id(user.id));
-        let first = self.users.lock().await.insert(user.id.get(), user.clone());
-        assert!(first.is_none_or(|first| first == user), "a number was given out twice: {user:?}");
+        let Some(id) = self.history.register(&client, new).await else { return false };
+        self.users.fetch_max(id.get(), Ordering::Relaxed);
+        if number.is_multiple_of(READ) {
+            self.history.find_user(&client, id).await;
+        }
         true
     }
 
-    /// Places order `number` of one of those who are registered, once; answers whether that was acknowledged.
+    /// Places order `number` of one of the first ten users, once; returns whether that was acknowledged. Some are read
+    /// afterwards, and what the users' role knows of them.
     pub(crate) async fn place(&self, number: u64) -> bool {
-        let Some(user) = self.some_user(number).await else { return false };
+        let wanted = i64::try_from(1 + number % 10).unwrap();
+        if self.users.load(Ordering::Relaxed) < wanted {
+            return false;
+        }
         let product = format!("Notebook {number}").parse().unwrap();
         let price = format!("{number}.50").parse().unwrap();
-        let new = NewOrder::new(format!("order-{number}").parse().unwrap(), user, product, 2, price);
-        let client = self.client(&self.urls.read().await.1);
-        let placed = client.orders().place(&new).await;
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let order = match placed {
-            Ok(Placement::Placed(order) | Placement::AlreadyPlaced(order)) => order,
-            // The user's event is not consumed yet, or the service is unavailable.
-            Ok(Placement::UnknownUser) | Err(_) => return false,
-            Ok(other) => panic!("order {number}: {other:?}"),
-        };
-        assert_eq!(order, new.with_id(order.id));
-        let first = self.orders.lock().await.insert(order.id.get(), order.clone());
-        assert!(first.is_none_or(|first| first == order), "a number was given out twice: {order:?}");
+        let (key, user) = (format!("order-{number}").parse().unwrap(), UserNumber::new(wanted));
+        let (users, orders) = self.urls.read().await.clone();
+        let orders = self.client(&orders);
+        let new = NewOrder::new(key, user, product, 2, price);
+        let Some(id) = self.history.place(&orders, new).await else { return false };
+        if number.is_multiple_of(READ) {
+            self.history.find_order(&orders, id).await;
+            self.history.find_user(&self.client(&users), user).await;
+        }
         true
-    }
-
-    /// One of the first ten who were acknowledged by then, the same for each number from then on.
-    async fn some_user(&self, number: u64) -> Option<UserNumber> {
-        let wanted = i64::try_from(1 + number % 10).unwrap();
-        let users = self.users.lock().await;
-        users.contains_key(&wanted).then_some(UserNumber::new(wanted))
     }
 
     /// Everything that was acknowledged is there, as it was; and its event was published and consumed.
     pub(crate) async fn count(&self, place: &Place<'_>, users: &Process, orders: &Process) -> Views {
-        let (registered, placed) = (self.users.lock().await.clone(), self.orders.lock().await.clone());
-        assert_without_gaps(&registered);
-        assert_without_gaps(&placed);
+        let (registered, placed) = (self.history.registered(), self.history.placed());
         let (of_users, of_orders) = (self.client(&users.url), self.client(&orders.url));
-        let found = async |user: &User| {
-            assert_eq!(of_users.users().get(user.id).await.unwrap().as_ref(), Some(user));
-        };
-        stream::iter(registered.values()).map(found).buffer_unordered(8).collect::<()>().await;
-        let found = async |order: &Order| {
-            assert_eq!(of_orders.orders().get(order.id).await.unwrap().as_ref(), Some(order));
-        };
-        stream::iter(placed.values()).map(found).buffer_unordered(8).collect::<()>().await;
+        for id in registered.keys().copied().map(UserNumber::new) {
+            until("read a user", async || self.history.find_user(&of_users, id).await).await;
+        }
+        for id in placed.keys().copied().map(OrderNumber::new) {
+            until("read an order", async || self.history.find_order(&of_orders, id).await).await;
+        }
+        self.history.assert_correct();
 
         until("show everything", async || outbox(users, "users").await == Some(0)).await;
         until("show everything", async || outbox(orders, "orders").await == Some(0)).await;
@@ -132,12 +119,6 @@ impl Ledger {
         );
         expected
     }
-}
-
-/// Numbers from 1, none left out.
-fn assert_without_gaps<T>(rows: &BTreeMap<i64, T>) {
-    let count = i64::try_from(rows.len()).unwrap();
-    assert!(rows.keys().copied().eq(1..=count), "{:?}", rows.keys());
 }
 
 /// How many events a role has still to tell.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use shop_client::{Price, Purchase, PurchaseId, Summary, Total, UserId};
 
-use super::{Call, Entry, Outcome, Sees};
+use super::{Call, Entry, Outcome, Sees, rows};
 
 /// Of more purchases than these it is not tried which of them a sum includes.
 const MAX_TRIED: usize = 12;
@@ -41,7 +41,7 @@ struct Bought {
     begin: u64,
     /// When it was first acknowledged.
     acknowledged: Option<u64>,
-    offset: Option<u64>,
+    position: Option<(u32, u64)>,
     /// It may have been written more than once.
     is_repeated: bool,
 }
@@ -75,18 +75,19 @@ enum Found<'a> {
 pub(crate) fn judge(entries: &[Entry]) -> Verdict {
     let mut users: BTreeMap<&UserId, UserHistory<'_>> = BTreeMap::new();
     for entry in entries {
-        let (Call::Buy { user, .. } | Call::List { user, .. } | Call::Sum { user, .. }) = &entry.call;
-        users.entry(user).or_default().add(entry);
+        if let Call::Buy { user, .. } | Call::List { user, .. } | Call::Sum { user, .. } = &entry.call {
+            users.entry(user).or_default().add(entry);
+        }
     }
-    let mut verdict = Verdict::default();
-    let mut offsets = BTreeMap::new();
+    let mut verdict = Verdict { violations: rows::judge(entries), ..Verdict::default() };
+    let mut positions = BTreeMap::new();
     for (user, history) in &users {
         history.judge_reads(user, &mut verdict);
         history.judge_order(user, &mut verdict);
         verdict.acknowledged += history.bought.values().filter(|one| one.acknowledged.is_some()).count();
         for (id, bought) in &history.bought {
-            let Some(other) = bought.offset.and_then(|offset| offsets.insert(offset, *id)) else { continue };
-            verdict.violations.push(format!("{id} and {other} were acknowledged with one offset"));
+            let Some(other) = bought.position.and_then(|at| positions.insert(at, *id)) else { continue };
+            verdict.violations.push(format!("{id} and {other} were acknowledged with one position"));
         }
     }
     verdict
@@ -97,10 +98,10 @@ impl<'a> UserHistory<'a> {
         let Entry { begin, end, call, outcome } = entry;
         let read = |sees: &Sees, found| Read { begin: *begin, end: *end, sees: *sees, found };
         match (call, outcome) {
-            (Call::Buy { id: _, price, .. }, Outcome::Bought { id, offset }) => {
+            (Call::Buy { id: _, price, .. }, Outcome::Bought { id, position }) => {
                 let bought = self.attempt(*id, *price, *begin);
                 if bought.acknowledged.is_none() {
-                    (bought.acknowledged, bought.offset) = (Some(*end), *offset);
+                    (bought.acknowledged, bought.position) = (Some(*end), *position);
                 }
             }
             (Call::Buy { id: Some(id), price, .. }, Outcome::Unknown) => {
@@ -119,7 +120,7 @@ impl<'a> UserHistory<'a> {
     }
 
     fn attempt(&mut self, id: PurchaseId, price: Price, begin: u64) -> &mut Bought {
-        let new = Bought { price, begin, acknowledged: None, offset: None, is_repeated: false };
+        let new = Bought { price, begin, acknowledged: None, position: None, is_repeated: false };
         let bought = self.bought.entry(id).and_modify(|bought| bought.is_repeated = true).or_insert(new);
         bought.begin = bought.begin.min(begin);
         bought
@@ -142,7 +143,7 @@ impl<'a> UserHistory<'a> {
     }
 
     /// What a read must include.
-    fn required(&self, read: &Read<'_>, seen: &Seen) -> BTreeSet<PurchaseId> {
+    fn required(&self, read: &Read<'_>, seen: &Seen<PurchaseId>) -> BTreeSet<PurchaseId> {
         let mut required = seen.before(read.begin);
         match read.sees {
             Sees::Earlier => {}
@@ -208,9 +209,9 @@ impl<'a> UserHistory<'a> {
 
     /// The order in the log is that in which the purchases were made.
     fn judge_order(&self, user: &UserId, verdict: &mut Verdict) {
-        let offsets = self.bought.iter().filter_map(|(id, bought)| Some((*id, bought.offset?)));
+        let positions = self.bought.iter().filter_map(|(id, bought)| Some((*id, bought.position?)));
         // Not the same one for two of them, either: see `judge`.
-        self.judge_sequence(user, "offset", &offsets.collect(), verdict);
+        self.judge_sequence(user, "position", &positions.collect(), verdict);
     }
 
     /// A purchase that began when another one was acknowledged does not have a smaller `what`.
@@ -225,18 +226,8 @@ impl<'a> UserHistory<'a> {
             let end = bought.acknowledged.filter(|_| !bought.is_repeated)?;
             Some((bought.begin, end, *keys.get(id)?, *id))
         };
-        let mut begun: Vec<_> = self.bought.iter().filter_map(of).collect();
-        let mut ended = begun.clone();
-        begun.sort_unstable();
-        ended.sort_unstable_by_key(|(_, end, ..)| *end);
-        let (mut ended, mut greatest) = (ended.into_iter().peekable(), None);
-        for (begin, _, key, id) in begun {
-            while let Some((.., earlier, _)) = ended.next_if(|(_, end, ..)| *end < begin) {
-                greatest = greatest.max(Some(earlier));
-            }
-            if greatest.is_some_and(|greatest| key < greatest) {
-                verdict.violations.push(format!("{user} bought {id} later, but its {what} is {key:?}"));
-            }
+        for (id, key) in overtaken(self.bought.iter().filter_map(of).collect()) {
+            verdict.violations.push(format!("{user} bought {id} later, but its {what} is {key:?}"));
         }
     }
 
@@ -260,6 +251,20 @@ impl<'a> UserHistory<'a> {
             0..=MAX_TRIED => is_sum_of_some(required_prices, &possible, more, found.total_spent),
             count => more <= count,
         });
+        // A list of as many that was read before or after is of the same ones.
+        let is_exact = self.reads.iter().all(|other| match other.found {
+            Found::List(list) if list.len() as u64 == found.count => {
+                let is_apart = other.end < read.begin || read.end < other.begin;
+                !is_apart
+                    || Total::checked_sum(list.iter().map(|one| one.price)).unwrap() == found.total_spent
+            }
+            _ => true,
+        });
+        if !is_exact {
+            verdict
+                .violations
+                .push(format!("{user} found {found:?}, which is not the sum of as many listed"));
+        }
         if !is_possible {
             let (Sees::Own(id), 1) = (read.sees, required.len()) else {
                 return verdict.violations.push(format!("{user} found {found:?} at {}", read.begin));
@@ -280,19 +285,40 @@ fn is_sum_of_some(sum: Total, prices: &[Price], count: usize, total: Total) -> b
     is_sum_of_some(with, others, count - 1, total) || is_sum_of_some(sum, others, count, total)
 }
 
-/// What was seen by the end of each read.
-#[derive(Debug, Default)]
-struct Seen(BTreeMap<PurchaseId, u64>);
+/// Of calls with their begin, end, key and id: those with a smaller key than one that had ended when they began.
+pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(mut begun: Vec<(u64, u64, K, I)>) -> Vec<(I, K)> {
+    let mut ended = begun.clone();
+    begun.sort_unstable();
+    ended.sort_unstable_by_key(|(_, end, ..)| *end);
+    let (mut ended, mut greatest) = (ended.into_iter().peekable(), None);
+    let mut is_overtaken = |(begin, _, key, id)| {
+        while let Some((.., earlier, _)) = ended.next_if(|(_, end, ..)| *end < begin) {
+            greatest = greatest.max(Some(earlier));
+        }
+        greatest.is_some_and(|greatest| key < greatest).then_some((id, key))
+    };
+    begun.into_iter().filter_map(|call| is_overtaken(call)).collect()
+}
 
-impl Seen {
-    fn add(&mut self, end: u64, ids: impl Iterator<Item = PurchaseId>) {
+/// What was seen by the end of each read.
+#[derive(Debug)]
+pub(super) struct Seen<K>(BTreeMap<K, u64>);
+
+impl<K> Default for Seen<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Copy> Seen<K> {
+    pub(super) fn add(&mut self, end: u64, ids: impl Iterator<Item = K>) {
         for id in ids {
             let first = self.0.entry(id).or_insert(end);
             *first = end.min(*first);
         }
     }
 
-    fn before(&self, begin: u64) -> BTreeSet<PurchaseId> {
+    pub(super) fn before(&self, begin: u64) -> BTreeSet<K> {
         self.0.iter().filter(|(_, end)| **end < begin).map(|(id, _)| *id).collect()
     }
 }

@@ -44,7 +44,7 @@ impl Script {
     }
 
     fn buy(self, number: u128) -> Self {
-        let outcome = Outcome::Bought { id: id(number), offset: Some(u64::try_from(number).unwrap()) };
+        let outcome = Outcome::Bought { id: id(number), position: Some((0, u64::try_from(number).unwrap())) };
         self.call(buy(number), outcome)
     }
 
@@ -154,12 +154,13 @@ fn inexact_sums_are_found() {
     assert_found(&three().sum(Sees::All, &[1, 4]), "found Summary");
     assert_found(&three().sum(Sees::Earlier, &[1, 2, 3, 4]), "found Summary");
     assert_found(&three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]), "found Summary");
+    assert_found(&three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]), "not the sum of as many");
 }
 
 #[test]
 fn wrong_order_is_found() {
     assert_found(&three().list(Sees::All, &[2, 1]), "another order");
-    assert_found(&Script::default().buy(2).buy(1), "its offset is 1");
+    assert_found(&Script::default().buy(2).buy(1), "its position is (0, 1)");
     assert_found(&Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]), "its time is");
     // Of two at a time either may be the first.
     let mut entries = Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]).entries();
@@ -168,7 +169,7 @@ fn wrong_order_is_found() {
 }
 
 #[test]
-fn offsets_given_out_twice_are_found() {
-    let again = Outcome::Bought { id: id(3), offset: Some(1) };
-    assert_found(&Script::default().buy(1).call(buy(3), again), "with one offset");
+fn positions_given_out_twice_are_found() {
+    let again = Outcome::Bought { id: id(3), position: Some((0, 1)) };
+    assert_found(&Script::default().buy(1).call(buy(3), again), "with one position");
 }

@@ -1,16 +1,19 @@
 //! Histories: what each call to the services was, when it began and ended, and what came of it.
 //!
-//! [`judge`] finds what no correct service can have done, in the whole history and not only in what is left at the end.
+//! [`History::judge`] finds what no correct service can have done, in the whole history and not only in what is left at the end.
 
+mod calls;
 mod judge;
-#[cfg(test)]
 mod judge_test;
+mod rows;
+mod rows_test;
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use shop_client::{Price, Purchase, PurchaseId, Summary, UserId};
-
-pub(crate) use judge::judge;
+use shop_core::orders::{NewOrder, Order, OrderNumber};
+use shop_core::users::{NewUser, User, UserNumber};
 
 /// A call to a service.
 #[derive(Debug, Clone)]
@@ -30,6 +33,12 @@ pub(crate) enum Call {
         user: UserId,
         sees: Sees,
     },
+    Register(NewUser),
+    Place(NewOrder),
+    FindUser(UserNumber),
+    FindOrder(OrderNumber),
+    /// Reads the orders of a user, as far as the users' role knows them.
+    OrdersOf(UserNumber),
 }
 
 /// What a read that succeeds must include.
@@ -48,11 +57,20 @@ pub(crate) enum Sees {
 pub(crate) enum Outcome {
     Bought {
         id: PurchaseId,
-        /// The offset in the log, if the receipt has one.
-        offset: Option<u64>,
+        /// The partition and the offset in the log, if the receipt has them.
+        position: Option<(u32, u64)>,
     },
     Listed(Vec<Purchase>),
     Summed(Summary),
+    Registered(User),
+    Placed(Order),
+    /// The user is not known to the orders' role yet.
+    UnknownUser,
+    FoundUser(Option<User>),
+    FoundOrder(Option<Order>),
+    OrdersFound(Vec<OrderNumber>),
+    /// What no correct service returns.
+    Unexpected(String),
     /// It has certainly had no effect.
     NotApplied,
     /// It may have had its effect, or may still have it.
@@ -61,11 +79,11 @@ pub(crate) enum Outcome {
 
 /// A call with its begin and its end, in the order of all begins and ends.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) begin: u64,
-    pub(crate) end: u64,
-    pub(crate) call: Call,
-    pub(crate) outcome: Outcome,
+struct Entry {
+    begin: u64,
+    end: u64,
+    call: Call,
+    outcome: Outcome,
 }
 
 /// The calls so far.
@@ -76,6 +94,9 @@ pub(crate) struct History(Mutex<Entries>);
 struct Entries {
     /// The number of begins and ends.
     time: u64,
+    /// The number of calls that have ended.
+    ended: u64,
+    acknowledged: BTreeSet<PurchaseId>,
     entries: Vec<Entry>,
 }
 
@@ -98,12 +119,34 @@ impl History {
     pub(crate) fn end(&self, call: usize, outcome: Outcome) {
         let mut entries = self.0.lock().unwrap();
         let end = entries.tick();
+        entries.ended += 1;
+        if let Outcome::Bought { id, .. } = &outcome {
+            entries.acknowledged.insert(*id);
+        }
         let entry = &mut entries.entries[call];
         (entry.end, entry.outcome) = (end, outcome);
     }
 
+    /// Makes a call, and writes it down.
+    async fn record(&self, call: Call, outcome: impl Future<Output = Outcome> + Send) -> Outcome {
+        let call = self.begin(call);
+        let outcome = outcome.await;
+        self.end(call, outcome.clone());
+        outcome
+    }
+
+    /// The number of calls that have ended.
+    pub(crate) fn ended(&self) -> u64 {
+        self.0.lock().unwrap().ended
+    }
+
+    /// The number of acknowledged purchases.
+    pub(crate) fn bought(&self) -> usize {
+        self.0.lock().unwrap().acknowledged.len()
+    }
+
     /// All calls, in the order in which they began.
-    pub(crate) fn entries(&self) -> Vec<Entry> {
+    fn entries(&self) -> Vec<Entry> {
         self.0.lock().unwrap().entries.clone()
     }
 }

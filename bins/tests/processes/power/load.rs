@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use shop_client::{NewPurchase, PurchaseId, RetryPolicy, ShopClient, UserId};
-use shop_core::ports::{PageLimit, PurchaseSink as _};
+use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock, SystemClock, Timestamp};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::Mutex;
@@ -30,18 +30,17 @@ struct Order {
 }
 
 impl Order {
-    fn call(&self) -> (Call, NewPurchase) {
+    fn purchase(&self) -> NewPurchase {
         let price = format!("{}.{:02}", self.number % 90, self.number % 97);
         let new = NewPurchase::of(self.user.clone()).named("ada").priced(price).unwrap();
-        let call = Call::Buy { id: Some(self.id), user: self.user.clone(), price: new.price };
-        (call, new.with_key(self.id.to_string().parse().unwrap()))
+        new.with_key(self.id.to_string().parse().unwrap())
     }
 }
 
 /// Calls to the services over all boots of a disk.
 #[derive(Default)]
 pub(super) struct Load {
-    pub(super) history: History,
+    pub(super) history: Arc<History>,
     pub(super) ledger: Ledger,
     unanswered: Mutex<Vec<Order>>,
     /// The services of this boot are no more.
@@ -74,7 +73,8 @@ impl Place {
 
 impl Load {
     pub(super) fn new() -> Self {
-        Self { http: plain(), ..Self::default() }
+        let history = Arc::<History>::default();
+        Self { ledger: Ledger::of(Arc::clone(&history)), history, http: plain(), ..Self::default() }
     }
 
     pub(super) fn client(&self, url: &str) -> ShopClient {
@@ -122,27 +122,17 @@ impl Load {
                 continue;
             }
             if number.is_multiple_of(4) {
-                self.sum(&client, &user, Sees::Own(id)).await;
+                self.history.sum(&client, &user, Sees::Own(id)).await;
             }
             if number.is_multiple_of(16) {
-                self.list(&client, &user, Sees::Own(id)).await;
+                self.history.list(&client, &user, Sees::Own(id)).await;
             }
         }
     }
 
     async fn send(&self, client: &ShopClient, order: Order) -> bool {
-        let (call, purchase) = order.call();
-        let call = self.history.begin(call);
-        match client.buy(purchase).await {
-            Ok(bought) => {
-                let offset = bought.receipt.position.map(|position| position.offset);
-                self.history.end(call, Outcome::Bought { id: bought.purchase.id, offset });
-                return true;
-            }
-            Err(error) if error.outcome() == shop_client::Outcome::NotApplied => {
-                self.history.end(call, Outcome::NotApplied);
-            }
-            Err(_) => self.history.end(call, Outcome::Unknown),
+        if let Outcome::Bought { .. } = self.history.buy(client, order.purchase()).await {
+            return true;
         }
         self.unanswered.lock().await.push(order);
         pause().await;
@@ -164,36 +154,10 @@ impl Load {
             if self.is_over() {
                 return;
             }
-            self.list(&client, user, Sees::Earlier).await;
-            self.sum(&client, user, Sees::Earlier).await;
+            self.history.list(&client, user, Sees::Earlier).await;
+            self.history.sum(&client, user, Sees::Earlier).await;
             pause().await;
         }
-    }
-
-    /// Lists the purchases of a user, by small pages.
-    pub(super) async fn list(&self, client: &ShopClient, user: &UserId, sees: Sees) -> bool {
-        let call = self.history.begin(Call::List { user: user.clone(), sees });
-        let size = PageLimit::new(50).unwrap();
-        let mut purchases = client.user(user.clone()).oldest_first().page_size(size);
-        if let Sees::Own(id) = sees {
-            purchases = purchases.waiting_for(&receipt(id));
-        }
-        let listed = purchases.purchases().try_collect().await;
-        let is_listed = listed.is_ok();
-        self.history.end(call, listed.map_or(Outcome::Unknown, Outcome::Listed));
-        is_listed
-    }
-
-    pub(super) async fn sum(&self, client: &ShopClient, user: &UserId, sees: Sees) -> bool {
-        let call = self.history.begin(Call::Sum { user: user.clone(), sees });
-        let mut purchases = client.user(user.clone());
-        if let Sees::Own(id) = sees {
-            purchases = purchases.waiting_for(&receipt(id));
-        }
-        let summed = purchases.summary().await;
-        let is_summed = summed.is_ok();
-        self.history.end(call, summed.map_or(Outcome::Unknown, Outcome::Summed));
-        is_summed
     }
 
     /// Registers users one after the other, each until it is acknowledged.
@@ -225,11 +189,13 @@ impl Load {
         let sink = log.sink();
         let buy = async |number: u64| {
             let user = format!("old-{}", number % 4).parse().unwrap();
-            let (call, new) = Order { id: uuid::Uuid::new_v4().into(), user, number }.call();
+            let order = Order { id: uuid::Uuid::new_v4().into(), user, number };
+            let new = order.purchase();
+            let call = Call::Buy { id: Some(order.id), user: order.user, price: new.price };
             let call = self.history.begin(call);
             let bought = sink.publish(&new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())).await;
             let bought = bought.map_err(|error| error.to_string())?;
-            self.history.end(call, Outcome::Bought { id: bought.id, offset: None });
+            self.history.end(call, Outcome::Bought { id: bought.id, position: None });
             Ok(())
         };
         let bought: Vec<_> = stream::iter(0..1_500).map(buy).buffer_unordered(100).collect().await;
@@ -243,7 +209,7 @@ impl Load {
     pub(super) async fn buy_last(&self, client: &ShopClient) -> bool {
         let (user, id): (UserId, _) = ("last".parse().unwrap(), uuid::Uuid::new_v4().into());
         let order = Order { id, user: user.clone(), number: 1 };
-        self.send(client, order).await && self.sum(client, &user, Sees::Own(id)).await
+        self.send(client, order).await && self.history.sum(client, &user, Sees::Own(id)).await.is_some()
     }
 
     /// The number of registered users and of placed orders.
@@ -276,11 +242,6 @@ impl Load {
             }
         }
     }
-}
-
-/// What a read waits for.
-fn receipt(id: PurchaseId) -> shop_client::Receipt {
-    shop_client::Receipt::new(id, shop_client::Durability::LocalDisk)
 }
 
 /// A clock that is eight days slow.

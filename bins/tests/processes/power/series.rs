@@ -21,7 +21,6 @@ use super::load::{Load, Place};
 use super::mount::Mount;
 use super::plan::{Scene, Survival};
 use crate::accounts::backends;
-use crate::history::{Sees, judge};
 use crate::kills::Random;
 use crate::process::{Binary, PATIENCE, Process, get, pause};
 
@@ -278,10 +277,9 @@ impl Series {
             .await?;
         }
         for user in users {
-            within("list", async { while !self.load.list(&client, &user, Sees::All).await {} }).await?;
-            within("sum", async { while !self.load.sum(&client, &user, Sees::All).await {} }).await?;
+            within("read it all", self.load.history.list_and_sum(&client, &user)).await?;
         }
-        let verdict = judge(&self.load.history.entries());
+        let verdict = self.load.history.judge();
         self.report.acknowledged = verdict.acknowledged;
         (self.report.missing, self.report.twice) = (verdict.missing.len(), verdict.twice.len());
         (self.report.stale, self.report.reads) = (verdict.stale.len(), verdict.reads);

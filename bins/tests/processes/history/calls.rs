@@ -1,0 +1,243 @@
+//! Calls that are written down as they are made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::header::HeaderMap;
+use shop_client::{
+    Durability, Error, NewPurchase, Purchase, PurchaseId, Receipt, ShopClient, Summary, UserId,
+};
+use shop_core::id_from_key;
+use shop_core::orders::{NewOrder, Order, OrderNumber, Placement};
+use shop_core::ports::PageLimit;
+use shop_core::users::{NewUser, Registration, User, UserNumber};
+use tokio::sync::Mutex;
+
+use super::{Call, Entry, History, Outcome, Sees, judge};
+use crate::process::{PATIENCE, pause, within};
+
+/// The purchases of a page: so few that most listings have several.
+const PAGE: u16 = 50;
+
+impl Outcome {
+    fn of(error: &Error) -> Self {
+        match error.outcome() {
+            shop_client::Outcome::NotApplied => Self::NotApplied,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The outcome of a call that has no effect.
+    fn found<T, E>(found: Result<T, E>, outcome: impl FnOnce(T) -> Self) -> Self {
+        found.map_or(Self::NotApplied, outcome)
+    }
+}
+
+impl History {
+    /// Buys once.
+    pub(crate) async fn buy(&self, client: &ShopClient, new: NewPurchase) -> Outcome {
+        // The key determines the id.
+        let id = new.key.as_ref().map(|key| id_from_key(&new.user_id, key));
+        let call = Call::Buy { id, user: new.user_id.clone(), price: new.price };
+        let bought = async {
+            match client.buy(new).await {
+                Ok(bought) => {
+                    let position = bought.receipt.position.map(|at| (at.partition, at.offset));
+                    Outcome::Bought { id: bought.purchase.id, position }
+                }
+                Err(error) => Outcome::of(&error),
+            }
+        };
+        self.record(call, bought).await
+    }
+
+    /// Buys once by a bare request without a key, and returns the response, if there was one.
+    pub(crate) async fn post(
+        &self,
+        http: &reqwest::Client,
+        url: &str,
+        new: &NewPurchase,
+    ) -> Option<(u16, HeaderMap, String)> {
+        let (user, price) = (new.user_id.clone(), new.price);
+        let body = format!(r#"{{"username":"{}","userid":"{user}","price":{price}}}"#, new.user_name);
+        let call = self.begin(Call::Buy { id: None, user, price });
+        let request = http.post(format!("{url}/buy")).header("content-type", "application/json").body(body);
+        let (outcome, response) = match request.send().await {
+            Err(error) if error.is_connect() => (Outcome::NotApplied, None),
+            Err(_) => (Outcome::Unknown, None),
+            Ok(response) => {
+                let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                let id = headers.get("x-purchase-id").filter(|_| status == 201);
+                let id = id.map(|id| id.to_str().unwrap().parse().unwrap());
+                let body = response.text().await.unwrap_or_default();
+                let outcome = match id {
+                    Some(id) => Outcome::Bought { id, position: None },
+                    None if body.contains("not_sent") => Outcome::NotApplied,
+                    None => Outcome::Unknown,
+                };
+                (outcome, Some((status, headers, body)))
+            }
+        };
+        self.end(call, outcome);
+        response
+    }
+
+    /// Lists the purchases of a user.
+    pub(crate) async fn list(&self, client: &ShopClient, user: &UserId, sees: Sees) -> Option<Vec<Purchase>> {
+        let mut purchases = client.user(user.clone()).oldest_first().page_size(PageLimit::new(PAGE).unwrap());
+        if let Sees::Own(id) = sees {
+            purchases = purchases.waiting_for(&Receipt::new(id, Durability::LocalDisk));
+        }
+        let listed =
+            async { Outcome::found(purchases.purchases().try_collect::<Vec<_>>().await, Outcome::Listed) };
+        match self.record(Call::List { user: user.clone(), sees }, listed).await {
+            Outcome::Listed(listed) => Some(listed),
+            _ => None,
+        }
+    }
+
+    /// Sums up the purchases of a user.
+    pub(crate) async fn sum(&self, client: &ShopClient, user: &UserId, sees: Sees) -> Option<Summary> {
+        let mut purchases = client.user(user.clone());
+        if let Sees::Own(id) = sees {
+            purchases = purchases.waiting_for(&Receipt::new(id, Durability::LocalDisk));
+        }
+        let summed = async { Outcome::found(purchases.summary().await, Outcome::Summed) };
+        match self.record(Call::Sum { user: user.clone(), sees }, summed).await {
+            Outcome::Summed(summed) => Some(summed),
+            _ => None,
+        }
+    }
+
+    /// Registers once. `None` if that was not acknowledged.
+    pub(crate) async fn register(&self, client: &ShopClient, new: NewUser) -> Option<UserNumber> {
+        let registered = async {
+            match client.users().register(&new).await {
+                Ok(Registration::Registered(user) | Registration::AlreadyRegistered(user)) => {
+                    Outcome::Registered(user)
+                }
+                Ok(other) => Outcome::Unexpected(format!("{other:?}")),
+                Err(error) => Outcome::of(&error),
+            }
+        };
+        match self.record(Call::Register(new.clone()), registered).await {
+            Outcome::Registered(user) => Some(user.id),
+            _ => None,
+        }
+    }
+
+    /// Places once. `None` if that was not acknowledged.
+    pub(crate) async fn place(&self, client: &ShopClient, new: NewOrder) -> Option<OrderNumber> {
+        let placed = async {
+            match client.orders().place(&new).await {
+                Ok(Placement::Placed(order) | Placement::AlreadyPlaced(order)) => Outcome::Placed(order),
+                Ok(Placement::UnknownUser) => Outcome::UnknownUser,
+                Ok(other) => Outcome::Unexpected(format!("{other:?}")),
+                Err(error) => Outcome::of(&error),
+            }
+        };
+        match self.record(Call::Place(new.clone()), placed).await {
+            Outcome::Placed(order) => Some(order.id),
+            _ => None,
+        }
+    }
+
+    /// Reads a user, and the orders that are known of it.
+    pub(crate) async fn find_user(&self, client: &ShopClient, id: UserNumber) -> bool {
+        let users = client.users();
+        let found = async { Outcome::found(users.get(id).await, Outcome::FoundUser) };
+        let found = self.record(Call::FindUser(id), found).await;
+        let orders = async {
+            Outcome::found(users.orders_of(id).await, |orders| {
+                Outcome::OrdersFound(orders.unwrap_or_default())
+            })
+        };
+        self.record(Call::OrdersOf(id), orders).await;
+        matches!(found, Outcome::FoundUser(_))
+    }
+
+    pub(crate) async fn find_order(&self, client: &ShopClient, id: OrderNumber) -> bool {
+        let found = async { Outcome::found(client.orders().get(id).await, Outcome::FoundOrder) };
+        matches!(self.record(Call::FindOrder(id), found).await, Outcome::FoundOrder(_))
+    }
+
+    /// The users who were acknowledged, by their numbers.
+    pub(crate) fn registered(&self) -> BTreeMap<i64, User> {
+        let user = |entry: Entry| match entry.outcome {
+            Outcome::Registered(user) => Some((user.id.get(), user)),
+            _ => None,
+        };
+        self.entries().into_iter().filter_map(user).collect()
+    }
+
+    /// The orders that were acknowledged, by their numbers.
+    pub(crate) fn placed(&self) -> BTreeMap<i64, Order> {
+        let order = |entry: Entry| match entry.outcome {
+            Outcome::Placed(order) => Some((order.id.get(), order)),
+            _ => None,
+        };
+        self.entries().into_iter().filter_map(order).collect()
+    }
+
+    /// Waits until all that was acknowledged is stored, reads all of it, and asserts that no call has returned what a
+    /// correct service cannot. The error is what is not stored.
+    pub(crate) async fn settle(&self, client: &ShopClient) -> Result<(), BTreeSet<PurchaseId>> {
+        let acknowledged = self.0.lock().unwrap().acknowledged.clone();
+        // A store without an index reads everything for each page.
+        let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
+        wait_for_all(client, acknowledged, patience).await?;
+        let user = |entry: Entry| match entry.call {
+            Call::Buy { user, .. } => Some(user),
+            _ => None,
+        };
+        let users: BTreeSet<UserId> = self.entries().into_iter().filter_map(user).collect();
+        for user in users {
+            within(patience, "list what the sum is of", self.list_and_sum(client, &user)).await;
+        }
+        self.assert_correct();
+        Ok(())
+    }
+
+    /// Lists and sums up the purchases of a user, until both are of the same ones: what may have been accepted may
+    /// still be in flight, and a store that was killed with its service may need a moment.
+    pub(crate) async fn list_and_sum(&self, client: &ShopClient, user: &UserId) {
+        loop {
+            let listed = self.list(client, user, Sees::All).await.map(|listed| listed.len() as u64);
+            let summed = self.sum(client, user, Sees::All).await.map(|summed| summed.count);
+            if listed.is_some() && listed == summed {
+                return;
+            }
+            pause().await;
+        }
+    }
+
+    /// Asserts that no call so far has returned what a correct service cannot.
+    pub(crate) fn assert_correct(&self) {
+        let verdict = self.judge();
+        println!("{verdict}");
+        assert_eq!(verdict.violations, Vec::<String>::new());
+    }
+
+    pub(crate) fn judge(&self) -> judge::Verdict {
+        judge::judge(&self.entries())
+    }
+}
+
+/// Waits until all of these are stored, and returns what is not. Asked for one by one: a store that reads everything
+/// for each page has no time left for what it is to store.
+async fn wait_for_all(
+    client: &ShopClient,
+    acknowledged: BTreeSet<PurchaseId>,
+    patience: Duration,
+) -> Result<(), BTreeSet<PurchaseId>> {
+    let missing = Mutex::new(acknowledged.clone());
+    let one = async |id: PurchaseId| {
+        while !matches!(client.get(&id).await, Ok(Some(_))) {
+            pause().await;
+        }
+        missing.lock().await.remove(&id);
+    };
+    let all = stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>();
+    tokio::time::timeout(patience, all).await.map_err(|_late| missing.into_inner())
+}

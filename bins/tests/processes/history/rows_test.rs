@@ -1,0 +1,99 @@
+//! Each violation is found when it is planted into a history of users and orders that is correct.
+
+use shop_core::orders::{NewOrder, OrderNumber};
+use shop_core::users::{NewUser, UserNumber};
+
+use super::{Call, History, Outcome};
+
+fn user(number: i64) -> NewUser {
+    let email = format!("user-{number}@example.com").parse().unwrap();
+    NewUser::new(format!("user-{number}").parse().unwrap(), email, "Ada".parse().unwrap())
+}
+
+fn order(number: i64) -> NewOrder {
+    let (key, product) = (format!("order-{number}").parse().unwrap(), "Notebook".parse().unwrap());
+    NewOrder::new(key, UserNumber::new(1), product, 2, "50".parse().unwrap())
+}
+
+/// A history of calls one after the other.
+#[derive(Default)]
+struct Script(History);
+
+impl Script {
+    fn call(self, call: Call, outcome: Outcome) -> Self {
+        let call = self.0.begin(call);
+        self.0.end(call, outcome);
+        self
+    }
+
+    fn register(self, number: i64, id: i64) -> Self {
+        let new = user(number);
+        let user = new.with_id(UserNumber::new(id));
+        self.call(Call::Register(new), Outcome::Registered(user))
+    }
+
+    fn place(self, number: i64, id: i64) -> Self {
+        let new = order(number);
+        let order = new.with_id(OrderNumber::new(id));
+        self.call(Call::Place(new), Outcome::Placed(order))
+    }
+
+    fn orders(self, numbers: &[i64]) -> Self {
+        let found = numbers.iter().copied().map(OrderNumber::new).collect();
+        self.call(Call::OrdersOf(UserNumber::new(1)), Outcome::OrdersFound(found))
+    }
+
+    fn find(self, id: i64, found: Option<i64>) -> Self {
+        let id = UserNumber::new(id);
+        self.call(Call::FindUser(id), Outcome::FoundUser(found.map(|number| user(number).with_id(id))))
+    }
+}
+
+/// A user, and two orders of it.
+fn two() -> Script {
+    let unknown = Script::default().call(Call::Place(order(1)), Outcome::UnknownUser).register(1, 1);
+    unknown.place(1, 1).place(2, 2)
+}
+
+#[track_caller]
+fn assert_found(script: &Script, what: &str) {
+    let violations = script.0.judge().violations;
+    assert!(violations.iter().any(|violation| violation.contains(what)), "{what}: {violations:?}");
+}
+
+#[test]
+fn correct_histories_pass() {
+    let again = two().register(1, 1).place(1, 1).orders(&[]).orders(&[1]).orders(&[1, 2]).find(1, Some(1));
+    // A number that nobody was told of may be in use.
+    let unknown = again.call(Call::Register(user(2)), Outcome::Unknown).register(3, 3).find(2, Some(2));
+    assert_eq!(unknown.find(4, None).0.judge().violations, Vec::<String>::new());
+}
+
+#[test]
+fn wrong_numbers_are_found() {
+    assert_found(&two().register(2, 1), "user-2 has the number of");
+    assert_found(&two().register(2, 3), "user 3 of 2");
+    assert_found(&Script::default().place(1, 2).place(2, 1), "order 1 was requested after");
+    assert_found(&two().place(1, 3), "was acknowledged again as");
+}
+
+#[test]
+fn changed_and_missing_rows_are_found() {
+    let other = user(2).with_id(UserNumber::new(2));
+    assert_found(&two().call(Call::Register(user(3)), Outcome::Registered(other)), "has become");
+    assert_found(&two().find(1, None), "user 1 was not found");
+    assert_found(&two().find(1, Some(2)), "user 1 was found as");
+    assert_found(&two().find(2, Some(2)), "but not requested");
+    let number = OrderNumber::new(1);
+    assert_found(&two().call(Call::FindOrder(number), Outcome::FoundOrder(None)), "order 1 was not found");
+    assert_found(&two().call(Call::Place(order(3)), Outcome::Unexpected("KeyTaken".to_owned())), "KeyTaken");
+}
+
+#[test]
+fn forgotten_users_and_orders_are_found() {
+    assert_found(&two().call(Call::Place(order(3)), Outcome::UnknownUser), "has ordered, but was not known");
+    assert_found(&Script::default().place(1, 1), "was not registered");
+    assert_found(&two().orders(&[1, 2]).orders(&[2]), "order 1 of user 1 was not listed again");
+    let other = Call::OrdersOf(UserNumber::new(2));
+    assert_found(&two().call(other, Outcome::OrdersFound(vec![OrderNumber::new(1)])), "for user 2");
+}
