@@ -3,6 +3,7 @@
 use futures_util::{StreamExt as _, stream};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -76,15 +77,59 @@ async fn records_deleted_unread_are_named_until_they_are_dropped() {
     ] {
         until(&series, async || metrics(&management).await.contains(&series)).await;
     }
-    resolve_it(&servers, &unread[0]).await;
+    resolve_it(&servers, &unread[0], 250, "were deleted").await;
+}
+
+/// As after an unclean leader election: records that were read are no longer in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_ends_before_the_position_is_named_and_read_again() {
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let management = start(Binary::Management, &servers, &[]).await;
+    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
+    let mut end = buy_many(&facing, 200).await.pop().unwrap();
+    until("store them", async || stored(&management, "u1").await == 200).await;
+    assert!(management.terminate().await.success());
+
+    end.offset += 1;
+    let mut list = TopicPartitionList::new();
+    let offset = Offset::Offset((end.offset + 150).try_into().unwrap());
+    list.add_partition_offset(&end.topic, end.partition.try_into().unwrap(), offset).unwrap();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA"));
+    config.set("group.id", servers.name("purchase-group"));
+    let group: BaseConsumer = config.create().unwrap();
+    group.commit(&list, CommitMode::Sync).unwrap();
+
+    let management = start(Binary::Management, &servers, &[]).await;
+    let ingest = async || get(&management.path("/health")).await.1["ingest"].clone();
+    until("read the log again", async || ingest().await["duplicates"] == 200).await;
+    let RecordPosition { topic, partition, offset: from, .. } = &end;
+    let gap = json!({
+        "topic": topic, "partition": partition, "from": from, "to": from + 150, "count": 150, "cause": "truncated",
+    });
+    until("name the gap", async || ingest().await["gaps"] == json!({ "records": 150, "pending": [gap] }))
+        .await;
+    // What is bought now is written at those offsets.
+    buy_many(&facing, 10).await;
+    until("store the others", async || stored(&management, "u1").await == 210).await;
+    assert_eq!(get(&management.path("/-/ready")).await.0, 200);
+    assert_eq!(get(&management.path("/health")).await.1["status"], "degraded");
+    resolve_it(&servers, &end, 150, "were truncated").await;
+
+    assert!(management.terminate().await.success());
+    let management = start(Binary::Management, &servers, &[]).await;
+    let ingest = async || get(&management.path("/health")).await.1["ingest"].clone();
+    until("read on", async || ingest().await["lag"] == 0).await;
+    assert_eq!((&ingest().await["lost_records"], &ingest().await["duplicates"]), (&json!(0), &json!(0)));
 }
 
 async fn metrics(process: &Process) -> String {
     plain().get(process.path("/metrics")).send().await.unwrap().text().await.unwrap()
 }
 
-/// `verify` fails until the gap is dropped.
-async fn resolve_it(servers: &Servers, first: &RecordPosition) {
+/// `verify` fails until the gap of `count` records is dropped.
+async fn resolve_it(servers: &Servers, first: &RecordPosition, count: u64, cause: &str) {
     let settings = settings(servers);
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let run = async |words: &[&str]| {
@@ -94,26 +139,33 @@ async fn resolve_it(servers: &Servers, first: &RecordPosition) {
     let RecordPosition { topic, partition, offset: from, .. } = first;
     let (code, said, errors) = run(&["verify"]).await;
     assert_eq!(code, Some(1), "{said}{errors}");
-    let named =
-        format!("  gap: {topic}-{partition}: offsets {from} to {} (250 records) were deleted", from + 249);
+    let named = format!(
+        "  gap: {topic}-{partition}: offsets {from} to {} ({count} records) {cause}",
+        from + count - 1
+    );
     assert!(said.contains("missing 0, twice 0, dead-lettered 0\n") && said.contains(&named), "{said}");
-    assert!(said.contains("\nlost 250: ") && errors.contains("the log has lost records"), "{said}{errors}");
+    assert!(
+        said.contains(&format!("\nlost {count}: ")) && errors.contains("the log has lost records"),
+        "{said}{errors}"
+    );
     let (code, said, _) = run(&["verify", "--json"]).await;
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(
         (code, &report["clean"], &report["gaps"], &report["lost"]),
-        (Some(1), &json!(false), &json!(1), &json!(250))
+        (Some(1), &json!(false), &json!(1), &json!(count))
     );
     assert_eq!(
         (&report["lost_records"][0]["from"], &report["lost_records"][0]["count"]),
-        (&json!(from), &json!(250))
+        (&json!(from), &json!(count))
     );
 
-    let position = format!("{topic}-{partition}-{}", from + 249);
+    let position = format!("{topic}-{partition}-{}", from + count - 1);
     let (code, said, _) = run(&["dlq", "ls"]).await;
     assert!(code == Some(0) && said.lines().count() == 1, "{said}");
     assert!(
-        said.starts_with(&position) && said.contains("  gap  ") && said.contains("(250 records)"),
+        said.starts_with(&position)
+            && said.contains("  gap  ")
+            && said.contains(&format!("({count} records)")),
         "{said}"
     );
     let (code, said, errors) = run(&["dlq", "replay", "--dry-run"]).await;

@@ -1,8 +1,13 @@
 //! Facing alone is the whole system; management beside it shares the folder.
 
+use futures_util::future::join_all;
+use rustix::process::Signal;
 use serde_json::json;
+use shop_core::ports::PurchaseSink as _;
+use shop_core::{Clock as _, Outcome, SystemClock};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::process::{Binary, Process, buy, get, pause, stored, until};
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
@@ -60,6 +65,47 @@ async fn processes_on_one_folder_survive_each_other() {
 
 fn new(user: &str) -> shop_client::NewPurchase {
     shop_client::NewPurchase::of(user).named("eva").priced("1").unwrap()
+}
+
+/// A process that is stopped while it writes blocks the writes of the others, who say which one it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_process_that_holds_the_lock_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let lock = std::fs::File::open(folder.path().join("log.lock")).unwrap();
+    let is_free = || lock.try_lock().is_ok_and(|()| lock.unlock().is_ok());
+    let client = facing.client();
+    let load = async {
+        loop {
+            join_all((0..8).map(|_| client.buy(new("u1")))).await;
+        }
+    };
+    let freeze = until("stop while it holds the lock", async || {
+        pause().await;
+        facing.signal(Signal::STOP);
+        // What it was doing in the kernel when it was stopped ends first.
+        for _ in 0..10 {
+            pause().await;
+            if is_free() {
+                facing.signal(Signal::CONT);
+                return false;
+            }
+        }
+        true
+    });
+    tokio::select! {
+        () = freeze => {}
+        () = load => {}
+    }
+    let purchase = new("u2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+    let error = log.sink().publish(&purchase).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+    let said = error.chain().to_string();
+    assert!(said.contains(&format!("process={} facing", facing.id())), "{said}");
+    facing.signal(Signal::CONT);
+    until("publish", async || log.sink().publish(&purchase).await.is_ok()).await;
+    until("store it", async || stored(&facing, "u2").await == 1).await;
 }
 
 #[tokio::test]

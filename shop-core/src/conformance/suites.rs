@@ -66,6 +66,7 @@ macro_rules! log_admin_suite {
             a_gap_is_not_replayed,
             resolving_nothing_changes_nothing,
             an_erased_record_keeps_its_position,
+            groups_are_listed_reset_and_forgotten,
             the_ports_share_one_topic,
         );
     };

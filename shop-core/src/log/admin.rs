@@ -50,6 +50,9 @@ use crate::{Error, ErrorKind, Result};
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).
 /// - `erase` deletes key, headers and value of records; their positions stay, and ingest skips them. Or it is
 ///   unsupported (`log_admin::an_erased_record_keeps_its_position`).
+/// - `usage` lists the groups with their positions; `reset_group` and `forget_group` are a conflict while the group has
+///   an active consumer, and change where its next consumer starts. Or a server manages the groups
+///   (`log_admin::groups_are_listed_reset_and_forgotten`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait LogAdmin: Debug + Send + Sync + 'static {
