@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 
@@ -129,11 +130,11 @@ async fn what_kafka_keeps_of_an_erased_user_is_named_and_not_stored_again() {
     facing.kill().await;
 }
 
-/// Buys as Ada and as Eva.
-async fn buy_many(facing: &Process, of_ada: u64, of_eva: u64) {
+/// Buys as Eva, and ten times as often as Ada.
+async fn buy_many(facing: &Process, of_eva: u64) {
     let client = facing.client();
-    let buys = (0..of_ada + of_eva).map(|number| {
-        let (user, name) = if number < of_ada { ("1", "Ada Lovelace") } else { ("2", "eva") };
+    let buys = (0..of_eva * 11).map(|number| {
+        let (user, name) = if number % 11 == 0 { ("2", "eva") } else { ("1", "Ada Lovelace") };
         client.buy(NewPurchase::of(user).named(name).priced("5").unwrap())
     });
     stream::iter(buys).buffer_unordered(64).for_each(async |bought| drop(bought.unwrap())).await;
@@ -174,7 +175,7 @@ async fn killed_erasures_are_completed_by_the_next_one() {
         r#"{"email":"eva@example.com","name":"eva"}"#,
     );
     assert_eq!((post(&facing, "/users", ada).await, post(&facing, "/users", eva).await), (201, 201));
-    buy_many(&facing, 3_000, 300).await;
+    buy_many(&facing, 300).await;
     for price in ["much", "more"] {
         append(folder, &format!(r#"{{"username":"Ada Lovelace","userid":"1","price":"{price}"}}"#)).await;
     }
@@ -191,6 +192,8 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     let said = text(&output.stdout);
     assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
     assert!(facing.terminate().await.success());
+    // Pages may have copies of rows that SQLite has moved, until the file is rewritten.
+    Connection::open(folder.join("store.db")).unwrap().execute_batch("VACUUM").unwrap();
     for of_ada in ["ada@example.com", "Ada Lovelace"] {
         assert_eq!(files_with(folder, of_ada), [] as [String; 0]);
     }
@@ -202,11 +205,11 @@ async fn killed_erasures_are_completed_on_kafka_and_mongodb() {
     let management = kafka::start(Binary::Management, &servers, &[]).await;
     let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
     until("accept a purchase", async || buy(&facing, OF_EVA).await.0 == 201).await;
-    buy_many(&facing, 1_200, 99).await;
+    buy_many(&facing, 99).await;
     let are_stored = async |process: &Process, of_ada, of_eva| {
         stored(process, "1").await == of_ada && stored(process, "2").await == of_eva
     };
-    until("store them", async || are_stored(&management, 1_200, 100).await).await;
+    until("store them", async || are_stored(&management, 990, 100).await).await;
     let settings = kafka::settings(&servers);
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     erase_despite_kills(&settings).await;
@@ -216,7 +219,7 @@ async fn killed_erasures_are_completed_on_kafka_and_mongodb() {
         kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
     until("consume all of them", async || {
         let ingest = get(&again.path("/health")).await.1["ingest"].clone();
-        ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(1_300)
+        ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(1_090)
     })
     .await;
     assert!(are_stored(&again, 0, 100).await);
