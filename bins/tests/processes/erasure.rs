@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use rusqlite::Connection;
@@ -150,12 +150,15 @@ async fn erase_despite_kills(settings: &[(&str, &str)]) {
     };
     let seed = seed();
     println!("SHOP_TEST_SEED={seed}");
-    let (mut random, mut halfway, all) = (Random::new(seed), 0, left().await);
-    for kills in 0_u64.. {
+    let (mut random, mut halfway, begun) = (Random::new(seed), 0, Instant::now());
+    let all = left().await;
+    // An erasure takes somewhat longer than a dry run.
+    let step = begun.elapsed() / 30;
+    for kills in 0.. {
         let mut command = Binary::Management.command(settings);
         command.args(["erase", "user", "1", "--confirm"]).stdout(Stdio::null()).stderr(Stdio::inherit());
         let mut erasure = command.spawn().unwrap();
-        let time = Duration::from_millis(kills * 5 + random.below(10));
+        let time = step * kills + Duration::from_millis(random.below(10));
         if let Ok(end) = tokio::time::timeout(time, erasure.wait()).await {
             assert!(end.unwrap().success());
             return println!("{kills} kills, {halfway} of them halfway");
