@@ -17,6 +17,7 @@ mod conditions;
 mod page;
 mod plot;
 mod programs;
+mod resources;
 mod start;
 
 use std::path::PathBuf;
@@ -60,7 +61,7 @@ const fn part(name: &'static str, title: &'static str, bench: Option<&'static st
     Part { name, title, bench }
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     part("kafka-to-mongodb", "From Kafka into MongoDB", Some("kafka_to_mongodb")),
     part("hot-path", "From the log into the store", Some("consume_to_insert")),
     part("mock-cluster", "From Kafka's client into nothing", Some("mock_cluster")),
@@ -71,6 +72,7 @@ const PARTS: [Part; 10] = [
     part("listing", "Listings", Some("listing")),
     part("allocations", "Allocations", Some("allocations")),
     part("start", "Start, idle memory, size", None),
+    part("resources", "The programs as they are started by default", None),
 ];
 
 fn main() {
@@ -98,7 +100,8 @@ fn main() {
         };
         match bench {
             Some(bench) => programs::rows(bench, scale, &mut emit),
-            None => start::rows(scale, &mut emit),
+            None if *name == "start" => start::rows(scale, &mut emit),
+            None => resources::rows(scale, &mut emit),
         }
         let path = folder.join(format!("{name}.svg"));
         if plot::ratios(&path, title, &rows) {
