@@ -23,7 +23,7 @@ use http_body_util::BodyExt;
 use shop_core::log::LogAdmin as _;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::record::{decode, encode};
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{Facing, RouterService, routes};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::ServiceExt;
 
@@ -65,9 +65,8 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
     let ingesting = counted("memory → counting store, decoding included, for a record", || {
         runtime.block_on(memory_to_counting(&log, COUNT.into()));
     });
-    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
-    let router = facing(parts, HttpOptions::default());
-    let buying = counted("POST /buy through facing's router into a log in memory, for a request", || {
+    let parts = || Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let buying = |router: &RouterService| {
         runtime.block_on(async {
             for _ in 0..COUNT {
                 let body = r#"{"username":"Ada Lovelace","userid":"user-00001","price":1195.30}"#;
@@ -78,8 +77,12 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
                 black_box(answer.into_body().collect().await.unwrap());
             }
         });
-    });
-    [encoding, decoding, ingesting, buying].into_iter().for_each(emit);
+    };
+    let (service, router) = (routes(parts()).into_service(), routes(parts()).build().into());
+    let what = "POST /buy through facing's router into a log in memory, for a request";
+    let in_service = counted(what, || buying(&service));
+    let in_router = counted(&format!("{what}, mounted in an axum router"), || buying(&router));
+    [encoding, decoding, ingesting, in_service, in_router].into_iter().for_each(emit);
 }
 
 fn main() {

@@ -1,4 +1,4 @@
-//! `POST /buy`, compared with a bare axum handler that parses and echoes the same JSON.
+//! `POST /buy`, compared with a bare axum handler that parses and echoes the same JSON, and on Kafka with a naive handler.
 //!
 //! ```text
 //! cargo bench --bench http_post

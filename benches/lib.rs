@@ -25,6 +25,7 @@ pub mod bench;
 pub mod cases;
 pub mod echo;
 pub mod load;
+mod naive;
 pub mod row;
 pub mod run;
 pub mod sample;

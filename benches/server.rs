@@ -1,4 +1,4 @@
-//! `facing` as in its binary, or the bare echo, in a child process.
+//! `facing` as in its binary, the bare echo, or the naive handler, in a child process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -12,9 +12,9 @@ use tokio::runtime::Builder;
 
 use crate::run::THIS;
 use crate::scale::variable;
-use crate::{echo, usage};
+use crate::{echo, naive, usage};
 
-/// The variable that selects what a child process serves: `facing` or `echo`.
+/// The variable that selects what a child process serves: `facing`, `echo` or `naive`.
 const SERVE: &str = "SHOP_BENCH_SERVE";
 
 /// If this process was started as a server, serves until its parent closes its input or ends.
@@ -29,6 +29,7 @@ pub(crate) fn serve_if_requested() {
     runtime.block_on(async {
         match what.as_str() {
             "echo" => echo::serve().await.unwrap(),
+            "naive" => naive::serve().await.unwrap(),
             _ => {
                 let _exit_code = shop_bins::run::service(ServiceKind::Facing).await;
             }
@@ -52,6 +53,12 @@ impl Server {
     #[must_use]
     pub fn echo() -> Self {
         Self::start(Command::new(THIS).env(SERVE, "echo"))
+    }
+
+    /// The naive handler with `settings`: of Kafka.
+    #[must_use]
+    pub fn naive(settings: &[(&str, &str)]) -> Self {
+        Self::start(Command::new(THIS).env(SERVE, "naive").envs(settings.iter().copied()))
     }
 
     /// `facing` with `settings`, for purchases only, with its files in `folder`. Without settings it runs everything in

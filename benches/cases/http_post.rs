@@ -1,4 +1,4 @@
-//! `POST /buy`, compared with a bare axum handler that parses and echoes the same JSON.
+//! `POST /buy`, compared with a bare axum handler that parses and echoes the same JSON, and on Kafka with a naive handler.
 
 use std::time::Duration;
 
@@ -26,39 +26,70 @@ fn measure(server: &Server, connections: usize, time: Duration) -> Measured {
     Measured { loaded, processor, memory: memory_of(&process).unwrap().peak }
 }
 
+/// What ours is compared with.
+#[derive(Clone, Copy)]
+enum Beside {
+    Echo,
+    Naive,
+}
+
+/// A comparison, with its goals at few connections and at many.
+struct Case<'a> {
+    on: &'static str,
+    settings: &'a [(&'a str, &'a str)],
+    beside: Beside,
+    rate: [Option<f64>; 2],
+    processor: [Option<f64>; 2],
+}
+
+impl Case<'_> {
+    fn measure(&self, scale: Scale, (connections, goals): (usize, usize), emit: &mut dyn FnMut(Row)) {
+        let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
+        let ours = || {
+            let folder = tempfile::tempdir().unwrap();
+            measure(&Server::facing(folder.path(), self.settings), connections, time)
+        };
+        let (name, what) = match self.beside {
+            Beside::Echo => ("bare axum echo", String::new()),
+            Beside::Naive => ("naive handler", " beside a naive handler".to_owned()),
+        };
+        let beside = || match self.beside {
+            Beside::Echo => measure(&Server::echo(), connections, time),
+            Beside::Naive => measure(&Server::naive(self.settings), connections, time),
+        };
+        let pairs = Pairs::alternate(scale.pairs(), ours, beside);
+        let what = format!("POST /buy, {}, {connections} connections{what}", self.on);
+        let row = pairs.row(&what, |run| run.loaded.per_second, name, show);
+        emit(row.with_goal(self.rate[goals].map(Goal::AtLeast)));
+        let what = format!("{what}: processor time of the server");
+        let show = |runs: &[Measured]| format!("{:.1} µs", median_of(runs, |run| run.processor));
+        let row = pairs.row(what, |run| run.processor, name, show);
+        emit(row.with_goal(self.processor[goals].map(Goal::AtMost)));
+    }
+}
+
 /// Requests per second and processor time per request, with few connections and with many.
 pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
-    let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
-    let connections = scale.pick([4, 8], [64, 512], [64, 512]);
     let brokers = scale::kafka().unwrap_or_default();
     // The topic is not read: one is sufficient for all runs.
     let on_kafka =
         [EDGE_ONLY, ("KAFKA_BOOTSTRAP_SERVERS", &*brokers), ("KAFKA_TOPIC", "shop-bench-http-post")];
-    let on_embedded = "embedded log, ingested into the embedded store by the same process";
-    // The backend, its settings, and the goals with few connections and with many.
+    let case = |on, settings, beside, rate, processor| Case { on, settings, beside, rate, processor };
+    let with_store = "embedded log, ingested into the embedded store by the same process";
     let mut cases = vec![
-        ("embedded log", &on_kafka[..1], [None, Some(0.6)]),
-        (on_embedded, &on_kafka[..0], [None, Some(0.6)]),
-        ("Kafka", &on_kafka[..], [Some(0.45), Some(0.7)]),
+        case("embedded log", &on_kafka[..1], Beside::Echo, [None, Some(0.65)], [None, Some(1.8)]),
+        case(with_store, &on_kafka[..0], Beside::Echo, [None, Some(0.5)], [None, Some(2.8)]),
     ];
     if brokers.is_empty() {
         eprintln!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA is not set");
-        cases.pop();
+    } else {
+        cases.push(case("Kafka", &on_kafka, Beside::Echo, [Some(0.38), Some(0.6)], [None, None]));
+        let (rate, processor) = ([Some(1.0), Some(0.9)], [Some(1.2), Some(1.2)]);
+        cases.push(case("Kafka", &on_kafka, Beside::Naive, rate, processor));
     }
-    for (on, settings, goals) in cases {
-        for (connections, goal) in connections.into_iter().zip(goals) {
-            let ours = || {
-                let folder = tempfile::tempdir().unwrap();
-                measure(&Server::facing(folder.path(), settings), connections, time)
-            };
-            let pairs = Pairs::alternate(scale.pairs(), ours, || measure(&Server::echo(), connections, time));
-            let what = format!("POST /buy, {on}, {connections} connections");
-            let row = pairs.row(&what, |run| run.loaded.per_second, "bare axum echo", show);
-            emit(row.with_goal(goal.map(Goal::AtLeast)));
-            let what = format!("{what}: processor time of the server");
-            let show = |runs: &[Measured]| format!("{:.1} µs", median_of(runs, |run| run.processor));
-            let row = pairs.row(what, |run| run.processor, "bare axum echo", show);
-            emit(row.with_goal(Goal::AtMost(1.6)));
+    for case in cases {
+        for goals in scale.pick([(4, 0), (8, 1)], [(64, 0), (512, 1)], [(64, 0), (512, 1)]) {
+            case.measure(scale, goals, emit);
         }
     }
 }

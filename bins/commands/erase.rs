@@ -172,7 +172,7 @@ impl Erasure<'_> {
                 marks.mark_erased(&ids).await?;
             }
             let position = |record: &&LogRecord| {
-                RecordPosition::new(partition.topic.to_string(), partition.index, record.offset)
+                RecordPosition::new(Arc::clone(&partition.topic), partition.index, record.offset)
             };
             let positions: Vec<RecordPosition> = about.iter().map(position).collect();
             if let Some(count) = self.erase_records(&*log.port, &positions).await? {

@@ -16,7 +16,7 @@ pub(super) async fn run(
     note: &str,
     as_json: bool,
 ) -> Result<()> {
-    let is_other = |position: &&RecordPosition| position.topic != topic.name;
+    let is_other = |position: &&RecordPosition| *position.topic != *topic.name;
     let others = selection.places.iter().filter(is_other);
     let others = others.map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
     CliError::if_any(others.collect()).map_err(CliError::usage)?;

@@ -22,8 +22,8 @@ use crate::{KafkaLogOptions, KafkaStatistics, config};
 pub(crate) struct Deliveries;
 
 type Producer = ThreadedProducer<Context<Deliveries>>;
-/// The position of the record, if a broker has reported it.
-type Delivered = Result<Option<RecordPosition>, KafkaError>;
+/// The partition and the offset of the record, if a broker has reported them.
+type Delivered = Result<Option<(u32, u64)>, KafkaError>;
 
 impl ProducerContext for Context<Deliveries> {
     type DeliveryOpaque = Box<oneshot::Sender<Delivered>>;
@@ -38,15 +38,13 @@ impl ProducerContext for Context<Deliveries> {
     }
 }
 
-fn position(message: &BorrowedMessage<'_>) -> Option<RecordPosition> {
-    let partition = u32::try_from(message.partition()).ok()?;
-    let offset = u64::try_from(message.offset()).ok()?;
-    Some(RecordPosition::new(message.topic().to_owned(), partition, offset))
+fn position(message: &BorrowedMessage<'_>) -> Option<(u32, u64)> {
+    Some((message.partition().try_into().ok()?, message.offset().try_into().ok()?))
 }
 
 /// A record to enqueue.
 pub(crate) struct OutgoingRecord<'a> {
-    pub(crate) topic: &'a str,
+    pub(crate) topic: &'a Arc<str>,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: OwnedHeaders,
@@ -130,12 +128,12 @@ impl ProducerHandle {
         native.partition = partition;
         let producer = self.current()?;
         let Err((mut error, returned)) = producer.send(native) else {
-            return Ok(PendingDelivery { delivered, timeout: None });
+            return Ok(PendingDelivery::new(record.topic, delivered));
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
             match self.current()?.send(returned) {
-                Ok(()) => return Ok(PendingDelivery { delivered, timeout: None }),
+                Ok(()) => return Ok(PendingDelivery::new(record.topic, delivered)),
                 Err((second, _)) => error = second,
             }
         }
@@ -213,12 +211,17 @@ const MAX_ATTEMPTS: usize = 3;
 /// An enqueued record that may not be acknowledged yet.
 #[derive(Debug)]
 pub(crate) struct PendingDelivery {
+    topic: Arc<str>,
     delivered: oneshot::Receiver<Delivered>,
     /// A timeout shorter than librdkafka's delivery timeout, which ends every delivery.
     timeout: Option<Duration>,
 }
 
 impl PendingDelivery {
+    fn new(topic: &Arc<str>, delivered: oneshot::Receiver<Delivered>) -> Self {
+        Self { topic: Arc::clone(topic), delivered, timeout: None }
+    }
+
     /// Limits [`delivered`](Self::delivered) to `timeout`.
     pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -261,7 +264,9 @@ impl PendingDelivery {
             })?,
         };
         match delivered {
-            Ok(Ok(position)) => Ok(position),
+            Ok(Ok(position)) => {
+                Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
+            }
             Ok(Err(error)) => {
                 producer.replace_if_broken();
                 let error = producer.health.explain(from_kafka(error));

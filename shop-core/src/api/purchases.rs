@@ -173,7 +173,7 @@ impl From<Receipt> for ReceiptBody {
             Durability::Replicated => (DurabilityName::Replicated, None),
         };
         let position = receipt.position.map(|RecordPosition { topic, partition, offset }| PositionBody {
-            topic,
+            topic: topic.to_string(),
             partition,
             offset,
         });
@@ -278,7 +278,7 @@ mod tests {
         assert!(json.ends_with(r#""durability":"broker"}"#), "{json}");
         assert_eq!(Receipt::from(serde_json::from_str::<ReceiptBody>(&json).unwrap()), nameless);
         let full = Receipt::new(id, Durability::Broker { replicas: Some(3) })
-            .with_position(RecordPosition::new("purchases".into(), 2, 7));
+            .with_position(RecordPosition::new("purchases", 2, 7));
         let json = serde_json::to_string(&ReceiptBody::from(full.clone())).unwrap();
         assert!(json.contains(r#""durability":"broker","replicas":3"#), "{json}");
         assert_eq!(Receipt::from(serde_json::from_str::<ReceiptBody>(&json).unwrap()), full);

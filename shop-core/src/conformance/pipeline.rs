@@ -1,6 +1,7 @@
 //! The tests of [`Ingest`](crate::ingest::Ingest) between any log and any store, under faults.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -250,7 +251,7 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     let batches: Vec<Batch> = admin.scan().await.expect("scan").try_collect().await.expect("scan");
     let partition = &batches[0].partition;
     let records: Vec<_> = batches.iter().flat_map(|batch| &batch.records).collect();
-    let position = RecordPosition::new(partition.topic.to_string(), partition.index, records[7].offset);
+    let position = RecordPosition::new(Arc::clone(&partition.topic), partition.index, records[7].offset);
     log.delete_before(&position).await;
     let running = Running::start(log, store, &Faults::new(), options()).await;
     running.ingested(3).await;

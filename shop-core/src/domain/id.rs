@@ -37,6 +37,9 @@ enum Form {
 pub struct InvalidPurchaseId;
 
 impl PurchaseId {
+    /// The maximum length of the text.
+    pub const MAX_BYTES: usize = 36;
+
     /// The id whose UUID is `uuid`.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
@@ -55,6 +58,22 @@ impl PurchaseId {
         match &self.0 {
             Form::Uuid(uuid) => Some(uuid),
             Form::Object(_) => None,
+        }
+    }
+
+    /// Writes the text into `buffer`, without an allocation.
+    ///
+    /// ```
+    /// use shop_core::PurchaseId;
+    ///
+    /// let id: PurchaseId = "65a1f0c2d3e4b5a697887766".parse()?;
+    /// assert_eq!(id.encode(&mut [0; PurchaseId::MAX_BYTES]), "65a1f0c2d3e4b5a697887766");
+    /// # Ok::<(), shop_core::InvalidPurchaseId>(())
+    /// ```
+    pub fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a str {
+        match &self.0 {
+            Form::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
+            Form::Object(bytes) => data_encoding::HEXLOWER.encode_mut_str(bytes, &mut buffer[..24]),
         }
     }
 
@@ -114,6 +133,7 @@ mod tests {
         for text in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
             let id: PurchaseId = text.parse().unwrap();
             assert_eq!(id.to_string(), text);
+            assert_eq!(id.encode(&mut [0; PurchaseId::MAX_BYTES]), text);
         }
         let upper: PurchaseId = "65A1F0C2D3E4B5A697887766".parse().unwrap();
         assert_eq!(upper.to_string(), "65a1f0c2d3e4b5a697887766");

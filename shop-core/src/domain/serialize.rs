@@ -80,7 +80,7 @@ mod tests {
         let purchase: Purchase = serde_json::from_str(PURCHASE).unwrap();
         both_ways(&purchase, PURCHASE);
         let receipt = Receipt::new(purchase.id, Durability::Broker { replicas: Some(2) })
-            .with_position(RecordPosition::new("purchases".into(), 2, 7));
+            .with_position(RecordPosition::new("purchases", 2, 7));
         let json = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"broker","replicas":2,"position":{"topic":"purchases","partition":2,"offset":7}}"#;
         both_ways(&receipt, json);
         let published = PublishedPurchase::new(purchase.clone(), receipt);

@@ -35,6 +35,7 @@ pub mod number {
     use std::fmt::Display;
     use std::str::FromStr;
 
+    use compact_str::ToCompactString;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
     use serde_json::value::RawValue;
 
@@ -43,7 +44,9 @@ pub mod number {
     /// # Errors
     /// Those of the serializer, and when the value's text is not a JSON number.
     pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(value.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+        // Digits of a usual length are not allocated.
+        let digits = value.to_compact_string();
+        serde_json::from_str::<&RawValue>(&digits).map_err(S::Error::custom)?.serialize(serializer)
     }
 
     /// Reads the value from its digits.

@@ -1,6 +1,7 @@
 //! A raw record of a log, and its position.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -73,7 +74,7 @@ impl LogRecord {
 #[non_exhaustive]
 pub struct RecordPosition {
     /// The topic.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// The number of the partition.
     pub partition: u32,
     /// The offset in the partition.
@@ -87,8 +88,8 @@ format_as!(
 impl RecordPosition {
     /// The position of a record.
     #[must_use]
-    pub const fn new(topic: String, partition: u32, offset: u64) -> Self {
-        Self { topic, partition, offset }
+    pub fn new(topic: impl Into<Arc<str>>, partition: u32, offset: u64) -> Self {
+        Self { topic: topic.into(), partition, offset }
     }
 }
 
@@ -106,7 +107,7 @@ impl FromStr for RecordPosition {
         let offset = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidRecordPosition)?;
         let partition = parts.next().and_then(|part| part.parse().ok()).ok_or(InvalidRecordPosition)?;
         let topic = parts.next().filter(|topic| !topic.is_empty()).ok_or(InvalidRecordPosition)?;
-        Ok(Self::new(topic.to_owned(), partition, offset))
+        Ok(Self::new(topic, partition, offset))
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn positions_read_back_as_written() {
-        let position = RecordPosition::new("t-1".into(), 3, 7);
+        let position = RecordPosition::new("t-1", 3, 7);
         assert_eq!(position.to_string(), "t-1-3-7");
         assert_eq!(position.to_string().parse(), Ok(position));
         for wrong in ["", "7", "3-7", "-3-7", "t-x-7", "t-3--7"] {

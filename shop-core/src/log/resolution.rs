@@ -1,6 +1,7 @@
 //! The state of dead letters: pending, or resolved by a replay or a discard.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::{DeadLetter, LogRecord, ReasonKind, RecordId, RecordPosition, RecordType};
 use crate::Timestamp;
@@ -85,7 +86,7 @@ impl DeadLetter {
     /// The position of its record.
     #[must_use]
     pub fn position(&self) -> RecordPosition {
-        RecordPosition::new(self.partition.topic.to_string(), self.partition.index, self.record.offset)
+        RecordPosition::new(Arc::clone(&self.partition.topic), self.partition.index, self.record.offset)
     }
 
     /// The id of its record, which identifies the dead letter. That of a gap does not depend on the time at which it

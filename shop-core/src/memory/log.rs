@@ -229,7 +229,7 @@ impl Shared {
         let records = state.partitions.entry(partition).or_default();
         record.offset = records.end();
         record.time = self.options.clock.now();
-        let position = RecordPosition::new(self.topic.to_string(), partition, record.offset);
+        let position = RecordPosition::new(Arc::clone(&self.topic), partition, record.offset);
         records.records.push(record);
         position
     }

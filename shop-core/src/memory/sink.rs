@@ -22,12 +22,19 @@ impl InMemorySink {
     pub(super) const fn new(log: Arc<Shared>) -> Self {
         Self { log, closed: AtomicBool::new(false) }
     }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the sink is closed").with_origin("memory log"));
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl PurchaseSink for InMemorySink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        self.check().await?;
+        self.open()?;
         let position = self.log.append(encode(purchase)?);
         Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
     }
@@ -37,10 +44,7 @@ impl PurchaseSink for InMemorySink {
     }
 
     async fn check(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the sink is closed").with_origin("memory log"));
-        }
-        Ok(())
+        self.open()
     }
 
     async fn close(&self, _deadline: Duration) -> Result<()> {

@@ -180,7 +180,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     fn give_up(&mut self) {
         let max = self.verify.options.max_reported;
         for PendingRecord { id, topic, partition, offset, differs, .. } in std::mem::take(&mut self.pending) {
-            let position = RecordPosition::new(topic.to_string(), partition, offset);
+            let position = RecordPosition::new(topic, partition, offset);
             let VerifyReport { missing, mismatched, .. } = &mut self.report;
             let findings = if differs { mismatched } else { missing };
             findings.add(UnverifiedRecord { id, position }, max);

@@ -107,7 +107,7 @@ impl Publisher {
         let mut record = LogRecord::new(0, self.clock.now(), Some(value.into())).with_key(Some(key));
         let position = self.log.append(record.clone());
         record.offset = position.offset;
-        let topic = position.topic.as_str().into();
+        let topic = Arc::clone(&position.topic);
         let purchase =
             decode(&record, &Partition::new("memory".into(), topic, position.partition, 0)).unwrap();
         self.oracle.count("event: a foreign purchase is published");

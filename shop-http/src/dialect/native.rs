@@ -50,7 +50,7 @@ pub(super) const BASE: Dialect = Dialect {
 pub(super) static DEFAULT: Dialect = BASE;
 
 /// The native API.
-pub(super) static V1: Dialect = Dialect {
+pub(crate) static V1: Dialect = Dialect {
     name: "v1",
     bought: PurchaseResponse::PurchaseAndReceipt,
     errors: Errors::Problem,

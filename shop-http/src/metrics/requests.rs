@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::extract::MatchedPath;
+use axum::body::HttpBody;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use metrics::{Counter, Gauge, Histogram};
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::names;
 use super::registry::Metrics;
 use crate::held_body::holding;
+use crate::routes::fixed_route::MatchedRoute;
 
 /// The route label of a request without a route: its path is chosen by the client and unbounded.
 const UNMATCHED: &str = "unmatched";
@@ -46,10 +47,10 @@ impl Requests {
     }
 
     /// Starts measuring a request.
-    pub(crate) fn begin(self: Arc<Self>, matched: Option<MatchedPath>, method: &Method) -> RequestTimer {
+    pub(crate) fn begin(self: Arc<Self>, route: MatchedRoute, method: &Method) -> RequestTimer {
         let measuring = RequestTimer {
             requests: self,
-            matched,
+            route,
             method: word(method),
             begun: Instant::now(),
             answered: None,
@@ -101,7 +102,7 @@ fn is_of_metrics(route: &str) -> bool {
 /// A request in flight, measured until this is dropped.
 pub(crate) struct RequestTimer {
     requests: Arc<Requests>,
-    matched: Option<MatchedPath>,
+    route: MatchedRoute,
     method: &'static str,
     begun: Instant,
     /// The status once it is known, and whether the handler panicked.
@@ -110,13 +111,17 @@ pub(crate) struct RequestTimer {
 
 impl RequestTimer {
     fn route(&self) -> &str {
-        self.matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+        self.route.template().unwrap_or(UNMATCHED)
     }
 
     /// Measures until `response` was sent, or the client disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         let has_panicked = response.extensions().get::<HasPanicked>().is_some();
         self.answered = Some((response.status(), has_panicked));
+        if response.body().size_hint().exact().is_some() {
+            // It is written at once.
+            return response;
+        }
         response.map(|body| holding(self, body))
     }
 }

@@ -16,6 +16,7 @@ use crate::response::failure::{Failure, Subject};
 use crate::response::legacy_purchase::LegacyPurchase;
 use crate::response::validation_error::{InvalidMember, Problem, unknown};
 use crate::routes::mount::Mount;
+use crate::service::Acknowledged;
 
 const TAKEN: &str = "The purchase was accepted and is durable";
 
@@ -78,7 +79,8 @@ pub(super) fn taken(dialect: &Dialect) -> ResponseDoc {
     };
     let bought: Option<Value> = example::purchase().and_then(|purchase| {
         let receipt = example::receipt(&purchase);
-        example::shown(buy::answer(dialect, &Mount::default(), purchase, receipt))
+        let bought = Acknowledged { purchase, receipt, is_replayed: false };
+        example::shown(buy::answer(dialect, &Mount::default(), bought))
     });
     answer.with_example(bought)
 }

@@ -1,5 +1,8 @@
 //! Reading the body of a request: JSON by its media type, with limits of size and time.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -33,11 +36,31 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions)
         return Err(Failure::BodyTooLarge(limit));
     }
     let time = options.body_read_timeout;
-    tokio::time::timeout(time, collect(headers, body, limit)).await.unwrap_or(Err(Failure::BodyTooSlow(time)))
+    let mut body = pin!(collect(headers, body, limit));
+    if let Some(complete) = ready_soon(body.as_mut()).await {
+        return complete;
+    }
+    tokio::time::timeout(time, body).await.unwrap_or(Err(Failure::BodyTooSlow(time)))
+}
+
+/// The output of `work` if it is ready at one of its first two polls. hyper passes a body on at the second one, also if it
+/// came with the head: there is no timer for that.
+async fn ready_soon<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
+    let mut is_first = true;
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if std::mem::take(&mut is_first) => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Failure> {
-    let mut bytes = BytesMut::new();
+    // Most bodies are one frame, which is not copied.
+    let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Failure::Syntax(format!("it ended early: {error}"), NoObject::NoJson(bytes.len()))
@@ -47,9 +70,16 @@ async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<By
             read_on(headers, body).await;
             return Err(Failure::BodyTooLarge(limit));
         }
-        bytes.extend_from_slice(&data);
+        bytes = match bytes.is_empty() {
+            true => data,
+            false => {
+                let mut joined = BytesMut::from(bytes);
+                joined.extend_from_slice(&data);
+                joined.freeze()
+            }
+        };
     }
-    Ok(bytes.freeze())
+    Ok(bytes)
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
@@ -58,11 +88,18 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 
 /// The media type, if it is not that of JSON.
 fn other_media_type(headers: &HeaderMap) -> Option<String> {
-    let given = String::from_utf8_lossy(headers.get(header::CONTENT_TYPE)?.as_bytes()).into_owned();
-    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = |kind: &str| kind == "json" || kind.ends_with("+json");
-    let json = essence.is_empty() || essence.strip_prefix("application/").is_some_and(is_json);
-    (!json).then_some(essence)
+    let given = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let essence = given.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let is_json = |kind: &[u8]| {
+        let suffix = kind.len().checked_sub("+json".len()).map(|start| &kind[start..]);
+        kind.eq_ignore_ascii_case(b"json")
+            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(b"+json"))
+    };
+    let of_application = essence
+        .split_at_checked("application/".len())
+        .filter(|(kind, _)| kind.eq_ignore_ascii_case(b"application/"));
+    let json = essence.is_empty() || of_application.is_some_and(|(_, kind)| is_json(kind));
+    (!json).then(|| String::from_utf8_lossy(essence).to_ascii_lowercase())
 }
 
 async fn read_on(headers: &HeaderMap, mut body: Body) {

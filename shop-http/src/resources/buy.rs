@@ -1,39 +1,73 @@
 //! `POST /buy`, `POST /v1/purchases`, and `POST /purchases`: accept a purchase.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use axum::response::Response;
+use futures_util::FutureExt;
+use serde::Serialize;
 use shop_core::api::PublishedBody;
-use shop_core::ports::Receipt;
-use shop_core::{Purchase, PurchaseId};
+use tower::Service;
 
 use crate::auth::{Action, Caller};
 use crate::dialect::{Dialect, PurchaseResponse, RequestDialect, Timestamps};
-use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request;
 use crate::request::Strict;
-use crate::response::{Failure, Json, LegacyPurchase, no_json};
+use crate::response::purchase_answer::PurchaseAnswer;
+use crate::response::{Failure, LegacyPurchase};
+use crate::routes::fixed_route::FixedRoute;
 use crate::routes::mount::Mount;
+use crate::server::layers::BoxedAnswer;
 use crate::service::{Acknowledged, Purchases};
 use crate::service_kind::ServiceKind;
 
-pub(crate) async fn post(
-    State(purchases): State<Arc<Purchases>>,
-    RequestDialect(dialect): RequestDialect,
-    mount: Mount,
-    request: Request,
-) -> Response {
-    match buy(&purchases, dialect, dialect.timestamps, request).await {
-        Ok(Acknowledged { purchase, receipt, is_replayed }) => {
-            with_id(purchase.id, is_replayed, answer(dialect, &mount, purchase, receipt))
+/// Accepts purchases into the log. It is a service of its own, so that it can be in front of the router as well as behind
+/// it.
+#[derive(Debug, Clone)]
+pub(crate) struct Buying {
+    purchases: Arc<Purchases>,
+    /// `None` behind the router, where the dialect is that of the request.
+    dialect: Option<&'static Dialect>,
+}
+
+impl Buying {
+    pub(crate) const fn new(purchases: Arc<Purchases>) -> Self {
+        Self { purchases, dialect: None }
+    }
+
+    /// The same for the requests of one route, in front of the router.
+    pub(crate) fn of_route(self, route: &FixedRoute) -> Self {
+        let dialect = route.dialect(self.purchases.options.dialect);
+        Self { dialect: Some(dialect), ..self }
+    }
+
+    async fn respond(self, request: Request) -> Response {
+        let extensions = request.extensions();
+        let of_request = || extensions.get().map_or(Dialect::DEFAULT, |RequestDialect(dialect)| *dialect);
+        let dialect = self.dialect.unwrap_or_else(of_request);
+        let mount: Mount = extensions.get().cloned().unwrap_or_default();
+        match buy(&self.purchases, dialect, dialect.timestamps, request).await {
+            Ok(bought) => answer(dialect, &mount, bought),
+            Err(failure) => failure.respond(dialect),
         }
-        Err(failure) => failure.respond(dialect),
+    }
+}
+
+impl Service<Request> for Buying {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxedAnswer;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> BoxedAnswer {
+        Box::pin(self.clone().respond(request).map(Ok))
     }
 }
 
@@ -45,8 +79,8 @@ pub(crate) async fn post_into_store(
 ) -> Response {
     match buy(&purchases, dialect, Timestamps::Lenient, request).await {
         Ok(Acknowledged { purchase, is_replayed, .. }) => {
-            let stored = Json(LegacyPurchase::in_listing(&purchase, dialect.item));
-            with_id(purchase.id, is_replayed, (StatusCode::CREATED, stored).into_response())
+            let stored = LegacyPurchase::in_listing(&purchase, dialect.item);
+            PurchaseAnswer::new(purchase.id, is_replayed).respond(StatusCode::CREATED, &stored)
         }
         Err(failure) => failure.respond(dialect),
     }
@@ -82,49 +116,51 @@ async fn buy(
 }
 
 /// The response to an accepted purchase in dialects with texts.
-struct PublishedMembers {
+#[derive(Serialize)]
+struct PublishedTexts {
+    #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
     message: &'static str,
-    purchase_as: &'static [&'static str],
-    /// Serialized once, for all names of the member.
-    purchase: Box<RawValue>,
 }
 
-impl Serialize for PublishedMembers {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut body = serializer.serialize_map(None)?;
-        if let Some(status) = self.status {
-            body.serialize_entry("status", status)?;
-        }
-        body.serialize_entry("message", self.message)?;
-        for name in self.purchase_as {
-            body.serialize_entry(name, &self.purchase)?;
-        }
-        body.end()
-    }
-}
-
-pub(crate) fn answer(dialect: &Dialect, mount: &Mount, purchase: Purchase, receipt: Receipt) -> Response {
+/// The response to an accepted purchase.
+pub(crate) fn answer(dialect: &Dialect, mount: &Mount, bought: Acknowledged) -> Response {
+    let Acknowledged { purchase, receipt, is_replayed } = bought;
+    let mut answer = PurchaseAnswer::new(purchase.id, is_replayed);
     match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
             // It is stored a moment later, so the location waits for it.
-            let location = mount.path(format_args!("/v1/purchases/{0}?wait_for={0}", purchase.id));
-            let location = [(header::LOCATION, location)];
-            (StatusCode::CREATED, location, Json(PublishedBody::new(purchase, receipt))).into_response()
+            answer.header(
+                header::LOCATION,
+                format_args!("{0}/v1/purchases/{1}?wait_for={1}", mount.prefix(), purchase.id),
+            );
+            answer.respond(StatusCode::CREATED, &PublishedBody::new(purchase, receipt))
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {
-            match to_raw_value(&LegacyPurchase::four_members(&purchase, dialect.item)) {
-                Ok(purchase) => {
-                    (code, Json(PublishedMembers { status, message, purchase_as, purchase })).into_response()
-                }
-                Err(error) => no_json(&error),
-            }
+            let purchase = LegacyPurchase::four_members(&purchase, dialect.item);
+            answer.respond_with(code, |text| {
+                serde_json::to_writer(&mut *text, &PublishedTexts { status, message })?;
+                append_members(text, purchase_as, &purchase)
+            })
         }
     }
 }
 
-/// Adds the purchase's id to `response`, and whether the request repeats one that was acknowledged before.
-pub(crate) fn with_id(id: PurchaseId, is_replayed: bool, response: Response) -> Response {
-    let replayed = is_replayed.then_some([(REPLAYED, "true")]);
-    (replayed, [(PURCHASE_ID, id.to_string())], response).into_response()
+/// Appends members with the same value to the object in `text`. The value is serialized once.
+fn append_members(text: &mut Vec<u8>, names: &[&str], value: &impl Serialize) -> serde_json::Result<()> {
+    let Some(b'}') = text.pop() else { return Ok(()) };
+    let mut written = None;
+    for name in names {
+        text.push(b',');
+        serde_json::to_writer(&mut *text, name)?;
+        text.push(b':');
+        let start = text.len();
+        match written.clone() {
+            Some(first) => text.extend_from_within(first),
+            None => serde_json::to_writer(&mut *text, value)?,
+        }
+        written.get_or_insert(start..text.len());
+    }
+    text.push(b'}');
+    Ok(())
 }

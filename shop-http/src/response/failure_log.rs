@@ -35,6 +35,11 @@ struct Cause {
 }
 
 impl FailureLog {
+    /// Whether there may be a line about `response`.
+    pub(crate) fn has_line(response: &Response) -> bool {
+        response.extensions().get::<FailedBy>().is_some()
+    }
+
     /// Logs in the request's span why `response` is a failure, if it is one and a line of its cause is due.
     pub(crate) fn note(&self, response: &Response, request: &Span) {
         let Some(FailedBy { error, operation }) = response.extensions().get() else { return };

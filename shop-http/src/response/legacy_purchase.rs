@@ -29,6 +29,7 @@ enum WrittenPrice {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum WrittenTime {
+    Iso(#[serde(with = "text")] Timestamp),
     Text(String),
     Number(#[serde(with = "number")] String),
 }
@@ -52,10 +53,10 @@ impl<'a> LegacyPurchase<'a> {
 }
 
 fn written_time(time: Timestamp, form: TimestampForm) -> WrittenTime {
-    let iso = time.to_string();
     match form {
-        TimestampForm::Iso => WrittenTime::Text(iso),
+        TimestampForm::Iso => WrittenTime::Iso(time),
         TimestampForm::IsoWithoutZone => {
+            let iso = time.to_string();
             let local = iso.trim_end_matches('Z');
             let whole = local.strip_suffix(".000").map(str::to_owned);
             WrittenTime::Text(whole.unwrap_or_else(|| format!("{local}000")))

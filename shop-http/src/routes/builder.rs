@@ -17,8 +17,9 @@ use crate::options::HttpOptions;
 use crate::routes::docs_routes::with_docs;
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::{Listener, WithoutOperations};
+use crate::routes::router_service::RouterService;
 use crate::routes::services;
-use crate::server::layers;
+use crate::server::layers::Layers;
 use crate::server::rates::{Rates, limit_rate, limit_rejections};
 use crate::service::Service;
 use crate::service::parts::{Facing, Management};
@@ -209,6 +210,11 @@ impl RouterBuilder {
     /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
+        self.into_service().into_router()
+    }
+
+    /// Builds a service for [`serve`](crate::serve), which responds as the router of [`build`](Self::build) at less cost.
+    pub fn into_service(self) -> RouterService {
         let Self { kind, parts, options, groups, policy, guards } = self;
         router(Service::new(kind, parts, options, policy, groups), &guards)
     }
@@ -243,6 +249,12 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn build_with_admin(self) -> (Router, Router) {
+        let (public, admin) = self.into_services_with_admin();
+        (public.into_router(), admin.into_router())
+    }
+
+    /// Builds the services of two listeners, as [`build_with_admin`](Self::build_with_admin) builds their routers.
+    pub fn into_services_with_admin(self) -> (RouterService, RouterService) {
         let Self { kind, parts, options, groups, policy, guards } = self;
         let requires_token = policy.requires_token;
         let without = Policy { authorize: Some(Arc::new(WithoutOperations(policy.clone()))), requires_token };
@@ -257,10 +269,12 @@ impl RouterBuilder {
     }
 }
 
-fn router(service: Service, guards: &[Guard]) -> Router {
+fn router(service: Service, guards: &[Guard]) -> RouterService {
     let service = Arc::new(service);
     let routes = with_docs(services::routes(&service), &service);
     let rates = Rates::new(&service.options);
+    // Layers around guarded routes are those of a router.
+    let has_fixed = guards.is_empty() && rates.is_none();
     let guard = |router: Router| {
         let guarded = |router| guards.iter().fold(router, |router, Guard(layer)| layer(router));
         let Some(rates) = rates else { return guarded(router) };
@@ -272,7 +286,9 @@ fn router(service: Service, guards: &[Guard]) -> Router {
         }
     };
     let router = routes.into_router(Arc::clone(&service), guard);
-    layers::around(router, &service, !guards.is_empty())
+    let layers = Layers::new(&service, !guards.is_empty());
+    let fixed = services::fixed(&service).filter(|_| has_fixed);
+    RouterService::new(layers.around(router), &layers, fixed)
 }
 
 /// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.

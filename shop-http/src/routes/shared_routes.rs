@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
-use crate::resources::{buy, health, index, metrics, orders, page, users, v1_purchases};
+use crate::resources::buy::Buying;
+use crate::resources::{health, index, metrics, orders, page, users, v1_purchases};
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::routes::path_router::{Routes, in_context, read};
@@ -26,7 +27,7 @@ pub(crate) fn shared_routes(
     let with_purchases = |routes: Routes<Arc<Purchases>>| routes.with_state(Arc::clone(purchases));
     let v1 = of_group(service, RouteGroup::V1, || {
         let v1 = Routes::new()
-            .route("/v1/purchases", read(v1_purchases::list).post(buy::post))
+            .route("/v1/purchases", read(v1_purchases::list).post_service(Buying::new(Arc::clone(purchases))))
             .route("/v1/purchases/{id}", read(v1_purchases::get))
             .route("/v1/summary", read(v1_purchases::summary));
         with_purchases(v1)

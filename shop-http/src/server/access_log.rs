@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::auth::Trail;
 use crate::header_names::PURCHASE_ID;
 use crate::options::HttpOptions;
+use crate::routes::fixed_route::MatchedRoute;
 use crate::server::client::TrustedProxies;
 
 /// Which requests have a line in the access log (default none).
@@ -95,13 +96,12 @@ impl AccessLogger {
     }
 
     /// Begins the entry of `request`, whose id is `id`.
-    pub(crate) fn begin(&self, request: &mut Request, id: &HeaderValue) -> Entry {
+    pub(crate) fn begin(&self, request: &mut Request, route: MatchedRoute, id: &HeaderValue) -> Entry {
         let is_sampled = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in.get());
         let trail = Arc::<Trail>::default();
         let client = self.proxies.client_of(request);
         let extensions = request.extensions_mut();
         extensions.insert(Arc::clone(&trail));
-        let route = extensions.get::<MatchedPath>().cloned();
         Entry {
             trail,
             is_sampled,
@@ -124,7 +124,7 @@ pub(crate) struct Entry {
     is_sampled: bool,
     id: HeaderValue,
     method: Method,
-    route: Option<MatchedPath>,
+    route: MatchedRoute,
     client: Option<IpAddr>,
     begun: Instant,
     /// `None` if the client disconnected before the response.
@@ -154,7 +154,7 @@ impl Drop for Entry {
                 principal,
                 client.address = self.client.map(|client| client.to_string()),
                 http.method = self.method.as_str(),
-                http.route = self.route.as_ref().map(MatchedPath::as_str),
+                http.route = self.route.template(),
                 http.status = self.status,
                 bytes = self.bytes,
                 duration_ms = f64::from(micros) / 1_000.0,

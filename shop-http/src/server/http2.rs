@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -21,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt;
 
 use crate::options::HttpOptions;
+use crate::routes::router_service::RouterService;
 use crate::server::connections::{Connection, InFlight};
 use crate::server::serve::{Client, received};
 
@@ -62,7 +62,7 @@ impl Http2 {
     pub(super) async fn serve<S>(
         &self,
         stream: S,
-        router: Router,
+        router: RouterService,
         Client { peer, connection }: Client<'_>,
         stopping: &mut watch::Receiver<()>,
     ) -> hyper::Result<()>

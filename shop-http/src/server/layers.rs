@@ -1,57 +1,98 @@
-//! The layers around every route: request ids, log, metrics, CORS, limits, panics.
+//! The layers around every route: request ids, log, metrics, headers, CORS, limits, panics.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
-use tower::ServiceBuilder;
+use axum::http::header;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
+use tower::util::Either;
+use tower::{Layer, ServiceBuilder};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer};
-use tower_http::csrf::CsrfLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::csrf::{Csrf, CsrfLayer};
 
 use crate::dialect::RequestDialect;
 use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
 use crate::options::CorsOrigins;
 use crate::response::Failure;
+use crate::routes::fixed_route::FixedRoute;
 use crate::routes::listener::Listener;
-use crate::server::limits::limited;
-use crate::server::observe::observed;
+use crate::server::default_headers::{DefaultHeaders, DefaultHeadersService};
+use crate::server::limits::{Limits, LimitsService};
+use crate::server::observe::{ObserveService, Observer};
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
 
-/// Adds all layers to `routes`, and the responses for unknown paths and methods. `authenticates` says whether a layer of
-/// the embedder is around some of them.
-pub(crate) fn around(routes: Router, service: &Service, authenticates: bool) -> Router {
-    let routes = routes
-        .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
-        .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
-            Failure::MethodNotAllowed.respond(dialect)
-        });
-    let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
-    let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
-    // One combined layer: a router boxes and copies each layer separately for every request.
-    let layers = ServiceBuilder::new()
-        .layer(observed(service))
-        .layer(default_header(header::CACHE_CONTROL, "no-store"))
-        .layer(default_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(default_header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(default_header(RESOURCE_POLICY, "same-origin"))
-        .option_layer(cors)
-        .layer(limited(&service.options))
-        .option_layer(cross_site_protection(service));
-    routes.layer(layers)
+/// All layers of a router. Services with clones of it share its limits and its metrics.
+#[derive(Clone)]
+pub(crate) struct Layers {
+    observer: Arc<Observer>,
+    headers: Arc<DefaultHeaders>,
+    limits: Arc<Limits>,
+    cross_site_protection: Option<CsrfLayer>,
 }
 
-/// Pages of other origins may not embed a response, whatever CORS allows their scripts to read.
-const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// A service with all layers around it.
+pub(crate) type Layered<S> = ObserveService<DefaultHeadersService<LimitsService<Either<Csrf<S>, S>>>>;
+
+/// The future of a route, which can be moved while it is in progress.
+pub(crate) type BoxedAnswer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+impl Layers {
+    /// The layers of `service`. `authenticates` says whether a layer of the embedder is around some routes.
+    pub(crate) fn new(service: &Service, authenticates: bool) -> Self {
+        let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
+        let origins = &service.options.cors;
+        let cors = has_cors.then(|| cors(origins, authenticates));
+        Self {
+            observer: Observer::new(service),
+            headers: DefaultHeaders::new(cors, *origins == CorsOrigins::Any),
+            limits: Limits::new(&service.options),
+            cross_site_protection: cross_site_protection(service),
+        }
+    }
+
+    /// `routes` with all layers, and with the responses for unknown paths and methods.
+    pub(crate) fn around(&self, routes: Router) -> Router {
+        let routes = routes
+            .fallback(|RequestDialect(dialect): RequestDialect| async { Failure::NoRoute.respond(dialect) })
+            .method_not_allowed_fallback(|RequestDialect(dialect): RequestDialect| async {
+                Failure::MethodNotAllowed.respond(dialect)
+            });
+        // One combined layer: a router boxes and copies each layer separately for every request.
+        let boxed: fn(RouteFuture<Infallible>) -> BoxedAnswer = |answer| Box::pin(answer);
+        routes.layer(ServiceBuilder::new().layer(self.clone()).map_future(boxed))
+    }
+
+    /// `inner` with all layers, for requests that this `route` has matched.
+    pub(crate) fn around_route<S: Clone>(&self, route: &'static FixedRoute, inner: S) -> Layered<S> {
+        self.with(Some(route), inner)
+    }
+
+    fn with<S: Clone>(&self, route: Option<&'static FixedRoute>, inner: S) -> Layered<S> {
+        let inner = match &self.cross_site_protection {
+            Some(protection) => Either::Left(protection.layer(inner)),
+            None => Either::Right(inner),
+        };
+        let limited = LimitsService::new(Arc::clone(&self.limits), route, inner);
+        let answer = DefaultHeadersService::new(Arc::clone(&self.headers), limited);
+        ObserveService::new(Arc::clone(&self.observer), route, answer)
+    }
+}
+
+impl<S: Clone> Layer<S> for Layers {
+    type Service = Layered<S>;
+
+    fn layer(&self, inner: S) -> Layered<S> {
+        self.with(None, inner)
+    }
+}
 
 /// How long a browser remembers what it may send: Chromium's maximum.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
-
-/// Adds a header to responses that do not have it.
-fn default_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
-    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-}
 
 /// Refuses writes by pages of other origins than the service's and those that CORS allows. The limits layer responds in the
 /// dialect. Programs send neither `Sec-Fetch-Site` nor `Origin`.

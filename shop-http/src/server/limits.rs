@@ -14,7 +14,6 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Timeout, timeout};
 use tower::Service;
-use tower::layer::{LayerFn, layer_fn};
 use tower_http::csrf::ProtectionError;
 use tracing::{Instrument, Span};
 
@@ -22,8 +21,10 @@ use crate::dialect::{Dialect, RequestDialect};
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
 use crate::response::Failure;
+use crate::routes::fixed_route::FixedRoute;
 use crate::routes::mount::Mount;
 use crate::server::gate::{self, Hosts};
+use crate::server::layers::BoxedAnswer;
 use crate::server::pools::{Pools, ReadSlot};
 
 /// Paths that are served even at the limit of concurrent requests. `/healthz` below a prefix is exempt as well.
@@ -31,23 +32,9 @@ const PROBES: [&str; 3] = ["/livez", "/readyz", "/-/healthy"];
 /// Paths with a pool of their own, whose requests wait for each other: they query servers, or render all metrics.
 const OPERATIONS: [&str; 4] = ["/health", "/ready", "/-/ready", "/metrics"];
 
-/// Wraps a service in a [`LimitsService`].
-pub(crate) fn limited<S>(options: &HttpOptions) -> LayerFn<impl Fn(S) -> LimitsService<S> + Clone + use<S>> {
-    let limits = Arc::new(Limits {
-        configured: options.dialect,
-        hosts: options.hosts.clone(),
-        uri: options.max_uri_bytes,
-        headers: options.max_header_bytes,
-        deadline: options.request_timeout,
-        write_timeout: can_expire_first(options).then_some(options.request_timeout),
-        pools: Arc::new(Pools::new(options)),
-    });
-    layer_fn(move |inner| LimitsService { limits: Arc::clone(&limits), inner })
-}
-
 /// The limits, and the configured dialect.
 #[derive(Debug)]
-struct Limits {
+pub(crate) struct Limits {
     configured: &'static Dialect,
     hosts: Hosts,
     uri: usize,
@@ -86,6 +73,19 @@ enum Slot {
 }
 
 impl Limits {
+    /// The limits of `options`.
+    pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
+        Arc::new(Self {
+            configured: options.dialect,
+            hosts: options.hosts.clone(),
+            uri: options.max_uri_bytes,
+            headers: options.max_header_bytes,
+            deadline: options.request_timeout,
+            write_timeout: can_expire_first(options).then_some(options.request_timeout),
+            pools: Arc::new(Pools::new(options)),
+        })
+    }
+
     fn admit(&self, request: &Request) -> Result<Admission, Failure> {
         let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
         if uri > self.uri {
@@ -131,28 +131,43 @@ fn size(headers: &HeaderMap) -> usize {
 #[derive(Debug, Clone)]
 pub(crate) struct LimitsService<S> {
     limits: Arc<Limits>,
+    route: Option<&'static FixedRoute>,
     inner: S,
+}
+
+impl<S> LimitsService<S> {
+    pub(crate) const fn new(limits: Arc<Limits>, route: Option<&'static FixedRoute>, inner: S) -> Self {
+        Self { limits, route, inner }
+    }
+
+    /// Selects the dialect, and adds it to `request` if the route does not know it.
+    fn select_dialect(&self, request: &mut Request) -> &'static Dialect {
+        if let Some(route) = self.route {
+            return route.dialect(self.limits.configured);
+        }
+        let dialect = Dialect::from_path(request.uri().path(), self.limits.configured);
+        request.extensions_mut().insert(RequestDialect(dialect));
+        if let Some(mount) = Mount::of(request) {
+            request.extensions_mut().insert(mount);
+        }
+        dialect
+    }
 }
 
 impl<S> Service<Request> for LimitsService<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible, Future: MovableAnswer>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = LimitsFuture;
+    type Future = LimitsFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let dialect = Dialect::from_path(request.uri().path(), self.limits.configured);
-        request.extensions_mut().insert(RequestDialect(dialect));
-        if let Some(mount) = Mount::of(&request) {
-            request.extensions_mut().insert(mount);
-        }
+        let dialect = self.select_dialect(&mut request);
         let detach_on_drop = writes(&request);
         let Admission { slot, deadline } = match self.limits.admit(&request) {
             Ok(admission) => admission,
@@ -162,9 +177,9 @@ where
             request.extensions_mut().insert(slot.clone());
         }
         let answer = self.inner.call(request);
-        let future: InnerFuture = match slot {
-            Slot::Operation => Box::pin(queued(Arc::clone(&self.limits.pools), answer)),
-            _ => Box::pin(answer),
+        let future = match slot {
+            Slot::Operation => RouteFuture::Queued(Box::pin(queued(Arc::clone(&self.limits.pools), answer))),
+            _ => RouteFuture::Direct(answer),
         };
         let work =
             Work { future: Some(future), slot, limits: Arc::clone(&self.limits), detach_on_drop, dialect };
@@ -180,14 +195,20 @@ where
 pin_project! {
     /// A response in progress.
     #[project = LimitsFutureProjection]
-    pub(crate) enum LimitsFuture {
+    pub(crate) enum LimitsFuture<F: MovableAnswer> {
         Refused { failure: Failure, dialect: &'static Dialect },
-        Unlimited { work: Work },
-        Within { #[pin] work: Timeout<Work>, deadline: Duration, detach_on_drop: bool, dialect: &'static Dialect },
+        Unlimited { work: Work<F> },
+        Within {
+            #[pin]
+            work: Timeout<Work<F>>,
+            deadline: Duration,
+            detach_on_drop: bool,
+            dialect: &'static Dialect,
+        },
     }
 }
 
-impl Future for LimitsFuture {
+impl<F: MovableAnswer> Future for LimitsFuture<F> {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -211,13 +232,35 @@ async fn queued<F: Future>(pools: Arc<Pools>, answer: F) -> F::Output {
     answer.await
 }
 
-/// The future of a route.
-type InnerFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+/// The future of a route. It can be moved while it is in progress, into a task of its own.
+pub(crate) trait MovableAnswer:
+    Future<Output = Result<Response, Infallible>> + Unpin + Send + 'static
+{
+}
+
+impl<F: Future<Output = Result<Response, Infallible>> + Unpin + Send + 'static> MovableAnswer for F {}
+
+/// The future of a request that may wait for its turn.
+enum RouteFuture<F> {
+    Direct(F),
+    Queued(BoxedAnswer),
+}
+
+impl<F: MovableAnswer> Future for RouteFuture<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Direct(answer) => Pin::new(answer).poll(context),
+            Self::Queued(answer) => answer.as_mut().poll(context),
+        }
+    }
+}
 
 /// The work for a request, with the slot that it occupies until it ends.
-struct Work {
+pub(crate) struct Work<F: MovableAnswer> {
     /// `None` once it has ended or panicked.
-    future: Option<InnerFuture>,
+    future: Option<RouteFuture<F>>,
     slot: Slot,
     limits: Arc<Limits>,
     /// Whether it continues in a separate task when it is dropped: neither a client that disconnects nor a time-out
@@ -226,13 +269,13 @@ struct Work {
     dialect: &'static Dialect,
 }
 
-impl Future for Work {
+impl<F: MovableAnswer> Future for Work<F> {
     type Output = Response;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
         // Taken out while it runs: a future that has panicked is not polled again.
         let Some(mut future) = self.future.take() else { return Poll::Pending };
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(context))) {
             Ok(Poll::Pending) => {
                 self.future = Some(future);
                 Poll::Pending
@@ -262,7 +305,7 @@ impl Future for Work {
     }
 }
 
-impl Drop for Work {
+impl<F: MovableAnswer> Drop for Work<F> {
     fn drop(&mut self) {
         // Without a runtime the process is about to end.
         if self.detach_on_drop

@@ -6,17 +6,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use axum::response::Response;
+use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tower::Service as TowerService;
-use tower::layer::{LayerFn, layer_fn};
 use tracing::instrument::Instrumented;
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Level, Span};
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::header_names::REQUEST_ID;
-use crate::metrics::{RequestTimer, Requests};
+use crate::metrics::{HasPanicked, RequestTimer, Requests};
 use crate::response::FailureLog;
+use crate::routes::fixed_route::{FixedRoute, MatchedRoute};
 use crate::server::access_log::{AccessLogger, Entry};
 #[cfg(feature = "otel")]
 use crate::server::traces;
@@ -25,31 +28,98 @@ use crate::service::Service;
 /// The maximum length of a client's request id.
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// Wraps a service in an [`ObserveService`] that records to the metrics of `service`.
-pub(crate) fn observed<S>(service: &Service) -> LayerFn<impl Fn(S) -> ObserveService<S> + Clone + use<S>> {
-    let (requests, failures) = (Requests::new(&service.metrics), Arc::<FailureLog>::default());
-    let access_log = AccessLogger::new(&service.options);
-    #[cfg(feature = "otel")]
-    let has_traces = traces::is_set_up();
-    layer_fn(move |inner| ObserveService {
-        requests: Arc::clone(&requests),
-        failures: Arc::clone(&failures),
-        access_log: access_log.clone(),
-        #[cfg(feature = "otel")]
-        has_traces,
-        inner,
-    })
-}
-
-/// Gives each request its id, which its response repeats and every log line contains, and measures the request.
-#[derive(Clone)]
-pub(crate) struct ObserveService<S> {
+/// What observes the requests of a router.
+pub(crate) struct Observer {
     requests: Arc<Requests>,
-    failures: Arc<FailureLog>,
+    failures: FailureLog,
     access_log: Option<Arc<AccessLogger>>,
     #[cfg(feature = "otel")]
     has_traces: bool,
+}
+
+impl Observer {
+    /// Records to the metrics of `service`.
+    pub(crate) fn new(service: &Service) -> Arc<Self> {
+        Arc::new(Self {
+            requests: Requests::new(&service.metrics),
+            failures: FailureLog::default(),
+            access_log: AccessLogger::new(&service.options),
+            #[cfg(feature = "otel")]
+            has_traces: traces::is_set_up(),
+        })
+    }
+
+    /// The span of `request`, whose id is `id`, if spans are exported or the log has the level `debug`. At other levels
+    /// most requests log nothing: the span is made for the lines of those that do.
+    #[cfg_attr(
+        not(feature = "otel"),
+        expect(unused_variables, reason = "the span of a trace has more of it")
+    )]
+    fn span(&self, request: &Request, route: &MatchedRoute, head: &Head, id: &HeaderValue) -> Span {
+        #[cfg(feature = "otel")]
+        if self.has_traces {
+            return traces::span(request, route.template(), id);
+        }
+        if tracing::enabled!(Level::DEBUG) { head.span(id) } else { Span::none() }
+    }
+
+    /// Logs why `response` is a failure, if it is one.
+    fn note(&self, response: &Response, span: &Span, head: &Head, id: &HeaderValue) {
+        let has_panicked = response.extensions().get::<HasPanicked>().is_some();
+        if !has_panicked && !FailureLog::has_line(response) {
+            return;
+        }
+        let made = span.is_none().then(|| head.span(id));
+        let span = made.as_ref().unwrap_or(span);
+        if has_panicked {
+            tracing::error!(parent: span, "a route has panicked");
+        }
+        self.failures.note(response, span);
+    }
+}
+
+/// What the span of a request has besides the id.
+struct Head {
+    method: Method,
+    /// The path of a route without parameters, or else the one that was requested.
+    path: Result<&'static FixedRoute, Uri>,
+}
+
+impl Head {
+    fn of(route: Option<&'static FixedRoute>, request: &Request) -> Self {
+        let path = route.ok_or_else(|| request.uri().clone());
+        Self { method: request.method().clone(), path }
+    }
+
+    fn path(&self) -> &str {
+        match &self.path {
+            Ok(route) => route.path,
+            Err(uri) => uri.path(),
+        }
+    }
+
+    fn span(&self, id: &HeaderValue) -> Span {
+        tracing::info_span!(
+            "request",
+            http.method = self.method.as_str(),
+            http.path = self.path(),
+            request.id = id.to_str().unwrap_or_default()
+        )
+    }
+}
+
+/// Gives each request its id, which its response repeats and the log lines about it contain, and measures the request.
+#[derive(Clone)]
+pub(crate) struct ObserveService<S> {
+    observer: Arc<Observer>,
+    route: Option<&'static FixedRoute>,
     inner: S,
+}
+
+impl<S> ObserveService<S> {
+    pub(crate) const fn new(observer: Arc<Observer>, route: Option<&'static FixedRoute>, inner: S) -> Self {
+        Self { observer, route, inner }
+    }
 }
 
 impl<S> TowerService<Request> for ObserveService<S>
@@ -66,33 +136,17 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = identify(request.headers_mut());
-        let span = self.span(&request, &id);
-        let matched = request.extensions().get().cloned();
-        let measuring = Arc::clone(&self.requests).begin(matched, request.method());
-        let entry = self.access_log.as_ref().map(|log| log.begin(&mut request, &id));
-        let failures = Arc::clone(&self.failures);
+        let head = Head::of(self.route, &request);
+        let route = MatchedRoute::of(self.route, &request);
+        let span = self.observer.span(&request, &route, &head, &id);
+        let entry = self.observer.access_log.as_ref().map(|log| log.begin(&mut request, route.clone(), &id));
+        let measuring = Arc::clone(&self.observer.requests).begin(route, request.method());
         ObserveFuture {
             answer: self.inner.call(request).instrument(span),
-            on: Some((id, measuring)),
+            on: Some((id, head, measuring)),
             entry,
-            failures,
+            observer: Arc::clone(&self.observer),
         }
-    }
-}
-
-impl<S> ObserveService<S> {
-    /// The span of `request`, whose id is `id`.
-    fn span(&self, request: &Request, id: &HeaderValue) -> Span {
-        #[cfg(feature = "otel")]
-        if self.has_traces {
-            return traces::span(request, id);
-        }
-        tracing::info_span!(
-            "request",
-            http.method = request.method().as_str(),
-            http.path = request.uri().path(),
-            request.id = id.to_str().unwrap_or_default()
-        )
     }
 }
 
@@ -101,9 +155,9 @@ pin_project! {
     pub(crate) struct ObserveFuture<F> {
         #[pin]
         answer: Instrumented<F>,
-        on: Option<(HeaderValue, RequestTimer)>,
+        on: Option<(HeaderValue, Head, RequestTimer)>,
         entry: Option<Entry>,
-        failures: Arc<FailureLog>,
+        observer: Arc<Observer>,
     }
 }
 
@@ -113,13 +167,14 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ObserveFuture<
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Ok(mut response) = ready!(this.answer.as_mut().poll(context));
-        this.failures.note(&response, this.answer.span());
+        let Some((id, head, measuring)) = this.on.take() else { return Poll::Ready(Ok(response)) };
+        let span = this.answer.span();
+        this.observer.note(&response, span, &head, &id);
         #[cfg(feature = "otel")]
-        if this.answer.span().has_field(traces::KIND) {
-            traces::answered(this.answer.span(), response.status());
+        if span.has_field(traces::KIND) {
+            traces::answered(span, response.status());
         }
-        tracing::debug!(parent: this.answer.span(), http.status = response.status().as_u16(), "answered");
-        let Some((id, measuring)) = this.on.take() else { return Poll::Ready(Ok(response)) };
+        tracing::debug!(parent: span, http.status = response.status().as_u16(), "answered");
         response.headers_mut().insert(REQUEST_ID, id);
         let response = measuring.until_sent(response);
         Poll::Ready(Ok(match this.entry.take() {
@@ -138,9 +193,11 @@ fn identify(headers: &mut HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(REQUEST_ID).filter(sensible) {
         return id.clone();
     }
-    let mut text = uuid::Uuid::encode_buffer();
-    let text = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut text);
-    let fresh = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none"));
+    let mut text = [0; Hyphenated::LENGTH];
+    Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    // Its copies share the bytes.
+    let fresh = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
+    let fresh = fresh.unwrap_or(HeaderValue::from_static("none"));
     headers.insert(REQUEST_ID, fresh.clone());
     fresh
 }

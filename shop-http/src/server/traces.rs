@@ -1,6 +1,6 @@
 //! The spans of requests for exported traces.
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use opentelemetry::global::get_text_map_propagator;
 use opentelemetry::propagation::Extractor;
@@ -16,10 +16,9 @@ pub(crate) fn is_set_up() -> bool {
     get_text_map_propagator(|propagator| propagator.fields().next().is_some())
 }
 
-/// The span of `request`, whose id is `id`. Its parent is the span in the headers, if there is one.
-pub(crate) fn span(request: &Request, id: &HeaderValue) -> Span {
+/// The span of `request` for `route`, whose id is `id`. Its parent is the span in the headers, if there is one.
+pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> Span {
     let (method, path) = (request.method().as_str(), request.uri().path());
-    let route = request.extensions().get().map(MatchedPath::as_str);
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",

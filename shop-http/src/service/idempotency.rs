@@ -105,9 +105,8 @@ impl Known {
 }
 
 fn without_context(purchase: &Purchase) -> Purchase {
-    let mut purchase = purchase.clone();
-    purchase.context = None;
-    purchase
+    let Purchase { id, user_id, user_name, price, timestamp, .. } = purchase;
+    Purchase::new(*id, user_id.clone(), user_name.clone(), *price, *timestamp)
 }
 
 fn locked(cache: &Mutex<LruCache<PurchaseId, Known>>) -> MutexGuard<'_, LruCache<PurchaseId, Known>> {

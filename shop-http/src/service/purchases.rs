@@ -116,7 +116,7 @@ impl Purchases {
 
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let attempt = self.publishing.begin();
-        let published = within(self.options.publish_timeout, self.sink.publish(purchase)).await;
+        let published = within(self.options.publish_timeout, (*self.sink).publish(purchase)).await;
         attempt.ended(&published);
         let receipt = published?;
         if let Some(recent) = &self.recent {

@@ -74,7 +74,7 @@ mod tests {
             let id = PurchaseId::from_uuid(Uuid::from_u128(number));
             let (user, name) = ("u1".parse().unwrap(), "ada".parse().unwrap());
             let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
-            let position = RecordPosition::new("purchases".into(), 0, offset);
+            let position = RecordPosition::new("purchases", 0, offset);
             recent.remember(&purchase, &Receipt::new(id, Durability::LocalDisk).with_position(position));
         }
         let last = recent.last_of(&Selector::User("u1".parse().unwrap())).unwrap();

@@ -98,7 +98,7 @@ impl Shared {
     async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
         let clock = Arc::clone(&self.options.clock);
         let offset = self.file.write(move |connection| insert(connection, &record, clock.now())).await?;
-        Ok(RecordPosition::new(self.topic.to_string(), 0, offset))
+        Ok(RecordPosition::new(Arc::clone(&self.topic), 0, offset))
     }
 }
 

@@ -1,0 +1,46 @@
+//! How often a purchase allocates memory. The figures are the same on every machine.
+
+use std::alloc::System;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_http::{Facing, RouterService, routes};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::ServiceExt;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const REQUESTS: usize = 2_000;
+const BUY: &str = r#"{"username":"Ada Lovelace","userid":"user-00001","price":1195.30}"#;
+
+/// A request as a client sends it. Its own allocations are counted too.
+fn buy(path: &str) -> Request<Body> {
+    Request::post(path).header("content-type", "application/json").body(Body::from(BUY)).unwrap()
+}
+
+/// The allocations of one request of many to `service`.
+async fn counted(service: RouterService, path: &str) -> usize {
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..REQUESTS {
+        let answer = service.clone().oneshot(buy(path)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        drop(answer.into_body().collect().await.unwrap());
+    }
+    let change = region.change();
+    (change.allocations + change.reallocations).div_ceil(REQUESTS)
+}
+
+#[tokio::test]
+async fn a_purchase_allocates_at_most_so_often() {
+    let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    for (path, in_service, in_router) in [("/buy", 20, 40), ("/v1/purchases", 24, 44)] {
+        let (service, router) = (routes(parts.clone()).into_service(), routes(parts.clone()).build());
+        let each = (counted(service, path).await, counted(router.into(), path).await);
+        println!("{path}: {each:?}");
+        assert!(each.0 <= in_service && each.1 <= in_router, "{path}: {each:?} allocations for a request");
+    }
+}
