@@ -50,8 +50,9 @@ pub async fn outcomes_match_their_batch(fixture: &dyn StoreFixture) {
         contradicting(&known[1]),
         known[1].clone(),
         purchase(12),
+        known[0].clone(),
     ];
-    assert_eq!(outcome_codes(&insert(&*store, &mixed).await), "idcicdi");
+    assert_eq!(outcome_codes(&insert(&*store, &mixed).await), "idcicdid");
 }
 
 /// A purchase with a new id is stored, and visible as soon as its insert returns.

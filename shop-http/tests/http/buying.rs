@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use serde_json::json;
-use shop_core::fault::{Call, Fault};
+use shop_core::fault::{Call, Fault, Faults};
 use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::InMemoryStore;
 use shop_core::record::{decode, header};
@@ -192,7 +192,10 @@ async fn our_own_api_says_so_as_a_problem() {
 async fn a_client_that_goes_away_does_not_take_its_purchase_back() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    let parts = Facing::new(Arc::new(log.sink()), Arc::new(InMemoryStore::new()));
+    // The sink does not begin before the client is gone: only the service can continue the call.
+    let faults = Faults::new();
+    faults.always(Call::Publish, Fault::Delay(Duration::from_millis(1)));
+    let parts = Facing::new(faults.sink(Arc::new(log.sink())), Arc::new(InMemoryStore::new()));
     let router = facing(parts, HttpOptions::default());
     // Held, so that nothing is committed before the client is gone.
     let lock = std::fs::File::open(folder.path().join("log.lock")).unwrap();
@@ -208,7 +211,9 @@ async fn a_client_that_goes_away_does_not_take_its_purchase_back() {
     let source = log.source("group").unwrap();
     let mut records = 0;
     while records < 2 {
-        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
+        let next =
+            tokio::time::timeout(Duration::from_secs(30), source.next()).await.expect("both purchases");
+        let SourceEvent::Batch(batch) = next.unwrap() else { panic!("a batch") };
         records += batch.records.len();
     }
 }
