@@ -48,9 +48,10 @@ impl<T: AsRef<StoreFile>> Deferred<T> {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (exit, dropped) = (Arc::default(), CancellationToken::new());
-        let _guard = dropped.clone().drop_guard();
+        let guard = dropped.clone().drop_guard();
         let open: Open<T> = Box::new(move || Box::pin(open()));
-        let file = Self { cell: OnceCell::new(), open, path, opened: Notify::new(), exit, dropped, _guard };
+        let (cell, opened) = (OnceCell::new(), Notify::new());
+        let file = Self { cell, open, path, opened, exit, dropped, _guard: guard };
         if lazy && create {
             let folder = file.folder();
             create_folder(folder).map_err(|error| from_io(error, folder))?;

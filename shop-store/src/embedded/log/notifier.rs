@@ -41,7 +41,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl CommitNotifier {
     /// Notifies all waiters of a commit.
     pub(super) fn notify(&self) {
-        lock(&self.0).retain(|waiter| waiter.upgrade().is_some_and(|waiter| waiter.committed()));
+        lock(&self.0).retain(|waiter| waiter.upgrade().inspect(|waiter| waiter.committed()).is_some());
     }
 
     /// A new waiter. Other processes change `file` after each commit.
@@ -58,11 +58,11 @@ impl CommitNotifier {
 }
 
 impl Waiter {
-    /// Counts a commit. Returns true.
-    fn committed(&self) -> bool {
+    /// Counts a commit, which may end the wait.
+    fn committed(&self) {
         let mut state = lock(&self.state);
         state.commits += 1;
-        self.wake_if(&mut state, |ends_with_commit| ends_with_commit)
+        self.wake_if(&mut state, |ends_with_commit| ends_with_commit);
     }
 
     /// Ends the current wait and all later ones at once.
@@ -72,13 +72,12 @@ impl Waiter {
         self.wake_if(&mut state, |_| true);
     }
 
-    fn wake_if(&self, state: &mut State, ends: impl Fn(bool) -> bool) -> bool {
+    fn wake_if(&self, state: &mut State, ends: impl Fn(bool) -> bool) {
         if state.waits.is_some_and(ends) {
             state.waits = None;
             // Cannot fail or block: the pipe is open and empty. The wait has a timeout besides.
             let _written = (&self.wake).write(&[1]);
         }
-        true
     }
 
     /// The number of commits of this process so far.
