@@ -35,7 +35,7 @@ pub(super) struct Deferred<T> {
     _guard: DropGuard,
 }
 
-impl<T: AsRef<StoreFile>> Deferred<T> {
+impl<T: AsRef<StoreFile> + Send + Sync> Deferred<T> {
     /// The file at `path`, which `open` opens. If it is `lazy`, its folder is created, or must be there unless `create`
     /// is set.
     pub(super) async fn new<F>(

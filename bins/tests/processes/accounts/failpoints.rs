@@ -83,11 +83,11 @@ async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exit_between_row_event_and_cleanup_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    end_everywhere(Place::Files(folder.path()), &[0, 3]).await;
+    Box::pin(end_everywhere(Place::Files(folder.path()), &[0, 3])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exit_between_row_event_and_cleanup_loses_nothing_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    end_everywhere(Place::Servers(&servers), &[1]).await;
+    Box::pin(end_everywhere(Place::Servers(&servers), &[1])).await;
 }

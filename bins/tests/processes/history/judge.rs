@@ -291,13 +291,13 @@ pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(mut begun: Vec<(u64, u64, 
     begun.sort_unstable();
     ended.sort_unstable_by_key(|(_, end, ..)| *end);
     let (mut ended, mut greatest) = (ended.into_iter().peekable(), None);
-    let mut is_overtaken = |(begin, _, key, id)| {
+    let is_overtaken = |(begin, _, key, id)| {
         while let Some((.., earlier, _)) = ended.next_if(|(_, end, ..)| *end < begin) {
             greatest = greatest.max(Some(earlier));
         }
         greatest.is_some_and(|greatest| key < greatest).then_some((id, key))
     };
-    begun.into_iter().filter_map(|call| is_overtaken(call)).collect()
+    begun.into_iter().filter_map(is_overtaken).collect()
 }
 
 /// What was seen by the end of each read.

@@ -44,7 +44,7 @@ async fn power_cuts_lose_and_duplicate_nothing() {
         println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
         let cuts = left.min(CUTS_OF_A_DISK);
         let mut series = Series::new(seed, Disk::new(None)).await;
-        let survived = series.survive(cuts).await;
+        let survived = Box::pin(series.survive(cuts)).await;
         total.add(series.report());
         println!("{total}");
         survived.unwrap();
@@ -64,7 +64,7 @@ async fn every_sync_that_is_left_out_is_found() {
     let planted = chosen_plant().map_or_else(|| PLANTED.map(str::to_owned).to_vec(), |name| vec![name]);
     for name in planted {
         let mut series = Series::new(seed, Disk::new(Some(name.clone()))).await;
-        let survived = series.survive(40).await;
+        let survived = Box::pin(series.survive(40)).await;
         println!("{name}: {survived:?} {}", series.report());
         found.push((name, survived.is_err()));
     }

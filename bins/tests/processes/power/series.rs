@@ -140,7 +140,7 @@ impl Series {
             checked.map_err(|error| format!("cut {cut} ({scene:?}, {survival:?}): {error}"))?;
         }
         let services = services.ok_or("no cut")?;
-        self.count(cuts, services).await
+        Box::pin(self.count(cuts, services)).await
     }
 
     /// Cuts the power in a scene, and starts the services again.
