@@ -14,6 +14,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 pub(crate) struct Correlation {
     context: Option<Arc<RequestContext>>,
     /// Whether it is that of the current request rather than one that the caller has passed.
+    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "the current span has precedence over it"))]
     is_ambient: bool,
 }
 

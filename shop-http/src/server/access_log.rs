@@ -25,9 +25,8 @@ use crate::server::client::TrustedProxies;
 /// Which requests have a line in the access log (default none).
 ///
 /// A line is an event of `tracing` with the target `access`, at the level `INFO`, when the response was sent or the client
-/// disconnected. It has the principal, the address of the client
-/// (as [`TrustedProxies`](crate::TrustedProxies) determine it), the route as a template, the status, the bytes of the
-/// body and the duration of the response, and the id of the request.
+/// disconnected. It has the principal, the address of the client (as [`TrustedProxies`] determine it), the route as a
+/// template, the status, the bytes of the body and the duration of the response, and the id of the request.
 ///
 /// With an access log there is also an audit log, with the target `audit`: a line per write, and per read of what belongs
 /// to another user by a known principal, whether it was allowed or not. Lines of the audit log are not sampled.
