@@ -35,7 +35,16 @@ pub(crate) struct TopicAdmin {
     pub(crate) cluster: Arc<OnceLock<Arc<str>>>,
 }
 
+/// How long a poll delivers events: it does not return before.
+const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
+
 impl TopicAdmin {
+    /// Delivers the log lines and errors of the client. Blocks for 20 ms.
+    pub(crate) fn deliver_events(&self) {
+        // Never returns records.
+        drop(self.observer.poll(EVENTS_TIMEOUT));
+    }
+
     /// Stores the cluster's id, which is part of every metadata response.
     fn learn_cluster(&self) {
         if self.cluster.get().is_none()
@@ -196,7 +205,11 @@ impl Topic {
                 admin.health.clear();
                 self.set(State::Ready(partitions));
             }
-            Err(error) => self.fail(admin.health.explain(error)),
+            Err(error) => {
+                // Such as a rejected login, which explains why no broker has responded.
+                admin.deliver_events();
+                self.fail(admin.health.explain(error));
+            }
         }
     }
 

@@ -166,10 +166,8 @@ const READY_INTERVAL: Duration = Duration::from_secs(60);
 const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of checks for a missing topic, or while the cluster's id is unknown.
 const MISSING_INTERVAL: Duration = Duration::from_millis(300);
-/// How often the thread polls its client, which delivers log lines and errors: while a topic is not ready ...
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// ... and while all are.
-const READY_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause between two polls of the client while all topics are ready.
+const READY_POLL_PAUSE: Duration = Duration::from_secs(1);
 
 impl MonitorThread {
     fn run(self) {
@@ -184,19 +182,19 @@ impl MonitorThread {
                 }
                 *due = Instant::now() + self.refresh(topic);
             }
-            // Never returns records: the poll delivers log lines and errors.
-            drop(self.admin.observer.poll(Duration::ZERO));
+            self.admin.deliver_events();
             let is_ready = |topic: &Arc<Topic>| matches!(topic.state(), State::Ready(_));
-            let all_ready = topics.iter().all(is_ready) && self.admin.cluster.get().is_some();
-            self.wait(topics.len(), if all_ready { READY_POLL_INTERVAL } else { POLL_INTERVAL });
+            if topics.iter().all(is_ready) && self.admin.cluster.get().is_some() {
+                self.pause(topics.len());
+            }
         }
     }
 
-    /// Waits for `timeout`, for a topic beside the `known` ones, or for the end.
-    fn wait(&self, known: usize, timeout: Duration) {
+    /// Waits until the next poll, for a topic beside the `known` ones, or for the end.
+    fn pause(&self, known: usize) {
         let Topics { all, changed } = &*self.topics;
         let unchanged = |topics: &mut Vec<Arc<Topic>>| topics.len() == known && !self.end.is_cancelled();
-        drop(changed.wait_timeout_while(lock(all), timeout, unchanged));
+        drop(changed.wait_timeout_while(lock(all), READY_POLL_PAUSE, unchanged));
     }
 
     /// Checks `topic`. Returns the time until the next check.
