@@ -35,14 +35,10 @@ pub(crate) struct TopicAdmin {
     pub(crate) cluster: Arc<OnceLock<Arc<str>>>,
 }
 
-/// How long a poll delivers events: it does not return before.
-const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
-
 impl TopicAdmin {
-    /// Delivers the log lines and errors of the client. Blocks for 20 ms.
+    /// Delivers the log lines and errors of the client, which reads no records. Blocks for 20 ms.
     pub(crate) fn deliver_events(&self) {
-        // Never returns records.
-        drop(self.observer.poll(EVENTS_TIMEOUT));
+        drop(self.observer.poll(Duration::from_millis(20)));
     }
 
     /// Stores the cluster's id, which is part of every metadata response.

@@ -64,7 +64,7 @@ fn assert_found(script: &Script, what: &str) {
 #[test]
 fn correct_histories_pass() {
     let again = two().register(1, 1).place(1, 1).orders(&[]).orders(&[1]).orders(&[1, 2]).find(1, Some(1));
-    // A number that nobody was told of may be in use.
+    // A number whose response was lost may be in use.
     let unknown = again.call(Call::Register(user(2)), Outcome::Unknown).register(3, 3).find(2, Some(2));
     assert_eq!(unknown.find(4, None).0.judge().violations, Vec::<String>::new());
 }
