@@ -38,16 +38,22 @@ fn files_with(folder: &Path, text: &str) -> Vec<String> {
 const OF_ADA: &str = r#"{"username":"Ada Lovelace","userid":"1","price":5}"#;
 const OF_EVA: &str = r#"{"username":"eva","userid":"2","price":7}"#;
 
+/// Registers the users of the purchases.
+async fn register_both(facing: &Process) {
+    for user in [
+        r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#,
+        r#"{"email":"eva@example.com","name":"eva"}"#,
+    ] {
+        assert_eq!(post(facing, "/users", user).await, 201);
+    }
+}
+
 #[tokio::test]
 async fn an_erased_user_is_in_no_file_and_does_not_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let facing = Process::start(Binary::Facing, folder, &[]).await;
-    let (ada, eva) = (
-        r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#,
-        r#"{"email":"eva@example.com","name":"eva"}"#,
-    );
-    assert_eq!((post(&facing, "/users", ada).await, post(&facing, "/users", eva).await), (201, 201));
+    register_both(&facing).await;
     for body in [OF_ADA, OF_ADA, OF_EVA, OF_ADA] {
         assert_eq!(buy(&facing, body).await.0, 201);
     }
@@ -173,11 +179,7 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let facing = Process::start(Binary::Facing, folder, &[]).await;
-    let (ada, eva) = (
-        r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#,
-        r#"{"email":"eva@example.com","name":"eva"}"#,
-    );
-    assert_eq!((post(&facing, "/users", ada).await, post(&facing, "/users", eva).await), (201, 201));
+    register_both(&facing).await;
     buy_many(&facing, 300).await;
     for price in ["much", "more"] {
         append(folder, &format!(r#"{{"username":"Ada Lovelace","userid":"1","price":"{price}"}}"#)).await;

@@ -25,8 +25,7 @@ use crate::server::layers::BoxedAnswer;
 use crate::service::{Acknowledged, Purchases};
 use crate::service_kind::ServiceKind;
 
-/// Accepts purchases into the log. It is a service of its own, so that it can be in front of the router as well as behind
-/// it.
+/// Accepts purchases into the log. It is a service, so that it can be in front of the router as well as behind it.
 #[derive(Debug, Clone)]
 pub(crate) struct Buying {
     purchases: Arc<Purchases>,

@@ -37,9 +37,8 @@ const MIN_BUFFER: usize = 8_192;
 /// The pause after a failure to accept.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Serves `router`, a [`RouterService`] or a [`Router`](axum::Router), on `listener`, within the limits of `options`, until
-/// `shutdown` completes. Then accepts no more
-/// connections, completes the requests in flight, and returns.
+/// Serves `router`, a [`RouterService`] or a [`Router`](axum::Router), on `listener`, within the limits of `options`,
+/// until `shutdown` completes. Then accepts no more connections, completes the requests in flight, and returns.
 ///
 /// The caller binds the listener, so a test can bind port 0 and read the port.
 ///

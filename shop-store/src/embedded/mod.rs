@@ -13,9 +13,9 @@
 //!
 //! Several processes of one machine may use the folder concurrently. Each group has one active consumer; the others
 //! wait for its lock. Acknowledged writes survive a crash of the process or the machine: each group commit is a
-//! transaction with `synchronous=FULL`, but for batches of a log, which are synced before their position is committed. After
-//! each commit to a log its lock file's times are set, which sources of other processes watch. The folder must be on a local disk, because SQLite's shared memory does not
-//! work on network file systems.
+//! transaction with `synchronous=FULL`, except for batches of a log, which are synced before their position is
+//! committed. Each commit to a log sets the times of its lock file, which sources of other processes watch. The folder
+//! must be on a local disk, because SQLite's shared memory does not work on network file systems.
 //!
 //! Files are created with the mode 600 and folders with 700: all processes run as one user. Files of earlier versions, and
 //! a folder that has nothing else, get these modes when a service opens them.
