@@ -45,7 +45,9 @@ macro_rules! forward {
 
 forward!(PurchaseSink {
     async fn publish(purchase: &Purchase) -> Result<Receipt>;
+    async fn publish_many(purchases: &[Purchase]) -> Vec<Result<Receipt>>;
     async fn publish_new(new: NewPurchase, context: Option<Box<RequestContext>>) -> Result<PublishedPurchase>;
+    async fn publish_new_many(new: Vec<NewPurchase>, context: Option<Box<RequestContext>>) -> Vec<Result<PublishedPurchase>>;
     async fn check() -> Result<()>;
     async fn close(deadline: Duration) -> Result<()>;
     fn durability() -> Durability;

@@ -88,6 +88,7 @@
 extern crate self as shop_kafka;
 
 mod admin;
+mod batch;
 mod client;
 mod config;
 mod dead_letters;

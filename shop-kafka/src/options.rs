@@ -87,8 +87,9 @@ pub struct KafkaLogOptions {
     /// Timeout of a publish, including retries (default 5 s). librdkafka's delivery timeout is 90 % of it, checked once
     /// a second.
     pub publish_timeout: Duration,
-    /// How long the producer collects records before it sends a batch (default 0.5 ms). Adds to the latency of every
-    /// publish.
+    /// How long the producer collects records before it sends a batch (default 1 ms). Adds to the latency of every
+    /// publish. librdkafka waits for whole milliseconds; with less, its thread sends more batches than a partition may
+    /// have in flight, and then polls without a pause.
     pub producer_linger: Duration,
     /// Maximum number of records in the producer's queue (default 10,000). If it is full, a publish fails at once with
     /// [`Overloaded`](ErrorKind::Overloaded).
@@ -245,7 +246,7 @@ impl KafkaLogOptions {
             heartbeat_interval: Duration::from_secs(2),
             revocation_timeout: Duration::from_secs(5),
             publish_timeout: Duration::from_secs(5),
-            producer_linger: Duration::from_micros(500),
+            producer_linger: Duration::from_millis(1),
             producer_queue_capacity: 10_000,
             statistics: None,
             statistics_interval: Duration::from_secs(5),

@@ -13,6 +13,7 @@ use shop_core::log::RecordPosition;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::oneshot;
 
+use crate::batch::BatchSlot;
 use crate::client::{Context, Health, OnStatistics};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::thread::close_in_background;
@@ -23,19 +24,29 @@ pub(crate) struct Deliveries;
 
 type Producer = ThreadedProducer<Context<Deliveries>>;
 /// The partition and the offset of the record, if a broker has reported them.
-type Delivered = Result<Option<(u32, u64)>, KafkaError>;
+pub(crate) type Delivered = Result<Option<(u32, u64)>, KafkaError>;
 
 impl ProducerContext for Context<Deliveries> {
-    type DeliveryOpaque = Box<oneshot::Sender<Delivered>>;
+    type DeliveryOpaque = Box<Waiting>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Self::DeliveryOpaque) {
         let delivered = match result {
             Ok(message) => Ok(position(message)),
             Err((error, _)) => Err(error.clone()),
         };
-        // The receiver is dropped when its task is cancelled or has timed out.
-        let _receiver_dropped = waiting.send(delivered);
+        match *waiting {
+            // The receiver is dropped when its task is cancelled or has timed out.
+            Waiting::One(receiver) => drop(receiver.send(delivered)),
+            Waiting::Batch(slot) => slot.report(delivered),
+        }
     }
+}
+
+/// What waits for the delivery report of a record.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    One(oneshot::Sender<Delivered>),
+    Batch(BatchSlot),
 }
 
 fn position(message: &BorrowedMessage<'_>) -> Option<(u32, u64)> {
@@ -122,22 +133,50 @@ impl ProducerHandle {
         record: OutgoingRecord<'_>,
     ) -> Result<PendingDelivery> {
         let (sender, delivered) = oneshot::channel();
-        let mut native = BaseRecord::with_opaque_to(record.topic, Box::new(sender)).headers(record.headers);
+        let topic = record.topic;
+        self.send(partition, record, Waiting::One(sender))?;
+        Ok(PendingDelivery::new(topic, delivered))
+    }
+
+    /// Adds a record of a batch to the queue, for the partition of its key.
+    pub(crate) fn enqueue_in_batch(&self, record: OutgoingRecord<'_>, slot: BatchSlot) -> Result<()> {
+        self.send(None, record, Waiting::Batch(slot))
+    }
+
+    fn send(&self, partition: Option<i32>, record: OutgoingRecord<'_>, waiting: Waiting) -> Result<()> {
+        let mut native = BaseRecord::with_opaque_to(record.topic, Box::new(waiting)).headers(record.headers);
         native.key = record.key;
         native.payload = record.value;
         native.partition = partition;
         let producer = self.current()?;
-        let Err((mut error, returned)) = producer.send(native) else {
-            return Ok(PendingDelivery::new(record.topic, delivered));
-        };
+        let Err((mut error, returned)) = producer.send(native) else { return Ok(()) };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
             match self.current()?.send(returned) {
-                Ok(()) => return Ok(PendingDelivery::new(record.topic, delivered)),
+                Ok(()) => return Ok(()),
                 Err((second, _)) => error = second,
             }
         }
         Err(self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied))
+    }
+
+    /// The outcome of a delivery report; `None` if there was none.
+    pub(crate) fn outcome(&self, delivered: Option<Delivered>) -> Result<Option<(u32, u64)>> {
+        match delivered {
+            Some(Ok(position)) => Ok(position),
+            Some(Err(error)) => {
+                self.replace_if_broken();
+                let error = self.health.explain(from_kafka(error));
+                // An earlier attempt may have been written, whatever the last one returned. This includes a record that
+                // was purged from the queue: it may have waited there for a retry.
+                let not_applied = error.kind() == ErrorKind::TooLarge;
+                Err(error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown }))
+            }
+            None => Err(kafka_error(
+                ErrorKind::Unavailable,
+                "the producer was closed before the record was acknowledged",
+            )),
+        }
     }
 
     /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
@@ -263,22 +302,7 @@ impl PendingDelivery {
                 from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
             })?,
         };
-        match delivered {
-            Ok(Ok(position)) => {
-                Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
-            }
-            Ok(Err(error)) => {
-                producer.replace_if_broken();
-                let error = producer.health.explain(from_kafka(error));
-                // An earlier attempt may have been written, whatever the last one returned. This includes a record that
-                // was purged from the queue: it may have waited there for a retry.
-                let not_applied = error.kind() == ErrorKind::TooLarge;
-                Err(error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown }))
-            }
-            Err(_) => Err(kafka_error(
-                ErrorKind::Unavailable,
-                "the producer was closed before the record was acknowledged",
-            )),
-        }
+        let position = producer.outcome(delivered.ok())?;
+        Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
     }
 }

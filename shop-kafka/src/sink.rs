@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use shop_core::log::LogRecord;
-use shop_core::ports::{Durability, PurchaseSink, Receipt};
+use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
 use shop_core::record::encode;
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::BatchRoom;
 use crate::error::{closed, kafka_error, not_reached, too_late};
 use crate::log::Shared;
 use crate::producer::PendingDelivery;
@@ -43,6 +44,7 @@ pub struct KafkaSink {
     closed: AtomicBool,
     /// Limits the purchases that wait for Kafka's first response.
     startup_permits: Arc<Semaphore>,
+    batch_room: BatchRoom,
     /// Cancelled when a close stops waiting for these purchases.
     abandoned: CancellationToken,
 }
@@ -57,10 +59,11 @@ impl KafkaSink {
     pub(crate) fn new(log: Arc<Shared>) -> Self {
         let permits = startup_capacity(&log) as usize;
         Self {
-            log,
             closed: AtomicBool::new(false),
             startup_permits: Arc::new(Semaphore::new(permits)),
+            batch_room: BatchRoom::new(log.options.producer_queue_capacity),
             abandoned: CancellationToken::new(),
+            log,
         }
     }
 
@@ -115,7 +118,7 @@ async fn receipt(
 }
 
 /// The guarantee of `acks=all`: `min.insync.replicas`, and not the current number of in-sync replicas.
-fn durability(log: &Shared) -> Durability {
+pub(crate) fn durability(log: &Shared) -> Durability {
     Durability::Broker { replicas: log.topic.min_in_sync() }
 }
 
@@ -129,6 +132,16 @@ impl PurchaseSink for KafkaSink {
             State::Ready(_) => self.log.enqueue(&encode(purchase)?)?,
         };
         receipt(&self.log, purchase.id, delivery, || self.log.enqueue(&encode(purchase)?)).await
+    }
+
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        let failed = match (self.open(), self.log.topic.state()) {
+            (Err(error), _) | (Ok(()), State::Failed(error)) => error,
+            // Shortly after the start. Each waits for Kafka's first response.
+            (Ok(()), State::Unknown) => return publish_each(self, purchases).await,
+            (Ok(()), State::Ready(_)) => return self.batch_room.publish(&self.log, purchases).await,
+        };
+        purchases.iter().map(|_| Err(failed.clone())).collect()
     }
 
     fn durability(&self) -> Durability {

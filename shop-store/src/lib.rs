@@ -1,9 +1,10 @@
-//! Storage for purchases, users and orders: SQLite files and MongoDB.
+//! Storage for purchases, users and orders: SQLite files, MongoDB and PostgreSQL.
 //!
 //! | backend | log | stores | feature |
 //! |---|---|---|---|
 //! | [`embedded`] | [`EmbeddedLog`](embedded::EmbeddedLog) | [`EmbeddedStore`](embedded::EmbeddedStore), [`EmbeddedUsers`](embedded::EmbeddedUsers), [`EmbeddedOrders`](embedded::EmbeddedOrders) | `embedded` (default) |
 //! | [`mongo`] | none; use `shop-kafka` or the embedded one | [`MongoStore`](mongo::MongoStore), [`MongoUsers`](mongo::MongoUsers), [`MongoOrders`](mongo::MongoOrders) | `mongodb` |
+//! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore), [`PostgresUsers`](postgres::PostgresUsers), [`PostgresOrders`](postgres::PostgresOrders) | `postgres` |
 //!
 //! All of them implement the ports of [`shop_core`] and pass its conformance kit, so that you can exchange them.
 //!
@@ -59,26 +60,42 @@
 //! # }
 //! ```
 //!
+//! # PostgreSQL
+//!
+//! A purchase is one row; a batch is inserted by one statement. A store can be opened while the server is unavailable, and
+//! creates its table in the background. See [`postgres`] for the URL and the durability.
+//!
 //! # Users and orders
 //!
 //! The stores of both entities number their rows from 1 and write each row with its event in one transaction. They are
 //! an [`Outbox`](shop_core::outbox::Outbox): a [`Relay`](shop_core::outbox::Relay) publishes the events.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The guide links to both backends.
-#![cfg_attr(not(all(feature = "embedded", feature = "mongodb")), allow(rustdoc::broken_intra_doc_links))]
+// The guide links to all backends.
+#![cfg_attr(
+    not(all(feature = "embedded", feature = "mongodb", feature = "postgres")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 
 // The test support in `tests/` is compiled into unit tests too, and refers to this crate by name.
 #[cfg(test)]
 extern crate self as shop_store;
 
+#[cfg(test)]
+#[path = "../tests/support/container.rs"]
+mod container;
+
 #[cfg(feature = "embedded")]
 pub mod embedded;
 #[cfg(feature = "mongodb")]
 pub mod mongo;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
+mod unreadable;
 
-/// The connection string in the options of stores in MongoDB.
-#[cfg(feature = "mongodb")]
+/// The connection string in the options of stores on servers.
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
 pub use secrecy::SecretString;
 
 /// Compiles the code of the package's README with the doc tests.

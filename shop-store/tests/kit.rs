@@ -1,4 +1,4 @@
-//! The kit on the embedded log and store, and on MongoDB if there is a server.
+//! The kit on the embedded log and store, and on MongoDB and PostgreSQL if there are servers.
 
 use shop_core::conformance::{
     MemoryFixture, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, PurchaseRecords, UsersOfOrders, erase_suite,
@@ -6,15 +6,22 @@ use shop_core::conformance::{
     record_store_suite, store_suite, users_suite,
 };
 
+#[path = "support/container.rs"]
+mod container;
 #[path = "support/embedded.rs"]
 mod embedded;
 #[path = "support/mongo.rs"]
 mod mongo;
 #[path = "support/mongo_tls.rs"]
 mod mongo_tls;
+#[path = "support/postgres.rs"]
+mod postgres;
+#[path = "support/postgres_tls.rs"]
+mod postgres_tls;
 
 use embedded::{EmbeddedAccounts, EmbeddedFixture, OwnDatabase};
 use mongo::{MongoAccounts, MongoFixture, OwnCollection};
+use postgres::{PostgresAccounts, PostgresFixture};
 
 log_suite!(embedded_log, EmbeddedFixture::new());
 log_admin_suite!(embedded_admin, EmbeddedFixture::new());
@@ -39,6 +46,31 @@ erase_suite!(mongo_erase, if MongoFixture::on_test_server());
 erase_users_suite!(mongo_erase_users, if MongoAccounts::on_test_server());
 pipeline_suite!(memory_to_mongo, if async {
     Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
+});
+
+store_suite!(postgres_store, if PostgresFixture::on_test_server());
+erase_suite!(postgres_erase, if PostgresFixture::on_test_server());
+pipeline_suite!(memory_to_postgres, if async {
+    Some((MemoryFixture::default(), PostgresFixture::on_test_server().await?))
+});
+record_store_suite!(postgres_purchase_records, if async {
+    PostgresFixture::on_test_server().await.map(PurchaseRecords)
+});
+
+users_suite!(postgres_users, if PostgresAccounts::on_test_server());
+orders_suite!(postgres_orders, if PostgresAccounts::on_test_server());
+erase_users_suite!(postgres_erase_users, if PostgresAccounts::on_test_server());
+outbox_suite!(postgres_outbox_of_users, if async {
+    PostgresAccounts::on_test_server().await.map(OutboxOfUsers::new)
+});
+outbox_suite!(postgres_outbox_of_orders, if async {
+    PostgresAccounts::on_test_server().await.map(OutboxOfOrders)
+});
+record_store_suite!(postgres_orders_of_users, if async {
+    PostgresAccounts::on_test_server().await.map(OrdersOfUsers)
+});
+record_store_suite!(postgres_users_of_orders, if async {
+    PostgresAccounts::on_test_server().await.map(UsersOfOrders)
 });
 
 users_suite!(mongo_users, if MongoAccounts::on_test_server());

@@ -10,6 +10,7 @@
 //! | `schema` | schemas of values in an OpenAPI document (feature `openapi`) |
 //! | [`problem`] | problem types of RFC 9457 and their additional members |
 
+mod batch;
 pub mod header;
 mod orders;
 pub mod problem;
@@ -18,6 +19,7 @@ mod purchases;
 pub mod schema;
 mod users;
 
+pub use batch::{BatchPurchaseBody, BatchResultBody, BatchStatus, NDJSON};
 pub use orders::{NewOrderBody, OrderBody};
 pub use problem::{ProblemError, ProblemMembers};
 pub use purchases::{

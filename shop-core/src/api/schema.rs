@@ -139,6 +139,14 @@ pub fn new_timestamp() -> ObjectBuilder {
         .description(Some("At most 5 minutes ahead; the time of receipt when absent"))
 }
 
+/// The idempotency key of a purchase in a batch.
+pub(super) fn optional_key() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .pattern(Some("^[!-~]{1,255}$"))
+        .description(Some("The idempotency key. `id` means the same, so that exported purchases can be sent"))
+}
+
 pub(super) fn durability() -> ObjectBuilder {
     word(["memory", "local_disk", "broker", "replicated"])
 }

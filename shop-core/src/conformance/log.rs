@@ -17,13 +17,18 @@ use crate::log::{
 };
 use crate::ports::{Durability, PurchaseSink};
 use crate::record::{DecodeError, decode, header};
-use crate::{ErrorKind, NewPurchase, Purchase, RequestContext};
+use crate::{Error, ErrorKind, NewPurchase, Purchase, RequestContext};
 
 pub use super::log_batches::{
     a_record_keeps_its_timestamp, a_revoked_partition_delivers_nothing, batches_respect_the_byte_limit,
 };
 pub use super::log_gaps::{
     an_uncommitted_gap_is_redelivered, deleting_committed_records_is_no_gap, records_deleted_unread_are_a_gap,
+};
+pub use super::log_many::{
+    a_batch_has_one_result_per_purchase, a_batch_keeps_the_order_of_each_user, a_batch_may_repeat_a_purchase,
+    a_dropped_batch_can_be_published_again, a_failed_purchase_does_not_fail_its_batch,
+    new_purchases_have_the_ids_of_their_keys,
 };
 
 const GROUP: &str = "group";
@@ -173,6 +178,9 @@ pub async fn a_closed_sink_rejects_publishes(fixture: &dyn LogFixture) {
     soon("close", sink.close(DEADLINE)).await.expect("close");
     let error = soon("publish", sink.publish(&purchase(5))).await.expect_err("the sink is closed");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    let results = soon("publish_many", sink.publish_many(&purchases(5..7))).await;
+    let closed = |result| matches!(result, Err(error) if Error::kind(&error) == ErrorKind::Closed);
+    assert!(results.len() == 2 && results.into_iter().all(closed));
     assert_eq!(ids(&read(&*source, 5).await), expected(0..5));
     publish(&*fixture.sink().await, &[purchase(5)]).await;
     assert_eq!(ids(&read(&*source, 1).await), expected(5..6), "another sink still publishes");

@@ -32,6 +32,7 @@ pub mod log_admin;
 mod log_batches;
 mod log_calls;
 mod log_gaps;
+mod log_many;
 mod memory;
 pub mod orders;
 pub mod outbox;

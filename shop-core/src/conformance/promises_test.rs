@@ -64,6 +64,7 @@ fn written() -> BTreeSet<String> {
         ("log", include_str!("log.rs")),
         ("log", include_str!("log_batches.rs")),
         ("log", include_str!("log_gaps.rs")),
+        ("log", include_str!("log_many.rs")),
         ("log_admin", include_str!("log_admin.rs")),
         ("record_store", include_str!("record_store.rs")),
         ("store", include_str!("store.rs")),

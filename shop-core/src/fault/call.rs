@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind, Outcome, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Call {
-    /// [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish).
+    /// [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish) and the like.
     Publish,
     /// [`LogSource::next`](crate::log::LogSource::next).
     Next,
@@ -56,7 +56,7 @@ pub enum Fault {
     LoseAnswer,
     /// The call is delayed by this time.
     Delay(Duration),
-    /// Of an insert or an apply: every second record is skipped, and its outcome is unknown.
+    /// Of an insert, an apply or a batch of publishes: every second record is skipped, and its outcome is unknown.
     PartialInsert,
     /// Of an insert or an apply: the first record is rejected for this reason, and not stored.
     Reject(Reason),
@@ -103,7 +103,8 @@ impl Fault {
         let fits = match self {
             Self::Refuse(_) => true,
             Self::LoseAnswer | Self::Delay(_) => call != Call::Next,
-            Self::PartialInsert | Self::Reject(_) => matches!(call, Call::Insert | Call::Apply),
+            Self::PartialInsert => matches!(call, Call::Insert | Call::Apply | Call::Publish),
+            Self::Reject(_) => matches!(call, Call::Insert | Call::Apply),
             Self::DeliverTwice | Self::Poison(_) | Self::Revoke(_) => call == Call::Next,
             Self::CompleteAfterTimeout(_) => matches!(
                 call,

@@ -83,6 +83,26 @@ impl<P: ?Sized + Send + Sync> Hooked<P> {
         }
     }
 
+    /// Publishes a batch. A fault applies to all of it, a [`PartialInsert`](Fault::PartialInsert) to every second one.
+    async fn batch<A: Clone + Send + Sync, T: Send, F: Future<Output = Vec<Result<T>>> + Send>(
+        &self,
+        all: &[A],
+        publish: impl FnOnce(Vec<A>) -> F + Send,
+    ) -> Vec<Result<T>> {
+        let fault = self.hooks.before(Call::Publish);
+        let skips = matches!(fault, Some(Fault::PartialInsert));
+        let made = all.iter().step_by(if skips { 2 } else { 1 }).cloned().collect();
+        let published = publish(made);
+        match self.suffer(Call::Publish, fault, async { Ok(published.await) }).await {
+            Ok(results) if skips => {
+                let results = results.into_iter().flat_map(|result| [result, Err(left_out())]);
+                results.take(all.len()).collect()
+            }
+            Ok(results) => results,
+            Err(error) => all.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
     /// Makes a call that can outlive its caller.
     async fn detachable<T: Send + 'static>(
         &self,
@@ -122,10 +142,27 @@ hooked!(PurchaseSink {
     Check: check() -> ();
     Close: close(deadline: Duration) -> ();
 }
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        self.batch(purchases, |purchases| async move { self.port.publish_many(&purchases).await }).await
+    }
+
+    async fn publish_new_many(
+        &self,
+        new: Vec<NewPurchase>,
+        context: Option<Box<RequestContext>>,
+    ) -> Vec<Result<PublishedPurchase>> {
+        self.batch(&new, |new| self.port.publish_new_many(new, context)).await
+    }
+
     fn durability(&self) -> Durability {
         self.port.durability()
     }
 );
+
+/// The outcome of what a [`Fault::PartialInsert`] skips.
+fn left_out() -> Error {
+    Error::new(ErrorKind::Unavailable, "skipped on purpose").with_origin("fault")
+}
 
 /// The call by which a store receives a batch.
 trait Applies {
@@ -152,8 +189,7 @@ where
     match hooked.hooks.before(S::CALL) {
         Some(Fault::PartialInsert) => {
             let applied = apply(port, batch.iter().step_by(2).cloned().collect()).await?;
-            let left_out = || Error::new(ErrorKind::Unavailable, "skipped on purpose");
-            let unknown = || InsertOutcome::Unknown(left_out().with_origin("fault"));
+            let unknown = || InsertOutcome::Unknown(left_out());
             let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
             Ok(outcomes.take(batch.len()).collect())
         }

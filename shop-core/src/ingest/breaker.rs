@@ -285,9 +285,12 @@ mod tests {
         let mut counts = counts(5);
         assert!(counts.batch(0, 2, &[0, 1]).stop.is_none());
         for number in 1..100 {
-            let admission = counts.batch(number, 4, &[0, 1, 2]);
-            assert!(admission.admitted == 3 && admission.stop.is_some());
-            counts.take_back(number, &admission);
+            // Below the limit, and at the limit.
+            for dead in [&[0, 1][..], &[0, 1, 2]] {
+                let admission = counts.batch(number, 4, dead);
+                assert!(admission.admitted == dead.len() && admission.stop.is_some() == (dead.len() == 3));
+                counts.take_back(number, &admission);
+            }
         }
         assert!(counts.dead.len() == 2 && counts.known.len() == 2, "{counts:?}");
         assert!(counts.batch(100, 2, &[0, 1]).stop.is_none());
@@ -296,18 +299,23 @@ mod tests {
 
     #[test]
     fn half_of_the_window_is_too_many() {
-        let mut counts = counts(10);
-        let every_second: Vec<usize> = (0..100).step_by(2).collect();
-        let admission = counts.batch(0, 100, &every_second);
-        assert_eq!(admission.admitted, 50);
-        assert!(admission.stop.unwrap().to_string().contains("half of the last 100"));
+        for (records, is_too_many) in [(100, true), (101, false)] {
+            let mut counts = counts(10);
+            counts.pass(1_000);
+            // 50: the first record, and every second one up to the last.
+            let dead: Vec<usize> = [0].into_iter().chain((records - 97..records).step_by(2)).collect();
+            let admission = counts.batch(0, records, &dead);
+            assert_eq!(admission.admitted, 50);
+            let stop = admission.stop.map(|error| error.to_string());
+            assert_eq!(stop.is_some_and(|error| error.contains("half of the last 100")), is_too_many);
+        }
     }
 
     #[test]
-    fn a_low_rate_never_reaches_the_limit() {
+    fn a_rate_below_half_never_reaches_the_limit() {
         let mut counts = counts(10);
-        for number in 0..1_000 {
-            assert!(counts.batch(number, 100, &[3, 50, 77]).stop.is_none());
+        for number in 0..20_000 {
+            assert!(counts.batch(number, 5, &[0, 2]).stop.is_none());
         }
         assert!(counts.dead.len() <= 100, "memory is bounded by the window");
         assert_eq!(counts.dead.len(), counts.known.len());
@@ -343,6 +351,7 @@ mod tests {
             "a good one was between"
         );
         breaker.turn(2, 1, &partition(), &bad(3)).await.take_back();
-        assert!(breaker.turn(3, 1, &partition(), &bad(4)).await.admission.stop.is_some());
+        let Admission { admitted, stop, .. } = &breaker.turn(3, 1, &partition(), &bad(4)).await.admission;
+        assert!(*admitted == 1 && stop.is_some(), "the second in a row");
     }
 }

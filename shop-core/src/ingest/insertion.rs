@@ -75,8 +75,8 @@ const SPLIT_AFTER_ATTEMPTS: u32 = 2;
 const STUCK_AFTER_ATTEMPTS: u32 = 5;
 /// The maximum number of records that are split without evidence that the store accepts any record.
 const MAX_UNPROVEN: usize = 8;
-/// The distance between two records that are tried alone.
-const PROBE_STRIDE: usize = 7;
+/// The distance between two records that are tried alone: a large prime, so that all records of a batch get their turn.
+const PROBE_STRIDE: usize = 7_919;
 
 /// The progress of inserting a batch.
 struct Insertion<'a, R> {
@@ -267,4 +267,32 @@ fn miscounted(sent: usize, answered: usize) -> Error {
         .with_origin("ingest")
         .with_context("records", sent)
         .with_context("outcomes", answered)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{Clock as _, NewPurchase, SystemClock};
+
+    #[test]
+    fn each_record_is_tried_alone_in_turn_the_last_one_first() {
+        let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+        let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+        for count in 9..50 {
+            let records = vec![purchase.clone(); count].into();
+            let indices = (0..count).collect();
+            let mut batch = SubBatch { records, indices, attempts: SPLIT_AFTER_ATTEMPTS, attempts_alone: 0 };
+            assert_eq!(batch.split_one_off()[0].indices, [count - 1]);
+            let mut tried = BTreeSet::new();
+            for _ in 0..count {
+                let [one, others] = batch.split_one_off();
+                assert_eq!((one.len(), others.len()), (1, count - 1));
+                tried.insert(one.indices[0]);
+                batch.attempts += 1;
+            }
+            assert_eq!(tried.len(), count, "all of them");
+        }
+    }
 }

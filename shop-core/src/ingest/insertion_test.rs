@@ -176,6 +176,20 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stored_record_is_not_stuck_any_more_although_its_batch_is() {
+    in_time(async {
+        let store = Arc::new(Failing::default());
+        let (monitor, all) = ingest(&store, 10).await;
+        for first in [3, 7] {
+            *store.over.lock().unwrap() = BTreeSet::from([all[first].id, all[7].id]);
+            let id = Some(all[first].id.to_string());
+            monitor.wait_for(|status| status.stuck.as_ref().is_some_and(|stuck| stuck.id == id)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_record_is_stuck_while_the_store_is_unavailable() {
     in_time(async {
         let store = Arc::new(Failing::default());

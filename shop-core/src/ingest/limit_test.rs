@@ -12,9 +12,10 @@ use super::logged::Logged;
 use super::time_limit::in_time;
 use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
 use crate::fault::{Call, Fault, Faults};
-use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
+use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource, ReasonKind};
 use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
-use crate::{Error, ErrorKind, Result, Timestamp};
+use crate::ports::PurchaseSink as _;
+use crate::{Clock as _, Error, ErrorKind, NewPurchase, Purchase, Result, SystemClock, Timestamp};
 
 struct Running {
     source: Arc<InMemorySource>,
@@ -54,6 +55,11 @@ fn poison(log: &InMemoryLog, count: usize) {
     for _ in 0..count {
         drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
     }
+}
+
+fn purchase() -> Purchase {
+    let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+    new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 
 async fn wait_for_dead_letter_retries(running: &Running, retries: u64) {
@@ -107,6 +113,28 @@ async fn a_dead_letter_that_is_redelivered_counts_once() {
             assert_eq!(put.await.phase, Phase::Running);
             source.lose_membership();
         }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_neither_waits_for_other_dead_letters_nor_ends_their_row() {
+    in_time(async {
+        let (log, faults) = (log(1), Faults::new());
+        let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 2);
+        let mut purchase = purchase();
+        log.sink().publish(&purchase).await.unwrap();
+        running.monitor.wait_for(|status| status.counters.inserted == 1).await;
+        faults.once(Call::PutDeadLetters, Fault::Delay(Duration::from_secs(1)));
+        poison(&log, 1);
+        purchase.price = "2".parse().unwrap();
+        log.sink().publish(&purchase).await.unwrap();
+        running.monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
+        assert_eq!(log.dead_letters().all()[0].reason.kind(), ReasonKind::Conflict);
+        running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
+        poison(&log, 1);
+        let error = running.task.await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("2 records in a row"), "{error}");
     })
     .await;
 }
@@ -209,6 +237,39 @@ async fn a_dead_letter_fails_since_its_own_first_failure() {
             second_later >= IngestOptions::default().initial_backoff,
             "{second_later:?} is the first one's time"
         );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_right_to_put_dead_letters_is_retried() {
+    in_time(async {
+        let log = log(10);
+        poison(&log, 2);
+        let dead_letters =
+            Scripted(log.dead_letters(), Mutex::new(VecDeque::from([Some(ErrorKind::Denied)])));
+        let running = start(&log, Arc::new(dead_letters), 0);
+        let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
+        assert_eq!(status.retries.get(&Component::DeadLetters), Some(&1));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_has_recovered_is_healthy_before_its_batch_ends() {
+    in_time(async {
+        let (log, faults) = (log(10), Faults::new());
+        poison(&log, 1);
+        log.sink().publish(&purchase()).await.unwrap();
+        faults.once(Call::Insert, Fault::unavailable());
+        faults.once(Call::PutDeadLetters, Fault::Delay(Duration::from_secs(60)));
+        let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
+        let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
+        let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+        let monitor = ingest.monitor();
+        tokio::spawn(ingest.run(std::future::pending()));
+        monitor.wait_for(|status| status.errors.contains_key(&Component::Store)).await;
+        monitor.wait_for(|status| status.errors.is_empty() && status.in_flight == 1).await;
     })
     .await;
 }

@@ -377,6 +377,26 @@ async fn revocations_are_received_during_a_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn simultaneous_revocations_end_independently() {
+    in_time(async {
+        let (ended, mut order) = mpsc::unbounded_channel();
+        let revoked = |index| {
+            let ended = ended.clone();
+            let partitions = vec![Partition::new("cluster".into(), "purchases".into(), index, 1)];
+            let done = move || ended.send(index).unwrap();
+            move || {
+                Ok(SourceEvent::Revoked(Revocation::new(partitions, RevocationCause::Rebalance, LONG, done)))
+            }
+        };
+        // The first one waits for a commit that hangs. Nothing was read of the second one.
+        let source = Misbehaving { commits_hang: true, ..Misbehaving::new() };
+        let _running = source.delivers(1, 0..2).says(revoked(0)).says(revoked(1)).start();
+        assert_eq!((order.recv().await, order.recv().await), (Some(1), Some(0)));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failing_next_control_is_retried_with_backoff() {
     in_time(async {
         let source = Misbehaving::new().says(|| Err(unavailable(Retry::After(LONG))));

@@ -187,7 +187,8 @@ async fn a_dropped_pipeline_is_not_running() {
 #[derive(Debug)]
 enum Broken {
     Panics,
-    Miscounts,
+    HasOneMore,
+    LacksOne,
     Refuses,
 }
 
@@ -196,7 +197,8 @@ impl RecordStore<Purchase> for Broken {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         match self {
             Self::Panics => panic!("on purpose"),
-            Self::Miscounts => Ok(vec![InsertOutcome::Inserted; batch.len() + 1]),
+            Self::HasOneMore => Ok(vec![InsertOutcome::Inserted; batch.len() + 1]),
+            Self::LacksOne => Ok(vec![InsertOutcome::Inserted; batch.len() - 1]),
             Self::Refuses => Err(Error::new(ErrorKind::Denied, "wrong password")),
         }
     }
@@ -209,7 +211,7 @@ impl RecordStore<Purchase> for Broken {
 #[tokio::test(start_paused = true)]
 async fn a_broken_store_stops_the_pipeline_and_commits_nothing() {
     in_time(async {
-        for store in [Broken::Panics, Broken::Miscounts] {
+        for store in [Broken::Panics, Broken::HasOneMore, Broken::LacksOne] {
             let log = log_of(20, 1).await;
             let running = start(&log, Arc::new(store));
             let error = running.task.await.unwrap().unwrap_err();

@@ -9,7 +9,8 @@ use super::RawScalar;
 /// The raw members of a purchase: read, but not validated. Repeated members are rejected.
 ///
 /// [`parse`](Self::parse) ignores other members, and accepts `userId`, `user_id` and `userID` as `userid`; aliases with
-/// different values are rejected. [`parse_strict`](Self::parse_strict) accepts four members and reports all others.
+/// different values are rejected. [`parse_strict`](Self::parse_strict) accepts four members and reports all others;
+/// [`parse_line`](Self::parse_line) also accepts `key` and `id`.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RawPurchase<'a> {
@@ -21,9 +22,13 @@ pub struct RawPurchase<'a> {
     pub price: Option<RawScalar<'a>>,
     /// `timestamp`.
     pub timestamp: Option<RawScalar<'a>>,
+    /// `key`. Only set by [`parse_line`](Self::parse_line).
+    pub key: Option<RawScalar<'a>>,
+    /// `id`. Only set by [`parse_line`](Self::parse_line).
+    pub id: Option<RawScalar<'a>>,
     /// Whether the object has no members at all.
     pub is_empty: bool,
-    /// The names of the other members, in order. Only set by [`parse_strict`](Self::parse_strict).
+    /// The names of the other members, in order. Not set by [`parse`](Self::parse).
     pub unknown: Vec<String>,
 }
 
@@ -45,6 +50,14 @@ impl<'a> RawPurchase<'a> {
         Self::parse_with(json, Names::Strict)
     }
 
+    /// As [`parse_strict`](Self::parse_strict), for one purchase of many: it may have a `key` or an `id`.
+    ///
+    /// # Errors
+    /// When `json` is not a JSON object, or repeats one of the six members.
+    pub fn parse_line(json: &'a [u8]) -> Result<Self, serde_json::Error> {
+        Self::parse_with(json, Names::Line)
+    }
+
     fn parse_with(json: &'a [u8], names: Names) -> Result<Self, serde_json::Error> {
         // Ignored members are not parsed further; this finds invalid text in them.
         let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
@@ -62,6 +75,8 @@ enum Names {
     Lenient,
     /// The four members only.
     Strict,
+    /// The four members, `key` and `id`.
+    Line,
 }
 
 enum Name {
@@ -69,7 +84,9 @@ enum Name {
     Id(usize),
     Price,
     Timestamp,
-    /// With its text if the names are strict.
+    Key,
+    PurchaseId,
+    /// With its text unless the names are lenient.
     Other(Option<String>),
 }
 
@@ -93,16 +110,18 @@ impl Visitor<'_> for Names {
     fn visit_str<E>(self, name: &str) -> Result<Name, E> {
         let known = match self {
             Self::Lenient => &USER_ID_NAMES[..],
-            Self::Strict => &USER_ID_NAMES[..1],
+            Self::Strict | Self::Line => &USER_ID_NAMES[..1],
         };
         Ok(match (name, self) {
             ("username", _) => Name::User,
             ("price", _) => Name::Price,
             ("timestamp", _) => Name::Timestamp,
+            ("key", Self::Line) => Name::Key,
+            ("id", Self::Line) => Name::PurchaseId,
             (_, names) => match (known.iter().position(|known| *known == name), names) {
                 (Some(alias), _) => Name::Id(alias),
                 (None, Self::Lenient) => Name::Other(None),
-                (None, Self::Strict) => Name::Other(Some(name.to_owned())),
+                (None, Self::Strict | Self::Line) => Name::Other(Some(name.to_owned())),
             },
         })
     }
@@ -127,6 +146,8 @@ impl<'de> Visitor<'de> for MembersVisitor {
                 Name::Id(alias) => (&mut user_ids[alias], USER_ID_NAMES[alias]),
                 Name::Price => (&mut members.price, "price"),
                 Name::Timestamp => (&mut members.timestamp, "timestamp"),
+                Name::Key => (&mut members.key, "key"),
+                Name::PurchaseId => (&mut members.id, "id"),
                 Name::Other(name) => {
                     members.unknown.extend(name);
                     map.next_value::<IgnoredAny>()?;
@@ -181,6 +202,11 @@ mod tests {
         assert!(RawPurchase::parse_strict(br#"{"userId":"u1"}"#).unwrap().userid.is_none());
         let four = br#"{"username":"ada","userid":"u1","price":1,"timestamp":null}"#;
         assert!(RawPurchase::parse_strict(four).unwrap().unknown.is_empty());
+        let keyed = br#"{"key":"order-7","id":"x","currency":"EUR"}"#;
+        let line = RawPurchase::parse_line(keyed).unwrap();
+        assert_eq!(line.unknown, ["currency"]);
+        assert!(line.key.is_some() && line.id.is_some());
+        assert_eq!(RawPurchase::parse_strict(keyed).unwrap().unknown, ["key", "id", "currency"]);
         for json in ["[]", "{", r#"{"price":1,"price":1}"#, r#"{"price":1}x"#, r#"{"x":nul}"#] {
             assert!(RawPurchase::parse_strict(json.as_bytes()).is_err(), "{json}");
         }

@@ -6,4 +6,4 @@ mod serde_with;
 
 pub use members::RawPurchase;
 pub use scalar::RawScalar;
-pub use serde_with::{number, text};
+pub use serde_with::{number, optional_text, text};

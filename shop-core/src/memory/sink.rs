@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::lock;
 use super::log::Shared;
 use crate::ports::{Durability, PurchaseSink, Receipt};
 use crate::record::encode;
@@ -37,6 +38,21 @@ impl PurchaseSink for InMemorySink {
         self.open()?;
         let position = self.log.append(encode(purchase)?);
         Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+    }
+
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        if let Err(error) = self.check().await {
+            return purchases.iter().map(|_| Err(error.clone())).collect();
+        }
+        let mut state = lock(&self.log.state);
+        let published = purchases.iter().map(|purchase| {
+            let position = self.log.append_to(&mut state, encode(purchase)?);
+            Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+        });
+        let published = published.collect();
+        drop(state);
+        self.log.changed.notify_waiters();
+        published
     }
 
     fn durability(&self) -> Durability {

@@ -86,6 +86,24 @@ async fn a_failing_event_blocks_only_its_key() {
     assert_eq!(outbox.backlog().await.unwrap().entries, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn only_a_round_that_publishes_nothing_waits_before_the_next() {
+    let pause = Duration::from_secs(1);
+    let (initial_backoff, poll_interval) = (pause, 1_000 * pause);
+    for (others, failures) in [(&["b", "c", "d", "e"][..], usize::MAX), (&[], 1)] {
+        let outbox = InMemoryOutbox::default();
+        outbox.write(record("a", "a"));
+        others.iter().for_each(|key| outbox.write(record(key, key)));
+        let log = Arc::new(Unwilling { value: "a", failures: failures.into(), ..Unwilling::default() });
+        let options =
+            RelayOptions { batch_size: 2, initial_backoff, poll_interval, ..RelayOptions::default() };
+        let begun = Instant::now();
+        let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, options);
+        run_until(relay, || log.kept.lock().unwrap().len() == others.len().max(1)).await;
+        assert_eq!(begun.elapsed() < pause, !others.is_empty(), "{:?}", begun.elapsed());
+    }
+}
+
 /// An outbox with faults.
 #[derive(Debug, Default)]
 struct Odd {
@@ -228,6 +246,20 @@ async fn a_shutdown_ends_between_two_appends() {
     let published = log.kept.lock().unwrap().len() as u64;
     assert!(published >= 5, "it goes on for as long as it may: {published}");
     assert_eq!(outbox.backlog().await.unwrap().entries, 1_500 - published, "what was published is forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_publishes_what_is_pending() {
+    let outbox = InMemoryOutbox::default();
+    ["0", "1"].into_iter().for_each(|value| outbox.write(record("a", value)));
+    let log = Arc::new(Slow::default());
+    let options = RelayOptions { batch_size: 1, ..RelayOptions::default() };
+    let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, options);
+    let monitor = relay.monitor();
+    assert_eq!(monitor.backlog().await.unwrap().entries, 2);
+    relay.run(std::future::ready(())).await;
+    assert_eq!(*log.kept.lock().unwrap(), ["0", "1"]);
+    assert_eq!(monitor.backlog().await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 /// Assigns the greatest existing id plus one, and gets a write after each delete.

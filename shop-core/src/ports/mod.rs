@@ -10,6 +10,7 @@
 mod cursor;
 mod erase;
 mod ext;
+mod publish_many;
 mod query;
 mod record_store;
 mod scan;
@@ -22,6 +23,7 @@ pub use cursor::{Cursor, Keyset};
 pub use erase::MockPurchaseErase;
 pub use erase::PurchaseErase;
 pub use ext::PurchaseQueryExt;
+pub use publish_many::{publish_each, publish_new_each};
 #[cfg(feature = "mock")]
 pub use query::MockPurchaseQuery;
 pub use query::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::publish_many::publish_each;
 use crate::log::RecordPosition;
 use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock};
 
@@ -63,7 +64,16 @@ use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, Sy
 ///   (`log::one_users_records_keep_their_order`).
 /// - Dropping the future of a publish after its first poll does not cancel the publish
 ///   (`log::a_dropped_publish_may_still_complete`).
-/// - After `close`, `publish` returns [`Closed`](crate::ErrorKind::Closed), and acknowledged purchases stay
+/// - `publish_many` returns one result per purchase, in their order (`log::a_batch_has_one_result_per_purchase`).
+/// - `publish_new_many` assigns the ids, as `publish_new` does (`log::new_purchases_have_the_ids_of_their_keys`).
+/// - A purchase that fails does not affect the others of its batch
+///   (`log::a_failed_purchase_does_not_fail_its_batch`).
+/// - Purchases of one user are delivered in the order of their batch (`log::a_batch_keeps_the_order_of_each_user`).
+/// - A batch may contain a purchase twice: both have receipts, with the same id
+///   (`log::a_batch_may_repeat_a_purchase`).
+/// - Dropping the future of `publish_many` leaves each purchase published or not, and the batch can be published again
+///   (`log::a_dropped_batch_can_be_published_again`).
+/// - After `close`, `publish` and `publish_many` return [`Closed`](crate::ErrorKind::Closed), and acknowledged purchases stay
 ///   (`log::a_closed_sink_rejects_publishes`).
 #[async_trait]
 pub trait PurchaseSink: Debug + Send + Sync + 'static {
@@ -80,6 +90,34 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future before its first poll publishes nothing. Afterwards only the receipt is lost.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
+
+    /// Publishes many purchases durably, faster than one by one.
+    ///
+    /// Returns one result per purchase, in their order: each is that of a [`publish`](Self::publish). A full queue delays
+    /// the batch, and is not an error until the time of a publish has passed. By default several users' purchases are
+    /// published concurrently, and those of one user sequentially.
+    ///
+    /// ```
+    /// use shop_core::memory::InMemoryLog;
+    /// use shop_core::ports::PurchaseSink;
+    /// use shop_core::{Clock, NewPurchase, SystemClock};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// let sink = InMemoryLog::default().sink();
+    /// let new = NewPurchase::of("u1").named("ada").priced("29.99")?;
+    /// let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+    /// let receipts = sink.publish_many(&[purchase]).await;
+    /// assert_eq!(receipts.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses the receipts. Each purchase may be published or not.
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        publish_each(self, purchases).await
+    }
 
     /// Assigns an id and a time to a purchase, and publishes it. `context` is that of the request.
     ///
@@ -103,6 +141,30 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 
+    /// Assigns ids and times to many purchases, and publishes them, as [`publish_new`](Self::publish_new) and
+    /// [`publish_many`](Self::publish_many) do. `context` is that of all.
+    ///
+    /// # Cancel safety
+    /// As [`publish_many`](Self::publish_many).
+    async fn publish_new_many(
+        &self,
+        new: Vec<NewPurchase>,
+        context: Option<Box<RequestContext>>,
+    ) -> Vec<Result<PublishedPurchase>> {
+        let now = SystemClock.now();
+        let purchases = new.into_iter().map(|new| {
+            let mut purchase = new.into_purchase(now, || SystemClock.fresh_id());
+            purchase.context.clone_from(&context);
+            purchase
+        });
+        let purchases: Vec<Purchase> = purchases.collect();
+        let receipts = self.publish_many(&purchases).await;
+        let published = |(purchase, receipt): (Purchase, Result<Receipt>)| {
+            Ok(PublishedPurchase::new(purchase.without_context(), receipt?))
+        };
+        purchases.into_iter().zip(receipts).map(published).collect()
+    }
+
     /// The minimum durability of a receipt, as currently known. Does not block and makes no request.
     fn durability(&self) -> Durability;
 
@@ -121,7 +183,7 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a sink. Its `publish_new` calls `publish`.
+    /// A mock of a sink. Its other publishing methods call `publish`.
     #[derive(Debug)]
     pub PurchaseSink {}
 

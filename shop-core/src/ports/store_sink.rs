@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Durability, InsertOutcome, PurchaseSink, PurchaseStore, Receipt};
-use crate::{Error, ErrorKind, Purchase, Result};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
 /// Writes purchases straight into a store. They are listed as soon as they are published, and conflicts are detected at
 /// once.
@@ -48,6 +48,21 @@ impl StoreSink {
         }
         Ok(())
     }
+
+    /// The receipt for a purchase that was inserted with `outcome`.
+    fn receipt(&self, id: PurchaseId, outcome: InsertOutcome) -> Result<Receipt> {
+        let (kind, message) = match outcome {
+            InsertOutcome::Inserted | InsertOutcome::Duplicate => {
+                return Ok(Receipt::new(id, self.durability));
+            }
+            InsertOutcome::Unknown(error) => return Err(error),
+            InsertOutcome::Conflict => {
+                (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
+            }
+            InsertOutcome::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
+        };
+        Err(Error::new(kind, message))
+    }
 }
 
 impl From<StoreSink> for Arc<dyn PurchaseSink> {
@@ -60,17 +75,29 @@ impl From<StoreSink> for Arc<dyn PurchaseSink> {
 impl PurchaseSink for StoreSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let (kind, message) = match self.store.insert_one(purchase.clone()).await? {
-            InsertOutcome::Inserted | InsertOutcome::Duplicate => {
-                return Ok(Receipt::new(purchase.id, self.durability));
-            }
-            InsertOutcome::Unknown(error) => return Err(error),
-            InsertOutcome::Conflict => {
-                (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
-            }
-            InsertOutcome::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
+        self.receipt(purchase.id, self.store.insert_one(purchase.clone()).await?)
+    }
+
+    /// Inserts all of them as one batch.
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        let inserted = async {
+            self.open()?;
+            self.store.insert(purchases.into()).await
         };
-        Err(Error::new(kind, message))
+        match inserted.await {
+            Ok(outcomes) => {
+                // A store of others may miscount.
+                let missing =
+                    || InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"));
+                let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(missing));
+                purchases
+                    .iter()
+                    .zip(outcomes)
+                    .map(|(purchase, outcome)| self.receipt(purchase.id, outcome))
+                    .collect()
+            }
+            Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     fn durability(&self) -> Durability {

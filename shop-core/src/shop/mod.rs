@@ -32,7 +32,8 @@ pub use user_purchases::UserPurchases;
 use crate::memory::InMemoryStore;
 use crate::ports::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Selector, StoreSink};
 use crate::{
-    Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId, UserName,
+    Clock, Error, IdempotencyKey, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock,
+    UserId, UserName,
 };
 
 /// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
@@ -154,12 +155,33 @@ impl Shop {
     /// # Cancel safety
     /// Once polled, the purchase may be published even if the future is dropped.
     pub async fn buy(&self, mut purchase: NewPurchase) -> Result<PublishedPurchase> {
-        let given = purchase.key.clone();
-        let key = purchase.key.get_or_insert_with(|| SystemClock.fresh_id().into()).clone();
-        self.sink.publish_new(purchase, self.context.clone()).await.map_err(|error| match given {
-            Some(key) => error.with_idempotency_key(key),
-            None => error.with_generated_key(key),
-        })
+        let key = with_key(&mut purchase);
+        self.sink.publish_new(purchase, self.context.clone()).await.map_err(|error| key.of(error))
+    }
+
+    /// Buys all of them together, as [`buy`](Self::buy), and returns one result per purchase, in their order.
+    ///
+    /// The purchases of one user are recorded in their order. [`buy_all`](Self::buy_all) buys a stream.
+    ///
+    /// ```
+    /// use shop_core::{NewPurchase, Shop};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// # let shop = Shop::in_memory();
+    /// let cart = ["29.99", "5"].map(|price| NewPurchase::of("u1").named("ada").priced(price));
+    /// let results = shop.buy_many(cart.into_iter().collect::<Result<_, _>>()?).await;
+    /// assert!(results.len() == 2 && results.iter().all(Result::is_ok));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// As [`PurchaseSink::publish_many`].
+    pub async fn buy_many(&self, mut purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
+        let keys: Vec<_> = purchases.iter_mut().map(with_key).collect();
+        let results = self.sink.publish_new_many(purchases, self.context.clone()).await;
+        results.into_iter().zip(keys).map(|(result, key)| result.map_err(|error| key.of(error))).collect()
     }
 
     /// The purchase with this id, if it is stored.
@@ -206,5 +228,28 @@ impl Shop {
     /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when some are still in flight after that time.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         self.sink.close(timeout).await
+    }
+}
+
+/// The key of a purchase, for its error.
+enum Key {
+    Given(IdempotencyKey),
+    Generated(IdempotencyKey),
+}
+
+/// Generates a key for `purchase` unless it has one.
+fn with_key(purchase: &mut NewPurchase) -> Key {
+    match &purchase.key {
+        Some(key) => Key::Given(key.clone()),
+        None => Key::Generated(purchase.key.insert(SystemClock.fresh_id().into()).clone()),
+    }
+}
+
+impl Key {
+    fn of(self, error: Error) -> Error {
+        match self {
+            Self::Given(key) => error.with_idempotency_key(key),
+            Self::Generated(key) => error.with_generated_key(key),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A Kafka in a container, for tests on a machine where nobody names a broker.
+//! A Kafka in a container, for tests on a machine without a configured broker.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, OnceLock, Weak};

@@ -124,6 +124,17 @@ impl Database {
         Ok((connection, WriteLock { lock: None, path: self.lock_path(), file: Identity::from_path(&path)? }))
     }
 
+    /// Rewrites the file without unused parts. Blocks the writers of all processes meanwhile; readers go on.
+    ///
+    /// # Errors
+    /// As [`open_to_write`](Self::open_to_write); [`Overloaded`](ErrorKind::Overloaded) if a write takes too long.
+    pub(super) fn vacuum(&self) -> Result<()> {
+        let (connection, mut lock) = self.open_existing()?;
+        let _guard = lock.lock()?;
+        // The checkpoint writes the pages of the new file over the old ones. A reader may delay it; a later one does it.
+        self.sqlite(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
+    }
+
     fn not_found(&self) -> Error {
         database_error(ErrorKind::Unavailable, "there is nothing here: name the folder that the services use")
             .with_context("missing", self.path().display())

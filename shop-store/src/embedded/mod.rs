@@ -42,6 +42,7 @@ mod shop;
 mod shop_test;
 mod store;
 mod thread;
+mod vacuum;
 mod writer;
 
 pub use backup::{CopiedFile, backup, restore};
@@ -54,3 +55,4 @@ pub use outbox::SqliteOutbox;
 pub use rusqlite;
 pub use shop::{EmbeddedShop, EmbeddedShopOptions};
 pub use store::EmbeddedStore;
+pub use vacuum::vacuum;

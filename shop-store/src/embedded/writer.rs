@@ -103,6 +103,14 @@ where
     }
 }
 
+/// A queued write, whose result is not known yet.
+pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
+
+/// Waits until `write` is durable.
+pub(super) async fn written<T>(write: PendingWrite<T>) -> Result<T> {
+    write.await.unwrap_or_else(|_closed| Err(closed()))
+}
+
 impl Writer {
     /// Starts the thread, which opens the file. `committed` is called with the file's lock after every commit.
     pub(super) async fn start(
@@ -149,7 +157,7 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.enqueue(JobKind::Write, work)?.await.unwrap_or_else(|_closed| Err(closed()))
+        written(self.enqueue(JobKind::Write, work)?).await
     }
 
     /// Like [`write`](Self::write), and waits until it is visible. It is durable after a later `write` or `sync`.
@@ -157,12 +165,22 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.enqueue(JobKind::UnsyncedWrite, work)?.await.unwrap_or_else(|_closed| Err(closed()))
+        written(self.enqueue(JobKind::UnsyncedWrite, work)?).await
     }
 
     /// Waits until all earlier writes are durable.
     pub(super) async fn sync(&self) -> Result<()> {
         self.write(write_nothing).await
+    }
+
+    /// Enqueues a write as soon as the queue has room.
+    pub(super) async fn enqueue_when_free<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<PendingWrite<T>> {
+        let (reply, result) = oneshot::channel();
+        let job = Write { kind: JobKind::Write, work, result: None, reply };
+        self.jobs.send(Box::new(job)).await.map(|()| result).map_err(|_closed| closed())
     }
 
     /// Like [`write`](Self::write), and blocks.
@@ -177,7 +195,7 @@ impl Writer {
         &self,
         kind: JobKind,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<oneshot::Receiver<Result<T>>> {
+    ) -> Result<PendingWrite<T>> {
         let (reply, result) = oneshot::channel();
         let job = Write { kind, work, result: None, reply };
         match self.jobs.try_send(Box::new(job)) {
@@ -203,7 +221,7 @@ impl Writer {
             kind.check(connection)?;
             if has_failed { write_nothing(connection) } else { Ok(()) }
         })?;
-        checked.await.unwrap_or_else(|_closed| Err(closed()))?;
+        written(checked).await?;
         failure.filter(is_damage).map_or(Ok(()), Err)
     }
 }

@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{self, Instant, sleep};
 
 use super::error::{from_driver, is_retryable};
-use super::unreadable::Unreadables;
 use super::{MongoStoreOptions, database_in_uri};
+use crate::unreadable::Unreadables;
 
 /// A collection, with limits on concurrent calls.
 #[derive(Debug)]

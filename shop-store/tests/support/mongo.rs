@@ -6,9 +6,6 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
-#[path = "container.rs"]
-mod container;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -22,6 +19,7 @@ use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
 use shop_core::record::Event;
 use shop_core::users::{User, UserNumber};
 
+use crate::container;
 use shop_store::mongo::bson::{Document, doc};
 use shop_store::mongo::mongodb::{Client, Collection};
 use shop_store::mongo::{
@@ -34,11 +32,14 @@ pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+static CONTAINER: container::SharedContainer =
+    container::SharedContainer::new("mongo:7", 27_017, "Waiting for connections", &[]);
+
 /// The server of the tests, as long as this lives.
 #[derive(Debug)]
 struct TestServer {
     uri: String,
-    _container: Option<Arc<container::MongoContainer>>,
+    _container: Option<Arc<container::Container>>,
 }
 
 impl TestServer {
@@ -47,8 +48,10 @@ impl TestServer {
         if let Some(uri) = environment("SHOP_TEST_MONGODB_URI") {
             return Some(Self { uri, _container: None });
         }
-        match container::MongoContainer::shared(environment("TEST_MONGO_IMAGE").as_deref()).await {
-            Ok(container) => Some(Self { uri: container.uri.clone(), _container: Some(container) }),
+        match CONTAINER.get(environment("TEST_MONGO_IMAGE").as_deref()).await {
+            Ok(container) => {
+                Some(Self { uri: format!("mongodb://{}/", container.address), _container: Some(container) })
+            }
             Err(why) => {
                 let why = format!("SHOP_TEST_MONGODB_URI names no MongoDB server, and {why}");
                 skip("mongo", environment("SHOP_TEST_REQUIRE").as_deref(), &why);

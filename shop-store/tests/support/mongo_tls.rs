@@ -20,13 +20,13 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use crate::mongo::MongoFixture;
 
 /// A certificate authority.
-struct Authority {
+pub(crate) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -42,12 +42,12 @@ impl Authority {
         (certificate, key.serialize_pem())
     }
 
-    fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         std::fs::write(path, &self.pem).expect("a file");
     }
 
-    /// The acceptor of a server, whose clients need a certificate as well.
-    fn acceptor(&self) -> TlsAcceptor {
+    /// The acceptor of a server, whose clients need a certificate as well if `asks_clients`.
+    pub(crate) fn acceptor(&self, asks_clients: bool) -> TlsAcceptor {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM")).expect("a certificate");
@@ -55,11 +55,14 @@ impl Authority {
         let (certificate, key) = self.sign();
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-        let config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("protocol versions")
-            .with_client_cert_verifier(verifier.build().expect("an authority"))
-            .with_single_cert(vec![certificate], key);
+            .expect("protocol versions");
+        let builder = match asks_clients {
+            true => builder.with_client_cert_verifier(verifier.build().expect("an authority")),
+            false => builder.with_no_client_auth(),
+        };
+        let config = builder.with_single_cert(vec![certificate], key);
         TlsAcceptor::from(Arc::new(config.expect("a certificate and its key")))
     }
 }
@@ -69,7 +72,7 @@ async fn serve(authority: &Authority, uri: &str) -> u16 {
     let address = uri.trim_start_matches("mongodb://").split('/').next().expect("an address").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let acceptor = authority.acceptor();
+    let acceptor = authority.acceptor(true);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let (acceptor, address) = (acceptor.clone(), address.clone());

@@ -1,6 +1,7 @@
 //! What the pipeline decides, event by event.
 
 use super::super::event::BatchState;
+use super::super::status::IngestStatus;
 use super::*;
 use crate::Timestamp;
 use crate::log::{Batch, CommitOffset, CommitOutcome, LogRecord};
@@ -91,15 +92,58 @@ fn ends(actions: &[Action], revocation: u64) -> bool {
 #[test]
 fn bytes_in_flight_are_bounded() {
     let size = batch(1, 0).size();
-    let options = IngestOptions { max_in_flight_bytes: size + 1, ..IngestOptions::default() };
-    let mut fixture = Fixture::new(options);
-    for offset in 0..2 {
+    for max_in_flight_bytes in [size + 1, 2 * size] {
+        let mut fixture = Fixture::new(IngestOptions { max_in_flight_bytes, ..IngestOptions::default() });
+        for offset in 0..2 {
+            assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+            fixture.read(1, offset);
+        }
+        assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control, "the second one fills the budget");
+        fixture.finish(0, BatchState::Durable(1));
         assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
-        fixture.read(1, offset);
     }
-    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control, "the second one is over the budget");
+}
+
+#[test]
+fn a_closed_source_ends_the_pipeline() {
+    for answer in [Ok(SourceAnswer::Closed), Err(Error::new(ErrorKind::Closed, "closed"))] {
+        let mut fixture = Fixture::new(IngestOptions::default());
+        let actions = fixture.on(Event::Source { asked: Wants::Next, answer });
+        assert!(matches!(actions[..], [Action::Close(_)]), "{actions:?}");
+        assert!(fixture.pipeline.failure().is_none());
+    }
+}
+
+#[test]
+fn the_failure_of_a_batch_ends_with_it() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    let mut status = IngestStatus::default();
+    fixture.read(1, 0);
+    fixture.on(Event::Batch(0, BatchEvent::Failed(Component::Store, fixture.now, unavailable())));
+    fixture.pipeline.report(&mut status);
+    assert!(status.errors.contains_key(&Component::Store));
     fixture.finish(0, BatchState::Durable(1));
-    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+    fixture.pipeline.report(&mut status);
+    assert!(status.errors.is_empty());
+
+    fixture.read(1, 1);
+    let (topic, error) = (partition(1).topic, unavailable());
+    let stuck = StuckRecord { topic, partition: 0, offset: 1, id: None, since: fixture.now.into(), error };
+    fixture.on(Event::Batch(1, BatchEvent::Stuck(0, stuck)));
+    fixture.pipeline.report(&mut status);
+    assert!(status.stuck.is_some());
+    fixture.finish(1, BatchState::Durable(2));
+    fixture.pipeline.report(&mut status);
+    assert!(status.stuck.is_none());
+}
+
+#[test]
+fn a_pipeline_without_work_has_no_deadline() {
+    let mut fixture = Fixture::new(IngestOptions::default());
+    fixture.read(1, 0);
+    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
+    fixture.committed(1, 1);
+    assert_eq!(fixture.pipeline.next_deadline(fixture.now), None);
 }
 
 #[test]
@@ -116,7 +160,7 @@ fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
     for is_shutdown in [false, true] {
         let options = IngestOptions { commit_interval: 600 * SECOND, ..IngestOptions::default() };
         let mut fixture = Fixture::new(options);
-        (0..2).for_each(|offset| fixture.read(1, offset));
+        (0..3).for_each(|offset| fixture.read(1, offset));
         assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
         fixture.committed(1, 1);
         assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None, "within the interval");
@@ -125,6 +169,8 @@ fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
             false => fixture.revoke(0, 1, RevocationCause::Rebalance, 5 * SECOND),
         };
         assert_eq!(commits(&actions), Some(2));
+        fixture.committed(1, 2);
+        assert_eq!(commits(&fixture.finish(2, BatchState::Durable(3))), Some(3), "nor does any later commit");
     }
 }
 
@@ -179,6 +225,28 @@ fn lost_partitions_are_neither_drained_nor_committed() {
     assert!(ends(&actions, 7) && abandons(&actions) && commits(&actions).is_none(), "{actions:?}");
     fixture.now += SECOND;
     assert_eq!(commits(&fixture.on(Event::Time)), None);
+}
+
+#[test]
+fn of_the_commits_of_lost_partitions_only_one_that_hangs_is_a_failure() {
+    for hangs in [false, true] {
+        let mut fixture = Fixture::new(IngestOptions::default());
+        let mut status = IngestStatus::default();
+        fixture.read(1, 0);
+        assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
+        if hangs {
+            fixture.now += 60 * SECOND;
+            fixture.on(Event::Time);
+        } else {
+            let offsets = vec![CommitOffset::new(partition(1), 1)];
+            fixture.on(Event::Committed(offsets, Err(unavailable())));
+        }
+        fixture.pipeline.report(&mut status);
+        assert!(status.errors.contains_key(&Component::Commit));
+        fixture.revoke(0, 1, RevocationCause::Lost, SECOND);
+        fixture.pipeline.report(&mut status);
+        assert_eq!(status.errors.contains_key(&Component::Commit), hangs);
+    }
 }
 
 #[test]

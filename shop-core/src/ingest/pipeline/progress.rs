@@ -170,13 +170,12 @@ mod tests {
     #[test]
     fn redelivered_batches_wait_for_no_commit() {
         let mut progress = progress();
-        for number in 0..2 {
-            start(&mut progress, number..number + 1);
-            progress.finish(number, BatchState::Durable(10));
-            progress.begin_commit();
-            progress.committed(10);
-            assert_eq!((progress.to_commit(), progress.oldest_uncommitted()), (None, None));
-        }
+        start(&mut progress, 0..2);
+        progress.finish(0, BatchState::Durable(10));
+        progress.begin_commit();
+        progress.committed(10);
+        progress.finish(1, BatchState::Durable(10));
+        assert_eq!((progress.to_commit(), progress.oldest_uncommitted()), (None, None));
     }
 
     #[test]
@@ -201,6 +200,16 @@ mod tests {
         assert_eq!(progress.to_commit(), None);
         progress.finish(0, BatchState::Durable(1));
         assert_eq!((progress.to_commit(), progress.entries.len()), (Some(10_001), 0));
+    }
+
+    #[test]
+    fn durable_batches_that_end_in_reverse_share_one_entry() {
+        let mut progress = progress();
+        start(&mut progress, 0..8);
+        for number in (1..8).rev() {
+            progress.finish(number, BatchState::Durable(number + 1));
+            assert_eq!(progress.entries.len() as u64, number + 1, "those in flight, and one");
+        }
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod users;
 pub use orders::EmbeddedOrders;
 pub use rows::EmbeddedRows;
 pub use users::EmbeddedUsers;
+pub(super) use users::USERS;

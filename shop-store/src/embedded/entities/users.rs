@@ -16,7 +16,7 @@ use crate::embedded::options::EmbeddedStoreOptions;
 use crate::embedded::outbox::table;
 
 /// The application id is `ShoU` in ASCII, which the `file` command shows.
-const USERS: Kind = Kind {
+pub(in crate::embedded) const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
     migrations: &[VERSION_1, table::TABLE],
     checkpoint_pages: None,

@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
 use shop_core::log::{LogRecord, LogWriter, RecordPosition};
-use shop_core::ports::{Durability, PurchaseSink, Receipt};
+use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
 use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result, Timestamp};
 
 use super::EmbeddedLog;
 use super::log::{LogFile, Shared};
+use crate::embedded::writer::{PendingWrite, written};
 
 /// Publishes purchases to an [`EmbeddedLog`].
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub struct EmbeddedSink {
     closed: AtomicBool,
 }
 
+/// The maximum number of rows that a batch of purchases adds to a transaction with one write: the writes of others are
+/// committed in between.
+const MAX_ROWS: usize = 1_024;
 /// The pause before a close retries on a full queue.
 const CLOSE_RETRY: Duration = Duration::from_millis(5);
 
@@ -35,14 +39,52 @@ impl EmbeddedSink {
         }
         Ok(())
     }
+
+    fn receipt(&self, purchase: &Purchase, offset: u64) -> Receipt {
+        Receipt::new(purchase.id, self.durability()).with_position(self.log.position(offset))
+    }
 }
 
 #[async_trait]
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        let position = self.log.append(encode(purchase)?).await?;
-        Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+        let offset = self.log.append(encode(purchase)?).await?;
+        Ok(self.receipt(purchase, offset))
+    }
+
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        // All are enqueued before the first is awaited, in their order.
+        let mut writes = Vec::new();
+        for rows in purchases.chunks(MAX_ROWS) {
+            let write = match self.open().and_then(|()| rows.iter().map(encode).collect()) {
+                Ok(records) => self.log.append_all(records).await,
+                Err(error) => Err(error),
+            };
+            writes.push((rows, write));
+        }
+        let mut receipts = Vec::with_capacity(purchases.len());
+        for (rows, write) in writes {
+            let written = match write {
+                Ok(write) => written(write).await,
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(offsets) => {
+                    let appended = rows.iter().zip(offsets);
+                    receipts.extend(appended.map(|(purchase, offset)| Ok(self.receipt(purchase, offset))));
+                }
+                // The database rejects one of the rows.
+                Err(error)
+                    if rows.len() > 1
+                        && matches!(error.kind(), ErrorKind::TooLarge | ErrorKind::Internal) =>
+                {
+                    receipts.extend(publish_each(self, rows).await);
+                }
+                Err(error) => receipts.extend(rows.iter().map(|_| Err(error.clone()))),
+            }
+        }
+        receipts
     }
 
     fn durability(&self) -> Durability {
@@ -79,7 +121,7 @@ impl EmbeddedLog {
     /// # Errors
     /// As [`PurchaseSink::publish`].
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
-        self.shared.append(record).await
+        self.shared.append(record).await.map(|offset| self.shared.position(offset))
     }
 }
 
@@ -95,10 +137,23 @@ impl LogWriter for EmbeddedLog {
 }
 
 impl Shared {
-    async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
+    async fn append(&self, record: LogRecord) -> Result<u64> {
         let clock = Arc::clone(&self.options.clock);
-        let offset = self.file.write(move |connection| insert(connection, &record, clock.now())).await?;
-        Ok(RecordPosition::new(Arc::clone(&self.topic), 0, offset))
+        self.file.write(move |connection| insert(connection, &record, clock.now())).await
+    }
+
+    /// Enqueues one write of all `records`, as soon as the queue has room. Its result are their offsets.
+    async fn append_all(&self, records: Vec<LogRecord>) -> Result<PendingWrite<Vec<u64>>> {
+        let clock = Arc::clone(&self.options.clock);
+        let write = move |connection: &Connection| {
+            let now = clock.now();
+            records.iter().map(|record| insert(connection, record, now)).collect()
+        };
+        self.file.writer().await?.enqueue_when_free(write).await
+    }
+
+    fn position(&self, offset: u64) -> RecordPosition {
+        RecordPosition::new(Arc::clone(&self.topic), 0, offset)
     }
 }
 

@@ -12,4 +12,5 @@ mod store;
 mod store_test;
 mod totals;
 
+pub(super) use schema::STORE;
 pub use store::EmbeddedStore;

@@ -34,7 +34,7 @@ const VERSION_2: &str = "
 ";
 
 /// The application id is `ShoS` in ASCII, which the `file` command shows.
-pub(super) const STORE: Kind = Kind {
+pub(in crate::embedded) const STORE: Kind = Kind {
     application_id: 0x5368_6f53,
     migrations: &[VERSION_1, VERSION_2],
     // 64 MB. A batch modifies many pages, often the same ones. With 14,000 purchases per second, the 90th percentile

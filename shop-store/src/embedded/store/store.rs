@@ -87,7 +87,7 @@ impl RecordStore<Purchase> for EmbeddedStore {
 }
 
 /// Erased content is overwritten in the file. The write-ahead log may have it until SQLite reuses that part, and unused
-/// parts of pages may have copies of rows that were moved, until `VACUUM` rewrites the file.
+/// parts of pages may have copies of rows that were moved, until [`vacuum`](crate::embedded::vacuum()) rewrites the file.
 #[async_trait]
 impl PurchaseErase for EmbeddedStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {

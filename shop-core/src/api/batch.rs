@@ -1,0 +1,132 @@
+//! The bodies of `/v1/purchases:batch`.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ProblemError, ReceiptBody};
+use crate::json::{number, optional_text, text};
+use crate::{IdempotencyKey, NewPurchase, Price, PurchaseId, Timestamp, UserId, UserName};
+
+/// The media type of bodies with one JSON value per line.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// One purchase of a batch: an element of the array, or a line.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Serialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BatchPurchaseBody<'a> {
+    /// The idempotency key.
+    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::optional_key))]
+    pub key: Option<&'a IdempotencyKey>,
+    /// The same as `key`, so that exported purchases can be sent. Of both, one is given, or they are equal.
+    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::optional_key))]
+    pub id: Option<PurchaseId>,
+    /// The buyer's name.
+    #[serde(with = "text")]
+    pub username: &'a UserName,
+    /// The buyer's user id.
+    #[serde(with = "text")]
+    pub userid: &'a UserId,
+    /// The price.
+    #[serde(with = "number")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_price))]
+    pub price: Price,
+    /// When it was made; the time of receipt when absent.
+    #[serde(with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::new_timestamp))]
+    pub timestamp: Option<Timestamp>,
+}
+
+impl<'a> From<&'a NewPurchase> for BatchPurchaseBody<'a> {
+    fn from(purchase: &'a NewPurchase) -> Self {
+        Self {
+            key: purchase.key.as_ref(),
+            id: None,
+            username: &purchase.user_name,
+            userid: &purchase.user_id,
+            price: purchase.price,
+            timestamp: purchase.timestamp,
+        }
+    }
+}
+
+/// The result of one purchase of a batch.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BatchResultBody {
+    /// The index of the element, or of the line, from 0.
+    pub line: usize,
+    /// What became of it.
+    pub status: BatchStatus,
+    /// Of an acknowledged purchase: its id.
+    #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub id: Option<PurchaseId>,
+    /// Of an acknowledged purchase: when it was made.
+    #[serde(default, with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub timestamp: Option<Timestamp>,
+    /// Of an acknowledged purchase: the proof that it is durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub receipt: Option<ReceiptBody>,
+    /// Whether it was acknowledged before, with the same key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+    /// Of an unknown one: the key to repeat it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub key: Option<String>,
+    /// Of one that is not acknowledged: the type of the problem.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub problem_type: Option<String>,
+    /// Of one that is not acknowledged: a description of the problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub detail: Option<String>,
+    /// Of an unknown one: `not_sent`, or `unknown` if it may have taken effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(schema_with = super::schema::outcome))]
+    pub outcome: Option<String>,
+    /// Of a rejected one: its errors, if it has specific ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProblemError>,
+}
+
+/// What became of a purchase of a batch.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BatchStatus {
+    /// It is durable.
+    Acknowledged,
+    /// It is invalid, and is not recorded.
+    Rejected,
+    /// It may have been recorded: repeat it with its key.
+    Unknown,
+}
+
+impl BatchResultBody {
+    /// A result without any details.
+    #[must_use]
+    pub const fn new(line: usize, status: BatchStatus) -> Self {
+        Self {
+            line,
+            status,
+            id: None,
+            timestamp: None,
+            receipt: None,
+            replayed: false,
+            key: None,
+            problem_type: None,
+            detail: None,
+            outcome: None,
+            errors: Vec::new(),
+        }
+    }
+}

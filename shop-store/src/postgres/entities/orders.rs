@@ -1,0 +1,107 @@
+//! Orders, and references to users.
+
+use async_trait::async_trait;
+use rust_decimal::Decimal;
+use shop_core::Result;
+use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, TotalPrice};
+use shop_core::users::{User, UserNumber};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::outbox::outbox_schema;
+use super::rows::{self, PostgresRows, Table};
+use crate::postgres::PostgresStoreOptions;
+use crate::postgres::connection::{Parameter, Statement};
+use crate::postgres::insert::{self, Insertable};
+use crate::postgres::rows::{Unreadable, column, number, parsed, unreadable};
+use crate::postgres::schema::Definition;
+
+const ORDERS: Definition = Definition {
+    name: "orders",
+    changes: &[
+        // As SQLAlchemy creates them.
+        "create table if not exists orders (
+            id bigserial primary key, user_id bigint, product varchar, quantity integer, total_price numeric(10, 2)
+         );
+         create table if not exists cached_users (id bigint primary key)",
+        outbox_schema!("orders"),
+    ],
+};
+
+/// Orders in a PostgreSQL database.
+pub type PostgresOrders = PostgresRows<Order>;
+
+impl PostgresOrders {
+    /// Opens the orders in the database of `options`. Does not wait for the server.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
+    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
+        rows::open(options)
+    }
+}
+
+impl Table for Order {
+    const DEFINITION: &'static Definition = &ORDERS;
+    const COLUMNS: &'static [&'static str] = &["user_id", "product", "quantity", "total_price"];
+    const IS_FREE: &'static str = "exists (select from cached_users where id = $2)";
+    type Reference = UserReference;
+
+    fn values(&self) -> Vec<Parameter> {
+        let Self { user_id, product, quantity, total_price, .. } = self;
+        vec![
+            (Box::new(user_id.get()), Type::INT8),
+            (Box::new(product.to_string()), Type::TEXT),
+            (Box::new(*quantity), Type::INT4),
+            (Box::new(Decimal::new(total_price.cents(), 2)), Type::NUMERIC),
+        ]
+    }
+
+    fn from_row(row: &Row) -> Result<Self, Unreadable> {
+        let (id, user) = (OrderNumber::new(number(row, "id")?), UserNumber::new(number(row, "user_id")?));
+        let (product, quantity) = (parsed(row, "product")?, column(row, "quantity")?);
+        let price = TotalPrice::new(column(row, "total_price")?);
+        Ok(Self::new(id, user, product, quantity, price.map_err(|error| unreadable("total_price", error))?))
+    }
+
+    fn reference_of(user: &User) -> UserReference {
+        UserReference(user.id.get())
+    }
+}
+
+/// A row of `cached_users`.
+#[derive(Debug)]
+pub(super) struct UserReference(pub(super) i64);
+
+impl Insertable for UserReference {
+    const TABLE: insert::Table =
+        insert::Table { name: "cached_users", columns: "id", types: &["int8"], same: "true" };
+    type Id = i64;
+
+    fn id(&self) -> i64 {
+        self.0
+    }
+
+    fn same_content(&self, _: &Self) -> bool {
+        true
+    }
+
+    fn bind(statement: Statement, rows: &[&Self]) -> Statement {
+        statement.bind(rows.iter().map(|row| row.0).collect::<Vec<_>>(), Type::INT8_ARRAY)
+    }
+}
+
+#[async_trait]
+impl OrderStore for PostgresOrders {
+    async fn place(&self, new: &NewOrder) -> Result<Placement> {
+        Ok(rows::create::<Order>(&self.rows, new).await?.into())
+    }
+
+    async fn order(&self, id: OrderNumber) -> Result<Option<Order>> {
+        self.rows.get(id.get()).await
+    }
+
+    async fn check_orders(&self) -> Result<()> {
+        self.rows.connection.check_writes().await
+    }
+}

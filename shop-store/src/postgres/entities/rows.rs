@@ -1,0 +1,255 @@
+//! Rows with consecutive numbers from 1, each inserted with its event by one statement.
+//!
+//! A new row tries the number after the last one. The statement updates the last number in `shop_numbers`, which decides
+//! between concurrent inserts: the later one finds another number there and inserts nothing. A sequence would leave a gap
+//! where an insert fails. The sequence of an existing table is set, for programs that use it.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shop_core::entity::{Entity, Insertion};
+use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::{Bytes, Error, ErrorKind, Outcome, Result};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::postgres::PostgresStoreOptions;
+use crate::postgres::connection::{Connection, Parameter, Statement, pauses};
+use crate::postgres::error::{self, postgres_error};
+use crate::postgres::insert::{self, Insertable};
+use crate::postgres::rows::Unreadable;
+use crate::postgres::schema::Definition;
+
+/// The error code of a unique violation.
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// Rows of one entity type in a PostgreSQL database, shared by all processes that use it, with an outbox.
+///
+/// Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct PostgresRows<E> {
+    pub(super) rows: Arc<Rows>,
+    kind: PhantomData<E>,
+}
+
+/// The tables of an entity type.
+pub(super) trait Table: Entity {
+    const DEFINITION: &'static Definition;
+    /// The columns after `id`.
+    const COLUMNS: &'static [&'static str];
+    /// The condition of rows that were not erased.
+    const PRESENT: &'static str = "true";
+    /// The condition under which a row may be inserted. `$2` is the value of the first column.
+    const IS_FREE: &'static str;
+    /// A reference to a row of the other service.
+    type Reference: Insertable;
+
+    /// The values of the columns.
+    fn values(&self) -> Vec<Parameter>;
+
+    /// Reads `id` and the columns.
+    fn from_row(row: &Row) -> Result<Self, Unreadable>;
+
+    fn reference_of(other: &Self::Other) -> Self::Reference;
+}
+
+/// The rows and references of a database.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) connection: Connection,
+    /// The last number that this process knows. Locked while a row is added: only one row at a time can get the next
+    /// number.
+    last: Mutex<i64>,
+    pub(super) changed: Notify,
+}
+
+pub(super) fn open<E: Table>(options: PostgresStoreOptions) -> Result<PostgresRows<E>> {
+    let connection = Connection::open(options, E::DEFINITION)?;
+    let rows = Rows { connection, last: Mutex::new(0), changed: Notify::new() };
+    Ok(PostgresRows { rows: Arc::new(rows), kind: PhantomData })
+}
+
+/// Adds a row with its event, unless its key or another unique value exists or its reference is unknown.
+///
+/// In a separate task, which also notifies the relay if the caller has gone.
+pub(super) async fn create<E: Table>(rows: &Arc<Rows>, new: &E::New) -> Result<Insertion<E>> {
+    let (rows, new) = (Arc::clone(rows), new.clone());
+    let created = tokio::spawn(async move {
+        let created = rows.create(&new).await;
+        rows.changed.notify_one();
+        created
+    });
+    created.await.unwrap_or_else(|panicked| {
+        Err(postgres_error(ErrorKind::Internal, "insert aborted").with_source(panicked))
+    })
+}
+
+impl<E: Sync> PostgresRows<E> {
+    /// Returns the database as `host:port/database`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.rows.connection.name
+    }
+
+    /// Whether the table exists.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::exists`](crate::postgres::PostgresStore::exists).
+    pub async fn exists(&self) -> Result<bool> {
+        self.rows.connection.exists().await
+    }
+
+    /// Waits until the tables exist or the server has rejected their creation.
+    pub async fn wait_for_schema(&self) {
+        self.rows.connection.wait_for_schema().await;
+    }
+}
+
+impl Rows {
+    async fn create<E: Table>(&self, new: &E::New) -> Result<Insertion<E>> {
+        let deadline = Instant::now() + self.connection.options.insert_timeout;
+        let mut last = timeout_at(deadline, self.last.lock()).await.map_err(|_elapsed| overloaded())?;
+        // The backoff grows with contention.
+        let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
+        loop {
+            let number = last.saturating_add(1);
+            let row = E::with_number(new, number);
+            let rejected = match self.connection.write_by(insertion(&row, new)?, deadline).await {
+                Ok(inserted) if inserted.is_empty() => None,
+                Ok(_) => {
+                    *last = number;
+                    return Ok(Insertion::Inserted(row));
+                }
+                // The statement does not see rows that are committed while it runs.
+                Err(error) if error::code(&error) == Some(UNIQUE_VIOLATION) => Some(error),
+                Err(error) => return Err(error),
+            };
+            let state = self.state::<E>(new, deadline).await?;
+            if let Some(id) = state.with_key
+                && let Some(first) = self.get::<E>(id).await?
+            {
+                return Ok(Insertion::with_key_of(new, first));
+            }
+            if !state.is_free {
+                return Ok(Insertion::Refused);
+            }
+            match rejected {
+                // The unique value is not one of ours.
+                Some(error) if state.last == *last => return Err(error),
+                _ => *last = state.last,
+            }
+            if Instant::now() >= deadline {
+                return Err(overloaded());
+            }
+            sleep(pauses.next().unwrap_or_default()).await;
+        }
+    }
+
+    async fn state<E: Table>(&self, new: &E::New, deadline: Instant) -> Result<State> {
+        let rows = self.connection.write_by(state::<E>(new), deadline).await?;
+        let state = rows.first().and_then(|row| {
+            let (last, is_free) = (row.try_get(0).ok()?, row.try_get(1).ok()?);
+            Some(State { last, is_free, with_key: row.try_get(2).ok()? })
+        });
+        state.ok_or_else(|| postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table"))
+    }
+
+    /// Returns the row with this number.
+    pub(super) async fn get<E: Table>(&self, id: i64) -> Result<Option<E>> {
+        let rows = self.connection.query(row_by_id::<E>(id)).await?;
+        rows.first().map(E::from_row).transpose().map_err(|error| {
+            postgres_error(ErrorKind::Corrupt, "a row cannot be read")
+                .with_context("id", id)
+                .with_source(error)
+        })
+    }
+}
+
+/// The query of the row with this number.
+pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
+    let (table, columns, present) = (E::DEFINITION.name, E::COLUMNS.join(", "), E::PRESENT);
+    Statement::new(format!("select id, {columns} from {table} where id = $1 and {present}"))
+        .bind(id, Type::INT8)
+}
+
+/// The last number, as an expression.
+fn last<E: Table>() -> String {
+    // Another program may insert rows too.
+    format!("greatest(last, (select max(id) from {}))", E::DEFINITION.name)
+}
+
+/// Inserts the row, its key and its event, if its number is the next one and it is free. Returns a row in this case.
+pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
+    let (table, last, is_free, columns) =
+        (E::DEFINITION.name, last::<E>(), E::IS_FREE, E::COLUMNS.join(", "));
+    let parameter = |index: usize| format!("${}", index + 2);
+    let count = E::COLUMNS.len();
+    let values = (0..count).map(parameter).collect::<Vec<_>>().join(", ");
+    let [number, key, headers, value] = [0, 1, 2, 3].map(|index| parameter(count + index));
+    let sql = format!(
+        "with next as (
+            update shop_numbers set last = {number} where name = '{table}' and {last} = {number} - 1
+                and not exists (select from {table}_keys where key = $1) and {is_free}
+            returning last
+        ), inserted as (insert into {table} (id, {columns}) select last, {values} from next
+        ), keyed as (insert into {table}_keys (id, key) select last, $1 from next
+        ), published as (
+            insert into {table}_outbox (id, created, key, headers, value)
+                select last, clock_timestamp(), {key}, {headers}, {value} from next
+        )
+        select setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
+    );
+    let event = row.event(new)?;
+    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
+    Ok(with_values(Statement::new(sql), row, new)
+        .bind(row.number(), Type::INT8)
+        .bind(bytes(event.key), Type::BYTEA)
+        .bind(event.headers.as_bytes().to_vec(), Type::BYTEA)
+        .bind(bytes(event.value), Type::BYTEA))
+}
+
+/// What an insert depends on.
+struct State {
+    last: i64,
+    is_free: bool,
+    /// The number of the row with the key.
+    with_key: Option<i64>,
+}
+
+/// The query of a [`State`].
+pub(super) fn state<E: Table>(new: &E::New) -> Statement {
+    let (table, last, is_free) = (E::DEFINITION.name, last::<E>(), E::IS_FREE);
+    let sql = format!(
+        "select {last}, {is_free}, (select id from {table}_keys where key = $1)
+         from shop_numbers where name = '{table}'"
+    );
+    with_values(Statement::new(sql), &E::with_number(new, 1), new)
+}
+
+/// Binds the key and the values of the columns.
+fn with_values<E: Table>(statement: Statement, row: &E, new: &E::New) -> Statement {
+    let mut statement = statement.bind(E::key(new).as_str().to_owned(), Type::TEXT);
+    statement.parameters.extend(row.values());
+    statement
+}
+
+fn overloaded() -> Error {
+    let message = "the insert had to wait too long for others";
+    postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
+}
+
+#[async_trait]
+impl<E: Table> RecordStore<E::Other> for PostgresRows<E> {
+    async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+        let references: Vec<E::Reference> = batch.iter().map(E::reference_of).collect();
+        insert::insert(&self.rows.connection, &references).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.rows.connection.check_writes().await
+    }
+}

@@ -1,0 +1,208 @@
+//! Tables of the replaced system with its rows, other writers, and failures.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use shop_core::conformance::EntityStores as _;
+use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore as _, Placement};
+use shop_core::outbox::Outbox;
+use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::users::{NewUser, Registration, User, UserErase as _, UserNumber, UserStore as _};
+use shop_core::{ErrorKind, Uuid};
+
+use super::{PostgresUsers, orders, users};
+use crate::postgres::PostgresStoreOptions;
+use crate::postgres::connection::Connection;
+use crate::postgres::fixture::{PostgresAccounts, session};
+use crate::postgres::plans_test::plan;
+
+/// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
+const REPLACED: &str = "
+    create table users (id serial not null, email varchar, name varchar, primary key (id));
+    create index ix_users_id on users (id);
+    create unique index ix_users_email on users (email);
+    create table cached_orders (id serial not null, user_id integer, primary key (id));
+    create index ix_cached_orders_id on cached_orders (id);
+    create table orders (
+        id serial not null, user_id integer, product varchar, quantity integer, total_price numeric(10, 2),
+        primary key (id)
+    );
+    create index ix_orders_id on orders (id);
+    create table cached_users (id serial not null, primary key (id));
+    create index ix_cached_users_id on cached_users (id);
+    insert into users (email, name) select 'user' || n || '@example.com', 'User ' || n from generate_series(1, 40) as n;
+    insert into orders (user_id, product, quantity, total_price)
+        select n % 40 + 1, 'Notebook', -n, 19.5 * n from generate_series(1, 60) as n;
+    insert into cached_orders (id, user_id) select id, user_id from orders;
+    insert into cached_users (id) select id from users;
+    -- A number that was used by an insert that failed.
+    select nextval('users_id_seq');
+    delete from orders where id = 60;
+";
+
+fn new_user(name: &str) -> NewUser {
+    let email = format!("{name}@example.com").parse().unwrap();
+    NewUser::new(Uuid::now_v7().into(), email, name.parse().unwrap())
+}
+
+fn new_order(user: i64) -> NewOrder {
+    let (user, product) = (UserNumber::new(user), "Notebook".parse().unwrap());
+    NewOrder::new(Uuid::now_v7().into(), user, product, 2, "0.00".parse().unwrap())
+}
+
+async fn registered(users: &PostgresUsers, new: &NewUser) -> i64 {
+    match users.register(new).await.unwrap() {
+        Registration::Registered(user) => user.id.get(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn pending(outbox: &dyn Outbox) -> Vec<i64> {
+    outbox.pending(1_000).await.unwrap().into_iter().map(|entry| entry.id).collect()
+}
+
+#[tokio::test]
+async fn rows_and_numbers_of_the_replaced_system_continue() {
+    let Some(accounts) = PostgresAccounts::after(REPLACED).await else { return };
+    let (users, orders) = (accounts.user_store(), accounts.order_store());
+    let ada = users.user(UserNumber::new(7)).await.unwrap().unwrap();
+    assert_eq!((ada.email.as_str(), ada.name.as_str()), ("user7@example.com", "User 7"));
+    let order = orders.order(OrderNumber::new(3)).await.unwrap().unwrap();
+    assert_eq!((order.quantity, order.total_price.to_string().as_str()), (-3, "58.50"));
+    let of_ada: Vec<_> = users.orders_of(ada.id).await.unwrap().unwrap().iter().map(|id| id.get()).collect();
+    assert_eq!(of_ada, [6, 46]);
+    assert_eq!(users.register(&new_user("user7")).await.unwrap(), Registration::EmailTaken);
+    assert_eq!(registered(users, &new_user("eva")).await, 42, "41 was used");
+    assert!(
+        matches!(orders.place(&new_order(40)).await.unwrap(), Placement::Placed(order) if order.id.get() == 61)
+    );
+    assert_eq!(orders.place(&new_order(41)).await.unwrap(), Placement::UnknownUser);
+    assert_eq!(
+        (pending(users).await, pending(orders).await),
+        (vec![42], vec![61]),
+        "others have their events"
+    );
+
+    // The replaced system runs again, and then ours.
+    let sqlalchemy = session(accounts.url()).await;
+    let inserted = sqlalchemy
+        .query_one("insert into users (email, name) values ('bob@example.com', 'Bob') returning id", &[])
+        .await;
+    assert_eq!(inserted.unwrap().get::<_, i32>(0), 43);
+    assert_eq!(users.register(&new_user("bob")).await.unwrap(), Registration::EmailTaken);
+    assert_eq!(registered(users, &new_user("max")).await, 44);
+    assert!(users.erase_user(UserNumber::new(7)).await.unwrap());
+    assert_eq!(users.user(UserNumber::new(7)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn references_beyond_the_replaced_columns_are_rejected_alone() {
+    let Some(accounts) = PostgresAccounts::after(REPLACED).await else { return };
+    let user = |id: i64| new_user("eva").with_id(UserNumber::new(id));
+    let batch: Arc<[User]> = [user(100), user(i64::from(i32::MAX) + 1), user(101), user(5)].into();
+    let outcomes = accounts.order_store().apply(batch).await.unwrap();
+    assert!(
+        matches!(
+            outcomes[..],
+            [
+                InsertOutcome::Inserted,
+                InsertOutcome::Rejected(_),
+                InsertOutcome::Inserted,
+                InsertOutcome::Duplicate
+            ]
+        ),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test]
+async fn failed_inserts_leave_no_gap() {
+    let Some(accounts) = PostgresAccounts::on_test_server().await else { return };
+    let users = accounts.user_store();
+    let session = session(accounts.url()).await;
+    assert_eq!(registered(users, &new_user("first")).await, 1);
+    // After the number was taken, in the same transaction.
+    let fail = "alter table users_outbox add constraint own check (false) not valid";
+    session.batch_execute(fail).await.unwrap();
+    let error = users.register(&new_user("ada")).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false));
+    let heal = "alter table users_outbox drop constraint own; create unique index own on users (name)";
+    session.batch_execute(heal).await.unwrap();
+    assert_eq!(registered(users, &new_user("ada")).await, 2);
+    // A unique index of the operator.
+    let mut same_name = new_user("eva");
+    same_name.name = "ada".parse().unwrap();
+    let error = users.register(&same_name).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false), "{error:?}");
+    assert_eq!(registered(users, &new_user("eva")).await, 3);
+    assert_eq!(pending(users).await, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_race_without_gaps_and_with_unique_emails() {
+    let Some(accounts) = PostgresAccounts::after(REPLACED).await else { return };
+    let one = accounts.user_store().clone();
+    let other = PostgresUsers::open(PostgresStoreOptions::new(accounts.url())).unwrap();
+    let calls = (0..40).flat_map(|number: usize| {
+        [(one.clone(), "one"), (other.clone(), "other")].map(|(users, whose)| {
+            let whose = if number.is_multiple_of(4) { "both" } else { whose };
+            let new = new_user(&format!("{whose}-{number}"));
+            tokio::spawn(async move { users.register(&new).await.unwrap() })
+        })
+    });
+    let (mut numbers, mut taken) = (Vec::new(), 0);
+    for registration in join_all(calls).await {
+        match registration.unwrap() {
+            Registration::Registered(user) => numbers.push(user.id.get()),
+            Registration::EmailTaken => taken += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(taken, 10);
+    assert_eq!(numbers, (42..112).collect::<Vec<_>>());
+    assert_eq!(pending(&other).await, numbers, "each has one event");
+}
+
+#[tokio::test]
+async fn every_statement_uses_an_index() {
+    let many =
+        REPLACED.replace("(1, 40)", "(1, 20000)").replace("(1, 60)", "(1, 20000)").replace("% 40", "% 5000");
+    let Some(accounts) = PostgresAccounts::after(&many).await else { return };
+    let keys_and_events = "
+        insert into users_keys (id, key) select id, 'key ' || id from users;
+        insert into orders_keys (id, key) select id, 'key ' || id from orders;
+        insert into users_outbox (id, created, headers) select id, now(), '' from users;
+        analyze";
+    session(accounts.url()).await.batch_execute(keys_and_events).await.unwrap();
+    let (user, order) = (new_user("eva"), new_order(7));
+    let (seven, references) = (UserNumber::new(7), [users::OrderReference { id: 5, user_id: 7 }]);
+    let statements = [
+        (vec!["Index Scan"], super::rows::row_by_id::<User>(7)),
+        (vec!["users_keys_key_key", "ix_users_email"], super::rows::state::<User>(&user)),
+        (
+            vec!["users_keys_key_key", "ix_users_email"],
+            super::rows::insertion(&user.with_id(seven), &user).unwrap(),
+        ),
+        (vec!["orders_keys_key_key", "cached_users"], super::rows::state::<Order>(&order)),
+        (
+            vec!["orders_keys_key_key", "cached_users"],
+            super::rows::insertion(&order.with_id(OrderNumber::new(7)), &order).unwrap(),
+        ),
+        (vec!["cached_orders_by_user"], users::orders_of(seven)),
+        (vec!["users_keys_pkey", "users_outbox_pkey"], users::erasure(seven)),
+        (vec!["cached_orders"], crate::postgres::insert::insertion(&references)),
+        (vec!["cached_users"], crate::postgres::insert::insertion(&[orders::UserReference(7)])),
+        (vec!["users_outbox_pkey"], super::outbox::pending::<User>(100)),
+        (vec!["users_outbox_pkey"], super::outbox::deletion::<User>(&[1, 2, 3])),
+    ];
+    let connection = Connection::open(PostgresStoreOptions::new(accounts.url()), &users::USERS).unwrap();
+    for (indexes, statement) in statements {
+        let sql = statement.sql.clone();
+        let plan = plan(&connection, statement).await;
+        assert!(indexes.iter().all(|index| plan.contains(index)), "{sql}\n{plan}");
+        // The one row of each table of rows.
+        let plan = plan.replace("Seq Scan on shop_numbers", "");
+        assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{sql}\n{plan}");
+    }
+}

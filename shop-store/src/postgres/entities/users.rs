@@ -1,0 +1,160 @@
+//! Users, and references to their orders.
+
+use async_trait::async_trait;
+use shop_core::orders::{Order, OrderNumber};
+use shop_core::users::{MAX_LISTED_ORDERS, NewUser, Registration, User, UserErase, UserNumber, UserStore};
+use shop_core::{ErrorKind, Result};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::outbox::outbox_schema;
+use super::rows::{self, PostgresRows, Table};
+use crate::postgres::PostgresStoreOptions;
+use crate::postgres::connection::{Parameter, Statement};
+use crate::postgres::error::postgres_error;
+use crate::postgres::insert::{self, Insertable};
+use crate::postgres::rows::{Unreadable, number, parsed};
+use crate::postgres::schema::Definition;
+
+pub(super) const USERS: Definition = Definition {
+    name: "users",
+    changes: &[
+        // As SQLAlchemy creates them.
+        "create table if not exists users (id bigserial primary key, email varchar, name varchar);
+         create unique index if not exists ix_users_email on users (email);
+         create table if not exists cached_orders (id bigint primary key, user_id bigint);
+         create index if not exists cached_orders_by_user on cached_orders (user_id, id)",
+        outbox_schema!("users"),
+    ],
+};
+
+/// Users in a PostgreSQL database.
+///
+/// ```no_run
+/// use shop_core::users::{NewUser, UserStore};
+/// use shop_store::postgres::{PostgresStoreOptions, PostgresUsers};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let users = PostgresUsers::open(PostgresStoreOptions::new("postgresql://localhost/users_db"))?;
+/// let new = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
+/// println!("{:?}", users.register(&new).await?);
+/// # Ok(())
+/// # }
+/// ```
+pub type PostgresUsers = PostgresRows<User>;
+
+impl PostgresUsers {
+    /// Opens the users in the database of `options`. Does not wait for the server.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
+    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
+        rows::open(options)
+    }
+}
+
+impl Table for User {
+    const DEFINITION: &'static Definition = &USERS;
+    const COLUMNS: &'static [&'static str] = &["email", "name"];
+    /// An erased user keeps its row, whose number is not used again, with a text that is no address.
+    const PRESENT: &'static str = "position('@' in email) > 0";
+    const IS_FREE: &'static str = "not exists (select from users where email = $2)";
+    type Reference = OrderReference;
+
+    fn values(&self) -> Vec<Parameter> {
+        let text = |text: String| -> Parameter { (Box::new(text), Type::TEXT) };
+        vec![text(self.email.to_string()), text(self.name.to_string())]
+    }
+
+    fn from_row(row: &Row) -> Result<Self, Unreadable> {
+        Ok(Self::new(UserNumber::new(number(row, "id")?), parsed(row, "email")?, parsed(row, "name")?))
+    }
+
+    fn reference_of(order: &Order) -> OrderReference {
+        OrderReference { id: order.id.get(), user_id: order.user_id.get() }
+    }
+}
+
+/// A row of `cached_orders`.
+#[derive(Debug, PartialEq)]
+pub(super) struct OrderReference {
+    pub(super) id: i64,
+    pub(super) user_id: i64,
+}
+
+impl Insertable for OrderReference {
+    const TABLE: insert::Table = insert::Table {
+        name: "cached_orders",
+        columns: "id, user_id",
+        types: &["int8", "int8"],
+        same: "stored.user_id is not distinct from rest.user_id",
+    };
+    type Id = i64;
+
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn bind(statement: Statement, rows: &[&Self]) -> Statement {
+        statement
+            .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>(), Type::INT8_ARRAY)
+            .bind(rows.iter().map(|row| row.user_id).collect::<Vec<_>>(), Type::INT8_ARRAY)
+    }
+}
+
+/// The query of the orders of a user.
+pub(super) fn orders_of(id: UserNumber) -> Statement {
+    let sql =
+        format!("select id from cached_orders where user_id = $1 order by id limit {MAX_LISTED_ORDERS}");
+    Statement::new(sql).bind(id.get(), Type::INT8)
+}
+
+/// Replaces the row by a mark, and deletes its key and its event.
+pub(super) fn erasure(id: UserNumber) -> Statement {
+    let sql = "
+        with erased as (
+            update users set email = 'erased ' || id, name = ''
+            where id = $1 and position('@' in email) > 0 returning id
+        ), keys as (delete from users_keys where id = $1),
+        events as (delete from users_outbox where id = $1)
+        select from erased";
+    Statement::new(sql).bind(id.get(), Type::INT8)
+}
+
+#[async_trait]
+impl UserErase for PostgresUsers {
+    async fn erase_user(&self, id: UserNumber) -> Result<bool> {
+        Ok(!self.rows.connection.write(erasure(id)).await?.is_empty())
+    }
+}
+
+#[async_trait]
+impl UserStore for PostgresUsers {
+    async fn register(&self, new: &NewUser) -> Result<Registration> {
+        Ok(rows::create::<User>(&self.rows, new).await?.into())
+    }
+
+    async fn user(&self, id: UserNumber) -> Result<Option<User>> {
+        self.rows.get(id.get()).await
+    }
+
+    async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
+        if self.user(id).await?.is_none() {
+            return Ok(None);
+        }
+        let rows = self.rows.connection.query(orders_of(id)).await?;
+        let orders = rows.iter().map(|row| number(row, "id").map(OrderNumber::new));
+        let orders: Result<_, Unreadable> = orders.collect();
+        orders.map(Some).map_err(|error| {
+            postgres_error(ErrorKind::Corrupt, "a row of cached_orders cannot be read").with_source(error)
+        })
+    }
+
+    async fn check_users(&self) -> Result<()> {
+        self.rows.connection.check_writes().await
+    }
+}

@@ -1,0 +1,85 @@
+//! Erases the purchases of a user, and deletes old ones.
+//!
+//! An erased row keeps its id, and nothing else: the primary key then rejects the purchase when a log delivers it again,
+//! in the same statement. A table of marks would be read in another snapshot than a concurrent insert writes in.
+
+use std::time::SystemTime;
+
+use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
+use tokio_postgres::types::Type;
+
+use super::connection::{Connection, Statement};
+use super::error::postgres_error;
+use super::rows::Text;
+
+/// Maximum number of rows in a statement.
+const MAX_ROWS: usize = 10_000;
+
+/// Erases at most `limit` purchases of `user`, and marks their ids.
+pub(super) async fn erase(connection: &Connection, user: &UserId, limit: usize) -> Result<u64> {
+    count(connection, erasure(user, limit)).await
+}
+
+pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
+    let sql = r#"
+        with chosen as (select id from purchases where userid = $1 order by "timestamp", id limit $2 for update),
+        erased as (
+            update purchases set userid = null, username = null, price = null, "timestamp" = null
+            where id = any (array(select id from chosen)) returning 1
+        )
+        select count(*) from erased"#;
+    Statement::new(sql).bind(user.to_string(), Type::TEXT).bind(bounded(limit), Type::INT8)
+}
+
+/// Marks those of `ids` that are not stored.
+pub(super) async fn mark(connection: &Connection, ids: &[PurchaseId]) -> Result<u64> {
+    let sql = "
+        with marked as (
+            insert into purchases (id) select id from unnest($1::text[]) as ids (id)
+            on conflict (id) do nothing returning 1
+        )
+        select count(*) from marked";
+    let mut ids = ids.to_vec();
+    // In the order of inserts, which may wait for these rows.
+    ids.sort_unstable();
+    let mut marked = 0;
+    for ids in ids.chunks(MAX_ROWS) {
+        let ids: Vec<Text<PurchaseId>> = ids.iter().copied().map(Text).collect();
+        marked += count(connection, Statement::new(sql).bind(ids, Type::TEXT_ARRAY)).await?;
+    }
+    Ok(marked)
+}
+
+/// Whether `id` is marked.
+pub(super) async fn is_marked(connection: &Connection, id: &PurchaseId) -> Result<bool> {
+    let sql = "select from purchases where id = $1 and userid is null";
+    let rows = connection.query(Statement::new(sql).bind(id.to_string(), Type::TEXT)).await?;
+    Ok(!rows.is_empty())
+}
+
+/// Deletes at most `limit` purchases before `time`, the oldest first.
+pub(super) async fn delete_before(connection: &Connection, time: Timestamp, limit: usize) -> Result<u64> {
+    count(connection, deletion(time, limit)).await
+}
+
+pub(super) fn deletion(time: Timestamp, limit: usize) -> Statement {
+    let sql = r#"
+        with chosen as (
+            select id from purchases where "timestamp" < $1 order by "timestamp", id limit $2 for update
+        ),
+        deleted as (delete from purchases where id = any (array(select id from chosen)) returning 1)
+        select count(*) from deleted"#;
+    Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(bounded(limit), Type::INT8)
+}
+
+fn bounded(limit: usize) -> i64 {
+    i64::try_from(limit.min(MAX_ROWS)).unwrap_or_default()
+}
+
+/// Runs a write that returns the number of its rows.
+async fn count(connection: &Connection, statement: Statement) -> Result<u64> {
+    let rows = connection.write(statement).await?;
+    let count = rows.first().and_then(|row| row.try_get::<_, i64>(0).ok());
+    let count = count.and_then(|count| u64::try_from(count).ok());
+    count.ok_or_else(|| postgres_error(ErrorKind::Internal, "PostgreSQL returned no number of rows"))
+}

@@ -1,0 +1,260 @@
+//! Rows that the server rejects, other writers, and servers that refuse.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shop_core::ports::{
+    InsertOutcome, PageRequest, PurchaseErase, PurchaseQuery, RecordStore as _, ScanPosition, Selector,
+};
+use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
+
+use super::connection::Connection;
+use super::fixture::{PostgresFixture, fresh_schema, session, with_option};
+use super::{PostgresStore, PostgresStoreOptions, schema};
+
+pub(super) fn purchases(count: u64) -> Vec<Purchase> {
+    let purchase = |number| {
+        let user = format!("u{}", number % 7);
+        let new = NewPurchase::of(user).named("ada").priced(format!("{number}.50")).unwrap();
+        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
+    };
+    (0..count).map(purchase).collect()
+}
+
+fn is_stored(outcome: &InsertOutcome) -> bool {
+    matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate)
+}
+
+#[tokio::test]
+async fn a_rejected_row_does_not_affect_the_others() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let sql = "alter table purchases add constraint own check (price not in (7.5, 600.5))";
+    session(fixture.url()).await.batch_execute(sql).await.unwrap();
+    let all = purchases(1_000);
+    let outcomes = fixture.postgres().apply(all.clone().into()).await.unwrap();
+    for (number, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            InsertOutcome::Rejected(reason) if number == 7 || number == 600 => {
+                assert!(reason.detail().contains("23514"), "{reason}");
+            }
+            outcome => assert!(matches!(outcome, InsertOutcome::Inserted), "{number}: {outcome:?}"),
+        }
+    }
+    let again = fixture.postgres().apply(Arc::from(&all[590..610])).await.unwrap();
+    let duplicates = again.iter().filter(|outcome| matches!(outcome, InsertOutcome::Duplicate)).count();
+    assert_eq!(duplicates, 19, "{again:?}");
+    assert_eq!(fixture.postgres().summary(&Selector::All).await.unwrap().count, 998);
+}
+
+#[tokio::test]
+async fn prices_keep_their_scale() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let prices =
+        ["29.90", "0.00", "0", "0.00000001", "1000000000000000", "999999999999999.12345678", "100", "1.0"];
+    let with_price = |(mut purchase, price): (Purchase, &&str)| {
+        purchase.price = price.parse().unwrap();
+        purchase
+    };
+    let all: Vec<_> = purchases(prices.len() as u64).into_iter().zip(&prices).map(with_price).collect();
+    fixture.postgres().apply(all.clone().into()).await.unwrap();
+    for purchase in &all {
+        let stored = fixture.postgres().get(&purchase.id).await.unwrap().unwrap();
+        assert_eq!(stored.price.to_string(), purchase.price.to_string());
+    }
+    let rows = session(fixture.url()).await.query("select price::text from purchases order by id", &[]).await;
+    let texts: Vec<String> = rows.unwrap().iter().map(|row| row.get(0)).collect();
+    let mut sorted = all.clone();
+    sorted.sort_by_key(|purchase| purchase.id);
+    assert_eq!(texts, sorted.iter().map(|purchase| purchase.price.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn rows_of_other_programs_are_skipped_and_counted() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let (store, all) = (fixture.postgres(), purchases(10));
+    store.apply(all.clone().into()).await.unwrap();
+    // Newer than all purchases, so the first page consists of them.
+    let rows = "insert into purchases
+                select 'other ' || number, 'u1', 'ada', 1, now() + interval '1 hour' from generate_series(1, 60) as number";
+    session(fixture.url()).await.batch_execute(rows).await.unwrap();
+    let page = store.page(&Selector::All, &PageRequest::default()).await.unwrap();
+    assert_eq!((page.items.len(), page.next), (10, None));
+    assert_eq!(store.unreadable().load(Ordering::Relaxed), 60);
+    let scanned = store.scan_batch(None::<&ScanPosition>).await.unwrap();
+    assert_eq!((scanned.purchases.len(), scanned.unreadable.len()), (10, 60));
+    // The table rejects what would make sums wrong.
+    for row in ["'a', 'u1', 'ada', -1, now()", "'a', 'u1', 'ada', 'NaN', now()", "'a', 'u1', null, 1, now()"]
+    {
+        let insert = format!("insert into purchases values ({row})");
+        session(fixture.url()).await.batch_execute(&insert).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn racing_batches_have_one_winner_for_each_purchase() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let all = purchases(500);
+    let racers = (0..8).map(|racer: usize| {
+        let (store, mut batch) = (fixture.postgres(), all.clone());
+        // In different orders, and every other one with other content.
+        batch.rotate_left(racer * 61);
+        for purchase in batch.iter_mut().filter(|_| racer % 2 == 1) {
+            purchase.price = "1000.25".parse().unwrap();
+        }
+        tokio::spawn(async move { (batch.clone(), store.apply(batch.into()).await.unwrap()) })
+    });
+    let mut inserted = 0;
+    for racer in racers.collect::<Vec<_>>() {
+        let (batch, outcomes) = racer.await.unwrap();
+        for (purchase, outcome) in batch.iter().zip(&outcomes) {
+            let stored = fixture.postgres();
+            match outcome {
+                InsertOutcome::Inserted => inserted += 1,
+                InsertOutcome::Duplicate | InsertOutcome::Conflict => {
+                    let same = stored.get(&purchase.id).await.unwrap().unwrap().same_content(purchase);
+                    assert_eq!(same, matches!(outcome, InsertOutcome::Duplicate), "{purchase:?}");
+                }
+                outcome => panic!("{outcome:?}"),
+            }
+        }
+    }
+    assert_eq!(inserted, 500);
+}
+
+async fn insert_repeatedly(store: PostgresStore, all: Vec<Purchase>) {
+    for _ in 0..5 {
+        for batch in all.chunks(40) {
+            assert!(store.apply(batch.into()).await.unwrap().iter().all(is_stored));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_erased_purchase_does_not_come_back_in_a_race() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let (store, all) = (fixture.postgres(), purchases(400));
+    let inserts = (0..4).map(|part: usize| {
+        let (store, mut batch) = (store.clone(), all.clone());
+        tokio::spawn(insert_repeatedly(store, batch.split_off(part * 50)))
+    });
+    let inserts: Vec<_> = inserts.collect();
+    let user = "u3".parse().unwrap();
+    for _ in 0..20 {
+        store.erase(&user, 5).await.unwrap();
+    }
+    for insert in inserts {
+        insert.await.unwrap();
+    }
+    let of_user = Selector::User(user.clone());
+    let before = store.summary(&of_user).await.unwrap().count;
+    let mut erased = 0;
+    while erased < before {
+        erased += store.erase(&user, 10).await.unwrap();
+    }
+    assert!(
+        store
+            .apply(all.clone().into())
+            .await
+            .unwrap()
+            .iter()
+            .all(|one| matches!(one, InsertOutcome::Duplicate))
+    );
+    assert_eq!(store.summary(&of_user).await.unwrap().count, 0);
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 400 - 57);
+}
+
+#[tokio::test]
+async fn processes_that_start_together_create_one_table() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let url = fresh_schema(fixture.server_url()).await;
+    let stores: Vec<_> =
+        (0..8).map(|_| PostgresStore::open(PostgresStoreOptions::new(url.as_str())).unwrap()).collect();
+    for (store, purchase) in stores.iter().zip(purchases(8)) {
+        // The first call waits for the table.
+        assert!(matches!(store.apply(Arc::new([purchase])).await.unwrap()[..], [InsertOutcome::Inserted]));
+    }
+    let changes = session(&url).await.query("select name, version from shop_schema", &[]).await.unwrap();
+    assert_eq!(
+        changes.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, i32)>>(),
+        [("purchases".to_owned(), 1)]
+    );
+    let mut options = PostgresStoreOptions::new(fresh_schema(fixture.server_url()).await);
+    options.create_schema = false;
+    let absent = PostgresStore::open(options).unwrap();
+    assert!(!absent.exists().await.unwrap() && stores[0].exists().await.unwrap());
+    assert_eq!(absent.check_reads().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_standby_is_read_only() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    fixture.postgres().apply(purchases(3).into()).await.unwrap();
+    let read_only = fixture.url().replace("options=", "options=-c%20default_transaction_read_only%3Don%20");
+    let store = PostgresStore::open(PostgresStoreOptions::new(read_only.as_str())).unwrap();
+    store.check_reads().await.unwrap();
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 3);
+    for error in [store.apply(purchases(1).into()).await.unwrap_err(), store.check().await.unwrap_err()] {
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+        assert!(error.to_string().contains("read-only"), "{error}");
+    }
+    let primary = with_option(&read_only, "target_session_attrs=read-write");
+    let store = PostgresStore::open(PostgresStoreOptions::new(primary)).unwrap();
+    assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn the_server_ends_a_statement_before_its_client() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let mut options = PostgresStoreOptions::new(fixture.url());
+    (options.insert_timeout, options.query_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
+    let store = PostgresStore::open(options).unwrap();
+    store.check().await.unwrap();
+    store.check_reads().await.unwrap();
+    let mut session = session(fixture.url()).await;
+    let lock = session.transaction().await.unwrap();
+    lock.batch_execute("lock table purchases in access exclusive mode").await.unwrap();
+    let (insert, sum) = tokio::join!(store.apply(purchases(3).into()), store.summary(&Selector::All));
+    for error in [insert.map(drop).unwrap_err(), sum.map(drop).unwrap_err()] {
+        let found = (error.kind(), error.outcome());
+        assert_eq!(found, (ErrorKind::DeadlineExceeded, Outcome::NotApplied), "{error:?}");
+    }
+    lock.rollback().await.unwrap();
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
+}
+
+#[tokio::test]
+async fn sessions_acknowledge_what_is_durable() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    for (given, expected) in [
+        ("off", "on"),
+        ("local", "on"),
+        ("remote_write", "on"),
+        ("on", "on"),
+        ("remote_apply", "remote_apply"),
+    ] {
+        let url = fixture.url().replace("options=", &format!("options=-c%20synchronous_commit%3D{given}%20"));
+        let connection = Connection::open(PostgresStoreOptions::new(url), &schema::PURCHASES).unwrap();
+        let rows =
+            connection.write(super::connection::Statement::new("show synchronous_commit")).await.unwrap();
+        assert_eq!(rows[0].get::<_, &str>(0), expected, "{given}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_is_denied() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let base = fixture.server_url().split('?').next().unwrap();
+    let check = async |url: String| PostgresStore::open(PostgresStoreOptions::new(url))?.check().await;
+    let (start, _) = base.rsplit_once('/').unwrap();
+    let error = check(format!("{start}/no_such_database")).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Invalid, Outcome::NotApplied), "{error:?}");
+    assert!(error.to_string().contains("does not exist"), "{error}");
+    let (scheme, rest) = base.split_once("//").unwrap();
+    let (_, host) = rest.rsplit_once('@').unwrap();
+    let error = check(format!("{scheme}//nobody_of_this_name:hunter2@{host}")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
+    assert!(!format!("{error:?}").contains("hunter2"));
+    let error = check("postgresql://h:port/shop".to_owned()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
+}

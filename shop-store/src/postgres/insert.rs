@@ -1,0 +1,232 @@
+//! Inserts rows whose id is not stored yet, one outcome for each.
+
+use std::time::SystemTime;
+
+use shop_core::log::Reason;
+use shop_core::ports::InsertOutcome;
+use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Result};
+use tokio::time::Instant;
+use tokio_postgres::types::Type;
+
+use super::connection::{Connection, Statement};
+use super::error::postgres_error;
+use super::rows::{Numeric, Text};
+use super::sqlstate;
+
+/// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
+pub(super) const MAX_ROWS: usize = 10_000;
+
+/// A row of a table with the primary key `id`.
+pub(super) trait Insertable: Send + Sync {
+    const TABLE: Table;
+    type Id: Ord + Copy;
+
+    fn id(&self) -> Self::Id;
+
+    fn same_content(&self, other: &Self) -> bool;
+
+    /// Binds an array for each column.
+    fn bind(statement: Statement, rows: &[&Self]) -> Statement;
+}
+
+/// The table of rows.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    /// Its columns, `id` first.
+    pub(super) columns: &'static str,
+    /// The types of the columns.
+    pub(super) types: &'static [&'static str],
+    /// Whether the content of the rows `stored` and `rest` is the same.
+    pub(super) same: &'static str,
+}
+
+impl Table {
+    /// The parameters as rows, with their numbers from 1.
+    fn input(&self) -> String {
+        let arrays = (1..).zip(self.types).map(|(number, of)| format!("${number}::{of}[]"));
+        let (arrays, columns) = (arrays.collect::<Vec<_>>().join(", "), self.columns);
+        format!(
+            "with input as materialized (
+                select * from unnest({arrays}) with ordinality as input ({columns}, number)
+            )"
+        )
+    }
+
+    /// Inserts the rows. `rest` are those whose id is stored already.
+    fn insert(&self) -> String {
+        let Self { name, columns, .. } = self;
+        let (input, compare) = (self.input(), self.compare());
+        format!(
+            "{input}, inserted as (
+                insert into {name} ({columns}) select {columns} from input on conflict (id) do nothing returning id
+            ), rest as materialized (
+                select * from input where id not in (select id from inserted)
+            ) {compare}"
+        )
+    }
+
+    /// Compares the rows of `rest` with the stored ones: true for the same content. Null for a row that is not in the
+    /// snapshot of the statement: another transaction has inserted it meanwhile.
+    ///
+    /// `offset 0` prevents a join of the whole table: the rows are looked up by their ids, and there are few of them.
+    fn compare(&self) -> String {
+        let Self { name, same, .. } = self;
+        format!(
+            "select rest.number, found.same from rest left join lateral (
+                select {same} as same from {name} as stored where stored.id = rest.id offset 0
+            ) as found on true"
+        )
+    }
+}
+
+impl Insertable for Purchase {
+    // The row of an erased purchase has its id only.
+    const TABLE: Table = Table {
+        name: "purchases",
+        columns: r#"id, userid, username, price, "timestamp""#,
+        types: &["text", "text", "text", "numeric", "timestamptz"],
+        same: "stored.userid is null or (stored.userid, stored.username, stored.price)
+            is not distinct from (rest.userid, rest.username, rest.price)",
+    };
+    type Id = PurchaseId;
+
+    fn id(&self) -> PurchaseId {
+        self.id
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        Self::same_content(self, other)
+    }
+
+    fn bind(statement: Statement, rows: &[&Self]) -> Statement {
+        statement
+            .bind(rows.iter().map(|row| Text(row.id)).collect::<Vec<_>>(), Type::TEXT_ARRAY)
+            .bind(rows.iter().map(|row| Text(row.user_id.clone())).collect::<Vec<_>>(), Type::TEXT_ARRAY)
+            .bind(rows.iter().map(|row| Text(row.user_name.clone())).collect::<Vec<_>>(), Type::TEXT_ARRAY)
+            .bind(rows.iter().map(|row| Numeric(row.price)).collect::<Vec<_>>(), Type::NUMERIC_ARRAY)
+            .bind(
+                rows.iter().map(|row| SystemTime::from(row.timestamp)).collect::<Vec<_>>(),
+                Type::TIMESTAMPTZ_ARRAY,
+            )
+    }
+}
+
+/// Inserts `batch`. Returns one outcome for each row.
+pub(super) async fn insert<R: Insertable>(
+    connection: &Connection,
+    batch: &[R],
+) -> Result<Vec<InsertOutcome>> {
+    let mut indices: Vec<usize> = (0..batch.len()).collect();
+    // Statements that insert the same ids wait for each other, in the same order. Equal ids stay in the batch's order.
+    indices.sort_by_key(|index| batch[*index].id());
+    let deadline = Instant::now() + connection.options.insert_timeout;
+    let mut insertion =
+        Insertion { connection, batch, deadline, outcomes: vec![InsertOutcome::Inserted; batch.len()] };
+    for part in indices.chunks(MAX_ROWS) {
+        insertion.insert(part).await?;
+    }
+    Ok(insertion.outcomes)
+}
+
+struct Insertion<'a, R> {
+    connection: &'a Connection,
+    batch: &'a [R],
+    deadline: Instant,
+    outcomes: Vec<InsertOutcome>,
+}
+
+impl<R: Insertable> Insertion<'_, R> {
+    /// Inserts the rows at `indices`. If the server rejects a row, each half is inserted by itself.
+    async fn insert(&mut self, indices: &[usize]) -> Result<()> {
+        let mut waiting = vec![indices];
+        while let Some(indices) = waiting.pop() {
+            let sent = self.statement(R::TABLE.insert(), indices);
+            match self.connection.write_by(sent, self.deadline).await {
+                Ok(rest) => self.compare(indices, &rest).await?,
+                Err(error) if !sqlstate::is_about_rows(&error) => return Err(error),
+                Err(error) => match indices {
+                    [index] => {
+                        let rejected = Reason::refused(error);
+                        self.outcomes[*index] =
+                            rejected.map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected);
+                    }
+                    _ => {
+                        waiting.extend(<[_; 2]>::from(indices.split_at(indices.len() / 2)).into_iter().rev());
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the outcomes of the rows at `indices`, of which those in `rest` were stored before.
+    async fn compare(&mut self, indices: &[usize], rest: &[tokio_postgres::Row]) -> Result<()> {
+        let mut is_new = vec![true; indices.len()];
+        let mut unseen = Vec::new();
+        for (number, same) in numbers(rest)? {
+            let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
+            is_new[number] = false;
+            match same {
+                Some(same) => self.outcomes[*index] = outcome(same),
+                None => unseen.push(*index),
+            }
+        }
+        // A repeated id was inserted by its first row.
+        let mut first = None;
+        for (index, _) in indices.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
+            let row = &self.batch[*index];
+            match first.filter(|first: &&R| first.id() == row.id()) {
+                Some(first) => self.outcomes[*index] = outcome(first.same_content(row)),
+                None => (first, self.outcomes[*index]) = (Some(row), InsertOutcome::Inserted),
+            }
+        }
+        if unseen.is_empty() { Ok(()) } else { self.compare_again(&unseen).await }
+    }
+
+    /// Compares rows that another transaction has inserted meanwhile.
+    async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
+        let sql = format!("{}, rest as (table input) {}", R::TABLE.input(), R::TABLE.compare());
+        let compare = self.statement(sql, indices);
+        for (number, same) in numbers(&self.connection.write_by(compare, self.deadline).await?)? {
+            let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
+            self.outcomes[*index] = same.map_or_else(
+                || {
+                    let message = "the row with this id was deleted meanwhile";
+                    let error = postgres_error(ErrorKind::Unavailable, message);
+                    InsertOutcome::Unknown(error.with_outcome(Outcome::NotApplied))
+                },
+                outcome,
+            );
+        }
+        Ok(())
+    }
+
+    fn statement(&self, sql: String, indices: &[usize]) -> Statement {
+        let rows: Vec<&R> = indices.iter().map(|index| &self.batch[*index]).collect();
+        R::bind(Statement::new(sql), &rows)
+    }
+}
+
+/// The statement that inserts `batch`, for its plan.
+#[cfg(test)]
+pub(super) fn insertion<R: Insertable>(batch: &[R]) -> Statement {
+    R::bind(Statement::new(R::TABLE.insert()), &batch.iter().collect::<Vec<_>>())
+}
+
+/// The index of each row of [`Table::compare`], and whether the stored one is the same.
+fn numbers(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, Option<bool>)>> {
+    let read = |row: &tokio_postgres::Row| {
+        let number = usize::try_from(row.try_get::<_, i64>(0).ok()? - 1).ok()?;
+        Some((number, row.try_get(1).ok()?))
+    };
+    rows.iter().map(|row| read(row).ok_or_else(invalid_answer)).collect()
+}
+
+fn invalid_answer() -> shop_core::Error {
+    postgres_error(ErrorKind::Internal, "PostgreSQL returned a row that was not sent")
+}
+
+const fn outcome(same: bool) -> InsertOutcome {
+    if same { InsertOutcome::Duplicate } else { InsertOutcome::Conflict }
+}

@@ -1,0 +1,224 @@
+//! A server that is killed, paused, or unavailable at the start, and connections that break.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_core::ports::{InsertOutcome, PurchaseQuery, RecordStore as _, Selector};
+use shop_core::{ErrorKind, Outcome, Purchase};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::faults_test::purchases;
+use super::fixture::server::Cluster;
+use super::fixture::{fresh_schema, session, skipped};
+use super::{PostgresStore, PostgresStoreOptions};
+
+/// A cluster of the test alone.
+pub(super) fn cluster() -> Option<Cluster> {
+    Cluster::start().inspect_err(|why| skipped(why)).ok()
+}
+
+pub(super) fn store(url: &str) -> PostgresStore {
+    let mut options = PostgresStoreOptions::new(url);
+    (options.insert_timeout, options.query_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
+    PostgresStore::open(options).unwrap()
+}
+
+/// Inserts until all outcomes are known. Returns the number of errors.
+pub(super) async fn insert(store: &PostgresStore, batch: &[Purchase]) -> usize {
+    let mut errors = 0;
+    loop {
+        match store.apply(batch.into()).await {
+            Ok(outcomes) => {
+                let is_stored = |outcome: &InsertOutcome| {
+                    matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate)
+                };
+                assert!(outcomes.iter().all(is_stored), "{outcomes:?}");
+                return errors;
+            }
+            Err(error) => {
+                assert!(error.is_retryable(), "{error:?}");
+                errors += 1;
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_of_the_server_lose_and_double_nothing() {
+    let Some(cluster) = cluster() else { return };
+    let cluster = Arc::new(cluster);
+    let store = store(&cluster.url());
+    let all: Arc<[Purchase]> = purchases(12_000).into();
+    let (stop, stopped) = watch::channel(false);
+    let killer = {
+        let cluster = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            let mut kills = 0;
+            while !*stopped.borrow() || kills < 5 {
+                sleep(Duration::from_millis(50 + kills * 137 % 400)).await;
+                tokio::task::block_in_place(|| ["kill", "start"].map(|command| cluster.ctl(command)));
+                kills += 1;
+            }
+            kills
+        })
+    };
+    // Again and again, so that the writers outlast several kills.
+    let mut writers = Vec::new();
+    for writer in 0..4 {
+        let (store, all) = (store.clone(), Arc::clone(&all));
+        writers.push(tokio::spawn(async move {
+            let mut errors = 0;
+            for batch in all[writer * 3_000..][..3_000].chunks(50) {
+                errors += insert(&store, batch).await;
+                // The next writer's purchases too: what one inserts is a duplicate of another.
+                errors += insert(&store, &all[(writer * 3_000 + 2_900) % 12_000..][..100]).await;
+            }
+            errors
+        }));
+    }
+    let mut errors = 0;
+    for writer in writers {
+        errors += timeout(Duration::from_secs(240), writer).await.unwrap().unwrap();
+    }
+    stop.send_replace(true);
+    let kills = killer.await.unwrap();
+    println!("{kills} kills, {errors} errors of inserts");
+    let summary = timeout(Duration::from_secs(60), async {
+        loop {
+            if let Ok(summary) = store.summary(&Selector::All).await {
+                return summary;
+            }
+        }
+    });
+    assert_eq!(summary.await.unwrap().count, 12_000, "acknowledged missing or twice");
+    for purchase in all.iter().step_by(37) {
+        assert_eq!(store.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
+    }
+}
+
+#[tokio::test]
+async fn a_restart_fails_no_query() {
+    let Some(cluster) = cluster() else { return };
+    let (store, all) = (store(&cluster.url()), purchases(8));
+    store.apply(all.clone().into()).await.unwrap();
+    for purchase in &all {
+        // Several idle connections.
+        let queries = (0..6).map(|_| {
+            let (store, id) = (store.clone(), purchase.id);
+            tokio::spawn(async move { store.get(&id).await })
+        });
+        for query in queries.collect::<Vec<_>>() {
+            assert_eq!(query.await.unwrap().unwrap().as_ref(), Some(purchase));
+        }
+        cluster.ctl("kill");
+        cluster.ctl("start");
+    }
+    assert!(matches!(store.apply(all.into()).await.unwrap()[..], [InsertOutcome::Duplicate, ..]));
+}
+
+#[tokio::test]
+async fn a_store_opens_while_the_server_is_unavailable() {
+    let Some(cluster) = cluster() else { return };
+    cluster.ctl("kill");
+    let store = store(&cluster.url());
+    let error = store.apply(purchases(1).into()).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    cluster.ctl("start");
+    timeout(Duration::from_secs(60), store.wait_for_schema()).await.unwrap();
+    assert!(matches!(store.apply(purchases(1).into()).await.unwrap()[..], [InsertOutcome::Inserted]));
+}
+
+#[tokio::test]
+async fn a_paused_server_leaves_outcomes_unknown() {
+    let Some(cluster) = cluster() else { return };
+    let mut options = PostgresStoreOptions::new(cluster.url());
+    (options.insert_timeout, options.max_connections) = (Duration::from_secs(1), 4);
+    let store = PostgresStore::open(options).unwrap();
+    store.wait_for_schema().await;
+    let all = purchases(6);
+    cluster.ctl("pause");
+    for (number, batch) in all.chunks(2).enumerate() {
+        let error = store.apply(batch.into()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
+        // The first one was sent. For the others there is no connection.
+        let outcome = if number == 0 { Outcome::Unknown } else { Outcome::NotApplied };
+        assert_eq!(error.outcome(), outcome, "{error:?}");
+    }
+    cluster.ctl("resume");
+    timeout(Duration::from_secs(60), insert(&store, &all)).await.unwrap();
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 6);
+}
+
+/// A proxy before `socket` that breaks connections as `breaks` says. Returns its port.
+async fn breaking_proxy(socket: PathBuf, breaks: watch::Receiver<Break>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(relay(client, socket.clone(), breaks.clone()));
+        }
+    });
+    port
+}
+
+async fn relay(client: TcpStream, socket: PathBuf, breaks: watch::Receiver<Break>) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = UnixStream::connect(socket).await?.into_split();
+    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let length = from_client.read(&mut buffer).await?;
+        let how = *breaks.borrow();
+        if how == Break::BeforeTheClient {
+            answers.abort();
+        }
+        if length > 0 && how != Break::BeforeTheServer {
+            to_server.write_all(&buffer[..length]).await?;
+        }
+        if length == 0 || how != Break::Never {
+            // Until the server has run the statement, if it has received it.
+            sleep(Duration::from_millis(100)).await;
+            answers.abort();
+            return Ok(());
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Break {
+    Never,
+    BeforeTheServer,
+    BeforeTheClient,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_connection_loses_and_doubles_nothing() {
+    let cluster = match Cluster::shared() {
+        Ok(cluster) => cluster,
+        Err(why) => return skipped(why),
+    };
+    let direct = fresh_schema(&cluster.url()).await;
+    let (breaks, how) = watch::channel(Break::Never);
+    let port = breaking_proxy(cluster.socket(), how).await;
+    let query = direct.split_once('?').unwrap().1;
+    let store = store(&format!("postgresql://postgres@127.0.0.1:{port}/postgres?{query}&sslmode=disable"));
+    let all = purchases(400);
+    for (number, batch) in all.chunks(20).enumerate() {
+        // A connection that is used again.
+        assert!(store.get(&batch[0].id).await.unwrap().is_none());
+        breaks.send_replace(if number % 2 == 0 { Break::BeforeTheServer } else { Break::BeforeTheClient });
+        let (store, batch) = (store.clone(), batch.to_vec());
+        let inserting = tokio::spawn(async move { insert(&store, &batch).await });
+        sleep(Duration::from_millis(100)).await;
+        breaks.send_replace(Break::Never);
+        timeout(Duration::from_secs(60), inserting).await.unwrap().unwrap();
+    }
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 400);
+    let rows = session(&direct).await.query("select count(*) from purchases", &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, i64>(0), 400);
+}

@@ -1,0 +1,85 @@
+//! The plans of all statements on a table that is large enough for a scan to be expensive.
+
+use shop_core::ports::{
+    ListOrder, PageLimit, PageRequest, PurchaseQuery, RecordStore as _, ScanPosition, Selector,
+};
+use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
+
+use super::connection::{Connection, Statement};
+use super::fixture::{PostgresFixture, session};
+use super::{PostgresStore, erase, insert, scan, select, totals};
+
+const USERS: i64 = 200;
+const OF_A_USER: i64 = 100;
+/// 2026-01-01T00:00:00Z.
+const START: i64 = 1_767_225_600_000;
+
+fn purchases() -> Vec<Purchase> {
+    let purchase = |number: i64| {
+        let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
+        let at = Timestamp::from_millis(START + number * 1_000).unwrap();
+        let new = NewPurchase::of(user).named(name).priced("1.5").unwrap().with_timestamp(at);
+        new.into_purchase(at, || SystemClock.fresh_id())
+    };
+    (0..USERS * OF_A_USER).map(purchase).collect()
+}
+
+/// The plan of a statement that is not run.
+pub(super) async fn plan(connection: &Connection, statement: Statement) -> String {
+    let sql = format!("explain (costs off) {}", statement.sql);
+    let explain = Statement { sql: sql.into(), ..statement };
+    let rows = connection.query(explain).await.unwrap();
+    rows.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>().join("\n")
+}
+
+/// The listings of the first two pages in both orders.
+async fn listings(store: &PostgresStore, selector: &Selector) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+        let first = PageRequest::first(order, PageLimit::new(50).unwrap());
+        let next = store.page(selector, &first).await.unwrap().next;
+        assert!(next.is_some());
+        for request in [first.clone(), first.with_cursor(next)] {
+            let after = select::start(selector, &request).unwrap();
+            statements.push(select::listing(selector, order, after, 51));
+        }
+    }
+    statements
+}
+
+#[tokio::test]
+async fn every_statement_uses_an_index_and_no_page_is_sorted() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let (store, all) = (fixture.postgres(), purchases());
+    store.apply(all.clone().into()).await.unwrap();
+    session(fixture.url()).await.batch_execute("analyze purchases").await.unwrap();
+    let (user, name) = ("u3".parse().unwrap(), Selector::Name("name 3".parse().unwrap()));
+    let by_user = Selector::User("u3".parse().unwrap());
+
+    let mut statements = Vec::new();
+    for (selector, index) in
+        [(&by_user, "purchases_by_user"), (&name, "purchases_by_name"), (&Selector::All, "purchases_by_time")]
+    {
+        statements.extend(listings(&store, selector).await.into_iter().map(|listing| (index, listing)));
+    }
+    let old = Timestamp::from_millis(START + 100_000).unwrap();
+    let middle = ScanPosition::new(all[all.len() / 2].id.to_string());
+    statements.extend([
+        ("purchases_by_user", totals::sum(&by_user)),
+        ("purchases_by_name", totals::sum(&name)),
+        ("purchases_pkey", select::row_by_id(&all[7].id)),
+        ("purchases_pkey", scan::slice(None)),
+        ("purchases_pkey", scan::slice(Some(&middle))),
+        ("purchases_pkey", insert::insertion(&all[..1_000])),
+        ("purchases_by_user", erase::erasure(&user, 1_000)),
+        ("purchases_by_time", erase::deletion(old, 1_000)),
+    ]);
+    for (index, statement) in statements {
+        let sql = statement.sql.clone();
+        let is_page = sql.contains("limit") && !sql.contains("chosen");
+        let plan = plan(store.connection(), statement).await;
+        assert!(plan.contains(index), "{sql}\n{plan}");
+        assert!(!plan.contains("Seq Scan"), "{sql}\n{plan}");
+        assert!(!(is_page && plan.contains("Sort")), "{sql}\n{plan}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Converts between purchases and rows.
+
+use std::fmt::{Debug, Display, Write as _};
+use std::time::SystemTime;
+
+use bytes::{BufMut as _, BytesMut};
+use rust_decimal::Decimal;
+use shop_core::{Price, Purchase, Timestamp};
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use super::connection::Connection;
+
+type Written = Result<IsNull, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The columns that [`purchase`] reads.
+pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp""#;
+
+/// A column that has no value of a purchase.
+#[derive(Debug, thiserror::Error)]
+#[error("{column}: {reason}")]
+pub(super) struct Unreadable {
+    column: &'static str,
+    reason: String,
+}
+
+/// Reads a purchase from a row of [`COLUMNS`].
+pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
+    let (id, user_id, user_name) = (parsed(row, "id")?, parsed(row, "userid")?, parsed(row, "username")?);
+    let price =
+        Price::try_from(column::<Decimal>(row, "price")?).map_err(|error| unreadable("price", error))?;
+    Ok(Purchase::new(id, user_id, user_name, price, time(row)?))
+}
+
+/// Reads an integer column of any size.
+pub(super) fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
+    column::<i64>(row, name).or_else(|_| column::<i32>(row, name).map(i64::from))
+}
+
+fn time(row: &Row) -> Result<Timestamp, Unreadable> {
+    Timestamp::try_from(column::<SystemTime>(row, "timestamp")?)
+        .map_err(|error| unreadable("timestamp", error))
+}
+
+pub(super) fn parsed<T: std::str::FromStr<Err: Display>>(
+    row: &Row,
+    name: &'static str,
+) -> Result<T, Unreadable> {
+    column::<&str>(row, name)?.parse().map_err(|error| unreadable(name, error))
+}
+
+pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &'static str) -> Result<T, Unreadable> {
+    row.try_get(name).map_err(|error| unreadable(name, std::error::Error::source(&error).unwrap_or(&error)))
+}
+
+pub(super) fn unreadable(column: &'static str, reason: impl Display) -> Unreadable {
+    Unreadable { column, reason: reason.to_string() }
+}
+
+/// Whether the row, which has the column `userid`, is the mark of an erased purchase.
+pub(super) fn is_mark(row: &Row) -> bool {
+    matches!(row.try_get::<_, Option<&str>>("userid"), Ok(None))
+}
+
+/// The id of a row, of any program.
+pub(super) fn raw_id(row: &Row) -> String {
+    row.try_get::<_, &str>("id").unwrap_or_default().to_owned()
+}
+
+impl Connection {
+    /// Returns the purchase in `row`, if it is one. Otherwise it is logged once, and counted.
+    pub(super) fn readable(&self, row: &Row) -> Option<Purchase> {
+        purchase(row)
+            .inspect_err(|error| self.unreadables.note("row", &format!("{:?}", raw_id(row)), error))
+            .ok()
+    }
+}
+
+/// The text of a value.
+#[derive(Debug)]
+pub(super) struct Text<T>(pub(super) T);
+
+impl<T: Display + Debug> ToSql for Text<T> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Written {
+        write!(out, "{}", self.0)?;
+        Ok(IsNull::No)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::TEXT
+    }
+
+    to_sql_checked!();
+}
+
+/// A price with its scale.
+#[derive(Debug)]
+pub(super) struct Numeric(pub(super) Price);
+
+impl ToSql for Numeric {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Written {
+        let decimal = self.0.as_decimal();
+        if !decimal.is_zero() {
+            return decimal.to_sql(of, out);
+        }
+        // The conversion of `Decimal` drops the scale of zero: no digits, weight 0, positive, and the scale.
+        [0, 0, 0].into_iter().for_each(|part| out.put_u16(part));
+        out.put_u16(u16::try_from(decimal.scale())?);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::NUMERIC
+    }
+
+    to_sql_checked!();
+}

@@ -1,0 +1,106 @@
+//! Classifies the server's error codes.
+//!
+//! Reference: <https://www.postgresql.org/docs/current/errcodes-appendix.html> (appendix A). The first two characters of
+//! a code are its class.
+
+use shop_core::Error;
+
+use super::error;
+
+/// The meaning of an error code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// A row can never be stored as it is.
+    Row,
+    /// A retry may succeed.
+    Transient(&'static str),
+    /// `statement_timeout`, or a cancellation.
+    Cancelled,
+    /// An operator has to act.
+    Denied(&'static str),
+    /// The URL names what does not exist.
+    Missing(&'static str),
+    /// The server or the table has another form.
+    Unsupported,
+}
+
+use Class::{Cancelled, Denied, Missing, Row, Transient, Unsupported};
+
+/// Single codes, before their classes.
+const CODES: [(&str, Class); 9] = [
+    // insufficient_privilege.
+    (
+        "42501",
+        Denied(
+            "the PostgreSQL user is not authorized: grant it the table, or the right to create it in the schema",
+        ),
+    ),
+    // undefined_table: it is being created.
+    ("42P01", Transient("the table does not exist in the database, or in the schemas of search_path")),
+    // query_canceled.
+    ("57014", Cancelled),
+    // read_only_sql_transaction.
+    ("25006", Transient("PostgreSQL is read-only, such as a standby")),
+    // raise_exception, of a trigger.
+    ("P0001", Row),
+    // with_check_option_violation, of a view or a policy.
+    ("44000", Row),
+    // disk_full.
+    ("53100", Transient("PostgreSQL's disk is full")),
+    // too_many_connections.
+    ("53300", Transient("PostgreSQL has too many connections")),
+    // cannot_connect_now.
+    ("57P03", Transient("PostgreSQL is starting or stopping")),
+];
+
+/// Classes. All others count as transient: an unknown code must not turn an outage into a dead letter.
+const CLASSES: [(&str, Class); 7] = [
+    // Data exception, and integrity constraint violation.
+    ("22", Row),
+    ("23", Row),
+    // Program limit exceeded, such as the size of an index entry.
+    ("54", Row),
+    ("28", Denied("PostgreSQL rejected the login: check user and password of the URL")),
+    ("3D", Missing("the database in the PostgreSQL URL does not exist: create it")),
+    // Feature not supported; syntax error or access rule violation.
+    ("0A", Unsupported),
+    ("42", Unsupported),
+];
+
+pub(super) fn classify(code: &str) -> Class {
+    let single = CODES.iter().find(|(known, _)| *known == code);
+    let class = || CLASSES.iter().find(|(class, _)| code.starts_with(class));
+    // Connection exceptions (08), rollbacks (40: serialization failures, deadlocks), resources (53), lock_not_available
+    // (55P03), operator intervention (57), system errors (58, XX), and others.
+    let transient = Transient("PostgreSQL cannot serve the operation now");
+    single.or_else(class).map_or(transient, |(_, class)| *class)
+}
+
+/// Whether `error` is about one row of the statement, and not about the server.
+pub(super) fn is_about_rows(error: &Error) -> bool {
+    error::code(error).is_some_and(|code| classify(code) == Row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_codes_are_transient() {
+        for code in ["22021", "22P05", "22003", "23502", "23505", "23514", "54000", "P0001", "44000"] {
+            assert_eq!(classify(code), Row, "{code}");
+        }
+        let transient = [
+            "08006", "25006", "40001", "40P01", "40003", "42P01", "53100", "53200", "53300", "55P03",
+            "57P01", "57P02", "57P03", "57P05", "58030", "F0000", "P0000", "XX000", "XX001", "99999", "",
+        ];
+        for code in transient {
+            assert!(matches!(classify(code), Transient(_)), "{code}");
+        }
+        assert_eq!(classify("57014"), Cancelled);
+        assert!(matches!(classify("42501"), Denied(_)));
+        assert!(matches!(classify("28P01"), Denied(_)));
+        assert!(matches!(classify("3D000"), Missing(_)));
+        assert_eq!(classify("42703"), Unsupported);
+    }
+}

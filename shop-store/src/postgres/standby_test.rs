@@ -1,0 +1,104 @@
+//! A primary that is killed, and its standby that is promoted: with synchronous replication and without.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_core::ports::{PurchaseQuery as _, RecordStore as _, Selector};
+use shop_core::{Outcome, Purchase};
+use tokio::time::{sleep, timeout};
+
+use super::faults_test::purchases;
+use super::fixture::server::Cluster;
+use super::fixture::session;
+use super::outage_test::{cluster, insert, store};
+use super::{PostgresStore, PostgresStoreOptions};
+
+/// A primary with a standby that streams from it, and the store on whichever is writable.
+async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> {
+    let cluster = cluster()?;
+    tokio::task::block_in_place(|| cluster.ctl("make_standby"));
+    let primary = session(&cluster.url()).await;
+    if is_synchronous {
+        primary.batch_execute("alter system set synchronous_standby_names = '*'").await.unwrap();
+        primary.batch_execute("select pg_reload_conf()").await.unwrap();
+    }
+    let state = if is_synchronous { "sync" } else { "async" };
+    let sql = "select from pg_stat_replication where state = 'streaming' and sync_state = $1";
+    until(async || !primary.query(sql, &[&state]).await.unwrap().is_empty()).await;
+    let store = store(&cluster.url_of_both());
+    store.wait_for_schema().await;
+    Some((cluster, store))
+}
+
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), wait).await.unwrap();
+}
+
+async fn count(store: &PostgresStore) -> u64 {
+    store.summary(&Selector::All).await.unwrap().count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_synchronous_standby_has_all_that_was_acknowledged() {
+    let Some((cluster, store)) = with_standby(true).await else { return };
+    let all: Arc<[Purchase]> = purchases(8_000).into();
+    let writers = (0..4).map(|writer: usize| {
+        let (store, all) = (store.clone(), Arc::clone(&all));
+        tokio::spawn(async move {
+            let mut errors = 0;
+            // What is acknowledged is not inserted again.
+            for batch in all[writer * 2_000..][..2_000].chunks(20) {
+                errors += insert(&store, batch).await;
+            }
+            errors
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    until(async || count(&store).await > 1_000).await;
+    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    let mut errors = 0;
+    for writer in writers {
+        errors += timeout(Duration::from_secs(120), writer).await.unwrap().unwrap();
+    }
+    println!("{errors} errors of inserts");
+    assert_eq!(count(&store).await, 8_000, "acknowledged missing or twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_synchronous_standby_acknowledges_nothing() {
+    let Some((cluster, store)) = with_standby(true).await else { return };
+    let all = purchases(40);
+    insert(&store, &all[..20]).await;
+    tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
+    let mut options = PostgresStoreOptions::new(cluster.url_of_both());
+    options.insert_timeout = Duration::from_secs(1);
+    let impatient = PostgresStore::open(options).unwrap();
+    let error = impatient.apply(all[20..].into()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+    assert!(error.is_retryable());
+    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    until(async || store.check().await.is_ok()).await;
+    assert_eq!(count(&store).await, 20, "what was not acknowledged is lost");
+    insert(&store, &all).await;
+    assert_eq!(count(&store).await, 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_asynchronous_standby_may_miss_what_was_acknowledged() {
+    let Some((cluster, store)) = with_standby(false).await else { return };
+    let all = purchases(40);
+    insert(&store, &all[..20]).await;
+    let primary = session(&cluster.url()).await;
+    let sql = "select from pg_stat_replication where replay_lsn = pg_current_wal_flush_lsn()";
+    until(async || !primary.query(sql, &[]).await.unwrap().is_empty()).await;
+    tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
+    assert_eq!(insert(&store, &all[20..]).await, 0);
+    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    until(async || store.check().await.is_ok()).await;
+    assert_eq!(count(&store).await, 20, "this is what synchronous replication is for");
+}

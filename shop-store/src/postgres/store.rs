@@ -1,0 +1,130 @@
+//! [`PostgresStore`]: the storage ports on a table.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use async_trait::async_trait;
+use shop_core::ports::{
+    InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
+    Selector, Summary,
+};
+use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
+
+use super::connection::Connection;
+use super::{PostgresStoreOptions, erase, insert, scan, schema, select, totals};
+
+/// Purchases in a PostgreSQL table. Clones share the connections.
+///
+/// ```no_run
+/// use shop_core::ports::{PurchaseQuery, Selector};
+/// use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
+///
+/// # async fn example() -> shop_core::Result<()> {
+/// let store = PostgresStore::open(PostgresStoreOptions::new("postgresql://localhost/shop"))?;
+/// println!("{} purchases", store.summary(&Selector::All).await?.count);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    connection: Arc<Connection>,
+}
+
+impl PostgresStore {
+    /// Opens the store in the database of `options`. Does not wait for the server.
+    ///
+    /// Creates the table in the background if [`create_schema`](PostgresStoreOptions::create_schema) is set. Calls wait
+    /// for the first attempt. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid, or the file in `sslrootcert` cannot be read.
+    pub fn open(options: PostgresStoreOptions) -> Result<Self> {
+        Ok(Self { connection: Arc::new(Connection::open(options, &schema::PURCHASES)?) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Returns the database as `host:port/database`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.connection.name
+    }
+
+    /// Whether the table exists.
+    ///
+    /// # Errors
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
+    /// [`Denied`](shop_core::ErrorKind::Denied) if it rejects the login.
+    pub async fn exists(&self) -> Result<bool> {
+        self.connection.exists().await
+    }
+
+    /// Counter of distinct rows that are not purchases, up to 10,000.
+    #[must_use]
+    pub fn unreadable(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.connection.unreadables.count)
+    }
+
+    /// Waits until the table exists or the server has rejected its creation.
+    pub async fn wait_for_schema(&self) {
+        self.connection.wait_for_schema().await;
+    }
+}
+
+#[async_trait]
+impl RecordStore<Purchase> for PostgresStore {
+    /// Inserts with one statement, which is one transaction.
+    async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
+        insert::insert(&self.connection, &batch).await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.connection.check_writes().await
+    }
+}
+
+/// At most 10,000 rows per call.
+#[async_trait]
+impl PurchaseErase for PostgresStore {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+        erase::erase(&self.connection, user, limit).await
+    }
+
+    async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
+        erase::mark(&self.connection, ids).await
+    }
+
+    async fn is_erased(&self, id: &PurchaseId) -> Result<bool> {
+        erase::is_marked(&self.connection, id).await
+    }
+
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+        erase::delete_before(&self.connection, time, limit).await
+    }
+}
+
+#[async_trait]
+impl PurchaseQuery for PostgresStore {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        select::page(&self.connection, selector, request).await
+    }
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        totals::summary(&self.connection, selector).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        select::by_id(&self.connection, id).await
+    }
+
+    async fn scan_batch(&self, after: Option<&ScanPosition>) -> Result<ScanBatch> {
+        scan::batch(&self.connection, after).await
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        self.connection.check_reads().await
+    }
+}

@@ -1,0 +1,182 @@
+//! TLS: `sslmode` and `sslrootcert` of the URL.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shop_core::{Error, ErrorKind, Result};
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::error::postgres_error;
+
+/// The options of TLS in a URL.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tls {
+    pub(super) mode: SslMode,
+    trust: Trust,
+}
+
+/// Which certificates of a server are accepted.
+#[derive(Debug, PartialEq, Eq)]
+enum Trust {
+    Any,
+    System,
+    File(PathBuf),
+}
+
+impl Tls {
+    /// Removes the options of TLS from `url`, some of which the driver does not know.
+    pub(super) fn take_from(url: &str) -> Result<(Self, String)> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let (mut mode, mut file, mut others) = (None, None, Vec::new());
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            match option.split_once('=') {
+                Some(("sslmode", value)) => mode = Some(value),
+                Some(("sslrootcert", value)) => file = Some(decoded(value)),
+                _ => others.push(option),
+            }
+        }
+        let (mode, trust) = match mode.unwrap_or("prefer") {
+            "disable" => (SslMode::Disable, Trust::Any),
+            "prefer" => (SslMode::Prefer, Trust::Any),
+            "require" => (SslMode::Require, Trust::Any),
+            "verify-full" => (SslMode::Require, Trust::System),
+            _ => {
+                let message = "sslmode must be disable, prefer, require or verify-full";
+                return Err(postgres_error(ErrorKind::Invalid, message));
+            }
+        };
+        let trust = file.map_or(trust, |file| Trust::File(file.into()));
+        let query = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+        Ok((Self { mode, trust }, format!("{base}{query}")))
+    }
+
+    /// The connector of the driver.
+    pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match &self.trust {
+            Trust::Any => Arc::new(AnyCertificate(Arc::clone(&provider))),
+            Trust::System => {
+                let found = rustls_native_certs::load_native_certs();
+                verifier(found.certs, &provider, "of the system")?
+            }
+            Trust::File(path) => {
+                let unreadable = |error: pem::Error| {
+                    postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
+                        .with_context("path", path.display())
+                        .with_source(error)
+                };
+                let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+                let found = found.collect::<std::result::Result<Vec<_>, _>>().map_err(unreadable)?;
+                verifier(found, &provider, "in sslrootcert")?
+            }
+        };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(MakeRustlsConnect::new(config))
+    }
+}
+
+/// The verifier of certificates of these authorities.
+fn verifier(
+    authorities: Vec<CertificateDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+    which: &str,
+) -> Result<Arc<WebPkiServerVerifier>> {
+    let mut roots = RootCertStore::empty();
+    if roots.add_parsable_certificates(authorities).0 == 0 {
+        let message = format!("there are no valid certificates of authorities {which}");
+        return Err(postgres_error(ErrorKind::Invalid, message));
+    }
+    let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    builder.build().map_err(unusable)
+}
+
+fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    postgres_error(ErrorKind::Invalid, "TLS cannot be configured").with_source(error)
+}
+
+fn decoded(value: &str) -> String {
+    percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()
+}
+
+/// Accepts any certificate whose key the server has. The connection is encrypted, and the server's identity unknown.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_tls_are_taken_from_the_url() {
+        let taken = |query: &str| Tls::take_from(&format!("postgresql://u:p%3F@h/shop{query}"));
+        for (query, mode, trust, rest) in [
+            ("", SslMode::Prefer, Trust::Any, ""),
+            ("?sslmode=disable", SslMode::Disable, Trust::Any, ""),
+            ("?a=1&sslmode=require&b=2", SslMode::Require, Trust::Any, "?a=1&b=2"),
+            ("?sslmode=verify-full", SslMode::Require, Trust::System, ""),
+            ("?sslrootcert=%2Fca+1.pem", SslMode::Prefer, Trust::File("/ca+1.pem".into()), ""),
+        ] {
+            let expected = (Tls { mode, trust }, format!("postgresql://u:p%3F@h/shop{rest}"));
+            assert_eq!(taken(query).unwrap(), expected, "{query}");
+        }
+        let error = taken("?sslmode=verify-ca").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn connectors_are_made_without_a_default_provider() {
+        let (tls, _) = Tls::take_from("postgresql://h?sslmode=require").unwrap();
+        tls.connector().unwrap();
+        let (tls, _) = Tls::take_from("postgresql://h?sslrootcert=/nowhere").unwrap();
+        assert_eq!(tls.connector().map(drop).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}

@@ -1,0 +1,206 @@
+//! The fixtures of the stores on a PostgreSQL server, for the conformance kit.
+
+#![allow(
+    clippy::expect_used,
+    dead_code,
+    reason = "a test that cannot be set up has failed; each takes its part"
+)]
+
+#[path = "postgres_server.rs"]
+pub(crate) mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shop_core::Uuid;
+use shop_core::conformance::{EntityStores, EraseFixture, StoreFixture, skip};
+use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
+use shop_store::postgres::tokio_postgres::{self, Client, NoTls};
+use shop_store::postgres::{PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
+
+use crate::container;
+use server::Cluster;
+
+static CONTAINER: container::SharedContainer = container::SharedContainer::new(
+    "postgres:17",
+    5432,
+    "PostgreSQL init process complete",
+    &[("POSTGRES_HOST_AUTH_METHOD", "trust")],
+);
+
+/// What the environment of the tests says.
+#[expect(clippy::disallowed_methods, reason = "tests learn of servers by it")]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reports why a test is skipped; a panic when `SHOP_TEST_REQUIRE` asks for `postgres`.
+pub(crate) fn skipped(why: &str) {
+    skip("postgres", environment("SHOP_TEST_REQUIRE").as_deref(), why);
+}
+
+/// The server of the tests, as long as this lives.
+#[derive(Debug)]
+struct TestServer {
+    url: String,
+    _container: Option<Arc<container::Container>>,
+}
+
+impl TestServer {
+    /// See [`PostgresFixture::on_test_server`].
+    async fn find() -> Option<Self> {
+        if let Some(url) = environment("SHOP_TEST_POSTGRES_URL") {
+            return Some(Self { url, _container: None });
+        }
+        let no_container = match CONTAINER.get(environment("TEST_POSTGRES_IMAGE").as_deref()).await {
+            Ok(container) => {
+                let url = format!("postgresql://postgres@{}/postgres", container.address);
+                return Some(Self { url, _container: Some(container) });
+            }
+            Err(why) => why,
+        };
+        match Cluster::shared() {
+            Ok(cluster) => Some(Self { url: cluster.url(), _container: None }),
+            Err(why) => {
+                skipped(&format!(
+                    "SHOP_TEST_POSTGRES_URL names no PostgreSQL server, {no_container}, and {why}"
+                ));
+                None
+            }
+        }
+    }
+}
+
+/// `url` with one more option.
+pub(crate) fn with_option(url: &str, option: &str) -> String {
+    format!("{url}{}{option}", if url.contains('?') { '&' } else { '?' })
+}
+
+/// A session on the server at `url`, which has started.
+pub(crate) async fn session(url: &str) -> Client {
+    let connect = async {
+        loop {
+            match tokio_postgres::connect(url, NoTls).await {
+                Ok((client, connection)) => {
+                    // It ends with the client, or with the server.
+                    tokio::spawn(connection);
+                    return client;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), connect).await.expect("a PostgreSQL server that answers")
+}
+
+/// The URL of an empty schema in the database at `url`.
+pub(crate) async fn fresh_schema(url: &str) -> String {
+    let name = format!("test_{}", Uuid::now_v7().simple());
+    session(url).await.batch_execute(&format!("create schema {name}")).await.expect("a schema");
+    with_option(url, &format!("options=-c%20search_path%3D{name}"))
+}
+
+/// A store in a separate schema.
+#[derive(Debug)]
+pub(crate) struct PostgresFixture {
+    store: PostgresStore,
+    url: String,
+    server: TestServer,
+}
+
+impl PostgresFixture {
+    /// An empty store on the server that `SHOP_TEST_POSTGRES_URL` names, in a container of the image
+    /// `TEST_POSTGRES_IMAGE`, or in a private cluster. `None` without all of them, which is logged; a panic when
+    /// `SHOP_TEST_REQUIRE` asks for `postgres`.
+    pub(crate) async fn on_test_server() -> Option<Self> {
+        let server = TestServer::find().await?;
+        let url = fresh_schema(&server.url).await;
+        let store =
+            PostgresStore::open(PostgresStoreOptions::new(url.as_str())).expect("a URL of PostgreSQL");
+        let created = tokio::time::timeout(Duration::from_secs(60), store.wait_for_schema());
+        created.await.expect("a PostgreSQL server that answers");
+        Some(Self { store, url, server })
+    }
+
+    /// The store itself.
+    pub(crate) fn postgres(&self) -> PostgresStore {
+        self.store.clone()
+    }
+
+    /// The URL of its schema.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The URL of the server's database.
+    pub(crate) fn server_url(&self) -> &str {
+        &self.server.url
+    }
+}
+
+#[async_trait]
+impl EraseFixture for PostgresFixture {
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
+    }
+}
+
+#[async_trait]
+impl StoreFixture for PostgresFixture {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.store.clone())
+    }
+}
+
+/// Users and orders, side by side in one schema.
+#[derive(Debug)]
+pub(crate) struct PostgresAccounts {
+    users: PostgresUsers,
+    orders: PostgresOrders,
+    url: String,
+    _server: TestServer,
+}
+
+impl PostgresAccounts {
+    /// Empty stores on the server of [`PostgresFixture::on_test_server`].
+    pub(crate) async fn on_test_server() -> Option<Self> {
+        Self::after("").await
+    }
+
+    /// Stores in a schema where `sql` was run before.
+    pub(crate) async fn after(sql: &str) -> Option<Self> {
+        let server = TestServer::find().await?;
+        let url = fresh_schema(&server.url).await;
+        session(&url).await.batch_execute(sql).await.expect("valid SQL");
+        let options = || PostgresStoreOptions::new(url.as_str()).max_connections(4);
+        let users = PostgresUsers::open(options()).expect("a URL of PostgreSQL");
+        let orders = PostgresOrders::open(options()).expect("a URL of PostgreSQL");
+        let created = async { tokio::join!(users.wait_for_schema(), orders.wait_for_schema()) };
+        let created = tokio::time::timeout(Duration::from_secs(60), created);
+        created.await.expect("a PostgreSQL server that answers");
+        Some(Self { users, orders, url, _server: server })
+    }
+
+    /// The URL of their schema.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl EntityStores for PostgresAccounts {
+    type Users = PostgresUsers;
+    type Orders = PostgresOrders;
+
+    fn user_store(&self) -> &PostgresUsers {
+        &self.users
+    }
+
+    fn order_store(&self) -> &PostgresOrders {
+        &self.orders
+    }
+}

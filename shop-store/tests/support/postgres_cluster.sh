@@ -1,0 +1,87 @@
+# Runs a private PostgreSQL cluster until the standard input ends, also when the test is killed. Prints the folder of its
+# socket, then reads commands and answers each of them: kill (SIGKILL), start, pause, resume; and for a hot standby, on
+# port 5433: make_standby, kill_standby, promote (the standby, without the primary).
+set -eu
+trap '' INT HUP
+fail() { echo "$1"; exit 1; }
+bin=
+for folder in /usr/lib/postgresql/*/bin; do [ ! -x "$folder/initdb" ] || bin=$folder; done
+[ -n "$bin" ] || fail "error: there is no /usr/lib/postgresql/*/bin/initdb"
+# The server does not run as root.
+as=
+if [ "$(id -u)" = 0 ]; then
+  id postgres >/dev/null 2>&1 || fail "error: there is no user postgres"
+  as="setpriv --reuid=postgres --regid=postgres --clear-groups"
+fi
+make_folder() {
+  dir=$(mktemp -d "$1/pg.XXXXXX")
+  [ -z "$as" ] || chown postgres "$dir"
+}
+make_folder "${TMPDIR:-/tmp}"
+if ! $as test -w "$dir"; then
+  rmdir "$dir"
+  make_folder /tmp
+fi
+cd "$dir"
+$as "$bin/initdb" -D "$dir/data" -U postgres -A trust -N -E UTF8 --locale=C.UTF-8 >initdb.log 2>&1 ||
+  fail "error: initdb: $(tail -n 1 initdb.log)"
+
+# fsync is for power cuts: what a killed process has written, the system keeps.
+start() {
+  run data 5432
+  pid=$!
+}
+run() {
+  $as "$bin/postgres" -D "$dir/$1" -k "$dir" -p "$2" -c listen_addresses= -c max_connections=300 -c fsync=off \
+    >>"$dir/log" 2>&1 </dev/null &
+}
+start_standby() {
+  run standby 5433
+  standby=$!
+  until "$bin/pg_isready" -q -h "$dir" -p 5433; do kill -0 "$standby" && sleep 0.1; done
+}
+# After a kill, the server does not start until all its processes have ended.
+start_until_ready() {
+  start
+  tries=0
+  until "$bin/pg_isready" -q -h "$dir"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || fail "error: $(tail -n 1 "$dir/log")"
+    kill -0 "$pid" 2>/dev/null || start
+    sleep 0.1
+  done
+}
+end() {
+  kill -CONT "$pid" 2>/dev/null || true
+  kill -QUIT "$pid" ${standby:+"$standby"} 2>/dev/null || true
+  wait || true
+  cd /
+  rm -rf "$dir"
+}
+standby=
+start_until_ready
+trap end EXIT
+echo "$dir"
+while read -r command; do
+  case $command in
+    kill) kill -KILL "$pid"; wait "$pid" || true ;;
+    start) start_until_ready ;;
+    make_standby)
+      $as "$bin/pg_basebackup" -h "$dir" -U postgres -D "$dir/standby" -R -c fast >>"$dir/log" 2>&1
+      start_standby
+      ;;
+    kill_standby) kill -KILL "$standby"; wait "$standby" || true ;;
+    promote)
+      kill -KILL "$pid"
+      wait "$pid" || true
+      kill -0 "$standby" || start_standby
+      $as "$bin/pg_ctl" promote -w -D "$dir/standby" >>"$dir/log" 2>&1
+      ;;
+    pause | resume)
+      signal=STOP
+      [ "$command" = pause ] || signal=CONT
+      # All sessions are its children.
+      for process in "$pid" $(cat "/proc/$pid/task/$pid/children"); do kill "-$signal" "$process" || true; done ;;
+  esac 2>/dev/null
+  echo "$command"
+done
