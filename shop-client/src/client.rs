@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::batch::Batches;
 use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::CallState;
@@ -52,6 +53,7 @@ pub(crate) struct Inner {
     /// The limit of concurrent writes. A write releases its permit when its task ends.
     write_permits: Arc<Semaphore>,
     max_in_flight: usize,
+    pub(crate) batches: Batches,
 }
 
 /// The maximum wait for a purchase in one request to the service.
@@ -65,7 +67,8 @@ struct Readiness {
 impl ShopClient {
     pub(crate) fn new(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
         let write_permits = Arc::new(Semaphore::new(max_in_flight));
-        let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight };
+        let batches = Batches::default();
+        let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight, batches };
         let limits = CallLimits { retries, timeout: None };
         Self { inner: Arc::new(inner), correlation: Correlation::default(), limits }
     }
@@ -185,6 +188,30 @@ impl ShopClient {
         self.shop().buy(purchase).await
     }
 
+    /// Buys all of them together, as [`Shop::buy_many`]: in one request, if the service has batches. They count towards
+    /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) as so many writes, at most as all of it.
+    ///
+    /// Purchases whose outcome is unknown are sent again, with the same keys, as [`buy`](Self::buy) does.
+    ///
+    /// ```no_run
+    /// use shop_client::{NewPurchase, ShopClient};
+    ///
+    /// # async fn example(client: ShopClient, orders: Vec<NewPurchase>) {
+    /// for answer in client.buy_many(orders).await {
+    ///     match answer {
+    ///         Ok(bought) => println!("bought: {}", bought.purchase.id),
+    ///         Err(error) => println!("not bought: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Once polled, the purchases are sent and retried even if the future is dropped.
+    pub async fn buy_many(&self, purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
+        self.shop().buy_many(purchases).await
+    }
+
     /// Buys all of them, as [`Shop::buy_all`]: with at most `in_flight` in flight, and at most
     /// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight).
     ///
@@ -280,7 +307,7 @@ impl ShopClient {
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
     pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
-        let permit = self.inner.admit().inspect_err(|error| {
+        let permit = self.inner.admit(call.writes()).inspect_err(|error| {
             self.inner.transport.observer.report(call.name, 0, Duration::ZERO, CallState::Failed(error));
         })?;
         let (inner, limits) = (Arc::clone(&self.inner), self.limits.clone());
@@ -397,13 +424,14 @@ impl ShopClient {
 }
 
 impl Inner {
-    /// The permit for one write.
-    fn admit(&self) -> Result<OwnedSemaphorePermit> {
+    /// The permit for this many writes.
+    fn admit(&self, writes: usize) -> Result<OwnedSemaphorePermit> {
         require_runtime()?;
         if self.writes.is_closed() {
             return Err(client_error(ErrorKind::Closed, "the client is closed"));
         }
-        Arc::clone(&self.write_permits).try_acquire_owned().map_err(|_all_taken| {
+        let writes = u32::try_from(writes.min(self.max_in_flight)).unwrap_or(u32::MAX);
+        Arc::clone(&self.write_permits).try_acquire_many_owned(writes).map_err(|_all_taken| {
             let message = format!("{} writes of this client are in flight", self.max_in_flight);
             client_error(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
         })

@@ -135,6 +135,7 @@
 // `correlation`: request ids and trace contexts
 // `observer`: the observer of calls
 
+mod batch;
 #[cfg(feature = "blocking")]
 mod blocking;
 mod builder;

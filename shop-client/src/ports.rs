@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::api::{PageBody, SummaryBody};
+use shop_core::ports::publish_each;
 use tokio::time::Instant;
 
 use crate::client::{MAX_WAIT, generate_key};
@@ -28,6 +29,34 @@ impl PurchaseSink for ShopClient {
         let new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
         let published = self.send_purchase(&new, (*id).into(), purchase.context.as_deref()).await?;
         Ok(published.receipt)
+    }
+
+    /// Sends the purchases in one request, if the service has batches, with their ids as the keys.
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        // A request has one context.
+        let context = purchases.first().and_then(|purchase| purchase.context.as_deref());
+        let fits =
+            |purchase: &Purchase| purchase.id.as_uuid().is_some() && purchase.context.as_deref() == context;
+        if !purchases.iter().all(fits) {
+            return publish_each(self, purchases).await;
+        }
+        let new = purchases.iter().map(|purchase| {
+            let Purchase { user_id, user_name, price, timestamp, .. } = purchase.clone();
+            let mut new = NewPurchase::new(user_id, user_name, price).with_timestamp(timestamp);
+            new.key = purchase.id.as_uuid().map(|id| (*id).into());
+            new
+        });
+        let published = self.send_batch(new.collect(), context).await;
+        published.into_iter().map(|published| published.map(|published| published.receipt)).collect()
+    }
+
+    /// As [`publish_many`](Self::publish_many), with the purchases' own keys.
+    async fn publish_new_many(
+        &self,
+        new: Vec<NewPurchase>,
+        context: Option<Box<RequestContext>>,
+    ) -> Vec<Result<PublishedPurchase>> {
+        self.send_batch(new, context.as_deref()).await
     }
 
     /// Sends the purchase with its key. The service assigns the id and the time.

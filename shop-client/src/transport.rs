@@ -1,6 +1,7 @@
 //! One call: its attempts and their responses, with limits of time and size.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -8,10 +9,11 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Serialize;
 use shop_core::Bytes;
-use shop_core::api::header;
+use shop_core::api::{NDJSON, header};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use crate::batch::Batch;
 use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::{CallState, Observer};
@@ -64,8 +66,8 @@ pub(crate) struct Call {
     /// The name in the span.
     pub(crate) name: &'static str,
     pub(crate) url: Url,
-    /// The body and the key of a write.
-    pub(crate) sent: Option<(Bytes, IdempotencyKey)>,
+    /// The body of a write.
+    pub(crate) sent: Option<Sent>,
     pub(crate) timeout: Duration,
     /// Whether it is retried.
     pub(crate) repeats: bool,
@@ -78,10 +80,34 @@ pub(crate) struct Call {
     pub(crate) not_found_hint: &'static str,
 }
 
+/// The body of a write.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    One { json: Bytes, key: IdempotencyKey },
+    Batch(Arc<Batch>),
+}
+
+impl Sent {
+    fn key(&self) -> Option<&IdempotencyKey> {
+        match self {
+            Self::One { key, .. } => Some(key),
+            Self::Batch(_) => None,
+        }
+    }
+}
+
 /// The default hint.
 const NO_SERVICE: &str = "there is no such service at this address: check it";
 
 impl Call {
+    /// The number of writes that it makes.
+    pub(crate) fn writes(&self) -> usize {
+        match &self.sent {
+            Some(Sent::Batch(batch)) => batch.len(),
+            _ => 1,
+        }
+    }
+
     /// A query, whose expected status is 200.
     pub(crate) fn query(name: &'static str, url: Url, timeout: Duration) -> Self {
         Self {
@@ -113,7 +139,7 @@ impl Transport {
             otel.name = call.name,
             call = call.name,
             request.id = id.as_str(),
-            idempotency.key = call.sent.as_ref().map(|(_, key)| key.as_str()),
+            idempotency.key = call.sent.as_ref().and_then(Sent::key).map(IdempotencyKey::as_str),
             http.response.status_code = tracing::field::Empty,
             attempts = tracing::field::Empty,
         );
@@ -151,10 +177,14 @@ impl Transport {
         if let Some(agent) = &self.user_agent {
             head.insert(USER_AGENT, agent.clone());
         }
-        if let Some((_, key)) = &call.sent {
-            head.insert(CONTENT_TYPE, JSON);
-            // A key is visible ASCII.
-            head.extend(HeaderValue::from_str(key.as_str()).ok().map(|key| (IDEMPOTENCY_KEY, key)));
+        match &call.sent {
+            Some(Sent::One { key, .. }) => {
+                head.insert(CONTENT_TYPE, JSON);
+                // A key is visible ASCII.
+                head.extend(HeaderValue::from_str(key.as_str()).ok().map(|key| (IDEMPOTENCY_KEY, key)));
+            }
+            Some(Sent::Batch(_)) => drop(head.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON))),
+            None => {}
         }
         correlation.write(&mut head, id);
         head
@@ -189,7 +219,8 @@ impl Transport {
         };
         let request = http.request(method, call.url.clone()).headers(head).timeout(limit);
         let request = match &call.sent {
-            Some((body, _)) => request.body(body.clone()),
+            Some(Sent::One { json, .. }) => request.body(json.clone()),
+            Some(Sent::Batch(batch)) => request.body(batch.body()?),
             None => request,
         };
         let response = request.send().await.map_err(not_answered)?;
@@ -209,9 +240,17 @@ impl Transport {
                 .with_source(error)
         })?;
         let mut call = Call::query(name, self.url(path, &[]), self.timeouts.buy);
-        call.sent = Some((json.into(), key));
+        call.sent = Some(Sent::One { json: json.into(), key });
         call.success = StatusCode::CREATED;
         Ok(call)
+    }
+
+    /// The write of a batch.
+    pub(crate) fn batch(&self, batch: Arc<Batch>) -> Call {
+        let mut call = Call::query("buy_many", self.url("v1/purchases:batch", &[]), self.timeouts.buy);
+        call.sent = Some(Sent::Batch(batch));
+        call.answer_bytes = PAGE_BYTES;
+        call
     }
 
     pub(crate) fn url(&self, path: &str, parameters: &[(&str, String)]) -> Url {
@@ -226,6 +265,9 @@ impl Transport {
 }
 
 fn judged(call: &Call, answer: Response) -> Result<Response> {
+    if let (Some(Sent::Batch(batch)), StatusCode::OK) = (&call.sent, answer.status) {
+        return batch.judged(answer);
+    }
     if answer.status == call.success || answer.problem_among(call.outcomes).is_some() {
         Ok(answer)
     } else {

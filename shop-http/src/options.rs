@@ -36,6 +36,13 @@ pub struct HttpOptions {
     pub max_header_bytes: usize,
     /// The maximum size of a request's body, in bytes (default 100 KiB).
     pub max_body_bytes: usize,
+    /// The maximum size of a batch of purchases, in bytes (default 8 MiB).
+    pub max_batch_bytes: usize,
+    /// The maximum number of purchases in a batch (default 10,000).
+    pub max_batch_purchases: usize,
+    /// The maximum size of all batches and their results that are held, together, in bytes (default 64 MiB). Beyond it a
+    /// batch gets a 503.
+    pub max_batches_bytes: usize,
     /// How long a connection may take until its first byte, before it is closed (default 10 s).
     pub first_byte_timeout: Duration,
     /// How long a client may take to send the head of a request, and how long a connection may be idle between two
@@ -107,6 +114,9 @@ shop_core::option_setters!(HttpOptions {
     max_uri_bytes: usize,
     max_header_bytes: usize,
     max_body_bytes: usize,
+    max_batch_bytes: usize,
+    max_batch_purchases: usize,
+    max_batches_bytes: usize,
     first_byte_timeout: Duration,
     header_read_timeout: Duration,
     tls_handshake_timeout: Duration,
@@ -139,6 +149,9 @@ impl Default for HttpOptions {
             max_uri_bytes: 8_192,
             max_header_bytes: 16_384,
             max_body_bytes: 102_400,
+            max_batch_bytes: 8 << 20,
+            max_batch_purchases: 10_000,
+            max_batches_bytes: 64 << 20,
             first_byte_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(30),
             tls_handshake_timeout: Duration::from_secs(10),

@@ -6,10 +6,10 @@ use std::alloc::System;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, StatusCode, request};
 use http_body_util::BodyExt;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{Facing, RouterService, routes};
+use shop_http::{ApiKeys, Facing, RouterService, routes};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::ServiceExt;
 
@@ -19,16 +19,18 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const REQUESTS: usize = 2_000;
 const BUY: &str = r#"{"username":"Ada Lovelace","userid":"user-00001","price":1195.30}"#;
 
+const SHA256_OF_SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+
 /// A request as a client sends it. Its own allocations are counted too.
-fn buy(path: &str) -> Request<Body> {
-    Request::post(path).header("content-type", "application/json").body(Body::from(BUY)).unwrap()
+fn buy(path: &str) -> request::Builder {
+    Request::post(path).header("content-type", "application/json")
 }
 
 /// The allocations of one request of many to `service`.
-async fn counted(service: RouterService, path: &str) -> usize {
+async fn counted(service: RouterService, request: impl Fn() -> request::Builder) -> usize {
     let region = Region::new(ALLOCATOR);
     for _ in 0..REQUESTS {
-        let answer = service.clone().oneshot(buy(path)).await.unwrap();
+        let answer = service.clone().oneshot(request().body(Body::from(BUY)).unwrap()).await.unwrap();
         assert_eq!(answer.status(), StatusCode::CREATED);
         drop(answer.into_body().collect().await.unwrap());
     }
@@ -41,8 +43,13 @@ async fn a_purchase_allocates_at_most_so_often() {
     let parts = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
     for (path, in_service, in_router) in [("/buy", 20, 40), ("/v1/purchases", 24, 44)] {
         let (service, router) = (routes(parts.clone()).into_service(), routes(parts.clone()).build());
-        let each = (counted(service, path).await, counted(router.into(), path).await);
+        let each = (counted(service, || buy(path)).await, counted(router.into(), || buy(path)).await);
         println!("{path}: {each:?}");
         assert!(each.0 <= in_service && each.1 <= in_router, "{path}: {each:?} allocations for a request");
     }
+    let keys = ApiKeys::parse(&format!("till {SHA256_OF_SECRET} purchases:write:any")).unwrap();
+    let service = routes(parts).authenticate(keys).into_service();
+    let with_key = counted(service, || buy("/buy").header("authorization", "Bearer secret")).await;
+    println!("/buy with an API key: {with_key}");
+    assert!(with_key <= 28, "{with_key} allocations for a request with an API key");
 }

@@ -12,6 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use shop_client::memory::{InMemoryLog, InMemoryStore};
+use shop_client::shop_core::fault::Faults;
 use shop_client::shop_core::ingest::{Ingest, IngestOptions};
 use shop_client::{NewPurchase, Receipt, ShopClient, ShopClientBuilder};
 use shop_http::{Facing, HttpOptions, facing};
@@ -27,9 +28,14 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) fn new() -> Self {
+        Self::with(HttpOptions::default(), &Faults::new())
+    }
+
+    /// Its sink has `faults`.
+    pub(crate) fn with(options: HttpOptions, faults: &Faults) -> Self {
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-        let parts = Facing::new(Arc::new(log.sink()), Arc::new(store.clone()));
-        let router = facing(parts, HttpOptions::default());
+        let parts = Facing::new(faults.sink(Arc::new(log.sink())), Arc::new(store.clone()));
+        let router = facing(parts, options);
         Self { log, store, router }
     }
 
@@ -57,6 +63,7 @@ impl Shop {
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
 }
 
@@ -109,8 +116,8 @@ impl Script {
 }
 
 async fn take_turn(State(script): State<Script>, request: Request, next: Next) -> Response {
-    let headers = request.headers().clone();
-    script.seen.lock().unwrap().push(Seen { at: Instant::now(), headers });
+    let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
+    script.seen.lock().unwrap().push(Seen { at: Instant::now(), path, headers });
     let turn = script.turns.lock().unwrap().pop_front();
     match turn {
         Some(Turn::Say(answer)) => {

@@ -1,19 +1,23 @@
 //! Bearer tokens: identifies the sender of a request before its body is read.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::future::Either;
+use tower::Service;
 
 use super::authorize::Principal;
 use super::trail::Trail;
-use crate::dialect::RequestDialect;
+use crate::dialect::{Dialect, RequestDialect};
 use crate::response::Failure;
+use crate::server::layers::BoxedAnswer;
 
 /// Identifies the sender of a request by its bearer token. See
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
@@ -121,35 +125,74 @@ impl Credentials {
     }
 }
 
-/// The layer around the routes that are not open to all. `/health` without a token is answered as well: it has the status
-/// alone then.
-pub(crate) async fn guard(
-    State(authenticate): State<Arc<dyn Authenticate>>,
-    RequestDialect(dialect): RequestDialect,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let is_optional = request.uri().path() == "/health";
-    match bearer(request.headers()) {
-        None if is_optional => return next.run(request).await,
-        None => return Failure::Unauthenticated(Credentials::Missing).respond(dialect),
-        Some(Err(reason)) => {
-            return Failure::Unauthenticated(Credentials::Invalid(reason.into())).respond(dialect);
-        }
-        Some(Ok(token)) => match authenticate.principal(token).await {
-            Ok(principal) => {
-                if let Some(trail) = request.extensions().get::<Arc<Trail>>() {
-                    trail.identify(&principal);
-                }
-                request.extensions_mut().insert(principal);
-            }
-            Err(Rejection::Invalid(reason)) => {
-                return Failure::Unauthenticated(Credentials::Invalid(reason)).respond(dialect);
-            }
-            Err(Rejection::Unavailable) => return Failure::Unverifiable.respond(dialect),
-        },
+/// Requires a token of the requests to `inner`. `/health` without a token is answered as well: it has the status alone then.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthenticateService<S> {
+    /// `None` lets all requests pass.
+    authenticate: Option<Arc<dyn Authenticate>>,
+    /// `None` behind the router, where the dialect is that of the request.
+    dialect: Option<&'static Dialect>,
+    inner: S,
+}
+
+impl<S> AuthenticateService<S> {
+    pub(crate) const fn new(
+        authenticate: Option<Arc<dyn Authenticate>>,
+        dialect: Option<&'static Dialect>,
+        inner: S,
+    ) -> Self {
+        Self { authenticate, dialect, inner }
     }
-    next.run(request).await
+}
+
+impl<S> Service<Request> for AuthenticateService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, BoxedAnswer>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let Some(authenticate) = self.authenticate.clone() else {
+            return Either::Left(self.inner.call(request));
+        };
+        let dialect = self.dialect;
+        // The service that is ready is the one to call.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Either::Right(Box::pin(async move {
+            match identify(&*authenticate, &mut request).await {
+                Ok(()) => inner.call(request).await,
+                Err(failure) => {
+                    Ok(failure.respond(dialect.unwrap_or_else(|| RequestDialect::of(request.extensions()))))
+                }
+            }
+        }))
+    }
+}
+
+/// Adds the sender to `request`.
+async fn identify(authenticate: &dyn Authenticate, request: &mut Request) -> Result<(), Failure> {
+    let invalid = |reason| Failure::Unauthenticated(Credentials::Invalid(reason));
+    let principal = match bearer(request.headers()) {
+        None if request.uri().path() == "/health" => return Ok(()),
+        None => return Err(Failure::Unauthenticated(Credentials::Missing)),
+        Some(Err(reason)) => return Err(invalid(reason.into())),
+        Some(Ok(token)) => authenticate.principal(token).await.map_err(|rejection| match rejection {
+            Rejection::Invalid(reason) => invalid(reason),
+            Rejection::Unavailable => Failure::Unverifiable,
+        })?,
+    };
+    if let Some(trail) = request.extensions().get::<Arc<Trail>>() {
+        trail.identify(&principal);
+    }
+    request.extensions_mut().insert(principal);
+    Ok(())
 }
 
 /// The token of a request, if there is one.

@@ -215,6 +215,13 @@ impl Caller {
             trail.note(self.principal.as_ref(), action, is_allowed);
         }
     }
+
+    /// Records a batch for the audit log, see [`Trail::note_batch`].
+    pub(crate) fn note_batch(&self, user: Option<&UserId>, purchases: usize, denied: usize) {
+        if let Some(trail) = &self.trail {
+            trail.note_batch(self.principal.as_ref(), user, purchases, denied);
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

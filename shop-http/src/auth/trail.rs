@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use shop_core::UserId;
 use shop_core::ports::Selector;
 
 use super::authorize::{Action, Principal};
@@ -21,6 +22,8 @@ pub(crate) struct Audited {
     pub(crate) user: Option<String>,
     /// Whether the policy allowed it.
     pub(crate) is_allowed: bool,
+    /// Of a batch: the number of purchases, and of those that the policy denied.
+    pub(crate) batch: Option<(usize, usize)>,
 }
 
 impl Trail {
@@ -51,8 +54,23 @@ impl Trail {
         if let Some((name, user, is_write)) = described(action)
             && (is_write || is_foreign)
         {
-            self.audited.get_or_init(|| Audited { action: name, user, is_allowed });
+            self.audited.get_or_init(|| Audited { action: name, user, is_allowed, batch: None });
         }
+    }
+
+    /// Records a batch of so many purchases, of which `denied` were denied. `user` is the only buyer.
+    pub(super) fn note_batch(
+        &self,
+        sender: Option<&Principal>,
+        user: Option<&UserId>,
+        purchases: usize,
+        denied: usize,
+    ) {
+        if let Some(sender) = sender {
+            self.identify(sender);
+        }
+        let (user, batch) = (user.map(UserId::to_string), Some((purchases, denied)));
+        self.audited.get_or_init(|| Audited { action: "buy_batch", user, is_allowed: denied == 0, batch });
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
+use axum::http::Extensions;
 use axum::http::request::Parts;
 
 use crate::dialect::ecommerce::ECOMMERCE;
@@ -88,12 +89,19 @@ fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestDialect(pub(crate) &'static Dialect);
 
+impl RequestDialect {
+    /// The dialect of a request with these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> &'static Dialect {
+        extensions.get().map_or(Dialect::DEFAULT, |Self(dialect)| *dialect)
+    }
+}
+
 /// Inserted into every request by the limits layer.
 impl<S: Send + Sync> FromRequestParts<S> for RequestDialect {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().copied().unwrap_or(Self(Dialect::DEFAULT)))
+        Ok(Self(Self::of(&parts.extensions)))
     }
 }
 

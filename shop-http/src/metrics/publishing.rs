@@ -44,6 +44,23 @@ impl Publishing {
     pub(crate) fn begin(&self) -> Attempt<'_> {
         Attempt { all: self, begun: Instant::now(), outcome: None }
     }
+
+    /// Records the outcomes of purchases that were published together since `begun`.
+    pub(crate) fn ended_together(&self, begun: Instant, results: &[Result<Receipt>]) {
+        let failed = |outcome| {
+            let is =
+                |result: &&Result<Receipt>| result.as_ref().is_err_and(|error| error.outcome() == outcome);
+            results.iter().filter(is).count() as u64
+        };
+        let (not_sent, unknown) = (failed(Outcome::NotApplied), failed(Outcome::Unknown));
+        let acknowledged = results.len() as u64 - not_sent - unknown;
+        self.acknowledged.increment(acknowledged);
+        self.in_log.iter().for_each(|counter| counter.increment(acknowledged));
+        self.not_sent.increment(not_sent);
+        self.unknown.increment(unknown);
+        self.duration.record_many(begun.elapsed().as_secs_f64(), results.len());
+        self.metrics.sampled(results.len());
+    }
 }
 
 /// An attempt in progress. One that is dropped before its end has an unknown outcome.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+mod batch;
 mod buying;
 mod entities;
 mod example;
@@ -97,6 +98,7 @@ fn described_at(path: &str, service: &Service) -> Option<Value> {
         "/buyList/{who}" => vec![listings::buy_list(&place)],
         "/v1/purchases" => vec![v1::buy(&place), v1::purchases(&place)],
         "/v1/purchases/{id}" => vec![v1::purchase(&place)],
+        "/v1/purchases:batch" => vec![batch::buy(&place)],
         "/v1/summary" => vec![v1::summary(&place)],
         "/users" | "/v1/users" => vec![entities::register(&place)],
         "/users/{user_id}" | "/v1/users/{user_id}" => vec![entities::user(&place)],

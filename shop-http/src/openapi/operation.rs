@@ -16,6 +16,8 @@ pub(super) struct Operation {
     pub(super) parameters: Vec<Value>,
     /// The schema and an example of the request body; a query has none.
     pub(super) body: Option<(Value, Value)>,
+    /// Another media type of the request body, with its schema.
+    pub(super) other_body: Option<(&'static str, Value)>,
     pub(super) own: Vec<ResponseDoc>,
     /// The failures of this operation, besides those of all operations.
     pub(super) failures: Vec<Failure>,
@@ -45,7 +47,10 @@ impl Operation {
             operation["parameters"] = self.parameters.into();
         }
         if let Some((schema, example)) = self.body {
-            let content = json!({"application/json": {"schema": schema, "example": example}});
+            let mut content = json!({"application/json": {"schema": schema, "example": example}});
+            if let Some((media, schema)) = self.other_body {
+                content[media] = json!({"schema": schema});
+            }
             operation["requestBody"] = json!({"content": content, "required": true});
         }
         if let Some(security) = security {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use shop_core::api::{
-    OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, SummaryBody, UserBody,
+    BatchResultBody, OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, SummaryBody, UserBody,
 };
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
 use utoipa::ToSchema;
@@ -229,6 +229,7 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>, po
         SummaryBody::schemas,
         UserBody::schemas,
         OrderBody::schemas,
+        BatchResultBody::schemas,
     ];
     of_bodies.into_iter().for_each(|schemas| schemas(&mut bodies));
     let mut schemas: Map<_, _> = bodies.into_iter().map(|(name, schema)| (name, json!(schema))).collect();

@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use shop_core::api::NDJSON;
 
 use crate::options::HttpOptions;
 use crate::response::Failure;
@@ -27,6 +28,18 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions)
         read_on(headers, body).await;
         return Err(Failure::MediaType(other));
     }
+    read_up_to(headers, body, limit, options, |_| Ok(())).await
+}
+
+/// Reads the whole body, of any media type, within `limit` and the time of `options`. `received` is called with the
+/// length of each part before it is kept.
+pub(crate) async fn read_up_to(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    options: &HttpOptions,
+    received: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<Bytes, Failure> {
     if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
         read_on(headers, body).await;
         return Err(Failure::ContentEncoding);
@@ -36,7 +49,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, options: &HttpOptions)
         return Err(Failure::BodyTooLarge(limit));
     }
     let time = options.body_read_timeout;
-    let mut body = pin!(collect(headers, body, limit));
+    let mut body = pin!(collect(headers, body, limit, received));
     if let Some(complete) = ready_soon(body.as_mut()).await {
         return complete;
     }
@@ -58,7 +71,12 @@ async fn ready_soon<F: Future>(mut work: Pin<&mut F>) -> Option<F::Output> {
     .await
 }
 
-async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, Failure> {
+async fn collect(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    mut received: impl FnMut(usize) -> Result<(), Failure>,
+) -> Result<Bytes, Failure> {
     // Most bodies are one frame, which is not copied.
     let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await {
@@ -69,6 +87,10 @@ async fn collect(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<By
         if bytes.len() + data.len() > limit {
             read_on(headers, body).await;
             return Err(Failure::BodyTooLarge(limit));
+        }
+        if let Err(failure) = received(data.len()) {
+            read_on(headers, body).await;
+            return Err(failure);
         }
         bytes = match bytes.is_empty() {
             true => data,
@@ -88,8 +110,7 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 
 /// The media type, if it is not that of JSON.
 fn other_media_type(headers: &HeaderMap) -> Option<String> {
-    let given = headers.get(header::CONTENT_TYPE)?.as_bytes();
-    let essence = given.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let essence = media_type(headers)?;
     let is_json = |kind: &[u8]| {
         let suffix = kind.len().checked_sub("+json".len()).map(|start| &kind[start..]);
         kind.eq_ignore_ascii_case(b"json")
@@ -102,7 +123,25 @@ fn other_media_type(headers: &HeaderMap) -> Option<String> {
     (!json).then(|| String::from_utf8_lossy(essence).to_ascii_lowercase())
 }
 
-async fn read_on(headers: &HeaderMap, mut body: Body) {
+/// The media type without parameters.
+fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
+    let given = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    Some(given.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+}
+
+/// Whether a batch is NDJSON, and not a JSON array.
+///
+/// # Errors
+/// When it is neither.
+pub(crate) fn is_ndjson(headers: &HeaderMap) -> Result<bool, Failure> {
+    if media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case(NDJSON.as_bytes())) {
+        return Ok(true);
+    }
+    other_media_type(headers).map_or(Ok(false), |other| Err(Failure::BatchMediaType(other)))
+}
+
+/// Reads the rest of a body that is not used.
+pub(crate) async fn read_on(headers: &HeaderMap, mut body: Body) {
     // A client that expects 100 gets the response at once, and the rest of a far too long body is not read.
     let asks_first = headers.contains_key(header::EXPECT);
     if asks_first || declared_length(headers).is_some_and(|length| length > READ_ON_BYTES) {

@@ -28,6 +28,15 @@ const MAX_UNKNOWN: usize = 1_000;
 /// The members of a purchase, in the order of error reports.
 pub(crate) const MEMBERS: &[&str] = &["username", "userid", "price", "timestamp"];
 
+/// The maximum of unknown members of one purchase of a batch that are reported: a batch has room for millions.
+const MAX_UNKNOWN_IN_LINE: usize = 8;
+
+/// The members of a purchase of a batch.
+const LINE_MEMBERS: &[&str] = &["key", "id", "username", "userid", "price", "timestamp"];
+
+/// The error of a key.
+const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
+
 /// Reads the purchase in `body`. `timestamps` says how the client's timestamp is treated; `clock` limits it.
 pub(crate) fn read(
     body: &[u8],
@@ -45,7 +54,51 @@ pub(crate) fn read(
     if dialect.distinguishes_empty_bodies && members.is_empty {
         return Err(Failure::EmptyBody);
     }
-    let mut wrong = FieldError::new(body);
+    let mut purchase =
+        validated(&members, FieldError::new(body), MEMBERS, &Rules { dialect, timestamps, clock })?;
+    purchase.key = key;
+    Ok(purchase)
+}
+
+/// Reads one purchase of a batch: its key is a member.
+pub(crate) fn read_line(line: &[u8], dialect: &Dialect, clock: &dyn Clock) -> Result<NewPurchase, Failure> {
+    let mut members = RawPurchase::parse_line(line).map_err(|error| no_object(line, &error))?;
+    members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
+    // Results of batches do not repeat the line.
+    let mut wrong = FieldError::new(b"");
+    let [key, id] = [("key", members.key), ("id", members.id)].map(|(member, value)| {
+        let value = value.filter(|value| !value.is_null())?;
+        wrong.read_member(member, Some(value), |value| {
+            let text = value.text().ok_or_else(|| (Problem::NoText, "must be text".to_owned()))?;
+            text.parse::<IdempotencyKey>().map_err(|_invalid| (Problem::Value, INVALID_KEY.to_owned()))
+        })
+    });
+    if let (Some(key), Some(id)) = (&key, &id)
+        && key != id
+    {
+        let (text, input) = ("id and key must not differ: give one of them".to_owned(), "null".to_owned());
+        wrong.members.push(InvalidMember { member: "id".into(), problem: Problem::Value, text, input });
+    }
+    let rules = Rules { dialect, timestamps: dialect.timestamps, clock };
+    let mut purchase = validated(&members, wrong, LINE_MEMBERS, &rules)?;
+    purchase.key = key.or(id);
+    Ok(purchase)
+}
+
+/// How members are validated.
+struct Rules<'a> {
+    dialect: &'a Dialect,
+    timestamps: Timestamps,
+    clock: &'a dyn Clock,
+}
+
+/// The purchase of `members`, without a key, unless something is `wrong` already. `known` are the names of members.
+fn validated(
+    members: &RawPurchase<'_>,
+    mut wrong: FieldError<'_>,
+    known: &[&str],
+    &Rules { dialect, timestamps, clock }: &Rules<'_>,
+) -> Result<NewPurchase, Failure> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let given = members.username.filter(is_given);
     let user_name: Option<UserName> = wrong.read_member("username", given, |value| text(value, dialect));
@@ -56,12 +109,11 @@ pub(crate) fn read(
     let time = time.map(|value| {
         wrong.read_member("timestamp", Some(value), |value| timestamp(value, timestamps, clock))
     });
-    wrong.unknown(&members.unknown, MEMBERS);
+    wrong.unknown(&members.unknown, known);
     match (user_id, user_name, price, &wrong.members[..]) {
         (Some(user_id), Some(user_name), Some(price), []) => {
             let mut purchase = NewPurchase::new(user_id, user_name, price);
             purchase.timestamp = time.flatten().flatten();
-            purchase.key = key;
             Ok(purchase)
         }
         _ => Err(Failure::Body(wrong.members)),
@@ -207,8 +259,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     let (first, second) = (given.next(), given.next());
     let Some(key) = first else { return Ok(None) };
     let key = key.to_str().ok().filter(|_| second.is_none()).and_then(|key| key.parse().ok());
-    let problem = "must be one key of 1 to 255 visible ASCII characters";
-    key.map(Some).ok_or_else(|| Failure::field("Idempotency-Key", problem))
+    key.map(Some).ok_or_else(|| Failure::field("Idempotency-Key", INVALID_KEY))
 }
 
 /// The context of the request that is stored with the purchase.

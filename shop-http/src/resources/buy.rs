@@ -19,7 +19,6 @@ use crate::request;
 use crate::request::Strict;
 use crate::response::purchase_answer::PurchaseAnswer;
 use crate::response::{Failure, LegacyPurchase};
-use crate::routes::fixed_route::FixedRoute;
 use crate::routes::mount::Mount;
 use crate::server::layers::BoxedAnswer;
 use crate::service::{Acknowledged, Purchases};
@@ -38,16 +37,14 @@ impl Buying {
         Self { purchases, dialect: None }
     }
 
-    /// The same for the requests of one route, in front of the router.
-    pub(crate) fn of_route(self, route: &FixedRoute) -> Self {
-        let dialect = route.dialect(self.purchases.options.dialect);
+    /// The same in front of the router.
+    pub(crate) fn in_dialect(self, dialect: &'static Dialect) -> Self {
         Self { dialect: Some(dialect), ..self }
     }
 
     async fn respond(self, request: Request) -> Response {
         let extensions = request.extensions();
-        let of_request = || extensions.get().map_or(Dialect::DEFAULT, |RequestDialect(dialect)| *dialect);
-        let dialect = self.dialect.unwrap_or_else(of_request);
+        let dialect = self.dialect.unwrap_or_else(|| RequestDialect::of(extensions));
         let mount: Mount = extensions.get().cloned().unwrap_or_default();
         match buy(&self.purchases, dialect, dialect.timestamps, request).await {
             Ok(bought) => answer(dialect, &mount, bought),

@@ -1,5 +1,6 @@
 //! The handlers, one file for each resource.
 
+pub(crate) mod batch;
 pub(crate) mod buy;
 pub(crate) mod docs;
 pub(crate) mod health;

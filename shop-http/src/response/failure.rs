@@ -14,11 +14,11 @@ use shop_core::api::{ProblemError, ProblemMembers};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::auth::Credentials;
-use crate::dialect::{Dialect, Errors, MissingFields, Outage};
+use crate::dialect::{Dialect, Errors, Outage};
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::response::failure_log::FailedBy;
 use crate::response::json::Json;
-use crate::response::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject, Problem};
+use crate::response::validation_error::{InvalidField, InvalidMember, InvalidValue, NoObject};
 use crate::server::gate::HeadFault;
 use crate::service_kind::ServiceKind;
 
@@ -45,6 +45,12 @@ pub(crate) enum Failure {
     Unverifiable,
     /// The media type of the body is not JSON.
     MediaType(String),
+    /// The media type of a batch is neither NDJSON nor JSON.
+    BatchMediaType(String),
+    /// The body of a batch is not a JSON array.
+    NoArray(String),
+    /// The batch has more purchases than this.
+    TooManyPurchases(usize),
     /// The body is compressed or encoded in another way.
     ContentEncoding,
     /// The path and the query have more bytes than this.
@@ -109,26 +115,21 @@ impl Subject {
     }
 
     /// The noun.
-    const fn noun(self) -> &'static str {
+    pub(super) const fn noun(self) -> &'static str {
         self.words()[0]
     }
 
     /// The text for a key that was used for another one.
-    fn key_taken(self) -> String {
+    pub(super) fn key_taken(self) -> String {
         format!("The Idempotency-Key was used for another {}", self.noun())
     }
 }
 
-/// The text for missing members, where it names all that are required.
-const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
 /// The default `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The maximum number of entries: a body has room for thousands of errors.
 const MAX_ERRORS: usize = 64;
-/// The maximum number of errors in the text of a problem.
-const MAX_TEXTS: usize = 8;
-
 impl From<InvalidField> for Failure {
     fn from(wrong: InvalidField) -> Self {
         Self::Fields(vec![wrong])
@@ -185,14 +186,16 @@ impl Failure {
 
     /// The status, and the problem type: that of an outcome that our client recognises, or that of the kind of error,
     /// so that the client restores the error of the port.
-    fn status_and_type(&self, dialect: &Dialect) -> (StatusCode, Option<&'static str>) {
+    pub(super) fn status_and_type(&self, dialect: &Dialect) -> (StatusCode, Option<&'static str>) {
         let of = |kind| Some(problem_type(kind));
         match self {
-            Self::Syntax(..) => (dialect.no_object, of(ErrorKind::Invalid)),
+            Self::Syntax(..) | Self::NoArray(_) => (dialect.no_object, of(ErrorKind::Invalid)),
             Self::EmptyBody | Self::Body(_) | Self::Values(_) | Self::Fields(_) => {
                 (dialect.invalid, of(ErrorKind::Invalid))
             }
-            Self::MediaType(_) | Self::ContentEncoding => (dialect.no_json, of(ErrorKind::Invalid)),
+            Self::MediaType(_) | Self::BatchMediaType(_) | Self::ContentEncoding => {
+                (dialect.no_json, of(ErrorKind::Invalid))
+            }
             Self::NotForEveryone | Self::Denied(_) => (StatusCode::FORBIDDEN, of(ErrorKind::Denied)),
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, of(ErrorKind::Denied)),
             Self::Unverifiable => (StatusCode::SERVICE_UNAVAILABLE, of(ErrorKind::Unavailable)),
@@ -200,7 +203,9 @@ impl Failure {
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, of(ErrorKind::TooLarge))
             }
-            Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, of(ErrorKind::TooLarge)),
+            Self::BodyTooLarge(_) | Self::TooManyPurchases(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, of(ErrorKind::TooLarge))
+            }
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, of(ErrorKind::DeadlineExceeded)),
             Self::Head(HeadFault::Host) => (StatusCode::BAD_REQUEST, of(ErrorKind::Invalid)),
             Self::Head(HeadFault::TransferEncoding) => {
@@ -251,70 +256,7 @@ impl Failure {
         }
     }
 
-    /// The text for the client: that of the replaced systems where they have one, and never that of a driver.
-    fn text(&self, dialect: &Dialect) -> String {
-        match self {
-            Self::Syntax(_, NoObject::Nothing) if dialect.missing == MissingFields::AllRequired => {
-                ALL_REQUIRED.to_owned()
-            }
-            Self::Syntax(detail, _) => format!("Request body must be a JSON object: {detail}"),
-            Self::EmptyBody => "Request body must be JSON".to_owned(),
-            Self::Body(wrong) => text_of_body(wrong, dialect),
-            Self::Values(wrong) => wrong.first().map(|wrong| wrong.error.text.clone()).unwrap_or_default(),
-            Self::Fields(wrong) => match dialect.errors {
-                Errors::Problem => in_short(wrong.iter().map(|wrong| wrong.text.clone()).collect()),
-                _ => wrong.first().map(|wrong| wrong.text.clone()).unwrap_or_default(),
-            },
-            Self::NotForEveryone => "everyone=true is answered by management alone".to_owned(),
-            Self::Denied(reason) => reason.clone().into_owned(),
-            Self::Unauthenticated(credentials) => credentials.text(),
-            Self::Unverifiable => "Tokens cannot be verified now - please try again".to_owned(),
-            Self::MediaType(given) => format!("Content-Type must be application/json, not {given}"),
-            Self::ContentEncoding => {
-                "Content-Encoding must be left out: the body is read as it is".to_owned()
-            }
-            Self::UriTooLong(limit) => format!("Path and query must not have more than {limit} bytes"),
-            Self::HeadersTooLarge(limit) => {
-                format!("Headers must not have more than {limit} bytes together")
-            }
-            Self::BodyTooLarge(limit) => format!("Request body must not have more than {limit} bytes"),
-            Self::BodyTooSlow(time) => format!("Request body must be sent within {} seconds", time.as_secs()),
-            Self::Head(fault) => fault.text().to_owned(),
-            Self::UnknownHost => "This service has another host".to_owned(),
-            Self::ForeignOrigin => "Pages of this origin may not write".to_owned(),
-            Self::NoRoute => "Not Found".to_owned(),
-            Self::UnknownPurchase => "No purchase with this id is stored".to_owned(),
-            Self::MethodNotAllowed => "Method Not Allowed".to_owned(),
-            Self::UnknownUser => "User not found".to_owned(),
-            Self::UnknownOrder => "Order not found".to_owned(),
-            Self::EmailTaken => "Email already registered".to_owned(),
-            Self::KeyTaken(of) => of.key_taken(),
-            Self::Write { error, of, .. } => match error.kind() {
-                ErrorKind::Conflict => of.key_taken(),
-                ErrorKind::TooLarge => format!("The {} is too large for the log", of.noun()),
-                ErrorKind::Invalid => format!("The {} can never be stored", of.noun()),
-                _ if dialect.errors == Errors::Problem => {
-                    format!("The {} was not recorded: the service behind is unavailable", of.noun())
-                }
-                _ => not_taken(*of, dialect).text.to_owned(),
-            },
-            Self::Query(error, of) => match (outage(*of, dialect), error.kind()) {
-                (Some(outage), _) => outage.text.to_owned(),
-                (None, ErrorKind::DeadlineExceeded) => "Service timeout - please try again".to_owned(),
-                (None, ErrorKind::Corrupt | ErrorKind::Internal) => format!("Failed to fetch {}s", of.noun()),
-                (None, _) => "Service unavailable".to_owned(),
-            },
-            Self::Overloaded { .. } => "Too many requests at once - please try again".to_owned(),
-            Self::RateExceeded { rate, writes, .. } => {
-                let what = if *writes { "writes" } else { "reads" };
-                format!("Too many requests: at most {rate} {what} per second - please try again")
-            }
-            Self::TimedOut { deadline, .. } => format!("No answer within {} seconds", deadline.as_secs()),
-            Self::Panicked => "Internal Server Error".to_owned(),
-        }
-    }
-
-    fn outcome(&self) -> Option<&'static str> {
+    pub(super) fn outcome(&self) -> Option<&'static str> {
         match self {
             Self::Write { error, .. } => Some(ProblemMembers::outcome_word(error.outcome())),
             Self::Overloaded { writes: true } | Self::RateExceeded { writes: true, .. } => {
@@ -355,7 +297,7 @@ impl Failure {
     }
 
     /// The entries of a problem.
-    fn errors(&self) -> Vec<ProblemError> {
+    pub(super) fn errors(&self) -> Vec<ProblemError> {
         match self {
             Self::Fields(wrong) => wrong.iter().take(MAX_ERRORS).map(InvalidField::problem_error).collect(),
             Self::Body(wrong) => wrong.iter().take(MAX_ERRORS).map(InvalidMember::problem_error).collect(),
@@ -387,19 +329,20 @@ impl Failure {
     }
 
     /// The error of a port, for the log, with all that the client does not see.
-    fn cause(&self) -> Option<FailedBy> {
+    pub(crate) fn cause(&self) -> Option<FailedBy> {
         let (error, operation) = match self {
-            Self::Write { error, .. }
-                if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::TooLarge) =>
-            {
-                return None;
-            }
+            Self::Write { error, .. } if is_final(error.kind()) => return None,
             Self::Write { error, of, .. } => (error, of.words()[1]),
             Self::Query(error, of) => (error, of.words()[2]),
             _ => return None,
         };
         Some(FailedBy { error: error.clone(), operation })
     }
+}
+
+/// Whether a write that failed with this kind of error fails again.
+pub(super) const fn is_final(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Invalid | ErrorKind::Conflict | ErrorKind::TooLarge)
 }
 
 /// The challenge of a 401 (RFC 6750).
@@ -410,34 +353,8 @@ fn challenge(credentials: &Credentials) -> HeaderValue {
     }
 }
 
-/// The missing members, or if there are none, the error of the first invalid one. A problem has all of them.
-fn text_of_body(wrong: &[InvalidMember], dialect: &Dialect) -> String {
-    let missing = wrong.iter().filter(|wrong| wrong.problem == Problem::Missing);
-    let missing: Vec<String> = missing.map(|wrong| format!("'{}'", wrong.member)).collect();
-    let missing = (!missing.is_empty()).then(|| match dialect.missing {
-        MissingFields::Listed => format!("Missing required fields: [{}]", missing.join(", ")),
-        MissingFields::AllRequired => ALL_REQUIRED.to_owned(),
-    });
-    let others = wrong.iter().filter(|wrong| wrong.problem != Problem::Missing);
-    let mut texts = missing.into_iter().chain(others.map(|wrong| wrong.text.clone()));
-    match dialect.errors {
-        Errors::Problem => in_short(texts.collect()),
-        _ => texts.next().unwrap_or_default(),
-    }
-}
-
-/// All of `texts` in one line, truncated after the first few.
-fn in_short(mut texts: Vec<String>) -> String {
-    let more = texts.len().saturating_sub(MAX_TEXTS);
-    texts.truncate(MAX_TEXTS);
-    if more > 0 {
-        texts.push(format!("and {more} more"));
-    }
-    texts.join("; ")
-}
-
 /// The response of `dialect` to a failed write.
-const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
+pub(super) const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
     match of {
         Subject::Purchase(ServiceKind::Facing) => dialect.outages.publish,
         Subject::Purchase(ServiceKind::Management) | Subject::User | Subject::Order => dialect.outages.write,
@@ -445,7 +362,7 @@ const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
 }
 
 /// The response of `dialect` to a failed query, if the kind of the error makes no difference.
-const fn outage(of: Subject, dialect: &Dialect) -> Option<Outage> {
+pub(super) const fn outage(of: Subject, dialect: &Dialect) -> Option<Outage> {
     match of {
         Subject::Purchase(ServiceKind::Facing) => dialect.outages.query,
         Subject::Purchase(ServiceKind::Management) | Subject::User | Subject::Order => dialect.outages.read,

@@ -4,8 +4,10 @@ pub(crate) mod failure;
 pub(crate) mod failure_log;
 pub(crate) mod json;
 pub(crate) mod legacy_purchase;
+mod line;
 pub(crate) mod listing;
 pub(crate) mod purchase_answer;
+mod text;
 pub(crate) mod validation_error;
 
 pub(crate) use failure::{Failure, Subject};

@@ -10,9 +10,10 @@ use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::Route;
+use tower::layer::layer_fn;
 use tower::{Layer, Service as TowerService};
 
-use crate::auth::{Authenticate, Authorize, Policy, Scopes, guard};
+use crate::auth::{Authenticate, AuthenticateService, Authorize, Policy, Scopes};
 use crate::options::HttpOptions;
 use crate::routes::docs_routes::with_docs;
 use crate::routes::groups::RouteGroup;
@@ -55,9 +56,27 @@ pub struct RouterBuilder {
     guards: Vec<Guard>,
 }
 
-/// Adds a layer to a router.
+/// A layer around the routes that are not open to all.
 #[derive(Clone)]
-struct Guard(Arc<dyn Fn(Router) -> Router + Send + Sync>);
+enum Guard {
+    Authenticate(Arc<dyn Authenticate>),
+    /// Adds a layer of the embedder.
+    Layer(Arc<dyn Fn(Router) -> Router + Send + Sync>),
+}
+
+impl Guard {
+    fn around(&self, router: Router) -> Router {
+        match self {
+            Self::Authenticate(authenticate) => {
+                let authenticate = Some(Arc::clone(authenticate));
+                router.layer(layer_fn(move |inner: Route| {
+                    AuthenticateService::new(authenticate.clone(), None, inner)
+                }))
+            }
+            Self::Layer(layer) => layer(router),
+        }
+    }
+}
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,8 +178,8 @@ impl RouterBuilder {
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
         self.policy.authorize.get_or_insert_with(|| Arc::new(Scopes));
         self.policy.requires_token = true;
-        let authenticate: Arc<dyn Authenticate> = Arc::new(authenticate);
-        self.auth_layer(from_fn_with_state(authenticate, guard))
+        self.guards.push(Guard::Authenticate(Arc::new(authenticate)));
+        self
     }
 
     /// Surrounds the routes for purchases, users and orders, `/health` and `/metrics` with `layer`, such as an
@@ -200,7 +219,7 @@ impl RouterBuilder {
         <L::Service as TowerService<Request>>::Error: Into<Infallible> + 'static,
         <L::Service as TowerService<Request>>::Future: Send + 'static,
     {
-        self.guards.push(Guard(Arc::new(move |router| router.layer(layer.clone()))));
+        self.guards.push(Guard::Layer(Arc::new(move |router| router.layer(layer.clone()))));
         self
     }
 
@@ -273,10 +292,15 @@ fn router(service: Service, guards: &[Guard]) -> RouterService {
     let service = Arc::new(service);
     let routes = with_docs(services::routes(&service), &service);
     let rates = Rates::new(&service.options);
-    // Layers around guarded routes are those of a router.
-    let has_fixed = guards.is_empty() && rates.is_none();
+    // Routes in front of the router have no layers but these.
+    let authenticate = match guards {
+        [] => Some(None),
+        [Guard::Authenticate(authenticate)] => Some(Some(Arc::clone(authenticate))),
+        _ => None,
+    };
+    let authenticate = authenticate.filter(|_| rates.is_none());
     let guard = |router: Router| {
-        let guarded = |router| guards.iter().fold(router, |router, Guard(layer)| layer(router));
+        let guarded = |router| guards.iter().fold(router, |router, guard| guard.around(router));
         let Some(rates) = rates else { return guarded(router) };
         // Inside of the authentication, so that a principal is known; around it, to count what it rejects.
         let router = guarded(router.layer(from_fn_with_state(Arc::clone(&rates), limit_rate)));
@@ -287,8 +311,8 @@ fn router(service: Service, guards: &[Guard]) -> RouterService {
     };
     let router = routes.into_router(Arc::clone(&service), guard);
     let layers = Layers::new(&service, !guards.is_empty());
-    let fixed = services::fixed(&service).filter(|_| has_fixed);
-    RouterService::new(layers.around(router), &layers, fixed)
+    let fixed = authenticate.map(|authenticate| services::fixed(&service, authenticate));
+    RouterService::new(layers.around(router), &layers, fixed.into_iter().flatten())
 }
 
 /// The router of facing, the customer-facing service: accepts purchases into a log, and serves listings.

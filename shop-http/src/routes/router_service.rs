@@ -15,9 +15,13 @@ use futures_util::future::Either;
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
+use crate::auth::AuthenticateService;
 use crate::resources::buy::Buying;
 use crate::routes::fixed_route::FixedRoute;
 use crate::server::layers::{Layered, Layers};
+
+/// What accepts the purchases in front of a router.
+pub(crate) type FixedService = AuthenticateService<Buying>;
 
 /// A [`Router`] for [`serve`](crate::serve), with the routes that accept purchases in front of it.
 ///
@@ -43,7 +47,7 @@ use crate::server::layers::{Layered, Layers};
 /// ```
 #[derive(Clone)]
 pub struct RouterService {
-    buying: Arc<[(&'static FixedRoute, Layered<Buying>)]>,
+    buying: Arc<[(&'static FixedRoute, Layered<FixedService>)]>,
     router: Router,
 }
 
@@ -52,10 +56,11 @@ impl RouterService {
     pub(crate) fn new(
         router: Router,
         layers: &Layers,
-        buying: impl IntoIterator<Item = (&'static FixedRoute, Buying)>,
+        buying: impl IntoIterator<Item = (&'static FixedRoute, FixedService)>,
     ) -> Self {
-        let layered =
-            |(route, buying): (&'static FixedRoute, Buying)| (route, layers.around_route(route, buying));
+        let layered = |(route, buying): (&'static FixedRoute, FixedService)| {
+            (route, layers.around_route(route, buying))
+        };
         Self { buying: buying.into_iter().map(layered).collect(), router }
     }
 
@@ -65,7 +70,7 @@ impl RouterService {
     }
 
     /// The route in front of the router that a request with this head has.
-    fn buying(&self, method: &Method, path: &str) -> Option<&Layered<Buying>> {
+    fn buying(&self, method: &Method, path: &str) -> Option<&Layered<FixedService>> {
         let mut routes = self.buying.iter().filter(|_| *method == Method::POST);
         routes.find(|(route, _)| route.path == path).map(|(_, buying)| buying)
     }
@@ -108,7 +113,7 @@ pin_project! {
     /// The future of [`RouterService`].
     pub struct RouterServiceFuture {
         #[pin]
-        answer: Either<<Layered<Buying> as Service<Request<Body>>>::Future, RouteFuture<Infallible>>,
+        answer: Either<<Layered<FixedService> as Service<Request<Body>>>::Future, RouteFuture<Infallible>>,
     }
 }
 

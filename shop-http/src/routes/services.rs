@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::routing::post_service;
 
+use crate::auth::{Authenticate, AuthenticateService};
 use crate::resources::buy::{self, Buying};
 use crate::resources::listing;
 use crate::routes::fixed_route::FixedRoute;
 use crate::routes::groups::RouteGroup;
 use crate::routes::path_router::{Routes, read};
+use crate::routes::router_service::FixedService;
 use crate::routes::shared_routes::shared_routes;
 use crate::service::Service;
 use crate::service_kind::ServiceKind;
@@ -39,13 +41,19 @@ pub(crate) fn routes(service: &Service) -> Routes {
 }
 
 /// Those of the routes that can be in front of the router.
-pub(crate) fn fixed(service: &Service) -> impl Iterator<Item = (&'static FixedRoute, Buying)> {
+/// `authenticate` is asked about their tokens, if it is set.
+pub(crate) fn fixed(
+    service: &Service,
+    authenticate: Option<Arc<dyn Authenticate>>,
+) -> impl Iterator<Item = (&'static FixedRoute, FixedService)> {
     let has_buy = service.kind == ServiceKind::Facing && service.has(RouteGroup::Dialects);
     let has_v1 = service.has(RouteGroup::V1);
     let routes = [(has_buy, &FixedRoute::BUY), (has_v1, &FixedRoute::V1_PURCHASES)];
     let routes = routes.into_iter().filter_map(|(is_there, route)| is_there.then_some(route));
     routes.filter_map(move |route| {
         let purchases = service.purchases.as_ref()?;
-        Some((route, Buying::new(Arc::clone(purchases)).of_route(route)))
+        let dialect = route.dialect(purchases.options.dialect);
+        let buying = Buying::new(Arc::clone(purchases)).in_dialect(dialect);
+        Some((route, AuthenticateService::new(authenticate.clone(), Some(dialect), buying)))
     })
 }

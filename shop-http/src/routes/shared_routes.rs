@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::buy::Buying;
-use crate::resources::{health, index, metrics, orders, page, users, v1_purchases};
+use crate::resources::{batch, health, index, metrics, orders, page, users, v1_purchases};
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::routes::path_router::{Routes, in_context, read};
@@ -28,6 +28,7 @@ pub(crate) fn shared_routes(
     let v1 = of_group(service, RouteGroup::V1, || {
         let v1 = Routes::new()
             .route("/v1/purchases", read(v1_purchases::list).post_service(Buying::new(Arc::clone(purchases))))
+            .route("/v1/purchases:batch", post(batch::post))
             .route("/v1/purchases/{id}", read(v1_purchases::get))
             .route("/v1/summary", read(v1_purchases::summary));
         with_purchases(v1)

@@ -169,6 +169,8 @@ impl Drop for Entry {
                 action = audited.action,
                 allowed = audited.is_allowed,
                 user.id = audited.user.as_deref(),
+                purchases = audited.batch.map(|(purchases, _)| purchases),
+                denied = audited.batch.map(|(_, denied)| denied),
                 purchase.id = self.purchase.as_ref().and_then(|id| id.to_str().ok()),
                 http.status = self.status,
                 request.id = request,

@@ -94,7 +94,7 @@ impl HttpBody for HeldBody {
             return Poll::Ready(Some(Err(axum::Error::new("the client took too long to read the response"))));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let held = |bytes| Bytes::from_owner(HeldBytes { bytes, _held: Arc::clone(&self.held) });
+        let held = |bytes| Bytes::from_owner(HeldBytes::new(bytes, Arc::clone(&self.held)));
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(held))))
     }
 
@@ -107,9 +107,16 @@ impl HttpBody for HeldBody {
     }
 }
 
-struct HeldBytes {
+/// Bytes that are counted until they are written.
+pub(crate) struct HeldBytes {
     bytes: Bytes,
     _held: Arc<OwnedSemaphorePermit>,
+}
+
+impl HeldBytes {
+    pub(crate) const fn new(bytes: Bytes, held: Arc<OwnedSemaphorePermit>) -> Self {
+        Self { bytes, _held: held }
+    }
 }
 
 impl AsRef<[u8]> for HeldBytes {

@@ -49,11 +49,8 @@ impl Rates {
     fn check(&self, client: u64, writes: bool) -> Result<(), Failure> {
         let limiter = if writes { &self.writes } else { &self.reads };
         let Some(limiter) = limiter else { return Ok(()) };
-        limiter.check(client).map_err(|retry_after| Failure::RateExceeded {
-            rate: limiter.rate,
-            retry_after,
-            writes,
-        })
+        let checked = limiter.check(client, NonZeroU32::MIN);
+        checked.map_err(|retry_after| limiter.exceeded(retry_after, writes))
     }
 
     /// The principal, or else the address.
@@ -77,15 +74,44 @@ fn writes(request: &Request) -> bool {
 #[derive(Debug, Clone)]
 struct Rated;
 
+/// What a batch counts as, besides one write. It is an extension of requests with a rate of writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Charge {
+    rates: Arc<Rates>,
+    client: u64,
+}
+
+impl Charge {
+    /// The maximum number of purchases in a batch: those of a second.
+    pub(crate) fn max_purchases(&self) -> usize {
+        let rate = self.rates.writes.as_ref().map_or(u32::MAX, |limiter| limiter.rate.get());
+        usize::try_from(rate).unwrap_or(usize::MAX)
+    }
+
+    /// Counts the purchases of a batch, which itself was counted as one write.
+    ///
+    /// # Errors
+    /// When they are more than the client may send now.
+    pub(crate) fn purchases(&self, count: usize) -> Result<(), Failure> {
+        let more = u32::try_from(count.saturating_sub(1)).ok().and_then(NonZeroU32::new);
+        let (Some(limiter), Some(more)) = (&self.rates.writes, more) else { return Ok(()) };
+        limiter.check(self.client, more).map_err(|retry_after| limiter.exceeded(retry_after, true))
+    }
+}
+
 /// The layer around the routes that an authentication layer surrounds, inside of it.
 pub(crate) async fn limit_rate(
     State(rates): State<Arc<Rates>>,
     RequestDialect(dialect): RequestDialect,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    if let Err(failure) = rates.check(rates.client(&request), writes(&request)) {
+    let client = rates.client(&request);
+    if let Err(failure) = rates.check(client, writes(&request)) {
         return failure.respond(dialect);
+    }
+    if request.uri().path().ends_with(":batch") {
+        request.extensions_mut().insert(Charge { rates: Arc::clone(&rates), client });
     }
     let mut response = next.run(request).await;
     if response.status() == StatusCode::UNAUTHORIZED {
@@ -135,13 +161,20 @@ impl<C: Clock> Limiter<C> {
         Self { rate, clients, begun, swept: AtomicU64::new(0) }
     }
 
-    /// Counts a request.
+    /// Counts this many requests together.
     ///
     /// # Errors
-    /// The time until the next one, if it is one too many.
-    fn check(&self, client: u64) -> Result<(), Duration> {
+    /// The time until they are allowed, if they are too many now.
+    fn check(&self, client: u64, count: NonZeroU32) -> Result<(), Duration> {
         let client = if self.has_room() { client } else { client % SHARED };
-        self.clients.check_key(&client).map_err(|until| until.wait_time_from(self.now()))
+        let checked = self.clients.check_key_n(&client, count);
+        // More than those of a second are never allowed together.
+        let checked = checked.map_err(|_never| Duration::from_secs(1))?;
+        checked.map_err(|until| until.wait_time_from(self.now()))
+    }
+
+    fn exceeded(&self, retry_after: Duration, writes: bool) -> Failure {
+        Failure::RateExceeded { rate: self.rate, retry_after, writes }
     }
 
     fn now(&self) -> C::Instant {
@@ -173,11 +206,17 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let limiter = Limiter::new(NonZeroU32::new(2).unwrap(), clock.clone());
         for client in [1, 2] {
-            assert_eq!([limiter.check(client), limiter.check(client)], [Ok(()), Ok(())]);
-            assert_eq!(limiter.check(client), Err(Duration::from_millis(500)));
+            assert_eq!(
+                [limiter.check(client, NonZeroU32::MIN), limiter.check(client, NonZeroU32::MIN)],
+                [Ok(()), Ok(())]
+            );
+            assert_eq!(limiter.check(client, NonZeroU32::MIN), Err(Duration::from_millis(500)));
         }
         clock.advance(Duration::from_millis(500));
-        assert_eq!((limiter.check(1).is_ok(), limiter.check(1).is_ok()), (true, false));
+        assert_eq!(
+            (limiter.check(1, NonZeroU32::MIN).is_ok(), limiter.check(1, NonZeroU32::MIN).is_ok()),
+            (true, false)
+        );
     }
 
     #[test]
@@ -185,12 +224,12 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let limiter = Limiter::new(NonZeroU32::MIN, clock.clone());
         let most = u64::try_from(MAX_CLIENTS).unwrap() + 10_000;
-        let passed = (SHARED..most).filter(|client| limiter.check(*client).is_ok()).count();
+        let passed = (SHARED..most).filter(|client| limiter.check(*client, NonZeroU32::MIN).is_ok()).count();
         assert!(passed <= MAX_CLIENTS + 1_024, "{passed}");
         assert!(limiter.clients.len() <= MAX_CLIENTS + 1_024);
-        assert!(limiter.check(most).is_err(), "it shares a rate");
+        assert!(limiter.check(most, NonZeroU32::MIN).is_err(), "it shares a rate");
         clock.advance(Duration::from_secs(10));
-        assert!(limiter.check(most).is_ok());
+        assert!(limiter.check(most, NonZeroU32::MIN).is_ok());
         assert!(limiter.clients.len() < 10, "those who sent nothing are forgotten");
     }
 }

@@ -56,13 +56,25 @@ impl IdempotencyCache {
         self.known().put(purchase.id, Known::acknowledged(purchase, receipt));
     }
 
+    /// Remembers acknowledged purchases: those with a key, and those without.
+    pub(crate) fn acknowledged_all<'a>(
+        &self,
+        purchases: impl Iterator<Item = (&'a Purchase, &'a Receipt, bool)>,
+    ) {
+        let (mut known, mut unkeyed) = (self.known(), locked(&self.unkeyed));
+        for (purchase, receipt, has_key) in purchases {
+            let cache = if has_key { &mut known } else { &mut unkeyed };
+            cache.put(purchase.id, Known::acknowledged(purchase, receipt));
+        }
+    }
+
     /// Remembers `purchase`, unless the id is known.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when the key was used for a purchase of other content.
     pub(crate) fn check_or_insert(&self, purchase: &Purchase) -> Result<Lookup> {
-        let unkeyed = locked(&self.unkeyed).get(&purchase.id).cloned();
         let mut known = self.known();
+        let unkeyed = locked(&self.unkeyed).get(&purchase.id).cloned();
         match known.get(&purchase.id).or(unkeyed.as_ref()) {
             None => {
                 known.put(purchase.id, Known { purchase: without_context(purchase), receipt: None });

@@ -14,7 +14,7 @@ use crate::service::bounded::within;
 /// The maximum time a buy waits for its look-up, including the wait for a free slot.
 const TIMEOUT: Duration = Duration::from_millis(250);
 /// The maximum of concurrent look-ups.
-const MAX_CONCURRENT: usize = 64;
+pub(super) const MAX_CONCURRENT: usize = 64;
 /// The pause of look-ups after one that failed or timed out: an unavailable store does not delay buys.
 const PAUSE: Duration = Duration::from_secs(1);
 /// An id whose timestamp is this close to now belongs to a first attempt: it cannot be in the store yet.

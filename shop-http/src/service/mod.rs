@@ -1,5 +1,6 @@
 //! The roles of a service.
 
+pub(crate) mod batch;
 pub(crate) mod bounded;
 pub(crate) mod entity_role;
 pub(crate) mod idempotency;

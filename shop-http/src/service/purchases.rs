@@ -13,6 +13,7 @@ use crate::auth::Policy;
 use crate::metrics::Publishing;
 use crate::options::HttpOptions;
 use crate::response::{Failure, Subject};
+use crate::service::batch::BatchPools;
 use crate::service::bounded::within;
 use crate::service::idempotency::{IdempotencyCache, Lookup, other_content};
 use crate::service::lookup::{StoreLookup, is_first_attempt};
@@ -33,9 +34,10 @@ pub(crate) struct Purchases {
     /// The last purchases that this process acknowledged, if listings wait for them.
     pub(super) recent: Option<LastPurchases>,
     /// The cache of keys. Without it the sink recognises repetitions itself.
-    known_keys: Option<IdempotencyCache>,
-    lookup: StoreLookup,
-    publishing: Publishing,
+    pub(super) known_keys: Option<IdempotencyCache>,
+    pub(super) lookup: StoreLookup,
+    pub(super) publishing: Publishing,
+    pub(crate) batches: BatchPools,
     pub(crate) policy: Policy,
 }
 
@@ -66,6 +68,7 @@ impl Purchases {
             ingest,
             local,
             clock,
+            batches: BatchPools::new(&options),
             recent: (takes_into_log && options.read_your_writes).then(LastPurchases::new),
             options,
             known_keys: takes_into_log.then(IdempotencyCache::new),
@@ -110,7 +113,7 @@ impl Purchases {
         }
     }
 
-    fn not_written(&self, error: Error, key: IdempotencyKey) -> Failure {
+    pub(super) fn not_written(&self, error: Error, key: IdempotencyKey) -> Failure {
         Failure::Write { error, key, of: self.subject() }
     }
 
@@ -175,14 +178,14 @@ impl Purchases {
     }
 
     /// The purchase that is stored under the id of `purchase`. It is cached from now on.
-    async fn look_up(&self, known: &IdempotencyCache, purchase: &Purchase) -> Option<Purchase> {
+    pub(super) async fn look_up(&self, known: &IdempotencyCache, purchase: &Purchase) -> Option<Purchase> {
         let stored = self.lookup.stored(&*self.query, purchase).await?;
         known.acknowledged(&stored, &self.receipt_of_stored(&stored));
         Some(stored)
     }
 
     /// Acknowledges `stored` again if `purchase` has the same content.
-    fn if_same(&self, purchase: &Purchase, stored: Purchase) -> Result<Acknowledged> {
+    pub(super) fn if_same(&self, purchase: &Purchase, stored: Purchase) -> Result<Acknowledged> {
         if !stored.same_content(purchase) {
             return Err(other_content());
         }

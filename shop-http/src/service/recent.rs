@@ -31,12 +31,19 @@ impl LastPurchases {
     /// Remembers an acknowledged purchase. Of two concurrent ones, the one with the higher offset counts: it is stored
     /// later.
     pub(crate) fn remember(&self, purchase: &Purchase, receipt: &Receipt) {
-        let offset = receipt.position.as_ref().map(|position| position.offset);
+        self.remember_all(std::iter::once((purchase, receipt)));
+    }
+
+    /// As [`remember`](Self::remember), for many purchases.
+    pub(crate) fn remember_all<'a>(&self, purchases: impl Iterator<Item = (&'a Purchase, &'a Receipt)>) {
         let mut last = self.last();
-        let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
-        for selector in [Selector::User(user), Selector::Name(name)] {
-            if last.peek(&selector).is_none_or(|known| known.offset <= offset) {
-                last.put(selector, LastPurchase { id: purchase.id, offset });
+        for (purchase, receipt) in purchases {
+            let offset = receipt.position.as_ref().map(|position| position.offset);
+            let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
+            for selector in [Selector::User(user), Selector::Name(name)] {
+                if last.peek(&selector).is_none_or(|known| known.offset <= offset) {
+                    last.put(selector, LastPurchase { id: purchase.id, offset });
+                }
             }
         }
     }

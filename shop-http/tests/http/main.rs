@@ -7,6 +7,7 @@ mod accounts;
 mod authorize;
 mod bad_input;
 mod bad_requests;
+mod batch;
 mod browsers;
 mod buying;
 mod connections;

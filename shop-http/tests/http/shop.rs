@@ -13,7 +13,7 @@ use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseStore};
 use shop_core::{Clock, Purchase, PurchaseId, Timestamp};
-use shop_http::{Facing, HttpOptions, Management, facing, management};
+use shop_http::{Facing, HttpOptions, Management, management, routes};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -54,7 +54,9 @@ impl Shop {
         front.clock = Arc::new(StoppedClock);
         let mut back = Management::new(faults.store(Arc::new(store.clone())), Durability::Memory, query);
         back.clock = Arc::new(StoppedClock);
-        let (facing, management) = (facing(front, options.clone()), management(back, options));
+        // As `serve` gets it.
+        let facing = Router::new().fallback_service(routes(front).options(options.clone()).into_service());
+        let management = management(back, options);
         Self { log, store, faults, facing, management }
     }
 

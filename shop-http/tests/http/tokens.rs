@@ -33,6 +33,8 @@ enum Rule {
     Own(&'static str),
     /// The same, for a row by its own id: one of another user does not exist.
     OwnById(&'static str),
+    /// The same, for each purchase of a batch, which is rejected on its line.
+    OwnByLine(&'static str),
     /// This scope.
     Scope(&'static str),
     /// Nothing, but without `operate` the response has the status alone.
@@ -54,8 +56,9 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
         (_, "/health") => Rule::Status,
         (_, "/metrics") => Rule::Scope("operate"),
-        ("POST", "/purchases") if kind == "management" => Rule::Scope("operate"),
+        ("POST", "/purchases" | "/purchases:batch") if kind == "management" => Rule::Scope("operate"),
         ("POST", "/buy" | "/purchases") => Rule::Own("purchases:write"),
+        ("POST", "/purchases:batch") => Rule::OwnByLine("purchases:write"),
         ("GET", "/getAllUserBuys/{who}" | "/purchases/{who}" | "/buyList/{who}") if is_by_name => {
             Rule::Scope("purchases:read:any")
         }
@@ -94,7 +97,10 @@ async fn services(key: SigningKey) -> Services {
         orders.place(&NewOrder::new(key, id, "tea".parse().unwrap(), 1, "2".parse().unwrap())).await.unwrap();
     }
     let roles = || (UsersRole::new(Arc::new(users.clone())), OrdersRole::new(Arc::new(orders.clone())));
-    let with_verifier = |parts: RouterBuilder| parts.authenticate(issuer.verifier()).build();
+    // As `serve` gets them.
+    let with_verifier = |parts: RouterBuilder| {
+        Router::new().fallback_service(parts.authenticate(issuer.verifier()).into_service())
+    };
     let mut facing = Facing::new(Arc::new(InMemoryLog::default().sink()), Arc::new(store.clone()));
     let mut management =
         Management::new(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
@@ -117,6 +123,7 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
     let is_listing =
         *method == Method::GET && (path.ends_with("/v1/purchases") || path.ends_with("/v1/summary"));
     let query = if is_listing { format!("?userid={user}") } else { String::new() };
+    let purchase = format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#);
     let body = match (method, path.as_str()) {
         (&Method::GET, _) => String::new(),
         (_, path) if path.ends_with("/users") => {
@@ -125,7 +132,8 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         (_, path) if path.ends_with("/orders") => {
             format!(r#"{{"user_id":{user},"product":"tea","quantity":1,"total_price":2}}"#)
         }
-        _ => format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#),
+        (_, path) if path.ends_with(":batch") => format!("[{purchase}]"),
+        _ => purchase,
     };
     let authorization = token.map(|token| format!("Bearer {token}"));
     let headers: Vec<_> =
@@ -185,6 +193,59 @@ fn invalid_tokens(issuer: &Issuer) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// A route that requires a scope.
+struct Asked<'a> {
+    app: &'a Router,
+    issuer: &'a Issuer,
+    method: &'a Method,
+    path: &'a str,
+    case: &'a str,
+}
+
+impl Asked<'_> {
+    /// The response to [`OWN`] with `scope`, about `user`.
+    async fn answer(&self, user: &str, scope: &str) -> Answer {
+        call(self.app, self.method, self.path, user, Some(&self.issuer.token(OWN, scope))).await
+    }
+
+    async fn requires_scope_of_lines(&self, scope: &str) {
+        let (case, any) = (self.case, format!("{scope}:any"));
+        for (user, scope, is_allowed) in
+            [(OWN, "", false), (OTHER, scope, false), (OWN, scope, true), (OTHER, &any, true)]
+        {
+            let answer = self.answer(user, scope).await;
+            assert_eq!(answer.status, StatusCode::OK, "{case}: {answer:?}");
+            let line = &answer.json()[0];
+            let expected = if is_allowed { "acknowledged" } else { "rejected" };
+            assert_eq!(line["status"], expected, "{case}, {user} with {scope:?}: {line}");
+            assert_eq!(line["type"] == "/problems/denied", !is_allowed, "{case}: {line}");
+        }
+    }
+
+    async fn requires_scope(&self, rule: Rule) {
+        let case = self.case;
+        let (own, any, hidden) = match rule {
+            Rule::Own(scope) => (Some(scope), format!("{scope}:any"), StatusCode::FORBIDDEN),
+            Rule::OwnById(scope) => (Some(scope), format!("{scope}:any"), StatusCode::NOT_FOUND),
+            Rule::Scope(scope) => (None, scope.to_owned(), StatusCode::FORBIDDEN),
+            Rule::Open | Rule::Status | Rule::OwnByLine(_) => unreachable!(),
+        };
+        let none = self.answer(OWN, "").await;
+        assert_eq!(none.status, hidden, "{case}: {none:?}");
+        if hidden == StatusCode::FORBIDDEN {
+            assert!(none.text.contains(own.unwrap_or(&any)), "{case}: {none:?}");
+        }
+        if let Some(own) = own {
+            let other = self.answer(OTHER, own).await;
+            assert_eq!(other.status, hidden, "{case}: {other:?}");
+            let right = self.answer(OWN, own).await;
+            assert!(right.status.is_success(), "{case}: {right:?}");
+        }
+        let allowed = self.answer(OTHER, &any).await;
+        assert!(allowed.status.is_success(), "{case}: {allowed:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_route_requires_its_scope() {
     let Services { issuer, facing, management } = services(SigningKey::ec()).await;
@@ -195,13 +256,13 @@ async fn every_route_requires_its_scope() {
             let expected = match rule {
                 Rule::Open => Value::Null,
                 Rule::Status => json!([{}, {"bearer": []}]),
-                Rule::Own(_) | Rule::OwnById(_) | Rule::Scope(_) => json!([{"bearer": []}]),
+                Rule::Own(_) | Rule::OwnById(_) | Rule::OwnByLine(_) | Rule::Scope(_) => {
+                    json!([{"bearer": []}])
+                }
             };
             assert_eq!(security, expected, "{kind} {method} {path}");
             let case = format!("{kind} {method} {path} {rule:?}");
-            let as_user = async |user: &str, scope: &str| {
-                call(app, &method, &path, user, Some(&issuer.token(OWN, scope))).await
-            };
+            let asked = Asked { app, issuer: &issuer, method: &method, path: &path, case: &case };
             let bare = call(app, &method, &path, OWN, None).await;
             if rule == Rule::Open {
                 assert!(!bare.status.is_client_error(), "{case}: {bare:?}");
@@ -209,7 +270,7 @@ async fn every_route_requires_its_scope() {
             }
             if rule == Rule::Status {
                 assert_eq!(bare.json().as_object().unwrap().len(), 1, "{case}: {bare:?}");
-                assert!(as_user(OWN, "operate").await.json().as_object().unwrap().len() > 1, "{case}");
+                assert!(asked.answer(OWN, "operate").await.json().as_object().unwrap().len() > 1, "{case}");
                 continue;
             }
             assert_eq!(
@@ -226,25 +287,10 @@ async fn every_route_requires_its_scope() {
                     "{case}"
                 );
             }
-            let (own, any, hidden) = match rule {
-                Rule::Own(scope) => (Some(scope), format!("{scope}:any"), StatusCode::FORBIDDEN),
-                Rule::OwnById(scope) => (Some(scope), format!("{scope}:any"), StatusCode::NOT_FOUND),
-                Rule::Scope(scope) => (None, scope.to_owned(), StatusCode::FORBIDDEN),
-                Rule::Open | Rule::Status => unreachable!(),
-            };
-            let none = as_user(OWN, "").await;
-            assert_eq!(none.status, hidden, "{case}: {none:?}");
-            if hidden == StatusCode::FORBIDDEN {
-                assert!(none.text.contains(own.unwrap_or(&any)), "{case}: {none:?}");
+            match rule {
+                Rule::OwnByLine(scope) => asked.requires_scope_of_lines(scope).await,
+                _ => asked.requires_scope(rule).await,
             }
-            if let Some(own) = own {
-                let other = as_user(OTHER, own).await;
-                assert_eq!(other.status, hidden, "{case}: {other:?}");
-                let right = as_user(OWN, own).await;
-                assert!(right.status.is_success(), "{case}: {right:?}");
-            }
-            let allowed = as_user(OTHER, &any).await;
-            assert!(allowed.status.is_success(), "{case}: {allowed:?}");
         }
     }
 }

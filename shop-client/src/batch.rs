@@ -1,0 +1,221 @@
+//! Many purchases in one request.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use shop_core::api::problem::kind_of_problem;
+use shop_core::api::{BatchPurchaseBody, BatchResultBody, BatchStatus};
+use shop_core::ports::publish_new_each;
+use shop_core::{Clock, SystemClock, id_from_key};
+use tokio::time::Instant;
+
+use crate::client::generate_key;
+use crate::error::{ErrorResponse, client_error};
+use crate::problem::Problem;
+use crate::response::Response;
+use crate::{
+    Error, ErrorKind, HttpErrorExt, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result,
+    ShopClient,
+};
+
+/// How long a client sends single purchases after a service without batches has responded.
+const WITHOUT_BATCHES: Duration = Duration::from_secs(60);
+
+/// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    purchases: Vec<NewPurchase>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    results: Vec<Option<Result<PublishedPurchase>>>,
+    /// The indices of the purchases that the current attempt sends.
+    sent: Vec<usize>,
+    attempts: u32,
+}
+
+/// One line of the response, as a result and as a problem.
+struct Line {
+    result: BatchResultBody,
+    problem: Problem,
+}
+
+impl Batch {
+    /// All purchases must have a key.
+    fn new(purchases: Vec<NewPurchase>) -> Arc<Self> {
+        let results = purchases.iter().map(|_| None).collect();
+        Arc::new(Self { purchases, state: Mutex::new(State { results, sent: Vec::new(), attempts: 0 }) })
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.purchases.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The body of the next attempt.
+    pub(crate) fn body(&self) -> Result<Vec<u8>> {
+        let mut state = self.state();
+        state.attempts += 1;
+        state.sent = (0..self.purchases.len()).filter(|index| state.results[*index].is_none()).collect();
+        let mut body = Vec::with_capacity(state.sent.len() * 160);
+        for index in &state.sent {
+            serde_json::to_writer(&mut body, &BatchPurchaseBody::from(&self.purchases[*index])).map_err(
+                |error| {
+                    client_error(ErrorKind::Internal, "the request body could not be written as JSON")
+                        .with_source(error)
+                },
+            )?;
+            body.push(b'\n');
+        }
+        Ok(body)
+    }
+
+    /// Keeps the results in a response.
+    ///
+    /// # Errors
+    /// When the outcome of a purchase is still unknown: the next attempt repeats it.
+    pub(crate) fn judged(&self, answer: Response) -> Result<Response> {
+        let lines: Option<Vec<Line>> =
+            answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parsed).collect();
+        let mut state = self.state();
+        let sent = std::mem::take(&mut state.sent);
+        let lines = lines.filter(|lines| {
+            lines.len() == sent.len()
+                && lines.iter().enumerate().all(|(index, line)| line.result.line == index)
+        });
+        let Some(lines) = lines else {
+            return Err(answer.unreadable("the response is not one of this service: check the address"));
+        };
+        let mut failed = None;
+        for (index, line) in sent.into_iter().zip(lines) {
+            let result = published(&self.purchases[index], line, state.attempts);
+            match result {
+                Err(error) if error.is_retryable() => failed = Some(error),
+                result => state.results[index] = Some(result),
+            }
+        }
+        failed.map_or(Ok(answer), Err)
+    }
+
+    /// The results; `error` is that of purchases without one.
+    fn take_results(&self, error: Option<&Error>) -> Vec<Result<PublishedPurchase>> {
+        let missing = || {
+            Err(error.cloned().unwrap_or_else(|| client_error(ErrorKind::Internal, "a result is missing")))
+        };
+        let results = std::mem::take(&mut self.state().results);
+        results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+    }
+}
+
+fn parsed(line: &[u8]) -> Option<Line> {
+    let result: BatchResultBody = serde_json::from_slice(line).ok()?;
+    let problem = match result.status {
+        BatchStatus::Acknowledged => Problem::default(),
+        _ => serde_json::from_slice(line).ok()?,
+    };
+    Some(Line { result, problem })
+}
+
+/// The result of `purchase`, after so many attempts.
+fn published(purchase: &NewPurchase, line: Line, attempts: u32) -> Result<PublishedPurchase> {
+    let Line { result, problem } = line;
+    let key = purchase.key.clone().unwrap_or_else(generate_key);
+    let id = id_from_key(&purchase.user_id, &key);
+    if let (BatchStatus::Acknowledged, Some(receipt)) = (result.status, result.receipt) {
+        if receipt.id != id {
+            let message = "the response contains another purchase";
+            return Err(client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown));
+        }
+        let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
+        let purchase = purchase
+            .clone()
+            .with_timestamp(time)
+            .with_key(key)
+            .into_purchase(time, || SystemClock.fresh_id());
+        return Ok(PublishedPurchase::new(purchase, receipt.into()).with_attempts(attempts));
+    }
+    let kind = problem.uri.as_deref().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);
+    let message =
+        problem.detail.clone().unwrap_or_else(|| "the service did not record the purchase".to_owned());
+    let outcome = match result.status {
+        BatchStatus::Rejected => Outcome::NotApplied,
+        _ => problem.outcome().unwrap_or(Outcome::Unknown),
+    };
+    let error = client_error(kind, message).with_outcome(outcome).with_attempts(attempts);
+    let response = ErrorResponse { problem: Some(problem), ..ErrorResponse::new(status_of(kind).as_u16()) };
+    Err(response.into_source_of(error))
+}
+
+/// The status that the error of a single purchase has.
+const fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Denied => StatusCode::FORBIDDEN,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Whether a service has batches.
+#[derive(Debug, Default)]
+pub(crate) struct Batches(Mutex<Option<Instant>>);
+
+impl Batches {
+    /// Whether it was not seen lately that there are none.
+    fn are_expected(&self) -> bool {
+        let without = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        without.is_none_or(|since| since.elapsed() >= WITHOUT_BATCHES)
+    }
+
+    fn are_missing(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+impl ShopClient {
+    /// Sends all purchases in one request, and those whose outcome is unknown again. A service without batches gets
+    /// single purchases; one that refuses so many at once gets them in halves.
+    pub(crate) async fn send_batch(
+        &self,
+        mut purchases: Vec<NewPurchase>,
+        context: Option<&RequestContext>,
+    ) -> Vec<Result<PublishedPurchase>> {
+        for purchase in &mut purchases {
+            purchase.key.get_or_insert_with(generate_key);
+        }
+        let (mut left, mut results) = (vec![purchases], Vec::new());
+        while let Some(mut part) = left.pop() {
+            if part.len() < 2 || !self.inner.batches.are_expected() {
+                results.extend(publish_new_each(self, &part, context).await);
+                continue;
+            }
+            let batch = Batch::new(part.clone());
+            let sent = self.send(self.inner.transport.batch(Arc::clone(&batch)), context).await;
+            match sent.as_ref().map_err(Error::kind) {
+                Err(ErrorKind::TooLarge) => {
+                    let second = part.split_off(part.len() / 2);
+                    left.extend([second, part]);
+                }
+                Err(ErrorKind::Unsupported) if sent.as_ref().is_err_and(is_without_route) => {
+                    self.inner.batches.are_missing();
+                    left.push(part);
+                }
+                _ => results.extend(batch.take_results(sent.as_ref().err())),
+            }
+        }
+        results
+    }
+}
+
+/// Whether there is no such path, or no such method of another one.
+fn is_without_route(error: &Error) -> bool {
+    matches!(error.status(), Some(404 | 405)) && error.outcome() == Outcome::NotApplied
+}

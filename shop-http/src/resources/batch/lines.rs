@@ -1,0 +1,98 @@
+//! Splits the body of a batch into purchases, without reading these.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::response::Failure;
+
+/// The text of a purchase, and the index of its line or element.
+pub(super) type Line<'a> = (usize, &'a [u8]);
+
+/// The lines of NDJSON that are not blank.
+///
+/// # Errors
+/// When there are more than `limit`.
+pub(super) fn of_ndjson(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, Failure> {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).enumerate();
+    let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).take(limit.saturating_add(1)).collect();
+    if lines.len() > limit { Err(Failure::TooManyPurchases(limit)) } else { Ok(lines) }
+}
+
+/// The elements of a JSON array.
+///
+/// # Errors
+/// When it is none, or has more than `limit`.
+pub(super) fn of_array(body: &[u8], limit: usize) -> Result<Vec<Line<'_>>, Failure> {
+    let (mut elements, mut is_too_long) = (Vec::new(), false);
+    let text = std::str::from_utf8(body).map_err(|error| Failure::NoArray(error.to_string()))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read =
+        Elements { limit, elements: &mut elements, is_too_long: &mut is_too_long }.deserialize(&mut json);
+    match read.and_then(|()| json.end()) {
+        Ok(()) => Ok(elements),
+        Err(_) if is_too_long => Err(Failure::TooManyPurchases(limit)),
+        Err(error) => Err(Failure::NoArray(error.to_string())),
+    }
+}
+
+struct Elements<'a, 'de> {
+    limit: usize,
+    elements: &'a mut Vec<Line<'de>>,
+    is_too_long: &'a mut bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Elements<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+        while let Some(element) = array.next_element::<&RawValue>()? {
+            if self.elements.len() == self.limit {
+                *self.is_too_long = true;
+                return Err(A::Error::custom("too many elements"));
+            }
+            self.elements.push((self.elements.len(), element.get().as_bytes()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blank_lines_count_but_have_no_result() {
+        let lines = of_ndjson(b"{}\r\n\n  {\"a\":1} \n[", 3).unwrap();
+        assert_eq!(lines, [(0, &b"{}"[..]), (2, b"{\"a\":1}"), (3, b"[")]);
+        assert!(of_ndjson(b" \n", 0).unwrap().is_empty());
+        assert!(matches!(of_ndjson(b"1\n2\n", 1), Err(Failure::TooManyPurchases(1))));
+    }
+
+    #[test]
+    fn the_elements_of_an_array_are_its_lines() {
+        assert_eq!(
+            of_array(b" [{\"a\": [1, 2]} , 5]", 2).unwrap(),
+            [(0, &b"{\"a\": [1, 2]}"[..]), (1, b"5")]
+        );
+        assert!(matches!(of_array(b"[1,2,3", 2), Err(Failure::TooManyPurchases(2))));
+        let deep = "[".repeat(100_000);
+        for text in ["", "{}", "[1", "[1]x", "[1 2]", &deep] {
+            assert!(matches!(of_array(text.as_bytes(), 9), Err(Failure::NoArray(_))), "{text:.10}");
+        }
+        assert!(of_array(b"[\"\xff\"]", 9).is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! `POST /v1/purchases:batch`: accepts many purchases, with one result each.
+
+mod lines;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use shop_core::api::{BatchResultBody, BatchStatus, NDJSON};
+use shop_core::{NewPurchase, UserId};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::auth::{Action, Caller};
+use crate::dialect::{Dialect, RequestDialect};
+use crate::header_names::IDEMPOTENCY_KEY;
+use crate::request;
+use crate::request::Strict;
+use crate::response::Failure;
+use crate::response::failure_log::FailedBy;
+use crate::response::json::no_json;
+use crate::server::pools::HeldBytes;
+use crate::server::rates::Charge;
+use crate::service::Purchases;
+use crate::service::batch::{BatchResult, InBatch};
+use crate::service_kind::ServiceKind;
+
+use lines::Line;
+
+/// The number of purchases that are published together. Other requests are served in between.
+const CHUNK: usize = 1_000;
+/// The typical size of a result.
+const RESULT_BYTES: usize = 288;
+/// The maximum number of characters in a detail of a response that is larger than usual.
+const SHORT_DETAIL: usize = 64;
+
+pub(crate) async fn post(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    request: Request,
+) -> Response {
+    buy(&purchases, dialect, request).await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+async fn buy(purchases: &Purchases, dialect: &Dialect, request: Request) -> Result<Response, Failure> {
+    let (Parts { headers, uri, extensions, .. }, body) = request.into_parts();
+    let caller = Caller::of(&extensions);
+    let is_ndjson = match check(purchases, &caller, &headers) {
+        Ok(is_ndjson) => is_ndjson,
+        Err(failure) => {
+            request::body::read_on(&headers, body).await;
+            return Err(failure);
+        }
+    };
+    let _place = purchases.batches.admit()?;
+    let mut held = purchases.batches.hold(0)?;
+    let mut hold = |bytes| purchases.batches.hold(bytes).map(|more| held.merge(more));
+    let options = &purchases.options;
+    let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
+    Strict::from_uri(&uri, &[])?.finish(Some(()))?;
+    let charge = extensions.get::<Charge>();
+    let limit = charge.map_or(usize::MAX, Charge::max_purchases).min(options.max_batch_purchases);
+    let lines = if is_ndjson { lines::of_ndjson(&body, limit) } else { lines::of_array(&body, limit) }?;
+    if let Some(charge) = charge {
+        charge.purchases(lines.len())?;
+    }
+    hold(lines.len() * RESULT_BYTES)?;
+
+    let context = request::purchase::context(&headers);
+    // Later chunks are not begun, so that the response is in time.
+    let deadline = Instant::now() + options.publish_timeout;
+    let (mut results, mut users) = (Results::new(is_ndjson, lines.len()), Users::default());
+    for chunk in lines.chunks(CHUNK) {
+        let (new, failures) = read(purchases, dialect, &caller, chunk, &mut users);
+        let bought = purchases.buy_many(new, context.as_deref(), deadline).await;
+        let (mut bought, mut failures) = (bought.into_iter(), failures.into_iter().peekable());
+        for (line, _) in chunk {
+            let result = match failures.next_if(|(failed, _)| failed == line) {
+                Some((_, failure)) => Some(Err(failure)),
+                None => bought.next(),
+            };
+            results.add(*line, result, dialect)?;
+        }
+    }
+    caller.note_batch(users.only.as_ref().filter(|_| !users.are_several), lines.len(), users.denied);
+    Ok(results.respond(held))
+}
+
+/// Checks what is known before the body is read. Returns whether it is NDJSON.
+fn check(purchases: &Purchases, caller: &Caller, headers: &axum::http::HeaderMap) -> Result<bool, Failure> {
+    if purchases.kind == ServiceKind::Management {
+        // Past the log.
+        purchases.policy.check(caller, &Action::Operate)?;
+    }
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        let text = "is for one purchase: give each purchase of a batch its own `key`";
+        return Err(Failure::field("Idempotency-Key", text));
+    }
+    request::body::is_ndjson(headers)
+}
+
+/// The users of a batch, for the audit log.
+#[derive(Default)]
+struct Users {
+    only: Option<UserId>,
+    are_several: bool,
+    denied: usize,
+}
+
+/// The purchases of `lines`, and the failures of the other lines, both in their order.
+fn read(
+    purchases: &Purchases,
+    dialect: &Dialect,
+    caller: &Caller,
+    lines: &[Line<'_>],
+    users: &mut Users,
+) -> (Vec<NewPurchase>, Vec<(usize, Failure)>) {
+    let (mut new, mut failures) = (Vec::with_capacity(lines.len()), Vec::new());
+    for (line, text) in lines {
+        let purchase = request::purchase::read_line(text, dialect, &*purchases.clock);
+        let allowed = purchase.and_then(|purchase| {
+            let user = &purchase.user_id;
+            users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
+            if purchases.kind == ServiceKind::Facing {
+                let decision = purchases.policy.decide(caller, &Action::Buy(user));
+                users.denied += usize::from(decision.is_err());
+                decision?;
+            }
+            Ok(purchase)
+        });
+        match allowed {
+            Ok(purchase) => new.push(purchase),
+            Err(failure) => failures.push((*line, failure)),
+        }
+    }
+    (new, failures)
+}
+
+/// The body of the response: an array, or one result per line.
+struct Results {
+    is_ndjson: bool,
+    text: Vec<u8>,
+    /// The number of bytes that are held for them.
+    held: usize,
+    /// The cause of the first purchase that was not recorded, for the log.
+    failed_by: Option<FailedBy>,
+}
+
+impl Results {
+    fn new(is_ndjson: bool, count: usize) -> Self {
+        let held = count * RESULT_BYTES;
+        let mut text = Vec::with_capacity(held);
+        if !is_ndjson {
+            text.push(b'[');
+        }
+        Self { is_ndjson, text, held, failed_by: None }
+    }
+
+    fn add(&mut self, line: usize, result: Option<BatchResult>, dialect: &Dialect) -> Result<(), Failure> {
+        let result = match result {
+            Some(Ok(InBatch { receipt, timestamp, is_replayed })) => {
+                let mut result = BatchResultBody::new(line, BatchStatus::Acknowledged);
+                result.id = Some(receipt.id);
+                result.timestamp = Some(timestamp);
+                result.replayed = is_replayed;
+                result.receipt = Some(receipt.into());
+                result
+            }
+            Some(Err(failure)) => {
+                self.failed_by = self.failed_by.take().or_else(|| failure.cause());
+                let mut result = failure.of_line(line, dialect);
+                // Beyond what is held for the response, results are short.
+                if self.text.len() > self.held {
+                    result.errors.clear();
+                    result.detail = result.detail.map(|detail| detail.chars().take(SHORT_DETAIL).collect());
+                }
+                result
+            }
+            None => return Err(Failure::Panicked),
+        };
+        if !self.is_ndjson && self.text.len() > 1 {
+            self.text.push(b',');
+        }
+        if let Err(error) = serde_json::to_writer(&mut self.text, &result) {
+            drop(no_json(error));
+            return Err(Failure::Panicked);
+        }
+        if self.is_ndjson {
+            self.text.push(b'\n');
+        }
+        Ok(())
+    }
+
+    /// The response. `held` is released when it is sent.
+    fn respond(mut self, held: OwnedSemaphorePermit) -> Response {
+        if !self.is_ndjson {
+            self.text.push(b']');
+        }
+        let media = if self.is_ndjson { NDJSON } else { "application/json" };
+        let body = Bytes::from_owner(HeldBytes::new(self.text.into(), Arc::new(held)));
+        let media = [(header::CONTENT_TYPE, HeaderValue::from_static(media))];
+        let mut response = (StatusCode::OK, media, Body::from(body)).into_response();
+        if let Some(failed_by) = self.failed_by {
+            response.extensions_mut().insert(failed_by);
+        }
+        response
+    }
+}
