@@ -16,7 +16,7 @@ use crate::usage::{as_f64, median, quantile};
 /// The name of a load in a child process.
 pub(crate) const RUN: &str = "load";
 
-/// Repeated `POST /buy` requests.
+/// Repeated requests that buy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Load {
     /// The server.
@@ -25,6 +25,8 @@ pub struct Load {
     pub connections: usize,
     /// The duration, after a quarter of it as warm-up.
     pub time: Duration,
+    /// The number of purchases in a request: 1 for `POST /buy`, more for `POST /v1/purchases:batch`.
+    pub batch: usize,
     /// The number of requests per second over all connections; unlimited by default.
     pub rate: Option<f64>,
 }
@@ -82,7 +84,9 @@ impl Load {
         // Staggered start.
         let mut due = begun + pause.unwrap_or_default().mul_f64(number as f64 / self.connections as f64);
         let mut connection = Connection::open(self.address).await;
-        let request = buy(&format!("user-{number:05}"));
+        let user = format!("user-{number:05}");
+        let (request, expected) =
+            if self.batch > 1 { (batch(&user, self.batch), 200) } else { (buy(&user), 201) };
         let (mut answered, mut times) = (0, Vec::new());
         loop {
             if let Some(pause) = pause {
@@ -94,7 +98,12 @@ impl Load {
                 return (answered, times);
             }
             let answer = connection.send(&request).await;
-            assert_eq!(answer.status, 201, "{}", String::from_utf8_lossy(answer.body));
+            assert_eq!(answer.status, expected, "{}", String::from_utf8_lossy(answer.body));
+            // Each response would cost as much as sending it.
+            if self.batch > 1 && answered % 16 == 0 {
+                let acknowledged = String::from_utf8_lossy(answer.body).matches("\"acknowledged\"").count();
+                assert_eq!(acknowledged, self.batch);
+            }
             answered += 1;
             let now = Instant::now();
             if sent >= warm && now <= end {
@@ -109,6 +118,18 @@ impl Load {
 pub fn buy(user: &str) -> Vec<u8> {
     let body = format!(r#"{{"username":"Ada {user}","userid":"{user}","price":1195.30}}"#);
     let head = "POST /buy HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ncontent-length: ";
+    format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// `POST /v1/purchases:batch` of so many users, as NDJSON.
+#[must_use]
+pub fn batch(prefix: &str, purchases: usize) -> Vec<u8> {
+    let line = |number| {
+        let price = format!("{}.{:02}", number % 2_000, number % 100);
+        format!("{{\"username\":\"Ada {number}\",\"userid\":\"{prefix}-{number}\",\"price\":{price}}}\n")
+    };
+    let body: String = (0..purchases).map(line).collect();
+    let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: shop\r\ncontent-type: application/x-ndjson\r\ncontent-length: ";
     format!("{head}{}\r\n\r\n{body}", body.len()).into_bytes()
 }
 

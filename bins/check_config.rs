@@ -182,7 +182,10 @@ impl Parts {
     ) {
         let check = async {
             let opened = opening.await?;
-            let state = in_time(opened.port.projection.check()).await;
+            let state = match opened.port.to_be_made {
+                true => Ok(State::ToBeMade),
+                false => in_time(opened.port.projection.check()).await,
+            };
             Ok((opened.close().await, state))
         };
         self.add(what, backend::for_store(settings).store_file(what), check).await;
@@ -220,7 +223,10 @@ impl Parts {
 async fn purchases(backend: &dyn Backend) -> Result<(String, Result<State>)> {
     let opened = backend.purchases().await?;
     let (writes, reads) = (&opened.port.store, &opened.port.query);
-    let state = in_time(async { writes.check().await.and(reads.check_reads().await) }).await;
+    let state = match opened.port.to_be_made {
+        true => Ok(State::ToBeMade),
+        false => in_time(async { writes.check().await.and(reads.check_reads().await) }).await,
+    };
     Ok((opened.close().await, state))
 }
 

@@ -20,7 +20,7 @@
 //! | `error` | the error of a binary, and its exit code |
 
 #![cfg_attr(
-    not(all(feature = "embedded", feature = "kafka", feature = "mongodb")),
+    not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")),
     allow(dead_code, reason = "a build without a backend does not read its settings")
 )]
 

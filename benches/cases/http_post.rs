@@ -10,17 +10,22 @@ use crate::server::{EDGE_ONLY, Server};
 use crate::usage::{as_f64, median, memory_of, processor_seconds_of};
 
 /// The result of one run: the load, and the cost to the server.
-struct Measured {
-    loaded: Loaded,
+pub(super) struct Measured {
+    pub(super) loaded: Loaded,
     /// Microseconds of processor time per request.
-    processor: f64,
-    memory: f64,
+    pub(super) processor: f64,
+    pub(super) memory: f64,
 }
 
 fn measure(server: &Server, connections: usize, time: Duration) -> Measured {
+    measure_batches(server, connections, time, 1)
+}
+
+/// Measures requests of this many purchases.
+pub(super) fn measure_batches(server: &Server, connections: usize, time: Duration, batch: usize) -> Measured {
     let process = server.process();
     let before = processor_seconds_of(&process);
-    let load = Load { address: server.address(), connections, time, rate: None };
+    let load = Load { address: server.address(), connections, time, batch, rate: None };
     let loaded: Loaded = Run::new(load::RUN, &load).in_own_process();
     let processor = (processor_seconds_of(&process) - before) * 1e6 / as_f64(loaded.answered);
     Measured { loaded, processor, memory: memory_of(&process).unwrap().peak }
@@ -94,7 +99,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     }
 }
 
-fn median_of(runs: &[Measured], part: fn(&Measured) -> f64) -> f64 {
+pub(super) fn median_of(runs: &[Measured], part: fn(&Measured) -> f64) -> f64 {
     median(runs.iter().map(part).collect())
 }
 

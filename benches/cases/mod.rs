@@ -1,5 +1,6 @@
 //! The measurements, one module each. Each returns rows, and prints what it skips.
 
+pub mod batch;
 mod collection;
 pub mod freshness;
 pub mod hot_path;

@@ -61,12 +61,13 @@ const fn part(name: &'static str, title: &'static str, bench: Option<&'static st
     Part { name, title, bench }
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     part("kafka-to-mongodb", "From Kafka into MongoDB", Some("kafka_to_mongodb")),
     part("hot-path", "From the log into the store", Some("consume_to_insert")),
     part("mock-cluster", "From Kafka's client into nothing", Some("mock_cluster")),
     part("publish", "Into the embedded log", Some("publish")),
     part("http-post", "POST /buy", Some("http_post")),
+    part("batch", "POST /v1/purchases:batch", Some("batch")),
     part("authentication", "A verified token", Some("authentication")),
     part("freshness", "Until it is in a listing", Some("freshness")),
     part("listing", "Listings", Some("listing")),

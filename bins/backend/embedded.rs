@@ -41,7 +41,7 @@ impl Backend for Embedded<'_> {
         let closed = Box::pin(store.closed());
         let (query, erase) = (Arc::new(store.clone()), Arc::new(store.clone()));
         let (store, durability) = (Arc::new(store), Durability::LocalDisk);
-        let port = PurchasesStore { store, query, erase, durability, unreadable: None };
+        let port = PurchasesStore { store, query, erase, durability, unreadable: None, to_be_made: false };
         Ok(self.opened(port, "store", closed))
     }
 
@@ -87,6 +87,10 @@ impl Backend for Embedded<'_> {
 
     async fn restore(&self, from: &Path) -> Result<Vec<CopiedFile>> {
         copied(embedded::restore(from, &self.0.data_dir).await)
+    }
+
+    async fn vacuum(&self) -> Result<()> {
+        embedded::vacuum(&self.0.data_dir).await.map_err(CliError::about(ABOUT))
     }
 
     fn log_file(&self, topic: Topic<'_>) -> Option<PathBuf> {

@@ -9,7 +9,9 @@ mod mongodb;
 #[cfg(feature = "kafka")]
 mod oauth;
 mod port;
-#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 mod unsupported;
 
 use crate::settings::Settings;
@@ -41,12 +43,14 @@ pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
 
 /// The backend of purchases, users and orders, by the settings.
 pub(crate) fn for_store(settings: &Settings) -> Box<dyn Backend + '_> {
-    match &settings.mongodb_uri {
+    match (&settings.mongodb_uri, &settings.postgres_url) {
         #[cfg(feature = "mongodb")]
-        Some(uri) => Box::new(mongodb::Mongodb { settings, uri, client: std::sync::OnceLock::new() }),
+        (Some(uri), _) => Box::new(mongodb::Mongodb { settings, uri, client: std::sync::OnceLock::new() }),
+        #[cfg(feature = "postgres")]
+        (None, Some(url)) => Box::new(postgres::Postgres { settings, url }),
         #[cfg(feature = "embedded")]
-        None => Box::new(embedded::Embedded(settings)),
-        #[cfg(not(all(feature = "embedded", feature = "mongodb")))]
+        (None, None) => Box::new(embedded::Embedded(settings)),
+        #[cfg(not(all(feature = "embedded", feature = "mongodb", feature = "postgres")))]
         _ => Box::new(unsupported::Unsupported(settings)),
     }
 }

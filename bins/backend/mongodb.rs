@@ -38,6 +38,7 @@ impl Backend for Mongodb<'_> {
             erase: Arc::new(store.clone()),
             store: Arc::new(store),
             durability: Durability::Replicated,
+            to_be_made: false,
         };
         Ok(opened(port, &namespace))
     }

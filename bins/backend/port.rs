@@ -75,6 +75,11 @@ pub(crate) trait Backend: Send + Sync {
         Err(CliError::new("restore is for embedded files: restore the servers with their own tools").usage())
     }
 
+    /// Rewrites the files of purchases and users, so that unused parts have no erased content. Servers have none.
+    async fn vacuum(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The file of a topic's log, if it has one.
     fn log_file(&self, _topic: Topic<'_>) -> Option<PathBuf> {
         None
@@ -167,8 +172,10 @@ pub(crate) struct PurchasesStore {
     pub(crate) query: Arc<dyn PurchaseQuery>,
     pub(crate) erase: Arc<dyn PurchaseErase>,
     pub(crate) durability: Durability,
-    /// The number of documents read that are not purchases, if the backend counts them.
+    /// The number of documents or rows read that are not purchases, if the backend counts them.
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
+    /// Whether it does not exist yet, and a service creates it.
+    pub(crate) to_be_made: bool,
 }
 
 /// A store of users or of orders, with all its ports. It consumes the events `R`.
@@ -176,6 +183,8 @@ pub(crate) struct EntityStore<S: ?Sized, R: Record> {
     pub(crate) store: Arc<S>,
     pub(crate) outbox: Arc<dyn Outbox>,
     pub(crate) projection: Arc<dyn RecordStore<R>>,
+    /// As in [`PurchasesStore`].
+    pub(crate) to_be_made: bool,
 }
 
 impl<S: ?Sized, R: Record> EntityStore<S, R> {
@@ -187,6 +196,7 @@ impl<S: ?Sized, R: Record> EntityStore<S, R> {
             store: as_store(store),
             outbox: with_failpoints::<dyn Outbox>(outbox),
             projection: with_failpoints::<dyn RecordStore<R>>(projection),
+            to_be_made: false,
         }
     }
 }

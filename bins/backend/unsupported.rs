@@ -13,6 +13,7 @@ impl Backend for Unsupported<'_> {
         CliError::all(missing_features(
             settings.kafka_bootstrap_servers.is_some(),
             settings.mongodb_uri.is_some(),
+            settings.postgres_url.is_some(),
         ))
     }
 }

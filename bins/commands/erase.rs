@@ -33,6 +33,10 @@ pub(super) async fn run(settings: &Settings, command: &EraseUser) -> Result<()> 
     if let Some(number) = number(&command.user).filter(|_| keeps_users) {
         erasure.user(settings, number, &mut report).await?;
     }
+    if command.vacuum && !command.dry_run {
+        erasure.progress.show("rewriting the files of purchases and users".to_owned());
+        backend::for_store(settings).vacuum().await?;
+    }
     drop(erasure);
     if !command.dry_run {
         let Report { purchases, user, records, dead_letters, .. } = report;

@@ -1,14 +1,18 @@
-//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`.
+//! The commands of management: `migrate`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
+//! `import`, `export`.
 
 mod backup;
 mod dlq;
 mod doctor;
 mod erase;
+mod export;
 mod groups;
+mod import;
 mod open;
 mod output;
 mod park;
 mod replay;
+mod rows;
 mod text;
 mod verify;
 
@@ -39,6 +43,13 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
         // An erasure that was stopped is completed when it is run again.
         Command::EraseUser(command) => {
             shutdown.run_until_cancelled(Box::pin(erase::run(settings, command))).await
+        }
+        // An import that was stopped publishes nothing twice when it is run again.
+        Command::Import(command) => {
+            shutdown.run_until_cancelled(Box::pin(import::run(settings, command))).await
+        }
+        Command::Export(command) => {
+            shutdown.run_until_cancelled(Box::pin(export::run(settings, command))).await
         }
         Command::Backup(into) => shutdown.run_until_cancelled(backup::backup(settings, into)).await,
         Command::Restore(from) => shutdown.run_until_cancelled(backup::restore(settings, from)).await,

@@ -42,7 +42,7 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
 
     /// Rows that this process stores. It publishes their events to `own`, and consumes those in `subscribed`.
     fn local(store: EntityStore<S, R>, own: &TopicLog, subscribed: &TopicLog, group: &str) -> Self {
-        let EntityStore { store, outbox, projection } = store;
+        let EntityStore { store, outbox, projection, .. } = store;
         let mut role = EntityRole::new(store);
         role.subscribed_topic = Some(subscribed.topic.clone());
         let event_writer = with_failpoints(own.log.writer());
@@ -61,7 +61,7 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         let Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) = &self.local else {
             return Ok(());
         };
-        self.role.is_local = settings.mongodb_uri.is_none();
+        self.role.is_local = !settings.has_store_server();
         let relay = Relay::new(Arc::clone(outbox), Arc::clone(event_writer), RelayOptions::default());
         self.role.relay = Some(background.relay(relay));
         if settings.ingests() {

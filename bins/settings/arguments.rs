@@ -12,6 +12,7 @@ use shop_core::log::RecordPosition;
 use super::command::{Action, Command, DlqCommand, Selection};
 use super::erase_arguments::EraseArguments;
 use super::file_arguments::{FolderArguments, GroupsArguments};
+use super::transfer_arguments::{ExportArguments, ImportArguments};
 use super::variables::Variables;
 use crate::roles::ProcessRole;
 
@@ -119,6 +120,34 @@ enum Subcommand {
     /// It exits with 0, 2 for wrong options or settings, and with 3 when a server is unavailable, or there is no log or
     /// store.
     Erase(EraseArguments),
+    /// Publishes the purchases of a file to the log, each once, however often it is run
+    ///
+    /// A line of NDJSON is a JSON object, a row of CSV has the columns that its header names: username, userid, price, and
+    /// optionally timestamp, id and key. An id stays the purchase's id, as `export` writes it, and a key makes the id as in
+    /// the HTTP API. A purchase without either gets an id from its line number and its content: do not insert lines
+    /// before it between two runs. Stored purchases are not stored again.
+    ///
+    /// Each line is checked: one that is not valid is reported with its number, and the others are imported. It can be
+    /// stopped and run again, from the beginning or with --from-line, and runs beside services. It needs a log that a
+    /// service has created.
+    ///
+    /// management import purchases.ndjson
+    /// zcat purchases.csv.gz | management import - --format csv
+    ///
+    /// It exits with 0, 1 when lines were rejected, 2 for wrong options or settings or a wrong header, 3 when a server is
+    /// unavailable or there is no file or log. It takes the settings of the service.
+    Import(ImportArguments),
+    /// Writes the stored purchases to standard output, as `import` reads them
+    ///
+    /// It reads what is stored: purchases that are still in the log are not exported. Ids, prices with their scale, and
+    /// times are written exactly.
+    ///
+    /// management export > purchases.ndjson
+    /// management export --userid u1 --format csv
+    ///
+    /// It exits with 0, 1 when entries of the store cannot be read (management doctor names them), 2 for wrong options or
+    /// settings, 3 when a server is unavailable or there is no store. It takes the settings of the service.
+    Export(ExportArguments),
 }
 
 #[derive(Debug, Conf)]
@@ -269,6 +298,8 @@ impl Management {
             Some(Subcommand::Backup(arguments)) => arguments.into_parts(Command::Backup),
             Some(Subcommand::Restore(arguments)) => arguments.into_parts(Command::Restore),
             Some(Subcommand::Erase(arguments)) => arguments.into_parts(),
+            Some(Subcommand::Import(arguments)) => arguments.into_parts(),
+            Some(Subcommand::Export(arguments)) => arguments.into_parts(),
             Some(Subcommand::Replay(arguments)) => (Command::Replay(arguments.role), arguments.settings),
             Some(Subcommand::Dlq(arguments)) => {
                 let (SelectionArguments { topic, mut selection, settings }, action) =
@@ -303,8 +334,10 @@ const SWITCHES: [&str; 8] =
     ["--check-config", "--healthcheck", "--json", "--man", "--help", "-h", "--version", "-V"];
 
 /// The names of the commands.
-const COMMANDS: [&str; 9] =
-    ["migrate", "verify", "doctor", "replay", "dlq", "groups", "backup", "restore", "erase"];
+const COMMANDS: [&str; 11] = [
+    "migrate", "verify", "doctor", "replay", "dlq", "groups", "backup", "restore", "erase", "import",
+    "export",
+];
 
 /// Moves settings before a command behind it: a command parses the settings that follow it. Returns whether there is a
 /// command.

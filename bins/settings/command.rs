@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use conf::Conf;
@@ -36,6 +37,49 @@ pub(crate) enum Command {
     Restore(PathBuf),
     /// Erase a user.
     EraseUser(EraseUser),
+    /// Publish the purchases of a file.
+    Import(Import),
+    /// Write the stored purchases to standard output.
+    Export(Export),
+}
+
+/// An import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Import {
+    /// The file; `-` for standard input.
+    pub(crate) file: PathBuf,
+    pub(crate) format: FileFormat,
+    /// The first line to import, from 1.
+    pub(crate) from_line: u64,
+}
+
+/// An export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Export {
+    /// The user; `None` for all.
+    pub(crate) user: Option<UserId>,
+    pub(crate) format: FileFormat,
+}
+
+/// The format of a file of purchases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileFormat {
+    /// One JSON object per line.
+    Ndjson,
+    /// Rows below a header with the names of the columns.
+    Csv,
+}
+
+impl FromStr for FileFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "ndjson" => Ok(Self::Ndjson),
+            "csv" => Ok(Self::Csv),
+            _ => Err("choose ndjson or csv"),
+        }
+    }
 }
 
 /// The erasure of a user.
@@ -44,6 +88,8 @@ pub(crate) struct EraseUser {
     pub(crate) user: UserId,
     /// Whether to count only.
     pub(crate) dry_run: bool,
+    /// Whether to rewrite the embedded files afterwards.
+    pub(crate) vacuum: bool,
 }
 
 /// An action on the groups of a topic.

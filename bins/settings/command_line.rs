@@ -31,7 +31,7 @@ const GROUPS: [(&str, &str); 8] = [
     ("Instead of serving", "check_config"),
     ("HTTP", "host"),
     ("Log: Kafka or embedded", "data_dir"),
-    ("Store: MongoDB or embedded", "mongodb_uri"),
+    ("Store: MongoDB, PostgreSQL or embedded", "mongodb_uri"),
     ("Facing", "management_url"),
     ("Roles, users and orders", "dialect"),
     ("Logging", "log_level"),
@@ -103,16 +103,24 @@ fn readable(command: Command, settings: &[Setting], is_root: bool) -> Command {
         })
         .collect();
     let more = match is_root {
-        true => "MONGODB_URI names MongoDB. `--help` lists all settings and their variables.",
+        true => {
+            "MONGODB_URI names MongoDB, POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables."
+        }
         false => "The settings of the service apply too: `--help` lists them.",
     };
+    // Management has subcommands.
+    let is_facing = !command.has_subcommands();
+    let is_common =
+        |setting: &Setting, long: &str| COMMON.contains(&long) && (is_facing || setting.group != "Facing");
     command
         .after_help(more)
         .after_long_help(format!("Environment variables without a flag:\n{variables}"))
         .mut_args(|arg| {
             let long = arg.get_long().unwrap_or_default().to_owned();
             match settings.iter().find(|setting| setting.flag.as_ref() == Some(&long)) {
-                Some(_) if long == "json" || is_root && COMMON.contains(&&*long) => readable_argument(arg),
+                Some(setting) if long == "json" || is_root && is_common(setting, &long) => {
+                    readable_argument(arg)
+                }
                 Some(setting) => readable_argument(arg).help_heading(setting.group).hide_short_help(true),
                 None => readable_argument(arg),
             }
@@ -185,6 +193,7 @@ fn value_fault(fault: &str) -> String {
     }
     match fault {
         "'<role>' must be provided" => "management replay: name a role: users or orders".to_owned(),
+        "'<file>' must be provided" => "management import: name a file, or - for standard input".to_owned(),
         "'<group>' must be provided" => "management groups: name the group".to_owned(),
         "'<folder>' must be provided" => {
             "management backup and restore: name the folder of the backup".to_owned()

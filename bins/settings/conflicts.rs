@@ -10,7 +10,7 @@ use crate::auth::AuthMode;
 use crate::roles::ProcessRole;
 
 /// The backends that the settings select and this program was built without.
-pub(crate) fn missing_features(kafka: bool, mongodb: bool) -> Vec<String> {
+pub(crate) fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
     let without = |what: &str, setting: &str, embedded: &str| {
         format!(
             "{setting} (or another name of it) selects {what}, but this program was built without it: unset \
@@ -25,7 +25,14 @@ pub(crate) fn missing_features(kafka: bool, mongodb: bool) -> Vec<String> {
     if mongodb && cfg!(not(feature = "mongodb")) {
         faults.push(without("MongoDB", "MONGODB_URI", "store"));
     }
-    if !(kafka && mongodb) && cfg!(not(feature = "embedded")) {
+    if postgres && cfg!(not(feature = "postgres")) {
+        faults.push(
+            "POSTGRES_URL (or another name of it) selects PostgreSQL, but this program was built without it: unset it to \
+             use the embedded store, or build it with feature `postgres`"
+                .to_owned(),
+        );
+    }
+    if !(kafka && (mongodb || postgres)) && cfg!(not(feature = "embedded")) {
         faults.push(
             "this program was built without the embedded log and store: set KAFKA_BOOTSTRAP_SERVERS and \
              MONGODB_URI, or build it with feature `embedded`"
@@ -39,15 +46,18 @@ pub(crate) fn missing_features(kafka: bool, mongodb: bool) -> Vec<String> {
 pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: &Variables) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
     let mongodb = given.mongodb_uri.as_ref().map(ExposeSecret::expose_secret);
-    let mut faults = missing_features(has_kafka, mongodb.is_some());
+    let postgres = given.postgres_url.as_ref().map(ExposeSecret::expose_secret);
+    let has_store = mongodb.is_some() || postgres.is_some();
+    let mut faults = missing_features(has_kafka, mongodb.is_some(), postgres.is_some());
     if mongodb.is_some_and(|uri| !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://")) {
         faults.push("MONGODB_URI (or DATABASE_URL) must begin with mongodb:// or mongodb+srv://".to_owned());
     }
+    faults.extend(postgres.into_iter().flat_map(|url| postgres_conflicts(given, url)));
     faults.extend(kafka_conflicts(given));
     let (needs_log, needs_store) = required(service, command, given);
     for (name, embedded, is_missing) in [
         ("KAFKA_BOOTSTRAP_SERVERS", "log", needs_log && !has_kafka),
-        ("MONGODB_URI", "store", needs_store && mongodb.is_none()),
+        ("MONGODB_URI", "store", needs_store && !has_store),
     ] {
         if is_missing {
             faults.push(format!(
@@ -56,11 +66,11 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
             ));
         }
     }
-    let has_listings = given.management_url.is_some() || mongodb.is_some();
+    let has_listings = given.management_url.is_some() || has_store;
     if service == ServiceKind::Facing && has_kafka && !has_listings {
         faults.push(
-            "KAFKA_BOOTSTRAP_SERVERS is set, but neither MANAGEMENT_URL nor MONGODB_URI: facing would have \
-             no store to list purchases from. Set one of them"
+            "KAFKA_BOOTSTRAP_SERVERS is set, but neither MANAGEMENT_URL nor MONGODB_URI nor POSTGRES_URL: \
+             facing would have no store to list purchases from. Set one of them"
                 .to_owned(),
         );
     }
@@ -73,6 +83,21 @@ pub(super) fn conflicts(service: ServiceKind, command: Option<&Command>, given: 
     faults.extend(auth_conflicts(given));
     faults.extend(tls_conflicts(given));
     faults.extend(name_conflicts(given));
+    faults
+}
+
+/// A URL of another form, and another store.
+fn postgres_conflicts(given: &Variables, url: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
+        faults.push("POSTGRES_URL (or DATABASE_URL) must begin with postgresql:// or postgres://".to_owned());
+    }
+    if given.mongodb_uri.is_some() {
+        faults.push(
+            "MONGODB_URI and POSTGRES_URL (or other names of them) name two stores: unset one of them"
+                .to_owned(),
+        );
+    }
     faults
 }
 
@@ -231,8 +256,8 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
 fn required(service: ServiceKind, command: Option<&Command>, given: &Variables) -> (bool, bool) {
     match command {
         _ if !given.require_servers => (false, false),
-        Some(Command::Migrate | Command::Doctor) => (false, true),
-        Some(Command::Dlq(_)) => (true, false),
+        Some(Command::Migrate | Command::Doctor | Command::Export(_)) => (false, true),
+        Some(Command::Dlq(_) | Command::Import(_)) => (true, false),
         // They are for the embedded files.
         Some(Command::Groups(_) | Command::Backup(_) | Command::Restore(_)) => (false, false),
         Some(Command::Verify { .. } | Command::Replay(_) | Command::EraseUser(_)) => (true, true),

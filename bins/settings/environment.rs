@@ -10,6 +10,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::names::{self, ALIASES, PARTS, SECRETS};
 
+const DATABASE_URL: &str = "DATABASE_URL";
+const POSTGRES_URL: &str = "POSTGRES_URL";
+
+fn is_of_postgres(url: &str) -> bool {
+    url.starts_with("postgres")
+}
+
 /// Variables by their canonical names, and all errors in them.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
@@ -54,6 +61,9 @@ impl Environment {
         let faults = names::misspelled(values.keys().map(String::as_str));
         let known = names::known();
         let show = |name: &String| match names::setting_of(name) {
+            Some(_) if name == DATABASE_URL && is_of_postgres(&values[name]) => {
+                format!("{POSTGRES_URL} from {name}")
+            }
             Some(setting) => format!("{setting} from {name}"),
             None => name.clone(),
         };
@@ -61,6 +71,7 @@ impl Environment {
         let mut environment = Self { values, faults, given, files: BTreeMap::new() };
         SECRETS.iter().for_each(|secret| environment.read_file(secret));
         environment.add_schemes();
+        environment.move_postgres_url();
         ALIASES.iter().for_each(|(name, aliases)| environment.resolve_aliases(name, aliases));
         environment.compose();
         if let Some(directives) = environment.values.remove("RUST_LOG") {
@@ -93,6 +104,23 @@ impl Environment {
             {
                 *value = format!("http://{value}");
             }
+        }
+    }
+
+    /// DATABASE_URL is an alias of the setting of its database.
+    fn move_postgres_url(&mut self) {
+        if self.values.get(DATABASE_URL).is_some_and(|url| is_of_postgres(url))
+            && let Some(url) = self.values.remove(DATABASE_URL)
+        {
+            let alias = format!("{POSTGRES_URL} and {DATABASE_URL}");
+            match self.values.insert(POSTGRES_URL.to_owned(), url.clone()) {
+                Some(other) if other != url => self.faults.push(format!(
+                    "{alias} are two names of one setting with different values: unset one of them"
+                )),
+                _ => {}
+            }
+            let file = self.files.remove(DATABASE_URL);
+            self.files.extend(file.map(|file| (POSTGRES_URL.to_owned(), file)));
         }
     }
 
@@ -205,6 +233,17 @@ mod tests {
             let value = values.get(name).map(String::as_str);
             assert_eq!((value, faults.len(), values.len()), (Some("http://value"), 0, 1), "{alias}");
         }
+    }
+
+    #[test]
+    fn database_url_names_mongodb_or_postgresql() {
+        for url in ["postgresql://u:p@h/shop", "postgres://h/shop"] {
+            let (values, faults) = read(&[("DATABASE_URL", url)]);
+            assert_eq!((values, faults.len()), (BTreeMap::from([("POSTGRES_URL".into(), url.into())]), 0));
+        }
+        let both = |url| read(&[("DATABASE_URL", "postgresql://h/a"), ("POSTGRES_URL", url)]).1;
+        assert_eq!(both("postgresql://h/a"), Vec::<String>::new());
+        assert!(both("postgresql://h/b")[0].contains("POSTGRES_URL and DATABASE_URL are two names"));
     }
 
     #[test]

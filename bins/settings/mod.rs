@@ -14,6 +14,7 @@
 //! | `host_port` | an address to listen on |
 //! | `secret` | secrets that are read again |
 //! | `service` | facing or management |
+//! | `transfer_arguments` | the arguments of `import` and `export` |
 
 mod arguments;
 mod command;
@@ -30,6 +31,7 @@ mod service;
 mod settings_page_test;
 #[cfg(test)]
 mod settings_test;
+mod transfer_arguments;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -54,9 +56,10 @@ use environment::Environment;
 use variables::Variables;
 
 pub(crate) use command::{
-    Action, Command, DlqCommand, EraseUser, GroupsAction, GroupsCommand, ResetTo, Selection,
+    Action, Command, DlqCommand, EraseUser, Export, FileFormat, GroupsAction, GroupsCommand, Import, ResetTo,
+    Selection,
 };
-#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb")))]
+#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 pub(crate) use conflicts::missing_features;
 pub(crate) use host_port::HostPort;
 pub(crate) use secret::Secret;
@@ -294,7 +297,12 @@ impl Settings {
 
     /// Whether purchases are listed from a file of this process.
     pub(crate) const fn has_local_store(&self) -> bool {
-        self.variables.mongodb_uri.is_none() && self.variables.management_url.is_none()
+        !self.has_store_server() && self.variables.management_url.is_none()
+    }
+
+    /// Whether stores are on a server.
+    pub(crate) const fn has_store_server(&self) -> bool {
+        self.variables.mongodb_uri.is_some() || self.variables.postgres_url.is_some()
     }
 }
 

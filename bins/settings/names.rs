@@ -35,12 +35,13 @@ pub(super) const PARTS: [&str; 8] = [
 ];
 
 /// Secrets. `<name>_FILE` names a file to read one from.
-pub(super) const SECRETS: [&str; 6] = [
+pub(super) const SECRETS: [&str; 7] = [
     "KAFKA_PASSWORD",
     "KAFKA_OAUTH_CLIENT_SECRET",
     "MONGODB_URI",
     "MONGODB_PASSWORD",
     "DATABASE_URL",
+    "POSTGRES_URL",
     "SHOP_SERVICE_TOKEN",
 ];
 
@@ -55,10 +56,11 @@ const SHARED: [&str; 9] =
 const MAX_DISTANCE: usize = 2;
 
 /// Names of other programs, and the settings that they correspond to.
-const MISTAKEN: [(&str, &str); 6] = [
+const MISTAKEN: [(&str, &str); 7] = [
     ("MONGO_HOST", "MONGO_HOSTNAME"),
     ("MONGO_URL", "MONGODB_URI"),
     ("MONGO_URI", "MONGODB_URI"),
+    ("POSTGRES_URI", "POSTGRES_URL"),
     ("KAFKA_HOST", "KAFKA_BOOTSTRAP_SERVERS"),
     ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
     ("CORS_ALLOWED_ORIGINS", "CORS_ALLOW_ORIGINS"),
@@ -162,6 +164,7 @@ mod tests {
             ("SHOP_SOMETHING_ELSE", "--help"),
             ("KAFKA_BOOTSTRAP_SERVER", "use KAFKA_BOOTSTRAP_SERVERS"),
             ("KAFKA_BOOTSTRAPSERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("POSTGRES_URI", "POSTGRES_URL"),
             ("KAFKA_HOST", "use KAFKA_BOOTSTRAP_SERVERS"),
             ("KAFKA_PASSWORDFILE", "KAFKA_PASSWORD_FILE"),
             ("MONGO_URI", "use MONGODB_URI"),

@@ -100,8 +100,14 @@ fn conflicting_settings_are_errors() {
     assert!(url.contains("MANAGEMENT_URL"), "{url}");
     let kafka = faults(ServiceKind::Facing, &[("KAFKA_BROKERS", "a:1")]);
     assert!(kafka.contains("neither MANAGEMENT_URL nor MONGODB_URI"), "{kafka}");
-    let postgres = faults(ServiceKind::Management, &[("DATABASE_URL", "postgres://u:hunter2@h/db")]);
-    assert!(postgres.contains("DATABASE_URL") && !postgres.contains("hunter2"), "{postgres}");
+    let url = ("DATABASE_URL", "postgres://u:hunter2@h/db");
+    for pairs in [&[url][..], &[url, ("KAFKA_BROKERS", "a:1"), ("SHOP_REQUIRE_SERVERS", "on")]] {
+        drop(read(ServiceKind::Facing, pairs).unwrap());
+    }
+    let both = faults(ServiceKind::Facing, &[url, ("MONGODB_URI", "mongodb://h")]);
+    assert!(both.contains("MONGODB_URI and POSTGRES_URL") && !both.contains("hunter2"), "{both}");
+    let other = faults(ServiceKind::Facing, &[("POSTGRES_URL", "mysql://h")]);
+    assert!(other.contains("must begin with postgresql://"), "{other}");
 }
 
 #[test]

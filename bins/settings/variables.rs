@@ -170,6 +170,10 @@ pub(crate) struct Variables {
     /// Collection of purchases [also: MONGO_COLLECTION_NAME]
     #[conf(long, env = "MONGODB_COLLECTION", default_value = "purchases")]
     pub(crate) mongodb_collection: String,
+    /// URL of PostgreSQL, postgresql://…, in place of MONGODB_URI; all roles of the process use its database [also:
+    /// POSTGRES_URL_FILE, DATABASE_URL]
+    #[conf(env = "POSTGRES_URL", secret, value_parser = read_secret)]
+    pub(crate) postgres_url: Option<SecretString>,
 
     /// Address of management, from which facing gets listings, http://host:port; the store when unset [also:
     /// CUSTOMER_MANAGEMENT_URL, CUSTOMER_MGMT_API_URL, MANAGEMENT_API_ENDPOINT and CM_API_HOST as host:port,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use opentelemetry::global::{self, BoxedTracer};
-use opentelemetry::trace::{SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{SpanBuilder, SpanContext, SpanKind, SpanRef, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
-use shop_core::{Purchase, Result};
+use shop_core::{Error, Purchase, Result};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -42,14 +42,14 @@ struct TracedSink {
 }
 
 impl TracedSink {
-    /// The context of a new span.
-    fn begin(&self, purchase: &Purchase) -> Context {
+    /// The context of a new span with this attribute.
+    fn begin(&self, about: KeyValue) -> Context {
         let attributes = [
             KeyValue::new("messaging.system", self.system),
             KeyValue::new("messaging.operation.name", "send"),
             KeyValue::new("messaging.operation.type", "send"),
             KeyValue::new("messaging.destination.name", self.topic.clone()),
-            KeyValue::new("messaging.message.id", purchase.id.to_string()),
+            about,
         ];
         let span = SpanBuilder::from_name(self.name.clone())
             .with_kind(SpanKind::Producer)
@@ -63,13 +63,9 @@ impl TracedSink {
 #[async_trait]
 impl PurchaseSink for TracedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let context = self.begin(purchase);
+        let context = self.begin(KeyValue::new("messaging.message.id", purchase.id.to_string()));
         let span = context.span();
-        let mut purchase = purchase.clone();
-        if span.span_context().is_valid() {
-            let request = purchase.context.get_or_insert_default();
-            request.traceparent = Some(traceparent(span.span_context()));
-        }
+        let purchase = in_span(purchase, span.span_context());
         let published = self.sink.publish(&purchase).await;
         match &published {
             Ok(receipt) => {
@@ -80,10 +76,22 @@ impl PurchaseSink for TracedSink {
                     span.set_attribute(KeyValue::new("messaging.kafka.offset", offset));
                 }
             }
-            Err(error) => {
-                span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.kind())));
-                span.set_status(Status::error(""));
-            }
+            Err(error) => failed(&span, error),
+        }
+        span.end();
+        published
+    }
+
+    /// One span for all of them.
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        let count = i64::try_from(purchases.len()).unwrap_or(i64::MAX);
+        let context = self.begin(KeyValue::new("messaging.batch.message_count", count));
+        let span = context.span();
+        let purchases: Vec<_> =
+            purchases.iter().map(|purchase| in_span(purchase, span.span_context())).collect();
+        let published = self.sink.publish_many(&purchases).await;
+        if let Some(error) = published.iter().find_map(|result| result.as_ref().err()) {
+            failed(&span, error);
         }
         span.end();
         published
@@ -100,6 +108,20 @@ impl PurchaseSink for TracedSink {
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.sink.close(deadline).await
     }
+}
+
+/// `purchase` with `span` as its trace context.
+fn in_span(purchase: &Purchase, span: &SpanContext) -> Purchase {
+    let mut purchase = purchase.clone();
+    if span.is_valid() {
+        purchase.context.get_or_insert_default().traceparent = Some(traceparent(span));
+    }
+    purchase
+}
+
+fn failed(span: &SpanRef<'_>, error: &Error) {
+    span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.kind())));
+    span.set_status(Status::error(""));
 }
 
 /// The header of a span, by W3C Trace Context.

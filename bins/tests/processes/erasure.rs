@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 
@@ -196,9 +195,12 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     let output = manage(folder, &["verify"]).await;
     let said = text(&output.stdout);
     assert!(output.status.success() && said.contains("missing 0, twice 0, dead-lettered 1\n"), "{said}");
+    // Unused parts of pages may have copies of rows that SQLite has moved.
+    let (code, said) = erase(folder, &["1", "--confirm", "--vacuum"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(buy(&facing, OF_EVA).await.0, 201);
+    until("store it", async || stored(&facing, "2").await == 301).await;
     assert!(facing.terminate().await.success());
-    // Pages may have copies of rows that SQLite has moved, until the file is rewritten.
-    Connection::open(folder.join("store.db")).unwrap().execute_batch("VACUUM").unwrap();
     for of_ada in ["ada@example.com", "Ada Lovelace"] {
         assert_eq!(files_with(folder, of_ada), [] as [String; 0]);
     }

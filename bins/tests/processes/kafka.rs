@@ -99,7 +99,7 @@ async fn kafka_outage_is_reported_and_recovers() {
 /// Hits the victims under load.
 async fn survive(servers: &Servers, rounds: u64, victims: &[Victim], pauses: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { rounds, victims, pauses, servers: Some(servers) };
+    let plan = Plan { rounds, victims, pauses, servers: Some(servers), postgres: None };
     plan.survive(folder.path(), settings(servers)).await;
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);

@@ -18,6 +18,7 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::{Mutex, RwLock};
 
 use crate::history::{History, Outcome, Sees};
+use crate::postgres_server::Cluster;
 use crate::process::{Binary, Process, get, pause, plain, soon, until};
 use crate::servers::Servers;
 
@@ -172,8 +173,19 @@ async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { rounds: 20, victims: &SERVICES, pauses: true, servers: None };
+    let plan = Plan { rounds: 20, victims: &SERVICES, pauses: true, servers: None, postgres: None };
     let pair = plan.survive(folder.path(), Vec::new()).await;
+    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
+    assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_and_duplicate_nothing_in_postgres() {
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let victims = [SERVICES[0], SERVICES[1], Victim::Server("postgres")];
+    let plan = Plan { rounds: 20, victims: &victims, pauses: true, servers: None, postgres: Some(&cluster) };
+    let pair = plan.survive(folder.path(), vec![("DATABASE_URL", cluster.url())]).await;
     let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
 }
@@ -182,7 +194,7 @@ async fn kills_lose_and_duplicate_nothing() {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Victim {
     Service(Binary),
-    /// `kafka` or `mongo`.
+    /// `kafka`, `mongo` or `postgres`.
     Server(&'static str),
 }
 
@@ -211,6 +223,7 @@ pub(crate) struct Plan<'a> {
     /// Whether they are paused now and then, instead of killed.
     pub(crate) pauses: bool,
     pub(crate) servers: Option<&'a Servers>,
+    pub(crate) postgres: Option<&'a Cluster>,
 }
 
 impl Plan<'_> {
@@ -273,16 +286,21 @@ impl Plan<'_> {
             (Victim::Service(binary), None) => pair.kill_and_start(binary, results).await,
             (Victim::Service(binary), Some(pause)) => pair.pause(binary, pause).await,
             (Victim::Server(name), None) => {
-                let servers = self.servers.unwrap();
-                servers.ctl("kill", name).await;
-                servers.ctl("start", name).await;
+                self.ctl("kill", name).await;
+                self.ctl("start", name).await;
             }
             (Victim::Server(name), Some(pause)) => {
-                let servers = self.servers.unwrap();
-                servers.ctl("pause", name).await;
+                self.ctl("pause", name).await;
                 tokio::time::sleep(pause).await;
-                servers.ctl("resume", name).await;
+                self.ctl("resume", name).await;
             }
+        }
+    }
+
+    async fn ctl(&self, command: &'static str, name: &str) {
+        match self.postgres {
+            Some(cluster) => tokio::task::block_in_place(|| cluster.ctl(command)),
+            None => self.servers.unwrap().ctl(command, name).await,
         }
     }
 }

@@ -13,6 +13,7 @@ mod accounts;
 mod admin_listener;
 mod attacks;
 mod authentication;
+mod batches;
 mod browser;
 mod conflicts;
 mod dead_letters;
@@ -34,6 +35,9 @@ mod mongodb;
 mod nothing_created;
 mod outages;
 mod poison;
+mod postgres;
+#[path = "../../../shop-store/tests/support/postgres_server.rs"]
+mod postgres_server;
 #[cfg(target_os = "linux")]
 mod power;
 mod probes;

@@ -12,7 +12,7 @@ use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// Every command, with words that would have it work.
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 11] = [
     &["verify", "--wait", "0"],
     &["doctor"],
     &["dlq", "ls"],
@@ -22,6 +22,8 @@ const COMMANDS: [&[&str]; 9] = [
     &["dlq", "ls", "--topic", "user_created"],
     &["replay", "users", "--from-beginning"],
     &["erase", "user", "u1", "--confirm"],
+    &["import", "-"],
+    &["export"],
 ];
 
 fn assert_code(output: &Output, code: i32, part: &str) {
@@ -111,7 +113,7 @@ async fn commands_create_nothing_on_servers() {
     let outputs = join_all(COMMANDS.map(async |words| (words[0], run(&named(words)).await))).await;
     for (command, output) in outputs {
         // It opens the store before it reads the log.
-        let missing = if ["verify", "doctor", "erase"].contains(&command) {
+        let missing = if ["verify", "doctor", "erase", "export"].contains(&command) {
             "does not exist"
         } else {
             "is missing, and is not created here"

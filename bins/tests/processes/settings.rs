@@ -16,7 +16,7 @@ async fn wrong_settings_are_reported_in_one_message() {
             ("KAFKA_BROKER", "a:1"),
             ("KAFKA_BROKERS", "b:1"),
             ("SHOP_DIALECT", "klingon"),
-            ("DATABASE_URL", "postgres://u:hunter2@db/x"),
+            ("DATABASE_URL", "mysql://u:hunter2@db/x"),
         ];
         let start = Instant::now();
         let output = binary.run(&[], &settings).await;

@@ -159,6 +159,27 @@ def separate_uri_for_each_role(r):
     assert 27019 in egress["users"] and 27018 not in egress["users"] and 27017 in egress["orders"], egress
 
 
+@case(
+    preset("ecommerce"),
+    sets(kafka__bootstrapServers="k:9092", users__postgres__existingSecret="users-db", orders__postgres__existingSecret="orders-db", orders__postgres__urlKey="address"),
+)  # fmt: skip
+def databases_of_the_replaced_system(r):
+    assert secrets_of(r, "users") == {"postgres-url": ("users-db", "url")} and secrets_of(r, "orders") == {"postgres-url": ("orders-db", "address")}
+    for role in ("users", "orders"):
+        variables = r.variables(role)
+        assert variables["POSTGRES_URL_FILE"] == "/etc/shop/secrets/postgres-url"
+        assert not [name for name in variables if "MONGODB" in name or name.endswith("_DATABASE")], variables
+        assert 5432 in {port["port"] for rule in r.of("NetworkPolicy", role)["spec"]["egress"] for port in rule["ports"]}
+
+
+@case(sets(kafka__bootstrapServers="k:9092", postgres__existingSecret="shop-db", postgres__port=6432))
+def postgres_for_all_roles(r):
+    assert secrets_of(r, "management")["postgres-url"] == ("shop-db", "url")
+    assert "POSTGRES_URL_FILE" not in r.variables("facing")
+    egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
+    assert 6432 in egress and 27017 not in egress, egress
+
+
 @case(INTERNAL, SEPARATE, OWN_PASSWORDS, sets(mongodb__database="shopdb"))
 def internal_mongodb_creates_the_users(r):
     script = r.of("ConfigMap", "mongodb")["data"]["users.js"]

@@ -24,6 +24,12 @@ REJECTIONS = {
     "MongoDB missing": (sets(kafka__bootstrapServers="k:9092"), ["mongodb.uri", "mongodb.internal.enabled"]),
     "Kafka and MongoDB missing: one error for both": ([], ["kafka.bootstrapServers", "mongodb.uri"]),
     "internal and external Kafka": (SERVERS + sets(kafka__internal__enabled="true"), ["kafka.internal.enabled with kafka.bootstrapServers"]),
+    "PostgreSQL and MongoDB": (SERVERS + sets(postgres__existingSecret="s"), ["postgres.existingSecret with mongodb"]),
+    "PostgreSQL of users without a deployment": (SERVERS + sets(users__postgres__existingSecret="s"), ["users.postgres.existingSecret", "users.enabled"]),
+    "two stores of users": (
+        SERVERS + sets(users__enabled="true", users__postgres__existingSecret="s", users__mongodb__uri="mongodb://u:p@m/"),
+        ["users.postgres with users.mongodb"],
+    ),
     "internal and external MongoDB": (SERVERS + sets(mongodb__internal__enabled="true"), ["mongodb.internal.enabled with mongodb.uri"]),
     "MongoDB URI and hosts": (SERVERS + sets(mongodb__hosts="m:1"), ["mongodb.uri with mongodb.hosts"]),
     "MongoDB username without password": (

@@ -1,4 +1,5 @@
-//! Where users and orders are kept in a test: in files, or on Kafka and MongoDB; and a look behind the services.
+//! Where users and orders are kept in a test: in files, on Kafka and MongoDB, or in PostgreSQL; and a look behind the
+//! services.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +13,10 @@ use shop_core::log::{Batch, DeadLetter, Log, LogAdminExt as _, LogRecord};
 use shop_core::record::{Event, Record};
 use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use shop_store::postgres::tokio_postgres::error::SqlState;
+use shop_store::postgres::tokio_postgres::{self, NoTls};
 
+use crate::postgres_server::Cluster;
 use crate::process::{Binary, Process, until};
 use crate::servers::Servers;
 
@@ -21,6 +25,8 @@ use crate::servers::Servers;
 pub(crate) enum Place<'a> {
     Files(&'a Path),
     Servers(&'a Servers),
+    /// Rows in a private cluster, and the log in files.
+    Postgres(&'a Cluster, &'a Path),
 }
 
 /// What each role knows of the other.
@@ -37,17 +43,21 @@ impl Place<'_> {
     /// The settings of a process with these roles.
     fn settings(&self, roles: &'static str) -> Vec<(&'static str, String)> {
         let mut settings = vec![("SHOP_ROLES", roles.to_owned())];
-        if let Place::Servers(servers) = self {
-            settings.extend(servers.settings());
-            // So that the partitions are back at once, and not when the session of one that was killed is over.
-            settings.push(("KAFKA_INSTANCE_ID", format!("{roles}-0")));
+        match self {
+            Place::Files(_) => {}
+            Place::Servers(servers) => {
+                settings.extend(servers.settings());
+                // So that the partitions are back at once, and not when the session of one that was killed is over.
+                settings.push(("KAFKA_INSTANCE_ID", format!("{roles}-0")));
+            }
+            Place::Postgres(cluster, _) => settings.push(("DATABASE_URL", cluster.url())),
         }
         settings
     }
 
     fn folder(&self) -> &Path {
         match self {
-            Place::Files(folder) => folder,
+            Place::Files(folder) | Place::Postgres(_, folder) => folder,
             Place::Servers(_) => Path::new("/nonexistent/shop-data"),
         }
     }
@@ -89,6 +99,17 @@ impl Place<'_> {
                     orders_of_users: orders.iter().map(|order| (id(order), user(order))).collect(),
                 }
             }
+            Place::Postgres(cluster, _) => Views {
+                known_users: numbers(cluster, "select id, id from cached_users").await.into_keys().collect(),
+                orders_of_users: numbers(cluster, "select id, user_id from cached_orders").await,
+            },
+        }
+    }
+
+    /// Kills the server of the rows, and starts it again.
+    pub(crate) fn kill_server(&self) {
+        if let Place::Postgres(cluster, _) = self {
+            tokio::task::block_in_place(|| ["kill", "start"].map(|command| cluster.ctl(command)));
         }
     }
 
@@ -113,6 +134,11 @@ impl Place<'_> {
                     .drop()
                     .await
                     .unwrap();
+            }
+            Place::Postgres(cluster, _) => {
+                let truncate =
+                    session(cluster).await.batch_execute("truncate cached_users, cached_orders").await;
+                truncate.unwrap();
             }
         }
     }
@@ -141,7 +167,7 @@ impl Place<'_> {
 
     async fn log<E: Event>(&self) -> Arc<dyn Log> {
         match self {
-            Place::Files(_) => Arc::new(self.file::<E>().await),
+            Place::Files(_) | Place::Postgres(..) => Arc::new(self.file::<E>().await),
             Place::Servers(_) => Arc::new(self.topic::<E>().await),
         }
     }
@@ -167,6 +193,20 @@ async fn all<E: Record>(batches: impl Stream<Item = shop_core::Result<Batch>>) -
 
 async fn client(servers: &Servers) -> Client {
     Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap()
+}
+
+async fn session(cluster: &Cluster) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn numbers(cluster: &Cluster, sql: &str) -> BTreeMap<i64, i64> {
+    match session(cluster).await.query(sql, &[]).await {
+        // A process creates its tables in the background.
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => BTreeMap::new(),
+        rows => rows.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect(),
+    }
 }
 
 fn open(folder: &Path, file: &str) -> Connection {

@@ -6,7 +6,7 @@ use shop_core::users::User;
 
 use super::backends::Place;
 use super::post;
-use crate::process::{Binary, Process, get, until};
+use crate::process::{Binary, Process, buy, get, until};
 use crate::servers::Servers;
 
 const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
@@ -67,9 +67,28 @@ async fn facing_forwards_users_and_orders() {
 async fn two_processes_serve_users_and_orders_over_kafka() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
     let place = Place::Servers(&servers);
+    serve(&place).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_serve_users_and_orders_in_postgres() {
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::Postgres(&cluster, folder.path());
+    serve(&place).await;
+    // One process has all roles in the same database.
+    let facing = place.start(Binary::Facing, "purchases,users,orders", &[]).await;
+    assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
+    assert_eq!(get(&facing.path("/orders/2")).await.1["total_price"], "50.00");
+    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"1","price":29.90}"#).await.0, 201);
+    until("store it", async || get(&facing.path("/v1/summary?userid=1")).await.1["count"] == 1).await;
+}
+
+/// Serves users and orders by a process each.
+async fn serve(place: &Place<'_>) {
     let users = place.start(Binary::Management, "users", &[]).await;
     let orders = place.start(Binary::Management, "orders", &[]).await;
-    call(&place, &users, &orders).await;
+    call(place, &users, &orders).await;
 
     // Many with one address at the same moment.
     let eva = r#"{"email":"eva@example.com","name":"Eva"}"#;

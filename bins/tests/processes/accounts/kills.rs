@@ -1,5 +1,5 @@
-//! Both roles are killed at random points under load: every row is there and was told of, and what each role knows of
-//! the other can be rebuilt.
+//! Both roles, and PostgreSQL, are killed at random points under load: every row is there and has its event, and what each
+//! role knows of the other can be rebuilt.
 
 use std::sync::Arc;
 
@@ -83,6 +83,7 @@ async fn survive(place: Place<'_>) {
             let at = before + random.below((USERS + ORDERS) * 9 / 10);
             until("answer that many calls", async || ledger.history.ended() >= at).await;
             pair.kill_one(random.below(2) == 0, &ledger).await;
+            pair.place.kill_server();
             kills += 1;
         }
         for caller in load {
@@ -98,6 +99,13 @@ async fn survive(place: Place<'_>) {
 async fn kills_lose_and_duplicate_no_event() {
     let folder = tempfile::tempdir().unwrap();
     survive(Place::Files(folder.path())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_and_duplicate_no_event_in_postgres() {
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    survive(Place::Postgres(&cluster, folder.path())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

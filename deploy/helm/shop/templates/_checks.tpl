@@ -8,6 +8,7 @@
 {{- $faults = concat $faults (include "shop.checks.kafka" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.names" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.mongodb" . | fromJsonArray) -}}
+{{- $faults = concat $faults (include "shop.checks.postgres" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.logins" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.replicas" . | fromJsonArray) -}}
 {{- end -}}
@@ -34,8 +35,8 @@
 {{- if or .kafka.bootstrapServers .kafka.internal.enabled .kafkaExporter.enabled .topicJob.enabled -}}
 {{- $faults = append $faults "mode embedded with kafka.bootstrapServers, kafka.internal, kafkaExporter or topicJob: the log is on the volume; unset them, or set mode to cluster" -}}
 {{- end -}}
-{{- if or .mongodb.uri .mongodb.hosts .mongodb.existingSecret .mongodb.internal.enabled -}}
-{{- $faults = append $faults "mode embedded with mongodb: the store is on the volume; unset it, or set mode to cluster" -}}
+{{- if or .mongodb.uri .mongodb.hosts .mongodb.existingSecret .mongodb.internal.enabled .postgres.existingSecret -}}
+{{- $faults = append $faults "mode embedded with mongodb or postgres: the store is on the volume; unset it, or set mode to cluster" -}}
 {{- end -}}
 {{- if or .users.enabled .orders.enabled -}}
 {{- $faults = append $faults "mode embedded with users.enabled or orders.enabled: facing already has these roles; unset them, or set mode to cluster" -}}
@@ -121,8 +122,8 @@
 {{- with .Values.mongodb -}}
 {{- if and .internal.enabled (or .uri .hosts) -}}
 {{- $faults = append $faults "mongodb.internal.enabled with mongodb.uri or mongodb.hosts: unset one of them" -}}
-{{- else if not (or .internal.enabled .uri .hosts .existingSecret) -}}
-{{- $faults = append $faults "none of mongodb.uri, mongodb.hosts and mongodb.existingSecret is set: set one of them, or set mongodb.internal.enabled for a trial, or mode to embedded" -}}
+{{- else if and (include "shop.mongodb.used" $) (not (or .internal.enabled .uri .hosts .existingSecret)) -}}
+{{- $faults = append $faults "none of mongodb.uri, mongodb.hosts, mongodb.existingSecret and postgres.existingSecret is set: set one of them, or set mongodb.internal.enabled for a trial, or mode to embedded" -}}
 {{- end -}}
 {{- if and .caSecret (or .hosts .internal.enabled) -}}
 {{- $faults = append $faults "mongodb.caSecret with mongodb.hosts or mongodb.internal: only a connection string names its file; set mongodb.uri or mongodb.existingSecret" -}}

@@ -234,19 +234,19 @@ MANAGEMENT_URL: {{ include "shop.address" (list $root "management") }}
 {{- end }}
 {{- end }}
 {{- else }}
-{{ include "shop.mongodb.variables" . }}
+{{ include "shop.store.variables" . }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* The secret files that a service reads. Facing does not connect to MongoDB. */}}
+{{/* The secret files that a service reads. Facing does not connect to the store. */}}
 {{- define "shop.files" -}}
 {{- $root := index . 0 -}}
 {{- $files := printf "%s%s" (include "shop.auth.files" .) (include "shop.tls.files" .) -}}
 {{- if eq $root.Values.mode "cluster" -}}
 {{- $files = printf "%s%s" $files (include "shop.kafka.files" $root) -}}
 {{- if ne (index . 1) "facing" -}}
-{{- $files = printf "%s%s" $files (include "shop.mongodb.files" .) -}}
+{{- $files = printf "%s%s" $files (include "shop.store.files" .) -}}
 {{- end -}}
 {{- end -}}
 {{- trim $files -}}

@@ -1,0 +1,237 @@
+//! Batches of purchases, `management import` and `management export`: every acknowledged purchase is stored once, whatever
+//! is killed in the middle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::kills::{Random, seed};
+use crate::process::{Binary, Process, plain, soon, stored, until};
+use crate::verify::{manage, text};
+
+const BATCH: usize = 500;
+const BATCHES: usize = 24;
+/// The status and the results of a response.
+type Answer = (u16, Vec<Value>);
+
+async fn send(http: &reqwest::Client, process: &Process, body: &str) -> Option<Answer> {
+    let request =
+        http.post(process.path("/v1/purchases:batch")).header("content-type", "application/x-ndjson");
+    let response = request.body(body.to_owned()).send().await.ok()?;
+    let status = response.status().as_u16();
+    let text = response.text().await.ok()?;
+    Some((status, text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
+}
+
+/// Batch `number`, with the keys of its purchases.
+fn batch(number: usize) -> String {
+    let line = |index: usize| {
+        let number = number * BATCH + index;
+        format!(
+            "{{\"key\":\"{}\",\"username\":\"ada\",\"userid\":\"u{}\",\"price\":{number}}}\n",
+            uuid(number),
+            number % 7
+        )
+    };
+    (0..BATCH).map(line).collect()
+}
+
+fn uuid(number: usize) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | number as u128)
+}
+
+/// What `verify` prints once all purchases of the log are stored.
+async fn verified(folder: &Path) -> String {
+    let output = manage(folder, &["verify", "--wait", "5"]).await;
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+async fn exported(folder: &Path, words: &[&str]) -> BTreeSet<String> {
+    let output = manage(folder, &[&["export"], words].concat()).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
+    let seed = seed();
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let mut facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let http = plain();
+    let mut acknowledged = BTreeMap::new();
+    let mut left: Vec<usize> = (0..BATCHES).collect();
+    let mut kills = 4;
+    while let Some(number) = left.pop() {
+        let body = batch(number);
+        let kill_after = (kills > 0).then(|| Duration::from_micros(random.below(20_000)));
+        let answer = match kill_after {
+            None => send(&http, &facing, &body).await,
+            Some(pause) => {
+                kills -= 1;
+                let cut = tokio::time::timeout(pause, send(&http, &facing, &body)).await.ok().flatten();
+                facing.kill().await;
+                facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+                cut
+            }
+        };
+        let results = answer.map(|(_, results)| results).unwrap_or_default();
+        for result in &results {
+            if result["status"] == "acknowledged" {
+                let line = usize::try_from(result["line"].as_u64().unwrap()).unwrap();
+                acknowledged.insert(number * BATCH + line, result["id"].clone());
+            }
+        }
+        if results.len() < BATCH || results.iter().any(|result| result["status"] != "acknowledged") {
+            // With the same keys.
+            left.push(number);
+        }
+    }
+    assert_eq!(acknowledged.len(), BATCH * BATCHES);
+    assert!(acknowledged.iter().all(|(number, id)| *id == uuid(*number).to_string()));
+    let said = verified(folder.path()).await;
+    assert!(said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    assert_eq!(exported(folder.path(), &[]).await.len(), BATCH * BATCHES);
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_killed_import_is_resumed_without_duplicates() {
+    let seed = seed();
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let file = folder.path().join("purchases.ndjson");
+    // A third without id and key, some of them equal, and a line that is none.
+    let line = |number: usize| match number % 3 {
+        0 => format!("{{\"username\":\"ada\",\"userid\":\"u1\",\"price\":{}}}\n", number % 5),
+        1 => {
+            format!("{{\"key\":\"order-{number}\",\"username\":\"ada\",\"userid\":\"u2\",\"price\":1.50}}\n")
+        }
+        _ => format!("{{\"id\":\"{}\",\"username\":\"ada\",\"userid\":\"u3\",\"price\":2}}\n", uuid(number)),
+    };
+    let lines = 21_000;
+    let text_of_file: String = (0..lines).map(line).collect();
+    std::fs::write(&file, format!("{text_of_file}no purchase\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap())];
+    // The first is killed when a part is stored and the rest was not sent yet.
+    let mut import = Binary::Management.command(&settings);
+    let mut import = import.args(["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let half = text_of_file.lines().take(lines / 2).flat_map(|line| [line, "\n"]).collect::<String>();
+    let mut input = import.stdin.take().unwrap();
+    input.write_all(half.as_bytes()).await.unwrap();
+    until("store a part", async || stored(&facing, "u1").await > 0).await;
+    import.kill().await.unwrap();
+    let part: u64 = stored(&facing, "u1").await;
+    assert!(part < lines as u64 / 3, "{part}");
+    for _ in 0..3 {
+        let mut import = Binary::Management.command(&settings);
+        let mut import = import.args(["import", path]).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(20 + random.below(200))).await;
+        import.kill().await.unwrap();
+    }
+    let output = manage(folder.path(), &["import", path]).await;
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}{}", text(&output.stderr));
+    assert!(said.contains("imported 21000, rejected 1\n") && said.contains("line 21001: "), "{said}");
+    let said = verified(folder.path()).await;
+    assert!(said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    for user in ["u1", "u2", "u3"] {
+        assert_eq!(stored(&facing, user).await, lines as u64 / 3);
+    }
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn what_is_exported_is_imported_unchanged() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let facing = Process::start(Binary::Facing, first.path(), &[]).await;
+    let odd = "{\"username\":\"a, \\\"b\\\" ünï\",\"userid\":\"u1\",\"price\":1195.30,\"timestamp\":\"2020-02-29T00:00:00.001Z\"}\n";
+    let body = format!("{odd}{}", batch(1));
+    assert_eq!(send(&plain(), &facing, &body).await.unwrap().0, 200);
+    until("store all", async || exported(first.path(), &[]).await.len() == BATCH + 1).await;
+    let all = exported(first.path(), &[]).await;
+    let of_user = exported(first.path(), &["--userid", "u1"]).await;
+    assert!(of_user.len() < all.len() && of_user.is_subset(&all));
+    for format in ["ndjson", "csv"] {
+        let file = second.path().join(format!("purchases.{format}"));
+        let output = manage(first.path(), &["export", "--format", format]).await;
+        std::fs::write(&file, output.stdout).unwrap();
+        let folder = second.path().join(format);
+        let nothing = manage(&folder, &["import", file.to_str().unwrap()]).await;
+        assert_eq!(nothing.status.code(), Some(3), "there is no log yet");
+        let other = Process::start(Binary::Facing, &folder, &[]).await;
+        let output = manage(&folder, &["import", file.to_str().unwrap()]).await;
+        let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success() && said.contains("imported 501, rejected 0\n"), "{said}");
+        until("store all", async || exported(&folder, &[]).await.len() == BATCH + 1).await;
+        assert_eq!(exported(&folder, &[]).await, all, "{format}");
+        assert!(other.terminate().await.success());
+    }
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn wrong_files_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let file = folder.path().join("wrong.csv");
+    let import = async |content: &str, words: &[&str]| {
+        std::fs::write(&file, content).unwrap();
+        let output = manage(folder.path(), &[&["import", file.to_str().unwrap()], words].concat()).await;
+        (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let (code, said) = import("userid,username\nu1,ada\n", &[]).await;
+    assert!(code == Some(2) && said.contains("\"price\" is missing"), "{said}");
+    let (code, said) = import("userid,username,price,currency\n", &[]).await;
+    assert!(code == Some(2) && said.contains("\"currency\" is unknown"), "{said}");
+    let rows = "userid,username,price,timestamp\nu1,ada,1,\nu1,ada,x,\nu1,,1,\nu1,ada\nu1,ada,1,2999-01-01T00:00:00Z\n";
+    let (code, said) = import(rows, &[]).await;
+    assert!(code == Some(1) && said.contains("imported 1, rejected 4\n"), "{said}");
+    for line in ["line 3: ", "line 4: ", "line 5: ", "line 6: "] {
+        assert!(said.contains(line), "{said}");
+    }
+    let (code, said) = import(rows, &["--from-line", "6", "--json"]).await;
+    let said: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &said["imported"], &said["rejected"]), (Some(1), &Value::from(0), &Value::from(1)));
+    let missing = manage(folder.path(), &["import", "nowhere.ndjson"]).await;
+    assert_eq!(missing.status.code(), Some(3));
+    assert!(facing.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_or_too_slow_stops_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let http = plain();
+    let line = "{\"username\":\"ada\",\"userid\":\"u1\",\"price\":1}\n";
+    assert_eq!(send(&http, &facing, &line.repeat(10_001)).await.unwrap().0, 413);
+    assert_eq!(send(&http, &facing, &" ".repeat((8 << 20) + 1)).await.unwrap().0, 413);
+    // Clients that send a part of a large body, and then nothing.
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(facing.url.trim_start_matches("http://")).await.unwrap();
+        let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: shop\r\ncontent-type: application/x-ndjson\r\ncontent-length: 8000000\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&vec![b' '; 1 << 20]).await.unwrap();
+        slow.push(client);
+    }
+    let (status, results) = send(&http, &facing, &batch(0)).await.unwrap();
+    assert!(status == 200 && results.iter().all(|result| result["status"] == "acknowledged"));
+    let mut answer = String::new();
+    soon("be refused", slow.remove(0).read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(facing.peak_memory() < 256, "{} MiB", facing.peak_memory());
+    drop(slow);
+    assert!(facing.terminate().await.success());
+}

@@ -1,0 +1,90 @@
+//! The store in PostgreSQL, on a private cluster that is killed and paused.
+
+use std::path::Path;
+
+use shop_client::PageRequest;
+
+use crate::postgres_server::Cluster;
+use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::servers::skipped;
+
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.90}"#;
+
+pub(crate) fn cluster() -> Option<Cluster> {
+    Cluster::start().inspect_err(|why| skipped("postgres", why)).ok()
+}
+
+async fn facing(folder: &Path, url: &str) -> Process {
+    Process::start(Binary::Facing, folder, &[("DATABASE_URL", url)]).await
+}
+
+async fn count(facing: &Process) -> u64 {
+    get(&facing.path("/v1/summary?userid=u1")).await.1["count"].as_u64().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn postgres_outages_and_kills_lose_no_purchase() {
+    let Some(cluster) = cluster() else { return };
+    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    // Unavailable at the start.
+    cluster.ctl("kill");
+    let mut service = facing(folder.path(), &url).await;
+    assert_eq!(buy(&service, ADA).await.0, 201);
+    assert_eq!(get(&service.path("/getAllUserBuys/u1")).await.0, 503);
+    cluster.ctl("start");
+    until("catch up", async || count(&service).await == 1).await;
+
+    let mut all = 1;
+    for round in 0..6 {
+        let (stop, go_on) = if round % 2 == 0 { ("kill", "start") } else { ("pause", "resume") };
+        for purchase in 0..20 {
+            if purchase == 10 {
+                cluster.ctl(stop);
+            }
+            assert_eq!(buy(&service, ADA).await.0, 201, "{stop}: buying continues");
+        }
+        all += 20;
+        // The service too, with purchases that are in the log only.
+        service.kill().await;
+        cluster.ctl(go_on);
+        service = facing(folder.path(), &url).await;
+        until("catch up", async || count(&service).await == all).await;
+    }
+    let page = service.client().user("u1".parse().unwrap()).page(&PageRequest::default()).await.unwrap();
+    assert_eq!((page.items.len(), page.items[0].price.to_string().as_str()), (50, "29.90"));
+    let ingest = get(&service.path("/health")).await.1["ingest"].clone();
+    assert_eq!((&ingest["dead_lettered"], &ingest["phase"]), (&0.into(), &"running".into()), "{ingest}");
+    assert_eq!(stored(&service, "u1").await, 121);
+    assert!(service.terminate().await.success());
+    for command in [&["verify"][..], &["doctor"]] {
+        let data = folder.path().to_str().unwrap();
+        let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+        let output = Binary::Management.run(command, &settings).await;
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn commands_and_checks_create_no_table() {
+    let Some(cluster) = cluster() else { return };
+    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let data = folder.path().to_str().unwrap();
+    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+    let output = Binary::Management.run(&["doctor"], &settings).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && said.contains("the table purchases does not exist"), "{said}");
+    let check = async |settings: &[(&str, &str)]| {
+        let output = Binary::Facing.run(&["--check-config"], settings).await;
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let (works, said) = check(&settings).await;
+    let missing = said.matches("not there yet").count();
+    assert!(works && said.contains("PostgreSQL, ") && missing >= 3, "{said}");
+    facing(folder.path(), &url).await.terminate().await;
+    let (works, said) = check(&settings).await;
+    assert!(works && said.contains("all is well"), "{said}");
+    cluster.ctl("kill");
+    let (works, said) = check(&settings).await;
+    assert!(!works && said.contains("cannot be reached"), "{said}");
+}
