@@ -7,7 +7,7 @@ use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
 
-use super::{Backends, Background, note};
+use super::{Backends, Background, note, received};
 use crate::backend::{Closed, PurchasesStore, Topic, TopicLog, client, with_failpoints};
 use crate::settings::{ServiceKind, Settings};
 use crate::{CliError, Result, traces};
@@ -97,8 +97,8 @@ impl Purchases {
                 with_failpoints(self.log.log.dead_letters()),
                 settings.ingest_options(),
             );
-            let ingest =
-                ingest.with_observer(traces::observer_with_spans(metrics.ingest_observer(), settings));
+            let observer = traces::observer_with_spans(metrics.ingest_observer(), settings);
+            let ingest = ingest.with_observer(received::logged(observer, settings));
             self.ingest = Some(background.ingest(ingest, &self.log, metrics));
             if let Some(keep) = settings.purchase_retention {
                 let retention = Retention::new(Arc::clone(&store.erase), RetentionOptions::new(keep));

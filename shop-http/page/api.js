@@ -110,13 +110,13 @@ export async function summary(whose, { waitFor, wait } = {}) {
 }
 
 /** Where `/health` is: the prefixes of the replaced systems lead to the pages, but not to it. */
-let healthPath = "health";
+let healthPath = "health?details=true";
 
 /** The body of `/health`, for every status. */
 export async function health() {
   let { response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT });
-  if (response.status === 404 && healthPath === "health") {
-    healthPath = "../health";
+  if (response.status === 404 && healthPath.startsWith("health")) {
+    healthPath = `../${healthPath}`;
     ({ response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT }));
   }
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });

@@ -6,6 +6,7 @@ use shop_core::api::header;
 pub(crate) const PURCHASE_ID: HeaderName = HeaderName::from_static(header::PURCHASE_ID);
 pub(crate) const PENDING: HeaderName = HeaderName::from_static(header::PURCHASE_PENDING);
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUEST_ID);
+pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static(header::CORRELATION_ID);
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static(header::IDEMPOTENT_REPLAYED);

@@ -10,6 +10,8 @@ pub const PURCHASE_ID: &str = "x-purchase-id";
 pub const PURCHASE_PENDING: &str = "x-purchase-pending";
 /// On a request and its response: the request's id.
 pub const REQUEST_ID: &str = "x-request-id";
+/// On a request and its response: what the client correlates with it. The request id where the client sent none.
+pub const CORRELATION_ID: &str = "x-correlation-id";
 /// On a request: its trace, in W3C Trace Context format.
 pub const TRACEPARENT: &str = "traceparent";
 /// On a listing by an ambiguous path: whether it was found by the user's id or by the user's name.

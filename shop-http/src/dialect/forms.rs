@@ -38,6 +38,8 @@ pub struct Dialect {
     pub(crate) listing: ListingForm,
     /// The response of `/health`.
     pub(crate) health: HealthForm,
+    /// Whether the log has a line per purchase.
+    pub(super) logs_purchases: bool,
 }
 
 impl Dialect {
@@ -45,6 +47,13 @@ impl Dialect {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether the log has a line per purchase, at the level `INFO`, as the replaced system documents: `Published
+    /// purchase` when facing has published it. The process that runs ingest is to log `Received purchase`.
+    #[must_use]
+    pub const fn logs_purchases(&self) -> bool {
+        self.logs_purchases
     }
 }
 
@@ -55,6 +64,8 @@ pub(crate) struct HealthForm {
     pub(crate) healthy: &'static str,
     /// Whether management reports its store, with another HTTP status while it is unavailable.
     pub(crate) reports_store: bool,
+    /// Whether there are more members than the status and the store without `?details=true`.
+    pub(crate) has_details: bool,
 }
 
 /// The response to a listing without query parameters.

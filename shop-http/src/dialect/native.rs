@@ -44,7 +44,8 @@ pub(super) const BASE: Dialect = Dialect {
         nothing: StatusCode::OK,
         cap: None,
     },
-    health: HealthForm { healthy: "healthy", reports_store: true },
+    health: HealthForm { healthy: "healthy", reports_store: true, has_details: true },
+    logs_purchases: false,
 };
 
 pub(super) static DEFAULT: Dialect = BASE;

@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
 use super::forms::{
-    Dialect, Extras, ItemForm, ListingForm, Outage, Outages, PathMatch, PurchaseResponse, TimestampForm,
-    Timestamps, View,
+    Dialect, Extras, HealthForm, ItemForm, ListingForm, Outage, Outages, PathMatch, PurchaseResponse,
+    TimestampForm, Timestamps, View,
 };
 use super::native::BASE;
 
@@ -31,5 +31,7 @@ pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
         nothing: StatusCode::NOT_FOUND,
         ..BASE.listing
     },
+    health: HealthForm { has_details: false, ..BASE.health },
+    logs_purchases: true,
     ..BASE
 };

@@ -32,6 +32,6 @@ pub(super) static USER_BUY_LIST: Dialect = Dialect {
     },
     timestamps: Timestamps::Ignored,
     listing: ListingForm { view: View::List, path_match: PathMatch::UserId, ..BASE.listing },
-    health: HealthForm { healthy: "ok", reports_store: false },
+    health: HealthForm { healthy: "ok", reports_store: false, has_details: true },
     ..BASE
 };

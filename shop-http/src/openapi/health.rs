@@ -164,14 +164,15 @@ fn legacy_ready(place: &RouteInfo<'_>) -> Operation {
 fn health(place: &RouteInfo<'_>) -> Operation {
     let form = place.dialect.health;
     let words = [form.healthy, DEGRADED];
-    let healthy: Vec<(&str, &[&str])> = [vec![("status", &words[..])], switches(place)].concat();
+    let switches = if form.has_details { switches(place) } else { Vec::new() };
+    let healthy: Vec<(&str, &[&str])> = [vec![("status", &words[..])], switches.clone()].concat();
     let mut own = vec![is("The state of the service", &healthy)];
     if place.role == ServiceKind::Management && form.reports_store {
         if let Some((_, shown)) = &mut own[0].example {
             shown["mongodb"] = "connected".into();
         }
         let parts: Vec<(&str, &[&str])> =
-            [vec![("status", &["unhealthy"][..]), ("mongodb", &["disconnected"])], switches(place)].concat();
+            [vec![("status", &["unhealthy"][..]), ("mongodb", &["disconnected"])], switches].concat();
         own.push(ResponseDoc::json(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The store is unavailable",
@@ -180,5 +181,5 @@ fn health(place: &RouteInfo<'_>) -> Operation {
     }
     let summary = "The state of the service, for people and dashboards, with that of `ingest`, `users` and `orders` \
                    where they run. `degraded`: ingest has stopped or cannot store a record, and needs an operator";
-    of_health(summary, own)
+    Operation { parameters: vec![parameters::details()], ..of_health(summary, own) }
 }

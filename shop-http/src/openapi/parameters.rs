@@ -47,6 +47,13 @@ pub(super) fn file() -> Value {
     parameter("path", "file", "A file of the page", word(&files))
 }
 
+/// The members of `/health`.
+pub(super) fn details() -> Value {
+    let says = "`true` adds the other members where the dialect, `purchase-tracking`, has the status alone, and on \
+                management `mongodb`";
+    query("details", says, json!({"type": "boolean"}))
+}
+
 pub(super) fn asset() -> Value {
     let names: Vec<_> = page::asset_names().collect();
     parameter("path", "name", "A file of the page", word(&names))

@@ -235,7 +235,10 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>, po
     let mut schemas: Map<_, _> = bodies.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
     let errors = dialects.into_iter().map(|dialect| dialect.errors);
     schemas.extend(errors.map(|form| (error_schema_name(form).to_owned(), error(form))));
-    let request_id = header("The id of the request: the client's, or a fresh one");
+    let request_id = header(
+        "The id of the request: the client's `X-Request-ID`, else its `X-Correlation-ID`, else a fresh one. A response \
+         repeats `X-Correlation-ID`, too",
+    );
     let mut components = json!({"headers": {"X-Request-Id": request_id}, "schemas": schemas});
     if policy.requires_token {
         let says = "A JSON Web Token of the issuer, or an API key";

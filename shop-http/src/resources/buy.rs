@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::Response;
 use futures_util::FutureExt;
 use serde::Serialize;
+use shop_core::Purchase;
 use shop_core::api::PublishedBody;
 use tower::Service;
 
@@ -47,7 +48,13 @@ impl Buying {
         let dialect = self.dialect.unwrap_or_else(|| RequestDialect::of(extensions));
         let mount: Mount = extensions.get().cloned().unwrap_or_default();
         match buy(&self.purchases, dialect, dialect.timestamps, request).await {
-            Ok(bought) => answer(dialect, &mount, bought),
+            Ok(bought) => {
+                if dialect.logs_purchases() && !bought.is_replayed {
+                    let Purchase { id, user_id, .. } = &bought.purchase;
+                    tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
+                }
+                answer(dialect, &mount, bought)
+            }
             Err(failure) => failure.respond(dialect),
         }
     }

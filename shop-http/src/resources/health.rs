@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -14,12 +14,15 @@ use shop_core::log::Gap;
 use crate::auth::Caller;
 use crate::dialect::RequestDialect;
 use crate::response::Json;
+use crate::routes::listener::Listener;
 use crate::service::parts::LocalPorts;
 use crate::service::{Entity, Service, check_with_timeout, is_healthy};
 use crate::service_kind::ServiceKind;
 
 /// The status in `/health` of a service that needs an operator.
 pub(crate) const DEGRADED: &str = "degraded";
+/// The query of `/health` for all members, in the dialect that has few.
+pub(crate) const DETAILS: &str = "details=true";
 /// The reasons why `/-/ready` of facing is 503.
 pub(crate) const KAFKA_UNAVAILABLE: &str = "Kafka not connected";
 pub(crate) const LOG_UNAVAILABLE: &str = "The log is not writable";
@@ -253,6 +256,7 @@ async fn entity_health(service: &Service, entity: Entity<'_>) -> (String, Value)
 pub(crate) async fn health(
     State(service): State<Arc<Service>>,
     RequestDialect(dialect): RequestDialect,
+    uri: Uri,
     caller: Caller,
 ) -> Response {
     let events: Vec<_> = service.entities().map(|entity| entity.subscribed_topic.to_owned()).collect();
@@ -288,10 +292,17 @@ pub(crate) async fn health(
     if service.may_inspect(&caller).is_ok() {
         body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
         body.extend(entities);
+        if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for_details(&uri) {
+            body.retain(|member, _| ["status", "mongodb"].contains(&member.as_str()));
+        }
     } else {
         body.retain(|member, _| member == "status");
     }
     (code, Json(Value::Object(body))).into_response()
+}
+
+fn asks_for_details(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.split('&').any(|parameter| parameter == DETAILS))
 }
 
 /// Whether an ingest needs an operator: it does not recover by itself.

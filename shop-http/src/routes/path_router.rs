@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{OriginalUri, Request};
 use axum::handler::Handler;
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::response::{Redirect, Response};
+use axum::routing::{MethodRouter, any, get};
 use shop_core::RequestContext;
 use tower_http::compression::CompressionLayer;
 
@@ -30,6 +30,12 @@ pub(crate) fn in_context<S: Clone + Send + Sync + 'static>(routes: MethodRouter<
             None => next.run(request).await,
         }
     }))
+}
+
+/// Redirects to the path without the slash at its end. The client repeats its method and body there.
+async fn without_slash(OriginalUri(uri): OriginalUri) -> Redirect {
+    let path = uri.path().trim_end_matches('/');
+    Redirect::temporary(&uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}")))
 }
 
 /// A router whose handlers have the state `S`, with its paths.
@@ -65,6 +71,14 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             open: self.open.merge(other.open),
             paths: self.paths,
         }
+    }
+
+    /// Adds each path with a slash at its end, which redirects to the one without. These are not in the list of paths.
+    pub(crate) fn with_slashes(mut self) -> Self {
+        for path in &self.paths {
+            self.open = self.open.route(&format!("{path}/"), any(without_slash));
+        }
+        self
     }
 
     /// Adds `nested` below `prefix`.

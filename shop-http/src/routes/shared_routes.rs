@@ -40,7 +40,7 @@ pub(crate) fn shared_routes(
         return alive.merge(native).merge(operations(service));
     }
     let unprefixed = with_purchases(own).merge(alive);
-    let all = unprefixed.clone().merge(native).nest("/api/v1", with_purchases(under_api_v1));
+    let all = unprefixed.clone().merge(native).nest("/api/v1", with_purchases(under_api_v1.with_slashes()));
     let described = of_group(service, RouteGroup::Page, || Routes::new().open("/", read(index::describe)));
     let all = with_prefix(all, service, "/api", unprefixed.merge(described), read(index::describe));
     let all = INGRESS_PREFIXES.into_iter().fold(all.clone(), |routes, prefix| {
@@ -92,7 +92,7 @@ fn with_entities(routes: Routes, service: &Service) -> Routes {
             accounts.route("/orders", post(orders::post)).route("/orders/{order_id}", read(orders::get));
     }
     let native = of_group(service, RouteGroup::V1, || Routes::new().nest("/v1", accounts.clone()));
-    routes.merge(of_group(service, RouteGroup::Dialects, || accounts)).merge(native)
+    routes.merge(of_group(service, RouteGroup::Dialects, || accounts.with_slashes())).merge(native)
 }
 
 /// Adds `nested` below `prefix`, with `index` at the prefix with a slash.

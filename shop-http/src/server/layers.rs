@@ -15,7 +15,9 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any as AnyOrigin, CorsLayer};
 use tower_http::csrf::{Csrf, CsrfLayer};
 
 use crate::dialect::RequestDialect;
-use crate::header_names::{FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID};
+use crate::header_names::{
+    CORRELATION_ID, FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID,
+};
 use crate::options::CorsOrigins;
 use crate::response::Failure;
 use crate::routes::fixed_route::FixedRoute;
@@ -121,6 +123,7 @@ fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
         PURCHASE_ID,
         PENDING,
         REQUEST_ID,
+        CORRELATION_ID,
         IDEMPOTENCY_KEY,
         REPLAYED,
         FOUND_BY,

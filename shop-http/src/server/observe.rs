@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use pin_project_lite::pin_project;
@@ -16,7 +16,7 @@ use tracing::{Instrument, Level, Span};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use crate::header_names::REQUEST_ID;
+use crate::header_names::{CORRELATION_ID, REQUEST_ID};
 use crate::metrics::{HasPanicked, RequestTimer, Requests};
 use crate::response::FailureLog;
 use crate::routes::fixed_route::{FixedRoute, MatchedRoute};
@@ -25,8 +25,8 @@ use crate::server::access_log::{AccessLogger, Entry};
 use crate::server::traces;
 use crate::service::Service;
 
-/// The maximum length of a client's request id.
-const MAX_REQUEST_ID_BYTES: usize = 128;
+/// The maximum length of a client's id.
+const MAX_ID_BYTES: usize = 128;
 
 /// What observes the requests of a router.
 pub(crate) struct Observer {
@@ -135,7 +135,8 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let id = identify(request.headers_mut());
+        let correlation = sent(request.headers(), &CORRELATION_ID).cloned();
+        let id = identify(request.headers_mut(), correlation.as_ref());
         let head = Head::of(self.route, &request);
         let route = MatchedRoute::of(self.route, &request);
         let span = self.observer.span(&request, &route, &head, &id);
@@ -144,6 +145,7 @@ where
         ObserveFuture {
             answer: self.inner.call(request).instrument(span),
             on: Some((id, head, measuring)),
+            correlation,
             entry,
             observer: Arc::clone(&self.observer),
         }
@@ -156,6 +158,7 @@ pin_project! {
         #[pin]
         answer: Instrumented<F>,
         on: Option<(HeaderValue, Head, RequestTimer)>,
+        correlation: Option<HeaderValue>,
         entry: Option<Entry>,
         observer: Arc<Observer>,
     }
@@ -176,6 +179,9 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ObserveFuture<
         }
         tracing::debug!(parent: span, http.status = response.status().as_u16(), "answered");
         response.headers_mut().insert(REQUEST_ID, id);
+        if let Some(correlation) = this.correlation.take() {
+            response.headers_mut().insert(CORRELATION_ID, correlation);
+        }
         let response = measuring.until_sent(response);
         Poll::Ready(Ok(match this.entry.take() {
             Some(entry) => entry.until_sent(response),
@@ -184,20 +190,27 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ObserveFuture<
     }
 }
 
-/// The id of a request, or a fresh one. A client's id is used in the log and in the pipeline, so it must be short and
-/// visible ASCII.
-fn identify(headers: &mut HeaderMap) -> HeaderValue {
-    let sensible = |id: &&HeaderValue| {
-        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-    };
-    if let Some(id) = headers.get(REQUEST_ID).filter(sensible) {
+/// An id that the client has sent. It is used in the log and in the pipeline, so it must be short and visible ASCII.
+fn sent<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    headers
+        .get(name)
+        .filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic))
+}
+
+/// The id of a request: the client's, else its correlation id, else a fresh one.
+fn identify(headers: &mut HeaderMap, correlation: Option<&HeaderValue>) -> HeaderValue {
+    if let Some(id) = sent(headers, &REQUEST_ID) {
         return id.clone();
     }
+    let id = correlation.cloned().unwrap_or_else(fresh);
+    headers.insert(REQUEST_ID, id.clone());
+    id
+}
+
+fn fresh() -> HeaderValue {
     let mut text = [0; Hyphenated::LENGTH];
     Uuid::now_v7().hyphenated().encode_lower(&mut text);
     // Its copies share the bytes.
     let fresh = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
-    let fresh = fresh.unwrap_or(HeaderValue::from_static("none"));
-    headers.insert(REQUEST_ID, fresh.clone());
-    fresh
+    fresh.unwrap_or(HeaderValue::from_static("none"))
 }

@@ -3,9 +3,13 @@
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
+use shop_core::log::{LogSource, SourceEvent};
+use shop_core::record::header;
 use shop_http::{CorsOrigins, HttpOptions};
 
-use crate::shop::{Shop, ask, get, request};
+use crate::shop::{JSON, Shop, ask, get, request};
+
+const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 #[tokio::test]
 async fn what_is_not_there_is_said_as_json() {
@@ -47,6 +51,26 @@ async fn every_answer_has_a_request_id() {
         assert_eq!(id.len(), 36, "{odd:?} is replaced");
     }
     assert_eq!(get(&shop.facing, "/nowhere").await.header("x-request-id").unwrap().len(), 36);
+}
+
+#[tokio::test]
+async fn correlation_ids_are_repeated_and_are_request_ids_without_another() {
+    let shop = Shop::new();
+    let ids = async |headers: &[(&str, &str)]| {
+        let answer = ask(&shop.facing, request(Method::GET, "/healthz", headers, Body::empty())).await;
+        ["x-request-id", "x-correlation-id"].map(|name| answer.header(name).map(str::to_owned))
+    };
+    let is = |ids: [&str; 2]| ids.map(|id| Some(id.to_owned()));
+    assert_eq!(ids(&[("x-correlation-id", "c-1")]).await, is(["c-1", "c-1"]));
+    assert_eq!(ids(&[("x-correlation-id", "c-1"), ("x-request-id", "r-1")]).await, is(["r-1", "c-1"]));
+    let [fresh, repeated] = ids(&[("x-correlation-id", "with space")]).await;
+    assert_eq!((fresh.unwrap().len(), repeated), (36, None));
+    // It is kept with the purchase.
+    let answer =
+        ask(&shop.facing, request(Method::POST, "/buy", &[JSON, ("x-correlation-id", "c-2")], BUY)).await;
+    assert_eq!(answer.header("x-correlation-id"), Some("c-2"));
+    let SourceEvent::Batch(batch) = shop.log.source("g").next().await.unwrap() else { panic!("a batch") };
+    assert_eq!(batch.records[0].headers.get(header::REQUEST_ID), Some(&b"c-2"[..]));
 }
 
 #[tokio::test]

@@ -93,12 +93,7 @@ async fn health_and_readiness_are_told_in_each_dialect() {
     use shop_core::fault::{Call, Fault};
 
     let union = |word: &str, store: &str, up: bool| json!({"status": word, "mongodb": store, "kafkaReady": true, "mongoReady": up});
-    for (name, well) in [
-        ("default", "healthy"),
-        ("scalable-shop", "healthy"),
-        ("purchase-tracking", "healthy"),
-        ("user-buy-list", "ok"),
-    ] {
+    for (name, well) in [("default", "healthy"), ("scalable-shop", "healthy"), ("user-buy-list", "ok")] {
         let shop = speaking(name);
         is(&get(&shop.facing, "/health").await, 200, &json!({"status": well, "kafkaReady": true}));
         is(&get(&shop.facing, "/ready").await, 200, &json!({"status": "ready", "kafkaReady": true}));
@@ -184,4 +179,37 @@ async fn a_key_that_was_used_is_a_409_everywhere() {
     let answer = post(&shop.facing, "/api/v1/buy", long).await;
     assert_eq!(answer.status, 413);
     assert!(answer.json()["detail"].as_str().unwrap().contains("102400 bytes"));
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_redirects_where_fastapi_did() {
+    let shop = speaking("default");
+    let redirects = [
+        (&shop.facing, Method::POST, "/api/v1/buy/", "/api/v1/buy"),
+        (
+            &shop.facing,
+            Method::GET,
+            "/api/v1/getAllUserBuys/a%20b/?limit=1",
+            "/api/v1/getAllUserBuys/a%20b?limit=1",
+        ),
+        (&shop.management, Method::GET, "/api/v1/purchases/123/", "/api/v1/purchases/123"),
+    ];
+    for (service, method, path, expected) in redirects {
+        let answer = ask(service, request(method, path, &[JSON], BUY)).await;
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (307, Some(expected)), "{path}");
+    }
+    assert_eq!(shop.published().await, 0);
+    let prefix = "/scalable-shop-cm-server/api/v1/buy";
+    let answer = post(&shop.facing, &format!("{prefix}/"), BUY).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (307, Some(prefix)));
+    for path in [
+        "/buy/",
+        "/api/buy/",
+        "/v1/purchases/",
+        "/api/v1/buy//",
+        "/api/v1/nowhere/",
+        "/api/v1/getAllUserBuys/",
+    ] {
+        assert_eq!(post(&shop.facing, path, BUY).await.status, 404, "{path}");
+    }
 }

@@ -72,3 +72,17 @@ async fn a_listing_that_does_not_come_is_a_503_with_its_text() {
     let answer = get(&shop.facing, "/getAllUserBuys/5").await;
     is(&answer, 503, &error("Service timeout - please try again"));
 }
+
+#[tokio::test]
+async fn health_has_the_documented_members_and_the_others_on_request() {
+    let shop = speaking("purchase-tracking");
+    is(&get(&shop.facing, "/health").await, 200, &json!({"status": "healthy"}));
+    is(&get(&shop.management, "/health").await, 200, &json!({"status": "healthy", "mongodb": "connected"}));
+    let details = "/health?details=true";
+    is(&get(&shop.facing, details).await, 200, &json!({"status": "healthy", "kafkaReady": true}));
+    let all = json!({"status": "healthy", "mongodb": "connected", "kafkaReady": true, "mongoReady": true});
+    is(&get(&shop.management, details).await, 200, &all);
+    shop.faults.always(Call::Check, Fault::unavailable());
+    let away = json!({"status": "unhealthy", "mongodb": "disconnected"});
+    is(&get(&shop.management, "/health").await, 500, &away);
+}
