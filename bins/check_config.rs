@@ -11,6 +11,7 @@ use shop_core::record::Record;
 use shop_http::{AccessLog, CorsOrigins};
 
 use crate::backend::{self, Backend, EntityStore, OpenPort, Topic, client};
+use crate::log_file::LogFile;
 use crate::roles::ProcessRole;
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
@@ -130,6 +131,12 @@ impl Parts {
         match tls::of_listener(settings).await {
             Ok(_) => self.lines.push(("TLS", tls::describe(settings))),
             Err(fault) => self.faults.push(fault.to_string()),
+        }
+        if let Some(path) = &settings.log_file {
+            match LogFile::check(path) {
+                Ok(()) => self.lines.push(("log file", path.display().to_string())),
+                Err(fault) => self.faults.push(fault.to_string()),
+            }
         }
         let store = backend::for_store(settings);
         if settings.roles.has(ProcessRole::Purchases) {

@@ -14,6 +14,7 @@
 //! | `settings` | the settings, from the environment and the command line; all errors at once |
 //! | `roles` | the roles of a process |
 //! | `telemetry` | logging |
+//! | `log_file` | the log file of a service |
 //! | `tls` | certificates of this service, and for calls of others |
 //! | `traces` | traces, exported to an OpenTelemetry collector |
 //! | `signal` | shutdown by signals |
@@ -31,6 +32,7 @@ mod commands;
 mod descriptors;
 mod error;
 mod healthcheck;
+mod log_file;
 mod ports;
 mod roles;
 pub mod run;

@@ -267,6 +267,11 @@ impl Settings {
         matches!(self.auth, Some(AuthMode::Jwt | AuthMode::Keys)) || self.api_keys_file.is_some()
     }
 
+    /// Whether this process runs the service, rather than a command or a check.
+    pub(crate) fn serves(&self) -> bool {
+        self.command.is_none() && !self.check_config && !self.healthcheck
+    }
+
     /// Which requests have a line in the access log.
     pub(crate) fn access_log(&self) -> AccessLog {
         let default = || if self.authenticates() { AccessLog::All } else { AccessLog::Off };

@@ -272,6 +272,10 @@ pub(crate) struct Variables {
     /// Log format: text or json [default: text on a terminal, json elsewhere]
     #[conf(long, env = "LOG_FORMAT", value_parser = is_json)]
     pub(crate) log_format: Option<bool>,
+    /// File that the service appends its log to, in an existing folder. One that is renamed or deleted, as by logrotate,
+    /// is created again within a second [default: standard error]
+    #[conf(long, env = "SHOP_LOG_FILE")]
+    pub(crate) log_file: Option<PathBuf>,
 
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with OTLP over HTTP; no traces
     /// when unset. The other variables OTEL_* of the SDK apply, such as OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and

@@ -29,6 +29,7 @@ mod housekeeping;
 mod idle;
 mod kafka;
 mod kills;
+mod logs;
 mod members;
 mod metrics;
 mod mongodb;

@@ -1,0 +1,143 @@
+//! The log file of a service.
+
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, access};
+
+use crate::{CliError, Result};
+
+/// The time between two checks that the file is still at its path.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A file that lines are appended to, each in one write. Clones share it. After the file was renamed or deleted, as
+/// logrotate does, the next lines are written to a new one at the same path.
+#[derive(Debug, Clone)]
+pub(crate) struct LogFile(Arc<Mutex<Opened>>);
+
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    file: File,
+    checked: Instant,
+    check_every: Duration,
+}
+
+impl LogFile {
+    /// Opens the file, or creates it.
+    ///
+    /// # Errors
+    /// When it cannot be written, with the setting that names it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::checked_every(path, CHECK_EVERY)
+    }
+
+    fn checked_every(path: &Path, check_every: Duration) -> Result<Self> {
+        let file = open(path).map_err(|error| unusable(path, error))?;
+        let opened = Opened { path: path.to_owned(), file, checked: Instant::now(), check_every };
+        Ok(Self(Arc::new(Mutex::new(opened))))
+    }
+
+    /// Whether the file can be written, or created. Creates nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn check(path: &Path) -> Result<()> {
+        let refused = |error: rustix::io::Errno| unusable(path, io::Error::from(error));
+        if path.is_dir() {
+            return Err(unusable(path, io::ErrorKind::IsADirectory));
+        }
+        if path.exists() {
+            return access(path, Access::WRITE_OK).map_err(refused);
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(refused)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+fn unusable(path: &Path, error: impl Display) -> CliError {
+    CliError::new(format!("SHOP_LOG_FILE: {} cannot be written: {error}", path.display()))
+}
+
+impl Opened {
+    fn is_at_its_path(&self) -> bool {
+        let [Ok(there), Ok(opened)] = [fs::metadata(&self.path), self.file.metadata()] else { return false };
+        (there.dev(), there.ino()) == (opened.dev(), opened.ino())
+    }
+
+    fn file(&mut self) -> &mut File {
+        if self.checked.elapsed() >= self.check_every {
+            self.checked = Instant::now();
+            if !self.is_at_its_path()
+                && let Ok(file) = open(&self.path)
+            {
+                self.file = file;
+            }
+        }
+        &mut self.file
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).file().write(bytes)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).file().write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renamed_file_is_replaced_and_truncated_file_continues() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, rotated) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
+        fs::write(&path, "before\n").unwrap();
+        let mut log = LogFile::checked_every(&path, Duration::ZERO).unwrap();
+        log.write_all(b"one\n").unwrap();
+        fs::rename(&path, &rotated).unwrap();
+        log.clone().write_all(b"two\n").unwrap();
+        let texts = [&rotated, &path].map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(texts, ["before\none\n", "two\n"]);
+        File::create(&path).unwrap();
+        log.write_all(b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
+        // Without the folder, lines go to the file that is open.
+        fs::remove_dir_all(&folder).unwrap();
+        log.write_all(b"four\n").unwrap();
+    }
+
+    #[test]
+    fn unusable_paths_name_the_setting_and_are_not_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing/a.log");
+        for path in [folder.path(), &missing] {
+            for refused in [LogFile::check(path), LogFile::open(path).map(drop)] {
+                let said = refused.unwrap_err().to_string();
+                assert!(said.starts_with("SHOP_LOG_FILE: ") && said.contains("cannot be written"), "{said}");
+            }
+        }
+        let path = folder.path().join("a.log");
+        LogFile::check(&path).unwrap();
+        assert!(!path.exists() && !missing.exists());
+        LogFile::open(&path).unwrap();
+        LogFile::check(&path).unwrap();
+    }
+}

@@ -1,0 +1,118 @@
+//! The log of a process: in a file, and its line per purchase in the dialect that has one.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use tokio::process::Child;
+
+use crate::process::{Binary, plain, until};
+
+const BUY: &str = r#"{"username":"john","userid":"user123","price":29.99}"#;
+
+/// A facing that logs to `file`.
+struct Logged<'a> {
+    _child: Child,
+    file: &'a Path,
+    url: String,
+}
+
+fn lines_of(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+impl<'a> Logged<'a> {
+    async fn start(folder: &Path, file: &'a Path, dialect: &str) -> Self {
+        let (data, log) = (folder.to_str().unwrap(), file.to_str().unwrap());
+        let settings = [
+            ("SHOP_DATA_DIR", data),
+            ("SHOP_LOG_FILE", log),
+            ("SHOP_DIALECT", dialect),
+            ("SHOP_ACCESS_LOG", "on"),
+            ("PORT", "0"),
+        ];
+        let listening = |lines: Vec<Value>| -> Vec<_> {
+            lines.iter().filter_map(|line| line["http.address"].as_str().map(str::to_owned)).collect()
+        };
+        let before = listening(lines_of(file)).len();
+        let child = Binary::Facing.command(&settings).spawn().unwrap();
+        until("listen", async || listening(lines_of(file)).len() > before).await;
+        let address = listening(lines_of(file)).pop().unwrap();
+        Self { _child: child, file, url: format!("http://{address}") }
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        lines_of(self.file)
+    }
+
+    /// Waits for a line.
+    async fn line(&self, is_it: impl Fn(&Value) -> bool) {
+        until("log", async || self.lines().iter().any(&is_it)).await;
+    }
+
+    async fn buy(&self) -> String {
+        let request = plain().post(format!("{}/buy", self.url)).header("content-type", "application/json");
+        let answer = request.body(BUY).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        answer.headers()["x-purchase-id"].to_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn purchase_tracking_logs_a_published_and_a_received_purchase() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("facing.log");
+    let facing = Logged::start(folder.path(), &file, "purchase-tracking").await;
+    let id = facing.buy().await;
+    for message in ["Published purchase", "Received purchase"] {
+        let is_it = |line: &Value| {
+            line["message"] == message && line["purchase.id"] == *id && line["user.id"] == "user123"
+        };
+        facing.line(is_it).await;
+        let lines = facing.lines();
+        assert_eq!(lines.iter().filter(|line| is_it(line)).count(), 1, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn log_file_is_appended_to_and_replaced_after_a_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, rotated) = (folder.path().join("facing.log"), folder.path().join("facing.log.1"));
+    let is_access = |line: &Value| line["target"] == "access" && line["http.route"] == "/buy";
+    for start in 1..=2 {
+        let facing = Logged::start(folder.path(), &file, "default").await;
+        facing.buy().await;
+        until("a line of each start", async || {
+            facing.lines().iter().filter(|line| is_access(line)).count() == start
+        })
+        .await;
+        assert!(!facing.lines().iter().any(|line| line["message"] == "Published purchase"));
+    }
+    // Renamed while the process runs.
+    let facing = Logged::start(folder.path(), &file, "default").await;
+    fs::rename(&file, &rotated).unwrap();
+    until("a new file", async || {
+        facing.buy().await;
+        facing.lines().iter().any(is_access)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unusable_log_file_is_a_fault_of_its_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, missing) = (folder.path().to_str().unwrap(), folder.path().join("missing/facing.log"));
+    let settings = [("SHOP_DATA_DIR", data), ("SHOP_LOG_FILE", missing.to_str().unwrap())];
+    for arguments in [&[][..], &["--check-config"]] {
+        let output = Binary::Facing.run(arguments, &settings).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("SHOP_LOG_FILE: ") && said.contains("missing/facing.log"), "{said}");
+    }
+    let usable = folder.path().join("facing.log");
+    let settings = [("SHOP_DATA_DIR", data), ("SHOP_LOG_FILE", usable.to_str().unwrap())];
+    let output = Binary::Facing.run(&["--check-config"], &settings).await;
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("log file"));
+    assert!(!usable.exists(), "the check creates nothing");
+}
