@@ -36,6 +36,30 @@ def scalable_shop(r):
     assert "/getAllUserBuys/foo" in tests["scalable-shop-cm-server-test"] and "/buyList/foo" in tests["scalable-shop-cm-api-test"]
 
 
+INTERNAL = sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", kafka__bootstrapServers="", mongodb__uri="")
+
+
+def assert_app_labels(rendering, *services):
+    """What `kubectl wait -l app=…` and `kubectl logs -l app=…` of the documentation select, and nothing besides."""
+    workloads = [*rendering.all("Deployment"), *rendering.all("StatefulSet")]
+    apps = {workload["metadata"]["name"]: workload["spec"]["template"]["metadata"]["labels"].get("app") for workload in workloads}
+    labelled = {name: app for name, app in apps.items() if app}
+    assert labelled == {name: name for name in (*services, "kafka", "mongodb")}, apps
+
+
+@case(preset("user-buy-list"), INTERNAL)
+def labels_of_user_buy_list(r):
+    assert_app_labels(r, "customer-facing", "customer-management")
+    assert r.names("HorizontalPodAutoscaler") == {"customer-facing-hpa"}
+
+
+@case(preset("purchase-tracking"), INTERNAL)
+def labels_of_purchase_tracking(r):
+    assert_app_labels(r, "customer-web-server", "customer-management-api")
+    names = {hpa["metadata"]["name"]: hpa["spec"]["scaleTargetRef"]["name"] for hpa in r.all("HorizontalPodAutoscaler")}
+    assert names == {f"{name}-hpa": name for name in ("customer-web-server", "customer-management-api")}
+
+
 @case(preset("user-buy-list"))
 def user_buy_list(r):
     assert_settings(r, "user-buy-list", "purchases", "purchase-group", "purchases", "purchases")
