@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use shop_client::PageRequest;
+use tokio::process::Command;
 
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, buy, get, stored, until};
+use crate::process::{Binary, PATIENCE, Process, buy, get, stored, until, within};
 use crate::servers::skipped;
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.90}"#;
@@ -62,6 +63,22 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
         let output = Binary::Management.run(command, &settings).await;
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[tokio::test]
+async fn rows_of_the_replaced_system_move_there_and_back() {
+    let Some(cluster) = cluster() else { return };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rehearse-ecommerce");
+    let mut command = Command::new(script);
+    command.args([&cluster.url(), env!("CARGO_BIN_EXE_management")]).kill_on_drop(true);
+    let output = within(3 * PATIENCE, "the rehearsal", command.output()).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.ends_with("the move works in both directions\n"),
+        "{said}{wrong}"
+    );
+    assert!(said.lines().filter(|line| line.starts_with("ok: ")).count() > 20, "{said}");
 }
 
 #[tokio::test]
