@@ -92,6 +92,8 @@ pub mod mongo;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
+mod retries;
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod unreadable;
 
 /// The connection string in the options of stores on servers.

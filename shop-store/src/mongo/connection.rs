@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bson::{RawDocumentBuf, doc};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Semaphore;
-use tokio::time::{self, Instant, sleep};
+use tokio::time::{self, Instant};
 
 use super::error::{from_driver, is_retryable};
 use super::{MongoStoreOptions, database_in_uri};
+use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
 /// A collection, with limits on concurrent calls.
@@ -69,20 +69,11 @@ impl Connection {
         F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
         let deadline = Instant::now() + timeout;
-        // 0.35 s in total, and up to twice that with jitter.
-        let mut pauses = pauses(Duration::from_millis(50), Duration::from_secs(1)).take(3);
-        loop {
+        let query = || {
             let left = deadline.saturating_duration_since(Instant::now());
-            let result = call(&self.query_permits, left, query()).await;
-            let pause = match &result {
-                Err(error) if is_retryable(error) => pauses.next(),
-                _ => None,
-            };
-            match pause.filter(|pause| Instant::now() + *pause < deadline) {
-                Some(pause) => sleep(pause).await,
-                None => return result,
-            }
-        }
+            call(&self.query_permits, left, query())
+        };
+        retried(deadline, is_retryable, query).await
     }
 
     /// Runs a write, or a query that belongs to a write. It does not queue behind listings.
@@ -131,12 +122,6 @@ pub(super) fn timed_out(timeout: Duration, outcome: Outcome) -> Error {
     Error::new(ErrorKind::DeadlineExceeded, format!("MongoDB did not answer within {timeout:?}"))
         .with_outcome(outcome)
         .with_origin("mongodb")
-}
-
-/// Returns an unlimited exponential backoff with jitter.
-pub(super) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
-    let builder = ExponentialBuilder::new().with_jitter().with_min_delay(min).with_max_delay(max);
-    builder.without_max_times().build()
 }
 
 /// Adds our defaults for the options that the URI does not set.

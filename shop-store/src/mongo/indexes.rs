@@ -9,8 +9,8 @@ use mongodb::{Collection, IndexModel};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connection::pauses;
 use super::error::from_driver;
+use crate::retries::pauses;
 
 /// Creates the three listing indexes, with retries until it is dropped.
 #[derive(Debug)]

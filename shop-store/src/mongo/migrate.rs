@@ -8,10 +8,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use shop_core::{Purchase, Result};
 use tokio::time::sleep;
 
-use super::connection::{Connection, pauses};
+use super::connection::Connection;
 use super::scan::{self, Position};
 use super::unreadable::name;
 use super::{MongoStore, document, erase};
+use crate::retries::pauses;
 
 /// The progress of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

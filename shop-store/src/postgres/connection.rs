@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use secrecy::ExposeSecret;
 use shop_core::{Error, ErrorKind, Outcome, Result};
-use tokio::time::{self, Instant, sleep};
+use tokio::time::{self, Instant};
 use tokio_postgres::config::Host;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
@@ -17,6 +16,7 @@ use super::PostgresStoreOptions;
 use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_error};
 use super::schema::{Definition, Schema};
 use super::tls::Tls;
+use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
 /// The timeout of a check.
@@ -107,19 +107,7 @@ impl Connection {
             drop(time::timeout_at(deadline, schema.attempted()).await);
         }
         let statement = Arc::new(statement);
-        // 0.35 s in total, and up to twice that with jitter.
-        let mut pauses = pauses(Duration::from_millis(50), Duration::from_secs(1)).take(3);
-        loop {
-            let result = run(pool, &statement, deadline).await;
-            let pause = match &result {
-                Err(error) if is_retryable(error) => pauses.next(),
-                _ => None,
-            };
-            match pause.filter(|pause| Instant::now() + *pause < deadline) {
-                Some(pause) => sleep(pause).await,
-                None => return result,
-            }
-        }
+        retried(deadline, is_retryable, || run(pool, &statement, deadline)).await
     }
 
     /// Checks that the table can be read.
@@ -192,12 +180,6 @@ async fn run(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> Resu
 fn timed_out(outcome: Outcome) -> Error {
     let message = "PostgreSQL did not answer within the timeout";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
-}
-
-/// Returns an unlimited exponential backoff with jitter.
-pub(super) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
-    let builder = ExponentialBuilder::new().with_jitter().with_min_delay(min).with_max_delay(max);
-    builder.without_max_times().build()
 }
 
 fn pool(config: Config, tls: &Tls, timeout: Duration, size: usize) -> Result<Pool> {

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connection::pauses;
 use super::error::{from_driver, from_pool};
+use crate::retries::pauses;
 
 /// The schema of a store.
 #[derive(Debug)]

@@ -24,9 +24,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::integer;
 use crate::mongo::MongoEntityOptions;
 use crate::mongo::command::{self, Insertable};
-use crate::mongo::connection::{Connection, pauses, timed_out};
+use crate::mongo::connection::{Connection, timed_out};
 use crate::mongo::insert::{self, Identified};
 use crate::mongo::outbox::event;
+use crate::retries::pauses;
 
 /// Rows of one entity type in a MongoDB database, shared by all processes that use it, with an outbox.
 ///

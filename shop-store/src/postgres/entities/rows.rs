@@ -18,11 +18,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::postgres::PostgresStoreOptions;
-use crate::postgres::connection::{Connection, Parameter, Statement, pauses};
+use crate::postgres::connection::{Connection, Parameter, Statement};
 use crate::postgres::error::{self, postgres_error};
 use crate::postgres::insert::{self, Insertable};
 use crate::postgres::rows::Unreadable;
 use crate::postgres::schema::Definition;
+use crate::retries::pauses;
 
 /// The error code of a unique violation.
 const UNIQUE_VIOLATION: &str = "23505";
