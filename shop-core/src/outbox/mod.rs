@@ -117,7 +117,8 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
     async fn backlog(&self) -> Result<Backlog>;
 
-    /// Waits until this process may have written an entry. Entries of other processes are found by polling.
+    /// Waits until this process may have written an entry. Entries of other processes may complete it too; otherwise they
+    /// are found by polling.
     ///
     /// # Cancel safety
     /// Dropping the future loses no notification.

@@ -25,8 +25,8 @@ use crate::{Error, ErrorKind, Result};
 pub struct RelayOptions {
     /// The maximum number of entries per round (default 500).
     pub batch_size: usize,
-    /// How often the outbox is polled for entries of other processes (default 1 s). Entries of this process are
-    /// published at once.
+    /// How often the outbox is polled for entries without a notification (default 1 s). Entries of this process are
+    /// published at once; those of other processes too, if the database notifies of them, as PostgreSQL does.
     pub poll_interval: Duration,
     /// The first pause after an error (default 50 ms). Each further pause is twice as long.
     pub initial_backoff: Duration,

@@ -1,6 +1,7 @@
 //! The pools of connections, and statements with timeouts.
 
 use std::borrow::Cow;
+use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ use secrecy::ExposeSecret;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
 use tokio_postgres::config::Host;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Config, Row};
+use tokio_postgres::{Client, Config, Row, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresStoreOptions;
 use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_error};
@@ -50,6 +53,31 @@ impl Statement {
     }
 }
 
+/// What a connection is made with.
+#[derive(Clone)]
+pub(super) struct Connector {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+/// A connection to be driven by its owner.
+pub(super) type Driven =
+    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
+impl Debug for Connector {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // Without the password.
+        self.config.fmt(f)
+    }
+}
+
+impl Connector {
+    /// A connection outside of the pools.
+    pub(super) async fn connect(&self) -> Result<(Client, Driven), tokio_postgres::Error> {
+        self.config.connect(self.tls.clone()).await
+    }
+}
+
 /// The database, with limits on concurrent statements.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -59,6 +87,7 @@ pub(super) struct Connection {
     pub(super) name: String,
     /// The main table.
     pub(super) table: &'static str,
+    pub(super) connector: Connector,
     schema: Option<Schema>,
     /// Connections for queries. They are separate, so inserts do not queue behind listings.
     reads: Pool,
@@ -75,11 +104,13 @@ impl Connection {
         };
         let config = with_defaults(url.parse().map_err(invalid)?, &tls);
         let count = options.max_connections.div_ceil(2).max(1);
-        let reads = pool(config.clone(), &tls, options.query_timeout, count)?;
-        let writes = pool(config.clone(), &tls, options.insert_timeout, count)?;
+        let connector = Connector { tls: tls.connector()?, config };
+        let reads = pool(&connector, options.query_timeout, count)?;
+        let writes = pool(&connector, options.insert_timeout, count)?;
         let schema = options.create_schema.then(|| Schema::new(definition, writes.clone()));
-        let (name, table) = (name(&config), definition.name);
-        Ok(Self { name, table, unreadables: Unreadables::default(), schema, reads, writes, options })
+        let (name, table) = (name(&connector.config), definition.name);
+        let unreadables = Unreadables::default();
+        Ok(Self { name, table, connector, unreadables, schema, reads, writes, options })
     }
 
     /// Runs a query within the timeout of queries.
@@ -182,7 +213,7 @@ fn timed_out(outcome: Outcome) -> Error {
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
-fn pool(config: Config, tls: &Tls, timeout: Duration, size: usize) -> Result<Pool> {
+fn pool(connector: &Connector, timeout: Duration, size: usize) -> Result<Pool> {
     // Shorter than the client's timeout, so the server reports the error and the outcome is known.
     let limit = (timeout - timeout / 10).as_millis().max(1);
     // Without sorts a page is read in the order of its index, also when the statistics of the table are old.
@@ -193,7 +224,8 @@ fn pool(config: Config, tls: &Tls, timeout: Duration, size: usize) -> Result<Poo
     )
     .into();
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(config, tls.connector()?, recycling);
+    let Connector { config, tls } = connector.clone();
+    let manager = Manager::from_config(config, tls, recycling);
     let configure = Hook::async_fn(move |client, _metrics| {
         let session = Arc::clone(&session);
         Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })

@@ -85,6 +85,6 @@ impl<E: Table> Outbox for PostgresRows<E> {
     }
 
     async fn wait_for_entries(&self) {
-        self.rows.changed.notified().await;
+        self.rows.listener.written().await;
     }
 }

@@ -12,11 +12,12 @@ use async_trait::async_trait;
 use shop_core::entity::{Entity, Insertion};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Bytes, Error, ErrorKind, Outcome, Result};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::listener::{Listener, channel};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Connection, Parameter, Statement};
 use crate::postgres::error::{self, postgres_error};
@@ -65,12 +66,13 @@ pub(super) struct Rows {
     /// The last number that this process knows. Locked while a row is added: only one row at a time can get the next
     /// number.
     last: Mutex<i64>,
-    pub(super) changed: Notify,
+    pub(super) listener: Listener,
 }
 
 pub(super) fn open<E: Table>(options: PostgresStoreOptions) -> Result<PostgresRows<E>> {
     let connection = Connection::open(options, E::DEFINITION)?;
-    let rows = Rows { connection, last: Mutex::new(0), changed: Notify::new() };
+    let listener = Listener::new(connection.connector.clone(), E::DEFINITION.name);
+    let rows = Rows { connection, last: Mutex::new(0), listener };
     Ok(PostgresRows { rows: Arc::new(rows), kind: PhantomData })
 }
 
@@ -81,7 +83,7 @@ pub(super) async fn create<E: Table>(rows: &Arc<Rows>, new: &E::New) -> Result<I
     let (rows, new) = (Arc::clone(rows), new.clone());
     let created = tokio::spawn(async move {
         let created = rows.create(&new).await;
-        rows.changed.notify_one();
+        rows.listener.notify();
         created
     });
     created.await.unwrap_or_else(|panicked| {
@@ -119,7 +121,8 @@ impl Rows {
         loop {
             let number = last.saturating_add(1);
             let row = E::with_number(new, number);
-            let rejected = match self.connection.write_by(insertion(&row, new)?, deadline).await {
+            let insertion = insertion(&row, new, self.listener.sender())?;
+            let rejected = match self.connection.write_by(insertion, deadline).await {
                 Ok(inserted) if inserted.is_empty() => None,
                 Ok(_) => {
                     *last = number;
@@ -183,14 +186,15 @@ fn last<E: Table>() -> String {
     format!("greatest(last, (select max(id) from {}))", E::DEFINITION.name)
 }
 
-/// Inserts the row, its key and its event, if its number is the next one and it is free. Returns a row in this case.
-pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
+/// Inserts the row, its key and its event, and notifies the relays of other processes than `sender`, if its number is the
+/// next one and it is free. Returns a row in this case.
+pub(super) fn insertion<E: Table>(row: &E, new: &E::New, sender: String) -> Result<Statement> {
     let (table, last, is_free, columns) =
         (E::DEFINITION.name, last::<E>(), E::IS_FREE, E::COLUMNS.join(", "));
     let parameter = |index: usize| format!("${}", index + 2);
     let count = E::COLUMNS.len();
     let values = (0..count).map(parameter).collect::<Vec<_>>().join(", ");
-    let [number, key, headers, value] = [0, 1, 2, 3].map(|index| parameter(count + index));
+    let [number, key, headers, value, notifier] = [0, 1, 2, 3, 4].map(|index| parameter(count + index));
     let sql = format!(
         "with next as (
             update shop_numbers set last = {number} where name = '{table}' and {last} = {number} - 1
@@ -202,7 +206,8 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
             insert into {table}_outbox (id, created, key, headers, value)
                 select last, clock_timestamp(), {key}, {headers}, {value} from next
         )
-        select setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
+        select setval(pg_get_serial_sequence('{table}', 'id'), last), pg_notify('{}', {notifier}) from next",
+        channel(table)
     );
     let event = row.event(new)?;
     let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
@@ -210,7 +215,8 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
         .bind(row.number(), Type::INT8)
         .bind(bytes(event.key), Type::BYTEA)
         .bind(event.headers.as_bytes().to_vec(), Type::BYTEA)
-        .bind(bytes(event.value), Type::BYTEA))
+        .bind(bytes(event.value), Type::BYTEA)
+        .bind(sender, Type::TEXT))
 }
 
 /// What an insert depends on.

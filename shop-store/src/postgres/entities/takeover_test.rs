@@ -182,12 +182,12 @@ async fn every_statement_uses_an_index() {
         (vec!["users_keys_key_key", "ix_users_email"], super::rows::state::<User>(&user)),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::rows::insertion(&user.with_id(seven), &user).unwrap(),
+            super::rows::insertion(&user.with_id(seven), &user, String::new()).unwrap(),
         ),
         (vec!["orders_keys_key_key", "cached_users"], super::rows::state::<Order>(&order)),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::rows::insertion(&order.with_id(OrderNumber::new(7)), &order).unwrap(),
+            super::rows::insertion(&order.with_id(OrderNumber::new(7)), &order, String::new()).unwrap(),
         ),
         (vec!["cached_orders_by_user"], users::orders_of(seven)),
         (vec!["users_keys_pkey", "users_outbox_pkey"], users::erasure(seven)),
