@@ -12,6 +12,7 @@ use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kills::{Plan, SERVICES, Victim};
+use crate::postgres_server::Cluster;
 use crate::process::{Binary, Process, get, stored, until};
 use crate::servers::{self, Servers};
 
@@ -96,11 +97,21 @@ async fn kafka_outage_is_reported_and_recovers() {
     assert!(facing.ended().await.success());
 }
 
-/// Hits the victims under load.
-async fn survive(servers: &Servers, rounds: u64, victims: &[Victim], pauses: bool) {
+/// Hits the victims under load, with the store in MongoDB, or in PostgreSQL if there is a cluster.
+async fn survive(
+    servers: &Servers,
+    postgres: Option<&Cluster>,
+    rounds: u64,
+    victims: &[Victim],
+    pauses: bool,
+) {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan { rounds, victims, pauses, servers: Some(servers), postgres: None };
-    plan.survive(folder.path(), settings(servers)).await;
+    let settings = match postgres {
+        Some(cluster) => [servers.settings(), vec![("DATABASE_URL", cluster.url())]].concat(),
+        None => settings(servers),
+    };
+    let plan = Plan { rounds, victims, pauses, servers: Some(servers), postgres };
+    plan.survive(folder.path(), settings).await;
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
 }
@@ -108,7 +119,7 @@ async fn survive(servers: &Servers, rounds: u64, victims: &[Victim], pauses: boo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    survive(&servers, 20, &SERVICES, false).await;
+    survive(&servers, None, 20, &SERVICES, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +127,16 @@ async fn server_kills_and_pauses_lose_and_duplicate_nothing() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
     let [facing, management] = SERVICES;
     let victims = [facing, management, Victim::Server("kafka"), Victim::Server("mongo")];
-    survive(&servers, 10, &victims, true).await;
+    survive(&servers, None, 10, &victims, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_lose_and_duplicate_nothing_on_kafka_and_postgres() {
+    let Some(servers) = Servers::start(&["kafka"]).await else { return };
+    let Some(cluster) = crate::postgres::cluster() else { return };
+    let [facing, management] = SERVICES;
+    let victims = [facing, management, Victim::Server("kafka"), Victim::Server("postgres")];
+    survive(&servers, Some(&cluster), 6, &victims, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

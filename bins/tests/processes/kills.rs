@@ -298,7 +298,7 @@ impl Plan<'_> {
     }
 
     async fn ctl(&self, command: &'static str, name: &str) {
-        match self.postgres {
+        match self.postgres.filter(|_| name == "postgres") {
             Some(cluster) => tokio::task::block_in_place(|| cluster.ctl(command)),
             None => self.servers.unwrap().ctl(command, name).await,
         }

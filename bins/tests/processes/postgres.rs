@@ -4,10 +4,14 @@ use std::path::Path;
 
 use shop_client::PageRequest;
 use tokio::process::Command;
+use uuid::Uuid;
 
+use crate::accounts::backends::session;
+use crate::accounts::post;
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, PATIENCE, Process, buy, get, stored, until, within};
+use crate::process::{Binary, PATIENCE, Process, buy, get, plain, stored, until, within};
 use crate::servers::skipped;
+use crate::verify::text;
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.90}"#;
 
@@ -79,6 +83,62 @@ async fn rows_of_the_replaced_system_move_there_and_back() {
         "{said}{wrong}"
     );
     assert!(said.lines().filter(|line| line.starts_with("ok: ")).count() > 20, "{said}");
+}
+
+#[tokio::test]
+async fn a_full_disk_of_postgres_loses_no_purchase() {
+    let cluster = match Cluster::start_on_disk(128) {
+        Ok(cluster) => cluster,
+        Err((missing, why)) => return skipped(missing, &why),
+    };
+    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let service = facing(folder.path(), &url).await;
+    let mut all = 0;
+    let mut buy_one = async || {
+        all += 1;
+        // Names that fill pages of the table and of its indexes.
+        let name: String = (0..8).map(|_| Uuid::new_v4().simple().to_string()).collect();
+        let body = format!(r#"{{"username":"{name}","userid":"u1","price":{all}}}"#);
+        assert_eq!(buy(&service, &body).await.0, 201, "buying continues");
+        all
+    };
+    let stored_then = buy_one().await;
+    until("store it", async || count(&service).await == stored_then).await;
+    cluster.ctl("fill");
+    let ingest = async || get(&service.path("/health")).await.1["ingest"].clone();
+    until("find the disk full", async || {
+        buy_one().await;
+        ingest().await["waiting_for"]["store"].is_string()
+    })
+    .await;
+    for path in ["/readyz", "/-/ready", "/getAllUserBuys/u1"] {
+        assert_eq!(plain().get(service.path(path)).send().await.unwrap().status(), 200, "{path}");
+    }
+    let (status, body) = post(&service, "/users", r#"{"email":"ada@example.com","name":"Ada"}"#).await;
+    assert_eq!((status, &body["outcome"]), (503, &"not_sent".into()), "{body}");
+    let verify = async || {
+        let data = folder.path().to_str().unwrap();
+        let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+        let output = Binary::Management.run(&["verify", "--wait", "1"], &settings).await;
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, said) = verify().await;
+    assert!(code == Some(1) && !said.contains("missing 0,"), "{said}");
+
+    // The write-ahead log too: the server ends.
+    let session = session(&cluster).await;
+    session.batch_execute("select pg_switch_wal(); create table full_disk ()").await.unwrap_err();
+    until("find the server gone", async || get(&service.path("/getAllUserBuys/u1")).await.0 == 503).await;
+    let bought = buy_one().await;
+    cluster.ctl("kill");
+    cluster.ctl("free");
+    cluster.ctl("start");
+    until("catch up", async || count(&service).await == bought).await;
+    let (code, said) = verify().await;
+    assert!(code == Some(0) && said.contains("missing 0, twice 0, dead-lettered 0\n"), "{said}");
+    assert_eq!(ingest().await["phase"], "running");
+    assert_eq!(post(&service, "/users", r#"{"email":"ada@example.com","name":"Ada"}"#).await.0, 201);
+    assert!(service.terminate().await.success());
 }
 
 #[tokio::test]

@@ -139,10 +139,10 @@ impl Servers {
     /// The settings of a service on these servers. On servers of the test alone, names are those that a service has by
     /// itself.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
-        let mut settings = vec![
-            ("KAFKA_BOOTSTRAP_SERVERS", self.address("SHOP_TEST_KAFKA").to_owned()),
-            ("MONGODB_URI", self.address("SHOP_TEST_MONGODB_URI").to_owned()),
-        ];
+        let addresses =
+            [("KAFKA_BOOTSTRAP_SERVERS", "SHOP_TEST_KAFKA"), ("MONGODB_URI", "SHOP_TEST_MONGODB_URI")];
+        let found = |(setting, name)| Some((setting, self.find(name)?.to_owned()));
+        let mut settings: Vec<_> = addresses.into_iter().filter_map(found).collect();
         if !self.suffix.is_empty() {
             let names = [
                 ("KAFKA_TOPIC", "purchases"),

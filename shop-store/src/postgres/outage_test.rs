@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_core::conformance::skip;
 use shop_core::ports::{InsertOutcome, PurchaseQuery, RecordStore as _, Selector};
 use shop_core::{ErrorKind, Outcome, Purchase};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,12 +14,19 @@ use tokio::time::{sleep, timeout};
 
 use super::faults_test::purchases;
 use super::fixture::server::Cluster;
-use super::fixture::{fresh_schema, session, skipped};
+use super::fixture::{environment, fresh_schema, session, skipped};
 use super::{PostgresStore, PostgresStoreOptions};
 
 /// A cluster of the test alone.
 pub(super) fn cluster() -> Option<Cluster> {
     Cluster::start().inspect_err(|why| skipped(why)).ok()
+}
+
+/// A cluster on a small disk of its own.
+fn cluster_on_disk() -> Option<Cluster> {
+    let required = environment("SHOP_TEST_REQUIRE");
+    let started = Cluster::start_on_disk(128);
+    started.inspect_err(|(missing, why)| skip(missing, required.as_deref(), why)).ok()
 }
 
 pub(super) fn store(url: &str) -> PostgresStore {
@@ -154,39 +162,29 @@ async fn a_paused_server_leaves_outcomes_unknown() {
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 6);
 }
 
-/// A proxy before `socket` that breaks connections as `breaks` says. Returns its port.
-async fn breaking_proxy(socket: PathBuf, breaks: watch::Receiver<Break>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(relay(client, socket.clone(), breaks.clone()));
+#[tokio::test]
+async fn a_full_disk_is_waited_for() {
+    let Some(cluster) = cluster_on_disk() else { return };
+    let (store, all) = (store(&cluster.url()), purchases(30_000));
+    let batches: Vec<_> = all.chunks(500).collect();
+    insert(&store, batches[0]).await;
+    cluster.ctl("fill");
+    // There is room in the pages that exist.
+    let mut stored = 1;
+    let error = loop {
+        match store.apply(batches[stored].into()).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
         }
-    });
-    port
-}
-
-async fn relay(client: TcpStream, socket: PathBuf, breaks: watch::Receiver<Break>) -> std::io::Result<()> {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = UnixStream::connect(socket).await?.into_split();
-    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let length = from_client.read(&mut buffer).await?;
-        let how = *breaks.borrow();
-        if how == Break::BeforeTheClient {
-            answers.abort();
-        }
-        if length > 0 && how != Break::BeforeTheServer {
-            to_server.write_all(&buffer[..length]).await?;
-        }
-        if length == 0 || how != Break::Never {
-            // Until the server has run the statement, if it has received it.
-            sleep(Duration::from_millis(100)).await;
-            answers.abort();
-            return Ok(());
-        }
-    }
+    };
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    let text = error.chain().to_string();
+    assert!(text.contains("disk is full") && text.contains("53100"), "{text}");
+    let count = async || store.summary(&Selector::All).await.unwrap().count;
+    assert_eq!(count().await, stored as u64 * 500, "all of a batch or nothing");
+    cluster.ctl("free");
+    insert(&store, &all).await;
+    assert_eq!(count().await, 30_000);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +194,72 @@ enum Break {
     BeforeTheClient,
 }
 
+/// A proxy before `socket` that breaks connections.
+#[derive(Debug)]
+struct Proxy {
+    socket: PathBuf,
+    how: watch::Sender<Break>,
+    /// The number of messages that were not answered.
+    broken: watch::Sender<u64>,
+}
+
+impl Proxy {
+    /// Returns its port too.
+    async fn start(socket: PathBuf) -> (Arc<Self>, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (how, broken) = (watch::Sender::new(Break::Never), watch::Sender::new(0));
+        let proxy = Arc::new(Self { socket, how, broken });
+        let accepting = Arc::clone(&proxy);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let proxy = Arc::clone(&accepting);
+                tokio::spawn(async move { proxy.relay(client).await });
+            }
+        });
+        (proxy, port)
+    }
+
+    async fn relay(&self, client: TcpStream) -> std::io::Result<()> {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = UnixStream::connect(&self.socket).await?.into_split();
+        let (mut message, mut answer) = (vec![0; 1 << 20], vec![0; 1 << 16]);
+        loop {
+            tokio::select! {
+                length = from_client.read(&mut message) => {
+                    let (length, how) = (length?, *self.how.borrow());
+                    if length == 0 {
+                        return Ok(());
+                    }
+                    if how != Break::BeforeTheServer {
+                        to_server.write_all(&message[..length]).await?;
+                    }
+                    if how != Break::Never {
+                        if how == Break::BeforeTheClient {
+                            // The server has run the statement.
+                            from_server.read(&mut answer).await?;
+                        }
+                        self.broken.send_modify(|broken| *broken += 1);
+                        return Ok(());
+                    }
+                }
+                length = from_server.read(&mut answer) => match length? {
+                    0 => return Ok(()),
+                    length => to_client.write_all(&answer[..length]).await?,
+                }
+            }
+        }
+    }
+
+    /// Breaks connections until one message is not answered.
+    async fn break_once(&self, how: Break) {
+        let mut broken = self.broken.subscribe();
+        self.how.send_replace(how);
+        timeout(Duration::from_secs(60), broken.changed()).await.unwrap().unwrap();
+        self.how.send_replace(Break::Never);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_connection_loses_and_doubles_nothing() {
     let cluster = match Cluster::shared() {
@@ -203,20 +267,18 @@ async fn a_broken_connection_loses_and_doubles_nothing() {
         Err(why) => return skipped(why),
     };
     let direct = fresh_schema(&cluster.url()).await;
-    let (breaks, how) = watch::channel(Break::Never);
-    let port = breaking_proxy(cluster.socket(), how).await;
+    let (proxy, port) = Proxy::start(cluster.socket()).await;
     let query = direct.split_once('?').unwrap().1;
     let store = store(&format!("postgresql://postgres@127.0.0.1:{port}/postgres?{query}&sslmode=disable"));
     let all = purchases(400);
     for (number, batch) in all.chunks(20).enumerate() {
         // A connection that is used again.
         assert!(store.get(&batch[0].id).await.unwrap().is_none());
-        breaks.send_replace(if number % 2 == 0 { Break::BeforeTheServer } else { Break::BeforeTheClient });
+        let how = if number % 2 == 0 { Break::BeforeTheServer } else { Break::BeforeTheClient };
+        let breaking = proxy.break_once(how);
         let (store, batch) = (store.clone(), batch.to_vec());
-        let inserting = tokio::spawn(async move { insert(&store, &batch).await });
-        sleep(Duration::from_millis(100)).await;
-        breaks.send_replace(Break::Never);
-        timeout(Duration::from_secs(60), inserting).await.unwrap().unwrap();
+        let inserting = async move { insert(&store, &batch).await };
+        tokio::join!(breaking, timeout(Duration::from_secs(60), inserting)).1.unwrap();
     }
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 400);
     let rows = session(&direct).await.query("select count(*) from purchases", &[]).await.unwrap();

@@ -1,6 +1,7 @@
 # Runs a private PostgreSQL cluster until the standard input ends, also when the test is killed. Prints the folder of its
-# socket, then reads commands and answers each of them: kill (SIGKILL), start, pause, resume; and for a hot standby, on
-# port 5433: make_standby, kill_standby, promote (the standby, without the primary).
+# socket, then reads commands and answers each of them: kill (SIGKILL), start, pause, resume; for a hot standby, on
+# port 5433: make_standby, kill_standby, promote (the standby, without the primary); and with the size of a disk of its
+# own, in MiB, as the argument: fill, free (the disk). Another argument is the folder of the data, with fsync.
 set -eu
 trap '' INT HUP
 fail() { echo "$1"; exit 1; }
@@ -23,16 +24,37 @@ if ! $as test -w "$dir"; then
   make_folder /tmp
 fi
 cd "$dir"
-$as "$bin/initdb" -D "$dir/data" -U postgres -A trust -N -E UTF8 --locale=C.UTF-8 >initdb.log 2>&1 ||
+# fsync is for power cuts: what a killed process has written, the system keeps.
+fsync=off init=-N mounted=
+case ${1:-} in
+  /*)
+    ln -s "$1" "$dir/data"
+    fsync=on init=--data-checksums
+    ;;
+  ?*)
+    mkdir "$dir/data"
+    mounted=$dir/data
+    mount -t tmpfs -o "size=$1m" tmpfs "$mounted" 2>mount.log || {
+      why=$(tail -n 1 mount.log)
+      cd /
+      rm -rf "$dir"
+      fail "tmpfs: $why"
+    }
+    ;;
+  *) mkdir "$dir/data" ;;
+esac
+[ -z "$as" ] || chown postgres "$dir/data"
+$as "$bin/initdb" -D "$dir/data" -U postgres -A trust "$init" -E UTF8 --locale=C.UTF-8 >initdb.log 2>&1 ||
   fail "error: initdb: $(tail -n 1 initdb.log)"
 
-# fsync is for power cuts: what a killed process has written, the system keeps.
 start() {
+  # The machine has lost its power: no server runs.
+  [ "$fsync" = off ] || rm -f "$dir/data/postmaster.pid"
   run data 5432
   pid=$!
 }
 run() {
-  $as "$bin/postgres" -D "$dir/$1" -k "$dir" -p "$2" -c listen_addresses= -c max_connections=300 -c fsync=off \
+  $as "$bin/postgres" -D "$dir/$1" -k "$dir" -p "$2" -c listen_addresses= -c max_connections=300 -c "fsync=$fsync" \
     >>"$dir/log" 2>&1 </dev/null &
 }
 start_standby() {
@@ -56,6 +78,7 @@ end() {
   kill -QUIT "$pid" ${standby:+"$standby"} 2>/dev/null || true
   wait || true
   cd /
+  [ -z "$mounted" ] || umount "$mounted"
   rm -rf "$dir"
 }
 standby=
@@ -64,7 +87,9 @@ trap end EXIT
 echo "$dir"
 while read -r command; do
   case $command in
-    kill) kill -KILL "$pid"; wait "$pid" || true ;;
+    fill) dd if=/dev/zero of="$dir/data/ballast" bs=64k || true ;;
+    free) rm "$dir/data/ballast" ;;
+    kill) kill -KILL "$pid" || true; wait "$pid" || true ;;
     start) start_until_ready ;;
     make_standby)
       $as "$bin/pg_basebackup" -h "$dir" -U postgres -D "$dir/standby" -R -c fast >>"$dir/log" 2>&1

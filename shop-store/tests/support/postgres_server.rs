@@ -25,8 +25,31 @@ impl Cluster {
     /// # Errors
     /// Why there is none.
     pub(crate) fn start() -> Result<Self, String> {
+        Self::start_with(&[])
+    }
+
+    /// Starts an empty cluster on a disk of its own, of `size` MiB.
+    ///
+    /// # Errors
+    /// What is missing, and why: `tmpfs` without the rights of root.
+    pub(crate) fn start_on_disk(size: u32) -> Result<Self, (&'static str, String)> {
+        Self::start_with(&[&size.to_string()]).map_err(|why| {
+            let missing = if why.starts_with("tmpfs") { "tmpfs" } else { "postgres" };
+            (missing, why)
+        })
+    }
+
+    /// Starts an empty cluster in an empty folder, which loses its power now and then.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn start_in(folder: &Path) -> Result<Self, String> {
+        Self::start_with(&[folder.to_str().expect("a path of text")])
+    }
+
+    fn start_with(arguments: &[&str]) -> Result<Self, String> {
         let mut command = Command::new("setsid");
-        command.args(["--wait", "sh", "-c", include_str!("postgres_cluster.sh")]);
+        command.args(["--wait", "sh", "-c", include_str!("postgres_cluster.sh"), "cluster"]).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("setsid cannot be run: {error}"))?;
         let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));

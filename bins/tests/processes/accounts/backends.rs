@@ -195,7 +195,7 @@ async fn client(servers: &Servers) -> Client {
     Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap()
 }
 
-async fn session(cluster: &Cluster) -> tokio_postgres::Client {
+pub(crate) async fn session(cluster: &Cluster) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
     client
