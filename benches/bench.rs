@@ -3,7 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cases::{freshness, hot_path, kafka_to_mongodb, listing, mock_cluster, publish};
+use crate::cases::{
+    freshness, hot_path, kafka_to_mongodb, kafka_to_postgres, listing, mock_cluster, publish,
+};
 use crate::load::{self, Load};
 use crate::row::Row;
 use crate::run::{RUN, to_json};
@@ -59,6 +61,7 @@ fn execute(what: &str, argument: &str) -> String {
             with(argument, |(folder, lookup): (std::path::PathBuf, _)| listing::look(&folder, lookup))
         }
         kafka_to_mongodb::RUN => with(argument, |run: kafka_to_mongodb::Ingestion| run.measure()),
+        kafka_to_postgres::RUN => with(argument, |run: kafka_to_postgres::Ingestion| run.measure()),
         unknown => format!("unknown work: {unknown}"),
     }
 }

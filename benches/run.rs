@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::row::{Row, Unit};
+use crate::usage::Cost;
 
 /// The work of a child process.
 #[derive(Debug, Clone)]
@@ -46,6 +47,29 @@ impl Run {
 
 pub(crate) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap()
+}
+
+/// Rounds of several contenders, each in a child process: in order and then in reverse. The two runs of one contender
+/// count as one: periodic work of a server, such as garbage collection, then affects all of them. `prepare` is called
+/// before each run.
+pub fn rounds<R: Serialize, const N: usize>(
+    rounds: usize,
+    what: &'static str,
+    contenders: &[R; N],
+    mut prepare: impl FnMut(&R),
+) -> [Vec<Cost>; N] {
+    let mut measure = |contender: &R| -> Cost {
+        prepare(contender);
+        Run::new(what, contender).in_own_process()
+    };
+    let mut costs = [const { Vec::new() }; N];
+    for _ in 0..rounds {
+        let there = contenders.each_ref().map(&mut measure);
+        for (number, there) in there.into_iter().enumerate().rev() {
+            costs[number].push(there.and(measure(&contenders[number])));
+        }
+    }
+    costs
 }
 
 /// Runs of ours, each paired with one of the baseline.

@@ -83,14 +83,15 @@ impl Ingested {
     }
 }
 
-/// Ingests `count` records from `source` into `store`.
+/// Ingests `records` records from `source` into `store`.
 pub async fn ingest(
     source: Arc<dyn LogSource>,
     store: Arc<dyn PurchaseStore>,
     dead_letters: Arc<dyn DeadLetters>,
     records: u64,
+    options: IngestOptions,
 ) -> Ingested {
-    let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+    let ingest = Ingest::new(source, store, dead_letters, options);
     let (monitor, start) = (ingest.monitor(), Instant::now());
     let (sender, since_first) = tokio::sync::oneshot::channel();
     let all = async move {

@@ -66,6 +66,12 @@ pub fn kafka() -> Option<String> {
     variable("SHOP_TEST_KAFKA")
 }
 
+/// The PostgreSQL, if configured.
+#[must_use]
+pub fn postgres() -> Option<String> {
+    variable("SHOP_TEST_POSTGRES_URL")
+}
+
 /// The MongoDB, if configured.
 #[must_use]
 pub fn mongodb() -> Option<String> {

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
+use shop_core::ingest::IngestOptions;
 use shop_core::log::LogAdmin as _;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::PurchaseSink;
@@ -54,7 +55,9 @@ pub async fn memory_log(all: &[Purchase], size: usize) -> InMemoryLog {
 /// From an in-memory log into a counting store.
 pub async fn memory_to_counting(log: &InMemoryLog, records: u64) -> Duration {
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    ingest(source, Arc::new(CountingStore::default()), dead_letters, records).await.whole
+    ingest(source, Arc::new(CountingStore::default()), dead_letters, records, IngestOptions::default())
+        .await
+        .whole
 }
 
 /// An embedded log in `folder` with `all`.
@@ -74,7 +77,9 @@ async fn embedded_to_embedded(log: &EmbeddedLog, records: u64) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
     let source = Arc::new(log.source("group").unwrap());
-    ingest(source, Arc::new(store), Arc::new(log.dead_letters()), records).await.whole
+    ingest(source, Arc::new(store), Arc::new(log.dead_letters()), records, IngestOptions::default())
+        .await
+        .whole
 }
 
 /// The ceiling of the embedded store: the same rows from memory, with a prepared statement, in transactions of 1,000,

@@ -1,6 +1,4 @@
-//! From Kafka into MongoDB, compared with bare inserts of the same documents and with a naive loop. Each round runs the
-//! contenders in order and then in reverse, and the two runs of one contender count as one: periodic work of a server,
-//! such as garbage collection, then affects all of them.
+//! From Kafka into MongoDB, compared with bare inserts of the same documents and with a naive loop.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,12 +12,13 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::{ClientConfig, Message};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
+use shop_core::ingest::IngestOptions;
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use super::collection::{DATABASE, drop_collection, open_collection};
 use super::two_threads;
 use crate::row::{Goal, Row, Unit};
-use crate::run::{Pairs, Run};
+use crate::run::{Pairs, Run, rounds};
 use crate::sample::{fill_topic, ingest, purchases};
 use crate::scale::{self, Scale};
 use crate::usage::{Cost, as_f64, median, memory_of, process, processor_time, quantile};
@@ -71,7 +70,9 @@ impl Ingestion {
                     let log = KafkaLog::open(self.topic(5)).await.unwrap();
                     let source = Arc::new(log.source(&format!("group-{}", uuid::Uuid::now_v7())).unwrap());
                     let dead_letters = Arc::new(log.dead_letters());
-                    let ingested = ingest(source, Arc::new(store), dead_letters, self.records).await;
+                    let ingested =
+                        ingest(source, Arc::new(store), dead_letters, self.records, IngestOptions::default())
+                            .await;
                     ingested.extrapolated(self.records)
                 }
                 Way::Bare => self.insert().await,
@@ -171,19 +172,8 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         let Some(run) = on_servers("bench", records) else { return };
         two_threads().block_on(fill_topic(run.topic(partitions), records));
         let runs = [Way::Pipeline, Way::Bare, Way::Naive].map(|way| Ingestion { way, ..run.clone() });
-        let measure = |run: &Ingestion| -> Cost {
-            run.clear();
-            Run::new(RUN, &run).in_own_process()
-        };
-        let mut costs = [const { Vec::new() }; 3];
-        for _ in 0..scale.pairs() {
-            let there = runs.each_ref().map(measure);
-            for (way, there) in there.into_iter().enumerate().rev() {
-                costs[way].push(there.and(measure(&runs[way])));
-            }
-        }
+        let [ours, bare, naive] = rounds(scale.pairs(), RUN, &runs, Ingestion::clear);
         run.clear();
-        let [ours, bare, naive] = costs;
         let plural = if partitions == 1 { "" } else { "s" };
         let what = format!("Kafka to MongoDB, {partitions} partition{plural}, {records} records");
         let memory = ours.iter().map(|cost| cost.memory).collect();

@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::mocking::MockCluster;
 use rdkafka::{ClientConfig, Message};
 use serde::{Deserialize, Serialize};
+use shop_core::ingest::IngestOptions;
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use super::two_threads;
@@ -55,7 +56,14 @@ impl Consume {
         let log = KafkaLog::open(options(&self.brokers)).await.unwrap();
         let (source, dead_letters) =
             (Arc::new(log.source(&fresh_group()).unwrap()), Arc::new(log.dead_letters()));
-        let ingested = ingest(source, Arc::new(CountingStore::default()), dead_letters, self.records).await;
+        let ingested = ingest(
+            source,
+            Arc::new(CountingStore::default()),
+            dead_letters,
+            self.records,
+            IngestOptions::default(),
+        )
+        .await;
         (self.records - ingested.first, ingested.since_first, ingested.processor_since_first)
     }
 

@@ -6,6 +6,7 @@ pub mod freshness;
 pub mod hot_path;
 pub mod http_post;
 pub mod kafka_to_mongodb;
+pub mod kafka_to_postgres;
 pub mod listing;
 pub mod mock_cluster;
 pub mod publish;

@@ -9,8 +9,10 @@ use procfs::{CpuInfo, Current, LoadAverage, Meminfo};
 
 pub(crate) fn this_machine(scale: Scale, servers: Option<String>) -> Vec<(&'static str, String)> {
     let named = |address: Option<String>| if address.is_some() { "configured" } else { "not configured" };
-    let servers = servers
-        .unwrap_or_else(|| format!("Kafka {}, MongoDB {}", named(scale::kafka()), named(scale::mongodb())));
+    let servers = servers.unwrap_or_else(|| {
+        let [kafka, mongodb, postgres] = [scale::kafka(), scale::mongodb(), scale::postgres()].map(named);
+        format!("Kafka {kafka}, MongoDB {mongodb}, PostgreSQL {postgres}")
+    });
     let processors = CpuInfo::current().unwrap();
     let model = processors.model_name(0).unwrap_or_default();
     let pairs = scale.pairs();

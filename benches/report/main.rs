@@ -28,8 +28,8 @@ use conf::Conf;
 
 /// Measures purchase tracking on this machine and writes a report as Markdown to standard output
 ///
-/// Kafka and MongoDB are measured if SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI are set, and are reported as skipped
-/// otherwise. SHOP_BENCH_PAIRS sets the number of pairs of runs. Use an otherwise idle machine.
+/// Kafka, MongoDB and PostgreSQL are measured if SHOP_TEST_KAFKA, SHOP_TEST_MONGODB_URI and SHOP_TEST_POSTGRES_URL are
+/// set, and are reported as skipped otherwise. SHOP_BENCH_PAIRS sets the number of pairs of runs. Use an otherwise idle machine.
 #[derive(Debug, Conf)]
 struct Arguments {
     /// Small sizes and few runs: a first look in a few minutes
@@ -41,7 +41,7 @@ struct Arguments {
     /// Folder for the plots [default: `report` beside this program]
     #[conf(long)]
     out: Option<PathBuf>,
-    /// Description of the servers behind SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI, for the report's conditions
+    /// Description of the servers behind these variables, for the report's conditions
     #[conf(long)]
     servers: Option<String>,
     /// Parts to measure, separated by commas [default: all of them]
@@ -61,8 +61,9 @@ const fn part(name: &'static str, title: &'static str, bench: Option<&'static st
     Part { name, title, bench }
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     part("kafka-to-mongodb", "From Kafka into MongoDB", Some("kafka_to_mongodb")),
+    part("kafka-to-postgres", "From Kafka into PostgreSQL", Some("kafka_to_postgres")),
     part("hot-path", "From the log into the store", Some("consume_to_insert")),
     part("mock-cluster", "From Kafka's client into nothing", Some("mock_cluster")),
     part("publish", "Into the embedded log", Some("publish")),
