@@ -44,6 +44,7 @@ impl RecordStore<Purchase> for OwnStore {
 impl PurchaseQuery for OwnStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let mut found = self.selected(selector);
+        found.retain(|row| request.range.contains(row.timestamp));
         let newest_first = request.order == ListOrder::NewestFirst;
         found.sort_by_key(Keyset::for_purchase);
         if newest_first {
@@ -51,7 +52,7 @@ impl PurchaseQuery for OwnStore {
         }
         if let Some(cursor) = &request.cursor {
             // Compared by position: the last purchase may have been deleted.
-            let last = cursor.decode(selector, request.order)?;
+            let last = cursor.decode(selector, request)?;
             found.retain(|row| {
                 if newest_first { Keyset::for_purchase(row) < last } else { Keyset::for_purchase(row) > last }
             });

@@ -4,7 +4,7 @@ use shop_bins::{ServiceKind, check_settings};
 use shop_core::json::RawPurchase;
 use shop_core::log::{Headers, LogRecord, Partition, RecordPosition};
 use shop_core::orders::Order;
-use shop_core::ports::{Cursor, ListOrder, Selector};
+use shop_core::ports::{Cursor, ListOrder, PageLimit, PageRequest, Selector};
 use shop_core::record::{self, Record};
 use shop_core::users::User;
 use shop_core::{Bytes, Purchase, Timestamp};
@@ -17,12 +17,13 @@ pub fn cursors(data: &[u8]) {
     let name = Selector::Name("ada".parse().expect("a name"));
     for selector in [user, name, Selector::All] {
         for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
-            let Ok(keyset) = cursor.decode(&selector, order) else { continue };
+            let request = PageRequest::first(order, PageLimit::DEFAULT);
+            let Ok(keyset) = cursor.decode(&selector, &request) else { continue };
             let (user, name) = ("u1".parse().expect("an id"), "ada".parse().expect("a name"));
             let price = "1".parse().expect("a price");
             let last = Purchase::new(keyset.id, user, name, price, keyset.timestamp);
-            assert_eq!(Cursor::after(&selector, order, &last).as_str(), text);
-            assert!(cursor.belongs_to(&selector));
+            assert_eq!(Cursor::after(&selector, &request, &last).as_str(), text);
+            assert!(cursor.belongs_to(&selector, request.range));
         }
     }
 }

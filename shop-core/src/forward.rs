@@ -13,8 +13,8 @@ use crate::log::{
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
-    Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseErase, PurchaseQuery,
-    PurchaseSink, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+    Bucket, Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseErase, PurchaseQuery,
+    PurchaseSink, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary, TotalsRequest,
 };
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserErase, UserNumber, UserStore};
@@ -63,6 +63,7 @@ forward!([R: Record,] RecordStore<R> {
 forward!(PurchaseQuery {
     async fn page(selector: &Selector, request: &PageRequest) -> Result<Page>;
     async fn summary(selector: &Selector) -> Result<Summary>;
+    async fn totals(selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>>;
     async fn get(id: &PurchaseId) -> Result<Option<Purchase>>;
     async fn wait_for(id: &PurchaseId, timeout: Duration) -> Result<bool>;
     async fn scan_batch(after: Option<&ScanPosition>) -> Result<ScanBatch>;

@@ -11,7 +11,8 @@ use super::StoreFixture;
 use super::fixture::{declared, soon};
 use super::sample::{at, id, price, purchase, purchase_of, purchases};
 use crate::ports::{
-    Cursor, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, PurchaseStore, Selector,
+    Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt,
+    PurchaseStore, Selector, TimeRange, Totals, TotalsRequest,
 };
 use crate::{ErrorKind, Purchase, Timestamp, Total};
 
@@ -224,6 +225,158 @@ pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
         let error = soon("page", query.page(&selector, &request)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{selector:?}: {error}");
     }
+}
+
+fn range(from: Option<i64>, to: Option<i64>) -> TimeRange {
+    TimeRange::new(from.map(at), to.map(at)).unwrap()
+}
+
+/// A listing has the purchases from the start of its range to before its end, in both orders and across pages.
+pub async fn a_range_selects_by_time(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    // Two purchases at each millisecond from 0 to 9.
+    let make = |number: u64| {
+        let timestamp = at(i64::try_from(number / 2).unwrap());
+        Purchase { timestamp, ..purchase_of(["a", "b"][usize::from(number % 4 == 3)], number) }
+    };
+    let mut all: Vec<_> = (0..20).map(make).collect();
+    fill(&*store, &all).await;
+    let ranges = [
+        (None, None),
+        (Some(3), Some(7)),
+        (Some(0), Some(1)),
+        (None, Some(5)),
+        (Some(9), None),
+        (Some(10), None),
+    ];
+    for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+        for selector in and_all(fixture, [user("a"), name("name of b")]) {
+            for ((from, to), count) in
+                ranges.iter().flat_map(|range| [(*range, 1), (*range, 3), (*range, 100)])
+            {
+                let range = range(from, to);
+                let is_selected =
+                    |purchase: &&Purchase| selector.matches(purchase) && range.contains(purchase.timestamp);
+                let expected: Vec<_> = all.iter().filter(is_selected).cloned().collect();
+                let request = PageRequest::first(order, limit(count)).with_range(range);
+                let pages = Arc::clone(&query).pages(selector.clone(), request);
+                let pages: Vec<_> = soon("pages", pages.try_collect()).await.expect("pages");
+                let items: Vec<_> = pages.into_iter().flat_map(|page| page.items).collect();
+                assert_eq!(items, expected, "{selector:?} {order:?} {range:?} {count}");
+            }
+        }
+        all.reverse();
+    }
+}
+
+/// A cursor of another range is invalid.
+pub async fn a_cursor_belongs_to_its_range(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
+    fill(&*store, &all).await;
+    let first = PageRequest::first(ListOrder::OldestFirst, limit(2)).with_range(range(Some(5), Some(15)));
+    let cursor = page(&*query, &user("u"), &first).await.next;
+    for other in [range(None, None), range(Some(5), None), range(Some(5), Some(16)), range(Some(4), Some(15))]
+    {
+        let request = first.clone().with_range(other).with_cursor(cursor.clone());
+        let error = soon("page", query.page(&user("u"), &request)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{other:?}: {error}");
+    }
+}
+
+/// The exact totals of `purchases`, by the definition.
+fn added_up<'a>(purchases: impl IntoIterator<Item = &'a Purchase>, request: TotalsRequest) -> Vec<Bucket> {
+    let mut totals = Totals::new(request);
+    for purchase in purchases {
+        if request.range.contains(purchase.timestamp) {
+            totals.add(purchase.timestamp, purchase.price).unwrap();
+        }
+    }
+    totals.into_buckets()
+}
+
+/// The minutes of an hour and of a day.
+const MINUTES: [i64; 2] = [60, 24 * 60];
+
+/// Purchases around the ends of hours, days and months, also before 1970, with prices that binary numbers do not have.
+fn around_ends_of_periods() -> Vec<Purchase> {
+    let days = [-20_500, -20_457, -1, 0, 1, 30, 31, 58, 59, 400];
+    let times = days.into_iter().flat_map(|day| {
+        let minutes = [0, 1, MINUTES[0] - 1, MINUTES[0], 5 * MINUTES[0] + 30, MINUTES[1] - 1];
+        minutes.map(|minute| (day * MINUTES[1] + minute) * 60_000)
+    });
+    let prices = ["0.1", "0.2", "29.99", "0.00000001", "1000000000000000"];
+    let make = |(number, millis): (u64, i64)| Purchase {
+        timestamp: at(millis - i64::from(number.is_multiple_of(3))),
+        price: price(prices[usize::try_from(number % 5).unwrap()]),
+        ..purchase_of(["a", "b"][usize::from(number.is_multiple_of(7))], number)
+    };
+    (0..).zip(times).map(make).collect()
+}
+
+/// The totals of a period are those of the purchases in it, exactly, and together the summary of the range.
+pub async fn totals_are_exact_per_period(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let all = around_ends_of_periods();
+    fill(&*store, &all).await;
+    let day = 24 * 60 * 60_000;
+    for selector in and_all(fixture, [user("a"), name("name of b"), user("unknown")]) {
+        for (from, to) in [(None, None), (Some(0), Some(31 * day)), (None, Some(1)), (Some(day + 1), None)] {
+            let range = range(from, to);
+            let whole = TotalsRequest::of(range, Period::Whole);
+            let selected: Vec<_> = all.iter().filter(|purchase| selector.matches(purchase)).collect();
+            for per in [Period::Whole, Period::Hour, Period::Day, Period::Month] {
+                let request = TotalsRequest::of(range, per);
+                let buckets = soon("totals", query.totals(&selector, &request)).await.expect("totals");
+                assert_eq!(buckets, added_up(selected.iter().copied(), request), "{selector:?} {request:?}");
+                let sum = buckets
+                    .iter()
+                    .try_fold(Total::ZERO, |sum, bucket| sum.checked_add(bucket.summary.total_spent));
+                let expected = added_up(selected.iter().copied(), whole);
+                assert_eq!(
+                    sum.unwrap(),
+                    expected.first().map_or(Total::ZERO, |whole| whole.summary.total_spent)
+                );
+            }
+        }
+        let whole = query.totals(&selector, &TotalsRequest::default()).await.unwrap();
+        let summary = query.summary(&selector).await.unwrap();
+        assert_eq!(whole.first().map(|bucket| bucket.summary).unwrap_or_default(), summary);
+    }
+}
+
+/// Hours, days and months begin in the zone of the request.
+pub async fn totals_follow_the_zone(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let all = around_ends_of_periods();
+    fill(&*store, &all).await;
+    let mut days = BTreeSet::new();
+    for zone in ["Z", "+05:30", "-03:00", "+00:01", "-23:59"] {
+        for per in [Period::Hour, Period::Day, Period::Month] {
+            let request = TotalsRequest::of(TimeRange::ALL, per).in_zone(zone.parse().unwrap());
+            let buckets = soon("totals", query.totals(&user("a"), &request)).await.expect("totals");
+            let of_user = all.iter().filter(|purchase| user("a").matches(purchase));
+            assert_eq!(buckets, added_up(of_user, request), "{zone} {per:?}");
+            days.extend(buckets.into_iter().filter(|_| per == Period::Day).map(|bucket| bucket.from));
+        }
+    }
+    assert!(days.len() > 20, "the days of different zones begin at different times");
+}
+
+/// Totals of more than 1,000 periods with purchases are invalid; 1,000 are not.
+pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
+    let (store, query) = (fixture.store().await, fixture.query().await);
+    let hourly = |number: u64| {
+        let timestamp = at(i64::try_from(number).unwrap() * 60 * 60_000);
+        Purchase { timestamp, ..purchase_of("u", number) }
+    };
+    fill(&*store, &(0..1_001).map(hourly).collect::<Vec<_>>()).await;
+    let request = |from| TotalsRequest::of(range(from, None), Period::Hour);
+    let error = soon("totals", query.totals(&user("u"), &request(None))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert_eq!(query.totals(&user("u"), &request(Some(1))).await.unwrap().len(), 1_000);
+    let days = query.totals(&user("u"), &TotalsRequest::of(TimeRange::ALL, Period::Day)).await.unwrap();
+    assert_eq!(days.iter().map(|bucket| bucket.summary.count).sum::<u64>(), 1_001);
 }
 
 /// Sums are exact, and include all purchases of their selector.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use super::{InvalidKey, InvalidPrice, InvalidPurchaseId, InvalidText, InvalidTimestamp};
 use crate::orders::InvalidTotalPrice;
-use crate::ports::InvalidPageLimit;
+use crate::ports::{InvalidPageLimit, InvalidUtcOffset};
 use crate::users::InvalidEmail;
 use crate::{Error, ErrorKind};
 
@@ -49,6 +49,9 @@ pub enum Invalid {
     /// Not a [`PageLimit`](crate::ports::PageLimit).
     #[error("the page limit {0}")]
     PageLimit(#[from] InvalidPageLimit),
+    /// Not a [`UtcOffset`](crate::ports::UtcOffset).
+    #[error("the offset {0}")]
+    UtcOffset(#[from] InvalidUtcOffset),
     /// Not an [`Email`](crate::users::Email).
     #[error("the email address is not valid: {0}")]
     Email(#[from] InvalidEmail),
@@ -89,6 +92,7 @@ into_error!(
     InvalidKey,
     InvalidPurchaseId,
     InvalidPageLimit,
+    InvalidUtcOffset,
     InvalidEmail,
     InvalidTotalPrice
 );

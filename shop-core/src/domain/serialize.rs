@@ -45,7 +45,9 @@ mod tests {
 
     use super::*;
     use crate::log::RecordPosition;
-    use crate::ports::{Cursor, Durability, ListOrder, Page, PublishedPurchase, Receipt, Selector, Summary};
+    use crate::ports::{
+        Cursor, Durability, Page, PageRequest, PublishedPurchase, Receipt, Selector, Summary,
+    };
     use crate::{NewPurchase, Purchase};
 
     const PURCHASE: &str = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","username":"ada","userid":"u1","price":1195.30,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
@@ -87,7 +89,7 @@ mod tests {
         both_ways(&published, &format!(r#"{{"purchase":{PURCHASE},"receipt":{json}}}"#));
         both_ways(&Summary::new(3, "87.49".parse().unwrap()), r#"{"count":3,"total_spent":87.49}"#);
         let selector = Selector::User(purchase.user_id.clone());
-        let cursor = Cursor::after(&selector, ListOrder::NewestFirst, &purchase);
+        let cursor = Cursor::after(&selector, &PageRequest::default(), &purchase);
         both_ways(&cursor, &format!(r#""{cursor}""#));
         let page = Page::new(vec![purchase], Some(cursor.clone()));
         both_ways(&page, &format!(r#"{{"items":[{PURCHASE}],"next":"{cursor}"}}"#));

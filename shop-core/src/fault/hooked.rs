@@ -18,8 +18,8 @@ use crate::log::{
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::ports::{
-    Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink,
-    PurchaseStore, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary,
+    Bucket, Durability, InsertOutcome, Page, PageRequest, PublishedPurchase, PurchaseQuery, PurchaseSink,
+    PurchaseStore, Receipt, RecordStore, ScanBatch, ScanPosition, Selector, Summary, TotalsRequest,
 };
 use crate::record::Record;
 use crate::users::{NewUser, Registration, User, UserNumber, UserStore};
@@ -228,6 +228,7 @@ impl<R: Record, S: Applies + RecordStore<R> + ?Sized> RecordStore<R> for Hooked<
 hooked!(PurchaseQuery {
     Query: page(selector: &Selector, request: &PageRequest) -> Page;
     Query: summary(selector: &Selector) -> Summary;
+    Query: totals(selector: &Selector, request: &TotalsRequest) -> Vec<Bucket>;
     Query: get(id: &PurchaseId) -> Option<Purchase>;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
     Query: scan_batch(after: Option<&ScanPosition>) -> ScanBatch;

@@ -9,10 +9,10 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, Selector,
-    Summary,
+    InsertOutcome, Keyset, ListOrder, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery,
+    RecordStore, Selector, Summary,
 };
-use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Total, UserId, UserName};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Total, UserId, UserName, Uuid};
 
 /// An in-memory store of purchases, with the indexes of every store.
 ///
@@ -83,23 +83,28 @@ impl Tables {
         }
     }
 
-    fn after(
+    fn within(
         &self,
         selector: &Selector,
         order: ListOrder,
-        place: Option<Keyset>,
+        bounds: &PageBounds,
         limit: usize,
     ) -> Vec<Purchase> {
         let Some(index) = self.index(selector) else { return Vec::new() };
         let purchase = |key: &Keyset| self.purchases.get(&key.id).cloned();
+        // The lowest id of all, so that a bound is before all purchases of its time.
+        let before = |timestamp: Timestamp| Keyset { timestamp, id: PurchaseId::from_uuid(Uuid::nil()) };
+        let after = bounds.after.map(Bound::Excluded);
+        let from = bounds.from.map(|time| Bound::Included(before(time)));
+        let to = bounds.to.map(|time| Bound::Excluded(before(time)));
         match order {
             ListOrder::OldestFirst => {
-                let from = place.map_or(Bound::Unbounded, Bound::Excluded);
-                index.range((from, Bound::Unbounded)).take(limit).filter_map(purchase).collect()
+                let range = (after.or(from).unwrap_or(Bound::Unbounded), to.unwrap_or(Bound::Unbounded));
+                index.range(range).take(limit).filter_map(purchase).collect()
             }
             ListOrder::NewestFirst => {
-                let to = place.map_or(Bound::Unbounded, Bound::Excluded);
-                index.range((Bound::Unbounded, to)).rev().take(limit).filter_map(purchase).collect()
+                let range = (from.unwrap_or(Bound::Unbounded), after.or(to).unwrap_or(Bound::Unbounded));
+                index.range(range).rev().take(limit).filter_map(purchase).collect()
             }
         }
     }
@@ -158,9 +163,8 @@ impl RecordStore<Purchase> for InMemoryStore {
 #[async_trait]
 impl PurchaseQuery for InMemoryStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let cursor = request.cursor.as_ref();
-        let place = cursor.map(|cursor| cursor.decode(selector, request.order)).transpose()?;
-        let found = lock(&self.tables).after(selector, request.order, place, request.limit.get() + 1);
+        let bounds = request.bounds(selector)?;
+        let found = lock(&self.tables).within(selector, request.order, &bounds, request.limit.get() + 1);
         Ok(Page::from_overfetch(found, selector, request))
     }
 

@@ -3,14 +3,14 @@
 use data_encoding::BASE64URL_NOPAD;
 use uuid::Uuid;
 
-use super::{ListOrder, Selector};
+use super::{ListOrder, PageRequest, Selector, TimeRange};
 use crate::format::format_as;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// An opaque cursor to the next page of one listing.
 ///
-/// It is bound to the selector and the order of the listing. It needs no server state, never expires, and works on any
-/// replica.
+/// It is bound to the selector, the range and the order of the listing. It needs no server state, never expires, and
+/// works on any replica.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Cursor(String);
@@ -35,19 +35,19 @@ impl Keyset {
     }
 }
 
-// Layout: version, selector's kind, order, digest of the selector's text, milliseconds, id.
+// Layout: version, selector's kind, order, digest of the selector's text and the range, milliseconds, id.
 const VERSION: u8 = 1;
 const HEAD: usize = 3 + 16 + 8;
 const UUID_ID: usize = HEAD + 16;
 const OBJECT_ID: usize = HEAD + 12;
 
 impl Cursor {
-    /// The cursor after `last`, the last purchase of a page of this listing.
+    /// The cursor after `last`, the last purchase of the page that `request` is for.
     #[must_use]
-    pub fn after(selector: &Selector, order: ListOrder, last: &Purchase) -> Self {
+    pub fn after(selector: &Selector, request: &PageRequest, last: &Purchase) -> Self {
         let mut bytes = Vec::with_capacity(UUID_ID);
-        bytes.extend_from_slice(&[VERSION, kind(selector), direction(order)]);
-        bytes.extend_from_slice(&digest(selector));
+        bytes.extend_from_slice(&[VERSION, kind(selector), direction(request.order)]);
+        bytes.extend_from_slice(&digest(selector, request.range));
         bytes.extend_from_slice(&last.timestamp.as_millis().to_be_bytes());
         if let Some(uuid) = last.id.as_uuid() {
             bytes.extend_from_slice(uuid.as_bytes());
@@ -70,17 +70,18 @@ impl Cursor {
         &self.0
     }
 
-    /// Whether this cursor belongs to a listing of `selector`.
+    /// Whether this cursor belongs to a listing of `selector` in `range`.
     #[must_use]
-    pub fn belongs_to(&self, selector: &Selector) -> bool {
-        self.decoded().is_some_and(|bytes| bytes[1] == kind(selector) && bytes[3..19] == digest(selector))
+    pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
+        let is_of = |bytes: Vec<u8>| bytes[1] == kind(selector) && bytes[3..19] == digest(selector, range);
+        self.decoded().is_some_and(is_of)
     }
 
-    /// Decodes the position to continue from, for the listing of `selector` in `order`.
+    /// Decodes the position to continue from, for the listing of `selector` in the range and the order of `request`.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) when the cursor does not belong to that listing.
-    pub fn decode(&self, selector: &Selector, order: ListOrder) -> Result<Keyset> {
+    pub fn decode(&self, selector: &Selector, request: &PageRequest) -> Result<Keyset> {
         let foreign = || {
             Error::new(
                 ErrorKind::Invalid,
@@ -89,9 +90,7 @@ impl Cursor {
             .with_context("field", "cursor")
         };
         let bytes = self.decoded().ok_or_else(foreign)?;
-        let fits =
-            bytes[1] == kind(selector) && bytes[2] == direction(order) && bytes[3..19] == digest(selector);
-        if !fits {
+        if !self.belongs_to(selector, request.range) || bytes[2] != direction(request.order) {
             return Err(foreign());
         }
         let (millis, id) = bytes[19..].split_first_chunk().ok_or_else(foreign)?;
@@ -127,24 +126,35 @@ const fn direction(order: ListOrder) -> u8 {
     }
 }
 
-/// A digest of 16 bytes of the selector's text, so the cursor's length does not depend on the name.
-fn digest(selector: &Selector) -> [u8; 16] {
+/// A digest of 16 bytes of the selector's text and the range, so the cursor's length does not depend on the name.
+fn digest(selector: &Selector, range: TimeRange) -> [u8; 16] {
     let text = match selector {
         Selector::User(id) => id.as_str(),
         Selector::Name(name) => name.as_str(),
         Selector::All => "",
     };
-    *Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).as_bytes()
+    let of_text = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+    if range == TimeRange::ALL {
+        return *of_text.as_bytes();
+    }
+    let bound = |time: Option<Timestamp>| time.map_or(i64::MAX, Timestamp::as_millis).to_be_bytes();
+    let bounds = [bound(range.from()), bound(range.to())].concat();
+    *Uuid::new_v5(&of_text, &bounds).as_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::PageLimit;
 
     fn purchase(id: &str) -> Purchase {
         let at = Timestamp::from_millis(-5).unwrap();
         let (user, name) = ("u1".parse().unwrap(), "ada".parse().unwrap());
         Purchase::new(id.parse().unwrap(), user, name, crate::Price::ZERO, at)
+    }
+
+    fn listing(order: ListOrder) -> PageRequest {
+        PageRequest::first(order, PageLimit::DEFAULT)
     }
 
     fn user(id: &str) -> Selector {
@@ -155,10 +165,11 @@ mod tests {
     fn a_cursor_leads_back_to_its_place() {
         for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
             let last = purchase(id);
-            let cursor = Cursor::after(&user("u1"), ListOrder::NewestFirst, &last);
-            let resumed = Cursor::from_text(cursor.to_string()).decode(&user("u1"), ListOrder::NewestFirst);
+            let cursor = Cursor::after(&user("u1"), &listing(ListOrder::NewestFirst), &last);
+            let resumed =
+                Cursor::from_text(cursor.to_string()).decode(&user("u1"), &listing(ListOrder::NewestFirst));
             assert_eq!(resumed.unwrap(), Keyset::for_purchase(&last));
-            assert!(cursor.belongs_to(&user("u1")));
+            assert!(cursor.belongs_to(&user("u1"), TimeRange::ALL));
         }
     }
 
@@ -166,16 +177,21 @@ mod tests {
     fn any_other_listing_is_refused() {
         let cursor = Cursor::after(
             &user("u1"),
-            ListOrder::NewestFirst,
+            &listing(ListOrder::NewestFirst),
             &purchase("0190163d-8694-739b-aea5-966c26f8ad91"),
         );
         let name = Selector::Name("u1".parse().unwrap());
         for selector in [user("u2"), name, Selector::All] {
-            assert!(!cursor.belongs_to(&selector));
-            let error = cursor.decode(&selector, ListOrder::NewestFirst).unwrap_err();
+            assert!(!cursor.belongs_to(&selector, TimeRange::ALL));
+            let error = cursor.decode(&selector, &listing(ListOrder::NewestFirst)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
         }
-        assert!(cursor.decode(&user("u1"), ListOrder::OldestFirst).is_err());
+        assert!(cursor.decode(&user("u1"), &listing(ListOrder::OldestFirst)).is_err());
+        for (from, to) in [(Some(Timestamp::MIN), None), (None, Some(Timestamp::MIN))] {
+            let range = TimeRange::new(from, to).unwrap();
+            assert!(!cursor.belongs_to(&user("u1"), range));
+            assert!(cursor.decode(&user("u1"), &listing(ListOrder::NewestFirst).with_range(range)).is_err());
+        }
     }
 
     #[test]
@@ -184,7 +200,7 @@ mod tests {
         for text in ["", "x", "ä", "AAAA", &long, "AQEBAAAAAAAAAAAAAAAAAAAAAP__________AAAAAAAAAAAAAAAAAAAA"]
         {
             let cursor = Cursor::from_text(text.to_owned());
-            assert!(cursor.decode(&user("u1"), ListOrder::NewestFirst).is_err(), "{text}");
+            assert!(cursor.decode(&user("u1"), &listing(ListOrder::NewestFirst)).is_err(), "{text}");
         }
     }
 }

@@ -12,11 +12,13 @@ mod erase;
 mod ext;
 mod publish_many;
 mod query;
+mod range;
 mod record_store;
 mod scan;
 mod sink;
 mod store;
 mod store_sink;
+mod totals;
 
 pub use cursor::{Cursor, Keyset};
 #[cfg(feature = "mock")]
@@ -29,6 +31,7 @@ pub use query::MockPurchaseQuery;
 pub use query::{
     InvalidPageLimit, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
 };
+pub use range::{PageBounds, TimeRange};
 #[cfg(feature = "mock")]
 pub use record_store::MockRecordStore;
 pub use record_store::{InsertOutcome, RecordStore};
@@ -41,3 +44,4 @@ pub use sink::{Durability, PublishedPurchase, PurchaseSink, Receipt};
 pub use store::MockPurchaseStore;
 pub use store::PurchaseStore;
 pub use store_sink::StoreSink;
+pub use totals::{Bucket, InvalidUtcOffset, Period, Totals, TotalsRequest, UtcOffset};

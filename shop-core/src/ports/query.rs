@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::{Cursor, ScanBatch, ScanPosition};
+use super::{Bucket, Cursor, ScanBatch, ScanPosition, TimeRange, Totals, TotalsRequest};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserName};
 
 /// Lists, sums up and finds stored purchases.
@@ -44,6 +44,11 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Total, UserId, UserN
 /// - A cursor of another selector or order, or a forged one, is invalid (`query::a_foreign_cursor_is_invalid`).
 /// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without purchases they are
 ///   zero (`query::an_unknown_user_has_an_empty_summary`).
+/// - A listing has exactly the purchases in its range (`query::a_range_selects_by_time`), and its cursors belong to that
+///   range (`query::a_cursor_belongs_to_its_range`).
+/// - The totals of a period are those of the purchases in it, and together they are the summary of the range
+///   (`query::totals_are_exact_per_period`, `query::totals_follow_the_zone`).
+/// - Totals have at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one (`query::get_finds_by_id`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
@@ -67,6 +72,32 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when the sum cannot be represented exactly.
     async fn summary(&self, selector: &Selector) -> Result<Summary>;
+
+    /// The number and the total price of the selected purchases in a range of time, for each period in which there are
+    /// any, in order.
+    ///
+    /// By default it reads all pages. A store implements it if it can add up by itself.
+    ///
+    /// # Errors
+    /// As [`page`](Self::page), and [`Invalid`](crate::ErrorKind::Invalid) when there are more than
+    /// [`TotalsRequest::MAX_BUCKETS`] periods with purchases.
+    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        if *request == TotalsRequest::default() {
+            return Ok(Bucket::of_everything(self.summary(selector).await?));
+        }
+        let mut totals = Totals::new(*request);
+        let mut page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(request.range);
+        loop {
+            let found = self.page(selector, &page).await?;
+            for purchase in &found.items {
+                totals.add(purchase.timestamp, purchase.price)?;
+            }
+            match found.next_cursor(&page)? {
+                Some(next) => page = page.with_cursor(Some(next)),
+                None => return Ok(totals.into_buckets()),
+            }
+        }
+    }
 
     /// The purchase with this id, if it is stored.
     ///
@@ -222,15 +253,24 @@ pub struct PageRequest {
     pub limit: PageLimit,
     /// The order of the whole listing.
     pub order: ListOrder,
+    /// The times of the purchases of the whole listing.
+    pub range: TimeRange,
     /// The cursor of the previous page; `None` for the first page.
     pub cursor: Option<Cursor>,
 }
 
 impl PageRequest {
-    /// The first page in `order`.
+    /// The first page in `order`, of all times.
     #[must_use]
     pub const fn first(order: ListOrder, limit: PageLimit) -> Self {
-        Self { limit, order, cursor: None }
+        Self { limit, order, range: TimeRange::ALL, cursor: None }
+    }
+
+    /// The same request, for purchases in `range`.
+    #[must_use]
+    pub const fn with_range(mut self, range: TimeRange) -> Self {
+        self.range = range;
+        self
     }
 
     /// The same request, for the page at `cursor`.
@@ -267,7 +307,7 @@ impl Page {
         let more = found.len() > request.limit.get();
         found.truncate(request.limit.get());
         let last = found.last().filter(|_| more);
-        let next = last.map(|last| Cursor::after(selector, request.order, last));
+        let next = last.map(|last| Cursor::after(selector, request, last));
         Self { items: found, next }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::ports::{
-    ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt, Receipt, Selector, Summary,
+    Bucket, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt, Receipt,
+    Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
 };
 use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
@@ -34,6 +35,7 @@ pub struct UserPurchases {
     query: Arc<dyn PurchaseQuery>,
     selector: Selector,
     order: ListOrder,
+    range: TimeRange,
     page_size: Option<PageLimit>,
     awaited: Option<PurchaseId>,
     /// The maximum wait for the awaited purchase.
@@ -46,12 +48,28 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 impl UserPurchases {
     pub(super) fn new(query: Arc<dyn PurchaseQuery>, selector: Selector) -> Self {
         let (order, wait_timeout) = (ListOrder::NewestFirst, DEFAULT_WAIT);
-        Self { query, selector, order, page_size: None, awaited: None, wait_timeout }
+        Self { query, selector, order, range: TimeRange::ALL, page_size: None, awaited: None, wait_timeout }
     }
 
     /// Lists the oldest purchases first.
     pub const fn oldest_first(mut self) -> Self {
         self.order = ListOrder::OldestFirst;
+        self
+    }
+
+    /// Selects the purchases in `range` alone, by the time at which they were made.
+    ///
+    /// ```
+    /// use shop_core::ports::TimeRange;
+    ///
+    /// # async fn example(shop: shop_core::Shop) -> shop_core::Result<()> {
+    /// let year = TimeRange::new(Some("2026-01-01T00:00:00Z".parse()?), Some("2027-01-01T00:00:00Z".parse()?))?;
+    /// let spent = shop.user("u1".parse()?).within(year).summary().await?.total_spent;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn within(mut self, range: TimeRange) -> Self {
+        self.range = range;
         self
     }
 
@@ -98,7 +116,7 @@ impl UserPurchases {
         self
     }
 
-    /// Reads one page.
+    /// Reads one page. The range is that of the request.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -124,8 +142,30 @@ impl UserPurchases {
     /// # Errors
     /// Those of [`PurchaseQuery::summary`].
     pub async fn summary(&self) -> Result<Summary> {
+        let whole = self.totals(Period::Whole, UtcOffset::UTC).await?;
+        Ok(whole.first().map(|whole| whole.summary).unwrap_or_default())
+    }
+
+    /// Reads the number of purchases and their exact sum per period of `zone`, in order. Periods without purchases are
+    /// left out.
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_core::ports::Period;
+    ///
+    /// # async fn example(shop: Shop) -> shop_core::Result<()> {
+    /// for month in shop.user("u1".parse()?).totals(Period::Month, "+01:00".parse()?).await? {
+    ///     println!("from {}: {}", month.from, month.summary.total_spent);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`PurchaseQuery::totals`].
+    pub async fn totals(&self, per: Period, zone: UtcOffset) -> Result<Vec<Bucket>> {
         self.wait().await?;
-        self.query.summary(&self.selector).await
+        self.query.totals(&self.selector, &TotalsRequest::of(self.range, per).in_zone(zone)).await
     }
 
     /// All purchases, newest first unless [`oldest_first`](Self::oldest_first) is set. Pages are requested as the
@@ -145,7 +185,8 @@ impl UserPurchases {
         let user = self.clone();
         let pages = async move {
             user.wait().await?;
-            let first = PageRequest::first(user.order, user.page_size.unwrap_or_default());
+            let first =
+                PageRequest::first(user.order, user.page_size.unwrap_or_default()).with_range(user.range);
             let following = user.page_size.unwrap_or(PageLimit::MAX);
             Ok::<_, Error>(user.query.growing_pages(user.selector, first, following))
         };

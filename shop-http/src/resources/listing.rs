@@ -214,7 +214,7 @@ async fn list(
 async fn find(purchases: &Purchases, asked: &ListingRequest) -> Result<Option<(Selector, Page)>, Failure> {
     let cursor = asked.request.cursor.as_ref();
     for candidate in &asked.candidates {
-        if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate)) {
+        if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate, asked.request.range)) {
             continue;
         }
         let page = purchases.page(candidate, &asked.request).await?;

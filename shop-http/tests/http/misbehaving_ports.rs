@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use serde_json::json;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{
-    Cursor, Durability, ListOrder, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+    Cursor, Durability, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
 use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
 use shop_http::{Facing, HttpOptions, facing};
@@ -64,12 +64,12 @@ enum Odd {
 
 #[async_trait]
 impl PurchaseQuery for Odd {
-    async fn page(&self, selector: &Selector, _request: &PageRequest) -> Result<Page> {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         match self {
             Self::Refuses(kind) => Err(Error::new(*kind, "hunter2 is no collection")),
             Self::NeverEnds => {
                 let last = purchase("u1", 1);
-                let cursor = Cursor::after(selector, ListOrder::NewestFirst, &last);
+                let cursor = Cursor::after(selector, request, &last);
                 Ok(Page::new(vec![last], Some(cursor)))
             }
         }

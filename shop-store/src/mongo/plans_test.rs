@@ -3,7 +3,9 @@
 
 use bson::{Bson, Document, doc};
 use shop_core::conformance::skip;
-use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector};
+use shop_core::ports::{
+    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector, TimeRange, TotalsRequest,
+};
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock};
 
 use super::fixture::{MongoFixture, environment};
@@ -56,7 +58,8 @@ fn most_examined(plan: &Bson) -> Option<i64> {
 /// What is asked for the first two pages in both orders, and for the sum.
 async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
     let collection = store.connection().collection.name();
-    let pipeline = totals::pipeline(selector).to_vec();
+    let filter = totals::filter(selector, TimeRange::ALL);
+    let pipeline = totals::pipeline(filter, &TotalsRequest::default()).to_vec();
     let mut commands = vec![doc! { "aggregate": collection, "pipeline": pipeline, "cursor": {} }];
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
         let first = PageRequest::first(order, PageLimit::new(50).unwrap());
@@ -64,7 +67,7 @@ async fn commands(store: &MongoStore, selector: &Selector) -> Vec<Document> {
         assert!(next.is_some());
         for request in [first.clone(), first.with_cursor(next)] {
             let place = select::start(selector, &request).unwrap();
-            let (filter, sort) = select::query(selector, order, &place);
+            let (filter, sort) = select::query(selector, &request, &place);
             commands.push(doc! { "find": collection, "filter": filter, "sort": sort, "limit": OF_A_USER });
         }
     }

@@ -5,7 +5,7 @@
 use super::error::mongo_error;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use shop_core::ports::{Cursor, ListOrder, Page, PageRequest, Selector};
+use shop_core::ports::{Cursor, ListOrder, Page, PageRequest, Selector, TimeRange};
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
@@ -35,15 +35,18 @@ pub(super) async fn page(
     let mut found = Vec::with_capacity(limit + 1);
     while let Some(from) = place.take().filter(|_| found.len() <= limit) {
         let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
-        let documents = documents(connection, query(selector, order, &from), wanted, deadline).await?;
+        let documents = documents(connection, query(selector, request, &from), wanted, deadline).await?;
         let is_last = documents.len() < wanted;
         let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
         found.extend(readable.map(|purchase| listed(purchase, &from, order)));
         place = following(&from, documents.last().filter(|_| !is_last));
+        // Without a date a document is in no range of time.
+        place =
+            place.filter(|place| request.range == TimeRange::ALL || matches!(place, RangePosition::Dated(_)));
     }
     let more = found.len() > limit;
     found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|(_, last)| Cursor::after(selector, order, last));
+    let next = found.last().filter(|_| more).map(|(_, last)| Cursor::after(selector, request, last));
     Ok(Page::new(found.into_iter().map(|(purchase, _)| purchase).collect(), next))
 }
 
@@ -57,10 +60,9 @@ const fn undated_timestamp(order: ListOrder) -> Timestamp {
 
 /// Returns the start of a page.
 pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangePosition> {
-    let Some(cursor) = &request.cursor else { return Ok(RangePosition::Dated(None)) };
-    let last = cursor.decode(selector, request.order)?;
+    let Some(last) = request.bounds(selector)?.after else { return Ok(RangePosition::Dated(None)) };
     let id = document::id_value(&last.id);
-    Ok(if last.timestamp == undated_timestamp(request.order) {
+    Ok(if request.range == TimeRange::ALL && last.timestamp == undated_timestamp(request.order) {
         RangePosition::Undated(Some(id))
     } else {
         RangePosition::Dated(Some((date(last.timestamp), id)))
@@ -111,7 +113,12 @@ async fn documents(
 }
 
 /// Returns the filter and the sort order for one range.
-pub(super) fn query(selector: &Selector, order: ListOrder, from: &RangePosition) -> (Document, Document) {
+pub(super) fn query(
+    selector: &Selector,
+    request: &PageRequest,
+    from: &RangePosition,
+) -> (Document, Document) {
+    let order = request.order;
     let (direction, operator) = match order {
         ListOrder::OldestFirst => (1, "$gt"),
         _ => (-1, "$lt"),
@@ -119,7 +126,7 @@ pub(super) fn query(selector: &Selector, order: ListOrder, from: &RangePosition)
     let mut all = vec![selector_filter(selector)];
     let sort = match from {
         RangePosition::Dated(after) => {
-            all.push(doc! { "timestamp": dates(order) });
+            all.push(doc! { "timestamp": dates(order, request.range) });
             if let Some((time, id)) = after {
                 // Redundant to the exact condition, but the index scan starts at this bound.
                 let bound = if direction == 1 { "$gte" } else { "$lte" };
@@ -138,14 +145,25 @@ pub(super) fn query(selector: &Selector, order: ListOrder, from: &RangePosition)
     (doc! { "$and": all }, sort)
 }
 
-/// The condition of the first range: all valid dates but the one that marks the second range. A comparison matches
-/// values of the same type only.
-fn dates(order: ListOrder) -> Document {
+/// The condition of the first range: all valid dates but the one that marks the second range, or those of a listing with a
+/// range of time. A comparison matches values of the same type only.
+fn dates(order: ListOrder, range: TimeRange) -> Document {
     let (lowest, highest) = (date(Timestamp::MIN), date(Timestamp::MAX));
     match order {
+        _ if range != TimeRange::ALL => dates_in(range),
         ListOrder::OldestFirst => doc! { "$gte": lowest, "$lt": highest },
         _ => doc! { "$gt": lowest, "$lte": highest },
     }
+}
+
+/// The condition of the dates in a range of time.
+pub(super) fn dates_in(range: TimeRange) -> Document {
+    let mut dates = doc! { "$gte": date(range.from().unwrap_or(Timestamp::MIN)) };
+    match range.to() {
+        Some(to) => dates.insert("$lt", date(to)),
+        None => dates.insert("$lte", date(Timestamp::MAX)),
+    };
+    dates
 }
 
 /// The condition of the second range: no value in [`dates`]. Expressed by bounds and not by type, so an index is used.

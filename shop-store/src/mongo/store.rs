@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bson::doc;
 use mongodb::Client;
 use shop_core::ports::{
-    InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
-    Selector, Summary,
+    Bucket, InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
+    ScanPosition, Selector, Summary, TotalsRequest,
 };
 use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -132,12 +132,19 @@ impl PurchaseErase for MongoStore {
 
 #[async_trait]
 impl PurchaseQuery for MongoStore {
+    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         select::page(&self.connection, selector, request).await
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        totals::summary(&self.connection, selector).await
+        let buckets = self.totals(selector, &TotalsRequest::default()).await?;
+        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
+    }
+
+    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
+    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        totals::per_period(&self.connection, selector, request).await
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {

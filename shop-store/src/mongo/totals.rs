@@ -2,32 +2,53 @@
 
 use std::sync::Arc;
 
-use super::error::mongo_error;
 use bson::raw::RawBsonRef;
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, bson, doc};
 use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
-use shop_core::ports::{Selector, Summary};
-use shop_core::{Error, ErrorKind, Price, Result, Timestamp, Total, UserId, UserName};
+use shop_core::ports::{Bucket, Selector, Summary, TimeRange, Totals, TotalsRequest};
+use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
 use super::connection::Connection;
 use super::{document, select};
 
-/// Returns the summary of the documents that a listing returns, see [`document::purchase`].
-pub(super) async fn summary(connection: &Connection, selector: &Selector) -> Result<Summary> {
-    let (current, others) =
-        tokio::try_join!(by_server(connection, selector), by_client(connection, others(selector)))?;
+/// Returns the totals of the documents that a listing returns, see [`document::purchase`].
+pub(super) async fn per_period(
+    connection: &Connection,
+    selector: &Selector,
+    request: &TotalsRequest,
+) -> Result<Vec<Bucket>> {
+    let filter = filter(selector, request.range);
+    let others = doc! { "$and": [filter.clone(), { "$nor": [current()] }] };
+    let (current, others) = tokio::try_join!(
+        by_server(connection, pipeline(filter.clone(), request)),
+        by_client(connection, others, request)
+    )?;
     let Some(current) = current else {
-        return by_client(connection, select::selector_filter(selector)).await;
+        return Ok(by_client(connection, filter, request).await?.into_buckets());
     };
-    let total = current.total_spent.checked_add(others.total_spent).map_err(|_too_large| not_exact())?;
-    Ok(Summary::new(current.count + others.count, total))
+    let mut totals = others;
+    for (time, sum) in current {
+        totals.add_summary(time, sum)?;
+    }
+    Ok(totals.into_buckets())
 }
 
-/// Returns count and sum of the documents in the [`current`] format, added up by the server; `None` if they may include
-/// documents that are not purchases.
-async fn by_server(connection: &Connection, selector: &Selector) -> Result<Option<Summary>> {
-    let pipeline = pipeline(selector);
+/// The condition of the selected documents in a range of time.
+pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
+    let selected = select::selector_filter(selector);
+    match range {
+        TimeRange::ALL => selected,
+        _ => doc! { "$and": [selected, { "timestamp": select::dates_in(range) }] },
+    }
+}
+
+/// Returns the sums of an aggregation, each with a time of its slot; `None` if they may include documents that are not
+/// purchases.
+async fn by_server(
+    connection: &Connection,
+    pipeline: [Document; 3],
+) -> Result<Option<Vec<(Timestamp, Summary)>>> {
     let (collection, time) = (&connection.collection, connection.options.query_timeout);
     let add_up = || {
         let (collection, pipeline) = (collection.clone(), pipeline.clone());
@@ -38,19 +59,26 @@ async fn by_server(connection: &Connection, selector: &Selector) -> Result<Optio
     };
     let groups = connection.query(time, add_up).await?;
     // A sum has as many decimals as its most precise price. More than a price may have come from another document.
-    let of_prices = |sum: &Summary| sum.total_spent.as_decimal().scale() <= Price::MAX_DECIMALS;
-    Ok(groups.first().map_or_else(|| Some(Summary::default()), |group| read(group).filter(of_prices)))
+    let of_prices =
+        |(_, sum): &(Timestamp, Summary)| sum.total_spent.as_decimal().scale() <= Price::MAX_DECIMALS;
+    Ok(groups.iter().map(|group| read(group).filter(of_prices)).collect())
 }
 
-/// Returns the aggregation. The index finds the selected documents. It does not contain prices, so each is read.
-pub(super) fn pipeline(selector: &Selector) -> [Document; 2] {
-    let sum = doc! { "_id": null, "count": { "$sum": 1 }, "total": { "$sum": "$price" } };
-    [doc! { "$match": { "$and": [select::selector_filter(selector), current()] } }, doc! { "$group": sum }]
-}
-
-/// The filter of selected documents in another format, such as those of the replaced systems.
-fn others(selector: &Selector) -> Document {
-    doc! { "$and": [select::selector_filter(selector), { "$nor": [current()] }] }
+/// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`]. The index finds the selected
+/// documents. It does not contain prices, so each is read. One slot too many is enough to reject the request.
+pub(super) fn pipeline(filter: Document, request: &TotalsRequest) -> [Document; 3] {
+    let slot = Totals::slots(request).map_or(Bson::Null, |(shift, length)| {
+        let millis = doc! { "$subtract": ["$timestamp", DateTime::from_millis(-shift)] };
+        bson!({ "$subtract": [millis.clone(), { "$mod": [millis, length] }] })
+    });
+    let sums = doc! {
+        "_id": slot,
+        "count": { "$sum": 1 },
+        "total": { "$sum": "$price" },
+        "first": { "$min": "$timestamp" },
+    };
+    let limit = i64::try_from(Totals::MAX_SLOTS + 1).unwrap_or(i64::MAX);
+    [doc! { "$match": { "$and": [filter, current()] } }, doc! { "$group": sums }, doc! { "$limit": limit }]
 }
 
 /// The condition of documents in the current format. [`document::purchase`] reads each of them, unless the price has
@@ -77,14 +105,16 @@ fn current() -> Document {
     }
 }
 
-fn read(group: &RawDocumentBuf) -> Option<Summary> {
+fn read(group: &RawDocumentBuf) -> Option<(Timestamp, Summary)> {
     let count = match group.get("count").ok()?? {
         RawBsonRef::Int32(count) => u64::try_from(count).ok()?,
         RawBsonRef::Int64(count) => u64::try_from(count).ok()?,
         _ => return None,
     };
     let RawBsonRef::Decimal128(total) = group.get("total").ok()?? else { return None };
-    Some(Summary::new(count, Total::from_decimal(decimal(&total.to_string())?)))
+    let RawBsonRef::DateTime(first) = group.get("first").ok()?? else { return None };
+    let first = Timestamp::from_millis(first.timestamp_millis()).ok()?;
+    Some((first, Summary::new(count, Total::from_decimal(decimal(&total.to_string())?))))
 }
 
 /// Parses a Decimal128, which has an exponent in small values and small zeros.
@@ -92,33 +122,26 @@ fn decimal(text: &str) -> Option<Decimal> {
     Decimal::from_str_exact(text).or_else(|_exponent| Decimal::from_scientific(text)).ok()
 }
 
-/// Returns count and sum of the purchases among the documents that match `filter`, and reads each document.
-async fn by_client(connection: &Connection, filter: Document) -> Result<Summary> {
-    let (collection, time) = (&connection.collection, connection.options.query_timeout);
+/// Adds up the purchases among the documents that match `filter`, and reads each document.
+async fn by_client(connection: &Connection, filter: Document, request: &TotalsRequest) -> Result<Totals> {
+    let (collection, time, request) = (&connection.collection, connection.options.query_timeout, *request);
     let add_up = || {
         let (collection, filter) = (collection.clone(), filter.clone());
         let unreadables = Arc::clone(&connection.unreadables);
         async move {
             let mut documents = collection.find(filter).max_time(time).await?;
-            let mut sum = Ok(Summary::default());
+            let mut totals = Totals::new(request);
             while let Some(document) = documents.try_next().await? {
-                if let Some(purchase) = unreadables.purchase(&document) {
-                    sum = sum.and_then(|sum| add(sum, purchase.price));
+                if let Some(purchase) = unreadables.purchase(&document)
+                    && let Err(error) = totals.add(purchase.timestamp, purchase.price)
+                {
+                    return Ok(Err(error));
                 }
             }
-            Ok(sum)
+            Ok(Ok(totals))
         }
     };
     connection.query(time, add_up).await?
-}
-
-fn add(sum: Summary, price: Price) -> Result<Summary> {
-    let total = sum.total_spent.checked_add_price(price).map_err(|_too_large| not_exact())?;
-    Ok(Summary::new(sum.count + 1, total))
-}
-
-fn not_exact() -> Error {
-    mongo_error(ErrorKind::Corrupt, "the prices cannot be summed exactly")
 }
 
 #[cfg(test)]

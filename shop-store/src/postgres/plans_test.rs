@@ -1,7 +1,7 @@
 //! The plans of all statements on a table that is large enough for a scan to be expensive.
 
 use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, PurchaseQuery, RecordStore as _, ScanPosition, Selector,
+    ListOrder, PageLimit, PageRequest, PurchaseQuery, RecordStore as _, ScanPosition, Selector, TimeRange,
 };
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
@@ -32,16 +32,32 @@ pub(super) async fn plan(connection: &Connection, statement: Statement) -> Strin
     rows.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>().join("\n")
 }
 
-/// The listings of the first two pages in both orders.
+/// A range that has most of the purchases, but not all.
+fn most() -> TimeRange {
+    let at = |part: i64| Timestamp::from_millis(START + USERS * OF_A_USER * 100 * part).unwrap();
+    TimeRange::new(Some(at(1)), Some(at(9))).unwrap()
+}
+
+/// A range with a small part of the purchases.
+fn hour() -> TimeRange {
+    let at = |millis: i64| Timestamp::from_millis(START + millis).unwrap();
+    TimeRange::new(Some(at(0)), Some(at(600_000))).unwrap()
+}
+
+/// The listings of the first two pages in both orders, of all times and of a range.
 async fn listings(store: &PostgresStore, selector: &Selector) -> Vec<Statement> {
     let mut statements = Vec::new();
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
         let first = PageRequest::first(order, PageLimit::new(50).unwrap());
         let next = store.page(selector, &first).await.unwrap().next;
         assert!(next.is_some());
-        for request in [first.clone(), first.with_cursor(next)] {
-            let after = select::start(selector, &request).unwrap();
-            statements.push(select::listing(selector, order, after, 51));
+        let ranged = first.clone().with_range(most());
+        let next_ranged = store.page(selector, &ranged).await.unwrap().next;
+        assert!(next_ranged.is_some());
+        let next_ranged = ranged.clone().with_cursor(next_ranged);
+        for request in [first.clone(), first.with_cursor(next), ranged, next_ranged] {
+            let start = select::start(selector, &request).unwrap();
+            statements.push(select::listing(selector, order, &start, 51));
         }
     }
     statements
@@ -65,8 +81,11 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     let old = Timestamp::from_millis(START + 100_000).unwrap();
     let middle = ScanPosition::new(all[all.len() / 2].id.to_string());
     statements.extend([
-        ("purchases_by_user", totals::sum(&by_user)),
-        ("purchases_by_name", totals::sum(&name)),
+        ("purchases_by_user", totals::sum(&by_user, TimeRange::ALL)),
+        ("purchases_by_name", totals::sum(&name, TimeRange::ALL)),
+        ("purchases_by_user", totals::sum(&by_user, most())),
+        ("purchases_by_user", totals::sums(&by_user, most(), (0, 3_600_000))),
+        ("purchases_by_time", totals::sums(&Selector::All, hour(), (0, 60_000))),
         ("purchases_pkey", select::row_by_id(&all[7].id)),
         ("purchases_pkey", scan::slice(None)),
         ("purchases_pkey", scan::slice(Some(&middle))),

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use shop_core::ports::{ListOrder, Page, PageRequest, Selector};
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
@@ -11,21 +11,27 @@ use super::connection::{Connection, Statement};
 use super::error::postgres_error;
 use super::rows::{self, COLUMNS};
 
-/// A position in a listing: after the row with this time and id.
-pub(super) type Position = (SystemTime, String);
+/// The bounds of a page, see [`PageBounds`](shop_core::ports::PageBounds).
+#[derive(Debug, Default)]
+pub(super) struct Start {
+    /// The time and the id of the row before the first one.
+    pub(super) after: Option<(SystemTime, String)>,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+}
 
 pub(super) async fn page(
     connection: &Connection,
     selector: &Selector,
     request: &PageRequest,
 ) -> Result<Page> {
-    let (order, limit) = (request.order, request.limit.get());
+    let limit = request.limit.get();
     let deadline = Instant::now() + connection.options.query_timeout;
-    let mut after = start(selector, request)?;
+    let mut start = start(selector, request)?;
     let mut found = Vec::with_capacity(limit + 1);
     loop {
         let wanted = limit + 1 - found.len();
-        let rows = connection.query_by(listing(selector, order, after, wanted), deadline).await?;
+        let rows = connection.query_by(listing(selector, request.order, &start, wanted), deadline).await?;
         found.extend(rows.iter().filter_map(|row| connection.readable(row)));
         // Rows that are not purchases are replaced by the next ones.
         let Some(last) = rows.last().filter(|_| rows.len() == wanted && found.len() <= limit) else {
@@ -34,57 +40,64 @@ pub(super) async fn page(
         let time = last.try_get("timestamp").map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row has no valid time").with_source(error)
         })?;
-        after = Some((time, rows::raw_id(last)));
+        start.after = Some((time, rows::raw_id(last)));
     }
 }
 
 /// Returns the start of a page.
-pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Option<Position>> {
-    let decode = |cursor: &shop_core::ports::Cursor| cursor.decode(selector, request.order);
-    let last = request.cursor.as_ref().map(decode).transpose()?;
-    Ok(last.map(|last| (last.timestamp.into(), last.id.to_string())))
+pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Start> {
+    let bounds = request.bounds(selector)?;
+    let after = bounds.after.map(|last| (last.timestamp.into(), last.id.to_string()));
+    Ok(Start { after, from: bounds.from, to: bounds.to })
 }
 
 /// The query of at most `limit` rows of a listing.
-pub(super) fn listing(
-    selector: &Selector,
-    order: ListOrder,
-    after: Option<Position>,
-    limit: usize,
-) -> Statement {
+pub(super) fn listing(selector: &Selector, order: ListOrder, start: &Start, limit: usize) -> Statement {
     let (direction, operator) = match order {
         ListOrder::OldestFirst => ("asc", ">"),
         _ => ("desc", "<"),
     };
-    let (condition, text) = condition(selector);
-    let first = usize::from(text.is_some()) + 2;
-    let keyset = match after {
-        Some(_) => format!(r#"and ("timestamp", id) {operator} (${first}, ${})"#, first + 1),
-        None => String::new(),
-    };
-    let limit_position = first - 1;
-    let sql = format!(
-        r#"select {COLUMNS} from purchases where {condition} {keyset}
-           order by "timestamp" {direction}, id {direction} limit ${limit_position}"#
-    );
-    let mut statement = Statement::new(sql);
-    if let Some(text) = text {
-        statement = statement.bind(text, Type::TEXT);
+    let (mut statement, mut condition) = selection(selector, start.from, start.to);
+    if let Some((time, id)) = &start.after {
+        statement = statement.bind(*time, Type::TIMESTAMPTZ).bind(id.clone(), Type::TEXT);
+        let last = statement.parameters.len();
+        condition += &format!(r#" and ("timestamp", id) {operator} (${}, ${last})"#, last - 1);
     }
     statement = statement.bind(i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8);
-    match after {
-        Some((time, id)) => statement.bind(time, Type::TIMESTAMPTZ).bind(id, Type::TEXT),
-        None => statement,
-    }
+    let limit = statement.parameters.len();
+    let sql = format!(
+        r#"select {COLUMNS} from purchases where {condition}
+           order by "timestamp" {direction}, id {direction} limit ${limit}"#
+    );
+    Statement { sql: sql.into(), ..statement }
 }
 
-/// The condition of the selected rows, and the value of its parameter. The marks of erased purchases have no values.
-pub(super) fn condition(selector: &Selector) -> (&'static str, Option<String>) {
-    match selector {
-        Selector::User(id) => ("userid = $1", Some(id.to_string())),
-        Selector::Name(name) => ("username = $1", Some(name.to_string())),
-        _ => (r#""timestamp" is not null"#, None),
+/// The condition of the selected rows from one time to before another, and a statement without text that has its
+/// parameters. The marks of erased purchases have no values.
+pub(super) fn selection(
+    selector: &Selector,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) -> (Statement, String) {
+    let (mut statement, mut condition) = (Statement::new(""), String::new());
+    let text = match selector {
+        Selector::User(id) => Some(("userid", id.to_string())),
+        Selector::Name(name) => Some(("username", name.to_string())),
+        _ => None,
+    };
+    if let Some((column, text)) = text {
+        statement = statement.bind(text, Type::TEXT);
+        condition += &format!("{column} = $1");
+    } else {
+        condition += r#""timestamp" is not null"#;
     }
+    for (time, operator) in [(from, ">="), (to, "<")] {
+        if let Some(time) = time {
+            statement = statement.bind(SystemTime::from(time), Type::TIMESTAMPTZ);
+            condition += &format!(r#" and "timestamp" {operator} ${}"#, statement.parameters.len());
+        }
+    }
+    (statement, condition)
 }
 
 /// The query of the row with this id, unless it is a mark.

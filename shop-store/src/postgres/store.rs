@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
-    Selector, Summary,
+    Bucket, InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
+    ScanPosition, Selector, Summary, TotalsRequest,
 };
 use shop_core::{Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -113,7 +113,12 @@ impl PurchaseQuery for PostgresStore {
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        totals::summary(&self.connection, selector).await
+        let buckets = self.totals(selector, &TotalsRequest::default()).await?;
+        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
+    }
+
+    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        totals::per_period(&self.connection, selector, request).await
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {

@@ -2,6 +2,7 @@
 
 mod erase;
 mod insert;
+mod periods;
 mod rows;
 mod scan;
 mod schema;

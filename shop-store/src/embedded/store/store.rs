@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch, ScanPosition,
-    Selector, Summary,
+    Bucket, InsertOutcome, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, ScanBatch,
+    ScanPosition, Selector, Summary, TotalsRequest,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::schema::STORE;
-use super::{erase, insert, scan, select, totals};
+use super::{erase, insert, periods, scan, select, totals};
 use crate::embedded::error::database_error;
 use crate::embedded::file::StoreFile;
 use crate::embedded::options::EmbeddedStoreOptions;
@@ -113,14 +113,13 @@ impl PurchaseErase for EmbeddedStore {
 #[async_trait]
 impl PurchaseQuery for EmbeddedStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let cursor = request.cursor.as_ref();
-        let keyset = cursor.map(|cursor| cursor.decode(selector, request.order)).transpose()?;
+        let bounds = request.bounds(selector)?;
         let (order, limit) = (request.order, request.limit.get() + 1);
         let owned = selector.clone();
         let found = self
             .file
             .readers
-            .read(move |connection| select::page(connection, &owned, order, keyset, limit))
+            .read(move |connection| select::page(connection, &owned, order, &bounds, limit))
             .await?;
         Ok(Page::from_overfetch(found, selector, request))
     }
@@ -129,6 +128,14 @@ impl PurchaseQuery for EmbeddedStore {
         let selector = selector.clone();
         let totals = self.file.readers.read(move |connection| totals::read(connection, &selector)).await?;
         totals.summary()
+    }
+
+    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        if *request == TotalsRequest::default() {
+            return Ok(Bucket::of_everything(self.summary(selector).await?));
+        }
+        let (selector, request) = (selector.clone(), *request);
+        self.file.readers.read(move |connection| periods::read(connection, &selector, &request)).await?
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {

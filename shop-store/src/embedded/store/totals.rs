@@ -110,6 +110,16 @@ fn read_key(connection: &Connection, (kind, text): Key<'_>) -> rusqlite::Result<
 }
 
 impl Sums {
+    /// The sums of one purchase.
+    pub(super) fn of(price: Price) -> Self {
+        Self { count: 1, units: units(price) }
+    }
+
+    pub(super) fn add(&mut self, price: Price) {
+        self.count += 1;
+        self.units += units(price);
+    }
+
     pub(super) fn summary(self) -> Result<Summary> {
         // Trailing zeros are removed, because the digits of a decimal are limited.
         let (mut units, mut decimals) = (self.units, DECIMALS);
