@@ -11,7 +11,9 @@ use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::memory::InMemoryLog;
-use shop_core::ports::{PageRequest, PurchaseQuery, PurchaseStore, Selector};
+use shop_core::ports::{
+    PageRequest, Period, PurchaseQuery, PurchaseStore, Selector, TimeRange, TotalsRequest,
+};
 use shop_http::{Facing, HttpOptions, facing};
 use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 use tower::ServiceExt;
@@ -46,6 +48,8 @@ pub enum Lookup {
     },
     /// The whole listing of a user.
     Whole(String),
+    /// The totals of a user per day.
+    Totals(String),
 }
 
 /// The result of a measurement.
@@ -62,6 +66,8 @@ pub enum Found {
         /// The peak memory in MiB, minus the memory before.
         grown: f64,
     },
+    /// Seconds of totals, and their peak memory as above.
+    Totals(f64, f64),
 }
 
 /// Reads from the store in `folder`.
@@ -72,6 +78,7 @@ pub fn look(folder: &Path, lookup: Lookup) -> Found {
         match lookup {
             Lookup::InTurn { summary, pairs, calls } => in_turn(&store, summary, pairs, calls).await,
             Lookup::Whole(user) => whole(store, &user).await,
+            Lookup::Totals(user) => totals(&store, &user).await,
         }
     })
 }
@@ -135,7 +142,15 @@ async fn whole(store: EmbeddedStore, user: &str) -> Found {
     Found::Whole { bytes, seconds: start.elapsed().as_secs_f64(), grown: peak_memory() - before }
 }
 
-/// Measures the first page, the summary, and the whole listing.
+async fn totals(store: &EmbeddedStore, user: &str) -> Found {
+    let (before, start) = (peak_memory(), Instant::now());
+    let request = TotalsRequest::of(TimeRange::ALL, Period::Day);
+    let days = store.totals(&Selector::User(user.parse().unwrap()), &request).await.unwrap();
+    assert!(!days.is_empty());
+    Found::Totals(start.elapsed().as_secs_f64(), peak_memory() - before)
+}
+
+/// Measures the first page, the summary, the whole listing, and totals per day.
 pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let count = scale.pick(2_000, 100_000, 1_000_000);
     let folder = tempfile::tempdir().unwrap();
@@ -166,6 +181,17 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
             }
         }
     }
+    let totals = || {
+        let Found::Totals(seconds, grown) = look(Lookup::Totals(MANY.to_owned())) else {
+            unreachable!("asked for")
+        };
+        (seconds, grown)
+    };
+    let (seconds, memory): (Vec<_>, Vec<_>) = (0..scale.long_runs()).map(|_| totals()).unzip();
+    let shown = format!("{:.2} s, {:.1} MiB more memory", median(seconds.clone()), median(memory));
+    let rates = seconds.iter().map(|seconds| as_f64(count) / seconds).collect();
+    let what = format!("totals per day, embedded, a user with {size} purchases");
+    emit(Row::new(what, rates, Unit::PerSecond, shown).with_goal(Goal::AtLeast(1e6)));
     let what = format!("memory that {size} purchases take, streamed as JSON");
     let baseline = format!("{PAGE} purchases, {:.1} MiB", median(few_grown));
     emit(Row { baseline, ..Row::new(what, grown, Unit::Mebibytes, ours) });

@@ -176,8 +176,8 @@ pub use shop_core::memory;
 pub use shop_core::orders::MockOrderStore;
 pub use shop_core::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement, Product, TotalPrice};
 pub use shop_core::ports::{
-    Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, PurchaseSink, Receipt,
-    Selector, Summary,
+    Bucket, Cursor, Durability, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink,
+    Receipt, Selector, Summary, TimeRange, UtcOffset,
 };
 #[cfg(feature = "mock")]
 pub use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};

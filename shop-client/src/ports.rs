@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::api::{PageBody, SummaryBody};
-use shop_core::ports::publish_each;
+use shop_core::api::{PageBody, SummaryBody, TotalsBody};
+use shop_core::ports::{Totals, TotalsRequest, publish_each};
 use tokio::time::Instant;
 
 use crate::client::{MAX_WAIT, generate_key};
 use crate::error::client_error;
 use crate::transport::{Call, PAGE_BYTES};
 use crate::{
-    Durability, ErrorKind, ListOrder, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore, Page,
-    PageRequest, Placement, PublishedPurchase, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt,
-    Registration, RequestContext, Result, Selector, ShopClient, Summary, User, UserNumber, UserStore,
+    Bucket, Durability, ErrorKind, ListOrder, NewOrder, NewPurchase, NewUser, Order, OrderNumber, OrderStore,
+    Page, PageRequest, Period, Placement, PublishedPurchase, Purchase, PurchaseId, PurchaseQuery,
+    PurchaseSink, Receipt, Registration, RequestContext, Result, Selector, ShopClient, Summary, TimeRange,
+    Timestamp, User, UserNumber, UserStore,
 };
 
 #[async_trait]
@@ -93,6 +94,7 @@ impl PurchaseQuery for ShopClient {
         let limit = request.limit.get().to_string();
         let mut parameters = vec![("order", order.to_owned()), ("limit", limit)];
         parameters.extend(selection(selector));
+        parameters.extend(times(request.range));
         parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
         let transport = &self.inner.transport;
         let url = transport.url("v1/purchases", &parameters);
@@ -103,11 +105,29 @@ impl PurchaseQuery for ShopClient {
 
     /// One request: the service sums.
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        self.summary_of(selector, TimeRange::ALL).await
+    }
+
+    /// One request: the service sums.
+    async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        let per = match request.per {
+            Period::Hour => "hour",
+            Period::Day => "day",
+            Period::Month => "month",
+            _ => {
+                let mut whole = Totals::new(*request);
+                let summary = self.summary_of(selector, request.range).await?;
+                whole.add_summary(Timestamp::MIN, summary)?;
+                return Ok(whole.into_buckets());
+            }
+        };
         let transport = &self.inner.transport;
-        let parameters: Vec<_> = selection(selector).into_iter().collect();
-        let url = transport.url("v1/summary", &parameters);
-        let call = Call::query("summary", url, transport.timeouts.summary);
-        self.query(&call).await?.parsed().map(|body: SummaryBody| body.into())
+        let mut parameters = vec![("per", per.to_owned()), ("zone", request.zone.to_string())];
+        parameters.extend(selection(selector).into_iter().chain(times(request.range)));
+        let url = transport.url("v1/totals", &parameters);
+        let mut call = Call::query("totals", url, transport.timeouts.summary);
+        call.answer_bytes = PAGE_BYTES;
+        self.query(&call).await?.parsed().map(|body: TotalsBody| body.into())
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
@@ -130,6 +150,22 @@ impl PurchaseQuery for ShopClient {
 
     async fn check_reads(&self) -> Result<()> {
         Self::check(self).await
+    }
+}
+
+/// The query parameters for `range`.
+fn times(range: TimeRange) -> impl Iterator<Item = (&'static str, String)> {
+    let times = [("from", range.from()), ("to", range.to())];
+    times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string())))
+}
+
+impl ShopClient {
+    async fn summary_of(&self, selector: &Selector, range: TimeRange) -> Result<Summary> {
+        let transport = &self.inner.transport;
+        let parameters: Vec<_> = selection(selector).into_iter().chain(times(range)).collect();
+        let url = transport.url("v1/summary", &parameters);
+        let call = Call::query("summary", url, transport.timeouts.summary);
+        self.query(&call).await?.parsed().map(|body: SummaryBody| body.into())
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_client::shop_core::ports::{PurchaseQueryExt, PurchaseStore};
 use shop_client::shop_core::{Uuid, ports};
-use shop_client::{ErrorKind, Outcome, PageLimit, PageRequest, Purchase, PurchaseId, Timestamp};
+use shop_client::{
+    ErrorKind, Outcome, PageLimit, PageRequest, Period, Purchase, PurchaseId, TimeRange, Timestamp,
+};
 use shop_http::{HttpOptions, Management, management};
 use tokio::time::Instant;
 
@@ -72,6 +74,27 @@ async fn all_purchases_are_summed_by_management_and_denied_by_facing() {
         PurchaseQuery::page(&facing, &ports::Selector::All, &PageRequest::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn ranges_and_totals_are_those_of_the_service() {
+    let (shop, script) = (Shop::new(), Script::new([]));
+    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let times = ["2026-02-28T23:30:00Z", "2026-03-01T10:00:00Z", "2026-03-31T23:30:00Z"];
+    for (time, price) in times.into_iter().zip(["1", "2.5", "0.1"]) {
+        client.buy(ada(price).with_timestamp(time.parse().unwrap())).await.unwrap();
+    }
+    shop.ingest();
+    let user = client.user("u1".parse().unwrap());
+    let march = [times[1], "2026-04-01T00:00:00Z"].map(|time| Some(time.parse().unwrap()));
+    let march = user.clone().within(TimeRange::new(march[0], march[1]).unwrap());
+    assert_eq!(march.summary().await.unwrap().total_spent.to_string(), "2.6");
+    let listed: Vec<_> = march.page_size(PageLimit::new(1).unwrap()).purchases().try_collect().await.unwrap();
+    assert_eq!(listed.iter().map(|purchase| purchase.price.to_string()).collect::<Vec<_>>(), ["0.1", "2.5"]);
+    let months = user.totals(Period::Month, "+01:00".parse().unwrap()).await.unwrap();
+    let counts: Vec<_> = months.iter().map(|month| (month.from.to_string(), month.summary.count)).collect();
+    let (march, april) = ("2026-02-28T23:00:00.000Z".to_owned(), "2026-03-31T23:00:00.000Z".to_owned());
+    assert_eq!(counts, [(march, 2), (april, 1)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ pub use batch::{BatchPurchaseBody, BatchResultBody, BatchStatus, NDJSON};
 pub use orders::{NewOrderBody, OrderBody};
 pub use problem::{ProblemError, ProblemMembers};
 pub use purchases::{
-    DurabilityName, NewPurchaseBody, PageBody, PositionBody, PublishedBody, PurchaseBody, ReceiptBody,
-    SummaryBody,
+    BucketBody, DurabilityName, NewPurchaseBody, PageBody, PositionBody, PublishedBody, PurchaseBody,
+    ReceiptBody, SummaryBody, TotalsBody,
 };
 pub use users::{NewUserBody, UserBody, UserOrdersBody};

@@ -1,10 +1,10 @@
-//! The bodies of `/v1/purchases` and `/v1/summary`.
+//! The bodies of `/v1/purchases`, `/v1/summary` and `/v1/totals`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::json::{number, text};
 use crate::log::RecordPosition;
-use crate::ports::{Cursor, Durability, Page, PublishedPurchase, Receipt, Summary};
+use crate::ports::{Bucket, Cursor, Durability, Page, PublishedPurchase, Receipt, Summary};
 use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, UserName};
 
 /// The body of a purchase request.
@@ -248,6 +248,55 @@ impl From<Summary> for SummaryBody {
 impl From<SummaryBody> for Summary {
     fn from(body: SummaryBody) -> Self {
         Self::new(body.count, body.total_spent)
+    }
+}
+
+/// The totals of a selection per period.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TotalsBody {
+    /// The periods in which there are purchases, in order.
+    pub buckets: Vec<BucketBody>,
+}
+
+/// The totals of one period.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BucketBody {
+    /// When the period begins, or the range if that is later.
+    #[serde(with = "text")]
+    pub from: Timestamp,
+    /// When the period ends, or the range if that is earlier. It is not part of the period.
+    #[serde(with = "text")]
+    pub to: Timestamp,
+    /// The number of purchases.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    pub count: u64,
+    /// Their total price, exactly.
+    #[serde(with = "number")]
+    pub total_spent: Total,
+}
+
+impl From<Vec<Bucket>> for TotalsBody {
+    fn from(buckets: Vec<Bucket>) -> Self {
+        let body = |Bucket { from, to, summary: Summary { count, total_spent } }| BucketBody {
+            from,
+            to,
+            count,
+            total_spent,
+        };
+        Self { buckets: buckets.into_iter().map(body).collect() }
+    }
+}
+
+impl From<TotalsBody> for Vec<Bucket> {
+    fn from(body: TotalsBody) -> Self {
+        let bucket = |BucketBody { from, to, count, total_spent }| {
+            Bucket::new(from, to, Summary::new(count, total_spent))
+        };
+        body.buckets.into_iter().map(bucket).collect()
     }
 }
 

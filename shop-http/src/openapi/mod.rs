@@ -100,6 +100,7 @@ fn described_at(path: &str, service: &Service) -> Option<Value> {
         "/v1/purchases/{id}" => vec![v1::purchase(&place)],
         "/v1/purchases:batch" => vec![batch::buy(&place)],
         "/v1/summary" => vec![v1::summary(&place)],
+        "/v1/totals" => vec![v1::totals(&place)],
         "/users" | "/v1/users" => vec![entities::register(&place)],
         "/users/{user_id}" | "/v1/users/{user_id}" => vec![entities::user(&place)],
         "/users/{user_id}/orders" | "/v1/users/{user_id}/orders" => vec![entities::orders_of_user(&place)],

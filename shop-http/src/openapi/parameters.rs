@@ -1,7 +1,7 @@
 //! The parameters in paths, queries and headers.
 
 use serde_json::{Value, json};
-use shop_core::{PurchaseId, UserId, UserName};
+use shop_core::{PurchaseId, Timestamp, UserId, UserName};
 
 use super::schemas::{of, word};
 use crate::dialect::PathMatch;
@@ -105,6 +105,26 @@ pub(super) fn paging() -> [Value; 3] {
         query("order", "The order of the purchases", word(&["newest", "oldest"])),
         query("limit", "The maximum number of purchases in a page", limit),
         query("cursor", cursor, json!({"type": "string", "minLength": 1})),
+    ]
+}
+
+/// A range of time.
+pub(super) fn range() -> [Value; 2] {
+    let mut schema = of::<Timestamp>();
+    schema.as_object_mut().and_then(|schema| schema.remove("examples"));
+    [
+        query("from", "The earliest time of the purchases, RFC 3339; all times by default", schema.clone()),
+        query("to", "The time before which they were made, RFC 3339; after `from`", schema),
+    ]
+}
+
+/// Of totals.
+pub(super) fn periods() -> [Value; 2] {
+    let zone = "The offset from UTC in which hours, days and months begin (default `Z`), with `+` as `%2B`";
+    let offset = json!({"type": "string", "pattern": "^([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"});
+    [
+        query("per", "The length of a period (default `day`)", word(&["hour", "day", "month"])),
+        query("zone", zone, offset),
     ]
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use shop_core::api::{
-    BatchResultBody, OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, SummaryBody, UserBody,
+    BatchResultBody, OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, SummaryBody,
+    TotalsBody, UserBody,
 };
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
 use utoipa::ToSchema;
@@ -227,6 +228,7 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>, po
         PublishedBody::schemas,
         PageBody::schemas,
         SummaryBody::schemas,
+        TotalsBody::schemas,
         UserBody::schemas,
         OrderBody::schemas,
         BatchResultBody::schemas,

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
+use shop_core::api::{PageBody, PurchaseBody, SummaryBody, TotalsBody};
 
 use super::operation::Operation;
 use super::responses::{ResponseDoc, no_answer, too_busy};
@@ -41,7 +41,7 @@ pub(super) fn purchases(place: &RouteInfo<'_>) -> Operation {
     let both = Failure::field("userid", "and username exclude each other: give one of them");
     let unknown = Failure::field("userId", "is unknown here: use userid");
     let failures = [both, unknown].into_iter().chain(of_everyone(place)).collect();
-    let asked = parameters::selection().into_iter().chain(parameters::paging());
+    let asked = parameters::selection().into_iter().chain(parameters::range()).chain(parameters::paging());
     let summary = "A page of a user's purchases; on management also of all users'";
     question(place, summary, listed, failures, asked.collect())
 }
@@ -67,7 +67,23 @@ pub(super) fn summary(place: &RouteInfo<'_>) -> Operation {
     let neither = Failure::field("userid", "or username must be given, or everyone=true");
     let failures = std::iter::once(neither).chain(of_everyone(place)).collect();
     let summary = "The number of a user's purchases and their sum; on management also of all users";
-    question(place, summary, counted, failures, parameters::selection().into())
+    let asked = parameters::selection().into_iter().chain(parameters::range());
+    question(place, summary, counted, failures, asked.collect())
+}
+
+/// `GET /v1/totals`.
+pub(super) fn totals(place: &RouteInfo<'_>) -> Operation {
+    let day = json!({"from": "2026-03-01T00:00:00.000Z", "to": "2026-03-02T00:00:00.000Z", "count": 1, "total_spent": 29.99});
+    let counted =
+        ResponseDoc::json(StatusCode::OK, "The periods with purchases, in order", of::<TotalsBody>())
+            .with_example(Some(json!({"buckets": [day]})))
+            .with_header(PENDING.0, PENDING.1);
+    let long = "must be longer, or the range shorter: more than 1,000 periods have purchases";
+    let failures = std::iter::once(Failure::field("per", long)).chain(of_everyone(place)).collect();
+    let summary =
+        "The number of a user's purchases and their sum per period; on management also of all users";
+    let asked = parameters::selection().into_iter().chain(parameters::range()).chain(parameters::periods());
+    question(place, summary, counted, failures, asked.collect())
 }
 
 /// The failure of a query for all users' purchases where they are not available.

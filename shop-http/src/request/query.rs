@@ -7,8 +7,10 @@ use std::time::Duration;
 use axum::extract::Query;
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use shop_core::PurchaseId;
-use shop_core::ports::{Cursor, ListOrder, PageLimit, PageRequest, Selector};
+use shop_core::ports::{
+    Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest, UtcOffset,
+};
+use shop_core::{PurchaseId, Timestamp};
 
 use crate::dialect::{By, View};
 use crate::response::Failure;
@@ -170,6 +172,12 @@ impl Parameters {
     }
 }
 
+/// The problem of a value. A `+` that is not encoded is read as a space.
+fn unencoded(text: &str, problem: &str) -> String {
+    let hint = if text.contains(' ') { "; write + as %2B in a URL" } else { "" };
+    format!("{problem}{hint}")
+}
+
 /// The parameters of a request under `/v1`, where unknown ones are rejected. Errors are collected, so that one response
 /// has all of them.
 #[derive(Debug)]
@@ -181,9 +189,12 @@ pub(crate) struct Strict {
 impl Strict {
     /// The parameters of a listing.
     pub(crate) const LISTING: &[&str] =
-        &["userid", "username", "everyone", "order", "limit", "cursor", "wait_for", "wait"];
+        &["userid", "username", "everyone", "from", "to", "order", "limit", "cursor", "wait_for", "wait"];
     /// The parameters of a summary.
-    pub(crate) const SUMMARY: &[&str] = &["userid", "username", "everyone", "wait_for", "wait"];
+    pub(crate) const SUMMARY: &[&str] = &["userid", "username", "everyone", "from", "to", "wait_for", "wait"];
+    /// The parameters of totals.
+    pub(crate) const TOTALS: &[&str] =
+        &["userid", "username", "everyone", "from", "to", "per", "zone", "wait_for", "wait"];
     /// The parameters of one purchase.
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
@@ -228,12 +239,36 @@ impl Strict {
         }
     }
 
-    /// The requested page: newest first and 50 purchases by default.
+    /// The requested page: newest first, 50 purchases and all times by default.
     pub(crate) fn page(&mut self) -> Option<PageRequest> {
         let (order, limit) =
             (self.parameters.order(ListOrder::NewestFirst), self.parameters.limit(PageLimit::DEFAULT));
-        let (order, limit) = (self.note(order), self.note(limit));
-        Some(self.parameters.page_of(order?, limit?))
+        let (order, limit, range) = (self.note(order), self.note(limit), self.range());
+        Some(self.parameters.page_of(order?, limit?).with_range(range?))
+    }
+
+    /// The requested range of time.
+    pub(crate) fn range(&mut self) -> Option<TimeRange> {
+        let [from, to] = ["from", "to"].map(|name| {
+            let time =
+                self.parameters.get(name).map(|text| text.parse::<Timestamp>().map_err(|why| (text, why)));
+            let time = time.transpose();
+            self.note(time.map_err(|(text, why)| InvalidField::new(name, unencoded(text, &why.to_string()))))
+        });
+        let range = TimeRange::new(from?, to?);
+        self.note(range.map_err(|_empty| InvalidField::new("to", "must be after from")))
+    }
+
+    /// The requested totals: per day in UTC by default.
+    pub(crate) fn totals(&mut self) -> Option<TotalsRequest> {
+        let words = [("hour", Period::Hour), ("day", Period::Day), ("month", Period::Month)];
+        let per = self.parameters.word("per", &words, "must be hour, day or month");
+        let zone = self.parameters.get("zone").map(|text| {
+            text.parse::<UtcOffset>()
+                .map_err(|why| InvalidField::new("zone", unencoded(text, &why.to_string())))
+        });
+        let (range, per, zone) = (self.range(), self.note(per), self.note(zone.transpose()));
+        Some(TotalsRequest::of(range?, per?.unwrap_or(Period::Day)).in_zone(zone?.unwrap_or_default()))
     }
 
     /// Returns the parameters, and the value that was `read` from them.

@@ -1,4 +1,4 @@
-//! `GET /v1/purchases`, `GET /v1/purchases/{id}` and `GET /v1/summary`: purchases in the native API.
+//! `GET /v1/purchases`, `GET /v1/purchases/{id}`, `GET /v1/summary` and `GET /v1/totals`: purchases in the native API.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
-use shop_core::api::{PageBody, PurchaseBody, SummaryBody};
-use shop_core::ports::Selector;
+use shop_core::api::{PageBody, PurchaseBody, SummaryBody, TotalsBody};
+use shop_core::ports::{Period, Selector, TotalsRequest};
 
 use crate::auth::{Action, Caller};
 use crate::dialect::RequestDialect;
@@ -55,14 +55,35 @@ pub(crate) async fn summary(
 ) -> Response {
     let summary = async {
         let mut asked = Strict::from_uri(&uri, Strict::SUMMARY)?;
-        let selector = asked.selector();
-        let (parameters, selector) = asked.finish(selector)?;
+        let (selector, range) = (asked.selector(), asked.range());
+        let (parameters, (selector, range)) = asked.finish(selector.zip(range))?;
         may_select(&purchases, &caller, &selector)?;
         let visibility = purchases.wait(&slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
-        let summary = purchases.summary(&selector).await?;
+        let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
+        let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
         Ok::<_, Failure>(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
     };
     summary.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
+pub(crate) async fn totals(
+    State(purchases): State<Arc<Purchases>>,
+    RequestDialect(dialect): RequestDialect,
+    caller: Caller,
+    slot: ReadSlot,
+    uri: Uri,
+) -> Response {
+    let totals = async {
+        let mut asked = Strict::from_uri(&uri, Strict::TOTALS)?;
+        let (selector, request) = (asked.selector(), asked.totals());
+        let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
+        may_select(&purchases, &caller, &selector)?;
+        let visibility = purchases.wait(&slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
+        let buckets = purchases.totals(&selector, &request).await?;
+        Ok::<_, Failure>(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
+    };
+    totals.await.unwrap_or_else(|failure| failure.respond(dialect))
 }
 
 pub(crate) async fn get(

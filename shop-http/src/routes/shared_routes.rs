@@ -30,7 +30,8 @@ pub(crate) fn shared_routes(
             .route("/v1/purchases", read(v1_purchases::list).post_service(Buying::new(Arc::clone(purchases))))
             .route("/v1/purchases:batch", post(batch::post))
             .route("/v1/purchases/{id}", read(v1_purchases::get))
-            .route("/v1/summary", read(v1_purchases::summary));
+            .route("/v1/summary", read(v1_purchases::summary))
+            .route("/v1/totals", read(v1_purchases::totals));
         with_purchases(v1)
     });
     let assets =

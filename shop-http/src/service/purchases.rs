@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use shop_core::ingest::IngestMonitor;
-use shop_core::ports::{Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary};
+use shop_core::ports::{
+    Bucket, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TotalsRequest,
+};
 use shop_core::{
     Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Purchase, PurchaseId, RequestContext,
     Result,
@@ -211,6 +213,22 @@ impl Purchases {
     /// The count and the sum of the selected purchases.
     pub(crate) async fn summary(&self, selector: &Selector) -> Result<Summary, Failure> {
         self.query(self.query.summary(selector)).await
+    }
+
+    /// The counts and the sums of the selected purchases per period.
+    pub(crate) async fn totals(
+        &self,
+        selector: &Selector,
+        request: &TotalsRequest,
+    ) -> Result<Vec<Bucket>, Failure> {
+        let totals = within(self.options.query_timeout, self.query.totals(selector, request)).await;
+        totals.map_err(|error| match error.kind() {
+            ErrorKind::Invalid => {
+                let text = "must be longer, or the range shorter: more than 1,000 periods have purchases";
+                Failure::field("per", text)
+            }
+            _ => Failure::Query(error, self.subject()),
+        })
     }
 
     /// One page of a listing.

@@ -26,9 +26,9 @@ async fn a_parameter_that_is_unknown_is_refused_and_never_shows_others_purchases
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1), purchase("u2", 2)]).await;
     for service in [&shop.facing, &shop.management] {
-        for path in ["/v1/purchases", "/v1/summary", "/scalable-shop-cm-server/v1/purchases"] {
+        for path in ["/v1/purchases", "/v1/summary", "/v1/totals", "/scalable-shop-cm-server/v1/purchases"] {
             for name in
-                ["userId", "user_id", "userID", "user", "USERID", "from", "since", "min_price", "by", "view"]
+                ["userId", "user_id", "userID", "user", "USERID", "From", "since", "min_price", "by", "view"]
             {
                 let answer = get(service, &format!("{path}?{name}=u1")).await;
                 assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {name}: {answer:?}");

@@ -66,7 +66,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
             Rule::Own("purchases:read")
         }
         ("GET", "/purchases") if kind == "management" && !is_native => Rule::Scope("operate"),
-        ("GET", "/purchases" | "/summary") => Rule::Own("purchases:read"),
+        ("GET", "/purchases" | "/summary" | "/totals") => Rule::Own("purchases:read"),
         ("GET", "/purchases/{id}") => Rule::OwnById("purchases:read"),
         ("POST", "/users") => Rule::Scope("users:write:any"),
         ("GET", "/users/{user_id}") => Rule::Own("users:read"),
@@ -120,8 +120,8 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         .replace("{name}", "page.css")
         .replace("{file}", "swagger-ui.css")
         .replace("{id}", &purchase(user, number).id.to_string());
-    let is_listing =
-        *method == Method::GET && (path.ends_with("/v1/purchases") || path.ends_with("/v1/summary"));
+    let listings = ["/v1/purchases", "/v1/summary", "/v1/totals"];
+    let is_listing = *method == Method::GET && listings.iter().any(|listing| path.ends_with(listing));
     let query = if is_listing { format!("?userid={user}") } else { String::new() };
     let purchase = format!(r#"{{"username":"ada","userid":"{user}","price":1}}"#);
     let body = match (method, path.as_str()) {

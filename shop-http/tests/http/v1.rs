@@ -32,6 +32,73 @@ async fn pages_of_a_user_of_a_name_and_of_everybody() {
 }
 
 #[tokio::test]
+async fn listings_sums_and_totals_of_a_range() {
+    let shop = Shop::new();
+    // One purchase a second.
+    let all: Vec<_> = (0..7_200).step_by(900).map(|number| purchase("u1", number)).collect();
+    shop.stored(&all).await;
+    let range = "from=2026-01-01T00:15:00Z&to=2026-01-01T02:30:00%2B01:00";
+    let page =
+        get(&shop.facing, &format!("/v1/purchases?userid=u1&order=oldest&limit=3&{range}")).await.json();
+    assert_eq!(page["items"][0]["timestamp"], "2026-01-01T00:15:00.000Z");
+    let cursor = page["next"].as_str().unwrap();
+    let second = format!("/v1/purchases?userid=u1&order=oldest&cursor={cursor}");
+    let rest = get(&shop.facing, &format!("{second}&{range}")).await.json();
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (2, &Value::Null), "before 01:30");
+    assert_eq!(get(&shop.facing, &second).await.status, StatusCode::UNPROCESSABLE_ENTITY, "another range");
+
+    let summary = get(&shop.facing, &format!("/v1/summary?username=name+of+u1&{range}")).await.text;
+    let totals = get(&shop.management, &format!("/v1/totals?everyone=true&per=hour&{range}")).await;
+    let hour = |from: &str, to: &str, sums: &str| {
+        let time = |time: &str| format!("2026-01-01T{time}:00.000Z");
+        format!(r#"{{"from":"{}","to":"{}",{sums}}}"#, time(from), time(to))
+    };
+    let hours = [
+        hour("00:15", "01:00", r#""count":3,"total_spent":0.3"#),
+        hour("01:00", "01:30", r#""count":2,"total_spent":0.2"#),
+    ];
+    assert_eq!(totals.text, format!(r#"{{"buckets":[{}]}}"#, hours.join(",")));
+    assert_eq!(summary, r#"{"count":5,"total_spent":0.5}"#);
+
+    let days = get(&shop.facing, "/v1/totals?userid=u1&zone=-01:00").await.json();
+    let days: Vec<_> =
+        days["buckets"].as_array().unwrap().iter().map(|day| (&day["from"], &day["count"])).collect();
+    let (first, second) = (json!("2025-12-31T01:00:00.000Z"), json!("2026-01-01T01:00:00.000Z"));
+    assert_eq!(days, [(&first, &json!(4)), (&second, &json!(4))], "per day by default");
+    let months = get(&shop.facing, "/v1/totals?userid=u1&per=month").await.json();
+    assert_eq!(months["buckets"][0]["to"], "2026-02-01T00:00:00.000Z");
+    assert_eq!(get(&shop.facing, "/v1/totals?userid=nobody").await.text, r#"{"buckets":[]}"#);
+    assert_eq!(get(&shop.facing, "/v1/totals?everyone=true").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn wrong_ranges_are_rejected_together() {
+    let shop = Shop::new();
+    let problem = get(&shop.facing, "/v1/totals?userid=u1&from=x&to=y&per=year&zone=+01:00&limit=1").await;
+    assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let problem = problem.json();
+    let errors = problem["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 5, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("%2B"), "{problem}");
+    for path in ["purchases", "summary", "totals"] {
+        let empty = format!("/v1/{path}?userid=u1&from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z");
+        let problem = get(&shop.facing, &empty).await;
+        assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        assert!(problem.json()["detail"].as_str().unwrap().contains("to must be after from"));
+    }
+    // A purchase in each of 1,001 hours.
+    let all: Vec<_> = (0..1_001).map(|hour| purchase("u1", hour * 3_600)).collect();
+    shop.stored(&all).await;
+    let many = get(&shop.facing, "/v1/totals?userid=u1&per=hour").await;
+    assert_eq!(
+        (many.status, &many.json()["errors"][0]["parameter"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("per")),
+        "{}",
+        many.text
+    );
+}
+
+#[tokio::test]
 async fn a_purchase_by_its_id() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1)]).await;
