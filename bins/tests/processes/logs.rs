@@ -47,7 +47,7 @@ impl<'a> Logged<'a> {
     }
 
     /// Waits for a line.
-    async fn line(&self, is_it: impl Fn(&Value) -> bool) {
+    async fn line(&self, is_it: impl Fn(&Value) -> bool + Sync) {
         until("log", async || self.lines().iter().any(&is_it)).await;
     }
 
