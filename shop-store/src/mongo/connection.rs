@@ -63,7 +63,7 @@ impl Connection {
     pub(super) async fn query<T: Send + 'static, F>(
         &self,
         timeout: Duration,
-        query: impl Fn() -> F,
+        query: impl Fn() -> F + Send + Sync,
     ) -> Result<T>
     where
         F: Future<Output = mongodb::error::Result<T>> + Send + 'static,

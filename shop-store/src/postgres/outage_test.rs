@@ -237,7 +237,7 @@ impl Proxy {
                     if how != Break::Never {
                         if how == Break::BeforeTheClient {
                             // The server has run the statement.
-                            from_server.read(&mut answer).await?;
+                            let _length = from_server.read(&mut answer).await?;
                         }
                         self.broken.send_modify(|broken| *broken += 1);
                         return Ok(());
