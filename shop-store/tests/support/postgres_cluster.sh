@@ -1,7 +1,8 @@
 # Runs a private PostgreSQL cluster until the standard input ends, also when the test is killed. Prints the folder of its
 # socket, then reads commands and answers each of them: kill (SIGKILL), start, pause, resume; for a hot standby, on
 # port 5433: make_standby, kill_standby, promote (the standby, without the primary); and with the size of a disk of its
-# own, in MiB, as the argument: fill, free (the disk). Another argument is the folder of the data, with fsync.
+# own, in MiB, as the argument: fill, free (the disk). Another argument is the folder of the data, with fsync,
+# on a disk that has no power after: cut (SIGKILL of all processes).
 set -eu
 trap '' INT HUP
 fail() { echo "$1"; exit 1; }
@@ -101,6 +102,11 @@ while read -r command; do
       wait "$pid" || true
       kill -0 "$standby" || start_standby
       $as "$bin/pg_ctl" promote -w -D "$dir/standby" >>"$dir/log" 2>&1
+      ;;
+    # The machine has lost its power: the sessions too, which wait for each other without their postmaster.
+    cut)
+      kill -KILL "$pid" $(cat "/proc/$pid/task/$pid/children") || true
+      wait "$pid" || true
       ;;
     pause | resume)
       signal=STOP

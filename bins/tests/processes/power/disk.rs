@@ -152,6 +152,11 @@ impl Disk {
         Some(())
     }
 
+    /// Leaves out the syncs of these files from now on.
+    pub(super) fn leave_out(&self, name: &str) {
+        self.state.lock().unwrap().left_out = Some(name.to_owned());
+    }
+
     /// Whether syncs are left out.
     pub(super) fn is_defective(&self) -> bool {
         self.state.lock().unwrap().left_out.is_some()
@@ -262,6 +267,12 @@ impl State {
         self.titles.insert(node, name.to_string_lossy().into_owned());
         self.change_names(NameChange(vec![(folder, name.to_owned(), Some(node))]));
         node
+    }
+
+    /// Gives a file another name.
+    pub(super) fn link(&mut self, node: u64, folder: u64, name: &OsStr) {
+        self.titles.insert(node, name.to_string_lossy().into_owned());
+        self.change_names(NameChange(vec![(folder, name.to_owned(), Some(node))]));
     }
 
     pub(super) fn remove(&mut self, folder: u64, name: &OsStr) {

@@ -8,6 +8,7 @@ mod disk_test;
 mod load;
 mod mount;
 mod plan;
+mod postgres;
 mod series;
 
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use crate::kills::{chosen, seed};
 use crate::servers::skipped;
 use disk::Disk;
-use mount::Mount;
+use mount::{Mount, Owner};
+use postgres::PostgresSeries;
 use series::{Report, Series};
 
 /// Power cuts, unless the environment chooses another number.
@@ -26,7 +28,7 @@ const CUTS_OF_A_DISK: u64 = 24;
 /// Whether a file system can be mounted here. If not, that is reported.
 fn can_mount() -> bool {
     let folder = tempfile::tempdir().unwrap();
-    let mounted = Mount::new(&Arc::new(Disk::new(None)), folder.path());
+    let mounted = Mount::new(&Arc::new(Disk::new(None)), folder.path(), Owner::this_process());
     if let Err(error) = &mounted {
         skipped("fuse", &format!("no FUSE file system can be mounted: {error}"));
     }
@@ -50,6 +52,36 @@ async fn power_cuts_lose_and_duplicate_nothing() {
         survived.unwrap();
         (left, seed) = (left - cuts, seed + 1);
     }
+}
+
+/// A series on PostgreSQL, unless there is no server.
+async fn on_postgres(seed: u64) -> Option<PostgresSeries> {
+    println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
+    PostgresSeries::new(seed).await.inspect_err(|why| skipped("postgres", why)).ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_of_postgres_lose_and_duplicate_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let Some(mut series) = on_postgres(seed()).await else { return };
+    let survived = Box::pin(series.survive(chosen("SHOP_TEST_CUTS").unwrap_or(CUTS / 2))).await;
+    println!("{}", series.report());
+    survived.unwrap();
+}
+
+/// The harness itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn syncs_that_postgres_leaves_out_are_found() {
+    if !can_mount() {
+        return;
+    }
+    let Some(mut series) = on_postgres(seed()).await else { return };
+    series.leave_out_syncs();
+    let survived = Box::pin(series.survive(10)).await;
+    println!("{survived:?} {}", series.report());
+    assert!(survived.is_err());
 }
 
 /// The harness itself: on a disk that leaves out one file's syncs, it finds a loss.

@@ -25,6 +25,33 @@ const BLOCK: u32 = 4_096;
 /// Free blocks, as if there were always enough.
 const FREE: u64 = 1 << 24;
 
+/// Who owns the files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owner {
+    pub(super) fn this_process() -> Self {
+        Self { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() }
+    }
+
+    /// The user of a PostgreSQL server, which does not run as root.
+    pub(super) fn postgres() -> Self {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let user = users.lines().find_map(|line| line.strip_prefix("postgres:"));
+        let numbers = user.and_then(|user| {
+            let mut fields = user.split(':').skip(1);
+            Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+        });
+        match (Self::this_process(), numbers) {
+            (Self { uid: 0, .. }, Some((uid, gid))) => Self { uid, gid },
+            (this, _) => this,
+        }
+    }
+}
+
 /// A mounted disk, which is unmounted when this is dropped.
 #[derive(Debug)]
 pub(super) struct Mount {
@@ -34,11 +61,12 @@ pub(super) struct Mount {
 
 impl Mount {
     /// Mounts a disk on an empty folder, until the power is cut.
-    pub(super) fn new(disk: &Arc<Disk>, at: &Path) -> io::Result<Self> {
+    pub(super) fn new(disk: &Arc<Disk>, at: &Path, owner: Owner) -> io::Result<Self> {
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("powercut".to_owned()), MountOption::NoDev];
-        config.acl = SessionACL::Owner;
-        let boot = Boot { disk: Arc::clone(disk), number: disk.boot() };
+        let is_own = owner.uid == Owner::this_process().uid;
+        config.acl = if is_own { SessionACL::Owner } else { SessionACL::All };
+        let boot = Boot { disk: Arc::clone(disk), number: disk.boot(), owner };
         Ok(Self { at: at.to_owned(), _session: fuser::spawn_mount(boot, at, &config)? })
     }
 }
@@ -54,12 +82,13 @@ impl Drop for Mount {
 struct Boot {
     disk: Arc<Disk>,
     number: u64,
+    owner: Owner,
 }
 
 /// What became of a request.
 type Answer<T> = Result<T, Errno>;
 
-fn attributes(node: u64, attributes: Attributes) -> FileAttr {
+fn attributes(node: u64, attributes: Attributes, owner: Owner) -> FileAttr {
     let time = UNIX_EPOCH;
     let size = attributes.size as u64;
     FileAttr {
@@ -71,10 +100,10 @@ fn attributes(node: u64, attributes: Attributes) -> FileAttr {
         ctime: time,
         crtime: time,
         kind: if attributes.is_folder { FileType::Directory } else { FileType::RegularFile },
-        perm: if attributes.is_folder { 0o755 } else { 0o644 },
+        perm: if attributes.is_folder { 0o700 } else { 0o600 },
         nlink: if attributes.is_folder { 2 } else { 1 },
-        uid: rustix::process::getuid().as_raw(),
-        gid: rustix::process::getgid().as_raw(),
+        uid: owner.uid,
+        gid: owner.gid,
         rdev: 0,
         blksize: BLOCK,
         flags: 0,
@@ -88,20 +117,20 @@ fn offset(number: u64) -> usize {
 impl Boot {
     fn look(&self, node: u64) -> Answer<FileAttr> {
         let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
-        state.attributes(node).map(|found| attributes(node, found)).ok_or(Errno::ENOENT)
+        state.attributes(node).map(|found| attributes(node, found, self.owner)).ok_or(Errno::ENOENT)
     }
 
     fn look_up(&self, folder: u64, name: &OsStr) -> Answer<FileAttr> {
         let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
-        state.attributes(node).map(|found| attributes(node, found)).ok_or(Errno::ENOENT)
+        state.attributes(node).map(|found| attributes(node, found, self.owner)).ok_or(Errno::ENOENT)
     }
 
     fn make(&self, folder: u64, name: &OsStr, is_folder: bool) -> Answer<FileAttr> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let node = state.create(folder, name, is_folder);
         self.disk.count(&mut state, Operation::Name, node);
-        Ok(attributes(node, Attributes { is_folder, size: 0 }))
+        Ok(attributes(node, Attributes { is_folder, size: 0 }, self.owner))
     }
 
     fn remove(&self, folder: u64, name: &OsStr) -> Answer<()> {
@@ -120,6 +149,14 @@ impl Boot {
         state.rename(from, to).ok_or(Errno::ENOENT)?;
         self.disk.count(&mut state, Operation::Name, to.0);
         Ok(())
+    }
+
+    fn link_name(&self, node: u64, folder: u64, name: &OsStr) -> Answer<FileAttr> {
+        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        state.link(node, folder, name);
+        self.disk.count(&mut state, Operation::Name, node);
+        drop(state);
+        self.look(node)
     }
 
     fn resize(&self, node: u64, size: Option<u64>) -> Answer<FileAttr> {
@@ -226,6 +263,10 @@ impl Filesystem for Boot {
         reply: ReplyEmpty,
     ) {
         empty(self.move_name((parent.0, name), (new_parent.0, new_name)), reply);
+    }
+
+    fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        entry(self.link_name(node.0, parent.0, name), reply);
     }
 
     fn create(

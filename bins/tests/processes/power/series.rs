@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::disk::Disk;
 use super::load::{Load, Place};
-use super::mount::Mount;
+use super::mount::{Mount, Owner};
 use super::plan::{Scene, Survival};
 use crate::accounts::backends;
 use crate::kills::Random;
@@ -28,25 +28,29 @@ use crate::process::{Binary, PATIENCE, Process, get, pause};
 const FOLDER: &str = "data";
 
 /// What was found to be wrong.
-type Result<T> = std::result::Result<T, String>;
+pub(super) type Result<T> = std::result::Result<T, String>;
 
 /// What became of some power cuts.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     cuts: BTreeMap<(Scene, Survival), u64>,
     /// Cuts at the moment of their scene; the others came after some time.
-    on_time: u64,
+    pub(super) on_time: u64,
     acknowledged: usize,
     missing: usize,
     twice: usize,
     stale: usize,
     reads: usize,
-    users: u64,
-    orders: u64,
-    dead_letters: usize,
+    pub(super) users: u64,
+    pub(super) orders: u64,
+    pub(super) dead_letters: usize,
 }
 
 impl Report {
+    pub(super) fn add_cut(&mut self, scene: Scene, survival: Survival) {
+        *self.cuts.entry((scene, survival)).or_default() += 1;
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         for (kind, count) in other.cuts {
             *self.cuts.entry(kind).or_default() += count;
@@ -76,9 +80,9 @@ impl fmt::Display for Report {
 }
 
 /// Both services.
-struct Services {
-    facing: Process,
-    management: Process,
+pub(super) struct Services {
+    pub(super) facing: Process,
+    pub(super) management: Process,
 }
 
 pub(super) struct Series {
@@ -112,7 +116,8 @@ impl Series {
 
     async fn mount(&mut self) {
         let (disk, at) = (Arc::clone(&self.disk), self.at.path().to_owned());
-        let mounted = tokio::task::spawn_blocking(move || Mount::new(&disk, &at)).await.unwrap();
+        let mounted =
+            tokio::task::spawn_blocking(move || Mount::new(&disk, &at, Owner::this_process())).await.unwrap();
         self.mount = Some(mounted.unwrap());
     }
 
@@ -128,10 +133,10 @@ impl Series {
             let scene = Scene::of(cut, &mut self.random);
             let survival = Survival::of(cut, self.disk.is_defective(), &mut self.random);
             let round = self.round(cut, scene, survival, services.take()).await;
-            *self.report.cuts.entry((scene, survival)).or_default() += 1;
+            self.report.add_cut(scene, survival);
             let checked = match round {
                 Ok(started) => {
-                    let checked = self.check(&started, Load::users(cut)).await;
+                    let checked = check(&self.load, &mut self.report, &started, Load::users(cut)).await;
                     services = Some(started);
                     checked
                 }
@@ -262,44 +267,18 @@ impl Series {
         Ok(())
     }
 
-    /// Waits until the services have caught up, reads everything that these users have bought, and judges the history.
-    async fn check(&mut self, services: &Services, users: impl Iterator<Item = UserId>) -> Result<()> {
-        let client = self.load.client(&services.facing.url);
-        // Once this is stored, one of both reads the log. Only that one knows how much is left.
-        within("store the last purchase", async { while !self.load.buy_last(&client).await {} }).await?;
-        for service in [&services.facing, &services.management] {
-            let health = service.path("/health");
-            within("catch up", async {
-                while get(&health).await.1["ingest"]["lag"].as_u64() != Some(0) {
-                    pause().await;
-                }
-            })
-            .await?;
-        }
-        for user in users {
-            within("read it all", self.load.history.list_and_sum(&client, &user)).await?;
-        }
-        let verdict = self.load.history.judge();
-        self.report.acknowledged = verdict.acknowledged;
-        (self.report.missing, self.report.twice) = (verdict.missing.len(), verdict.twice.len());
-        (self.report.stale, self.report.reads) = (verdict.stale.len(), verdict.reads);
-        match verdict.violations.first() {
-            Some(first) => Err(format!("{verdict}: {first}")),
-            None => Ok(()),
-        }
-    }
-
     /// Counts everything that was ever acknowledged.
     async fn count(&mut self, rounds: u64, services: Services) -> Result<()> {
         let old = (0..4).map(|number| format!("old-{number}").parse().unwrap());
-        self.check(&services, (0..rounds).flat_map(Load::users).chain(old)).await?;
+        let users = (0..rounds).flat_map(Load::users).chain(old);
+        check(&self.load, &mut self.report, &services, users).await?;
         terminate(services).await?;
         let folder = tempfile::tempdir().unwrap();
         self.mount = None;
         self.disk.export(FOLDER, folder.path()).unwrap();
         let services = self.start_on(folder.path()).await?;
         within("finish users and orders", async { while !self.load.finish().await {} }).await?;
-        self.count_letters(folder.path()).await?;
+        self.report.dead_letters = count_letters(&self.load, folder.path()).await?;
         let place = backends::Place::Files(folder.path());
         // It panics if it does not find what it looks for.
         let count = self.load.ledger.count(&place, &services.facing, &services.facing);
@@ -309,28 +288,59 @@ impl Series {
         terminate(services).await?;
         check_files(folder.path())
     }
+}
 
-    /// All conflicts that were acknowledged are dead letters, once.
-    async fn count_letters(&mut self, folder: &Path) -> Result<()> {
-        let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await;
-        let letters = log.map_err(|error| error.to_string())?.pending_dead_letters().await;
-        let letters = letters.map_err(|error| error.to_string())?;
-        let id = |letter: &DeadLetter| -> Option<PurchaseId> {
-            str::from_utf8(letter.record.headers.get("purchase-id")?).ok()?.parse().ok()
-        };
-        let kept: BTreeSet<_> = letters.iter().filter_map(id).collect();
-        let conflicts = self.load.conflicts.lock().await;
-        self.report.dead_letters = kept.len();
-        let (sent, acknowledged) = (&conflicts.sent, &conflicts.acknowledged);
-        if kept.len() == letters.len() && acknowledged.is_subset(&kept) && kept.is_subset(sent) {
-            return Ok(());
-        }
-        let missing: Vec<_> = acknowledged.difference(&kept).collect();
-        Err(format!("{} dead letters, of {} purchases, without {missing:?}", letters.len(), kept.len()))
+/// Waits until the services have caught up, reads everything that these users have bought, and judges the history.
+pub(super) async fn check(
+    load: &Load,
+    report: &mut Report,
+    services: &Services,
+    users: impl Iterator<Item = UserId>,
+) -> Result<()> {
+    let client = load.client(&services.facing.url);
+    // Once this is stored, one of both reads the log. Only that one knows how much is left.
+    within("store the last purchase", async { while !load.buy_last(&client).await {} }).await?;
+    for service in [&services.facing, &services.management] {
+        let health = service.path("/health");
+        within("catch up", async {
+            while get(&health).await.1["ingest"]["lag"].as_u64() != Some(0) {
+                pause().await;
+            }
+        })
+        .await?;
+    }
+    for user in users {
+        within("read it all", load.history.list_and_sum(&client, &user)).await?;
+    }
+    let verdict = load.history.judge();
+    report.acknowledged = verdict.acknowledged;
+    (report.missing, report.twice) = (verdict.missing.len(), verdict.twice.len());
+    (report.stale, report.reads) = (verdict.stale.len(), verdict.reads);
+    match verdict.violations.first() {
+        Some(first) => Err(format!("{verdict}: {first}")),
+        None => Ok(()),
     }
 }
 
-async fn terminate(services: Services) -> Result<()> {
+/// All conflicts that were acknowledged are dead letters, once. Returns their number.
+pub(super) async fn count_letters(load: &Load, folder: &Path) -> Result<usize> {
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await;
+    let letters = log.map_err(|error| error.to_string())?.pending_dead_letters().await;
+    let letters = letters.map_err(|error| error.to_string())?;
+    let id = |letter: &DeadLetter| -> Option<PurchaseId> {
+        str::from_utf8(letter.record.headers.get("purchase-id")?).ok()?.parse().ok()
+    };
+    let kept: BTreeSet<_> = letters.iter().filter_map(id).collect();
+    let conflicts = load.conflicts.lock().await;
+    let (sent, acknowledged) = (&conflicts.sent, &conflicts.acknowledged);
+    if kept.len() == letters.len() && acknowledged.is_subset(&kept) && kept.is_subset(sent) {
+        return Ok(kept.len());
+    }
+    let missing: Vec<_> = acknowledged.difference(&kept).collect();
+    Err(format!("{} dead letters, of {} purchases, without {missing:?}", letters.len(), kept.len()))
+}
+
+pub(super) async fn terminate(services: Services) -> Result<()> {
     for service in [services.facing, services.management] {
         let end = service.terminate().await;
         if !end.success() {
@@ -364,6 +374,6 @@ fn make_older(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", 1)
 }
 
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(PATIENCE, future).await.map_err(|_late| format!("{what}: not within {PATIENCE:?}"))
 }
