@@ -166,3 +166,34 @@ fn resolved(record: &LogRecord) -> Option<ResolvedDeadLetter> {
     let (record_id, resolution) = (text(RECORD_ID)?.parse().ok()?, text(RESOLUTION)?.parse().ok()?);
     Some(ResolvedDeadLetter::new(record_id, text(ID).map(str::to_owned), resolution))
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::Headers as _;
+    use shop_core::log::{Partition, Reason};
+    use shop_core::record::Record as _;
+    use shop_core::{Purchase, Timestamp};
+
+    use super::*;
+    use crate::dead_letters::codec;
+
+    /// The record of the dead-letter topic with `headers`.
+    fn stored(headers: &OwnedHeaders) -> LogRecord {
+        let all = headers.iter().fold(Headers::builder(), |all, header| all.with(header.key, header.value));
+        LogRecord::new(9, Timestamp::MIN, None).with_headers(all.build())
+    }
+
+    #[test]
+    fn a_dead_letter_with_the_headers_of_a_marker_is_not_a_marker() {
+        let partition = Partition::new("cluster".into(), "topic".into(), 0, 1);
+        let dead_letter = |headers: Headers| {
+            let record = LogRecord::new(7, Timestamp::MIN, None).with_headers(headers);
+            DeadLetter::new(record, partition.clone(), Reason::conflict(Purchase::TYPE), 1)
+        };
+        let other = dead_letter(Headers::EMPTY);
+        let marker = stored(&marker(&other, Purchase::TYPE, Resolution::Replayed));
+        assert_eq!(resolved(&marker).unwrap().record_id, other.record_id());
+        let forged = dead_letter(marker.headers);
+        assert!(resolved(&stored(&codec::headers(&forged))).is_none());
+    }
+}

@@ -23,7 +23,7 @@ const NAMES: [&str; 9] = [
 ];
 
 /// Encodes `dead_letter` as headers: those of the original record, then [`NAMES`].
-pub(super) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
+pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
     let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
     let values: [&str; 9] = [
         &partition.cluster,

@@ -8,6 +8,7 @@
 //! The threads and the callers share a [`member::Member`]. Events are delivered through its [`queue::EventQueue`].
 
 mod member;
+mod membership;
 mod pending;
 mod positions;
 mod queue;

@@ -110,7 +110,11 @@ mod tests {
         );
         let (index, batch) = pending.pop(Duration::ZERO, None).unwrap();
         assert_eq!((index, batch.epoch, batch.records), (0, 2, vec![record(0)]));
-        assert!(pending.oldest().is_none());
+        assert!(pending.oldest().is_none() && pending.take(0).is_none());
+        let two_fit = Limits { records: 100, bytes: 2 * size };
+        assert!((0..2).all(|offset| pending.add((0, 2), |_| record(offset), two_fit).is_none()));
+        assert!(pending.oldest().is_some());
+        assert_eq!(pending.take(0).unwrap().records, [record(0), record(1)]);
     }
 
     #[test]

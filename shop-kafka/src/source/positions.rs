@@ -7,13 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{CommitMode, Consumer as _};
-use rdkafka::{Offset, TopicPartitionList};
+use shop_core::Result;
 use shop_core::log::{Gap, GapCause};
-use shop_core::{ErrorKind, Result};
 
-use super::member::{Consumer, Member};
-use crate::error::{from_kafka, kafka_error};
+use super::membership::Membership;
 
 /// The positions of the reader thread.
 #[derive(Debug, Default)]
@@ -34,10 +31,8 @@ struct Position {
 
 /// What a record's offset shows.
 pub(super) enum Arrival {
-    /// It follows the record before it, possibly after offsets that were never visible.
-    InOrder,
-    /// It follows a gap.
-    AfterGap(Gap),
+    /// It follows the record before it, possibly after gaps and after offsets that were never visible.
+    InOrder(Vec<Gap>),
     /// Offsets went backwards: the log was truncated or created again. The partition needs a new epoch.
     Backwards,
 }
@@ -58,7 +53,7 @@ const CONFIRM_AFTER: Duration = Duration::from_millis(300);
 impl Positions {
     /// Compares the committed positions of newly assigned partitions with the log. Partitions whose brokers do not
     /// respond are checked later. Returns the gaps.
-    pub(super) fn check_assigned(&mut self, member: &Member, consumer: &Consumer) -> Vec<Gap> {
+    pub(super) fn check_assigned(&mut self, member: &impl Membership) -> Vec<Gap> {
         if self.retry_at.is_none_or(|at| at > Instant::now()) && !member.take_unchecked() {
             return Vec::new();
         }
@@ -70,7 +65,7 @@ impl Positions {
                 continue;
             }
             let timeout = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50));
-            match self.check(member, consumer, (index, epoch), timeout) {
+            match self.check(member, (index, epoch), timeout) {
                 Ok(gap) => gaps.extend(gap),
                 Err(error) => {
                     tracing::debug!(log.partition = index, %error, "failed to compare the position with the log");
@@ -88,34 +83,33 @@ impl Positions {
     /// Compares the committed position of one partition with the log.
     fn check(
         &mut self,
-        member: &Member,
-        consumer: &Consumer,
+        member: &impl Membership,
         (index, epoch): (u32, u64),
         timeout: Duration,
     ) -> Result<Option<Gap>> {
-        let committed = committed(member, consumer, index, timeout)?;
-        let (low, mut high) = watermarks(member, consumer, index, timeout)?;
+        let committed = member.committed(index, timeout)?;
+        let (low, mut high) = member.watermarks(index, timeout)?;
         let (mut next, mut gap) = (committed, None);
         match committed {
             None => {
                 if low > 0 {
                     tracing::warn!(
-                        log.group = %member.group,
+                        log.group = member.group(),
                         log.partition = index,
                         log.offset = low,
                         "no committed position: the group starts at the oldest record of a log that has deleted others"
                     );
                 }
                 // From now on, a deletion of unread records is a gap.
-                commit_start(member, consumer, index, low)?;
+                member.commit_start(index, low)?;
             }
             Some(committed) if committed < low => {
                 gap = Some((committed, low, GapCause::Deleted));
                 next = Some(low);
             }
             Some(committed) if committed > high => {
-                member.queue.wait_for_close(CONFIRM_AFTER);
-                high = watermarks(member, consumer, index, timeout)?.1;
+                member.pause(CONFIRM_AFTER);
+                high = member.watermarks(index, timeout)?.1;
                 if committed > high {
                     gap = Some((high, committed, GapCause::Truncated));
                     // librdkafka starts again at the earliest record.
@@ -135,16 +129,15 @@ impl Positions {
     /// If the brokers do not respond. The record must not be delivered: it may follow a gap.
     pub(super) fn arrive(
         &mut self,
-        member: &Member,
-        consumer: &Consumer,
+        member: &impl Membership,
         (index, epoch): (u32, u64),
         offset: i64,
     ) -> Result<Arrival> {
-        let mut gap = None;
+        let mut gaps = Vec::new();
         if !self.is_known(index, epoch) {
-            gap = self.check(member, consumer, (index, epoch), REQUEST_TIMEOUT)?;
+            gaps.extend(self.check(member, (index, epoch), REQUEST_TIMEOUT)?);
         }
-        let Some(position) = self.partitions.get_mut(&index) else { return Ok(Arrival::InOrder) };
+        let Some(position) = self.partitions.get_mut(&index) else { return Ok(Arrival::InOrder(gaps)) };
         match position.next.replace(offset + 1) {
             Some(next) if offset < next => {
                 position.next = Some(next);
@@ -152,29 +145,27 @@ impl Positions {
             }
             Some(next) if offset > next && position.may_check() => {
                 position.checked_at = Some(Instant::now());
-                let (low, _) = watermarks(member, consumer, index, REQUEST_TIMEOUT)?;
+                let (low, _) = member.watermarks(index, REQUEST_TIMEOUT)?;
                 if low > next {
-                    // It continues a gap before it.
-                    let from = gap.map_or(next, |gap| signed_offset(gap.from));
-                    gap = new_gap(member, (index, epoch), (from, low.min(offset)), GapCause::Deleted);
+                    let deleted = (next, low.min(offset));
+                    gaps.extend(new_gap(member, (index, epoch), deleted, GapCause::Deleted));
                 }
             }
             _ => {}
         }
-        Ok(gap.map_or(Arrival::InOrder, Arrival::AfterGap))
+        Ok(Arrival::InOrder(gaps))
     }
 
     /// Starts `epoch` of a partition whose offsets went back to `offset`. Returns the gap, if the log ends before the
     /// position.
     pub(super) fn restart(
         &mut self,
-        member: &Member,
-        consumer: &Consumer,
+        member: &impl Membership,
         (index, epoch): (u32, u64),
         offset: i64,
     ) -> Result<Option<Gap>> {
         let before = self.partitions.get(&index).and_then(|position| position.next);
-        let (_, high) = watermarks(member, consumer, index, REQUEST_TIMEOUT)?;
+        let (_, high) = member.watermarks(index, REQUEST_TIMEOUT)?;
         self.partitions.insert(index, Position { epoch, next: Some(offset + 1), checked_at: None });
         let range = before.filter(|next| *next > high).map(|next| (high, next));
         let gap = range.and_then(|range| new_gap(member, (index, epoch), range, GapCause::Truncated));
@@ -189,7 +180,7 @@ impl Position {
 }
 
 fn new_gap(
-    member: &Member,
+    member: &impl Membership,
     (index, epoch): (u32, u64),
     (from, to): (i64, i64),
     cause: GapCause,
@@ -197,43 +188,213 @@ fn new_gap(
     Some(Gap::new(member.partition(index, epoch)?, unsigned(from), unsigned(to), cause))
 }
 
-/// Returns the group's committed position; `None` if it has none.
-fn committed(member: &Member, consumer: &Consumer, index: u32, timeout: Duration) -> Result<Option<i64>> {
-    let mut list = TopicPartitionList::new();
-    list.add_partition(&member.log.topic.name, signed(index)?);
-    let found = consumer.committed_offsets(list, timeout).map_err(from_kafka)?;
-    let mut committed = None;
-    for element in found.elements() {
-        element.error().map_err(from_kafka)?;
-        if let Offset::Offset(offset) = element.offset() {
-            committed = Some(offset);
-        }
-    }
-    Ok(committed)
-}
-
-/// Commits the position of a group that has none, without waiting for the response.
-fn commit_start(member: &Member, consumer: &Consumer, index: u32, low: i64) -> Result<()> {
-    let mut list = TopicPartitionList::new();
-    let topic = &member.log.topic.name;
-    list.add_partition_offset(topic, signed(index)?, Offset::Offset(low)).map_err(from_kafka)?;
-    consumer.commit(&list, CommitMode::Async).map_err(from_kafka)
-}
-
-fn watermarks(member: &Member, consumer: &Consumer, index: u32, timeout: Duration) -> Result<(i64, i64)> {
-    consumer.fetch_watermarks(&member.log.topic.name, signed(index)?, timeout).map_err(from_kafka)
-}
-
-fn signed(index: u32) -> Result<i32> {
-    i32::try_from(index)
-        .map_err(|_too_large| kafka_error(ErrorKind::Invalid, "the partition is out of kafka's range"))
-}
-
 /// Kafka's offsets are signed, and never negative.
-fn signed_offset(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
-}
-
 fn unsigned(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use shop_core::ErrorKind;
+    use shop_core::log::Partition;
+
+    use super::*;
+    use crate::error::kafka_error;
+
+    /// A member of a group that owns partition 0, with a log whose watermarks are set.
+    #[derive(Debug, Default)]
+    struct Fake {
+        epoch: Cell<u64>,
+        is_unchecked: Cell<bool>,
+        committed: Cell<Option<i64>>,
+        watermarks: Cell<(i64, i64)>,
+        /// The watermarks after the next pause.
+        later: Cell<Option<(i64, i64)>>,
+        fails: Cell<bool>,
+        /// The calls since they were last taken.
+        calls: RefCell<Vec<String>>,
+    }
+
+    impl Fake {
+        fn new(committed: Option<i64>, watermarks: (i64, i64)) -> Self {
+            let (committed, watermarks) = (Cell::new(committed), Cell::new(watermarks));
+            Self {
+                epoch: Cell::new(1),
+                is_unchecked: Cell::new(true),
+                committed,
+                watermarks,
+                ..Self::default()
+            }
+        }
+
+        fn call<T>(&self, name: impl Into<String>, result: T) -> Result<T> {
+            self.calls.borrow_mut().push(name.into());
+            if self.fails.get() { Err(kafka_error(ErrorKind::Unavailable, "an outage")) } else { Ok(result) }
+        }
+
+        fn calls(&self) -> String {
+            self.calls.take().join(", ")
+        }
+    }
+
+    impl Membership for Fake {
+        fn group(&self) -> &str {
+            "group"
+        }
+
+        fn take_unchecked(&self) -> bool {
+            self.is_unchecked.take()
+        }
+
+        fn owned(&self) -> Vec<(u32, u64)> {
+            vec![(0, self.epoch.get())]
+        }
+
+        fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
+            Some(Partition::new("cluster".into(), "topic".into(), index, epoch))
+        }
+
+        fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<i64>> {
+            assert!(timeout > Duration::from_millis(500), "{timeout:?}");
+            self.call("committed", self.committed.get())
+        }
+
+        fn watermarks(&self, _index: u32, _timeout: Duration) -> Result<(i64, i64)> {
+            self.call("watermarks", self.watermarks.get())
+        }
+
+        fn commit_start(&self, _index: u32, low: i64) -> Result<()> {
+            self.call(format!("commit {low}"), ())
+        }
+
+        fn pause(&self, _time: Duration) {
+            let _infallible = self.call("pause", ());
+            self.watermarks.set(self.later.get().unwrap_or_else(|| self.watermarks.get()));
+        }
+    }
+
+    const CHECK: &str = "committed, watermarks";
+
+    fn described<'a>(gaps: impl IntoIterator<Item = &'a Gap>) -> String {
+        let of = |gap: &Gap| format!("{:?} {}..{}, then {}", gap.cause, gap.from, gap.to, gap.next_offset);
+        gaps.into_iter().map(of).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What a check of the assigned partitions finds.
+    fn assigned(positions: &mut Positions, member: &Fake) -> String {
+        described(&positions.check_assigned(member))
+    }
+
+    fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {
+        match positions.arrive(member, (0, member.epoch.get()), offset).unwrap() {
+            Arrival::InOrder(gaps) if gaps.is_empty() => "in order".to_owned(),
+            Arrival::InOrder(gaps) => described(&gaps),
+            Arrival::Backwards => "backwards".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_new_group_starts_at_the_oldest_record() {
+        let (member, mut positions) = (Fake::new(None, (5, 9)), Positions::default());
+        assert_eq!(assigned(&mut positions, &member), "");
+        assert_eq!(member.calls(), format!("{CHECK}, commit 5"));
+        for offset in 5..9 {
+            assert_eq!(arrive(&mut positions, &member, offset), "in order");
+        }
+        assert_eq!(member.calls(), "");
+    }
+
+    #[test]
+    fn a_position_outside_of_the_log_is_a_gap() {
+        let check = |committed: i64, later: Option<(i64, i64)>| {
+            let (member, mut positions) = (Fake::new(Some(committed), (3, 9)), Positions::default());
+            member.later.set(later);
+            let found = assigned(&mut positions, &member);
+            (found, member.calls(), arrive(&mut positions, &member, 3))
+        };
+        let confirmed = || format!("{CHECK}, pause, watermarks");
+        let (order, back) = ("in order".to_owned(), "backwards".to_owned());
+        assert_eq!(check(1, None), ("Deleted 1..3, then 3".to_owned(), CHECK.to_owned(), order.clone()));
+        assert_eq!(check(3, None), (String::new(), CHECK.to_owned(), order.clone()));
+        assert_eq!(check(9, None), (String::new(), CHECK.to_owned(), back.clone()));
+        assert_eq!(check(11, None), ("Truncated 9..11, then 3".to_owned(), confirmed(), order.clone()));
+        let shorter = check(11, Some((3, 10)));
+        assert_eq!(shorter, ("Truncated 10..11, then 3".to_owned(), confirmed(), order));
+        assert_eq!(check(11, Some((3, 11))), (String::new(), confirmed(), back));
+    }
+
+    #[test]
+    fn partitions_are_checked_once_in_an_epoch_and_again_after_a_failure() {
+        let (member, mut positions) = (Fake::new(Some(3), (3, 9)), Positions::default());
+        member.fails.set(true);
+        assert_eq!(
+            (assigned(&mut positions, &member), member.calls()),
+            (String::new(), "committed".to_owned())
+        );
+        assert!(positions.arrive(&member, (0, 1), 3).is_err(), "the record may follow a gap");
+        assert_eq!(member.calls(), "committed");
+        member.fails.set(false);
+        assert_eq!((assigned(&mut positions, &member), member.calls()), Default::default(), "not yet");
+        positions.retry_at = Some(Instant::now());
+        assert_eq!((assigned(&mut positions, &member), member.calls()), (String::new(), CHECK.to_owned()));
+        member.is_unchecked.set(true);
+        assert_eq!((assigned(&mut positions, &member), member.calls()), Default::default(), "known");
+        member.epoch.set(2);
+        assert_eq!((assigned(&mut positions, &member), member.calls()), Default::default(), "not assigned");
+        member.is_unchecked.set(true);
+        assert_eq!((assigned(&mut positions, &member), member.calls()), (String::new(), CHECK.to_owned()));
+    }
+
+    #[test]
+    fn skipped_offsets_are_a_gap_if_they_were_deleted() {
+        let (member, mut positions) = (Fake::new(Some(3), (3, 9)), Positions::default());
+        assert_eq!(arrive(&mut positions, &member, 3), "in order");
+        assert_eq!(member.calls(), CHECK);
+        assert_eq!(arrive(&mut positions, &member, 5), "in order", "4 was a marker");
+        assert_eq!(member.calls(), "watermarks");
+        // Soon after, the watermarks are not read again.
+        member.watermarks.set((20, 30));
+        positions.partitions.get_mut(&0).unwrap().checked_at = Some(Instant::now() + REQUEST_TIMEOUT);
+        assert_eq!((arrive(&mut positions, &member, 7), member.calls()), ("in order".into(), String::new()));
+        let mut check_again = |offset: i64, low: i64| {
+            member.watermarks.set((low, 30));
+            positions.partitions.get_mut(&0).unwrap().checked_at = Some(Instant::now() - CHECK_INTERVAL);
+            arrive(&mut positions, &member, offset)
+        };
+        assert_eq!(check_again(10, 8), "in order", "8 is the oldest record");
+        assert_eq!(check_again(15, 13), "Deleted 11..13, then 13");
+        assert_eq!(check_again(20, 25), "Deleted 16..20, then 20");
+        assert_eq!(check_again(20, 25), "backwards");
+        assert_eq!(check_again(21, 25), "in order");
+    }
+
+    #[test]
+    fn a_record_may_follow_two_gaps() {
+        let (member, mut positions) = (Fake::new(Some(11), (3, 9)), Positions::default());
+        // The log ends before the position. Then its oldest records are deleted.
+        member.later.set(Some((6, 9)));
+        let gaps = "Truncated 9..11, then 3, Deleted 3..6, then 6";
+        assert_eq!(arrive(&mut positions, &member, 7), gaps);
+    }
+
+    #[test]
+    fn a_partition_whose_offsets_went_back_starts_again() {
+        let (member, mut positions) = (Fake::new(Some(3), (0, 9)), Positions::default());
+        assert_eq!(arrive(&mut positions, &member, 3), "in order");
+        assert_eq!(arrive(&mut positions, &member, 3), "backwards");
+        let mut restart = |high: i64, offset: i64| {
+            member.watermarks.set((0, high));
+            member.epoch.set(member.epoch.get() + 1);
+            let gap = positions.restart(&member, (0, member.epoch.get()), offset).unwrap();
+            member.calls();
+            let found =
+                [arrive(&mut positions, &member, offset), arrive(&mut positions, &member, offset + 1)];
+            assert_eq!((found, member.calls()), (["backwards".into(), "in order".into()], String::new()));
+            described(&gap)
+        };
+        assert_eq!(restart(4, 0), "", "the log has all up to the position");
+        assert_eq!(restart(1, 0), "Truncated 1..2, then 0");
+    }
 }

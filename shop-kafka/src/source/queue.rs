@@ -252,3 +252,123 @@ impl RebalanceBarrier {
         ended || self.until <= Instant::now()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use shop_core::log::{GapCause, LogRecord};
+    use shop_core::{ErrorKind, Timestamp};
+
+    use super::*;
+    use crate::error::kafka_error;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+    const SHORT: Duration = Duration::from_millis(10);
+
+    fn partition(index: u32) -> Partition {
+        Partition::new("cluster".into(), "topic".into(), index, 1)
+    }
+
+    fn batch(index: u32) -> Delivery {
+        let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(b"0123456789")));
+        Delivery::Batch(Batch::new(partition(index), vec![record]))
+    }
+
+    /// What a caller with capacity gets now.
+    fn next(queue: &EventQueue) -> String {
+        match queue.take(true) {
+            None => "nothing".to_owned(),
+            Some(Ok(SourceEvent::Batch(batch))) => format!("batch of {}", batch.partition.index),
+            Some(Ok(SourceEvent::Gap(gap))) => format!("gap in {}", gap.partition.index),
+            Some(Ok(SourceEvent::Revoked(revocation))) => {
+                format!("{} revoked: {:?}", revocation.partitions[0].index, revocation.cause)
+            }
+            Some(Ok(_closed)) => "closed".to_owned(),
+            Some(Err(error)) => error.message().to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_queue_is_bounded_by_batches_and_bytes() {
+        let queue = EventQueue::new(usize::MAX);
+        assert!((1..READ_AHEAD).all(|_| queue.put(batch(0))));
+        assert!(!queue.put(batch(0)));
+        assert!(!queue.wait_for_room(Duration::ZERO));
+        assert_eq!(next(&queue), "batch of 0");
+        assert!(queue.wait_for_room(LONG));
+
+        let queue = EventQueue::new(batch(0).size());
+        assert!(queue.put(batch(0)));
+        let gap = Delivery::Gap(Gap::new(partition(0), 1, 2, GapCause::Deleted));
+        assert_eq!(gap.size(), 0);
+        assert!(queue.put(gap));
+        assert!(!queue.put(batch(1)), "two batches are read ahead");
+        let started = Instant::now();
+        assert!(!queue.wait_for_room(SHORT));
+        assert!(started.elapsed() >= SHORT);
+        assert_eq!([next(&queue), next(&queue)], ["batch of 0", "gap in 0"]);
+        assert!(!queue.is_empty() && queue.wait_for_room(LONG));
+        assert_eq!([next(&queue), next(&queue)], ["batch of 1", "nothing"]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_revocation_removes_the_batches_of_its_partitions_and_comes_first() {
+        let queue = EventQueue::new(batch(0).size());
+        let later = Arc::new(RebalanceBarrier::new(LONG));
+        queue.put(batch(0));
+        queue.put(batch(1));
+        queue.revoke(vec![partition(0)], Some(Arc::clone(&later)));
+        assert!(queue.wait_for_room(LONG), "its bytes are free");
+        queue.revoke(vec![partition(2)], None);
+        assert_eq!(next(&queue), "0 revoked: Rebalance");
+        assert!(later.wait(LONG), "the revocation was dropped");
+        assert_eq!([next(&queue), next(&queue)], ["2 revoked: Lost", "batch of 1"]);
+        // The timeout has passed before the delivery.
+        queue.revoke(vec![partition(1)], Some(Arc::new(RebalanceBarrier::new(Duration::ZERO))));
+        assert_eq!(next(&queue), "1 revoked: Lost");
+    }
+
+    #[test]
+    fn an_error_is_returned_once_after_the_batches() {
+        let queue = EventQueue::new(usize::MAX);
+        let error = || kafka_error(ErrorKind::Unavailable, "an outage");
+        queue.set_error(error());
+        queue.put(batch(0));
+        assert_eq!([next(&queue), next(&queue), next(&queue)], ["batch of 0", "an outage", "nothing"]);
+        queue.set_error(error());
+        queue.clear_error();
+        assert_eq!(next(&queue), "nothing");
+    }
+
+    #[test]
+    fn closing_ends_every_wait_and_empties_the_queue() {
+        let queue = EventQueue::new(0);
+        let started = Instant::now();
+        queue.wait_for_close(SHORT);
+        assert!(started.elapsed() >= SHORT && !queue.is_closed());
+        queue.put(batch(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.wait_for_close(LONG));
+            scope.spawn(|| queue.wait_for_room(LONG));
+            scope.spawn(|| queue.close());
+        });
+        queue.revoke(vec![partition(0)], None);
+        assert!(queue.is_closed() && queue.is_empty());
+        assert_eq!([next(&queue), next(&queue)], ["closed", "closed"]);
+    }
+
+    #[test]
+    fn a_rebalance_waits_until_it_is_ended_or_times_out() {
+        let barrier = RebalanceBarrier::new(LONG);
+        let started = Instant::now();
+        assert!(!barrier.wait(SHORT));
+        assert!(started.elapsed() >= SHORT);
+        assert!(barrier.time_left().is_some_and(|left| !left.is_zero() && left <= LONG));
+        barrier.end();
+        assert!(barrier.wait(LONG) && barrier.time_left().is_none());
+
+        let obsolete = RebalanceBarrier::new(Duration::ZERO);
+        assert!(obsolete.wait(LONG) && obsolete.time_left().is_none());
+    }
+}

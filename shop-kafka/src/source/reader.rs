@@ -143,7 +143,7 @@ impl Reader {
         while !self.member.queue.is_closed() {
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
-            for gap in self.positions.check_assigned(&self.member, consumer) {
+            for gap in self.positions.check_assigned(&(&*self.member, consumer)) {
                 self.put_gap(gap);
             }
             match consumer.poll(self.poll_timeout()) {
@@ -219,19 +219,18 @@ impl Reader {
         self.member.log.options.batch_linger.saturating_sub(oldest.elapsed())
     }
 
-    /// Adds a record to its batch, after a gap before it. An error ends the membership.
+    /// Adds a record to its batch, after the gaps before it. An error ends the membership.
     fn add(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
         self.check_at = None;
         let Ok(index) = u32::try_from(message.partition()) else { return Ok(()) };
         // A partition without an epoch has just been revoked.
         let Some(epoch) = self.member.epoch(index) else { return Ok(()) };
-        let arrival = self.positions.arrive(&self.member, consumer, (index, epoch), message.offset())?;
-        let (epoch, gap) = match arrival {
-            Arrival::InOrder => (epoch, None),
-            Arrival::AfterGap(gap) => (epoch, Some(gap)),
+        let arrival = self.positions.arrive(&(&*self.member, consumer), (index, epoch), message.offset())?;
+        let (epoch, gaps) = match arrival {
+            Arrival::InOrder(gaps) => (epoch, gaps),
             Arrival::Backwards => self.restart(consumer, (index, epoch), message.offset())?,
         };
-        if let Some(gap) = gap {
+        for gap in gaps {
             self.put_gap(gap);
         }
         self.current = Some(index);
@@ -249,12 +248,12 @@ impl Reader {
         consumer: &Consumer,
         (index, epoch): (u32, u64),
         offset: i64,
-    ) -> Result<(u64, Option<Gap>)> {
+    ) -> Result<(u64, Vec<Gap>)> {
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
         self.member.lose(&[(index, epoch)]);
         let epoch = self.member.own(std::iter::once(index));
-        let gap = self.positions.restart(&self.member, consumer, (index, epoch), offset)?;
-        Ok((epoch, gap))
+        let gap = self.positions.restart(&(&*self.member, consumer), (index, epoch), offset)?;
+        Ok((epoch, gap.into_iter().collect()))
     }
 
     /// Delivers a gap, after the records before it.

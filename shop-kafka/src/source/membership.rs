@@ -1,0 +1,93 @@
+//! What the positions of a group are compared with.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::{Offset, TopicPartitionList};
+use shop_core::log::Partition;
+use shop_core::{ErrorKind, Result};
+
+use super::member::{Consumer, Member};
+use crate::error::{from_kafka, kafka_error};
+
+/// A membership in a group, and what it learns from the brokers.
+pub(super) trait Membership {
+    /// The name of the group.
+    fn group(&self) -> &str;
+
+    /// Whether partitions were assigned since the last call.
+    fn take_unchecked(&self) -> bool;
+
+    /// Returns the owned partitions, with their epochs.
+    fn owned(&self) -> Vec<(u32, u64)>;
+
+    /// Returns partition `index` with `epoch`; `None` while nothing was delivered.
+    fn partition(&self, index: u32, epoch: u64) -> Option<Partition>;
+
+    /// Returns the group's committed position; `None` if it has none.
+    fn committed(&self, index: u32, timeout: Duration) -> Result<Option<i64>>;
+
+    /// Returns the low and the high watermark of a partition.
+    fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)>;
+
+    /// Commits the position of a group that has none, without waiting for the response.
+    fn commit_start(&self, index: u32, low: i64) -> Result<()>;
+
+    /// Waits for `time`, or until the source is closed.
+    fn pause(&self, time: Duration);
+}
+
+impl Membership for (&Member, &Consumer) {
+    fn group(&self) -> &str {
+        &self.0.group
+    }
+
+    fn take_unchecked(&self) -> bool {
+        self.0.take_unchecked()
+    }
+
+    fn owned(&self) -> Vec<(u32, u64)> {
+        self.0.owned()
+    }
+
+    fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
+        self.0.partition(index, epoch)
+    }
+
+    fn committed(&self, index: u32, timeout: Duration) -> Result<Option<i64>> {
+        let (member, consumer) = self;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&member.log.topic.name, signed(index)?);
+        let found = consumer.committed_offsets(list, timeout).map_err(from_kafka)?;
+        let mut committed = None;
+        for element in found.elements() {
+            element.error().map_err(from_kafka)?;
+            if let Offset::Offset(offset) = element.offset() {
+                committed = Some(offset);
+            }
+        }
+        Ok(committed)
+    }
+
+    fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)> {
+        let (member, consumer) = self;
+        consumer.fetch_watermarks(&member.log.topic.name, signed(index)?, timeout).map_err(from_kafka)
+    }
+
+    fn commit_start(&self, index: u32, low: i64) -> Result<()> {
+        let (member, consumer) = self;
+        let mut list = TopicPartitionList::new();
+        let topic = &member.log.topic.name;
+        list.add_partition_offset(topic, signed(index)?, Offset::Offset(low)).map_err(from_kafka)?;
+        consumer.commit(&list, CommitMode::Async).map_err(from_kafka)
+    }
+
+    fn pause(&self, time: Duration) {
+        self.0.queue.wait_for_close(time);
+    }
+}
+
+fn signed(index: u32) -> Result<i32> {
+    i32::try_from(index)
+        .map_err(|_too_large| kafka_error(ErrorKind::Invalid, "the partition is out of kafka's range"))
+}
