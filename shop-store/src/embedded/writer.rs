@@ -1,6 +1,5 @@
 //! The writer thread of a file, one for each process. It commits queued writes in groups.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -248,8 +247,8 @@ impl GroupCommitDelay {
             self.cooldown = self.cooldown.saturating_sub(1);
             return;
         }
-        let started = Instant::now();
-        while group.len() < MAX_BATCH && started.elapsed() < MAX_DELAY {
+        let until = Instant::now() + MAX_DELAY;
+        while group.len() < MAX_BATCH {
             std::thread::sleep(DELAY_STEP);
             let before = group.len();
             while group.len() < MAX_BATCH
@@ -260,6 +259,9 @@ impl GroupCommitDelay {
             if group.len() - before < MIN_GAIN {
                 // All writers are waiting for this group: no more writes will arrive.
                 self.cooldown = COOLDOWN_BATCHES;
+                return;
+            }
+            if until <= Instant::now() {
                 return;
             }
         }
@@ -372,12 +374,6 @@ impl WriterThread {
     }
 }
 
-impl fmt::Debug for dyn Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Job")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::database::Kind;
@@ -398,21 +394,72 @@ mod tests {
         }
     }
 
+    /// A write that finds the file damaged.
+    fn damaged(_: &Connection) -> rusqlite::Result<()> {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Err(rusqlite::Error::SqliteFailure(code, None))
+    }
+
+    fn job() -> Box<dyn Job> {
+        let (reply, _caller_gone) = oneshot::channel();
+        Box::new(Write { kind: JobKind::Write, work: |_: &Connection| Ok(()), result: None, reply })
+    }
+
+    /// Returns the size of a group of `first` writes after the delay, while `more` are queued.
+    fn size_after(delay: &mut GroupCommitDelay, first: usize, more: usize) -> usize {
+        let (jobs, mut waiting) = mpsc::channel(more);
+        (0..more).for_each(|_| jobs.try_send(job()).unwrap());
+        let mut group = (0..first).map(|_| job()).collect();
+        delay.add(&mut group, &mut waiting);
+        group.len()
+    }
+
+    #[test]
+    fn a_group_grows_while_enough_writes_are_added() {
+        let mut delay = GroupCommitDelay::default();
+        assert_eq!(size_after(&mut delay, 1, 10), 1, "a single writer is not delayed");
+        assert_eq!(size_after(&mut delay, MAX_BATCH, 1), MAX_BATCH);
+        assert_eq!(size_after(&mut delay, MAX_BATCH - 10, 20), MAX_BATCH);
+        assert_eq!(delay.cooldown, 0, "all steps have added enough");
+        assert_eq!(size_after(&mut delay, 2, MIN_GAIN - 1), MIN_GAIN + 1);
+        for _ in 0..COOLDOWN_BATCHES {
+            assert_eq!(size_after(&mut delay, 2, 10), 2);
+        }
+        assert_eq!(size_after(&mut delay, 2, 10), 12);
+    }
+
+    #[tokio::test]
+    async fn a_sync_writes_a_page_and_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::new(&KIND, folder.path(), "test", None);
+        let writer = Writer::start(database, 100, |_| ()).await.unwrap();
+        let mode = |connection: &Connection| {
+            connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
+        };
+        let (normal, full) = (1, 2);
+        assert_eq!(writer.write_unsynced(mode).await.unwrap(), normal);
+        assert_eq!(writer.write(mode).await.unwrap(), full);
+        writer.write_unsynced(insert(1)).await.unwrap();
+        let wal = folder.path().join("test.db-wal");
+        let before = wal.metadata().unwrap().len();
+        writer.sync().await.unwrap();
+        assert!(wal.metadata().unwrap().len() > before);
+    }
+
     #[tokio::test]
     async fn check_fails_after_damage_until_a_write_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let writer = Writer::start(database, 100, |_| ()).await.unwrap();
         writer.check().await.unwrap();
-        let damaged = |_: &Connection| -> rusqlite::Result<()> {
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-            Err(rusqlite::Error::SqliteFailure(code, None))
-        };
         let error = writer.write(damaged).await.unwrap_err();
         assert_eq!((error.kind(), error.outcome()), (ErrorKind::Corrupt, Outcome::NotApplied));
         for _ in 0..2 {
             assert_eq!(writer.check().await.unwrap_err().kind(), ErrorKind::Corrupt);
         }
+        let rejected = writer.write(insert(13)).await.unwrap_err();
+        assert_eq!(rejected.kind(), ErrorKind::Internal);
+        assert_eq!(writer.check().await.unwrap_err().kind(), ErrorKind::Corrupt);
         writer.write(insert(1)).await.unwrap();
         writer.check().await.unwrap();
     }

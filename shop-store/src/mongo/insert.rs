@@ -257,6 +257,62 @@ mod tests {
 
     use super::*;
 
+    const DUPLICATE: i32 = 11000;
+    const VALIDATION: i32 = 121;
+    const NOT_PRIMARY: i32 = 10107;
+    const BY_ID: &str =
+        "E11000 duplicate key error collection: shop.purchases index: _id_ dup key: { _id: 1 }";
+    const BY_NAME: &str =
+        "E11000 duplicate key error collection: shop.purchases index: name_1 dup key: { name: 1 }";
+
+    fn error((code, message): (i32, &str)) -> WriteError {
+        WriteError { index: 0, code, message: message.to_owned() }
+    }
+
+    /// A reply with these errors, written to a majority or not.
+    fn reply(errors: &[(i32, &str)], is_durable: bool) -> InsertReply {
+        let write_concern_error = (!is_durable).then_some(ConcernError { code: 64 });
+        InsertReply { write_errors: errors.iter().copied().map(error).collect(), write_concern_error }
+    }
+
+    #[test]
+    fn a_single_document_is_stored_or_exists_or_the_reply_is_an_error() {
+        let is_stored = |errors: &[(i32, &str)], is_durable| {
+            reply(errors, is_durable).is_stored(&["_id_"]).map_err(|error| (error.kind(), error.outcome()))
+        };
+        let (invalid, unavailable) = (ErrorKind::Invalid, ErrorKind::Unavailable);
+        assert_eq!(is_stored(&[], true), Ok(true));
+        assert_eq!(is_stored(&[], false), Err((unavailable, Outcome::Unknown)));
+        assert_eq!(is_stored(&[(DUPLICATE, BY_ID)], true), Ok(false));
+        assert_eq!(is_stored(&[(DUPLICATE, "E11000")], true), Ok(false));
+        for rejected in [(DUPLICATE, BY_NAME), (VALIDATION, "")] {
+            assert_eq!(is_stored(&[rejected], true).unwrap_err().0, invalid);
+        }
+        assert_eq!(is_stored(&[(NOT_PRIMARY, "")], true), Err((unavailable, Outcome::NotApplied)));
+    }
+
+    #[test]
+    fn rejected_counts_duplicates_only() {
+        let rejected = |errors: &[(i32, &str)], is_durable| {
+            reply(errors, is_durable).rejected().map_err(|error| error.kind())
+        };
+        assert_eq!(rejected(&[], true), Ok(0));
+        assert_eq!(rejected(&[(DUPLICATE, BY_ID), (DUPLICATE, BY_ID)], true), Ok(2));
+        assert_eq!(rejected(&[(DUPLICATE, BY_ID)], false), Err(ErrorKind::Unavailable));
+        assert_eq!(rejected(&[(DUPLICATE, BY_ID), (NOT_PRIMARY, "")], true), Err(ErrorKind::Unavailable));
+        assert_eq!(rejected(&[(DUPLICATE, BY_ID), (VALIDATION, "")], true), Err(ErrorKind::Invalid));
+    }
+
+    #[test]
+    fn a_duplicate_that_is_not_found_is_retried_unless_another_index_has_it() {
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let (user, name, price) = ("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap());
+        let purchase = Purchase::new(id, user, name, price, Timestamp::MIN);
+        let missing = |message| compare(&purchase, None, &error((DUPLICATE, message)));
+        assert!(matches!(missing(BY_ID), InsertOutcome::Unknown(_)));
+        assert!(matches!(missing(BY_NAME), InsertOutcome::Rejected(_)));
+    }
+
     #[test]
     fn the_largest_insert_fits_into_a_command() {
         let longest = |characters| "\u{1f6d2}".repeat(characters);

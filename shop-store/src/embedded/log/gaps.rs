@@ -55,3 +55,75 @@ fn cause(connection: &Connection, offset: u64) -> rusqlite::Result<GapCause> {
     let has_earlier = connection.query_row(sql, [signed(offset)], |row| row.get::<_, bool>(0))?;
     Ok(if has_earlier { GapCause::Missing } else { GapCause::Deleted })
 }
+
+#[cfg(test)]
+mod tests {
+    use shop_core::Timestamp;
+
+    use super::super::rows;
+    use super::super::schema::LOG;
+    use super::*;
+
+    /// A log of ten records, without those at `missing` offsets.
+    fn log(missing: &[i64]) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&LOG.migrations.concat()).unwrap();
+        for _ in 0..10 {
+            connection.execute("INSERT INTO records (time, headers) VALUES (0, x'')", []).unwrap();
+        }
+        for offset in missing {
+            connection.execute("DELETE FROM records WHERE offset = ?1", [offset]).unwrap();
+        }
+        connection
+    }
+
+    fn partition() -> Partition {
+        Partition::new("cluster".into(), "log".into(), 0, 1)
+    }
+
+    fn described(gap: &Gap) -> String {
+        format!("{:?} {}..{}, then {}", gap.cause, gap.from, gap.to, gap.next_offset)
+    }
+
+    #[test]
+    fn at_end_finds_deleted_and_truncated_records() {
+        let at = |connection: &Connection, next: u64| {
+            at_end(connection, &partition(), next).unwrap().as_ref().map(described)
+        };
+        let whole = log(&[]);
+        for next in [1, 10, 11] {
+            assert_eq!(at(&whole, next), None);
+        }
+        assert_eq!(at(&whole, 14).unwrap(), "Truncated 11..14, then 11");
+        assert_eq!(at(&log(&[9, 10]), 9).unwrap(), "Missing 9..11, then 11");
+        assert_eq!(at(&log(&[9, 10]), 8), None, "a record follows");
+        let empty = log(&(1..=10).collect::<Vec<_>>());
+        assert_eq!(at(&empty, 4).unwrap(), "Deleted 4..11, then 11");
+        assert_eq!(at(&empty, 11), None);
+    }
+
+    #[test]
+    fn split_yields_records_and_the_gaps_between_them() {
+        let described = |missing: &[i64], next: u64| {
+            let connection = log(missing);
+            let records = rows::read(&connection, next, 100, usize::MAX).unwrap();
+            let events = split(&connection, &partition(), next, records).unwrap();
+            let of = |event: &SourceEvent| match event {
+                SourceEvent::Batch(batch) => {
+                    assert!(
+                        batch.records.iter().all(|record| record.time == Timestamp::from_millis(0).unwrap())
+                    );
+                    let offsets: Vec<_> = batch.records.iter().map(|record| record.offset).collect();
+                    format!("{offsets:?}")
+                }
+                SourceEvent::Gap(gap) => described(gap),
+                other => format!("{other:?}"),
+            };
+            events.iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(described(&[], 8), ["[8, 9, 10]"]);
+        assert_eq!(described(&[1, 2], 1)[0], "Deleted 1..3, then 3");
+        let gaps = ["[3]", "Missing 4..6, then 6", "[6, 7]", "Missing 8..9, then 9", "[9, 10]"];
+        assert_eq!(described(&[4, 5, 8], 3), gaps);
+    }
+}

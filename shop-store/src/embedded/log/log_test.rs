@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use shop_core::log::{CommitOffset, CommitOutcome, LogAdmin, LogRecord, LogSource, SourceEvent};
+use shop_core::log::{
+    CommitOffset, CommitOutcome, DeadLetter, DeadLetters, Gap, GapCause, LogAdmin, LogAdminExt, LogRecord,
+    LogSource, Reason, ReasonKind, SourceEvent,
+};
 use shop_core::ports::PurchaseSink;
+use shop_core::record::Record;
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
 
@@ -283,4 +287,58 @@ async fn a_full_queue_rejects_at_once() {
         }
     }
     assert!((6..=8).contains(&refused), "{refused} of 10 were refused");
+}
+
+#[tokio::test]
+async fn every_check_fails_without_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
+    let connection = rusqlite::Connection::open(folder.path().join("log.db")).unwrap();
+    connection.execute_batch("ALTER TABLE settled_letters RENAME TO lost").unwrap();
+    for check in [sink.check().await, source.check().await, DeadLetters::check(&dead_letters).await] {
+        assert_eq!(check.unwrap_err().kind(), ErrorKind::Internal);
+    }
+    connection.execute_batch("ALTER TABLE lost RENAME TO settled_letters").unwrap();
+    for check in [sink.check().await, source.check().await, DeadLetters::check(&dead_letters).await] {
+        check.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_closed_source_has_released_the_lock_of_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    log.sink().publish(&purchase(1)).await.unwrap();
+    for _ in 0..10 {
+        let source = log.source("group").unwrap();
+        assert_eq!(offsets(&source, 1).await.0, [1]);
+        let lock = std::fs::File::open(folder.path().join("group.consumer.lock")).unwrap();
+        lock.try_lock().unwrap_err();
+        source.close(Duration::from_secs(20)).await.unwrap();
+        lock.try_lock().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_gap_that_ends_with_a_dead_letter_is_stored_once_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    log.append(record(1)).await.unwrap();
+    let source = log.source("group").unwrap();
+    let partition = offsets(&source, 1).await.1.partition;
+    // It deletes conflicts without a record.
+    source.close(Duration::from_secs(20)).await.unwrap();
+    let dead_letters = log.dead_letters();
+    let gap = Gap::new(partition.clone(), 3, 8, GapCause::Deleted).dead_letter(Timestamp::MIN);
+    let mut last = record(1);
+    last.offset = 7;
+    let last = DeadLetter::new(last, partition, Reason::conflict(Purchase::TYPE), 1);
+    for letters in [[&last, &gap], [&gap, &last]] {
+        dead_letters.put(&letters.map(Clone::clone)).await.unwrap();
+        let pending = log.pending_dead_letters().await.unwrap();
+        let found: Vec<_> =
+            pending.iter().map(|letter| (letter.record.offset, letter.reason.kind())).collect();
+        assert_eq!(found, [(7, ReasonKind::Conflict), (6, ReasonKind::Gap)]);
+    }
 }
