@@ -96,31 +96,53 @@ mod tests {
     use super::super::schema::LOG;
     use super::*;
 
-    #[test]
-    fn records_from_the_future_do_not_delay_deletion() {
+    const BEFORE: i64 = 1_000;
+    const NOW: i64 = 2_000;
+
+    /// A log with so many records of each time, all of which are consumed.
+    fn log(times: &[(i64, usize)]) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(&LOG.migrations.concat()).unwrap();
-        let at = |millis| Timestamp::from_millis(millis).unwrap();
-        let (before, now) = (1_000, 2_000);
         let mut insert = connection.prepare("INSERT INTO records (time, headers) VALUES (?1, x'')").unwrap();
-        // The clock was ahead, then right.
-        let times = [(3_000, 2_500), (before - 1, 400), (5_000, 1), (before - 1, 1), (before, 1), (3_000, 5)];
         for (time, count) in times {
-            for _ in 0..count {
+            for _ in 0..*count {
                 insert.execute([time]).unwrap();
             }
         }
+        drop(insert);
         begin_epoch(&connection, "group").unwrap();
         connection.execute("UPDATE groups SET next = 10000", []).unwrap();
+        connection
+    }
+
+    fn delete(connection: &Connection) -> usize {
+        let at = |millis| Timestamp::from_millis(millis).unwrap();
+        delete_records(connection, at(BEFORE), at(NOW)).unwrap()
+    }
+
+    #[test]
+    fn records_from_the_future_do_not_delay_deletion() {
+        // The clock was ahead, then right.
+        let old = BEFORE - 1;
+        let connection = log(&[(3_000, 2_500), (old, 400), (5_000, 1), (old, 1), (BEFORE, 1), (3_000, 5)]);
         let mut deleted = 0;
         loop {
-            let slice = delete_records(&connection, at(before), at(now)).unwrap();
+            let slice = delete(&connection);
             deleted += slice;
             if slice < SLICE {
                 break;
             }
         }
         assert_eq!(deleted, 2_902, "all before the first recent record");
-        assert_eq!(delete_records(&connection, at(before), at(now)).unwrap(), 0);
+        assert_eq!(delete(&connection), 0);
+    }
+
+    #[test]
+    fn records_from_the_future_stay_before_a_recent_record() {
+        assert_eq!(delete(&log(&[(3_000, 2_500), (BEFORE, 10)])), 0);
+        assert_eq!(delete(&log(&[(3_000, 2_500)])), 0);
+        let old = BEFORE - 1;
+        assert_eq!(delete(&log(&[(old, SLICE - 1), (3_000, 1), (BEFORE, 10)])), SLICE - 1);
+        assert_eq!(delete(&log(&[(3_000, SLICE), (old, 1), (BEFORE, 10)])), SLICE);
     }
 }
