@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn records_from_the_future_stay_before_a_recent_record() {
-        assert_eq!(delete(&log(&[(3_000, 2_500), (BEFORE, 10)])), 0);
+        assert_eq!(delete(&log(&[(3_000, SLICE), (BEFORE, 10)])), 0);
         assert_eq!(delete(&log(&[(3_000, 2_500)])), 0);
         let old = BEFORE - 1;
         assert_eq!(delete(&log(&[(old, SLICE - 1), (3_000, 1), (BEFORE, 10)])), SLICE - 1);
