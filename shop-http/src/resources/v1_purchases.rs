@@ -15,7 +15,7 @@ use crate::dialect::RequestDialect;
 use crate::request::Strict;
 use crate::response::{Failure, InvalidField, Json};
 use crate::server::pools::ReadSlot;
-use crate::service::Purchases;
+use crate::service::{Purchases, Visibility};
 use crate::service_kind::ServiceKind;
 
 /// Only management lists all users' purchases. The policy decides the rest.
@@ -26,6 +26,23 @@ fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> Re
     }
 }
 
+/// The selection of a request and what else is `read` from its parameters, of which these are `known`. Returns when the
+/// purchase that it waits for is visible, or the wait is over.
+async fn selected<T>(
+    purchases: &Purchases,
+    caller: &Caller,
+    slot: &ReadSlot,
+    (uri, known): (&Uri, &[&'static str]),
+    read: impl FnOnce(&mut Strict) -> Option<T>,
+) -> Result<(Visibility, Selector, T), Failure> {
+    let mut asked = Strict::from_uri(uri, known)?;
+    let (selector, read) = (asked.selector(), read(&mut asked));
+    let (parameters, (selector, read)) = asked.finish(selector.zip(read))?;
+    may_select(purchases, caller, &selector)?;
+    let visibility = purchases.wait(slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
+    Ok((visibility, selector, read))
+}
+
 pub(crate) async fn list(
     State(purchases): State<Arc<Purchases>>,
     RequestDialect(dialect): RequestDialect,
@@ -34,11 +51,8 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Response {
     let page = async {
-        let mut asked = Strict::from_uri(&uri, Strict::LISTING)?;
-        let (selector, request) = (asked.selector(), asked.page());
-        let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
-        may_select(&purchases, &caller, &selector)?;
-        let visibility = purchases.wait(&slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
+        let (visibility, selector, request) =
+            selected(&purchases, &caller, &slot, (&uri, Strict::LISTING), Strict::page).await?;
         let page = purchases.page(&selector, &request).await?;
         Ok::<_, Failure>(visibility.apply(Json(PageBody::from(page)).into_response()))
     };
@@ -54,11 +68,8 @@ pub(crate) async fn summary(
     uri: Uri,
 ) -> Response {
     let summary = async {
-        let mut asked = Strict::from_uri(&uri, Strict::SUMMARY)?;
-        let (selector, range) = (asked.selector(), asked.range());
-        let (parameters, (selector, range)) = asked.finish(selector.zip(range))?;
-        may_select(&purchases, &caller, &selector)?;
-        let visibility = purchases.wait(&slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
+        let (visibility, selector, range) =
+            selected(&purchases, &caller, &slot, (&uri, Strict::SUMMARY), Strict::range).await?;
         let whole = purchases.totals(&selector, &TotalsRequest::of(range, Period::Whole)).await?;
         let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
         Ok::<_, Failure>(visibility.apply(Json(SummaryBody::from(summary)).into_response()))
@@ -75,11 +86,8 @@ pub(crate) async fn totals(
     uri: Uri,
 ) -> Response {
     let totals = async {
-        let mut asked = Strict::from_uri(&uri, Strict::TOTALS)?;
-        let (selector, request) = (asked.selector(), asked.totals());
-        let (parameters, (selector, request)) = asked.finish(selector.zip(request))?;
-        may_select(&purchases, &caller, &selector)?;
-        let visibility = purchases.wait(&slot, parameters.wait()?, std::slice::from_ref(&selector)).await?;
+        let (visibility, selector, request) =
+            selected(&purchases, &caller, &slot, (&uri, Strict::TOTALS), Strict::totals).await?;
         let buckets = purchases.totals(&selector, &request).await?;
         Ok::<_, Failure>(visibility.apply(Json(TotalsBody::from(buckets)).into_response()))
     };

@@ -13,6 +13,7 @@ pub(crate) mod waiting;
 pub(crate) use bounded::{check_with_timeout, is_healthy};
 pub(crate) use entity_role::Entity;
 pub(crate) use purchases::{Acknowledged, Purchases};
+pub(crate) use waiting::Visibility;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
