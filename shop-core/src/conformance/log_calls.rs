@@ -1,6 +1,7 @@
 //! Calls used by the tests of a log, each with a time limit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::fixture::soon;
 use super::sample::id;
@@ -78,7 +79,16 @@ pub(super) fn positions(batches: &[Batch]) -> Vec<CommitOffset> {
     ends.into_iter().map(|(partition, next)| CommitOffset::new(partition, next)).collect()
 }
 
-/// Commits, and returns an outcome for each position.
+/// Commits, and returns an outcome for each position. Repeats a commit that may be repeated, as ingest does: a broker on a
+/// busy machine may be between two phases of a rebalance.
 pub(super) async fn commit(source: &dyn LogSource, positions: &[CommitOffset]) -> Vec<CommitOutcome> {
-    soon("commit", source.commit(positions)).await.expect("commit")
+    let committed = async {
+        loop {
+            match source.commit(positions).await {
+                Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(50)).await,
+                result => return result.expect("commit"),
+            }
+        }
+    };
+    soon("commit", committed).await
 }
