@@ -73,8 +73,7 @@ impl Cursor {
     /// Whether this cursor belongs to a listing of `selector` in `range`.
     #[must_use]
     pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
-        let is_of = |bytes: Vec<u8>| bytes[1] == kind(selector) && bytes[3..19] == digest(selector, range);
-        self.decoded().is_some_and(is_of)
+        self.decoded().is_some_and(|bytes| is_of(&bytes, selector, range))
     }
 
     /// Decodes the position to continue from, for the listing of `selector` in the range and the order of `request`.
@@ -90,7 +89,7 @@ impl Cursor {
             .with_context("field", "cursor")
         };
         let bytes = self.decoded().ok_or_else(foreign)?;
-        if !self.belongs_to(selector, request.range) || bytes[2] != direction(request.order) {
+        if !is_of(&bytes, selector, request.range) || bytes[2] != direction(request.order) {
             return Err(foreign());
         }
         let (millis, id) = bytes[19..].split_first_chunk().ok_or_else(foreign)?;
@@ -109,6 +108,11 @@ impl Cursor {
         let known = matches!(bytes.len(), UUID_ID | OBJECT_ID) && bytes[0] == VERSION;
         known.then_some(bytes)
     }
+}
+
+/// Whether the bytes of a cursor are of a listing of `selector` in `range`.
+fn is_of(bytes: &[u8], selector: &Selector, range: TimeRange) -> bool {
+    bytes[1] == kind(selector) && bytes[3..19] == digest(selector, range)
 }
 
 const fn kind(selector: &Selector) -> u8 {

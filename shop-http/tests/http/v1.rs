@@ -67,7 +67,7 @@ async fn listings_sums_and_totals_of_a_range() {
     assert_eq!(days, [(&first, &json!(4)), (&second, &json!(4))], "per day by default");
     let months = get(&shop.facing, "/v1/totals?userid=u1&per=month").await.json();
     assert_eq!(months["buckets"][0]["to"], "2026-02-01T00:00:00.000Z");
-    assert_eq!(get(&shop.facing, "/v1/totals?userid=nobody").await.text, r#"{"buckets":[]}"#);
+    assert_eq!(get(&shop.facing, "/v1/totals?userid=unknown").await.text, r#"{"buckets":[]}"#);
     assert_eq!(get(&shop.facing, "/v1/totals?everyone=true").await.status, StatusCode::FORBIDDEN);
 }
 
