@@ -17,14 +17,18 @@ def before_call(context, case, kwargs):
     is_too_long = len(str((case.path_parameters or {}).get("who", ""))) > 128
     if is_too_long and query and query.get("by") in ("userid", "username"):
         query.pop("by")
-    # A page or a summary of /v1 requires exactly one of these parameters.
-    if is_valid and case.operation.method.upper() == "GET" and case.operation.path.endswith(("/v1/purchases", "/v1/summary")):
+    # A page, a summary and totals of /v1 require exactly one of these parameters.
+    selects = ("/v1/purchases", "/v1/summary", "/v1/totals")
+    if is_valid and case.operation.method.upper() == "GET" and case.operation.path.endswith(selects):
         query = case.query = dict(query or {})
         given = [name for name in ("userid", "username", "everyone") if name in query]
         for name in given[1:]:
             del query[name]
         if not given:
             query["userid"] = "u1"
+        # A range ends after it starts, and totals have a limited number of periods.
+        if "from" in query and "to" in query:
+            query.update({"from": "2024-05-18T10:20:30.123Z", "to": "2024-05-20T08:00:00+02:00"})
     # A generated time may be too far in the future, and the two names of a key must not differ.
     for purchase in case.body if isinstance(case.body, list) else [case.body]:
         if is_valid and isinstance(purchase, dict) and purchase.get("timestamp") is not None:

@@ -50,8 +50,8 @@ pub(super) fn file() -> Value {
 /// The members of `/health`.
 pub(super) fn details() -> Value {
     let says = "`true` adds the other members where the dialect, `purchase-tracking`, has the status alone, and on \
-                management `mongodb`";
-    query("details", says, json!({"type": "boolean"}))
+                management `mongodb`. Any other value has no effect";
+    query("details", says, json!({"examples": [true]}))
 }
 
 pub(super) fn asset() -> Value {
