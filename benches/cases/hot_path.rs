@@ -61,7 +61,7 @@ pub async fn memory_to_counting(log: &InMemoryLog, records: u64) -> Duration {
 }
 
 /// An embedded log in `folder` with `all`.
-async fn embedded_log(folder: &Path, all: &[Purchase]) -> EmbeddedLog {
+pub(super) async fn embedded_log(folder: &Path, all: &[Purchase]) -> EmbeddedLog {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
     let sink = log.sink();
     for few in all.chunks(1_000) {

@@ -1,4 +1,4 @@
-//! From Kafka into PostgreSQL, compared with bare statements that write the same rows into the same table with its indexes.
+//! From Kafka and from the embedded log into PostgreSQL, compared with bare statements that write the same rows into the same table with its indexes.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::ingest::IngestOptions;
+use shop_core::log::{DeadLetters, LogSource};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::postgres::tokio_postgres::binary_copy::BinaryCopyInWriter;
 use shop_store::postgres::tokio_postgres::types::Type;
 use shop_store::postgres::tokio_postgres::{self, Client, Error, NoTls};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
+use super::hot_path::embedded_log;
 use super::two_threads;
 use crate::row::{Goal, Row};
 use crate::run::{Pairs, rounds};
@@ -47,7 +49,10 @@ pub struct Ingestion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Way {
     /// From Kafka with all guarantees.
-    Pipeline,
+    Kafka,
+    /// The same from the embedded log. The records are written before the time begins; the processor time
+    /// includes that.
+    Embedded,
     /// `insert … select from unnest`, of prepared rows from memory.
     Unnest,
     /// `COPY` in the binary format, of prepared rows from memory.
@@ -66,7 +71,11 @@ impl Ingestion {
             // All write into the same table with the same indexes.
             let store = PostgresStore::open(PostgresStoreOptions::new(self.postgres.as_str())).unwrap();
             store.wait_for_schema().await;
-            if self.way == Way::Pipeline { self.ingest(store).await } else { self.write().await }
+            match self.way {
+                Way::Kafka => self.from_kafka(store).await,
+                Way::Embedded => self.from_embedded(store).await,
+                Way::Unnest | Way::Copy => self.write().await,
+            }
         });
         Cost::new(self.records, time, processor_time())
     }
@@ -78,10 +87,25 @@ impl Ingestion {
         options
     }
 
-    async fn ingest(&self, store: PostgresStore) -> Duration {
+    async fn from_kafka(&self, store: PostgresStore) -> Duration {
         let log = KafkaLog::open(self.topic()).await.unwrap();
         let source = Arc::new(log.source(&format!("group-{}", uuid::Uuid::now_v7())).unwrap());
-        let dead_letters = Arc::new(log.dead_letters());
+        self.ingest(source, store, Arc::new(log.dead_letters())).await
+    }
+
+    async fn from_embedded(&self, store: PostgresStore) -> Duration {
+        let folder = tempfile::tempdir().unwrap();
+        let log = embedded_log(folder.path(), &purchases(self.records)).await;
+        let source = Arc::new(log.source("group").unwrap());
+        self.ingest(source, store, Arc::new(log.dead_letters())).await
+    }
+
+    async fn ingest(
+        &self,
+        source: Arc<dyn LogSource>,
+        store: PostgresStore,
+        dead_letters: Arc<dyn DeadLetters>,
+    ) -> Duration {
         let options = IngestOptions::default().max_in_flight_batches(self.in_flight);
         let ingested = ingest(source, Arc::new(store), dead_letters, self.records, options).await;
         ingested.extrapolated(self.records)
@@ -189,16 +213,7 @@ fn on_servers(records: u64) -> Option<Ingestion> {
     let separator = if url.contains('?') { '&' } else { '?' };
     let postgres = format!("{url}{separator}options=-c%20search_path%3D{name}");
     let (batch, in_flight, synchronous_commit) = (1_000, 8, true);
-    Some(Ingestion {
-        way: Way::Pipeline,
-        kafka,
-        postgres,
-        name,
-        records,
-        batch,
-        in_flight,
-        synchronous_commit,
-    })
+    Some(Ingestion { way: Way::Kafka, kafka, postgres, name, records, batch, in_flight, synchronous_commit })
 }
 
 /// Measures the pipeline beside both bare ways, and the effect of the settings.
@@ -206,18 +221,21 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let records = scale.pick(2_000, 100_000, 500_000);
     let Some(run) = on_servers(records) else { return };
     two_threads().block_on(fill_topic(run.topic(), records));
-    let [pipeline, unnest, copy] =
-        [Way::Pipeline, Way::Unnest, Way::Copy].map(|way| Ingestion { way, ..run.clone() });
+    let [kafka, embedded, unnest, copy] =
+        [Way::Kafka, Way::Embedded, Way::Unnest, Way::Copy].map(|way| Ingestion { way, ..run.clone() });
     let contenders = [
-        pipeline.clone(),
+        kafka.clone(),
+        embedded,
         unnest.clone(),
         copy,
-        Ingestion { batch: 100, ..pipeline.clone() },
-        Ingestion { in_flight: 1, ..pipeline.clone() },
-        Ingestion { in_flight: 2, ..pipeline },
+        Ingestion { batch: 100, ..kafka.clone() },
+        Ingestion { in_flight: 1, ..kafka.clone() },
+        Ingestion { in_flight: 2, ..kafka },
+        Ingestion { batch: 100, ..unnest.clone() },
+        Ingestion { batch: 5_000, ..unnest.clone() },
         Ingestion { synchronous_commit: false, ..unnest },
     ];
-    let [ours, unnest, copy, small, one, two, relaxed] =
+    let [ours, embedded, unnest, copy, small, one, two, bare_small, bare_large, relaxed] =
         rounds(scale.pairs(), RUN, &contenders, Ingestion::clear);
     run.execute(&format!("drop schema {} cascade", run.name));
     let what = format!("Kafka to PostgreSQL, {PARTITIONS} partitions, {records} records");
@@ -225,17 +243,18 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         let pairs = Pairs { ours: ours.to_vec(), baseline: baseline.to_vec() };
         emit(pairs.row(what, |cost| cost.rate, name, Cost::medians).with_goal(goal));
     };
-    row(&ours, &what, &unnest, "bare insert … unnest", Some(Goal::AtLeast(0.8)));
+    let bare = "bare insert … unnest";
+    row(&ours, &what, &unnest, bare, Some(Goal::AtLeast(0.8)));
+    let from_embedded = format!("Embedded log to PostgreSQL, {records} records");
+    row(&embedded, &from_embedded, &unnest, bare, Some(Goal::AtLeast(0.8)));
     row(&ours, &format!("{what}: beside COPY"), &copy, "bare COPY", None);
     let default = "batches of 1,000, 8 at a time";
     row(&small, &format!("{what}: batches of 100"), &ours, default, None);
     row(&one, &format!("{what}: 1 batch at a time"), &ours, default, None);
     row(&two, &format!("{what}: 2 batches at a time"), &ours, default, None);
-    row(
-        &relaxed,
-        &format!("Bare insert … unnest, {records} records: synchronous_commit off"),
-        &unnest,
-        "synchronous_commit on",
-        None,
-    );
+    let statement = format!("Bare insert … unnest, {records} records");
+    row(&small, &format!("{what}: batches of 100, beside the bare statement"), &bare_small, bare, None);
+    row(&bare_small, &format!("{statement}: batches of 100"), &unnest, default, None);
+    row(&bare_large, &format!("{statement}: batches of 5,000"), &unnest, default, None);
+    row(&relaxed, &format!("{statement}: synchronous_commit off"), &unnest, "synchronous_commit on", None);
 }

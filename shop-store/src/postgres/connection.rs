@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod};
@@ -88,6 +89,8 @@ pub(super) struct Connection {
     /// The main table.
     pub(super) table: &'static str,
     pub(super) connector: Connector,
+    /// Whether the last batches had rows that were stored already.
+    pub(super) has_repeats: AtomicBool,
     schema: Option<Schema>,
     /// Connections for queries. They are separate, so inserts do not queue behind listings.
     reads: Pool,
@@ -109,8 +112,8 @@ impl Connection {
         let writes = pool(&connector, options.insert_timeout, count)?;
         let schema = options.create_schema.then(|| Schema::new(definition, writes.clone()));
         let (name, table) = (name(&connector.config), definition.name);
-        let unreadables = Unreadables::default();
-        Ok(Self { name, table, connector, unreadables, schema, reads, writes, options })
+        let (unreadables, has_repeats) = (Unreadables::default(), AtomicBool::default());
+        Ok(Self { name, table, connector, unreadables, has_repeats, schema, reads, writes, options })
     }
 
     /// Runs a query within the timeout of queries.

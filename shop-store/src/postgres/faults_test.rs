@@ -48,6 +48,24 @@ async fn a_rejected_row_does_not_affect_the_others() {
 }
 
 #[tokio::test]
+async fn statements_look_for_stored_rows_while_batches_repeat_them() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let (store, all) = (fixture.postgres(), purchases(30));
+    let apply = async |range| {
+        let outcomes = store.apply(Arc::from(&all[range])).await.unwrap();
+        let inserted = outcomes.iter().filter(|outcome| matches!(outcome, InsertOutcome::Inserted)).count();
+        assert!(outcomes.iter().all(is_stored), "{outcomes:?}");
+        (inserted, store.connection().has_repeats.load(Ordering::Relaxed))
+    };
+    assert_eq!(apply(0..10).await, (10, false));
+    assert_eq!(apply(5..15).await, (5, true), "the first statement fails, and the second one looks for them");
+    assert_eq!(apply(10..20).await, (5, true));
+    assert_eq!(apply(20..25).await, (5, false));
+    assert_eq!(apply(25..30).await, (5, false));
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 30);
+}
+
+#[tokio::test]
 async fn prices_keep_their_scale() {
     let Some(fixture) = PostgresFixture::on_test_server().await else { return };
     let prices =

@@ -26,6 +26,8 @@ pub(super) enum Class {
 
 use Class::{Cancelled, Denied, Missing, Row, Transient, Unsupported};
 
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
+
 /// Single codes, before their classes.
 const CODES: [(&str, Class); 9] = [
     // insufficient_privilege.
@@ -87,7 +89,8 @@ mod tests {
 
     #[test]
     fn unknown_codes_are_transient() {
-        for code in ["22021", "22P05", "22003", "23502", "23505", "23514", "54000", "P0001", "44000"] {
+        for code in ["22021", "22P05", "22003", "23502", UNIQUE_VIOLATION, "23514", "54000", "P0001", "44000"]
+        {
             assert_eq!(classify(code), Row, "{code}");
         }
         let transient = [

@@ -24,10 +24,8 @@ use crate::postgres::error::{self, postgres_error};
 use crate::postgres::insert::{self, Insertable};
 use crate::postgres::rows::Unreadable;
 use crate::postgres::schema::Definition;
+use crate::postgres::sqlstate;
 use crate::retries::pauses;
-
-/// The error code of a unique violation.
-const UNIQUE_VIOLATION: &str = "23505";
 
 /// Rows of one entity type in a PostgreSQL database, shared by all processes that use it, with an outbox.
 ///
@@ -129,7 +127,7 @@ impl Rows {
                     return Ok(Insertion::Inserted(row));
                 }
                 // The statement does not see rows that are committed while it runs.
-                Err(error) if error::code(&error) == Some(UNIQUE_VIOLATION) => Some(error),
+                Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => Some(error),
                 Err(error) => return Err(error),
             };
             let state = self.state::<E>(new, deadline).await?;
