@@ -179,6 +179,8 @@ shopping_system() {
   post "shopping-system: a number instead of a string" 422 /api/v1/buy '{"username":"bob","userid":1,"price":1}'
   has '"type":"string_type"'
   get "shopping-system, ecommerce: the OpenAPI document" 200 /openapi.json
+  has '"openapi":"3.1' '"/v1/purchases"'
+  get "shopping-system: the document of its routes" 200 /docs/compatibility/shopping-system.json
   has '"openapi":"3.1' '"/api/v1/buy"'
   get "shopping-system, ecommerce: its page" 200 /docs
   has swagger-ui

@@ -93,7 +93,7 @@
 //! | [`V1`](RouteGroup::V1) | the native API under `/v1`, which `shop-client` calls |
 //! | [`Dialects`](RouteGroup::Dialects) | the paths of the replaced systems, in their response formats |
 //! | [`Page`](RouteGroup::Page) | the page for browsers at `/`, and for programs a list of all paths |
-//! | [`Docs`](RouteGroup::Docs) | `/openapi.json`; Swagger UI at `/docs` |
+//! | [`Docs`](RouteGroup::Docs) | `/openapi.json`, `/docs/compatibility/*.json`; Swagger UI at `/docs` and `/docs/compatibility` |
 //! | [`Health`](RouteGroup::Health) | probes, and `/health` |
 //! | [`Metrics`](RouteGroup::Metrics) | `/metrics`, for Prometheus |
 //!

@@ -11,6 +11,7 @@ pub const NDJSON: &str = "application/x-ndjson";
 
 /// One purchase of a batch: an element of the array, or a line.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = BatchPurchase))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -54,6 +55,7 @@ impl<'a> From<&'a NewPurchase> for BatchPurchaseBody<'a> {
 
 /// The result of one purchase of a batch.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = BatchResult))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BatchResultBody {

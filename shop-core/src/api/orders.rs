@@ -8,6 +8,7 @@ use crate::users::UserNumber;
 
 /// The body of `POST /v1/orders`.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = NewOrder))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -36,6 +37,7 @@ impl<'a> From<&'a NewOrder> for NewOrderBody<'a> {
 
 /// An order. Its price is a string with two decimals.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Order))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OrderBody {

@@ -103,6 +103,12 @@ const KINDS: [(ErrorKind, &str); 11] = [
     (ErrorKind::Internal, "/problems/internal"),
 ];
 
+/// All types of problems.
+pub fn types() -> impl Iterator<Item = &'static str> {
+    let of_resources = [UNKNOWN_PURCHASE, UNKNOWN_USER, UNKNOWN_ORDER, EMAIL_TAKEN, KEY_TAKEN];
+    KINDS.iter().map(|(_, text)| *text).chain(of_resources)
+}
+
 /// The `type` of a problem of `kind`.
 #[must_use]
 pub fn problem_type(kind: ErrorKind) -> &'static str {

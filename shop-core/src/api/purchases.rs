@@ -9,6 +9,7 @@ use crate::{NewPurchase, Price, Purchase, PurchaseId, Timestamp, Total, UserId, 
 
 /// The body of a purchase request.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = NewPurchase))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -42,6 +43,7 @@ impl<'a> From<&'a NewPurchase> for NewPurchaseBody<'a> {
 
 /// A purchase.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Purchase))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PurchaseBody {
@@ -82,6 +84,7 @@ impl From<PurchaseBody> for Purchase {
 
 /// The response to a purchase request.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Published))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedBody {
@@ -113,6 +116,7 @@ impl From<PublishedBody> for PublishedPurchase {
 
 /// A receipt.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Receipt))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReceiptBody {
@@ -153,6 +157,7 @@ pub enum DurabilityName {
 
 /// The position of a record.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Position))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PositionBody {
@@ -200,6 +205,7 @@ impl From<ReceiptBody> for Receipt {
 
 /// One page of a listing.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Page))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PageBody {
@@ -228,6 +234,7 @@ impl From<PageBody> for Page {
 
 /// A summary of purchases.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Summary))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SummaryBody {
@@ -253,6 +260,7 @@ impl From<SummaryBody> for Summary {
 
 /// The totals of a selection per period.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Totals))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TotalsBody {
@@ -262,6 +270,7 @@ pub struct TotalsBody {
 
 /// The totals of one period.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Bucket))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BucketBody {

@@ -8,6 +8,7 @@ use crate::users::{Email, NewUser, PersonName, User, UserNumber};
 
 /// The body of `POST /v1/users`.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = NewUser))]
 #[derive(Debug, Clone, Serialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -28,6 +29,7 @@ impl<'a> From<&'a NewUser> for NewUserBody<'a> {
 
 /// A user.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = User))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserBody {
@@ -56,6 +58,7 @@ impl From<UserBody> for User {
 
 /// The known orders of a user.
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = UserOrders))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct UserOrdersBody {

@@ -20,9 +20,9 @@ static NAMED: [&Dialect; 6] = [
     &DEFAULT,
     &SCALABLE_SHOP,
     &USER_BUY_LIST,
-    &Dialect { name: "ecommerce", ..native::BASE },
+    &Dialect { name: "ecommerce", has_document: true, ..native::BASE },
     &PURCHASE_TRACKING,
-    &Dialect { name: "shopping-system", ..native::BASE },
+    &Dialect { name: "shopping-system", has_document: true, ..native::BASE },
 ];
 
 /// A name that is not that of a dialect.
@@ -36,6 +36,10 @@ pub struct UnknownDialect {
 impl Dialect {
     /// The default dialect.
     pub const DEFAULT: &'static Self = &DEFAULT;
+    /// That of the native API.
+    pub(crate) const V1: &'static Self = &V1;
+    /// That of paths below [`INGRESS_PREFIXES`].
+    pub(crate) const BEHIND_INGRESS: &'static Self = &SCALABLE_SHOP;
 
     /// Returns the dialect with this name.
     ///
@@ -61,7 +65,7 @@ impl Dialect {
     /// The dialect of `path`; `configured` is that of paths without a prefix.
     pub(crate) fn from_path(path: &str, configured: &'static Self) -> &'static Self {
         let ingress = INGRESS_PREFIXES.iter().find_map(|prefix| below(path, prefix));
-        let (path, configured) = ingress.map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
+        let (path, configured) = ingress.map_or((path, configured), |rest| (rest, Self::BEHIND_INGRESS));
         let named = DIALECT_PREFIXES.into_iter().find(|(prefix, _)| below(path, prefix).is_some());
         named.map_or(configured, |(_, dialect)| dialect)
     }

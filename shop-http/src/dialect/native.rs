@@ -46,6 +46,7 @@ pub(super) const BASE: Dialect = Dialect {
     },
     health: HealthForm { healthy: "healthy", reports_store: true, has_details: true },
     logs_purchases: false,
+    has_document: false,
 };
 
 pub(super) static DEFAULT: Dialect = BASE;

@@ -8,19 +8,19 @@ use super::example;
 use super::operation::Operation;
 use super::responses::{ResponseDoc, too_busy};
 use super::route_info::RouteInfo;
-use super::schemas::{array, of, text};
+use super::schemas::{array, named, text};
 use crate::response::failure::Failure;
 
 /// `POST /v1/purchases:batch`.
 pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
     let options = place.options;
-    let mut purchases = array(&of::<BatchPurchaseBody>());
+    let mut purchases = array(&named::<BatchPurchaseBody>());
     purchases["maxItems"] = options.max_batch_purchases.into();
     let example = json!([{"key": "order-7", "username": "ada", "userid": "u1", "price": 29.99}]);
     let results = ResponseDoc::json(
         StatusCode::OK,
         "The result of each purchase, in order",
-        array(&of::<BatchResultBody>()),
+        array(&named::<BatchResultBody>()),
     )
     .with_example(Some(shown()));
     let lines = ResponseDoc::other(StatusCode::OK, "The result of each purchase, in order", NDJSON);

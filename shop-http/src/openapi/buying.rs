@@ -7,7 +7,7 @@ use shop_core::api::PublishedBody;
 use super::operation::Operation;
 use super::responses::{ResponseDoc, not_taken, too_busy, unreadable};
 use super::route_info::RouteInfo;
-use super::schemas::{four_members, listed, new_purchase, object, of, time, word};
+use super::schemas::{four_members, listed, named, new_purchase, object, time, word};
 use super::{example, parameters};
 use crate::dialect::{Dialect, PurchaseResponse, Timestamps};
 use crate::request::purchase::MEMBERS;
@@ -67,7 +67,7 @@ pub(super) fn taken(dialect: &Dialect) -> ResponseDoc {
     let answer = match dialect.bought {
         PurchaseResponse::PurchaseAndReceipt => {
             let location = "The path of the purchase with `wait_for`, as it is stored a moment later";
-            ResponseDoc::json(StatusCode::CREATED, TAKEN, of::<PublishedBody>())
+            ResponseDoc::json(StatusCode::CREATED, TAKEN, named::<PublishedBody>())
                 .with_header("Location", location)
         }
         PurchaseResponse::Says { code, status, message, purchase_as } => {

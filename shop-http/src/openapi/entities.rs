@@ -11,7 +11,7 @@ use super::operation::Operation;
 use super::parameters;
 use super::responses::{ResponseDoc, no_answer, not_taken, too_busy, unreadable};
 use super::route_info::{RouteInfo, operation_id};
-use super::schemas::{described, object, of};
+use super::schemas::{described, named, object, of};
 use crate::request::pydantic;
 use crate::response::failure::{Failure, Subject};
 use crate::response::validation_error::{InvalidMember, InvalidValue, Problem, ValidationError};
@@ -26,13 +26,13 @@ const DROPPED: &str = "Other members are ignored.";
 /// `POST /users`.
 pub(super) fn register(place: &RouteInfo<'_>) -> Operation {
     let body = if place.dialect.is_strict {
-        of::<NewUserBody>()
+        named::<NewUserBody>()
     } else {
         described(object([("email", of::<Email>()), ("name", of::<PersonName>())]), DROPPED)
     };
     let shown = json!({"email": "ada@example.com", "name": "Ada"});
     let registered =
-        ResponseDoc::json(StatusCode::CREATED, "The user is registered durably", of::<UserBody>());
+        ResponseDoc::json(StatusCode::CREATED, "The user is registered durably", named::<UserBody>());
     let registered = linked(registered.with_example(user_example()), place, "users", "user_id");
     let own = [Failure::EmailTaken, missing(place, "email", r#"{"name":"Ada"}"#)];
     let operation = write(place, Subject::User, (body, shown), registered, own.into());
@@ -41,14 +41,15 @@ pub(super) fn register(place: &RouteInfo<'_>) -> Operation {
 
 /// `GET /users/{user_id}`.
 pub(super) fn user(place: &RouteInfo<'_>) -> Operation {
-    let found = ResponseDoc::json(StatusCode::OK, "The user", of::<UserBody>()).with_example(user_example());
+    let found =
+        ResponseDoc::json(StatusCode::OK, "The user", named::<UserBody>()).with_example(user_example());
     read(place, "One user", Subject::User, found, Failure::UnknownUser)
 }
 
 /// `GET /users/{user_id}/orders`.
 pub(super) fn orders_of_user(place: &RouteInfo<'_>) -> Operation {
     let numbers = "The numbers of the first 1,000 orders";
-    let found = ResponseDoc::json(StatusCode::OK, numbers, of::<UserOrdersBody>())
+    let found = ResponseDoc::json(StatusCode::OK, numbers, named::<UserOrdersBody>())
         .with_example(Some(json!({"user_id": 1, "orders": [1, 2]})));
     let summary = "The numbers of a user's known orders";
     read(place, summary, Subject::User, found, Failure::UnknownUser)
@@ -71,7 +72,7 @@ pub(super) fn place_order(place: &RouteInfo<'_>) -> Operation {
         {"type": "string", "pattern": PRICE_TEXT},
     ]});
     let body = if place.dialect.is_strict {
-        of::<NewOrderBody>()
+        named::<NewOrderBody>()
     } else {
         let (user, quantity) = (integer(1), integer(i32::MIN));
         let product = of::<Product>();
@@ -80,7 +81,7 @@ pub(super) fn place_order(place: &RouteInfo<'_>) -> Operation {
         described(object(members), DROPPED)
     };
     let shown = json!({"user_id": 1, "product": "pen", "quantity": 2, "total_price": 50});
-    let placed = ResponseDoc::json(StatusCode::CREATED, "The order is placed durably", of::<OrderBody>());
+    let placed = ResponseDoc::json(StatusCode::CREATED, "The order is placed durably", named::<OrderBody>());
     let placed = linked(placed.with_example(order_example()), place, "orders", "order_id");
     let without = r#"{"user_id":1,"product":"pen","total_price":50}"#;
     let own = [Failure::UnknownUser, missing(place, "quantity", without)];
@@ -91,7 +92,7 @@ pub(super) fn place_order(place: &RouteInfo<'_>) -> Operation {
 /// `GET /orders/{order_id}`.
 pub(super) fn order(place: &RouteInfo<'_>) -> Operation {
     let found =
-        ResponseDoc::json(StatusCode::OK, "The order", of::<OrderBody>()).with_example(order_example());
+        ResponseDoc::json(StatusCode::OK, "The order", named::<OrderBody>()).with_example(order_example());
     read(place, "One order", Subject::Order, found, Failure::UnknownOrder)
 }
 

@@ -21,6 +21,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) fn or_about(path: &str, place: &RouteInfo<'_>) -> Option<Operation> {
     let ok = |says, media| ResponseDoc::other(StatusCode::OK, says, media);
     let files = |media: &[&'static str]| media.iter().map(|media| ok("The file", media)).collect::<Vec<_>>();
+    let document = || ResponseDoc::json(StatusCode::OK, "An OpenAPI document", json!({"type": "object"}));
     let lives = "Whether the process is alive";
     Some(match path {
         "/" => index(place),
@@ -39,23 +40,32 @@ pub(super) fn or_about(path: &str, place: &RouteInfo<'_>) -> Option<Operation> {
             own.push(unchanged());
             file(place, "A file of the page for browsers", parameters::asset(), own)
         }
-        "/docs" => {
-            about(place, "This document as a page, with a client to try it", vec![ok("A page", DOCUMENT)])
-        }
+        "/docs" => about(
+            place,
+            "The document of the native API as a page, with a client to try it",
+            vec![ok("A page", DOCUMENT)],
+        ),
         "/docs/{file}" => {
             let own = files(&[DOCUMENT, STYLE, SCRIPT, "image/png", "application/json"]);
-            file(place, "A file of the page of this document", parameters::file(), own)
+            file(place, "A file of the page", parameters::file(), own)
+        }
+        "/docs/compatibility" => {
+            let page = vec![ok("A page", DOCUMENT)];
+            about(place, "The documents of the replaced systems' routes as a page", page)
+        }
+        "/docs/compatibility/{file}" => {
+            let own = vec![document(), ok("The script of the page", SCRIPT)];
+            file(place, "The document of a dialect's routes", parameters::compatibility(), own)
+        }
+        "/problems/{name}" => {
+            file(place, "The explanation of a problem's `type`", parameters::problem(), files(&[DOCUMENT]))
         }
         "/redoc" => {
             let page = ResponseDoc::other(StatusCode::TEMPORARY_REDIRECT, "To `/docs`", NO_BODY);
             let own = vec![page.with_header("Location", "`docs`")];
             about(place, "Redirects to `/docs`", own)
         }
-        "/openapi.json" => {
-            let document =
-                ResponseDoc::json(StatusCode::OK, "An OpenAPI document", json!({"type": "object"}));
-            about(place, "This document", vec![document])
-        }
+        "/openapi.json" => about(place, "The document of the native API", vec![document()]),
         _ => return None,
     })
 }

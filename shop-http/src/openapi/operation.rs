@@ -24,8 +24,8 @@ pub(super) struct Operation {
 }
 
 impl Operation {
-    /// The method and the JSON of the operation at `place`, with `tag` in place of its own if given.
-    pub(super) fn described(mut self, place: &RouteInfo<'_>, tag: Option<&str>) -> (String, Value) {
+    /// The method and the JSON of the operation at `place`.
+    pub(super) fn described(mut self, place: &RouteInfo<'_>) -> (String, Value) {
         let method = if self.body.is_some() { "post" } else { "get" };
         let (may_be_denied, security) = access(self.tag, place);
         if may_be_denied {
@@ -36,7 +36,7 @@ impl Operation {
         }
         let mut operation = json!({
             "operationId": operation_id(method, place.path),
-            "tags": [tag.unwrap_or(self.tag)],
+            "tags": [self.tag],
             "summary": self.summary,
             "responses": responses(place, self.own, &self.failures),
         });
@@ -64,7 +64,7 @@ impl Operation {
 fn access(tag: &str, place: &RouteInfo<'_>) -> (bool, Option<Value>) {
     let is_data = matches!(tag, "v1" | "purchases" | "users" | "orders");
     let required = place.policy.requires_token;
-    let security = match place.unprefixed.as_str() {
+    let security = match place.unprefixed {
         // Without a token, it has the status alone.
         "/health" => Some(json!([{}, {BEARER: []}])),
         "/metrics" => Some(json!([{BEARER: []}])),

@@ -1,6 +1,7 @@
 //! The parameters in paths, queries and headers.
 
 use serde_json::{Value, json};
+use shop_core::api::problem;
 use shop_core::{PurchaseId, Timestamp, UserId, UserName};
 
 use super::schemas::{of, word};
@@ -45,6 +46,20 @@ pub(super) fn file() -> Value {
         "swagger-ui.css",
     ];
     parameter("path", "file", "A file of the page", word(&files))
+}
+
+pub(super) fn compatibility() -> Value {
+    parameter(
+        "path",
+        "file",
+        "A dialect's name with `.json`",
+        json!({"type": "string", "examples": ["default.json"]}),
+    )
+}
+
+pub(super) fn problem() -> Value {
+    let names: Vec<_> = problem::types().map(|path| path.trim_start_matches("/problems/")).collect();
+    parameter("path", "name", "The last segment of the type", word(&names))
 }
 
 /// The members of `/health`.

@@ -6,14 +6,16 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use shop_core::api::{
-    BatchResultBody, OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, SummaryBody,
-    TotalsBody, UserBody,
+    BatchPurchaseBody, BatchResultBody, NewOrderBody, NewPurchaseBody, NewUserBody, OrderBody, PageBody,
+    ProblemError, ProblemMembers, PublishedBody, PurchaseBody, SummaryBody, TotalsBody, UserBody,
+    UserOrdersBody,
 };
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
 use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
 
 use super::route_info::RouteInfo;
-use super::schemas::{array, described, object, of, text, word};
+use super::schemas::{self, array, described, named, object, text, word};
 use crate::auth::Policy;
 use crate::dialect::{Dialect, Errors};
 use crate::response::failure::{Failure, Subject};
@@ -97,7 +99,7 @@ impl ResponseDoc {
         // The name of the variant, without its fields.
         let name = format!("{failure:?}");
         let name = name.split(|character: char| !character.is_alphanumeric()).next().unwrap_or_default();
-        let schema = json!({"$ref": format!("#/components/schemas/{}", error_schema_name(dialect.errors))});
+        let schema = schemas::reference(error_schema_name(dialect.errors));
         let description = status.canonical_reason().unwrap_or_default();
         let example = Some((name.to_owned(), body));
         Self { media, example, headers, ..Self::json(status, description, schema) }
@@ -221,27 +223,20 @@ fn header(says: &str) -> Value {
     json!({"schema": text(), "description": says})
 }
 
-/// The components that responses in these dialects refer to.
-pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>, policy: &Policy) -> Value {
-    let mut bodies = Vec::new();
-    let of_bodies = [
-        PublishedBody::schemas,
-        PageBody::schemas,
-        SummaryBody::schemas,
-        TotalsBody::schemas,
-        UserBody::schemas,
-        OrderBody::schemas,
-        BatchResultBody::schemas,
-    ];
-    of_bodies.into_iter().for_each(|schemas| schemas(&mut bodies));
-    let mut schemas: Map<_, _> = bodies.into_iter().map(|(name, schema)| (name, json!(schema))).collect();
+/// The components that the operations in `paths`, which are in these dialects, refer to.
+pub(super) fn components<'a>(
+    paths: &Map<String, Value>,
+    dialects: impl IntoIterator<Item = &'a Dialect>,
+    policy: &Policy,
+) -> Value {
+    let mut known = bodies();
     let errors = dialects.into_iter().map(|dialect| dialect.errors);
-    schemas.extend(errors.map(|form| (error_schema_name(form).to_owned(), error(form))));
+    known.extend(errors.map(|form| (error_schema_name(form).to_owned(), error(form))));
     let request_id = header(
         "The id of the request: the client's `X-Request-ID`, else its `X-Correlation-ID`, else a fresh one. A response \
          repeats `X-Correlation-ID`, too",
     );
-    let mut components = json!({"headers": {"X-Request-Id": request_id}, "schemas": schemas});
+    let mut components = json!({"headers": {"X-Request-Id": request_id}, "schemas": referred_to(json!(paths).to_string(), known)});
     if policy.requires_token {
         let says = "A JSON Web Token of the issuer, or an API key";
         components["securitySchemes"] =
@@ -250,13 +245,53 @@ pub(super) fn components<'a>(dialects: impl IntoIterator<Item = &'a Dialect>, po
     components
 }
 
+/// The schemas of bodies, and those that they refer to.
+fn bodies() -> Map<String, Value> {
+    fn add<T: ToSchema>(all: &mut Vec<(String, RefOr<Schema>)>) {
+        all.push((T::name().into(), T::schema()));
+        T::schemas(all);
+    }
+    let mut all = Vec::new();
+    let of_bodies = [
+        add::<NewPurchaseBody<'_>>,
+        add::<PublishedBody>,
+        add::<PurchaseBody>,
+        add::<PageBody>,
+        add::<SummaryBody>,
+        add::<TotalsBody>,
+        add::<BatchPurchaseBody<'_>>,
+        add::<BatchResultBody>,
+        add::<NewUserBody<'_>>,
+        add::<UserBody>,
+        add::<UserOrdersBody>,
+        add::<NewOrderBody<'_>>,
+        add::<OrderBody>,
+        add::<ProblemError>,
+    ];
+    of_bodies.into_iter().for_each(|add| add(&mut all));
+    all.into_iter().map(|(name, schema)| (name, json!(schema))).collect()
+}
+
+/// Those of the schemas `known` that `text`, or one of them, refers to.
+fn referred_to(mut text: String, mut known: Map<String, Value>) -> Map<String, Value> {
+    let mut found = Map::new();
+    while let Some(name) =
+        known.keys().find(|name| text.contains(&schemas::reference(name)["$ref"].to_string())).cloned()
+    {
+        let schema = known.remove(&name).unwrap_or_default();
+        text.push_str(&schema.to_string());
+        found.insert(name, schema);
+    }
+    found
+}
+
 /// Named by the form: dialects that share a form share the schema.
 const fn error_schema_name(form: Errors) -> &'static str {
     match form {
-        Errors::Text => "error-text",
-        Errors::StatusAndMessage => "error-status-and-message",
-        Errors::Detail => "error-detail",
-        Errors::Problem => "error-problem",
+        Errors::Text => "Error",
+        Errors::StatusAndMessage => "StatusAndMessage",
+        Errors::Detail => "ErrorDetail",
+        Errors::Problem => "Problem",
     }
 }
 
@@ -278,7 +313,7 @@ fn error(form: Errors) -> Value {
         properties["type"] = text();
         properties["status"] = json!({"type": "integer"});
         properties["field"] = described(text(), "The first invalid member or parameter");
-        properties["errors"] = array(&of::<ProblemError>());
+        properties["errors"] = array(&named::<ProblemError>());
     }
     let words = [Outcome::NotApplied, Outcome::Unknown].map(ProblemMembers::outcome_word);
     properties["outcome"] = described(word(&words), "Of a write: whether it may have taken effect");

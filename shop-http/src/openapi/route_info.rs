@@ -8,11 +8,11 @@ use crate::service_kind::ServiceKind;
 
 /// The path of an operation, with its dialect and options.
 pub(super) struct RouteInfo<'a> {
+    /// The path without a prefix of the ingress.
     pub(super) path: &'a str,
     /// The path without the prefixes that only select a dialect.
-    pub(super) unprefixed: String,
-    /// Whether the path has a prefix of the ingress. It then exists without the prefix as well.
-    pub(super) behind_ingress: bool,
+    pub(super) unprefixed: &'a str,
+    pub(super) is_behind_ingress: bool,
     pub(super) dialect: &'static Dialect,
     pub(super) role: ServiceKind,
     pub(super) options: &'a HttpOptions,
@@ -20,24 +20,29 @@ pub(super) struct RouteInfo<'a> {
 }
 
 impl<'a> RouteInfo<'a> {
-    pub(super) fn new(path: &'a str, service: &'a Service) -> Self {
-        let dialect = Dialect::from_path(path, service.options.dialect);
-        let mut unprefixed = path;
-        for prefix in INGRESS_PREFIXES.into_iter().chain(["/api/v1", "/api"]) {
-            let rest =
-                unprefixed.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-            unprefixed = rest.unwrap_or(unprefixed);
-        }
-        let unprefixed = if unprefixed.is_empty() { "/" } else { unprefixed }.to_owned();
-        let behind_ingress = INGRESS_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
+    pub(super) fn new(whole: &'a str, service: &'a Service) -> Self {
+        let dialect = Dialect::from_path(whole, service.options.dialect);
+        let path = without(whole, &INGRESS_PREFIXES);
         let (role, options, policy) = (service.kind, &*service.options, &service.policy);
-        Self { path, unprefixed, behind_ingress, dialect, role, options, policy }
+        Self {
+            path,
+            unprefixed: without(path, &["/api/v1", "/api"]),
+            is_behind_ingress: path != whole,
+            dialect,
+            role,
+            options,
+            policy,
+        }
     }
+}
 
-    /// The path of another resource of `/v1`, behind the same prefix.
-    pub(super) fn in_v1(&self, resource: &str) -> String {
-        let prefix = self.path.split("/v1/").next().unwrap_or_default();
-        format!("{prefix}/v1/{resource}")
+/// `path` without the first of these prefixes that it has.
+fn without<'a>(path: &'a str, prefixes: &[&str]) -> &'a str {
+    let rest = |prefix| path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match prefixes.iter().find_map(rest) {
+        Some("") => "/",
+        Some(rest) => rest,
+        None => path,
     }
 }
 

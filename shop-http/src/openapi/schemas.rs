@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use shop_core::api::NewPurchaseBody;
 use shop_core::api::schema::{new_timestamp, price_number};
 use shop_core::{PurchaseId, Timestamp, UserId, UserName};
-use utoipa::PartialSchema;
 use utoipa::openapi::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::dialect::{
     Dialect, Extras, ItemForm, LowestPrice, MissingFields, PriceForm, TimestampForm, Timestamps, View,
@@ -19,6 +19,16 @@ const PRICE_TEXT_ABOVE_ZERO: &str = r"^(?=.*[1-9])[0-9]{1,15}(\.[0-9]{1,8})?$";
 /// The schema of values of this type.
 pub(super) fn of<T: PartialSchema>() -> Value {
     json!(T::schema())
+}
+
+/// A reference to the schema of this type among the components.
+pub(super) fn named<T: ToSchema>() -> Value {
+    reference(&T::name())
+}
+
+/// A reference to the schema with this name among the components.
+pub(super) fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 fn built(schema: impl Into<Schema>) -> Value {
@@ -55,7 +65,7 @@ pub(super) fn array(items: &Value) -> Value {
 /// The body of a buy, with `time` unless the client's timestamp is ignored.
 pub(super) fn new_purchase(dialect: &Dialect, time: Option<Value>) -> Value {
     if dialect.is_strict {
-        return of::<NewPurchaseBody>();
+        return named::<NewPurchaseBody>();
     }
     let (id, name) = (user_text(of::<UserId>(), dialect), user_text(of::<UserName>(), dialect));
     let mut body = object([("username", name), ("userid", id), ("price", new_price(dialect))]);

@@ -7,7 +7,7 @@ use shop_core::api::{PageBody, PurchaseBody, SummaryBody, TotalsBody};
 use super::operation::Operation;
 use super::responses::{ResponseDoc, no_answer, too_busy};
 use super::route_info::{RouteInfo, operation_id};
-use super::schemas::of;
+use super::schemas::named;
 use super::{buying, example, parameters};
 use crate::response::failure::{Failure, Subject};
 use crate::service_kind::ServiceKind;
@@ -20,7 +20,7 @@ pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
     let id = "$response.body#/purchase/id";
     let taken = buying::taken(place.dialect).with_link(
         "purchase",
-        &operation_id("get", &place.in_v1("purchases/{id}")),
+        &operation_id("get", "/v1/purchases/{id}"),
         &[("path.id", id), ("query.wait_for", id)],
         "The purchase, once it is stored",
     );
@@ -29,7 +29,7 @@ pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
 
 /// `GET /v1/purchases`.
 pub(super) fn purchases(place: &RouteInfo<'_>) -> Operation {
-    let listed = ResponseDoc::json(StatusCode::OK, "A page of purchases", of::<PageBody>())
+    let listed = ResponseDoc::json(StatusCode::OK, "A page of purchases", named::<PageBody>())
         .with_example(Some(json!(PageBody::from(example::page()))))
         .with_header(PENDING.0, PENDING.1)
         .with_link(
@@ -49,7 +49,8 @@ pub(super) fn purchases(place: &RouteInfo<'_>) -> Operation {
 /// `GET /v1/purchases/{id}`.
 pub(super) fn purchase(place: &RouteInfo<'_>) -> Operation {
     let shown = example::purchase().map(|purchase| json!(PurchaseBody::from(purchase)));
-    let found = ResponseDoc::json(StatusCode::OK, "The purchase", of::<PurchaseBody>()).with_example(shown);
+    let found =
+        ResponseDoc::json(StatusCode::OK, "The purchase", named::<PurchaseBody>()).with_example(shown);
     let failures = vec![
         Failure::UnknownPurchase,
         Failure::NoRoute,
@@ -61,7 +62,7 @@ pub(super) fn purchase(place: &RouteInfo<'_>) -> Operation {
 /// `GET /v1/summary`.
 pub(super) fn summary(place: &RouteInfo<'_>) -> Operation {
     let counted =
-        ResponseDoc::json(StatusCode::OK, "The number of purchases and their sum", of::<SummaryBody>())
+        ResponseDoc::json(StatusCode::OK, "The number of purchases and their sum", named::<SummaryBody>())
             .with_example(Some(json!({"count": 1, "total_spent": 29.99})))
             .with_header(PENDING.0, PENDING.1);
     let neither = Failure::field("userid", "or username must be given, or everyone=true");
@@ -75,7 +76,7 @@ pub(super) fn summary(place: &RouteInfo<'_>) -> Operation {
 pub(super) fn totals(place: &RouteInfo<'_>) -> Operation {
     let day = json!({"from": "2026-03-01T00:00:00.000Z", "to": "2026-03-02T00:00:00.000Z", "count": 1, "total_spent": 29.99});
     let counted =
-        ResponseDoc::json(StatusCode::OK, "The periods with purchases, in order", of::<TotalsBody>())
+        ResponseDoc::json(StatusCode::OK, "The periods with purchases, in order", named::<TotalsBody>())
             .with_example(Some(json!({"buckets": [day]})))
             .with_header(PENDING.0, PENDING.1);
     let long = "must be longer, or the range shorter: more than 1,000 periods have purchases";

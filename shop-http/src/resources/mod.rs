@@ -10,5 +10,6 @@ mod listing_stream;
 pub(crate) mod metrics;
 pub(crate) mod orders;
 pub(crate) mod page;
+pub(crate) mod problems;
 pub(crate) mod users;
 pub(crate) mod v1_purchases;

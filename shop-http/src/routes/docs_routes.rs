@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::openapi;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+
+use crate::dialect::RequestDialect;
 #[cfg(feature = "docs")]
 use crate::resources::docs;
-use crate::resources::docs::Document;
+use crate::resources::docs::Documents;
+use crate::response::Failure;
 use crate::routes::groups::RouteGroup;
 use crate::routes::mount::Mount;
 use crate::routes::path_router::{Routes, read};
@@ -16,21 +20,27 @@ pub(crate) fn with_docs(routes: Routes, service: &Arc<Service>) -> Routes {
     if !service.has(RouteGroup::Docs) {
         return routes;
     }
-    let (described, service) = (all(routes.clone(), Arc::default()), Arc::clone(service));
-    let write = move || openapi::document(&service, described.paths()).to_string().into();
-    all(routes, Arc::new(Document::new(write)))
+    let described = all(routes.clone(), Arc::default()).paths().into();
+    all(routes, Arc::new(Documents::new(service, &described)))
 }
 
-fn all(routes: Routes, document: Arc<Document>) -> Routes {
-    let json = move |mount: Mount| {
-        let json = document.json(&mount);
-        async { json }
+fn all(routes: Routes, documents: Arc<Documents>) -> Routes {
+    let native = Arc::clone(&documents);
+    let native = move |mount: Mount| {
+        let document = native.native(&mount);
+        async { document }
     };
-    let routes = routes.open("/openapi.json", read(json));
     #[cfg(feature = "docs")]
     let routes = routes
         .open("/docs", read(docs::page::page))
         .open("/docs/{file}", read(docs::page::file))
+        .open("/docs/compatibility", read(docs::page::compatibility))
         .open("/redoc", read(docs::page::redirected));
-    routes
+    let file = move |RequestDialect(dialect): RequestDialect,
+                     mount: Mount,
+                     path: Result<Path<String>, PathRejection>| {
+        let file = path.ok().and_then(|Path(name)| documents.compatibility(&name, &mount));
+        async { file.unwrap_or_else(|| Failure::NoRoute.respond(dialect)) }
+    };
+    routes.open("/openapi.json", read(native)).open("/docs/compatibility/{file}", read(file))
 }

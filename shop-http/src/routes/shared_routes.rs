@@ -6,7 +6,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::buy::Buying;
-use crate::resources::{batch, health, index, metrics, orders, page, users, v1_purchases};
+use crate::resources::{batch, health, index, metrics, orders, page, problems, users, v1_purchases};
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::routes::path_router::{Routes, in_context, read};
@@ -92,7 +92,9 @@ fn with_entities(routes: Routes, service: &Service) -> Routes {
         accounts =
             accounts.route("/orders", post(orders::post)).route("/orders/{order_id}", read(orders::get));
     }
-    let native = of_group(service, RouteGroup::V1, || Routes::new().nest("/v1", accounts.clone()));
+    let native = of_group(service, RouteGroup::V1, || {
+        Routes::new().nest("/v1", accounts.clone()).open("/problems/{name}", read(problems::get))
+    });
     routes.merge(of_group(service, RouteGroup::Dialects, || accounts.with_slashes())).merge(native)
 }
 

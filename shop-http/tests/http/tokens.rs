@@ -17,6 +17,7 @@ use shop_http::{Facing, Management, OrdersRole, RouterBuilder, UsersRole};
 
 use uuid::Uuid;
 
+use crate::document::{documents, operations};
 use crate::issuer::{Issuer, SigningKey};
 use crate::shop::{Answer, JSON, ask, purchase, request};
 
@@ -52,7 +53,8 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
     let is_by_name = (ingress.is_some() && prefix.is_none()) || path.starts_with("/buyList");
     let path = prefix.unwrap_or(path);
     match (method.as_str(), path) {
-        (_, "" | "/" | "/page/{name}" | "/openapi.json" | "/docs" | "/docs/{file}" | "/redoc") => Rule::Open,
+        (_, "" | "/" | "/page/{name}" | "/openapi.json" | "/redoc" | "/problems/{name}") => Rule::Open,
+        (_, path) if path.starts_with("/docs") => Rule::Open,
         (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
         (_, "/health") => Rule::Status,
         (_, "/metrics") => Rule::Scope("operate"),
@@ -117,7 +119,9 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         .replace("{who}", user)
         .replace("{user_id}", user)
         .replace("{order_id}", user)
+        .replace("/problems/{name}", "/problems/invalid")
         .replace("{name}", "page.css")
+        .replace("compatibility/{file}", "compatibility/default.json")
         .replace("{file}", "swagger-ui.css")
         .replace("{id}", &purchase(user, number).id.to_string());
     let listings = ["/v1/purchases", "/v1/summary", "/v1/totals"];
@@ -141,20 +145,20 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
     ask(app, request(method.clone(), &format!("{path}{query}"), &headers, body)).await
 }
 
-/// The routes of a service with what they require, from its document.
+/// The routes of a service with what they require, from its documents. The native API is also behind the prefixes of
+/// the ingress.
 async fn documented(app: &Router) -> Vec<(Method, String, Value)> {
-    let document = ask(app, request(Method::GET, "/openapi.json", &[], Body::empty())).await.json();
     let mut routes = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            routes.push((
-                method.to_uppercase().parse().unwrap(),
-                path.clone(),
-                operation["security"].clone(),
-            ));
+    for (path, method, operation) in operations(app).await {
+        let is_native = path.starts_with("/v1/");
+        let prefixes = ["", "/scalable-shop-cm-server", "/scalable-shop-cm-api"];
+        for prefix in prefixes.into_iter().take(if is_native { 3 } else { 1 }) {
+            routes.push((method.parse().unwrap(), format!("{prefix}{path}"), operation["security"].clone()));
         }
     }
-    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    for document in documents(app).await {
+        assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    }
     assert!(routes.len() > 40, "{routes:?}");
     routes
 }
