@@ -1,6 +1,7 @@
 // The access key: a token or an API key, for a service that authenticates requests. It is kept until the tab is closed.
 
 import { byId, say } from "./elements.js";
+import { subjectOf } from "./identity.js";
 
 const KEPT = "access-key";
 
@@ -16,6 +17,9 @@ function kept() {
 export function authorization() {
   return kept() === null ? {} : { authorization: `Bearer ${kept()}` };
 }
+
+/** The user ID that the token names, if it is one. */
+export const subject = () => subjectOf(kept() ?? "");
 
 /** Asks for a key; `problem` says what is wrong with the present one. */
 export function askForKey(problem = "") {

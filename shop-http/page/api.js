@@ -3,9 +3,6 @@
 import { askForKey, authorization } from "./access.js";
 import { asJson, parseExact } from "./exact.js";
 
-/** Selects the purchases of all users. Only management has them. */
-export const EVERYONE = { everyone: true };
-
 /** Where the paths are, relative to the page: below it, where it has no slash at its end. */
 const FOLDER = location.pathname.endsWith("/") ? "" : `./${location.pathname.split("/").at(-1)}/`;
 const TIMEOUT = 20_000;
@@ -26,19 +23,28 @@ export class Refusal extends Error {
   }
 }
 
-async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
-  let response, text;
+/** Sends a request and reads its answer; without a `timeout` it may take as long as it takes. */
+async function exchange(path, { timeout, ...options }, read) {
   try {
-    response = await fetch(path.startsWith("/") ? path : FOLDER + path, {
+    const response = await fetch(path.startsWith("/") ? path : FOLDER + path, {
       ...options,
       headers: { accept: "application/json", ...authorization(), ...options.headers },
       cache: "no-store",
-      signal: AbortSignal.timeout(timeout),
+      signal: timeout && AbortSignal.timeout(timeout),
     });
-    text = await response.text();
+    return { response, content: await read(response) };
   } catch {
     throw new Refusal("The service cannot be reached.");
   }
+}
+
+async function ask(path, options) {
+  const { response, content } = await exchange(path, { timeout: TIMEOUT, ...options }, (response) => response.text());
+  return { response, body: bodyOf(response, content) };
+}
+
+/** The body of an answer as JSON. Without a valid key, one is asked for. */
+function bodyOf(response, text) {
   let body;
   try {
     body = parseExact(text);
@@ -46,15 +52,19 @@ async function ask(path, { timeout = TIMEOUT, ...options } = {}) {
     body = {};
   }
   if (response.status === 401) askForKey(problemsOf(body)[0]?.text ?? body.detail ?? body.error ?? body.message);
-  return { response, body };
+  return body;
 }
 
 /** The same, for a successful response. */
 async function askFor(path, options) {
   const { response, body } = await ask(path, options);
-  if (response.ok) return { body, isPending: response.headers.has("x-purchase-pending") };
+  if (!response.ok) throw refusalOf(response, body);
+  return { body, isPending: response.headers.has("x-purchase-pending") };
+}
+
+function refusalOf(response, body) {
   const problems = problemsOf(body);
-  throw new Refusal(problems[0]?.text ?? body.detail ?? body.title ?? `The service answered ${response.status}.`, {
+  return new Refusal(problems[0]?.text ?? body.detail ?? body.title ?? `The service answered ${response.status}.`, {
     status: response.status,
     problems,
     outcome: body.outcome,
@@ -63,11 +73,9 @@ async function askFor(path, options) {
 }
 
 /** The errors of members in an error response. */
-function problemsOf({ field, detail, errors }) {
-  const placed = (errors ?? []).filter(({ pointer }) => pointer !== undefined);
-  if (placed.length > 0) return placed.map(({ pointer, detail }) => ({ member: pointer.split("/").at(-1), text: detail }));
-  if (Array.isArray(detail)) return detail.map(({ loc, msg }) => ({ member: loc.at(-1), text: msg }));
-  return field === undefined ? [] : [{ member: field, text: detail }];
+function problemsOf({ errors = [] }) {
+  const placed = errors.filter(({ pointer }) => pointer !== undefined);
+  return placed.map(({ pointer, detail }) => ({ member: pointer.split("/").at(-1), text: detail }));
 }
 
 /** Sends `content`. Repeated with the same key, it is recorded once. */
@@ -81,32 +89,21 @@ async function record(path, content, key) {
   return body;
 }
 
-/** A fresh UUID of version 7. `crypto.randomUUID` is there with HTTPS only. */
-export function freshKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  const time = BigInt(Date.now());
-  for (let index = 0; index < 6; index++) bytes[index] = Number((time >> BigInt(40 - 8 * index)) & 255n);
-  bytes[6] = (bytes[6] & 0x0f) | 0x70;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-}
-
 /** Buys: `{username, userid, price}`. */
 export async function buy(purchase, key) {
   return (await record("v1/purchases", { ...purchase, price: asJson(purchase.price) }, key)).purchase;
 }
 
-/** A page of `whose` purchases, the newest first: `{items, next, isPending}`. */
-export async function page(whose, { limit, cursor, waitFor, wait }) {
-  const asked = { ...whose, limit, cursor, wait_for: waitFor, wait: waitFor && wait };
+/** A page of `whose` purchases from and to these times, the newest first: `{items, next, isPending}`. */
+export async function page(whose, { limit, cursor, waitFor, wait, from, to }) {
+  const asked = { ...whose, from, to, limit, cursor, wait_for: waitFor, wait: waitFor && wait };
   const { body, isPending } = await askFor(`v1/purchases?${query(asked)}`);
   return { ...body, isPending };
 }
 
-/** `{count, total_spent}` of a user. */
-export async function summary(whose, { waitFor, wait } = {}) {
-  return (await askFor(`v1/summary?${query({ ...whose, wait_for: waitFor, wait: waitFor && wait })}`)).body;
+/** What was spent per day or month, in the order of time: `[{from, to, count, total_spent}]`. */
+export async function totals(whose, { from, to, per, zone }) {
+  return (await askFor(`v1/totals?${query({ ...whose, from, to, per, zone })}`)).body.buckets;
 }
 
 /** Where `/health` is: the prefixes of the replaced systems lead to the pages, but not to it. */
@@ -125,6 +122,14 @@ export async function health() {
   return body;
 }
 
+/** The text of `/metrics`. */
+export async function metrics() {
+  const path = `${healthPath.slice(0, healthPath.indexOf("health"))}metrics`;
+  const { response, content } = await exchange(path, { timeout: TIMEOUT, headers: { accept: "text/plain" } }, (response) => response.text());
+  if (!response.ok) throw refusalOf(response, bodyOf(response, content));
+  return content;
+}
+
 /** The paths that the service has, without a prefix. */
 export async function paths() {
   // The list is where the page is.
@@ -136,27 +141,27 @@ export async function paths() {
 
 /** Registers a user: `{email, name}`. */
 export function register(user, key) {
-  return record("users", user, key);
+  return record("v1/users", user, key);
 }
 
 /** The user of this number: `{id, email, name}`. */
 export async function user(id) {
-  return (await askFor(`users/${id}`)).body;
+  return (await askFor(`v1/users/${id}`)).body;
 }
 
 /** The numbers of the orders that a user is known to have placed, the first 1,000. */
 export async function ordersOf(user) {
-  return (await askFor(`users/${user}/orders`)).body.orders;
+  return (await askFor(`v1/users/${user}/orders`)).body.orders;
 }
 
 /** Places an order: `{user_id, product, quantity, total_price}`. */
 export function place(order, key) {
-  return record("orders", order, key);
+  return record("v1/orders", order, key);
 }
 
 /** The order of this number: `{id, user_id, product, quantity, total_price}`. */
 export async function order(id) {
-  return (await askFor(`orders/${id}`)).body;
+  return (await askFor(`v1/orders/${id}`)).body;
 }
 
 function query(parameters) {

@@ -9,9 +9,33 @@ export function parseExact(text) {
   return JSON.parse(text.replace(STRING_OR_NUMBER, (token) => (token.startsWith('"') ? token : `"${token}"`)));
 }
 
-/** Whether this can be the text of a price. The service decides. */
-export function isDecimal(text) {
-  return /^\d+(\.\d+)?$|^\.\d+$/.test(text);
+/** How numbers are written in the language of the browser. */
+const LOCAL = marksOf();
+
+/** The marks between digits in a language: `{group, decimal}`. */
+export function marksOf(language) {
+  const parts = new Intl.NumberFormat(language, { numberingSystem: "latn", useGrouping: "always" }).formatToParts(1234567.8);
+  const mark = (type) => parts.find((part) => part.type === type)?.value ?? "";
+  return { group: mark("group"), decimal: mark("decimal") };
+}
+
+/**
+ * The amount that a person has entered, as a JSON number is written: `{amount}`, or `{problem}`. A comma and a point are
+ * both taken for the decimal mark, unless the same text is one of thousands in the language.
+ */
+export function readAmount(text, { group } = LOCAL) {
+  const entered = text.trim().replace(/(?<=\d)[\s'’](?=\d{3}(?!\d))/g, "");
+  if (entered === "") return { problem: "Enter an amount, such as 29.99." };
+  const [, before, mark, after] = /^(\d{1,3})([.,])(\d{3})$/.exec(entered) ?? [];
+  if (mark !== undefined && mark === group) {
+    const other = mark === "." ? "," : ".";
+    return { problem: `Is this ${before}${after} or ${before}${other}${after}? Enter it without a mark for thousands.` };
+  }
+  const plain = /^(?<whole>\d*)(?:[.,](?<decimals>\d+))?$/;
+  const inThousands = /^(?<whole>\d{1,3}(?<mark>[.,])\d{3}(?:\k<mark>\d{3})*)(?:(?!\k<mark>)[.,](?<decimals>\d+))?$/;
+  const { whole, decimals } = (plain.exec(entered) ?? inThousands.exec(entered))?.groups ?? {};
+  if (whole === undefined) return { problem: "Enter the amount as a number, such as 29.99." };
+  return { amount: asJson(whole.replace(/[.,]/g, "") + (decimals === undefined ? "" : `.${decimals}`)) };
 }
 
 /** `text`, which is a decimal, as a JSON number is written: `0.5` for `.5`, and `5` for `05`. */
@@ -28,14 +52,16 @@ export function sum(texts) {
   return scale === 0 ? digits : `${digits.slice(0, -scale)}.${digits.slice(-scale)}`;
 }
 
-/** A decimal for people: the same digits, those before the point in groups of three, at least two behind it. */
-export function forPeople(text) {
-  if (!/^-?\d+(\.\d+)?$/.test(text)) return text;
-  const [whole, decimals = ""] = text.split(".");
-  return `${grouped(whole)}.${decimals.padEnd(2, "0")}`;
+/** A decimal for people: the same digits in the way of their language, at least two of them behind the mark. */
+export function forPeople(text, language) {
+  const [, sign, whole, decimals = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? [];
+  if (whole === undefined) return String(text);
+  const { decimal } = language === undefined ? LOCAL : marksOf(language);
+  return `${sign}${grouped(whole, language)}${decimal}${decimals.padEnd(2, "0")}`;
 }
 
-/** A whole number for people: with spaces that do not break, which in no language are a point. */
-export function grouped(text) {
-  return String(text).replace(/\B(?=(\d{3})+$)/g, "\u00a0");
+/** A whole number for people. */
+export function grouped(text, language) {
+  if (!/^-?\d+$/.test(text)) return String(text);
+  return new Intl.NumberFormat(language, { numberingSystem: "latn" }).format(BigInt(text));
 }

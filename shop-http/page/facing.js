@@ -1,33 +1,101 @@
-// The page of facing: buy, and see what was bought; users and orders.
+// The page of facing, for a customer: buy, and see what was bought.
 
-import { setUpAccess } from "./access.js";
-import { setUpAccounts } from "./accounts.js";
-import { Refusal, health } from "./api.js";
-import { setUpBuying } from "./buying.js";
-import { byId, repeatedly, say } from "./elements.js";
-import { Ledger } from "./ledger.js";
+import { setUpAccess, subject } from "./access.js";
+import { useAddress } from "./address.js";
+import { Refusal, buy, health } from "./api.js";
+import { forPeople, readAmount } from "./exact.js";
+import { keepIdentity, keptIdentity } from "./identity.js";
+import { html, render, useEffect, useRef, useState } from "./preact.js";
+import { Purchases } from "./purchases.js";
+import { Field, RecordingForm } from "./recording.js";
+
+const CHECK_INTERVAL = 10_000;
+const PRICE = {
+  id: "price", member: "price", label: "Price", class: "figures", inputmode: "decimal", placeholder: forPeople("0"), required: true,
+  read: (text) => {
+    const { amount, problem } = readAmount(text);
+    return { value: amount, problem };
+  },
+};
+
+function Customer() {
+  const [identity, setIdentity] = useState(knownIdentity);
+  const [service, checkService] = useService();
+  const [address] = useAddress();
+  const [bought, setBought] = useState([]);
+  const change = (identity) => {
+    keepIdentity(identity);
+    setBought([]);
+    setIdentity(identity);
+  };
+  const onRecorded = (purchase) => {
+    setBought((bought) => [purchase, ...bought]);
+    return `Bought for ${forPeople(purchase.price)}, and recorded.`;
+  };
+  if (!identity) return html`${service}<${Identify} onIdentified=${change} />`;
+  const { userid, username } = identity;
+  return html`${service}<div class="purchases">
+    <section class="slip" aria-labelledby="buy-title">
+      <h2 id="buy-title">Buy</h2>
+      <p class="me">As <b id="me">${username}</b> <small>${userid}</small> <button type="button" class="link" id="change" onClick=${() => change(null)}>Change</button></p>
+      <${RecordingForm} id="buy" thing="purchase" fields=${[PRICE]} fixed=${identity} button="Buy" send=${buy} onRecorded=${onRecorded} onFailure=${checkService} />
+    </section>
+    <section class="ledger" aria-labelledby="ledger-title">
+      <h2 id="ledger-title">My purchases</h2>
+      <${Purchases} whose=${{ userid }} view="purchases" params=${address.params} bought=${bought} />
+    </section>
+  </div>`;
+}
+
+/** The identity that is kept, unless it is not that of the token. */
+function knownIdentity() {
+  const kept = keptIdentity();
+  return [undefined, kept?.userid].includes(subject()) ? kept : null;
+}
+
+/** Asks who the customer is. The token of a customer says the user ID. */
+function Identify({ onIdentified }) {
+  const [problems, setProblems] = useState({});
+  const form = useRef(null);
+  const submit = (event) => {
+    event.preventDefault();
+    const [userid, username] = ["userid", "username"].map((name) => form.current.elements[name].value.trim());
+    const problems = { userid: userid === "" && "Enter your user ID.", username: username === "" && "Enter your name." };
+    setProblems(problems);
+    if (userid && username) onIdentified({ userid, username });
+    else form.current.elements[userid ? "username" : "userid"].focus();
+  };
+  return html`<section class="slip identify" aria-labelledby="identify-title">
+    <h2 id="identify-title">Who are you?</h2>
+    <form id="identify" ref=${form} class="recording" novalidate onSubmit=${submit}>
+      <${Field} id="userid" member="userid" label="User ID" autocomplete="username" autocapitalize="none" spellcheck="false" required maxlength="128" value=${subject()} readonly=${subject() !== undefined} problem=${problems.userid} />
+      <${Field} id="username" member="username" label="Name" autocomplete="name" required maxlength="256" problem=${problems.username} />
+      <button type="submit" id="identify-button">Continue</button>
+    </form>
+  </section>`;
+}
+
+/** A notice while the service does not accept purchases, and a function that asks for that at once. */
+function useService() {
+  const [problem, setProblem] = useState("");
+  const check = async () => {
+    try {
+      // Without the scope `operate`, there is only the status of the process.
+      const { kafkaReady } = await health();
+      setProblem(kafkaReady === false ? "Purchases are not accepted at the moment." : "");
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      // An edge that does not publish `/health` says nothing of the service.
+      setProblem([401, 403, 404].includes(error.status) ? "" : "The service is unavailable.");
+    }
+  };
+  useEffect(() => {
+    check();
+    const timer = setInterval(() => document.hidden || check(), CHECK_INTERVAL);
+    return () => clearInterval(timer);
+  }, []);
+  return [html`<p class="notice bad" id="service" role="alert" hidden=${!problem}>${problem}</p>`, check];
+}
 
 setUpAccess();
-const ledger = new Ledger({ showsEveryone: false });
-const checkState = repeatedly(10_000, async () => {
-  try {
-    const { kafkaReady, status } = await health();
-    // Without the scope `operate`, there is only the status of the process.
-    if (kafkaReady === undefined) showState("unknown", "");
-    else if (!kafkaReady) showState("bad", "Purchases are not accepted at the moment");
-    else if (status === "degraded") showState("partly", "Accepting purchases; service degraded");
-    else showState("good", "Accepting purchases");
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    // An edge that does not publish `/health` says nothing of the service.
-    if ([401, 403, 404].includes(error.status)) showState("unknown", "");
-    else showState("bad", "Service unavailable");
-  }
-});
-setUpBuying((purchase) => ledger.bought(purchase), checkState);
-setUpAccounts();
-
-function showState(state, text) {
-  byId("state").dataset.state = state;
-  say(byId("state"), text);
-}
+render(html`<${Customer} />`, document.querySelector("main"));

@@ -36,25 +36,40 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// The files that the documents load.
-static ASSETS: [File; 15] = [
+static ASSETS: [File; 25] = [
     file!("access.js", SCRIPT),
-    file!("accounts.js", SCRIPT),
+    file!("address.js", SCRIPT),
+    file!("anypurchases.js", SCRIPT),
     file!("api.js", SCRIPT),
-    file!("buying.js", SCRIPT),
-    file!("chart.js", SCRIPT),
+    file!("attempt.js", SCRIPT),
+    file!("bars.js", SCRIPT),
     file!("elements.js", SCRIPT),
+    file!("entities.js", SCRIPT),
     file!("exact.js", SCRIPT),
     file!("facing.js", SCRIPT),
-    file!("form.js", SCRIPT),
+    file!("health.js", SCRIPT),
+    file!("history.js", SCRIPT),
     file!("icon.svg", "image/svg+xml"),
-    file!("ledger.js", SCRIPT),
-    file!("listing.js", SCRIPT),
+    file!("identity.js", SCRIPT),
+    file!("loaded.js", SCRIPT),
     file!("management.js", SCRIPT),
+    file!("metrics.js", SCRIPT),
+    file!("overview.js", SCRIPT),
     file!("page.css", "text/css; charset=utf-8"),
-    file!("pipeline.js", SCRIPT),
+    file!("preact.js", SCRIPT),
+    file!("purchases.js", SCRIPT),
+    file!("ranges.js", SCRIPT),
+    file!("recording.js", SCRIPT),
+    file!("state.js", SCRIPT),
+    file!("words.js", SCRIPT),
 ];
-static FACING: File = file!("facing.html", DOCUMENT);
-static MANAGEMENT: File = file!("management.html", DOCUMENT);
+const FACING: &str = include_str!("../../page/facing.html");
+const MANAGEMENT: &str = include_str!("../../page/management.html");
+
+/// Where the runbooks are in the repository, as management's document names it.
+const RUNBOOKS: &str = "docs/operations.md";
+/// The end of the placeholder that a release replaces by its repository.
+const NO_REPOSITORY: &str = "/OWNER/REPOSITORY";
 
 /// Own files only, and no inline scripts: text of users stays text. Forms are sent by script only, so none is submitted
 /// before the script is loaded.
@@ -78,27 +93,35 @@ pub(crate) fn asset_names() -> impl Iterator<Item = &'static str> {
 
 /// The page of a service, for a browser.
 pub(crate) fn document(role: ServiceKind, request: &HeaderMap) -> Response {
-    document_of(role).answer(request)
+    respond(DOCUMENT, document_of(role), request)
 }
 
 /// The page at a path that ends with the segment `folder` and not with a slash: its links lead below this segment.
 pub(crate) fn document_above(role: ServiceKind, folder: &str, request: &HeaderMap) -> Response {
     // With the dot, a segment with a colon is not a scheme.
     let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
-    let links = ["href", "src", "data-path"].map(|name| format!(" {name}=\""));
-    let content = links.iter().fold(document_of(role).content.to_owned(), |content, link| {
-        content
-            .replace(link, &format!("{link}{folder}/"))
-            .replace(&format!("{link}{folder}/#"), &format!("{link}#"))
-    });
+    let links = ["href", "src"].map(|name| format!(" {name}=\""));
+    let content = document_of(role).into_owned();
+    let content =
+        links.iter().fold(content, |content, link| content.replace(link, &format!("{link}{folder}/")));
     respond(DOCUMENT, content.into(), request)
 }
 
-const fn document_of(role: ServiceKind) -> &'static File {
+fn document_of(role: ServiceKind) -> Cow<'static, str> {
     match role {
-        ServiceKind::Facing => &FACING,
-        ServiceKind::Management => &MANAGEMENT,
+        ServiceKind::Facing => FACING.into(),
+        ServiceKind::Management => with_runbooks(MANAGEMENT, env!("CARGO_PKG_REPOSITORY")),
     }
+}
+
+/// The document with the address of the runbooks of this version in `repository`. Only a release has one: otherwise the
+/// document names their place in the checkout.
+fn with_runbooks(document: &'static str, repository: &str) -> Cow<'static, str> {
+    if repository.is_empty() || repository.ends_with(NO_REPOSITORY) {
+        return document.into();
+    }
+    let address = format!("{repository}/blob/v{}/{RUNBOOKS}", env!("CARGO_PKG_VERSION"));
+    document.replace(&format!("\"{RUNBOOKS}\""), &format!("\"{address}\"")).into()
 }
 
 /// `GET /page/{name}`: a file of the page.
@@ -154,4 +177,22 @@ fn weight_of(range: &str, wanted: &str) -> Option<f32> {
     let is_wanted = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
     let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
     is_wanted.then(|| weight.map_or(1.0, |weight| weight.parse().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_links_to_the_runbooks_of_its_version() {
+        let names = |document: &str, place: &str| {
+            document.contains(&format!("name=\"runbooks\" content=\"{place}\""))
+        };
+        for repository in ["", "https://github.com/OWNER/REPOSITORY"] {
+            assert!(names(&with_runbooks(MANAGEMENT, repository), RUNBOOKS), "{repository}");
+        }
+        let released = with_runbooks(MANAGEMENT, "https://example.org/shop");
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(names(&released, &format!("https://example.org/shop/blob/v{version}/docs/operations.md")));
+    }
 }

@@ -52,13 +52,10 @@ async fn the_page_is_at_the_prefix_with_and_without_a_slash() {
             .into_iter()
             .flat_map(|name| answer.text.split(name).skip(1).filter_map(|rest| rest.split('"').next()))
             .collect();
-        assert!(links.contains(&"#ledger") && links.len() >= 4, "{links:?}");
-        for link in links.into_iter().filter(|link| !link.starts_with('#')) {
+        assert!(links.len() >= 4, "{links:?}");
+        for link in links {
             assert_eq!(get(router, &resolved(path, link)).await.status, StatusCode::OK, "{path} {link}");
         }
-        let (_, data) = answer.text.split_once("data-path=\"").unwrap();
-        let listing = resolved(path, data.split('"').next().unwrap());
-        assert_eq!(listing, "/shop/getAllUserBuys/");
         let known = [("accept", "text/html"), ("if-none-match", answer.header("etag").unwrap())];
         let again = ask(router, request(Method::GET, path, &known, Body::empty())).await;
         assert_eq!(again.status, StatusCode::NOT_MODIFIED, "{path}");

@@ -1,7 +1,7 @@
 //! The access key on the pages of services that authenticate requests.
 
 use super::driver::Browser;
-use super::rows;
+use super::{buy_for, identify, open_as, rows, state};
 use crate::process::{Binary, Process, until};
 
 /// The keys `secret` and `operator`, by `printf %s KEY | sha256sum`.
@@ -26,30 +26,33 @@ async fn a_key_is_used_until_it_is_forgotten() {
     let with_keys = [("SHOP_API_KEYS_FILE", keys.to_str().unwrap())];
     let data = folder.path().join("data");
     let facing = Process::start(Binary::Facing, &data, &with_keys).await;
-    browser.open(&facing.path("/")).await;
+    open_as(&browser, &facing, "u1", "ada").await;
     until("ask for a key", async || browser.text("access").await.contains("Access key")).await;
 
     enter(&browser, "guess").await;
-    browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", "5")]).await;
-    browser.click("buy-button").await;
     browser.shows("access-problem", "The token is unknown").await;
 
     enter(&browser, "secret").await;
-    browser.fill(&[("username", "ada"), ("userid", "u1"), ("price", "5")]).await;
-    browser.click("buy-button").await;
+    buy_for(&browser, "5").await;
     browser.shows("buy-answer", "Bought for 5.00, and recorded.").await;
     browser.shows("count", "1").await;
-    browser.fill(&[("userid", "u2"), ("price", "5")]).await;
-    browser.click("buy-button").await;
+    browser.click("change").await;
+    identify(&browser, "u2", "ada").await;
+    until("fail", async || state(&browser).await == "failed").await;
+    assert!(browser.texts("#list .notice").await.concat().contains("purchases:read:any"));
+    buy_for(&browser, "5").await;
     browser.shows("buy-problem", "The scope purchases:write:any is required.").await;
 
     let management = Process::start(Binary::Management, &data, &with_keys).await;
-    browser.open(&management.path("/")).await;
-    until("require the scope", async || browser.text("problems").await.contains("scope operate")).await;
+    browser.open(&management.path("/#purchases")).await;
+    let problem = async || browser.texts("main .notice.bad").await.concat();
+    until("ask for a key", async || problem().await.contains("Authentication is required")).await;
     enter(&browser, "operator").await;
     browser.shows("state", "Healthy").await;
     until("list all users", async || rows(&browser).await == 1).await;
     browser.click("access-forget").await;
-    until("forget it", async || browser.text("problems").await.contains("scope operate")).await;
+    until("forget it", async || problem().await.contains("Authentication is required")).await;
+    browser.open(&management.path("/#overview")).await;
+    until("require the scope", async || problem().await.contains("scope operate")).await;
     browser.end().await;
 }

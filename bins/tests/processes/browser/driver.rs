@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shop_core::conformance::skip;
 use thirtyfour::prelude::*;
 use thirtyfour::{BrowserLogEntry, ChromeCapabilities, ChromiumLikeCapabilities, LoggingPrefsLogLevel};
@@ -53,6 +53,13 @@ impl Browser {
         self.driver.goto(url).await.unwrap();
     }
 
+    /// Gives the page this size, which may be less than the least one of a window.
+    pub(super) async fn set_size(&self, width: u32, height: u32) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", size).await.unwrap();
+        assert_eq!(self.run("return innerWidth").await, json!(width));
+    }
+
     /// The one element with this id.
     pub(super) async fn by_id(&self, id: &str) -> WebElement {
         self.driver.find(By::Id(id)).await.unwrap_or_else(|error| panic!("{id}: {error}"))
@@ -63,10 +70,16 @@ impl Browser {
         self.by_id(id).await.text().await.unwrap()
     }
 
+    /// The same if it is there now.
+    async fn shown(&self, id: &str) -> Option<String> {
+        self.driver.find(By::Id(id)).await.ok()?.text().await.ok()
+    }
+
     /// Waits until the element shows `text`, with spaces that do not break as spaces.
     pub(super) async fn shows(&self, id: &str, text: &str) {
         let what = format!("show {text:?} in {id}");
-        until(&what, async || self.text(id).await.replace('\u{a0}', " ") == text).await;
+        until(&what, async || self.shown(id).await.is_some_and(|shown| shown.replace('\u{a0}', " ") == text))
+            .await;
     }
 
     /// Fills in inputs, whatever was in them.
@@ -138,11 +151,23 @@ impl Browser {
             let event: Value = serde_json::from_str(&entry.message).unwrap();
             if event["message"]["method"] == "Network.requestWillBeSent" {
                 let url = event["message"]["params"]["request"]["url"].as_str().unwrap();
-                assert!(url.starts_with(&format!("{origin}/")), "{url}");
+                // The browser's own pictures, such as that of a field for a day.
+                assert!(url.starts_with(&format!("{origin}/")) || url.starts_with("data:"), "{url}");
                 asked += 1;
             }
         }
         assert!(asked > 0, "requests are logged");
+    }
+
+    /// Checks the page by axe-core, the path of whose script `SHOP_TEST_AXE` names.
+    #[expect(clippy::disallowed_methods, reason = "tests are told so what is there")]
+    pub(super) async fn is_accessible(&self) {
+        let Ok(path) = std::env::var("SHOP_TEST_AXE") else {
+            return skip("axe", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), "there is no axe-core");
+        };
+        self.run(&std::fs::read_to_string(path).unwrap()).await;
+        let check = "return axe.run().then(({ violations, passes }) => [passes.length > 0, violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])])";
+        assert_eq!(self.run(check).await, json!([true, []]));
     }
 
     pub(super) async fn end(self) {

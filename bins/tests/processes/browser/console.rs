@@ -1,0 +1,146 @@
+//! The views of management's page.
+
+use serde_json::json;
+use thirtyfour::By;
+
+use super::driver::Browser;
+use super::states::{hold, texts};
+use super::{rows, state};
+use crate::process::{Binary, Process, buy, get, until};
+use crate::verify::append;
+
+const LISTING: &str = "/v1/purchases";
+const PIPELINE: &str = "return document.getElementById('pipeline').dataset.state";
+
+async fn problems(browser: &Browser) -> String {
+    browser.texts("main .notice.bad").await.concat()
+}
+
+/// Goes to a view by its link.
+async fn go(browser: &Browser, view: &str) {
+    browser.driver.find(By::LinkText(view)).await.unwrap().click().await.unwrap();
+    until("show the view", async || browser.texts("h2.title").await == [view]).await;
+}
+
+#[tokio::test]
+async fn the_overview_follows_the_pipeline() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    // So that management carries all of it.
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    for number in 0..3 {
+        let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}.10}}"#);
+        assert_eq!(buy(&facing, &body).await.0, 201);
+    }
+    browser.open(&management.path("/")).await;
+    browser.shows("state", "Healthy").await;
+    browser.shows("inserted", "3").await;
+    browser.shows("dead-letters", "0").await;
+    browser.shows("lag", "0").await;
+    browser.shows("users-phase", "running").await;
+    browser.shows("orders-outbox", "0").await;
+    until("report how fresh it is", async || browser.text("freshness").await.ends_with("s")).await;
+    until("list the topics", async || {
+        browser.texts("#topics tbody td.who").await.contains(&"purchases".to_owned())
+    })
+    .await;
+
+    append(folder.path(), "poison").await;
+    browser.shows("dead-letters", "1").await;
+    browser.shows("state", "Degraded").await;
+    assert!(problems(&browser).await.starts_with("Dead letters to be replayed or discarded: 1."));
+    assert!(problems(&browser).await.contains("docs/operations.md#shopdeadletterswaiting"));
+    assert_eq!(get(&management.path("/health")).await.1["ingest"]["dead_lettered"], 1);
+    browser.was_quiet(&management.url).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn views_are_loading_old_failed_or_empty() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    browser.open(&management.path("/")).await;
+    browser.shows("state", "Healthy").await;
+    assert_eq!(browser.run(PIPELINE).await, json!("shown"));
+    hold(&browser, "v1/").await;
+    go(&browser, "Purchases").await;
+    until("load", async || state(&browser).await == "loading").await;
+    assert_eq!(texts(&browser).await, (String::new(), "Loading…".to_owned()));
+    browser.run("window.release()").await;
+    until("be empty", async || state(&browser).await == "empty").await;
+    let nothing = (String::new(), "No purchases in this range. Show all time".to_owned());
+    assert_eq!(texts(&browser).await, nothing);
+
+    // What is shown stays in an outage, and is said to be old.
+    go(&browser, "Overview").await;
+    let away = "window.real = window.fetch; window.fetch = async () => { throw new TypeError('away'); }";
+    browser.run(away).await;
+    browser.shows("state", "Unavailable").await;
+    let old = "The state of the service may be out of date: The service cannot be reached. Trying again…";
+    until("be old", async || problems(&browser).await.contains(old)).await;
+    assert_eq!(browser.run(PIPELINE).await, json!("shown"));
+    // What was not shown is not known, and is asked for again when the outage is over.
+    go(&browser, "Purchases").await;
+    until("fail", async || state(&browser).await == "failed").await;
+    let failed = "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
+    assert_eq!(texts(&browser).await, (failed, String::new()));
+    browser.run("window.fetch = window.real").await;
+    until("be empty", async || state(&browser).await == "empty").await;
+    assert_eq!(texts(&browser).await, nothing);
+    browser.shows("state", "Healthy").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn purchases_of_everybody_and_of_one_have_addresses() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    for number in 0..30 {
+        let body = format!(r#"{{"username":"ada","userid":"u{}","price":{number}.10}}"#, number % 2);
+        assert_eq!(buy(&facing, &body).await.0, 201);
+    }
+    browser.open(&management.path("/")).await;
+    browser.shows("inserted", "30").await;
+    go(&browser, "Purchases").await;
+    browser.shows("count", "30").await;
+    browser.shows("total", "438.00").await;
+    assert_eq!(rows(&browser).await, 25);
+    browser.click("more").await;
+    until("list them all", async || rows(&browser).await == 30).await;
+    assert!(browser.texts("#more").await.is_empty());
+
+    // What is read does not move, and each request is for the newest one alone.
+    let noted = browser.texts("#purchases tr").await;
+    assert_eq!(buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#).await.0, 201);
+    until("offer the new one", async || browser.texts("#newest").await.len() == 1).await;
+    assert_eq!(browser.texts("#purchases tr").await, noted);
+    let asked = browser.requests(LISTING).await;
+    assert!(asked.iter().all(|query| query.starts_with("?everyone=true&")), "{asked:?}");
+    assert!(asked.iter().all(|query| query.contains("&limit=25") || query.contains("&limit=1")), "{asked:?}");
+    browser.click("newest").await;
+    browser.shows("count", "31").await;
+    assert_eq!(browser.texts("#purchases .name").await[0], "kim");
+
+    // One user, and all of a name.
+    browser.fill(&[("who", "u1\n")]).await;
+    until("show the user", async || browser.texts("#whose").await == ["User u1"]).await;
+    browser.shows("count", "15").await;
+    browser.run("const by = document.getElementById('by'); by.value = 'username'; by.dispatchEvent(new Event('change', { bubbles: true }))").await;
+    browser.fill(&[("who", "ada\n")]).await;
+    until("show the name", async || browser.texts("#whose").await == ["All users named ada"]).await;
+    browser.shows("count", "30").await;
+    browser.driver.refresh().await.unwrap();
+    browser.shows("count", "30").await;
+    browser.driver.back().await.unwrap();
+    browser.shows("count", "15").await;
+    browser.driver.back().await.unwrap();
+    browser.shows("count", "31").await;
+    browser.driver.back().await.unwrap();
+    until("be back", async || browser.texts("h2.title").await == ["Overview"]).await;
+    browser.was_quiet(&management.url).await;
+    browser.end().await;
+}

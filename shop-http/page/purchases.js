@@ -1,0 +1,128 @@
+// Purchases of a user, of a name or of everybody in a range: their number and sum, bars and rows.
+
+import { page, totals } from "./api.js";
+import { addressOf } from "./address.js";
+import { Bars } from "./bars.js";
+import { forPeople, grouped, sum } from "./exact.js";
+import { Loaded, useLoaded } from "./loaded.js";
+import { html, useEffect, useRef } from "./preact.js";
+import { PRESETS, boundsOf, rangeOf, zoneOf } from "./ranges.js";
+import { counted, dayInWords, timeInWords } from "./words.js";
+
+/** The number of purchases that are shown at first, and that each "More" adds. */
+const LIMIT = 25;
+/** How long the service waits with an answer until the purchase that was bought here is in it, in seconds. */
+const WAIT = 10;
+const POLL_INTERVAL = 4000;
+
+/**
+ * `whose` selects them; `params` are those of the address of `view`, in which the range is. `bought` are purchases that
+ * this page has recorded, the newest first.
+ */
+export function Purchases({ whose, view, params, showsUser, bought = [] }) {
+  const offset = -new Date().getTimezoneOffset();
+  const range = rangeOf(params, new Date(), offset);
+  const bounds = boundsOf(range);
+  const key = JSON.stringify([whose, bounds, range.per]);
+  const load = (shown, waitFor) => first({ whose, range, bounds, shown, waitFor });
+  const [state, ask] = useLoaded(key, (shown) => newer({ whose, bounds, shown, load }), range.isOpen ? POLL_INTERVAL : undefined);
+  const latest = bought[0]?.id;
+  useEffect(() => void (latest && ask((shown) => load(shown, latest))), [latest]);
+  // What was listed once is stored, also where another range does not have it.
+  const stored = useRef(new Set());
+  for (const { id } of state.data?.items ?? []) stored.current.add(id);
+  const pending = range.isOpen ? bought.filter(({ id }) => !stored.current.has(id)) : [];
+  const more = () => ask(async (shown) => {
+    const { items, next } = await page(whose, { ...bounds, limit: LIMIT, cursor: shown.next });
+    return { ...shown, items: [...shown.items, ...items], next, fresh: new Set() };
+  });
+  const shown = (data) => html`
+    <${Totals} data=${data} />
+    ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
+    ${data.hasNewer && html`<p class="notice offer" role="status">Newer purchases are stored. <button type="button" class="link" id="newest" onClick=${() => ask(load)}>Show them</button></p>`}
+    <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} showsUser=${showsUser} />
+    ${data.next && html`<button type="button" class="quiet" id="more" onClick=${more}>More</button>`}`;
+  const empty = html`${range.first === null ? "No purchases yet." : html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>`}`;
+  return html`<${Range} view=${view} params=${params} range=${range} />
+    ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} showsUser=${showsUser} />`}
+    <${Loaded} id="list" state=${state} what="The list" empty=${pending.length === 0 && empty}>${shown}<//>`;
+}
+
+/** The first rows and the totals; with `waitFor`, when that purchase is among them, or has not come in time. */
+async function first({ whose, range, bounds, shown, waitFor }) {
+  const asked = { ...bounds, limit: LIMIT, waitFor, wait: WAIT };
+  const sums = () => totals(whose, { ...bounds, per: range.per, zone: zoneOf(range.offset) });
+  // What is waited for is in the totals, too.
+  const [{ items, next }, buckets] = waitFor ? [await page(whose, asked), await sums()] : await Promise.all([page(whose, asked), sums()]);
+  if (items.length === 0) return null;
+  const known = new Set(shown?.items.map(({ id }) => id));
+  const fresh = new Set(shown ? items.map(({ id }) => id).filter((id) => !known.has(id)) : []);
+  const count = buckets.reduce((count, bucket) => count + BigInt(bucket.count), 0n);
+  return { items, next, buckets, fresh, count: String(count), spent: sum(buckets.map(({ total_spent: spent }) => spent)), hasNewer: false };
+}
+
+/**
+ * What is `shown` with what was stored since, which `load` gets. A list that is everybody's or longer than a page stays
+ * as it is, and says so.
+ */
+async function newer({ whose, bounds, shown, load }) {
+  if (!shown) return load();
+  if (shown.hasNewer) return shown;
+  const { items } = await page(whose, { ...bounds, limit: 1 });
+  if (items[0]?.id === shown.items[0]?.id) return shown;
+  return whose.everyone || shown.items.length > LIMIT ? { ...shown, hasNewer: true } : load(shown);
+}
+
+function withoutRange({ range, from, to, per, ...others }) {
+  return others;
+}
+
+/** Leads to the named ranges, and to one between two days. */
+function Range({ view, params, range }) {
+  const others = withoutRange(params);
+  const show = (event) => {
+    event.preventDefault();
+    const { from, to } = event.target.elements;
+    const [start, end] = [from.value, to.value].sort();
+    if (start && end) location.hash = addressOf(view, { ...others, from: start, to: end });
+  };
+  const named = Object.entries(PRESETS).map(
+    ([name, text]) => html`<li><a href=${addressOf(view, { ...others, range: name })} aria-current=${range.name === name ? "true" : undefined}>${text}</a></li>`,
+  );
+  return html`<div class="range">
+    <nav aria-label="Range"><ul class="choices">${named}</ul></nav>
+    <form class="dates" onSubmit=${show} aria-label="Range between two days">
+      <label>From <input type="date" name="from" id="from" value=${range.first ?? ""} required /></label>
+      <label>to <input type="date" name="to" id="to" value=${range.last} required /></label>
+      <button type="submit" class="quiet" id="show-range">Show</button>
+    </form>
+  </div>`;
+}
+
+/** Leads to the same per day or per month, where both can be drawn. */
+function PerSwitch({ view, params, range }) {
+  if (!range.canBeDaily) return null;
+  const link = (per, text) => html`<li><a href=${addressOf(view, { ...params, per })} aria-current=${range.per === per ? "true" : undefined}>${text}</a></li>`;
+  return html`<nav aria-label="Bars"><ul class="choices small">${link("day", "Days")}${link("month", "Months")}</ul></nav>`;
+}
+
+function Totals({ data }) {
+  return html`<dl class="totals">
+    <div><dt>Purchases</dt><dd class="figures" id="count">${grouped(data.count)}</dd></div>
+    <div><dt>Total spent</dt><dd class="figures" id="total">${forPeople(data.spent)}</dd></div>
+  </dl>
+  <p class="unseen" role="status">${counted(data.count, "purchase")} for ${forPeople(data.spent)} in total, ${grouped(data.items.length)} shown.</p>`;
+}
+
+function Rows({ items, pending, fresh, showsUser }) {
+  const row = ({ id, username, userid, price, timestamp }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
+    <td class="when">${isPending && html`<span class="tag">pending</span> `}<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time></td>
+    ${showsUser && html`<td class="who"><span class="name">${username}</span> <small>${userid}</small></td>`}
+    <td class="ref"><small>${id}</small></td>
+    <td class="amount">${forPeople(price)}</td>
+  </tr>`;
+  return html`<table class="entries">
+    <thead><tr><th scope="col" class="when">When</th>${showsUser && html`<th scope="col">Who</th>`}<th scope="col" class="ref">Reference</th><th scope="col" class="amount">Price</th></tr></thead>
+    <tbody id="purchases">${pending.map((item) => row(item, true))}${items.map((item) => row(item, false))}</tbody>
+  </table>`;
+}

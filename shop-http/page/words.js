@@ -1,0 +1,22 @@
+// Words for people.
+
+import { grouped } from "./exact.js";
+
+const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const utcDay = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
+const utcMonth = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", timeZone: "UTC" });
+
+export const dayInWords = (date) => day.format(new Date(date));
+export const timeInWords = (date) => time.format(new Date(date));
+/** A text such as `2026-11-22` in words, or its month. */
+export const dateInWords = (text, per) => (per === "month" ? utcMonth : utcDay).format(new Date(`${text}T00:00:00Z`));
+
+/** `text` with a mark at its end. */
+export function sentence(text) {
+  const trimmed = text.trim();
+  return /[.!?…]$/.test(trimmed) ? trimmed : `${trimmed}.`;
+}
+
+/** A number of things. */
+export const counted = (count, thing) => `${grouped(String(count))} ${thing}${String(count) === "1" ? "" : "s"}`;

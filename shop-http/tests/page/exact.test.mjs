@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { forPeople, grouped, marksOf, parseExact, readAmount, sum } from "../../page/exact.js";
+
+test("numbers in JSON keep their digits", () => {
+  const read = parseExact('{"price":999999999999999.12345678,"name":"\\"price\\":1.10 \\\\","more":[1e2,null,-0.5]}');
+  assert.deepEqual(read, { price: "999999999999999.12345678", name: '"price":1.10 \\', more: ["1e2", null, "-0.5"] });
+});
+
+test("sums are exact", () => {
+  assert.equal(sum(["0.1", "0.2"]), "0.3");
+  assert.equal(sum(["999999999999999.12345678", "0.00000001"]), "999999999999999.12345679");
+  assert.equal(sum([]), "0");
+  assert.equal(sum(["5", "7"]), "12");
+});
+
+test("amounts are written in the way of the language, with all digits", () => {
+  for (const [language, text] of [["en-US", "1,234,567.50"], ["de-DE", "1.234.567,50"], ["de-CH", "1'234'567.50"], ["en-IN", "12,34,567.50"]]) {
+    assert.equal(forPeople("1234567.5", language).replace("’", "'"), text, language);
+  }
+  assert.equal(forPeople("999999999999999.12345678", "de"), "999.999.999.999.999,12345678");
+  assert.equal(forPeople("-0.5", "en"), "-0.50");
+  assert.equal(forPeople("12", "en"), "12.00");
+  assert.equal(forPeople("unknown", "en"), "unknown");
+  assert.equal(grouped("12345", "en"), "12,345");
+});
+
+const read = (text, language) => readAmount(text, marksOf(language)).amount;
+
+test("a comma is a decimal mark as well as a point", () => {
+  for (const [text, amount] of [["29.99", "29.99"], ["29,99", "29.99"], [",5", "0.5"], [".1", "0.1"], ["05", "5"], ["1000", "1000"], ["0,12345678", "0.12345678"]]) {
+    for (const language of ["en-US", "de-DE", "fr-FR"]) assert.equal(read(text, language), amount, `${text} ${language}`);
+  }
+});
+
+test("marks for thousands are read where they cannot be decimal marks", () => {
+  for (const text of ["1,000.50", "1.000,50", "1 000,50", "1\u202f000.50", "1'000.50"]) assert.equal(read(text, "en-US"), "1000.50", text);
+  for (const text of ["1,000,000", "1.000.000", "1 000 000"]) assert.equal(read(text, "de-DE"), "1000000", text);
+});
+
+test("an amount of two meanings is not guessed", () => {
+  assert.equal(readAmount("1.000", marksOf("de-DE")).problem, "Is this 1000 or 1,000? Enter it without a mark for thousands.");
+  assert.equal(readAmount("1,000", marksOf("en-US")).problem, "Is this 1000 or 1.000? Enter it without a mark for thousands.");
+  assert.equal(read("1,000", "de-DE"), "1.000");
+  assert.equal(read("1.000", "en-US"), "1.000");
+});
+
+test("what is no amount is not read", () => {
+  for (const text of ["", "x", "-1", "+1", "1e3", "0x10", "5,", "1,2,3", "1.2,3", "12 34", "1,00.5", "1,000.000.000", "."]) {
+    const { amount, problem } = readAmount(text, marksOf("en-US"));
+    assert.ok(amount === undefined && problem.startsWith("Enter "), text);
+  }
+});
