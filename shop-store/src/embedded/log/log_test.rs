@@ -70,7 +70,13 @@ async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
     assert_eq!(offsets(&first, 10).await.0, (1..=10).collect::<Vec<_>>());
     // Only now, so that it is the first one's turn.
     let second = two.source(&group).unwrap();
-    second.check().await.expect("who waits for its turn is well");
+    second.check().await.expect("a waiting source is healthy");
+    // Not only until an event of an earlier commit ends the wait.
+    let mut observed = 0;
+    while observed < 10_000 {
+        observed = if first.is_waiting() { observed + 1 } else { 0 };
+        tokio::task::yield_now().await;
+    }
     drop(first);
     assert_eq!(offsets(&second, 10).await.0, (1..=10).collect::<Vec<_>>());
 }

@@ -95,6 +95,12 @@ impl Waiter {
         self.wait(None, timeout);
     }
 
+    /// Whether it waits for a commit.
+    #[cfg(test)]
+    pub(super) fn is_waiting(&self) -> bool {
+        lock(&self.state).waits == Some(true)
+    }
+
     fn wait(&self, known: Option<u64>, timeout: Duration) {
         {
             let mut state = lock(&self.state);

@@ -88,6 +88,12 @@ impl EmbeddedSource {
         self.thread.get_or_try_init(start).await
     }
 
+    /// Whether its thread waits for a commit.
+    #[cfg(test)]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.thread.get().is_some_and(|thread| thread.waiter.is_waiting())
+    }
+
     fn cancel(&self) {
         self.closed.cancel();
         self.thread.get().into_iter().for_each(|thread| thread.waiter.close());
