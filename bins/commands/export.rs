@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use shop_core::Purchase;
-use shop_core::api::PurchaseBody;
 use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector};
 
 use super::output::{Progress, print};
-use super::rows::COLUMNS;
 use crate::backend;
-use crate::settings::{Export, FileFormat, Settings};
+use crate::settings::{Export, Settings};
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, command: &Export) -> Result<()> {
@@ -30,15 +28,18 @@ pub(super) async fn run(settings: &Settings, command: &Export) -> Result<()> {
 
 /// Writes the selected purchases. Returns the number of unreadable entries.
 async fn write_all(query: Arc<dyn PurchaseQuery>, command: &Export, progress: &Progress) -> Result<u64> {
-    if command.format == FileFormat::Csv {
-        print(&format!("{}\n", COLUMNS.join(",")))?;
-    }
+    let format = command.format;
+    let mut head = Vec::new();
+    format.write_head(&mut head);
+    print(&text(head)?)?;
     let (mut written, mut unreadable) = (0, 0);
     let mut write = |purchases: Vec<Purchase>| {
         written += purchases.len() as u64;
         progress.show(format!("{written} purchases exported"));
-        let text = text(purchases, command.format)?;
-        progress.suspend(|| print(&text))
+        let mut rows = Vec::with_capacity(purchases.len() * 192);
+        format.write(&mut rows, &purchases)?;
+        let rows = text(rows)?;
+        progress.suspend(|| print(&rows))
     };
     if let Some(user) = &command.user {
         let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
@@ -60,32 +61,6 @@ async fn write_all(query: Arc<dyn PurchaseQuery>, command: &Export, progress: &P
     Ok(unreadable)
 }
 
-fn text(purchases: Vec<Purchase>, format: FileFormat) -> Result<String> {
-    let failed =
-        |error: &dyn std::fmt::Display| CliError::new(format!("a purchase cannot be written: {error}"));
-    let mut bytes = Vec::with_capacity(purchases.len() * 192);
-    match format {
-        FileFormat::Ndjson => {
-            for purchase in purchases {
-                serde_json::to_writer(&mut bytes, &PurchaseBody::from(purchase))
-                    .map_err(|error| failed(&error))?;
-                bytes.push(b'\n');
-            }
-        }
-        FileFormat::Csv => {
-            let mut csv = csv::Writer::from_writer(&mut bytes);
-            for Purchase { id, user_name, user_id, price, timestamp, .. } in purchases {
-                let row = [
-                    id.to_string(),
-                    user_name.to_string(),
-                    user_id.to_string(),
-                    price.to_string(),
-                    timestamp.to_string(),
-                ];
-                csv.write_record(row).map_err(|error| failed(&error))?;
-            }
-            csv.flush().map_err(|error| failed(&error))?;
-        }
-    }
-    String::from_utf8(bytes).map_err(|error| failed(&error))
+fn text(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|error| CliError::new(format!("a purchase cannot be written: {error}")))
 }

@@ -3,15 +3,14 @@
 use std::io::{BufRead, Read as _};
 use std::time::Duration;
 
+use shop_core::api::RowFormat;
 use shop_core::json::{RawPurchase, RawScalar};
 use shop_core::{
     Clock, IdempotencyKey, NewPurchase, Purchase, PurchaseId, SystemClock, Timestamp, Uuid, id_from_key,
 };
 
-use crate::settings::FileFormat;
-
 /// The columns that an export writes. `key` is another one that an import reads.
-pub(super) const COLUMNS: [&str; 5] = ["id", "username", "userid", "price", "timestamp"];
+const COLUMNS: [&str; 5] = RowFormat::COLUMNS;
 
 /// How far a timestamp may be in the future, as in the HTTP API.
 const MAX_AHEAD: Duration = Duration::from_secs(5 * 60);
@@ -27,14 +26,14 @@ pub(super) type Row = (u64, Result<Purchase, String>);
 /// When it cannot be read, or the header of CSV is wrong.
 pub(super) fn read(
     input: impl BufRead,
-    format: FileFormat,
+    format: RowFormat,
     from: u64,
     mut add: impl FnMut(Row) -> bool,
 ) -> Result<(), ReadError> {
     let mut lines = Lines { input, text: Vec::new(), number: 0 };
     let columns = match format {
-        FileFormat::Ndjson => None,
-        FileFormat::Csv => Some(Columns::read(&mut lines)?),
+        RowFormat::Csv => Some(Columns::read(&mut lines)?),
+        _ => None,
     };
     while let Some((line, text)) = lines.next()? {
         if line < from {
@@ -131,6 +130,8 @@ impl Columns {
             place.and_then(|place| row.get(place)).filter(|value| !value.is_empty()).map(str::to_owned)
         };
         let [id, key, username, userid, price, timestamp] = self.places.map(value);
+        let [username, userid] =
+            [username, userid].map(|text| text.map(|text| RowFormat::unquote(&text).to_owned()));
         Values { id, key, username, userid, price, timestamp, content: text.trim_ascii() }.purchase(line)
     }
 }
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
 
     /// The names of the users in `text`, or what is wrong, with the lines.
-    fn names(format: FileFormat, text: &[u8]) -> Vec<(u64, Result<String, String>)> {
+    fn names(format: RowFormat, text: &[u8]) -> Vec<(u64, Result<String, String>)> {
         let mut rows = Vec::new();
         let add = |(line, row): Row| {
             rows.push((line, row.map(|purchase| purchase.user_name.to_string())));
@@ -247,7 +248,7 @@ mod tests {
         let text = format!("{good}\r\n\n{long}\n{good}{good}\n\u{0}\n{good}");
         let mut bytes = b"\xff\xfe\n".to_vec();
         bytes.extend(text.as_bytes());
-        let rows = names(FileFormat::Ndjson, &bytes);
+        let rows = names(RowFormat::Ndjson, &bytes);
         let lines: Vec<_> = rows.iter().map(|(line, row)| (*line, row.is_ok())).collect();
         assert_eq!(lines, [(1, false), (2, true), (4, false), (5, false), (6, false), (7, true)]);
         assert_eq!(rows[2].1, Err("has more than 65536 bytes".to_owned()));
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn an_unclosed_quote_spoils_its_own_row() {
         let rows = names(
-            FileFormat::Csv,
+            RowFormat::Csv,
             "\u{feff}username , userid,price\r\n\"ada, \"\"b\"\" \",u1,1\r\nada,u1,\"1\nada,u1\n\n\"c\",u1,1"
                 .as_bytes(),
         );
@@ -269,7 +270,7 @@ mod tests {
                 (6, Ok("c".to_owned())),
             ]
         );
-        let wrong = |text: &str| read(text.as_bytes(), FileFormat::Csv, 1, |_| true).is_err();
+        let wrong = |text: &str| read(text.as_bytes(), RowFormat::Csv, 1, |_| true).is_err();
         for text in ["", "\n", "username,price\n", "username,userid,price,currency\n", "\"username\n"] {
             assert!(wrong(text), "{text:?}");
         }
@@ -283,7 +284,7 @@ mod tests {
                 ids.push(row.unwrap().id);
                 true
             };
-            read(text.as_bytes(), FileFormat::Csv, 1, add).unwrap();
+            read(text.as_bytes(), RowFormat::Csv, 1, add).unwrap();
             ids
         };
         let text = "username,userid,price\nada,u1,1\nada,u1,1\n";

@@ -2,10 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use conf::Conf;
+use shop_core::api::RowFormat;
 use shop_core::log::{DeadLetter, ReasonKind, RecordPosition};
 use shop_core::{Timestamp, UserId};
 
@@ -48,7 +48,7 @@ pub(crate) enum Command {
 pub(crate) struct Import {
     /// The file; `-` for standard input.
     pub(crate) file: PathBuf,
-    pub(crate) format: FileFormat,
+    pub(crate) format: RowFormat,
     /// The first line to import, from 1.
     pub(crate) from_line: u64,
 }
@@ -58,28 +58,7 @@ pub(crate) struct Import {
 pub(crate) struct Export {
     /// The user; `None` for all.
     pub(crate) user: Option<UserId>,
-    pub(crate) format: FileFormat,
-}
-
-/// The format of a file of purchases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileFormat {
-    /// One JSON object per line.
-    Ndjson,
-    /// Rows below a header with the names of the columns.
-    Csv,
-}
-
-impl FromStr for FileFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "ndjson" => Ok(Self::Ndjson),
-            "csv" => Ok(Self::Csv),
-            _ => Err("choose ndjson or csv"),
-        }
-    }
+    pub(crate) format: RowFormat,
 }
 
 /// The erasure of a user.

@@ -56,8 +56,7 @@ use environment::Environment;
 use variables::Variables;
 
 pub(crate) use command::{
-    Action, Command, DlqCommand, EraseUser, Export, FileFormat, GroupsAction, GroupsCommand, Import, ResetTo,
-    Selection,
+    Action, Command, DlqCommand, EraseUser, Export, GroupsAction, GroupsCommand, Import, ResetTo, Selection,
 };
 #[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
 pub(crate) use conflicts::missing_features;

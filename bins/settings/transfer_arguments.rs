@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use conf::Conf;
 use shop_core::UserId;
+use shop_core::api::RowFormat;
 
-use super::command::{Command, Export, FileFormat, Import};
+use super::command::{Command, Export, Import};
 use super::variables::Variables;
 
 #[derive(Debug, Conf)]
@@ -15,7 +16,7 @@ pub(super) struct ImportArguments {
     file: PathBuf,
     /// ndjson or csv [default: csv for a file *.csv, else ndjson]
     #[conf(long)]
-    format: Option<FileFormat>,
+    format: Option<RowFormat>,
     /// The first line to import. A stopped import prints where to continue
     #[conf(long, default_value = "1")]
     from_line: u64,
@@ -30,7 +31,7 @@ pub(super) struct ExportArguments {
     userid: Option<UserId>,
     /// ndjson or csv
     #[conf(long, default_value = "ndjson")]
-    format: FileFormat,
+    format: RowFormat,
     #[conf(flatten)]
     settings: Variables,
 }
@@ -39,7 +40,7 @@ impl ImportArguments {
     pub(super) fn into_parts(self) -> (Command, Variables) {
         let Self { file, format, from_line, settings } = self;
         let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        let format = format.unwrap_or(if is_csv { FileFormat::Csv } else { FileFormat::Ndjson });
+        let format = format.unwrap_or(if is_csv { RowFormat::Csv } else { RowFormat::Ndjson });
         (Command::Import(Import { file, format, from_line }), settings)
     }
 }

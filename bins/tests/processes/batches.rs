@@ -156,7 +156,7 @@ async fn a_killed_import_is_resumed_without_duplicates() {
 async fn what_is_exported_is_imported_unchanged() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let facing = Process::start(Binary::Facing, first.path(), &[]).await;
-    let odd = "{\"username\":\"a, \\\"b\\\" ünï\",\"userid\":\"u1\",\"price\":1195.30,\"timestamp\":\"2020-02-29T00:00:00.001Z\"}\n";
+    let odd = "{\"username\":\"=a, \\\"b\\\" ünï\",\"userid\":\"u1\",\"price\":1195.30,\"timestamp\":\"2020-02-29T00:00:00.001Z\"}\n";
     let body = format!("{odd}{}", batch(1));
     assert_eq!(send(&plain(), &facing, &body).await.unwrap().0, 200);
     until("store all", async || exported(first.path(), &[]).await.len() == BATCH + 1).await;
@@ -166,6 +166,11 @@ async fn what_is_exported_is_imported_unchanged() {
     for format in ["ndjson", "csv"] {
         let file = second.path().join(format!("purchases.{format}"));
         let output = manage(first.path(), &["export", "--format", format]).await;
+        let downloaded = plain().get(format!("{}/v1/purchases?userid=u1&order=oldest", facing.url));
+        let media_type = if format == "csv" { "text/csv" } else { "application/x-ndjson" };
+        let downloaded = downloaded.header("accept", media_type).send().await.unwrap().text().await.unwrap();
+        let of_user = manage(first.path(), &["export", "--userid", "u1", "--format", format]).await;
+        assert_eq!(downloaded, text(&of_user.stdout));
         std::fs::write(&file, output.stdout).unwrap();
         let folder = second.path().join(format);
         let nothing = manage(&folder, &["import", file.to_str().unwrap()]).await;

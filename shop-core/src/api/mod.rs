@@ -15,6 +15,8 @@ pub mod header;
 mod orders;
 pub mod problem;
 mod purchases;
+#[cfg(feature = "csv")]
+mod rows;
 #[cfg(feature = "openapi")]
 pub mod schema;
 mod users;
@@ -26,4 +28,6 @@ pub use purchases::{
     BucketBody, DurabilityName, NewPurchaseBody, PageBody, PositionBody, PublishedBody, PurchaseBody,
     ReceiptBody, SummaryBody, TotalsBody,
 };
+#[cfg(feature = "csv")]
+pub use rows::{InvalidRowFormat, RowFormat};
 pub use users::{NewUserBody, UserBody, UserOrdersBody};

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shop_core::api::{PageBody, PurchaseBody, SummaryBody, TotalsBody};
+use shop_core::api::{PageBody, PurchaseBody, RowFormat, SummaryBody, TotalsBody};
 
 use super::operation::Operation;
 use super::responses::{ResponseDoc, no_answer, too_busy};
@@ -13,6 +13,9 @@ use crate::response::failure::{Failure, Subject};
 use crate::service_kind::ServiceKind;
 
 const PENDING: (&str, &str) = ("X-Purchase-Pending", "`true` when the awaited purchase is not stored yet");
+
+const FILES: &str = "With `Accept: text/csv` or `application/x-ndjson`, all selected purchases as a file, without \
+                     `limit` and `cursor`. A file that could not be read to its end ends with a broken connection.";
 
 /// `POST /v1/purchases`.
 pub(super) fn buy(place: &RouteInfo<'_>) -> Operation {
@@ -43,7 +46,15 @@ pub(super) fn purchases(place: &RouteInfo<'_>) -> Operation {
     let failures = [both, unknown].into_iter().chain(of_everyone(place)).collect();
     let asked = parameters::selection().into_iter().chain(parameters::range()).chain(parameters::paging());
     let summary = "A page of a user's purchases; on management also of all users'";
-    question(place, summary, listed, failures, asked.collect())
+    let files = [RowFormat::Csv, RowFormat::Ndjson].map(|format| {
+        let media_type = format.media_type();
+        let file = ResponseDoc::other(StatusCode::OK, "All selected purchases as a file", media_type);
+        file.with_header("Content-Disposition", "Of a file: its name")
+    });
+    let mut operation = question(place, summary, listed, failures, asked.collect());
+    operation.own.extend(files);
+    operation.description = Some(FILES.to_owned());
+    operation
 }
 
 /// `GET /v1/purchases/{id}`.

@@ -1,5 +1,6 @@
 //! Parsing and validation of requests.
 
+pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod entity;
 pub(crate) mod purchase;

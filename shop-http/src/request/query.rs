@@ -247,6 +247,19 @@ impl Strict {
         Some(self.parameters.page_of(order?, limit?).with_range(range?))
     }
 
+    /// Everything that is selected, for a file: newest first and all times by default.
+    pub(crate) fn whole(&mut self) -> Option<PageRequest> {
+        for name in ["limit", "cursor"] {
+            if self.parameters.get(name).is_some() {
+                self.wrong
+                    .push(InvalidField::new(name, "is of pages: a file has everything that is selected"));
+            }
+        }
+        let order = self.parameters.order(ListOrder::NewestFirst);
+        let (order, range) = (self.note(order), self.range());
+        Some(PageRequest::first(order?, PageLimit::DEFAULT).with_range(range?))
+    }
+
     /// The requested range of time.
     pub(crate) fn range(&mut self) -> Option<TimeRange> {
         let [from, to] = ["from", "to"].map(|name| {

@@ -35,7 +35,10 @@ const HEALTH: &Paths = &[
 ];
 const V1_PURCHASES: &Paths = &[
     ("POST /v1/purchases", "Buys: username, userid, price, optionally timestamp"),
-    ("GET /v1/purchases", "A page of purchases: userid or username, order, limit, cursor, wait_for, wait"),
+    (
+        "GET /v1/purchases",
+        "A page of purchases, or a file: userid or username, from, to, order, limit, cursor, wait_for, wait",
+    ),
     ("GET /v1/purchases/{id}", "One purchase"),
     ("GET /v1/summary", "The number of a user's purchases and their sum: userid or username, from, to"),
     ("GET /v1/totals", "The same per hour, day or month: userid or username, from, to, per, zone"),

@@ -13,7 +13,7 @@ use crate::auth::{Action, Caller};
 use crate::dialect::{By, ItemForm, ListingForm, PathMatch, RequestDialect, View};
 use crate::header_names::FOUND_BY;
 use crate::request::Parameters;
-use crate::resources::listing_stream;
+use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::Failure;
 use crate::response::listing::{Envelope, page_body};
 use crate::server::pools::ReadSlot;
@@ -189,7 +189,7 @@ async fn list(
         page_body(&asked.envelope, &page, summary)
     } else {
         let (purchases, request) = (Arc::clone(purchases), asked.request.clone());
-        listing_stream::whole(purchases, asked.envelope, selector, request, &page)
+        listing_stream::whole(purchases, StreamForm::Envelope(asked.envelope), selector, request, &page)
     };
     let body = body.map_err(|error| Failure::Query(error, purchases.subject()))?;
     let next = page.next.filter(|_| asked.is_page);

@@ -1,11 +1,12 @@
-//! A whole listing, streamed page by page in constant memory, with the count and the sum of exactly the streamed
-//! purchases.
+//! A whole listing, streamed page by page in constant memory: as JSON with the count and the sum of exactly the streamed
+//! purchases, or as a file.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use shop_core::api::RowFormat;
 use shop_core::ports::{Page, PageLimit, PageRequest, Selector, Summary};
 use shop_core::{Error, ErrorKind, RequestContext};
 
@@ -23,16 +24,24 @@ const CHUNK: usize = 64 << 10;
 /// The purchases of the smallest page.
 const MIN_PAGE: usize = 16;
 
+/// The form of a streamed listing.
+pub(crate) enum StreamForm {
+    /// JSON, with these members around the purchases.
+    Envelope(Envelope),
+    /// A file.
+    Rows(RowFormat),
+}
+
 /// The whole of a listing whose first page is `first`.
 pub(crate) fn whole(
     purchases: Arc<Purchases>,
-    envelope: Envelope,
+    form: StreamForm,
     selector: Selector,
     request: PageRequest,
     first: &Page,
 ) -> Result<Body, Error> {
     let mut writer =
-        Writer { purchases, envelope, selector, request, summary: Summary::default(), is_first: true };
+        Writer { purchases, form, selector, request, summary: Summary::default(), is_first: true };
     // The body is read after the handler has ended.
     let context = RequestContext::current().unwrap_or_default();
     let (chunk, more) = writer.chunk(first)?;
@@ -53,7 +62,7 @@ pub(crate) fn whole(
 
 struct Writer {
     purchases: Arc<Purchases>,
-    envelope: Envelope,
+    form: StreamForm,
     selector: Selector,
     request: PageRequest,
     summary: Summary,
@@ -69,33 +78,47 @@ impl Writer {
         self.chunk(&page)
     }
 
-    /// The JSON of one page, and whether there are more.
+    /// The text of one page, and whether there are more.
     fn chunk(&mut self, page: &Page) -> Result<(Bytes, bool), Error> {
-        let mut json = Vec::new();
-        if self.is_first {
-            write_head(&mut json, &self.envelope)?;
+        let mut text = Vec::new();
+        match &self.form {
+            StreamForm::Envelope(envelope) => {
+                if self.is_first {
+                    write_head(&mut text, envelope)?;
+                }
+                write_items(&mut text, envelope, &page.items, self.is_first)?;
+                add(&mut self.summary, page)?;
+            }
+            StreamForm::Rows(format) => {
+                if self.is_first {
+                    format.write_head(&mut text);
+                }
+                format.write(&mut text, &page.items)?;
+            }
         }
-        write_items(&mut json, &self.envelope, &page.items, self.is_first)?;
         self.is_first = false;
-        for purchase in &page.items {
-            self.summary.count += 1;
-            self.summary.total_spent =
-                self.summary.total_spent.checked_add_price(purchase.price).map_err(|error| {
-                    Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly")
-                        .with_source(error)
-                })?;
-        }
         let next = page.next_cursor(&self.request)?;
         let more = next.is_some();
         if more {
             self.request.cursor = next;
-            let fitting = CHUNK * page.items.len() / json.len().max(1);
+            let fitting = CHUNK * page.items.len() / text.len().max(1);
             let fitting = fitting.clamp(MIN_PAGE, PageLimit::MAX.get());
             self.request.limit = u16::try_from(fitting)
                 .map_or(PageLimit::MAX, |fitting| PageLimit::new(fitting).unwrap_or(PageLimit::MAX));
-        } else {
-            write_trailer(&mut json, &self.envelope, self.summary, None)?;
+        } else if let StreamForm::Envelope(envelope) = &self.form {
+            write_trailer(&mut text, envelope, self.summary, None)?;
         }
-        Ok((json.into(), more))
+        Ok((text.into(), more))
     }
+}
+
+/// Adds the purchases of `page` to `summary`.
+fn add(summary: &mut Summary, page: &Page) -> Result<(), Error> {
+    for purchase in &page.items {
+        summary.count += 1;
+        summary.total_spent = summary.total_spent.checked_add_price(purchase.price).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(error)
+        })?;
+    }
+    Ok(())
 }

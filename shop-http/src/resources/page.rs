@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
 
 use crate::dialect::RequestDialect;
+use crate::request::accept::weight;
 use crate::response::Failure;
 use crate::service_kind::ServiceKind;
 
@@ -164,19 +165,8 @@ fn tag(content: &str) -> Option<ETag> {
 
 /// Whether the client prefers HTML: it accepts HTML, and does not prefer JSON.
 pub(crate) fn is_asked_for(request: &HeaderMap) -> bool {
-    let accepts = request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<&str> = accepts.flat_map(|value| value.split(',')).collect();
-    let weight = |wanted: &str| ranges.iter().find_map(|range| weight_of(range, wanted)).unwrap_or_default();
-    let html = weight("text/html").max(weight("application/xhtml+xml"));
-    html > 0.0 && html >= weight("application/json")
-}
-
-/// The weight of a media range (RFC 9110, 12.4.2), if it is of this type.
-fn weight_of(range: &str, wanted: &str) -> Option<f32> {
-    let mut parts = range.split(';').map(str::trim);
-    let is_wanted = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
-    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    is_wanted.then(|| weight.map_or(1.0, |weight| weight.parse().unwrap_or_default()))
+    let html = weight(request, "text/html").max(weight(request, "application/xhtml+xml"));
+    html > 0.0 && html >= weight(request, "application/json")
 }
 
 #[cfg(test)]

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::PurchaseId;
-use shop_core::api::{PageBody, PurchaseBody, SummaryBody, TotalsBody};
+use shop_core::api::{PageBody, PurchaseBody, RowFormat, SummaryBody, TotalsBody};
 use shop_core::ports::{Period, Selector, TotalsRequest};
 
 use crate::auth::{Action, Caller};
 use crate::dialect::RequestDialect;
 use crate::request::Strict;
+use crate::request::accept::row_format;
+use crate::resources::listing_stream::{self, StreamForm};
 use crate::response::{Failure, InvalidField, Json};
 use crate::server::pools::ReadSlot;
 use crate::service::{Purchases, Visibility};
@@ -48,15 +51,37 @@ pub(crate) async fn list(
     RequestDialect(dialect): RequestDialect,
     caller: Caller,
     slot: ReadSlot,
-    uri: Uri,
+    (uri, headers): (Uri, HeaderMap),
 ) -> Response {
-    let page = async {
+    let listing = async {
+        let format = row_format(&headers);
+        let read = if format.is_some() { Strict::whole } else { Strict::page };
         let (visibility, selector, request) =
-            selected(&purchases, &caller, &slot, (&uri, Strict::LISTING), Strict::page).await?;
+            selected(&purchases, &caller, &slot, (&uri, Strict::LISTING), read).await?;
         let page = purchases.page(&selector, &request).await?;
-        Ok::<_, Failure>(visibility.apply(Json(PageBody::from(page)).into_response()))
+        let response = match format {
+            None => Json(PageBody::from(page)).into_response(),
+            Some(format) => {
+                let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
+                let body = listing_stream::whole(all, form, selector, request, &page);
+                file(format, body.map_err(|error| Failure::Query(error, purchases.subject()))?)
+            }
+        };
+        Ok::<_, Failure>(visibility.apply(response))
     };
-    page.await.unwrap_or_else(|failure| failure.respond(dialect))
+    listing.await.unwrap_or_else(|failure| failure.respond(dialect))
+}
+
+/// A file to download.
+fn file(format: RowFormat, content: Body) -> Response {
+    let (media_type, name) = match format {
+        RowFormat::Csv => {
+            ("text/csv; charset=utf-8; header=present", "attachment; filename=\"purchases.csv\"")
+        }
+        _ => (format.media_type(), "attachment; filename=\"purchases.ndjson\""),
+    };
+    let headers = [(header::CONTENT_TYPE, media_type), (header::CONTENT_DISPOSITION, name)];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), content).into_response()
 }
 
 /// `GET /v1/summary`: the number of purchases and their exact sum.

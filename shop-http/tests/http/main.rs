@@ -13,6 +13,7 @@ mod buying;
 mod connections;
 mod dialects;
 mod document;
+mod files;
 mod health;
 mod idempotency;
 #[cfg(feature = "auth")]

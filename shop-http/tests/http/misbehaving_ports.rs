@@ -1,5 +1,6 @@
 //! Ports that are not what they should be: nobody is told what they say of themselves, and nothing runs on.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use shop_core::ports::{
     Cursor, Durability, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
 use shop_core::{Error, ErrorKind, Purchase, PurchaseId, Result};
-use shop_http::{Facing, HttpOptions, facing};
+use shop_http::{Facing, HttpOptions, facing, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use crate::shop::{get, post, purchase, request};
@@ -60,6 +64,8 @@ async fn a_panic_is_a_500_without_details() {
 enum Odd {
     Refuses(ErrorKind),
     NeverEnds,
+    /// Has a second page, which fails when it is notified.
+    FailsWhenNotified(Arc<Notify>),
 }
 
 #[async_trait]
@@ -67,7 +73,11 @@ impl PurchaseQuery for Odd {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         match self {
             Self::Refuses(kind) => Err(Error::new(*kind, "hunter2 is no collection")),
-            Self::NeverEnds => {
+            Self::FailsWhenNotified(go_on) if request.cursor.is_some() => {
+                go_on.notified().await;
+                Err(Error::new(ErrorKind::Unavailable, "away"))
+            }
+            Self::NeverEnds | Self::FailsWhenNotified(_) => {
                 let last = purchase("u1", 1);
                 let cursor = Cursor::after(selector, request, &last);
                 Ok(Page::new(vec![last], Some(cursor)))
@@ -149,4 +159,25 @@ async fn a_listing_that_would_never_end_breaks_off() {
     let request = request(Method::GET, "/getAllUserBuys/u1", &[], Body::empty());
     let response = over(Odd::NeverEnds).oneshot(request).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_to_its_end_ends_with_a_broken_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (options, go_on) = (HttpOptions::default(), Arc::new(Notify::new()));
+    let router = over(Odd::FailsWhenNotified(Arc::clone(&go_on)));
+    let task = tokio::spawn(async move { serve(listener, router, &options, pending()).await });
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let head =
+        "GET /v1/purchases?userid=u1 HTTP/1.1\r\nhost: x\r\naccept: text/csv\r\nconnection: close\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut received = Vec::new();
+    while !received.windows(8).any(|part| part == b"price,ti") {
+        assert!(client.read_buf(&mut received).await.unwrap() > 0, "it ends early");
+    }
+    go_on.notify_one();
+    let _reset = client.read_to_end(&mut received).await;
+    assert!(received.starts_with(b"HTTP/1.1 200 ") && !received.ends_with(b"0\r\n\r\n"), "it looks whole");
+    task.abort();
 }

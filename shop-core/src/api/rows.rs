@@ -1,0 +1,183 @@
+//! Purchases as rows of CSV or lines of NDJSON.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use super::{NDJSON, PurchaseBody};
+use crate::{Error, ErrorKind, Purchase, Result};
+
+/// The form of purchases in a file: what `GET /v1/purchases` streams and `management export` writes, and what
+/// `management import` reads. Feature `csv`.
+///
+/// ```
+/// use shop_core::api::RowFormat;
+/// use shop_core::{NewPurchase, Uuid};
+///
+/// let bought = NewPurchase::of("u1").named("=1+1").priced("9.50").unwrap();
+/// let purchase = bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || Uuid::from_u128(7));
+/// let mut file = Vec::new();
+/// RowFormat::Csv.write_head(&mut file);
+/// RowFormat::Csv.write(&mut file, &[purchase]).unwrap();
+/// assert_eq!(
+///     String::from_utf8(file).unwrap(),
+///     "id,username,userid,price,timestamp\r\n\
+///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z\r\n"
+/// );
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowFormat {
+    /// RFC 4180 with a header. A name or a user id that a spreadsheet would take for a formula has an apostrophe in
+    /// front: see [`unquote`](Self::unquote).
+    Csv,
+    /// A JSON object per line, with the same members. Its values are unchanged.
+    Ndjson,
+}
+
+impl RowFormat {
+    /// The columns of CSV, and the members of an object.
+    pub const COLUMNS: [&'static str; 5] = ["id", "username", "userid", "price", "timestamp"];
+
+    /// The media type.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv",
+            Self::Ndjson => NDJSON,
+        }
+    }
+
+    /// The extension of a file's name.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    /// Writes what comes before the first purchase.
+    pub fn write_head(self, file: &mut Vec<u8>) {
+        if self == Self::Csv {
+            file.extend_from_slice(Self::COLUMNS.join(",").as_bytes());
+            file.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Writes `purchases`.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) when one of them cannot be written, which would be a defect.
+    pub fn write(self, file: &mut Vec<u8>, purchases: &[Purchase]) -> Result<()> {
+        match self {
+            Self::Csv => write_csv(file, purchases).map_err(unwritable),
+            Self::Ndjson => purchases.iter().try_for_each(|purchase| {
+                let body = PurchaseBody::from(purchase.clone());
+                serde_json::to_writer(&mut *file, &body).map_err(unwritable)?;
+                file.push(b'\n');
+                Ok(())
+            }),
+        }
+    }
+
+    /// A text of a row as it was before it was written to CSV: without the apostrophe in front of what a spreadsheet
+    /// would take for a formula.
+    #[must_use]
+    pub fn unquote(text: &str) -> &str {
+        text.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(text)
+    }
+}
+
+/// Text that is not the [extension](RowFormat::extension) of a [`RowFormat`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("choose ndjson or csv")]
+pub struct InvalidRowFormat;
+
+impl FromStr for RowFormat {
+    type Err = InvalidRowFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Ndjson, Self::Csv]
+            .into_iter()
+            .find(|format| format.extension() == text)
+            .ok_or(InvalidRowFormat)
+    }
+}
+
+fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
+    let mut rows = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(file);
+    for Purchase { id, user_name, user_id, price, timestamp, .. } in purchases {
+        let (id, price, timestamp) = (id.to_string(), price.to_string(), timestamp.to_string());
+        let (name, user) = (quoted(user_name.as_str()), quoted(user_id.as_str()));
+        rows.write_record([&*id, &*name, &*user, &*price, &*timestamp])?;
+    }
+    Ok(rows.flush()?)
+}
+
+/// `text` with an apostrophe in front if a spreadsheet would take it for a formula.
+fn quoted(text: &str) -> Cow<'_, str> {
+    if is_formula(text) { format!("'{text}").into() } else { text.into() }
+}
+
+/// Whether a spreadsheet takes `text` for a formula. Text with apostrophes in front of one counts too, so that removing
+/// one gives back what was written.
+fn is_formula(text: &str) -> bool {
+    let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    text.trim_start_matches('\'').starts_with(formula)
+}
+
+fn unwritable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Internal, "a purchase cannot be written").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{NewPurchase, Uuid};
+
+    fn named(name: &str) -> Purchase {
+        let bought = NewPurchase::of("u1").named(name).priced("1").unwrap();
+        bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || Uuid::from_u128(1))
+    }
+
+    fn name_in_csv(name: &str) -> String {
+        let mut file = Vec::new();
+        RowFormat::Csv.write_head(&mut file);
+        RowFormat::Csv.write(&mut file, &[named(name)]).unwrap();
+        let mut rows = csv::Reader::from_reader(&file[..]);
+        rows.records().next().unwrap().unwrap()[1].to_owned()
+    }
+
+    #[test]
+    fn no_value_begins_as_a_formula() {
+        for name in ["=1+1", "+49 30", "-x", "@a", "'=1", "''-1", "＝1"] {
+            assert_eq!(name_in_csv(name), format!("'{name}"));
+        }
+        for name in ["ada", "'ada", "o'=x", "a, \"b\"", " =1"] {
+            assert_eq!(name_in_csv(name), name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_read_as_it_was_written(name in "['=+@a\", -]{1,6}") {
+            prop_assume!(!name.trim().is_empty());
+            let written = name_in_csv(&name);
+            prop_assert_eq!(RowFormat::unquote(&written), name);
+        }
+    }
+
+    #[test]
+    fn lines_are_bodies() {
+        let mut file = Vec::new();
+        RowFormat::Ndjson.write_head(&mut file);
+        RowFormat::Ndjson.write(&mut file, &[named("=1+1"), named("b")]).unwrap();
+        let text = String::from_utf8(file).unwrap();
+        let bodies: Vec<PurchaseBody> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(bodies, [named("=1+1"), named("b")].map(PurchaseBody::from));
+        assert!(text.ends_with('\n'));
+    }
+}
