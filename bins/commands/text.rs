@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use data_encoding::BASE64;
 use serde_json::{Value, json};
+use shop_core::api::BytesBody;
 use shop_core::log::{DeadLetter, RecordType};
 
 /// The number of characters of a value in a listing.
@@ -78,18 +78,12 @@ pub(super) fn json(dead_letter: &DeadLetter, of: RecordType) -> String {
 }
 
 fn json_bytes(bytes: &[u8]) -> Value {
-    printable(bytes).map_or_else(|| json!({ "base64": BASE64.encode(bytes) }), Value::from)
+    json!(BytesBody::from(bytes))
 }
 
-/// The bytes as text, or as base64 if they are not [`printable`].
+/// The bytes as text, or as base64 if they are not text.
 fn readable(bytes: &[u8]) -> String {
-    printable(bytes).map_or_else(|| format!("base64:{}", BASE64.encode(bytes)), str::to_owned)
-}
-
-/// The bytes as text, unless they are not UTF-8 or could move a terminal's cursor.
-fn printable(bytes: &[u8]) -> Option<&str> {
-    let is_harmless = |text: &&str| !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
-    std::str::from_utf8(bytes).ok().filter(is_harmless)
+    BytesBody::from(bytes).into_line()
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         Self { role, local: Some(LocalEntity { outbox, event_writer, projection, subscribed, group }) }
     }
 
+    /// The log of the events that these rows' projection consumes, if this process stores them.
+    pub(super) fn subscribed(&self) -> Option<&TopicLog> {
+        self.local.as_ref().map(|local| &local.subscribed)
+    }
+
     /// Starts the relay of the rows' events, if this process stores them, and the ingest of the other's events, if the
     /// settings enable it.
     pub(super) fn start(

@@ -8,12 +8,15 @@ mod received;
 
 use std::time::Duration;
 
+use shop_core::Purchase;
+use shop_core::log::RecordType;
 use shop_core::orders::{Order, OrderStore};
+use shop_core::record::Record as _;
 use shop_core::users::{User, UserStore};
-use shop_http::{Facing, Management, Metrics, Parts, PurchasesRole};
+use shop_http::{DeadLetterLog, Facing, Management, Metrics, Parts, PurchasesRole};
 
 use crate::Result;
-use crate::backend::{self, Backend, Closed, OpenPort};
+use crate::backend::{self, Backend, Closed, OpenPort, TopicLog};
 use crate::roles::ProcessRole;
 use crate::settings::Settings;
 use crate::signal::Shutdown;
@@ -92,7 +95,14 @@ impl Ports {
     /// When purchases have no store.
     pub(crate) fn management(&self, metrics: Metrics) -> Result<Management> {
         let purchases = self.purchases.as_ref().map(Purchases::management);
-        Ok(self.parts(purchases.transpose()?, metrics))
+        let mut parts = self.parts(purchases.transpose()?, metrics);
+        let purchases = self.purchases.as_ref().map(|purchases| dead_letters(&purchases.log, Purchase::TYPE));
+        let users = self.users.as_ref().and_then(|users| users.subscribed());
+        let orders = self.orders.as_ref().and_then(|orders| orders.subscribed());
+        let of_users = users.map(|log| dead_letters(log, Order::TYPE));
+        let of_orders = orders.map(|log| dead_letters(log, User::TYPE));
+        parts.dead_letters = purchases.into_iter().chain(of_users).chain(of_orders).collect();
+        Ok(parts)
     }
 
     fn parts<W>(&self, purchases: Option<PurchasesRole<W>>, metrics: Metrics) -> Parts<W> {
@@ -122,6 +132,11 @@ impl Ports {
             port.await;
         }
     }
+}
+
+/// The dead letters of `log`, whose records are of type `of`.
+fn dead_letters(log: &TopicLog, of: RecordType) -> DeadLetterLog {
+    DeadLetterLog::new(&*log.topic, of, log.log.admin())
 }
 
 /// Returns the opened port, and adds its completion to `closed`.

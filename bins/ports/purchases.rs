@@ -16,7 +16,7 @@ use crate::{CliError, Result, traces};
 pub(super) struct Purchases {
     /// Publishes to the log, in facing.
     pub(super) sink: Option<Arc<dyn PurchaseSink>>,
-    log: TopicLog,
+    pub(super) log: TopicLog,
     /// The store, if this service has one.
     store: Option<PurchasesStore>,
     /// Reads listings.

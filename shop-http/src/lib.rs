@@ -177,7 +177,7 @@ pub use server::serve::serve_tls;
 #[cfg(feature = "tls")]
 pub use server::tls::Tls;
 pub use service::entity_role::{EntityRole, OrdersRole, UsersRole};
-pub use service::parts::{Facing, LocalPorts, Management, Parts, PurchasesRole};
+pub use service::parts::{DeadLetterLog, Facing, LocalPorts, Management, Parts, PurchasesRole};
 pub use shop_core::ports::StoreSink;
 
 /// Compiles the code of the package's README with the doc tests.

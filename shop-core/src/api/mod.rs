@@ -11,6 +11,7 @@
 //! | [`problem`] | problem types of RFC 9457 and their additional members |
 
 mod batch;
+mod dead_letters;
 pub mod header;
 mod orders;
 pub mod problem;
@@ -22,6 +23,7 @@ pub mod schema;
 mod users;
 
 pub use batch::{BatchPurchaseBody, BatchResultBody, BatchStatus, NDJSON};
+pub use dead_letters::{BytesBody, DeadLetterBody, RecordBody, RecordHeaderBody};
 pub use orders::{NewOrderBody, OrderBody};
 pub use problem::{ProblemError, ProblemMembers};
 pub use purchases::{

@@ -80,6 +80,8 @@ impl ProblemMembers {
 
 /// The `type` of the 404 for a purchase that is not stored, to distinguish it from an unknown path.
 pub const UNKNOWN_PURCHASE: &str = "/problems/unknown-purchase";
+/// The `type` for a dead letter that does not exist, or is not pending any more.
+pub const UNKNOWN_DEAD_LETTER: &str = "/problems/unknown-dead-letter";
 /// The `type` for a user that does not exist or is not replicated yet.
 pub const UNKNOWN_USER: &str = "/problems/unknown-user";
 /// The `type` for an order that does not exist.
@@ -105,7 +107,8 @@ const KINDS: [(ErrorKind, &str); 11] = [
 
 /// All types of problems.
 pub fn types() -> impl Iterator<Item = &'static str> {
-    let of_resources = [UNKNOWN_PURCHASE, UNKNOWN_USER, UNKNOWN_ORDER, EMAIL_TAKEN, KEY_TAKEN];
+    let of_resources =
+        [UNKNOWN_PURCHASE, UNKNOWN_DEAD_LETTER, UNKNOWN_USER, UNKNOWN_ORDER, EMAIL_TAKEN, KEY_TAKEN];
     KINDS.iter().map(|(_, text)| *text).chain(of_resources)
 }
 

@@ -1,7 +1,7 @@
 //! The tests of the administrative ports of every log: [`Log`](crate::log::Log), [`LogWriter`](crate::log::LogWriter)
 //! and [`LogAdmin`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use super::log_calls::{commit, expected, ids, positions, publish, read};
 use super::sample::{at, purchases};
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, Gap, GapCause, Headers, LogAdmin, LogAdminExt, LogRecord, Reason,
-    RecordType, Resolution, ResolvedDeadLetter,
+    RecordPosition, RecordType, Resolution, Resolved, ResolvedDeadLetter, resolve,
 };
 use crate::record::{Record, decode};
 use crate::users::User;
@@ -128,6 +128,33 @@ pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
     soon("close", source.close(DEADLINE)).await.expect("close");
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
+}
+
+/// [`resolve`] resolves the dead letters at the given positions alone, and reports positions without one by leaving them
+/// out. A dry run changes nothing, and a repetition finds nothing.
+pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
+    let all = put(fixture, &[ADA, "poison", ""], OF).await;
+    let admin = fixture.log().admin();
+    let run = async |resolution, positions: &BTreeSet<_>, dry_run| {
+        soon("resolve", resolve(&*admin, OF, positions, resolution, dry_run)).await.expect("resolve")
+    };
+    let of =
+        |dead_letters: &[DeadLetter]| dead_letters.iter().map(DeadLetter::position).collect::<BTreeSet<_>>();
+    let done = |dead_letters: &[DeadLetter]| {
+        of(dead_letters).into_iter().map(|position| (position, Resolved::Done)).collect::<BTreeMap<_, _>>()
+    };
+    let mut asked = of(&all[..1]);
+    asked.insert(RecordPosition::new("elsewhere", 0, 7));
+    for resolution in [Resolution::Replayed, Resolution::Dropped] {
+        assert_eq!(run(resolution, &asked, true).await, done(&all[..1]));
+    }
+    assert_eq!(states(fixture).await, (all.clone(), vec![]), "a dry run changes nothing");
+    assert_eq!(run(Resolution::Replayed, &asked, false).await, done(&all[..1]));
+    assert_eq!(run(Resolution::Replayed, &asked, false).await, BTreeMap::new(), "it is replayed once");
+    assert_eq!(run(Resolution::Dropped, &of(&all), false).await, done(&all[1..]));
+    assert_eq!(states(fixture).await.0, []);
+    let records: usize = scan(&*admin).await.iter().map(|batch| batch.records.len()).sum();
+    assert_eq!(records, 4, "one was published again");
 }
 
 /// A dead letter that was put twice is listed once, with its record and reason.

@@ -70,6 +70,7 @@ macro_rules! log_admin_suite {
             a_discarded_dead_letter_is_resolved,
             a_dead_letter_put_again_is_pending_again,
             a_gap_is_not_replayed,
+            dead_letters_are_resolved_by_position,
             resolving_nothing_changes_nothing,
             an_erased_record_keeps_its_position,
             groups_are_listed_reset_and_forgotten,

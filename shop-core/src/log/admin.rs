@@ -44,7 +44,8 @@ use crate::{Error, ErrorKind, Result};
 /// - `replay` publishes the original records: key, headers and value are unchanged, and each record keeps its id
 ///   (`log_admin::a_replayed_record_keeps_its_id`, `log_admin::a_replayed_event_is_unchanged`).
 /// - A dead letter that was replayed or discarded is resolved and no longer pending
-///   (`log_admin::a_replayed_dead_letter_is_resolved`, `log_admin::a_discarded_dead_letter_is_resolved`).
+///   (`log_admin::a_replayed_dead_letter_is_resolved`, `log_admin::a_discarded_dead_letter_is_resolved`), also when it is
+///   chosen by its position (`log_admin::dead_letters_are_resolved_by_position`).
 /// - A resolved dead letter that is put again is pending again (`log_admin::a_dead_letter_put_again_is_pending_again`).
 /// - The dead letter of a [`Gap`](super::Gap) can be discarded, but not replayed (`log_admin::a_gap_is_not_replayed`).
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).

@@ -9,6 +9,7 @@ mod port;
 mod reason;
 mod record;
 mod resolution;
+mod resolve;
 mod source;
 mod usage;
 mod writer;
@@ -28,6 +29,7 @@ pub use port::MockLog;
 pub use reason::{InvalidReasonKind, Reason, ReasonKind};
 pub use record::{InvalidRecordPosition, LogRecord, RecordPosition};
 pub use resolution::{DeadLetterState, InvalidResolution, Resolution, ResolvedDeadLetter};
+pub use resolve::{Resolved, resolve};
 #[cfg(feature = "mock")]
 pub use source::MockLogSource;
 pub use source::{

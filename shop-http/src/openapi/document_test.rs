@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
+use shop_core::Purchase;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::record::Record as _;
 
 use super::{Part, document};
 use crate::auth::Policy;
@@ -16,7 +18,7 @@ use crate::routes::path_router::Routes;
 use crate::routes::services::routes;
 use crate::service::Service;
 use crate::service::entity_role::{OrdersRole, UsersRole};
-use crate::service::parts::Facing;
+use crate::service::parts::{DeadLetterLog, Facing};
 use crate::service_kind::ServiceKind;
 
 fn service(kind: ServiceKind, dialect: &str, has_purchases: bool) -> Arc<Service> {
@@ -25,6 +27,8 @@ fn service(kind: ServiceKind, dialect: &str, has_purchases: bool) -> Arc<Service
     let mut parts = if has_purchases { facing } else { Facing::default() };
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    let log = Arc::new(InMemoryLog::default());
+    parts.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, log)];
     Arc::new(Service::new(kind, parts, options, Policy::default(), RouteGroup::ALL.into()))
 }
 
@@ -116,6 +120,9 @@ fn every_operation_is_complete() {
                 ["400", "408", "413", "415", "422", "503"].into_iter().for_each(has);
                 assert!(body["example"].is_array(), "{at}");
                 assert!(operation["requestBody"]["content"]["application/x-ndjson"].is_object(), "{at}");
+            } else if at.contains("/dead-letters:") {
+                ["400", "408", "413", "415", "422", "503"].into_iter().for_each(has);
+                assert!(body["example"].is_object(), "{at}");
             } else if at.contains("post ") {
                 ["408", "409", "413", "501", "503"].into_iter().for_each(has);
                 assert_eq!(operation["parameters"][0]["name"], "Idempotency-Key", "{at}");

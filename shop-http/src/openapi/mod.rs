@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 mod batch;
 mod buying;
+mod dead_letters;
 mod entities;
 mod example;
 mod health;
@@ -140,6 +141,10 @@ fn described_at(place: &RouteInfo<'_>) -> Option<Value> {
         "/v1/purchases" => vec![v1::buy(place), v1::purchases(place)],
         "/v1/purchases/{id}" => vec![v1::purchase(place)],
         "/v1/purchases:batch" => vec![batch::buy(place)],
+        "/v1/dead-letters" => vec![dead_letters::list(place)],
+        "/v1/dead-letters/{position}" => vec![dead_letters::get(place)],
+        "/v1/dead-letters:replay" => vec![dead_letters::replay(place)],
+        "/v1/dead-letters:discard" => vec![dead_letters::discard(place)],
         "/v1/summary" => vec![v1::summary(place)],
         "/v1/totals" => vec![v1::totals(place)],
         "/users" | "/v1/users" => vec![entities::register(place)],

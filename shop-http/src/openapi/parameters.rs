@@ -123,6 +123,29 @@ pub(super) fn paging() -> [Value; 3] {
     ]
 }
 
+/// Of a list of dead letters.
+pub(super) fn dead_letters() -> [Value; 5] {
+    let mut time = of::<Timestamp>();
+    time.as_object_mut().and_then(|schema| schema.remove("examples"));
+    let limit = json!({"type": "integer", "minimum": 1, "maximum": 1_000});
+    [
+        query(
+            "topic",
+            "The topic of the records; all topics of this process by default",
+            json!({"type": "string"}),
+        ),
+        query("reason", "The kind of the reason", super::dead_letters::reasons()),
+        query("since", "The earliest time of the records, RFC 3339", time),
+        query("limit", "The maximum number of dead letters in a page (default 50)", limit),
+        query("cursor", "`next` of the previous page", json!({"type": "string", "minLength": 1})),
+    ]
+}
+
+/// The position of a dead letter in a path.
+pub(super) fn position() -> Value {
+    parameter("path", "position", "Topic, partition and offset, joined by dashes", json!({"type": "string"}))
+}
+
 /// A range of time.
 pub(super) fn range() -> [Value; 2] {
     let mut schema = of::<Timestamp>();

@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use shop_core::api::{
-    BatchPurchaseBody, BatchResultBody, NewOrderBody, NewPurchaseBody, NewUserBody, OrderBody, PageBody,
-    ProblemError, ProblemMembers, PublishedBody, PurchaseBody, SummaryBody, TotalsBody, UserBody,
-    UserOrdersBody,
+    BatchPurchaseBody, BatchResultBody, DeadLetterBody, NewOrderBody, NewPurchaseBody, NewUserBody,
+    OrderBody, PageBody, ProblemError, ProblemMembers, PublishedBody, PurchaseBody, SummaryBody, TotalsBody,
+    UserBody, UserOrdersBody,
 };
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome};
 use utoipa::ToSchema;
@@ -266,6 +266,7 @@ fn bodies() -> Map<String, Value> {
         add::<UserOrdersBody>,
         add::<NewOrderBody<'_>>,
         add::<OrderBody>,
+        add::<DeadLetterBody>,
         add::<ProblemError>,
     ];
     of_bodies.into_iter().for_each(|add| add(&mut all));

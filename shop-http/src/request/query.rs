@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::Query;
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use shop_core::log::{ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest, UtcOffset,
 };
@@ -15,6 +16,7 @@ use shop_core::{PurchaseId, Timestamp};
 use crate::dialect::{By, View};
 use crate::response::Failure;
 use crate::response::validation_error::{InvalidField, unknown};
+use crate::service::dead_letters::DeadLetterFilter;
 use crate::service::waiting::DEFAULT_WAIT;
 
 /// The parameters of a request, each given at most once.
@@ -195,6 +197,8 @@ impl Strict {
     /// The parameters of totals.
     pub(crate) const TOTALS: &[&str] =
         &["userid", "username", "everyone", "from", "to", "per", "zone", "wait_for", "wait"];
+    /// The parameters of a list of dead letters.
+    pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
     /// The parameters of one purchase.
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
@@ -282,6 +286,38 @@ impl Strict {
         });
         let (range, per, zone) = (self.range(), self.note(per), self.note(zone.transpose()));
         Some(TotalsRequest::of(range?, per?.unwrap_or(Period::Day)).in_zone(zone?.unwrap_or_default()))
+    }
+
+    /// The requested dead letters, of one of these topics or of all, 50 by default.
+    pub(crate) fn dead_letters(&mut self, topics: &[&str]) -> Option<DeadLetterFilter> {
+        let get = |name| self.parameters.get(name);
+        let topic = get("topic").map(|topic| {
+            let known = topics.contains(&topic).then(|| topic.to_owned());
+            known.ok_or_else(|| InvalidField::new("topic", format!("must be one of {}", topics.join(", "))))
+        });
+        let reason = get("reason")
+            .map(|text| text.parse::<ReasonKind>().map_err(|error| InvalidField::new("reason", error)));
+        let since = get("since").map(|text| {
+            let time = text.parse::<Timestamp>();
+            time.map_err(|why| InvalidField::new("since", unencoded(text, &why.to_string())))
+        });
+        let after = get("cursor").map(|text| {
+            let position = text.parse::<RecordPosition>();
+            position.map_err(|_invalid| {
+                InvalidField::new("cursor", "does not belong to this list; omit it to start over")
+            })
+        });
+        let limit = self.parameters.limit(PageLimit::DEFAULT);
+        let (topic, reason) = (self.note(topic.transpose()), self.note(reason.transpose()));
+        let (since, after, limit) =
+            (self.note(since.transpose()), self.note(after.transpose()), self.note(limit));
+        Some(DeadLetterFilter {
+            topic: topic?,
+            reason: reason?,
+            since: since?,
+            after: after?,
+            limit: limit?.get(),
+        })
     }
 
     /// Returns the parameters, and the value that was `read` from them.

@@ -203,7 +203,7 @@ fn gaps_health(gaps: &[Gap]) -> Value {
 }
 
 /// The state of a record that the store does not accept.
-fn stuck_health(stuck: StuckRecord) -> Value {
+pub(crate) fn stuck_health(stuck: StuckRecord) -> Value {
     let StuckRecord { topic, partition, offset, id, since, error, .. } = stuck;
     known(json!({
         "topic": &*topic,

@@ -43,6 +43,12 @@ const V1_PURCHASES: &Paths = &[
     ("GET /v1/summary", "The number of a user's purchases and their sum: userid or username, from, to"),
     ("GET /v1/totals", "The same per hour, day or month: userid or username, from, to, per, zone"),
 ];
+const V1_DEAD_LETTERS: &Paths = &[
+    ("GET /v1/dead-letters", "Pending dead letters: topic, reason, since, limit, cursor"),
+    ("GET /v1/dead-letters/{position}", "One dead letter with its record"),
+    ("POST /v1/dead-letters:replay", "Publishes records again: positions, dry_run"),
+    ("POST /v1/dead-letters:discard", "Discards dead letters: positions, dry_run"),
+];
 const ON_FACING: &Paths = &[
     ("/buy", "POST: buys: username, userid, price"),
     ("/getAllUserBuys", "GET /getAllUserBuys/{userid or username}: a user's purchases"),
@@ -106,13 +112,14 @@ pub(crate) async fn describe(State(service): State<Arc<Service>>, mount: Mount) 
     };
     // The others are on the admin listener.
     let operations = service.listener != Listener::Public;
-    let parts: [(RouteGroup, bool, &Paths); 11] = [
+    let parts: [(RouteGroup, bool, &Paths); 12] = [
         (Page, true, INDEX),
         (Docs, true, DOCS),
         (Health, true, ALIVE),
         (Health, operations, HEALTH),
         (Metrics, operations, METRICS),
         (V1, purchases, V1_PURCHASES),
+        (V1, operations && !service.dead_letters.is_empty(), V1_DEAD_LETTERS),
         (Dialects, purchases, own),
         (V1, users, V1_USERS),
         (Dialects, users, USERS),

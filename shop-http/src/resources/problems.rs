@@ -15,7 +15,7 @@ const POLICY: [(HeaderName, HeaderValue); 1] = [(
 )];
 
 /// The last segment of a type, what it means, and what to do.
-const PROBLEMS: [(&str, &str, &str); 16] = [
+const PROBLEMS: [(&str, &str, &str); 17] = [
     (
         "invalid",
         "The request is invalid",
@@ -93,6 +93,12 @@ const PROBLEMS: [(&str, &str, &str); 16] = [
         "The user does not exist, or is not replicated yet",
         "Check the number. If the user was \
       registered a moment ago, repeat the request.",
+    ),
+    (
+        "unknown-dead-letter",
+        "There is no pending dead letter at this position",
+        "List the pending ones: this one may be \
+      replayed or discarded already.",
     ),
     ("unknown-order", "The order does not exist", "Check the number."),
     ("email-taken", "Another user has this e-mail address", "Use another address, or the user that has it."),

@@ -71,6 +71,8 @@ pub(crate) enum Failure {
     NoRoute,
     /// No purchase with this id is stored.
     UnknownPurchase,
+    /// There is no pending dead letter at this position.
+    UnknownDeadLetter,
     /// There is no such user, or its event has not been received yet.
     UnknownUser,
     /// There is no such order.
@@ -102,6 +104,7 @@ pub(crate) enum Subject {
     Purchase(ServiceKind),
     User,
     Order,
+    DeadLetter,
 }
 
 impl Subject {
@@ -111,6 +114,7 @@ impl Subject {
             Self::Purchase(_) => ["purchase", "write purchase", "query purchases"],
             Self::User => ["user", "write user", "query users"],
             Self::Order => ["order", "write order", "query orders"],
+            Self::DeadLetter => ["dead letter", "resolve dead letters", "query dead letters"],
         }
     }
 
@@ -217,6 +221,7 @@ impl Failure {
             Self::NoRoute => (StatusCode::NOT_FOUND, None),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::UnknownPurchase => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_PURCHASE)),
+            Self::UnknownDeadLetter => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_DEAD_LETTER)),
             Self::UnknownUser => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_USER)),
             Self::UnknownOrder => (StatusCode::NOT_FOUND, Some(problem::UNKNOWN_ORDER)),
             Self::EmailTaken if dialect.errors == Errors::Problem => {
@@ -357,7 +362,7 @@ fn challenge(credentials: &Credentials) -> HeaderValue {
 pub(super) const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
     match of {
         Subject::Purchase(ServiceKind::Facing) => dialect.outages.publish,
-        Subject::Purchase(ServiceKind::Management) | Subject::User | Subject::Order => dialect.outages.write,
+        _ => dialect.outages.write,
     }
 }
 
@@ -365,7 +370,7 @@ pub(super) const fn not_taken(of: Subject, dialect: &Dialect) -> Outage {
 pub(super) const fn outage(of: Subject, dialect: &Dialect) -> Option<Outage> {
     match of {
         Subject::Purchase(ServiceKind::Facing) => dialect.outages.query,
-        Subject::Purchase(ServiceKind::Management) | Subject::User | Subject::Order => dialect.outages.read,
+        _ => dialect.outages.read,
     }
 }
 

@@ -51,6 +51,7 @@ impl Failure {
             Self::NoRoute => "Not Found".to_owned(),
             Self::UnknownPurchase => "No purchase with this id is stored".to_owned(),
             Self::MethodNotAllowed => "Method Not Allowed".to_owned(),
+            Self::UnknownDeadLetter => "There is no pending dead letter at this position".to_owned(),
             Self::UnknownUser => "User not found".to_owned(),
             Self::UnknownOrder => "Order not found".to_owned(),
             Self::EmailTaken => "Email already registered".to_owned(),

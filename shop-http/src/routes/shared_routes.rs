@@ -6,7 +6,9 @@ use axum::routing::{MethodRouter, get, post};
 
 use crate::dialect::INGRESS_PREFIXES;
 use crate::resources::buy::Buying;
-use crate::resources::{batch, health, index, metrics, orders, page, problems, users, v1_purchases};
+use crate::resources::{
+    batch, dead_letters, health, index, metrics, orders, page, problems, users, v1_purchases,
+};
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::routes::path_router::{Routes, in_context, read};
@@ -50,6 +52,18 @@ pub(crate) fn shared_routes(
     all.merge(operations(service))
 }
 
+/// The routes of dead letters, if the service has logs.
+fn of_dead_letters(service: &Service) -> Routes {
+    if service.dead_letters.is_empty() {
+        return Routes::new();
+    }
+    Routes::new()
+        .route("/v1/dead-letters", read(dead_letters::list))
+        .route("/v1/dead-letters/{position}", read(dead_letters::get))
+        .route("/v1/dead-letters:replay", post(dead_letters::replay))
+        .route("/v1/dead-letters:discard", post(dead_letters::discard))
+}
+
 /// The routes of `group`, if the service has it.
 fn of_group(service: &Service, group: RouteGroup, routes: impl FnOnce() -> Routes) -> Routes {
     if service.has(group) { routes() } else { Routes::new() }
@@ -58,8 +72,9 @@ fn of_group(service: &Service, group: RouteGroup, routes: impl FnOnce() -> Route
 /// The routes for operators and probes. They have no prefix: below one that an ingress publishes, they would be public.
 fn operations(service: &Service) -> Routes {
     let livez = || Routes::new().open("/livez", get(health::alive));
+    let dead_letters = of_group(service, RouteGroup::V1, || of_dead_letters(service));
     if service.listener == Listener::Public {
-        return of_group(service, RouteGroup::Health, livez);
+        return of_group(service, RouteGroup::Health, livez).merge(dead_letters);
     }
     // Only operators and their tools reach an admin listener.
     let guarded = |path, methods| match service.listener {
@@ -75,7 +90,8 @@ fn operations(service: &Service) -> Routes {
             .merge(guarded("/health", in_context(get(health::health))))
     };
     let metrics = || guarded("/metrics", read(metrics::get));
-    of_group(service, RouteGroup::Health, health).merge(of_group(service, RouteGroup::Metrics, metrics))
+    let health = of_group(service, RouteGroup::Health, health);
+    health.merge(of_group(service, RouteGroup::Metrics, metrics)).merge(dead_letters)
 }
 
 /// Adds the routes of the roles users and orders, if the service has them: the native API under `/v1`, and the replaced

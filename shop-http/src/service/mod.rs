@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod bounded;
+pub(crate) mod dead_letters;
 pub(crate) mod entity_role;
 pub(crate) mod idempotency;
 pub(crate) mod lookup;
@@ -31,6 +32,7 @@ use crate::response::{Failure, Subject};
 use crate::routes::groups::RouteGroup;
 use crate::routes::listener::Listener;
 use crate::service::bounded::within;
+use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::entity_role::{OrdersRole, UsersRole};
 use crate::service::parts::{Facing, LocalPorts};
 use crate::service_kind::ServiceKind;
@@ -42,6 +44,7 @@ pub(crate) struct Service {
     pub(crate) purchases: Option<Arc<Purchases>>,
     pub(crate) users: Option<UsersRole>,
     pub(crate) orders: Option<OrdersRole>,
+    pub(crate) dead_letters: DeadLetterLogs,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) options: Arc<HttpOptions>,
@@ -59,7 +62,7 @@ impl Service {
         policy: Policy,
         groups: BTreeSet<RouteGroup>,
     ) -> Self {
-        let Facing { purchases, users, orders, clock, metrics } = parts;
+        let Facing { purchases, users, orders, dead_letters, clock, metrics } = parts;
         let options = Arc::new(options);
         // Registers the series at the start, also in a service without purchases.
         let publishing = Publishing::new(&metrics, kind);
@@ -68,7 +71,21 @@ impl Service {
             Arc::new(purchases.with_policy(policy.clone()))
         });
         let listener = Listener::default();
-        Self { kind, purchases, users, orders, clock, metrics, options, policy, listener, groups }
+        let dead_letters =
+            DeadLetterLogs::new(if kind == ServiceKind::Management { dead_letters } else { Vec::new() });
+        Self {
+            kind,
+            purchases,
+            users,
+            orders,
+            dead_letters,
+            clock,
+            metrics,
+            options,
+            policy,
+            listener,
+            groups,
+        }
     }
 
     /// Whether `caller` may read the metrics and the whole state: on an admin listener, everyone who reaches it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shop_core::ingest::IngestMonitor;
+use shop_core::log::{LogAdmin, RecordType};
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, StoreSink};
 use shop_core::{Clock, SystemClock};
 
@@ -13,6 +14,26 @@ use crate::service::entity_role::{OrdersRole, UsersRole};
 pub type Facing = Parts<Arc<dyn PurchaseSink>>;
 /// The parts of management. Purchases are written straight into its store.
 pub type Management = Parts<StoreSink>;
+
+/// The log of a topic, whose dead letters management lists and resolves under `/v1/dead-letters`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DeadLetterLog {
+    /// The topic.
+    pub topic: String,
+    /// The type of its records.
+    pub record_type: RecordType,
+    /// The log.
+    pub admin: Arc<dyn LogAdmin>,
+}
+
+impl DeadLetterLog {
+    /// The log of `topic`, whose records are of type `record_type`.
+    #[must_use]
+    pub fn new(topic: impl Into<String>, record_type: RecordType, admin: Arc<dyn LogAdmin>) -> Self {
+        Self { topic: topic.into(), record_type, admin }
+    }
+}
 
 /// The roles of a service, and what they share. `W` is the destination of purchases. The default has no role.
 ///
@@ -35,6 +56,8 @@ pub struct Parts<W> {
     pub users: Option<UsersRole>,
     /// Orders.
     pub orders: Option<OrdersRole>,
+    /// The logs whose dead letters management serves (default: none, and then without routes).
+    pub dead_letters: Vec<DeadLetterLog>,
     /// The time of day, and fresh ids (default: those of the system).
     pub clock: Arc<dyn Clock>,
     /// The registry that `/metrics` exposes (default: a new one).
@@ -112,21 +135,21 @@ impl PurchasesRole<StoreSink> {
 impl<W> Default for Parts<W> {
     fn default() -> Self {
         let (clock, metrics) = (Arc::new(SystemClock), Metrics::new());
-        Self { purchases: None, users: None, orders: None, clock, metrics }
+        Self { purchases: None, users: None, orders: None, dead_letters: Vec::new(), clock, metrics }
     }
 }
 
 impl Management {
     /// The same parts. The store is a sink.
     pub(crate) fn into_sink(self) -> Facing {
-        let Self { purchases, users, orders, clock, metrics } = self;
+        let Self { purchases, users, orders, dead_letters, clock, metrics } = self;
         let purchases = purchases.map(|PurchasesRole { writer, query, ingest, local }| PurchasesRole {
             writer: writer.into(),
             query,
             ingest,
             local,
         });
-        Parts { purchases, users, orders, clock, metrics }
+        Parts { purchases, users, orders, dead_letters, clock, metrics }
     }
 }
 

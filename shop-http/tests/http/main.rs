@@ -11,6 +11,7 @@ mod batch;
 mod browsers;
 mod buying;
 mod connections;
+mod dead_letters;
 mod dialects;
 mod document;
 mod files;

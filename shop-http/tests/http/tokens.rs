@@ -8,15 +8,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
-use shop_core::IdempotencyKey;
+use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::orders::{NewOrder, OrderStore as _};
 use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
+use shop_core::record::Record as _;
 use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserStore as _};
-use shop_http::{Facing, Management, OrdersRole, RouterBuilder, UsersRole};
+use shop_core::{IdempotencyKey, Purchase};
+use shop_http::{DeadLetterLog, Facing, Management, OrdersRole, RouterBuilder, UsersRole};
 
 use uuid::Uuid;
 
+use crate::dead_letters::dead_letter;
 use crate::document::{documents, operations};
 use crate::issuer::{Issuer, SigningKey};
 use crate::shop::{Answer, JSON, ask, purchase, request};
@@ -58,6 +61,7 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
         (_, "/health") => Rule::Status,
         (_, "/metrics") => Rule::Scope("operate"),
+        (_, path) if path.starts_with("/dead-letters") => Rule::Scope("operate"),
         ("POST", "/purchases" | "/purchases:batch") if kind == "management" => Rule::Scope("operate"),
         ("POST", "/buy" | "/purchases") => Rule::Own("purchases:write"),
         ("POST", "/purchases:batch") => Rule::OwnByLine("purchases:write"),
@@ -108,6 +112,9 @@ async fn services(key: SigningKey) -> Services {
         Management::new(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
     (facing.users, facing.orders) = (Some(roles().0), Some(roles().1));
     (management.users, management.orders) = (Some(roles().0), Some(roles().1));
+    let log = InMemoryLog::default();
+    log.dead_letters().put(&[dead_letter("purchases", 0, b"poison")]).await.unwrap();
+    management.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log))];
     let (facing, management) = (with_verifier(facing.into()), with_verifier(management.into()));
     Services { issuer, facing, management }
 }
@@ -123,6 +130,7 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         .replace("{name}", "page.css")
         .replace("compatibility/{file}", "compatibility/default.json")
         .replace("{file}", "swagger-ui.css")
+        .replace("{position}", "purchases-0-0")
         .replace("{id}", &purchase(user, number).id.to_string());
     let listings = ["/v1/purchases", "/v1/summary", "/v1/totals"];
     let is_listing = *method == Method::GET && listings.iter().any(|listing| path.ends_with(listing));
@@ -136,6 +144,9 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         (_, path) if path.ends_with("/orders") => {
             format!(r#"{{"user_id":{user},"product":"tea","quantity":1,"total_price":2}}"#)
         }
+        (_, path) if path.starts_with("/v1/dead-letters:") => {
+            r#"{"positions":["purchases-0-0"],"dry_run":true}"#.to_owned()
+        }
         (_, path) if path.ends_with(":batch") => format!("[{purchase}]"),
         _ => purchase,
     };
@@ -146,11 +157,11 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
 }
 
 /// The routes of a service with what they require, from its documents. The native API is also behind the prefixes of
-/// the ingress.
+/// the ingress, but for dead letters.
 async fn documented(app: &Router) -> Vec<(Method, String, Value)> {
     let mut routes = Vec::new();
     for (path, method, operation) in operations(app).await {
-        let is_native = path.starts_with("/v1/");
+        let is_native = path.starts_with("/v1/") && !path.starts_with("/v1/dead-letters");
         let prefixes = ["", "/scalable-shop-cm-server", "/scalable-shop-cm-api"];
         for prefix in prefixes.into_iter().take(if is_native { 3 } else { 1 }) {
             routes.push((method.parse().unwrap(), format!("{prefix}{path}"), operation["security"].clone()));

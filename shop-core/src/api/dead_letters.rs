@@ -1,0 +1,137 @@
+//! The bodies of `/v1/dead-letters`.
+
+use data_encoding::BASE64;
+use serde::Serialize;
+
+use crate::Timestamp;
+use crate::json::text;
+use crate::log::{DeadLetter, RecordType};
+
+/// A dead letter. Its bytes may be anything: see [`BytesBody`].
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DeadLetterBody {
+    /// The position of its record: topic, partition and offset, joined by dashes.
+    pub position: String,
+    /// The time of its record.
+    #[serde(with = "text")]
+    pub time: Timestamp,
+    /// The kind of the reason.
+    pub reason: &'static str,
+    /// The reason in words.
+    pub detail: BytesBody,
+    /// The number of attempts.
+    pub attempts: u32,
+    /// The version of the program that wrote it.
+    pub version: BytesBody,
+    /// The cluster of the log.
+    pub cluster: String,
+    /// The id of the purchase or event, if the record has one.
+    pub id: Option<String>,
+    /// Of a gap: the number of lost records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub lost: Option<u64>,
+    /// The record. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub record: Option<RecordBody>,
+}
+
+/// The key, the headers and the value of a record.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RecordBody {
+    /// The key.
+    pub key: Option<BytesBody>,
+    /// The headers, in their order.
+    pub headers: Vec<RecordHeaderBody>,
+    /// The value.
+    pub value: Option<BytesBody>,
+}
+
+/// A header of a record.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RecordHeaderBody {
+    /// The name.
+    pub name: BytesBody,
+    /// The value.
+    pub value: Option<BytesBody>,
+}
+
+/// Bytes: text, or base64 if they are not UTF-8 or have control characters other than line feeds and tabs, which could
+/// move a terminal's cursor.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum BytesBody {
+    /// Text.
+    Text(String),
+    /// Other bytes.
+    Base64 {
+        /// The bytes in base64.
+        base64: String,
+    },
+}
+
+impl BytesBody {
+    /// The text, or the base64 with the prefix `base64:`.
+    #[must_use]
+    pub fn into_line(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Base64 { base64 } => format!("base64:{base64}"),
+        }
+    }
+}
+
+impl From<&[u8]> for BytesBody {
+    fn from(bytes: &[u8]) -> Self {
+        let is_harmless = |text: &&str| !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
+        match std::str::from_utf8(bytes).ok().filter(is_harmless) {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Base64 { base64: BASE64.encode(bytes) },
+        }
+    }
+}
+
+impl DeadLetterBody {
+    /// The dead letter about a record of the type `of`, without the record.
+    #[must_use]
+    pub fn summary(dead_letter: &DeadLetter, of: RecordType) -> Self {
+        Self {
+            position: dead_letter.position().to_string(),
+            time: dead_letter.record.time,
+            reason: dead_letter.reason.kind().as_str(),
+            // The reason may quote the record.
+            detail: dead_letter.reason.to_string().as_bytes().into(),
+            attempts: dead_letter.attempts,
+            version: dead_letter.version.as_bytes().into(),
+            cluster: dead_letter.partition.cluster.to_string(),
+            id: dead_letter.id(of),
+            lost: dead_letter.gap().map(|gap| gap.count()),
+            record: None,
+        }
+    }
+
+    /// The dead letter about a record of the type `of`, with the record.
+    #[must_use]
+    pub fn whole(dead_letter: &DeadLetter, of: RecordType) -> Self {
+        let record = &dead_letter.record;
+        let header = |(name, value): (&str, Option<&[u8]>)| RecordHeaderBody {
+            name: name.as_bytes().into(),
+            value: value.map(BytesBody::from),
+        };
+        let record = RecordBody {
+            key: record.key.as_deref().map(BytesBody::from),
+            headers: record.headers.iter().map(header).collect(),
+            value: record.value.as_deref().map(BytesBody::from),
+        };
+        Self { record: Some(record), ..Self::summary(dead_letter, of) }
+    }
+}

@@ -1,0 +1,124 @@
+//! The dead letters of the logs of this process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
+use shop_core::api::DeadLetterBody;
+use shop_core::log::{DeadLetter, ReasonKind, RecordPosition, Resolution, Resolved, resolve};
+use shop_core::{Error, ErrorKind, Result, Timestamp};
+use tokio::sync::Mutex;
+
+use crate::service::parts::DeadLetterLog;
+
+/// The logs whose dead letters are served.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetterLogs {
+    logs: Arc<[DeadLetterLog]>,
+    /// One request resolves at a time, so that two of this process do not publish the same record.
+    resolving: Arc<Mutex<()>>,
+}
+
+/// Which dead letters are listed.
+#[derive(Debug)]
+pub(crate) struct DeadLetterFilter {
+    pub(crate) topic: Option<String>,
+    pub(crate) reason: Option<ReasonKind>,
+    pub(crate) since: Option<Timestamp>,
+    /// The position after which the page begins.
+    pub(crate) after: Option<RecordPosition>,
+    pub(crate) limit: usize,
+}
+
+impl DeadLetterFilter {
+    fn has(&self, dead_letter: &DeadLetter) -> bool {
+        self.reason.is_none_or(|reason| reason == dead_letter.reason.kind())
+            && self.since.is_none_or(|since| dead_letter.record.time >= since)
+            && self.after.as_ref().is_none_or(|after| dead_letter.position() > *after)
+    }
+}
+
+impl DeadLetterLogs {
+    pub(crate) fn new(logs: Vec<DeadLetterLog>) -> Self {
+        Self { logs: logs.into(), resolving: Arc::default() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
+        self.logs.iter().map(|log| &*log.topic)
+    }
+
+    /// The page that `filter` selects, in the order of the positions, and the position of its last one if there are
+    /// more.
+    ///
+    /// Each page reads all dead letters of the logs, and keeps those of the page.
+    pub(crate) async fn page(
+        &self,
+        filter: &DeadLetterFilter,
+    ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
+        let mut page = BTreeMap::new();
+        for log in
+            self.logs.iter().filter(|log| filter.topic.as_ref().is_none_or(|topic| *topic == log.topic))
+        {
+            let mut all = log.admin.scan_dead_letters().await?;
+            while let Some(state) = all.try_next().await? {
+                // The pending ones come first.
+                let Some(dead_letter) = state.into_pending() else { break };
+                if filter.has(&dead_letter) {
+                    let body = DeadLetterBody::summary(&dead_letter, log.record_type);
+                    page.insert(dead_letter.position(), body);
+                }
+                if page.len() > filter.limit + 1 {
+                    page.pop_last();
+                }
+            }
+        }
+        let more = page.len() > filter.limit;
+        if more {
+            page.pop_last();
+        }
+        let next = page.last_key_value().filter(|_| more).map(|(last, _)| last.to_string());
+        Ok((page.into_values().collect(), next))
+    }
+
+    /// The pending dead letter at `position`, with its record.
+    pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
+        for log in self.logs.iter().filter(|log| *log.topic == *position.topic) {
+            let mut all = log.admin.scan_dead_letters().await?;
+            while let Some(state) = all.try_next().await? {
+                let Some(dead_letter) = state.into_pending() else { break };
+                if dead_letter.position() == *position {
+                    return Ok(Some(DeadLetterBody::whole(&dead_letter, log.record_type)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`resolve`], in all logs. A caller that stops waiting does not stop it.
+    pub(crate) async fn resolve(
+        &self,
+        positions: BTreeSet<RecordPosition>,
+        resolution: Resolution,
+        dry_run: bool,
+    ) -> Result<BTreeMap<RecordPosition, Resolved>> {
+        let this = self.clone();
+        let resolved = tokio::spawn(async move {
+            let _only = this.resolving.lock().await;
+            let mut found = BTreeMap::new();
+            for log in this.logs.iter() {
+                if positions.iter().any(|position| *position.topic == *log.topic) {
+                    let of = log.record_type;
+                    found.extend(resolve(&*log.admin, of, &positions, resolution, dry_run).await?);
+                }
+            }
+            Ok::<_, Error>(found)
+        });
+        resolved.await.unwrap_or_else(|panicked| {
+            Err(Error::new(ErrorKind::Internal, "resolving dead letters panicked").with_source(panicked))
+        })
+    }
+}

@@ -1,0 +1,231 @@
+//! `/v1/dead-letters` on management, beside a running ingest.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
+use shop_core::log::{DeadLetter, Gap, GapCause, Headers, Log, LogRecord, Partition, Reason};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::Durability;
+use shop_core::record::Record as _;
+use shop_core::users::User;
+use shop_core::{Purchase, Timestamp};
+use shop_http::{DeadLetterLog, HttpOptions, Management, management};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+
+use crate::shop::{get, post};
+
+const ADA: &[u8] = br#"{"username":"ada","userid":"u1","price":1}"#;
+
+/// A dead letter about a record of `topic` that the log has never had.
+pub(crate) fn dead_letter(topic: &str, offset: u64, value: &[u8]) -> DeadLetter {
+    let time = Timestamp::from_millis(1_772_355_600_000 + i64::try_from(offset).unwrap()).unwrap();
+    let headers = Headers::builder().with("their\u{7}", Some(b"\xff")).with("none", None).build();
+    let record = LogRecord::new(offset, time, Some(value.to_vec().into()))
+        .with_key(Some("u1".into()))
+        .with_headers(headers);
+    DeadLetter::new(record, Partition::new("c".into(), topic.into(), 0, 0), Reason::parked("a note"), 2)
+}
+
+/// Three records; its position is that of the last one.
+fn gap(offset: u64) -> DeadLetter {
+    let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
+    Gap::new(partition, offset, offset + 3, GapCause::Deleted).dead_letter(Timestamp::MIN)
+}
+
+/// Management over `log`, whose ingest runs.
+struct Operated {
+    log: Arc<dyn Log>,
+    management: Router,
+    ingest: IngestMonitor,
+}
+
+impl Operated {
+    async fn over(log: Arc<dyn Log>, dead_letters: &[DeadLetter]) -> Self {
+        log.dead_letters().put(dead_letters).await.unwrap();
+        let store = Arc::new(InMemoryStore::new());
+        let source = log.source("group").unwrap();
+        let ingest = Ingest::<Purchase>::new(
+            source,
+            Arc::clone(&store) as _,
+            log.dead_letters(),
+            IngestOptions::default(),
+        );
+        let monitor = ingest.monitor();
+        tokio::spawn(ingest.run(std::future::pending()));
+        let mut parts = Management::new(Arc::clone(&store) as _, Durability::Memory, store);
+        let users = Arc::new(InMemoryLog::default());
+        parts.dead_letters = vec![
+            DeadLetterLog::new("purchases", Purchase::TYPE, log.admin()),
+            DeadLetterLog::new("user_created", User::TYPE, Log::admin(&*users)),
+        ];
+        Log::dead_letters(&*users).put(&[dead_letter("user_created", 5, b"no user")]).await.unwrap();
+        Self { log, management: management(parts, HttpOptions::default()), ingest: monitor }
+    }
+
+    async fn in_memory(dead_letters: &[DeadLetter]) -> Self {
+        Self::over(Arc::new(InMemoryLog::default()), dead_letters).await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = get(&self.management, path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+        answer.json()
+    }
+
+    /// The positions in a list.
+    async fn positions(&self, query: &str) -> Vec<String> {
+        let page = self.get(&format!("/v1/dead-letters{query}")).await;
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["position"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    async fn resolve(&self, how: &str, positions: &[&str], dry_run: bool) -> Vec<String> {
+        let body = json!({"positions": positions, "dry_run": dry_run}).to_string();
+        let answer = post(&self.management, &format!("/v1/dead-letters:{how}"), body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let body = answer.json();
+        assert_eq!(body["dry_run"], dry_run);
+        let results = body["results"].as_array().unwrap().iter();
+        results
+            .map(|result| format!("{} {}", result["position"], result["status"]).replace('"', ""))
+            .collect()
+    }
+
+    /// The records in the log.
+    async fn published(&self) -> usize {
+        use futures_util::TryStreamExt as _;
+        let batches: Vec<_> = self.log.admin().scan().await.unwrap().try_collect().await.unwrap();
+        batches.iter().map(|batch| batch.records.len()).sum()
+    }
+
+    async fn stored(&self) -> Value {
+        self.get("/v1/summary?everyone=true").await["count"].clone()
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_in_pages_and_shown_whole() {
+    let all: Vec<_> = (0..7).map(|offset| dead_letter("purchases", offset, ADA)).chain([gap(20)]).collect();
+    let shop = Operated::in_memory(&all).await;
+    let mut seen = Vec::new();
+    let mut query = "?limit=3".to_owned();
+    loop {
+        let page = shop.get(&format!("/v1/dead-letters{query}")).await;
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 3 && page["stuck"] == json!([]), "{page}");
+        seen.extend(items.iter().map(|item| item["position"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("?limit=3&cursor={next}");
+    }
+    assert_eq!(seen, shop.positions("?limit=1000").await);
+    assert_eq!(seen.len(), 9, "of both topics: {seen:?}");
+    assert_eq!(shop.positions("?topic=user_created").await, ["user_created-0-5"]);
+    assert_eq!(shop.positions("?reason=gap").await, ["purchases-0-22"]);
+    let since = "?topic=purchases&reason=parked&since=2026-03-01T09:00:00.005Z";
+    assert_eq!(shop.positions(since).await, ["purchases-0-5", "purchases-0-6"]);
+    let listed = shop.get("/v1/dead-letters?reason=gap").await;
+    assert_eq!((&listed["items"][0]["lost"], listed["items"][0].get("record")), (&json!(3), None));
+    let shown = shop.get("/v1/dead-letters/user_created-0-5").await;
+    assert_eq!((&shown["reason"], &shown["detail"]), (&json!("parked"), &json!("parked: a note")));
+    let name = json!({"base64": "dGhlaXIH"});
+    let headers = json!([{"name": name, "value": {"base64": "/w=="}}, {"name": "none", "value": null}]);
+    assert_eq!(shown["record"], json!({"key": "u1", "headers": headers, "value": "no user"}));
+    let gone = get(&shop.management, "/v1/dead-letters/purchases-0-99").await;
+    assert_eq!(
+        (gone.status, &gone.json()["type"]),
+        (StatusCode::NOT_FOUND, &json!("/problems/unknown-dead-letter"))
+    );
+}
+
+#[tokio::test]
+async fn all_faults_of_a_request_are_named() {
+    let shop = Operated::in_memory(&[]).await;
+    let wrong = "/v1/dead-letters?topic=other&reason=bad&since=now&limit=0&cursor=x&color=red";
+    let problem = get(&shop.management, wrong).await;
+    assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(problem.json()["errors"].as_array().unwrap().len(), 6, "{}", problem.text);
+    assert_eq!(get(&shop.management, "/v1/dead-letters/x").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for (body, pointers) in [
+        ("{}", &["#/positions"][..]),
+        (r#"{"positions":[]}"#, &["#/positions"]),
+        (r#"{"positions":[1],"dry_run":0,"all":true}"#, &["#/positions", "#/dry_run", "#/all"]),
+    ] {
+        for how in ["replay", "discard"] {
+            let problem = post(&shop.management, &format!("/v1/dead-letters:{how}"), body).await;
+            assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", problem.text);
+            let errors = problem.json()["errors"].clone();
+            let named: Vec<_> =
+                errors.as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+            assert_eq!(named, pointers);
+        }
+    }
+    for body in ["", "[]", "{", r#"{"positions":["a-0-1"],"dry_run":true,"dry_run":false}"#] {
+        let problem = post(&shop.management, "/v1/dead-letters:discard", body).await;
+        assert_eq!(problem.status, StatusCode::BAD_REQUEST, "{body}: {}", problem.text);
+    }
+}
+
+#[tokio::test]
+async fn positions_are_resolved_one_by_one() {
+    let all = [dead_letter("purchases", 1, ADA), dead_letter("purchases", 2, ADA), gap(20)];
+    let shop = Operated::in_memory(&all).await;
+    let asked = ["purchases-0-22", "purchases-0-99", "user_created-0-5", "nonsense", "purchases-0-1"];
+    let expected = |done: &str, gap: &str| {
+        [
+            format!("purchases-0-22 {gap}"),
+            "purchases-0-99 unknown".into(),
+            format!("user_created-0-5 {done}"),
+            "nonsense unknown".into(),
+            format!("purchases-0-1 {done}"),
+        ]
+    };
+    assert_eq!(shop.resolve("replay", &asked, true).await, expected("replayed", "refused"));
+    assert_eq!(shop.resolve("discard", &asked, true).await, expected("discarded", "discarded"));
+    assert_eq!((shop.positions("").await.len(), shop.published().await), (4, 0), "a dry run changes nothing");
+    assert_eq!(shop.resolve("discard", &asked, false).await, expected("discarded", "discarded"));
+    assert_eq!(shop.positions("").await, ["purchases-0-2"]);
+    assert_eq!(shop.published().await, 0);
+}
+
+/// Replays a dead letter beside the ingest, twice at the same time and once more.
+async fn replayed_once(log: Arc<dyn Log>) {
+    let shop = Operated::over(log, &[dead_letter("purchases", 7_000, ADA)]).await;
+    let at_once = join_all((0..2).map(|_| shop.resolve("replay", &["purchases-0-7000"], false))).await;
+    let mut outcomes: Vec<_> = at_once.into_iter().flatten().collect();
+    outcomes.sort();
+    assert_eq!(outcomes, ["purchases-0-7000 replayed", "purchases-0-7000 unknown"]);
+    let status = shop.ingest.wait_for(|status| status.counters.inserted > 0).await;
+    assert_eq!(status.counters.inserted, 1);
+    assert_eq!(shop.stored().await, 1);
+    assert_eq!(shop.resolve("replay", &["purchases-0-7000"], false).await, ["purchases-0-7000 unknown"]);
+    assert_eq!((shop.published().await, shop.stored().await), (1, json!(1)));
+    assert_eq!(shop.positions("?topic=purchases").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_replayed_once() {
+    replayed_once(Arc::new(InMemoryLog::default())).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_in_a_file_is_replayed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    replayed_once(Arc::new(log)).await;
+}
+
+#[tokio::test]
+async fn only_management_with_a_log_has_the_routes() {
+    let shop = crate::shop::Shop::new();
+    for router in [&shop.facing, &shop.management] {
+        assert_eq!(get(router, "/v1/dead-letters").await.status, StatusCode::NOT_FOUND);
+    }
+}
