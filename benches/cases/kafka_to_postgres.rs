@@ -72,8 +72,8 @@ impl Ingestion {
             let store = PostgresStore::open(PostgresStoreOptions::new(self.postgres.as_str())).unwrap();
             store.wait_for_schema().await;
             match self.way {
-                Way::Kafka => self.from_kafka(store).await,
-                Way::Embedded => self.from_embedded(store).await,
+                Way::Kafka => self.ingest_kafka(store).await,
+                Way::Embedded => self.ingest_embedded(store).await,
                 Way::Unnest | Way::Copy => self.write().await,
             }
         });
@@ -87,13 +87,13 @@ impl Ingestion {
         options
     }
 
-    async fn from_kafka(&self, store: PostgresStore) -> Duration {
+    async fn ingest_kafka(&self, store: PostgresStore) -> Duration {
         let log = KafkaLog::open(self.topic()).await.unwrap();
         let source = Arc::new(log.source(&format!("group-{}", uuid::Uuid::now_v7())).unwrap());
         self.ingest(source, store, Arc::new(log.dead_letters())).await
     }
 
-    async fn from_embedded(&self, store: PostgresStore) -> Duration {
+    async fn ingest_embedded(&self, store: PostgresStore) -> Duration {
         let folder = tempfile::tempdir().unwrap();
         let log = embedded_log(folder.path(), &purchases(self.records)).await;
         let source = Arc::new(log.source("group").unwrap());
