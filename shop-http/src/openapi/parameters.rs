@@ -143,7 +143,8 @@ pub(super) fn dead_letters() -> [Value; 5] {
 
 /// The position of a dead letter in a path.
 pub(super) fn position() -> Value {
-    parameter("path", "position", "Topic, partition and offset, joined by dashes", json!({"type": "string"}))
+    let form = json!({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,100}-[0-9]{1,9}-[0-9]{1,18}$"});
+    parameter("path", "position", "Topic, partition and offset, joined by dashes", form)
 }
 
 /// A range of time.
