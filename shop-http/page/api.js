@@ -106,6 +106,16 @@ export async function totals(whose, { from, to, per, zone }) {
   return (await askFor(`v1/totals?${query({ ...whose, from, to, per, zone })}`)).body.buckets;
 }
 
+/** All of `whose` purchases from and to these times, as a file of this media type. */
+export async function exported(whose, { from, to }, mediaType) {
+  const path = `v1/purchases?${query({ ...whose, from, to })}`;
+  const read = (response) => (response.ok ? response.blob() : response.text());
+  const { response, content } = await exchange(path, { headers: { accept: mediaType } }, read);
+  if (!response.ok) throw refusalOf(response, bodyOf(response, content));
+  if (!content.type.startsWith(mediaType)) throw new Refusal(`The service does not answer with ${mediaType}.`, { status: response.status });
+  return content;
+}
+
 /** Where `/health` is: the prefixes of the replaced systems lead to the pages, but not to it. */
 let healthPath = "health?details=true";
 

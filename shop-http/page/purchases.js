@@ -1,19 +1,20 @@
-// Purchases of a user, of a name or of everybody in a range: their number and sum, bars and rows.
+// Purchases of a user, of a name or of everybody in a range: their number and sum, bars, rows, and the export.
 
-import { page, totals } from "./api.js";
+import { Refusal, exported, page, totals } from "./api.js";
 import { addressOf } from "./address.js";
 import { Bars } from "./bars.js";
 import { forPeople, grouped, sum } from "./exact.js";
 import { Loaded, useLoaded } from "./loaded.js";
-import { html, useEffect, useRef } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./preact.js";
 import { PRESETS, boundsOf, rangeOf, zoneOf } from "./ranges.js";
-import { counted, dayInWords, timeInWords } from "./words.js";
+import { counted, dateInWords, dayInWords, sentence, timeInWords } from "./words.js";
 
 /** The number of purchases that are shown at first, and that each "More" adds. */
 const LIMIT = 25;
 /** How long the service waits with an answer until the purchase that was bought here is in it, in seconds. */
 const WAIT = 10;
 const POLL_INTERVAL = 4000;
+const FILES = [["CSV", "text/csv", "csv"], ["NDJSON", "application/x-ndjson", "ndjson"]];
 
 /**
  * `whose` selects them; `params` are those of the address of `view`, in which the range is. `bought` are purchases that
@@ -41,7 +42,10 @@ export function Purchases({ whose, view, params, showsUser, bought = [] }) {
     ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
     ${data.hasNewer && html`<p class="notice offer" role="status">Newer purchases are stored. <button type="button" class="link" id="newest" onClick=${() => ask(load)}>Show them</button></p>`}
     <${Rows} items=${data.items} pending=${pending} fresh=${data.fresh} showsUser=${showsUser} />
-    ${data.next && html`<button type="button" class="quiet" id="more" onClick=${more}>More</button>`}`;
+    <div class="below">
+      ${data.next && html`<button type="button" class="quiet" id="more" onClick=${more}>More</button>`}
+      <${Export} whose=${whose} bounds=${bounds} range=${range} />
+    </div>`;
   const empty = html`${range.first === null ? "No purchases yet." : html`No purchases in this range. <a href=${addressOf(view, { ...withoutRange(params), range: "all" })}>Show all time</a>`}`;
   return html`<${Range} view=${view} params=${params} range=${range} />
     ${state.is !== "shown" && pending.length > 0 && html`<${Rows} items=${[]} pending=${pending} fresh=${new Set()} showsUser=${showsUser} />`}
@@ -125,4 +129,33 @@ function Rows({ items, pending, fresh, showsUser }) {
     <thead><tr><th scope="col" class="when">When</th>${showsUser && html`<th scope="col">Who</th>`}<th scope="col" class="ref">Reference</th><th scope="col" class="amount">Price</th></tr></thead>
     <tbody id="purchases">${pending.map((item) => row(item, true))}${items.map((item) => row(item, false))}</tbody>
   </table>`;
+}
+
+/** Saves everything that is selected as a file. */
+function Export({ whose, bounds, range }) {
+  const [said, say] = useState({ text: "", isBad: false });
+  const save = async (mediaType, extension) => {
+    say({ text: "Exporting…", isBad: false });
+    try {
+      const file = await exported(whose, bounds, mediaType);
+      download(file, `purchases-${whose.everyone ? "all" : Object.values(whose)[0]}-${range.first ?? "start"}-${range.last}.${extension}`);
+      say({ text: `Exported for ${range.first ? `${dateInWords(range.first)} to ${dateInWords(range.last)}` : "all time"}.`, isBad: false });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      say({ text: `Nothing was exported: ${sentence(error.message)}`, isBad: true });
+    }
+  };
+  return html`<div class="export">
+    <span>Export as</span>
+    ${FILES.map(([name, mediaType, extension]) => html`<button type="button" class="link" id="export-${extension}" onClick=${() => save(mediaType, extension)}>${name}</button>`)}
+    <span class="answer ${said.isBad && "bad"}" id="export-answer" role="status">${said.text}</span>
+  </div>`;
+}
+
+function download(file, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -104,3 +104,40 @@ async fn ranges_have_addresses_totals_and_bars() {
     browser.was_quiet(&facing.url).await;
     browser.end().await;
 }
+
+#[tokio::test]
+async fn a_range_is_exported() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    // More than the list shows.
+    buy_all(&facing, "ada", "u1", 0..30).await;
+    buy_all(&facing, "eva", "u2", 0..1).await;
+    open_as(&browser, &facing, "u1", "ada").await;
+    browser.shows("count", "30").await;
+    let keep = "window.saved = [];
+        URL.createObjectURL = (file) => { window.saved.push(file); return '#saved'; };
+        HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };";
+    browser.run(keep).await;
+    let first = [r#"id,username,userid,price,timestamp"#, r#"{"id":""#];
+    for (kind, rows, first) in [("csv", 31, first[0]), ("ndjson", 30, first[1])] {
+        browser.run("window.saved = []").await;
+        browser.click(&format!("export-{kind}")).await;
+        until("save a file", async || browser.run("return window.saved.length").await == json!(2)).await;
+        let name = browser.run("return window.saved[1]").await;
+        assert!(name.as_str().unwrap().starts_with("purchases-u1-20"), "{name}");
+        assert!(name.as_str().unwrap().ends_with(&format!(".{kind}")), "{name}");
+        let saved = browser.run("return window.saved[0].text()").await;
+        let lines: Vec<_> = saved.as_str().unwrap().lines().collect();
+        assert_eq!(lines.len(), rows, "{saved}");
+        assert!(lines[0].starts_with(first), "{saved}");
+        assert!(lines.iter().skip(1).all(|line| line.contains("u1")), "{saved}");
+        assert!(browser.text("export-answer").await.starts_with("Exported for "));
+    }
+    // A file that is not complete is not saved.
+    browser.run("window.saved = []; window.fetch = async () => { throw new TypeError('away'); }").await;
+    browser.click("export-csv").await;
+    browser.shows("export-answer", "Nothing was exported: The service cannot be reached.").await;
+    assert_eq!(browser.run("return window.saved.length").await, json!(0));
+    browser.end().await;
+}
