@@ -174,7 +174,7 @@ impl<R: Insertable> Insertion<'_, R> {
     /// Inserts the rows at `indices` whose id is not stored. Returns a row for each of the others.
     ///
     /// Batches rarely repeat what is stored. While they do not, the statement neither asks for conflicts nor returns
-    /// ids, which takes a fifth of the server's time (docs/performance.md).
+    /// ids (docs/performance.md).
     async fn write(&self, indices: &[usize]) -> Result<Vec<tokio_postgres::Row>> {
         let has_repeats = &self.connection.has_repeats;
         if !has_repeats.load(Ordering::Relaxed) {
