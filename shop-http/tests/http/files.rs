@@ -44,7 +44,7 @@ async fn a_file_has_everything_that_is_selected() {
             (&shop.management, "username=name%20of%20u1&order=oldest", &of_user),
             (&shop.management, "everyone=true&order=oldest", &everyone),
             (&shop.facing, in_range, &of_user[100..1_800]),
-            (&shop.facing, "userid=nobody", &[]),
+            (&shop.facing, "userid=u404", &[]),
         ] {
             let file = download(router, query, accept).await;
             assert_eq!(file.status, StatusCode::OK, "{accept} {query}: {}", file.text);
@@ -122,7 +122,7 @@ async fn pages_are_read_as_the_file_is() {
     let mut body = shop.facing.clone().oneshot(asked).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first.starts_with(b"id,username,"));
-    assert!(shop.faults.calls(Call::Query) <= 2, "nobody has read on");
+    assert!(shop.faults.calls(Call::Query) <= 2, "no later page is read");
     // The status is sent: an error breaks the connection.
     shop.faults.always(Call::Query, Fault::unavailable());
     assert!(body.collect().await.is_err());

@@ -222,7 +222,7 @@ fn the_logic_of_the_pages_passes_its_tests() {
             assert!(run.status.success() && said.contains("# pass "), "{said}");
         }
         Err(error) => {
-            #[expect(clippy::disallowed_methods, reason = "tests are told so what they must not skip")]
+            #[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
             let required = std::env::var("SHOP_TEST_REQUIRE").unwrap_or_default();
             assert!(!required.split(',').any(|name| name == "browser"), "a test needs node: {error}");
             eprintln!("skipped: there is no node: {error}");

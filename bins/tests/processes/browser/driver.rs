@@ -160,7 +160,7 @@ impl Browser {
     }
 
     /// Checks the page by axe-core, the path of whose script `SHOP_TEST_AXE` names.
-    #[expect(clippy::disallowed_methods, reason = "tests are told so what is there")]
+    #[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
     pub(super) async fn is_accessible(&self) {
         let Ok(path) = std::env::var("SHOP_TEST_AXE") else {
             return skip("axe", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), "there is no axe-core");
@@ -200,7 +200,7 @@ fn capabilities() -> ChromeCapabilities {
     capabilities
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are told so what they must not skip")]
+#[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
 fn skipped<T>(why: &str) -> Option<T> {
     skip("browser", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), why);
     None
