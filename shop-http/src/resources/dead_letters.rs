@@ -159,7 +159,8 @@ fn asked(body: &[u8]) -> Result<Asked, Failure> {
     }
 }
 
-/// The result of a call of a log, if it completes in time.
+/// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead
+/// letters and takes longer than a query of a store.
 async fn query<T>(service: &Service, call: impl Future<Output = Result<T>> + Send) -> Result<T, Failure> {
     let done = within(service.options.request_timeout, call).await;
     done.map_err(|error| Failure::Query(error, Subject::DeadLetter))
