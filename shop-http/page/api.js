@@ -23,8 +23,22 @@ export class Refusal extends Error {
   }
 }
 
-/** Sends a request and reads its answer; without a `timeout` it may take as long as it takes. */
-async function exchange(path, { timeout, ...options }, read) {
+/** Where the paths of operators are: the prefixes of the replaced systems lead to the pages, but not to these. */
+let operations = "";
+
+/** Sends a request and reads its answer; an operation may be above the page's prefix. */
+async function exchange(path, { isOperation, ...options }, read) {
+  if (!isOperation) return send(path, options, read);
+  const answer = await send(operations + path, options, read);
+  if (answer.response.status !== 404 || operations !== "") return answer;
+  const above = await send(`../${path}`, options, read);
+  if (above.response.status === 404) return answer;
+  operations = "../";
+  return above;
+}
+
+/** Without a `timeout` it may take as long as it takes. */
+async function send(path, { timeout, ...options }, read) {
   try {
     const response = await fetch(path.startsWith("/") ? path : FOLDER + path, {
       ...options,
@@ -78,16 +92,14 @@ function problemsOf({ errors = [] }) {
   return placed.map(({ pointer, detail }) => ({ member: pointer.split("/").at(-1), text: detail }));
 }
 
-/** Sends `content`. Repeated with the same key, it is recorded once. */
-async function record(path, content, key) {
-  const { body } = await askFor(path, {
-    method: "POST",
-    headers: { "content-type": "application/json", "idempotency-key": key },
-    // Numbers as text keep their digits.
-    body: JSON.stringify(content),
-  });
-  return body;
+/** Sends `content`. Numbers as text keep their digits. */
+async function post(path, content, { headers, ...options }) {
+  const sent = { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(content) };
+  return (await askFor(path, { ...options, ...sent })).body;
 }
+
+/** The same. Repeated with the same key, it is recorded once. */
+const record = (path, content, key) => post(path, content, { headers: { "idempotency-key": key } });
 
 /** Buys: `{username, userid, price}`. */
 export async function buy(purchase, key) {
@@ -116,16 +128,9 @@ export async function exported(whose, { from, to }, mediaType) {
   return content;
 }
 
-/** Where `/health` is: the prefixes of the replaced systems lead to the pages, but not to it. */
-let healthPath = "health?details=true";
-
 /** The body of `/health`, for every status. */
 export async function health() {
-  let { response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT });
-  if (response.status === 404 && healthPath.startsWith("health")) {
-    healthPath = `../${healthPath}`;
-    ({ response, body } = await ask(healthPath, { timeout: HEALTH_TIMEOUT }));
-  }
+  const { response, body } = await ask("health?details=true", { isOperation: true, timeout: HEALTH_TIMEOUT });
   if (body.status === undefined) throw new Refusal(`The service answered ${response.status}.`, { status: response.status });
   // The details are for operators.
   if (body.kafkaReady === undefined && response.ok) askForKey();
@@ -134,8 +139,8 @@ export async function health() {
 
 /** The text of `/metrics`. */
 export async function metrics() {
-  const path = `${healthPath.slice(0, healthPath.indexOf("health"))}metrics`;
-  const { response, content } = await exchange(path, { timeout: TIMEOUT, headers: { accept: "text/plain" } }, (response) => response.text());
+  const options = { isOperation: true, timeout: TIMEOUT, headers: { accept: "text/plain" } };
+  const { response, content } = await exchange("metrics", options, (response) => response.text());
   if (!response.ok) throw refusalOf(response, bodyOf(response, content));
   return content;
 }
@@ -172,6 +177,21 @@ export function place(order, key) {
 /** The order of this number: `{id, user_id, product, quantity, total_price}`. */
 export async function order(id) {
   return (await askFor(`v1/orders/${id}`)).body;
+}
+
+/** A page of pending dead letters, by position, without their records: `{items, next, stuck}`. */
+export async function deadLetters({ topic, reason, since, limit, cursor }) {
+  return (await askFor(`v1/dead-letters?${query({ topic, reason, since, limit, cursor })}`, { isOperation: true })).body;
+}
+
+/** The pending dead letter at this position, with its record. */
+export async function deadLetter(position) {
+  return (await askFor(`v1/dead-letters/${encodeURIComponent(position)}`, { isOperation: true })).body;
+}
+
+/** The outcome for each of the dead letters of `replay` or `discard`: `[{position, status, detail}]`. */
+export async function resolve(how, positions, isDryRun) {
+  return (await post(`v1/dead-letters:${how}`, { positions, dry_run: isDryRun }, { isOperation: true })).results;
 }
 
 function query(parameters) {

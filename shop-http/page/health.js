@@ -32,7 +32,7 @@ export function readingsOf(ingest, prefix = "") {
   return [
     { id: "lag", name: "Consumer lag", hint: "records in the log that are not stored yet", isMain: true, value: read(({ lag }) => number(lag)), runbook: "ShopLagGrowing" },
     { id: "freshness", name: "Freshness", hint: "maximum age when stored, in the last batch", isMain: true, value: read(({ freshness_ms: age }) => (isGiven(age) ? duration(age, 1000) : "no batch yet")), runbook: "ShopLagGrowing" },
-    { id: "dead-letters", name: "Dead letters", hint: "management dlq lists, replays and discards them", isMain: true, value: read((ingest) => number(deadLetters(ingest))), isBad: Number(ingest && deadLetters(ingest)) > 0, runbook: prefix ? "ShopEventDeadLetters" : "ShopDeadLettersWaiting" },
+    { id: "dead-letters", name: "Dead letters", hint: "to be replayed or discarded", isMain: true, leadsTo: "dead-letters", value: read((ingest) => number(deadLetters(ingest))), isBad: Number(ingest && deadLetters(ingest)) > 0, runbook: prefix ? "ShopEventDeadLetters" : "ShopDeadLettersWaiting" },
     { id: "phase", name: "Ingest", hint: "whether this process reads the log", value: ingest ? (PHASES[ingest.phase] ?? ingest.phase) : "runs elsewhere", isBad: ingest?.phase === "stopped", runbook: "ShopIngestStopped" },
     { id: "stuck", name: "Stuck", hint: "a record that the store does not accept", value: read(() => (stuck ? `${stuck.topic}-${stuck.partition}-${stuck.offset}` : "none")), isBad: isGiven(stuck), runbook: prefix ? "ShopEventsStuck" : "ShopRecordStuck" },
     { id: "gaps", name: "Gaps", hint: "records that the log no longer had", value: read(() => (gaps ? grouped(gaps.records) : "none")), isBad: isGiven(gaps), runbook: "ShopRecordsLost" },

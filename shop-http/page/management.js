@@ -3,6 +3,7 @@
 import { setUpAccess } from "./access.js";
 import { addressOf, useAddress } from "./address.js";
 import { Refusal, health, metrics, paths } from "./api.js";
+import { DeadLetters } from "./deadletters.js";
 import { byId, say } from "./elements.js";
 import { Entities } from "./entities.js";
 import { problemsOf } from "./health.js";
@@ -33,6 +34,7 @@ function Console() {
   const views = {
     overview: { title: "Overview", show: () => html`<${Overview} health=${state} topics=${topics} samples=${samples} />` },
     purchases: { title: "Purchases", show: () => html`<${AnyPurchases} params=${params} />` },
+    "dead-letters": { title: "Dead letters", show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
     entities: { title: "Users and orders", show: () => html`<${Entities} state=${served} params=${params} />` },
   };
   const known = Object.hasOwn(views, view) ? view : "overview";

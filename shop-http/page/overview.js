@@ -1,5 +1,6 @@
 // For operators: whether purchases, users and orders come from the log into the store, and how far behind they are.
 
+import { addressOf } from "./address.js";
 import { grouped } from "./exact.js";
 import { duration, entityReadingsOf, portsOf, problemsOf, readingsOf } from "./health.js";
 import { pointsOf } from "./history.js";
@@ -52,9 +53,9 @@ function Runbook({ at }) {
 }
 
 function Gauges({ readings, hasHints }) {
-  return html`<dl class="gauges">${readings.map(({ id, name, hint, value, isBad, isMain, runbook }) => html`<div class="${isMain && "main"} ${isBad && "bad"}">
+  return html`<dl class="gauges">${readings.map(({ id, name, hint, value, isBad, isMain, leadsTo, runbook }) => html`<div class="${isMain && "main"} ${isBad && "bad"}">
     <dt>${name}</dt>
-    <dd class="figures" id=${id}>${value}</dd>
+    <dd class="figures" id=${id}>${leadsTo ? html`<a href=${addressOf(leadsTo)}>${value}</a>` : value}</dd>
     ${(hasHints || isBad) && html`<dd class="hint">${hint}</dd>`}
     ${isBad && HAS_ADDRESS && html`<dd><${Runbook} at=${runbook} /></dd>`}
   </div>`)}</dl>`;

@@ -37,13 +37,14 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
 /// The files that the documents load.
-static ASSETS: [File; 25] = [
+static ASSETS: [File; 27] = [
     file!("access.js", SCRIPT),
     file!("address.js", SCRIPT),
     file!("anypurchases.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("attempt.js", SCRIPT),
     file!("bars.js", SCRIPT),
+    file!("deadletters.js", SCRIPT),
     file!("elements.js", SCRIPT),
     file!("entities.js", SCRIPT),
     file!("exact.js", SCRIPT),
@@ -61,6 +62,7 @@ static ASSETS: [File; 25] = [
     file!("purchases.js", SCRIPT),
     file!("ranges.js", SCRIPT),
     file!("recording.js", SCRIPT),
+    file!("resolving.js", SCRIPT),
     file!("state.js", SCRIPT),
     file!("words.js", SCRIPT),
 ];

@@ -81,6 +81,10 @@ async fn views_are_loading_old_failed_or_empty() {
     let old = "The state of the service may be out of date: The service cannot be reached. Trying again…";
     until("be old", async || problems(&browser).await.contains(old)).await;
     assert_eq!(browser.run(PIPELINE).await, json!("shown"));
+    go(&browser, "Dead letters").await;
+    let list = async || browser.texts("#dead-letter-list").await;
+    let unknown = "The list cannot be loaded: The service cannot be reached. Trying again…";
+    until("fail", async || list().await == [unknown]).await;
     // What was not shown is not known, and is asked for again when the outage is over.
     go(&browser, "Purchases").await;
     until("fail", async || state(&browser).await == "failed").await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::open_as;
+use super::{dead_letters, open_as};
 use crate::process::{Binary, Process, buy, until};
 
 /// The fields and buttons of which something else is in front, wherever the page is scrolled to.
@@ -61,6 +61,7 @@ const OVERLAPS: &str = "
 async fn nothing_covers_a_field() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
+    dead_letters::put(folder.path(), 3).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
     for _ in 0..25 {
@@ -69,8 +70,14 @@ async fn nothing_covers_a_field() {
     open_as(&browser, &facing, "u1", "ada").await;
     for (width, height) in [(1400, 900), (1400, 500), (768, 1024), (390, 844), (320, 640)] {
         browser.set_size(width, height).await;
-        let views = ["overview", "purchases?range=all", "entities?user=1"]
-            .map(|view| (&management, format!("/#{view}")));
+        let views = [
+            "overview",
+            "purchases?range=all",
+            "dead-letters",
+            "dead-letters?position=purchases-0-1000",
+            "entities?user=1",
+        ]
+        .map(|view| (&management, format!("/#{view}")));
         for (service, path) in [(&facing, "/".to_owned())].into_iter().chain(views) {
             browser.open(&service.path(&path)).await;
             browser.driver.refresh().await.unwrap();

@@ -8,6 +8,7 @@ use driver::Browser;
 mod access;
 mod accounts;
 mod console;
+mod dead_letters;
 mod driver;
 mod layout;
 mod listing;

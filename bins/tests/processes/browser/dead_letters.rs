@@ -1,0 +1,181 @@
+//! Dead letters on management's page.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::json;
+use shop_core::Timestamp;
+use shop_core::log::{DeadLetter, Gap, GapCause, LogRecord, Partition, Reason};
+use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use thirtyfour::By;
+
+use super::driver::Browser;
+use super::{rows, state};
+use crate::process::{Binary, Process, buy, get, until};
+use crate::verify::{append, manage};
+
+/// Writes `count` dead letters, and one about a gap, whose records the log of `folder` never had.
+pub(super) async fn put(folder: &Path, count: u64) {
+    let partition = || Partition::new("c".into(), "purchases".into(), 0, 0);
+    let letter = |offset| {
+        let value = format!(r#"{{"username":"kim","userid":"u3","price":{offset}}}"#);
+        let record = LogRecord::new(offset, Timestamp::MIN, Some(value.into()));
+        DeadLetter::new(record, partition(), Reason::parked("a note"), 2)
+    };
+    let gap = Gap::new(partition(), 100, 103, GapCause::Deleted).dead_letter(Timestamp::MIN);
+    let all: Vec<_> = (1_000..1_000 + count).map(letter).chain([gap]).collect();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    shop_core::log::DeadLetters::put(&log.dead_letters(), &all).await.unwrap();
+}
+
+async fn letters(browser: &Browser) -> Vec<String> {
+    browser.texts("#letters tr a").await
+}
+
+/// Waits until these are listed. The list does not change by itself.
+async fn lists(browser: &Browser, positions: &[&str]) {
+    until(&format!("list {positions:?}"), async || {
+        browser.click("filter-button").await;
+        letters(browser).await == positions
+    })
+    .await;
+}
+
+/// The summary of what was done, or would be.
+async fn outcome(browser: &Browser, id: &str, summary: &str) {
+    until(summary, async || browser.texts(&format!("#{id}-outcome > p")).await == [summary]).await;
+    let focused = browser.run("return document.activeElement.id").await;
+    assert_eq!(focused, json!(format!("{id}-outcome")), "it is where reading goes on");
+}
+
+async fn pending(management: &Process) -> usize {
+    get(&management.path("/v1/dead-letters")).await.1["items"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_looked_at_replayed_and_its_purchase_appears() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let management = Process::start(Binary::Management, folder, &[]).await;
+    let facing = Process::start(Binary::Facing, folder, &[("MANAGEMENT_URL", &management.url)]).await;
+    browser.open(&management.path("/")).await;
+    browser.shows("state", "Healthy").await;
+    // The figure of the overview leads to them.
+    browser.driver.find(By::Css("#dead-letters a")).await.unwrap().click().await.unwrap();
+    browser.shows("dead-letter-list", "No dead letters.").await;
+
+    let store = Connection::open(folder.join("store.db")).unwrap();
+    let rule = "CREATE TRIGGER rule BEFORE INSERT ON purchases BEGIN SELECT RAISE(ABORT, 'none'); END";
+    store.execute_batch(rule).unwrap();
+    assert_eq!(buy(&facing, r#"{"username":"eve","userid":"u1","price":5.50}"#).await.0, 201);
+    until("show what is stuck", async || {
+        browser.click("filter-button").await;
+        let stuck = browser.texts("#stuck-records").await.concat();
+        stuck.contains("purchases-0-1 ") && stuck.contains("management dlq park purchases-0-1")
+    })
+    .await;
+    assert!(manage(folder, &["dlq", "park", "purchases-0-1", "--note", "later"]).await.status.success());
+    append(folder, "\u{1b}[2J").await;
+    lists(&browser, &["purchases-0-1", "purchases-0-2"]).await;
+    until("go on", async || {
+        browser.click("filter-button").await;
+        browser.texts("#stuck-records").await.is_empty()
+    })
+    .await;
+
+    // One is looked at, and has an address.
+    browser.driver.find(By::LinkText("purchases-0-1")).await.unwrap().click().await.unwrap();
+    until("show it", async || browser.texts("#value").await.concat().contains("\"username\":\"eve\"")).await;
+    let facts = browser.texts("main .facts").await.concat();
+    assert!(facts.contains("parked: later") && facts.contains("Header purchase-id"), "{facts}");
+    browser.run("location.hash = '#dead-letters?position=purchases-0-2'").await;
+    until("show the other", async || browser.texts("#value").await == ["base64: G1sySg=="]).await;
+    browser.driver.refresh().await.unwrap();
+    until("show it again", async || browser.texts("#value").await == ["base64: G1sySg=="]).await;
+    browser.click("back").await;
+    lists(&browser, &["purchases-0-1", "purchases-0-2"]).await;
+
+    store.execute_batch("DROP TRIGGER rule").unwrap();
+    browser.click("select-purchases-0-1").await;
+    browser.click("selected-replay").await;
+    outcome(&browser, "selected", "1 would be replayed.").await;
+    assert_eq!(pending(&management).await, 2, "nothing was done");
+    browser.click("selected-confirm").await;
+    outcome(&browser, "selected", "1 replayed.").await;
+    until("list the other one", async || letters(&browser).await == ["purchases-0-2"]).await;
+    browser.driver.find(By::LinkText("Purchases")).await.unwrap().click().await.unwrap();
+    browser.shows("total", "5.50").await;
+    assert_eq!(browser.texts("#purchases .name").await, ["eve"]);
+
+    // The other one is discarded from its own page.
+    browser.run("location.hash = '#dead-letters?position=purchases-0-2'").await;
+    until("show it", async || !browser.texts("#one-discard").await.is_empty()).await;
+    browser.click("one-discard").await;
+    outcome(&browser, "one", "1 would be discarded.").await;
+    browser.click("one-cancel").await;
+    assert_eq!(pending(&management).await, 1, "nothing was done");
+    browser.click("one-discard").await;
+    outcome(&browser, "one", "1 would be discarded.").await;
+    browser.click("one-confirm").await;
+    outcome(&browser, "one", "1 discarded.").await;
+    assert_eq!(pending(&management).await, 0);
+    browser.was_quiet(&management.url).await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_filtered_paged_and_resolved_together() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), 59).await;
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let list = "return document.getElementById('dead-letter-list').dataset.state";
+    browser.open(&management.path("/#dead-letters")).await;
+    until("list a page", async || letters(&browser).await.len() == 50).await;
+    browser.click("more").await;
+    until("list all", async || letters(&browser).await.len() == 60).await;
+    assert!(browser.texts("#more").await.is_empty());
+    until("offer the topics", async || {
+        browser.texts("#topic option").await.contains(&"user_created".to_owned())
+    })
+    .await;
+
+    // The filter is in the address.
+    let choose = async |reason: &str, since: &str| {
+        browser.run(&format!("document.getElementById('reason').value = '{reason}'; document.getElementById('since').value = '{since}'")).await;
+        browser.click("filter-button").await;
+    };
+    choose("gap", "").await;
+    until("list the gap", async || letters(&browser).await == ["purchases-0-102"]).await;
+    assert!(browser.texts("#letters").await.concat().contains("3 records lost"));
+    browser.driver.refresh().await.unwrap();
+    until("list it again", async || letters(&browser).await == ["purchases-0-102"]).await;
+    choose("", "2020-01-01T00:00").await;
+    until("be empty", async || browser.run(list).await == json!("empty")).await;
+    browser.shows("dead-letter-list", "No dead letters of this kind. Show all").await;
+    browser.driver.back().await.unwrap();
+    until("list the gap", async || letters(&browser).await == ["purchases-0-102"]).await;
+    browser.driver.back().await.unwrap();
+    until("list a page", async || letters(&browser).await.len() == 50).await;
+
+    // A gap cannot be replayed; the others are.
+    browser.click("select-all").await;
+    browser.click("selected-replay").await;
+    outcome(&browser, "selected", "49 would be replayed, 1 refused.").await;
+    browser.click("selected-confirm").await;
+    outcome(&browser, "selected", "49 replayed.").await;
+    until("list what is left", async || letters(&browser).await.len() == 11).await;
+    browser.click("select-all").await;
+    browser.click("selected-discard").await;
+    outcome(&browser, "selected", "11 would be discarded.").await;
+    browser.click("selected-confirm").await;
+    outcome(&browser, "selected", "11 discarded.").await;
+    until("be empty", async || browser.run(list).await == json!("empty")).await;
+    browser.open(&management.path("/#purchases?range=all")).await;
+    until("list them", async || state(&browser).await == "shown").await;
+    browser.shows("count", "49").await;
+    assert_eq!(rows(&browser).await, 25);
+    browser.was_quiet(&management.url).await;
+    browser.end().await;
+}

@@ -1,0 +1,154 @@
+// For operators: the pending dead letters, gaps and stuck records, and one dead letter with its record.
+
+import { addressOf } from "./address.js";
+import { deadLetter, deadLetters } from "./api.js";
+import { grouped } from "./exact.js";
+import { duration } from "./health.js";
+import { Loaded, useLoaded } from "./loaded.js";
+import { html, useState } from "./preact.js";
+import { Resolve } from "./resolving.js";
+import { counted, dayInWords, timeInWords } from "./words.js";
+
+/** The number of dead letters that are shown at first, and that each "More" adds. */
+const LIMIT = 50;
+/** The most that the service lists at once. */
+const MAX_LIMIT = 1000;
+const REASONS = {
+  undecodable: "cannot be decoded", conflict: "conflict with a stored record", refused: "refused by the store", parked: "parked by an operator", gap: "gap: lost by the log",
+};
+const VIEW = "dead-letters";
+
+/** `params` are those of the address: the filter, and the `position` of the one that is opened. `topics` is a state. */
+export function DeadLetters({ params, topics }) {
+  const { position, ...filter } = params;
+  return html`<${Listing} key=${JSON.stringify(filter)} position=${position} filter=${filter} topics=${topics} />`;
+}
+
+/** The dead letters of one filter. Beside an opened one they are kept, with what is selected. */
+function Listing({ position, filter, topics }) {
+  const [chosen, choose] = useState(new Set());
+  const asked = { ...filter, since: instantOf(filter.since) };
+  const [state, ask] = useLoaded("dead letters", async (shown) => {
+    const found = await deadLetters({ ...asked, limit: Math.min(Math.max(LIMIT, shown?.items.length ?? 0), MAX_LIMIT) });
+    return found.items.length + found.stuck.length === 0 ? null : found;
+  });
+  const more = () => ask(async (shown) => {
+    const { items, next, stuck } = await deadLetters({ ...asked, limit: LIMIT, cursor: shown.next });
+    return { items: [...shown.items, ...items], next, stuck };
+  });
+  const onResolved = () => {
+    choose(new Set());
+    ask();
+  };
+  const isFiltered = Object.keys(filter).length > 0;
+  const empty = html`No dead letters${isFiltered ? html` of this kind. <a href=${addressOf(VIEW)}>Show all</a>` : "."}`;
+  const shown = ({ items, next, stuck }) => html`
+    <${Stuck} records=${stuck} />
+    ${items.length === 0 ? html`<p class="intro">${empty}</p>` : html`<${Rows} items=${items} filter=${filter} chosen=${chosen} choose=${choose} />`}
+    ${next && html`<div class="below"><button type="button" class="quiet" id="more" onClick=${more}>More</button></div>`}`;
+  const pending = new Set(state.data?.items.map(({ position }) => position));
+  const selected = [...chosen].filter((position) => pending.has(position));
+  return html`
+    ${position && html`<${One} key=${position} position=${position} back=${addressOf(VIEW, filter)} onResolved=${() => ask()} />`}
+    <section class="ledger" aria-label="Pending dead letters" hidden=${Boolean(position)}>
+      <${Filter} filter=${filter} topics=${topics} onReload=${() => ask()} />
+      <${Loaded} id="dead-letter-list" state=${state} what="The list" empty=${empty}>${shown}<//>
+      <${Resolve} id="selected" positions=${selected} subject="${counted(selected.length, "dead letter")} selected" onResolved=${onResolved} />
+    </section>`;
+}
+
+/** The time that an input for a local day and time has, as the service reads it. */
+function instantOf(text) {
+  const time = new Date(text ?? "");
+  return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
+}
+
+function Filter({ filter, topics, onReload }) {
+  const show = (event) => {
+    event.preventDefault();
+    const { topic, reason, since } = event.target.elements;
+    const address = addressOf(VIEW, { topic: topic.value, reason: reason.value, since: since.value });
+    if (address === location.hash) onReload();
+    else location.hash = address;
+  };
+  const known = new Set([...(topics.data ?? []).map(({ topic }) => topic), ...(filter.topic ? [filter.topic] : [])]);
+  const option = (value, chosen, text = value) => html`<option value=${value} selected=${value === chosen}>${text}</option>`;
+  return html`<form class="find" id="filter" role="search" aria-label="Dead letters" onSubmit=${show}>
+    <label>Topic <select name="topic" id="topic">${option("", filter.topic ?? "", "all")}${[...known].sort().map((topic) => option(topic, filter.topic))}</select></label>
+    <label>Reason <select name="reason" id="reason">${option("", filter.reason ?? "", "all")}${Object.keys(REASONS).map((reason) => option(reason, filter.reason))}</select></label>
+    <label>Since <input type="datetime-local" name="since" id="since" value=${filter.since ?? ""} /></label>
+    <button type="submit" class="quiet" id="filter-button">Show</button>
+  </form>`;
+}
+
+/** Records that a store does not accept: ingest retries them, and they are no dead letters yet. */
+function Stuck({ records }) {
+  if (records.length === 0) return null;
+  const item = ({ topic, partition, offset, id, age_seconds: age, error }) => {
+    const position = `${topic}-${partition}-${offset}`;
+    return html`<li><b>${position}</b> ${id && html`<small>${id}</small> `}for ${duration(age)}: ${error}. To continue without it: <code>management dlq park ${position}</code></li>`;
+  };
+  return html`<div class="notice bad" id="stuck-records"><p>Ingest is stuck, and retries:</p><ul>${records.map(item)}</ul></div>`;
+}
+
+function Rows({ items, filter, chosen, choose }) {
+  const toggle = (positions, isChosen) => {
+    const all = new Set(chosen);
+    for (const position of positions) isChosen ? all.add(position) : all.delete(position);
+    choose(all);
+  };
+  const all = items.map(({ position }) => position);
+  const row = ({ position, time, reason, detail, id, lost }) => html`<tr key=${position} data-position=${position}>
+    <td class="check"><input type="checkbox" id="select-${position}" aria-label="Select ${position}" checked=${chosen.has(position)} onChange=${({ target }) => toggle([position], target.checked)} /></td>
+    <td class="who"><a href=${addressOf(VIEW, { ...filter, position })}>${position}</a> <small><${When} time=${time} /></small></td>
+    <td class="who"><span class="tag">${reason}</span> <small>${lost === undefined ? textOf(detail) : lostInWords(lost)}</small> <small class="id">${id}</small></td>
+  </tr>`;
+  return html`<table class="letters">
+    <thead><tr>
+      <th class="check"><input type="checkbox" id="select-all" aria-label="Select all that are shown" checked=${all.every((position) => chosen.has(position))} onChange=${({ target }) => toggle(all, target.checked)} /></th>
+      <th scope="col">Record</th><th scope="col">Reason</th>
+    </tr></thead>
+    <tbody id="letters">${items.map(row)}</tbody>
+  </table>`;
+}
+
+const When = ({ time }) => html`<time datetime=${time} title=${time}>${dayInWords(time)} ${timeInWords(time)}</time>`;
+const lostInWords = (lost) => `${counted(lost, "record")} lost; it cannot be replayed`;
+/** Bytes that are no text are in base64. */
+const textOf = (bytes) => (typeof bytes === "object" && bytes !== null ? `base64: ${bytes.base64}` : bytes);
+
+/** One dead letter with its record. */
+function One({ position, back, onResolved }) {
+  const [state] = useLoaded(position, () => deadLetter(position));
+  const [isPending, setPending] = useState(true);
+  const resolved = () => {
+    setPending(false);
+    onResolved();
+  };
+  const shown = (letter) => html`<${Facts} letter=${letter} />
+    <${Resolve} id="one" positions=${isPending ? [position] : []} isGap=${letter.lost !== undefined} onResolved=${resolved} />`;
+  return html`<section class="ledger" aria-labelledby="one-title">
+    <p><a id="back" href=${back}>All dead letters</a></p>
+    <h3 id="one-title">Dead letter <b>${position}</b></h3>
+    <${Loaded} id="dead-letter" state=${state} what="The dead letter">${shown}<//>
+  </section>`;
+}
+
+function Facts({ letter: { time, reason, detail, attempts, version, cluster, id, lost, record } }) {
+  const facts = [
+    ["Reason", REASONS[reason] ?? reason], ["Detail", textOf(detail)], ["Time", html`<${When} time=${time} />`], ["ID", id], ["Attempts", grouped(attempts)],
+    ["Written by", textOf(version) && `version ${textOf(version)}`], ["Cluster", cluster], ["Lost", lost === undefined ? null : lostInWords(lost)],
+  ];
+  return html`<dl class="facts">${facts.filter(([, value]) => value).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    ${lost === undefined && html`<${Content} record=${record} />`}`;
+}
+
+/** The key, the headers and the value of a record, as they are in the log. */
+function Content({ record: { key, headers, value } }) {
+  const bytes = (bytes) => (bytes === null ? html`<i>none</i>` : textOf(bytes));
+  return html`<dl class="facts record">
+    <div><dt>Key</dt><dd>${bytes(key)}</dd></div>
+    ${headers.map(({ name, value }) => html`<div><dt>Header ${textOf(name)}</dt><dd>${bytes(value)}</dd></div>`)}
+    <div><dt>Value</dt><dd><pre id="value" tabindex="0" aria-label="Value">${bytes(value)}</pre></dd></div>
+  </dl>`;
+}
