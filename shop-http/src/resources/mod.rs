@@ -12,5 +12,6 @@ pub(crate) mod metrics;
 pub(crate) mod orders;
 pub(crate) mod page;
 pub(crate) mod problems;
+mod script;
 pub(crate) mod users;
 pub(crate) mod v1_purchases;

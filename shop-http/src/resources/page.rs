@@ -1,6 +1,7 @@
 //! The page for browsers: the files of the folder `page`, embedded in the binary, without external files.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use crate::dialect::RequestDialect;
 use crate::request::accept::weight;
+use crate::resources::script::{Module, joined};
 use crate::response::Failure;
 use crate::service_kind::ServiceKind;
 
@@ -20,13 +22,13 @@ use crate::service_kind::ServiceKind;
 struct File {
     name: &'static str,
     media_type: &'static str,
-    content: &'static str,
+    content: Cow<'static, str>,
 }
 
-/// A file of the folder `page`, of this media type.
+/// The name and the text of a file of the folder `page`.
 macro_rules! file {
-    ($name:literal, $media_type:expr) => {
-        File { name: $name, media_type: $media_type, content: include_str!(concat!("../../page/", $name)) }
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../page/", $name)))
     };
 }
 
@@ -36,36 +38,46 @@ const QUOTED: &AsciiSet = &CONTROLS.add(b'"').add(b'&').add(b'\'').add(b'<').add
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
-/// The files that the documents load.
-static ASSETS: [File; 27] = [
-    file!("access.js", SCRIPT),
-    file!("address.js", SCRIPT),
-    file!("anypurchases.js", SCRIPT),
-    file!("api.js", SCRIPT),
-    file!("attempt.js", SCRIPT),
-    file!("bars.js", SCRIPT),
-    file!("deadletters.js", SCRIPT),
-    file!("elements.js", SCRIPT),
-    file!("entities.js", SCRIPT),
-    file!("exact.js", SCRIPT),
-    file!("facing.js", SCRIPT),
-    file!("health.js", SCRIPT),
-    file!("history.js", SCRIPT),
-    file!("icon.svg", "image/svg+xml"),
-    file!("identity.js", SCRIPT),
-    file!("loaded.js", SCRIPT),
-    file!("management.js", SCRIPT),
-    file!("metrics.js", SCRIPT),
-    file!("overview.js", SCRIPT),
-    file!("page.css", "text/css; charset=utf-8"),
-    file!("preact.js", SCRIPT),
-    file!("purchases.js", SCRIPT),
-    file!("ranges.js", SCRIPT),
-    file!("recording.js", SCRIPT),
-    file!("resolving.js", SCRIPT),
-    file!("state.js", SCRIPT),
-    file!("words.js", SCRIPT),
+/// The modules of the scripts.
+const MODULES: [Module; 25] = [
+    file!("access.js"),
+    file!("address.js"),
+    file!("anypurchases.js"),
+    file!("api.js"),
+    file!("attempt.js"),
+    file!("bars.js"),
+    file!("deadletters.js"),
+    file!("elements.js"),
+    file!("entities.js"),
+    file!("exact.js"),
+    file!("facing.js"),
+    file!("health.js"),
+    file!("history.js"),
+    file!("identity.js"),
+    file!("loaded.js"),
+    file!("management.js"),
+    file!("metrics.js"),
+    file!("overview.js"),
+    file!("preact.js"),
+    file!("purchases.js"),
+    file!("ranges.js"),
+    file!("recording.js"),
+    file!("resolving.js"),
+    file!("state.js"),
+    file!("words.js"),
 ];
+
+/// The files that the documents load, the scripts being made when the first one is requested.
+static ASSETS: LazyLock<[File; 4]> = LazyLock::new(|| {
+    let file = |(name, content): Module, media_type| File { name, media_type, content: content.into() };
+    let script = |name| File { name, media_type: SCRIPT, content: joined(&MODULES, name).into() };
+    [
+        script("facing.js"),
+        file(file!("icon.svg"), "image/svg+xml"),
+        script("management.js"),
+        file(file!("page.css"), "text/css; charset=utf-8"),
+    ]
+});
 const FACING: &str = include_str!("../../page/facing.html");
 const MANAGEMENT: &str = include_str!("../../page/management.html");
 
@@ -138,8 +150,8 @@ pub(crate) async fn asset(
 }
 
 impl File {
-    fn answer(&self, request: &HeaderMap) -> Response {
-        respond(self.media_type, self.content.into(), request)
+    fn answer(&'static self, request: &HeaderMap) -> Response {
+        respond(self.media_type, Cow::Borrowed(&self.content), request)
     }
 }
 

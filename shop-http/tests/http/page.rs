@@ -98,16 +98,17 @@ fn folder() -> Vec<(String, String)> {
 async fn every_file_is_served_strictly_and_asked_for_once() {
     let shop = Shop::new();
     let files = folder();
-    let assets = files.iter().filter(|(name, _)| !name.ends_with(".html"));
-    let assets = assets.map(|(name, text)| (&shop.facing, format!("/page/{name}"), text));
-    let document = |name: &str| &files.iter().find(|(known, _)| known == name).unwrap().1;
+    let assets = files.iter().filter(|(name, _)| !name.ends_with(".html") && !name.ends_with(".js"));
+    let assets = assets.map(|(name, text)| (&shop.facing, format!("/page/{name}"), text.clone()));
+    let document = |name: &str| files.iter().find(|(known, _)| known == name).unwrap().1.clone();
     let documents = [
         (&shop.facing, "/".to_owned(), document("facing.html")),
         (&shop.management, "/".to_owned(), document("management.html")),
+        (&shop.facing, "/page/facing.js".to_owned(), script(&shop.facing, "facing.js").await),
     ];
     for (service, path, content) in assets.chain(documents) {
         let first = accepting(service, &path, BROWSER).await;
-        assert_eq!((first.status, &first.text), (StatusCode::OK, content), "{path}");
+        assert_eq!((first.status, &first.text), (StatusCode::OK, &content), "{path}");
         assert_eq!(first.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!(first.header("cache-control"), Some("no-cache"), "{path}");
         let policy = first.header("content-security-policy").unwrap();
@@ -136,7 +137,14 @@ async fn every_file_is_served_strictly_and_asked_for_once() {
             "{path}"
         );
     }
-    for path in ["/page/nowhere.js", "/page/facing.html", "/page/..%2FCargo.toml", "/page/", "/page/%FF"] {
+    for path in [
+        "/page/nowhere.js",
+        "/page/exact.js",
+        "/page/facing.html",
+        "/page/..%2FCargo.toml",
+        "/page/",
+        "/page/%FF",
+    ] {
         let answer = get(&shop.facing, path).await;
         assert_eq!(
             (answer.status, answer.json()),
@@ -200,17 +208,31 @@ fn imported(files: &[(String, String)], name: &str, found: &mut BTreeSet<String>
     }
 }
 
-#[test]
-fn modules_are_requested_without_waiting_for_those_that_import_them() {
-    let files = folder();
-    for (document, script) in [("facing.html", "facing.js"), ("management.html", "management.js")] {
-        let (_, text) = files.iter().find(|(name, _)| name == document).unwrap();
-        let preloaded = named(text, r#"<link rel="modulepreload" href="page/"#);
-        let mut found = BTreeSet::new();
-        imported(&files, script, &mut found);
-        assert!(found.contains("preact.js"), "{found:?}");
-        assert_eq!(preloaded, Vec::from_iter(&found), "{document}");
+/// A script, as it is served.
+async fn script(service: &Router, name: &str) -> String {
+    get(service, &format!("/page/{name}")).await.text
+}
+
+#[tokio::test]
+async fn each_page_has_one_script_with_all_its_modules() {
+    let (shop, files) = (Shop::new(), folder());
+    let mut all = BTreeSet::new();
+    for (document, name) in [("facing.html", "facing.js"), ("management.html", "management.js")] {
+        let (_, text) = files.iter().find(|(known, _)| known == document).unwrap();
+        let loaded = named(text, r#"="page/"#);
+        assert_eq!(loaded.iter().filter(|name| name.ends_with(".js")).collect::<Vec<_>>(), [&name]);
+        let mut modules = BTreeSet::from([name.to_owned()]);
+        imported(&files, name, &mut modules);
+        let script = script(&shop.facing, name).await;
+        assert!(!script.lines().any(|line| line.starts_with("import ") || line.starts_with("export ")));
+        for (module, _) in files.iter().filter(|(name, _)| name.ends_with(".js")) {
+            let count = script.matches(&format!("modules[\"{module}\"] = ")).count();
+            assert_eq!(count, usize::from(modules.contains(module)), "{name}: {module}");
+        }
+        all.extend(modules);
     }
+    let scripts = files.iter().filter(|(name, _)| name.ends_with(".js")).count();
+    assert_eq!(all.len(), scripts, "every module is one of a page: {all:?}");
 }
 
 #[test]

@@ -51,6 +51,37 @@ async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
     browser.end().await;
 }
 
+/// The files of the page that were loaded before the list was requested, and the bytes of all responses so far.
+const LOADED_BEFORE: &str = "
+    const all = performance.getEntriesByType('resource');
+    const { startTime } = all.find(({ name }) => name.includes('/v1/purchases?'));
+    const files = all.filter((one) => one.startTime < startTime && one.name.includes('/page/'));
+    const bytes = [...all, ...performance.getEntriesByType('navigation')].reduce((sum, one) => sum + one.transferSize, 0);
+    return [files.map(({ name }) => name.split('/').at(-1)).filter((name) => name !== 'icon.svg').sort(), bytes]";
+
+#[tokio::test]
+async fn the_first_rows_need_one_script_and_few_bytes() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    buy_all(&facing, "ada", "u1", 0..30).await;
+    open_as(&browser, &facing, "u1", "ada").await;
+    for (service, path, script) in
+        [(&facing, "/", "facing.js"), (&management, "/#purchases", "management.js")]
+    {
+        browser.open("about:blank").await;
+        browser.driver.cdp().send_raw("Network.clearBrowserCache", json!({})).await.unwrap();
+        browser.open(&service.path(path)).await;
+        until("list them", async || rows(&browser).await == 25).await;
+        let loaded = browser.run(LOADED_BEFORE).await;
+        assert_eq!(loaded[0], json!([script, "page.css"]));
+        let bytes = loaded[1].as_u64().unwrap();
+        assert!((10_000..70_000).contains(&bytes), "{bytes}");
+    }
+    browser.end().await;
+}
+
 #[tokio::test]
 async fn ranges_have_addresses_totals_and_bars() {
     let Some(browser) = Browser::start().await else { return };
