@@ -101,7 +101,10 @@ impl Process {
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
         let mut command = binary.command(settings);
-        command.env("SHOP_DATA_DIR", folder).env("PORT", "0").env("LOG_FORMAT", "json");
+        command.env("SHOP_DATA_DIR", folder).env("LOG_FORMAT", "json");
+        if settings.iter().all(|(name, _)| *name != "PORT") {
+            command.env("PORT", "0");
+        }
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let id = child.id().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -64,6 +64,65 @@ async fn each_state_of_the_customers_list_is_shown_alone() {
 }
 
 #[tokio::test]
+async fn an_outage_of_management_is_shown_until_it_is_over() {
+    let Some(browser) = Browser::start().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
+    let (_, port) = management.url.rsplit_once(':').unwrap();
+    let port = port.to_owned();
+    open_as(&browser, &facing, "u1", "ada").await;
+    browser.shows("count", "1").await;
+    let customers = browser.driver.window().await.unwrap();
+    let operators = browser.driver.new_tab().await.unwrap();
+    browser.driver.switch_to_window(operators.clone()).await.unwrap();
+    browser.open(&management.path("/#purchases")).await;
+    until("list it", async || state(&browser).await == "shown").await;
+
+    management.kill().await;
+    let failed = "The list cannot be loaded: ";
+    let fails = async || {
+        until("fail", async || state(&browser).await == "failed").await;
+        let (notice, instead) = texts(&browser).await;
+        assert!(notice.starts_with(failed) && notice.ends_with(". Trying again…"), "{notice}");
+        assert_eq!((instead, rows(&browser).await), (String::new(), 0));
+    };
+    let old = async || {
+        until("be old", async || texts(&browser).await.0.contains("may be out of date")).await;
+        assert_eq!((state(&browser).await, rows(&browser).await), (json!("shown"), 1));
+    };
+    let go = async |hash: &str| browser.run(&format!("location.hash = '{hash}'")).await;
+    old().await;
+    browser.shows("state", "Unavailable").await;
+    go("#purchases?range=all").await;
+    fails().await;
+    for view in ["#dead-letters", "#overview"] {
+        go(view).await;
+        let notice = async || browser.texts("main .notice.bad").await.concat();
+        until("report it", async || notice().await.contains("The service cannot be reached. Trying again…"))
+            .await;
+    }
+    browser.driver.switch_to_window(customers.clone()).await.unwrap();
+    old().await;
+    go("#purchases?range=all").await;
+    fails().await;
+    // What is bought meanwhile is accepted, and listed later.
+    buy_for(&browser, "2").await;
+    browser.shows("buy-answer", "Bought for 2.00, and recorded.").await;
+    assert_eq!(browser.texts("#purchases .tag").await, ["pending"]);
+
+    let management = Process::start(Binary::Management, folder.path(), &[("PORT", &port)]).await;
+    assert!(management.url.ends_with(&port));
+    browser.shows("count", "2").await;
+    assert_eq!((texts(&browser).await, rows(&browser).await), (Default::default(), 2));
+    browser.driver.switch_to_window(operators).await.unwrap();
+    browser.shows("state", "Healthy").await;
+    until("be over", async || browser.texts("main .notice.bad").await.is_empty()).await;
+    browser.end().await;
+}
+
+#[tokio::test]
 async fn a_refused_purchase_is_shown_at_once() {
     let Some(browser) = Browser::start().await else { return };
     let folder = tempfile::tempdir().unwrap();
