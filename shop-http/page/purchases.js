@@ -6,7 +6,7 @@ import { Bars } from "./bars.js";
 import { forPeople, grouped, sum } from "./exact.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
-import { PRESETS, boundsOf, rangeOf, zoneOf } from "./ranges.js";
+import { PRESETS, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
 import { counted, dateInWords, dayInWords, sentence, timeInWords } from "./words.js";
 
 /** The number of purchases that are shown at first, and that each "More" adds. */
@@ -21,8 +21,7 @@ const FILES = [["CSV", "text/csv", "csv"], ["NDJSON", "application/x-ndjson", "n
  * this page has recorded, the newest first.
  */
 export function Purchases({ whose, view, params, showsUser, bought = [] }) {
-  const offset = -new Date().getTimezoneOffset();
-  const range = rangeOf(params, new Date(), offset);
+  const range = rangeOf(params, Date.now());
   const bounds = boundsOf(range);
   const key = JSON.stringify([whose, bounds, range.per]);
   const load = (shown, waitFor) => first({ whose, range, bounds, shown, waitFor });
@@ -55,14 +54,15 @@ export function Purchases({ whose, view, params, showsUser, bought = [] }) {
 /** The first rows and the totals; with `waitFor`, when that purchase is among them, or has not come in time. */
 async function first({ whose, range, bounds, shown, waitFor }) {
   const asked = { ...bounds, limit: LIMIT, waitFor, wait: WAIT };
-  const sums = () => totals(whose, { ...bounds, per: range.per, zone: zoneOf(range.offset) });
+  const totalOf = async ({ from, to, offset }) => ({ offset, buckets: await totals(whose, { from, to, per: range.per, zone: zoneOf(offset) }) });
+  const sums = async () => merged(await Promise.all(partsOf(range, Date.now()).map(totalOf)), range.per);
   // What is waited for is in the totals, too.
   const [{ items, next }, buckets] = waitFor ? [await page(whose, asked), await sums()] : await Promise.all([page(whose, asked), sums()]);
   if (items.length === 0) return null;
   const known = new Set(shown?.items.map(({ id }) => id));
   const fresh = new Set(shown ? items.map(({ id }) => id).filter((id) => !known.has(id)) : []);
-  const count = buckets.reduce((count, bucket) => count + BigInt(bucket.count), 0n);
-  return { items, next, buckets, fresh, count: String(count), spent: sum(buckets.map(({ total_spent: spent }) => spent)), hasNewer: false };
+  const of = (member) => sum(buckets.map((bucket) => bucket[member]));
+  return { items, next, buckets, fresh, count: of("count"), spent: of("total"), hasNewer: false };
 }
 
 /**

@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { axisOf, boundsOf, dayAt, rangeOf, zoneOf } from "../../page/ranges.js";
+import { axisOf, boundsOf, dayAt, merged, partsOf, rangeOf, zoneOf } from "../../page/ranges.js";
 
 const NOW = new Date("2026-03-01T23:30:00Z");
+/** A range in a zone: what else is called in the test is in it, too. */
+const inZone = (zone, params, now = NOW) => {
+  process.env.TZ = zone;
+  return rangeOf(params, now);
+};
 
 test("a day is one of the zone", () => {
   assert.equal(dayAt(NOW, 0), "2026-03-01");
@@ -14,43 +19,70 @@ test("a day is one of the zone", () => {
 
 test("named ranges end today and are open", () => {
   for (const [range, first, per] of [["7d", "2026-02-24", "day"], ["30d", "2026-02-01", "day"], ["12m", "2025-04-01", "month"], ["all", null, "month"]]) {
-    const read = rangeOf({ range }, NOW, 60);
+    const read = inZone("Europe/Berlin", { range });
     assert.deepEqual([read.name, read.first, read.last, read.per, read.isOpen], [range, first, "2026-03-02", per, true]);
   }
-  const { from, to } = boundsOf(rangeOf({ range: "7d" }, NOW, 60));
-  assert.deepEqual([from, to], ["2026-02-24T00:00:00+01:00", undefined]);
-  assert.deepEqual(boundsOf(rangeOf({ range: "all" }, NOW, 0)), { from: undefined, to: undefined });
+  assert.deepEqual(boundsOf(inZone("Europe/Berlin", { range: "7d" })), { from: "2026-02-23T23:00:00.000Z", to: undefined });
+  assert.deepEqual(boundsOf(inZone("UTC", { range: "all" })), { from: undefined, to: undefined });
 });
 
 test("a range between two days contains both", () => {
-  const range = rangeOf({ from: "2026-01-30", to: "2026-02-28" }, NOW, -210);
-  assert.deepEqual(boundsOf(range), { from: "2026-01-30T00:00:00-03:30", to: "2026-03-01T00:00:00-03:30" });
+  const range = inZone("America/St_Johns", { from: "2026-01-30", to: "2026-02-28" });
+  assert.deepEqual(boundsOf(range), { from: "2026-01-30T03:30:00.000Z", to: "2026-03-01T03:30:00.000Z" });
   assert.equal(range.isOpen, false);
+});
+
+test("days begin at midnight of their own offset", () => {
+  const range = inZone("Europe/Berlin", { from: "2026-03-28", to: "2026-03-30" }, "2026-07-01T12:00:00Z");
+  assert.deepEqual(boundsOf(range), { from: "2026-03-27T23:00:00.000Z", to: "2026-03-30T22:00:00.000Z" });
+  // In Beirut the summer time begins at midnight: the day begins at one o'clock.
+  assert.equal(boundsOf(inZone("Asia/Beirut", { from: "2026-03-29", to: "2026-03-30" })).from, "2026-03-28T22:00:00.000Z");
+});
+
+test("a range is divided where the offset changes", () => {
+  const parts = (params, now = "2026-11-22T12:00:00Z") => partsOf(inZone("Europe/Berlin", params, now), now).map(({ from, to, offset }) => [from, to, offset]);
+  const [spring, autumn] = ["2026-03-29T01:00:00.000Z", "2026-10-25T01:00:00.000Z"];
+  assert.deepEqual(parts({ from: "2026-03-28", to: "2026-03-30" }), [["2026-03-27T23:00:00.000Z", spring, 60], [spring, "2026-03-30T22:00:00.000Z", 120]]);
+  // The last day ends where the offset has not changed yet, and the first begins where it has.
+  assert.equal(parts({ from: "2026-03-20", to: "2026-03-28" }).length, 1);
+  assert.deepEqual(parts({ from: "2026-03-30", to: "2026-03-31" }).map(([, , offset]) => offset), [120]);
+  assert.deepEqual(parts({ range: "12m" }), [["2025-11-30T23:00:00.000Z", spring, 60], [spring, autumn, 120], [autumn, undefined, 60]]);
+  assert.deepEqual(parts({ range: "all" }), [[undefined, undefined, 60]]);
+  assert.deepEqual(parts({ from: "2016-01-01", to: "2025-12-31" }), [["2015-12-31T23:00:00.000Z", "2025-12-31T23:00:00.000Z", 60]]);
+});
+
+test("parts of a day or month are one bucket", () => {
+  const bucket = (from, count, total_spent) => ({ from, count, total_spent });
+  const parts = [
+    { offset: 60, buckets: [bucket("2026-03-27T23:00:00Z", "1", "1.50"), bucket("2026-03-28T23:00:00Z", "2", "0.10")] },
+    { offset: 120, buckets: [bucket("2026-03-29T01:00:00Z", "3", "1000000000000000.00000001"), bucket("2026-03-29T22:00:00Z", "4", "2")] },
+  ];
+  assert.deepEqual(merged(parts, "day"), [
+    { day: "2026-03-28", count: "1", total: "1.50" },
+    { day: "2026-03-29", count: "5", total: "1000000000000000.10000001" },
+    { day: "2026-03-30", count: "4", total: "2" },
+  ]);
+  assert.deepEqual(merged(parts, "month"), [{ day: "2026-03-01", count: "10", total: "1000000000000003.60000001" }]);
 });
 
 test("what is no range is the default one", () => {
   for (const params of [{}, { range: "9d" }, { from: "2026-02-30", to: "2026-03-01" }, { from: "2026-03-02", to: "2026-03-01" }, { from: "x" }, { range: "constructor" }]) {
-    assert.equal(rangeOf(params, NOW, 0).name, "30d", JSON.stringify(params));
+    assert.equal(inZone("UTC", params).name, "30d", JSON.stringify(params));
   }
 });
 
 test("only as many days are drawn as there is room for", () => {
-  const at = (from, per) => rangeOf({ from, to: "2026-03-01", per }, NOW, 0);
+  const at = (from, per) => inZone("UTC", { from, to: "2026-03-01", per });
   assert.deepEqual([at("2025-11-30").per, at("2025-11-30").canBeDaily], ["day", true]);
   assert.deepEqual([at("2025-11-29", "day").per, at("2025-11-29").canBeDaily], ["month", false]);
   assert.equal(at("2026-02-01", "month").per, "month");
 });
 
 test("bars have their places in the range", () => {
-  const bucket = (from, count) => ({ from, count, total_spent: `${count}.5` });
-  const week = rangeOf({ range: "7d" }, NOW, 60);
-  // The first is cut off at the start of the range, the second starts at midnight of the zone.
-  const axis = axisOf([bucket("2026-02-24T00:10:00Z", "1"), bucket("2026-02-28T23:00:00Z", "2")], week);
+  const bucket = (day, count) => ({ day, count, total: `${count}.5` });
+  const axis = axisOf([bucket("2026-02-24", "1"), bucket("2026-03-01", "2")], inZone("Europe/Berlin", { range: "7d" }));
   assert.deepEqual([axis.slots, axis.first, axis.last], [7, "2026-02-24", "2026-03-02"]);
-  assert.deepEqual(axis.bars, [
-    { slot: 0, day: "2026-02-24", count: "1", total: "1.5" },
-    { slot: 5, day: "2026-03-01", count: "2", total: "2.5" },
-  ]);
-  const all = axisOf([bucket("2025-11-30T23:00:00Z", "1"), bucket("2026-01-31T23:00:00Z", "2")], rangeOf({ range: "all" }, NOW, 60));
+  assert.deepEqual(axis.bars, [{ slot: 0, ...bucket("2026-02-24", "1") }, { slot: 5, ...bucket("2026-03-01", "2") }]);
+  const all = axisOf([bucket("2025-12-01", "1"), bucket("2026-02-01", "2")], inZone("Europe/Berlin", { range: "all" }));
   assert.deepEqual([all.slots, all.first, all.last, all.bars.map(({ slot }) => slot)], [4, "2025-12-01", "2026-03-01", [0, 2]]);
 });
