@@ -9,6 +9,7 @@ use futures_util::stream::BoxStream;
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag, Log,
     LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordPosition, RecordType, SourceEvent,
+    Tail, TailStart,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -123,6 +124,7 @@ forward!(DeadLetters {
 
 forward!(LogAdmin {
     async fn scan() -> Result<BoxStream<'static, Result<Batch>>>;
+    async fn tail(start: &TailStart) -> Result<Tail>;
     async fn find(index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>>;
     async fn scan_dead_letters() -> Result<BoxStream<'static, Result<DeadLetterState>>>;
     async fn replay(dead_letters: &[DeadLetter], of: RecordType) -> Result<u64>;

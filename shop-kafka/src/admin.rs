@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution,
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordType, Resolution, Tail,
+    TailStart,
 };
 use shop_core::{ErrorKind, Result};
 
 use crate::KafkaLog;
-use crate::scan::{ScanRange, scan};
+use crate::scan::{ScanRange, scan_spans};
 
 /// Resolving a dead letter writes a marker; the record itself stays in the topic until its retention removes it. See
 /// [`KafkaDeadLetters`](crate::KafkaDeadLetters). Listing reads the dead-letter topic twice and keeps all record ids
@@ -21,11 +22,15 @@ use crate::scan::{ScanRange, scan};
 #[async_trait]
 impl LogAdmin for KafkaLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        self.scan_range(ScanRange::All).await
+        Ok(self.scan_range(ScanRange::All).await?.batches)
+    }
+
+    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+        self.scan_range(ScanRange::Tail(start.clone())).await
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        let batch = self.scan_range(ScanRange::One(index, offset)).await?.try_next().await?;
+        let batch = self.scan_range(ScanRange::One(index, offset)).await?.batches.try_next().await?;
         Ok(batch.and_then(|Batch { partition, records, .. }| {
             records.into_iter().find(|record| record.offset == offset).map(|record| (partition, record))
         }))
@@ -55,7 +60,7 @@ impl LogAdmin for KafkaLog {
 }
 
 impl KafkaLog {
-    async fn scan_range(&self, range: ScanRange) -> Result<BoxStream<'static, Result<Batch>>> {
+    async fn scan_range(&self, range: ScanRange) -> Result<Tail> {
         let shared = &self.shared;
         shared.topic.ready(shared.options.publish_timeout).await?;
         let no_cluster_id = || {
@@ -64,10 +69,12 @@ impl KafkaLog {
         };
         let cluster = shared.monitor.cluster().ok_or_else(no_cluster_id)?;
         let topic = Arc::clone(&shared.topic.name);
-        let batches = scan(shared, &shared.topic.name, range).await?.map_ok(move |batch| {
+        let (spans, batches) = scan_spans(shared, &topic, range).await?;
+        let of = (Arc::clone(&cluster), Arc::clone(&topic));
+        let batches = batches.map_ok(move |batch| {
             let partition = Partition::new(Arc::clone(&cluster), Arc::clone(&topic), batch.partition, 0);
             Batch::new(partition, batch.records)
         });
-        Ok(batches.boxed())
+        Ok(Tail::new(of, spans, batches.boxed()))
     }
 }

@@ -1,4 +1,4 @@
-//! Scans a topic from its first record to its current end, in a separate thread and without a consumer group.
+//! Scans a topic to its current end, or follows it, in a separate thread and without a consumer group.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
-use shop_core::log::LogRecord;
+use shop_core::log::{LogRecord, TailStart};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,7 +47,12 @@ pub(crate) enum ScanRange {
     From(BTreeMap<u32, u64>),
     /// The record at this offset of a partition.
     One(u32, u64),
+    /// Everything from this start on, and what is appended later.
+    Tail(TailStart),
 }
+
+/// The offsets from which partitions are read, and their ends at that time.
+pub(crate) type Spans = BTreeMap<u32, (u64, u64)>;
 
 impl ScanRange {
     /// The offsets from which to scan a partition and to stop before, out of `low` and `high`.
@@ -67,7 +72,17 @@ impl ScanRange {
                 (signed(*offset).max(low), signed(*offset).saturating_add(1).min(high))
             }
             Self::One(..) => (high, high),
+            Self::Tail(start) => {
+                let offset = |offset| u64::try_from(offset).unwrap_or_default();
+                let index = u32::try_from(partition).unwrap_or_default();
+                (signed(start.offset(index, offset(low), offset(high))), high)
+            }
         }
+    }
+
+    /// Whether it has no end.
+    const fn follows(&self) -> bool {
+        matches!(self, Self::Tail(_))
     }
 }
 
@@ -77,21 +92,30 @@ pub(crate) async fn scan(
     topic: &Arc<str>,
     range: ScanRange,
 ) -> Result<impl Stream<Item = Result<ScanBatch>> + Send + use<>> {
+    Ok(scan_spans(log, topic, range).await?.1)
+}
+
+/// As [`scan`], with where the partitions are read.
+pub(crate) async fn scan_spans(
+    log: &Arc<Shared>,
+    topic: &Arc<str>,
+    range: ScanRange,
+) -> Result<(Spans, impl Stream<Item = Result<ScanBatch>> + Send + use<>)> {
     let (started, starting) = oneshot::channel();
     // One batch is buffered while the next one is read.
     let (batches, mut received) = mpsc::channel(1);
     let (log, topic) = (Arc::clone(log), Arc::clone(topic));
     drop(thread::start("shop-kafka-scan", move || match Scan::start(&log, topic, &range) {
         Err(error) => drop(started.send(Err(log.health.explain(error)))),
-        Ok(scan) => {
+        Ok((scan, spans)) => {
             // The caller may be gone. `run` then finds the channel of batches closed.
-            let _caller_gone = started.send(Ok(()));
+            let _caller_gone = started.send(Ok(spans));
             scan.run(&log, &batches);
         }
     })?);
     let aborted = |error| kafka_error(ErrorKind::Internal, "topic scan aborted").with_source(error);
-    starting.await.map_err(aborted)??;
-    Ok(stream::poll_fn(move |context| received.poll_recv(context)))
+    let spans = starting.await.map_err(aborted)??;
+    Ok((spans, stream::poll_fn(move |context| received.poll_recv(context))))
 }
 
 struct Scan {
@@ -99,6 +123,8 @@ struct Scan {
     topic: Arc<str>,
     /// The end offsets of the partitions that are not completely read.
     ends: BTreeMap<i32, i64>,
+    /// Whether it continues behind them.
+    follows: bool,
     /// Records that were read and not yet sent, and their size in bytes.
     buffered: BTreeMap<i32, Vec<LogRecord>>,
     bytes: usize,
@@ -107,7 +133,7 @@ struct Scan {
 }
 
 impl Scan {
-    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<Self> {
+    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, Spans)> {
         let mut config = config::observer(&log.options);
         // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
         config
@@ -123,22 +149,34 @@ impl Scan {
         let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
         authenticate(&consumer);
         let mut assignment = TopicPartitionList::new();
-        let mut ends = BTreeMap::new();
+        let (mut ends, mut read) = (BTreeMap::new(), Spans::new());
         for (partition, (start, end)) in spans(&consumer, &topic, range)? {
-            let start = Offset::Offset(start);
-            assignment.add_partition_offset(&topic, partition, start).map_err(from_kafka)?;
+            let offset = Offset::Offset(start);
+            assignment.add_partition_offset(&topic, partition, offset).map_err(from_kafka)?;
             ends.insert(partition, end);
+            // Neither partition numbers nor offsets are ever negative.
+            let unsigned = |offset| u64::try_from(offset).unwrap_or_default();
+            read.insert(u32::try_from(partition).unwrap_or_default(), (unsigned(start), unsigned(end)));
         }
         consumer.assign(&assignment).map_err(from_kafka)?;
-        Ok(Self { consumer, topic, ends, buffered: BTreeMap::new(), bytes: 0, buffer: BytesMut::new() })
+        let (follows, buffered) = (range.follows(), BTreeMap::new());
+        Ok((Self { consumer, topic, ends, follows, buffered, bytes: 0, buffer: BytesMut::new() }, read))
     }
 
     /// Sends batches until all partitions are read or the receiver is dropped.
     fn run(mut self, log: &Shared, batches: &mpsc::Sender<Result<ScanBatch>>) {
         let (mut last_read, mut last_error) = (Instant::now(), None);
-        while !self.ends.is_empty() && !batches.is_closed() {
-            match self.consumer.poll(POLL_TIMEOUT) {
-                None if last_read.elapsed() < IDLE_TIMEOUT => continue,
+        while (self.follows || !self.ends.is_empty()) && !batches.is_closed() {
+            // What is buffered is sent before a follower waits for more.
+            let is_current = self.follows && self.bytes > 0;
+            match self.consumer.poll(if is_current { Duration::ZERO } else { POLL_TIMEOUT }) {
+                None if is_current => {
+                    if !self.flush(batches) {
+                        return;
+                    }
+                    continue;
+                }
+                None if self.follows || last_read.elapsed() < IDLE_TIMEOUT => continue,
                 None => {
                     let message = "the topic scan is incomplete: no record was received for 30 s";
                     let timed_out = || kafka_error(ErrorKind::Unavailable, message);
@@ -147,6 +185,7 @@ impl Scan {
                     let _receiver_dropped = batches.blocking_send(Err(error));
                     return;
                 }
+                Some(Err(KafkaError::PartitionEOF(_))) if self.follows => continue,
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.ends.remove(&partition);
                 }
@@ -165,7 +204,7 @@ impl Scan {
             }
             let full =
                 self.bytes >= log.options.batch_bytes || self.count() >= log.options.batch_records.max(1);
-            if (full || self.ends.is_empty()) && !self.flush(batches) {
+            if (full || (self.ends.is_empty() && !self.follows)) && !self.flush(batches) {
                 return;
             }
             // Taken after the flush: the receiver may be slow.
@@ -178,6 +217,11 @@ impl Scan {
     }
 
     fn push(&mut self, (partition, offset): (i32, i64), record: LogRecord) {
+        if self.follows {
+            self.bytes += record.size();
+            self.buffered.entry(partition).or_default().push(record);
+            return;
+        }
         let Some(end) = self.ends.get(&partition).copied() else { return };
         if offset < end {
             self.bytes += record.size();
@@ -217,7 +261,7 @@ fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<BTreeMap
     for partition in found.map(MetadataPartition::id) {
         let (low, high) = watermarks(consumer, topic, partition)?;
         let (start, end) = range.of(partition, low, high);
-        if start < end {
+        if start < end || range.follows() {
             spans.insert(partition, (start, end));
         }
     }

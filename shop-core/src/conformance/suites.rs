@@ -58,6 +58,8 @@ macro_rules! log_admin_suite {
             appended_records_are_unchanged,
             a_scan_yields_the_whole_log,
             a_scan_disturbs_no_group,
+            a_tail_starts_at_offsets,
+            a_tail_yields_later_records,
             a_record_is_found_by_its_position,
             a_dead_letter_is_found_by_its_record,
             pending_dead_letters_are_listed_once,

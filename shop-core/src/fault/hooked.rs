@@ -14,6 +14,7 @@ use super::call::{Call, Fault, complete_later, no_answer};
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, DeadLetters, Lag,
     LogAdmin, LogRecord, LogSource, LogUsage, LogWriter, Partition, RecordPosition, RecordType, SourceEvent,
+    Tail, TailStart,
 };
 use crate::orders::{NewOrder, Order, OrderNumber, OrderStore, Placement};
 use crate::outbox::{Backlog, Outbox, OutboxEntry};
@@ -258,6 +259,7 @@ hooked!(LogWriter {
 
 hooked!(LogAdmin {
     Query: scan() -> BoxStream<'static, Result<Batch>>;
+    Query: tail(start: &TailStart) -> Tail;
     Query: find(index: u32, offset: u64) -> Option<(Partition, LogRecord)>;
     Query: scan_dead_letters() -> BoxStream<'static, Result<DeadLetterState>>;
     Replay: replay(dead_letters: &[DeadLetter], of: RecordType) -> u64;

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 
-use super::{Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Partition, RecordPosition, RecordType};
+use super::{
+    Batch, DeadLetter, DeadLetterState, LogRecord, LogUsage, Partition, RecordPosition, RecordType, Tail,
+    TailStart,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// The administrative port of a log, used by [`Verify`](crate::verify::Verify), the dead letter commands, and the
@@ -33,6 +36,9 @@ use crate::{Error, ErrorKind, Result};
 ///   offset on, with key, headers and value unchanged. Records appended later are excluded
 ///   (`log_admin::a_scan_yields_the_whole_log`).
 /// - A scan joins no group and moves no position (`log_admin::a_scan_disturbs_no_group`).
+/// - `tail` yields the records from its start on, per partition in order, and those that are appended later, and joins
+///   no group; or it is unsupported (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and says
+///   where it starts if the log does not have them (`log_admin::a_tail_starts_at_offsets`).
 /// - `find` returns the record at a position, and nothing at a position without a record
 ///   (`log_admin::a_record_is_found_by_its_position`).
 /// - `scan_dead_letters` yields each pending dead letter once, unchanged
@@ -64,6 +70,18 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>>;
+
+    /// The records from `start` on, in batches of one partition each, and those that are appended later, until the
+    /// stream is dropped. Partitions that are added later may be missing.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log can only be read to its end, as by default;
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike,
+    /// and a failed stream has ended.
+    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+        let _unused = start;
+        Err(Error::new(ErrorKind::Unsupported, "this log cannot be followed"))
+    }
 
     /// The first offset of a new partition. A partition whose scan starts at a greater offset has lost records to
     /// retention.

@@ -11,6 +11,7 @@ mod record;
 mod resolution;
 mod resolve;
 mod source;
+mod tail;
 mod usage;
 mod writer;
 
@@ -36,6 +37,7 @@ pub use source::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,
     SourceEvent,
 };
+pub use tail::{Offsets, Tail, TailStart};
 pub use usage::{GroupPosition, LogUsage};
 #[cfg(feature = "mock")]
 pub use writer::MockLogWriter;

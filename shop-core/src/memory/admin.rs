@@ -8,11 +8,12 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::dead_letters::place;
+use super::log::Shared;
 use super::{InMemoryLog, lock};
 use crate::Result;
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Partition, RecordPosition, RecordType,
-    Resolution, ResolvedDeadLetter,
+    Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition, RecordPosition, RecordType,
+    Resolution, ResolvedDeadLetter, Tail, TailStart,
 };
 
 impl InMemoryLog {
@@ -38,6 +39,19 @@ impl InMemoryLog {
     }
 }
 
+impl Shared {
+    /// The records of one partition from `next` on, which then is behind them; `None` if there are no more.
+    fn next_batch(&self, next: &mut Offsets) -> Option<Batch> {
+        let state = lock(&self.state);
+        next.iter_mut().find_map(|(index, next)| {
+            let records = state.partitions.get(index)?.from(*next).to_vec();
+            *next = records.last()?.offset + 1;
+            let partition = Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), *index, 0);
+            Some(Batch::new(partition, records))
+        })
+    }
+}
+
 #[async_trait]
 impl LogAdmin for InMemoryLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
@@ -50,6 +64,31 @@ impl LogAdmin for InMemoryLog {
             Ok(Batch::new(partition, records))
         });
         Ok(stream::iter(batches).boxed())
+    }
+
+    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+        let spans = lock(&self.shared.state)
+            .partitions
+            .iter()
+            .map(|(index, held)| {
+                let end = held.end();
+                (*index, (start.offset(*index, held.first, end), end))
+            })
+            .collect::<Vec<_>>();
+        let next = spans.iter().map(|(index, (start, _))| (*index, *start)).collect::<Offsets>();
+        let batches = stream::unfold((Arc::clone(&self.shared), next), |(shared, mut next)| async move {
+            loop {
+                let changed = shared.changed.notified();
+                let mut changed = std::pin::pin!(changed);
+                changed.as_mut().enable();
+                if let Some(batch) = shared.next_batch(&mut next) {
+                    return Some((Ok(batch), (Arc::clone(&shared), next)));
+                }
+                changed.await;
+            }
+        });
+        let topic = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
+        Ok(Tail::new(topic, spans, batches.boxed()))
     }
 
     fn first_offset(&self) -> u64 {

@@ -8,13 +8,13 @@ use futures_util::stream::BoxStream;
 use rusqlite::{Connection, params};
 use shop_core::log::{
     Batch, DeadLetter, DeadLetterState, LogAdmin, LogRecord, LogUsage, Partition, RecordPosition, RecordType,
-    Resolution,
+    Resolution, Tail, TailStart,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
 use super::position::signed;
 use super::source::lock_path;
-use super::{EmbeddedLog, resolution, rows, scan, usage};
+use super::{EmbeddedLog, resolution, rows, scan, tail, usage};
 use crate::embedded::error::database_error;
 use crate::embedded::lock::FileLock;
 
@@ -25,6 +25,11 @@ impl LogAdmin for EmbeddedLog {
     /// Uses no group position, so it does not delay the deletion of records.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         scan::records(&self.shared).await
+    }
+
+    /// Uses no group position, as [`scan`](LogAdmin::scan).
+    async fn tail(&self, start: &TailStart) -> Result<Tail> {
+        tail::records(&self.shared, start).await
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {

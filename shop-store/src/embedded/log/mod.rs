@@ -19,6 +19,7 @@ mod scan;
 mod schema;
 mod sink;
 mod source;
+mod tail;
 mod usage;
 mod watch;
 

@@ -1,0 +1,79 @@
+//! Records of a log, and those that are appended later.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+
+use super::Batch;
+use crate::Result;
+
+/// The offset of the next record to read, by partition.
+pub type Offsets = BTreeMap<u32, u64>;
+
+/// Where a [tail](super::LogAdmin::tail) starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TailStart {
+    /// With the newest records of each partition, at most so many.
+    Newest(u64),
+    /// At these offsets. Partitions without one start with their first record, and so do those whose offset the log
+    /// does not have: the caller compares it with [`Tail::start`].
+    At(Offsets),
+}
+
+impl TailStart {
+    /// The offset at which `partition` starts, whose first record is at `first` and whose next one will be at `end`.
+    #[must_use]
+    pub fn offset(&self, partition: u32, first: u64, end: u64) -> u64 {
+        match self {
+            Self::Newest(count) => end.saturating_sub(*count).max(first),
+            Self::At(offsets) => {
+                offsets.get(&partition).copied().filter(|at| (first..=end).contains(at)).unwrap_or(first)
+            }
+        }
+    }
+}
+
+/// The records of a topic from an offset of each partition on, without an end.
+#[non_exhaustive]
+pub struct Tail {
+    /// The cluster of the topic.
+    pub cluster: Arc<str>,
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The offset at which each partition starts.
+    pub start: Offsets,
+    /// The end of each partition at the time of the call.
+    pub end: Offsets,
+    /// Batches of one partition each, with epoch 0, as soon as they are in the log.
+    pub batches: BoxStream<'static, Result<Batch>>,
+}
+
+impl Tail {
+    /// The `batches` of the partitions of `topic`, which are read from the first offset of their span on. A span ends
+    /// where the log ended at the time of the call.
+    #[must_use]
+    pub fn new(
+        (cluster, topic): (Arc<str>, Arc<str>),
+        spans: impl IntoIterator<Item = (u32, (u64, u64))>,
+        batches: BoxStream<'static, Result<Batch>>,
+    ) -> Self {
+        let spans = spans.into_iter().map(|(partition, (start, end))| ((partition, start), (partition, end)));
+        let (start, end) = spans.unzip();
+        Self { cluster, topic, start, end, batches }
+    }
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cluster, topic, start, end, .. } = self;
+        f.debug_struct("Tail")
+            .field("cluster", cluster)
+            .field("topic", topic)
+            .field("start", start)
+            .field("end", end)
+            .finish_non_exhaustive()
+    }
+}

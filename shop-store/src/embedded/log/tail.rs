@@ -1,0 +1,61 @@
+//! Follows the log without a group: its records from an offset on, and those that are appended later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use rusqlite::Connection;
+use shop_core::log::{Batch, Tail, TailStart};
+use shop_core::{ErrorKind, Result};
+use tokio::task::spawn_blocking;
+
+use super::log::Shared;
+use super::position::unsigned;
+use super::rows;
+use crate::embedded::error::{database_error, from_io};
+
+/// How often it looks for records where no commit is announced: the one of a source.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Follows `log` from `start` on.
+pub(super) async fn records(log: &Arc<Shared>, start: &TailStart) -> Result<Tail> {
+    let opened = log.file.open().await?;
+    let readers = opened.file.readers.clone();
+    let (first, end) = readers.read(span).await?;
+    let start = start.offset(0, first, end);
+    let watched = log.database.lock_path();
+    let waiter = log.notifier.waiter(&watched).map_err(|error| from_io(error, &watched))?;
+    let (max_records, max_bytes) = (log.options.batch_records.max(1), log.options.batch_bytes);
+    let partition = opened.partition(log, 0);
+    let topic = (Arc::clone(&partition.cluster), Arc::clone(&partition.topic));
+    let batches = stream::try_unfold(start, move |next| {
+        let (readers, partition, waiter) = (readers.clone(), partition.clone(), Arc::clone(&waiter));
+        async move {
+            loop {
+                let known = waiter.commits();
+                let read =
+                    move |connection: &Connection| rows::read(connection, next, max_records, max_bytes);
+                let records = readers.read(read).await?;
+                if let Some(last) = records.last() {
+                    let following = last.offset + 1;
+                    return Ok(Some((Batch::new(partition, records), following)));
+                }
+                let waiter = Arc::clone(&waiter);
+                let waited = spawn_blocking(move || waiter.wait_for_commit(known, LOOK_INTERVAL)).await;
+                waited.map_err(|error| {
+                    database_error(ErrorKind::Internal, "waiting for commits failed").with_source(error)
+                })?;
+            }
+        }
+    });
+    Ok(Tail::new(topic, [(0, (start, end))], batches.boxed()))
+}
+
+/// The offset of the first record, and that of the next one.
+fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    // Offsets are never reused, so the counter remains when all records are deleted.
+    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0) + 1";
+    let end: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+    let first: Option<i64> = connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
+    Ok((unsigned(first.unwrap_or(end)), unsigned(end)))
+}
