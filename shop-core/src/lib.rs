@@ -105,6 +105,7 @@ pub mod entity;
 mod error;
 #[cfg(feature = "fault")]
 pub mod fault;
+pub mod feed;
 mod format;
 mod forward;
 pub mod ingest;
